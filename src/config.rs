@@ -1,0 +1,88 @@
+//! Every number that bounds the broker, with its unit and its reason.
+//!
+//! Owns the values and their defaults; where they come from (file, environment, flags) is `settings`' business.
+
+use serde::{Deserialize, Serialize};
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// What one connection, and the broker as a whole, may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Largest payload of one frame, in bytes. Larger ones would delay everything behind them; they go in pieces.
+    pub frame_bytes: usize,
+    /// Largest message in pieces, in bytes.
+    pub message_bytes: usize,
+    /// What one connection may have waiting to be written to it, in bytes; events at most half of it.
+    pub outbox_bytes: usize,
+    /// Kept free in every outbox for errors, gaps, credit and goodbyes, in bytes.
+    pub outbox_reserve_bytes: usize,
+    /// Bytes read from one connection and not yet handled by Registry or TopicHub.
+    pub read_bytes: usize,
+    /// The same for all connections together.
+    pub read_bytes_total: usize,
+    /// Publish window of one connection, in bytes on the wire: what it may publish before TopicHub has caught up.
+    pub publish_window: usize,
+    /// Window of one streamed reply or one message in pieces, in bytes on the wire.
+    pub stream_window: usize,
+    /// Calls one connection may have open as their caller. More is an error, never a wait: two peers that call
+    /// each other must not lock.
+    pub open_calls: usize,
+    /// Names (and places in queues and groups) one connection may hold.
+    pub names: usize,
+    /// Subscriptions one connection may hold.
+    pub subscriptions: usize,
+    /// Waits and watches one connection may have open.
+    pub watches: usize,
+    /// Connections at once.
+    pub connections: usize,
+    /// Largest retained value, in bytes.
+    pub retained_bytes: usize,
+    /// All retained values together, in bytes.
+    pub retained_bytes_total: usize,
+    /// Deadline of a call that names none, in ms.
+    pub default_deadline_ms: u32,
+    /// Longest deadline, in ms. There is no "never": a call that nobody ends is a leak.
+    pub max_deadline_ms: u32,
+    /// Time for the handshake, in ms.
+    pub handshake_ms: u32,
+    /// Time for a started frame to make progress, in ms.
+    pub frame_progress_ms: u32,
+    /// Longest that a subscriber without progress holds its publishers back, in ms.
+    pub hold_ms: u32,
+    /// Panics of different authors within ten seconds that a core actor survives.
+    pub panic_budget: u32,
+    /// Panics of one author within ten seconds after which it is closed and its process refused for a minute.
+    pub panics_per_author: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            frame_bytes: 16 * MIB,
+            message_bytes: 256 * MIB,
+            outbox_bytes: 8 * MIB,
+            outbox_reserve_bytes: 64 * KIB,
+            read_bytes: 256 * KIB,
+            read_bytes_total: 64 * MIB,
+            publish_window: MIB,
+            stream_window: 256 * KIB,
+            open_calls: 4_096,
+            names: 65_536,
+            subscriptions: 65_536,
+            watches: 4_096,
+            connections: 16_384,
+            retained_bytes: 64 * KIB,
+            retained_bytes_total: 32 * MIB,
+            default_deadline_ms: 30_000,
+            max_deadline_ms: 3_600_000,
+            handshake_ms: 10_000,
+            frame_progress_ms: 10_000,
+            hold_ms: 100,
+            panic_budget: 5,
+            panics_per_author: 3,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! actix-ipc: local message broker (crate doc to come)
+pub mod config;
+pub mod error;
+pub mod message;

@@ -1,0 +1,374 @@
+//! Bytes to batches of frames and back.
+//!
+//! [`Decoder`] turns what one read brought into one [`Batch`]: every complete frame, as ranges of one buffer.
+//! A frame that is not complete waits in the decoder and grows with the bytes that arrive, never to its declared length.
+//! Errors are final. [`FrameCodec`] offers the same to `tokio_util::codec::Framed`.
+
+use super::attachment::Attachment;
+use super::frame::{Draft, Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_header};
+use super::metadata;
+use bytes::{Buf, Bytes, BytesMut};
+
+/// The complete frames of one read, in order, as slices of one buffer.
+#[derive(Default)]
+pub struct Batch {
+    bytes: Bytes,
+    frames: Vec<Entry>,
+    attachments: Vec<(u32, Vec<Attachment>)>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    header: Header,
+    start: u32,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.frames.iter().map(|entry| entry.header)).finish()
+    }
+}
+
+impl Batch {
+    /// A batch of the frames that `bytes` holds from end to end; used for frames made in this process.
+    ///
+    /// # Errors
+    /// [`FrameError`] as for bytes from a peer; bytes behind the last complete frame are ignored.
+    pub fn from_bytes(bytes: Bytes, limit: usize) -> Result<Self, FrameError> {
+        let mut frames = Vec::new();
+        scan(&bytes, 0, body_limit(limit), &mut frames)?;
+        Ok(Self { bytes, frames, attachments: Vec::new() })
+    }
+
+    /// How many frames it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether it holds no frame.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Bytes of the buffer that the batch keeps alive.
+    #[must_use]
+    pub fn buffer_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The header of frame `index`.
+    #[must_use]
+    pub fn header(&self, index: usize) -> Option<&Header> {
+        self.frames.get(index).map(|entry| &entry.header)
+    }
+
+    /// The headers in order.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = &Header> {
+        self.frames.iter().map(|entry| &entry.header)
+    }
+
+    /// The parts of frame `index`.
+    #[must_use]
+    pub fn view(&self, index: usize) -> Option<FrameView<'_>> {
+        let entry = self.frames.get(index)?;
+        let start = entry.start as usize;
+        let body = self.bytes.get(start..start.checked_add(entry.header.body_len as usize)?)?;
+        FrameView::split(&entry.header, body).ok()
+    }
+
+    /// `part`, which must be a slice of one of this batch's views, sharing the buffer instead of borrowing it.
+    #[must_use]
+    pub fn share(&self, part: &[u8]) -> Bytes {
+        self.bytes.slice_ref(part)
+    }
+
+    /// Gives the attachments of frame `index` to the batch.
+    pub fn attach(&mut self, index: usize, attachments: Vec<Attachment>) {
+        if let Ok(index) = u32::try_from(index) {
+            self.attachments.push((index, attachments));
+        }
+    }
+
+    /// The attachments of frame `index`.
+    #[must_use]
+    pub fn attachments(&self, index: usize) -> &[Attachment] {
+        self.attachments.iter().find(|(at, _)| *at as usize == index).map_or(&[], |(_, list)| list)
+    }
+}
+
+/// The largest body whose payload is within `frame_bytes`.
+#[must_use]
+pub const fn body_limit(frame_bytes: usize) -> usize {
+    frame_bytes.saturating_add(OVERHEAD_MAX)
+}
+
+/// Finds the complete frames of `bytes` and adds them, their offsets moved by `base`. Returns where the first
+/// incomplete frame begins.
+fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Result<usize, FrameError> {
+    let mut at = 0_usize;
+    while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER_LEN>()) {
+        let (total, header) = match parse_header(head, limit)? {
+            Ok(header) => (header.wire_len(), Some(header)),
+            Err(total) => (total, None),
+        };
+        let Some(frame) = bytes.get(at..at.saturating_add(total)) else { break };
+        if let Some(header) = header {
+            check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
+            let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+            frames.push(Entry { header, start: u32::try_from(start).unwrap_or(u32::MAX) });
+        }
+        at = at.saturating_add(total);
+    }
+    Ok(at)
+}
+
+fn check_parts(header: &Header, body: &[u8]) -> Result<(), FrameError> {
+    if header.flags.0 & (Flags::META.0 | Flags::ORIGIN.0) == 0 {
+        return match usize::from(header.key_len) <= body.len() {
+            true => Ok(()),
+            false => Err(FrameError::Malformed(header.kind)),
+        };
+    }
+    let view = FrameView::split(header, body)?;
+    metadata::check(view.meta).map_err(|error| FrameError::Metadata { kind: header.kind, error })
+}
+
+/// Turns reads into batches for one connection. Pure: no socket, no clock.
+#[derive(Debug)]
+pub struct Decoder {
+    limit: usize,
+    partial: BytesMut,
+}
+
+impl Decoder {
+    /// A decoder that refuses bodies above `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit, partial: BytesMut::new() }
+    }
+
+    /// Changes the limit, at the end of the handshake.
+    pub const fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Bytes of the frame that is not complete yet.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.partial.len()
+    }
+
+    /// Takes the bytes of one read and returns the frames that are complete now.
+    ///
+    /// # Errors
+    /// [`FrameError`]; the decoder must not be used afterwards.
+    pub fn decode(&mut self, mut input: &[u8]) -> Result<Batch, FrameError> {
+        let mut frames = Vec::new();
+        if !self.partial.is_empty() && !self.top_up(&mut input, &mut frames)? {
+            return Ok(Batch::default());
+        }
+        let base = self.partial.len();
+        let complete = scan(input, base, self.limit, &mut frames)?;
+        let (complete, rest) = input.split_at_checked(complete).unwrap_or((input, &[]));
+        if frames.is_empty() {
+            // Only unknown optional frames, or nothing: none of these bytes is kept.
+            self.partial.clear();
+            self.partial.extend_from_slice(rest);
+            return Ok(Batch::default());
+        }
+        let mut bytes = std::mem::take(&mut self.partial);
+        bytes.extend_from_slice(complete);
+        if !rest.is_empty() {
+            self.partial = BytesMut::from(rest);
+        }
+        Ok(Batch { bytes: bytes.freeze(), frames, attachments: Vec::new() })
+    }
+
+    /// Moves bytes from `input` until the waiting frame is complete. `false`: it still is not.
+    fn top_up(&mut self, input: &mut &[u8], frames: &mut Vec<Entry>) -> Result<bool, FrameError> {
+        self.take_up_to(input, HEADER_LEN);
+        let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else { return Ok(false) };
+        let total = match parse_header(head, self.limit)? {
+            Ok(header) => header.wire_len(),
+            Err(total) => total,
+        };
+        self.take_up_to(input, total);
+        if self.partial.len() < total {
+            return Ok(false);
+        }
+        scan(&self.partial, 0, self.limit, frames)?;
+        if frames.is_empty() {
+            self.partial.clear();
+        }
+        Ok(true)
+    }
+
+    fn take_up_to(&mut self, input: &mut &[u8], total: usize) {
+        let wanted = total.saturating_sub(self.partial.len());
+        let (taken, rest) = input.split_at_checked(wanted).unwrap_or((input, &[]));
+        self.partial.extend_from_slice(taken);
+        *input = rest;
+    }
+}
+
+/// The wire format for `tokio_util::codec::Framed`: batches out of bytes, drafts into bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct FrameCodec {
+    limit: usize,
+}
+
+impl FrameCodec {
+    /// A codec for payloads up to `frame_bytes`.
+    #[must_use]
+    pub const fn new(frame_bytes: usize) -> Self {
+        Self { limit: body_limit(frame_bytes) }
+    }
+}
+
+/// What ends a `Framed` stream: the socket failed, or the bytes were no frame.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecError {
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The bytes were no frame.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+}
+
+impl tokio_util::codec::Decoder for FrameCodec {
+    type Item = Batch;
+    type Error = CodecError;
+
+    fn decode(&mut self, source: &mut BytesMut) -> Result<Option<Batch>, CodecError> {
+        let mut frames = Vec::new();
+        let complete = scan(source, 0, self.limit, &mut frames)?;
+        if frames.is_empty() {
+            source.advance(complete);
+            return Ok(None);
+        }
+        let bytes = source.split_to(complete).freeze();
+        Ok(Some(Batch { bytes, frames, attachments: Vec::new() }))
+    }
+}
+
+impl tokio_util::codec::Encoder<Draft<'_>> for FrameCodec {
+    type Error = CodecError;
+
+    fn encode(&mut self, draft: Draft<'_>, out: &mut BytesMut) -> Result<(), CodecError> {
+        out.reserve(draft.wire_len());
+        draft.encode(out);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::frame::{Kind, Origin};
+    use super::super::id::PeerId;
+    use super::super::payload::Encoding;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut meta = metadata::Metadata::new();
+        meta.insert("k", "v").unwrap();
+        Draft::new(Kind::Call, 7)
+            .aux(250)
+            .pair("math", "add")
+            .payload(Encoding::JSON, b"{}")
+            .meta(meta.as_bytes())
+            .encode(&mut bytes);
+        let mut invoke = Draft::new(Kind::Call, 8).pair("o", "m").payload(Encoding::RAW, &[9; 300]);
+        invoke.origin = Some(Origin { peer: PeerId(3), uid: 1000, pid: 42 });
+        invoke.encode(&mut bytes);
+        Draft::new(Kind::Ping, 1).encode(&mut bytes);
+        bytes
+    }
+
+    fn describe(batch: &Batch) -> Vec<String> {
+        (0..batch.len()).map(|i| format!("{:?}", batch.view(i).unwrap())).collect()
+    }
+
+    #[test]
+    fn whole_input_gives_one_batch() {
+        let batch = Decoder::new(4096).decode(&sample()).unwrap();
+        assert_eq!(batch.len(), 3);
+        let view = batch.view(0).unwrap();
+        assert_eq!((view.key, view.payload, view.header.aux), (&b"math\0add"[..], &b"{}"[..], 250));
+        assert_eq!(batch.view(1).unwrap().origin, Some(Origin { peer: PeerId(3), uid: 1000, pid: 42 }));
+        assert_eq!(batch.view(2).unwrap().header.kind, Kind::Ping);
+    }
+
+    #[test]
+    fn limits_hold_to_the_byte() {
+        let frame = Draft::new(Kind::Reply, 1).payload(Encoding::RAW, &[0; 100]).to_vec();
+        assert!(Decoder::new(100).decode(&frame).is_ok());
+        assert_eq!(
+            Decoder::new(99).decode(&frame).unwrap_err(),
+            FrameError::TooLarge { kind: Kind::Reply, length: 100, limit: 99 }
+        );
+    }
+
+    #[test]
+    fn unknown_is_ignored_when_optional_and_refused_when_not() {
+        let mut optional = Draft::new(Kind::Ping, 5).payload(Encoding::RAW, b"future").to_vec();
+        optional[4] = 0x90;
+        let mut bytes = optional.clone();
+        bytes.extend(Draft::new(Kind::Pong, 6).to_vec());
+        for split in 0..bytes.len() {
+            let mut decoder = Decoder::new(64);
+            let (head, tail) = bytes.split_at(split);
+            let mut seen = describe(&decoder.decode(head).unwrap());
+            seen.extend(describe(&decoder.decode(tail).unwrap()));
+            assert_eq!(seen.len(), 1, "split at {split}");
+        }
+        optional[4] = 0x70;
+        assert_eq!(Decoder::new(64).decode(&optional).unwrap_err(), FrameError::UnknownKind(0x70));
+        let flagged = Draft::new(Kind::Ping, 5).flags(Flags(0x0800)).to_vec();
+        assert_eq!(
+            Decoder::new(64).decode(&flagged).unwrap_err(),
+            FrameError::UnknownFlags(Kind::Ping, Flags(0x0800))
+        );
+        let optional_flag = Draft::new(Kind::Ping, 5).flags(Flags(0x8000)).to_vec();
+        assert_eq!(Decoder::new(64).decode(&optional_flag).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn parts_longer_than_the_body_are_malformed() {
+        let mut frame = Draft::new(Kind::Call, 1).pair("o", "m").to_vec();
+        frame[20] = 200;
+        assert_eq!(Decoder::new(64).decode(&frame).unwrap_err(), FrameError::Malformed(Kind::Call));
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_frames(cuts in proptest::collection::vec(0..400_usize, 0..12)) {
+            let bytes = sample();
+            let whole = describe(&Decoder::new(4096).decode(&bytes).unwrap());
+            let mut cuts: Vec<usize> = cuts.into_iter().map(|c| c.min(bytes.len())).collect();
+            cuts.push(bytes.len());
+            cuts.sort_unstable();
+            let mut decoder = Decoder::new(4096);
+            let (mut seen, mut from) = (Vec::new(), 0);
+            for cut in cuts {
+                seen.extend(describe(&decoder.decode(&bytes[from..cut]).unwrap()));
+                from = cut;
+            }
+            prop_assert_eq!(seen, whole);
+            prop_assert_eq!(decoder.buffered(), 0);
+        }
+
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+            if let Ok(batch) = Decoder::new(256).decode(&bytes) {
+                for index in 0..batch.len() {
+                    prop_assert!(batch.view(index).is_some());
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The contents of the first two frames: what each side says of itself and which numbers are in force.
+//!
+//! Owns the preface, the version rule and the two payload layouts. Later versions may append to a payload: a
+//! reader takes what it knows and ignores the rest.
+
+use super::id::Epoch;
+use bytes::BufMut;
+
+/// The first eight bytes of a client on any stream, before its first frame. No text protocol begins like this.
+pub const PREFACE: [u8; 8] = [0xac, b'I', b'P', b'C', 0x0d, 0x0a, 0x1a, 0x0a];
+/// The protocol version that this library speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// What a client says of itself. Layout: `name length u8 | name`.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Hello {
+    /// The name the program declares; shown to those it calls, never trusted. Empty: none.
+    pub name: String,
+}
+
+impl Hello {
+    /// The payload of the frame.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let name = self.name.as_bytes();
+        let name = name.get(..name.len().min(super::name::NAME_MAX)).unwrap_or_default();
+        let mut out = vec![u8::try_from(name.len()).unwrap_or(u8::MAX)];
+        out.put_slice(name);
+        out
+    }
+
+    /// Reads the payload; `None` when it is cut off or the name is not one.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let (length, rest) = payload.split_first()?;
+        let name = rest.get(..usize::from(*length))?;
+        if name.is_empty() {
+            return Some(Self::default());
+        }
+        super::name::check(name).ok().map(|name| Self { name: name.to_owned() })
+    }
+}
+
+/// What the broker says of itself and grants. Layout: epoch (16 bytes), then the numbers in the order of the
+/// fields, `u32` little-endian each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Welcome {
+    /// Names this life of the broker.
+    pub epoch: Epoch,
+    /// The largest payload of one frame, in bytes.
+    pub frame_bytes: u32,
+    /// The largest message in pieces, in bytes.
+    pub message_bytes: u32,
+    /// The window for publishes, in bytes on the wire.
+    pub publish_window: u32,
+    /// The window for each streamed reply and each message in pieces, in bytes on the wire.
+    pub stream_window: u32,
+    /// Calls that may be open at once.
+    pub open_calls: u32,
+    /// Names that may be registered by this connection.
+    pub names: u32,
+    /// Subscriptions that may be open on this connection.
+    pub subscriptions: u32,
+    /// The deadline of a call that names none, in ms.
+    pub default_deadline_ms: u32,
+    /// The longest deadline, in ms.
+    pub max_deadline_ms: u32,
+    /// How many attachments one frame may carry; 0 where the transport carries none.
+    pub attachments: u32,
+}
+
+impl Welcome {
+    /// The payload of the frame.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = self.epoch.0.to_vec();
+        self.numbers().iter().for_each(|number| out.put_u32_le(*number));
+        out
+    }
+
+    /// Reads the payload; `None` when it is cut off.
+    #[must_use]
+    pub fn decode(payload: &[u8]) -> Option<Self> {
+        let (epoch, mut rest) = payload.split_first_chunk::<16>()?;
+        let mut next = || {
+            let (number, tail) = rest.split_first_chunk::<4>()?;
+            rest = tail;
+            Some(u32::from_le_bytes(*number))
+        };
+        Some(Self {
+            epoch: Epoch(*epoch),
+            frame_bytes: next()?,
+            message_bytes: next()?,
+            publish_window: next()?,
+            stream_window: next()?,
+            open_calls: next()?,
+            names: next()?,
+            subscriptions: next()?,
+            default_deadline_ms: next()?,
+            max_deadline_ms: next()?,
+            attachments: next()?,
+        })
+    }
+
+    const fn numbers(&self) -> [u32; 10] {
+        [
+            self.frame_bytes,
+            self.message_bytes,
+            self.publish_window,
+            self.stream_window,
+            self.open_calls,
+            self.names,
+            self.subscriptions,
+            self.default_deadline_ms,
+            self.max_deadline_ms,
+            self.attachments,
+        ]
+    }
+}
+
+/// The version to speak with a client that offers `lowest..=highest`, when there is one.
+#[must_use]
+pub const fn choose_version(lowest: u64, highest: u32) -> Option<u32> {
+    if lowest <= PROTOCOL_VERSION as u64 && highest >= PROTOCOL_VERSION { Some(PROTOCOL_VERSION) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_payloads_come_back_and_may_grow() {
+        let hello = Hello { name: "thermometer".into() };
+        let mut bytes = hello.encode();
+        bytes.extend(b"of a later version");
+        assert_eq!(Hello::decode(&bytes), Some(hello));
+        let welcome = Welcome { epoch: Epoch([7; 16]), frame_bytes: 1, attachments: 9, ..Welcome::default() };
+        let mut bytes = welcome.encode();
+        assert_eq!(Welcome::decode(&bytes[..bytes.len() - 1]), None);
+        bytes.push(1);
+        assert_eq!(Welcome::decode(&bytes), Some(welcome));
+    }
+
+    #[test]
+    fn versions_overlap_or_not() {
+        let cases = [((1, 1), Some(1)), ((1, 9), Some(1)), ((2, 3), None), ((0, 0), None)];
+        for ((lowest, highest), expected) in cases {
+            assert_eq!(choose_version(lowest, highest), expected);
+        }
+    }
+}

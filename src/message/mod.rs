@@ -1,0 +1,27 @@
+//! What crosses the wire, shared by broker and clients.
+//!
+//! Owns the frame layout, the codec, the names and ids, and the handshake contents. It refuses to know
+//! sockets, actors, clocks and randomness: bytes come in, typed frames go out, and the other way round.
+//! Called by `transport::io` users on both sides: the broker's Connection and the client's socket actor.
+//!
+//! The byte layout is described for other languages in `docs/protocol.md`; the constants here are its source.
+
+pub mod attachment;
+pub mod codec;
+pub mod frame;
+pub mod handshake;
+pub mod id;
+pub mod key;
+pub mod metadata;
+pub mod name;
+pub mod payload;
+
+pub use attachment::Attachment;
+pub use codec::{Batch, Decoder, FrameCodec};
+pub use frame::{Draft, Flags, FrameError, Header, Kind, Origin};
+pub use handshake::{Hello, PROTOCOL_VERSION, Welcome};
+pub use id::{CallId, Epoch, PeerId, RequestId, SubscriptionId, Ticket};
+pub use key::Key;
+pub use metadata::{Metadata, MetadataError};
+pub use name::{EventName, Method, NameError, ObjectName, Pattern, PatternError};
+pub use payload::{Encoding, Payload, PayloadError};
