@@ -233,6 +233,37 @@ impl Header {
     pub const fn wire_len(&self) -> usize {
         HEADER_LEN + self.body_len as usize
     }
+
+    /// Writes the header as it crosses the wire.
+    pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
+        let [
+            l0,
+            l1,
+            l2,
+            l3,
+            kind,
+            encoding,
+            f0,
+            f1,
+            i0,
+            i1,
+            i2,
+            i3,
+            i4,
+            i5,
+            i6,
+            i7,
+            rest @ ..,
+        ] = out;
+        let [a0, a1, a2, a3, k0, k1, attachments, reserved] = rest;
+        [*l0, *l1, *l2, *l3] = self.body_len.to_le_bytes();
+        (*kind, *encoding) = (self.kind as u8, self.encoding.0);
+        [*f0, *f1] = self.flags.0.to_le_bytes();
+        [*i0, *i1, *i2, *i3, *i4, *i5, *i6, *i7] = self.id.to_le_bytes();
+        [*a0, *a1, *a2, *a3] = self.aux.to_le_bytes();
+        [*k0, *k1] = self.key_len.to_le_bytes();
+        (*attachments, *reserved) = (self.attachments, 0);
+    }
 }
 
 /// Why bytes are not a frame. Each of these ends the connection: there is no way to find the next frame.
@@ -275,10 +306,31 @@ pub enum FrameError {
 /// [`FrameError`] when the frame must be refused.
 pub fn parse_header(bytes: &[u8; HEADER_LEN], limit: usize) -> Result<Result<Header, usize>, FrameError> {
     let [l0, l1, l2, l3, kind, encoding, f0, f1, rest @ ..] = *bytes;
-    let [i0, i1, i2, i3, i4, i5, i6, i7, a0, a1, a2, a3, k0, k1, attachments, _reserved] = rest;
+    let [
+        i0,
+        i1,
+        i2,
+        i3,
+        i4,
+        i5,
+        i6,
+        i7,
+        a0,
+        a1,
+        a2,
+        a3,
+        k0,
+        k1,
+        attachments,
+        _reserved,
+    ] = rest;
     let body_len = u32::from_le_bytes([l0, l1, l2, l3]);
     let flags = Flags(u16::from_le_bytes([f0, f1]));
-    let too_large = |kind| FrameError::TooLarge { kind, length: body_len, limit };
+    let too_large = |kind| FrameError::TooLarge {
+        kind,
+        length: body_len,
+        limit,
+    };
     let Some(kind) = Kind::from_code(kind) else {
         if kind < 0x80 {
             return Err(FrameError::UnknownKind(kind));
@@ -355,10 +407,20 @@ impl<'a> FrameView<'a> {
         let mut meta: &[u8] = &[];
         if header.flags.has(Flags::META) {
             let (length, tail) = rest.split_first_chunk::<2>().ok_or(malformed)?;
-            (meta, rest) = tail.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(malformed)?;
+            (meta, rest) = tail
+                .split_at_checked(usize::from(u16::from_le_bytes(*length)))
+                .ok_or(malformed)?;
         }
-        let (key, payload) = rest.split_at_checked(usize::from(header.key_len)).ok_or(malformed)?;
-        Ok(Self { header, origin, meta, key, payload })
+        let (key, payload) = rest
+            .split_at_checked(usize::from(header.key_len))
+            .ok_or(malformed)?;
+        Ok(Self {
+            header,
+            origin,
+            meta,
+            key,
+            payload,
+        })
     }
 }
 
@@ -460,7 +522,10 @@ impl<'a> Draft<'a> {
             0 => 0,
             length => length.saturating_add(2),
         };
-        origin.saturating_add(meta).saturating_add(self.key_len()).saturating_add(self.payload.len())
+        origin
+            .saturating_add(meta)
+            .saturating_add(self.key_len())
+            .saturating_add(self.payload.len())
     }
 
     fn meta_len(&self) -> usize {
@@ -470,7 +535,11 @@ impl<'a> Draft<'a> {
 
     fn key_len(&self) -> usize {
         let [object, member] = self.key;
-        object.len().saturating_add(if member.is_empty() { 0 } else { member.len().saturating_add(1) })
+        object.len().saturating_add(if member.is_empty() {
+            0
+        } else {
+            member.len().saturating_add(1)
+        })
     }
 
     /// Writes everything but the payload, so that a large one can follow by reference.
@@ -479,15 +548,19 @@ impl<'a> Draft<'a> {
             .flags
             .with_if(self.origin.is_some(), Flags::ORIGIN)
             .with_if(self.meta_len() > 0, Flags::META);
-        out.put_u32_le(u32::try_from(self.body_len()).unwrap_or(u32::MAX));
-        out.put_u8(self.kind as u8);
-        out.put_u8(self.encoding.0);
-        out.put_u16_le(flags.0);
-        out.put_u64_le(self.id);
-        out.put_u32_le(self.aux);
-        out.put_u16_le(u16::try_from(self.key_len()).unwrap_or(u16::MAX));
-        out.put_u8(self.attachments);
-        out.put_u8(0);
+        let mut head = [0; HEADER_LEN];
+        let header = Header {
+            body_len: u32::try_from(self.body_len()).unwrap_or(u32::MAX),
+            kind: self.kind,
+            encoding: self.encoding,
+            flags,
+            id: self.id,
+            aux: self.aux,
+            key_len: u16::try_from(self.key_len()).unwrap_or(u16::MAX),
+            attachments: self.attachments,
+        };
+        header.write(&mut head);
+        out.put_slice(&head);
         if let Some(origin) = self.origin {
             out.put_u64_le(origin.peer.0);
             out.put_u32_le(origin.uid);

@@ -1,0 +1,570 @@
+//! The Connection actor: one per socket. Frames in, deliveries in, effects out, one timer.
+//!
+//! It translates and performs; what a frame means is `session`'s decision, what waits to be written is `outbox`'s, reading and
+//! writing is `io`'s. It is never restarted: whatever goes wrong closes this connection with a reason, and nothing else.
+//!
+//! ```text
+//!  Preface ──8 bytes──► Hello ──Hello frame──► Ready ──goodbye / EOF / drain──► Lingering ──queue empty──► stopped
+//!      └───────wrong bytes: closed unanswered──────┴────protocol error: Goodbye with a reason ───────────────┘
+//! ```
+
+mod io;
+pub mod open_calls;
+pub mod outbox;
+pub mod session;
+pub mod slots;
+
+use super::core::{Core, GoneGuard};
+use super::deliver::{Room, charge};
+use super::messages::{Answer, Control, Deliver, HubBatch, Invoke, Joined, RegistryBatch, RegistryItem};
+use super::peer::{Account, Inbox, Peer, error_frame};
+use super::quota::{Permit, ReadGate};
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::codec::body_limit;
+use crate::message::frame::HELLO_BODY_MAX;
+use crate::message::handshake::choose_version;
+use crate::message::{Batch, CallId, Decoder, Draft, Header, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
+use crate::transport::{PeerCredentials, Stream};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Running};
+use outbox::Outbox;
+use session::{Effects, Session, goodbye_frame};
+use std::cell::Cell;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a connection may take to finish its calls and its queue when the broker stops.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+thread_local! {
+    /// Effects are empty between turns, so all connections of an arbiter share one set of vectors.
+    static EFFECTS: Cell<Option<Box<Effects>>> = const { Cell::new(None) };
+}
+
+impl Inbox for Recipient<Deliver> {
+    fn post(&self, delivery: Deliver) {
+        self.do_send(delivery);
+    }
+}
+
+/// Where a connection is in its life.
+enum Phase {
+    /// So many bytes of the preface were right.
+    Preface(usize),
+    /// The preface is complete; the next frame must be Hello.
+    Hello,
+    /// Everything is allowed.
+    Ready(Box<Session>),
+    /// Nothing is read any more; open calls are still answered, then the queue is flushed.
+    Lingering(Box<Session>),
+    /// The goodbye is queued; when it is written, the actor stops.
+    Closing,
+}
+
+/// One socket's actor.
+pub struct Connection {
+    // The session comes first, so that its slots answer before anybody hears that this peer is gone.
+    phase: Phase,
+    outbox: Outbox,
+    io: io::Io,
+    decoder: Decoder,
+    credentials: PeerCredentials,
+    gate: Arc<ReadGate>,
+    /// The handshake must be done, or the drain be over, by then.
+    limit: Option<Instant>,
+    gone: Option<GoneGuard>,
+    core: Arc<Core>,
+    _count: CountGuard,
+}
+
+/// Counts a living connection.
+struct CountGuard(Arc<Core>);
+
+impl CountGuard {
+    fn new(core: Arc<Core>) -> Self {
+        core.shared.connections.fetch_add(1, Ordering::AcqRel);
+        Self(core)
+    }
+}
+
+impl Drop for CountGuard {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.shared.connection_ended.notify_waiters();
+    }
+}
+
+impl Connection {
+    /// An actor for a socket that was let in; `stream` is registered on the arbiter that will run it.
+    #[must_use]
+    pub fn new(core: Arc<Core>, stream: Stream, credentials: PeerCredentials) -> Self {
+        let limits = &core.shared.limits;
+        let handshake = Duration::from_millis(u64::from(limits.handshake_ms));
+        Self {
+            phase: Phase::Preface(0),
+            outbox: Outbox::default(),
+            io: io::Io::new(stream),
+            decoder: Decoder::new(HELLO_BODY_MAX),
+            credentials,
+            gate: ReadGate::new(limits.read_bytes, core.shared.gate.clone()),
+            limit: Instant::now().checked_add(handshake),
+            gone: None,
+            _count: CountGuard::new(core.clone()),
+            core,
+        }
+    }
+
+    /// Frames of one read. `read`: how many bytes it brought.
+    fn batch(&mut self, now: Instant, batch: Batch, read: usize, ctx: &mut Context<Self>) {
+        if batch.is_empty() {
+            return;
+        }
+        self.core.shared.metrics.batches.add(1);
+        let batch = Arc::new(batch);
+        if matches!(self.phase, Phase::Hello) {
+            self.hello(&batch, ctx);
+            if batch.len() == 1 {
+                return;
+            }
+            // A client that does not wait for its welcome relies on defaults; its frames are as good as later ones.
+            let rest = Arc::new(batch.extract(1..batch.len()));
+            return self.frames(now, &rest, read);
+        }
+        self.frames(now, &batch, read);
+    }
+
+    fn frames(&mut self, now: Instant, batch: &Arc<Batch>, read: usize) {
+        let Phase::Ready(session) = &mut self.phase else {
+            return;
+        };
+        let mut effects = EFFECTS.take().unwrap_or_default();
+        session.handle(now, batch, &mut effects);
+        let said_goodbye = session.said_goodbye();
+        let permit = self.gate.take(read);
+        self.perform(&mut effects, Some(batch), Some(permit));
+        EFFECTS.set(Some(effects));
+        if said_goodbye {
+            self.linger(true);
+        }
+    }
+
+    /// Performs and empties the effects: the only place where a connection sends.
+    fn perform(&mut self, effects: &mut Effects, batch: Option<&Arc<Batch>>, mut permit: Option<Permit>) {
+        self.core
+            .shared
+            .metrics
+            .late_answers
+            .add(std::mem::take(&mut effects.late));
+        for frame in effects.send.drain(..) {
+            self.outbox.push_frame(frame.into());
+        }
+        for (peer, control) in effects.tell.drain(..) {
+            peer.tell(control);
+        }
+        let (Phase::Ready(session) | Phase::Lingering(session)) = &self.phase else {
+            *effects = Effects::default();
+            return;
+        };
+        let from = session.me();
+        if let Some(batch) = batch {
+            for (caller, answers) in effects.answers.drain() {
+                caller.post(Deliver::Answers(batch.clone(), answers));
+            }
+            if !effects.hub.is_empty() {
+                let (items, permit) = (std::mem::take(&mut effects.hub), permit.take());
+                let (from, batch) = (from.clone(), batch.clone());
+                self.core.hub.do_send(HubBatch {
+                    from,
+                    batch,
+                    items,
+                    permit,
+                });
+            }
+        }
+        if !effects.registry.is_empty() {
+            let (items, from) = (std::mem::take(&mut effects.registry), from.clone());
+            let batch = batch.cloned().unwrap_or_default();
+            self.core.registry.do_send(RegistryBatch {
+                from,
+                batch,
+                items,
+                permit,
+            });
+        }
+        if let Some((reason, text)) = effects.close.take() {
+            self.close(reason, &text);
+        }
+    }
+
+    fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
+        let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
+            return;
+        };
+        let mut effects = EFFECTS.take().unwrap_or_default();
+        step(session, &mut effects);
+        self.perform(&mut effects, None, None);
+        EFFECTS.set(Some(effects));
+    }
+
+    fn hello(&mut self, batch: &Batch, ctx: &Context<Self>) {
+        let Some(view) = batch.view(0) else { return };
+        let header = view.header;
+        if header.kind != Kind::Hello {
+            return self.close(CloseReason::Protocol, "the first frame must be Hello");
+        }
+        if choose_version(header.id, header.aux).is_none() {
+            let text = format!(
+                "this broker speaks protocol version {PROTOCOL_VERSION}; the client needs {} to {}",
+                header.id, header.aux
+            );
+            return self.close(CloseReason::Version, &text);
+        }
+        let Some(hello) = Hello::decode(view.payload) else {
+            return self.close(CloseReason::Protocol, "the payload of Hello is malformed");
+        };
+        self.welcome(&hello, ctx);
+    }
+
+    fn welcome(&mut self, hello: &Hello, ctx: &Context<Self>) {
+        let shared = &self.core.shared;
+        let limits = shared.limits.clone();
+        let origin = Origin {
+            peer: shared.next_peer(),
+            uid: self.credentials.uid.unwrap_or(u32::MAX),
+            pid: self.credentials.pid.unwrap_or(0),
+        };
+        let account = Account::new(Room::new(&limits), (limits.publish_window / 4).max(1));
+        let inbox = Box::new(ctx.address().recipient());
+        let attachments = self.io.stream.max_attachments();
+        let me = Peer::new(origin, &hello.name, attachments, account, inbox);
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let welcome = Welcome {
+            epoch: shared.epoch,
+            frame_bytes: number(limits.frame_bytes),
+            message_bytes: number(limits.message_bytes),
+            publish_window: number(limits.publish_window),
+            stream_window: number(limits.stream_window),
+            open_calls: number(limits.open_calls),
+            names: number(limits.names),
+            subscriptions: number(limits.subscriptions),
+            default_deadline_ms: limits.default_deadline_ms,
+            max_deadline_ms: limits.max_deadline_ms,
+            attachments,
+        };
+        let frame = Draft::new(Kind::Welcome, origin.peer.0)
+            .aux(PROTOCOL_VERSION)
+            .payload(crate::message::Encoding::RAW, &welcome.encode())
+            .to_vec();
+        self.outbox.push_frame(frame.into());
+        self.decoder.set_limit(body_limit(limits.frame_bytes));
+        self.core.registry.do_send(Joined(me.clone()));
+        self.gone = Some(GoneGuard::new(self.core.clone(), origin.peer));
+        self.phase = Phase::Ready(Box::new(Session::new(me, limits, shared.tickets.clone())));
+        self.limit = None;
+        shared.metrics.connections_opened.add(1);
+        tracing::debug!(peer = origin.peer.0, pid = origin.pid, name = ?hello.name, "connected");
+    }
+
+    /// The peer sends nothing more: what it holds is withdrawn, what it asked is still answered.
+    fn linger(&mut self, in_order: bool) {
+        let Phase::Ready(mut session) = std::mem::replace(&mut self.phase, Phase::Closing) else {
+            return;
+        };
+        session.slots = slots::Slots::default();
+        if let Some(gone) = &mut self.gone {
+            gone.tell(in_order);
+        }
+        self.phase = Phase::Lingering(session);
+        self.end_of_linger();
+    }
+
+    /// Goes on to the goodbye once no call is open.
+    fn end_of_linger(&mut self) {
+        if let Phase::Lingering(session) = &self.phase
+            && session.open.is_empty()
+        {
+            self.outbox.push_goodbye(goodbye_frame(CloseReason::Finished, ""));
+            self.phase = Phase::Closing;
+        }
+    }
+
+    /// Ends the connection with a reason that the peer is told after all that is queued.
+    fn close(&mut self, reason: CloseReason, text: &str) {
+        if matches!(
+            reason,
+            CloseReason::Protocol | CloseReason::Window | CloseReason::Version
+        ) {
+            self.core.shared.metrics.protocol_errors.add(1);
+            tracing::warn!(pid = ?self.credentials.pid, %reason, ?text, "closing a connection");
+        }
+        self.with_session(|session, effects| session.finish(effects));
+        if !matches!(self.phase, Phase::Preface(_)) {
+            self.outbox.push_goodbye(goodbye_frame(reason, text));
+        }
+        self.phase = Phase::Closing;
+        if let Some(gone) = &mut self.gone {
+            gone.tell(false);
+        }
+        self.limit = Instant::now().checked_add(DRAIN_GRACE);
+    }
+
+    fn drain(&mut self) {
+        match &mut self.phase {
+            Phase::Ready(session) => {
+                session.drain();
+                self.limit = Instant::now().checked_add(DRAIN_GRACE);
+                self.drain_if_idle();
+            }
+            Phase::Preface(_) | Phase::Hello => {
+                self.close(CloseReason::Draining, CloseReason::Draining.text())
+            }
+            Phase::Lingering(_) | Phase::Closing => {}
+        }
+    }
+
+    fn drain_if_idle(&mut self) {
+        if let Phase::Ready(session) = &self.phase
+            && session.is_draining()
+            && session.open.is_empty()
+            && session.slots.is_empty()
+        {
+            self.close(CloseReason::Draining, CloseReason::Draining.text());
+        }
+    }
+
+    /// The handshake or the drain took too long.
+    fn overdue(&mut self) -> bool {
+        match &mut self.phase {
+            Phase::Preface(_) | Phase::Hello => {
+                self.close(CloseReason::Timeout, "the handshake took too long");
+                true
+            }
+            Phase::Ready(session) if session.is_draining() => {
+                let error = CallError::from(ErrorCode::Draining).ran(true);
+                for call in session.open.calls() {
+                    self.outbox.push_frame(error_frame(call.0, &error).into());
+                }
+                self.close(CloseReason::Draining, CloseReason::Draining.text());
+                true
+            }
+            Phase::Ready(_) | Phase::Lingering(_) => true,
+            Phase::Closing => false,
+        }
+    }
+
+    fn calls(&mut self, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
+        let now = Instant::now();
+        let Phase::Ready(session) = &mut self.phase else {
+            return;
+        };
+        for mut invoke in invokes {
+            if let Some(header) = batch.header(invoke.frame as usize) {
+                session.accept(now, header, &mut invoke);
+                self.outbox.push_invoke(batch, invoke);
+            }
+        }
+    }
+
+    fn parked(&mut self, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
+        let limit = self.core.shared.limits.outbox_bytes;
+        let Phase::Ready(session) = &mut self.phase else {
+            return;
+        };
+        for invoke in invokes {
+            let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
+                continue;
+            };
+            let Some(reply) = invoke.reply else { continue };
+            self.core.registry.do_send(RegistryBatch {
+                from: session.me().clone(),
+                batch: batch.clone(),
+                items: vec![RegistryItem::Unwait(reply.call())],
+                permit: None,
+            });
+            let text = "too many bytes of calls wait for their objects (limits.outbox_bytes)";
+            reply.fail(&CallError::new(ErrorCode::Overloaded, text).ran(false));
+        }
+    }
+
+    fn answers(&mut self, batch: &Arc<Batch>, answers: Vec<Answer>) {
+        let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
+            return;
+        };
+        for answer in answers {
+            if session.open.is_wanted(answer.call) {
+                self.outbox.push_answer(batch, answer);
+            } else {
+                let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
+                session.me().account.release(charge(bytes));
+            }
+            if answer.last {
+                session.open.remove(answer.call);
+            }
+        }
+        self.end_of_linger();
+        self.drain_if_idle();
+    }
+
+    fn control(&mut self, control: Control) {
+        match control {
+            Control::Answered { call, frame } => {
+                let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
+                    return;
+                };
+                if session.open.remove(call).is_some_and(|open| !open.cancelled) {
+                    self.outbox.push_frame(frame);
+                }
+                self.end_of_linger();
+                self.drain_if_idle();
+            }
+            Control::Frame(frame) => self.outbox.push_frame(frame),
+            Control::Present(call) => self.present(call),
+            Control::Cancel(ticket) => {
+                let Phase::Ready(session) = &mut self.phase else {
+                    return;
+                };
+                if session.slots.cancel(ticket) {
+                    session.me().account.set_load(session.slots.len());
+                    self.outbox
+                        .push_frame(Draft::new(Kind::Cancel, ticket.0).to_vec().into());
+                }
+            }
+            Control::ReplyCredit(ticket, bytes) => {
+                let Phase::Ready(session) = &mut self.phase else {
+                    return;
+                };
+                if session.slots.refill(ticket, bytes) {
+                    self.outbox
+                        .push_frame(Draft::new(Kind::ReplyCredit, ticket.0).aux(bytes).to_vec().into());
+                }
+            }
+            Control::CallCredit(call, bytes) => {
+                let Phase::Ready(session) = &mut self.phase else {
+                    return;
+                };
+                if let Some(upload) = session.open.get_mut(call).and_then(|open| open.upload.as_mut()) {
+                    upload.window.refill(bytes);
+                    self.outbox
+                        .push_frame(Draft::new(Kind::CallCredit, call.0).aux(bytes).to_vec().into());
+                }
+            }
+            Control::CallPiece(ticket, batch, frame) => {
+                let Phase::Ready(session) = &self.phase else {
+                    return;
+                };
+                if session.slots.contains(ticket) {
+                    self.outbox.push_forward(batch, frame, ticket.0);
+                } else {
+                    session
+                        .me()
+                        .account
+                        .release(charge(batch.header(frame as usize).map_or(0, Header::wire_len)));
+                }
+            }
+            Control::Gaps(gaps) => {
+                for (subscription, missed) in gaps {
+                    self.outbox
+                        .push_frame(outbox::gap_frame(subscription, missed).into());
+                }
+            }
+            Control::Grant => {
+                let Phase::Ready(session) = &mut self.phase else {
+                    return;
+                };
+                let bytes = u32::try_from(session.me().account.take_grant()).unwrap_or(u32::MAX);
+                if bytes > 0 {
+                    session.refill_publish(bytes);
+                    self.outbox
+                        .push_frame(Draft::new(Kind::PublishCredit, 0).aux(bytes).to_vec().into());
+                }
+            }
+            Control::Drain => self.drain(),
+            Control::Close(reason, text) => self.close(reason, &text),
+        }
+    }
+
+    fn present(&mut self, call: CallId) {
+        let Phase::Ready(session) = &mut self.phase else {
+            return;
+        };
+        if let Some(parked) = session.open.unpark(call) {
+            self.core.registry.do_send(RegistryBatch {
+                from: session.me().clone(),
+                batch: parked.batch,
+                items: vec![RegistryItem::Call(parked.invoke)],
+                permit: None,
+            });
+        } else if session.open.remove(call).is_some_and(|open| !open.cancelled) {
+            self.outbox
+                .push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
+        }
+    }
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(io::Drive);
+    }
+
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        // What others wait for from this peer is answered now, not when the actor's memory is freed.
+        self.with_session(|session, effects| session.finish(effects));
+        let ready = !matches!(self.phase, Phase::Preface(_) | Phase::Hello);
+        self.phase = Phase::Closing;
+        if let Some(gone) = &mut self.gone {
+            gone.tell(false);
+        }
+        let metrics = &self.core.shared.metrics;
+        if ready {
+            metrics.connections_closed.add(1)
+        } else {
+            metrics.connections_refused.add(1)
+        }
+        Running::Stop
+    }
+}
+
+impl Handler<Deliver> for Connection {
+    type Result = ();
+
+    fn handle(&mut self, delivery: Deliver, ctx: &mut Self::Context) {
+        match delivery {
+            Deliver::Calls(batch, invokes) => self.calls(&batch, invokes),
+            Deliver::Parked(batch, invokes) => self.parked(&batch, invokes),
+            Deliver::Answers(batch, answers) => self.answers(&batch, answers),
+            Deliver::Events(batch, items) => {
+                let Phase::Ready(session) = &self.phase else {
+                    return;
+                };
+                let account = &session.me().account;
+                let dropped = self.outbox.push_events(batch, items, account);
+                if dropped > 0 && account.release_events(dropped) {
+                    self.core.hub.do_send(super::messages::Drained(session.me().id()));
+                }
+            }
+            Deliver::Routed(routes) => self.with_session(|session, effects| {
+                for (call, callee) in routes {
+                    session.routed(call, callee, effects);
+                }
+            }),
+            Deliver::Control(control) => self.control(control),
+        }
+        // The I/O item of this context is polled after the mailbox and writes everything in one go.
+        let _ = ctx;
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Lets [`io`] stop the actor without knowing its context type.
+fn stop(ctx: &mut Context<Connection>) {
+    ctx.stop();
+}

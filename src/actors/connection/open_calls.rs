@@ -1,0 +1,207 @@
+//! What this peer has asked and is not answered yet: the caller's side.
+//!
+//! Owns which requests are open, where each call went (`Routed` tells it), calls that wait for their object, and the pieces of
+//! calls that are not routed yet. The answer itself is owed by whoever holds the `ReplyTo`. Pure; called by `session`.
+
+use crate::actors::credit::Window;
+use crate::actors::deadlines::Deadlines;
+use crate::actors::messages::Invoke;
+use crate::actors::peer::PeerRef;
+use crate::message::{Batch, CallId, Ticket};
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// One open call or request.
+#[derive(Debug)]
+pub struct OpenCall {
+    /// The broker's number for it.
+    pub ticket: Ticket,
+    /// The callee, once it is known.
+    pub callee: Option<PeerRef>,
+    /// The caller has taken it back, but the callee is not known yet.
+    pub cancelled: bool,
+    /// Pieces that follow the call's first frame.
+    pub upload: Option<Box<Upload>>,
+    parked: Option<Box<Parked>>,
+}
+
+/// The pieces of one call.
+#[derive(Debug)]
+pub struct Upload {
+    /// What the caller may still send.
+    pub window: Window,
+    /// Payload bytes so far.
+    pub total: usize,
+    /// Pieces that came before the callee was known.
+    pub waiting: VecDeque<(Arc<Batch>, u32)>,
+}
+
+/// A call that waits for its object.
+#[derive(Debug)]
+pub struct Parked {
+    /// Holds the frame.
+    pub batch: Arc<Batch>,
+    /// The call.
+    pub invoke: Invoke,
+    bytes: usize,
+}
+
+/// The table of one peer.
+#[derive(Debug, Default)]
+pub struct OpenCalls {
+    open: HashMap<CallId, OpenCall>,
+    waiting: Deadlines<CallId>,
+    parked_bytes: usize,
+}
+
+impl OpenCalls {
+    /// How many are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether none is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The numbers of all that is open and wanted.
+    pub fn calls(&self) -> impl Iterator<Item = CallId> {
+        self.open
+            .iter()
+            .filter(|(_, open)| !open.cancelled)
+            .map(|(call, _)| *call)
+    }
+
+    /// Opens a call or request. `false`: the number is in use.
+    #[must_use]
+    pub fn insert(&mut self, call: CallId, ticket: Ticket, upload: Option<Window>) -> bool {
+        use std::collections::hash_map::Entry;
+        let Entry::Vacant(place) = self.open.entry(call) else {
+            return false;
+        };
+        let upload = upload.map(|window| {
+            Box::new(Upload {
+                window,
+                total: 0,
+                waiting: VecDeque::new(),
+            })
+        });
+        place.insert(OpenCall {
+            ticket,
+            callee: None,
+            cancelled: false,
+            upload,
+            parked: None,
+        });
+        true
+    }
+
+    /// The open call with this number.
+    pub fn get_mut(&mut self, call: CallId) -> Option<&mut OpenCall> {
+        self.open.get_mut(&call)
+    }
+
+    /// Whether it is open and still wanted.
+    #[must_use]
+    pub fn is_wanted(&self, call: CallId) -> bool {
+        self.open.get(&call).is_some_and(|open| !open.cancelled)
+    }
+
+    /// Closes a call or request.
+    pub fn remove(&mut self, call: CallId) -> Option<OpenCall> {
+        let mut open = self.open.remove(&call)?;
+        if let Some(parked) = open.parked.take() {
+            self.parked_bytes = self.parked_bytes.saturating_sub(parked.bytes);
+            // Nobody is owed an answer: the caller's entry is what has just been removed.
+            if let Some(reply) = parked.invoke.reply {
+                reply.forget();
+            }
+        }
+        if self.open.is_empty() && self.open.capacity() > 64 {
+            *self = Self::default();
+        }
+        Some(open)
+    }
+
+    /// Everything that is open, to be cancelled at the end of the connection.
+    pub fn drain(&mut self) -> impl Iterator<Item = OpenCall> + use<> {
+        let all = std::mem::take(self);
+        all.open.into_values().map(|mut open| {
+            if let Some(parked) = open.parked.take()
+                && let Some(reply) = parked.invoke.reply
+            {
+                reply.forget();
+            }
+            open
+        })
+    }
+
+    /// Keeps a call until its object is there. Gives it back when it is not wanted or `limit` bytes wait already.
+    ///
+    /// # Errors
+    /// The call, to be answered.
+    pub fn park(&mut self, batch: Arc<Batch>, invoke: Invoke, limit: usize) -> Result<(), Invoke> {
+        let Some(call) = invoke.reply.as_ref().map(super::super::peer::ReplyTo::call) else {
+            return Err(invoke);
+        };
+        let bytes = batch
+            .header(invoke.frame as usize)
+            .map_or(0, crate::message::Header::wire_len);
+        let Some(open) = self.open.get_mut(&call).filter(|open| !open.cancelled) else {
+            return Err(invoke);
+        };
+        if self.parked_bytes >= limit {
+            return Err(invoke);
+        }
+        self.parked_bytes = self.parked_bytes.saturating_add(bytes);
+        let deadline = invoke.deadline;
+        // A small frame must not keep the large buffer it was read with.
+        let (batch, invoke) = if bytes.saturating_mul(4) < batch.buffer_len() {
+            let copy = batch.extract(std::iter::once(invoke.frame as usize));
+            (Arc::new(copy), Invoke { frame: 0, ..invoke })
+        } else {
+            (batch, invoke)
+        };
+        open.parked = Some(Box::new(Parked { batch, invoke, bytes }));
+        self.wait_until(call, deadline);
+        Ok(())
+    }
+
+    /// The call's object is there: takes it out to be routed again.
+    pub fn unpark(&mut self, call: CallId) -> Option<Parked> {
+        let parked = self.open.get_mut(&call)?.parked.take()?;
+        self.parked_bytes = self.parked_bytes.saturating_sub(parked.bytes);
+        Some(*parked)
+    }
+
+    /// Ends the wait of `call` at `deadline`, unless it is closed before.
+    pub fn wait_until(&mut self, call: CallId, deadline: Instant) {
+        let open = &self.open;
+        self.waiting
+            .insert(deadline, call, open.len(), |call| open.contains_key(&call));
+    }
+
+    /// The next wait whose deadline has passed. Calls that were routed meanwhile are their callee's business.
+    pub fn expire(&mut self, now: Instant) -> Option<CallId> {
+        while let Some(call) = self.waiting.expired(now) {
+            if self
+                .open
+                .get(&call)
+                .is_some_and(|open| open.callee.is_none() && !open.cancelled)
+            {
+                return Some(call);
+            }
+        }
+        None
+    }
+
+    /// When [`Self::expire`] is to be called next.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        let open = &self.open;
+        self.waiting.next(|call| open.contains_key(&call))
+    }
+}

@@ -1,0 +1,579 @@
+//! What one ready peer may do, and what its frames ask of the rest of the broker.
+//!
+//! Owns the protocol state of one connection after the handshake: open requests, slots, the publish window. Each frame is one
+//! step: state in, [`Effects`] out; `Connection` (or `LocalPeer`, or the simulator) performs them. Pure: no socket, no
+//! actor, no clock.
+
+use super::open_calls::OpenCalls;
+use super::slots::{NewCall, Outcome, Slots};
+use crate::actors::credit::Window;
+use crate::actors::deliver::{Class, Verdict};
+use crate::actors::group::Grouped;
+use crate::actors::messages::{Answer, Control, HubItem, Invoke, RegistryItem};
+use crate::actors::peer::{PeerRef, ReplyTo, error_frame};
+use crate::config::Limits;
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::{Batch, CallId, Draft, Encoding, Flags, Header, Key, Kind, Ticket, metadata};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Why a connection is to end, and what the peer is told.
+pub type Closing = (CloseReason, String);
+
+/// What a step asks for. Reused from batch to batch; drained completely after each.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For Registry.
+    pub registry: Vec<RegistryItem>,
+    /// For TopicHub.
+    pub hub: Vec<HubItem>,
+    /// Answers, by caller.
+    pub answers: Grouped<Answer>,
+    /// Small things for other peers.
+    pub tell: Vec<(PeerRef, Control)>,
+    /// Frames for this peer.
+    pub send: Vec<Vec<u8>>,
+    /// Answers that nobody waited for.
+    pub late: u64,
+    /// The connection ends.
+    pub close: Option<Closing>,
+}
+
+/// The state of one ready peer.
+#[derive(Debug)]
+pub struct Session {
+    /// Calls and requests of this peer.
+    pub open: OpenCalls,
+    /// Calls for this peer.
+    pub slots: Slots,
+    me: PeerRef,
+    publish: Window,
+    limits: Arc<Limits>,
+    tickets: Arc<AtomicU64>,
+    draining: bool,
+    said_goodbye: bool,
+}
+
+/// What stops the reading of a batch.
+type Stop = Result<(), Closing>;
+
+impl Session {
+    /// A session that begins.
+    #[must_use]
+    pub fn new(me: PeerRef, limits: Arc<Limits>, tickets: Arc<AtomicU64>) -> Self {
+        let publish = Window::new(limits.publish_window);
+        Self {
+            open: OpenCalls::default(),
+            slots: Slots::default(),
+            me,
+            publish,
+            limits,
+            tickets,
+            draining: false,
+            said_goodbye: false,
+        }
+    }
+
+    /// Whose session it is.
+    #[must_use]
+    pub const fn me(&self) -> &PeerRef {
+        &self.me
+    }
+
+    /// Whether the peer has announced its end.
+    #[must_use]
+    pub const fn said_goodbye(&self) -> bool {
+        self.said_goodbye
+    }
+
+    /// Whether the broker is stopping.
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// From now on new calls are refused.
+    pub const fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Publish credit that is being returned on the wire.
+    pub fn refill_publish(&mut self, bytes: u32) {
+        self.publish.refill(bytes);
+    }
+
+    /// Steps through a batch; a protocol error ends it with `effects.close`.
+    pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
+        let mut last_key: &[u8] = &[];
+        for index in 0..batch.len() {
+            if effects.close.is_some() || self.said_goodbye {
+                return;
+            }
+            let Some(view) = batch.view(index) else { continue };
+            // Publishers send runs of one topic: its key is checked once.
+            let known_key = view.header.kind == Kind::Publish && view.key == last_key && !last_key.is_empty();
+            let frame = u32::try_from(index).unwrap_or(u32::MAX);
+            if let Err(closing) = self.step(now, batch, frame, &view, known_key, effects) {
+                effects.close = Some(closing);
+            }
+            if view.header.kind == Kind::Publish {
+                last_key = view.key;
+            }
+        }
+    }
+
+    fn step(
+        &mut self,
+        now: Instant,
+        batch: &Arc<Batch>,
+        frame: u32,
+        view: &FrameView<'_>,
+        known_key: bool,
+        effects: &mut Effects,
+    ) -> Stop {
+        let header = view.header;
+        if header.flags.has(Flags::ORIGIN) {
+            return Err(protocol("only the broker sets an origin"));
+        }
+        if header.attachments > 0 && u32::from(header.attachments) > self.me.max_attachments {
+            return Err(protocol(
+                "this transport carries fewer attachments than the frame declares",
+            ));
+        }
+        if !view.meta.is_empty() {
+            metadata::check_from_peer(view.meta).map_err(|error| protocol(&error.to_string()))?;
+        }
+        match header.kind {
+            Kind::Call => self.call(now, frame, view, effects),
+            Kind::Publish => self.publish(frame, view, known_key, effects),
+            Kind::Reply | Kind::ReplyPiece | Kind::Error => self.answer(now, frame, header, effects),
+            Kind::CallPiece | Kind::PublishPiece => self.piece(batch, frame, view, effects),
+            Kind::Cancel => {
+                self.cancel(CallId(header.id), effects);
+                Ok(())
+            }
+            Kind::ReplyCredit | Kind::CallCredit => {
+                self.credit(header, effects);
+                Ok(())
+            }
+            Kind::Register | Kind::Unregister | Kind::Describe => {
+                self.request(now, frame, view, Target::Registry(Needs::Name), effects)
+            }
+            Kind::Wait | Kind::Watch | Kind::Unwatch | Kind::List => {
+                self.request(now, frame, view, Target::Registry(Needs::Nothing), effects)
+            }
+            Kind::Subscribe => self.request(now, frame, view, Target::Hub(Needs::Pair), effects),
+            Kind::Unsubscribe => self.request(now, frame, view, Target::Hub(Needs::Nothing), effects),
+            Kind::Will if view.key.is_empty() => {
+                self.request(now, frame, view, Target::Hub(Needs::Nothing), effects)
+            }
+            Kind::Will => self.request(now, frame, view, Target::Hub(Needs::Pair), effects),
+            Kind::Ping if view.payload.len() > 64 => Err(protocol("a ping carries at most 64 bytes")),
+            Kind::Ping => {
+                effects.send.push(
+                    Draft::new(Kind::Pong, header.id)
+                        .payload(header.encoding, view.payload)
+                        .to_vec(),
+                );
+                Ok(())
+            }
+            Kind::Pong => Ok(()),
+            Kind::Goodbye => {
+                self.said_goodbye = true;
+                Ok(())
+            }
+            Kind::Hello
+            | Kind::Welcome
+            | Kind::Done
+            | Kind::Ownership
+            | Kind::Notice
+            | Kind::PublishCredit
+            | Kind::Accepted
+            | Kind::Event
+            | Kind::EventPiece
+            | Kind::Gap => Err(protocol(&format!(
+                "a client does not send {} here",
+                header.kind.name()
+            ))),
+        }
+    }
+
+    fn call(&mut self, now: Instant, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
+        let header = view.header;
+        let silent = header.flags.has(Flags::NO_REPLY);
+        if silent && header.flags.has(Flags::CONTINUED) {
+            return Err(protocol("a call without reply cannot be sent in pieces"));
+        }
+        if let Err(error) = Key::pair(view.key) {
+            return refuse(
+                effects,
+                header,
+                silent,
+                &CallError::new(ErrorCode::Invalid, error.to_string()),
+            );
+        }
+        if self.draining {
+            return refuse(effects, header, silent, &CallError::from(ErrorCode::Draining));
+        }
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
+        let reply = if silent {
+            None
+        } else {
+            let upload = header
+                .flags
+                .has(Flags::CONTINUED)
+                .then(|| Window::new(self.limits.stream_window));
+            match self.admit(header, upload, ticket, effects)? {
+                Some(reply) => Some(reply),
+                None => return Ok(()),
+            }
+        };
+        let from = self.me.clone();
+        effects.registry.push(RegistryItem::Call(Invoke {
+            frame,
+            ticket,
+            deadline,
+            reply,
+            from,
+        }));
+        Ok(())
+    }
+
+    /// Opens an entry for a request that wants an answer. `None`: it was refused with an error.
+    fn admit(
+        &mut self,
+        header: &Header,
+        upload: Option<Window>,
+        ticket: Ticket,
+        effects: &mut Effects,
+    ) -> Result<Option<ReplyTo>, Closing> {
+        let call = CallId(header.id);
+        if self.open.len() >= self.limits.open_calls {
+            let text = format!(
+                "{} calls of this connection are open (limits.open_calls); wait for some to end",
+                self.open.len()
+            );
+            effects
+                .send
+                .push(error_frame(header.id, &CallError::new(ErrorCode::TooMany, text)));
+            return Ok(None);
+        }
+        if !self.open.insert(call, ticket, upload) {
+            return Err(protocol(&format!("request number {call} is still open")));
+        }
+        Ok(Some(ReplyTo::new(self.me.clone(), call)))
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        frame: u32,
+        view: &FrameView<'_>,
+        target: Target,
+        effects: &mut Effects,
+    ) -> Stop {
+        let header = view.header;
+        let (Target::Registry(needs) | Target::Hub(needs)) = target;
+        let checked = match needs {
+            Needs::Name => Key::single(view.key).map(|_| ()),
+            Needs::Pair => Key::pair(view.key).map(|_| ()),
+            Needs::Nothing => Ok(()),
+        };
+        if let Err(error) = checked {
+            return refuse(
+                effects,
+                header,
+                false,
+                &CallError::new(ErrorCode::Invalid, error.to_string()),
+            );
+        }
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let Some(reply) = self.admit(header, None, ticket, effects)? else {
+            return Ok(());
+        };
+        if header.kind == Kind::Wait {
+            let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
+            self.open.wait_until(CallId(header.id), deadline);
+        }
+        match target {
+            Target::Registry(_) => effects.registry.push(RegistryItem::Request(frame, reply)),
+            Target::Hub(_) => effects.hub.push(HubItem {
+                frame,
+                reply: Some(reply),
+            }),
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, frame: u32, view: &FrameView<'_>, known_key: bool, effects: &mut Effects) -> Stop {
+        let header = view.header;
+        if !self.publish.spend(header.wire_len()) {
+            return Err((CloseReason::Window, "the publish window was exceeded".into()));
+        }
+        let wants_answer = header.flags.has(Flags::ACK);
+        if !known_key && let Err(error) = Key::pair(view.key) {
+            // The bytes were charged; they come back at once.
+            self.me.grant(header.wire_len());
+            return refuse(
+                effects,
+                header,
+                !wants_answer,
+                &CallError::new(ErrorCode::Invalid, error.to_string()),
+            );
+        }
+        let reply = if wants_answer {
+            let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+            match self.admit(header, None, ticket, effects)? {
+                Some(reply) => Some(reply),
+                None => {
+                    self.me.grant(header.wire_len());
+                    return Ok(());
+                }
+            }
+        } else {
+            None
+        };
+        effects.hub.push(HubItem { frame, reply });
+        Ok(())
+    }
+
+    fn piece(&mut self, batch: &Arc<Batch>, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
+        let header = view.header;
+        if header.kind == Kind::PublishPiece {
+            if !self.publish.spend(header.wire_len()) {
+                return Err((CloseReason::Window, "the publish window was exceeded".into()));
+            }
+            effects.hub.push(HubItem { frame, reply: None });
+            return Ok(());
+        }
+        let call = CallId(header.id);
+        let Some(open) = self.open.get_mut(call) else {
+            return Ok(());
+        };
+        let Some(upload) = open.upload.as_mut() else {
+            return Err(protocol(
+                "a piece of a call that was not announced to be continued",
+            ));
+        };
+        if !upload.window.spend(header.wire_len()) {
+            return Err((
+                CloseReason::Window,
+                format!("the window of call {call} was exceeded"),
+            ));
+        }
+        upload.total = upload.total.saturating_add(view.payload.len());
+        if upload.total > self.limits.message_bytes {
+            let text = format!(
+                "a message has at most {} bytes (limits.message_bytes)",
+                self.limits.message_bytes
+            );
+            self.cancel_with(call, &CallError::new(ErrorCode::TooLarge, text), effects);
+            return Ok(());
+        }
+        match &open.callee {
+            Some(callee) => {
+                let piece = Control::CallPiece(open.ticket, batch.clone(), frame);
+                if callee.account.admit(Class::Call, header.wire_len()) == Verdict::Delivered {
+                    effects.tell.push((callee.clone(), piece));
+                } else {
+                    self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
+                }
+            }
+            None => upload.waiting.push_back((batch.clone(), frame)),
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, now: Instant, frame: u32, header: &Header, effects: &mut Effects) -> Stop {
+        let ticket = Ticket(header.id);
+        match self.slots.answer(now, header) {
+            Outcome::Forward(caller, call, last) => {
+                effects.answers.push(&caller, Answer { frame, call, last })
+            }
+            Outcome::Late => effects.late = effects.late.saturating_add(1),
+            Outcome::Stop => effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec()),
+            Outcome::WindowExceeded => {
+                return Err((
+                    CloseReason::Window,
+                    format!("the window of the reply to {ticket} was exceeded"),
+                ));
+            }
+        }
+        self.me.account.set_load(self.slots.len());
+        Ok(())
+    }
+
+    fn cancel(&mut self, call: CallId, effects: &mut Effects) {
+        self.cancel_with(call, &CallError::from(ErrorCode::Cancelled), effects);
+    }
+
+    fn cancel_with(&mut self, call: CallId, error: &CallError, effects: &mut Effects) {
+        let Some(open) = self.open.get_mut(call).filter(|open| !open.cancelled) else {
+            return;
+        };
+        effects.send.push(error_frame(call.0, error));
+        if open.callee.is_some() {
+            if let Some((callee, ticket)) = self
+                .open
+                .remove(call)
+                .and_then(|open| Some((open.callee?, open.ticket)))
+            {
+                effects.tell.push((callee, Control::Cancel(ticket)));
+            }
+        } else if self
+            .open
+            .unpark(call)
+            .map(|parked| parked.invoke.reply.map(ReplyTo::forget))
+            .is_some()
+        {
+            self.open.remove(call);
+            effects.registry.push(RegistryItem::Unwait(call));
+        } else {
+            // Registry has it, or had it: `Routed` or the answer will come and close the entry.
+            open.cancelled = true;
+            open.upload = None;
+        }
+    }
+
+    fn credit(&mut self, header: &Header, effects: &mut Effects) {
+        if header.kind == Kind::ReplyCredit {
+            if let Some(open) = self.open.get_mut(CallId(header.id))
+                && let Some(callee) = &open.callee
+            {
+                effects
+                    .tell
+                    .push((callee.clone(), Control::ReplyCredit(open.ticket, header.aux)));
+            }
+        } else if let Some((caller, call)) = self.slots.caller(Ticket(header.id)) {
+            effects
+                .tell
+                .push((caller.clone(), Control::CallCredit(call, header.aux)));
+        }
+    }
+
+    /// Ends waits and calls whose time is over.
+    pub fn expire(&mut self, now: Instant, effects: &mut Effects) {
+        while let Some(call) = self.open.expire(now) {
+            effects.registry.push(RegistryItem::Unwait(call));
+            let text = "the object was not registered before the deadline";
+            effects.send.push(error_frame(
+                call.0,
+                &CallError::new(ErrorCode::Deadline, text).ran(false),
+            ));
+            self.open.remove(call);
+        }
+        while let Some(ticket) = self.slots.expire(now) {
+            effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());
+        }
+        self.me.account.set_load(self.slots.len());
+    }
+
+    /// When [`Self::expire`] is to be called next.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        [self.open.next_deadline(), self.slots.next_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Registry tells where a call went.
+    pub fn routed(&mut self, call: CallId, callee: PeerRef, effects: &mut Effects) {
+        let Some(open) = self.open.get_mut(call) else {
+            return;
+        };
+        if open.cancelled {
+            effects.tell.push((callee, Control::Cancel(open.ticket)));
+            self.open.remove(call);
+            return;
+        }
+        let ticket = open.ticket;
+        let waiting = open
+            .upload
+            .as_mut()
+            .map(|upload| std::mem::take(&mut upload.waiting));
+        open.callee = Some(callee.clone());
+        for (batch, frame) in waiting.into_iter().flatten() {
+            let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
+            if callee.account.admit(Class::Call, bytes) == Verdict::Overflow {
+                self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
+                return;
+            }
+            effects
+                .tell
+                .push((callee.clone(), Control::CallPiece(ticket, batch, frame)));
+        }
+    }
+
+    /// Takes a call for this peer: it is about to be written.
+    pub fn accept(&mut self, now: Instant, header: &Header, invoke: &mut Invoke) {
+        let Some(reply) = invoke.reply.take() else { return };
+        let stream = header.flags.has(Flags::STREAM);
+        // Even a single reply may come in pieces, so there is a window in any case.
+        let window = Window::new(self.limits.stream_window);
+        let (ticket, deadline) = (invoke.ticket, invoke.deadline);
+        self.slots.open(
+            now,
+            NewCall {
+                ticket,
+                reply,
+                deadline,
+                stream,
+                window,
+            },
+        );
+        self.me.account.set_load(self.slots.len());
+    }
+
+    /// The end: what this peer asked of others is taken back. Slots answer by being dropped.
+    pub fn finish(&mut self, effects: &mut Effects) {
+        for open in self.open.drain() {
+            if let Some(callee) = open.callee {
+                effects.tell.push((callee, Control::Cancel(open.ticket)));
+            }
+        }
+    }
+
+    fn patience(&self, deadline_ms: u32) -> Duration {
+        let ms = match deadline_ms {
+            0 => self.limits.default_deadline_ms,
+            ms => ms.min(self.limits.max_deadline_ms),
+        };
+        Duration::from_millis(u64::from(ms))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Registry(Needs),
+    Hub(Needs),
+}
+
+#[derive(Clone, Copy)]
+enum Needs {
+    Name,
+    Pair,
+    Nothing,
+}
+
+fn protocol(what: &str) -> Closing {
+    (CloseReason::Protocol, what.to_owned())
+}
+
+fn refuse(effects: &mut Effects, header: &Header, silent: bool, error: &CallError) -> Stop {
+    if !silent {
+        effects.send.push(error_frame(header.id, error));
+    }
+    Ok(())
+}
+
+/// A frame of the broker that says goodbye.
+#[must_use]
+pub fn goodbye_frame(reason: CloseReason, text: &str) -> Vec<u8> {
+    Draft::new(Kind::Goodbye, 0)
+        .aux(reason.code())
+        .payload(Encoding::RAW, text.as_bytes())
+        .to_vec()
+}

@@ -1,0 +1,218 @@
+//! Calls that this peer has been given and owes an answer: the callee's side.
+//!
+//! Owns each call's [`ReplyTo`], its deadline and its stream window. An answer is accepted only here, that is, from the connection
+//! that was given the call. Dropping the table answers every caller. Pure; called by `session` and the Connection's timer.
+
+use crate::actors::credit::Window;
+use crate::actors::deadlines::Deadlines;
+use crate::actors::deliver::{Class, Verdict};
+use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::error::{CallError, ErrorCode};
+use crate::message::{CallId, Flags, Header, Kind, Ticket};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// One call that waits for this peer.
+#[derive(Debug)]
+struct Slot {
+    reply: ReplyTo,
+    deadline: Instant,
+    /// What the deadline starts from again with each streamed item.
+    patience: Duration,
+    stream: bool,
+    window: Window,
+    /// A reply in pieces is under way; `true`: it is the last one.
+    continuing: Option<bool>,
+}
+
+/// A call as it is taken.
+#[derive(Debug)]
+pub struct NewCall {
+    /// The broker's number.
+    pub ticket: Ticket,
+    /// Where the answer goes.
+    pub reply: ReplyTo,
+    /// When it ends at the latest.
+    pub deadline: Instant,
+    /// Whether the caller takes more than one reply.
+    pub stream: bool,
+    /// For streamed replies and for pieces.
+    pub window: Window,
+}
+
+/// What became of a frame that answers.
+#[derive(Debug)]
+pub enum Outcome {
+    /// It goes to the caller; `true`: it is the last one.
+    Forward(PeerRef, CallId, bool),
+    /// The caller does not wait any more, or never did: counted.
+    Late,
+    /// The call was ended by the broker; the callee is to stop.
+    Stop,
+    /// The callee sent more than the caller granted.
+    WindowExceeded,
+}
+
+/// The table of one peer.
+#[derive(Debug, Default)]
+pub struct Slots {
+    slots: HashMap<Ticket, Slot>,
+    deadlines: Deadlines<Ticket>,
+}
+
+impl Slots {
+    /// How many calls wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Takes a call: from now on it may have run.
+    pub fn open(&mut self, now: Instant, call: NewCall) {
+        let NewCall {
+            ticket,
+            mut reply,
+            deadline,
+            stream,
+            window,
+        } = call;
+        reply.mark_taken();
+        let slot = Slot {
+            reply,
+            deadline,
+            patience: deadline.saturating_duration_since(now),
+            stream,
+            window,
+            continuing: None,
+        };
+        self.slots.insert(ticket, slot);
+        let slots = &self.slots;
+        self.deadlines.insert(deadline, ticket, slots.len(), |ticket| {
+            slots.contains_key(&ticket)
+        });
+    }
+
+    /// A `Reply`, `ReplyPiece` or `Error` of the callee.
+    pub fn answer(&mut self, now: Instant, header: &Header) -> Outcome {
+        let ticket = Ticket(header.id);
+        let Some(slot) = self.slots.get_mut(&ticket) else {
+            return Outcome::Late;
+        };
+        let more = header.flags.has(Flags::MORE);
+        let continued = header.flags.has(Flags::CONTINUED);
+        let last = match (header.kind, slot.continuing) {
+            (Kind::ReplyPiece, Some(last)) => last && !continued,
+            (Kind::Reply, None) => !more && !continued,
+            (Kind::Error, _) => true,
+            _ => return self.refuse(ticket, "the callee's reply pieces were out of order"),
+        };
+        if more && !slot.stream {
+            return self.refuse(
+                ticket,
+                "the callee streams its reply, but the caller asked for a single one",
+            );
+        }
+        let windowed = header.kind == Kind::ReplyPiece || more || continued;
+        if windowed && !slot.window.spend(header.wire_len()) {
+            return Outcome::WindowExceeded;
+        }
+        slot.continuing = match header.kind {
+            Kind::Reply if continued => Some(!more),
+            Kind::ReplyPiece if continued => slot.continuing,
+            _ => None,
+        };
+        let Some(asker) = slot.reply.asker().cloned() else {
+            return Outcome::Late;
+        };
+        if asker.account.admit(Class::Answer, header.wire_len()) == Verdict::Overflow {
+            if let Some(slot) = self.remove(ticket) {
+                slot.reply.fail(&CallError::from(ErrorCode::ReplyLost));
+            }
+            return if last { Outcome::Late } else { Outcome::Stop };
+        }
+        let call = slot.reply.call();
+        if last {
+            if let Some(slot) = self.remove(ticket) {
+                let _ = slot.reply.forward();
+            }
+        } else {
+            slot.deadline = now.checked_add(slot.patience).unwrap_or(slot.deadline);
+        }
+        Outcome::Forward(asker, call, last)
+    }
+
+    /// The caller of a call, with its number, to pass credit on.
+    #[must_use]
+    pub fn caller(&self, ticket: Ticket) -> Option<(&PeerRef, CallId)> {
+        let slot = self.slots.get(&ticket)?;
+        Some((slot.reply.asker()?, slot.reply.call()))
+    }
+
+    /// Whether the call still waits.
+    #[must_use]
+    pub fn contains(&self, ticket: Ticket) -> bool {
+        self.slots.contains_key(&ticket)
+    }
+
+    /// The caller takes more.
+    pub fn refill(&mut self, ticket: Ticket, bytes: u32) -> bool {
+        let slot = self.slots.get_mut(&ticket);
+        slot.map(|slot| slot.window.refill(bytes)).is_some()
+    }
+
+    /// The caller does not want it any more. `true`: it was still open, the callee is to be told.
+    pub fn cancel(&mut self, ticket: Ticket) -> bool {
+        self.remove(ticket).map(|slot| slot.reply.forget()).is_some()
+    }
+
+    /// Ends the calls whose deadline has passed; returns one of them at a time.
+    pub fn expire(&mut self, now: Instant) -> Option<Ticket> {
+        while let Some(ticket) = self.deadlines.expired(now) {
+            let Some(slot) = self.slots.get(&ticket) else {
+                continue;
+            };
+            if slot.deadline > now {
+                let (slots, at) = (&self.slots, slot.deadline);
+                self.deadlines
+                    .insert(at, ticket, slots.len(), |ticket| slots.contains_key(&ticket));
+                continue;
+            }
+            if let Some(slot) = self.remove(ticket) {
+                slot.reply.fail(&CallError::new(
+                    ErrorCode::Deadline,
+                    "the callee did not answer before the deadline",
+                ));
+                return Some(ticket);
+            }
+        }
+        None
+    }
+
+    /// When [`Self::expire`] is to be called next.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        let slots = &self.slots;
+        self.deadlines.next(|ticket| slots.contains_key(&ticket))
+    }
+
+    fn refuse(&mut self, ticket: Ticket, why: &str) -> Outcome {
+        if let Some(slot) = self.remove(ticket) {
+            slot.reply
+                .fail(&CallError::new(ErrorCode::Invalid, why).ran(true));
+        }
+        Outcome::Stop
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Slot> {
+        let slot = self.slots.remove(&ticket);
+        if self.slots.is_empty() && self.slots.capacity() > 64 {
+            *self = Self::default();
+        }
+        slot
+    }
+}

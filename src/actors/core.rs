@@ -1,0 +1,123 @@
+//! What all actors of one broker share: its limits, counters, addresses and who is refused.
+//!
+//! Owns no decision. Made once by `broker`, passed to every actor; nothing in it is a lock that is held across work.
+
+use super::messages::Gone;
+use super::quota::TotalGate;
+use super::registry::Registry;
+use super::topic_hub::TopicHub;
+use crate::config::Limits;
+use crate::message::{Epoch, PeerId};
+use crate::metrics::Metrics;
+use actix::Addr;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a process whose frames made the broker panic repeatedly is refused.
+const BAN: Duration = Duration::from_secs(60);
+
+/// Numbers and counters of one broker, without its actors.
+#[derive(Debug)]
+pub struct Shared {
+    /// Every limit.
+    pub limits: Arc<Limits>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// This life of the broker.
+    pub epoch: Epoch,
+    /// Numbers of calls and facts.
+    pub tickets: Arc<AtomicU64>,
+    /// Read permits of all connections.
+    pub gate: Arc<TotalGate>,
+    /// Connections that live, handshake done or not.
+    pub connections: AtomicUsize,
+    /// Rung when a connection has ended.
+    pub connection_ended: tokio::sync::Notify,
+    peers: AtomicU64,
+    banned: Mutex<HashMap<u32, Instant>>,
+}
+
+impl Shared {
+    /// The shared part of a broker with these limits.
+    #[must_use]
+    pub fn new(limits: Limits, epoch: Epoch) -> Arc<Self> {
+        let gate = TotalGate::new(limits.read_bytes_total);
+        Arc::new(Self {
+            limits: Arc::new(limits),
+            metrics: Metrics::default(),
+            epoch,
+            tickets: Arc::new(AtomicU64::new(1)),
+            gate,
+            connections: AtomicUsize::new(0),
+            connection_ended: tokio::sync::Notify::new(),
+            peers: AtomicU64::new(1),
+            banned: Mutex::default(),
+        })
+    }
+
+    /// A number for a new peer; never given twice.
+    #[must_use]
+    pub fn next_peer(&self) -> PeerId {
+        PeerId(self.peers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Refuses the process from now on, for a minute.
+    pub fn ban(&self, pid: u32) {
+        let mut banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        banned.retain(|_, until| *until > now);
+        banned.insert(pid, now.checked_add(BAN).unwrap_or(now));
+    }
+
+    /// Whether the process is refused now.
+    #[must_use]
+    pub fn is_banned(&self, pid: u32) -> bool {
+        let banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
+        banned.get(&pid).is_some_and(|until| *until > Instant::now())
+    }
+}
+
+/// The shared part and the addresses of the core actors.
+#[derive(Debug)]
+pub struct Core {
+    /// The shared part.
+    pub shared: Arc<Shared>,
+    /// Who has which object.
+    pub registry: Addr<Registry>,
+    /// Who hears which topic.
+    pub hub: Addr<TopicHub>,
+}
+
+/// Tells Registry and TopicHub, when it is dropped at the latest, that a peer is gone.
+#[derive(Debug)]
+pub struct GoneGuard {
+    core: Arc<Core>,
+    peer: Option<PeerId>,
+}
+
+impl GoneGuard {
+    /// A guard for a peer that has joined.
+    #[must_use]
+    pub const fn new(core: Arc<Core>, peer: PeerId) -> Self {
+        Self {
+            core,
+            peer: Some(peer),
+        }
+    }
+
+    /// Tells it now. `in_order`: the peer said goodbye.
+    pub fn tell(&mut self, in_order: bool) {
+        if let Some(peer) = self.peer.take() {
+            self.core.registry.do_send(Gone { peer, in_order });
+            self.core.hub.do_send(Gone { peer, in_order });
+        }
+    }
+}
+
+impl Drop for GoneGuard {
+    fn drop(&mut self) {
+        self.tell(false);
+    }
+}

@@ -1,0 +1,197 @@
+//! What the broker's actors say to each other.
+//!
+//! Frames never travel alone: a delivery names frames of a shared [`Batch`]. Sizes are kept small, because a vector
+//! of them is built for every batch.
+
+use super::peer::{PeerRef, ReplyTo};
+use super::quota::Permit;
+use crate::error::CloseReason;
+use crate::message::{Batch, CallId, PeerId, SubscriptionId, Ticket};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a peer's inbox takes: at most one per sender and turn.
+#[derive(Debug)]
+pub enum Deliver {
+    /// Calls for objects of this peer.
+    Calls(Arc<Batch>, Vec<Invoke>),
+    /// Calls of this peer that found no object and are to wait with it.
+    Parked(Arc<Batch>, Vec<Invoke>),
+    /// Answers to calls of this peer, as their callee sent them.
+    Answers(Arc<Batch>, Vec<Answer>),
+    /// Events for subscriptions of this peer.
+    Events(Arc<Batch>, Vec<EventItem>),
+    /// Where this peer's calls went (one per batch).
+    Routed(Vec<(CallId, PeerRef)>),
+    /// Anything small.
+    Control(Control),
+}
+
+/// One call on its way to its callee.
+#[derive(Debug)]
+pub struct Invoke {
+    /// Which frame of the batch.
+    pub frame: u32,
+    /// The broker's number for it.
+    pub ticket: Ticket,
+    /// When it ends at the latest.
+    pub deadline: Instant,
+    /// Where the answer goes; `None` for calls without reply.
+    pub reply: Option<ReplyTo>,
+    /// Who calls.
+    pub from: PeerRef,
+}
+
+/// One frame of an answer on its way to the caller.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Which frame of the batch.
+    pub frame: u32,
+    /// The caller's number.
+    pub call: CallId,
+    /// Nothing of this call follows.
+    pub last: bool,
+}
+
+/// One event on its way to one subscription.
+#[derive(Clone, Copy, Debug)]
+pub struct EventItem {
+    /// Which frame of the batch.
+    pub frame: u32,
+    /// Events that this subscription missed just before.
+    pub missed: u32,
+    /// The subscriber's number, or the message's number for a piece.
+    pub subscription: SubscriptionId,
+    /// How it is to be treated and written.
+    pub mark: EventMark,
+}
+
+/// Bits of an [`EventItem`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct EventMark(pub u8);
+
+impl EventMark {
+    /// The key goes with it: the subscription is a pattern.
+    pub const WITH_KEY: u8 = 1;
+    /// A retained value.
+    pub const RETAINED: u8 = 2;
+    /// May be dropped when newer ones do not fit.
+    pub const DROP_OLDEST: u8 = 4;
+    /// Replaces an older one of the same subscription and topic.
+    pub const LATEST: u8 = 8;
+    /// No longer wanted.
+    pub const DROPPED: u8 = 16;
+    /// Aborts a message in pieces; the frame is not looked at.
+    pub const ABORT: u8 = 32;
+
+    /// Whether the bit is set.
+    #[must_use]
+    pub const fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// With the bit set when `condition` holds.
+    #[must_use]
+    pub const fn with_if(self, condition: bool, bit: u8) -> Self {
+        if condition { Self(self.0 | bit) } else { self }
+    }
+}
+
+/// Small things that a peer is told.
+#[derive(Debug)]
+pub enum Control {
+    /// The broker's own answer to the request `call` of this peer.
+    Answered {
+        /// The asker's number.
+        call: CallId,
+        /// The whole frame.
+        frame: Box<[u8]>,
+    },
+    /// A frame of the broker that answers nothing (ownership, notice).
+    Frame(Box<[u8]>),
+    /// The objects that the call `call` waits for are there.
+    Present(CallId),
+    /// The caller of `ticket` no longer wants it.
+    Cancel(Ticket),
+    /// The caller of `ticket` takes more bytes of its streamed reply.
+    ReplyCredit(Ticket, u32),
+    /// The callee takes more bytes of the call's pieces.
+    CallCredit(CallId, u32),
+    /// More of the call `ticket`.
+    CallPiece(Ticket, Arc<Batch>, u32),
+    /// Events were missed and none follows.
+    Gaps(Vec<(SubscriptionId, u32)>),
+    /// Publish credit is waiting in the account.
+    Grant,
+    /// The broker is stopping.
+    Drain,
+    /// End the connection with this reason.
+    Close(CloseReason, String),
+}
+
+/// What one batch holds for Registry.
+#[derive(Debug)]
+pub struct RegistryBatch {
+    /// Who sent it.
+    pub from: PeerRef,
+    /// The frames.
+    pub batch: Arc<Batch>,
+    /// What is to be done, in the order of the frames.
+    pub items: Vec<RegistryItem>,
+    /// Keeps the sender's read gate charged until the batch is handled.
+    pub permit: Option<Permit>,
+}
+
+/// One thing for Registry.
+#[derive(Debug)]
+pub enum RegistryItem {
+    /// Route a call.
+    Call(Invoke),
+    /// Any other request; the frame says which.
+    Request(u32, ReplyTo),
+    /// The call no longer waits for its object.
+    Unwait(CallId),
+}
+
+/// What one batch holds for TopicHub.
+#[derive(Debug)]
+pub struct HubBatch {
+    /// Who sent it.
+    pub from: PeerRef,
+    /// The frames.
+    pub batch: Arc<Batch>,
+    /// What is to be done, in the order of the frames.
+    pub items: Vec<HubItem>,
+    /// Keeps the sender's read gate charged until the batch is handled.
+    pub permit: Option<Permit>,
+}
+
+/// One thing for TopicHub: a frame, and the answer that is owed for it, if any.
+#[derive(Debug)]
+pub struct HubItem {
+    /// Which frame of the batch.
+    pub frame: u32,
+    /// Where the answer goes.
+    pub reply: Option<ReplyTo>,
+}
+
+/// A peer is ready; sent to Registry before any batch of it.
+#[derive(Debug)]
+pub struct Joined(pub PeerRef);
+
+/// A peer is gone; nothing of it follows.
+#[derive(Debug)]
+pub struct Gone {
+    /// Which.
+    pub peer: PeerId,
+    /// It said goodbye: its last will is void.
+    pub in_order: bool,
+}
+
+/// A subscriber that was full has room again.
+#[derive(Debug)]
+pub struct Drained(pub PeerId);
+
+/// Everybody is to be told that the broker stops.
+#[derive(Debug)]
+pub struct DrainAll;

@@ -1,0 +1,315 @@
+//! A peer as the rest of the broker sees it, and the answer that is owed to one.
+//!
+//! [`PeerRef`] is the only way to send to a peer: it holds the inbox, the account of what is queued there, and what
+//! the peer can take. [`ReplyTo`] is exactly one answer: consumed by giving it, given by being dropped. Neither
+//! knows actix; an inbox is whatever takes a [`Deliver`] (an actor's mailbox, or a simulator's queue).
+
+use super::credit::Window;
+use super::deliver::{self, Class, Room, Verdict};
+use super::messages::{Control, Deliver};
+use crate::error::{CallError, ErrorCode};
+use crate::message::{CallId, Draft, Flags, Kind, Metadata, Origin, PeerId, metadata};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+
+/// Takes deliveries for one peer. Must not block and must not panic.
+pub trait Inbox: Send + Sync {
+    /// Queues the delivery; a closed inbox drops it.
+    fn post(&self, delivery: Deliver);
+}
+
+/// What every room may know of a peer, shared.
+pub type PeerRef = Arc<Peer>;
+
+/// One peer: a connection, or an actor of this process.
+pub struct Peer {
+    /// Who it is, as frames tell it.
+    pub origin: Origin,
+    /// The name it declared; empty when none.
+    pub name: Box<str>,
+    /// `sys.name` as an encoded metadata entry; empty when it declared no name.
+    pub sys_meta: Box<[u8]>,
+    /// Attachments that one frame to it may carry.
+    pub max_attachments: u32,
+    /// Its account.
+    pub account: Account,
+    inbox: Box<dyn Inbox>,
+}
+
+/// What is queued for a peer and what it is owed. Senders add before they post; the peer's outbox subtracts.
+#[derive(Debug)]
+pub struct Account {
+    room: Room,
+    queued: AtomicUsize,
+    events: AtomicUsize,
+    /// Calls that wait for this peer's answer: the load that "least busy" compares.
+    load: AtomicU32,
+    granted: AtomicUsize,
+    grant_step: usize,
+    tell_drained: AtomicBool,
+}
+
+impl Account {
+    /// An empty account with these limits; credit is returned in steps of `grant_step` bytes.
+    #[must_use]
+    pub const fn new(room: Room, grant_step: usize) -> Self {
+        Self {
+            room,
+            queued: AtomicUsize::new(0),
+            events: AtomicUsize::new(0),
+            load: AtomicU32::new(0),
+            granted: AtomicUsize::new(0),
+            grant_step,
+            tell_drained: AtomicBool::new(false),
+        }
+    }
+
+    /// The limits of the peer's queue.
+    #[must_use]
+    pub const fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Bytes of events that are queued.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.events.load(Ordering::Acquire)
+    }
+
+    /// All bytes that are queued.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.queued.load(Ordering::Acquire)
+    }
+
+    /// Charges an answer or a call of `bytes`, if it fits.
+    pub fn admit(&self, class: Class, bytes: usize) -> Verdict {
+        let verdict = deliver::decide(class, &self.room, self.queued(), 0);
+        if verdict == Verdict::Delivered {
+            self.queued.fetch_add(deliver::charge(bytes), Ordering::AcqRel);
+        }
+        verdict
+    }
+
+    /// Charges events that were decided on by [`deliver::decide`].
+    pub fn charge_events(&self, bytes: usize) {
+        self.events.fetch_add(bytes, Ordering::AcqRel);
+        self.queued.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// Gives back what an answer or a call was charged.
+    pub fn release(&self, bytes: usize) {
+        subtract(&self.queued, bytes);
+    }
+
+    /// Gives back what events were charged. `true` when TopicHub wants to know that there is room again.
+    pub fn release_events(&self, bytes: usize) -> bool {
+        subtract(&self.queued, bytes);
+        subtract(&self.events, bytes);
+        self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::AcqRel)
+    }
+
+    /// Asks for one `true` from [`Self::release_events`]. `false`: there is room already.
+    pub fn ask_drained(&self) -> bool {
+        self.tell_drained.store(true, Ordering::Release);
+        !(self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::AcqRel))
+    }
+
+    /// Calls that wait for this peer's answer.
+    #[must_use]
+    pub fn load(&self) -> u32 {
+        self.load.load(Ordering::Relaxed)
+    }
+
+    /// Tells how many calls wait now.
+    pub fn set_load(&self, load: usize) {
+        self.load
+            .store(u32::try_from(load).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Takes the publish credit that is to be returned on the wire.
+    pub fn take_grant(&self) -> usize {
+        self.granted.swap(0, Ordering::AcqRel)
+    }
+}
+
+/// Subtracts without wrapping: an account that is released twice must not lock its peer for ever.
+fn subtract(counter: &AtomicUsize, bytes: usize) {
+    let before = counter.fetch_sub(bytes, Ordering::AcqRel);
+    debug_assert!(before >= bytes, "released {bytes} of {before}");
+}
+
+impl Peer {
+    /// A peer behind an inbox.
+    #[must_use]
+    pub fn new(
+        origin: Origin,
+        name: &str,
+        max_attachments: u32,
+        account: Account,
+        inbox: Box<dyn Inbox>,
+    ) -> PeerRef {
+        let mut sys_meta = Metadata::new();
+        if !name.is_empty() {
+            // A declared name is at most 255 bytes, so the entry fits.
+            let _ = sys_meta.insert(metadata::SYS_NAME, name);
+        }
+        Arc::new(Self {
+            origin,
+            name: name.into(),
+            sys_meta: sys_meta.as_bytes().into(),
+            max_attachments,
+            account,
+            inbox,
+        })
+    }
+
+    /// The peer's number.
+    #[must_use]
+    pub const fn id(&self) -> PeerId {
+        self.origin.peer
+    }
+
+    /// Queues a delivery that was admitted, or that is small and owed (control).
+    pub fn post(&self, delivery: Deliver) {
+        self.inbox.post(delivery);
+    }
+
+    /// Queues one control message.
+    pub fn tell(&self, control: Control) {
+        self.inbox.post(Deliver::Control(control));
+    }
+
+    /// Returns publish credit; posts only when enough has come together.
+    pub fn grant(&self, bytes: usize) {
+        let before = self.account.granted.fetch_add(bytes, Ordering::AcqRel);
+        if before < self.account.grant_step && before.saturating_add(bytes) >= self.account.grant_step {
+            self.tell(Control::Grant);
+        }
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("origin", &self.origin)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The publish window a connection starts with, and the step in which it is returned.
+#[must_use]
+pub fn publish_window(limit: usize) -> (Window, usize) {
+    (Window::new(limit), (limit / 4).max(1))
+}
+
+/// One answer that is owed to an asker. Giving it consumes it; dropping it gives an error, so that no way of
+/// losing a message leaves somebody waiting.
+#[derive(Debug)]
+pub struct ReplyTo {
+    to: Option<PeerRef>,
+    call: CallId,
+    taken: bool,
+}
+
+impl ReplyTo {
+    /// The answer that `to` waits for under its number `call`.
+    #[must_use]
+    pub const fn new(to: PeerRef, call: CallId) -> Self {
+        Self {
+            to: Some(to),
+            call,
+            taken: false,
+        }
+    }
+
+    /// The asker's number.
+    #[must_use]
+    pub const fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// The asker; `None` once answered.
+    #[must_use]
+    pub const fn asker(&self) -> Option<&PeerRef> {
+        self.to.as_ref()
+    }
+
+    /// From now on the request may have run, whatever happens.
+    pub const fn mark_taken(&mut self) {
+        self.taken = true;
+    }
+
+    /// The answer travels as a frame of the callee.
+    #[must_use]
+    pub fn forward(mut self) -> Option<PeerRef> {
+        self.to.take()
+    }
+
+    /// Nobody waits any more.
+    pub fn forget(mut self) {
+        self.to = None;
+    }
+
+    /// Answers with a frame of the broker's own.
+    pub fn answer(mut self, draft: impl FnOnce(u64) -> Vec<u8>) {
+        if let Some(to) = self.to.take() {
+            to.tell(Control::Answered {
+                call: self.call,
+                frame: draft(self.call.0).into(),
+            });
+        }
+    }
+
+    /// Answers `Done`.
+    pub fn done(self, aux: u32) {
+        self.answer(|id| Draft::new(Kind::Done, id).aux(aux).to_vec());
+    }
+
+    /// Answers with an error.
+    pub fn fail(self, error: &CallError) {
+        self.answer(|id| error_frame(id, error));
+    }
+
+    fn orphaned(&self) -> CallError {
+        if std::thread::panicking() {
+            return CallError::new(
+                ErrorCode::Internal,
+                "the broker failed while it handled this request",
+            );
+        }
+        let error = CallError::from(ErrorCode::CalleeGone);
+        if self.taken {
+            return error;
+        }
+        CallError {
+            message: "the connection ended before it was given the call".into(),
+            ..error
+        }
+        .ran(false)
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        if let Some(to) = self.to.take() {
+            let frame = error_frame(self.call.0, &self.orphaned());
+            to.tell(Control::Answered {
+                call: self.call,
+                frame: frame.into(),
+            });
+        }
+    }
+}
+
+/// The frame that tells an asker of an error.
+#[must_use]
+pub fn error_frame(id: u64, error: &CallError) -> Vec<u8> {
+    Draft::new(Kind::Error, id)
+        .aux(error.code.code())
+        .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN))
+        .payload(crate::message::Encoding::RAW, error.message.as_bytes())
+        .to_vec()
+}

@@ -1,0 +1,150 @@
+//! Read permits: bytes that were read from sockets and are not handled yet, bounded per connection and in all.
+//!
+//! A Connection reads only while its gate is open. A [`Permit`] rides in the message to Registry or TopicHub and reopens the gate when
+//! it is dropped there, in whatever way. Knows no actor: a waiting reader is a waker.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// The bytes of all connections together.
+#[derive(Debug)]
+pub struct TotalGate {
+    limit: usize,
+    used: AtomicUsize,
+    waiting: Mutex<VecDeque<Waker>>,
+}
+
+impl TotalGate {
+    /// A gate that is open below `limit` bytes.
+    #[must_use]
+    pub fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+        })
+    }
+
+    /// Bytes in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
+    fn release(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
+        if before >= self.limit {
+            let wakers = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn wait(&self, waker: &Waker) {
+        self.waiting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_back(waker.clone());
+    }
+}
+
+/// The bytes of one connection.
+#[derive(Debug)]
+pub struct ReadGate {
+    limit: usize,
+    used: AtomicUsize,
+    blocked: AtomicBool,
+    reader: futures::task::AtomicWaker,
+    total: Arc<TotalGate>,
+}
+
+impl ReadGate {
+    /// A gate that is open below `limit` bytes, and while the total is.
+    #[must_use]
+    pub fn new(limit: usize, total: Arc<TotalGate>) -> Arc<Self> {
+        Arc::new(Self {
+            limit,
+            used: AtomicUsize::new(0),
+            blocked: AtomicBool::new(false),
+            reader: futures::task::AtomicWaker::new(),
+            total,
+        })
+    }
+
+    /// Ready when the connection may read on; otherwise the task is woken when it may.
+    pub fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.is_open() {
+            return Poll::Ready(());
+        }
+        self.reader.register(cx.waker());
+        self.blocked.store(true, Ordering::SeqCst);
+        if self.total.used() >= self.total.limit {
+            self.total.wait(cx.waker());
+        }
+        // A permit may have been dropped between the look and the registration.
+        if self.is_open() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.used.load(Ordering::SeqCst) < self.limit && self.total.used() < self.total.limit
+    }
+
+    /// Charges bytes that were read.
+    #[must_use]
+    pub fn take(self: &Arc<Self>, bytes: usize) -> Permit {
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        self.total.used.fetch_add(bytes, Ordering::AcqRel);
+        Permit {
+            gate: self.clone(),
+            bytes,
+        }
+    }
+}
+
+/// Charged bytes; dropping it gives them back.
+#[derive(Debug)]
+pub struct Permit {
+    gate: Arc<ReadGate>,
+    bytes: usize,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.gate.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        self.gate.total.release(self.bytes);
+        if self.gate.blocked.swap(false, Ordering::SeqCst) {
+            self.gate.reader.wake();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::task::noop_waker;
+
+    #[test]
+    fn both_limits_close_the_gate_and_permits_open_it() {
+        let total = TotalGate::new(150);
+        let (one, two) = (
+            ReadGate::new(100, total.clone()),
+            ReadGate::new(100, total.clone()),
+        );
+        let waker = noop_waker();
+        let cx = Context::from_waker(&waker);
+        let first = one.take(100);
+        assert!(one.poll_open(&cx).is_pending());
+        assert!(two.poll_open(&cx).is_ready());
+        let second = two.take(50);
+        assert!(two.poll_open(&cx).is_pending());
+        drop(first);
+        assert!(one.poll_open(&cx).is_ready() && two.poll_open(&cx).is_ready());
+        drop(second);
+        assert_eq!(total.used(), 0);
+    }
+}

@@ -1,0 +1,77 @@
+//! Counters that every room feeds and anybody may read.
+//!
+//! Owns plain atomic counters, no names of peers and no clock. Read by `BrokerHandle::metrics`, logs and later `rob status`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Live counters; all start at zero and only grow, except where a counter says it is a level.
+        #[derive(Debug, Default)]
+        pub struct Metrics { $($(#[$doc])* pub $name: Counter,)* }
+
+        /// The values of [`Metrics`] at one moment.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+        pub struct Snapshot { $($(#[$doc])* pub $name: u64,)* }
+
+        impl Metrics {
+            /// Reads every counter.
+            #[must_use]
+            pub fn snapshot(&self) -> Snapshot {
+                Snapshot { $($name: self.$name.get(),)* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections that finished their handshake.
+    connections_opened,
+    /// Connections that ended, of those that finished their handshake.
+    connections_closed,
+    /// Connections that were refused or ended before their handshake was done.
+    connections_refused,
+    /// Bytes read from peers.
+    bytes_in,
+    /// Bytes written to peers.
+    bytes_out,
+    /// Reads that brought at least one frame.
+    batches,
+    /// Calls that were given to a callee.
+    calls_routed,
+    /// Calls that found no object.
+    calls_unrouted,
+    /// Answers that nobody waited for any more.
+    late_answers,
+    /// Events published.
+    events_published,
+    /// Events queued to subscribers.
+    events_delivered,
+    /// Events that a subscriber missed.
+    events_missed,
+    /// Times a publisher was held back for a slow subscriber.
+    holds,
+    /// Times a subscriber was declared lagging.
+    lagging,
+    /// Panics of Registry and TopicHub that were survived.
+    panics,
+    /// Connections that ended by a protocol error.
+    protocol_errors,
+}
+
+/// One counter.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds.
+    pub fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Reads.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
