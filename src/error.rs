@@ -196,8 +196,16 @@ impl From<ErrorCode> for CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.message.is_empty() { self.code.text() } else { &self.message })?;
-        f.write_str(if self.may_have_run { " (the call may have run)" } else { "" })
+        f.write_str(if self.message.is_empty() {
+            self.code.text()
+        } else {
+            &self.message
+        })?;
+        f.write_str(if self.may_have_run {
+            " (the call may have run)"
+        } else {
+            ""
+        })
     }
 }
 
@@ -242,6 +250,10 @@ mod tests {
     fn display_says_whether_it_may_have_run() {
         let error = CallError::from(ErrorCode::CalleeGone);
         assert!(error.to_string().ends_with("(the call may have run)"), "{error}");
-        assert!(!CallError::from(ErrorCode::NoSuchObject).to_string().contains("may have run"));
+        assert!(
+            !CallError::from(ErrorCode::NoSuchObject)
+                .to_string()
+                .contains("may have run")
+        );
     }
 }

@@ -25,7 +25,9 @@ struct Entry {
 
 impl std::fmt::Debug for Batch {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.frames.iter().map(|entry| entry.header)).finish()
+        f.debug_list()
+            .entries(self.frames.iter().map(|entry| entry.header))
+            .finish()
     }
 }
 
@@ -37,7 +39,11 @@ impl Batch {
     pub fn from_bytes(bytes: Bytes, limit: usize) -> Result<Self, FrameError> {
         let mut frames = Vec::new();
         scan(&bytes, 0, body_limit(limit), &mut frames)?;
-        Ok(Self { bytes, frames, attachments: Vec::new() })
+        Ok(Self {
+            bytes,
+            frames,
+            attachments: Vec::new(),
+        })
     }
 
     /// How many frames it holds.
@@ -74,7 +80,9 @@ impl Batch {
     pub fn view(&self, index: usize) -> Option<FrameView<'_>> {
         let entry = self.frames.get(index)?;
         let start = entry.start as usize;
-        let body = self.bytes.get(start..start.checked_add(entry.header.body_len as usize)?)?;
+        let body = self
+            .bytes
+            .get(start..start.checked_add(entry.header.body_len as usize)?)?;
         FrameView::split(&entry.header, body).ok()
     }
 
@@ -94,7 +102,10 @@ impl Batch {
     /// The attachments of frame `index`.
     #[must_use]
     pub fn attachments(&self, index: usize) -> &[Attachment] {
-        self.attachments.iter().find(|(at, _)| *at as usize == index).map_or(&[], |(_, list)| list)
+        self.attachments
+            .iter()
+            .find(|(at, _)| *at as usize == index)
+            .map_or(&[], |(_, list)| list)
     }
 }
 
@@ -113,11 +124,16 @@ fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Res
             Ok(header) => (header.wire_len(), Some(header)),
             Err(total) => (total, None),
         };
-        let Some(frame) = bytes.get(at..at.saturating_add(total)) else { break };
+        let Some(frame) = bytes.get(at..at.saturating_add(total)) else {
+            break;
+        };
         if let Some(header) = header {
             check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
             let start = base.saturating_add(at).saturating_add(HEADER_LEN);
-            frames.push(Entry { header, start: u32::try_from(start).unwrap_or(u32::MAX) });
+            frames.push(Entry {
+                header,
+                start: u32::try_from(start).unwrap_or(u32::MAX),
+            });
         }
         at = at.saturating_add(total);
     }
@@ -132,7 +148,10 @@ fn check_parts(header: &Header, body: &[u8]) -> Result<(), FrameError> {
         };
     }
     let view = FrameView::split(header, body)?;
-    metadata::check(view.meta).map_err(|error| FrameError::Metadata { kind: header.kind, error })
+    metadata::check(view.meta).map_err(|error| FrameError::Metadata {
+        kind: header.kind,
+        error,
+    })
 }
 
 /// Turns reads into batches for one connection. Pure: no socket, no clock.
@@ -146,7 +165,10 @@ impl Decoder {
     /// A decoder that refuses bodies above `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, partial: BytesMut::new() }
+        Self {
+            limit,
+            partial: BytesMut::new(),
+        }
     }
 
     /// Changes the limit, at the end of the handshake.
@@ -183,13 +205,19 @@ impl Decoder {
         if !rest.is_empty() {
             self.partial = BytesMut::from(rest);
         }
-        Ok(Batch { bytes: bytes.freeze(), frames, attachments: Vec::new() })
+        Ok(Batch {
+            bytes: bytes.freeze(),
+            frames,
+            attachments: Vec::new(),
+        })
     }
 
     /// Moves bytes from `input` until the waiting frame is complete. `false`: it still is not.
     fn top_up(&mut self, input: &mut &[u8], frames: &mut Vec<Entry>) -> Result<bool, FrameError> {
         self.take_up_to(input, HEADER_LEN);
-        let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else { return Ok(false) };
+        let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else {
+            return Ok(false);
+        };
         let total = match parse_header(head, self.limit)? {
             Ok(header) => header.wire_len(),
             Err(total) => total,
@@ -223,7 +251,9 @@ impl FrameCodec {
     /// A codec for payloads up to `frame_bytes`.
     #[must_use]
     pub const fn new(frame_bytes: usize) -> Self {
-        Self { limit: body_limit(frame_bytes) }
+        Self {
+            limit: body_limit(frame_bytes),
+        }
     }
 }
 
@@ -250,7 +280,11 @@ impl tokio_util::codec::Decoder for FrameCodec {
             return Ok(None);
         }
         let bytes = source.split_to(complete).freeze();
-        Ok(Some(Batch { bytes, frames, attachments: Vec::new() }))
+        Ok(Some(Batch {
+            bytes,
+            frames,
+            attachments: Vec::new(),
+        }))
     }
 }
 
@@ -282,15 +316,23 @@ mod tests {
             .payload(Encoding::JSON, b"{}")
             .meta(meta.as_bytes())
             .encode(&mut bytes);
-        let mut invoke = Draft::new(Kind::Call, 8).pair("o", "m").payload(Encoding::RAW, &[9; 300]);
-        invoke.origin = Some(Origin { peer: PeerId(3), uid: 1000, pid: 42 });
+        let mut invoke = Draft::new(Kind::Call, 8)
+            .pair("o", "m")
+            .payload(Encoding::RAW, &[9; 300]);
+        invoke.origin = Some(Origin {
+            peer: PeerId(3),
+            uid: 1000,
+            pid: 42,
+        });
         invoke.encode(&mut bytes);
         Draft::new(Kind::Ping, 1).encode(&mut bytes);
         bytes
     }
 
     fn describe(batch: &Batch) -> Vec<String> {
-        (0..batch.len()).map(|i| format!("{:?}", batch.view(i).unwrap())).collect()
+        (0..batch.len())
+            .map(|i| format!("{:?}", batch.view(i).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -298,24 +340,42 @@ mod tests {
         let batch = Decoder::new(4096).decode(&sample()).unwrap();
         assert_eq!(batch.len(), 3);
         let view = batch.view(0).unwrap();
-        assert_eq!((view.key, view.payload, view.header.aux), (&b"math\0add"[..], &b"{}"[..], 250));
-        assert_eq!(batch.view(1).unwrap().origin, Some(Origin { peer: PeerId(3), uid: 1000, pid: 42 }));
+        assert_eq!(
+            (view.key, view.payload, view.header.aux),
+            (&b"math\0add"[..], &b"{}"[..], 250)
+        );
+        assert_eq!(
+            batch.view(1).unwrap().origin,
+            Some(Origin {
+                peer: PeerId(3),
+                uid: 1000,
+                pid: 42
+            })
+        );
         assert_eq!(batch.view(2).unwrap().header.kind, Kind::Ping);
     }
 
     #[test]
     fn limits_hold_to_the_byte() {
-        let frame = Draft::new(Kind::Reply, 1).payload(Encoding::RAW, &[0; 100]).to_vec();
+        let frame = Draft::new(Kind::Reply, 1)
+            .payload(Encoding::RAW, &[0; 100])
+            .to_vec();
         assert!(Decoder::new(100).decode(&frame).is_ok());
         assert_eq!(
             Decoder::new(99).decode(&frame).unwrap_err(),
-            FrameError::TooLarge { kind: Kind::Reply, length: 100, limit: 99 }
+            FrameError::TooLarge {
+                kind: Kind::Reply,
+                length: 100,
+                limit: 99
+            }
         );
     }
 
     #[test]
     fn unknown_is_ignored_when_optional_and_refused_when_not() {
-        let mut optional = Draft::new(Kind::Ping, 5).payload(Encoding::RAW, b"future").to_vec();
+        let mut optional = Draft::new(Kind::Ping, 5)
+            .payload(Encoding::RAW, b"future")
+            .to_vec();
         optional[4] = 0x90;
         let mut bytes = optional.clone();
         bytes.extend(Draft::new(Kind::Pong, 6).to_vec());
@@ -327,7 +387,10 @@ mod tests {
             assert_eq!(seen.len(), 1, "split at {split}");
         }
         optional[4] = 0x70;
-        assert_eq!(Decoder::new(64).decode(&optional).unwrap_err(), FrameError::UnknownKind(0x70));
+        assert_eq!(
+            Decoder::new(64).decode(&optional).unwrap_err(),
+            FrameError::UnknownKind(0x70)
+        );
         let flagged = Draft::new(Kind::Ping, 5).flags(Flags(0x0800)).to_vec();
         assert_eq!(
             Decoder::new(64).decode(&flagged).unwrap_err(),
@@ -341,7 +404,10 @@ mod tests {
     fn parts_longer_than_the_body_are_malformed() {
         let mut frame = Draft::new(Kind::Call, 1).pair("o", "m").to_vec();
         frame[20] = 200;
-        assert_eq!(Decoder::new(64).decode(&frame).unwrap_err(), FrameError::Malformed(Kind::Call));
+        assert_eq!(
+            Decoder::new(64).decode(&frame).unwrap_err(),
+            FrameError::Malformed(Kind::Call)
+        );
     }
 
     proptest! {

@@ -275,10 +275,31 @@ pub enum FrameError {
 /// [`FrameError`] when the frame must be refused.
 pub fn parse_header(bytes: &[u8; HEADER_LEN], limit: usize) -> Result<Result<Header, usize>, FrameError> {
     let [l0, l1, l2, l3, kind, encoding, f0, f1, rest @ ..] = *bytes;
-    let [i0, i1, i2, i3, i4, i5, i6, i7, a0, a1, a2, a3, k0, k1, attachments, _reserved] = rest;
+    let [
+        i0,
+        i1,
+        i2,
+        i3,
+        i4,
+        i5,
+        i6,
+        i7,
+        a0,
+        a1,
+        a2,
+        a3,
+        k0,
+        k1,
+        attachments,
+        _reserved,
+    ] = rest;
     let body_len = u32::from_le_bytes([l0, l1, l2, l3]);
     let flags = Flags(u16::from_le_bytes([f0, f1]));
-    let too_large = |kind| FrameError::TooLarge { kind, length: body_len, limit };
+    let too_large = |kind| FrameError::TooLarge {
+        kind,
+        length: body_len,
+        limit,
+    };
     let Some(kind) = Kind::from_code(kind) else {
         if kind < 0x80 {
             return Err(FrameError::UnknownKind(kind));
@@ -355,10 +376,20 @@ impl<'a> FrameView<'a> {
         let mut meta: &[u8] = &[];
         if header.flags.has(Flags::META) {
             let (length, tail) = rest.split_first_chunk::<2>().ok_or(malformed)?;
-            (meta, rest) = tail.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or(malformed)?;
+            (meta, rest) = tail
+                .split_at_checked(usize::from(u16::from_le_bytes(*length)))
+                .ok_or(malformed)?;
         }
-        let (key, payload) = rest.split_at_checked(usize::from(header.key_len)).ok_or(malformed)?;
-        Ok(Self { header, origin, meta, key, payload })
+        let (key, payload) = rest
+            .split_at_checked(usize::from(header.key_len))
+            .ok_or(malformed)?;
+        Ok(Self {
+            header,
+            origin,
+            meta,
+            key,
+            payload,
+        })
     }
 }
 
@@ -460,7 +491,10 @@ impl<'a> Draft<'a> {
             0 => 0,
             length => length.saturating_add(2),
         };
-        origin.saturating_add(meta).saturating_add(self.key_len()).saturating_add(self.payload.len())
+        origin
+            .saturating_add(meta)
+            .saturating_add(self.key_len())
+            .saturating_add(self.payload.len())
     }
 
     fn meta_len(&self) -> usize {
@@ -470,7 +504,11 @@ impl<'a> Draft<'a> {
 
     fn key_len(&self) -> usize {
         let [object, member] = self.key;
-        object.len().saturating_add(if member.is_empty() { 0 } else { member.len().saturating_add(1) })
+        object.len().saturating_add(if member.is_empty() {
+            0
+        } else {
+            member.len().saturating_add(1)
+        })
     }
 
     /// Writes everything but the payload, so that a large one can follow by reference.

@@ -23,7 +23,9 @@ impl Hello {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let name = self.name.as_bytes();
-        let name = name.get(..name.len().min(super::name::NAME_MAX)).unwrap_or_default();
+        let name = name
+            .get(..name.len().min(super::name::NAME_MAX))
+            .unwrap_or_default();
         let mut out = vec![u8::try_from(name.len()).unwrap_or(u8::MAX)];
         out.put_slice(name);
         out
@@ -37,7 +39,9 @@ impl Hello {
         if name.is_empty() {
             return Some(Self::default());
         }
-        super::name::check(name).ok().map(|name| Self { name: name.to_owned() })
+        super::name::check(name).ok().map(|name| Self {
+            name: name.to_owned(),
+        })
     }
 }
 
@@ -121,7 +125,11 @@ impl Welcome {
 /// The version to speak with a client that offers `lowest..=highest`, when there is one.
 #[must_use]
 pub const fn choose_version(lowest: u64, highest: u32) -> Option<u32> {
-    if lowest <= PROTOCOL_VERSION as u64 && highest >= PROTOCOL_VERSION { Some(PROTOCOL_VERSION) } else { None }
+    if lowest <= PROTOCOL_VERSION as u64 && highest >= PROTOCOL_VERSION {
+        Some(PROTOCOL_VERSION)
+    } else {
+        None
+    }
 }
 
 #[cfg(test)]
@@ -130,11 +138,18 @@ mod tests {
 
     #[test]
     fn both_payloads_come_back_and_may_grow() {
-        let hello = Hello { name: "thermometer".into() };
+        let hello = Hello {
+            name: "thermometer".into(),
+        };
         let mut bytes = hello.encode();
         bytes.extend(b"of a later version");
         assert_eq!(Hello::decode(&bytes), Some(hello));
-        let welcome = Welcome { epoch: Epoch([7; 16]), frame_bytes: 1, attachments: 9, ..Welcome::default() };
+        let welcome = Welcome {
+            epoch: Epoch([7; 16]),
+            frame_bytes: 1,
+            attachments: 9,
+            ..Welcome::default()
+        };
         let mut bytes = welcome.encode();
         assert_eq!(Welcome::decode(&bytes[..bytes.len() - 1]), None);
         bytes.push(1);
@@ -143,7 +158,12 @@ mod tests {
 
     #[test]
     fn versions_overlap_or_not() {
-        let cases = [((1, 1), Some(1)), ((1, 9), Some(1)), ((2, 3), None), ((0, 0), None)];
+        let cases = [
+            ((1, 1), Some(1)),
+            ((1, 9), Some(1)),
+            ((2, 3), None),
+            ((0, 0), None),
+        ];
         for ((lowest, highest), expected) in cases {
             assert_eq!(choose_version(lowest, highest), expected);
         }

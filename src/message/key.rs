@@ -25,7 +25,10 @@ impl<'a> Key<'a> {
     /// # Errors
     /// [`NameError`] when the bytes are no name.
     pub fn single(bytes: &'a [u8]) -> Result<Self, NameError> {
-        Ok(Self { object: name::check(bytes)?, member: "" })
+        Ok(Self {
+            object: name::check(bytes)?,
+            member: "",
+        })
     }
 
     /// Splits and checks a key that must be two names.
@@ -34,7 +37,10 @@ impl<'a> Key<'a> {
     /// [`NameError`] of the half that is wrong; a missing separator counts as an empty member.
     pub fn pair(bytes: &'a [u8]) -> Result<Self, NameError> {
         let (object, member) = split(bytes);
-        Ok(Self { object: name::check(object)?, member: name::check(member)? })
+        Ok(Self {
+            object: name::check(object)?,
+            member: name::check(member)?,
+        })
     }
 }
 

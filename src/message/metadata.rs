@@ -64,8 +64,16 @@ impl Metadata {
     /// [`MetadataError::BadKey`] or [`MetadataError::TooLarge`]; the block is then as it was.
     pub fn insert(&mut self, key: &str, value: impl AsRef<[u8]>) -> Result<(), MetadataError> {
         let value = value.as_ref();
-        let key_len = u8::try_from(key.len()).ok().filter(|n| *n > 0).ok_or(MetadataError::BadKey)?;
-        let needed = self.0.len().saturating_add(key.len()).saturating_add(value.len()).saturating_add(3);
+        let key_len = u8::try_from(key.len())
+            .ok()
+            .filter(|n| *n > 0)
+            .ok_or(MetadataError::BadKey)?;
+        let needed = self
+            .0
+            .len()
+            .saturating_add(key.len())
+            .saturating_add(value.len())
+            .saturating_add(3);
         let value_len = u16::try_from(value.len())
             .ok()
             .filter(|_| needed <= METADATA_MAX)
@@ -109,7 +117,12 @@ impl Metadata {
 
 impl fmt::Debug for Metadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter().map(|(key, value)| (key, String::from_utf8_lossy(value)))).finish()
+        f.debug_map()
+            .entries(
+                self.iter()
+                    .map(|(key, value)| (key, String::from_utf8_lossy(value))),
+            )
+            .finish()
     }
 }
 
@@ -119,7 +132,10 @@ impl fmt::Debug for Metadata {
 /// [`MetadataError`] of the first broken rule. Use [`check`] for a block that the broker has written.
 pub fn check_from_peer(bytes: &[u8]) -> Result<(), MetadataError> {
     check(bytes)?;
-    if Entries(bytes).map_while(Result::ok).any(|(key, _)| key.starts_with(RESERVED_PREFIX)) {
+    if Entries(bytes)
+        .map_while(Result::ok)
+        .any(|(key, _)| key.starts_with(RESERVED_PREFIX))
+    {
         return Err(MetadataError::Reserved);
     }
     Ok(())
@@ -139,7 +155,10 @@ pub fn check(bytes: &[u8]) -> Result<(), MetadataError> {
 /// The first value under `key` in the bytes of a block.
 #[must_use]
 pub fn get<'a>(bytes: &'a [u8], key: &str) -> Option<&'a [u8]> {
-    Entries(bytes).map_while(Result::ok).find(|(name, _)| *name == key).map(|(_, value)| value)
+    Entries(bytes)
+        .map_while(Result::ok)
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
 }
 
 struct Entries<'a>(&'a [u8]);
@@ -181,7 +200,10 @@ mod tests {
         block.insert("trace", "abc").unwrap();
         block.insert("n", [1, 2]).unwrap();
         let back = Metadata::parse(block.as_bytes()).unwrap();
-        assert_eq!(back.iter().collect::<Vec<_>>(), [("trace", &b"abc"[..]), ("n", &[1, 2][..])]);
+        assert_eq!(
+            back.iter().collect::<Vec<_>>(),
+            [("trace", &b"abc"[..]), ("n", &[1, 2][..])]
+        );
         assert_eq!(back.get_str("trace"), Some("abc"));
         assert_eq!(back.get("none"), None);
     }

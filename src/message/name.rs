@@ -237,16 +237,26 @@ mod tests {
             ("*", "a.b", false),
         ];
         for (pattern, name, expected) in cases {
-            assert_eq!(Pattern::new(pattern).unwrap().matches(name), expected, "{pattern} on {name}");
+            assert_eq!(
+                Pattern::new(pattern).unwrap().matches(name),
+                expected,
+                "{pattern} on {name}"
+            );
         }
     }
 
     #[test]
     fn misplaced_wildcards_are_refused() {
         for text in ["a*", "**.a", "a.b*.c", "***"] {
-            assert!(matches!(Pattern::new(text), Err(PatternError::Wildcard(_))), "{text}");
+            assert!(
+                matches!(Pattern::new(text), Err(PatternError::Wildcard(_))),
+                "{text}"
+            );
         }
         assert!(Pattern::new(&vec!["a"; LEVELS_MAX].join(".")).is_ok());
-        assert_eq!(Pattern::new(&vec!["a"; LEVELS_MAX + 1].join(".")), Err(PatternError::TooManyLevels));
+        assert_eq!(
+            Pattern::new(&vec!["a"; LEVELS_MAX + 1].join(".")),
+            Err(PatternError::TooManyLevels)
+        );
     }
 }

@@ -36,7 +36,10 @@ impl Encoding {
     /// # Errors
     /// [`PayloadError::Encode`] when the value cannot be written in this encoding.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, PayloadError> {
-        let failed = |reason: String| PayloadError::Encode { encoding: self, reason };
+        let failed = |reason: String| PayloadError::Encode {
+            encoding: self,
+            reason,
+        };
         match self {
             Self::JSON => serde_json::to_vec(value).map_err(|error| failed(error.to_string())),
             Self::POSTCARD => postcard::to_stdvec(value).map_err(|error| failed(error.to_string())),
@@ -58,13 +61,17 @@ impl Encoding {
     /// # Errors
     /// [`PayloadError::Decode`] when the bytes are not such a value in this encoding.
     pub fn decode<T: DeserializeOwned>(self, bytes: &[u8]) -> Result<T, PayloadError> {
-        let failed = |reason: String| PayloadError::Decode { encoding: self, reason };
+        let failed = |reason: String| PayloadError::Decode {
+            encoding: self,
+            reason,
+        };
         match self {
             Self::JSON => serde_json::from_slice(bytes).map_err(|error| failed(error.to_string())),
             Self::POSTCARD => postcard::from_bytes(bytes).map_err(|error| failed(error.to_string())),
             Self::RAW => {
                 use serde::de::value::{BytesDeserializer, Error};
-                T::deserialize(BytesDeserializer::<Error>::new(bytes)).map_err(|error| failed(error.to_string()))
+                T::deserialize(BytesDeserializer::<Error>::new(bytes))
+                    .map_err(|error| failed(error.to_string()))
             }
             _ => Err(failed("this library does not know the encoding".into())),
         }
@@ -111,7 +118,10 @@ impl Payload {
     /// Bytes without a declared meaning.
     #[must_use]
     pub fn raw(bytes: impl Into<Bytes>) -> Self {
-        Self { encoding: Encoding::RAW, bytes: bytes.into() }
+        Self {
+            encoding: Encoding::RAW,
+            bytes: bytes.into(),
+        }
     }
 
     /// A value in JSON.
@@ -127,7 +137,10 @@ impl Payload {
     /// # Errors
     /// [`PayloadError::Encode`] when the value has no such form.
     pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Self, PayloadError> {
-        Ok(Self { encoding, bytes: encoding.encode(value)?.into() })
+        Ok(Self {
+            encoding,
+            bytes: encoding.encode(value)?.into(),
+        })
     }
 
     /// The value that the bytes stand for.
@@ -156,10 +169,17 @@ mod tests {
     fn values_survive_each_encoding() {
         for encoding in [Encoding::JSON, Encoding::POSTCARD] {
             let payload = Payload::encode(encoding, &(7_u32, "x".to_owned())).unwrap();
-            assert_eq!(payload.decode::<(u32, String)>().unwrap(), (7, "x".to_owned()), "{encoding:?}");
+            assert_eq!(
+                payload.decode::<(u32, String)>().unwrap(),
+                (7, "x".to_owned()),
+                "{encoding:?}"
+            );
         }
         let raw = Payload::encode(Encoding::RAW, "text").unwrap();
-        assert_eq!((&raw.bytes[..], raw.decode::<String>().unwrap()), (&b"text"[..], "text".to_owned()));
+        assert_eq!(
+            (&raw.bytes[..], raw.decode::<String>().unwrap()),
+            (&b"text"[..], "text".to_owned())
+        );
         assert!(Payload::encode(Encoding::RAW, &7).is_err());
         assert!(Payload::raw(&b"\xff"[..]).decode::<String>().is_err());
         assert!(Encoding(9).decode::<u8>(b"1").is_err());

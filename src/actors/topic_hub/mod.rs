@@ -1,0 +1,4 @@
+//! Which connection hears which topic.
+
+pub mod facts;
+pub mod index;
