@@ -1,4 +1,5 @@
 //! actix-ipc: local message broker (crate doc to come)
+pub mod actors;
 pub mod config;
 pub mod error;
 pub mod message;

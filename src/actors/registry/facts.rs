@@ -1,0 +1,286 @@
+//! What Registry has accepted: names, waits, watches and connections, as a plain table.
+//!
+//! Owns the facts and how many of them each peer has. It changes only by the effects of a completed step, so it
+//! survives a panic of the index, which is rebuilt from it in ticket order. It refuses to know how facts are
+//! searched or what follows from them. Called by the Registry actor ([`Facts::commit`]) and by
+//! [`Index::rebuild`](super::index::Index::rebuild).
+
+use crate::actors::peer_key::PeerKey;
+use crate::message::{Pattern, PeerId, RequestId, Ticket};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// How calls are spread over the members of a worker group. The codes cross the wire in Register's `aux`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Balance {
+    /// One after the other.
+    RoundRobin,
+    /// The member with the fewest open calls; round robin among equals.
+    LeastBusy,
+    /// Calls with equal `route.key` go to the same member; calls without one go round.
+    Sticky,
+}
+
+impl Balance {
+    /// The balance with this code.
+    #[must_use]
+    pub const fn from_code(code: u32) -> Option<Self> {
+        match code {
+            0 => Some(Self::RoundRobin),
+            1 => Some(Self::LeastBusy),
+            2 => Some(Self::Sticky),
+            _ => None,
+        }
+    }
+
+    /// The name in listings and messages.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RoundRobin => "round-robin",
+            Self::LeastBusy => "least-busy",
+            Self::Sticky => "sticky",
+        }
+    }
+}
+
+/// One accepted fact. It belongs to `peer` and goes when the peer goes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fact<P> {
+    /// A claim to a name: its owner, a place in its queue, or a member of its group.
+    Name {
+        /// Whose claim it is.
+        peer: P,
+        /// The Register that made it; Ownership frames bear this number.
+        request: RequestId,
+        /// The name.
+        object: Box<str>,
+        /// Orders the claims to one name; the lowest owns it. The claim's own ticket, or the place of the owner
+        /// that it replaced, so that a rebuilt index does not put the queue before it.
+        place: Ticket,
+        /// Whether another peer may replace this owner.
+        allow_replace: bool,
+        /// The balance of the group that it joined; none for a single owner.
+        group: Option<Balance>,
+        /// What the registrant says about the object, unread.
+        description: Bytes,
+    },
+    /// Somebody waits until all of these names are registered.
+    Wait {
+        /// Who waits.
+        peer: P,
+        /// The Wait, or the call that waits for its object.
+        request: RequestId,
+        /// The names, sorted, each once.
+        names: Box<[Box<str>]>,
+    },
+    /// Somebody wants to be told of changes.
+    Watch {
+        /// Who watches.
+        peer: P,
+        /// The Watch; notices bear this number.
+        request: RequestId,
+        /// Whether names are watched.
+        names: bool,
+        /// Whether connections are watched.
+        connections: bool,
+        /// Selects by object name, or by a connection's declared name; none selects all.
+        pattern: Option<Pattern>,
+    },
+    /// A peer is connected.
+    Connection {
+        /// The peer.
+        peer: P,
+        /// Its public number.
+        id: PeerId,
+        /// The name that it declared; empty when it declared none.
+        name: Box<str>,
+    },
+}
+
+impl<P: PeerKey> Fact<P> {
+    /// Whose fact it is: who answers for it when it makes the index panic.
+    #[must_use]
+    pub const fn peer(&self) -> P {
+        match self {
+            Self::Name { peer, .. }
+            | Self::Wait { peer, .. }
+            | Self::Watch { peer, .. }
+            | Self::Connection { peer, .. } => *peer,
+        }
+    }
+}
+
+/// What a watch is told.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Notice {
+    /// The name has an owner, or its group a first member.
+    NameAppeared,
+    /// The name lost its owner, or its group the last member.
+    NameVanished,
+    /// A connection is there.
+    ConnectionAppeared,
+    /// A connection ended.
+    ConnectionGone,
+}
+
+impl Notice {
+    /// The number in Notice's `aux`.
+    #[must_use]
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::NameAppeared => 1,
+            Self::NameVanished => 2,
+            Self::ConnectionAppeared => 3,
+            Self::ConnectionGone => 4,
+        }
+    }
+}
+
+/// What a step of the index asks the actor to do, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect<P> {
+    /// Add to the table.
+    FactAdded(Ticket, Fact<P>),
+    /// Remove from the table.
+    FactRemoved(Ticket),
+    /// Tell the registrant that it owns the name now, or that it was replaced and holds nothing.
+    Ownership {
+        /// The registrant.
+        peer: P,
+        /// Its Register.
+        request: RequestId,
+        /// Whether it got the name (or lost it).
+        acquired: bool,
+    },
+    /// Tell a wait that all its names are there. The wait is over.
+    Present {
+        /// Who waited.
+        peer: P,
+        /// Its Wait or call.
+        request: RequestId,
+    },
+    /// Tell a watch.
+    Notice {
+        /// Who watches.
+        peer: P,
+        /// Its Watch.
+        request: RequestId,
+        /// What happened.
+        what: Notice,
+        /// The object's name, or the declared name of the connection.
+        name: Box<str>,
+        /// Whose name or connection it is (or was).
+        origin: P,
+    },
+}
+
+/// How many facts a peer has, for its limits.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Names that it owns, and its places in queues and groups.
+    pub names: usize,
+    /// Its open waits and watches together.
+    pub watches: usize,
+    /// 1 while it is connected.
+    pub connections: usize,
+}
+
+impl Counts {
+    const fn of<P>(&mut self, fact: &Fact<P>) -> &mut usize {
+        match fact {
+            Fact::Name { .. } => &mut self.names,
+            Fact::Wait { .. } | Fact::Watch { .. } => &mut self.watches,
+            Fact::Connection { .. } => &mut self.connections,
+        }
+    }
+}
+
+/// The table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts<P> {
+    by_ticket: BTreeMap<Ticket, Fact<P>>,
+    counts: BTreeMap<P, Counts>,
+}
+
+impl<P: PeerKey> Facts<P> {
+    /// An empty table.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            by_ticket: BTreeMap::new(),
+            counts: BTreeMap::new(),
+        }
+    }
+
+    /// Applies the effects of a completed step that are for the table and leaves the others in `effects`, in
+    /// order. All of the table changes before anything is sent: a panic while sending finds it complete.
+    pub fn commit(&mut self, effects: &mut Vec<Effect<P>>) {
+        let ours = |effect: &mut Effect<P>| matches!(effect, Effect::FactAdded(..) | Effect::FactRemoved(_));
+        for effect in effects.extract_if(.., ours) {
+            match effect {
+                Effect::FactAdded(ticket, fact) => self.add(ticket, fact),
+                Effect::FactRemoved(ticket) => {
+                    self.remove(ticket);
+                }
+                Effect::Ownership { .. } | Effect::Present { .. } | Effect::Notice { .. } => {}
+            }
+        }
+    }
+
+    /// Takes a fact out: a step withdrew it, or it makes the index panic.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<Fact<P>> {
+        let fact = self.by_ticket.remove(&ticket)?;
+        if let Some(counts) = self.counts.get_mut(&fact.peer()) {
+            let count = counts.of(&fact);
+            *count = count.saturating_sub(1);
+            if *counts == Counts::default() {
+                self.counts.remove(&fact.peer());
+            }
+        }
+        Some(fact)
+    }
+
+    /// The fact with this ticket.
+    #[must_use]
+    pub fn get(&self, ticket: Ticket) -> Option<&Fact<P>> {
+        self.by_ticket.get(&ticket)
+    }
+
+    /// All facts in ticket order.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Fact<P>)> {
+        self.by_ticket.iter().map(|(ticket, fact)| (*ticket, fact))
+    }
+
+    /// How many facts the peer has. O(log peers).
+    #[must_use]
+    pub fn counts(&self, peer: P) -> Counts {
+        self.counts.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// How many facts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_ticket.len()
+    }
+
+    /// Whether there is no fact.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_ticket.is_empty()
+    }
+
+    fn add(&mut self, ticket: Ticket, fact: Fact<P>) {
+        // A ticket is given once; should that ever fail, the counts must still add up.
+        self.remove(ticket);
+        let count = self.counts.entry(fact.peer()).or_default().of(&fact);
+        *count = count.saturating_add(1);
+        self.by_ticket.insert(ticket, fact);
+    }
+}
+
+impl<P: PeerKey> Default for Facts<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

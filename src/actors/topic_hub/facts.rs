@@ -1,0 +1,218 @@
+//! What TopicHub has accepted: subscriptions, retained values and wills, as a plain table.
+//!
+//! Owns the facts and how many of them each peer has. It changes only by the effects of a completed step, so it
+//! survives a panic of the index, which is rebuilt from it in ticket order. It refuses to know how topics are
+//! matched. Called by the TopicHub actor ([`Facts::commit`]) and by
+//! [`Index::rebuild`](super::index::Index::rebuild).
+
+use crate::actors::peer_key::PeerKey;
+use crate::message::{Encoding, Origin, SubscriptionId, Ticket};
+use bytes::Bytes;
+use std::collections::BTreeMap;
+
+/// What happens to the events of a subscriber that does not keep up. The codes cross the wire in Subscribe's `aux`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
+pub enum Policy {
+    /// Its publishers are held back for a bounded time, then events are missed and counted.
+    #[default]
+    Hold,
+    /// The subscriber is disconnected.
+    Disconnect,
+    /// Its oldest queued event of the subscription makes room.
+    DropOldest,
+    /// Only the latest event of each topic stays queued.
+    Latest,
+}
+
+impl Policy {
+    /// The policy with this code.
+    #[must_use]
+    pub const fn from_code(code: u32) -> Option<Self> {
+        match code {
+            0 => Some(Self::Hold),
+            1 => Some(Self::Disconnect),
+            2 => Some(Self::DropOldest),
+            3 => Some(Self::Latest),
+            _ => None,
+        }
+    }
+}
+
+/// One subscription.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Subscription<P> {
+    /// The subscriber.
+    pub peer: P,
+    /// Its number for it, unique among its own.
+    pub id: SubscriptionId,
+    /// `object 00 event`.
+    pub key: Box<[u8]>,
+    /// Whether both halves of the key are patterns.
+    pub pattern: bool,
+    /// Whether it wants nothing of what its own peer publishes.
+    pub no_local: bool,
+    /// Its queue group: of those with the same group and the same key text, one hears each event.
+    pub group: Option<Box<str>>,
+    /// What to do when the subscriber does not keep up.
+    pub policy: Policy,
+}
+
+/// A topic's last value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Retained {
+    /// How the payload is encoded.
+    pub encoding: Encoding,
+    /// The metadata block, unread.
+    pub meta: Bytes,
+    /// The payload, unread.
+    pub payload: Bytes,
+    /// Who published it; it may be gone. Its `peer` is never used again, so a `no_local` subscriber can tell
+    /// whether the value is its own.
+    pub origin: Origin,
+}
+
+/// What to publish when a peer's connection dies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Will {
+    /// `object 00 event`.
+    pub key: Box<[u8]>,
+    /// Whether to keep it as the topic's last value.
+    pub retain: bool,
+    /// How the payload is encoded.
+    pub encoding: Encoding,
+    /// The metadata block, unread.
+    pub meta: Bytes,
+    /// The payload, unread.
+    pub payload: Bytes,
+}
+
+/// One accepted fact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fact<P> {
+    /// A subscription; it goes when its peer goes.
+    Subscription(Subscription<P>),
+    /// The last value of a topic, one per key; it outlives its publisher.
+    Retained {
+        /// `object 00 event`.
+        key: Box<[u8]>,
+        /// The value.
+        value: Retained,
+    },
+    /// A will, at most one per peer; it goes when its peer goes.
+    Will {
+        /// Whose will it is.
+        peer: P,
+        /// What to publish.
+        will: Will,
+    },
+}
+
+impl<P: PeerKey> Fact<P> {
+    /// Whose fact it is: who answers for it when it makes the index panic. A retained value is nobody's.
+    #[must_use]
+    pub const fn peer(&self) -> Option<P> {
+        match self {
+            Self::Subscription(subscription) => Some(subscription.peer),
+            Self::Will { peer, .. } => Some(*peer),
+            Self::Retained { .. } => None,
+        }
+    }
+}
+
+/// What a step of the index asks of the table, in this order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Effect<P> {
+    /// Add a fact.
+    FactAdded(Ticket, Fact<P>),
+    /// Remove a fact.
+    FactRemoved(Ticket),
+}
+
+/// The table.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Facts<P> {
+    by_ticket: BTreeMap<Ticket, Fact<P>>,
+    subscriptions: BTreeMap<P, usize>,
+}
+
+impl<P: PeerKey> Facts<P> {
+    /// An empty table.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            by_ticket: BTreeMap::new(),
+            subscriptions: BTreeMap::new(),
+        }
+    }
+
+    /// Applies the effects of a completed step and leaves `effects` empty.
+    pub fn commit(&mut self, effects: &mut Vec<Effect<P>>) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::FactAdded(ticket, fact) => self.add(ticket, fact),
+                Effect::FactRemoved(ticket) => {
+                    self.remove(ticket);
+                }
+            }
+        }
+    }
+
+    /// Takes a fact out: a step withdrew it, or it makes the index panic.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<Fact<P>> {
+        let fact = self.by_ticket.remove(&ticket)?;
+        if let Fact::Subscription(Subscription { peer, .. }) = &fact {
+            let left = self.subscriptions(*peer).saturating_sub(1);
+            if left == 0 {
+                self.subscriptions.remove(peer);
+            } else {
+                self.subscriptions.insert(*peer, left);
+            }
+        }
+        Some(fact)
+    }
+
+    /// The fact with this ticket.
+    #[must_use]
+    pub fn get(&self, ticket: Ticket) -> Option<&Fact<P>> {
+        self.by_ticket.get(&ticket)
+    }
+
+    /// All facts in ticket order.
+    pub fn iter(&self) -> impl Iterator<Item = (Ticket, &Fact<P>)> {
+        self.by_ticket.iter().map(|(ticket, fact)| (*ticket, fact))
+    }
+
+    /// How many subscriptions the peer has, for its limit. O(log peers).
+    #[must_use]
+    pub fn subscriptions(&self, peer: P) -> usize {
+        self.subscriptions.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// How many facts there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_ticket.len()
+    }
+
+    /// Whether there is no fact.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_ticket.is_empty()
+    }
+
+    fn add(&mut self, ticket: Ticket, fact: Fact<P>) {
+        // A ticket is given once; should that ever fail, the counts must still add up.
+        self.remove(ticket);
+        if let Fact::Subscription(Subscription { peer, .. }) = &fact {
+            let count = self.subscriptions.entry(*peer).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.by_ticket.insert(ticket, fact);
+    }
+}
+
+impl<P: PeerKey> Default for Facts<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}

@@ -1,0 +1,178 @@
+//! Those who subscribed with one key: plain subscribers, and queue groups of which one member hears an event.
+//!
+//! Owns whose turn it is in a group. It refuses to know keys and patterns. Called by
+//! [`Index`](super::index::Index), which finds it in its exact table or in the pattern trie.
+
+use super::facts::Policy;
+use crate::actors::peer_key::PeerKey;
+use crate::message::{SubscriptionId, Ticket};
+
+/// One subscription that hears an event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Match<P> {
+    /// The subscriber.
+    pub peer: P,
+    /// Its number for the subscription.
+    pub subscription: SubscriptionId,
+    /// Whether its events carry the key: it subscribed with a pattern.
+    pub with_key: bool,
+    /// What to do when it does not keep up.
+    pub policy: Policy,
+}
+
+/// One subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Subscriber<P> {
+    pub(super) ticket: Ticket,
+    pub(super) no_local: bool,
+    pub(super) to: Match<P>,
+}
+
+/// The members of one queue group, ascending by ticket.
+#[derive(Debug)]
+struct Group<P> {
+    name: Box<str>,
+    members: Vec<Subscriber<P>>,
+    /// Who heard the last event. A ticket, not a position: members come and go without anybody losing a turn.
+    last_turn: Ticket,
+}
+
+/// All subscribers of one key.
+#[derive(Debug)]
+pub(super) struct Subscribers<P> {
+    plain: Vec<Subscriber<P>>,
+    /// Sorted by name.
+    groups: Vec<Group<P>>,
+}
+
+/// For how long a list of matches holds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Reuse {
+    /// Until a subscription comes or goes.
+    Always,
+    /// The same, for the same publisher.
+    SamePublisher,
+    /// For this event only: a group gave somebody a turn.
+    Never,
+}
+
+impl<P> Default for Subscribers<P> {
+    fn default() -> Self {
+        Self {
+            plain: Vec::new(),
+            groups: Vec::new(),
+        }
+    }
+}
+
+impl<P: PeerKey> Subscribers<P> {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.plain.is_empty() && self.groups.is_empty()
+    }
+
+    /// Adds a subscriber. Returns its slot, which is to be kept for [`remove`](Self::remove).
+    pub(super) fn insert(&mut self, group: Option<&str>, subscriber: Subscriber<P>) -> usize {
+        let Some(name) = group else {
+            self.plain.push(subscriber);
+            return self.plain.len().saturating_sub(1);
+        };
+        match self.groups.binary_search_by(|group| (*group.name).cmp(name)) {
+            Ok(position) => {
+                if let Some(group) = self.groups.get_mut(position) {
+                    let place = group
+                        .members
+                        .partition_point(|member| member.ticket < subscriber.ticket);
+                    group.members.insert(place, subscriber);
+                }
+            }
+            Err(position) => {
+                let group = Group {
+                    name: name.into(),
+                    members: vec![subscriber],
+                    last_turn: Ticket(0),
+                };
+                self.groups.insert(position, group);
+            }
+        }
+        0
+    }
+
+    /// Removes a subscriber. A plain one is found at its slot, and the last one takes that slot: who that is, is
+    /// returned. (Shifting all others would make the end of many subscribers of one topic quadratic.)
+    pub(super) fn remove(&mut self, group: Option<&str>, slot: usize, ticket: Ticket) -> Option<Match<P>> {
+        if let Some(name) = group {
+            self.remove_member(name, ticket);
+            return None;
+        }
+        if self
+            .plain
+            .get(slot)
+            .is_some_and(|subscriber| subscriber.ticket == ticket)
+        {
+            self.plain.swap_remove(slot);
+            return self.plain.get(slot).map(|moved| moved.to);
+        }
+        None
+    }
+
+    fn remove_member(&mut self, name: &str, ticket: Ticket) {
+        let Ok(position) = self.groups.binary_search_by(|group| (*group.name).cmp(name)) else {
+            return;
+        };
+        let Some(group) = self.groups.get_mut(position) else {
+            return;
+        };
+        if let Ok(place) = group
+            .members
+            .binary_search_by_key(&ticket, |member| member.ticket)
+        {
+            group.members.remove(place);
+        }
+        if group.members.is_empty() {
+            self.groups.remove(position);
+        }
+    }
+
+    /// Adds those who hear an event of this publisher to `out`, and lowers `reuse` to what holds for them.
+    pub(super) fn collect(
+        &mut self,
+        publisher: P,
+        lagging: &impl Fn(P, SubscriptionId) -> bool,
+        reuse: &mut Reuse,
+        out: &mut Vec<Match<P>>,
+    ) {
+        for subscriber in &self.plain {
+            if subscriber.no_local {
+                *reuse = (*reuse).max(Reuse::SamePublisher);
+            }
+            if subscriber.hears(publisher) {
+                out.push(subscriber.to);
+            }
+        }
+        for group in &mut self.groups {
+            *reuse = Reuse::Never;
+            out.extend(group.turn(publisher, lagging));
+        }
+    }
+}
+
+impl<P: PeerKey> Subscriber<P> {
+    fn hears(&self, publisher: P) -> bool {
+        !(self.no_local && self.to.peer == publisher)
+    }
+}
+
+impl<P: PeerKey> Group<P> {
+    /// The next member that keeps up, or the next one when none does. It gets the turn.
+    fn turn(&mut self, publisher: P, lagging: &impl Fn(P, SubscriptionId) -> bool) -> Option<Match<P>> {
+        let next = self
+            .members
+            .partition_point(|member| member.ticket <= self.last_turn);
+        let (had, not_yet) = self.members.split_at_checked(next)?;
+        let mut in_turn = not_yet.iter().chain(had).filter(|member| member.hears(publisher));
+        let keeps_up = |member: &&Subscriber<P>| !lagging(member.to.peer, member.to.subscription);
+        let chosen = in_turn.clone().find(keeps_up).or_else(|| in_turn.next())?;
+        self.last_turn = chosen.ticket;
+        Some(chosen.to)
+    }
+}
