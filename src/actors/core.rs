@@ -11,7 +11,7 @@ use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
 use actix::Addr;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +33,8 @@ pub struct Shared {
     pub gate: Arc<TotalGate>,
     /// Connections that live, handshake done or not.
     pub connections: AtomicUsize,
+    /// The broker drains: nobody is welcomed any more.
+    pub stopping: AtomicBool,
     /// Rung when a connection has ended.
     pub connection_ended: tokio::sync::Notify,
     peers: AtomicU64,
@@ -51,6 +53,7 @@ impl Shared {
             tickets: Arc::new(AtomicU64::new(1)),
             gate,
             connections: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
             connection_ended: tokio::sync::Notify::new(),
             peers: AtomicU64::new(1),
             banned: Mutex::default(),

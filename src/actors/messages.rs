@@ -58,9 +58,9 @@ pub struct Answer {
 pub struct EventItem {
     /// Which frame of the batch.
     pub frame: u32,
-    /// Events that this subscription missed just before.
+    /// Events that this subscription missed just before, or the number of a message in pieces.
     pub missed: u32,
-    /// The subscriber's number, or the message's number for a piece.
+    /// The subscriber's number.
     pub subscription: SubscriptionId,
     /// How it is to be treated and written.
     pub mark: EventMark,
@@ -83,6 +83,8 @@ impl EventMark {
     pub const DROPPED: u8 = 16;
     /// Aborts a message in pieces; the frame is not looked at.
     pub const ABORT: u8 = 32;
+    /// Begins or continues a message in pieces: `missed` is the message's number.
+    pub const NUMBERED: u8 = 64;
 
     /// Whether the bit is set.
     #[must_use]

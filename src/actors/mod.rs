@@ -1,5 +1,48 @@
-//! The broker: its actors, and the pure cores that decide for them.
+//! The broker: actix actors around pure state.
+//!
+//! ```text
+//!                       Joined, Gone, RegistryBatch            Deliver::Calls
+//!  Listener ─► Connection ───────────────────────► Registry ──────────────────► Connection (callee)
+//!                  │  ▲ ▲                              │ Routed, answers             │
+//!                  │  │ └──────────────────────────────┘                             │
+//!                  │  └──────────────────── Deliver::Answers ────────────────────────┘
+//!                  │ HubBatch                     Deliver::Events
+//!                  └──────────────► TopicHub ──────────────────► Connection (subscribers)
+//! ```
+//! Promises: calls of one connection to one object arrive in order, each at most once, each with exactly one outcome. Events of one
+//! publisher on one topic arrive in order, at most once, with every gap told. Replies may overtake events. Only `bin`,
+//! `bus` and embedders import this room, through [`Broker::builder`].
 
+pub mod broker;
+pub mod connection;
+pub mod core;
+pub mod credit;
+pub mod deadlines;
+pub mod deliver;
+pub mod group;
+mod inject;
+mod listener;
+pub mod messages;
+pub mod peer;
 pub mod peer_key;
+pub mod peers;
+pub mod quota;
 pub mod registry;
+pub mod supervise;
 pub mod topic_hub;
+
+pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
+
+use actix::Message;
+use messages::{Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch};
+
+macro_rules! unanswered {
+    ($($message:ty),*) => { $(impl Message for $message { type Result = (); })* };
+}
+
+unanswered!(Deliver, RegistryBatch, HubBatch, Joined, Gone, Drained, DrainAll);
+
+/// Lets everything else that is ready run first.
+async fn yield_once() {
+    tokio::task::yield_now().await;
+}

@@ -34,6 +34,7 @@ pub struct Peer {
     pub max_attachments: u32,
     /// Its account.
     pub account: Account,
+    local: bool,
     inbox: Box<dyn Inbox>,
 }
 
@@ -150,25 +151,42 @@ impl Peer {
         account: Account,
         inbox: Box<dyn Inbox>,
     ) -> PeerRef {
+        Arc::new(Self::build(origin, name, max_attachments, account, inbox))
+    }
+
+    /// The same for an actor of the broker's own process.
+    #[must_use]
+    pub fn local(origin: Origin, name: &str, account: Account, inbox: Box<dyn Inbox>) -> PeerRef {
+        Arc::new(Self { local: true, ..Self::build(origin, name, u32::from(u8::MAX), account, inbox) })
+    }
+
+    fn build(origin: Origin, name: &str, max_attachments: u32, account: Account, inbox: Box<dyn Inbox>) -> Self {
         let mut sys_meta = Metadata::new();
         if !name.is_empty() {
             // A declared name is at most 255 bytes, so the entry fits.
             let _ = sys_meta.insert(metadata::SYS_NAME, name);
         }
-        Arc::new(Self {
+        Self {
             origin,
             name: name.into(),
             sys_meta: sys_meta.as_bytes().into(),
             max_attachments,
             account,
+            local: false,
             inbox,
-        })
+        }
     }
 
     /// The peer's number.
     #[must_use]
     pub const fn id(&self) -> PeerId {
         self.origin.peer
+    }
+
+    /// Whether it is an actor of the broker's own process, without a socket.
+    #[must_use]
+    pub const fn is_local(&self) -> bool {
+        self.local
     }
 
     /// Queues a delivery that was admitted, or that is small and owed (control).

@@ -115,9 +115,10 @@ kinds! {
     PublishCredit = 0x34, flags Flags::NONE;
     /// The publish `id` was queued to `aux` subscribers.
     Accepted = 0x35, flags Flags::NONE;
-    /// An event for the subscription `id`. `aux`: events missed before this one. The key is there for patterns only.
+    /// An event for the subscription `id`. `aux`: events missed before this one; with CONTINUED the message's number instead
+    /// (a Gap before it tells what was missed). The key is there for patterns only.
     Event = 0x36, flags Flags::COMMON.with(Flags::RETAINED);
-    /// More payload of the last event of the subscription `id`.
+    /// More payload of the event of the subscription `id` whose number is `aux`.
     EventPiece = 0x37, flags Flags::CONTINUED.with(Flags::ABORT);
     /// `aux` events of the subscription `id` were missed, and none follows for now.
     Gap = 0x38, flags Flags::NONE;

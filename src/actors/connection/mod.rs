@@ -219,6 +219,9 @@ impl Connection {
             );
             return self.close(CloseReason::Version, &text);
         }
+        if self.core.shared.stopping.load(Ordering::Acquire) {
+            return self.close(CloseReason::Draining, CloseReason::Draining.text());
+        }
         let Some(hello) = Hello::decode(view.payload) else {
             return self.close(CloseReason::Protocol, "the payload of Hello is malformed");
         };

@@ -1,0 +1,327 @@
+//! The Broker actor: root of the tree. Start order, drain order, and the reason for the end.
+//!
+//! ```text
+//!  Broker ─┬─ Registry   (supervised, restarted after a panic)
+//!          ├─ TopicHub   (supervised, restarted after a panic)
+//!          ├─ Listener…  (one per endpoint)
+//!          │    └─ Connection…  (one per socket, never restarted)
+//!          └─ LocalPeer… (actors of this process)
+//! ```
+//! It ends with a reason, never the process: no signal handler, no panic hook, no logger. [`BrokerHandle`] is how everybody else speaks to it.
+
+use super::core::{Core, Shared};
+use super::listener::Listener;
+use super::messages::DrainAll;
+use super::registry::Registry;
+use super::topic_hub::TopicHub;
+use crate::config::Limits;
+use crate::message::Epoch;
+use crate::metrics::Snapshot;
+use crate::transport::{self, BindError, Endpoint};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, Supervisor, WrapFuture,
+};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How long a stopping broker waits for its connections to flush.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// A core actor cannot go on.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct CoreEnded(pub &'static str);
+
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Stop;
+
+/// Why a broker has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// It was asked to stop, and everything queued was written.
+    Drained,
+    /// It was asked to stop; this many connections did not take what was queued for them in time.
+    DrainedExcept(usize),
+    /// It cannot go on; the text says why.
+    Failed(&'static str),
+}
+
+impl std::fmt::Display for EndReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Drained => f.write_str("drained"),
+            Self::DrainedExcept(count) => write!(f, "drained, except {count} connections that did not read"),
+            Self::Failed(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Why a broker did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An endpoint that was asked for cannot be bound.
+    #[error("cannot listen on {endpoint}: {source}")]
+    Bind {
+        /// Which.
+        endpoint: Endpoint,
+        /// Why.
+        source: BindError,
+    },
+    /// None of the default endpoints can be bound.
+    #[error("none of the default endpoints can be bound: {0}")]
+    NoEndpoint(String),
+    /// There is no actix System on this thread.
+    #[error("a broker runs inside an actix System; start one, or use #[actix::main]")]
+    NoSystem,
+    /// The operating system gives no random bytes.
+    #[error("no random bytes for the broker's epoch: {0}")]
+    Random(String),
+}
+
+/// How a broker is to be. Made by [`Broker::builder`].
+#[derive(Debug, Default)]
+pub struct BrokerBuilder {
+    limits: Limits,
+    listen: Vec<Endpoint>,
+    defaults: Vec<Endpoint>,
+    arbiters: usize,
+}
+
+impl BrokerBuilder {
+    /// Sets every limit.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Listens on this endpoint as well; the start fails when it cannot be bound.
+    #[must_use]
+    pub fn listen(mut self, endpoint: Endpoint) -> Self {
+        self.listen.push(endpoint);
+        self
+    }
+
+    /// Listens on this endpoint as well, unless it belongs to another user; then it is skipped with a reason.
+    #[must_use]
+    pub fn listen_default(mut self, endpoint: Endpoint) -> Self {
+        self.defaults.push(endpoint);
+        self
+    }
+
+    /// Places connections on this many threads of their own; 0 (the default) keeps everything on the System's arbiter, which
+    /// has the lowest latency.
+    #[must_use]
+    pub const fn arbiters(mut self, count: usize) -> Self {
+        self.arbiters = count;
+        self
+    }
+
+    /// Starts the broker on the current actix System. With no endpoint it serves only actors of this process.
+    ///
+    /// # Errors
+    /// [`StartError`]; whatever had been bound is released again.
+    pub fn start(self) -> Result<BrokerHandle, StartError> {
+        if actix::System::try_current().is_none() {
+            return Err(StartError::NoSystem);
+        }
+        let mut epoch = [0; 16];
+        getrandom::fill(&mut epoch).map_err(|error| StartError::Random(error.to_string()))?;
+        let (sockets, skipped) = self.bind()?;
+        let shared = Shared::new(self.limits, Epoch(epoch));
+        let (ended, watch) = watch::channel(None);
+        let arbiters: Arc<[Arbiter]> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
+        let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
+        let (core_sender, core_receiver) = std::sync::mpsc::sync_channel(1);
+        let for_broker = shared.clone();
+        let addr = Broker::create(move |ctx| {
+            let broker = Broker::new(for_broker, sockets, arbiters, ended, ctx);
+            // The receiver waits in this very function: creation is synchronous.
+            let _ = core_sender.send(broker.core.clone());
+            broker
+        });
+        let core = core_receiver.recv().ok().flatten().ok_or(StartError::NoSystem)?;
+        Ok(BrokerHandle { addr, shared, core: Arc::downgrade(&core), ended: watch, endpoints, skipped: skipped.into() })
+    }
+
+    fn bind(&self) -> Result<(Vec<transport::Listener>, Vec<(Endpoint, String)>), StartError> {
+        let mut sockets = Vec::new();
+        let mut skipped = Vec::new();
+        for endpoint in &self.listen {
+            let socket = transport::Listener::bind(endpoint);
+            sockets.push(socket.map_err(|source| StartError::Bind { endpoint: endpoint.clone(), source })?);
+        }
+        for endpoint in &self.defaults {
+            match transport::Listener::bind(endpoint) {
+                Ok(socket) => sockets.push(socket),
+                Err(source @ BindError::InUse { .. }) => {
+                    return Err(StartError::Bind { endpoint: endpoint.clone(), source });
+                }
+                Err(error) => skipped.push((endpoint.clone(), error.to_string())),
+            }
+        }
+        if sockets.is_empty() && !self.defaults.is_empty() {
+            let all: Vec<String> = skipped.iter().map(|(endpoint, error)| format!("{endpoint}: {error}")).collect();
+            return Err(StartError::NoEndpoint(all.join("; ")));
+        }
+        Ok((sockets, skipped))
+    }
+}
+
+/// The root actor of one broker.
+#[derive(Debug)]
+pub struct Broker {
+    core: Option<Arc<Core>>,
+    listeners: Vec<Addr<Listener>>,
+    arbiters: Arc<[Arbiter]>,
+    ended: watch::Sender<Option<EndReason>>,
+    stopping: bool,
+}
+
+impl Broker {
+    /// A broker to be configured and started.
+    #[must_use]
+    pub fn builder() -> BrokerBuilder {
+        BrokerBuilder::default()
+    }
+
+    fn new(
+        shared: Arc<Shared>,
+        sockets: Vec<transport::Listener>,
+        arbiters: Arc<[Arbiter]>,
+        ended: watch::Sender<Option<EndReason>>,
+        ctx: &Context<Self>,
+    ) -> Self {
+        let report = ctx.address().recipient();
+        let registry = {
+            let (shared, report) = (shared.clone(), report.clone());
+            Supervisor::start(move |_| Registry::new(shared, report))
+        };
+        let hub = {
+            let shared = shared.clone();
+            Supervisor::start(move |_| TopicHub::new(shared, report))
+        };
+        let core = Arc::new(Core { shared, registry, hub });
+        let listeners =
+            sockets.into_iter().map(|socket| Listener::new(core.clone(), socket, arbiters.clone()).start()).collect();
+        Self { core: Some(core), listeners, arbiters, ended, stopping: false }
+    }
+
+    fn drain(&mut self, ctx: &mut Context<Self>) {
+        let Some(core) = self.core.clone().filter(|_| !self.stopping) else { return };
+        self.stopping = true;
+        core.shared.stopping.store(true, Ordering::Release);
+        self.stop_listeners();
+        core.registry.do_send(DrainAll);
+        let shared = core.shared.clone();
+        let emptied = async move {
+            let all_gone = async {
+                loop {
+                    let changed = shared.connection_ended.notified();
+                    if shared.connections.load(Ordering::Acquire) == 0 {
+                        return;
+                    }
+                    changed.await;
+                }
+            };
+            let in_time = tokio::time::timeout(DRAIN_MAX, all_gone).await.is_ok();
+            if in_time { 0 } else { shared.connections.load(Ordering::Acquire) }
+        };
+        ctx.spawn(emptied.into_actor(self).map(|left, act, ctx| {
+            let reason = if left == 0 { EndReason::Drained } else { EndReason::DrainedExcept(left) };
+            act.end(reason, ctx);
+        }));
+    }
+
+    fn stop_listeners(&mut self) {
+        self.listeners.drain(..).for_each(|listener| listener.do_send(super::listener::Close));
+    }
+
+    fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {
+        self.stop_listeners();
+        // With the last address gone, Registry and TopicHub end by themselves.
+        self.core = None;
+        self.arbiters.iter().for_each(|arbiter| {
+            arbiter.stop();
+        });
+        self.ended.send_replace(Some(reason));
+        ctx.stop();
+    }
+}
+
+impl Actor for Broker {
+    type Context = Context<Self>;
+}
+
+impl Handler<Stop> for Broker {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
+        self.drain(ctx);
+    }
+}
+
+impl Handler<CoreEnded> for Broker {
+    type Result = ();
+
+    fn handle(&mut self, CoreEnded(what): CoreEnded, ctx: &mut Self::Context) {
+        tracing::error!(what, "the broker ends");
+        self.end(EndReason::Failed(what), ctx);
+    }
+}
+
+/// How the rest of a program speaks to its broker. Cheap to clone; dropping it does not stop the broker.
+#[derive(Clone, Debug)]
+pub struct BrokerHandle {
+    addr: Addr<Broker>,
+    shared: Arc<Shared>,
+    pub(super) core: std::sync::Weak<Core>,
+    ended: watch::Receiver<Option<EndReason>>,
+    endpoints: Vec<Endpoint>,
+    skipped: Arc<[(Endpoint, String)]>,
+}
+
+impl BrokerHandle {
+    /// What it listens on, ports resolved.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Default endpoints that were skipped, each with the reason.
+    #[must_use]
+    pub fn skipped(&self) -> &[(Endpoint, String)] {
+        &self.skipped
+    }
+
+    /// Names this life of the broker.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    /// Its counters now.
+    #[must_use]
+    pub fn metrics(&self) -> Snapshot {
+        self.shared.metrics.snapshot()
+    }
+
+    /// Drains: accepts nothing more, says goodbye, flushes, removes its sockets. Returns when it has ended, at most about three
+    /// seconds later. Dropping the future does not call the drain off.
+    pub async fn stop(&self) -> EndReason {
+        self.addr.do_send(Stop);
+        self.ended().await
+    }
+
+    /// Returns when the broker has ended, for whatever reason.
+    pub async fn ended(&self) -> EndReason {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or(EndReason::Drained),
+            Err(_) => EndReason::Failed("the broker's System was stopped"),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The Listener actor: accepts on one endpoint and places each socket on an arbiter.
+//!
+//! Owns the bound endpoint, the accept back-off and the check of who may connect. It knows no frame. A failed accept never ends
+//! it: the next is tried after 10 ms, then later, up to one second.
+
+use super::connection::Connection;
+use super::core::Core;
+use crate::error::CloseReason;
+use crate::transport::{self, Accepted, PeerCredentials, is_same_user_or_root};
+use actix::{Actor, ActorContext, ActorFuture, Arbiter, AsyncContext, Context, Handler, Message};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Duration;
+
+/// Accepts in one turn, before the connections get theirs.
+const ACCEPTS_PER_TURN: usize = 64;
+/// The first and the longest pause after a failed accept.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// One endpoint's actor.
+pub(super) struct Listener {
+    core: Arc<Core>,
+    socket: transport::Listener,
+    arbiters: Arc<[Arbiter]>,
+    next: usize,
+    pause: Duration,
+    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl Listener {
+    pub(super) fn new(core: Arc<Core>, socket: transport::Listener, arbiters: Arc<[Arbiter]>) -> Self {
+        Self { core, socket, arbiters, next: 0, pause: PAUSES.0, sleep: None }
+    }
+
+    fn poll_accepts(&mut self, cx: &mut TaskContext<'_>) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            if let Some(sleep) = &mut self.sleep {
+                if sleep.as_mut().poll(cx).is_pending() {
+                    return;
+                }
+                self.sleep = None;
+            }
+            match self.socket.poll_accept(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(accepted)) => {
+                    self.pause = PAUSES.0;
+                    self.place(accepted);
+                }
+                Poll::Ready(Err(error)) => {
+                    tracing::warn!(endpoint = %self.socket.endpoint(), %error, "accept failed; trying again");
+                    self.sleep = Some(Box::pin(tokio::time::sleep(self.pause)));
+                    self.pause = self.pause.saturating_mul(2).min(PAUSES.1);
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    fn place(&mut self, accepted: Accepted) {
+        let Accepted { socket, credentials } = accepted;
+        if let Some(reason) = self.refusal(&credentials) {
+            self.core.shared.metrics.connections_refused.add(1);
+            tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, %reason, "refused a connection");
+            return;
+        }
+        let core = self.core.clone();
+        let start = move || match socket.register() {
+            Ok(stream) => {
+                Connection::new(core, stream, credentials).start();
+            }
+            Err(error) => tracing::warn!(%error, "a socket that was accepted could not be used"),
+        };
+        if self.arbiters.is_empty() {
+            return start();
+        }
+        let at = self.next.checked_rem(self.arbiters.len()).unwrap_or_default();
+        self.next = self.next.wrapping_add(1);
+        if let Some(arbiter) = self.arbiters.get(at) {
+            arbiter.spawn_fn(start);
+        }
+    }
+
+    fn refusal(&self, credentials: &PeerCredentials) -> Option<CloseReason> {
+        let shared = &self.core.shared;
+        if !is_same_user_or_root(credentials) {
+            return Some(CloseReason::Denied);
+        }
+        if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {
+            return Some(CloseReason::Blamed);
+        }
+        let full = shared.connections.load(Ordering::Acquire) >= shared.limits.connections;
+        full.then_some(CloseReason::TooMany)
+    }
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.spawn(Accept);
+    }
+}
+
+/// Stop accepting and release the endpoint.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct Close;
+
+impl Handler<Close> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+/// The item that accepts; it never ends.
+struct Accept;
+
+impl ActorFuture<Listener> for Accept {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, act: &mut Listener, _: &mut Context<Listener>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        act.poll_accepts(cx);
+        Poll::Pending
+    }
+}

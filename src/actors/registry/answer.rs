@@ -1,0 +1,228 @@
+//! Requests to Registry that are not calls: register, wait, watch, list, describe.
+//!
+//! Reads the frame, asks the index, answers. The answer is queued before the notices that the step causes.
+
+use super::facts::Balance;
+use super::index::{NameView, RegisterError, Registered, Registration};
+use super::{Current, Registry};
+use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::actors::peers::Key;
+use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::metadata::RESERVED_PREFIX;
+use crate::message::{Draft, Encoding, Flags, Kind, Pattern, RequestId, name};
+use serde_json::{Value, json};
+
+/// Names in one Wait, at most: they are told in one frame of small size.
+const NAMES_PER_WAIT: usize = 256;
+
+type Answer = Result<Reply, CallError>;
+
+/// How a request is answered.
+enum Reply {
+    Done(u32),
+    Json(Value),
+    /// The Connection answers by itself when the time comes.
+    Later,
+}
+
+impl Registry {
+    pub(super) fn request(&mut self, current: &Current, frame: u32, reply: ReplyTo) {
+        let Some(view) = current.batch.view(frame as usize) else { return };
+        crate::actors::inject::before(view.key);
+        let answer = self.answer(current, &view);
+        self.facts.commit(&mut self.effects);
+        match answer {
+            Ok(Reply::Done(aux)) => reply.done(aux),
+            Ok(Reply::Json(value)) => self.reply_json(reply, &value),
+            Ok(Reply::Later) => reply.forget(),
+            Err(error) => reply.fail(&error),
+        }
+        self.commit();
+        crate::actors::inject::after(view.key);
+    }
+
+    fn answer(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+        let request = RequestId(view.header.id);
+        match view.header.kind {
+            Kind::Register => self.register(current, view),
+            Kind::Unregister => {
+                let object = text(view.key)?;
+                let held = self.index.unregister(current.key, object, &mut self.effects);
+                held.map(|()| Reply::Done(0)).map_err(|_| {
+                    CallError::new(ErrorCode::NotRegistered, format!("this connection does not hold {object:?}"))
+                })
+            }
+            Kind::Wait => self.wait(current, view),
+            Kind::Watch => self.watch(current, view),
+            Kind::Unwatch => {
+                self.index.unwatch(current.key, request, &mut self.effects);
+                Ok(Reply::Done(0))
+            }
+            Kind::List => Ok(Reply::Json(self.list())),
+            _ => self.describe(view),
+        }
+    }
+
+    fn register(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+        let object = text(view.key)?;
+        if object.starts_with(RESERVED_PREFIX) && !current.from.is_local() {
+            return Err(invalid("names that begin with `sys.` are the broker's own"));
+        }
+        if self.facts.counts(current.key).names >= self.shared.limits.names {
+            return Err(too_many("names", self.shared.limits.names));
+        }
+        let flags = view.header.flags;
+        let group = match flags.has(Flags::WORKER_GROUP) {
+            true => Some(Balance::from_code(view.header.aux).ok_or_else(|| invalid("unknown group balance"))?),
+            false => None,
+        };
+        let registration = Registration {
+            peer: current.key,
+            request: RequestId(view.header.id),
+            object,
+            queue: flags.has(Flags::QUEUE),
+            replace: flags.has(Flags::REPLACE),
+            allow_replace: flags.has(Flags::ALLOW_REPLACE),
+            group,
+            description: bytes::Bytes::copy_from_slice(view.payload),
+        };
+        let ticket = self.ticket();
+        match self.index.register(ticket, registration, &mut self.effects) {
+            Ok(Registered::Owner) => Ok(Reply::Done(0)),
+            Ok(Registered::Queued) => Ok(Reply::Done(1)),
+            Err(error) => Err(self.taken(object, &error)),
+        }
+    }
+
+    fn taken(&self, object: &str, error: &RegisterError<Key>) -> CallError {
+        let text = match error {
+            RegisterError::Taken { owner } => {
+                let whose = self.peers.get(*owner).map_or_else(|| "another connection".into(), describe_peer);
+                format!("{object:?} is registered by {whose}; queue, replace by consent, or choose another name")
+            }
+            other => format!("{object:?}: {other:?}; members of a group must ask for the same balance"),
+        };
+        CallError::new(ErrorCode::NameTaken, text)
+    }
+
+    fn wait(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+        let names = parse_names(view.payload)?;
+        if self.facts.counts(current.key).watches >= self.shared.limits.watches {
+            return Err(too_many("watches", self.shared.limits.watches));
+        }
+        let (ticket, request) = (self.ticket(), RequestId(view.header.id));
+        match self.index.wait(ticket, current.key, request, names, &mut self.effects) {
+            Ok(true) => Ok(Reply::Done(0)),
+            Ok(false) => Ok(Reply::Later),
+            Err(_) => Err(invalid("a wait of this number is open")),
+        }
+    }
+
+    fn watch(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+        let pattern = match view.key {
+            [] => None,
+            key => Some(Pattern::new(text(key)?).map_err(|error| invalid(&error.to_string()))?),
+        };
+        let (names, connections) = (view.header.aux & 1 != 0, view.header.aux & 2 != 0);
+        if !names && !connections {
+            return Err(invalid("a watch asks for names (1), connections (2) or both (3)"));
+        }
+        if self.facts.counts(current.key).watches >= self.shared.limits.watches {
+            return Err(too_many("watches", self.shared.limits.watches));
+        }
+        let (ticket, request) = (self.ticket(), RequestId(view.header.id));
+        let asker = (current.key, request);
+        match self.index.watch(ticket, asker, (names, connections), pattern, &mut self.effects) {
+            Ok(()) => Ok(Reply::Done(0)),
+            Err(_) => Err(invalid("a watch of this number is open")),
+        }
+    }
+
+    fn list(&self) -> Value {
+        let objects: Vec<Value> = self.index.names().map(|name| self.name_json(&name, false)).collect();
+        let connections: Vec<Value> =
+            self.index.connections().filter_map(|(key, ..)| self.peers.get(key)).map(peer_json).collect();
+        json!({ "objects": objects, "connections": connections })
+    }
+
+    fn describe(&self, view: &FrameView<'_>) -> Answer {
+        let Some(found) = self.index.describe(view.key) else {
+            let name = String::from_utf8_lossy(view.key);
+            return Err(CallError::new(ErrorCode::NoSuchObject, format!("no object {name:?} is registered")));
+        };
+        Ok(Reply::Json(self.name_json(&found, true)))
+    }
+
+    fn name_json(&self, view: &NameView<'_, Key>, full: bool) -> Value {
+        let mut value = json!({
+            "name": view.name,
+            "owner": self.peers.get(view.owner).map(peer_json),
+            "members": view.members,
+            "queued": view.queued,
+        });
+        if let Some(object) = value.as_object_mut() {
+            if let Some(balance) = view.balance {
+                object.insert("balance".into(), balance.name().into());
+            }
+            if full {
+                let description = serde_json::from_slice(view.description).unwrap_or(Value::Null);
+                object.insert("description".into(), description);
+            }
+        }
+        value
+    }
+
+    fn reply_json(&self, reply: ReplyTo, value: &Value) {
+        let bytes = value.to_string().into_bytes();
+        if bytes.len() > self.shared.limits.frame_bytes {
+            return reply.fail(&CallError::from(ErrorCode::TooLarge));
+        }
+        reply.answer(|id| Draft::new(Kind::Reply, id).payload(Encoding::JSON, &bytes).to_vec());
+    }
+}
+
+fn text(key: &[u8]) -> Result<&str, CallError> {
+    name::check(key).map_err(|error| invalid(&error.to_string()))
+}
+
+fn invalid(text: &str) -> CallError {
+    CallError::new(ErrorCode::Invalid, text)
+}
+
+fn too_many(what: &str, limit: usize) -> CallError {
+    CallError::new(ErrorCode::TooMany, format!("a connection holds at most {limit} (limits.{what})"))
+}
+
+fn describe_peer(peer: &PeerRef) -> String {
+    match (peer.origin.pid, peer.name.as_ref()) {
+        (0, "") => format!("connection {}", peer.id()),
+        (0, name) => format!("connection {} ({name:?})", peer.id()),
+        (pid, "") => format!("process {pid}"),
+        (pid, name) => format!("process {pid} ({name:?})"),
+    }
+}
+
+fn peer_json(peer: &PeerRef) -> Value {
+    let known = |number: u32, unknown: u32| (number != unknown).then_some(number);
+    json!({
+        "peer": peer.id().0,
+        "pid": known(peer.origin.pid, 0),
+        "uid": known(peer.origin.uid, u32::MAX),
+        "name": *peer.name,
+    })
+}
+
+fn parse_names(mut payload: &[u8]) -> Result<Vec<Box<str>>, CallError> {
+    let mut names = Vec::new();
+    while let Some((length, rest)) = payload.split_first() {
+        let (bytes, rest) =
+            rest.split_at_checked(usize::from(*length)).ok_or_else(|| invalid("the list of names is cut off"))?;
+        names.push(text(bytes)?.into());
+        payload = rest;
+        if names.len() > NAMES_PER_WAIT {
+            return Err(invalid("a wait names at most 256 objects"));
+        }
+    }
+    if names.is_empty() { Err(invalid("a wait names at least one object")) } else { Ok(names) }
+}

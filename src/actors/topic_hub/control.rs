@@ -1,0 +1,326 @@
+//! The steps of TopicHub: publish, pieces of a publish, subscribe, unsubscribe, will.
+//!
+//! Each reads one frame, asks the index, and answers. Messages in pieces are followed here from their first frame to their last; what is
+//! under way belongs to the actor, not to the index, so a panic of the index does not lose it.
+
+use super::facts::{Policy, Retained, Subscription, Will};
+use super::index::SubscribeError;
+use super::retained::{RetainError, RetainLimits};
+use super::fan_out::{FanOut, Receiver};
+use super::{Current, TopicHub};
+use crate::actors::deliver::charge;
+use crate::actors::inject;
+use crate::actors::messages::{EventItem, EventMark, HubItem};
+use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::actors::peers::{Key, NOBODY};
+use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::{Batch, Draft, Flags, Kind, PeerId, SubscriptionId, metadata};
+use actix::Context;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The largest event text in metadata that names a queue group.
+const GROUP_MAX: usize = 255;
+
+/// Publishes in pieces that are under way, by publisher and its number.
+pub(super) type Uploads = HashMap<(PeerId, u64), Upload>;
+
+/// One publish in pieces.
+#[derive(Debug, Default)]
+pub(super) struct Upload {
+    total: usize,
+    /// The answer that waits for the last piece, and how many subscribers it will name.
+    reply: Option<ReplyTo>,
+    targets: Vec<Target>,
+}
+
+/// One receiver of a publish in pieces.
+#[derive(Debug)]
+struct Target {
+    peer: Key,
+    /// Who it was when the message began: keys are given again.
+    id: PeerId,
+    subscription: SubscriptionId,
+    /// The number under which its pieces go.
+    message: u32,
+    policy: Policy,
+    lost: bool,
+}
+
+impl TopicHub {
+    pub(super) fn publish(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
+        inject::before(view.key);
+        self.shared.metrics.events_published.add(1);
+        if view.header.flags.has(Flags::CONTINUED) {
+            return self.publish_continued(current, view, item);
+        }
+        if view.header.flags.has(Flags::RETAIN)
+            && let Err(error) = self.retain(current, view)
+        {
+            if let Some(reply) = item.reply {
+                reply.fail(&CallError::new(ErrorCode::TooLarge, error.to_string()).ran(false));
+            }
+            return;
+        }
+        let charge = charge(view.header.wire_len());
+        let Self { index, receivers, fan_out, .. } = self;
+        let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
+        let matches = index.matching(view.key, current.key, lagging);
+        let mut accepted = 0_u32;
+        for to in matches {
+            let delivered = fan_out.offer(receivers, to, item.frame, charge, false);
+            accepted = accepted.saturating_add(u32::from(delivered));
+        }
+        if matches.len() as u64 > u64::from(accepted) {
+            self.shared.metrics.events_missed.add((matches.len() as u64).saturating_sub(u64::from(accepted)));
+        }
+        if let Some(reply) = item.reply {
+            reply.answer(|id| Draft::new(Kind::Accepted, id).aux(accepted).to_vec());
+        }
+        inject::after(view.key);
+    }
+
+    fn retain(&mut self, current: &Current, view: &FrameView<'_>) -> Result<(), RetainError> {
+        let value = Retained {
+            encoding: view.header.encoding,
+            // Copied: a retained value must not keep the buffer that it was read with.
+            meta: Bytes::copy_from_slice(view.meta),
+            payload: Bytes::copy_from_slice(view.payload),
+            origin: current.from.origin,
+        };
+        let (ticket, limits) = (self.ticket(), self.retain_limits());
+        self.index.retain(ticket, view.key, value, limits, &mut self.effects)?;
+        self.commit();
+        Ok(())
+    }
+
+    fn retain_limits(&self) -> RetainLimits {
+        RetainLimits { value: self.shared.limits.retained_bytes, total: self.shared.limits.retained_bytes_total }
+    }
+
+    /// The first frame of a publish in pieces: each receiver gets an event of its own, which names its pieces.
+    fn publish_continued(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
+        if view.header.flags.has(Flags::RETAIN) {
+            if let Some(reply) = item.reply {
+                let text = "a retained value is sent in one frame (limits.retained_bytes)";
+                reply.fail(&CallError::new(ErrorCode::TooLarge, text).ran(false));
+            }
+            return;
+        }
+        let place = (current.from.id(), view.header.id);
+        if self.uploads.contains_key(&place) {
+            return;
+        }
+        let Self { index, receivers, .. } = self;
+        let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
+        let matches = index.matching(view.key, current.key, lagging).to_vec();
+        let charged = charge(view.header.wire_len());
+        let mut targets = Vec::with_capacity(matches.len());
+        for to in &matches {
+            let Some(id) = self.receivers.get(to.peer).map(|peer| peer.id()) else { continue };
+            let message = self.message_number();
+            // Pieces cannot be dropped from the middle: such a subscription is held like any other.
+            let policy = if to.policy == Policy::Disconnect { Policy::Disconnect } else { Policy::Hold };
+            let mark = EventMark::default().with_if(to.with_key, EventMark::WITH_KEY).with_if(true, EventMark::NUMBERED);
+            let event = EventItem { frame: item.frame, missed: message, subscription: to.subscription, mark };
+            if self.fan_out.offer_item(&mut self.receivers, to.peer, event, charged, policy) {
+                let (peer, subscription) = (to.peer, to.subscription);
+                targets.push(Target { peer, id, subscription, message, policy, lost: false });
+            }
+        }
+        self.uploads.insert(place, Upload { total: view.payload.len(), reply: item.reply, targets });
+    }
+
+    /// A later frame of a publish in pieces.
+    pub(super) fn piece(&mut self, current: &Current, view: &FrameView<'_>, frame: u32) {
+        let place = (current.from.id(), view.header.id);
+        let Some(mut upload) = self.uploads.remove(&place) else { return };
+        upload.total = upload.total.saturating_add(view.payload.len());
+        if upload.total > self.shared.limits.message_bytes || view.header.flags.has(Flags::ABORT) {
+            if let Some(reply) = upload.reply.take() {
+                reply.fail(&CallError::from(ErrorCode::TooLarge).ran(false));
+            }
+            return self.abort(&mut upload);
+        }
+        let charged = charge(view.header.wire_len());
+        for target in &mut upload.targets {
+            if target.lost || self.receivers.get(target.peer).is_none_or(|peer| peer.id() != target.id) {
+                target.lost = true;
+                continue;
+            }
+            let mark = EventMark::default().with_if(true, EventMark::NUMBERED);
+            let item = EventItem { frame, missed: target.message, subscription: target.subscription, mark };
+            if !self.fan_out.offer_item(&mut self.receivers, target.peer, item, charged, target.policy) {
+                target.lost = true;
+                self.fan_out.void(&mut self.receivers, target.peer, item);
+            }
+        }
+        if view.header.flags.has(Flags::CONTINUED) {
+            self.uploads.insert(place, upload);
+        } else if let Some(reply) = upload.reply {
+            let whole = upload.targets.iter().filter(|target| !target.lost).count();
+            reply.answer(|id| Draft::new(Kind::Accepted, id).aux(u32::try_from(whole).unwrap_or(u32::MAX)).to_vec());
+        }
+    }
+
+    fn abort(&mut self, upload: &mut Upload) {
+        for target in upload.targets.drain(..) {
+            if !target.lost && self.receivers.get(target.peer).is_some_and(|peer| peer.id() == target.id) {
+                let Target { subscription, message: missed, .. } = target;
+                let item = EventItem { frame: 0, missed, subscription, mark: EventMark::default() };
+                self.fan_out.miss(&mut self.receivers, target.peer, subscription);
+                self.fan_out.void(&mut self.receivers, target.peer, item);
+            }
+        }
+    }
+
+    /// Numbers messages in pieces: distinct among those that are under way.
+    fn message_number(&self) -> u32 {
+        u32::try_from(self.ticket().0 & u64::from(u32::MAX)).unwrap_or_default()
+    }
+
+    /// A publisher is gone: what it had begun is void.
+    pub(super) fn abort_uploads(&mut self, publisher: PeerId) {
+        let begun: Vec<(PeerId, u64)> = self.uploads.keys().filter(|(peer, _)| *peer == publisher).copied().collect();
+        for place in begun {
+            if let Some(mut upload) = self.uploads.remove(&place) {
+                self.abort(&mut upload);
+            }
+        }
+    }
+
+    pub(super) fn request(&mut self, current: &Current, view: &FrameView<'_>, reply: Option<ReplyTo>) {
+        inject::before(view.key);
+        let Some(reply) = reply else { return };
+        match view.header.kind {
+            Kind::Subscribe => self.subscribe(current, view, reply),
+            Kind::Unsubscribe => {
+                let id = SubscriptionId(view.header.id);
+                let result = self.index.unsubscribe(current.key, id, &mut self.effects);
+                self.commit();
+                match result {
+                    Ok(()) => reply.done(0),
+                    Err(_) => reply.fail(&CallError::new(ErrorCode::NotRegistered, "no such subscription").ran(false)),
+                }
+            }
+            _ => self.will(current, view, reply),
+        }
+        inject::after(view.key);
+    }
+
+    fn subscribe(&mut self, current: &Current, view: &FrameView<'_>, reply: ReplyTo) {
+        let key = self.receivers.add(&current.from);
+        let subscription = match self.parse(key, view) {
+            Ok(subscription) => subscription,
+            Err(error) => return reply.fail(&error),
+        };
+        let (ticket, id) = (self.ticket(), subscription.id);
+        let (pattern, no_local, policy) = (subscription.pattern, subscription.no_local, subscription.policy);
+        if let Err(error) = self.index.subscribe(ticket, subscription, &mut self.effects) {
+            return reply.fail(&refused(&error));
+        }
+        self.commit();
+        reply.done(0);
+        if !view.header.flags.has(Flags::NO_RETAINED) {
+            let to = super::subscribers::Match { peer: key, subscription: id, with_key: pattern, policy };
+            self.send_retained(current, view, &to, no_local);
+        }
+    }
+
+    fn parse(&self, peer: Key, view: &FrameView<'_>) -> Result<Subscription<Key>, CallError> {
+        let invalid = |text: &str| CallError::new(ErrorCode::Invalid, text);
+        if self.facts.subscriptions(peer) >= self.shared.limits.subscriptions {
+            let text = format!("a connection holds at most {} (limits.subscriptions)", self.shared.limits.subscriptions);
+            return Err(CallError::new(ErrorCode::TooMany, text));
+        }
+        let policy = Policy::from_code(view.header.aux).ok_or_else(|| invalid("unknown slow-subscriber policy"))?;
+        let group = match metadata::get(view.meta, metadata::GROUP) {
+            None => None,
+            Some(name) if name.len() <= GROUP_MAX => {
+                Some(std::str::from_utf8(name).map_err(|_| invalid("a group's name must be UTF-8"))?.into())
+            }
+            Some(_) => return Err(invalid("a group's name has at most 255 bytes")),
+        };
+        let flags = view.header.flags;
+        Ok(Subscription {
+            peer,
+            id: SubscriptionId(view.header.id),
+            key: view.key.into(),
+            pattern: flags.has(Flags::PATTERN),
+            no_local: flags.has(Flags::NO_LOCAL),
+            group,
+            policy,
+        })
+    }
+
+    /// What was published before, as events of a batch of their own.
+    fn send_retained(
+        &mut self,
+        current: &Current,
+        view: &FrameView<'_>,
+        to: &super::subscribers::Match<Key>,
+        no_local: bool,
+    ) {
+        let mut bytes = Vec::new();
+        for (key, value) in self.index.retained_for(view.key, to.with_key) {
+            if no_local && value.origin.peer == current.from.id() {
+                continue;
+            }
+            let draft = Draft::new(Kind::Publish, 0);
+            draft.key(key).meta(&value.meta).payload(value.encoding, &value.payload).encode(&mut bytes);
+        }
+        if bytes.is_empty() {
+            return;
+        }
+        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else { return };
+        // What the turn has gathered so far belongs to another batch and goes first.
+        self.fan_out.flush(&current.batch, &mut self.receivers, &self.shared.metrics);
+        let mut retained = FanOut::default();
+        for (frame, header) in batch.headers().enumerate() {
+            let frame = u32::try_from(frame).unwrap_or(u32::MAX);
+            retained.offer(&mut self.receivers, to, frame, charge(header.wire_len()), true);
+        }
+        retained.flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);
+    }
+
+    fn will(&mut self, current: &Current, view: &FrameView<'_>, reply: ReplyTo) {
+        let peer = self.receivers.add(&current.from);
+        if view.key.is_empty() {
+            self.index.clear_will(peer, &mut self.effects);
+            self.commit();
+            return reply.done(0);
+        }
+        let will = Will {
+            key: view.key.into(),
+            retain: view.header.flags.has(Flags::RETAIN),
+            encoding: view.header.encoding,
+            meta: Bytes::copy_from_slice(view.meta),
+            payload: Bytes::copy_from_slice(view.payload),
+        };
+        let (ticket, limits) = (self.ticket(), self.retain_limits());
+        let result = self.index.set_will(ticket, peer, will, limits, &mut self.effects);
+        self.commit();
+        match result {
+            Ok(()) => reply.done(0),
+            Err(error) => reply.fail(&CallError::new(ErrorCode::TooLarge, error.to_string()).ran(false)),
+        }
+    }
+
+    /// Publishes the will of a peer whose connection died.
+    pub(super) fn publish_will(&mut self, author: PeerRef, will: &Will, ctx: &mut Context<Self>) {
+        let flags = Flags::NONE.with_if(will.retain, Flags::RETAIN);
+        let draft = Draft::new(Kind::Publish, 0).flags(flags).key(&will.key).meta(&will.meta);
+        let bytes = draft.payload(will.encoding, &will.payload).to_vec();
+        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else { return };
+        let items = vec![HubItem { frame: 0, reply: None }].into_iter();
+        let batch = Arc::new(batch);
+        self.current = Some(Current { from: author, key: NOBODY, batch, items, published: 0, _permit: None });
+        self.run(ctx);
+    }
+}
+
+fn refused(error: &SubscribeError) -> CallError {
+    CallError::new(ErrorCode::Invalid, error.to_string())
+}

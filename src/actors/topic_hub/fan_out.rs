@@ -1,0 +1,260 @@
+//! One event to its receivers: what each gets in this turn, and who is too slow for it.
+//!
+//! Owns what is gathered for a turn and each receiver's standing. The decision about a full receiver is `deliver`'s, the time that
+//! one may hold its publishers is `hold`'s. Called by TopicHub, step by step and at the end of a turn.
+
+use super::facts::Policy;
+use super::hold::Standing;
+use super::subscribers::Match;
+use crate::actors::deliver::{Class, Verdict, decide};
+use crate::actors::messages::{Control, Deliver, EventItem, EventMark};
+use crate::actors::peer::Peer;
+use crate::actors::peers::{Key, Peers};
+use crate::message::{Batch, SubscriptionId};
+use crate::metrics::Metrics;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What TopicHub keeps of one receiver.
+#[derive(Debug, Default)]
+pub(super) struct Receiver {
+    pending: Vec<EventItem>,
+    /// What the pending events are charged.
+    bytes: usize,
+    /// Events in its queue when the turn began.
+    queued: usize,
+    standing: Standing,
+    /// Missed and not told, by subscription.
+    missed: BTreeMap<SubscriptionId, u32>,
+    slow: Slow,
+}
+
+/// How slow a receiver was in this turn.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Slow {
+    #[default]
+    No,
+    Hold,
+    Lag,
+    Close,
+}
+
+/// What one turn has for receivers.
+#[derive(Debug, Default)]
+pub(super) struct FanOut {
+    touched: Vec<Key>,
+    holding: Vec<Key>,
+    deliveries: usize,
+}
+
+/// Who was too slow in a turn.
+#[derive(Debug, Default)]
+pub(super) struct SlowOnes {
+    pub(super) holding: Vec<Key>,
+    pub(super) lagging: Vec<Key>,
+    pub(super) closed: Vec<Key>,
+    /// Everybody who got something.
+    pub(super) receivers: Vec<Key>,
+}
+
+/// Whose hold is over.
+#[derive(Debug, Default)]
+pub(super) struct Over {
+    pub(super) lagging: Vec<Key>,
+    pub(super) next: Option<Instant>,
+}
+
+impl Receiver {
+    pub(super) const fn is_lagging(&self) -> bool {
+        self.standing.is_lagging()
+    }
+
+    /// Its queue has room again: what it missed is told now, even if no event follows.
+    pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, others_idle: bool) {
+        self.standing.caught_up(now, others_idle);
+        if !self.missed.is_empty() {
+            peer.tell(Control::Gaps(std::mem::take(&mut self.missed).into_iter().collect()));
+        }
+    }
+
+    fn miss(&mut self, subscription: SubscriptionId) {
+        let count = self.missed.entry(subscription).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    fn offer(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
+        let events = self.queued.saturating_add(self.bytes);
+        let verdict = decide(Class::Event, peer.account.room(), 0, events);
+        let (deliver, slow) = match (policy, verdict) {
+            (Policy::Hold, _) if self.is_lagging() => (false, Slow::No),
+            (_, Verdict::Delivered) => (true, Slow::No),
+            (Policy::Hold, Verdict::Held) => (true, Slow::Hold),
+            (Policy::Hold, _) => (false, Slow::Lag),
+            (_, Verdict::Held) => (true, Slow::No),
+            (Policy::Disconnect, _) => (false, Slow::Close),
+            // Its outbox drops what is older; this is only what has not reached it yet.
+            (Policy::DropOldest | Policy::Latest, _) => (events < peer.account.room().bytes, Slow::No),
+        };
+        self.slow = self.slow.max(slow);
+        if deliver {
+            let missed = if self.missed.is_empty() { 0 } else { self.missed.remove(&item.subscription).unwrap_or(0) };
+            if item.mark.has(EventMark::NUMBERED) {
+                // Its number takes the place of the count, which goes ahead in a gap.
+                if missed > 0 {
+                    peer.tell(Control::Gaps(vec![(item.subscription, missed)]));
+                }
+                self.pending.push(item);
+            } else {
+                self.pending.push(EventItem { missed, ..item });
+            }
+            self.bytes = self.bytes.saturating_add(charge);
+        } else {
+            self.miss(item.subscription);
+        }
+        deliver
+    }
+}
+
+impl FanOut {
+    /// How many deliveries were gathered so far, ever.
+    pub(super) const fn deliveries(&self) -> usize {
+        self.deliveries
+    }
+
+    /// Gathers one event for one match. `true`: it will be delivered.
+    pub(super) fn offer(
+        &mut self,
+        receivers: &mut Peers<Receiver>,
+        to: &Match<Key>,
+        frame: u32,
+        charge: usize,
+        retained: bool,
+    ) -> bool {
+        let mark = EventMark::default()
+            .with_if(to.with_key, EventMark::WITH_KEY)
+            .with_if(retained, EventMark::RETAINED)
+            .with_if(to.policy == Policy::DropOldest, EventMark::DROP_OLDEST)
+            .with_if(to.policy == Policy::Latest, EventMark::LATEST);
+        let item = EventItem { frame, missed: 0, subscription: to.subscription, mark };
+        self.offer_item(receivers, to.peer, item, charge, to.policy)
+    }
+
+    /// Gathers one item for one receiver.
+    pub(super) fn offer_item(
+        &mut self,
+        receivers: &mut Peers<Receiver>,
+        to: Key,
+        item: EventItem,
+        charge: usize,
+        policy: Policy,
+    ) -> bool {
+        let Some((peer, receiver)) = receivers.entry(to) else { return false };
+        if receiver.pending.is_empty() && receiver.slow == Slow::No {
+            receiver.queued = peer.account.events();
+            self.touched.push(to);
+        }
+        self.deliveries = self.deliveries.wrapping_add(1);
+        receiver.offer(peer, item, charge, policy)
+    }
+
+    /// Sends each receiver what was gathered for it.
+    pub(super) fn flush(&self, batch: &Arc<Batch>, receivers: &mut Peers<Receiver>, metrics: &Metrics) {
+        let mut delivered = 0_u64;
+        for key in &self.touched {
+            let Some((peer, receiver)) = receivers.entry(*key) else { continue };
+            if receiver.pending.is_empty() {
+                continue;
+            }
+            let room = receiver.pending.len();
+            let items = std::mem::replace(&mut receiver.pending, Vec::with_capacity(room.min(1024)));
+            delivered = delivered.saturating_add(items.len() as u64);
+            peer.account.charge_events(std::mem::take(&mut receiver.bytes));
+            peer.post(Deliver::Events(batch.clone(), items));
+        }
+        metrics.events_delivered.add(delivered);
+    }
+
+    /// Who was too slow since the last call. A receiver that may hold asks to be told when it has room.
+    pub(super) fn take_slow(
+        &mut self,
+        receivers: &mut Peers<Receiver>,
+        now: Instant,
+        patience: Duration,
+        metrics: &Metrics,
+    ) -> SlowOnes {
+        let mut slow = SlowOnes::default();
+        for key in self.touched.drain(..) {
+            let Some((peer, receiver)) = receivers.entry(key) else { continue };
+            match std::mem::take(&mut receiver.slow) {
+                Slow::No => {}
+                Slow::Close => slow.closed.push(key),
+                Slow::Hold if receiver.standing.hold(now, patience) && peer.account.ask_drained() => {
+                    slow.holding.push(key);
+                    if !self.holding.contains(&key) {
+                        self.holding.push(key);
+                    }
+                }
+                Slow::Hold | Slow::Lag if peer.account.ask_drained() => {
+                    receiver.standing.lag();
+                    metrics.lagging.add(1);
+                    self.holding.retain(|other| *other != key);
+                    slow.lagging.push(key);
+                }
+                // It has caught up meanwhile.
+                Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, false),
+            }
+            slow.receivers.push(key);
+        }
+        slow
+    }
+
+    /// Ends the holds that lasted too long: their receivers lag from now on.
+    pub(super) fn end_holds(
+        &mut self,
+        receivers: &mut Peers<Receiver>,
+        now: Instant,
+        patience: Duration,
+        metrics: &Metrics,
+    ) -> Over {
+        let mut over = Over::default();
+        self.holding.retain(|key| {
+            let Some((_, receiver)) = receivers.entry(*key) else { return false };
+            match receiver.standing.limit(patience) {
+                None => false,
+                Some(limit) if limit <= now => {
+                    receiver.standing.lag();
+                    metrics.lagging.add(1);
+                    over.lagging.push(*key);
+                    false
+                }
+                Some(limit) => {
+                    over.next = Some(over.next.map_or(limit, |next| next.min(limit)));
+                    true
+                }
+            }
+        });
+        over
+    }
+
+    /// Forgets a receiver that is gone.
+    pub(super) fn forget(&mut self, key: Key) {
+        self.touched.retain(|other| *other != key);
+        self.holding.retain(|other| *other != key);
+    }
+
+    /// Voids a message in pieces whose pieces no longer fit. Needs no room: what came before it is worthless.
+    pub(super) fn void(&mut self, receivers: &mut Peers<Receiver>, to: Key, item: EventItem) {
+        let Some((_, receiver)) = receivers.entry(to) else { return };
+        let mark = EventMark::default().with_if(true, EventMark::ABORT).with_if(true, EventMark::NUMBERED);
+        receiver.pending.push(EventItem { mark, ..item });
+        self.touched.push(to);
+    }
+
+    /// Counts one event as missed, to be told later.
+    pub(super) fn miss(&self, receivers: &mut Peers<Receiver>, to: Key, subscription: SubscriptionId) {
+        if let Some((_, receiver)) = receivers.entry(to) {
+            receiver.miss(subscription);
+        }
+    }
+}
