@@ -2,3 +2,5 @@
 pub mod config;
 pub mod error;
 pub mod message;
+pub mod platform;
+pub mod transport;

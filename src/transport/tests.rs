@@ -1,0 +1,1 @@
+//! Every transport does the same.
