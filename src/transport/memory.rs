@@ -152,3 +152,6 @@ pub(super) fn connect(name: &str) -> io::Result<Stream> {
     }
     Ok(client)
 }
+
+#[cfg(test)]
+mod tests;

@@ -113,7 +113,7 @@ impl Stream {
             send_attachments(self.fd.get_ref().as_fd(), slices, attachments)
         };
         let full = match &result {
-            Ok(written) => *written < slices.iter().map(|slice| slice.len()).sum(),
+            Ok(written) => *written < slices.iter().map(|slice| slice.len()).sum::<usize>(),
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         };
         if full {
@@ -178,7 +178,9 @@ fn receive(
                 .extend(descriptors.map(|descriptor| Arc::new(close_on_exec(descriptor)) as Attachment));
         }
     }
-    if message.flags.contains(ReturnFlags::CTRUNC) {
+    // The control buffer is padded, so one or two more may have come without being cut off.
+    let came = attachments.len() - before;
+    if message.flags.contains(ReturnFlags::CTRUNC) || came > ATTACHMENTS_MAX {
         attachments.truncate(before);
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
@@ -187,7 +189,7 @@ fn receive(
             ),
         ));
     }
-    Ok((message.bytes, attachments.len() > before))
+    Ok((message.bytes, came > 0))
 }
 
 /// Sets what `MSG_CMSG_CLOEXEC` sets where that exists. A failure leaves a descriptor that works.
@@ -356,3 +358,6 @@ fn address(path: &Path) -> io::Result<SockAddr> {
         io::Error::new(io::ErrorKind::InvalidInput, text)
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ pub(super) struct Place {
 }
 
 #[derive(Debug)]
-struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -170,7 +170,7 @@ const fn listener_pid(_: &Socket) -> Option<u32> {
 }
 
 /// A bound socket of mode 0600 that does not listen yet, so that a connect is refused, whatever the mode.
-fn create(endpoint: &Endpoint, path: &Path) -> Result<(Socket, SocketFile), BindError> {
+pub(super) fn create(endpoint: &Endpoint, path: &Path) -> Result<(Socket, SocketFile), BindError> {
     let failed = |action| BindError::io(endpoint, action);
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed("make a socket"))?;
     socket.set_nonblocking(true).map_err(failed("make a socket"))?;
