@@ -3,5 +3,6 @@ pub mod actors;
 pub mod config;
 pub mod error;
 pub mod message;
+pub mod metrics;
 pub mod platform;
 pub mod transport;

@@ -19,7 +19,8 @@ use crate::message::Epoch;
 use crate::metrics::Snapshot;
 use crate::transport::{self, BindError, Endpoint};
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, Supervisor, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, Supervisor,
+    WrapFuture,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -144,7 +145,14 @@ impl BrokerBuilder {
             broker
         });
         let core = core_receiver.recv().ok().flatten().ok_or(StartError::NoSystem)?;
-        Ok(BrokerHandle { addr, shared, core: Arc::downgrade(&core), ended: watch, endpoints, skipped: skipped.into() })
+        Ok(BrokerHandle {
+            addr,
+            shared,
+            core: Arc::downgrade(&core),
+            ended: watch,
+            endpoints,
+            skipped: skipped.into(),
+        })
     }
 
     fn bind(&self) -> Result<(Vec<transport::Listener>, Vec<(Endpoint, String)>), StartError> {
@@ -152,19 +160,28 @@ impl BrokerBuilder {
         let mut skipped = Vec::new();
         for endpoint in &self.listen {
             let socket = transport::Listener::bind(endpoint);
-            sockets.push(socket.map_err(|source| StartError::Bind { endpoint: endpoint.clone(), source })?);
+            sockets.push(socket.map_err(|source| StartError::Bind {
+                endpoint: endpoint.clone(),
+                source,
+            })?);
         }
         for endpoint in &self.defaults {
             match transport::Listener::bind(endpoint) {
                 Ok(socket) => sockets.push(socket),
                 Err(source @ BindError::InUse { .. }) => {
-                    return Err(StartError::Bind { endpoint: endpoint.clone(), source });
+                    return Err(StartError::Bind {
+                        endpoint: endpoint.clone(),
+                        source,
+                    });
                 }
                 Err(error) => skipped.push((endpoint.clone(), error.to_string())),
             }
         }
         if sockets.is_empty() && !self.defaults.is_empty() {
-            let all: Vec<String> = skipped.iter().map(|(endpoint, error)| format!("{endpoint}: {error}")).collect();
+            let all: Vec<String> = skipped
+                .iter()
+                .map(|(endpoint, error)| format!("{endpoint}: {error}"))
+                .collect();
             return Err(StartError::NoEndpoint(all.join("; ")));
         }
         Ok((sockets, skipped))
@@ -204,14 +221,28 @@ impl Broker {
             let shared = shared.clone();
             Supervisor::start(move |_| TopicHub::new(shared, report))
         };
-        let core = Arc::new(Core { shared, registry, hub });
-        let listeners =
-            sockets.into_iter().map(|socket| Listener::new(core.clone(), socket, arbiters.clone()).start()).collect();
-        Self { core: Some(core), listeners, arbiters, ended, stopping: false }
+        let core = Arc::new(Core {
+            shared,
+            registry,
+            hub,
+        });
+        let listeners = sockets
+            .into_iter()
+            .map(|socket| Listener::new(core.clone(), socket, arbiters.clone()).start())
+            .collect();
+        Self {
+            core: Some(core),
+            listeners,
+            arbiters,
+            ended,
+            stopping: false,
+        }
     }
 
     fn drain(&mut self, ctx: &mut Context<Self>) {
-        let Some(core) = self.core.clone().filter(|_| !self.stopping) else { return };
+        let Some(core) = self.core.clone().filter(|_| !self.stopping) else {
+            return;
+        };
         self.stopping = true;
         core.shared.stopping.store(true, Ordering::Release);
         self.stop_listeners();
@@ -228,16 +259,26 @@ impl Broker {
                 }
             };
             let in_time = tokio::time::timeout(DRAIN_MAX, all_gone).await.is_ok();
-            if in_time { 0 } else { shared.connections.load(Ordering::Acquire) }
+            if in_time {
+                0
+            } else {
+                shared.connections.load(Ordering::Acquire)
+            }
         };
         ctx.spawn(emptied.into_actor(self).map(|left, act, ctx| {
-            let reason = if left == 0 { EndReason::Drained } else { EndReason::DrainedExcept(left) };
+            let reason = if left == 0 {
+                EndReason::Drained
+            } else {
+                EndReason::DrainedExcept(left)
+            };
             act.end(reason, ctx);
         }));
     }
 
     fn stop_listeners(&mut self) {
-        self.listeners.drain(..).for_each(|listener| listener.do_send(super::listener::Close));
+        self.listeners
+            .drain(..)
+            .for_each(|listener| listener.do_send(super::listener::Close));
     }
 
     fn end(&mut self, reason: EndReason, ctx: &mut Context<Self>) {

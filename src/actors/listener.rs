@@ -6,7 +6,7 @@
 use super::connection::Connection;
 use super::core::Core;
 use crate::error::CloseReason;
-use crate::transport::{self, Accepted, PeerCredentials, is_same_user_or_root};
+use crate::transport::{self, Accepted, PeerCredentials};
 use actix::{Actor, ActorContext, ActorFuture, Arbiter, AsyncContext, Context, Handler, Message};
 use std::future::Future;
 use std::pin::Pin;
@@ -32,7 +32,14 @@ pub(super) struct Listener {
 
 impl Listener {
     pub(super) fn new(core: Arc<Core>, socket: transport::Listener, arbiters: Arc<[Arbiter]>) -> Self {
-        Self { core, socket, arbiters, next: 0, pause: PAUSES.0, sleep: None }
+        Self {
+            core,
+            socket,
+            arbiters,
+            next: 0,
+            pause: PAUSES.0,
+            sleep: None,
+        }
     }
 
     fn poll_accepts(&mut self, cx: &mut TaskContext<'_>) {
@@ -85,7 +92,7 @@ impl Listener {
 
     fn refusal(&self, credentials: &PeerCredentials) -> Option<CloseReason> {
         let shared = &self.core.shared;
-        if !is_same_user_or_root(credentials) {
+        if !credentials.is_same_user_or_root() {
             return Some(CloseReason::Denied);
         }
         if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {
@@ -123,7 +130,12 @@ struct Accept;
 impl ActorFuture<Listener> for Accept {
     type Output = ();
 
-    fn poll(self: Pin<&mut Self>, act: &mut Listener, _: &mut Context<Listener>, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn poll(
+        self: Pin<&mut Self>,
+        act: &mut Listener,
+        _: &mut Context<Listener>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<()> {
         act.poll_accepts(cx);
         Poll::Pending
     }

@@ -157,10 +157,19 @@ impl Peer {
     /// The same for an actor of the broker's own process.
     #[must_use]
     pub fn local(origin: Origin, name: &str, account: Account, inbox: Box<dyn Inbox>) -> PeerRef {
-        Arc::new(Self { local: true, ..Self::build(origin, name, u32::from(u8::MAX), account, inbox) })
+        Arc::new(Self {
+            local: true,
+            ..Self::build(origin, name, u32::from(u8::MAX), account, inbox)
+        })
     }
 
-    fn build(origin: Origin, name: &str, max_attachments: u32, account: Account, inbox: Box<dyn Inbox>) -> Self {
+    fn build(
+        origin: Origin,
+        name: &str,
+        max_attachments: u32,
+        account: Account,
+        inbox: Box<dyn Inbox>,
+    ) -> Self {
         let mut sys_meta = Metadata::new();
         if !name.is_empty() {
             // A declared name is at most 255 bytes, so the entry fits.

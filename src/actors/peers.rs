@@ -22,7 +22,11 @@ pub struct Peers<T> {
 
 impl<T> Default for Peers<T> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), keys: HashMap::new() }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            keys: HashMap::new(),
+        }
     }
 }
 
@@ -60,7 +64,10 @@ impl<T> Peers<T> {
 
     /// The peer with this key, and what belongs to it.
     pub fn entry(&mut self, key: Key) -> Option<(&PeerRef, &mut T)> {
-        self.places.get_mut(key as usize)?.as_mut().map(|(peer, own)| (&*peer, own))
+        self.places
+            .get_mut(key as usize)?
+            .as_mut()
+            .map(|(peer, own)| (&*peer, own))
     }
 
     /// What belongs to the peer with this key.

@@ -20,7 +20,8 @@ pub fn guard<T>(step: impl FnOnce() -> T) -> Result<T, String> {
     // The caller throws away whatever the step may have left half changed.
     catch_unwind(AssertUnwindSafe(step)).map_err(|panic| {
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without text".into())
+        text.or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "a panic without text".into())
     })
 }
 
@@ -54,13 +55,17 @@ impl Blame {
 
     /// Counts a panic. One author's panics count once for the budget: a single bad peer must not end the broker.
     pub fn record(&mut self, now: Instant, author: PeerId) -> Judgement {
-        self.recent.retain(|(at, _)| now.saturating_duration_since(*at) < WINDOW);
+        self.recent
+            .retain(|(at, _)| now.saturating_duration_since(*at) < WINDOW);
         self.recent.push_back((now, author));
         let of_author = self.recent.iter().filter(|(_, other)| *other == author).count();
         let mut authors: Vec<PeerId> = self.recent.iter().map(|(_, author)| *author).collect();
         authors.sort_unstable();
         authors.dedup();
-        Judgement { close_author: of_author >= self.per_author, end: authors.len() > self.budget }
+        Judgement {
+            close_author: of_author >= self.per_author,
+            end: authors.len() > self.budget,
+        }
     }
 }
 
@@ -94,7 +99,14 @@ mod tests {
         let mut blame = Blame::new(&limits);
         for (panic, closed) in [(1, false), (2, false), (3, true), (4, true)] {
             let judgement = blame.record(start, PeerId(9));
-            assert_eq!(judgement, Judgement { close_author: closed, end: false }, "panic {panic}");
+            assert_eq!(
+                judgement,
+                Judgement {
+                    close_author: closed,
+                    end: false
+                },
+                "panic {panic}"
+            );
         }
         let mut blame = Blame::new(&limits);
         for author in 1..=6 {

@@ -85,7 +85,8 @@ impl Connection {
                 return Poll::Ready(());
             }
             if matches!(self.phase, Phase::Closing) && self.outbox.is_empty() && self.io.unsent.is_empty() {
-                self.io.stream.shutdown_write();
+                // The goodbye is written; whether the peer hears the end of file is its business.
+                let _ = self.io.stream.shutdown_write();
                 return Poll::Ready(());
             }
             match self.read(ctx, cx) {
@@ -227,14 +228,16 @@ impl Connection {
     }
 
     fn flush_unsent(&mut self) -> Result<(), ()> {
-        let slices: Vec<IoSlice<'_>> = self
-            .io
-            .unsent
+        let unsent = std::mem::take(&mut self.io.unsent);
+        let slices: Vec<IoSlice<'_>> = unsent
             .iter()
             .take(SLICES_MAX)
             .map(|bytes| IoSlice::new(bytes))
             .collect();
-        let mut written = self.write(&slices, &[])?;
+        let written = self.write(&slices, &[]);
+        drop(slices);
+        self.io.unsent = unsent;
+        let mut written = written?;
         while let Some(front) = self.io.unsent.front_mut() {
             if written < front.len() {
                 let _ = front.split_to(written);

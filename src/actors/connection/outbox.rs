@@ -258,7 +258,8 @@ impl Outbox {
             .iter_mut()
             .flat_map(|run| run.items.iter_mut().skip(run.next))
             .find(|item| {
-                item.subscription == subscription && item.mark.0 & (EventMark::DROPPED | EventMark::NUMBERED) == 0
+                item.subscription == subscription
+                    && item.mark.0 & (EventMark::DROPPED | EventMark::NUMBERED) == 0
             });
         match next {
             Some(item) => item.missed = item.missed.saturating_add(count),
@@ -399,7 +400,9 @@ pub fn gap_frame(subscription: SubscriptionId, missed: u32) -> Vec<u8> {
 fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
     let id = item.subscription.0;
     if item.mark.has(EventMark::ABORT) {
-        let abort = Draft::new(Kind::EventPiece, id).aux(item.missed).flags(Flags::ABORT);
+        let abort = Draft::new(Kind::EventPiece, id)
+            .aux(item.missed)
+            .flags(Flags::ABORT);
         out.frame(&abort, batch);
         return 0;
     }

@@ -415,23 +415,16 @@ impl Session {
             return;
         };
         effects.send.push(error_frame(call.0, error));
-        if open.callee.is_some() {
-            if let Some((callee, ticket)) = self
-                .open
-                .remove(call)
-                .and_then(|open| Some((open.callee?, open.ticket)))
-            {
-                effects.tell.push((callee, Control::Cancel(ticket)));
+        if let Some(callee) = open.callee.take() {
+            effects.tell.push((callee, Control::Cancel(open.ticket)));
+            self.open.remove(call);
+        } else if let Some(parked) = self.open.unpark(call) {
+            if let Some(reply) = parked.invoke.reply {
+                reply.forget();
             }
-        } else if self
-            .open
-            .unpark(call)
-            .map(|parked| parked.invoke.reply.map(ReplyTo::forget))
-            .is_some()
-        {
             self.open.remove(call);
             effects.registry.push(RegistryItem::Unwait(call));
-        } else {
+        } else if let Some(open) = self.open.get_mut(call) {
             // Registry has it, or had it: `Routed` or the answer will come and close the entry.
             open.cancelled = true;
             open.upload = None;

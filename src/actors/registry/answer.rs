@@ -28,7 +28,9 @@ enum Reply {
 
 impl Registry {
     pub(super) fn request(&mut self, current: &Current, frame: u32, reply: ReplyTo) {
-        let Some(view) = current.batch.view(frame as usize) else { return };
+        let Some(view) = current.batch.view(frame as usize) else {
+            return;
+        };
         crate::actors::inject::before(view.key);
         let answer = self.answer(current, &view);
         self.facts.commit(&mut self.effects);
@@ -50,7 +52,10 @@ impl Registry {
                 let object = text(view.key)?;
                 let held = self.index.unregister(current.key, object, &mut self.effects);
                 held.map(|()| Reply::Done(0)).map_err(|_| {
-                    CallError::new(ErrorCode::NotRegistered, format!("this connection does not hold {object:?}"))
+                    CallError::new(
+                        ErrorCode::NotRegistered,
+                        format!("this connection does not hold {object:?}"),
+                    )
                 })
             }
             Kind::Wait => self.wait(current, view),
@@ -74,7 +79,9 @@ impl Registry {
         }
         let flags = view.header.flags;
         let group = match flags.has(Flags::WORKER_GROUP) {
-            true => Some(Balance::from_code(view.header.aux).ok_or_else(|| invalid("unknown group balance"))?),
+            true => {
+                Some(Balance::from_code(view.header.aux).ok_or_else(|| invalid("unknown group balance"))?)
+            }
             false => None,
         };
         let registration = Registration {
@@ -98,8 +105,13 @@ impl Registry {
     fn taken(&self, object: &str, error: &RegisterError<Key>) -> CallError {
         let text = match error {
             RegisterError::Taken { owner } => {
-                let whose = self.peers.get(*owner).map_or_else(|| "another connection".into(), describe_peer);
-                format!("{object:?} is registered by {whose}; queue, replace by consent, or choose another name")
+                let whose = self
+                    .peers
+                    .get(*owner)
+                    .map_or_else(|| "another connection".into(), describe_peer);
+                format!(
+                    "{object:?} is registered by {whose}; queue, replace by consent, or choose another name"
+                )
             }
             other => format!("{object:?}: {other:?}; members of a group must ask for the same balance"),
         };
@@ -112,7 +124,10 @@ impl Registry {
             return Err(too_many("watches", self.shared.limits.watches));
         }
         let (ticket, request) = (self.ticket(), RequestId(view.header.id));
-        match self.index.wait(ticket, current.key, request, names, &mut self.effects) {
+        match self
+            .index
+            .wait(ticket, current.key, request, names, &mut self.effects)
+        {
             Ok(true) => Ok(Reply::Done(0)),
             Ok(false) => Ok(Reply::Later),
             Err(_) => Err(invalid("a wait of this number is open")),
@@ -133,23 +148,37 @@ impl Registry {
         }
         let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         let asker = (current.key, request);
-        match self.index.watch(ticket, asker, (names, connections), pattern, &mut self.effects) {
+        match self
+            .index
+            .watch(ticket, asker, (names, connections), pattern, &mut self.effects)
+        {
             Ok(()) => Ok(Reply::Done(0)),
             Err(_) => Err(invalid("a watch of this number is open")),
         }
     }
 
     fn list(&self) -> Value {
-        let objects: Vec<Value> = self.index.names().map(|name| self.name_json(&name, false)).collect();
-        let connections: Vec<Value> =
-            self.index.connections().filter_map(|(key, ..)| self.peers.get(key)).map(peer_json).collect();
+        let objects: Vec<Value> = self
+            .index
+            .names()
+            .map(|name| self.name_json(&name, false))
+            .collect();
+        let connections: Vec<Value> = self
+            .index
+            .connections()
+            .filter_map(|(key, ..)| self.peers.get(key))
+            .map(peer_json)
+            .collect();
         json!({ "objects": objects, "connections": connections })
     }
 
     fn describe(&self, view: &FrameView<'_>) -> Answer {
         let Some(found) = self.index.describe(view.key) else {
             let name = String::from_utf8_lossy(view.key);
-            return Err(CallError::new(ErrorCode::NoSuchObject, format!("no object {name:?} is registered")));
+            return Err(CallError::new(
+                ErrorCode::NoSuchObject,
+                format!("no object {name:?} is registered"),
+            ));
         };
         Ok(Reply::Json(self.name_json(&found, true)))
     }
@@ -158,8 +187,8 @@ impl Registry {
         let mut value = json!({
             "name": view.name,
             "owner": self.peers.get(view.owner).map(peer_json),
-            "members": view.members,
-            "queued": view.queued,
+            "members": view.members.len(),
+            "queued": view.queue.len(),
         });
         if let Some(object) = value.as_object_mut() {
             if let Some(balance) = view.balance {
@@ -178,7 +207,11 @@ impl Registry {
         if bytes.len() > self.shared.limits.frame_bytes {
             return reply.fail(&CallError::from(ErrorCode::TooLarge));
         }
-        reply.answer(|id| Draft::new(Kind::Reply, id).payload(Encoding::JSON, &bytes).to_vec());
+        reply.answer(|id| {
+            Draft::new(Kind::Reply, id)
+                .payload(Encoding::JSON, &bytes)
+                .to_vec()
+        });
     }
 }
 
@@ -191,7 +224,10 @@ fn invalid(text: &str) -> CallError {
 }
 
 fn too_many(what: &str, limit: usize) -> CallError {
-    CallError::new(ErrorCode::TooMany, format!("a connection holds at most {limit} (limits.{what})"))
+    CallError::new(
+        ErrorCode::TooMany,
+        format!("a connection holds at most {limit} (limits.{what})"),
+    )
 }
 
 fn describe_peer(peer: &PeerRef) -> String {
@@ -216,13 +252,18 @@ fn peer_json(peer: &PeerRef) -> Value {
 fn parse_names(mut payload: &[u8]) -> Result<Vec<Box<str>>, CallError> {
     let mut names = Vec::new();
     while let Some((length, rest)) = payload.split_first() {
-        let (bytes, rest) =
-            rest.split_at_checked(usize::from(*length)).ok_or_else(|| invalid("the list of names is cut off"))?;
+        let (bytes, rest) = rest
+            .split_at_checked(usize::from(*length))
+            .ok_or_else(|| invalid("the list of names is cut off"))?;
         names.push(text(bytes)?.into());
         payload = rest;
         if names.len() > NAMES_PER_WAIT {
             return Err(invalid("a wait names at most 256 objects"));
         }
     }
-    if names.is_empty() { Err(invalid("a wait names at least one object")) } else { Ok(names) }
+    if names.is_empty() {
+        Err(invalid("a wait names at least one object"))
+    } else {
+        Ok(names)
+    }
 }

@@ -95,7 +95,9 @@ impl Registry {
 
     /// Handles what is left of the current batch.
     fn run(&mut self, ctx: &mut Context<Self>) {
-        let Some(mut current) = self.current.take() else { return };
+        let Some(mut current) = self.current.take() else {
+            return;
+        };
         let mut turn = Turn::default();
         while let Some(item) = current.items.next() {
             let bytes = self.size_of(&current, &item);
@@ -116,13 +118,22 @@ impl Registry {
     }
 
     fn size_of(&self, current: &Current, item: &RegistryItem) -> usize {
-        let (RegistryItem::Call(Invoke { frame, .. }) | RegistryItem::Request(frame, _)) = item else { return 0 };
-        current.batch.header(*frame as usize).map_or(0, crate::message::Header::wire_len)
+        let (RegistryItem::Call(Invoke { frame, .. }) | RegistryItem::Request(frame, _)) = item else {
+            return 0;
+        };
+        current
+            .batch
+            .header(*frame as usize)
+            .map_or(0, crate::message::Header::wire_len)
     }
 
     /// Goes on after others had their turn, before the next message.
     fn resume_later(&self, ctx: &mut Context<Self>) {
-        ctx.wait(super::yield_once().into_actor(self).map(|(), act, ctx| act.resume(ctx)));
+        ctx.wait(
+            super::yield_once()
+                .into_actor(self)
+                .map(|(), act, ctx| act.resume(ctx)),
+        );
     }
 
     fn resume(&mut self, ctx: &mut Context<Self>) {
@@ -142,11 +153,16 @@ impl Registry {
         }
         self.shared.metrics.calls_routed.add(routed);
         if !self.out.parked.is_empty() {
-            current.from.post(Deliver::Parked(batch.clone(), std::mem::take(&mut self.out.parked)));
+            current.from.post(Deliver::Parked(
+                batch.clone(),
+                std::mem::take(&mut self.out.parked),
+            ));
         }
         // After the calls, so that the callee works while the caller's side catches up.
         if !self.out.routed.is_empty() {
-            current.from.post(Deliver::Routed(std::mem::take(&mut self.out.routed)));
+            current
+                .from
+                .post(Deliver::Routed(std::mem::take(&mut self.out.routed)));
         }
     }
 
@@ -155,26 +171,46 @@ impl Registry {
             RegistryItem::Call(invoke) => self.route(current, invoke),
             RegistryItem::Request(frame, reply) => self.request(current, frame, reply),
             RegistryItem::Unwait(call) => {
-                self.index.unwait(current.key, RequestId(call.0), &mut self.effects);
+                self.index
+                    .unwait(current.key, RequestId(call.0), &mut self.effects);
                 self.commit();
             }
         }
     }
 
     fn route(&mut self, current: &Current, invoke: Invoke) {
-        let Some(view) = current.batch.view(invoke.frame as usize) else { return };
+        let Some(view) = current.batch.view(invoke.frame as usize) else {
+            return;
+        };
         let (object, _) = split(view.key);
         super::inject::before(object);
-        let sticky = if view.meta.is_empty() { None } else { metadata::get(view.meta, metadata::ROUTE_KEY) };
+        let sticky = if view.meta.is_empty() {
+            None
+        } else {
+            metadata::get(view.meta, metadata::ROUTE_KEY)
+        };
         let peers = &self.peers;
         let load = |key| peers.get(key).map_or(u32::MAX, |peer| peer.account.load());
-        let owner = self.index.route(object, sticky, load).and_then(|key| self.peers.get(key));
-        let Some(owner) = owner else { return self.unrouted(current, object, invoke) };
+        let owner = self
+            .index
+            .route(object, sticky, load)
+            .and_then(|key| self.peers.get(key));
+        let Some(owner) = owner else {
+            return self.unrouted(current, object, invoke);
+        };
         if u32::from(view.header.attachments) > owner.max_attachments {
-            return fail(invoke.reply, ErrorCode::TooLarge, "the object's connection takes fewer attachments");
+            return fail(
+                invoke.reply,
+                ErrorCode::TooLarge,
+                "the object's connection takes fewer attachments",
+            );
         }
         if owner.account.admit(Class::Call, view.header.wire_len()) == Verdict::Overflow {
-            return fail(invoke.reply, ErrorCode::Overloaded, "the object's queue is full; call again later");
+            return fail(
+                invoke.reply,
+                ErrorCode::Overloaded,
+                "the object's queue is full; call again later",
+            );
         }
         if let Some(reply) = &invoke.reply {
             self.out.routed.push((reply.call(), owner.clone()));
@@ -186,10 +222,17 @@ impl Registry {
     fn unrouted(&mut self, current: &Current, object: &[u8], invoke: Invoke) {
         self.shared.metrics.calls_unrouted.add(1);
         let name = String::from_utf8_lossy(object).into_owned();
-        let waits = current.batch.header(invoke.frame as usize).is_some_and(|header| header.flags.has(Flags::WAIT));
+        let waits = current
+            .batch
+            .header(invoke.frame as usize)
+            .is_some_and(|header| header.flags.has(Flags::WAIT));
         let Some(reply) = &invoke.reply else { return };
         if !waits {
-            return fail(invoke.reply, ErrorCode::NoSuchObject, &format!("no object {name:?} is registered"));
+            return fail(
+                invoke.reply,
+                ErrorCode::NoSuchObject,
+                &format!("no object {name:?} is registered"),
+            );
         }
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
             let text = "too many waits and watches of this connection are open (limits.watches)";
@@ -197,7 +240,10 @@ impl Registry {
         }
         let request = RequestId(reply.call().0);
         let ticket = self.ticket();
-        match self.index.wait(ticket, current.key, request, vec![name.into()], &mut self.effects) {
+        match self
+            .index
+            .wait(ticket, current.key, request, vec![name.into()], &mut self.effects)
+        {
             Ok(false) => {
                 self.commit();
                 self.out.parked.push(invoke);
@@ -222,13 +268,25 @@ impl Registry {
             }
         };
         match effect {
-            Effect::Ownership { peer, request, acquired } => {
+            Effect::Ownership {
+                peer,
+                request,
+                acquired,
+            } => {
                 let frame = Draft::new(crate::message::Kind::Ownership, request.0).aux(u32::from(acquired));
                 tell(peer, Control::Frame(frame.to_vec().into()));
             }
             Effect::Present { peer, request } => tell(peer, Control::Present(CallId(request.0))),
-            Effect::Notice { peer, request, what, name, origin } => {
-                let mut draft = Draft::new(crate::message::Kind::Notice, request.0).aux(what.code()).key(name.as_bytes());
+            Effect::Notice {
+                peer,
+                request,
+                what,
+                name,
+                origin,
+            } => {
+                let mut draft = Draft::new(crate::message::Kind::Notice, request.0)
+                    .aux(what.code())
+                    .key(name.as_bytes());
                 draft.origin = self.peers.get(origin).map(|peer| peer.origin);
                 tell(peer, Control::Frame(draft.to_vec().into()));
             }
@@ -238,7 +296,12 @@ impl Registry {
 
     fn panicked(&mut self, author: &PeerRef, panic: &str, ctx: &mut Context<Self>) {
         self.shared.metrics.panics.add(1);
-        tracing::error!(peer = author.id().0, pid = author.origin.pid, panic, "Registry panicked; restarting it");
+        tracing::error!(
+            peer = author.id().0,
+            pid = author.origin.pid,
+            panic,
+            "Registry panicked; restarting it"
+        );
         self.effects.clear();
         self.broken = true;
         let judgement = self.blame.record(Instant::now(), author.id());
@@ -248,7 +311,9 @@ impl Registry {
             author.tell(Control::Close(CloseReason::Blamed, text.into()));
         }
         if judgement.end {
-            self.ended.do_send(CoreEnded("Registry panicked for more peers than its budget allows"));
+            self.ended.do_send(CoreEnded(
+                "Registry panicked for more peers than its budget allows",
+            ));
         }
         ctx.stop();
     }
@@ -258,12 +323,17 @@ impl Registry {
         self.index = Index::new();
         let tickets: Vec<Ticket> = self.facts.iter().map(|(ticket, _)| ticket).collect();
         for ticket in tickets {
-            let Some(fact) = self.facts.get(ticket) else { continue };
+            let Some(fact) = self.facts.get(ticket) else {
+                continue;
+            };
             let (index, owner) = (&mut self.index, fact.peer());
             if guard(|| index.insert_fact(ticket, fact)).is_err() {
                 self.facts.remove(ticket);
                 if let Some(peer) = self.peers.get(owner) {
-                    peer.tell(Control::Close(CloseReason::Internal, "what it registered made the broker fail".into()));
+                    peer.tell(Control::Close(
+                        CloseReason::Internal,
+                        "what it registered made the broker fail".into(),
+                    ));
                 }
             }
         }
@@ -272,7 +342,8 @@ impl Registry {
     fn joined(&mut self, peer: &PeerRef) {
         let key = self.peers.add(peer);
         let ticket = self.ticket();
-        self.index.connected(ticket, key, peer.id(), peer.name.clone(), &mut self.effects);
+        self.index
+            .connected(ticket, key, peer.id(), peer.name.clone(), &mut self.effects);
         self.commit();
     }
 
@@ -285,8 +356,12 @@ impl Registry {
     /// Withdraws a peer whose orderly withdrawal panicked: its facts go without notices.
     fn withdraw(&mut self, peer: PeerId) {
         let Some(key) = self.peers.key(peer) else { return };
-        let own: Vec<Ticket> =
-            self.facts.iter().filter(|(_, fact)| fact.peer() == key).map(|(ticket, _)| ticket).collect();
+        let own: Vec<Ticket> = self
+            .facts
+            .iter()
+            .filter(|(_, fact)| fact.peer() == key)
+            .map(|(ticket, _)| ticket)
+            .collect();
         for ticket in own {
             self.facts.remove(ticket);
         }
@@ -315,13 +390,24 @@ impl Handler<RegistryBatch> for Registry {
     type Result = ();
 
     fn handle(&mut self, message: RegistryBatch, ctx: &mut Self::Context) {
-        let RegistryBatch { from, batch, items, permit } = message;
+        let RegistryBatch {
+            from,
+            batch,
+            items,
+            permit,
+        } = message;
         let key = self.peers.key(from.id()).unwrap_or(NOBODY);
         if key == NOBODY {
             // Its connection ended while this was on its way; every answer that is owed is given by dropping it.
             return;
         }
-        self.current = Some(Current { from, key, batch, items: items.into_iter(), _permit: permit });
+        self.current = Some(Current {
+            from,
+            key,
+            batch,
+            items: items.into_iter(),
+            _permit: permit,
+        });
         self.run(ctx);
     }
 }

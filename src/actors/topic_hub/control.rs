@@ -4,9 +4,9 @@
 //! under way belongs to the actor, not to the index, so a panic of the index does not lose it.
 
 use super::facts::{Policy, Retained, Subscription, Will};
+use super::fan_out::{FanOut, Receiver};
 use super::index::SubscribeError;
 use super::retained::{RetainError, RetainLimits};
-use super::fan_out::{FanOut, Receiver};
 use super::{Current, TopicHub};
 use crate::actors::deliver::charge;
 use crate::actors::inject;
@@ -65,7 +65,12 @@ impl TopicHub {
             return;
         }
         let charge = charge(view.header.wire_len());
-        let Self { index, receivers, fan_out, .. } = self;
+        let Self {
+            index,
+            receivers,
+            fan_out,
+            ..
+        } = self;
         let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
         let matches = index.matching(view.key, current.key, lagging);
         let mut accepted = 0_u32;
@@ -74,7 +79,10 @@ impl TopicHub {
             accepted = accepted.saturating_add(u32::from(delivered));
         }
         if matches.len() as u64 > u64::from(accepted) {
-            self.shared.metrics.events_missed.add((matches.len() as u64).saturating_sub(u64::from(accepted)));
+            self.shared
+                .metrics
+                .events_missed
+                .add((matches.len() as u64).saturating_sub(u64::from(accepted)));
         }
         if let Some(reply) = item.reply {
             reply.answer(|id| Draft::new(Kind::Accepted, id).aux(accepted).to_vec());
@@ -91,13 +99,17 @@ impl TopicHub {
             origin: current.from.origin,
         };
         let (ticket, limits) = (self.ticket(), self.retain_limits());
-        self.index.retain(ticket, view.key, value, limits, &mut self.effects)?;
+        self.index
+            .retain(ticket, view.key, value, limits, &mut self.effects)?;
         self.commit();
         Ok(())
     }
 
     fn retain_limits(&self) -> RetainLimits {
-        RetainLimits { value: self.shared.limits.retained_bytes, total: self.shared.limits.retained_bytes_total }
+        RetainLimits {
+            value: self.shared.limits.retained_bytes,
+            total: self.shared.limits.retained_bytes_total,
+        }
     }
 
     /// The first frame of a publish in pieces: each receiver gets an event of its own, which names its pieces.
@@ -119,24 +131,56 @@ impl TopicHub {
         let charged = charge(view.header.wire_len());
         let mut targets = Vec::with_capacity(matches.len());
         for to in &matches {
-            let Some(id) = self.receivers.get(to.peer).map(|peer| peer.id()) else { continue };
+            let Some(id) = self.receivers.get(to.peer).map(|peer| peer.id()) else {
+                continue;
+            };
             let message = self.message_number();
             // Pieces cannot be dropped from the middle: such a subscription is held like any other.
-            let policy = if to.policy == Policy::Disconnect { Policy::Disconnect } else { Policy::Hold };
-            let mark = EventMark::default().with_if(to.with_key, EventMark::WITH_KEY).with_if(true, EventMark::NUMBERED);
-            let event = EventItem { frame: item.frame, missed: message, subscription: to.subscription, mark };
-            if self.fan_out.offer_item(&mut self.receivers, to.peer, event, charged, policy) {
+            let policy = if to.policy == Policy::Disconnect {
+                Policy::Disconnect
+            } else {
+                Policy::Hold
+            };
+            let mark = EventMark::default()
+                .with_if(to.with_key, EventMark::WITH_KEY)
+                .with_if(true, EventMark::NUMBERED);
+            let event = EventItem {
+                frame: item.frame,
+                missed: message,
+                subscription: to.subscription,
+                mark,
+            };
+            if self
+                .fan_out
+                .offer_item(&mut self.receivers, to.peer, event, charged, policy)
+            {
                 let (peer, subscription) = (to.peer, to.subscription);
-                targets.push(Target { peer, id, subscription, message, policy, lost: false });
+                targets.push(Target {
+                    peer,
+                    id,
+                    subscription,
+                    message,
+                    policy,
+                    lost: false,
+                });
             }
         }
-        self.uploads.insert(place, Upload { total: view.payload.len(), reply: item.reply, targets });
+        self.uploads.insert(
+            place,
+            Upload {
+                total: view.payload.len(),
+                reply: item.reply,
+                targets,
+            },
+        );
     }
 
     /// A later frame of a publish in pieces.
     pub(super) fn piece(&mut self, current: &Current, view: &FrameView<'_>, frame: u32) {
         let place = (current.from.id(), view.header.id);
-        let Some(mut upload) = self.uploads.remove(&place) else { return };
+        let Some(mut upload) = self.uploads.remove(&place) else {
+            return;
+        };
         upload.total = upload.total.saturating_add(view.payload.len());
         if upload.total > self.shared.limits.message_bytes || view.header.flags.has(Flags::ABORT) {
             if let Some(reply) = upload.reply.take() {
@@ -146,13 +190,26 @@ impl TopicHub {
         }
         let charged = charge(view.header.wire_len());
         for target in &mut upload.targets {
-            if target.lost || self.receivers.get(target.peer).is_none_or(|peer| peer.id() != target.id) {
+            if target.lost
+                || self
+                    .receivers
+                    .get(target.peer)
+                    .is_none_or(|peer| peer.id() != target.id)
+            {
                 target.lost = true;
                 continue;
             }
             let mark = EventMark::default().with_if(true, EventMark::NUMBERED);
-            let item = EventItem { frame, missed: target.message, subscription: target.subscription, mark };
-            if !self.fan_out.offer_item(&mut self.receivers, target.peer, item, charged, target.policy) {
+            let item = EventItem {
+                frame,
+                missed: target.message,
+                subscription: target.subscription,
+                mark,
+            };
+            if !self
+                .fan_out
+                .offer_item(&mut self.receivers, target.peer, item, charged, target.policy)
+            {
                 target.lost = true;
                 self.fan_out.void(&mut self.receivers, target.peer, item);
             }
@@ -161,15 +218,33 @@ impl TopicHub {
             self.uploads.insert(place, upload);
         } else if let Some(reply) = upload.reply {
             let whole = upload.targets.iter().filter(|target| !target.lost).count();
-            reply.answer(|id| Draft::new(Kind::Accepted, id).aux(u32::try_from(whole).unwrap_or(u32::MAX)).to_vec());
+            reply.answer(|id| {
+                Draft::new(Kind::Accepted, id)
+                    .aux(u32::try_from(whole).unwrap_or(u32::MAX))
+                    .to_vec()
+            });
         }
     }
 
     fn abort(&mut self, upload: &mut Upload) {
         for target in upload.targets.drain(..) {
-            if !target.lost && self.receivers.get(target.peer).is_some_and(|peer| peer.id() == target.id) {
-                let Target { subscription, message: missed, .. } = target;
-                let item = EventItem { frame: 0, missed, subscription, mark: EventMark::default() };
+            if !target.lost
+                && self
+                    .receivers
+                    .get(target.peer)
+                    .is_some_and(|peer| peer.id() == target.id)
+            {
+                let Target {
+                    subscription,
+                    message: missed,
+                    ..
+                } = target;
+                let item = EventItem {
+                    frame: 0,
+                    missed,
+                    subscription,
+                    mark: EventMark::default(),
+                };
                 self.fan_out.miss(&mut self.receivers, target.peer, subscription);
                 self.fan_out.void(&mut self.receivers, target.peer, item);
             }
@@ -183,7 +258,12 @@ impl TopicHub {
 
     /// A publisher is gone: what it had begun is void.
     pub(super) fn abort_uploads(&mut self, publisher: PeerId) {
-        let begun: Vec<(PeerId, u64)> = self.uploads.keys().filter(|(peer, _)| *peer == publisher).copied().collect();
+        let begun: Vec<(PeerId, u64)> = self
+            .uploads
+            .keys()
+            .filter(|(peer, _)| *peer == publisher)
+            .copied()
+            .collect();
         for place in begun {
             if let Some(mut upload) = self.uploads.remove(&place) {
                 self.abort(&mut upload);
@@ -202,7 +282,8 @@ impl TopicHub {
                 self.commit();
                 match result {
                     Ok(()) => reply.done(0),
-                    Err(_) => reply.fail(&CallError::new(ErrorCode::NotRegistered, "no such subscription").ran(false)),
+                    Err(_) => reply
+                        .fail(&CallError::new(ErrorCode::NotRegistered, "no such subscription").ran(false)),
                 }
             }
             _ => self.will(current, view, reply),
@@ -224,7 +305,12 @@ impl TopicHub {
         self.commit();
         reply.done(0);
         if !view.header.flags.has(Flags::NO_RETAINED) {
-            let to = super::subscribers::Match { peer: key, subscription: id, with_key: pattern, policy };
+            let to = super::subscribers::Match {
+                peer: key,
+                subscription: id,
+                with_key: pattern,
+                policy,
+            };
             self.send_retained(current, view, &to, no_local);
         }
     }
@@ -232,15 +318,21 @@ impl TopicHub {
     fn parse(&self, peer: Key, view: &FrameView<'_>) -> Result<Subscription<Key>, CallError> {
         let invalid = |text: &str| CallError::new(ErrorCode::Invalid, text);
         if self.facts.subscriptions(peer) >= self.shared.limits.subscriptions {
-            let text = format!("a connection holds at most {} (limits.subscriptions)", self.shared.limits.subscriptions);
+            let text = format!(
+                "a connection holds at most {} (limits.subscriptions)",
+                self.shared.limits.subscriptions
+            );
             return Err(CallError::new(ErrorCode::TooMany, text));
         }
-        let policy = Policy::from_code(view.header.aux).ok_or_else(|| invalid("unknown slow-subscriber policy"))?;
+        let policy =
+            Policy::from_code(view.header.aux).ok_or_else(|| invalid("unknown slow-subscriber policy"))?;
         let group = match metadata::get(view.meta, metadata::GROUP) {
             None => None,
-            Some(name) if name.len() <= GROUP_MAX => {
-                Some(std::str::from_utf8(name).map_err(|_| invalid("a group's name must be UTF-8"))?.into())
-            }
+            Some(name) if name.len() <= GROUP_MAX => Some(
+                std::str::from_utf8(name)
+                    .map_err(|_| invalid("a group's name must be UTF-8"))?
+                    .into(),
+            ),
             Some(_) => return Err(invalid("a group's name has at most 255 bytes")),
         };
         let flags = view.header.flags;
@@ -269,14 +361,21 @@ impl TopicHub {
                 continue;
             }
             let draft = Draft::new(Kind::Publish, 0);
-            draft.key(key).meta(&value.meta).payload(value.encoding, &value.payload).encode(&mut bytes);
+            draft
+                .key(key)
+                .meta(&value.meta)
+                .payload(value.encoding, &value.payload)
+                .encode(&mut bytes);
         }
         if bytes.is_empty() {
             return;
         }
-        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else { return };
+        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else {
+            return;
+        };
         // What the turn has gathered so far belongs to another batch and goes first.
-        self.fan_out.flush(&current.batch, &mut self.receivers, &self.shared.metrics);
+        self.fan_out
+            .flush(&current.batch, &mut self.receivers, &self.shared.metrics);
         let mut retained = FanOut::default();
         for (frame, header) in batch.headers().enumerate() {
             let frame = u32::try_from(frame).unwrap_or(u32::MAX);
@@ -287,11 +386,6 @@ impl TopicHub {
 
     fn will(&mut self, current: &Current, view: &FrameView<'_>, reply: ReplyTo) {
         let peer = self.receivers.add(&current.from);
-        if view.key.is_empty() {
-            self.index.clear_will(peer, &mut self.effects);
-            self.commit();
-            return reply.done(0);
-        }
         let will = Will {
             key: view.key.into(),
             retain: view.header.flags.has(Flags::RETAIN),
@@ -311,12 +405,28 @@ impl TopicHub {
     /// Publishes the will of a peer whose connection died.
     pub(super) fn publish_will(&mut self, author: PeerRef, will: &Will, ctx: &mut Context<Self>) {
         let flags = Flags::NONE.with_if(will.retain, Flags::RETAIN);
-        let draft = Draft::new(Kind::Publish, 0).flags(flags).key(&will.key).meta(&will.meta);
+        let draft = Draft::new(Kind::Publish, 0)
+            .flags(flags)
+            .key(&will.key)
+            .meta(&will.meta);
         let bytes = draft.payload(will.encoding, &will.payload).to_vec();
-        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else { return };
-        let items = vec![HubItem { frame: 0, reply: None }].into_iter();
+        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else {
+            return;
+        };
+        let items = vec![HubItem {
+            frame: 0,
+            reply: None,
+        }]
+        .into_iter();
         let batch = Arc::new(batch);
-        self.current = Some(Current { from: author, key: NOBODY, batch, items, published: 0, _permit: None });
+        self.current = Some(Current {
+            from: author,
+            key: NOBODY,
+            batch,
+            items,
+            published: 0,
+            _permit: None,
+        });
         self.run(ctx);
     }
 }

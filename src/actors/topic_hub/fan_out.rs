@@ -74,7 +74,9 @@ impl Receiver {
     pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, others_idle: bool) {
         self.standing.caught_up(now, others_idle);
         if !self.missed.is_empty() {
-            peer.tell(Control::Gaps(std::mem::take(&mut self.missed).into_iter().collect()));
+            peer.tell(Control::Gaps(
+                std::mem::take(&mut self.missed).into_iter().collect(),
+            ));
         }
     }
 
@@ -98,7 +100,11 @@ impl Receiver {
         };
         self.slow = self.slow.max(slow);
         if deliver {
-            let missed = if self.missed.is_empty() { 0 } else { self.missed.remove(&item.subscription).unwrap_or(0) };
+            let missed = if self.missed.is_empty() {
+                0
+            } else {
+                self.missed.remove(&item.subscription).unwrap_or(0)
+            };
             if item.mark.has(EventMark::NUMBERED) {
                 // Its number takes the place of the count, which goes ahead in a gap.
                 if missed > 0 {
@@ -136,7 +142,12 @@ impl FanOut {
             .with_if(retained, EventMark::RETAINED)
             .with_if(to.policy == Policy::DropOldest, EventMark::DROP_OLDEST)
             .with_if(to.policy == Policy::Latest, EventMark::LATEST);
-        let item = EventItem { frame, missed: 0, subscription: to.subscription, mark };
+        let item = EventItem {
+            frame,
+            missed: 0,
+            subscription: to.subscription,
+            mark,
+        };
         self.offer_item(receivers, to.peer, item, charge, to.policy)
     }
 
@@ -149,7 +160,9 @@ impl FanOut {
         charge: usize,
         policy: Policy,
     ) -> bool {
-        let Some((peer, receiver)) = receivers.entry(to) else { return false };
+        let Some((peer, receiver)) = receivers.entry(to) else {
+            return false;
+        };
         if receiver.pending.is_empty() && receiver.slow == Slow::No {
             receiver.queued = peer.account.events();
             self.touched.push(to);
@@ -162,7 +175,9 @@ impl FanOut {
     pub(super) fn flush(&self, batch: &Arc<Batch>, receivers: &mut Peers<Receiver>, metrics: &Metrics) {
         let mut delivered = 0_u64;
         for key in &self.touched {
-            let Some((peer, receiver)) = receivers.entry(*key) else { continue };
+            let Some((peer, receiver)) = receivers.entry(*key) else {
+                continue;
+            };
             if receiver.pending.is_empty() {
                 continue;
             }
@@ -185,7 +200,9 @@ impl FanOut {
     ) -> SlowOnes {
         let mut slow = SlowOnes::default();
         for key in self.touched.drain(..) {
-            let Some((peer, receiver)) = receivers.entry(key) else { continue };
+            let Some((peer, receiver)) = receivers.entry(key) else {
+                continue;
+            };
             match std::mem::take(&mut receiver.slow) {
                 Slow::No => {}
                 Slow::Close => slow.closed.push(key),
@@ -219,7 +236,9 @@ impl FanOut {
     ) -> Over {
         let mut over = Over::default();
         self.holding.retain(|key| {
-            let Some((_, receiver)) = receivers.entry(*key) else { return false };
+            let Some((_, receiver)) = receivers.entry(*key) else {
+                return false;
+            };
             match receiver.standing.limit(patience) {
                 None => false,
                 Some(limit) if limit <= now => {
@@ -245,8 +264,12 @@ impl FanOut {
 
     /// Voids a message in pieces whose pieces no longer fit. Needs no room: what came before it is worthless.
     pub(super) fn void(&mut self, receivers: &mut Peers<Receiver>, to: Key, item: EventItem) {
-        let Some((_, receiver)) = receivers.entry(to) else { return };
-        let mark = EventMark::default().with_if(true, EventMark::ABORT).with_if(true, EventMark::NUMBERED);
+        let Some((_, receiver)) = receivers.entry(to) else {
+            return;
+        };
+        let mark = EventMark::default()
+            .with_if(true, EventMark::ABORT)
+            .with_if(true, EventMark::NUMBERED);
         receiver.pending.push(EventItem { mark, ..item });
         self.touched.push(to);
     }

@@ -15,7 +15,7 @@ const SHARE: u32 = 10;
 
 /// One subscriber's standing.
 #[derive(Debug, Default)]
-pub struct Standing {
+pub(super) struct Standing {
     /// Since when it holds its publishers.
     since: Option<Instant>,
     /// Events are counted as missed until it has caught up.
@@ -28,24 +28,18 @@ pub struct Standing {
 impl Standing {
     /// Whether it is lagging.
     #[must_use]
-    pub const fn is_lagging(&self) -> bool {
+    pub(super) const fn is_lagging(&self) -> bool {
         self.lagging
     }
 
-    /// Whether it holds its publishers now.
-    #[must_use]
-    pub const fn is_holding(&self) -> bool {
-        self.since.is_some()
-    }
-
     /// Begins to lag.
-    pub const fn lag(&mut self) {
+    pub(super) const fn lag(&mut self) {
         self.lagging = true;
         self.since = None;
     }
 
     /// Asks for a hold. `false`: its share is used up, it is to lag.
-    pub fn hold(&mut self, now: Instant, patience: Duration) -> bool {
+    pub(super) fn hold(&mut self, now: Instant, patience: Duration) -> bool {
         if self.since.is_some() {
             return true;
         }
@@ -58,7 +52,7 @@ impl Standing {
     }
 
     /// Its queue has emptied. `others_idle`: somebody had nothing to do while it was waited for.
-    pub fn caught_up(&mut self, now: Instant, others_idle: bool) {
+    pub(super) fn caught_up(&mut self, now: Instant, others_idle: bool) {
         self.lagging = false;
         if let Some(since) = self.since.take()
             && others_idle
@@ -70,20 +64,24 @@ impl Standing {
 
     /// When its hold ends at the latest.
     #[must_use]
-    pub fn limit(&self, patience: Duration) -> Option<Instant> {
+    pub(super) fn limit(&self, patience: Duration) -> Option<Instant> {
         self.since.and_then(|since| since.checked_add(patience))
     }
 
     fn recover(&mut self, now: Instant) {
-        let past = self.spent_at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.spent = self.spent.saturating_sub(past.checked_div(SHARE).unwrap_or_default());
+        let past = self
+            .spent_at
+            .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+        self.spent = self
+            .spent
+            .saturating_sub(past.checked_div(SHARE).unwrap_or_default());
         self.spent_at = Some(now);
     }
 }
 
 /// The grants that are held back, by publisher.
 #[derive(Debug)]
-pub struct Holds<P> {
+pub(super) struct Holds<P> {
     held: BTreeMap<PeerId, Held<P>>,
 }
 
@@ -98,7 +96,9 @@ struct Held<P> {
 
 impl<P> Default for Holds<P> {
     fn default() -> Self {
-        Self { held: BTreeMap::new() }
+        Self {
+            held: BTreeMap::new(),
+        }
     }
 }
 
@@ -107,7 +107,13 @@ const WITNESSES: usize = 8;
 
 impl<P: PeerKey> Holds<P> {
     /// Holds `bytes` of the publisher's credit until all `blockers` have caught up or lag.
-    pub fn add(&mut self, publisher: PeerId, bytes: usize, blockers: &[P], receivers: impl Iterator<Item = P>) {
+    pub(super) fn add(
+        &mut self,
+        publisher: PeerId,
+        bytes: usize,
+        blockers: &[P],
+        receivers: impl Iterator<Item = P>,
+    ) {
         let held = self.held.entry(publisher).or_insert_with(|| Held {
             bytes: 0,
             blockers: Vec::new(),
@@ -120,20 +126,26 @@ impl<P: PeerKey> Holds<P> {
             }
         }
         for receiver in receivers.take(WITNESSES) {
-            if held.witnesses.len() < WITNESSES && !held.blockers.contains(&receiver) && !held.witnesses.contains(&receiver) {
+            if held.witnesses.len() < WITNESSES
+                && !held.blockers.contains(&receiver)
+                && !held.witnesses.contains(&receiver)
+            {
                 held.witnesses.push(receiver);
             }
         }
     }
 
     /// Those who heard what the subscriber holds up.
-    pub fn witnesses(&self, blocker: P) -> impl Iterator<Item = P> {
-        let of_blocker = self.held.values().filter(move |held| held.blockers.contains(&blocker));
+    pub(super) fn witnesses(&self, blocker: P) -> impl Iterator<Item = P> {
+        let of_blocker = self
+            .held
+            .values()
+            .filter(move |held| held.blockers.contains(&blocker));
         of_blocker.flat_map(|held| held.witnesses.iter().copied())
     }
 
     /// The subscriber holds nobody any more. Returns the grants that nobody else holds.
-    pub fn release(&mut self, blocker: P) -> Vec<(PeerId, usize)> {
+    pub(super) fn release(&mut self, blocker: P) -> Vec<(PeerId, usize)> {
         let mut free = Vec::new();
         self.held.retain(|publisher, held| {
             held.blockers.retain(|other| *other != blocker);
@@ -148,12 +160,12 @@ impl<P: PeerKey> Holds<P> {
 
     /// Whether anybody is held.
     #[must_use]
-    pub fn is_any(&self) -> bool {
+    pub(super) fn is_any(&self) -> bool {
         !self.held.is_empty()
     }
 
     /// Forgets a publisher that is gone.
-    pub fn forget(&mut self, publisher: PeerId) {
+    pub(super) fn forget(&mut self, publisher: PeerId) {
         self.held.remove(&publisher);
     }
 }
@@ -174,7 +186,10 @@ mod tests {
         assert!(standing.hold(at(61), PATIENCE));
         standing.caught_up(at(121), true);
         assert!(!standing.hold(at(122), PATIENCE), "120 of 100 ms are spent");
-        assert!(standing.hold(at(500), PATIENCE), "a tenth of the time since then is made good");
+        assert!(
+            standing.hold(at(500), PATIENCE),
+            "a tenth of the time since then is made good"
+        );
         standing.caught_up(at(590), false);
         assert!(standing.hold(at(600), PATIENCE), "nobody was idle");
     }

@@ -102,7 +102,9 @@ impl TopicHub {
 
     /// Handles what is left of the current batch.
     fn run(&mut self, ctx: &mut Context<Self>) {
-        let Some(mut current) = self.current.take() else { return };
+        let Some(mut current) = self.current.take() else {
+            return;
+        };
         let mut turn = Turn::default();
         while let Some(item) = current.items.next() {
             let header = current.batch.header(item.frame as usize);
@@ -130,7 +132,11 @@ impl TopicHub {
 
     /// Goes on after others had their turn, before the next message.
     fn resume_later(&self, ctx: &mut Context<Self>) {
-        ctx.wait(super::yield_once().into_actor(self).map(|(), act, ctx| act.resume(ctx)));
+        ctx.wait(
+            super::yield_once()
+                .into_actor(self)
+                .map(|(), act, ctx| act.resume(ctx)),
+        );
     }
 
     fn resume(&mut self, ctx: &mut Context<Self>) {
@@ -141,7 +147,9 @@ impl TopicHub {
     }
 
     fn step(&mut self, current: &Current, item: HubItem) {
-        let Some(view) = current.batch.view(item.frame as usize) else { return };
+        let Some(view) = current.batch.view(item.frame as usize) else {
+            return;
+        };
         match view.header.kind {
             Kind::Publish => self.publish(current, &view, item),
             Kind::PublishPiece => self.piece(current, &view, item.frame),
@@ -158,12 +166,18 @@ impl TopicHub {
     fn flush(&mut self, current: &mut Current, ctx: &mut Context<Self>) {
         let now = Instant::now();
         let patience = self.patience();
-        self.fan_out.flush(&current.batch, &mut self.receivers, &self.shared.metrics);
+        self.fan_out
+            .flush(&current.batch, &mut self.receivers, &self.shared.metrics);
         let bytes = std::mem::take(&mut current.published);
-        let slow = self.fan_out.take_slow(&mut self.receivers, now, patience, &self.shared.metrics);
+        let slow = self
+            .fan_out
+            .take_slow(&mut self.receivers, now, patience, &self.shared.metrics);
         for blocker in slow.closed {
             if let Some(peer) = self.receivers.get(blocker) {
-                peer.tell(Control::Close(CloseReason::SlowConsumer, CloseReason::SlowConsumer.text().into()));
+                peer.tell(Control::Close(
+                    CloseReason::SlowConsumer,
+                    CloseReason::SlowConsumer.text().into(),
+                ));
             }
         }
         for lagging in slow.lagging {
@@ -176,8 +190,14 @@ impl TopicHub {
             return;
         }
         self.shared.metrics.holds.add(1);
-        self.holds.add(current.from.id(), bytes, &slow.holding, slow.receivers.into_iter());
-        self.held_publishers.insert(current.from.id(), current.from.clone());
+        self.holds.add(
+            current.from.id(),
+            bytes,
+            &slow.holding,
+            slow.receivers.into_iter(),
+        );
+        self.held_publishers
+            .insert(current.from.id(), current.from.clone());
         self.arm(now, patience, ctx);
     }
 
@@ -207,7 +227,9 @@ impl TopicHub {
 
     fn holds_over(&mut self, ctx: &mut Context<Self>) {
         let (now, patience) = (Instant::now(), self.patience());
-        let over = self.fan_out.end_holds(&mut self.receivers, now, patience, &self.shared.metrics);
+        let over = self
+            .fan_out
+            .end_holds(&mut self.receivers, now, patience, &self.shared.metrics);
         for blocker in over.lagging {
             self.release(blocker);
         }
@@ -217,9 +239,13 @@ impl TopicHub {
     }
 
     fn drained(&mut self, peer: PeerId) {
-        let Some(key) = self.receivers.key(peer) else { return };
+        let Some(key) = self.receivers.key(peer) else {
+            return;
+        };
         let others_idle = self.holds.witnesses(key).any(|other| {
-            self.receivers.get(other).is_some_and(|receiver| receiver.account.events() == 0)
+            self.receivers
+                .get(other)
+                .is_some_and(|receiver| receiver.account.events() == 0)
         });
         if let Some((peer, receiver)) = self.receivers.entry(key) {
             receiver.caught_up(peer, Instant::now(), others_idle);
@@ -229,7 +255,12 @@ impl TopicHub {
 
     fn panicked(&mut self, author: &PeerRef, panic: &str, ctx: &mut Context<Self>) {
         self.shared.metrics.panics.add(1);
-        tracing::error!(peer = author.id().0, pid = author.origin.pid, panic, "TopicHub panicked; restarting it");
+        tracing::error!(
+            peer = author.id().0,
+            pid = author.origin.pid,
+            panic,
+            "TopicHub panicked; restarting it"
+        );
         self.effects.clear();
         self.broken = true;
         let judgement = self.blame.record(Instant::now(), author.id());
@@ -239,7 +270,9 @@ impl TopicHub {
             author.tell(Control::Close(CloseReason::Blamed, text.into()));
         }
         if judgement.end {
-            self.ended.do_send(CoreEnded("TopicHub panicked for more peers than its budget allows"));
+            self.ended.do_send(CoreEnded(
+                "TopicHub panicked for more peers than its budget allows",
+            ));
         }
         ctx.stop();
     }
@@ -249,20 +282,29 @@ impl TopicHub {
         self.index = Index::new();
         let tickets: Vec<Ticket> = self.facts.iter().map(|(ticket, _)| ticket).collect();
         for ticket in tickets {
-            let Some(fact) = self.facts.get(ticket) else { continue };
+            let Some(fact) = self.facts.get(ticket) else {
+                continue;
+            };
             let (index, owner) = (&mut self.index, fact.peer());
             if guard(|| index.insert_fact(ticket, fact)).is_err() {
                 self.facts.remove(ticket);
                 if let Some(peer) = owner.and_then(|owner| self.receivers.get(owner)) {
-                    peer.tell(Control::Close(CloseReason::Internal, "what it subscribed to made the broker fail".into()));
+                    peer.tell(Control::Close(
+                        CloseReason::Internal,
+                        "what it subscribed to made the broker fail".into(),
+                    ));
                 }
             }
         }
     }
 
     fn withdraw(&mut self, key: Key) {
-        let own: Vec<Ticket> =
-            self.facts.iter().filter(|(_, fact)| fact.peer() == Some(key)).map(|(ticket, _)| ticket).collect();
+        let own: Vec<Ticket> = self
+            .facts
+            .iter()
+            .filter(|(_, fact)| fact.peer() == Some(key))
+            .map(|(ticket, _)| ticket)
+            .collect();
         for ticket in own {
             self.facts.remove(ticket);
         }
@@ -290,9 +332,21 @@ impl Handler<HubBatch> for TopicHub {
     type Result = ();
 
     fn handle(&mut self, message: HubBatch, ctx: &mut Self::Context) {
-        let HubBatch { from, batch, items, permit } = message;
+        let HubBatch {
+            from,
+            batch,
+            items,
+            permit,
+        } = message;
         let key = self.receivers.key(from.id()).unwrap_or(NOBODY);
-        self.current = Some(Current { from, key, batch, items: items.into_iter(), published: 0, _permit: permit });
+        self.current = Some(Current {
+            from,
+            key,
+            batch,
+            items: items.into_iter(),
+            published: 0,
+            _permit: permit,
+        });
         self.run(ctx);
     }
 }
@@ -304,7 +358,9 @@ impl Handler<Gone> for TopicHub {
         self.holds.forget(peer);
         self.held_publishers.remove(&peer);
         self.abort_uploads(peer);
-        let Some(key) = self.receivers.key(peer) else { return };
+        let Some(key) = self.receivers.key(peer) else {
+            return;
+        };
         let author = self.receivers.get(key).cloned();
         self.release(key);
         let will = guard(|| {
