@@ -12,7 +12,9 @@ mod answer;
 mod claims;
 pub mod facts;
 pub mod index;
+mod names;
 mod presence;
+mod request;
 #[cfg(test)]
 mod tests;
 
