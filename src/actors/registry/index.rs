@@ -393,6 +393,14 @@ impl<P: PeerKey> Index<P> {
     }
 }
 
+#[cfg(test)]
+impl<P: PeerKey> Index<P> {
+    /// Whether every table is empty, the reverse ones too.
+    pub(super) fn is_bare(&self) -> bool {
+        self.names.is_bare() && self.presence.is_bare()
+    }
+}
+
 impl<P: PeerKey> Default for Index<P> {
     fn default() -> Self {
         Self::new()

@@ -169,6 +169,13 @@ impl<P: PeerKey> Names<P> {
     }
 }
 
+#[cfg(test)]
+impl<P> Names<P> {
+    pub(super) fn is_bare(&self) -> bool {
+        self.by_name.is_empty() && self.by_peer.is_empty()
+    }
+}
+
 /// One name as List and Describe show it.
 pub(super) fn view<'a, P: PeerKey>(name: &'a str, claims: &'a Claims<P>) -> Option<NameView<'a, P>> {
     let first = claims.first()?;

@@ -229,6 +229,19 @@ impl<P: PeerKey> Presence<P> {
     }
 }
 
+#[cfg(test)]
+impl<P> Presence<P> {
+    pub(super) fn is_bare(&self) -> bool {
+        self.connections.is_empty()
+            && self.waits.is_empty()
+            && self.watches.is_empty()
+            && self.waiting.is_empty()
+            && self.watching_one.is_empty()
+            && self.watching_many.is_empty()
+            && self.watching_connections.is_empty()
+    }
+}
+
 /// One notice for one watch.
 pub(super) fn notice<P>((peer, request): (P, RequestId), what: Notice, name: &str, origin: P) -> Effect<P> {
     Effect::Notice {
