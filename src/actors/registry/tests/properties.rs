@@ -89,9 +89,12 @@ fn apply(room: &mut Room, op: &Op) -> (String, Effects) {
     }
 }
 
+/// The balance of a group, and each claim with whether it may be replaced.
+type Claims = (Option<Balance>, Vec<(Peer, bool)>);
+
 /// The claims to each name as a plain list, by the rules of the documentation.
 #[derive(Default)]
-struct Model(BTreeMap<&'static str, (Option<Balance>, Vec<(Peer, bool)>)>);
+struct Model(BTreeMap<&'static str, Claims>);
 
 impl Model {
     fn apply(&mut self, op: &Op) {
@@ -154,7 +157,9 @@ impl Model {
 /// What each watch has been told so far: the names and the connections (with their peers, because they may share
 /// a declared name) that it believes to be there.
 #[derive(Default)]
-struct Told(BTreeMap<(Peer, RequestId), BTreeSet<(Box<str>, Option<Peer>)>>);
+struct Told(BTreeMap<(Peer, RequestId), Known>);
+
+type Known = BTreeSet<(Box<str>, Option<Peer>)>;
 
 impl Told {
     /// Takes the notices of one step in. Nothing appears twice, nothing vanishes that was not there.
@@ -207,7 +212,7 @@ impl Told {
                         .index
                         .connections()
                         .filter(|(.., name)| interest.connections && selects(name));
-                    let expected: BTreeSet<_> = names
+                    let expected: Known = names
                         .map(|name| (name.clone(), None))
                         .chain(connections.map(|(peer, _, name)| (name.into(), Some(peer))))
                         .collect();
@@ -247,24 +252,27 @@ proptest! {
         ops in proptest::collection::vec(op(), 1..60)
     ) {
         let (mut room, mut model, mut told) = (Room::default(), Model::default(), Told::default());
-        let mut waiting = BTreeSet::new();
+        let mut waiting = BTreeMap::new();
         for op in &ops {
             let (result, effects) = apply(&mut room, op);
             model.apply(op);
             model.agrees(&room.index)?;
             match op {
                 Op::Gone(peer) => in_order(*peer, &effects)?,
-                Op::Wait(peer, request, _) if result == "Ok(false)" => {
-                    waiting.insert((*peer, RequestId(*request)));
+                Op::Wait(peer, request, names) if result == "Ok(false)" => {
+                    waiting.insert((*peer, RequestId(*request)), names);
                 }
                 _ => {}
             }
             for effect in &effects {
                 if let Effect::Present { peer, request } = effect {
-                    prop_assert!(waiting.remove(&(*peer, *request)), "told twice: {:?}", effect);
+                    let names = waiting.remove(&(*peer, *request));
+                    prop_assert!(names.is_some(), "told twice: {:?}", effect);
+                    let there = |name: &usize| room.index.owner(NAMES[*name].as_bytes()).is_some();
+                    prop_assert!(names.into_iter().flatten().all(there), "told too early: {:?}", effect);
                 }
             }
-            waiting.retain(|asker| room.facts.iter().any(|(_, fact)| {
+            waiting.retain(|asker, _| room.facts.iter().any(|(_, fact)| {
                 matches!(fact, Fact::Wait { peer, request, .. } if (*peer, *request) == *asker)
             }));
             told.hear(&effects)?;
