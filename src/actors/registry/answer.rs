@@ -2,7 +2,7 @@
 //!
 //! Reads the frame, asks the index, answers. The answer is queued before the notices that the step causes.
 
-use super::facts::Balance;
+use super::facts::{Balance, Interest};
 use super::index::{NameView, RegisterError, Registered, Registration};
 use super::{Current, Registry};
 use crate::actors::peer::{PeerRef, ReplyTo};
@@ -147,10 +147,14 @@ impl Registry {
             return Err(too_many("watches", self.shared.limits.watches));
         }
         let (ticket, request) = (self.ticket(), RequestId(view.header.id));
-        let asker = (current.key, request);
+        let interest = Interest {
+            names,
+            connections,
+            pattern,
+        };
         match self
             .index
-            .watch(ticket, asker, (names, connections), pattern, &mut self.effects)
+            .watch(ticket, current.key, request, interest, &mut self.effects)
         {
             Ok(()) => Ok(Reply::Done(0)),
             Err(_) => Err(invalid("a watch of this number is open")),

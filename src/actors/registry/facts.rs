@@ -44,6 +44,31 @@ impl Balance {
     }
 }
 
+/// What a watch wants to hear.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Interest {
+    /// Of names.
+    pub names: bool,
+    /// Of connections.
+    pub connections: bool,
+    /// Selects by object name, or by a connection's declared name; none selects all.
+    pub pattern: Option<Pattern>,
+}
+
+impl Interest {
+    pub(super) fn selects(&self, name: &str) -> bool {
+        self.pattern.as_ref().is_none_or(|pattern| pattern.matches(name))
+    }
+
+    /// The one name that it can select, when its pattern has no wildcard.
+    pub(super) fn only_name(&self) -> Option<&str> {
+        self.pattern
+            .as_ref()
+            .map(Pattern::as_str)
+            .filter(|text| !text.contains('*'))
+    }
+}
+
 /// One accepted fact. It belongs to `peer` and goes when the peer goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fact<P> {
@@ -80,12 +105,8 @@ pub enum Fact<P> {
         peer: P,
         /// The Watch; notices bear this number.
         request: RequestId,
-        /// Whether names are watched.
-        names: bool,
-        /// Whether connections are watched.
-        connections: bool,
-        /// Selects by object name, or by a connection's declared name; none selects all.
-        pattern: Option<Pattern>,
+        /// What it wants to hear.
+        interest: Interest,
     },
     /// A peer is connected.
     Connection {

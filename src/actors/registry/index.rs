@@ -1,126 +1,25 @@
 //! Which peer has which name: the routing decisions of Registry.
 //!
 //! Derived from [`Facts`] and disposable: every accepted change goes through [`Index::insert_fact`] in a live step
-//! as in a rebuild, and leaves as effects for the table. It refuses to know actors, sockets, clocks and limits.
-//! Called by the Registry actor (one operation per frame; the results and `out` say what to send) and by the
-//! simulator.
+//! as in a rebuild, and leaves as effects for the table. Owns what follows from a change, and in which order it is
+//! told. It refuses to know actors, sockets, clocks and limits. Called by the Registry actor (one operation per
+//! frame; the results and `out` say what to send) and by the simulator.
 //!
 //! Names are to be checked ([`crate::message::name::check`]) before they come here. Tickets must ascend.
 
+pub use super::request::{NameView, NotRegistered, RegisterError, Registered, Registration, RequestInUse};
+
 use super::claims::{Claim, Claims};
-use super::facts::{Balance, Effect, Fact, Facts, Notice};
-use super::presence::{Interest, Presence, notice};
+use super::facts::{Effect, Fact, Facts, Interest, Notice};
+use super::names::{self, Admission, Names};
+use super::presence::{Presence, notice};
 use crate::actors::peer_key::PeerKey;
-use crate::message::{Pattern, PeerId, RequestId, Ticket};
-use bytes::Bytes;
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{Hash, Hasher};
-
-/// What a Register asks for.
-#[derive(Clone, Debug)]
-pub struct Registration<'a, P> {
-    /// The registrant.
-    pub peer: P,
-    /// Its Register.
-    pub request: RequestId,
-    /// The name.
-    pub object: &'a str,
-    /// Wait in the queue when the name is taken.
-    pub queue: bool,
-    /// Replace an owner that allows it.
-    pub replace: bool,
-    /// Others may replace this one.
-    pub allow_replace: bool,
-    /// Join a worker group with this balance.
-    pub group: Option<Balance>,
-    /// What the registrant says about the object.
-    pub description: Bytes,
-}
-
-/// What an accepted Register got.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Registered {
-    /// It owns the name, or is a member of its group.
-    Owner,
-    /// It is in the queue.
-    Queued,
-}
-
-/// Why a Register was refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RegisterError<P> {
-    /// Another peer has the name, or a group has what was asked for alone (or the other way round).
-    Taken {
-        /// Its owner, or the oldest member of its group.
-        owner: P,
-    },
-    /// The group has another balance; all members must ask for the same.
-    Mismatch {
-        /// The oldest member of the group.
-        owner: P,
-        /// The balance it has.
-        balance: Balance,
-    },
-}
-
-/// The peer has no claim to the name.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct NotRegistered;
-
-/// The peer has an open wait (or watch) of this number already.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RequestInUse;
-
-/// One name, for List and Describe.
-#[derive(Clone, Debug)]
-pub struct NameView<'a, P> {
-    /// The name.
-    pub name: &'a str,
-    /// Its owner, or the oldest member of its group.
-    pub owner: P,
-    /// The balance of its group, when it is one.
-    pub balance: Option<Balance>,
-    /// Who gets calls: the owner, or the members in the order in which they joined.
-    pub members: Vec<P>,
-    /// Who comes next, in order.
-    pub queue: Vec<P>,
-    /// What the owner says about the object.
-    pub description: &'a Bytes,
-}
-
-/// A name that can be looked up by its bytes, as they lie in a frame.
-#[derive(PartialEq, Eq, Debug)]
-struct NameKey(Box<str>);
-
-impl Hash for NameKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_bytes().hash(state);
-    }
-}
-
-impl Borrow<[u8]> for NameKey {
-    fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
-}
-
-/// How a Register fits what is there.
-enum Admission {
-    /// The peer has such a claim already.
-    Held(Registered),
-    /// Behind the others: into the queue or the group.
-    Append(Registered),
-    /// In the place of the present owner.
-    Replace,
-}
+use crate::message::{PeerId, RequestId, Ticket};
 
 /// The index.
 #[derive(Debug)]
 pub struct Index<P> {
-    names: HashMap<NameKey, Claims<P>>,
-    /// The place of each claim, by peer and name.
-    held: BTreeMap<(P, Box<str>), Ticket>,
+    names: Names<P>,
     presence: Presence<P>,
 }
 
@@ -129,8 +28,7 @@ impl<P: PeerKey> Index<P> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            names: HashMap::new(),
-            held: BTreeMap::new(),
+            names: Names::new(),
             presence: Presence::new(),
         }
     }
@@ -166,26 +64,22 @@ impl<P: PeerKey> Index<P> {
                     allow_replace: *allow_replace,
                     description: description.clone(),
                 };
-                self.insert_claim(object, *group, claim);
+                if self.names.insert(object, *group, claim) {
+                    self.presence.arrive(object);
+                }
             }
             Fact::Wait { peer, request, names } => {
-                let missing = self.missing(names);
+                let missing = self.names.missing(names);
                 self.presence
                     .insert_wait(ticket, (*peer, *request), names.clone(), missing);
             }
             Fact::Watch {
                 peer,
                 request,
-                names,
-                connections,
-                pattern,
+                interest,
             } => {
-                let interest = Interest {
-                    names: *names,
-                    connections: *connections,
-                    pattern: pattern.clone(),
-                };
-                self.presence.insert_watch(ticket, (*peer, *request), interest);
+                self.presence
+                    .insert_watch(ticket, (*peer, *request), interest.clone());
             }
             Fact::Connection { peer, id, name } => {
                 self.presence.insert_connection(ticket, *peer, *id, name.clone());
@@ -198,7 +92,7 @@ impl<P: PeerKey> Index<P> {
     /// A peer that has such a claim to the name already gets what it has, and nothing changes: not the number that
     /// Ownership frames bear, not the flags, not the description.
     ///
-    /// Effects of a replacement: the loser's Ownership, vanished, appeared.
+    /// Effects of a replacement: the loser's Ownership, vanished, appeared. The queue stays behind the new owner.
     ///
     /// # Errors
     /// [`RegisterError`]; nothing has changed then.
@@ -208,38 +102,44 @@ impl<P: PeerKey> Index<P> {
         registration: Registration<'_, P>,
         out: &mut Vec<Effect<P>>,
     ) -> Result<Registered, RegisterError<P>> {
+        let admission = self.names.admit(&registration)?;
         let Registration {
             peer,
             request,
             object,
             allow_replace,
             group,
+            description,
             ..
         } = registration;
-        let (place, registered) = match self.admit(&registration)? {
+        let mut place = ticket;
+        match admission {
             Admission::Held(registered) => return Ok(registered),
-            Admission::Append(registered) => (ticket, registered),
-            Admission::Replace => (self.dethrone(object, out).unwrap_or(ticket), Registered::Owner),
-        };
-        let appears = registered == Registered::Owner && self.is_new_or_single(object);
-        let object: Box<str> = object.into();
-        let description = registration.description;
+            Admission::Replace(owner) => {
+                self.dethrone(object, owner, out);
+                place = owner;
+            }
+            Admission::First | Admission::Join | Admission::Queue => {}
+        }
         let fact = Fact::Name {
             peer,
             request,
-            object: object.clone(),
+            object: object.into(),
             place,
             allow_replace,
             group,
             description,
         };
-        self.insert_fact(ticket, &fact);
-        out.push(Effect::FactAdded(ticket, fact));
-        if appears {
-            self.presence.tell_name(Notice::NameAppeared, &object, peer, out);
-            self.presence.settle(&object, out);
+        self.accept(ticket, fact, out);
+        if matches!(admission, Admission::First | Admission::Replace(_)) {
+            self.presence.tell_name(Notice::NameAppeared, object, peer, out);
+            self.presence.settle(object, out);
         }
-        Ok(registered)
+        Ok(if matches!(admission, Admission::Queue) {
+            Registered::Queued
+        } else {
+            Registered::Owner
+        })
     }
 
     /// Gives up a name, a place in its queue, or the membership in its group. When the owner gives it up:
@@ -253,7 +153,7 @@ impl<P: PeerKey> Index<P> {
         object: &str,
         out: &mut Vec<Effect<P>>,
     ) -> Result<(), NotRegistered> {
-        let place = self.held.remove(&(peer, object.into())).ok_or(NotRegistered)?;
+        let place = self.names.place(peer, object).ok_or(NotRegistered)?;
         if self.withdraw(object, place, out) {
             self.hand_over(object, out);
         }
@@ -285,7 +185,7 @@ impl<P: PeerKey> Index<P> {
         }
         names.sort_unstable();
         names.dedup();
-        if self.missing(&names) == 0 {
+        if self.names.missing(&names) == 0 {
             return Ok(true);
         }
         self.accept(
@@ -313,34 +213,27 @@ impl<P: PeerKey> Index<P> {
     pub fn watch(
         &mut self,
         ticket: Ticket,
-        (peer, request): (P, RequestId),
-        (names, connections): (bool, bool),
-        pattern: Option<Pattern>,
+        peer: P,
+        request: RequestId,
+        interest: Interest,
         out: &mut Vec<Effect<P>>,
     ) -> Result<(), RequestInUse> {
         if self.presence.has_watch(peer, request) {
             return Err(RequestInUse);
         }
-        let interest = Interest {
-            names,
-            connections,
-            pattern: pattern.clone(),
-        };
         self.accept(
             ticket,
             Fact::Watch {
                 peer,
                 request,
-                names,
-                connections,
-                pattern,
+                interest: interest.clone(),
             },
             out,
         );
-        if names {
+        if interest.names {
             self.tell_present_names((peer, request), &interest, out);
         }
-        if connections {
+        if interest.connections {
             let present = self.connections().filter(|(_, _, name)| interest.selects(name));
             out.extend(
                 present.map(|(origin, _, name)| {
@@ -385,17 +278,8 @@ impl<P: PeerKey> Index<P> {
     /// then do the next in the queues own the names. O(its own facts · log of all), and those who are told.
     pub fn gone(&mut self, peer: P, out: &mut Vec<Effect<P>>) {
         self.presence.remove_askers_of(peer, out);
-        let mut held: Vec<(Ticket, Box<str>)> = self
-            .held
-            .range((peer, Box::default())..)
-            .take_while(|((holder, _), _)| *holder == peer)
-            .map(|((_, object), place)| (*place, object.clone()))
-            .collect();
-        held.sort_unstable();
-        held.retain(|(place, object)| {
-            self.held.remove(&(peer, object.clone()));
-            self.withdraw(object, *place, out)
-        });
+        let mut held = self.names.held_by(peer);
+        held.retain(|(place, object)| self.withdraw(object, *place, out));
         self.presence.remove_connection(peer, out);
         for (_, object) in held {
             self.hand_over(&object, out);
@@ -411,15 +295,15 @@ impl<P: PeerKey> Index<P> {
     /// One name.
     #[must_use]
     pub fn describe(&self, object: &[u8]) -> Option<NameView<'_, P>> {
-        let (key, claims) = self.names.get_key_value(object)?;
-        view(&key.0, claims)
+        self.names.view(object)
     }
 
     /// All names, sorted. Costs a sort: for List, not for routing.
     pub fn names(&self) -> impl Iterator<Item = NameView<'_, P>> {
-        self.sorted()
+        self.names
+            .sorted()
             .into_iter()
-            .filter_map(|(name, claims)| view(name, claims))
+            .filter_map(|(name, claims)| names::view(name, claims))
     }
 
     /// How many names there are.
@@ -435,84 +319,20 @@ impl<P: PeerKey> Index<P> {
         all.into_iter()
     }
 
-    fn sorted(&self) -> Vec<(&str, &Claims<P>)> {
-        let mut all: Vec<_> = self.names.iter().map(|(key, claims)| (&*key.0, claims)).collect();
-        all.sort_unstable_by_key(|(name, _)| *name);
-        all
-    }
-
     fn accept(&mut self, ticket: Ticket, fact: Fact<P>, out: &mut Vec<Effect<P>>) {
         self.insert_fact(ticket, &fact);
         out.push(Effect::FactAdded(ticket, fact));
     }
 
-    fn missing(&self, names: &[Box<str>]) -> usize {
-        names
-            .iter()
-            .filter(|name| !self.names.contains_key(name.as_bytes()))
-            .count()
-    }
-
-    /// Whether a claim that is owner now is the one that makes the name appear: always for a single owner, only
-    /// the first for a group.
-    fn is_new_or_single(&self, object: &str) -> bool {
-        self.names
-            .get(object.as_bytes())
-            .is_none_or(|claims| claims.balance().is_none())
-    }
-
-    fn admit(&self, asked: &Registration<'_, P>) -> Result<Admission, RegisterError<P>> {
-        let Some(claims) = self.names.get(asked.object.as_bytes()) else {
-            return Ok(Admission::Append(Registered::Owner));
+    /// Removes the owner, who allowed it, and says so.
+    fn dethrone(&mut self, object: &str, place: Ticket, out: &mut Vec<Effect<P>>) {
+        let Some(taken) = self.names.take(object, place) else {
+            return;
         };
-        let Some(first) = claims.first() else {
-            return Ok(Admission::Append(Registered::Owner));
-        };
-        let owner = first.peer;
-        let held = self.held.contains_key(&(asked.peer, asked.object.into()));
-        match (claims.balance(), asked.group) {
-            (Some(balance), Some(wanted)) if balance != wanted => {
-                Err(RegisterError::Mismatch { owner, balance })
-            }
-            (Some(_), Some(_)) if held => Ok(Admission::Held(Registered::Owner)),
-            (Some(_), Some(_)) => Ok(Admission::Append(Registered::Owner)),
-            (Some(_), None) | (None, Some(_)) => Err(RegisterError::Taken { owner }),
-            (None, None) if owner == asked.peer => Ok(Admission::Held(Registered::Owner)),
-            (None, None) if held => Ok(Admission::Held(Registered::Queued)),
-            (None, None) if asked.replace && first.allow_replace => Ok(Admission::Replace),
-            (None, None) if asked.queue => Ok(Admission::Append(Registered::Queued)),
-            (None, None) => Err(RegisterError::Taken { owner }),
-        }
-    }
-
-    fn insert_claim(&mut self, object: &str, group: Option<Balance>, claim: Claim<P>) {
-        self.held.insert((claim.peer, object.into()), claim.place);
-        match self.names.get_mut(object.as_bytes()) {
-            Some(claims) => claims.insert(claim),
-            None => {
-                self.names
-                    .insert(NameKey(object.into()), Claims::new(group, claim));
-                self.presence.arrive(object);
-            }
-        }
-    }
-
-    /// Takes a claim out, with the name when it was the last.
-    fn take(&mut self, object: &str, place: Ticket) -> Option<(usize, Claim<P>)> {
-        let claims = self.names.get_mut(object.as_bytes())?;
-        let taken = claims.remove(place);
-        if claims.is_empty() {
-            self.names.remove(object.as_bytes());
+        if taken.last {
             self.presence.leave(object);
         }
-        taken
-    }
-
-    /// Removes the owner, who allowed it, and says so. Returns its place for the one who replaces it.
-    fn dethrone(&mut self, object: &str, out: &mut Vec<Effect<P>>) -> Option<Ticket> {
-        let place = self.names.get(object.as_bytes())?.first()?.place;
-        let (_, loser) = self.take(object, place)?;
-        self.held.remove(&(loser.peer, object.into()));
+        let loser = taken.claim;
         out.push(Effect::FactRemoved(loser.ticket));
         out.push(Effect::Ownership {
             peer: loser.peer,
@@ -521,28 +341,27 @@ impl<P: PeerKey> Index<P> {
         });
         self.presence
             .tell_name(Notice::NameVanished, object, loser.peer, out);
-        Some(place)
     }
 
-    /// Removes a claim that is no longer in `held` and tells the watchers when the name vanished with it.
-    /// Returns whether somebody in the queue is to own it now.
+    /// Removes a claim and tells the watchers when the name vanished with it. Returns whether somebody in the queue
+    /// is to own it now.
     fn withdraw(&mut self, object: &str, place: Ticket, out: &mut Vec<Effect<P>>) -> bool {
-        let Some((position, claim)) = self.take(object, place) else {
+        let Some(taken) = self.names.take(object, place) else {
             return false;
         };
-        out.push(Effect::FactRemoved(claim.ticket));
-        let heirs = self.names.get(object.as_bytes());
-        let single = heirs.is_none_or(|claims| claims.balance().is_none());
-        let vanished = position == 0 && single;
-        let inherited = vanished && heirs.is_some();
-        if vanished {
-            self.presence
-                .tell_name(Notice::NameVanished, object, claim.peer, out);
+        if taken.last {
+            self.presence.leave(object);
         }
-        inherited
+        out.push(Effect::FactRemoved(taken.claim.ticket));
+        if taken.owned || taken.last {
+            self.presence
+                .tell_name(Notice::NameVanished, object, taken.claim.peer, out);
+        }
+        taken.owned && !taken.last
     }
 
-    /// Tells the next in the queue that it owns the name, and then the watchers.
+    /// Tells the next in the queue that it owns the name, and then the watchers. No wait can have ended by that:
+    /// for those who wait the name was there all the time.
     fn hand_over(&self, object: &str, out: &mut Vec<Effect<P>>) {
         let Some(heir) = self.names.get(object.as_bytes()).and_then(Claims::first) else {
             return;
@@ -557,25 +376,28 @@ impl<P: PeerKey> Index<P> {
     }
 
     fn tell_present_names(&self, asker: (P, RequestId), interest: &Interest, out: &mut Vec<Effect<P>>) {
-        let mut tell = |name: &str, claims: &Claims<P>| {
-            out.extend(
-                claims
-                    .first()
-                    .map(|first| notice(asker, Notice::NameAppeared, name, first.peer)),
-            );
-        };
-        match interest.only_name() {
+        let present = match interest.only_name() {
             Some(name) => self
                 .names
                 .get(name.as_bytes())
+                .map(|claims| (name, claims))
                 .into_iter()
-                .for_each(|claims| tell(name, claims)),
-            None => self
-                .sorted()
-                .into_iter()
-                .filter(|(name, _)| interest.selects(name))
-                .for_each(|(name, claims)| tell(name, claims)),
+                .collect(),
+            None => self.names.sorted(),
+        };
+        for (name, claims) in present {
+            if let Some(first) = claims.first().filter(|_| interest.selects(name)) {
+                out.push(notice(asker, Notice::NameAppeared, name, first.peer));
+            }
         }
+    }
+}
+
+#[cfg(test)]
+impl<P: PeerKey> Index<P> {
+    /// Whether every table is empty, the reverse ones too.
+    pub(super) fn is_bare(&self) -> bool {
+        self.names.is_bare() && self.presence.is_bare()
     }
 }
 
@@ -583,22 +405,4 @@ impl<P: PeerKey> Default for Index<P> {
     fn default() -> Self {
         Self::new()
     }
-}
-
-fn view<'a, P: PeerKey>(name: &'a str, claims: &'a Claims<P>) -> Option<NameView<'a, P>> {
-    let first = claims.first()?;
-    let mut members: Vec<P> = claims.iter().map(|claim| claim.peer).collect();
-    let queue = if claims.balance().is_none() {
-        members.split_off(1)
-    } else {
-        Vec::new()
-    };
-    Some(NameView {
-        name,
-        owner: first.peer,
-        balance: claims.balance(),
-        members,
-        queue,
-        description: &first.description,
-    })
 }

@@ -12,7 +12,9 @@ mod answer;
 mod claims;
 pub mod facts;
 pub mod index;
+mod names;
 mod presence;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -318,25 +320,26 @@ impl Registry {
         ctx.stop();
     }
 
-    /// A new index from the facts, in ticket order. A fact that panics is dropped and its owner closed.
+    /// A new index from the facts, in ticket order. A fact that panics is dropped and its owner closed; the half-built index
+    /// is thrown away as well, and the next one begins without that fact.
     fn rebuild(&mut self) {
-        self.index = Index::new();
-        let tickets: Vec<Ticket> = self.facts.iter().map(|(ticket, _)| ticket).collect();
-        for ticket in tickets {
-            let Some(fact) = self.facts.get(ticket) else {
-                continue;
-            };
-            let (index, owner) = (&mut self.index, fact.peer());
-            if guard(|| index.insert_fact(ticket, fact)).is_err() {
-                self.facts.remove(ticket);
-                if let Some(peer) = self.peers.get(owner) {
-                    peer.tell(Control::Close(
-                        CloseReason::Internal,
-                        "what it registered made the broker fail".into(),
-                    ));
-                }
+        while let Err(ticket) = self.try_rebuild() {
+            let owner = self.facts.get(ticket).and_then(|fact| Some(fact.peer()));
+            self.facts.remove(ticket);
+            if let Some(peer) = owner.and_then(|owner| self.peers.get(owner)) {
+                let text = "what it registered made the broker fail";
+                peer.tell(Control::Close(CloseReason::Internal, text.into()));
             }
         }
+    }
+
+    fn try_rebuild(&mut self) -> Result<(), Ticket> {
+        self.index = Index::new();
+        for (ticket, fact) in self.facts.iter() {
+            let index = &mut self.index;
+            guard(|| index.insert_fact(ticket, fact)).map_err(|_| ticket)?;
+        }
+        Ok(())
     }
 
     fn joined(&mut self, peer: &PeerRef) {

@@ -3,9 +3,9 @@
 //! Owns the reverse tables that make a change cost only those who asked about it. It refuses to know who owns a
 //! name: [`Index`](super::index::Index), its only caller, tells it when a name arrives or leaves.
 
-use super::facts::{Effect, Notice};
+use super::facts::{Effect, Interest, Notice};
 use crate::actors::peer_key::PeerKey;
-use crate::message::{Pattern, PeerId, RequestId, Ticket};
+use crate::message::{PeerId, RequestId, Ticket};
 use std::collections::{BTreeMap, HashMap};
 
 /// Those who asked about the same thing, in the order in which they asked.
@@ -24,28 +24,6 @@ struct Wait {
     /// How many of the names are not registered now.
     missing: usize,
     names: Box<[Box<str>]>,
-}
-
-/// What one watch wants to hear.
-#[derive(Clone, Debug)]
-pub(super) struct Interest {
-    pub(super) names: bool,
-    pub(super) connections: bool,
-    pub(super) pattern: Option<Pattern>,
-}
-
-impl Interest {
-    pub(super) fn selects(&self, name: &str) -> bool {
-        self.pattern.as_ref().is_none_or(|pattern| pattern.matches(name))
-    }
-
-    /// The one name that it can select, when its pattern has no wildcard.
-    pub(super) fn only_name(&self) -> Option<&str> {
-        self.pattern
-            .as_ref()
-            .map(Pattern::as_str)
-            .filter(|text| !text.contains('*'))
-    }
 }
 
 #[derive(Debug)]
@@ -248,6 +226,19 @@ impl<P: PeerKey> Presence<P> {
         self.watches
             .get(asker)
             .is_some_and(|watch| watch.interest.selects(name))
+    }
+}
+
+#[cfg(test)]
+impl<P> Presence<P> {
+    pub(super) fn is_bare(&self) -> bool {
+        self.connections.is_empty()
+            && self.waits.is_empty()
+            && self.watches.is_empty()
+            && self.waiting.is_empty()
+            && self.watching_one.is_empty()
+            && self.watching_many.is_empty()
+            && self.watching_connections.is_empty()
     }
 }
 

@@ -51,7 +51,8 @@ pub struct Subscription<P> {
     pub pattern: bool,
     /// Whether it wants nothing of what its own peer publishes.
     pub no_local: bool,
-    /// Its queue group: of those with the same group and the same key text, one hears each event.
+    /// Its queue group: of those with the same group and the same key text, one hears each event. (A topic that
+    /// holds a literal `*` and the pattern of the same text select different events and do not share a group.)
     pub group: Option<Box<str>>,
     /// What to do when the subscriber does not keep up.
     pub policy: Policy,

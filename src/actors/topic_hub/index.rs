@@ -368,6 +368,17 @@ impl<P: PeerKey> Index<P> {
     }
 }
 
+#[cfg(test)]
+impl<P: PeerKey> Index<P> {
+    /// Whether nothing is left but retained values: no topic, no node, no place.
+    pub(super) fn is_bare(&self) -> bool {
+        self.exact.is_empty()
+            && self.patterns.nodes() == 0
+            && self.subscriptions.is_empty()
+            && self.wills.is_empty()
+    }
+}
+
 impl<P: PeerKey> Default for Index<P> {
     fn default() -> Self {
         Self::new()
