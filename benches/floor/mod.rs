@@ -132,6 +132,24 @@ fn events(kind: &str) {
     println!("  medians: floor {:.0}, {kind} {:.0}; ratio {:.2}", median(floor.clone()), median(ours.clone()), median(ours) / median(floor));
 }
 
+/// Resident memory of a process in bytes, or nothing where the system does not tell it this way.
+fn resident(process: u32) -> Option<f64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib * 1024.0)
+}
+
+fn idle() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("s");
+    let broker = Role::start("broker", &socket);
+    let Some(before) = resident(broker.child.id()) else { return };
+    let mut clients = Role::start("idle-clients", &socket);
+    let connections = clients.figure("connections");
+    let after = resident(broker.child.id()).unwrap();
+    println!("{connections} idle connections: {:.0} bytes of the broker's memory each", (after - before) / connections);
+}
+
 fn broker(socket: &Path) {
     let endpoint = format!("unix:{}", socket.display()).parse().unwrap();
     actix::System::new().block_on(async {
@@ -166,10 +184,17 @@ pub fn main() {
             "client-caller" => client::caller(socket),
             "client-subscriber" => client::subscriber(socket, EVENTS),
             "client-publisher" => client::publisher(socket, EVENTS),
+            "idle-clients" => raw::idle(socket),
             other => panic!("no role {other}"),
         };
     }
     let has = |word: &str| args.iter().any(|arg| arg == word);
+    if has("idle") || args.is_empty() {
+        idle();
+    }
+    if has("idle") {
+        return;
+    }
     for kind in ["raw", "client"] {
         if has(kind) || !(has("raw") || has("client")) {
             if has("calls") || !has("events") {

@@ -15,6 +15,10 @@ struct Raw {
 }
 
 impl Raw {
+    fn connect_small(socket: &Path) -> Self {
+        Self { buffer: Vec::new(), ..Self::connect(socket) }
+    }
+
     fn connect(socket: &Path) -> Self {
         let mut stream = UnixStream::connect(socket).unwrap();
         let hello = Hello::default().encode();
@@ -98,4 +102,14 @@ pub fn subscriber(socket: &Path, count: usize) {
         assert!(batch.headers().all(|header| header.aux == 0), "events were lost");
     }
     report(&[("rate", rate(count, start))]);
+}
+
+/// Opens as many connections as this process may have descriptors, at most ten thousand, and keeps them.
+pub fn idle(socket: &Path) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(10_100);
+    let wanted = usize::try_from(limit).unwrap().saturating_sub(100).min(10_000);
+    let all: Vec<Raw> = (0..wanted).map(|_| Raw::connect_small(socket)).collect();
+    ready();
+    report(&[("connections", all.len() as f64)]);
+    std::thread::park();
 }
