@@ -1,1 +1,270 @@
-//! Windows named pipes.
+//! Windows named pipes: bytes between processes of one user of one machine.
+//!
+//! Owns listening, connecting, reading and writing; what needs raw system calls is in [`sys`]. Every instance of a pipe
+//! admits its creator's user and SYSTEM only, and no remote client. The next instance exists before the last is
+//! handed over, so that there is always one to connect to and nobody else can take the name. No attachments, no
+//! closing by half.
+
+mod sys;
+
+use super::credentials::PeerCredentials;
+use super::listener::{Accepted, BindError};
+use super::{Endpoint, Socket};
+use crate::message::Attachment;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::os::windows::io::{AsHandle, BorrowedHandle};
+use std::pin::Pin;
+use std::sync::OnceLock;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer};
+
+const ERROR_PIPE_BUSY: i32 = 231;
+const ERROR_NO_DATA: i32 = 232;
+/// How long a client waits for a free instance.
+const BUSY_WAIT: Duration = Duration::from_millis(500);
+/// How often it finds that another client was faster before it gives up.
+const BUSY_ATTEMPTS: usize = 32;
+/// Most bytes of one write. The reactor copies what it is given, so that more at once would only hold more memory.
+const WRITE_MAX: usize = 64 * 1024;
+
+/// The name of the pipe in the system.
+fn path(name: &str) -> String {
+    format!(r"\\.\pipe\{name}")
+}
+
+/// The user of this process as a number: see [`PeerCredentials`].
+pub(super) fn current_user_rid() -> Option<u32> {
+    static RID: OnceLock<Option<u32>> = OnceLock::new();
+    *RID.get_or_init(|| sys::current_user().ok().map(|user| user.number()))
+}
+
+/// A connected pipe, on the reactor of the thread that made it.
+#[derive(Debug)]
+pub struct Stream {
+    end: End,
+}
+
+#[derive(Debug)]
+enum End {
+    Server(NamedPipeServer),
+    Client(NamedPipeClient),
+}
+
+macro_rules! forward {
+    ($self:ident, $pipe:ident => $call:expr) => {
+        match &$self.end {
+            End::Server($pipe) => $call,
+            End::Client($pipe) => $call,
+        }
+    };
+}
+
+impl Stream {
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, pipe => pipe.poll_read_ready(cx))
+    }
+
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, pipe => pipe.poll_write_ready(cx))
+    }
+
+    pub(super) fn try_read(&self, buffer: &mut [u8], _: &mut Vec<Attachment>) -> io::Result<usize> {
+        match forward!(self, pipe => pipe.try_read(buffer)) {
+            // The other end is closed and everything it wrote was read.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
+            result => result,
+        }
+    }
+
+    /// The reactor takes one buffer at a time, so several slices are put together first.
+    pub(super) fn try_write(&self, slices: &[IoSlice<'_>], _: &[Attachment]) -> io::Result<usize> {
+        let mut filled = slices.iter().filter(|slice| !slice.is_empty());
+        let Some(first) = filled.next() else { return Ok(0) };
+        let Some(second) = filled.next().filter(|_| first.len() < WRITE_MAX) else {
+            return self.write_one(first.get(..WRITE_MAX).unwrap_or(first));
+        };
+        let mut together = first.to_vec();
+        for slice in std::iter::once(second).chain(filled) {
+            let space = WRITE_MAX.saturating_sub(together.len());
+            together.extend_from_slice(slice.get(..space).unwrap_or(slice));
+        }
+        self.write_one(&together)
+    }
+
+    fn write_one(&self, bytes: &[u8]) -> io::Result<usize> {
+        match forward!(self, pipe => pipe.try_write(bytes)) {
+            Err(error) if error.raw_os_error() == Some(ERROR_NO_DATA) => {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            result => result,
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        sys::is_broken(self.handle())
+    }
+
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "the signature of every transport"
+    )]
+    pub(super) const fn shutdown_write(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn handle(&self) -> BorrowedHandle<'_> {
+        forward!(self, pipe => pipe.as_handle())
+    }
+}
+
+/// Resolves when a client has connected to the instance, or the instance failed.
+type Waiting = Pin<Box<dyn Future<Output = (NamedPipeServer, io::Result<()>)> + Send>>;
+
+fn wait(instance: NamedPipeServer) -> Waiting {
+    Box::pin(async move {
+        let connected = instance.connect().await;
+        (instance, connected)
+    })
+}
+
+/// A pipe name that is taken.
+pub(super) struct Listener {
+    path: String,
+    waiting: Option<Waiting>,
+    /// A client whose successor instance could not be made yet.
+    connected: Option<NamedPipeServer>,
+}
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listener")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Listener {
+    pub(super) fn bind(endpoint: &Endpoint, name: &str) -> Result<Self, BindError> {
+        let path = path(name);
+        match sys::create_instance(&path, true) {
+            Ok(first) => Ok(Self {
+                path,
+                waiting: Some(wait(first)),
+                connected: None,
+            }),
+            // What the system says when the name exists already, whosever it is.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(taken(endpoint, &path)),
+            Err(source) => Err(BindError::Io {
+                endpoint: endpoint.clone(),
+                action: "create the pipe",
+                source,
+            }),
+        }
+    }
+
+    pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        loop {
+            if self.waiting.is_none() {
+                self.waiting = Some(wait(sys::create_instance(&self.path, false)?));
+            }
+            if let Some(instance) = self.connected.take() {
+                let stream = Stream {
+                    end: End::Server(instance),
+                };
+                let credentials = client(stream.handle());
+                return Poll::Ready(Ok(Accepted {
+                    socket: Socket::pipe(stream),
+                    credentials,
+                }));
+            }
+            let Some(waiting) = &mut self.waiting else {
+                continue;
+            };
+            let (instance, connected) = ready!(waiting.as_mut().poll(cx));
+            self.waiting = None;
+            let Err(error) = connected else {
+                self.connected = Some(instance);
+                continue;
+            };
+            // The failed instance goes only when there is another one: the name is never free.
+            self.waiting = Some(wait(sys::create_instance(&self.path, false)?));
+            drop(instance);
+            if error.raw_os_error() != Some(ERROR_NO_DATA) {
+                return Poll::Ready(Err(error));
+            }
+        }
+    }
+}
+
+/// Who has the pipe that could not be created.
+fn taken(endpoint: &Endpoint, path: &str) -> BindError {
+    let endpoint = endpoint.clone();
+    let Ok(probe) = ClientOptions::new().open(path) else {
+        return BindError::InUse { endpoint, pid: None };
+    };
+    match sys::owner(probe.as_handle()).map(|owner| owner.number()) {
+        Ok(uid) if Some(uid) != current_user_rid() => BindError::OtherUser { endpoint, uid },
+        _ => BindError::InUse {
+            endpoint,
+            pid: sys::server_pid(probe.as_handle()),
+        },
+    }
+}
+
+/// The pipe admits this user and SYSTEM only. If the process cannot be asked which of them it is, it is not SYSTEM's
+/// word that is taken: it counts as this user.
+fn client(pipe: BorrowedHandle<'_>) -> PeerCredentials {
+    let pid = sys::client_pid(pipe);
+    let user = pid
+        .and_then(|pid| sys::user_of(pid).ok())
+        .map(|user| user.number());
+    PeerCredentials {
+        uid: user.or_else(current_user_rid),
+        gid: None,
+        pid,
+    }
+}
+
+/// The pipe's owner, which only that user can have set, is the server's user.
+fn server(pipe: BorrowedHandle<'_>) -> PeerCredentials {
+    let ours = sys::current_user().ok();
+    let owner = sys::owner(pipe).ok();
+    // Numbers of users of two domains may be equal; then only the whole identity counts.
+    let uid = match (&ours, &owner) {
+        (Some(ours), Some(owner)) if ours.number() == owner.number() && ours != owner => None,
+        _ => owner.map(|owner| owner.number()),
+    };
+    PeerCredentials {
+        uid,
+        gid: None,
+        pid: sys::server_pid(pipe),
+    }
+}
+
+pub(super) async fn connect(name: &str) -> io::Result<(Stream, PeerCredentials)> {
+    let path = path(name);
+    for _ in 0..BUSY_ATTEMPTS {
+        match ClientOptions::new().open(&path) {
+            Ok(pipe) => {
+                let stream = Stream {
+                    end: End::Client(pipe),
+                };
+                let server = server(stream.handle());
+                return Ok((stream, server));
+            }
+            Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) => {
+                let path = path.clone();
+                tokio::task::spawn_blocking(move || sys::wait_for_instance(&path, BUSY_WAIT)).await??;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::TimedOut,
+        "other clients took every free instance of the pipe",
+    ))
+}

@@ -1,0 +1,271 @@
+//! The raw Windows calls that named pipes need: who a process and a pipe belong to, and instances with an access list.
+//!
+//! Owns every `unsafe` of this transport, each with its proof. Nothing here keeps a pointer longer than a call.
+#![allow(
+    unsafe_code,
+    reason = "security attributes and identities have no safe interface; each use is proven"
+)]
+
+use std::io;
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::ptr::null_mut;
+use std::time::Duration;
+use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
+use windows_sys::Win32::Foundation::{
+    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, HANDLE, LocalFree,
+};
+use windows_sys::Win32::Security::Authorization::{
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_KERNEL_OBJECT,
+};
+use windows_sys::Win32::Security::{
+    GetLengthSid, GetTokenInformation, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
+    SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+};
+use windows_sys::Win32::System::Pipes::{
+    GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
+};
+use windows_sys::Win32::System::Threading::{
+    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+};
+
+/// Bytes that wait in one direction of a pipe.
+const BUFFER_LEN: u32 = 256 * 1024;
+
+/// A user's or group's security identifier: revision, number of parts, authority (6 bytes), parts (4 bytes each).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sid(Vec<u8>);
+
+impl Sid {
+    /// 0 for SYSTEM, the last part (RID) for everyone else.
+    pub(super) fn number(&self) -> u32 {
+        if self.to_string() == "S-1-5-18" {
+            0
+        } else {
+            self.parts().last().unwrap_or(u32::MAX)
+        }
+    }
+
+    fn parts(&self) -> impl Iterator<Item = u32> {
+        let parts = self.0.get(8..).unwrap_or_default().chunks_exact(4);
+        parts.filter_map(|part| part.try_into().ok().map(u32::from_le_bytes))
+    }
+}
+
+/// As in access lists: `S-1-5-21-…-1001`.
+impl std::fmt::Display for Sid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let authority = self.0.get(2..8).unwrap_or_default();
+        let authority = authority
+            .iter()
+            .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
+        write!(f, "S-{}-{authority}", self.0.first().copied().unwrap_or(1))?;
+        self.parts().try_for_each(|part| write!(f, "-{part}"))
+    }
+}
+
+fn checked(result: i32) -> io::Result<()> {
+    if result == 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
+}
+
+fn wide(text: &str) -> Vec<u16> {
+    text.encode_utf16().chain([0]).collect()
+}
+
+/// # Safety
+/// `sid` points to a valid SID that outlives the call.
+unsafe fn copy_sid(sid: PSID) -> Sid {
+    // SAFETY: the caller gives a valid SID; its length, which the system computes from it, lies within it, and the
+    // bytes of a SID are initialised. The slice is copied before the call ends.
+    let bytes = unsafe {
+        let len = GetLengthSid(sid) as usize;
+        std::slice::from_raw_parts(sid.cast::<u8>(), len)
+    };
+    Sid(bytes.to_vec())
+}
+
+/// The user that this process runs as.
+pub(super) fn current_user() -> io::Result<Sid> {
+    // SAFETY: the call has no conditions; what it returns is a constant that is always valid and never closed.
+    token_user(unsafe { GetCurrentProcess() })
+}
+
+/// The user that process `pid` runs as.
+pub(super) fn user_of(pid: u32) -> io::Result<Sid> {
+    // SAFETY: the call takes plain values. A handle that is not null is new and ours to close.
+    let process = unsafe {
+        let handle = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
+        if handle.is_null() {
+            return Err(io::Error::last_os_error());
+        }
+        OwnedHandle::from_raw_handle(handle)
+    };
+    token_user(process.as_raw_handle())
+}
+
+fn token_user(process: HANDLE) -> io::Result<Sid> {
+    let mut token: HANDLE = null_mut();
+    // SAFETY: both callers pass a process handle that stays open during the call; `token` is a valid place.
+    checked(unsafe { OpenProcessToken(process, TOKEN_QUERY, &raw mut token) })?;
+    // SAFETY: the call succeeded, so `token` is a new handle that nobody else closes.
+    let token = unsafe { OwnedHandle::from_raw_handle(token) };
+    // Room for TOKEN_USER and the longest SID (68 bytes) behind it, aligned for both.
+    let mut buffer = [0_u64; 32];
+    let mut len = 0;
+    let room = size_of_val(&buffer) as u32;
+    // SAFETY: the token is open; the buffer is writable for the `room` bytes that are announced.
+    checked(unsafe {
+        GetTokenInformation(
+            token.as_raw_handle(),
+            TokenUser,
+            buffer.as_mut_ptr().cast(),
+            room,
+            &raw mut len,
+        )
+    })?;
+    // SAFETY: the call succeeded for TokenUser, so the buffer begins with a TOKEN_USER (its alignment is at most
+    // that of u64) whose SID lies in the same buffer, which lives until the copy is made.
+    Ok(unsafe { copy_sid((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) })
+}
+
+/// Memory that the system allocated and that `LocalFree` gives back.
+struct Local(PSECURITY_DESCRIPTOR);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: every `Local` holds what a call below allocated this way, once, or null, which is allowed.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+/// The owner of the pipe.
+pub(super) fn owner(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
+    let (mut owner, mut descriptor): (PSID, PSECURITY_DESCRIPTOR) = (null_mut(), null_mut());
+    // SAFETY: the handle is open while it is borrowed; the two places are valid, and null stands for what is not asked.
+    let status = unsafe {
+        GetSecurityInfo(
+            pipe.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            OWNER_SECURITY_INFORMATION,
+            &raw mut owner,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    let _descriptor = Local(descriptor);
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status as i32));
+    }
+    if owner.is_null() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the pipe has no owner"));
+    }
+    // SAFETY: the call succeeded and gave an owner: a SID inside the descriptor, which lives until the end of this
+    // function.
+    Ok(unsafe { copy_sid(owner) })
+}
+
+/// A new instance of the pipe at `path` that belongs to this user and admits this user and SYSTEM only. `first`
+/// fails with `PermissionDenied` if the pipe exists.
+pub(super) fn create_instance(path: &str, first: bool) -> io::Result<NamedPipeServer> {
+    let user = current_user()?;
+    // Owner; protected access list: everything for SYSTEM and for the user, nothing for anyone else.
+    let text = wide(&format!("O:{user}D:P(A;;GA;;;SY)(A;;GA;;;{user})"));
+    let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
+    // SAFETY: `text` is a UTF-16 string that ends with zero; `descriptor` is a valid place; the length is not asked.
+    checked(unsafe {
+        ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            text.as_ptr(),
+            SDDL_REVISION_1,
+            &raw mut descriptor,
+            null_mut(),
+        )
+    })?;
+    let descriptor = Local(descriptor);
+    let mut attributes = SECURITY_ATTRIBUTES {
+        nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+        lpSecurityDescriptor: descriptor.0,
+        bInheritHandle: 0,
+    };
+    let mut options = ServerOptions::new();
+    options.first_pipe_instance(first).reject_remote_clients(true);
+    options.in_buffer_size(BUFFER_LEN).out_buffer_size(BUFFER_LEN);
+    // SAFETY: `attributes` is a valid SECURITY_ATTRIBUTES whose descriptor lives until the end of this function; the
+    // system copies both.
+    unsafe { options.create_with_security_attributes_raw(path, (&raw mut attributes).cast()) }
+}
+
+/// The process at the connecting end of a pipe's server handle.
+pub(super) fn client_pid(pipe: BorrowedHandle<'_>) -> Option<u32> {
+    let mut pid = 0;
+    // SAFETY: the handle is open while it is borrowed; `pid` is a valid place.
+    (unsafe { GetNamedPipeClientProcessId(pipe.as_raw_handle(), &raw mut pid) } != 0).then_some(pid)
+}
+
+/// The process that made the instance of a pipe's client handle.
+pub(super) fn server_pid(pipe: BorrowedHandle<'_>) -> Option<u32> {
+    let mut pid = 0;
+    // SAFETY: the handle is open while it is borrowed; `pid` is a valid place.
+    (unsafe { GetNamedPipeServerProcessId(pipe.as_raw_handle(), &raw mut pid) } != 0).then_some(pid)
+}
+
+/// Whether the other end of the pipe is closed and all that it wrote was taken.
+pub(super) fn is_broken(pipe: BorrowedHandle<'_>) -> bool {
+    // SAFETY: the handle is open while it is borrowed; a null buffer of length 0 and null places ask for nothing.
+    let asked = checked(unsafe {
+        PeekNamedPipe(
+            pipe.as_raw_handle(),
+            null_mut(),
+            0,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+        )
+    });
+    let gone = |code: i32| [ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED].contains(&(code as u32));
+    asked.is_err_and(|error| error.raw_os_error().is_some_and(gone))
+}
+
+/// Blocks until the pipe has a free instance, which another client may take first.
+///
+/// # Errors
+/// `TimedOut`, or that the pipe is gone.
+pub(super) fn wait_for_instance(path: &str, time: Duration) -> io::Result<()> {
+    let path = wide(path);
+    // SAFETY: `path` is a UTF-16 string that ends with zero.
+    checked(unsafe { WaitNamedPipeW(path.as_ptr(), time.as_millis() as u32) }).map_err(|error| {
+        if error.raw_os_error() == Some(ERROR_SEM_TIMEOUT as i32) {
+            return io::Error::new(
+                io::ErrorKind::TimedOut,
+                "the server is busy: it accepted nobody for a while",
+            );
+        }
+        error
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_read_as_they_are_written() {
+        let system = Sid(vec![1, 1, 0, 0, 0, 0, 0, 5, 18, 0, 0, 0]);
+        assert_eq!(system.to_string(), "S-1-5-18");
+        assert_eq!(system.number(), 0);
+        let user = Sid(vec![1, 2, 0, 0, 0, 0, 0, 5, 21, 0, 0, 0, 0xE9, 3, 0, 0]);
+        assert_eq!(user.to_string(), "S-1-5-21-1001");
+        assert_eq!(user.number(), 1001);
+    }
+
+    #[test]
+    fn this_process_has_a_user() {
+        let user = current_user().unwrap();
+        assert!(user.to_string().starts_with("S-1-"), "{user}");
+        assert_eq!(user_of(std::process::id()).unwrap(), user);
+    }
+}
