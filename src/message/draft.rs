@@ -129,8 +129,10 @@ impl<'a> Draft<'a> {
 
     /// Writes everything but the payload, so that a large one can follow by reference.
     pub fn encode_head(&self, out: &mut impl BufMut) {
+        // A forwarded frame brings the flags it came with: an empty block, which is legal, is not written again.
         let flags = self
             .flags
+            .without(Flags::META.with(Flags::ORIGIN))
             .with_if(self.origin.is_some(), Flags::ORIGIN)
             .with_if(self.meta_len() > 0, Flags::META);
         let mut head = [0; HEADER_LEN];
@@ -175,5 +177,20 @@ impl<'a> Draft<'a> {
         let mut out = Vec::with_capacity(self.wire_len());
         self.encode(&mut out);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::codec::Decoder;
+    use super::*;
+
+    #[test]
+    fn flags_of_parts_follow_from_the_parts() {
+        let claimed = Flags::META.with(Flags::ORIGIN).with(Flags::STREAM);
+        let bytes = Draft::new(Kind::Call, 1).flags(claimed).pair("o", "m").to_vec();
+        let batch = Decoder::new(64).decode(&bytes).unwrap();
+        let view = batch.view(0).unwrap();
+        assert_eq!((view.header.flags, view.key), (Flags::STREAM, &b"o\0m"[..]));
     }
 }
