@@ -7,17 +7,15 @@ import json
 import os
 import socket
 import struct
-from collections import deque
 from types import SimpleNamespace
 
 PREFACE = b"\xacIPC\r\n\x1a\n"
 HEADER = struct.Struct("<IBBHQIHBB")  # body, kind, encoding, flags, id, aux, key, attachments, reserved
-JSON = 1
 HELLO, WELCOME, GOODBYE, PING, PONG, DONE, ERROR = 1, 2, 3, 4, 5, 8, 9
 REGISTER, CALL, CALL_PIECE, CALL_CREDIT, CANCEL, REPLY, REPLY_PIECE, REPLY_CREDIT = 0x10, *range(0x20, 0x27)
 SUBSCRIBE, PUBLISH, PUBLISH_CREDIT, ACCEPTED, EVENT, EVENT_PIECE, GAP = 0x30, 0x32, *range(0x34, 0x39)
 FIRST_FRAME = {CALL_PIECE: CALL, REPLY_PIECE: REPLY, EVENT_PIECE: EVENT}
-META, ORIGIN, CONTINUED, RETAIN = 1, 2, 4, 0x20
+JSON, META, ORIGIN, CONTINUED, RETAIN = 1, 1, 2, 4, 0x20
 NO_REPLY = MAY_HAVE_RUN = ACK = ABORT = 0x10
 NO_SUCH_METHOD, HANDLER, ENCODING = 2, 3, 15
 
@@ -38,10 +36,9 @@ class Client:
     def __init__(self, endpoint, name=""):
         self.socket = connect(endpoint)
         self.input = self.socket.makefile("rb")
-        self.last_id = 0
         self.answers, self.unfinished = {}, {}  # id: frame; (kind, id): first frame of a message in pieces
         self.objects, self.events = {}, {}  # name: {method: function}; subscription: its values
-        self.missed = 0  # events of all subscriptions that this client was too slow for
+        self.last_id, self.missed = 0, 0  # missed: events of all subscriptions that this client was too slow for
         self.socket.sendall(PREFACE)
         self.send(HELLO, id=1, aux=1, payload=bytes([len(name.encode())]) + name.encode())
         welcome = self.read()
@@ -66,14 +63,14 @@ class Client:
     def subscribe(self, object, event):
         """Returns, when the broker has it, an iterator over the values."""
         id = self.request(SUBSCRIBE, pair(object, event))
-        waiting = self.events[id] = deque()  # before Done is read: events may follow it at once
+        waiting = self.events[id] = []  # before Done is read: events may follow it at once
         self.answer(id)
 
         def values():
             while True:
                 while not waiting:
                     self.step()
-                yield waiting.popleft()
+                yield waiting.pop(0)
         return values()
 
     def close(self):
@@ -168,10 +165,9 @@ class Client:
     def read(self):
         length, kind, encoding, flags, id, aux, key_length, _, _ = HEADER.unpack(self.read_exactly(HEADER.size))
         body = self.read_exactly(length)
-        start = 0
-        if kind < 0x80:  # of an optional kind only the length is sure
-            start = 16 if flags & ORIGIN else 0
-            start += 2 + struct.unpack_from("<H", body, start)[0] if flags & META else 0
+        parts = flags if kind < 0x80 else 0  # of an optional kind only the length is sure
+        start = 16 if parts & ORIGIN else 0
+        start += 2 + struct.unpack_from("<H", body, start)[0] if parts & META else 0
         return SimpleNamespace(kind=kind, encoding=encoding, flags=flags, id=id, aux=aux, wire=HEADER.size + length,
                                key=body[start:start + key_length], payload=body[start + key_length:])
 
