@@ -36,7 +36,7 @@ class Client:
     def __init__(self, endpoint, name=""):
         self.socket = connect(endpoint)
         self.input = self.socket.makefile("rb")
-        self.answers, self.unfinished = {}, {}  # id: frame; (kind, id): first frame of a message in pieces
+        self.answers, self.unfinished = {}, {}  # id: frame; (kind, id, …): first frame of a message in pieces
         self.objects, self.events = {}, {}  # name: {method: function}; subscription: its values
         self.last_id, self.missed = 0, 0  # missed: events of all subscriptions that this client was too slow for
         self.socket.sendall(PREFACE)
@@ -121,6 +121,7 @@ class Client:
         """Puts a message together from its pieces, and returns the credit that they cost."""
         is_piece = frame.kind in FIRST_FRAME
         place = (FIRST_FRAME.get(frame.kind, frame.kind), frame.id)
+        place += (frame.aux,) if place[0] == EVENT else ()  # several events in pieces may come at once
         if frame.kind == CALL_PIECE:
             self.send(CALL_CREDIT, id=frame.id, aux=frame.wire)
         elif frame.kind == REPLY_PIECE or (frame.kind == REPLY and frame.flags & CONTINUED):
@@ -128,8 +129,7 @@ class Client:
         whole = self.unfinished.pop(place, None) if is_piece else frame
         if whole is None or (is_piece and frame.flags & ABORT):
             return
-        if is_piece:
-            whole.payload += frame.payload
+        whole.payload += frame.payload if is_piece else b""
         if frame.flags & CONTINUED:
             self.unfinished[place] = whole
         elif whole.kind == CALL:
@@ -137,7 +137,7 @@ class Client:
         elif whole.kind == REPLY:
             self.answers[whole.id] = whole
         elif whole.id in self.events:
-            self.missed += whole.aux
+            self.missed += whole.aux * (not is_piece)  # with CONTINUED, aux is the number of the message
             self.events[whole.id].append(value(whole))
 
     def serve(self, call):
