@@ -1,7 +1,6 @@
 """A client of the broker in Python's standard library, written from docs/protocol.md alone. Values are JSON.
 
-One thread, one loop: whoever waits for something reads frames until it is there, and what comes by meanwhile goes where it
-belongs. Not here, because nothing below asks for it: streamed replies, presence, metadata. `commands.py` runs it.
+One thread: who waits for something reads frames until it is there, and hands on what comes by meanwhile. `commands.py` runs it.
 """
 import json
 import os
@@ -15,9 +14,8 @@ HELLO, WELCOME, GOODBYE, PING, PONG, DONE, ERROR = 1, 2, 3, 4, 5, 8, 9
 REGISTER, CALL, CALL_PIECE, CALL_CREDIT, CANCEL, REPLY, REPLY_PIECE, REPLY_CREDIT = 0x10, *range(0x20, 0x27)
 SUBSCRIBE, PUBLISH, PUBLISH_CREDIT, ACCEPTED, EVENT, EVENT_PIECE, GAP = 0x30, 0x32, *range(0x34, 0x39)
 FIRST_FRAME = {CALL_PIECE: CALL, REPLY_PIECE: REPLY, EVENT_PIECE: EVENT}
-JSON, META, ORIGIN, CONTINUED, RETAIN = 1, 1, 2, 4, 0x20
+JSON, META, ORIGIN, CONTINUED, RETAIN, NO_SUCH_METHOD, HANDLER, ENCODING = 1, 1, 2, 4, 0x20, 2, 3, 15
 NO_REPLY = MAY_HAVE_RUN = ACK = ABORT = 0x10
-NO_SUCH_METHOD, HANDLER, ENCODING = 2, 3, 15
 
 
 class Closed(Exception):
@@ -38,7 +36,7 @@ class Client:
         self.input = self.socket.makefile("rb")
         self.answers, self.unfinished = {}, {}  # id: frame; (kind, id, …): first frame of a message in pieces
         self.objects, self.events = {}, {}  # name: {method: function}; subscription: its values
-        self.last_id, self.missed = 0, 0  # missed: events of all subscriptions that this client was too slow for
+        self.last_id = self.missed = 0  # missed: events of all subscriptions that this client was too slow for
         self.socket.sendall(PREFACE)
         self.send(HELLO, id=1, aux=1, payload=bytes([len(name.encode())]) + name.encode())
         welcome = self.read()
@@ -127,8 +125,11 @@ class Client:
         elif frame.kind == REPLY_PIECE or (frame.kind == REPLY and frame.flags & CONTINUED):
             self.send(REPLY_CREDIT, id=frame.id, aux=frame.wire)
         whole = self.unfinished.pop(place, None) if is_piece else frame
-        if whole is None or (is_piece and frame.flags & ABORT):
+        if whole is None:
             return
+        if is_piece and frame.flags & ABORT:
+            whole.kind, whole.aux, whole.flags = ERROR, HANDLER, MAY_HAVE_RUN  # if it was the reply to a call
+            return self.answers.update({whole.id: whole} if place[0] == REPLY else {})
         whole.payload += frame.payload if is_piece else b""
         if frame.flags & CONTINUED:
             self.unfinished[place] = whole
@@ -191,8 +192,7 @@ def connect(endpoint):
     if scheme == "unix":
         if os.stat(address).st_uid not in (0, os.getuid()):
             raise Closed(f"{address} belongs to another user")
-        stream = socket.socket(socket.AF_UNIX)
-        stream.connect(address)
+        (stream := socket.socket(socket.AF_UNIX)).connect(address)
         return stream
     host, _, port = address.rpartition(":")
     stream = socket.create_connection((host.strip("[]"), int(port)))
