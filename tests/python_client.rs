@@ -126,19 +126,19 @@ fn a_publisher_that_needs_more_than_its_window_waits_for_credit() {
         return;
     }
     let broker = Broker::start();
-    // 40 values of 64 KiB are two and a half windows of the default size.
-    let mut subscriber = start(broker.endpoint(), &["subscribe", "bulk", "data", "40"]);
-    let value = format!("\"{}\"", "x".repeat(64 * 1024));
+    // 72 values of 20 KiB are more than the default window of 1 MiB.
+    let mut subscriber = start(broker.endpoint(), &["subscribe", "bulk", "data", "72"]);
+    let value = format!("\"{}\"", "x".repeat(20 * 1024));
     let mut arguments = vec!["publish", "bulk", "data"];
-    arguments.extend(std::iter::repeat_n(value.as_str(), 40));
+    arguments.extend(std::iter::repeat_n(value.as_str(), 72));
     assert_eq!(
         output(broker.endpoint(), &arguments)
             .lines()
             .filter(|line| *line == "1")
             .count(),
-        40
+        72
     );
-    for _ in 0..40 {
+    for _ in 0..72 {
         assert_eq!(subscriber.line().len(), value.len());
     }
     assert_eq!(subscriber.line(), "missed 0");
