@@ -5,7 +5,8 @@
 //! Errors are final. [`FrameCodec`] offers the same to `tokio_util::codec::Framed`.
 
 use super::attachment::Attachment;
-use super::frame::{Draft, Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_header};
+use super::draft::Draft;
+use super::frame::{Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_header};
 use super::metadata;
 use bytes::{Buf, Bytes, BytesMut};
 

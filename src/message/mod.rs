@@ -8,6 +8,7 @@
 
 pub mod attachment;
 pub mod codec;
+pub mod draft;
 pub mod frame;
 pub mod handshake;
 pub mod id;
@@ -18,7 +19,8 @@ pub mod payload;
 
 pub use attachment::Attachment;
 pub use codec::{Batch, Decoder, FrameCodec};
-pub use frame::{Draft, Flags, FrameError, Header, Kind, Origin};
+pub use draft::Draft;
+pub use frame::{Flags, FrameError, Header, Kind, Origin};
 pub use handshake::{Hello, PROTOCOL_VERSION, Welcome};
 pub use id::{CallId, Epoch, PeerId, RequestId, SubscriptionId, Ticket};
 pub use key::Key;

@@ -1,0 +1,406 @@
+//! The codec against `docs/vectors.json`, in both directions, and the tables of `docs/protocol.md` against the code.
+//!
+//! Owns no vector: they are written from the document, so that a codec that disagrees with the document fails here.
+//! It refuses to know sockets and the broker; `tests/transcript.rs` does those.
+
+use actix_ipc::error::{CloseReason, ErrorCode};
+use actix_ipc::message::codec::body_limit;
+use actix_ipc::message::handshake::{PREFACE, PROTOCOL_VERSION, choose_version};
+use actix_ipc::message::{
+    Decoder, Draft, Encoding, Epoch, Flags, FrameError, Hello, Kind, Metadata, ObjectName, Origin, Pattern,
+    PeerId, Welcome, metadata,
+};
+use serde_json::Value;
+
+const LIMIT: usize = 16 * 1024 * 1024;
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../docs/vectors.json")).unwrap()
+}
+
+fn list<'a>(file: &'a Value, section: &str) -> &'a [Value] {
+    let list = file[section].as_array().unwrap();
+    assert!(!list.is_empty(), "{section} is empty");
+    list
+}
+
+fn text<'a>(value: &'a Value, field: &str) -> &'a str {
+    value[field]
+        .as_str()
+        .unwrap_or_else(|| panic!("no text {field:?} in {value}"))
+}
+
+fn number(value: &Value, field: &str) -> u64 {
+    value[field]
+        .as_u64()
+        .unwrap_or_else(|| panic!("no number {field:?} in {value}"))
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
+    assert_eq!(
+        digits.len(),
+        text.chars().filter(|c| !c.is_whitespace()).count(),
+        "not hex: {text}"
+    );
+    assert_eq!(digits.len() % 2, 0, "half a byte: {text}");
+    digits
+        .chunks(2)
+        .map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap())
+        .collect()
+}
+
+fn kind(name: &str) -> Kind {
+    *Kind::ALL
+        .iter()
+        .find(|kind| kind.name() == name)
+        .unwrap_or_else(|| panic!("no kind {name:?}"))
+}
+
+fn flag(name: &str) -> Flags {
+    match name {
+        "META" => Flags::META,
+        "ORIGIN" => Flags::ORIGIN,
+        "CONTINUED" => Flags::CONTINUED,
+        "MORE" => Flags::MORE,
+        "NO_REPLY" => Flags::NO_REPLY,
+        "WAIT" => Flags::WAIT,
+        "STREAM" => Flags::STREAM,
+        "MAY_HAVE_RUN" => Flags::MAY_HAVE_RUN,
+        "QUEUE" => Flags::QUEUE,
+        "REPLACE" => Flags::REPLACE,
+        "ALLOW_REPLACE" => Flags::ALLOW_REPLACE,
+        "WORKER_GROUP" => Flags::WORKER_GROUP,
+        "PATTERN" => Flags::PATTERN,
+        "NO_LOCAL" => Flags::NO_LOCAL,
+        "NO_RETAINED" => Flags::NO_RETAINED,
+        "ACK" => Flags::ACK,
+        "RETAIN" => Flags::RETAIN,
+        "RETAINED" => Flags::RETAINED,
+        "ABORT" => Flags::ABORT,
+        other => panic!("no flag {other:?}"),
+    }
+}
+
+/// The fields of a vector, owned, in the codec's types.
+struct Expected {
+    kind: Kind,
+    encoding: Encoding,
+    flags: Flags,
+    id: u64,
+    aux: u32,
+    attachments: u8,
+    origin: Option<Origin>,
+    meta: Metadata,
+    key: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+impl Expected {
+    fn read(frame: &Value) -> Self {
+        let origin = frame.get("origin").map(|origin| Origin {
+            peer: PeerId(number(origin, "peer")),
+            uid: number(origin, "uid").try_into().unwrap(),
+            pid: number(origin, "pid").try_into().unwrap(),
+        });
+        let mut meta = Metadata::new();
+        for entry in frame["meta"].as_array().unwrap() {
+            meta.insert(entry[0].as_str().unwrap(), hex(entry[1].as_str().unwrap()))
+                .unwrap();
+        }
+        let names = frame["flags"].as_array().unwrap().iter();
+        Self {
+            kind: kind(text(frame, "kind")),
+            encoding: Encoding(number(frame, "encoding").try_into().unwrap()),
+            flags: names.fold(Flags::NONE, |flags, name| {
+                flags.with(flag(name.as_str().unwrap()))
+            }),
+            id: number(frame, "id"),
+            aux: number(frame, "aux").try_into().unwrap(),
+            attachments: number(frame, "attachments").try_into().unwrap(),
+            origin,
+            meta,
+            key: hex(text(frame, "key_hex")),
+            payload: hex(text(frame, "payload_hex")),
+        }
+    }
+
+    fn check_decoded(&self, name: &str, bytes: &[u8]) {
+        let batch = Decoder::new(body_limit(LIMIT))
+            .decode(bytes)
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(batch.len(), 1, "{name}");
+        let view = batch.view(0).unwrap();
+        assert_eq!(view.header.kind, self.kind, "{name}");
+        assert_eq!(view.header.encoding, self.encoding, "{name}");
+        assert_eq!(view.header.flags.0 & Flags::MANDATORY.0, self.flags.0, "{name}");
+        assert_eq!((view.header.id, view.header.aux), (self.id, self.aux), "{name}");
+        assert_eq!(view.header.attachments, self.attachments, "{name}");
+        assert_eq!(view.origin, self.origin, "{name}");
+        assert_eq!(view.meta, self.meta.as_bytes(), "{name}");
+        assert_eq!(
+            (view.key, view.payload),
+            (&self.key[..], &self.payload[..]),
+            "{name}"
+        );
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut draft = Draft::new(self.kind, self.id)
+            .aux(self.aux)
+            .flags(self.flags)
+            .key(&self.key)
+            .meta(self.meta.as_bytes())
+            .payload(self.encoding, &self.payload);
+        draft.attachments = self.attachments;
+        draft.origin = self.origin;
+        draft.to_vec()
+    }
+}
+
+#[test]
+fn every_frame_decodes_to_its_fields_and_encodes_to_its_bytes() {
+    let file = vectors();
+    for vector in list(&file, "frames") {
+        let (name, bytes) = (text(vector, "name"), hex(text(vector, "hex")));
+        let expected = Expected::read(&vector["frame"]);
+        expected.check_decoded(name, &bytes);
+        assert_eq!(expected.encode(), bytes, "{name}");
+    }
+    for vector in list(&file, "read_only") {
+        Expected::read(&vector["frame"]).check_decoded(text(vector, "name"), &hex(text(vector, "hex")));
+    }
+}
+
+#[test]
+fn every_kind_has_a_vector() {
+    let file = vectors();
+    let seen: Vec<Kind> = list(&file, "frames")
+        .iter()
+        .map(|v| kind(text(&v["frame"], "kind")))
+        .collect();
+    let missing: Vec<&Kind> = Kind::ALL.iter().filter(|kind| !seen.contains(kind)).collect();
+    assert!(missing.is_empty(), "kinds without a vector: {missing:?}");
+}
+
+#[test]
+fn optional_unknown_kinds_are_skipped() {
+    let pong = Draft::new(Kind::Pong, 6).to_vec();
+    for vector in list(&vectors(), "skipped") {
+        let bytes = [hex(text(vector, "hex")), pong.clone()].concat();
+        let batch = Decoder::new(LIMIT).decode(&bytes).unwrap();
+        let kinds: Vec<Kind> = batch.headers().map(|header| header.kind).collect();
+        assert_eq!(kinds, [Kind::Pong], "{}", text(vector, "name"));
+    }
+}
+
+#[test]
+fn bad_frames_are_refused_for_the_stated_reason() {
+    for vector in list(&vectors(), "refused") {
+        let limit = vector
+            .get("limit")
+            .map_or(LIMIT, |limit| usize::try_from(limit.as_u64().unwrap()).unwrap());
+        let name = text(vector, "name");
+        let error = Decoder::new(limit)
+            .decode(&hex(text(vector, "hex")))
+            .expect_err(name);
+        let (refusal, about) = match error {
+            FrameError::UnknownKind(code) => {
+                assert_eq!(u64::from(code), number(vector, "code"), "{name}");
+                ("unknown_kind", None)
+            }
+            FrameError::UnknownFlags(kind, flags) => {
+                assert_eq!(u64::from(flags.0), number(vector, "flags"), "{name}");
+                ("unknown_flags", Some(kind))
+            }
+            // An unknown kind has no name to be checked.
+            FrameError::TooLarge { kind, .. } => ("too_large", vector.get("kind").map(|_| kind)),
+            FrameError::Malformed(kind) => ("malformed", Some(kind)),
+            FrameError::Metadata { kind, .. } => ("metadata", Some(kind)),
+        };
+        assert_eq!(refusal, text(vector, "refusal"), "{name}: {error}");
+        assert_eq!(
+            about.map(Kind::name),
+            vector.get("kind").map(|kind| kind.as_str().unwrap()),
+            "{name}: {error}"
+        );
+    }
+    for vector in list(&vectors(), "refused_from_clients") {
+        let block = hex(text(vector, "meta_hex"));
+        assert!(metadata::check(&block).is_ok(), "{vector}");
+        assert!(metadata::check_from_peer(&block).is_err(), "{vector}");
+    }
+}
+
+#[test]
+fn a_frame_that_is_not_complete_is_waited_for() {
+    for vector in list(&vectors(), "frames") {
+        let bytes = hex(text(vector, "hex"));
+        let mut decoder = Decoder::new(LIMIT);
+        assert!(
+            decoder.decode(&bytes[..bytes.len() - 1]).unwrap().is_empty(),
+            "{}",
+            text(vector, "name")
+        );
+        assert_eq!(
+            decoder.decode(&bytes[bytes.len() - 1..]).unwrap().len(),
+            1,
+            "{}",
+            text(vector, "name")
+        );
+    }
+}
+
+#[test]
+fn handshake_payloads_have_their_fields() {
+    let file = vectors();
+    assert_eq!(hex(text(&file, "preface")), PREFACE);
+    assert_eq!(number(&file, "protocol"), u64::from(PROTOCOL_VERSION));
+    for vector in list(&file, "hello") {
+        let payload = hex(text(vector, "payload_hex"));
+        let fields = vector["fields"].as_object();
+        let expected = fields.map(|fields| Hello {
+            name: fields["name"].as_str().unwrap().to_owned(),
+        });
+        assert_eq!(Hello::decode(&payload), expected, "{vector}");
+        if let Some(hello) = expected.filter(|_| vector.get("read_only").is_none()) {
+            assert_eq!(hello.encode(), payload, "{vector}");
+        }
+    }
+    for vector in list(&file, "welcome") {
+        let payload = hex(text(vector, "payload_hex"));
+        let expected = vector["fields"].as_object().map(|_| welcome(&vector["fields"]));
+        assert_eq!(Welcome::decode(&payload), expected, "{vector}");
+        if let Some(welcome) = expected.filter(|_| vector.get("read_only").is_none()) {
+            assert_eq!(welcome.encode(), payload, "{vector}");
+        }
+    }
+    for vector in list(&file, "versions") {
+        let chosen = vector["chosen"]
+            .as_u64()
+            .map(|version| u32::try_from(version).unwrap());
+        let highest = u32::try_from(number(vector, "highest")).unwrap();
+        assert_eq!(
+            choose_version(number(vector, "lowest"), highest),
+            chosen,
+            "{vector}"
+        );
+    }
+}
+
+fn welcome(fields: &Value) -> Welcome {
+    let field = |name: &str| u32::try_from(number(fields, name)).unwrap();
+    Welcome {
+        epoch: Epoch(hex(text(fields, "epoch_hex")).try_into().unwrap()),
+        frame_bytes: field("frame_bytes"),
+        message_bytes: field("message_bytes"),
+        publish_window: field("publish_window"),
+        stream_window: field("stream_window"),
+        open_calls: field("open_calls"),
+        names: field("names"),
+        subscriptions: field("subscriptions"),
+        default_deadline_ms: field("default_deadline_ms"),
+        max_deadline_ms: field("max_deadline_ms"),
+        attachments: field("attachments"),
+    }
+}
+
+#[test]
+fn names_and_patterns_follow_the_document() {
+    let file = vectors();
+    for vector in list(&file, "names") {
+        let name = String::from_utf8(hex(text(vector, "hex")))
+            .ok()
+            .and_then(|name| ObjectName::new(name).ok());
+        assert_eq!(name.is_some(), vector["valid"].as_bool().unwrap(), "{vector}");
+    }
+    for vector in list(&file, "patterns") {
+        let pattern = Pattern::new(text(vector, "pattern"));
+        if vector.get("valid").is_some_and(|valid| valid == false) {
+            assert!(pattern.is_err(), "{vector}");
+            continue;
+        }
+        let pattern = pattern.unwrap();
+        for (field, expected) in [("selects", true), ("not", false)] {
+            for name in vector[field].as_array().unwrap() {
+                assert_eq!(
+                    pattern.matches(name.as_str().unwrap()),
+                    expected,
+                    "{pattern:?} on {name}"
+                );
+            }
+        }
+    }
+}
+
+/// The rows of every table of the document: cells without blanks at their ends.
+fn table_rows() -> Vec<Vec<&'static str>> {
+    include_str!("../docs/protocol.md")
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
+}
+
+#[test]
+fn the_tables_of_the_document_agree_with_the_code() {
+    let rows = table_rows();
+    for kind in Kind::ALL {
+        let code = format!("{:02x}", *kind as u8);
+        let row = rows.iter().find(|row| row[0] == code && row[1] == kind.name());
+        let row = row.unwrap_or_else(|| panic!("no row {code} {} in the table of kinds", kind.name()));
+        let names = row[5].split(", ").filter(|name| !name.is_empty());
+        let flags = names.fold(Flags::NONE, |flags, name| flags.with(flag(name)));
+        assert_eq!(flags, kind.allowed_flags(), "flags of {}", kind.name());
+    }
+    for code in ErrorCode::ALL {
+        let row = rows
+            .iter()
+            .find(|row| row[0] == code.code().to_string() && row[1] == code.name());
+        let row =
+            row.unwrap_or_else(|| panic!("no row {} {} in the table of errors", code.code(), code.name()));
+        let may_have_run = if code.may_have_run() { "yes" } else { "no" };
+        assert!(
+            row[2].starts_with(may_have_run),
+            "{} may have run: {}",
+            code.name(),
+            row[2]
+        );
+    }
+    for reason in CloseReason::ALL {
+        let found = rows
+            .iter()
+            .any(|row| row[0] == reason.code().to_string() && row[1] == reason.name());
+        assert!(
+            found,
+            "no row {} {} in the table of reasons",
+            reason.code(),
+            reason.name()
+        );
+    }
+}
+
+#[test]
+fn the_examples_of_the_document_are_the_vectors() {
+    // Three blanks separate the bytes of a line from what is said of them.
+    let document = include_str!("../docs/protocol.md")
+        .lines()
+        .map(|line| line.split("   ").next().unwrap());
+    let document: String = document
+        .flat_map(str::chars)
+        .filter(|c| !c.is_whitespace())
+        .collect();
+    for vector in list(&vectors(), "frames") {
+        if vector.get("document").is_some() {
+            let bytes: String = text(vector, "hex")
+                .chars()
+                .filter(|c| !c.is_whitespace())
+                .collect();
+            assert!(
+                document.contains(&bytes),
+                "{} is not in the document",
+                text(vector, "name")
+            );
+        }
+    }
+}
