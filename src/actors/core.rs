@@ -68,6 +68,9 @@ impl Shared {
 
     /// Refuses the process from now on, for a minute.
     pub fn ban(&self, pid: u32) {
+        if pid == 0 {
+            return;
+        }
         let mut banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         banned.retain(|_, until| *until > now);

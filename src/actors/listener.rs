@@ -6,7 +6,7 @@
 use super::connection::Connection;
 use super::core::Core;
 use crate::error::CloseReason;
-use crate::transport::{self, Accepted, PeerCredentials};
+use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
 use actix::{Actor, ActorContext, ActorFuture, Arbiter, AsyncContext, Context, Handler, Message};
 use std::future::Future;
 use std::pin::Pin;
@@ -92,7 +92,11 @@ impl Listener {
 
     fn refusal(&self, credentials: &PeerCredentials) -> Option<CloseReason> {
         let shared = &self.core.shared;
-        if !credentials.is_same_user_or_root() {
+        // Where the system does not tell who a TCP peer is, the endpoint is off unless somebody asked for it.
+        let unknowable = credentials.uid.is_none()
+            && !transport::tcp::KNOWS_PEERS
+            && matches!(self.socket.endpoint(), Endpoint::Tcp(_));
+        if !unknowable && !credentials.is_same_user_or_root() {
             return Some(CloseReason::Denied);
         }
         if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {

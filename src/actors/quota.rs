@@ -6,14 +6,14 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 /// The bytes of all connections together.
 #[derive(Debug)]
 pub struct TotalGate {
     limit: usize,
     used: AtomicUsize,
-    waiting: Mutex<VecDeque<Waker>>,
+    waiting: Mutex<VecDeque<Arc<ReadGate>>>,
 }
 
 impl TotalGate {
@@ -36,16 +36,21 @@ impl TotalGate {
     fn release(&self, bytes: usize) {
         let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
         if before >= self.limit {
-            let wakers = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
-            wakers.into_iter().for_each(Waker::wake);
+            let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            for gate in waiting {
+                gate.queued.store(false, Ordering::SeqCst);
+                gate.reader.wake();
+            }
         }
     }
 
-    fn wait(&self, waker: &Waker) {
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push_back(waker.clone());
+    fn wait(&self, gate: &Arc<ReadGate>) {
+        if !gate.queued.swap(true, Ordering::SeqCst) {
+            self.waiting
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_back(gate.clone());
+        }
     }
 }
 
@@ -55,6 +60,8 @@ pub struct ReadGate {
     limit: usize,
     used: AtomicUsize,
     blocked: AtomicBool,
+    /// It waits for the total.
+    queued: AtomicBool,
     reader: futures::task::AtomicWaker,
     total: Arc<TotalGate>,
 }
@@ -67,20 +74,21 @@ impl ReadGate {
             limit,
             used: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
             reader: futures::task::AtomicWaker::new(),
             total,
         })
     }
 
     /// Ready when the connection may read on; otherwise the task is woken when it may.
-    pub fn poll_open(&self, cx: &Context<'_>) -> Poll<()> {
+    pub fn poll_open(self: &Arc<Self>, cx: &Context<'_>) -> Poll<()> {
         if self.is_open() {
             return Poll::Ready(());
         }
         self.reader.register(cx.waker());
         self.blocked.store(true, Ordering::SeqCst);
         if self.total.used() >= self.total.limit {
-            self.total.wait(cx.waker());
+            self.total.wait(self);
         }
         // A permit may have been dropped between the look and the registration.
         if self.is_open() {

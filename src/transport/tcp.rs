@@ -22,6 +22,9 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 #[cfg(unix)]
 const KEEPALIVE_RETRIES: u32 = 3;
 
+/// Whether the user at the other end of a loopback connection can be told on this system.
+pub const KNOWS_PEERS: bool = cfg!(target_os = "linux");
+
 /// A connected TCP socket on a reactor.
 #[derive(Debug)]
 pub struct Stream {

@@ -114,7 +114,11 @@ impl Connection {
     }
 
     fn read(&mut self, ctx: &mut Context<Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ()>> {
-        if self.io.end_of_file || matches!(self.phase, Phase::Closing | Phase::Lingering(_)) {
+        if self.io.end_of_file || matches!(self.phase, Phase::Closing) {
+            return Poll::Pending;
+        }
+        // Who does not read the answers to its own requests is not read either, until it does.
+        if self.outbox.own_bytes() > self.core.shared.limits.outbox_bytes / 2 {
             return Poll::Pending;
         }
         if self.gate.poll_open(cx).is_pending() {
@@ -144,15 +148,22 @@ impl Connection {
 
     fn end_of_file(&mut self) -> Result<(), ()> {
         self.io.end_of_file = true;
-        if self.io.stream.is_closed() || !matches!(self.phase, Phase::Ready(_)) {
-            return Err(());
+        match self.phase {
+            Phase::Ready(_) if !self.io.stream.is_closed() => {
+                self.linger(false);
+                Ok(())
+            }
+            Phase::Lingering(_) if !self.io.stream.is_closed() => Ok(()),
+            _ => Err(()),
         }
-        self.linger(false);
-        Ok(())
     }
 
     fn received(&mut self, mut bytes: &[u8], attachments: Vec<Attachment>, ctx: &mut Context<Self>) {
         let read = bytes.len();
+        if matches!(self.phase, Phase::Lingering(_)) {
+            // It has said goodbye; only the end of file is still of interest.
+            return;
+        }
         if let Phase::Preface(seen) = self.phase {
             let (head, rest) = bytes
                 .split_at_checked(PREFACE.len().saturating_sub(seen))

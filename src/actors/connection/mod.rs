@@ -288,6 +288,8 @@ impl Connection {
         {
             self.outbox.push_goodbye(goodbye_frame(CloseReason::Finished, ""));
             self.phase = Phase::Closing;
+            let patience = Duration::from_millis(u64::from(self.core.shared.limits.frame_progress_ms));
+            self.limit = Instant::now().checked_add(patience);
         }
     }
 
@@ -532,7 +534,7 @@ impl Actor for Connection {
 impl Handler<Deliver> for Connection {
     type Result = ();
 
-    fn handle(&mut self, delivery: Deliver, ctx: &mut Self::Context) {
+    fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) {
         match delivery {
             Deliver::Calls(batch, invokes) => self.calls(&batch, invokes),
             Deliver::Parked(batch, invokes) => self.parked(&batch, invokes),
@@ -555,7 +557,14 @@ impl Handler<Deliver> for Connection {
             Deliver::Control(control) => self.control(control),
         }
         // The I/O item of this context is polled after the mailbox and writes everything in one go.
-        let _ = ctx;
+        if self.outbox.own_bytes() > self.core.shared.limits.outbox_bytes
+            && !matches!(self.phase, Phase::Closing)
+        {
+            self.close(
+                CloseReason::SlowConsumer,
+                "it does not read what the broker tells it",
+            );
+        }
     }
 }
 

@@ -101,6 +101,8 @@ pub struct Outbox {
     fading: Option<Box<Fading>>,
     goodbye: Option<Box<[u8]>>,
     droppable: bool,
+    /// Bytes of frames that the broker made itself: nobody else's account holds them.
+    own_bytes: usize,
 }
 
 /// For subscriptions that want only the latest value: where the last one of each topic is.
@@ -117,8 +119,15 @@ impl Outbox {
         self.first.is_empty() && self.runs.is_empty() && self.goodbye.is_none()
     }
 
+    /// Bytes of the broker's own frames that wait.
+    #[must_use]
+    pub const fn own_bytes(&self) -> usize {
+        self.own_bytes
+    }
+
     /// A frame of the broker's own.
     pub fn push_frame(&mut self, frame: Box<[u8]>) {
+        self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
         self.first.push_back(Out::Frame(frame));
     }
 
@@ -312,6 +321,9 @@ impl Outbox {
                 return (first, events);
             }
             let Some(next) = self.first.pop_front() else { break };
+            if let Out::Frame(frame) = &next {
+                self.own_bytes = self.own_bytes.saturating_sub(charge(frame.len()));
+            }
             first = first.saturating_add(write(&next, now, out));
             if !out.attachments.is_empty() {
                 return (first, events);
