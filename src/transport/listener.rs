@@ -128,7 +128,7 @@ enum Kind {
 }
 
 /// An endpoint that accepts connections. Dropping it closes the endpoint and removes what it left in the file
-/// system; accepted connections go on.
+/// system; accepted connections go on. (The name of a Windows pipe stays taken until they end, too.)
 #[derive(Debug)]
 pub struct Listener {
     kind: Kind,

@@ -150,6 +150,10 @@ impl fmt::Debug for Listener {
 impl Listener {
     pub(super) fn bind(endpoint: &Endpoint, name: &str) -> Result<Self, BindError> {
         let path = path(name);
+        // The flag for the first instance alone decides on Windows, without a race; Wine ignores it.
+        if let Some(error) = taken(endpoint, &path) {
+            return Err(error);
+        }
         match sys::create_instance(&path, true) {
             Ok(first) => Ok(Self {
                 path,
@@ -157,7 +161,10 @@ impl Listener {
                 connected: None,
             }),
             // What the system says when the name exists already, whosever it is.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(taken(endpoint, &path)),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(BindError::InUse {
+                endpoint: endpoint.clone(),
+                pid: None,
+            }),
             Err(source) => Err(BindError::Io {
                 endpoint: endpoint.clone(),
                 action: "create the pipe",
@@ -200,19 +207,22 @@ impl Listener {
     }
 }
 
-/// Who has the pipe that could not be created.
-fn taken(endpoint: &Endpoint, path: &str) -> BindError {
+/// Who has the pipe, if it is there. Its server sees a client that leaves at once.
+fn taken(endpoint: &Endpoint, path: &str) -> Option<BindError> {
     let endpoint = endpoint.clone();
-    let Ok(probe) = ClientOptions::new().open(path) else {
-        return BindError::InUse { endpoint, pid: None };
+    let probe = match ClientOptions::new().open(path) {
+        Ok(probe) => probe,
+        Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) => {
+            return Some(BindError::InUse { endpoint, pid: None });
+        }
+        // Not there, or not ours to open; creating it tells which.
+        Err(_) => return None,
     };
-    match sys::owner(probe.as_handle()).map(|owner| owner.number()) {
+    let pid = sys::server_pid(probe.as_handle());
+    Some(match sys::owner(probe.as_handle()).map(|owner| owner.number()) {
         Ok(uid) if Some(uid) != current_user_rid() => BindError::OtherUser { endpoint, uid },
-        _ => BindError::InUse {
-            endpoint,
-            pid: sys::server_pid(probe.as_handle()),
-        },
-    }
+        _ => BindError::InUse { endpoint, pid },
+    })
 }
 
 /// The pipe admits this user and SYSTEM only. If the process cannot be asked which of them it is, it is not SYSTEM's

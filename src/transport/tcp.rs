@@ -29,13 +29,33 @@ pub const KNOWS_PEERS: bool = cfg!(target_os = "linux");
 #[derive(Debug)]
 pub struct Stream {
     stream: TcpStream,
+    /// A read or a write failed. Elsewhere the system remembers that.
+    #[cfg(not(unix))]
+    failed: std::sync::atomic::AtomicBool,
 }
 
 impl Stream {
     pub(super) fn register(socket: std::net::TcpStream) -> io::Result<Self> {
-        Ok(Self {
-            stream: TcpStream::from_std(socket)?,
-        })
+        TcpStream::from_std(socket).map(Self::new)
+    }
+
+    fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            #[cfg(not(unix))]
+            failed: std::sync::atomic::AtomicBool::new(false),
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn noted<T>(&self, result: io::Result<T>) -> io::Result<T> {
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
+        {
+            self.failed.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+        result
     }
 
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -64,11 +84,22 @@ impl Stream {
         emptied.map_or(result, Ok)
     }
 
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(all(unix, not(target_os = "linux")))]
     pub(super) fn try_read(&self, buffer: &mut [u8], _: &mut Vec<Attachment>) -> io::Result<usize> {
         self.stream.try_read(buffer)
     }
 
+    #[cfg(not(unix))]
+    pub(super) fn try_read(&self, buffer: &mut [u8], _: &mut Vec<Attachment>) -> io::Result<usize> {
+        self.noted(self.stream.try_read(buffer))
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn try_write(&self, slices: &[IoSlice<'_>], _: &[Attachment]) -> io::Result<usize> {
+        self.noted(self.stream.try_write_vectored(slices))
+    }
+
+    #[cfg(unix)]
     pub(super) fn try_write(&self, slices: &[IoSlice<'_>], _: &[Attachment]) -> io::Result<usize> {
         self.stream.try_write_vectored(slices)
     }
@@ -81,7 +112,7 @@ impl Stream {
 
     #[cfg(not(unix))]
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.stream.take_error(), Ok(Some(_)) | Err(_))
+        self.failed.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
@@ -255,7 +286,7 @@ pub(super) async fn connect(
             Ok(stream) => {
                 set_options(&stream)?;
                 let server = server(&stream)?;
-                return Ok((Stream { stream }, server));
+                return Ok((Stream::new(stream), server));
             }
             Err(error) => last = error,
         }
