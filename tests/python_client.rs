@@ -2,6 +2,14 @@
 //!
 //! Needs `python3`; where there is none the tests say so and pass. `tests/python/commands.py` is the client as a program.
 #![cfg(all(feature = "cli", unix))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "helpers of tests: what is not as expected fails the test"
+)]
 
 mod support;
 

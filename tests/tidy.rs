@@ -2,6 +2,13 @@
 //!
 //! Owns the rules and their exceptions, every one with its reason; `tidy/source.rs` owns reading. It refuses to know
 //! what clippy and rustfmt already check. CONTRIBUTING.md lists the rules for people.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: what is not as expected fails the test"
+)]
 
 #[path = "tidy/source.rs"]
 mod source;
@@ -14,7 +21,10 @@ const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
 
 /// Files that may sleep, and why.
-const SLEEPERS: &[(&str, &str)] = &[];
+const SLEEPERS: &[(&str, &str)] = &[(
+    "src/actors/listener.rs",
+    "backs off when accept fails: there is no event that says it would not fail now",
+)];
 
 /// Files outside the platform's rooms that may ask which platform it is, and why.
 const PLATFORM_ASKERS: &[(&str, &str)] = &[];

@@ -2,6 +2,13 @@
 //!
 //! Owns no vector: they are written from the document, so that a codec that disagrees with the document fails here.
 //! It refuses to know sockets and the broker; `tests/transcript.rs` does those.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: what is not as expected fails the test"
+)]
 
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::codec::body_limit;
