@@ -3,3 +3,5 @@ pub mod actors;
 pub mod config;
 pub mod error;
 pub mod message;
+pub mod platform;
+pub mod transport;

@@ -1,0 +1,127 @@
+//! Who is at the other end of a connection, as the operating system says.
+//!
+//! Owns [`PeerCredentials`], the question "is it this user or root", and the check that a client makes of its
+//! server. What a broker allows is its own policy; here is only the evidence.
+
+use super::Endpoint;
+use std::io;
+
+/// What is known of a peer. `None` is "not known", never "nobody".
+///
+/// On Windows, which has no uid, `uid` is the last part (RID) of the user's SID and 0 for SYSTEM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PeerCredentials {
+    /// The effective user when the connection was made.
+    pub uid: Option<u32>,
+    /// Its effective group.
+    pub gid: Option<u32>,
+    /// Its process. The number may have been given to another process since.
+    pub pid: Option<u32>,
+}
+
+impl PeerCredentials {
+    /// Nothing is known.
+    pub const UNKNOWN: Self = Self {
+        uid: None,
+        gid: None,
+        pid: None,
+    };
+
+    /// Those of the calling process.
+    #[must_use]
+    pub fn current() -> Self {
+        Self {
+            uid: current_uid(),
+            gid: current_gid(),
+            pid: Some(std::process::id()),
+        }
+    }
+
+    /// Whether the peer is known to be this process's user, or root (SYSTEM on Windows). An unknown user is not.
+    #[must_use]
+    pub fn is_same_user_or_root(&self) -> bool {
+        self.uid.is_some_and(|uid| uid == 0 || Some(uid) == current_uid())
+    }
+}
+
+/// The effective user of this process; `None` where the system does not tell.
+#[must_use]
+pub fn current_uid() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(rustix::process::geteuid().as_raw());
+    #[cfg(windows)]
+    return super::pipe::current_user_rid();
+    #[cfg(not(any(unix, windows)))]
+    return None;
+}
+
+fn current_gid() -> Option<u32> {
+    #[cfg(unix)]
+    return Some(rustix::process::getegid().as_raw());
+    #[cfg(not(unix))]
+    return None;
+}
+
+/// Refuses a server that is not this user or root: what a client sends is meant for its own user's broker only.
+///
+/// # Errors
+/// `PermissionDenied`, naming both users.
+pub(super) fn check_server(endpoint: &Endpoint, server: &PeerCredentials) -> io::Result<()> {
+    if server.is_same_user_or_root() {
+        return Ok(());
+    }
+    let ours = current_uid().map_or_else(|| "an unknown user".to_owned(), |uid| format!("uid {uid}"));
+    let theirs = match (server.uid, server.pid) {
+        (Some(uid), Some(pid)) => format!("belongs to uid {uid} (pid {pid})"),
+        (Some(uid), None) => format!("belongs to uid {uid}"),
+        (None, _) => "belongs to a user that the system does not tell".to_owned(),
+    };
+    Err(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        format!(
+            "{endpoint}: the server {theirs}, this process to {ours}; only a server of the same user or root is trusted"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_known_same_user_or_root() {
+        let ours = current_uid().unwrap();
+        let table = [
+            (Some(ours), true),
+            (Some(0), true),
+            (Some(ours.wrapping_add(1).max(1)), false),
+            (None, false),
+        ];
+        for (uid, expected) in table {
+            let peer = PeerCredentials {
+                uid,
+                ..PeerCredentials::UNKNOWN
+            };
+            assert_eq!(peer.is_same_user_or_root(), expected, "{uid:?}");
+        }
+        assert!(PeerCredentials::current().is_same_user_or_root());
+    }
+
+    #[test]
+    fn a_refusal_names_both_users() {
+        let stranger = current_uid().unwrap().wrapping_add(7).max(1);
+        let peer = PeerCredentials {
+            uid: Some(stranger),
+            gid: None,
+            pid: Some(42),
+        };
+        let error = check_server(&Endpoint::Memory("x".into()), &peer).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        let text = error.to_string();
+        assert!(text.contains(&format!("uid {stranger} (pid 42)")), "{text}");
+        assert!(
+            text.contains(&format!("uid {}", current_uid().unwrap())),
+            "{text}"
+        );
+    }
+}

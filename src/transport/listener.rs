@@ -1,0 +1,216 @@
+//! Listening on an endpoint, and why that may fail.
+//!
+//! Owns [`Listener`], which hides the transports from the broker's Listener actor, and [`BindError`], which says
+//! who must act. It decides nothing about who may connect: it hands over the evidence.
+
+use super::memory::{self, MemoryOptions};
+#[cfg(windows)]
+use super::pipe;
+#[cfg(unix)]
+use super::unix;
+use super::{Endpoint, PeerCredentials, Socket, tcp};
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::task::{Context, Poll};
+
+/// Why an endpoint could not be bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// A living process of this user has it: stop that one or choose another endpoint.
+    #[error("{endpoint} is in use by {}; stop it or listen somewhere else", holder(*pid))]
+    InUse {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// The process, where the system tells.
+        pid: Option<u32>,
+    },
+    /// It belongs to another user; a default endpoint can be skipped for that.
+    #[error("{endpoint} belongs to uid {uid}; listen somewhere else")]
+    OtherUser {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// That user.
+        uid: u32,
+    },
+    /// Something is at the path that no broker made; it is left alone.
+    #[error("{} is {what}; it was left alone: remove it or listen somewhere else", path.display())]
+    Foreign {
+        /// Where.
+        path: PathBuf,
+        /// What is there.
+        what: &'static str,
+    },
+    /// The path does not fit a socket address.
+    #[error("{} has {len} bytes, but the path of a Unix socket has at most {max}; choose a shorter one", path.display())]
+    PathTooLong {
+        /// The path.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: usize,
+        /// The largest length in bytes.
+        max: usize,
+    },
+    /// The address can be reached from other machines, which was not allowed explicitly.
+    #[error(
+        "{endpoint} is {address}, which is not a loopback address; connections from other machines are not protected"
+    )]
+    NotLoopback {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What it resolved to.
+        address: SocketAddr,
+    },
+    /// This platform does not have the transport.
+    #[error("{endpoint}: this platform does not have that transport")]
+    Unsupported {
+        /// The endpoint.
+        endpoint: Endpoint,
+    },
+    /// The system refused.
+    #[error("{endpoint}: cannot {action}: {source}")]
+    Io {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What was tried.
+        action: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+impl BindError {
+    /// For `map_err`: the system refused `action` at `endpoint`.
+    pub(super) fn io<E: Into<io::Error>>(
+        endpoint: &Endpoint,
+        action: &'static str,
+    ) -> impl FnOnce(E) -> Self {
+        let endpoint = endpoint.clone();
+        move |source| Self::Io {
+            endpoint,
+            action,
+            source: source.into(),
+        }
+    }
+}
+
+/// What a listener may be told besides its endpoint.
+#[derive(Clone, Debug, Default)]
+pub struct BindOptions {
+    /// Let a TCP endpoint be reached from other machines. Their users are not known: every credential is `None`.
+    pub allow_remote: bool,
+    /// Size and faults of connections over `mem:` endpoints.
+    pub memory: MemoryOptions,
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection, to be registered on the thread that will use it.
+    pub socket: Socket,
+    /// Who is at the other end.
+    pub credentials: PeerCredentials,
+}
+
+#[derive(Debug)]
+enum Kind {
+    #[cfg(unix)]
+    Unix(unix::Listener),
+    Tcp(tcp::Listener),
+    #[cfg(windows)]
+    Pipe(pipe::Listener),
+    Memory(memory::Listener),
+}
+
+/// An endpoint that accepts connections. Dropping it closes the endpoint and removes what it left in the file
+/// system; accepted connections go on.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+    endpoint: Endpoint,
+}
+
+impl Listener {
+    /// Listens on `endpoint`, on the current tokio runtime. A host name is looked up, which may block.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing is left behind then.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O, but for `mem:` endpoints.
+    pub fn bind(endpoint: &Endpoint) -> Result<Self, BindError> {
+        Self::bind_with(endpoint, &BindOptions::default())
+    }
+
+    /// Like [`bind`](Self::bind), with options.
+    ///
+    /// # Errors
+    /// [`BindError`]; nothing is left behind then.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O, but for `mem:` endpoints.
+    pub fn bind_with(endpoint: &Endpoint, options: &BindOptions) -> Result<Self, BindError> {
+        let bound = |kind| Self {
+            kind,
+            endpoint: endpoint.clone(),
+        };
+        match endpoint {
+            #[cfg(unix)]
+            Endpoint::Unix(path) => unix::Listener::bind(endpoint, path).map(Kind::Unix).map(bound),
+            Endpoint::Tcp(address) => {
+                let (listener, endpoint) = tcp::Listener::bind(endpoint, address, options.allow_remote)?;
+                Ok(Self {
+                    kind: Kind::Tcp(listener),
+                    endpoint,
+                })
+            }
+            #[cfg(windows)]
+            Endpoint::Pipe(name) => pipe::Listener::bind(endpoint, name).map(Kind::Pipe).map(bound),
+            Endpoint::Memory(name) => memory::Listener::bind(endpoint, name, &options.memory)
+                .map(Kind::Memory)
+                .map(bound),
+            #[allow(
+                unreachable_patterns,
+                reason = "which transports are left differs by platform"
+            )]
+            _ => Err(BindError::Unsupported {
+                endpoint: endpoint.clone(),
+            }),
+        }
+    }
+
+    /// Where it listens: as given, but with the port that the system chose in place of port 0.
+    #[must_use]
+    pub const fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
+    }
+
+    /// Waits for the next connection. Only the task of the last call is woken.
+    ///
+    /// # Errors
+    /// The listener stays usable: no descriptor or memory may be left, so that asking again at once would spin.
+    /// A connection that its peer gave up before it was accepted is no error; it is passed over.
+    pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        match &mut self.kind {
+            #[cfg(unix)]
+            Kind::Unix(listener) => listener.poll_accept(cx),
+            Kind::Tcp(listener) => listener.poll_accept(cx),
+            #[cfg(windows)]
+            Kind::Pipe(listener) => listener.poll_accept(cx),
+            Kind::Memory(listener) => listener.poll_accept(cx),
+        }
+    }
+
+    /// [`poll_accept`](Self::poll_accept) as a future. Cancel safe: no connection is lost.
+    ///
+    /// # Errors
+    /// As for `poll_accept`.
+    pub async fn accept(&mut self) -> io::Result<Accepted> {
+        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+    }
+}

@@ -1,0 +1,44 @@
+//! Bytes and descriptors in and out, and who is at the other end.
+//!
+//! Owns endpoints, listeners, streams and the peer's credentials on every platform. It knows no frame and no actor:
+//! a user asks whether a [`Stream`] is ready, reads into its own buffer, writes its own slices. The broker's
+//! Listener and Connection and the client's socket actor are the callers.
+//!
+//! ```text
+//! Listener::bind ─► poll_accept ─► Accepted { socket, credentials } ─► socket.register() ─► Stream
+//! connect ────────────────────────────────────────────────────────────────────────────────► Stream
+//! ```
+
+pub mod credentials;
+pub mod endpoint;
+mod listener;
+pub mod memory;
+#[cfg(windows)]
+pub mod pipe;
+#[cfg(target_os = "linux")]
+mod proc_net;
+mod stream;
+pub mod tcp;
+#[cfg(unix)]
+pub mod unix;
+
+pub use credentials::{PeerCredentials, current_uid};
+pub use endpoint::{Endpoint, EndpointError};
+pub use listener::{Accepted, BindError, BindOptions, Listener};
+pub use memory::{Faults, MemoryOptions};
+pub use stream::{ConnectOptions, Socket, Stream, connect, connect_with};
+
+/// Most attachments of one write, and of one read. A control message of this size fits in every kernel's limits and
+/// on the reader's stack.
+pub const ATTACHMENTS_MAX: usize = 16;
+/// Connections that may wait to be accepted. Linux caps it at `net.core.somaxconn` (4,096 by default); a client that
+/// finds the queue full tries again for a while.
+const BACKLOG: i32 = 4096;
+
+/// The guard of `mutex`, also after a panic of its last holder: what these mutexes hold is changed in single steps.
+fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! One connection, whatever it runs over, and making one.
+//!
+//! Owns [`Stream`], which forwards to its transport, and [`connect`], which checks who serves. Performance lives
+//! in the transports; here is one match per call.
+
+use super::credentials::check_server;
+#[cfg(windows)]
+use super::pipe;
+#[cfg(unix)]
+use super::unix;
+use super::{Endpoint, PeerCredentials, memory, tcp};
+use crate::message::Attachment;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+/// An accepted connection that is not bound to a thread yet. Dropping it closes the connection.
+#[derive(Debug)]
+pub struct Socket(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    #[cfg(unix)]
+    Unix(std::os::unix::net::UnixStream),
+    Tcp(std::net::TcpStream),
+    #[cfg(windows)]
+    Pipe(pipe::Stream),
+    Memory(memory::Stream),
+}
+
+impl Socket {
+    #[cfg(unix)]
+    pub(super) const fn unix(socket: std::os::unix::net::UnixStream) -> Self {
+        Self(Kind::Unix(socket))
+    }
+
+    pub(super) const fn tcp(socket: std::net::TcpStream) -> Self {
+        Self(Kind::Tcp(socket))
+    }
+
+    #[cfg(windows)]
+    pub(super) const fn pipe(pipe: pipe::Stream) -> Self {
+        Self(Kind::Pipe(pipe))
+    }
+
+    pub(super) const fn memory(half: memory::Stream) -> Self {
+        Self(Kind::Memory(half))
+    }
+
+    /// Registers the connection with the reactor of the calling thread, which must be the one that will poll it. (A
+    /// Windows pipe stays with the reactor of its listener and wakes the polling thread from there.)
+    ///
+    /// # Errors
+    /// The system refused, for lack of descriptors or memory. The connection is closed then.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O.
+    pub fn register(self) -> io::Result<Stream> {
+        match self.0 {
+            #[cfg(unix)]
+            Kind::Unix(socket) => unix::Stream::register(socket.into()).map(Stream::Unix),
+            Kind::Tcp(socket) => tcp::Stream::register(socket).map(Stream::Tcp),
+            #[cfg(windows)]
+            Kind::Pipe(pipe) => Ok(Stream::Pipe(pipe)),
+            Kind::Memory(half) => Ok(Stream::Memory(half)),
+        }
+    }
+}
+
+/// A connection. `Send` and `Sync`; reads and writes take `&self`.
+///
+/// Readiness is asked by one task per direction: only the task of the last call is woken. A read or write may be
+/// tried from any thread. Two threads that write at once each write a whole run of bytes, in either order; to keep
+/// frames together their callers take turns.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Stream {
+    /// Over a Unix socket.
+    #[cfg(unix)]
+    Unix(unix::Stream),
+    /// Over TCP.
+    Tcp(tcp::Stream),
+    /// Over a named pipe.
+    #[cfg(windows)]
+    Pipe(pipe::Stream),
+    /// Inside this process.
+    Memory(memory::Stream),
+}
+
+macro_rules! forward {
+    ($self:ident, $stream:ident => $call:expr) => {
+        match $self {
+            #[cfg(unix)]
+            Self::Unix($stream) => $call,
+            Self::Tcp($stream) => $call,
+            #[cfg(windows)]
+            Self::Pipe($stream) => $call,
+            Self::Memory($stream) => $call,
+        }
+    };
+}
+
+impl Stream {
+    /// Ready when [`try_read`](Self::try_read) may bring something (bytes, end of file or an error); else `cx` is
+    /// woken then.
+    ///
+    /// # Errors
+    /// The runtime is shutting down.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, stream => stream.poll_read_ready(cx))
+    }
+
+    /// Ready when [`try_write`](Self::try_write) may take something (or fails); else `cx` is woken then. To be asked
+    /// after a write that took less than it was given or nothing.
+    ///
+    /// # Errors
+    /// The runtime is shutting down, or no descriptor is left to wait with.
+    pub fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        forward!(self, stream => stream.poll_write_ready(cx))
+    }
+
+    /// Reads what is there, at most `buffer.len()` bytes, with one system call. Attachments are added to
+    /// `attachments` no later than with the first byte of the write that they came with.
+    ///
+    /// Returns 0 at the end of file. A read that did not fill the buffer has usually emptied the socket: ask
+    /// [`poll_read_ready`](Self::poll_read_ready) before the next, which costs no system call.
+    ///
+    /// # Errors
+    /// `WouldBlock` when nothing is there. `InvalidInput` for an empty buffer. `InvalidData` when the peer sent more
+    /// than [`ATTACHMENTS_MAX`](super::ATTACHMENTS_MAX) at once; all of them are closed and the connection is not to
+    /// be used further. Any other error is the connection's end.
+    pub fn try_read(&self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a read needs a buffer; 0 bytes means end of file",
+            ));
+        }
+        forward!(self, stream => stream.try_read(buffer, attachments))
+    }
+
+    /// Writes as much of `slices` as the connection takes, with one system call, from any thread. Returns how many
+    /// bytes it took, at least 1. `attachments` travel with the first of these bytes: when this returns `Ok` all of
+    /// them are sent, and the rest of the bytes is written with none.
+    ///
+    /// At most 1,024 slices are looked at.
+    ///
+    /// # Errors
+    /// `WouldBlock` when it takes nothing now. `InvalidInput` for attachments that are too many, of the wrong kind,
+    /// without a byte to travel with, or over a transport that has none; nothing was sent then. Any other error is
+    /// the end of this direction; `BrokenPipe` (never a signal) when the peer has closed.
+    pub fn try_write(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
+        if !attachments.is_empty() {
+            check_attachments(self.max_attachments(), slices, attachments)?;
+        }
+        forward!(self, stream => stream.try_write(slices, attachments))
+    }
+
+    /// Whether the peer has closed both directions, or the connection failed. Over TCP a peer that closed looks like
+    /// one that only finished writing until something is written to it.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        forward!(self, stream => stream.is_closed())
+    }
+
+    /// Tells the peer that no more bytes follow; reading goes on. A Windows pipe cannot: there nothing happens, and
+    /// the end is told by dropping the stream.
+    ///
+    /// # Errors
+    /// The system refused; the connection has ended.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        forward!(self, stream => stream.shutdown_write())
+    }
+
+    /// How many attachments one write may carry; 0 where the transport has none.
+    #[must_use]
+    pub fn max_attachments(&self) -> u32 {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_) => super::ATTACHMENTS_MAX as u32,
+            Self::Memory(_) => super::ATTACHMENTS_MAX as u32,
+            Self::Tcp(_) => 0,
+            #[cfg(windows)]
+            Self::Pipe(_) => 0,
+        }
+    }
+}
+
+fn check_attachments(max: u32, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<()> {
+    let wrong = |text| Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    if max == 0 {
+        return wrong("this transport carries no attachments".to_owned());
+    }
+    if attachments.len() > max as usize {
+        return wrong(format!(
+            "{} attachments at once, but at most {max} may travel together",
+            attachments.len()
+        ));
+    }
+    if slices.iter().all(|slice| slice.is_empty()) {
+        return wrong("attachments need a byte to travel with".to_owned());
+    }
+    Ok(())
+}
+
+/// What a client may be told besides the endpoint.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectOptions {
+    /// Connect to TCP servers on other machines, whose user nobody can tell.
+    pub allow_remote: bool,
+}
+
+/// Connects to the server at `endpoint`, on the current tokio runtime, and makes sure that it belongs to this user
+/// or root. Cancel safe: dropping the future gives the connection up.
+///
+/// # Errors
+/// `PermissionDenied` when the server belongs to another user, or to one that cannot be told (both are named), or
+/// is on another machine. `Unsupported` for a transport that this platform does not have. Otherwise what the
+/// system says; every message names the endpoint.
+pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
+    connect_with(endpoint, &ConnectOptions::default()).await
+}
+
+/// Like [`connect`], with options.
+///
+/// # Errors
+/// As for [`connect`].
+pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::Result<Stream> {
+    let connected: io::Result<(Stream, Option<PeerCredentials>)> = match endpoint {
+        #[cfg(unix)]
+        Endpoint::Unix(path) => unix::connect(path)
+            .await
+            .map(|(stream, server)| (Stream::Unix(stream), Some(server))),
+        Endpoint::Tcp(address) => tcp::connect(address, options.allow_remote)
+            .await
+            .map(|(stream, server)| (Stream::Tcp(stream), server)),
+        #[cfg(windows)]
+        Endpoint::Pipe(name) => pipe::connect(name)
+            .await
+            .map(|(stream, server)| (Stream::Pipe(stream), Some(server))),
+        Endpoint::Memory(name) => memory::connect(name).map(|stream| (Stream::Memory(stream), None)),
+        #[allow(
+            unreachable_patterns,
+            reason = "which transports are left differs by platform"
+        )]
+        _ => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this platform does not have that transport",
+        )),
+    };
+    let (stream, server) =
+        connected.map_err(|error| io::Error::new(error.kind(), format!("{endpoint}: {error}")))?;
+    if let Some(server) = server {
+        check_server(endpoint, &server)?;
+    }
+    Ok(stream)
+}

@@ -1,0 +1,322 @@
+//! TCP, between processes of this machine.
+//!
+//! Owns resolving, the restriction to loopback addresses, the socket options, and finding the user at the other end
+//! (on Linux). No attachments. TCP to other machines has no protection here and must be allowed explicitly.
+
+use super::credentials::PeerCredentials;
+use super::listener::{Accepted, BindError};
+#[cfg(target_os = "linux")]
+use super::proc_net;
+use super::{BACKLOG, Endpoint, Socket};
+use crate::message::Attachment;
+use socket2::{Domain, SockRef, TcpKeepalive, Type};
+use std::io::{self, IoSlice};
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+
+/// After this long without traffic the kernel asks whether the peer is still there, and again after this long.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+/// Unanswered questions after which the connection has failed.
+#[cfg(unix)]
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// A connected TCP socket on a reactor.
+#[derive(Debug)]
+pub struct Stream {
+    stream: TcpStream,
+}
+
+impl Stream {
+    pub(super) fn register(socket: std::net::TcpStream) -> io::Result<Self> {
+        Ok(Self {
+            stream: TcpStream::from_std(socket)?,
+        })
+    }
+
+    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(cx)
+    }
+
+    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(cx)
+    }
+
+    /// A short read has emptied the socket, so tokio is told `WouldBlock` and does not ask again; see `unix`.
+    #[cfg(target_os = "linux")]
+    pub(super) fn try_read(&self, buffer: &mut [u8], _: &mut Vec<Attachment>) -> io::Result<usize> {
+        use rustix::net::{RecvFlags, recv};
+        let mut emptied = None;
+        let room = buffer.len();
+        let result = self.stream.try_io(tokio::io::Interest::READABLE, || {
+            let (read, _) =
+                rustix::io::retry_on_intr(|| recv(&self.stream, &mut *buffer, RecvFlags::empty()))?;
+            if read > 0 && read < room {
+                emptied = Some(read);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Ok(read)
+        });
+        emptied.map_or(result, Ok)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn try_read(&self, buffer: &mut [u8], _: &mut Vec<Attachment>) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+
+    pub(super) fn try_write(&self, slices: &[IoSlice<'_>], _: &[Attachment]) -> io::Result<usize> {
+        self.stream.try_write_vectored(slices)
+    }
+
+    #[cfg(unix)]
+    pub(super) fn is_closed(&self) -> bool {
+        use rustix::fd::AsFd;
+        super::unix::hung_up(self.stream.as_fd())
+    }
+
+    #[cfg(not(unix))]
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.stream.take_error(), Ok(Some(_)) | Err(_))
+    }
+
+    pub(super) fn shutdown_write(&self) -> io::Result<()> {
+        SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)
+    }
+}
+
+/// A listening TCP socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    listener: TcpListener,
+}
+
+impl Listener {
+    /// Also returns the endpoint with the port that it got.
+    pub(super) fn bind(
+        endpoint: &Endpoint,
+        address: &str,
+        allow_remote: bool,
+    ) -> Result<(Self, Endpoint), BindError> {
+        let failed = |action| BindError::io(endpoint, action);
+        let addresses: Vec<_> = address
+            .to_socket_addrs()
+            .map_err(failed("look up the host"))?
+            .collect();
+        if let Some(&remote) = addresses
+            .iter()
+            .find(|found| !allow_remote && !is_loopback(found))
+        {
+            return Err(BindError::NotLoopback {
+                endpoint: endpoint.clone(),
+                address: remote,
+            });
+        }
+        let mut last = failed("look up the host")(io::Error::from(io::ErrorKind::NotFound));
+        for found in addresses {
+            match listen(found) {
+                Ok(listener) => {
+                    let bound = listener.local_addr().map_err(failed("ask for the port"))?;
+                    let told = if found.port() == 0 {
+                        Endpoint::Tcp(bound.to_string())
+                    } else {
+                        endpoint.clone()
+                    };
+                    return Ok((Self { listener }, told));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = in_use(endpoint, &found),
+                Err(error) => last = failed("listen")(error),
+            }
+        }
+        Err(last)
+    }
+
+    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        loop {
+            match ready!(self.listener.poll_accept(cx)) {
+                Ok((stream, peer)) => {
+                    // An error here is the connection's, not the listener's: the peer is gone.
+                    if let Ok((stream, local)) = prepare(stream) {
+                        let credentials = client(peer, local);
+                        return Poll::Ready(Ok(Accepted {
+                            socket: Socket::tcp(stream),
+                            credentials,
+                        }));
+                    }
+                }
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
+                    ) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+fn prepare(stream: TcpStream) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    set_options(&stream)?;
+    let local = stream.local_addr()?;
+    Ok((stream.into_std()?, local))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    // On Unix this only lets a new broker have the port while connections of the old one time out. On Windows it
+    // would let another process take a port that is in use.
+    #[cfg(unix)]
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket.into())
+}
+
+fn in_use(endpoint: &Endpoint, address: &SocketAddr) -> BindError {
+    let endpoint = endpoint.clone();
+    #[cfg(target_os = "linux")]
+    if let Some(uid) = proc_net::listener_owner(*address)
+        && uid != rustix::process::geteuid().as_raw()
+    {
+        return BindError::OtherUser { endpoint, uid };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = address;
+    BindError::InUse { endpoint, pid: None }
+}
+
+fn set_options(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    #[cfg(unix)]
+    let keepalive = keepalive.with_retries(KEEPALIVE_RETRIES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+fn is_loopback(address: &SocketAddr) -> bool {
+    address.ip().to_canonical().is_loopback()
+}
+
+/// Who made the accepted connection from `peer` to `local`.
+fn client(peer: SocketAddr, local: SocketAddr) -> PeerCredentials {
+    #[cfg(target_os = "linux")]
+    if is_loopback(&peer) {
+        return PeerCredentials {
+            uid: proc_net::owner(peer, local),
+            ..PeerCredentials::UNKNOWN
+        };
+    }
+    let _ = (peer, local);
+    PeerCredentials::UNKNOWN
+}
+
+/// Who serves the connection; `None` where that cannot be asked.
+fn server(stream: &TcpStream) -> io::Result<Option<PeerCredentials>> {
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    if peer == local {
+        // Both ends are this socket: a client port was chosen that happened to be the wanted one.
+        return Err(io::Error::new(
+            io::ErrorKind::ConnectionRefused,
+            "nobody listens there",
+        ));
+    }
+    #[cfg(target_os = "linux")]
+    if is_loopback(&peer) {
+        let uid = proc_net::server_owner(peer, local);
+        return Ok(Some(PeerCredentials {
+            uid,
+            ..PeerCredentials::UNKNOWN
+        }));
+    }
+    Ok(None)
+}
+
+pub(super) async fn connect(
+    address: &str,
+    allow_remote: bool,
+) -> io::Result<(Stream, Option<PeerCredentials>)> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    for found in tokio::net::lookup_host(address).await? {
+        if !allow_remote && !is_loopback(&found) {
+            let text = format!(
+                "{found} is another machine, whose user cannot be told; it must be allowed explicitly"
+            );
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        }
+        match TcpStream::connect(found).await {
+            Ok(stream) => {
+                set_options(&stream)?;
+                let server = server(&stream)?;
+                return Ok((Stream { stream }, server));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{BindOptions, Listener, connect, connect_with, current_uid};
+
+    #[tokio::test]
+    async fn the_port_is_told_and_the_host_may_be_a_name() {
+        let listener = Listener::bind(&"tcp:localhost:0".parse().unwrap()).unwrap();
+        let Endpoint::Tcp(address) = listener.endpoint() else {
+            panic!("not TCP")
+        };
+        let address: SocketAddr = address.parse().unwrap();
+        assert_ne!(address.port(), 0);
+        let again = Listener::bind(listener.endpoint()).unwrap_err();
+        assert!(matches!(again, BindError::InUse { .. }), "{again}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn both_ends_know_the_others_user() {
+        let mut listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap();
+        let Endpoint::Tcp(address) = listener.endpoint().clone() else {
+            panic!("not TCP")
+        };
+        let (client, accepted) = tokio::join!(super::connect(&address, false), listener.accept());
+        assert_eq!(accepted.unwrap().credentials.uid, current_uid());
+        assert_eq!(client.unwrap().1.unwrap().uid, current_uid());
+    }
+
+    #[tokio::test]
+    async fn other_machines_must_be_allowed() {
+        for text in ["tcp:0.0.0.0:0", "tcp:[::]:0"] {
+            let endpoint = text.parse().unwrap();
+            let error = Listener::bind(&endpoint).unwrap_err();
+            assert!(matches!(error, BindError::NotLoopback { .. }), "{error}");
+        }
+        let options = BindOptions {
+            allow_remote: true,
+            ..BindOptions::default()
+        };
+        Listener::bind_with(&"tcp:0.0.0.0:0".parse().unwrap(), &options).unwrap();
+        let error = connect(&"tcp:192.0.2.1:9".parse().unwrap()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+    }
+
+    #[tokio::test]
+    async fn delays_and_silence_are_dealt_with() {
+        let mut listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap();
+        let endpoint = listener.endpoint().clone();
+        let options = crate::transport::ConnectOptions::default();
+        let (client, accepted) = tokio::join!(connect_with(&endpoint, &options), listener.accept());
+        for stream in [client.unwrap(), accepted.unwrap().socket.register().unwrap()] {
+            let crate::transport::Stream::Tcp(tcp) = stream else {
+                panic!("not TCP")
+            };
+            assert!(tcp.stream.nodelay().unwrap());
+            assert!(SockRef::from(&tcp.stream).keepalive().unwrap());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Taking a path for a Unix socket without harming anyone, and giving it back.
+//!
+//! Owns the order of steps that makes it safe in a directory where others write (`/tmp`): the lock first, then a
+//! look at what is there, then a socket that nobody else can ever connect to. It accepts no connection.
+
+use super::address;
+use crate::platform::lock::{LockError, LockFile, describe};
+use crate::transport::listener::BindError;
+use crate::transport::{BACKLOG, Endpoint};
+use rustix::fs::FileType;
+use socket2::{Domain, Socket, Type};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// Longest path, in bytes: what `sockaddr_un` has room for, less the zero at its end.
+pub(super) const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
+    107
+} else {
+    103
+};
+
+/// A path that is taken. Dropping it removes the socket file, if it is still the same, and then the lock.
+#[derive(Debug)]
+pub(super) struct Place {
+    // In this order: the lock must outlive the file that it guards.
+    _file: SocketFile,
+    _lock: LockFile,
+}
+
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let same = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode));
+        if same {
+            // If it fails a dead socket stays behind, which the next broker replaces.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A socket that listens at `path`, readable and writable for this user only.
+pub(super) fn bind(endpoint: &Endpoint, path: &Path) -> Result<(Socket, Place), BindError> {
+    let len = path.as_os_str().len();
+    if len > PATH_MAX {
+        return Err(BindError::PathTooLong {
+            path: path.to_owned(),
+            len,
+            max: PATH_MAX,
+        });
+    }
+    let lock = take_lock(endpoint, path)?;
+    remove_dead(endpoint, path)?;
+    let (socket, file) = create(endpoint, path)?;
+    socket
+        .listen(BACKLOG)
+        .map_err(BindError::io(endpoint, "listen"))?;
+    Ok((
+        socket,
+        Place {
+            _file: file,
+            _lock: lock,
+        },
+    ))
+}
+
+fn take_lock(endpoint: &Endpoint, path: &Path) -> Result<LockFile, BindError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let name = PathBuf::from(name);
+    LockFile::acquire(&name).map_err(|error| match error {
+        LockError::Held { pid } => BindError::InUse {
+            endpoint: endpoint.clone(),
+            pid,
+        },
+        LockError::OtherUser { uid } => BindError::OtherUser {
+            endpoint: endpoint.clone(),
+            uid,
+        },
+        LockError::Foreign { what } => BindError::Foreign { path: name, what },
+        LockError::Io(source) => BindError::Io {
+            endpoint: endpoint.clone(),
+            action: "create the lock file beside it",
+            source,
+        },
+    })
+}
+
+/// Makes the path free if a broker that is gone left its socket there. To be called under the lock.
+fn remove_dead(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
+    let there = match std::fs::symlink_metadata(path) {
+        Ok(there) => there,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(BindError::io(endpoint, "look at the path")(error)),
+    };
+    if there.uid() != rustix::process::geteuid().as_raw() {
+        return Err(BindError::OtherUser {
+            endpoint: endpoint.clone(),
+            uid: there.uid(),
+        });
+    }
+    let foreign = |what| {
+        Err(BindError::Foreign {
+            path: path.to_owned(),
+            what,
+        })
+    };
+    if !there.file_type().is_socket() {
+        return foreign(describe(FileType::from_raw_mode(
+            there.mode() as rustix::fs::RawMode
+        )));
+    }
+    match probe(path).map_err(BindError::io(endpoint, "ask who listens there"))? {
+        Found::Live(pid) => Err(BindError::InUse {
+            endpoint: endpoint.clone(),
+            pid,
+        }),
+        Found::OtherType => foreign("a socket that is not a stream socket"),
+        Found::Gone => Ok(()),
+        Found::Dead => match std::fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BindError::io(
+                endpoint,
+                "remove the socket of a broker that is gone",
+            )(error)),
+            _ => Ok(()),
+        },
+    }
+}
+
+enum Found {
+    Live(Option<u32>),
+    Dead,
+    Gone,
+    OtherType,
+}
+
+/// Connects, without waiting: only a listening socket takes that.
+fn probe(path: &Path) -> io::Result<Found> {
+    use rustix::io::Errno;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let Err(error) = socket.connect(&address(path)?) else {
+        return Ok(Found::Live(listener_pid(&socket)));
+    };
+    match Errno::from_io_error(&error) {
+        Some(Errno::CONNREFUSED) => Ok(Found::Dead),
+        Some(Errno::NOENT) => Ok(Found::Gone),
+        Some(Errno::PROTOTYPE) => Ok(Found::OtherType),
+        // Its accept queue is full: busy or stopped, but alive.
+        Some(Errno::AGAIN) => Ok(Found::Live(None)),
+        _ => Err(error),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn listener_pid(socket: &Socket) -> Option<u32> {
+    super::peer(socket).ok()?.pid
+}
+
+#[cfg(not(target_os = "linux"))]
+const fn listener_pid(_: &Socket) -> Option<u32> {
+    None
+}
+
+/// A bound socket of mode 0600 that does not listen yet, so that a connect is refused, whatever the mode.
+pub(super) fn create(endpoint: &Endpoint, path: &Path) -> Result<(Socket, SocketFile), BindError> {
+    let failed = |action| BindError::io(endpoint, action);
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed("make a socket"))?;
+    socket.set_nonblocking(true).map_err(failed("make a socket"))?;
+    // Linux creates the file with the mode of the descriptor; where that does not work chmod below does.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    let address = address(path).map_err(failed("use the path"))?;
+    socket.bind(&address).map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse {
+            endpoint: endpoint.clone(),
+            pid: None,
+        },
+        _ => failed("bind the path")(error),
+    })?;
+    let there = std::fs::symlink_metadata(path).map_err(failed("look at its own socket"))?;
+    if !there.file_type().is_socket() || there.uid() != rustix::process::geteuid().as_raw() {
+        return Err(BindError::Foreign {
+            path: path.to_owned(),
+            what: "replaced by somebody at this moment",
+        });
+    }
+    let file = SocketFile {
+        path: path.to_owned(),
+        device: there.dev(),
+        inode: there.ino(),
+    };
+    if there.permissions().mode() & 0o777 != 0o600 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(failed("restrict the socket to its user"))?;
+    }
+    Ok((socket, file))
+}
