@@ -63,7 +63,10 @@ impl Watchers {
 
     pub(crate) fn listen(&self) -> ConnectionEvents {
         let queue = Arc::new(Queue::new(QUEUE_MAX));
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&queue));
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::downgrade(&queue));
         ConnectionEvents { queue }
     }
 }

@@ -22,7 +22,10 @@ const LOOPBACK: &str = "127.0.0.1:5123";
 /// `tcp:127.0.0.1:5123`. On Windows: `pipe:ipc_broker`, then TCP.
 #[must_use]
 pub fn endpoints() -> Vec<Endpoint> {
-    defaults(cfg!(windows), std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref())
+    defaults(
+        cfg!(windows),
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref(),
+    )
 }
 
 fn defaults(windows: bool, run_time_dir: Option<&Path>) -> Vec<Endpoint> {
@@ -30,7 +33,11 @@ fn defaults(windows: bool, run_time_dir: Option<&Path>) -> Vec<Endpoint> {
     if windows {
         list.push(Endpoint::Pipe(PIPE.to_owned()));
     } else {
-        list.extend(run_time_dir.filter(|dir| dir.is_absolute()).map(|dir| Endpoint::Unix(dir.join(SOCKET_NAME))));
+        list.extend(
+            run_time_dir
+                .filter(|dir| dir.is_absolute())
+                .map(|dir| Endpoint::Unix(dir.join(SOCKET_NAME))),
+        );
         list.push(Endpoint::Unix(PathBuf::from(SHARED_SOCKET)));
     }
     list.push(Endpoint::Tcp(LOOPBACK.to_owned()));
@@ -47,10 +54,12 @@ pub(crate) fn from_environment() -> Result<Vec<Endpoint>, ConnectError> {
         None => Ok(endpoints()),
         Some(text) => {
             let text = text.to_string_lossy();
-            parse_address(&text).map(|endpoint| vec![endpoint]).map_err(|reason| ConnectError {
-                tried: Vec::new(),
-                reason: Some(format!("{ADDRESS_VARIABLE} is set, but {reason}")),
-            })
+            parse_address(&text)
+                .map(|endpoint| vec![endpoint])
+                .map_err(|reason| ConnectError {
+                    tried: Vec::new(),
+                    reason: Some(format!("{ADDRESS_VARIABLE} is set, but {reason}")),
+                })
         }
     }
 }
@@ -74,7 +83,9 @@ pub fn parse_address(text: &str) -> Result<Endpoint, crate::transport::EndpointE
 /// `localhost:5123`, `127.0.0.1:5123` or `[::1]:5123`, but not `mem:5123`.
 fn is_plain_host_and_port(text: &str) -> bool {
     let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
-    let port = text.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let port = text
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     port && !["unix", "tcp", "pipe", "mem"].contains(&scheme)
 }
 
@@ -90,7 +101,10 @@ pub struct ConnectError {
 
 impl ConnectError {
     pub(crate) fn because(reason: impl Into<String>) -> Self {
-        Self { tried: Vec::new(), reason: Some(reason.into()) }
+        Self {
+            tried: Vec::new(),
+            reason: Some(reason.into()),
+        }
     }
 }
 
@@ -140,13 +154,29 @@ mod tests {
             (
                 false,
                 Some("/run/user/7"),
-                &["unix:/run/user/7/ipc_broker.sock", "unix:/tmp/ipc_broker.sock", "tcp:127.0.0.1:5123"],
+                &[
+                    "unix:/run/user/7/ipc_broker.sock",
+                    "unix:/tmp/ipc_broker.sock",
+                    "tcp:127.0.0.1:5123",
+                ],
             ),
-            (false, Some("relative"), &["unix:/tmp/ipc_broker.sock", "tcp:127.0.0.1:5123"]),
-            (true, Some("/run/user/7"), &["pipe:ipc_broker", "tcp:127.0.0.1:5123"]),
+            (
+                false,
+                Some("relative"),
+                &["unix:/tmp/ipc_broker.sock", "tcp:127.0.0.1:5123"],
+            ),
+            (
+                true,
+                Some("/run/user/7"),
+                &["pipe:ipc_broker", "tcp:127.0.0.1:5123"],
+            ),
         ];
         for (windows, dir, expected) in table {
-            assert_eq!(texts(&defaults(windows, dir.map(Path::new))), expected, "{windows} {dir:?}");
+            assert_eq!(
+                texts(&defaults(windows, dir.map(Path::new))),
+                expected,
+                "{windows} {dir:?}"
+            );
         }
     }
 
@@ -178,7 +208,11 @@ mod tests {
             reason: None,
         };
         let text = error.to_string();
-        for part in ["unix:/tmp/a.sock (there is no socket)", "tcp:127.0.0.1:1 (connection refused)", "`ipc-broker`"] {
+        for part in [
+            "unix:/tmp/a.sock (there is no socket)",
+            "tcp:127.0.0.1:1 (connection refused)",
+            "`ipc-broker`",
+        ] {
             assert!(text.contains(part), "{text}");
         }
     }

@@ -96,7 +96,11 @@ struct Chunk {
 #[derive(Debug)]
 enum Events {
     /// Frames of a batch: the next one, and how many there are.
-    Frames { batch: Arc<Batch>, next: usize, count: usize },
+    Frames {
+        batch: Arc<Batch>,
+        next: usize,
+        count: usize,
+    },
     /// One that came in pieces.
     Whole(Option<Box<(Head, Bytes)>>),
 }
@@ -119,7 +123,12 @@ struct Partial {
 
 impl EventQueue {
     pub(crate) fn new(object: &str, topic: &str, limit: usize) -> Self {
-        Self { object: object.into(), topic: topic.into(), limit, state: Mutex::default() }
+        Self {
+            object: object.into(),
+            topic: topic.into(),
+            limit,
+            state: Mutex::default(),
+        }
     }
 
     /// Adds `count` whole Event frames of a batch, from `first`, which follow each other.
@@ -134,7 +143,11 @@ impl EventQueue {
         // What is a small part of its buffer must not keep the whole of it.
         let events = match bytes < batch.buffer_len() / 4 {
             true => copied(batch, first, count),
-            false => Some(Events::Frames { batch: Arc::clone(batch), next: first, count }),
+            false => Some(Events::Frames {
+                batch: Arc::clone(batch),
+                next: first,
+                count,
+            }),
         };
         let charge = bytes.max(count.saturating_mul(CHARGE_MIN));
         if let Some(events) = events {
@@ -151,13 +164,18 @@ impl EventQueue {
             missed: view.header.aux,
             metadata: Metadata::parse(view.meta).unwrap_or_default(),
         };
-        self.lock().partial = Some(Partial { head, bytes: BytesMut::from(view.payload) });
+        self.lock().partial = Some(Partial {
+            head,
+            bytes: BytesMut::from(view.payload),
+        });
     }
 
     /// Adds a piece.
     pub(crate) fn piece(&self, view: &FrameView<'_>, message_bytes: usize, woken: &mut Vec<Waker>) {
         let mut state = self.lock();
-        let Some(mut partial) = state.partial.take() else { return };
+        let Some(mut partial) = state.partial.take() else {
+            return;
+        };
         let size = partial.bytes.len().saturating_add(view.payload.len());
         if view.header.flags.has(Flags::ABORT) || size > message_bytes {
             return state.miss(u64::from(partial.head.missed).saturating_add(1));
@@ -226,7 +244,11 @@ impl State {
 
     fn add(&mut self, events: Events, charge: usize, woken: &mut Vec<Waker>) {
         self.charged = self.charged.saturating_add(charge);
-        self.chunks.push_back(Chunk { events, charge, gap: std::mem::take(&mut self.gap) });
+        self.chunks.push_back(Chunk {
+            events,
+            charge,
+            gap: std::mem::take(&mut self.gap),
+        });
         woken.extend(self.waker.take());
     }
 }
@@ -237,12 +259,19 @@ fn copied(batch: &Batch, first: usize, count: usize) -> Option<Events> {
     for view in (first..first.saturating_add(count)).filter_map(|index| batch.view(index)) {
         let header = view.header;
         let flags = header.flags.without(Flags::META.with(Flags::ORIGIN));
-        let mut draft = Draft::new(Kind::Event, header.id).aux(header.aux).flags(flags).key(view.key);
+        let mut draft = Draft::new(Kind::Event, header.id)
+            .aux(header.aux)
+            .flags(flags)
+            .key(view.key);
         draft = draft.meta(view.meta).payload(header.encoding, view.payload);
         draft.encode(&mut bytes);
     }
     let own = Batch::from_bytes(bytes.into(), usize::MAX).ok()?;
-    Some(Events::Frames { batch: Arc::new(own), next: 0, count })
+    Some(Events::Frames {
+        batch: Arc::new(own),
+        next: 0,
+        count,
+    })
 }
 
 /// The reader's end of a queue.
@@ -258,7 +287,12 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) const fn new(queue: Arc<EventQueue>) -> Self {
-        Self { queue, taken: VecDeque::new(), charge: 0, names: None }
+        Self {
+            queue,
+            taken: VecDeque::new(),
+            charge: 0,
+            names: None,
+        }
     }
 
     /// The next event. Gaps are told by the event behind them.
@@ -280,7 +314,11 @@ impl Reader {
 
     fn poll(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Option<Update>> {
         loop {
-            let told = self.taken.front_mut().filter(|_| gaps).and_then(|chunk| chunk.gap.tell());
+            let told = self
+                .taken
+                .front_mut()
+                .filter(|_| gaps)
+                .and_then(|chunk| chunk.gap.tell());
             if let Some(update) = told.or_else(|| self.next_taken().map(Update::Event)) {
                 return Poll::Ready(Some(update));
             }
@@ -326,7 +364,10 @@ impl Reader {
         Event {
             object,
             topic,
-            payload: Payload { encoding: view.header.encoding, bytes: batch.share(view.payload) },
+            payload: Payload {
+                encoding: view.header.encoding,
+                bytes: batch.share(view.payload),
+            },
             missed: u64::from(view.header.aux),
             interrupted: false,
             retained: view.header.flags.has(Flags::RETAINED),
@@ -339,7 +380,10 @@ impl Reader {
         Event {
             object,
             topic,
-            payload: Payload { encoding: head.encoding, bytes },
+            payload: Payload {
+                encoding: head.encoding,
+                bytes,
+            },
             missed: u64::from(head.missed),
             interrupted: false,
             retained: head.flags.has(Flags::RETAINED),

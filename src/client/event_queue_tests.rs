@@ -5,7 +5,10 @@ use super::*;
 fn batch(frames: &[(u32, &[u8])]) -> Arc<Batch> {
     let mut bytes = Vec::new();
     for (missed, payload) in frames {
-        Draft::new(Kind::Event, 5).aux(*missed).payload(Encoding::RAW, payload).encode(&mut bytes);
+        Draft::new(Kind::Event, 5)
+            .aux(*missed)
+            .payload(Encoding::RAW, payload)
+            .encode(&mut bytes);
     }
     Arc::new(Batch::from_bytes(bytes.into(), 1 << 20).unwrap())
 }
@@ -30,7 +33,11 @@ fn updates(reader: &mut Reader) -> Vec<String> {
     let mut seen = Vec::new();
     while let Poll::Ready(Some(update)) = reader.poll_update(&cx) {
         seen.push(match update {
-            Update::Event(event) => format!("{}+{}", String::from_utf8_lossy(&event.payload.bytes), event.missed),
+            Update::Event(event) => format!(
+                "{}+{}",
+                String::from_utf8_lossy(&event.payload.bytes),
+                event.missed
+            ),
             Update::Missed(count) => format!("missed {count}"),
             Update::Interrupted => "interrupted".to_owned(),
         });
@@ -51,7 +58,12 @@ fn events_come_in_order_with_their_gaps() {
     queue.push(&batch(&[(1, b"c")]), 0, 1, &mut woken);
     queue.interrupt(&mut woken);
     queue.push(&batch(&[(0, b"d")]), 0, 1, &mut woken);
-    let expected = [row("a", 0, false), row("b", 2, false), row("c", 4, false), row("d", 0, true)];
+    let expected = [
+        row("a", 0, false),
+        row("b", 2, false),
+        row("c", 4, false),
+        row("d", 0, true),
+    ];
     assert_eq!(events(&mut reader), expected);
 }
 
@@ -106,7 +118,10 @@ fn pieces_make_one_event_or_a_gap() {
     let (queue, mut reader) = queue(1 << 20);
     let mut woken = Vec::new();
     let frame = |kind, flags, payload: &[u8]| {
-        let frame = Draft::new(kind, 5).flags(flags).payload(Encoding::RAW, payload).to_vec();
+        let frame = Draft::new(kind, 5)
+            .flags(flags)
+            .payload(Encoding::RAW, payload)
+            .to_vec();
         Batch::from_bytes(frame.into(), 1 << 20).unwrap()
     };
     let first = frame(Kind::Event, Flags::CONTINUED, b"ab");
@@ -132,7 +147,9 @@ fn a_pattern_names_each_topic() {
     queue.push(&both, 0, 2, &mut Vec::new());
     let cx = Context::from_waker(Waker::noop());
     for expected in ["sensor.a", "sensor.b"] {
-        let Poll::Ready(Some(event)) = reader.poll_event(&cx) else { panic!("no event") };
+        let Poll::Ready(Some(event)) = reader.poll_event(&cx) else {
+            panic!("no event")
+        };
         assert_eq!((&*event.object, &*event.topic), (expected, "heat"));
     }
     queue.close(&mut Vec::new());

@@ -77,7 +77,9 @@ impl IncomingCall {
     /// A [`HandlerError`] with [`ErrorCode::Encoding`] when the encoding is unknown here, and with
     /// [`ErrorCode::Invalid`] when the value is not such a one.
     pub fn args<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
-        self.payload.decode().map_err(|error| undecodable(&self.payload, &error))
+        self.payload
+            .decode()
+            .map_err(|error| undecodable(&self.payload, &error))
     }
 
     /// An answer in the encoding of the call.
@@ -91,8 +93,15 @@ impl IncomingCall {
 
 fn undecodable(payload: &Payload, error: &PayloadError) -> HandlerError {
     let known = [Encoding::RAW, Encoding::JSON, Encoding::POSTCARD].contains(&payload.encoding);
-    let code = if known { ErrorCode::Invalid } else { ErrorCode::Encoding };
-    HandlerError { code, ..HandlerError::new(error.to_string()) }
+    let code = if known {
+        ErrorCode::Invalid
+    } else {
+        ErrorCode::Encoding
+    };
+    HandlerError {
+        code,
+        ..HandlerError::new(error.to_string())
+    }
 }
 
 /// Who calls what, and until when.
@@ -127,8 +136,10 @@ impl CallContext {
     }
 
     pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Payload, HandlerError> {
-        Payload::encode(self.encoding, value)
-            .map_err(|error| HandlerError { code: ErrorCode::Encoding, ..HandlerError::new(error.to_string()) })
+        Payload::encode(self.encoding, value).map_err(|error| HandlerError {
+            code: ErrorCode::Encoding,
+            ..HandlerError::new(error.to_string())
+        })
     }
 
     /// Ready once nobody wants the answer any more. The handler's own future is dropped then; this is for what it
@@ -170,12 +181,18 @@ impl Response {
     /// One value. Up to the broker's `message_bytes`; what exceeds `frame_bytes` goes in pieces.
     #[must_use]
     pub fn payload(payload: Payload) -> Self {
-        Self { body: Body::Payload(payload), metadata: Metadata::new() }
+        Self {
+            body: Body::Payload(payload),
+            metadata: Metadata::new(),
+        }
     }
 
     /// Many values, sent as the caller takes them. A caller that did not ask for a stream gets an error.
     pub fn stream(items: impl Stream<Item = Result<Payload, HandlerError>> + Send + 'static) -> Self {
-        Self { body: Body::Stream(items.boxed()), metadata: Metadata::new() }
+        Self {
+            body: Body::Stream(items.boxed()),
+            metadata: Metadata::new(),
+        }
     }
 
     /// Puts metadata beside the value, or beside the end of a stream.
@@ -203,13 +220,21 @@ impl HandlerError {
     /// An error with a text.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
-        Self { code: ErrorCode::Handler, name: None, message: message.into(), payload: Payload::default() }
+        Self {
+            code: ErrorCode::Handler,
+            name: None,
+            message: message.into(),
+            payload: Payload::default(),
+        }
     }
 
     /// The object has no such method.
     #[must_use]
     pub fn no_such_method(object: &str, method: &str) -> Self {
-        Self { code: ErrorCode::NoSuchMethod, ..Self::new(format!("{object} has no method {method}")) }
+        Self {
+            code: ErrorCode::NoSuchMethod,
+            ..Self::new(format!("{object} has no method {method}"))
+        }
     }
 
     /// The same error with a name.
@@ -264,12 +289,21 @@ impl<T: SharedObject + 'static> Handler for Shared<T> {
             Encoding::RAW if call.payload.bytes.is_empty() => Value::Null,
             Encoding::JSON | Encoding::RAW => call.args()?,
             other => {
-                let text = format!("{} takes JSON, not the encoding {}", call.context.object, other.name());
-                return Err(HandlerError { code: ErrorCode::Encoding, ..HandlerError::new(text) });
+                let text = format!(
+                    "{} takes JSON, not the encoding {}",
+                    call.context.object,
+                    other.name()
+                );
+                return Err(HandlerError {
+                    code: ErrorCode::Encoding,
+                    ..HandlerError::new(text)
+                });
             }
         };
         let value = self.0.call(&call.context.method, &args).await;
         // What came as raw text may be answered with any value, which only JSON can say.
-        Payload::json(&value).map(Response::payload).map_err(|error| error.to_string().into())
+        Payload::json(&value)
+            .map(Response::payload)
+            .map_err(|error| error.to_string().into())
     }
 }

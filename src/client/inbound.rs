@@ -32,7 +32,10 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) fn new(reason: CloseReason, text: impl Into<String>) -> Self {
-        Self { reason, text: text.into() }
+        Self {
+            reason,
+            text: text.into(),
+        }
     }
 }
 
@@ -100,9 +103,15 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, woken: &mut Ve
     let Header { kind, id, aux, .. } = *view.header;
     let message_bytes = state.grants.message_bytes as usize;
     match kind {
-        Kind::Reply => return replied(state, id, woken, |request| request.reply(batch, view, message_bytes)),
+        Kind::Reply => {
+            return replied(state, id, woken, |request| {
+                request.reply(batch, view, message_bytes)
+            });
+        }
         Kind::ReplyPiece => {
-            return replied(state, id, woken, |request| request.reply_piece(view, message_bytes));
+            return replied(state, id, woken, |request| {
+                request.reply_piece(view, message_bytes)
+            });
         }
         Kind::Error => finish(state, id, Err(error_of(view)), woken),
         Kind::Done | Kind::Accepted | Kind::Pong => finish(state, id, Ok(aux), woken),
@@ -142,7 +151,10 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, woken: &mut Ve
         Kind::Goodbye => {
             let text = String::from_utf8_lossy(view.payload).into_owned();
             let reason = CloseReason::from_code(aux);
-            return Some(Ended::new(reason, if text.is_empty() { reason.to_string() } else { text }));
+            return Some(Ended::new(
+                reason,
+                if text.is_empty() { reason.to_string() } else { text },
+            ));
         }
         other => {
             let text = format!("the broker sent a {} frame, which is for brokers", other.name());
@@ -196,9 +208,13 @@ fn finish(state: &mut State, id: u64, result: Result<u32, CallError>, woken: &mu
 fn settle(state: &mut State, id: u64, result: Result<u32, CallError>) {
     let now = Instant::now();
     let max_deadline = state.grants.max_deadline_ms;
-    let Some(entry) = state.lasting.get_mut(id) else { return };
+    let Some(entry) = state.lasting.get_mut(id) else {
+        return;
+    };
     if let Fact::Wait { until } = entry.what {
-        let late = result.as_ref().is_err_and(|error| error.code == ErrorCode::Deadline);
+        let late = result
+            .as_ref()
+            .is_err_and(|error| error.code == ErrorCode::Deadline);
         if late && until.is_none_or(|until| until > now) {
             entry.set_deadline(now, max_deadline);
             state.out.push(&[&entry.frame]);
@@ -208,11 +224,17 @@ fn settle(state: &mut State, id: u64, result: Result<u32, CallError>) {
     }
     if let Fact::Object { standing, .. } = &entry.what {
         match &result {
-            Ok(queued) => standing.send_replace(if *queued == 1 { Standing::Queued } else { Standing::Owner }),
+            Ok(queued) => standing.send_replace(if *queued == 1 {
+                Standing::Queued
+            } else {
+                Standing::Owner
+            }),
             Err(error) => standing.send_replace(Standing::Lost(error.to_string())),
         };
     }
-    let taken = result.as_ref().is_err_and(|error| error.code == ErrorCode::NameTaken);
+    let taken = result
+        .as_ref()
+        .is_err_and(|error| error.code == ErrorCode::NameTaken);
     if taken && entry.first.is_none() && entry.retries > 0 {
         entry.retries = entry.retries.saturating_sub(1);
         entry.retry_at = Some(now + RETRY_PAUSE);
@@ -237,7 +259,9 @@ fn tell_first(state: &mut State, id: u64, result: Result<u32, CallError>, remove
 }
 
 fn ownership(state: &State, id: u64, aux: u32) {
-    let Some(Fact::Object { standing, name }) = state.lasting.get(id).map(|entry| &entry.what) else { return };
+    let Some(Fact::Object { standing, name }) = state.lasting.get(id).map(|entry| &entry.what) else {
+        return;
+    };
     let now = match aux {
         0 => Standing::Lost(format!("another connection has replaced {name}")),
         _ => Standing::Owner,
@@ -249,7 +273,9 @@ fn ownership(state: &State, id: u64, aux: u32) {
 }
 
 fn notice(state: &State, view: &FrameView<'_>) {
-    let Some(Fact::Watch(queue)) = state.lasting.get(view.header.id).map(|entry| &entry.what) else { return };
+    let Some(Fact::Watch(queue)) = state.lasting.get(view.header.id).map(|entry| &entry.what) else {
+        return;
+    };
     let name = String::from_utf8_lossy(view.key).into_owned();
     if let Some(notice) = Notice::new(view.header.aux, name, view.origin.unwrap_or_default()) {
         queue.push(notice);
@@ -265,7 +291,10 @@ pub(crate) fn error_of(view: &FrameView<'_>) -> CallError {
         true => String::from_utf8_lossy(view.payload).into_owned(),
         false => entry(ERROR_TEXT).unwrap_or_else(|| code.text().to_owned()),
     };
-    let payload = Payload { encoding: view.header.encoding, bytes: view.payload.to_vec().into() };
+    let payload = Payload {
+        encoding: view.header.encoding,
+        bytes: view.payload.to_vec().into(),
+    };
     CallError {
         code,
         may_have_run: view.header.flags.has(Flags::MAY_HAVE_RUN),
@@ -279,7 +308,9 @@ pub(crate) fn error_of(view: &FrameView<'_>) -> CallError {
 fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], life: u64, window: u32) {
     let now = Instant::now();
     for view in frames.iter().filter_map(|index| batch.view(*index)) {
-        let Header { kind, id, aux, flags, .. } = *view.header;
+        let Header {
+            kind, id, aux, flags, ..
+        } = *view.header;
         let mut table = shared.serving.lock();
         match kind {
             Kind::Call => call(shared, table, batch, &view, CallFrom { now, life, window }),
@@ -325,18 +356,37 @@ fn call(
     let answered = !flags.has(Flags::NO_REPLY);
     let Some(server) = table.objects.get(&*object).cloned() else {
         drop(table);
-        let error = CallError::new(ErrorCode::NoSuchObject, format!("{object} was given up a moment ago"));
+        let error = CallError::new(
+            ErrorCode::NoSuchObject,
+            format!("{object} was given up a moment ago"),
+        );
         return serving::refuse(shared, id, answered, &error);
     };
     let context = context(&server, &method, view, from);
     if flags.has(Flags::CONTINUED) {
-        let partial = PartialCall { server, context, bytes: BytesMut::from(view.payload), answered, owed: 0 };
+        let partial = PartialCall {
+            server,
+            context,
+            bytes: BytesMut::from(view.payload),
+            answered,
+            owed: 0,
+        };
         table.partial.insert(id, partial);
         return;
     }
     drop(table);
-    let payload = Payload { encoding: view.header.encoding, bytes: keep(batch, view.payload) };
-    serving::accept(shared, &server, Job { call: IncomingCall { context, payload }, answered });
+    let payload = Payload {
+        encoding: view.header.encoding,
+        bytes: keep(batch, view.payload),
+    };
+    serving::accept(
+        shared,
+        &server,
+        Job {
+            call: IncomingCall { context, payload },
+            answered,
+        },
+    );
 }
 
 fn context(server: &ObjectServer, method: &str, view: &FrameView<'_>, from: CallFrom) -> CallContext {
@@ -365,24 +415,49 @@ fn call_piece(
         table.partial.remove(&id);
         return;
     }
-    let Some(partial) = table.partial.get_mut(&id) else { return };
+    let Some(partial) = table.partial.get_mut(&id) else {
+        return;
+    };
     partial.bytes.extend_from_slice(view.payload);
     partial.owed = partial.owed.saturating_add(view.header.wire_len());
     if !flags.has(Flags::CONTINUED) {
-        let Some(partial) = table.partial.remove(&id) else { return };
+        let Some(partial) = table.partial.remove(&id) else {
+            return;
+        };
         drop(table);
-        let PartialCall { server, context, bytes, answered, .. } = partial;
-        let payload = Payload { encoding: context.encoding, bytes: bytes.freeze() };
-        return serving::accept(shared, &server, Job { call: IncomingCall { context, payload }, answered });
+        let PartialCall {
+            server,
+            context,
+            bytes,
+            answered,
+            ..
+        } = partial;
+        let payload = Payload {
+            encoding: context.encoding,
+            bytes: bytes.freeze(),
+        };
+        return serving::accept(
+            shared,
+            &server,
+            Job {
+                call: IncomingCall { context, payload },
+                answered,
+            },
+        );
     }
     let size = partial.bytes.len();
-    let owed = if partial.owed >= (window / 2) as usize { std::mem::take(&mut partial.owed) } else { 0 };
+    let owed = if partial.owed >= (window / 2) as usize {
+        std::mem::take(&mut partial.owed)
+    } else {
+        0
+    };
     let answered = partial.answered;
     drop(table);
     let limit = shared.lock().grants.message_bytes as usize;
     if size > limit {
         shared.serving.lock().partial.remove(&id);
-        let error = CallError::new(ErrorCode::TooLarge, format!("a call has at most {limit} bytes")).ran(false);
+        let error =
+            CallError::new(ErrorCode::TooLarge, format!("a call has at most {limit} bytes")).ran(false);
         return serving::refuse(shared, id, answered, &error);
     }
     if owed > 0 {

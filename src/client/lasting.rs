@@ -17,11 +17,17 @@ const TAG: u64 = 1 << 63;
 /// A name that our own lost connection still holds comes free soon: so often a refused registration is tried again.
 pub(crate) const RETRIES: u32 = 8;
 
+/// Where a frame holds `aux`.
+const AUX: std::ops::Range<usize> = 16..20;
+
 /// What is to be restored.
 #[derive(Debug)]
 pub(crate) enum Fact {
     /// An object under a name.
-    Object { name: Arc<str>, standing: Arc<tokio::sync::watch::Sender<Standing>> },
+    Object {
+        name: Arc<str>,
+        standing: Arc<tokio::sync::watch::Sender<Standing>>,
+    },
     /// A subscription.
     Subscription(Arc<EventQueue>),
     /// A wait for names; the answer comes when they are there. Until when, if at all.
@@ -80,7 +86,12 @@ pub(crate) struct Restoration {
 
 impl Lasting {
     pub(crate) const fn new() -> Self {
-        Self { table: Slab::new(TAG), next_order: 0, will: None, restoration: None }
+        Self {
+            table: Slab::new(TAG),
+            next_order: 0,
+            will: None,
+            restoration: None,
+        }
     }
 
     /// Whether `id` is one of this list's.
@@ -96,8 +107,15 @@ impl Lasting {
         frame: impl FnOnce(u64) -> Vec<u8>,
     ) -> Option<u64> {
         let order = self.next_order;
-        let entry =
-            Entry { order, frame: Vec::new(), what, first, restoring: false, retry_at: None, retries: RETRIES };
+        let entry = Entry {
+            order,
+            frame: Vec::new(),
+            what,
+            first,
+            restoring: false,
+            retry_at: None,
+            retries: RETRIES,
+        };
         let key = self.table.insert(entry)?;
         self.next_order = order.saturating_add(1);
         if let Some(entry) = self.table.get_mut(key) {
@@ -112,10 +130,6 @@ impl Lasting {
 
     pub(crate) fn get(&self, key: u64) -> Option<&Entry> {
         self.table.get(key)
-    }
-
-    pub(crate) fn remove(&mut self, key: u64) -> Option<Entry> {
-        self.table.remove(key)
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut Entry)> {
@@ -135,12 +149,17 @@ impl Lasting {
             waiting = waiting.saturating_add(usize::from(entry.restoring));
             send(entry);
         }
-        self.restoration = Some(Restoration { waiting, ..Restoration::default() });
+        self.restoration = Some(Restoration {
+            waiting,
+            ..Restoration::default()
+        });
     }
 
     /// Notes the answer to one entry of a restoration.
     pub(crate) fn note_restored(&mut self, key: u64, result: Result<(), CallError>) {
-        let Some(entry) = self.table.get_mut(key).filter(|entry| entry.restoring) else { return };
+        let Some(entry) = self.table.get_mut(key).filter(|entry| entry.restoring) else {
+            return;
+        };
         entry.restoring = false;
         let name = entry.what.describe();
         if let Some(restoration) = self.restoration.as_mut() {
@@ -167,6 +186,21 @@ impl Lasting {
     }
 }
 
+impl Entry {
+    /// Writes what is left of a wait's time into its frame; other frames stay as they are.
+    pub(crate) fn set_deadline(&mut self, now: Instant, max_ms: u32) {
+        let Fact::Wait { until } = self.what else { return };
+        let left = until.map_or(max_ms, |until| {
+            u32::try_from(until.saturating_duration_since(now).as_millis())
+                .unwrap_or(u32::MAX)
+                .clamp(1, max_ms.max(1))
+        });
+        if let Some(aux) = self.frame.get_mut(AUX) {
+            aux.copy_from_slice(&left.to_le_bytes());
+        }
+    }
+}
+
 impl Fact {
     /// How reports name it.
     pub(crate) fn describe(&self) -> String {
@@ -186,7 +220,10 @@ mod tests {
 
     fn object(lasting: &mut Lasting, name: &str) -> u64 {
         let standing = Arc::new(tokio::sync::watch::channel(Standing::Asked).0);
-        let what = Fact::Object { name: name.into(), standing };
+        let what = Fact::Object {
+            name: name.into(),
+            standing,
+        };
         lasting.add(what, None, |key| key.to_le_bytes().to_vec()).unwrap()
     }
 
@@ -195,9 +232,13 @@ mod tests {
         let mut lasting = Lasting::new();
         let first = object(&mut lasting, "a");
         let second = object(&mut lasting, "b");
-        lasting.remove(first);
+        lasting.forget(first);
         let third = object(&mut lasting, "c");
-        assert_eq!(first & 0xffff_ffff, third & 0xffff_ffff, "the slot of a is used again");
+        assert_eq!(
+            first & 0xffff_ffff,
+            third & 0xffff_ffff,
+            "the slot of a is used again"
+        );
         let mut sent = Vec::new();
         lasting.restore(|entry| sent.push(entry.frame.clone()));
         assert_eq!(sent, [second.to_le_bytes(), third.to_le_bytes()]);

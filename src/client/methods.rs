@@ -95,7 +95,10 @@ impl Handler for Methods {
     async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
         match self.table.get(&call.context.method) {
             Some(method) => method(call).await,
-            None => Err(HandlerError::no_such_method(&call.context.object, &call.context.method)),
+            None => Err(HandlerError::no_such_method(
+                &call.context.object,
+                &call.context.method,
+            )),
         }
     }
 }

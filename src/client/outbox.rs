@@ -93,7 +93,9 @@ impl Outbox {
     pub(crate) fn push(&mut self, parts: &[&[u8]]) -> u64 {
         let before = self.buffer.len();
         parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
-        self.queued = self.queued.saturating_add(self.buffer.len().saturating_sub(before) as u64);
+        self.queued = self
+            .queued
+            .saturating_add(self.buffer.len().saturating_sub(before) as u64);
         self.queued
     }
 
@@ -101,7 +103,9 @@ impl Outbox {
     pub(crate) fn encode(&mut self, draft: &crate::message::Draft<'_>) -> u64 {
         let before = self.buffer.len();
         draft.encode(&mut self.buffer);
-        self.queued = self.queued.saturating_add(self.buffer.len().saturating_sub(before) as u64);
+        self.queued = self
+            .queued
+            .saturating_add(self.buffer.len().saturating_sub(before) as u64);
         self.queued
     }
 
@@ -125,17 +129,29 @@ impl Outbox {
         self.claimed = true;
         self.blocked = false;
         let (from, life) = (self.pending_at, self.life);
-        Some(Claim { bytes: std::mem::take(&mut self.pending), from, started_at: from, life })
+        Some(Claim {
+            bytes: std::mem::take(&mut self.pending),
+            from,
+            started_at: from,
+            life,
+        })
     }
 
     /// Gives a claim back. `blocked`: the socket took less than all of it and its task will say when it takes more.
     /// A claim of an earlier connection is dropped.
     pub(crate) fn release(&mut self, claim: Claim, blocked: bool) {
-        let Claim { mut bytes, from, started_at, life } = claim;
+        let Claim {
+            mut bytes,
+            from,
+            started_at,
+            life,
+        } = claim;
         if life != self.life {
             return;
         }
-        self.written = self.written.saturating_add(from.saturating_sub(started_at) as u64);
+        self.written = self
+            .written
+            .saturating_add(from.saturating_sub(started_at) as u64);
         self.claimed = false;
         self.blocked = blocked;
         self.pending_at = from;
@@ -147,6 +163,11 @@ impl Outbox {
         self.pending = bytes;
     }
 
+    /// Whether the socket took less than it was given and has not said that it takes more.
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// Notes that the socket takes bytes again.
     pub(crate) const fn unblock(&mut self) {
         self.blocked = false;
@@ -155,7 +176,11 @@ impl Outbox {
     /// Forgets everything, at the end of a connection, and lets the tasks that wait for room look again.
     pub(crate) fn clear(&mut self) {
         let room = std::mem::take(&mut self.room);
-        *self = Self { life: self.life.wrapping_add(1), room, ..Self::new(self.limit) };
+        *self = Self {
+            life: self.life.wrapping_add(1),
+            room,
+            ..Self::new(self.limit)
+        };
     }
 }
 
@@ -211,7 +236,10 @@ mod tests {
         out.push(&[b"new"]);
         let mut claim = out.claim().unwrap();
         out.release(stale, true);
-        assert!(out.claim().is_none(), "the new connection's writer is still at work");
+        assert!(
+            out.claim().is_none(),
+            "the new connection's writer is still at work"
+        );
         claim.advance(3);
         out.release(claim, false);
         assert_eq!((out.written(), out.is_idle()), (3, true));

@@ -33,8 +33,16 @@ struct State<T> {
 
 impl<T> Queue<T> {
     pub(crate) const fn new(limit: usize) -> Self {
-        let state = State { items: VecDeque::new(), missed: 0, waker: None, closed: false };
-        Self { state: Mutex::new(state), limit }
+        let state = State {
+            items: VecDeque::new(),
+            missed: 0,
+            waker: None,
+            closed: false,
+        };
+        Self {
+            state: Mutex::new(state),
+            limit,
+        }
     }
 
     /// Adds an item. When the queue is full, or was since the reader last looked, it is counted as missed.

@@ -39,7 +39,11 @@ mod tests {
             (u32::MAX, 0, 500),
         ];
         for (attempt, random, expected) in table {
-            assert_eq!(pause(attempt, random).as_millis(), expected, "attempt {attempt}, random {random}");
+            assert_eq!(
+                pause(attempt, random).as_millis(),
+                expected,
+                "attempt {attempt}, random {random}"
+            );
         }
     }
 

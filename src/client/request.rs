@@ -113,11 +113,24 @@ impl Request {
         let encoding = view.header.encoding;
         let more = flags.has(Flags::MORE);
         if flags.has(Flags::CONTINUED) {
-            self.partial = Some(Partial { bytes: BytesMut::new(), encoding, metadata, more, held: 0 });
+            self.partial = Some(Partial {
+                bytes: BytesMut::new(),
+                encoding,
+                metadata,
+                more,
+                held: 0,
+            });
             return self.extend(view, message_bytes);
         }
-        let payload = Payload { encoding, bytes: keep(batch, view.payload) };
-        self.complete(Reply { payload, metadata }, more, if more { view.header.wire_len() } else { 0 })
+        let payload = Payload {
+            encoding,
+            bytes: keep(batch, view.payload),
+        };
+        self.complete(
+            Reply { payload, metadata },
+            more,
+            if more { view.header.wire_len() } else { 0 },
+        )
     }
 
     /// A ReplyPiece frame arrived.
@@ -130,14 +143,28 @@ impl Request {
         if step != Step::Quiet || view.header.flags.has(Flags::CONTINUED) {
             return step;
         }
-        let Some(partial) = self.partial.take() else { return Step::Quiet };
-        let payload = Payload { encoding: partial.encoding, bytes: partial.bytes.freeze() };
-        self.complete(Reply { payload, metadata: partial.metadata }, partial.more, partial.held)
+        let Some(partial) = self.partial.take() else {
+            return Step::Quiet;
+        };
+        let payload = Payload {
+            encoding: partial.encoding,
+            bytes: partial.bytes.freeze(),
+        };
+        self.complete(
+            Reply {
+                payload,
+                metadata: partial.metadata,
+            },
+            partial.more,
+            partial.held,
+        )
     }
 
     fn extend(&mut self, view: &FrameView<'_>, message_bytes: usize) -> Step {
         let unread = self.items.as_ref().is_some_and(|items| !items.queue.is_empty());
-        let Some(partial) = self.partial.as_mut() else { return Step::Quiet };
+        let Some(partial) = self.partial.as_mut() else {
+            return Step::Quiet;
+        };
         if partial.bytes.len().saturating_add(view.payload.len()) > message_bytes {
             return Step::TooLarge;
         }
@@ -198,7 +225,11 @@ impl Request {
 
 /// `part` of a batch, by reference when it is most of the buffer it pins, else as a copy.
 pub(crate) fn keep(batch: &Batch, part: &[u8]) -> Bytes {
-    if part.len() >= batch.buffer_len() / 4 { batch.share(part) } else { Bytes::copy_from_slice(part) }
+    if part.len() >= batch.buffer_len() / 4 {
+        batch.share(part)
+    } else {
+        Bytes::copy_from_slice(part)
+    }
 }
 
 #[cfg(test)]
@@ -207,7 +238,10 @@ mod tests {
     use crate::message::{Draft, Kind};
 
     fn feed(request: &mut Request, kind: Kind, flags: Flags, payload: &[u8]) -> Step {
-        let frame = Draft::new(kind, 1).flags(flags).payload(Encoding::JSON, payload).to_vec();
+        let frame = Draft::new(kind, 1)
+            .flags(flags)
+            .payload(Encoding::JSON, payload)
+            .to_vec();
         let batch = Batch::from_bytes(frame.into(), 1 << 20).unwrap();
         let view = batch.view(0).unwrap();
         match kind {
@@ -232,11 +266,20 @@ mod tests {
     #[test]
     fn pieces_come_together_and_return_their_credit() {
         let mut request = open(false);
-        assert_eq!(feed(&mut request, Kind::Reply, Flags::CONTINUED, b"[1,"), Step::Quiet);
-        assert_eq!(feed(&mut request, Kind::ReplyPiece, Flags::CONTINUED, b"2,"), Step::Quiet);
+        assert_eq!(
+            feed(&mut request, Kind::Reply, Flags::CONTINUED, b"[1,"),
+            Step::Quiet
+        );
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::CONTINUED, b"2,"),
+            Step::Quiet
+        );
         assert_eq!(request.take_owed(1000), None, "not half a window yet");
         assert_eq!(request.take_owed(100), Some(24 + 3 + 24 + 2));
-        assert_eq!(feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"3]"), Step::Wake);
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"3]"),
+            Step::Wake
+        );
         assert_eq!(text(&request), b"[1,2,3]");
     }
 
@@ -244,11 +287,20 @@ mod tests {
     fn a_void_message_and_a_large_one() {
         let mut request = open(false);
         feed(&mut request, Kind::Reply, Flags::CONTINUED, b"[1,");
-        assert_eq!(feed(&mut request, Kind::ReplyPiece, Flags::ABORT, b""), Step::Quiet);
-        assert_eq!(feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"]"), Step::Quiet);
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::ABORT, b""),
+            Step::Quiet
+        );
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"]"),
+            Step::Quiet
+        );
         assert!(request.answer.is_none());
         feed(&mut request, Kind::Reply, Flags::CONTINUED, &[b' '; 60]);
-        assert_eq!(feed(&mut request, Kind::ReplyPiece, Flags::NONE, &[b' '; 60]), Step::TooLarge);
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::NONE, &[b' '; 60]),
+            Step::TooLarge
+        );
     }
 
     #[test]
@@ -256,7 +308,12 @@ mod tests {
         let mut request = open(true);
         assert_eq!(feed(&mut request, Kind::Reply, Flags::MORE, b"1"), Step::Wake);
         assert_eq!(request.take_owed(2), None);
-        feed(&mut request, Kind::Reply, Flags::MORE.with(Flags::CONTINUED), b"[");
+        feed(
+            &mut request,
+            Kind::Reply,
+            Flags::MORE.with(Flags::CONTINUED),
+            b"[",
+        );
         assert_eq!(request.take_owed(2), None, "an unread item is in front");
         assert_eq!(request.next_item().unwrap().payload.bytes, "1");
         assert_eq!(request.take_owed(2), Some(25 + 25));

@@ -8,8 +8,8 @@ use super::shared::Shared;
 use super::state::{Direct, Next, State};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
-use futures::stream::{BoxStream, StreamExt};
 use futures::FutureExt;
+use futures::stream::{BoxStream, StreamExt};
 use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -42,17 +42,33 @@ pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) 
         return;
     }
     let sent = match outcome {
-        Ok(Response { body: Body::Payload(payload), metadata }) => to.payload(payload, &metadata, Flags::NONE).await,
-        Ok(Response { body: Body::Stream(items), metadata }) if streaming => {
+        Ok(Response {
+            body: Body::Payload(payload),
+            metadata,
+        }) => to.payload(payload, &metadata, Flags::NONE).await,
+        Ok(Response {
+            body: Body::Stream(items),
+            metadata,
+        }) if streaming => {
             let sending = AssertUnwindSafe(to.stream(items, &metadata)).catch_unwind();
             match sending.await {
                 Ok(sent) => sent,
                 Err(panic) => to.error(&panicked(server, &method, panic.as_ref())).await,
             }
         }
-        Ok(Response { body: Body::Stream(_), .. }) => {
-            let text = format!("{}.{method} answers with a stream; the caller must ask for one", server.name);
-            to.error(&HandlerError { code: ErrorCode::Invalid, ..HandlerError::new(text) }).await
+        Ok(Response {
+            body: Body::Stream(_),
+            ..
+        }) => {
+            let text = format!(
+                "{}.{method} answers with a stream; the caller must ask for one",
+                server.name
+            );
+            to.error(&HandlerError {
+                code: ErrorCode::Invalid,
+                ..HandlerError::new(text)
+            })
+            .await
         }
         Err(error) => to.error(&error).await,
     };
@@ -69,14 +85,21 @@ fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> Ha
         .unwrap_or_else(|| "with a value that is no text".to_owned());
     tracing::error!(object = %server.name, %method, panic = %said, "a handler panicked");
     let text = format!("the handler of {}.{method} panicked: {said}", server.name);
-    HandlerError { code: ErrorCode::HandlerPanicked, ..HandlerError::new(text) }
+    HandlerError {
+        code: ErrorCode::HandlerPanicked,
+        ..HandlerError::new(text)
+    }
 }
 
 impl To<'_> {
     /// Sends a frame as soon as there is room. On another connection than that of the call it sends nothing.
     async fn send(self, draft: &Draft<'_>) -> Result<(), CallError> {
         let mut place = None;
-        let direct = if self.shared.serving.is_alone() { Direct::Now } else { Direct::No };
+        let direct = if self.shared.serving.is_alone() {
+            Direct::Now
+        } else {
+            Direct::No
+        };
         std::future::poll_fn(|cx| {
             self.shared.poll_push(cx, &mut place, direct, |state| {
                 if state.life == self.open.life {
@@ -97,27 +120,45 @@ impl To<'_> {
     async fn payload(self, payload: Payload, metadata: &Metadata, flags: Flags) -> Result<(), CallError> {
         let (frame_bytes, message_bytes) = {
             let state = self.shared.lock();
-            (state.grants.frame_bytes as usize, state.grants.message_bytes as usize)
+            (
+                state.grants.frame_bytes as usize,
+                state.grants.message_bytes as usize,
+            )
         };
         let Payload { encoding, bytes } = payload;
         if bytes.len() > message_bytes {
-            let text = format!("the reply has {} bytes, the broker takes {message_bytes}", bytes.len());
-            let error = HandlerError { code: ErrorCode::TooLarge, ..HandlerError::new(text) };
+            let text = format!(
+                "the reply has {} bytes, the broker takes {message_bytes}",
+                bytes.len()
+            );
+            let error = HandlerError {
+                code: ErrorCode::TooLarge,
+                ..HandlerError::new(text)
+            };
             return self.error(&error).await;
         }
         let ticket = self.open.ticket;
-        let draft = Draft::new(Kind::Reply, ticket).flags(flags).meta(metadata.as_bytes());
+        let draft = Draft::new(Kind::Reply, ticket)
+            .flags(flags)
+            .meta(metadata.as_bytes());
         if bytes.len() <= frame_bytes {
             let draft = draft.payload(encoding, &bytes);
-            return if flags.has(Flags::MORE) { self.send_charged(&draft).await } else { self.send(&draft).await };
+            return if flags.has(Flags::MORE) {
+                self.send_charged(&draft).await
+            } else {
+                self.send(&draft).await
+            };
         }
         let piece = PIECE.min(frame_bytes).max(1);
         let (first, rest) = bytes.split_at_checked(piece).unwrap_or((&bytes, &[]));
-        self.send_charged(&draft.flags(flags.with(Flags::CONTINUED)).payload(encoding, first)).await?;
+        self.send_charged(&draft.flags(flags.with(Flags::CONTINUED)).payload(encoding, first))
+            .await?;
         let mut pieces = rest.chunks(piece).peekable();
         while let Some(part) = pieces.next() {
             let more = Flags::NONE.with_if(pieces.peek().is_some(), Flags::CONTINUED);
-            let draft = Draft::new(Kind::ReplyPiece, ticket).flags(more).payload(encoding, part);
+            let draft = Draft::new(Kind::ReplyPiece, ticket)
+                .flags(more)
+                .payload(encoding, part);
             self.send_charged(&draft).await?;
         }
         Ok(())
@@ -154,9 +195,17 @@ fn error_parts(error: &HandlerError) -> (Metadata, Encoding, Vec<u8>) {
     let mut block = Metadata::new();
     let mut note = |key, text: &str| {
         // A quarter of the block fits twice with the names of its keys.
-        let cut = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= metadata::METADATA_MAX / 4).last();
+        let cut = text
+            .char_indices()
+            .map(|(at, _)| at)
+            .take_while(|at| *at <= metadata::METADATA_MAX / 4)
+            .last();
         let whole = text.len() <= metadata::METADATA_MAX / 4;
-        let text = if whole { text } else { text.get(..cut.unwrap_or(0)).unwrap_or_default() };
+        let text = if whole {
+            text
+        } else {
+            text.get(..cut.unwrap_or(0)).unwrap_or_default()
+        };
         block.insert(key, text).unwrap_or_default();
     };
     if let Some(name) = &error.name {
@@ -177,4 +226,3 @@ pub(crate) fn push_error(state: &mut State, ticket: u64, error: &CallError) -> N
         .payload(Encoding::RAW, error.message.as_bytes());
     state.control(&draft)
 }
-

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 /// Threads that run the handlers and callbacks of plain threads.
 const POOL_THREADS: usize = 2;
@@ -34,7 +35,9 @@ pub(crate) fn on_socket_arbiter(start: impl FnOnce() + Send + 'static) -> io::Re
     if arbiter.spawn_fn(start) {
         return Ok(());
     }
-    Err(io::Error::other("the actix arbiter that was to carry the socket has stopped"))
+    Err(io::Error::other(
+        "the actix arbiter that was to carry the socket has stopped",
+    ))
 }
 
 fn background() -> io::Result<ArbiterHandle> {
@@ -43,17 +46,20 @@ fn background() -> io::Result<ArbiterHandle> {
         return Ok(arbiter.clone());
     }
     let (ready, started) = mpsc::sync_channel(1);
-    thread::Builder::new().name("actix-ipc sockets".into()).spawn(move || {
-        let system = actix::System::new();
-        let told = ready.send(actix::System::current().arbiter().clone());
-        if told.is_ok() {
-            if let Err(error) = system.run() {
-                tracing::error!(%error, "the thread that carries the sockets of actix-ipc has ended");
+    thread::Builder::new()
+        .name("actix-ipc sockets".into())
+        .spawn(move || {
+            let system = actix::System::new();
+            let told = ready.send(actix::System::current().arbiter().clone());
+            if told.is_ok() {
+                if let Err(error) = system.run() {
+                    tracing::error!(%error, "the thread that carries the sockets of actix-ipc has ended");
+                }
             }
-        }
-    })?;
-    let arbiter =
-        started.recv().map_err(|_| io::Error::other("the thread that was to carry the socket did not start"))?;
+        })?;
+    let arbiter = started
+        .recv()
+        .map_err(|_| io::Error::other("the thread that was to carry the socket did not start"))?;
     Ok(slot.insert(arbiter).clone())
 }
 
@@ -102,7 +108,9 @@ impl Home {
 fn pool() -> io::Result<tokio::runtime::Handle> {
     let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     if pool.len() < POOL_THREADS {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
         let handle = runtime.handle().clone();
         thread::Builder::new()
             .name("actix-ipc handlers".into())
@@ -110,7 +118,23 @@ fn pool() -> io::Result<tokio::runtime::Handle> {
         pool.push(handle);
     }
     let index = NEXT_OF_POOL.fetch_add(1, Ordering::Relaxed);
-    pool.get(index % pool.len().max(1)).cloned().ok_or_else(|| io::Error::other("the pool of handlers is empty"))
+    pool.get(index % pool.len().max(1))
+        .cloned()
+        .ok_or_else(|| io::Error::other("the pool of handlers is empty"))
+}
+
+/// Ready after `duration`, on any executor. At once when no thread can keep the time.
+pub(crate) async fn sleep(duration: Duration) {
+    let (done, over) = tokio::sync::oneshot::channel::<()>();
+    let started = on_socket_arbiter(move || {
+        actix_rt::spawn(async move {
+            tokio::time::sleep(duration).await;
+            drop(done);
+        });
+    });
+    if started.is_ok() {
+        let _ = over.await;
+    }
 }
 
 /// Whether the calling thread runs an executor, so that blocking it would stop tasks.
@@ -130,9 +154,14 @@ mod tests {
         let tell = done.clone();
         on_socket_arbiter(move || tell.send(thread::current().id()).unwrap()).unwrap();
         let sockets = wait.recv().unwrap();
-        Home::current().unwrap().spawn(Box::pin(async move { done.send(thread::current().id()).unwrap() }));
+        Home::current().unwrap().spawn(Box::pin(
+            async move { done.send(thread::current().id()).unwrap() },
+        ));
         let handlers = wait.recv().unwrap();
-        assert!(here != sockets && here != handlers && sockets != handlers, "handlers never run with the sockets");
+        assert!(
+            here != sockets && here != handlers && sockets != handlers,
+            "handlers never run with the sockets"
+        );
     }
 
     #[actix::test]

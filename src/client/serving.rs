@@ -9,6 +9,7 @@ use super::runtime::Home;
 use super::shared::Shared;
 use crate::error::{CallError, ErrorCode};
 use bytes::BytesMut;
+use futures::task::AtomicWaker;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,6 +27,8 @@ pub(crate) struct Serving {
     table: Mutex<Table>,
     /// Calls whose handlers have started and not ended.
     running: AtomicUsize,
+    /// Woken when the last of them has ended.
+    idle: AtomicWaker,
 }
 
 #[derive(Debug, Default)]
@@ -72,7 +75,10 @@ pub(crate) struct Job {
 
 impl fmt::Debug for ObjectServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ObjectServer").field("name", &self.name).field("limit", &self.limit).finish_non_exhaustive()
+        f.debug_struct("ObjectServer")
+            .field("name", &self.name)
+            .field("limit", &self.limit)
+            .finish_non_exhaustive()
     }
 }
 
@@ -97,8 +103,17 @@ struct OpenState {
 
 impl OpenCall {
     pub(crate) const fn new(ticket: u64, life: u64, window: u32) -> Self {
-        let state = OpenState { cancelled: false, window: window as i64, task: None, others: Vec::new() };
-        Self { ticket, life, state: Mutex::new(state) }
+        let state = OpenState {
+            cancelled: false,
+            window: window as i64,
+            task: None,
+            others: Vec::new(),
+        };
+        Self {
+            ticket,
+            life,
+            state: Mutex::new(state),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenState> {
@@ -156,7 +171,9 @@ impl OpenCall {
     pub(crate) fn charge(&self, bytes: usize, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.window > 0 {
-            state.window = state.window.saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+            state.window = state
+                .window
+                .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
             return Poll::Ready(());
         }
         state.task = Some(cx.waker().clone());
@@ -174,9 +191,14 @@ impl Serving {
         self.running.load(Ordering::Relaxed) <= 1
     }
 
-    /// How many calls have come and are not answered.
-    pub(crate) fn open(&self) -> usize {
-        self.lock().open.len()
+    /// Ready when no handler runs. For one task at a time.
+    pub(crate) fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
+        self.idle.register(cx.waker());
+        if self.running.load(Ordering::SeqCst) == 0 {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// The connection is gone: nobody takes the answers.
@@ -204,7 +226,13 @@ impl Serving {
 
 impl ObjectServer {
     pub(crate) fn new(name: &str, handler: Arc<dyn Handler>, home: Home, limit: usize) -> Self {
-        Self { name: name.into(), handler, home, limit: limit.max(1), waiting: Mutex::default() }
+        Self {
+            name: name.into(),
+            handler,
+            home,
+            limit: limit.max(1),
+            waiting: Mutex::default(),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -269,7 +297,11 @@ struct Turn {
 impl Turn {
     fn new(shared: &Arc<Shared>, server: &Arc<ObjectServer>) -> Self {
         shared.serving.running.fetch_add(1, Ordering::Relaxed);
-        Self { shared: Arc::clone(shared), server: Arc::clone(server), held: true }
+        Self {
+            shared: Arc::clone(shared),
+            server: Arc::clone(server),
+            held: true,
+        }
     }
 
     /// Hands the place to the next call in the queue.
@@ -281,7 +313,9 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.shared.serving.running.fetch_sub(1, Ordering::Relaxed);
+        if self.shared.serving.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.shared.serving.idle.wake();
+        }
         if self.held {
             let mut waiting = self.server.lock();
             waiting.running = waiting.running.saturating_sub(1);
@@ -333,7 +367,11 @@ fn run(shared: &Arc<Shared>, server: &Arc<ObjectServer>, first: Job) {
         let mut task = Box::pin(serve(Arc::clone(&turn.shared), Arc::clone(server), job));
         if server.home.is_here() {
             // Its own task polls it again at once, with a waker that works.
-            if task.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+            if task
+                .as_mut()
+                .poll(&mut Context::from_waker(Waker::noop()))
+                .is_ready()
+            {
                 if std::mem::replace(&mut job_was_queued, true) {
                     shared.serving.close(open.ticket, open.life);
                 }
@@ -363,7 +401,11 @@ async fn serve(shared: Arc<Shared>, server: Arc<ObjectServer>, job: Job) {
     let work = super::respond::work(&shared, &server, job);
     futures::pin_mut!(work);
     std::future::poll_fn(|cx| {
-        if open.watch(cx) { Poll::Ready(()) } else { work.as_mut().poll(cx) }
+        if open.watch(cx) {
+            Poll::Ready(())
+        } else {
+            work.as_mut().poll(cx)
+        }
     })
     .await;
 }

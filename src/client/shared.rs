@@ -89,7 +89,9 @@ impl Shared {
                 Err(error) => break Err(error),
             }
         };
-        self.lock().out.release(claim, matches!(result, Ok(Wrote::Blocked)));
+        self.lock()
+            .out
+            .release(claim, matches!(result, Ok(Wrote::Blocked)));
         result
     }
 
@@ -155,7 +157,11 @@ impl Shared {
     /// Pending until the client is being closed.
     pub(crate) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
         self.io.register(cx.waker());
-        if self.lock().closing.is_some() { Poll::Ready(()) } else { Poll::Pending }
+        if self.lock().closing.is_some() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Pending until the connection has ended for good.

@@ -24,7 +24,11 @@ struct Entry<T> {
 impl<T> Slab<T> {
     /// A table whose keys all carry the bits of `tag` (of the highest two), so that two tables never share one.
     pub(crate) const fn new(tag: u64) -> Self {
-        Self { entries: Vec::new(), free: Vec::new(), tag }
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            tag,
+        }
     }
 
     /// How many values it holds.
@@ -46,7 +50,10 @@ impl<T> Slab<T> {
             return Some(self.key(index, entry_generation(&self.entries, index)));
         }
         let index = u32::try_from(self.entries.len()).ok()?;
-        self.entries.push(Entry { generation: 1, value: Some(value) });
+        self.entries.push(Entry {
+            generation: 1,
+            value: Some(value),
+        });
         Some(self.key(index, 1))
     }
 
@@ -54,14 +61,22 @@ impl<T> Slab<T> {
     pub(crate) fn get_mut(&mut self, key: u64) -> Option<&mut T> {
         let (index, generation) = self.split(key)?;
         let entry = self.entries.get_mut(index as usize)?;
-        if entry.generation == generation { entry.value.as_mut() } else { None }
+        if entry.generation == generation {
+            entry.value.as_mut()
+        } else {
+            None
+        }
     }
 
     /// The value under `key`, when it is still there.
     pub(crate) fn get(&self, key: u64) -> Option<&T> {
         let (index, generation) = self.split(key)?;
         let entry = self.entries.get(index as usize)?;
-        if entry.generation == generation { entry.value.as_ref() } else { None }
+        if entry.generation == generation {
+            entry.value.as_ref()
+        } else {
+            None
+        }
     }
 
     /// Takes the value under `key` out and frees its slot.
@@ -79,11 +94,14 @@ impl<T> Slab<T> {
     /// Every value with its key, in the order of the slots.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
         let tag = self.tag;
-        self.entries.iter_mut().enumerate().filter_map(move |(index, entry)| {
-            let generation = entry.generation;
-            let value = entry.value.as_mut()?;
-            Some((tag | u64::from(generation) << 32 | index as u64, value))
-        })
+        self.entries
+            .iter_mut()
+            .enumerate()
+            .filter_map(move |(index, entry)| {
+                let generation = entry.generation;
+                let value = entry.value.as_mut()?;
+                Some((tag | u64::from(generation) << 32 | index as u64, value))
+            })
     }
 
     fn key(&self, index: u32, generation: u32) -> u64 {
@@ -115,7 +133,11 @@ mod tests {
         let first = slab.insert("a").unwrap();
         assert_eq!(slab.remove(first), Some("a"));
         let second = slab.insert("b").unwrap();
-        assert_eq!(first & 0xffff_ffff, second & 0xffff_ffff, "the slot is used again");
+        assert_eq!(
+            first & 0xffff_ffff,
+            second & 0xffff_ffff,
+            "the slot is used again"
+        );
         assert_eq!((slab.get(first), slab.get(second)), (None, Some(&"b")));
         assert_eq!(slab.remove(first), None);
         assert_eq!(slab.len(), 1);

@@ -48,6 +48,8 @@ pub(crate) struct State {
     pub(crate) peer: PeerId,
     /// Counts connections, so that nothing of one is sent on the next.
     pub(crate) life: u64,
+    /// The epoch of the connection before this one.
+    pub(crate) epoch_before: Option<crate::message::Epoch>,
     /// The socket's task is at work and looks at [`State::out`] before it sleeps.
     pub(crate) io_active: bool,
     /// The socket's task has a timer running, and `now` is not older than a tick.
@@ -93,6 +95,7 @@ impl State {
             grants: Welcome::default(),
             peer: PeerId::default(),
             life: 0,
+            epoch_before: None,
             io_active: false,
             ticking: false,
             now,
@@ -175,7 +178,9 @@ impl State {
             Next::WakeSocket => match &self.phase {
                 Phase::Up(stream) => {
                     let stream = Arc::clone(stream);
-                    self.out.claim().map_or(Next::WakeSocket, |claim| Next::Write(claim, stream))
+                    self.out
+                        .claim()
+                        .map_or(Next::WakeSocket, |claim| Next::Write(claim, stream))
                 }
                 Phase::Down | Phase::Closed(_) => Next::WakeSocket,
             },

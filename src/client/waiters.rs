@@ -21,7 +21,10 @@ pub(crate) struct Place {
 
 impl Waiters {
     pub(crate) const fn new() -> Self {
-        Self { wakers: Vec::new(), round: 0 }
+        Self {
+            wakers: Vec::new(),
+            round: 0,
+        }
     }
 
     /// Adds a task, or replaces the waker of one that stands in the list already.
@@ -33,7 +36,10 @@ impl Waiters {
             slot.clone_from(waker);
             return;
         }
-        *place = Some(Place { round: self.round, index: self.wakers.len() });
+        *place = Some(Place {
+            round: self.round,
+            index: self.wakers.len(),
+        });
         self.wakers.push(waker.clone());
     }
 
