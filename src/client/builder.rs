@@ -1,0 +1,147 @@
+//! The options of a client, and the ways to its first connection.
+//!
+//! Owns the defaults. The connection itself is made by [`super::socket`].
+
+use super::endpoints::{ConnectError, from_environment};
+use super::handle::{Handle, IpcClient};
+use super::runtime;
+use super::shared::Shared;
+use super::socket::{Patience, Socket};
+use crate::message::{Encoding, name};
+use crate::transport::Endpoint;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What may wait in a client to be written, in bytes, before its callers wait.
+const OUT_BUFFER: usize = 256 * 1024;
+/// What one subscription may hold that its program has not read, in bytes, before events are missed.
+const SUBSCRIPTION_BUFFER: usize = 4 * 1024 * 1024;
+
+/// What a client was made with.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) name: String,
+    pub(crate) reconnect: bool,
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) encoding: Encoding,
+    pub(crate) out_buffer: usize,
+    pub(crate) subscription_buffer: usize,
+}
+
+/// Makes an [`IpcClient`]. Made by [`IpcClient::builder`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until it connects"]
+pub struct ClientBuilder {
+    options: Options,
+}
+
+impl ClientBuilder {
+    pub(crate) const fn new() -> Self {
+        Self {
+            options: Options {
+                endpoints: Vec::new(),
+                name: String::new(),
+                reconnect: true,
+                deadline: None,
+                encoding: Encoding::JSON,
+                out_buffer: OUT_BUFFER,
+                subscription_buffer: SUBSCRIPTION_BUFFER,
+            },
+        }
+    }
+
+    /// Adds an endpoint to try. They are tried in the order in which they were added; without any,
+    /// `IPC_BROKER_ADDR` decides, or the [default endpoints](super::endpoints()).
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.options.endpoints.push(endpoint);
+        self
+    }
+
+    /// The name under which the broker and those who are called know this program. Default: none.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.options.name = name.into();
+        self
+    }
+
+    /// Whether a lost connection is made again, and what was registered and subscribed restored. Default: yes.
+    pub const fn reconnect(mut self, reconnect: bool) -> Self {
+        self.options.reconnect = reconnect;
+        self
+    }
+
+    /// The deadline of calls that name none. Default: the broker's, 30 s.
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.options.deadline = Some(deadline);
+        self
+    }
+
+    /// The encoding of values that are not given as payloads. Default: JSON.
+    pub const fn encoding(mut self, encoding: Encoding) -> Self {
+        self.options.encoding = encoding;
+        self
+    }
+
+    /// What may wait to be written, in bytes, before callers wait for room. One frame always fits. Default: 256 KiB.
+    pub const fn out_buffer(mut self, bytes: usize) -> Self {
+        self.options.out_buffer = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// What each subscription may hold that its program has not read, in bytes; beyond it events are missed, and
+    /// counted. An event counts as 64 bytes at least. Default: 4 MiB.
+    pub const fn subscription_buffer(mut self, bytes: usize) -> Self {
+        self.options.subscription_buffer = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// Connects. Cancel safe: dropping the future gives the attempt up.
+    ///
+    /// # Errors
+    /// Within a second when nobody listens at any endpoint; the error names each with its reason. A server that
+    /// listens but does not answer is given 5 s.
+    pub async fn connect(self) -> Result<IpcClient, ConnectError> {
+        self.start(Patience::Once).await
+    }
+
+    /// Connects as soon as there is a broker. That it waits is logged once.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), after `timeout`.
+    pub async fn connect_wait(self, timeout: Duration) -> Result<IpcClient, ConnectError> {
+        self.start(Patience::Wait(Some(timeout))).await
+    }
+
+    /// The same without a limit.
+    ///
+    /// # Errors
+    /// Only for options that can never work.
+    pub(crate) async fn connect_forever(self) -> Result<IpcClient, ConnectError> {
+        self.start(Patience::Wait(None)).await
+    }
+
+    async fn start(mut self, patience: Patience) -> Result<IpcClient, ConnectError> {
+        if self.options.endpoints.is_empty() {
+            self.options.endpoints = from_environment()?;
+        }
+        if !self.options.name.is_empty() {
+            name::check(self.options.name.as_bytes())
+                .map_err(|error| ConnectError::because(format!("the declared name is not valid: {error}")))?;
+        }
+        let shared = Arc::new(Shared::new(self.options));
+        let client = IpcClient {
+            handle: Arc::new(Handle::new(Arc::clone(&shared))),
+        };
+        let (ready, connected) = oneshot::channel();
+        runtime::on_socket_arbiter(move || Socket::start(shared, patience, ready))
+            .map_err(|error| ConnectError::because(error.to_string()))?;
+        match connected.await {
+            Ok(Ok(())) => Ok(client),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(ConnectError::because(
+                "the run-time that was to carry the connection has ended",
+            )),
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! Calls: the builder, the future of one answer and the stream of many.
+//!
+//! Owns the options of a call and the typing of its answer; the exchange of frames is [`super::exchange`]'s.
+
+use super::exchange::{Exchange, Outgoing};
+use super::handle::IpcClient;
+use super::request::{Answer, Reply};
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Encoding, Flags, Kind, Metadata, Payload, PayloadError, key, metadata, name};
+use futures::Stream;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// A call that is being described. Made by [`IpcClient::call`]; nothing is sent before one of the last methods'
+/// results is awaited.
+#[derive(Debug)]
+#[must_use = "a call does nothing until it is sent and awaited"]
+pub struct CallBuilder<'a> {
+    client: &'a IpcClient,
+    object: &'a str,
+    method: &'a str,
+    deadline: Option<Duration>,
+    flags: Flags,
+    encoding: Encoding,
+    metadata: Metadata,
+}
+
+impl<'a> CallBuilder<'a> {
+    pub(crate) fn new(client: &'a IpcClient, object: &'a str, method: &'a str) -> Self {
+        let options = &client.handle.shared.options;
+        Self {
+            client,
+            object,
+            method,
+            deadline: options.deadline,
+            flags: Flags::NONE,
+            encoding: options.encoding,
+            metadata: Metadata::new(),
+        }
+    }
+
+    /// How long the answer may take; for a streamed reply, the first item and each one after the one before. The
+    /// broker caps it (an hour by default). Default: that of the client, else of the broker (30 s).
+    pub const fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// When no such object is registered, waits for it until the deadline instead of failing.
+    pub const fn wait_for_object(mut self) -> Self {
+        self.flags = self.flags.with(Flags::WAIT);
+        self
+    }
+
+    /// The encoding of the parameters, and so of the answer.
+    pub const fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// What goes beside the parameters, at most 8 KiB.
+    pub fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+
+    /// The call with these parameters. Await it for the answer.
+    pub fn send<P: Serialize + ?Sized, R: DeserializeOwned>(self, params: &P) -> Call<R> {
+        let payload = self.encode(params);
+        Call {
+            exchange: self.exchange(payload),
+            answer: PhantomData,
+        }
+    }
+
+    /// The call with a payload as it is. Await it for the answer's payload.
+    pub fn send_payload(self, payload: Payload) -> PayloadCall {
+        PayloadCall {
+            exchange: self.exchange(Ok(payload)),
+        }
+    }
+
+    /// The call without an answer: nobody tells whether it arrived. Ready when it is handed to the socket.
+    ///
+    /// # Errors
+    /// NotConnected, Encoding, TooLarge or Invalid, all without the call having been sent.
+    pub async fn no_reply<P: Serialize + ?Sized>(mut self, params: &P) -> Result<(), CallError> {
+        self.flags = self.flags.with(Flags::NO_REPLY);
+        let payload = self.encode(params);
+        sent(self.exchange(payload)).await
+    }
+
+    /// The same with a payload as it is.
+    ///
+    /// # Errors
+    /// As [`no_reply`](Self::no_reply).
+    pub async fn no_reply_payload(mut self, payload: Payload) -> Result<(), CallError> {
+        self.flags = self.flags.with(Flags::NO_REPLY);
+        sent(self.exchange(Ok(payload))).await
+    }
+
+    /// The call with a streamed reply. The callee sends as much as the broker's window allows (256 KiB by default);
+    /// more is asked for as items are taken. An object that answers with one value makes a stream of one item.
+    pub fn stream<P: Serialize + ?Sized, T: DeserializeOwned>(mut self, params: &P) -> ReplyStream<T> {
+        self.flags = self.flags.with(Flags::STREAM);
+        let payload = self.encode(params);
+        ReplyStream {
+            inner: PayloadStream {
+                exchange: self.exchange(payload).streaming(),
+            },
+            item: PhantomData,
+        }
+    }
+
+    /// The same with payloads as they are.
+    pub fn stream_payload(mut self, payload: Payload) -> PayloadStream {
+        self.flags = self.flags.with(Flags::STREAM);
+        PayloadStream {
+            exchange: self.exchange(Ok(payload)).streaming(),
+        }
+    }
+
+    fn encode<P: Serialize + ?Sized>(&self, params: &P) -> Result<Payload, CallError> {
+        Payload::encode(self.encoding, params).map_err(|error| not_sent(&error))
+    }
+
+    fn exchange(self, payload: Result<Payload, CallError>) -> Exchange {
+        let handle = self.client.handle.clone();
+        Exchange::new(handle, self.outgoing(payload))
+    }
+
+    fn outgoing(self, payload: Result<Payload, CallError>) -> Result<Outgoing, CallError> {
+        let payload = payload?;
+        let key = pair(self.object, self.method)?;
+        check_metadata(&self.metadata)?;
+        let Self {
+            flags,
+            metadata,
+            deadline,
+            ..
+        } = self;
+        Ok(Outgoing {
+            kind: Kind::Call,
+            key,
+            flags,
+            metadata,
+            payload,
+            deadline,
+        })
+    }
+}
+
+async fn sent(mut exchange: Exchange) -> Result<(), CallError> {
+    std::future::poll_fn(|cx| exchange.poll_sent(cx)).await?;
+    exchange.forget();
+    Ok(())
+}
+
+/// The key of an object and its member, both checked.
+///
+/// # Errors
+/// Invalid, naming the half that is wrong.
+pub(crate) fn pair(object: &str, member: &str) -> Result<Vec<u8>, CallError> {
+    for text in [object, member] {
+        name::check(text.as_bytes()).map_err(|error| invalid(format!("{text:?} is not a name: {error}")))?;
+    }
+    Ok(key::join(object, member))
+}
+
+/// The key of one name, checked.
+///
+/// # Errors
+/// Invalid.
+pub(crate) fn single(text: &str) -> Result<Vec<u8>, CallError> {
+    name::check(text.as_bytes()).map_err(|error| invalid(format!("{text:?} is not a name: {error}")))?;
+    Ok(text.as_bytes().to_vec())
+}
+
+/// Whether peers may send this metadata.
+///
+/// # Errors
+/// Invalid.
+pub(crate) fn check_metadata(block: &Metadata) -> Result<(), CallError> {
+    if block.is_empty() {
+        return Ok(());
+    }
+    metadata::check_from_peer(block.as_bytes()).map_err(|error| invalid(error.to_string()))
+}
+
+pub(crate) fn invalid(text: impl Into<String>) -> CallError {
+    CallError::new(ErrorCode::Invalid, text).ran(false)
+}
+
+/// A value that could not be encoded, so that nothing was sent.
+pub(crate) fn not_sent(error: &PayloadError) -> CallError {
+    CallError::new(ErrorCode::Encoding, error.to_string()).ran(false)
+}
+
+/// An answer that is there but cannot be decoded.
+fn undecodable(error: &PayloadError) -> CallError {
+    CallError::new(
+        ErrorCode::Encoding,
+        format!("the call ran, but its answer is another one: {error}"),
+    )
+    .ran(true)
+}
+
+fn reply_of(answer: Answer) -> Reply {
+    match answer {
+        Answer::Reply(reply) => reply,
+        Answer::Number(_) => Reply::default(),
+    }
+}
+
+/// The future of a call's answer.
+///
+/// The call is sent when this is first polled: at once, or when there is room in the client's out-buffer. It ends in
+/// exactly one way, at the latest a second after its deadline. Dropping it cancels the call at the callee.
+///
+/// # Errors
+/// A [`CallError`] whose `may_have_run` tells whether it is safe to try again. Its code is one of the broker's, or:
+/// NotConnected when there was no connection, BrokerGone when it ended meanwhile, Encoding when the parameters or
+/// the answer do not suit their encoding, Invalid for names and metadata that are not allowed.
+#[derive(Debug)]
+#[must_use = "a call is not sent until it is awaited"]
+pub struct Call<R> {
+    exchange: Exchange,
+    answer: PhantomData<fn() -> R>,
+}
+
+impl<R: DeserializeOwned> Future for Call<R> {
+    type Output = Result<R, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.exchange.poll_answer(cx).map(|answer| {
+            let reply = reply_of(answer?);
+            reply.payload.decode().map_err(|error| undecodable(&error))
+        })
+    }
+}
+
+/// The future of a call's answer as it arrived. As [`Call`], but for the decoding.
+#[derive(Debug)]
+#[must_use = "a call is not sent until it is awaited"]
+pub struct PayloadCall {
+    exchange: Exchange,
+}
+
+impl PayloadCall {
+    /// Waits for the answer with its metadata.
+    ///
+    /// # Errors
+    /// As [`Call`].
+    pub async fn with_metadata(mut self) -> Result<Reply, CallError> {
+        std::future::poll_fn(|cx| self.exchange.poll_answer(cx))
+            .await
+            .map(reply_of)
+    }
+}
+
+impl Future for PayloadCall {
+    type Output = Result<Payload, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.exchange
+            .poll_answer(cx)
+            .map(|answer| answer.map(|answer| reply_of(answer).payload))
+    }
+}
+
+/// The items of a streamed reply, in order. After an error nothing follows. Dropping it cancels the call. Cancel safe.
+#[derive(Debug)]
+#[must_use = "a call is not sent until its stream is polled"]
+pub struct ReplyStream<T> {
+    inner: PayloadStream,
+    item: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> ReplyStream<T> {
+    /// The next item; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<T, CallError>> {
+        std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl<T: DeserializeOwned> Stream for ReplyStream<T> {
+    type Item = Result<T, CallError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.inner).poll_next(cx).map(|item| {
+            item.map(|item| {
+                item.and_then(|reply| reply.payload.decode().map_err(|error| undecodable(&error)))
+            })
+        })
+    }
+}
+
+/// The items of a streamed reply as they arrived. As [`ReplyStream`], but for the decoding.
+#[derive(Debug)]
+#[must_use = "a call is not sent until its stream is polled"]
+pub struct PayloadStream {
+    exchange: Exchange,
+}
+
+impl PayloadStream {
+    /// The next item; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Reply, CallError>> {
+        std::future::poll_fn(|cx| self.exchange.poll_item(cx)).await
+    }
+}
+
+impl Stream for PayloadStream {
+    type Item = Result<Reply, CallError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.exchange.poll_item(cx)
+    }
+}

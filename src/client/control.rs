@@ -1,0 +1,268 @@
+//! The turns in a connection's life: made, lost, restored, closed, and the tick that ends what the broker has forgotten.
+//!
+//! Owns what each turn means for everything that is open. Called by the socket's task only.
+
+use super::connection_events::ConnectionEvent;
+use super::inbound::Ended;
+use super::lasting::{Fact, Standing};
+use super::link::Link;
+use super::presence::Notice;
+use super::shared::{Shared, wake_all};
+use super::state::{GRACE, Phase, State};
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::{Draft, Epoch, Kind};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// What the broker may take to answer a goodbye.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// The outcome of a restoration.
+#[derive(Debug)]
+pub(crate) struct Report {
+    epoch: Epoch,
+    same_broker: bool,
+    restored: usize,
+    lost: Vec<(String, CallError)>,
+}
+
+impl State {
+    /// The report of a restoration whose last answer has come, once.
+    pub(crate) fn take_report(&mut self) -> Option<Report> {
+        let outcome = self.lasting.take_restoration()?;
+        let before = self.epoch_before?;
+        let epoch = self.grants.epoch;
+        Some(Report {
+            epoch,
+            same_broker: before == epoch,
+            restored: outcome.restored,
+            lost: outcome.lost,
+        })
+    }
+
+    fn up(&mut self, link: &Link) {
+        self.epoch_before = (self.life > 0).then_some(self.grants.epoch);
+        self.life = self.life.wrapping_add(1);
+        self.out.clear();
+        self.grants = link.welcome;
+        self.peer = link.peer;
+        self.publish_window = i64::from(link.welcome.publish_window);
+        self.phase = Phase::Up(Arc::clone(&link.stream));
+        if let Some(will) = &self.lasting.will {
+            self.out.push(&[will]);
+        }
+        let (now, max_deadline) = (Instant::now(), self.grants.max_deadline_ms);
+        let out = &mut self.out;
+        self.lasting.restore(|entry| {
+            entry.set_deadline(now, max_deadline);
+            out.push(&[&entry.frame]);
+        });
+    }
+
+    fn fail_requests(&mut self, reason: &str, woken: &mut Vec<Waker>) {
+        let written = self.out.written();
+        for (_, request) in self.requests.iter_mut() {
+            let error = CallError::new(
+                ErrorCode::BrokerGone,
+                format!("the connection to the broker ended: {reason}"),
+            );
+            request.finish(Err(error.ran(request.end <= written)));
+            woken.extend(request.waker.take());
+        }
+    }
+
+    fn interrupt_lasting(&mut self, woken: &mut Vec<Waker>) {
+        self.lasting.restoration = None;
+        for (_, entry) in self.lasting.iter_mut() {
+            entry.restoring = false;
+            entry.retry_at = None;
+            match &entry.what {
+                Fact::Subscription(queue) => queue.interrupt(woken),
+                Fact::Watch(queue) => queue.push(Notice::Interrupted),
+                Fact::Object { standing, .. } => {
+                    standing.send_if_modified(|now| {
+                        let held = matches!(now, Standing::Owner | Standing::Queued);
+                        if held {
+                            *now = Standing::Asked;
+                        }
+                        held
+                    });
+                }
+                Fact::Wait { .. } => {}
+            }
+        }
+    }
+
+    fn close_lasting(&mut self, error: &CallError, woken: &mut Vec<Waker>) {
+        for (_, entry) in self.lasting.iter_mut() {
+            if let Some(first) = entry.first.take() {
+                let _ = first.send(Err(error.clone()));
+            }
+            match &entry.what {
+                Fact::Subscription(queue) => queue.close(woken),
+                Fact::Watch(queue) => queue.close(),
+                Fact::Object { standing, .. } => {
+                    standing.send_replace(Standing::Lost(error.to_string()));
+                }
+                Fact::Wait { .. } => {}
+            }
+        }
+        self.closed.drain(woken);
+    }
+
+    /// Ends requests whose time is over although the broker did not say so.
+    fn expire(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+        let mut cancelled = Vec::new();
+        for (key, request) in self.requests.iter_mut() {
+            if request.expires > now || request.answer.is_some() || request.has_items() {
+                continue;
+            }
+            let text = "the deadline passed, and the broker did not answer either; it may be stopped";
+            request.finish(Err(CallError::new(ErrorCode::Deadline, text)));
+            woken.extend(request.waker.take());
+            if request.cancellable {
+                cancelled.push(key);
+            }
+        }
+        for key in cancelled {
+            let _ = self.control(&Draft::new(Kind::Cancel, key));
+        }
+    }
+
+    /// Looks after lasting things that wait for a moment. Returns whether any is left.
+    fn tend_lasting(&mut self, now: Instant) -> bool {
+        let mut left = false;
+        let mut late = Vec::new();
+        let up = matches!(self.phase, Phase::Up(_));
+        let out = &mut self.out;
+        for (key, entry) in self.lasting.iter_mut() {
+            if entry.retry_at.is_some_and(|at| at <= now) && up {
+                entry.retry_at = None;
+                out.push(&[&entry.frame]);
+            }
+            if let Fact::Wait { until: Some(until) } = entry.what {
+                left = true;
+                if until + GRACE <= now {
+                    late.push(key);
+                }
+            }
+            left |= entry.retry_at.is_some();
+        }
+        for key in late {
+            if let Some(first) = self.lasting.forget(key).and_then(|entry| entry.first) {
+                let _ = first.send(Err(CallError::from(ErrorCode::Deadline)));
+            }
+        }
+        left
+    }
+}
+
+impl Shared {
+    /// A connection is there: everything lasting is asked for again, in its order, before anything new.
+    pub(crate) fn connected(&self, link: &Link) {
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        state.up(link);
+        if let Some(since) = state.closing.take() {
+            // It was closed while there was no connection: the goodbye is still owed.
+            let _ = state.begin_close();
+            state.closing = Some(since);
+        }
+        state.ticking = true;
+        state.drain_waiters(&mut woken);
+        let report = state.take_report();
+        drop(state);
+        wake_all(&mut woken);
+        if let Some(report) = report {
+            self.report(report);
+        }
+    }
+
+    /// The connection is gone. Returns whether to make another.
+    pub(crate) fn disconnected(&self, ended: &Ended) -> bool {
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        let again = self.options.reconnect && state.closing.is_none();
+        state.fail_requests(&ended.text, &mut woken);
+        state.out.clear();
+        state.phase = Phase::Down;
+        state.io_active = false;
+        state.interrupt_lasting(&mut woken);
+        state.drain_waiters(&mut woken);
+        let expected = state.closing.is_some() || ended.reason == CloseReason::Finished;
+        drop(state);
+        wake_all(&mut woken);
+        self.serving.abort_all();
+        if !expected {
+            tracing::warn!(reason = %ended.text, "the connection to the broker ended");
+        }
+        self.watchers.tell(&ConnectionEvent::Lost {
+            reason: ended.text.clone(),
+        });
+        again
+    }
+
+    /// There will be no connection any more.
+    pub(crate) fn closed(&self, reason: &str) {
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        if matches!(state.phase, Phase::Closed(_)) {
+            return;
+        }
+        let error = CallError::new(ErrorCode::NotConnected, reason);
+        state.fail_requests(reason, &mut woken);
+        state.out.clear();
+        state.phase = Phase::Closed(error.clone());
+        state.close_lasting(&error, &mut woken);
+        state.drain_waiters(&mut woken);
+        drop(state);
+        wake_all(&mut woken);
+        self.serving.abort_all();
+        self.watchers.tell(&ConnectionEvent::Closed {
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// Tells, once per reconnection, what came back.
+    pub(crate) fn report(&self, report: Report) {
+        let Report {
+            epoch,
+            same_broker,
+            restored,
+            lost,
+        } = report;
+        for (what, error) in &lost {
+            tracing::warn!(%what, %error, "not restored after the reconnection");
+        }
+        tracing::info!(%epoch, same_broker, restored, lost = lost.len(), "connected to the broker again");
+        self.watchers.tell(&ConnectionEvent::Reconnected {
+            epoch,
+            same_broker,
+            restored,
+            lost,
+        });
+    }
+
+    /// Looks through everything that has a time limit.
+    ///
+    /// # Errors
+    /// The connection is to be given up.
+    pub(crate) fn tick(&self, now: Instant, woken: &mut Vec<Waker>) -> Result<(), Ended> {
+        let mut state = self.lock();
+        state.now = now;
+        if state
+            .closing
+            .is_some_and(|since| now.duration_since(since) > LINGER)
+        {
+            return Err(Ended::new(
+                CloseReason::Finished,
+                "the broker did not answer the goodbye",
+            ));
+        }
+        state.expire(now, woken);
+        let left = state.tend_lasting(now);
+        state.ticking = left || state.closing.is_some() || !state.requests.is_empty();
+        Ok(())
+    }
+}

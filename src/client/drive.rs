@@ -1,0 +1,214 @@
+//! One connection at work: the future that reads and writes it.
+//!
+//! Owns the order of work in a turn: read, hand out, write, and sleep only when both directions are through. It is the
+//! only reader of its stream and its writer of last resort (see [`super::outbox`]). Spawned by [`super::socket`]
+//! inside the socket's actor.
+
+use super::inbound::{self, Ended};
+use super::link::Link;
+use super::outbox::Claim;
+use super::shared::{Shared, Wrote, wake_all};
+use super::state::TICK;
+use crate::error::CloseReason;
+use crate::message::{Attachment, Decoder};
+use crate::transport::Stream;
+use std::cell::RefCell;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Instant;
+use tokio::time::{Sleep, sleep};
+
+/// The read buffer that all sockets of one thread share, in bytes.
+const READ_BUFFER: usize = 128 * 1024;
+/// Reads in one turn before other tasks of the thread run.
+const READS: usize = 8;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
+}
+
+/// See the module's documentation. Ends with the reason of the connection's end.
+pub(crate) struct Drive {
+    shared: Arc<Shared>,
+    stream: Arc<Stream>,
+    decoder: Decoder,
+    /// Descriptors that nobody asked for; dropping them closes them.
+    attachments: Vec<Attachment>,
+    woken: Vec<Waker>,
+    tick: Option<Pin<Box<Sleep>>>,
+}
+
+impl Drive {
+    pub(crate) fn new(shared: Arc<Shared>, link: Link) -> Self {
+        let Link { stream, decoder, .. } = link;
+        Self {
+            shared,
+            stream,
+            decoder,
+            attachments: Vec::new(),
+            woken: Vec::new(),
+            tick: None,
+        }
+    }
+
+    /// Reads once. Ready when something was read.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        if let Err(error) = ready!(self.stream.poll_read_ready(cx)) {
+            return Poll::Ready(Err(lost(&error)));
+        }
+        let (stream, decoder, attachments) = (&self.stream, &mut self.decoder, &mut self.attachments);
+        let read = BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer, attachments) {
+            Ok(0) => Err(Ended::new(CloseReason::Lost, "the broker closed the connection")),
+            Ok(count) => decoder
+                .decode(buffer.get(..count).unwrap_or_default())
+                .map(Some)
+                .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string())),
+            Err(error) if is_again(&error) => Ok(None),
+            Err(error) => Err(lost(&error)),
+        });
+        self.attachments.clear();
+        match read {
+            Ok(Some(batch)) if batch.is_empty() => Poll::Ready(Ok(())),
+            Ok(Some(batch)) => {
+                let ended = inbound::dispatch(&self.shared, batch, &mut self.woken);
+                Poll::Ready(ended.map_or(Ok(()), Err))
+            }
+            Ok(None) => {
+                // It was not ready after all; asking again registers the task.
+                match self.stream.poll_read_ready(cx) {
+                    Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(lost(&error))),
+                    Poll::Pending => Poll::Pending,
+                }
+            }
+            Err(ended) => Poll::Ready(Err(ended)),
+        }
+    }
+
+    /// Writes once. Ready when something was written.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
+        loop {
+            if let Some(claim) = self.claim() {
+                let wrote = self
+                    .shared
+                    .write(claim, &self.stream)
+                    .map_err(|error| lost(&error))?;
+                if wrote == Wrote::All {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if !self.shared.lock().out.is_blocked() {
+                return Poll::Pending;
+            }
+            ready!(self.stream.poll_write_ready(cx)).map_err(|error| lost(&error))?;
+            self.shared.lock().out.unblock();
+        }
+    }
+
+    /// Takes what is to be written; there is room for more then.
+    fn claim(&mut self) -> Option<Claim> {
+        let mut state = self.shared.lock();
+        if !state.out.is_ready() {
+            return None;
+        }
+        let claim = state.out.claim();
+        state.out.room.drain(&mut self.woken);
+        drop(state);
+        wake_all(&mut self.woken);
+        claim
+    }
+
+    /// Keeps the timer running while something has a deadline.
+    fn poll_tick(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        loop {
+            match self.tick.as_mut() {
+                None if !self.shared.lock().ticking => return Ok(()),
+                None => self.tick = Some(Box::pin(sleep(TICK))),
+                Some(tick) => match tick.as_mut().poll(cx) {
+                    Poll::Pending => return Ok(()),
+                    Poll::Ready(()) => {
+                        self.tick = None;
+                        self.shared.tick(Instant::now(), &mut self.woken)?;
+                        wake_all(&mut self.woken);
+                    }
+                },
+            }
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
+        self.shared.lock().io_active = true;
+        for _ in 0..READS {
+            if let Err(ended) = self.poll_tick(cx) {
+                return Poll::Ready(ended);
+            }
+            let read = match self.poll_read(cx) {
+                Poll::Ready(Err(ended)) => return Poll::Ready(self.last_words(ended)),
+                other => other.is_ready(),
+            };
+            let wrote = match self.poll_write(cx) {
+                Poll::Ready(Err(ended)) => return Poll::Ready(self.last_words(ended)),
+                other => other.is_ready(),
+            };
+            if !read && !wrote && self.leave() {
+                return Poll::Pending;
+            }
+        }
+        self.shared.lock().io_active = false;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Sleeps, unless something was added meanwhile.
+    fn leave(&self) -> bool {
+        let mut state = self.shared.lock();
+        let started = state.ticking && self.tick.is_none();
+        if state.out.is_ready() || started {
+            return false;
+        }
+        state.io_active = false;
+        true
+    }
+
+    /// A failed write says less than what the broker may have said before: its goodbye is in the socket.
+    fn last_words(&mut self, ended: Ended) -> Ended {
+        if ended.reason != CloseReason::Lost {
+            return ended;
+        }
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..READS {
+            match self.poll_read(&mut cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(other)) if other.reason != CloseReason::Lost => return other,
+                _ => break,
+            }
+        }
+        ended
+    }
+}
+
+impl Future for Drive {
+    type Output = Ended;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Ended> {
+        let this = self.get_mut();
+        this.shared.io.register(cx.waker());
+        this.turn(cx)
+    }
+}
+
+fn is_again(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+fn lost(error: &io::Error) -> Ended {
+    Ended::new(
+        CloseReason::Lost,
+        format!("the connection to the broker failed: {error}"),
+    )
+}

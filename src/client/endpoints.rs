@@ -1,0 +1,219 @@
+//! Where a client looks for a broker, and what it says when none is there.
+//!
+//! Owns the default list, which the broker binds too, and the reading of `IPC_BROKER_ADDR`. It opens no socket.
+
+use crate::transport::Endpoint;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// The variable that names the broker's endpoint for clients.
+pub const ADDRESS_VARIABLE: &str = "IPC_BROKER_ADDR";
+/// The Unix socket that every program of one user finds without any variable.
+const SHARED_SOCKET: &str = "/tmp/ipc_broker.sock";
+/// The name of the socket in a user's run-time directory.
+const SOCKET_NAME: &str = "ipc_broker.sock";
+/// The Windows pipe.
+const PIPE: &str = "ipc_broker";
+/// The address on loopback.
+const LOOPBACK: &str = "127.0.0.1:5123";
+
+/// The default endpoints, in the order in which clients try them and the broker binds them:
+/// `$XDG_RUNTIME_DIR/ipc_broker.sock` when that variable holds an absolute path, `/tmp/ipc_broker.sock`, and
+/// `tcp:127.0.0.1:5123`. On Windows: `pipe:ipc_broker`, then TCP.
+#[must_use]
+pub fn endpoints() -> Vec<Endpoint> {
+    defaults(
+        cfg!(windows),
+        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref(),
+    )
+}
+
+fn defaults(windows: bool, run_time_dir: Option<&Path>) -> Vec<Endpoint> {
+    let mut list = Vec::with_capacity(3);
+    if windows {
+        list.push(Endpoint::Pipe(PIPE.to_owned()));
+    } else {
+        list.extend(
+            run_time_dir
+                .filter(|dir| dir.is_absolute())
+                .map(|dir| Endpoint::Unix(dir.join(SOCKET_NAME))),
+        );
+        list.push(Endpoint::Unix(PathBuf::from(SHARED_SOCKET)));
+    }
+    list.push(Endpoint::Tcp(LOOPBACK.to_owned()));
+    list
+}
+
+/// What a client that was told nothing tries: `IPC_BROKER_ADDR` alone when it is set and not empty, otherwise
+/// [`endpoints`].
+///
+/// # Errors
+/// The text of a variable that names no endpoint, with the reason.
+pub(crate) fn from_environment() -> Result<Vec<Endpoint>, ConnectError> {
+    match std::env::var_os(ADDRESS_VARIABLE).filter(|text| !text.is_empty()) {
+        None => Ok(endpoints()),
+        Some(text) => {
+            let text = text.to_string_lossy();
+            parse_address(&text)
+                .map(|endpoint| vec![endpoint])
+                .map_err(|reason| ConnectError {
+                    tried: Vec::new(),
+                    reason: Some(format!("{ADDRESS_VARIABLE} is set, but {reason}")),
+                })
+        }
+    }
+}
+
+/// Reads an endpoint as people write it: `unix:/path`, `tcp:host:port`, `pipe:name`, `mem:name`, and also a plain
+/// `/path` or `host:port`.
+///
+/// # Errors
+/// Why the text is none of these.
+pub fn parse_address(text: &str) -> Result<Endpoint, crate::transport::EndpointError> {
+    let full = if text.starts_with('/') {
+        format!("unix:{text}")
+    } else if is_plain_host_and_port(text) {
+        format!("tcp:{text}")
+    } else {
+        text.to_owned()
+    };
+    full.parse()
+}
+
+/// `localhost:5123`, `127.0.0.1:5123` or `[::1]:5123`, but not `mem:5123`.
+fn is_plain_host_and_port(text: &str) -> bool {
+    let scheme = text.split_once(':').map_or("", |(scheme, _)| scheme);
+    let port = text
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    port && !["unix", "tcp", "pipe", "mem"].contains(&scheme)
+}
+
+/// Why no broker was reached. Displays every endpoint that was tried with its own reason, and the command that
+/// starts a broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectError {
+    /// Every endpoint that was tried, in order, with what went wrong there.
+    pub tried: Vec<(Endpoint, String)>,
+    /// What was wrong before or beside any endpoint.
+    pub reason: Option<String>,
+}
+
+impl ConnectError {
+    pub(crate) fn because(reason: impl Into<String>) -> Self {
+        Self {
+            tried: Vec::new(),
+            reason: Some(reason.into()),
+        }
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no broker was reached")?;
+        if let Some(reason) = &self.reason {
+            write!(f, ": {reason}")?;
+        }
+        if self.tried.is_empty() {
+            return Ok(());
+        }
+        f.write_str(": ")?;
+        for (index, (endpoint, reason)) in self.tried.iter().enumerate() {
+            write!(f, "{}{endpoint} ({reason})", if index == 0 { "" } else { ", " })?;
+        }
+        f.write_str("; start one with `ipc-broker`, or `cargo run --release` in its repository")
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<ConnectError> for std::io::Error {
+    fn from(error: ConnectError) -> Self {
+        Self::new(std::io::ErrorKind::NotConnected, error)
+    }
+}
+
+impl From<ConnectError> for crate::error::CallError {
+    fn from(error: ConnectError) -> Self {
+        Self::new(crate::error::ErrorCode::NotConnected, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn texts(list: &[Endpoint]) -> Vec<String> {
+        list.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_user_directory_comes_first() {
+        let table: [(bool, Option<&str>, &[&str]); 4] = [
+            (false, None, &["unix:/tmp/ipc_broker.sock", "tcp:127.0.0.1:5123"]),
+            (
+                false,
+                Some("/run/user/7"),
+                &[
+                    "unix:/run/user/7/ipc_broker.sock",
+                    "unix:/tmp/ipc_broker.sock",
+                    "tcp:127.0.0.1:5123",
+                ],
+            ),
+            (
+                false,
+                Some("relative"),
+                &["unix:/tmp/ipc_broker.sock", "tcp:127.0.0.1:5123"],
+            ),
+            (
+                true,
+                Some("/run/user/7"),
+                &["pipe:ipc_broker", "tcp:127.0.0.1:5123"],
+            ),
+        ];
+        for (windows, dir, expected) in table {
+            assert_eq!(
+                texts(&defaults(windows, dir.map(Path::new))),
+                expected,
+                "{windows} {dir:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn plain_addresses_are_understood() {
+        let table = [
+            ("/tmp/a.sock", "unix:/tmp/a.sock"),
+            ("localhost:5123", "tcp:localhost:5123"),
+            ("[::1]:5123", "tcp:[::1]:5123"),
+            ("tcp:127.0.0.1:1", "tcp:127.0.0.1:1"),
+            ("mem:5123", "mem:5123"),
+            ("pipe:x", "pipe:x"),
+        ];
+        for (text, expected) in table {
+            assert_eq!(parse_address(text).unwrap().to_string(), expected, "{text}");
+        }
+        for text in ["", "nonsense", "http://x", "tcp:5123"] {
+            assert!(parse_address(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_error_names_everything_one_needs() {
+        let error = ConnectError {
+            tried: vec![
+                (Endpoint::Unix("/tmp/a.sock".into()), "there is no socket".into()),
+                (Endpoint::Tcp("127.0.0.1:1".into()), "connection refused".into()),
+            ],
+            reason: None,
+        };
+        let text = error.to_string();
+        for part in [
+            "unix:/tmp/a.sock (there is no socket)",
+            "tcp:127.0.0.1:1 (connection refused)",
+            "`ipc-broker`",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}

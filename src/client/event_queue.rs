@@ -1,0 +1,434 @@
+//! What a subscription has received and its program has not read: bounded in bytes, with every gap counted.
+//!
+//! Owns the order of events and gaps of one subscription. The socket's task adds whole runs of frames by reference
+//! to the batch they came in; the reader takes all that is there at once and decodes one event after the other.
+//! When it is full, events are counted and the next one tells the number. Knows no socket.
+
+use crate::message::frame::FrameView;
+use crate::message::{Batch, Draft, Encoding, Flags, Kind, Metadata, Payload, key};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// What an event is charged at least, in bytes, however small it is.
+const CHARGE_MIN: usize = 64;
+
+/// Something that was published to a topic this client subscribes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Event {
+    /// The object half of the topic.
+    pub object: Arc<str>,
+    /// The event half of the topic.
+    pub topic: Arc<str>,
+    /// The value. It shares a buffer of at most 128 KiB with its neighbours; copy what is kept for long.
+    pub payload: Payload,
+    /// How many events of this subscription were lost just before this one, because this program or the broker's
+    /// queue for it did not keep up.
+    pub missed: u64,
+    /// The connection was lost and made again just before this event: what was published meanwhile did not arrive,
+    /// and nobody knows how much it was.
+    pub interrupted: bool,
+    /// A retained value: it was published before the subscription was opened.
+    pub retained: bool,
+    /// What the publisher put beside the value.
+    pub metadata: Metadata,
+}
+
+impl Event {
+    /// The value as a Rust type.
+    ///
+    /// # Errors
+    /// [`PayloadError`](crate::message::PayloadError) when the payload is not such a value.
+    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::message::PayloadError> {
+        self.payload.decode()
+    }
+}
+
+/// What a subscription's reader can be told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Update {
+    /// An event.
+    Event(Event),
+    /// So many events were lost, and none follows for now.
+    Missed(u64),
+    /// The connection was lost and made again; an unknown number of events is missing.
+    Interrupted,
+}
+
+/// The queue of one subscription.
+#[derive(Debug)]
+pub(crate) struct EventQueue {
+    pub(crate) object: Arc<str>,
+    pub(crate) topic: Arc<str>,
+    limit: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    chunks: VecDeque<Chunk>,
+    /// Bytes in the queue and in the reader's hands.
+    charged: usize,
+    gap: Gap,
+    partial: Option<Partial>,
+    waker: Option<Waker>,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gap {
+    missed: u64,
+    interrupted: bool,
+}
+
+/// Consecutive events.
+#[derive(Debug)]
+struct Chunk {
+    events: Events,
+    charge: usize,
+    /// What is missing before the first of them.
+    gap: Gap,
+}
+
+#[derive(Debug)]
+enum Events {
+    /// Frames of a batch: the next one, and how many there are.
+    Frames {
+        batch: Arc<Batch>,
+        next: usize,
+        count: usize,
+    },
+    /// One that came in pieces.
+    Whole(Option<Box<(Head, Bytes)>>),
+}
+
+/// An event but for its payload.
+#[derive(Debug)]
+struct Head {
+    key: Vec<u8>,
+    encoding: Encoding,
+    flags: Flags,
+    missed: u32,
+    metadata: Metadata,
+}
+
+#[derive(Debug)]
+struct Partial {
+    head: Head,
+    bytes: BytesMut,
+}
+
+impl EventQueue {
+    pub(crate) fn new(object: &str, topic: &str, limit: usize) -> Self {
+        Self {
+            object: object.into(),
+            topic: topic.into(),
+            limit,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Adds `count` whole Event frames of a batch, from `first`, which follow each other.
+    pub(crate) fn push(&self, batch: &Arc<Batch>, first: usize, count: usize, woken: &mut Vec<Waker>) {
+        let frames = (first..first.saturating_add(count)).filter_map(|index| batch.header(index));
+        let bytes: usize = frames.clone().map(crate::message::Header::wire_len).sum();
+        let mut state = self.lock();
+        if !state.admits(self.limit) {
+            let lost: u64 = frames.map(|header| u64::from(header.aux).saturating_add(1)).sum();
+            return state.miss(lost);
+        }
+        // What is a small part of its buffer must not keep the whole of it.
+        let events = match bytes < batch.buffer_len() / 4 {
+            true => copied(batch, first, count),
+            false => Some(Events::Frames {
+                batch: Arc::clone(batch),
+                next: first,
+                count,
+            }),
+        };
+        let charge = bytes.max(count.saturating_mul(CHARGE_MIN));
+        if let Some(events) = events {
+            state.add(events, charge, woken);
+        }
+    }
+
+    /// Adds the first part of an event in pieces.
+    pub(crate) fn begin(&self, view: &FrameView<'_>) {
+        let head = Head {
+            key: view.key.to_vec(),
+            encoding: view.header.encoding,
+            flags: view.header.flags,
+            missed: view.header.aux,
+            metadata: Metadata::parse(view.meta).unwrap_or_default(),
+        };
+        self.lock().partial = Some(Partial {
+            head,
+            bytes: BytesMut::from(view.payload),
+        });
+    }
+
+    /// Adds a piece.
+    pub(crate) fn piece(&self, view: &FrameView<'_>, message_bytes: usize, woken: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        let Some(mut partial) = state.partial.take() else {
+            return;
+        };
+        let size = partial.bytes.len().saturating_add(view.payload.len());
+        if view.header.flags.has(Flags::ABORT) || size > message_bytes {
+            return state.miss(u64::from(partial.head.missed).saturating_add(1));
+        }
+        partial.bytes.extend_from_slice(view.payload);
+        if view.header.flags.has(Flags::CONTINUED) {
+            state.partial = Some(partial);
+        } else if state.admits(self.limit) {
+            let whole = Events::Whole(Some(Box::new((partial.head, partial.bytes.freeze()))));
+            state.add(whole, size.max(CHARGE_MIN), woken);
+        } else {
+            state.miss(u64::from(partial.head.missed).saturating_add(1));
+        }
+    }
+
+    /// The broker tells of events that did not reach this connection.
+    pub(crate) fn gap(&self, missed: u32, woken: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.miss(u64::from(missed));
+        woken.extend(state.waker.take());
+    }
+
+    /// The connection was lost.
+    pub(crate) fn interrupt(&self, woken: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.partial = None;
+        state.gap.interrupted = true;
+        woken.extend(state.waker.take());
+    }
+
+    /// No event follows.
+    pub(crate) fn close(&self, woken: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        state.closed = true;
+        woken.extend(state.waker.take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    const fn admits(&self, limit: usize) -> bool {
+        self.charged < limit
+    }
+
+    const fn miss(&mut self, count: u64) {
+        self.gap.missed = self.gap.missed.saturating_add(count);
+    }
+
+    /// What there is to say when no event is there.
+    fn poll_end(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Option<Update>> {
+        if let Some(update) = Some(&mut self.gap).filter(|_| gaps).and_then(Gap::tell) {
+            return Poll::Ready(Some(update));
+        }
+        if self.closed {
+            return Poll::Ready(None);
+        }
+        match self.waker.as_mut() {
+            Some(waker) => waker.clone_from(cx.waker()),
+            None => self.waker = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn add(&mut self, events: Events, charge: usize, woken: &mut Vec<Waker>) {
+        self.charged = self.charged.saturating_add(charge);
+        self.chunks.push_back(Chunk {
+            events,
+            charge,
+            gap: std::mem::take(&mut self.gap),
+        });
+        woken.extend(self.waker.take());
+    }
+}
+
+/// The frames as a batch of their own.
+fn copied(batch: &Batch, first: usize, count: usize) -> Option<Events> {
+    let mut bytes = Vec::new();
+    for view in (first..first.saturating_add(count)).filter_map(|index| batch.view(index)) {
+        let header = view.header;
+        let flags = header.flags.without(Flags::META.with(Flags::ORIGIN));
+        let mut draft = Draft::new(Kind::Event, header.id)
+            .aux(header.aux)
+            .flags(flags)
+            .key(view.key);
+        draft = draft.meta(view.meta).payload(header.encoding, view.payload);
+        draft.encode(&mut bytes);
+    }
+    let own = Batch::from_bytes(bytes.into(), usize::MAX).ok()?;
+    Some(Events::Frames {
+        batch: Arc::new(own),
+        next: 0,
+        count,
+    })
+}
+
+/// The reader's end of a queue.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    pub(crate) queue: Arc<EventQueue>,
+    taken: VecDeque<Chunk>,
+    /// The charge of the chunks that were taken last.
+    charge: usize,
+    /// The names of the last event of a pattern.
+    names: Option<(Arc<str>, Arc<str>)>,
+}
+
+impl Reader {
+    pub(crate) const fn new(queue: Arc<EventQueue>) -> Self {
+        Self {
+            queue,
+            taken: VecDeque::new(),
+            charge: 0,
+            names: None,
+        }
+    }
+
+    /// The next event. Gaps are told by the event behind them.
+    pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
+        loop {
+            match self.poll(cx, false) {
+                Poll::Ready(Some(Update::Event(event))) => return Poll::Ready(Some(event)),
+                Poll::Ready(Some(_)) => {}
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// The next event or gap, also one with no event behind it.
+    pub(crate) fn poll_update(&mut self, cx: &Context<'_>) -> Poll<Option<Update>> {
+        self.poll(cx, true)
+    }
+
+    fn poll(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Option<Update>> {
+        loop {
+            let told = self
+                .taken
+                .front_mut()
+                .filter(|_| gaps)
+                .and_then(|chunk| chunk.gap.tell());
+            if let Some(update) = told.or_else(|| self.next_taken().map(Update::Event)) {
+                return Poll::Ready(Some(update));
+            }
+            let queue = Arc::clone(&self.queue);
+            let mut state = queue.lock();
+            state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
+            if state.chunks.is_empty() {
+                return state.poll_end(cx, gaps);
+            }
+            std::mem::swap(&mut state.chunks, &mut self.taken);
+            drop(state);
+            self.charge = self.taken.iter().map(|chunk| chunk.charge).sum();
+        }
+    }
+
+    fn next_taken(&mut self) -> Option<Event> {
+        loop {
+            let chunk = self.taken.front_mut()?;
+            let gap = std::mem::take(&mut chunk.gap);
+            let event = match &mut chunk.events {
+                Events::Frames { batch, next, count } if *count > 0 => {
+                    let index = *next;
+                    (*next, *count) = (next.saturating_add(1), count.saturating_sub(1));
+                    let batch = Arc::clone(batch);
+                    batch.view(index).map(|view| self.decode(&batch, &view))
+                }
+                Events::Whole(whole) => whole.take().map(|whole| self.assemble(*whole)),
+                Events::Frames { .. } => None,
+            };
+            match event {
+                Some(mut event) => {
+                    event.missed = event.missed.saturating_add(gap.missed);
+                    event.interrupted = gap.interrupted;
+                    return Some(event);
+                }
+                None => self.taken.pop_front(),
+            };
+        }
+    }
+
+    fn decode(&mut self, batch: &Batch, view: &FrameView<'_>) -> Event {
+        let (object, topic) = self.names(view.key);
+        Event {
+            object,
+            topic,
+            payload: Payload {
+                encoding: view.header.encoding,
+                bytes: batch.share(view.payload),
+            },
+            missed: u64::from(view.header.aux),
+            interrupted: false,
+            retained: view.header.flags.has(Flags::RETAINED),
+            metadata: Metadata::parse(view.meta).unwrap_or_default(),
+        }
+    }
+
+    fn assemble(&mut self, (head, bytes): (Head, Bytes)) -> Event {
+        let (object, topic) = self.names(&head.key);
+        Event {
+            object,
+            topic,
+            payload: Payload {
+                encoding: head.encoding,
+                bytes,
+            },
+            missed: u64::from(head.missed),
+            interrupted: false,
+            retained: head.flags.has(Flags::RETAINED),
+            metadata: head.metadata,
+        }
+    }
+
+    /// The topic of an event: the key names it for patterns only.
+    fn names(&mut self, bytes: &[u8]) -> (Arc<str>, Arc<str>) {
+        if bytes.is_empty() {
+            return (Arc::clone(&self.queue.object), Arc::clone(&self.queue.topic));
+        }
+        let (object, topic) = key::split(bytes);
+        match &self.names {
+            Some((last_object, last_topic))
+                if last_object.as_bytes() == object && last_topic.as_bytes() == topic =>
+            {
+                (Arc::clone(last_object), Arc::clone(last_topic))
+            }
+            _ => {
+                let text = |bytes| Arc::from(String::from_utf8_lossy(bytes));
+                let names: (Arc<str>, Arc<str>) = (text(object), text(topic));
+                self.names = Some(names.clone());
+                names
+            }
+        }
+    }
+}
+
+impl Gap {
+    /// The first thing to tell of it, which it then no longer holds.
+    const fn tell(&mut self) -> Option<Update> {
+        if self.interrupted {
+            self.interrupted = false;
+            return Some(Update::Interrupted);
+        }
+        if self.missed == 0 {
+            return None;
+        }
+        let missed = self.missed;
+        self.missed = 0;
+        Some(Update::Missed(missed))
+    }
+}
+
+#[cfg(test)]
+#[path = "event_queue_tests.rs"]
+mod tests;

@@ -1,0 +1,157 @@
+//! Tests of the subscription's queue: order, gaps, bounds.
+
+use super::*;
+
+fn batch(frames: &[(u32, &[u8])]) -> Arc<Batch> {
+    let mut bytes = Vec::new();
+    for (missed, payload) in frames {
+        Draft::new(Kind::Event, 5)
+            .aux(*missed)
+            .payload(Encoding::RAW, payload)
+            .encode(&mut bytes);
+    }
+    Arc::new(Batch::from_bytes(bytes.into(), 1 << 20).unwrap())
+}
+
+fn queue(limit: usize) -> (Arc<EventQueue>, Reader) {
+    let queue = Arc::new(EventQueue::new("sensor", "heat", limit));
+    (Arc::clone(&queue), Reader::new(queue))
+}
+
+fn events(reader: &mut Reader) -> Vec<(String, u64, bool)> {
+    let cx = Context::from_waker(Waker::noop());
+    let mut seen = Vec::new();
+    while let Poll::Ready(Some(event)) = reader.poll_event(&cx) {
+        let text = String::from_utf8_lossy(&event.payload.bytes).into_owned();
+        seen.push((text, event.missed, event.interrupted));
+    }
+    seen
+}
+
+fn updates(reader: &mut Reader) -> Vec<String> {
+    let cx = Context::from_waker(Waker::noop());
+    let mut seen = Vec::new();
+    while let Poll::Ready(Some(update)) = reader.poll_update(&cx) {
+        seen.push(match update {
+            Update::Event(event) => format!(
+                "{}+{}",
+                String::from_utf8_lossy(&event.payload.bytes),
+                event.missed
+            ),
+            Update::Missed(count) => format!("missed {count}"),
+            Update::Interrupted => "interrupted".to_owned(),
+        });
+    }
+    seen
+}
+
+fn row(text: &str, missed: u64, interrupted: bool) -> (String, u64, bool) {
+    (text.to_owned(), missed, interrupted)
+}
+
+#[test]
+fn events_come_in_order_with_their_gaps() {
+    let (queue, mut reader) = queue(1 << 20);
+    let mut woken = Vec::new();
+    queue.push(&batch(&[(0, b"a"), (2, b"b")]), 0, 2, &mut woken);
+    queue.gap(3, &mut woken);
+    queue.push(&batch(&[(1, b"c")]), 0, 1, &mut woken);
+    queue.interrupt(&mut woken);
+    queue.push(&batch(&[(0, b"d")]), 0, 1, &mut woken);
+    let expected = [
+        row("a", 0, false),
+        row("b", 2, false),
+        row("c", 4, false),
+        row("d", 0, true),
+    ];
+    assert_eq!(events(&mut reader), expected);
+}
+
+#[test]
+fn gaps_can_be_read_without_an_event() {
+    let (queue, mut reader) = queue(1 << 20);
+    let mut woken = Vec::new();
+    queue.gap(3, &mut woken);
+    queue.interrupt(&mut woken);
+    assert_eq!(updates(&mut reader), ["interrupted", "missed 3"]);
+    queue.gap(1, &mut woken);
+    queue.push(&batch(&[(2, b"a")]), 0, 1, &mut woken);
+    queue.gap(4, &mut woken);
+    assert_eq!(updates(&mut reader), ["missed 1", "a+2", "missed 4"]);
+}
+
+#[test]
+fn what_does_not_fit_is_missed_and_told() {
+    let (queue, mut reader) = queue(100);
+    let mut woken = Vec::new();
+    for text in [b"1", b"2", b"3", b"4"] {
+        queue.push(&batch(&[(0, text)]), 0, 1, &mut woken);
+    }
+    assert_eq!(events(&mut reader), [row("1", 0, false), row("2", 0, false)]);
+    queue.push(&batch(&[(5, b"5")]), 0, 1, &mut woken);
+    assert_eq!(events(&mut reader), [row("5", 2 + 5, false)]);
+}
+
+#[test]
+fn what_was_taken_counts_until_it_is_read() {
+    let (queue, mut reader) = queue(100);
+    let mut woken = Vec::new();
+    queue.push(&batch(&[(0, b"1"), (0, b"2")]), 0, 2, &mut woken);
+    let cx = Context::from_waker(Waker::noop());
+    assert!(reader.poll_event(&cx).is_ready());
+    queue.push(&batch(&[(0, b"3")]), 0, 1, &mut woken);
+    assert_eq!(events(&mut reader), [row("2", 0, false)]);
+    assert_eq!(updates(&mut reader), ["missed 1"]);
+}
+
+#[test]
+fn a_small_part_of_a_batch_does_not_pin_it() {
+    let (queue, mut reader) = queue(1 << 20);
+    let big = batch(&[(0, b"small"), (0, &[0; 5000])]);
+    queue.push(&big, 0, 1, &mut Vec::new());
+    assert_eq!(Arc::strong_count(&big), 1);
+    assert_eq!(events(&mut reader), [row("small", 0, false)]);
+}
+
+#[test]
+fn pieces_make_one_event_or_a_gap() {
+    let (queue, mut reader) = queue(1 << 20);
+    let mut woken = Vec::new();
+    let frame = |kind, flags, payload: &[u8]| {
+        let frame = Draft::new(kind, 5)
+            .flags(flags)
+            .payload(Encoding::RAW, payload)
+            .to_vec();
+        Batch::from_bytes(frame.into(), 1 << 20).unwrap()
+    };
+    let first = frame(Kind::Event, Flags::CONTINUED, b"ab");
+    queue.begin(&first.view(0).unwrap());
+    let last = frame(Kind::EventPiece, Flags::NONE, b"cd");
+    queue.piece(&last.view(0).unwrap(), 100, &mut woken);
+    assert_eq!(events(&mut reader), [row("abcd", 0, false)]);
+    queue.begin(&first.view(0).unwrap());
+    let void = frame(Kind::EventPiece, Flags::ABORT, b"");
+    queue.piece(&void.view(0).unwrap(), 100, &mut woken);
+    assert_eq!(updates(&mut reader), ["missed 1"]);
+}
+
+#[test]
+fn a_pattern_names_each_topic() {
+    let queue = Arc::new(EventQueue::new("sensor.*", "**", 1 << 20));
+    let mut reader = Reader::new(Arc::clone(&queue));
+    let mut bytes = Vec::new();
+    for object in ["sensor.a", "sensor.b"] {
+        Draft::new(Kind::Event, 5).pair(object, "heat").encode(&mut bytes);
+    }
+    let both = Arc::new(Batch::from_bytes(bytes.into(), 1 << 20).unwrap());
+    queue.push(&both, 0, 2, &mut Vec::new());
+    let cx = Context::from_waker(Waker::noop());
+    for expected in ["sensor.a", "sensor.b"] {
+        let Poll::Ready(Some(event)) = reader.poll_event(&cx) else {
+            panic!("no event")
+        };
+        assert_eq!((&*event.object, &*event.topic), (expected, "heat"));
+    }
+    queue.close(&mut Vec::new());
+    assert_eq!(reader.poll_event(&cx), Poll::Ready(None));
+}

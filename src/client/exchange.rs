@@ -1,0 +1,373 @@
+//! One request from its frame to its answer, as a future's inner machine.
+//!
+//! Owns the sending of a request (at once, or in pieces within its window) and the wait in its slot. Dropping it tells
+//! the broker when the request asks for that. Calls, acknowledged publishes, pings and queries are made of it.
+
+use super::handle::Handle;
+use super::request::{Answer, Items, Reply, Request};
+use super::respond::PIECE;
+use super::state::{Direct, GRACE, Next, State};
+use super::waiters::Place;
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// What is to be sent.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) kind: Kind,
+    /// The key, whole.
+    pub(crate) key: Vec<u8>,
+    pub(crate) flags: Flags,
+    pub(crate) metadata: Metadata,
+    pub(crate) payload: Payload,
+    /// `None`: the broker's default.
+    pub(crate) deadline: Option<Duration>,
+}
+
+impl Outgoing {
+    /// A request with nothing but a key.
+    pub(crate) const fn plain(kind: Kind, key: Vec<u8>) -> Self {
+        let payload = Payload {
+            encoding: Encoding::RAW,
+            bytes: bytes::Bytes::new(),
+        };
+        Self {
+            kind,
+            key,
+            flags: Flags::NONE,
+            metadata: Metadata::new(),
+            payload,
+            deadline: None,
+        }
+    }
+
+    /// Milliseconds of the deadline; 0 for the broker's default.
+    pub(crate) fn deadline_ms(&self) -> u32 {
+        self.deadline.map_or(0, |deadline| {
+            u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX).max(1)
+        })
+    }
+
+    /// The frame with the first `part` of the payload.
+    pub(crate) fn draft<'a>(&'a self, id: u64, part: &'a [u8]) -> Draft<'a> {
+        let aux = if self.kind == Kind::Call {
+            self.deadline_ms()
+        } else {
+            0
+        };
+        Draft::new(self.kind, id)
+            .aux(aux)
+            .flags(
+                self.flags
+                    .with_if(part.len() < self.payload.bytes.len(), Flags::CONTINUED),
+            )
+            .key(&self.key)
+            .meta(self.metadata.as_bytes())
+            .payload(self.payload.encoding, part)
+    }
+
+    /// How much of the payload the first frame carries.
+    ///
+    /// # Errors
+    /// TooLarge for a message that the broker would refuse.
+    pub(crate) fn first_part(&self, state: &State) -> Result<&[u8], CallError> {
+        let (frame_bytes, message_bytes) = (
+            state.grants.frame_bytes as usize,
+            state.grants.message_bytes as usize,
+        );
+        let bytes = &self.payload.bytes;
+        if bytes.len() <= frame_bytes {
+            return Ok(bytes);
+        }
+        if bytes.len() > message_bytes {
+            let text = format!(
+                "the payload has {} bytes, the broker takes {message_bytes}",
+                bytes.len()
+            );
+            return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
+        }
+        Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    handle: Arc<Handle>,
+    step: Step,
+    place: Option<Place>,
+    stream: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    /// It cannot even be sent.
+    Failed(CallError),
+    Unsent(Outgoing),
+    /// In pieces; so much of the payload is on its way.
+    Sending(u64, Outgoing, usize),
+    Waiting(u64),
+    Over,
+}
+
+impl Exchange {
+    pub(crate) fn new(handle: Arc<Handle>, outgoing: Result<Outgoing, CallError>) -> Self {
+        let step = match outgoing {
+            Ok(outgoing) => Step::Unsent(outgoing),
+            Err(error) => Step::Failed(error),
+        };
+        Self {
+            handle,
+            step,
+            place: None,
+            stream: false,
+        }
+    }
+
+    /// The same for a streamed reply.
+    pub(crate) const fn streaming(mut self) -> Self {
+        self.stream = true;
+        self
+    }
+
+    /// Sends what is not sent. Ready when all of it is with the socket.
+    pub(crate) fn poll_sent(&mut self, cx: &Context<'_>) -> Poll<Result<(), CallError>> {
+        loop {
+            match std::mem::replace(&mut self.step, Step::Over) {
+                Step::Failed(error) => return Poll::Ready(Err(error)),
+                Step::Unsent(outgoing) => match self.poll_first(cx, &outgoing) {
+                    Poll::Ready(Ok((id, sent))) => {
+                        self.step = match sent >= outgoing.payload.bytes.len() {
+                            true => Step::Waiting(id),
+                            false => Step::Sending(id, outgoing, sent),
+                        };
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => {
+                        self.step = Step::Unsent(outgoing);
+                        return Poll::Pending;
+                    }
+                },
+                Step::Sending(id, outgoing, sent) => {
+                    let (sent, over) = self.send_piece(cx, id, &outgoing, sent);
+                    let whole = sent >= outgoing.payload.bytes.len();
+                    self.step = if whole {
+                        Step::Waiting(id)
+                    } else {
+                        Step::Sending(id, outgoing, sent)
+                    };
+                    if !over && !whole {
+                        return Poll::Pending;
+                    }
+                }
+                Step::Waiting(id) => {
+                    self.step = Step::Waiting(id);
+                    return Poll::Ready(Ok(()));
+                }
+                Step::Over => {
+                    let text = "the future was polled after it had ended";
+                    return Poll::Ready(Err(CallError::new(ErrorCode::Invalid, text)));
+                }
+            }
+        }
+    }
+
+    /// Sends the first frame. Ready with the slot's key and how much of the payload is sent.
+    fn poll_first(&mut self, cx: &Context<'_>, outgoing: &Outgoing) -> Poll<Result<(u64, usize), CallError>> {
+        let shared = &self.handle.shared;
+        let mut state = shared.lock();
+        state.check_up()?;
+        if !state.out.has_room() {
+            state.out.room.wait(&mut self.place, cx.waker());
+            return Poll::Pending;
+        }
+        let part = outgoing.first_part(&state)?;
+        if state.requests.len() >= state.grants.open_calls as usize {
+            let text = format!(
+                "{} calls are open already, the most the broker takes",
+                state.requests.len()
+            );
+            return Poll::Ready(Err(CallError::new(ErrorCode::TooMany, text).ran(false)));
+        }
+        let (now, start_clock) = state.coarse_now();
+        let default = Duration::from_millis(u64::from(state.grants.default_deadline_ms));
+        let patience = outgoing
+            .deadline
+            .unwrap_or(default)
+            .min(MAX_PATIENCE)
+            .saturating_add(GRACE);
+        let mut request = Request::new(now + patience, patience, state.grants.stream_window);
+        request.cancellable = outgoing.kind == Kind::Call;
+        request.items = self.stream.then(|| Box::new(Items::default()));
+        let Some(id) = state.requests.insert(request) else {
+            return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
+        };
+        let idle = state.out.is_idle();
+        let end = state.out.encode(&outgoing.draft(id, part));
+        if part.len() == outgoing.payload.bytes.len() {
+            if let Some(request) = state.requests.get_mut(id) {
+                request.end = end;
+            }
+        }
+        let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
+            true => Direct::Unhurried,
+            false if state.requests.len() == 1 => Direct::Now,
+            false => Direct::No,
+        };
+        let next = state.after_push(idle, direct);
+        drop(state);
+        shared.perform(next);
+        if start_clock {
+            shared.io.wake();
+        }
+        Poll::Ready(Ok((id, part.len())))
+    }
+
+    /// Sends the next piece if it may. Returns how much is sent now, and whether to look again at once.
+    fn send_piece(&mut self, cx: &Context<'_>, id: u64, outgoing: &Outgoing, sent: usize) -> (usize, bool) {
+        let shared = &self.handle.shared;
+        let mut guard = shared.lock();
+        let state = &mut *guard;
+        let payload = &outgoing.payload;
+        let Some(request) = state
+            .requests
+            .get_mut(id)
+            .filter(|request| request.answer.is_none())
+        else {
+            // It is over before it was complete; the answer says why.
+            return (payload.bytes.len(), true);
+        };
+        if request.window <= 0 {
+            request.waker = Some(cx.waker().clone());
+            return (sent, false);
+        }
+        if !state.out.has_room() {
+            // The end of the call must be noticed too.
+            request.waker = Some(cx.waker().clone());
+            state.out.room.wait(&mut self.place, cx.waker());
+            return (sent, false);
+        }
+        let piece = PIECE.min(state.grants.frame_bytes as usize).max(1);
+        let upto = sent.saturating_add(piece).min(payload.bytes.len());
+        let last = upto == payload.bytes.len();
+        let part = payload.bytes.get(sent..upto).unwrap_or_default();
+        let flags = Flags::NONE.with_if(!last, Flags::CONTINUED);
+        let draft = Draft::new(Kind::CallPiece, id)
+            .flags(flags)
+            .payload(payload.encoding, part);
+        request.window = request
+            .window
+            .saturating_sub(i64::try_from(draft.wire_len()).unwrap_or(i64::MAX));
+        let idle = state.out.is_idle();
+        let end = state.out.encode(&draft);
+        if last {
+            request.end = end;
+        }
+        let next = state.after_push(idle, Direct::No);
+        drop(guard);
+        shared.perform(next);
+        (upto, true)
+    }
+
+    /// The answer of a request that is not streamed.
+    pub(crate) fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Result<Answer, CallError>> {
+        ready!(self.poll_sent(cx))?;
+        let Step::Waiting(id) = self.step else {
+            return Poll::Pending;
+        };
+        let mut state = self.handle.shared.lock();
+        let Some(request) = state.requests.get_mut(id) else {
+            self.step = Step::Over;
+            return Poll::Ready(Err(CallError::from(ErrorCode::Internal)));
+        };
+        let Some(answer) = request.answer.take() else {
+            match request.waker.as_mut() {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => request.waker = Some(cx.waker().clone()),
+            }
+            return Poll::Pending;
+        };
+        let freed = state.requests.remove(id);
+        drop(state);
+        drop(freed);
+        self.step = Step::Over;
+        Poll::Ready(answer)
+    }
+
+    /// The next item of a streamed reply; `None` at its end.
+    pub(crate) fn poll_item(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Reply, CallError>>> {
+        if matches!(self.step, Step::Over) {
+            return Poll::Ready(None);
+        }
+        if let Err(error) = ready!(self.poll_sent(cx)) {
+            return Poll::Ready(Some(Err(error)));
+        }
+        let Step::Waiting(id) = self.step else {
+            return Poll::Ready(None);
+        };
+        let shared = &self.handle.shared;
+        let mut state = shared.lock();
+        let window = state.grants.stream_window;
+        let (now, _) = state.coarse_now();
+        let Some(request) = state.requests.get_mut(id) else {
+            self.step = Step::Over;
+            return Poll::Ready(None);
+        };
+        if let Some(reply) = request.next_item() {
+            request.expires = now + request.patience;
+            let owed = request.take_owed(window).filter(|_| request.answer.is_none());
+            if let Some(owed) = owed {
+                let next = state.control(&Draft::new(Kind::ReplyCredit, id).aux(owed));
+                drop(state);
+                shared.perform(next);
+            }
+            return Poll::Ready(Some(Ok(reply)));
+        }
+        let complete = request.items.as_ref().is_some_and(|items| items.complete);
+        let error = match request.answer.take() {
+            Some(Err(error)) => Some(error),
+            _ if complete => None,
+            _ => {
+                request.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        };
+        state.requests.remove(id);
+        self.step = Step::Over;
+        Poll::Ready(error.map(Err))
+    }
+
+    /// Gives up waiting for an answer without telling anybody; for requests that have none.
+    pub(crate) fn forget(&mut self) {
+        if let Step::Waiting(id) = std::mem::replace(&mut self.step, Step::Over) {
+            self.handle.shared.lock().requests.remove(id);
+        }
+    }
+}
+
+/// Longer deadlines than this would overflow clocks; the broker allows an hour by default.
+const MAX_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let (Step::Waiting(id) | Step::Sending(id, ..)) = self.step else {
+            return;
+        };
+        let shared = &self.handle.shared;
+        let mut state = shared.lock();
+        let Some(request) = state.requests.remove(id) else {
+            return;
+        };
+        let complete = request.answer.is_some() || request.items.as_ref().is_some_and(|items| items.complete);
+        let next = match request.cancellable && !complete {
+            true => state.control(&Draft::new(Kind::Cancel, id)),
+            false => Next::Nothing,
+        };
+        drop(state);
+        shared.perform(next);
+        drop(request);
+    }
+}

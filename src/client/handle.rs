@@ -1,0 +1,398 @@
+//! [`IpcClient`]: the handle that programs hold, and what keeps a connection alive.
+//!
+//! Owns the surface of the client; each method leads into the file of its subject. A connection lives as long as a
+//! handle, a subscription, a registration or a watch of it does.
+
+use super::builder::ClientBuilder;
+use super::call::{Call, CallBuilder};
+use super::connection_events::{ConnectionEvent, ConnectionEvents};
+use super::endpoints::ConnectError;
+use super::handler::{Handler, Shared as SharedHandler, SharedObject};
+use super::lasting::Fact;
+use super::presence;
+use super::publish::PublishBuilder;
+use super::register::RegisterBuilder;
+use super::shared::{Shared, wake_all};
+use super::state::{Direct, Phase};
+use super::subscription::{self, CallbackSubscription, SubscribeBuilder};
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Draft, Epoch, Flags, Kind, Metadata, Payload, PeerId};
+use crate::transport::Endpoint;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// Shared by everything that needs the connection; the last one to go ends it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) shared: Arc<Shared>,
+}
+
+impl Handle {
+    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
+    /// Asks for something lasting. Ready with its lease and the number of the broker's answer; while there is no
+    /// connection it waits for one. Dropping the future gives it up.
+    ///
+    /// # Errors
+    /// The broker's reason for refusing it, or that the client is closed.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        fact: Fact,
+        frame: impl FnOnce(u64) -> Vec<u8>,
+    ) -> Result<(Lease, u32), CallError> {
+        let (first, answer) = oneshot::channel();
+        let lease = self.add(fact, first, frame)?;
+        match answer.await {
+            Ok(Ok(number)) => Ok((lease, number)),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(CallError::from(ErrorCode::NotConnected)),
+        }
+    }
+
+    fn add(
+        self: &Arc<Self>,
+        fact: Fact,
+        first: oneshot::Sender<Result<u32, CallError>>,
+        frame: impl FnOnce(u64) -> Vec<u8>,
+    ) -> Result<Lease, CallError> {
+        let mut guard = self.shared.lock();
+        let state = &mut *guard;
+        if let Phase::Closed(error) = &state.phase {
+            return Err(error.clone());
+        }
+        let (_, start_clock) = state.coarse_now();
+        let max_deadline = state.grants.max_deadline_ms;
+        let key = state
+            .lasting
+            .add(fact, Some(first), frame)
+            .ok_or_else(|| CallError::from(ErrorCode::TooMany))?;
+        let idle = state.out.is_idle();
+        let up = matches!(state.phase, Phase::Up(_));
+        if let Some(entry) = state.lasting.get_mut(key).filter(|_| up) {
+            entry.set_deadline(std::time::Instant::now(), max_deadline);
+            state.out.push(&[&entry.frame]);
+        }
+        let next = state.after_push(idle || !up, Direct::Now);
+        drop(guard);
+        self.shared.perform(next);
+        if start_clock {
+            self.shared.io.wake();
+        }
+        Ok(Lease {
+            handle: Arc::clone(self),
+            key,
+        })
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.begin_close();
+        self.shared.last_flush();
+    }
+}
+
+/// Something lasting that is in force: given up when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub(crate) handle: Arc<Handle>,
+    pub(crate) key: u64,
+}
+
+impl Lease {
+    pub(crate) fn client(&self) -> IpcClient {
+        IpcClient {
+            handle: Arc::clone(&self.handle),
+        }
+    }
+
+    /// Gives it up.
+    pub(crate) fn end(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let shared = &self.handle.shared;
+        let mut woken = Vec::new();
+        let mut state = shared.lock();
+        let Some(entry) = state.lasting.forget(self.key) else {
+            return;
+        };
+        let next = match &entry.what {
+            Fact::Subscription(queue) => {
+                queue.close(&mut woken);
+                state.control(&Draft::new(Kind::Unsubscribe, self.key))
+            }
+            Fact::Object { name, .. } => {
+                state.control(&Draft::new(Kind::Unregister, self.key).key(name.as_bytes()))
+            }
+            Fact::Watch(queue) => {
+                queue.close();
+                state.control(&Draft::new(Kind::Unwatch, self.key))
+            }
+            Fact::Wait { .. } => state.control(&Draft::new(Kind::Cancel, self.key)),
+        };
+        let report = state.take_report();
+        drop(state);
+        wake_all(&mut woken);
+        shared.perform(next);
+        if let Some(report) = report {
+            shared.report(report);
+        }
+        drop(entry);
+    }
+}
+
+/// A connection to a broker, for any number of tasks and threads.
+///
+/// Cloning is cheap and shares the connection, which ends in order when the last clone, subscription, registration and
+/// watch is gone. Inside an actix System the socket lives on the current arbiter; elsewhere one background thread of
+/// the process carries all sockets. The futures run on any executor.
+///
+/// A lost connection is made again (see [`ClientBuilder::reconnect`]): open calls end with an error that says whether
+/// they may have run, registrations, subscriptions and watches are restored, and
+/// [`connection_events`](Self::connection_events) tells it once.
+#[derive(Clone, Debug)]
+pub struct IpcClient {
+    pub(crate) handle: Arc<Handle>,
+}
+
+impl IpcClient {
+    /// Connects to the broker that `IPC_BROKER_ADDR` names, else at the first of the
+    /// [default endpoints](super::endpoints()) where one answers. Cancel safe.
+    ///
+    /// # Errors
+    /// Within a second when nobody listens; the error names every endpoint that was tried, the reason for each, and
+    /// the command that starts a broker.
+    pub async fn connect() -> Result<Self, ConnectError> {
+        Self::builder().connect().await
+    }
+
+    /// The same, waiting up to `timeout` for a broker to start.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), after `timeout`.
+    pub async fn connect_wait(timeout: Duration) -> Result<Self, ConnectError> {
+        Self::builder().connect_wait(timeout).await
+    }
+
+    /// Connects to the broker at one endpoint.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_to(endpoint: Endpoint) -> Result<Self, ConnectError> {
+        Self::builder().endpoint(endpoint).connect().await
+    }
+
+    /// A builder, for everything that has a default.
+    pub const fn builder() -> ClientBuilder {
+        ClientBuilder::new()
+    }
+
+    /// Calls `method` of `object` and decodes the answer. Calls of one client to one object arrive in the order in
+    /// which their futures were first polled. Dropping the future cancels the call.
+    ///
+    /// # Errors
+    /// See [`Call`].
+    pub fn remote_call<P: Serialize, R: DeserializeOwned>(
+        &self,
+        object: &str,
+        method: &str,
+        params: P,
+    ) -> Call<R> {
+        self.call(object, method).send(&params)
+    }
+
+    /// Describes a call, with its options.
+    pub fn call<'a>(&'a self, object: &'a str, method: &'a str) -> CallBuilder<'a> {
+        CallBuilder::new(self, object, method)
+    }
+
+    /// Publishes `value` to the topic made of `object` and `topic`. Await the result, or set options first.
+    ///
+    /// # Errors
+    /// See [`Publish`](super::Publish).
+    pub fn publish<'a, T: Serialize + ?Sized>(
+        &'a self,
+        object: &'a str,
+        topic: &'a str,
+        value: &'a T,
+    ) -> PublishBuilder<'a, T> {
+        PublishBuilder::new(self, object, topic, value)
+    }
+
+    /// Publishes a payload as it is.
+    ///
+    /// # Errors
+    /// See [`Publish`](super::Publish).
+    pub fn publish_payload<'a>(
+        &'a self,
+        object: &'a str,
+        topic: &'a str,
+        payload: Payload,
+    ) -> PublishBuilder<'a, ()> {
+        PublishBuilder::payload(self, object, topic, payload)
+    }
+
+    /// Subscribes to a topic. Await the result, or set options first; every event published after that is in the
+    /// [`Subscription`](super::Subscription) or counted as missed.
+    ///
+    /// # Errors
+    /// Invalid for names that are none, TooMany at the broker's limit, NotConnected when the client is closed. While
+    /// there is no connection it waits for one.
+    pub fn subscribe(&self, object: &str, topic: &str) -> SubscribeBuilder {
+        SubscribeBuilder::new(self, object, topic)
+    }
+
+    /// Subscribes and calls `callback` with the value of every event, in order, on the run-time of the caller (a
+    /// thread of the library for plain threads). What it returns need not be kept: the subscription lasts as long as
+    /// the process. Values that are not JSON, and gaps, are logged.
+    pub async fn subscribe_async<F>(&self, object: &str, topic: &str, callback: F) -> CallbackSubscription
+    where
+        F: Fn(Value) + Send + 'static,
+    {
+        subscription::subscribe_async(self, object, topic, callback).await
+    }
+
+    /// Registers an object. Await the result, or set options first; it is callable from then until the
+    /// [`Registration`](super::Registration) is dropped.
+    ///
+    /// # Errors
+    /// NameTaken with the owner's process, Invalid for a name that is none, TooMany at the broker's limit.
+    pub fn register(&self, name: &str, handler: impl Handler) -> RegisterBuilder {
+        RegisterBuilder::new(self, name, Arc::new(handler))
+    }
+
+    /// Registers an object of JSON values. As [`register`](Self::register).
+    pub fn register_object(&self, name: &str, object: impl SharedObject + 'static) -> RegisterBuilder {
+        RegisterBuilder::new(self, name, Arc::new(SharedHandler(object)))
+    }
+
+    /// Sets what the broker publishes when this connection ends without a goodbye, in place of an earlier will.
+    /// It is set again after a reconnection. Ready when it is handed to the socket.
+    ///
+    /// # Errors
+    /// Invalid for names or metadata that are not allowed, TooLarge for more than one frame, NotConnected.
+    pub async fn set_will(
+        &self,
+        object: &str,
+        topic: &str,
+        payload: Payload,
+        metadata: Metadata,
+        retained: bool,
+    ) -> Result<(), CallError> {
+        let key = super::call::pair(object, topic)?;
+        super::call::check_metadata(&metadata)?;
+        let frame = Draft::new(Kind::Will, 0)
+            .flags(Flags::NONE.with_if(retained, Flags::RETAIN))
+            .key(&key)
+            .meta(metadata.as_bytes())
+            .payload(payload.encoding, &payload.bytes)
+            .to_vec();
+        let limit = self.handle.shared.lock().grants.frame_bytes as usize;
+        if payload.bytes.len() > limit {
+            let text = format!(
+                "a will has at most {limit} bytes, this one has {}",
+                payload.bytes.len()
+            );
+            return Err(CallError::new(ErrorCode::TooLarge, text));
+        }
+        self.send_will(frame.clone(), Some(frame)).await
+    }
+
+    /// Takes the will back.
+    ///
+    /// # Errors
+    /// NotConnected; then nothing is published for the lost connection's next one either.
+    pub async fn clear_will(&self) -> Result<(), CallError> {
+        self.send_will(Draft::new(Kind::Will, 0).to_vec(), None).await
+    }
+
+    async fn send_will(&self, frame: Vec<u8>, keep: Option<Vec<u8>>) -> Result<(), CallError> {
+        let shared = &self.handle.shared;
+        shared.lock().lasting.will = keep;
+        let mut place = None;
+        std::future::poll_fn(|cx| {
+            shared.poll_push(cx, &mut place, Direct::Now, |state| {
+                state.out.push(&[&frame]);
+            })
+        })
+        .await
+    }
+
+    /// What happens to the connection from now on.
+    #[must_use]
+    pub fn connection_events(&self) -> ConnectionEvents {
+        let events = self.handle.shared.watchers.listen();
+        match &self.handle.shared.lock().phase {
+            Phase::Closed(error) => ConnectionEvents::ended(error.message.clone()),
+            Phase::Down | Phase::Up(_) => events,
+        }
+    }
+
+    /// Calls `callback` for every connection event, on the run-time of the caller.
+    ///
+    /// # Errors
+    /// When a plain thread calls and no thread for callbacks could be started.
+    pub fn on_connection_event(
+        &self,
+        callback: impl Fn(ConnectionEvent) + Send + 'static,
+    ) -> std::io::Result<()> {
+        let home = super::runtime::Home::current()?;
+        let mut events = self.connection_events();
+        home.spawn(Box::pin(async move {
+            while let Some(event) = events.next().await {
+                callback(event);
+            }
+        }));
+        Ok(())
+    }
+
+    /// The number of this connection at the broker; 0 before the first one. Changes with each connection.
+    #[must_use]
+    pub fn peer_id(&self) -> PeerId {
+        self.handle.shared.lock().peer
+    }
+
+    /// Which life of the broker this client is or was last connected to.
+    #[must_use]
+    pub fn epoch(&self) -> Epoch {
+        self.handle.shared.lock().grants.epoch
+    }
+
+    /// Whether there is a connection right now.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        matches!(self.handle.shared.lock().phase, Phase::Up(_))
+    }
+
+    /// Ready when the broker has read everything that was sent before: published events, calls without an answer.
+    ///
+    /// # Errors
+    /// NotConnected, BrokerGone or Deadline: it is not known how far the broker came.
+    pub async fn flush(&self) -> Result<(), CallError> {
+        presence::ping(self).await.map(|_| ())
+    }
+
+    /// Says goodbye after everything that was sent, waits until the broker has read it (at most 2 s), and ends the
+    /// connection for all clones. What they do afterwards fails with NotConnected.
+    pub async fn close(self) {
+        self.handle.shared.begin_close();
+        let mut place = None;
+        std::future::poll_fn(|cx| self.handle.shared.poll_closed(cx, &mut place)).await;
+    }
+
+    /// Ready once the connection has ended for good, with the reason.
+    pub async fn closed(&self) -> CallError {
+        let mut place = None;
+        std::future::poll_fn(|cx| self.handle.shared.poll_closed(cx, &mut place)).await
+    }
+}

@@ -1,0 +1,309 @@
+//! What a program implements to be called, and what it learns of each call.
+//!
+//! Owns the two traits, [`SharedObject`] for values in and out and [`Handler`] for everything else, and the types that
+//! go in and come out of them. It knows nothing of sockets: [`super::serving`] runs handlers and sends what they return.
+
+use super::serving::OpenCall;
+use crate::error::ErrorCode;
+use crate::message::{Encoding, Metadata, Origin, Payload, PayloadError};
+use async_trait::async_trait;
+use futures::stream::{BoxStream, Stream, StreamExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An object that takes JSON values and returns them: the simplest thing that can be called.
+///
+/// Calls to one object run at the same time, up to the limit of its registration. An object that has to tell
+/// errors, other encodings, streams or its caller apart implements [`Handler`].
+#[async_trait]
+pub trait SharedObject: Send + Sync {
+    /// Answers a call. The future is dropped when the caller no longer wants the answer; a panic is told to the
+    /// caller as an error and costs nothing else.
+    async fn call(&self, method: &str, args: &Value) -> Value;
+}
+
+#[async_trait]
+impl<T: SharedObject + ?Sized> SharedObject for Arc<T> {
+    async fn call(&self, method: &str, args: &Value) -> Value {
+        (**self).call(method, args).await
+    }
+}
+
+#[async_trait]
+impl<T: SharedObject + ?Sized> SharedObject for Box<T> {
+    async fn call(&self, method: &str, args: &Value) -> Value {
+        (**self).call(method, args).await
+    }
+}
+
+/// An object that sees the whole call and answers with a value, a stream or an error.
+///
+/// See [`Methods`](super::Methods) for an implementation made of typed closures.
+#[async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Answers a call.
+    ///
+    /// The future is dropped when the caller cancels, its deadline passes, or the connection ends.
+    ///
+    /// # Errors
+    /// What the caller gets instead of an answer.
+    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError>;
+}
+
+#[async_trait]
+impl<T: Handler + ?Sized> Handler for Arc<T> {
+    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
+        (**self).handle(call).await
+    }
+}
+
+/// A call as its handler gets it.
+#[derive(Debug)]
+pub struct IncomingCall {
+    /// Who calls what, and until when.
+    pub context: CallContext,
+    /// The parameters.
+    pub payload: Payload,
+}
+
+impl IncomingCall {
+    /// The parameters as a Rust type.
+    ///
+    /// # Errors
+    /// A [`HandlerError`] with [`ErrorCode::Encoding`] when the encoding is unknown here, and with
+    /// [`ErrorCode::Invalid`] when the value is not such a one.
+    pub fn args<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
+        self.payload
+            .decode()
+            .map_err(|error| undecodable(&self.payload, &error))
+    }
+
+    /// An answer in the encoding of the call.
+    ///
+    /// # Errors
+    /// A [`HandlerError`] when the value has no such form.
+    pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<Response, HandlerError> {
+        self.context.reply(value)
+    }
+}
+
+fn undecodable(payload: &Payload, error: &PayloadError) -> HandlerError {
+    let known = [Encoding::RAW, Encoding::JSON, Encoding::POSTCARD].contains(&payload.encoding);
+    let code = if known {
+        ErrorCode::Invalid
+    } else {
+        ErrorCode::Encoding
+    };
+    HandlerError {
+        code,
+        ..HandlerError::new(error.to_string())
+    }
+}
+
+/// Who calls what, and until when.
+#[derive(Clone, Debug)]
+pub struct CallContext {
+    /// The name under which the object was called.
+    pub object: Arc<str>,
+    /// The method.
+    pub method: Box<str>,
+    /// The caller's connection, user and process, as the broker knows them.
+    pub caller: Origin,
+    /// The name that the caller's program declares. It can declare any.
+    pub caller_name: Option<String>,
+    /// When the caller's patience ends; for a streamed reply, the time for the first item.
+    pub deadline: Instant,
+    /// What the caller put beside the parameters.
+    pub metadata: Metadata,
+    /// The encoding of the parameters, in which the answer is expected.
+    pub encoding: Encoding,
+    /// Whether the caller takes a streamed reply.
+    pub streaming: bool,
+    pub(crate) open: Arc<OpenCall>,
+}
+
+impl CallContext {
+    /// An answer in the encoding of the call.
+    ///
+    /// # Errors
+    /// A [`HandlerError`] when the value has no such form.
+    pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<Response, HandlerError> {
+        self.encode(value).map(Response::payload)
+    }
+
+    pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Payload, HandlerError> {
+        Payload::encode(self.encoding, value).map_err(|error| HandlerError {
+            code: ErrorCode::Encoding,
+            ..HandlerError::new(error.to_string())
+        })
+    }
+
+    /// Ready once nobody wants the answer any more. The handler's own future is dropped then; this is for what it
+    /// has started elsewhere. Cancel safe.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let open = Arc::clone(&self.open);
+        std::future::poll_fn(move |cx| open.poll_cancelled(cx))
+    }
+
+    /// Whether nobody wants the answer any more.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.open.is_cancelled()
+    }
+}
+
+/// What a handler answers.
+#[derive(Debug)]
+pub struct Response {
+    pub(crate) body: Body,
+    pub(crate) metadata: Metadata,
+}
+
+pub(crate) enum Body {
+    Payload(Payload),
+    Stream(BoxStream<'static, Result<Payload, HandlerError>>),
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Payload(payload) => payload.fmt(f),
+            Self::Stream(_) => f.write_str("a stream"),
+        }
+    }
+}
+
+impl Response {
+    /// One value. Up to the broker's `message_bytes`; what exceeds `frame_bytes` goes in pieces.
+    #[must_use]
+    pub fn payload(payload: Payload) -> Self {
+        Self {
+            body: Body::Payload(payload),
+            metadata: Metadata::new(),
+        }
+    }
+
+    /// Many values, sent as the caller takes them. A caller that did not ask for a stream gets an error.
+    pub fn stream(items: impl Stream<Item = Result<Payload, HandlerError>> + Send + 'static) -> Self {
+        Self {
+            body: Body::Stream(items.boxed()),
+            metadata: Metadata::new(),
+        }
+    }
+
+    /// Puts metadata beside the value, or beside the end of a stream.
+    #[must_use]
+    pub fn with_metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = metadata;
+        self
+    }
+}
+
+/// What a caller gets instead of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HandlerError {
+    /// [`ErrorCode::Handler`] unless it is one of the library's own kinds, as [`ErrorCode::NoSuchMethod`].
+    pub code: ErrorCode,
+    /// The handler's own name for the error, to branch on.
+    pub name: Option<String>,
+    /// What was wrong, and what to do.
+    pub message: String,
+    /// A value that says more.
+    pub payload: Payload,
+}
+
+impl HandlerError {
+    /// An error with a text.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            code: ErrorCode::Handler,
+            name: None,
+            message: message.into(),
+            payload: Payload::default(),
+        }
+    }
+
+    /// The object has no such method.
+    #[must_use]
+    pub fn no_such_method(object: &str, method: &str) -> Self {
+        Self {
+            code: ErrorCode::NoSuchMethod,
+            ..Self::new(format!("{object} has no method {method}"))
+        }
+    }
+
+    /// The same error with a name.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The same error with a value.
+    #[must_use]
+    pub fn with_payload(mut self, payload: Payload) -> Self {
+        self.payload = payload;
+        self
+    }
+}
+
+impl fmt::Display for HandlerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for HandlerError {}
+
+impl From<String> for HandlerError {
+    fn from(message: String) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<&str> for HandlerError {
+    fn from(message: &str) -> Self {
+        Self::new(message)
+    }
+}
+
+impl From<std::io::Error> for HandlerError {
+    fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// A [`SharedObject`] as a [`Handler`]: parameters in JSON, or raw text as a string.
+#[derive(Debug)]
+pub(crate) struct Shared<T>(pub(crate) T);
+
+#[async_trait]
+impl<T: SharedObject + 'static> Handler for Shared<T> {
+    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
+        let args = match call.payload.encoding {
+            Encoding::RAW if call.payload.bytes.is_empty() => Value::Null,
+            Encoding::JSON | Encoding::RAW => call.args()?,
+            other => {
+                let text = format!(
+                    "{} takes JSON, not the encoding {}",
+                    call.context.object,
+                    other.name()
+                );
+                return Err(HandlerError {
+                    code: ErrorCode::Encoding,
+                    ..HandlerError::new(text)
+                });
+            }
+        };
+        let value = self.0.call(&call.context.method, &args).await;
+        // What came as raw text may be answered with any value, which only JSON can say.
+        Payload::json(&value)
+            .map(Response::payload)
+            .map_err(|error| error.to_string().into())
+    }
+}

@@ -1,0 +1,174 @@
+//! From an endpoint to a connection whose handshake is done.
+//!
+//! Owns the attempt at each endpoint, its time limits, and the two frames of the handshake. What happens on the
+//! connection afterwards is [`super::drive`]'s.
+
+use super::builder::Options;
+use super::endpoints::ConnectError;
+use crate::error::CloseReason;
+use crate::message::codec::body_limit;
+use crate::message::frame::HELLO_BODY_MAX;
+use crate::message::handshake::PREFACE;
+use crate::message::{Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Welcome};
+use crate::transport::{Endpoint, Stream, connect};
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What one endpoint may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_millis(300);
+/// What a broker may take to answer the greeting.
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+
+/// A connection, ready for frames.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) stream: Arc<Stream>,
+    pub(crate) decoder: Decoder,
+    pub(crate) welcome: Welcome,
+    pub(crate) peer: PeerId,
+}
+
+/// Tries the endpoints in order and returns the first connection.
+///
+/// # Errors
+/// Every endpoint with its own reason.
+pub(crate) async fn establish(options: &Options) -> Result<Link, ConnectError> {
+    let mut tried = Vec::new();
+    for endpoint in &options.endpoints {
+        match attempt(endpoint, options).await {
+            Ok(link) => return Ok(link),
+            Err(reason) => tried.push((endpoint.clone(), reason)),
+        }
+    }
+    Err(ConnectError { tried, reason: None })
+}
+
+async fn attempt(endpoint: &Endpoint, options: &Options) -> Result<Link, String> {
+    let stream = match timeout(CONNECT_LIMIT, connect(endpoint)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            let text = error.to_string();
+            return Err(text
+                .strip_prefix(&format!("{endpoint}: "))
+                .unwrap_or(&text)
+                .to_owned());
+        }
+        Err(_) => return Err(format!("no connection within {} ms", CONNECT_LIMIT.as_millis())),
+    };
+    match timeout(HANDSHAKE_LIMIT, greet(stream, options)).await {
+        Ok(result) => result,
+        Err(_) => Err(format!(
+            "connected, but got no welcome within {} s; is it a broker?",
+            HANDSHAKE_LIMIT.as_secs()
+        )),
+    }
+}
+
+async fn greet(stream: Stream, options: &Options) -> Result<Link, String> {
+    let hello = Hello {
+        name: options.name.clone(),
+    }
+    .encode();
+    let mut greeting = PREFACE.to_vec();
+    Draft::new(Kind::Hello, u64::from(PROTOCOL_VERSION))
+        .aux(PROTOCOL_VERSION)
+        .payload(Encoding::RAW, &hello)
+        .encode(&mut greeting);
+    write_all(&stream, &greeting)
+        .await
+        .map_err(|error| format!("the greeting was not sent: {error}"))?;
+    let mut decoder = Decoder::new(HELLO_BODY_MAX);
+    let batch = first_batch(&stream, &mut decoder).await?;
+    let (welcome, peer) = read_welcome(&batch)?;
+    decoder.set_limit(body_limit(welcome.frame_bytes as usize));
+    Ok(Link {
+        stream: Arc::new(stream),
+        decoder,
+        welcome,
+        peer,
+    })
+}
+
+fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), String> {
+    let first = batch.view(0).ok_or_else(|| "the answer is no frame".to_owned())?;
+    match first.header.kind {
+        Kind::Welcome if first.header.aux == PROTOCOL_VERSION => Welcome::decode(first.payload)
+            .map(|welcome| (welcome, PeerId(first.header.id)))
+            .ok_or_else(|| "the welcome is cut off".to_owned()),
+        Kind::Welcome => Err(format!(
+            "the broker chose protocol version {}, this library speaks {PROTOCOL_VERSION}",
+            first.header.aux
+        )),
+        Kind::Goodbye => {
+            let reason = CloseReason::from_code(first.header.aux);
+            Err(format!(
+                "the broker refused: {reason}: {}",
+                String::from_utf8_lossy(first.payload)
+            ))
+        }
+        other => Err(format!(
+            "the answer is a {} frame instead of a welcome",
+            other.name()
+        )),
+    }
+}
+
+async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(&[IoSlice::new(bytes)], &[]) {
+            Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::future::poll_fn(|cx| stream.poll_write_ready(cx)).await?;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// Reads no further than the first frame needs, so that nothing behind the welcome is taken with it.
+async fn first_batch(stream: &Stream, decoder: &mut Decoder) -> Result<Batch, String> {
+    use crate::message::frame::HEADER_LEN;
+    let failed = |error: io::Error| format!("no answer to the greeting: {error}");
+    let mut attachments = Vec::new();
+    let mut wanted = HEADER_LEN;
+    let mut head: Vec<u8> = Vec::new();
+    loop {
+        std::future::poll_fn(|cx| stream.poll_read_ready(cx))
+            .await
+            .map_err(failed)?;
+        let mut part = vec![0; wanted];
+        let count = match stream.try_read(&mut part, &mut attachments) {
+            Ok(0) => return Err("the server closed the connection; is it a broker?".to_owned()),
+            Ok(count) => count,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) =>
+            {
+                continue;
+            }
+            Err(error) => return Err(failed(error)),
+        };
+        attachments.clear();
+        let part = part.get(..count).unwrap_or_default();
+        head.extend_from_slice(part);
+        let batch = decoder
+            .decode(part)
+            .map_err(|error| format!("the answer is not a broker's: {error}"))?;
+        if !batch.is_empty() {
+            return Ok(batch);
+        }
+        wanted = match head.first_chunk::<4>().filter(|_| head.len() >= HEADER_LEN) {
+            Some(length) => HEADER_LEN
+                .saturating_add(u32::from_le_bytes(*length) as usize)
+                .saturating_sub(head.len())
+                .clamp(1, HELLO_BODY_MAX),
+            None => HEADER_LEN.saturating_sub(head.len()),
+        };
+    }
+}

@@ -1,0 +1,69 @@
+//! The client library: calls, events, presence and serving over one connection to a broker.
+//!
+//! Start with [`IpcClient`] in async code, [`blocking::Client`] in plain threads, and [`WorkerBuilder`] for a program
+//! that only serves. Everything here works the same inside an actix System, under `#[tokio::main]`, and on threads of
+//! other executors.
+//!
+//! # Promises
+//!
+//! *Calls* run at most once and end exactly once, at the latest a second after their deadline, which always exists (30 s
+//! unless said otherwise). Their errors say whether the call may have run. Calls of one client to one object arrive in
+//! order; answers come in any order. *Events* arrive at most once, in the order of each publisher and topic; what a
+//! subscriber misses is counted and told. *Nothing waits without a bound*: callers wait for room in the out-buffer,
+//! publishers for the broker's window, streams for their reader; unread events are counted as missed.
+//!
+//! # How it is built
+//!
+//! Owns the client's half of the protocol; knows nothing of the broker's actors. Handles and the socket's actor share
+//! one [state](state::State) under a short lock. A handle encodes its frame into the out-buffer and writes it itself
+//! when nothing else is on its way; the actor reads, completes slots and writes what handles have left.
+
+pub mod blocking;
+mod builder;
+mod call;
+mod connection_events;
+mod control;
+mod drive;
+mod endpoints;
+mod event_queue;
+mod exchange;
+mod handle;
+mod handler;
+mod inbound;
+mod lasting;
+mod link;
+mod methods;
+mod outbox;
+mod presence;
+mod publish;
+mod queue;
+mod reconnect;
+mod register;
+mod request;
+mod respond;
+mod runtime;
+mod serving;
+mod shared;
+mod slab;
+mod socket;
+mod state;
+mod subscription;
+mod waiters;
+mod worker;
+
+pub use builder::ClientBuilder;
+pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream};
+pub use connection_events::{ConnectionEvent, ConnectionEvents};
+pub use endpoints::{ADDRESS_VARIABLE, ConnectError, endpoints, parse_address};
+pub use event_queue::{Event, Update};
+pub use handle::IpcClient;
+pub use handle::IpcClient as IPCClient;
+pub use handler::{CallContext, Handler, HandlerError, IncomingCall, Response, SharedObject};
+pub use lasting::Standing;
+pub use methods::Methods;
+pub use presence::{Notice, Watch, WatchScope};
+pub use publish::{Acknowledged, Publish, PublishBuilder};
+pub use register::{Balance, RegisterBuilder, Registration};
+pub use request::Reply;
+pub use subscription::{CallbackSubscription, SlowPolicy, SubscribeBuilder, Subscription};
+pub use worker::WorkerBuilder;

@@ -1,0 +1,247 @@
+//! What waits to be written to the broker: one bounded buffer, filled by every handle and drained by one writer at a
+//! time.
+//!
+//! Owns the bytes, the rule of who may write now, and how far the writing has come; knows no socket. Frames are
+//! appended under the connection's lock; whoever claims the bytes writes them outside it. Used by
+//! [`super::shared::Shared`].
+
+use super::waiters::Waiters;
+
+/// Capacity that a drained buffer keeps, in multiples of the limit: one huge frame must not stay allocated.
+const KEPT_CAPACITY: usize = 2;
+
+/// The send queue of one connection.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    /// Frames that no writer has claimed.
+    buffer: Vec<u8>,
+    /// Frames that a writer has claimed and not finished, from `pending_at`.
+    pending: Vec<u8>,
+    pending_at: usize,
+    /// Somebody is writing right now.
+    claimed: bool,
+    /// The socket takes no more for now; its task waits for that.
+    blocked: bool,
+    limit: usize,
+    queued: u64,
+    written: u64,
+    /// Which connection the bytes are for: a claim of an earlier one is not for this one.
+    life: u64,
+    /// Tasks that wait for room.
+    pub(crate) room: Waiters,
+}
+
+/// Bytes taken out to be written. Give them back with [`Outbox::release`].
+#[derive(Debug)]
+pub(crate) struct Claim {
+    bytes: Vec<u8>,
+    from: usize,
+    started_at: usize,
+    life: u64,
+}
+
+impl Claim {
+    /// What is to be written.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.get(self.from..).unwrap_or(&[])
+    }
+
+    /// Notes that `count` bytes more are written; `true` when none is left.
+    pub(crate) fn advance(&mut self, count: usize) -> bool {
+        self.from = self.from.saturating_add(count).min(self.bytes.len());
+        self.from == self.bytes.len()
+    }
+}
+
+impl Outbox {
+    pub(crate) const fn new(limit: usize) -> Self {
+        Self {
+            buffer: Vec::new(),
+            pending: Vec::new(),
+            pending_at: 0,
+            claimed: false,
+            blocked: false,
+            limit,
+            queued: 0,
+            written: 0,
+            life: 0,
+            room: Waiters::new(),
+        }
+    }
+
+    /// Whether a frame may be added: the buffer was below its limit before it, so that every legal frame fits once.
+    pub(crate) const fn has_room(&self) -> bool {
+        self.buffer.len() < self.limit
+    }
+
+    /// Whether nothing waits and nobody writes: what is added now has to be brought to somebody's attention.
+    pub(crate) const fn is_idle(&self) -> bool {
+        self.buffer.is_empty() && self.pending.is_empty() && !self.claimed && !self.blocked
+    }
+
+    /// Whether something waits that nobody writes and nothing prevents from being written.
+    pub(crate) const fn is_ready(&self) -> bool {
+        !self.claimed && !self.blocked && !(self.buffer.is_empty() && self.pending.is_empty())
+    }
+
+    /// Whether everything that was added is written.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.buffer.is_empty() && self.pending.is_empty() && !self.claimed
+    }
+
+    /// Adds a frame in parts. Returns the position of its end, to compare with [`Outbox::written`].
+    pub(crate) fn push(&mut self, parts: &[&[u8]]) -> u64 {
+        let before = self.buffer.len();
+        parts.iter().for_each(|part| self.buffer.extend_from_slice(part));
+        self.queued = self
+            .queued
+            .saturating_add(self.buffer.len().saturating_sub(before) as u64);
+        self.queued
+    }
+
+    /// The buffer, to encode small frames into; tell their length to [`Outbox::note`].
+    pub(crate) fn encode(&mut self, draft: &crate::message::Draft<'_>) -> u64 {
+        let before = self.buffer.len();
+        draft.encode(&mut self.buffer);
+        self.queued = self
+            .queued
+            .saturating_add(self.buffer.len().saturating_sub(before) as u64);
+        self.queued
+    }
+
+    /// How many bytes of this connection the system has taken.
+    pub(crate) const fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Takes what waits, unless somebody writes already or nothing is there.
+    pub(crate) fn claim(&mut self) -> Option<Claim> {
+        if self.claimed {
+            return None;
+        }
+        if self.pending.is_empty() {
+            std::mem::swap(&mut self.buffer, &mut self.pending);
+            self.pending_at = 0;
+        }
+        if self.pending.is_empty() {
+            return None;
+        }
+        self.claimed = true;
+        self.blocked = false;
+        let (from, life) = (self.pending_at, self.life);
+        Some(Claim {
+            bytes: std::mem::take(&mut self.pending),
+            from,
+            started_at: from,
+            life,
+        })
+    }
+
+    /// Gives a claim back. `blocked`: the socket took less than all of it and its task will say when it takes more.
+    /// A claim of an earlier connection is dropped.
+    pub(crate) fn release(&mut self, claim: Claim, blocked: bool) {
+        let Claim {
+            mut bytes,
+            from,
+            started_at,
+            life,
+        } = claim;
+        if life != self.life {
+            return;
+        }
+        self.written = self
+            .written
+            .saturating_add(from.saturating_sub(started_at) as u64);
+        self.claimed = false;
+        self.blocked = blocked;
+        self.pending_at = from;
+        if from == bytes.len() {
+            bytes.clear();
+            bytes.shrink_to(self.limit.saturating_mul(KEPT_CAPACITY));
+            self.pending_at = 0;
+        }
+        self.pending = bytes;
+    }
+
+    /// Whether the socket took less than it was given and has not said that it takes more.
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    /// Notes that the socket takes bytes again.
+    pub(crate) const fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Forgets everything, at the end of a connection, and lets the tasks that wait for room look again.
+    pub(crate) fn clear(&mut self) {
+        let room = std::mem::take(&mut self.room);
+        *self = Self {
+            life: self.life.wrapping_add(1),
+            room,
+            ..Self::new(self.limit)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_writer_at_a_time_and_order_is_kept() {
+        let mut out = Outbox::new(4);
+        assert!(out.is_idle() && out.claim().is_none());
+        assert_eq!(out.push(&[b"ab", b"c"]), 3);
+        let mut claim = out.claim().unwrap();
+        assert_eq!(claim.bytes(), b"abc");
+        out.push(&[b"def"]);
+        assert!(out.claim().is_none(), "somebody writes");
+        assert!(!claim.advance(2));
+        out.release(claim, true);
+        assert_eq!((out.written(), out.is_ready(), out.is_idle()), (2, false, false));
+        out.unblock();
+        let mut claim = out.claim().unwrap();
+        assert_eq!(claim.bytes(), b"c", "what was left goes before what came later");
+        assert!(claim.advance(1));
+        out.release(claim, false);
+        let mut claim = out.claim().unwrap();
+        assert_eq!(claim.bytes(), b"def");
+        claim.advance(3);
+        out.release(claim, false);
+        assert!(out.is_empty() && out.is_idle());
+        assert_eq!(out.written(), 6);
+    }
+
+    #[test]
+    fn room_is_asked_before_a_frame() {
+        let mut out = Outbox::new(4);
+        out.push(&[b"abc"]);
+        assert!(out.has_room());
+        out.push(&[&[0; 100]]);
+        assert!(!out.has_room());
+        let mut claim = out.claim().unwrap();
+        assert!(out.has_room(), "claimed bytes make room");
+        claim.advance(103);
+        out.release(claim, false);
+        assert!(out.pending.capacity() <= 8);
+    }
+
+    #[test]
+    fn a_claim_of_an_earlier_connection_changes_nothing() {
+        let mut out = Outbox::new(4);
+        out.push(&[b"old"]);
+        let stale = out.claim().unwrap();
+        out.clear();
+        out.push(&[b"new"]);
+        let mut claim = out.claim().unwrap();
+        out.release(stale, true);
+        assert!(
+            out.claim().is_none(),
+            "the new connection's writer is still at work"
+        );
+        claim.advance(3);
+        out.release(claim, false);
+        assert_eq!((out.written(), out.is_idle()), (3, true));
+    }
+}

@@ -1,0 +1,336 @@
+//! What is open between a request and its answer: one reusable slot per call, acknowledged publish, ping or query.
+//!
+//! Owns the assembly of replies, the items of a streamed reply and the credit they hold; knows no socket and no
+//! clock. Slots live in a [`super::slab::Slab`] under the connection's lock; the socket's task completes them.
+
+use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::{Batch, Encoding, Flags, Metadata, Payload};
+use bytes::{Bytes, BytesMut};
+use std::collections::VecDeque;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// A reply as it arrived: its payload, and what its handler put beside it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Reply {
+    /// The value, in the encoding of the call.
+    pub payload: Payload,
+    /// The handler's metadata.
+    pub metadata: Metadata,
+}
+
+/// How a request ended well.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    Reply(Reply),
+    /// Done, Accepted or Pong, with the number of the frame.
+    Number(u32),
+}
+
+/// An open request.
+#[derive(Debug)]
+pub(crate) struct Request {
+    /// The task that waits for the answer, for an item, or for credit.
+    pub(crate) waker: Option<Waker>,
+    pub(crate) answer: Option<Result<Answer, CallError>>,
+    /// When the client itself gives up, because the broker did not.
+    pub(crate) expires: Instant,
+    /// What a streamed reply may take between two items.
+    pub(crate) patience: Duration,
+    /// Where the request ends in the bytes of the connection; `u64::MAX` while pieces are missing.
+    pub(crate) end: u64,
+    /// What the pieces of this call may still use.
+    pub(crate) window: i64,
+    /// Whether dropping the future tells the broker.
+    pub(crate) cancellable: bool,
+    /// The reply that is arriving in pieces.
+    partial: Option<Partial>,
+    /// The items of a streamed reply that nobody has taken yet.
+    pub(crate) items: Option<Box<Items>>,
+    /// Credit to give back, in bytes.
+    owed: usize,
+}
+
+/// Items of a streamed reply.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
+    queue: VecDeque<(Reply, usize)>,
+    /// The last reply is in the queue, or was taken.
+    pub(crate) complete: bool,
+}
+
+#[derive(Debug)]
+struct Partial {
+    bytes: BytesMut,
+    encoding: Encoding,
+    metadata: Metadata,
+    more: bool,
+    /// Credit that is held because unread items are in front.
+    held: usize,
+}
+
+/// What a frame did to its request.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Nothing to see yet.
+    Quiet,
+    /// The waiting task has something to look at.
+    Wake,
+    /// The message is larger than this client takes: the call must be cancelled.
+    TooLarge,
+}
+
+impl Request {
+    pub(crate) fn new(expires: Instant, patience: Duration, window: u32) -> Self {
+        Self {
+            waker: None,
+            answer: None,
+            expires,
+            patience,
+            end: u64::MAX,
+            window: i64::from(window),
+            cancellable: true,
+            partial: None,
+            items: None,
+            owed: 0,
+        }
+    }
+
+    /// Ends the request; the first ending counts.
+    pub(crate) fn finish(&mut self, answer: Result<Answer, CallError>) {
+        self.partial = None;
+        if self.answer.is_none() {
+            self.answer = Some(answer);
+        }
+    }
+
+    /// A Reply frame arrived.
+    pub(crate) fn reply(&mut self, batch: &Batch, view: &FrameView<'_>, message_bytes: usize) -> Step {
+        let flags = view.header.flags;
+        let metadata = Metadata::parse(view.meta).unwrap_or_default();
+        let encoding = view.header.encoding;
+        let more = flags.has(Flags::MORE);
+        if flags.has(Flags::CONTINUED) {
+            self.partial = Some(Partial {
+                bytes: BytesMut::new(),
+                encoding,
+                metadata,
+                more,
+                held: 0,
+            });
+            return self.extend(view, message_bytes);
+        }
+        let payload = Payload {
+            encoding,
+            bytes: keep(batch, view.payload),
+        };
+        self.complete(
+            Reply { payload, metadata },
+            more,
+            if more { view.header.wire_len() } else { 0 },
+        )
+    }
+
+    /// A ReplyPiece frame arrived.
+    pub(crate) fn reply_piece(&mut self, view: &FrameView<'_>, message_bytes: usize) -> Step {
+        if view.header.flags.has(Flags::ABORT) {
+            self.partial = None;
+            return Step::Quiet;
+        }
+        let step = self.extend(view, message_bytes);
+        if step != Step::Quiet || view.header.flags.has(Flags::CONTINUED) {
+            return step;
+        }
+        let Some(partial) = self.partial.take() else {
+            return Step::Quiet;
+        };
+        let payload = Payload {
+            encoding: partial.encoding,
+            bytes: partial.bytes.freeze(),
+        };
+        self.complete(
+            Reply {
+                payload,
+                metadata: partial.metadata,
+            },
+            partial.more,
+            partial.held,
+        )
+    }
+
+    fn extend(&mut self, view: &FrameView<'_>, message_bytes: usize) -> Step {
+        let unread = self.items.as_ref().is_some_and(|items| !items.queue.is_empty());
+        let Some(partial) = self.partial.as_mut() else {
+            return Step::Quiet;
+        };
+        if partial.bytes.len().saturating_add(view.payload.len()) > message_bytes {
+            return Step::TooLarge;
+        }
+        partial.bytes.extend_from_slice(view.payload);
+        let charge = view.header.wire_len();
+        // A message must be able to arrive as a whole, but only one beyond what is unread.
+        *(if unread { &mut partial.held } else { &mut self.owed }) += charge;
+        Step::Quiet
+    }
+
+    fn complete(&mut self, reply: Reply, more: bool, charge: usize) -> Step {
+        match self.items.as_mut() {
+            Some(items) => {
+                items.complete = !more;
+                // The end of a stream without a last item is an empty raw reply.
+                let nothing = !more && reply.payload == Payload::default();
+                if !nothing {
+                    items.queue.push_back((reply, charge));
+                }
+            }
+            None if more => {
+                let text = "the object answered with a stream; call it with `stream`";
+                self.finish(Err(CallError::new(ErrorCode::Invalid, text).ran(true)));
+            }
+            None => self.finish(Ok(Answer::Reply(reply))),
+        }
+        Step::Wake
+    }
+
+    /// Takes the next item of a streamed reply. Its credit becomes owed.
+    pub(crate) fn next_item(&mut self) -> Option<Reply> {
+        let items = self.items.as_mut()?;
+        let (reply, charge) = items.queue.pop_front()?;
+        self.owed = self.owed.saturating_add(charge);
+        if items.queue.is_empty() {
+            if let Some(partial) = self.partial.as_mut() {
+                self.owed = self.owed.saturating_add(std::mem::take(&mut partial.held));
+            }
+        }
+        Some(reply)
+    }
+
+    /// Whether unread items are there: the sender is not late then.
+    pub(crate) fn has_items(&self) -> bool {
+        self.items.as_ref().is_some_and(|items| !items.queue.is_empty())
+    }
+
+    /// Credit to tell the sender now: when half a window has come together.
+    pub(crate) fn take_owed(&mut self, window: u32) -> Option<u32> {
+        if self.owed == 0 || self.owed < (window / 2) as usize {
+            return None;
+        }
+        let owed = u32::try_from(self.owed).unwrap_or(u32::MAX);
+        self.owed = self.owed.saturating_sub(owed as usize);
+        Some(owed)
+    }
+}
+
+/// `part` of a batch, by reference when it is most of the buffer it pins, else as a copy.
+pub(crate) fn keep(batch: &Batch, part: &[u8]) -> Bytes {
+    if part.len() >= batch.buffer_len() / 4 {
+        batch.share(part)
+    } else {
+        Bytes::copy_from_slice(part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Draft, Kind};
+
+    fn feed(request: &mut Request, kind: Kind, flags: Flags, payload: &[u8]) -> Step {
+        let frame = Draft::new(kind, 1)
+            .flags(flags)
+            .payload(Encoding::JSON, payload)
+            .to_vec();
+        let batch = Batch::from_bytes(frame.into(), 1 << 20).unwrap();
+        let view = batch.view(0).unwrap();
+        match kind {
+            Kind::Reply => request.reply(&batch, &view, 100),
+            _ => request.reply_piece(&view, 100),
+        }
+    }
+
+    fn open(stream: bool) -> Request {
+        let mut request = Request::new(Instant::now(), Duration::ZERO, 100);
+        request.items = stream.then(Box::default);
+        request
+    }
+
+    fn text(request: &Request) -> &[u8] {
+        match &request.answer {
+            Some(Ok(Answer::Reply(reply))) => &reply.payload.bytes,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pieces_come_together_and_return_their_credit() {
+        let mut request = open(false);
+        assert_eq!(
+            feed(&mut request, Kind::Reply, Flags::CONTINUED, b"[1,"),
+            Step::Quiet
+        );
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::CONTINUED, b"2,"),
+            Step::Quiet
+        );
+        assert_eq!(request.take_owed(1000), None, "not half a window yet");
+        assert_eq!(request.take_owed(100), Some(24 + 3 + 24 + 2));
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"3]"),
+            Step::Wake
+        );
+        assert_eq!(text(&request), b"[1,2,3]");
+    }
+
+    #[test]
+    fn a_void_message_and_a_large_one() {
+        let mut request = open(false);
+        feed(&mut request, Kind::Reply, Flags::CONTINUED, b"[1,");
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::ABORT, b""),
+            Step::Quiet
+        );
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"]"),
+            Step::Quiet
+        );
+        assert!(request.answer.is_none());
+        feed(&mut request, Kind::Reply, Flags::CONTINUED, &[b' '; 60]);
+        assert_eq!(
+            feed(&mut request, Kind::ReplyPiece, Flags::NONE, &[b' '; 60]),
+            Step::TooLarge
+        );
+    }
+
+    #[test]
+    fn items_hold_their_credit_until_they_are_taken() {
+        let mut request = open(true);
+        assert_eq!(feed(&mut request, Kind::Reply, Flags::MORE, b"1"), Step::Wake);
+        assert_eq!(request.take_owed(2), None);
+        feed(
+            &mut request,
+            Kind::Reply,
+            Flags::MORE.with(Flags::CONTINUED),
+            b"[",
+        );
+        assert_eq!(request.take_owed(2), None, "an unread item is in front");
+        assert_eq!(request.next_item().unwrap().payload.bytes, "1");
+        assert_eq!(request.take_owed(2), Some(25 + 25));
+        feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"]");
+        assert_eq!(request.next_item().unwrap().payload.bytes, "[]");
+        assert!(!request.items.as_ref().unwrap().complete);
+    }
+
+    #[test]
+    fn the_last_reply_is_an_item_unless_it_is_empty() {
+        let mut request = open(true);
+        assert_eq!(feed(&mut request, Kind::Reply, Flags::NONE, b"7"), Step::Wake);
+        assert!(request.next_item().is_some() && request.items.as_ref().unwrap().complete);
+        let mut request = open(true);
+        let frame = Draft::new(Kind::Reply, 1).to_vec();
+        let batch = Batch::from_bytes(frame.into(), 100).unwrap();
+        assert_eq!(request.reply(&batch, &batch.view(0).unwrap(), 100), Step::Wake);
+        assert!(request.next_item().is_none() && request.items.as_ref().unwrap().complete);
+    }
+}

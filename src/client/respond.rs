@@ -1,0 +1,228 @@
+//! From what a handler returned to frames: one reply, a reply in pieces, a stream with credit, or an error.
+//!
+//! Owns the sending side of an answer. A panic of the handler ends here, as an error to its caller.
+
+use super::handler::{Body, HandlerError, Response};
+use super::serving::{Job, ObjectServer, OpenCall};
+use super::shared::Shared;
+use super::state::{Direct, Next, State};
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
+use futures::FutureExt;
+use futures::stream::{BoxStream, StreamExt};
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+/// What one piece of a large message carries, in bytes: small enough that others get their turn.
+pub(crate) const PIECE: usize = 64 * 1024;
+/// Holds the text of a handler's error when its payload is a value.
+pub(crate) const ERROR_TEXT: &str = "error.text";
+
+/// Where an answer goes.
+#[derive(Clone, Copy)]
+struct To<'a> {
+    shared: &'a Arc<Shared>,
+    open: &'a OpenCall,
+}
+
+/// Runs the handler and sends its answer.
+pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) {
+    let Job { call, answered } = job;
+    let open = Arc::clone(&call.context.open);
+    let method = call.context.method.clone();
+    let streaming = call.context.streaming;
+    let handling = async { server.handler.handle(call).await };
+    let to = To { shared, open: &open };
+    let outcome = match AssertUnwindSafe(handling).catch_unwind().await {
+        Ok(outcome) => outcome,
+        Err(panic) => Err(panicked(server, &method, panic.as_ref())),
+    };
+    if !answered {
+        return;
+    }
+    let sent = match outcome {
+        Ok(Response {
+            body: Body::Payload(payload),
+            metadata,
+        }) => to.payload(payload, &metadata, Flags::NONE).await,
+        Ok(Response {
+            body: Body::Stream(items),
+            metadata,
+        }) if streaming => {
+            let sending = AssertUnwindSafe(to.stream(items, &metadata)).catch_unwind();
+            match sending.await {
+                Ok(sent) => sent,
+                Err(panic) => to.error(&panicked(server, &method, panic.as_ref())).await,
+            }
+        }
+        Ok(Response {
+            body: Body::Stream(_),
+            ..
+        }) => {
+            let text = format!(
+                "{}.{method} answers with a stream; the caller must ask for one",
+                server.name
+            );
+            to.error(&HandlerError {
+                code: ErrorCode::Invalid,
+                ..HandlerError::new(text)
+            })
+            .await
+        }
+        Err(error) => to.error(&error).await,
+    };
+    if let Err(error) = sent {
+        tracing::debug!(object = %server.name, %method, %error, "an answer was not sent");
+    }
+}
+
+fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> HandlerError {
+    let said = panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "with a value that is no text".to_owned());
+    tracing::error!(object = %server.name, %method, panic = %said, "a handler panicked");
+    let text = format!("the handler of {}.{method} panicked: {said}", server.name);
+    HandlerError {
+        code: ErrorCode::HandlerPanicked,
+        ..HandlerError::new(text)
+    }
+}
+
+impl To<'_> {
+    /// Sends a frame as soon as there is room. On another connection than that of the call it sends nothing.
+    async fn send(self, draft: &Draft<'_>) -> Result<(), CallError> {
+        let mut place = None;
+        let direct = if self.shared.serving.is_alone() {
+            Direct::Now
+        } else {
+            Direct::No
+        };
+        std::future::poll_fn(|cx| {
+            self.shared.poll_push(cx, &mut place, direct, |state| {
+                if state.life == self.open.life {
+                    state.out.encode(draft);
+                }
+            })
+        })
+        .await
+    }
+
+    /// The same for a frame that the caller's window must cover.
+    async fn send_charged(self, draft: &Draft<'_>) -> Result<(), CallError> {
+        std::future::poll_fn(|cx| self.open.charge(draft.wire_len(), cx)).await;
+        self.send(draft).await
+    }
+
+    /// One value, with MORE an item of a stream.
+    async fn payload(self, payload: Payload, metadata: &Metadata, flags: Flags) -> Result<(), CallError> {
+        let (frame_bytes, message_bytes) = {
+            let state = self.shared.lock();
+            (
+                state.grants.frame_bytes as usize,
+                state.grants.message_bytes as usize,
+            )
+        };
+        let Payload { encoding, bytes } = payload;
+        if bytes.len() > message_bytes {
+            let text = format!(
+                "the reply has {} bytes, the broker takes {message_bytes}",
+                bytes.len()
+            );
+            let error = HandlerError {
+                code: ErrorCode::TooLarge,
+                ..HandlerError::new(text)
+            };
+            return self.error(&error).await;
+        }
+        let ticket = self.open.ticket;
+        let draft = Draft::new(Kind::Reply, ticket)
+            .flags(flags)
+            .meta(metadata.as_bytes());
+        if bytes.len() <= frame_bytes {
+            let draft = draft.payload(encoding, &bytes);
+            return if flags.has(Flags::MORE) {
+                self.send_charged(&draft).await
+            } else {
+                self.send(&draft).await
+            };
+        }
+        let piece = PIECE.min(frame_bytes).max(1);
+        let (first, rest) = bytes.split_at_checked(piece).unwrap_or((&bytes, &[]));
+        self.send_charged(&draft.flags(flags.with(Flags::CONTINUED)).payload(encoding, first))
+            .await?;
+        let mut pieces = rest.chunks(piece).peekable();
+        while let Some(part) = pieces.next() {
+            let more = Flags::NONE.with_if(pieces.peek().is_some(), Flags::CONTINUED);
+            let draft = Draft::new(Kind::ReplyPiece, ticket)
+                .flags(more)
+                .payload(encoding, part);
+            self.send_charged(&draft).await?;
+        }
+        Ok(())
+    }
+
+    async fn stream(
+        self,
+        mut items: BoxStream<'static, Result<Payload, HandlerError>>,
+        metadata: &Metadata,
+    ) -> Result<(), CallError> {
+        while let Some(item) = items.next().await {
+            match item {
+                Ok(payload) => self.payload(payload, &Metadata::new(), Flags::MORE).await?,
+                Err(error) => return self.error(&error).await,
+            }
+        }
+        self.payload(Payload::default(), metadata, Flags::NONE).await
+    }
+
+    async fn error(self, error: &HandlerError) -> Result<(), CallError> {
+        let (metadata, encoding, payload) = error_parts(error);
+        let ran = !matches!(error.code, ErrorCode::NoSuchMethod);
+        let draft = Draft::new(Kind::Error, self.open.ticket)
+            .aux(error.code.code())
+            .flags(Flags::NONE.with_if(ran, Flags::MAY_HAVE_RUN))
+            .meta(metadata.as_bytes())
+            .payload(encoding, &payload);
+        self.send(&draft).await
+    }
+}
+
+/// What of an error fits beside it and in it. Texts are cut rather than refused.
+fn error_parts(error: &HandlerError) -> (Metadata, Encoding, Vec<u8>) {
+    let mut block = Metadata::new();
+    let mut note = |key, text: &str| {
+        // A quarter of the block fits twice with the names of its keys.
+        let cut = text
+            .char_indices()
+            .map(|(at, _)| at)
+            .take_while(|at| *at <= metadata::METADATA_MAX / 4)
+            .last();
+        let whole = text.len() <= metadata::METADATA_MAX / 4;
+        let text = if whole {
+            text
+        } else {
+            text.get(..cut.unwrap_or(0)).unwrap_or_default()
+        };
+        block.insert(key, text).unwrap_or_default();
+    };
+    if let Some(name) = &error.name {
+        note(metadata::ERROR_NAME, name);
+    }
+    if error.payload == Payload::default() {
+        return (block, Encoding::RAW, error.message.clone().into_bytes());
+    }
+    note(ERROR_TEXT, &error.message);
+    (block, error.payload.encoding, error.payload.bytes.to_vec())
+}
+
+/// Adds the error of a call that did not run.
+pub(crate) fn push_error(state: &mut State, ticket: u64, error: &CallError) -> Next {
+    let draft = Draft::new(Kind::Error, ticket)
+        .aux(error.code.code())
+        .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN))
+        .payload(Encoding::RAW, error.message.as_bytes());
+    state.control(&draft)
+}

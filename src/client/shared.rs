@@ -1,0 +1,183 @@
+//! What a handle and its socket have in common: the lock around [`State`], and what follows each step under it.
+//!
+//! Owns the discipline of the lock: short, never across an await, and nothing is woken or written while it is held.
+//! Called by every other file of the client.
+
+use super::builder::Options;
+use super::outbox::Claim;
+use super::serving::Serving;
+use super::state::{Direct, Next, Phase, State};
+use super::waiters::Place;
+use crate::error::CallError;
+use crate::transport::Stream;
+use futures::task::AtomicWaker;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    /// The socket's task.
+    pub(crate) io: AtomicWaker,
+    /// The objects of this client and the calls that they are working on.
+    pub(crate) serving: Serving,
+    pub(crate) options: Options,
+    pub(crate) watchers: super::connection_events::Watchers,
+}
+
+/// How a write ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Wrote {
+    All,
+    /// The socket takes no more for now.
+    Blocked,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            state: Mutex::new(State::new(options.out_buffer, Instant::now())),
+            io: AtomicWaker::new(),
+            serving: Serving::default(),
+            options,
+            watchers: super::connection_events::Watchers::default(),
+        }
+    }
+
+    /// The lock. A panic under it cannot leave anything half done that matters more than going on.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does what a step under the lock has left to do.
+    pub(crate) fn perform(&self, next: Next) {
+        match next {
+            Next::Nothing => {}
+            Next::WakeSocket => self.io.wake(),
+            Next::Write(claim, stream) => {
+                let wrote = self.write(claim, &stream);
+                let mut state = self.lock();
+                state.last_write = Instant::now();
+                // Whatever this thread did not bring out is the socket's business, errors included.
+                let more = !matches!(wrote, Ok(Wrote::All)) || state.out.is_ready();
+                let wake = more && !state.io_active;
+                drop(state);
+                if wake {
+                    self.io.wake();
+                }
+            }
+        }
+    }
+
+    /// Writes claimed bytes until the socket takes no more, and gives the claim back.
+    ///
+    /// # Errors
+    /// The socket's; the connection is at its end.
+    pub(crate) fn write(&self, mut claim: Claim, stream: &Stream) -> io::Result<Wrote> {
+        let result = loop {
+            match stream.try_write(&[IoSlice::new(claim.bytes())], &[]) {
+                Ok(count) => {
+                    if claim.advance(count) {
+                        break Ok(Wrote::All);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break Ok(Wrote::Blocked),
+                Err(error) => break Err(error),
+            }
+        };
+        self.lock()
+            .out
+            .release(claim, matches!(result, Ok(Wrote::Blocked)));
+        result
+    }
+
+    /// Runs `push` under the lock as soon as there is a connection with room for a frame.
+    ///
+    /// Ready with an error when there is no connection.
+    pub(crate) fn poll_push<T>(
+        &self,
+        cx: &Context<'_>,
+        place: &mut Option<Place>,
+        direct: Direct,
+        push: impl FnOnce(&mut State) -> T,
+    ) -> Poll<Result<T, CallError>> {
+        let mut state = self.lock();
+        if let Err(error) = state.check_up() {
+            return Poll::Ready(Err(error));
+        }
+        if !state.out.has_room() {
+            state.out.room.wait(place, cx.waker());
+            return Poll::Pending;
+        }
+        let idle = state.out.is_idle();
+        let value = push(&mut state);
+        let next = state.after_push(idle, direct);
+        drop(state);
+        self.perform(next);
+        Poll::Ready(Ok(value))
+    }
+
+    /// The last handle is gone, or the user has asked for the end.
+    pub(crate) fn begin_close(&self) {
+        let mut state = self.lock();
+        let next = state.begin_close();
+        drop(state);
+        self.perform(next);
+        self.io.wake();
+    }
+
+    /// Brings out what is left from the thread that drops the last handle: its process may be about to exit.
+    pub(crate) fn last_flush(&self) {
+        for _ in 0..1_000 {
+            let mut state = self.lock();
+            let stream = match &state.phase {
+                Phase::Up(stream) if !state.out.is_empty() => Arc::clone(stream),
+                _ => return,
+            };
+            match state.out.claim() {
+                Some(claim) => {
+                    drop(state);
+                    if !matches!(self.write(claim, &stream), Ok(Wrote::All)) {
+                        break;
+                    }
+                }
+                None => {
+                    drop(state);
+                    std::thread::yield_now();
+                }
+            }
+        }
+        self.io.wake();
+    }
+
+    /// Pending until the client is being closed.
+    pub(crate) fn poll_closing(&self, cx: &Context<'_>) -> Poll<()> {
+        self.io.register(cx.waker());
+        if self.lock().closing.is_some() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Pending until the connection has ended for good.
+    pub(crate) fn poll_closed(&self, cx: &Context<'_>, place: &mut Option<Place>) -> Poll<CallError> {
+        let mut state = self.lock();
+        match &state.phase {
+            Phase::Closed(error) => Poll::Ready(error.clone()),
+            Phase::Down | Phase::Up(_) => {
+                state.closed.wait(place, cx.waker());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Wakes tasks; never under the lock.
+pub(crate) fn wake_all(woken: &mut Vec<Waker>) {
+    woken.drain(..).for_each(Waker::wake);
+}

@@ -1,0 +1,139 @@
+//! The actor that owns a client's socket, from the first attempt to the last goodbye.
+//!
+//! Owns the order connect, work, lose, pause, connect again. It has one spawned item, which is all of this; it gets
+//! no messages: handles share [`super::state::State`] with it and wake it.
+
+use super::drive::Drive;
+use super::endpoints::ConnectError;
+use super::link::{Link, establish};
+use super::reconnect;
+use super::shared::Shared;
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until};
+
+/// How patient the first attempt is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Every endpoint once.
+    Once,
+    /// Until a broker is there; at most so long.
+    Wait(Option<Duration>),
+}
+
+type Ready = oneshot::Sender<Result<(), ConnectError>>;
+
+/// The actor.
+pub(crate) struct Socket {
+    shared: Arc<Shared>,
+    start: Option<(Patience, Ready)>,
+}
+
+impl Socket {
+    /// Starts the actor on the current arbiter. `ready` is told how the first attempt went.
+    pub(crate) fn start(shared: Arc<Shared>, patience: Patience, ready: Ready) {
+        Actor::start(Self {
+            shared,
+            start: Some((patience, ready)),
+        });
+    }
+}
+
+impl Actor for Socket {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let Some((patience, ready)) = self.start.take() else {
+            return;
+        };
+        let life = life(Arc::clone(&self.shared), patience, ready);
+        ctx.spawn(life.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+/// Makes sure that nobody waits for a socket whose thread has ended.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0
+            .closed("the run-time that carried the connection has ended");
+    }
+}
+
+async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
+    let guard = Guard(Arc::clone(&shared));
+    let first = match patience {
+        Patience::Once => unless_closing(&shared, establish(&shared.options)).await,
+        Patience::Wait(limit) => {
+            let until = limit.and_then(|limit| Instant::now().checked_add(limit));
+            unless_closing(&shared, attempts(&shared, until, true)).await
+        }
+    };
+    let mut link = match first {
+        Some(Ok(link)) => link,
+        Some(Err(error)) => {
+            shared.closed(&error.to_string());
+            // Whoever asked may have gone away.
+            let _ = ready.send(Err(error));
+            return;
+        }
+        None => return shared.closed("this client was closed"),
+    };
+    shared.connected(&link);
+    let _ = ready.send(Ok(()));
+    loop {
+        let ended = Drive::new(Arc::clone(&shared), link).await;
+        if !shared.disconnected(&ended) {
+            shared.closed(&ended.text);
+            break;
+        }
+        let Some(next) = unless_closing(&shared, attempts(&shared, None, false))
+            .await
+            .and_then(Result::ok)
+        else {
+            shared.closed("this client was closed");
+            break;
+        };
+        link = next;
+        shared.connected(&link);
+    }
+    drop(guard);
+}
+
+/// The outcome of `work`, or `None` as soon as the client is being closed.
+async fn unless_closing<T>(shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
+    futures::pin_mut!(work);
+    std::future::poll_fn(|cx| {
+        if shared.poll_closing(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        work.as_mut().poll(cx).map(Some)
+    })
+    .await
+}
+
+/// Attempts with pauses between them until one succeeds; at most until `until`. The first failure is told once.
+async fn attempts(shared: &Shared, until: Option<Instant>, announce: bool) -> Result<Link, ConnectError> {
+    let mut attempt = 0_u32;
+    loop {
+        let error = match establish(&shared.options).await {
+            Ok(link) => return Ok(link),
+            Err(error) => error,
+        };
+        if until.is_some_and(|until| Instant::now() >= until) {
+            return Err(error);
+        }
+        if announce && attempt == 0 {
+            tracing::info!(%error, "waiting for a broker");
+        }
+        // Without randomness the pause is the longest of its range.
+        let random = getrandom::u32().unwrap_or(u32::MAX);
+        let next = Instant::now() + reconnect::pause(attempt, random);
+        sleep_until(until.map_or(next, |until| until.min(next))).await;
+        attempt = attempt.saturating_add(1);
+    }
+}

@@ -1,0 +1,196 @@
+//! Everything that handles and the socket's task of one client share under one lock.
+//!
+//! Owns the order of frames on the connection: whatever is added to [`State::out`] goes out in that order. Methods
+//! here neither block nor wake: they return what is to be done when the lock is released.
+
+use super::lasting::Lasting;
+use super::outbox::{Claim, Outbox};
+use super::request::Request;
+use super::slab::Slab;
+use super::waiters::Waiters;
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Draft, Kind, PeerId, Welcome};
+use crate::transport::Stream;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+/// What the client waits beyond a call's deadline before it gives up on a broker that is stopped.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// How often open requests are looked through for ones that the broker has forgotten.
+pub(crate) const TICK: Duration = Duration::from_millis(250);
+/// A publish goes out from its own thread when the last write was longer ago: a burst is cheaper in one write.
+const BURST: Duration = Duration::from_micros(50);
+
+/// Whether there is a connection.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Not now; the socket's task is trying.
+    Down,
+    /// The handshake is done.
+    Up(Arc<Stream>),
+    /// Never again; why.
+    Closed(CallError),
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) phase: Phase,
+    pub(crate) out: Outbox,
+    pub(crate) requests: Slab<Request>,
+    pub(crate) lasting: Lasting,
+    /// Bytes that may be published now.
+    pub(crate) publish_window: i64,
+    pub(crate) publishers: Waiters,
+    /// What the broker granted.
+    pub(crate) grants: Welcome,
+    pub(crate) peer: PeerId,
+    /// Counts connections, so that nothing of one is sent on the next.
+    pub(crate) life: u64,
+    /// The epoch of the connection before this one.
+    pub(crate) epoch_before: Option<crate::message::Epoch>,
+    /// The socket's task is at work and looks at [`State::out`] before it sleeps.
+    pub(crate) io_active: bool,
+    /// The socket's task has a timer running, and `now` is not older than a tick.
+    pub(crate) ticking: bool,
+    pub(crate) now: Instant,
+    pub(crate) last_write: Instant,
+    /// The last handle is gone, or `close` was called.
+    pub(crate) closing: Option<Instant>,
+    pub(crate) closed: Waiters,
+}
+
+/// What to do once the lock is released.
+#[derive(Debug)]
+#[must_use]
+pub(crate) enum Next {
+    Nothing,
+    /// Wake the socket's task.
+    WakeSocket,
+    /// Write right here: nobody else does, and nothing is in front.
+    Write(Claim, Arc<Stream>),
+}
+
+/// Who brings a frame to the socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Direct {
+    /// The caller, when nothing else is on its way.
+    Now,
+    /// The caller, unless it has just written: the socket's task takes the rest of a burst together.
+    Unhurried,
+    /// The socket's task.
+    No,
+}
+
+impl State {
+    pub(crate) fn new(buffer: usize, now: Instant) -> Self {
+        Self {
+            phase: Phase::Down,
+            out: Outbox::new(buffer),
+            requests: Slab::new(0),
+            lasting: Lasting::new(),
+            publish_window: 0,
+            publishers: Waiters::new(),
+            grants: Welcome::default(),
+            peer: PeerId::default(),
+            life: 0,
+            epoch_before: None,
+            io_active: false,
+            ticking: false,
+            now,
+            last_write: now,
+            closing: None,
+            closed: Waiters::new(),
+        }
+    }
+
+    /// Whether frames can be added now.
+    ///
+    /// # Errors
+    /// NotConnected while there is no connection, or the reason of the end.
+    pub(crate) fn check_up(&self) -> Result<(), CallError> {
+        match &self.phase {
+            Phase::Up(_) if self.closing.is_none() => Ok(()),
+            Phase::Up(_) => Err(CallError::new(ErrorCode::NotConnected, "this client was closed")),
+            Phase::Down => Err(CallError::new(
+                ErrorCode::NotConnected,
+                "there is no connection to a broker now; the library is trying to connect again",
+            )),
+            Phase::Closed(error) => Err(error.clone()),
+        }
+    }
+
+    /// Adds a frame that no limit holds back, because it belongs to something that was admitted.
+    pub(crate) fn control(&mut self, draft: &Draft<'_>) -> Next {
+        if !matches!(self.phase, Phase::Up(_)) {
+            return Next::Nothing;
+        }
+        let idle = self.out.is_idle();
+        self.out.encode(draft);
+        self.after_push(idle, Direct::No)
+    }
+
+    /// What to do about frames that were just added; `idle` is [`Outbox::is_idle`] from before.
+    pub(crate) fn after_push(&mut self, idle: bool, direct: Direct) -> Next {
+        if self.io_active || !idle {
+            return Next::Nothing;
+        }
+        let write = match direct {
+            Direct::Now => true,
+            Direct::Unhurried => {
+                let now = Instant::now();
+                let calm = now.duration_since(self.last_write) > BURST;
+                self.last_write = now;
+                calm
+            }
+            Direct::No => false,
+        };
+        if let (true, Phase::Up(stream)) = (write, &self.phase) {
+            let stream = Arc::clone(stream);
+            if let Some(claim) = self.out.claim() {
+                return Next::Write(claim, stream);
+            }
+        }
+        Next::WakeSocket
+    }
+
+    /// The time, exact to a tick, and whether the socket's task must be woken to keep it so.
+    pub(crate) fn coarse_now(&mut self) -> (Instant, bool) {
+        let start = !self.ticking;
+        if start {
+            self.ticking = true;
+            self.now = Instant::now();
+        }
+        (self.now, start)
+    }
+
+    /// Asks the broker to end the connection in order, after everything that was added.
+    pub(crate) fn begin_close(&mut self) -> Next {
+        if self.closing.is_some() {
+            return Next::Nothing;
+        }
+        self.closing = Some(Instant::now());
+        let text = crate::error::CloseReason::Finished;
+        let goodbye = Draft::new(Kind::Goodbye, 0).aux(text.code());
+        match self.control(&goodbye) {
+            // Nobody may come back to write it: the process may be about to exit.
+            Next::WakeSocket => match &self.phase {
+                Phase::Up(stream) => {
+                    let stream = Arc::clone(stream);
+                    self.out
+                        .claim()
+                        .map_or(Next::WakeSocket, |claim| Next::Write(claim, stream))
+                }
+                Phase::Down | Phase::Closed(_) => Next::WakeSocket,
+            },
+            other => other,
+        }
+    }
+
+    /// Everything that waits for a connection to change looks again.
+    pub(crate) fn drain_waiters(&mut self, woken: &mut Vec<Waker>) {
+        self.out.room.drain(woken);
+        self.publishers.drain(woken);
+    }
+}

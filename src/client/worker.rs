@@ -1,0 +1,222 @@
+//! A program that serves objects until it is told to stop.
+//!
+//! Owns the life of such a program: wait for a broker, register everything, serve, give up in order. The parts are
+//! [`super::register`]'s and [`super::serving`]'s.
+
+use super::builder::ClientBuilder;
+use super::handle::IpcClient;
+use super::handler::{Handler, Shared, SharedObject};
+use super::register::{Balance, RegisterBuilder, Registration, Terms};
+use super::runtime::{self, Home};
+use crate::message::Flags;
+use crate::transport::Endpoint;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// What running calls may still take once the worker is told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A worker that is being described.
+///
+/// ```no_run
+/// use actix_ipc::async_trait;
+/// use actix_ipc::client::{SharedObject, WorkerBuilder};
+/// use serde_json::{Value, json};
+///
+/// struct Greeter;
+///
+/// #[async_trait]
+/// impl SharedObject for Greeter {
+///     async fn call(&self, _method: &str, args: &Value) -> Value {
+///         json!({ "hello": args })
+///     }
+/// }
+///
+/// # async fn run() -> std::io::Result<()> {
+/// WorkerBuilder::new().add("greeter", Greeter).spawn().await
+/// # }
+/// ```
+#[must_use = "a worker serves nothing until it is spawned and awaited"]
+pub struct WorkerBuilder {
+    client: ClientBuilder,
+    objects: Vec<(String, Arc<dyn Handler>)>,
+    terms: Terms,
+    shutdown: Option<watch::Receiver<bool>>,
+}
+
+impl fmt::Debug for WorkerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.objects.iter().map(|(name, _)| name).collect();
+        f.debug_struct("WorkerBuilder")
+            .field("objects", &names)
+            .field("terms", &self.terms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for WorkerBuilder {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl WorkerBuilder {
+    /// A worker without objects.
+    pub const fn new() -> Self {
+        Self {
+            client: ClientBuilder::new(),
+            objects: Vec::new(),
+            terms: Terms::new(),
+            shutdown: None,
+        }
+    }
+
+    /// Adds an object of JSON values. Objects are registered in the order in which they were added.
+    pub fn add(self, name: &str, object: impl SharedObject + 'static) -> Self {
+        self.add_handler(name, Shared(object))
+    }
+
+    /// Adds an object that sees the whole call.
+    pub fn add_handler(mut self, name: &str, handler: impl Handler) -> Self {
+        self.objects.push((name.to_owned(), Arc::new(handler)));
+        self
+    }
+
+    /// Adds a broker's endpoint; see [`ClientBuilder::endpoint`].
+    pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
+        self.client = self.client.endpoint(endpoint);
+        self
+    }
+
+    /// The name under which the broker knows this program.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.client = self.client.name(name);
+        self
+    }
+
+    /// How many calls to one object run at the same time; see [`RegisterBuilder::concurrency`].
+    pub const fn concurrency(mut self, calls: usize) -> Self {
+        self.terms.concurrency = calls;
+        self
+    }
+
+    /// Joins worker groups; see [`RegisterBuilder::group`].
+    pub fn group(mut self, balance: Balance) -> Self {
+        self.terms = self.terms.group(balance);
+        self
+    }
+
+    /// Waits in the queue of names that are taken; see [`RegisterBuilder::queue`].
+    pub const fn queue(mut self) -> Self {
+        self.terms.flags = self.terms.flags.with(Flags::QUEUE);
+        self
+    }
+
+    /// Replaces owners that allow it; see [`RegisterBuilder::replace`].
+    pub const fn replace(mut self) -> Self {
+        self.terms.flags = self.terms.flags.with(Flags::REPLACE);
+        self
+    }
+
+    /// Lets others replace this worker; see [`RegisterBuilder::allow_replace`].
+    pub const fn allow_replace(mut self) -> Self {
+        self.terms.flags = self.terms.flags.with(Flags::ALLOW_REPLACE);
+        self
+    }
+
+    /// Makes the worker stoppable: it stops in order when anything is sent, or the sender is dropped.
+    #[must_use]
+    pub fn with_graceful_shutdown(mut self) -> (Self, watch::Sender<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        self.shutdown = Some(stopped);
+        (self, stop)
+    }
+
+    /// Waits for a broker (logged once), registers the objects and serves them, over any number of lost connections,
+    /// until it is told to stop. Then it takes no more calls, lets those that run come to their end (at most 10 s)
+    /// and returns. Handlers run on the run-time of this call. Dropping the future stops at once.
+    ///
+    /// # Errors
+    /// `AddrInUse` when a name is taken, `InvalidInput` or `InvalidData` for names and endpoints that are none, or what
+    /// ended the connection for good.
+    pub async fn spawn(self) -> io::Result<()> {
+        let Self {
+            client,
+            objects,
+            terms,
+            shutdown,
+        } = self;
+        let stopped = stopped(shutdown);
+        futures::pin_mut!(stopped);
+        let home = Home::current()?;
+        let start = async {
+            let client = client.connect_forever().await?;
+            let mut registrations = Vec::with_capacity(objects.len());
+            for (name, handler) in objects {
+                let terms = terms.clone();
+                registrations.push(
+                    RegisterBuilder::new(&client, &name, handler)
+                        .terms(terms)
+                        .home(home.clone())
+                        .await?,
+                );
+            }
+            Ok::<_, io::Error>((client, registrations))
+        };
+        let (client, registrations) = match first(&mut stopped, start).await {
+            Ok(started) => started?,
+            Err(()) => return Ok(()),
+        };
+        tracing::info!(objects = registrations.len(), "the worker serves");
+        match first(&mut stopped, client.closed()).await {
+            Ok(error) => Err(error.into()),
+            Err(()) => {
+                stop(client, registrations).await;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Ready when the worker is told to stop; never without a way to tell it.
+async fn stopped(shutdown: Option<watch::Receiver<bool>>) {
+    match shutdown {
+        Some(mut shutdown) => {
+            // A dropped sender counts as well.
+            let _ = shutdown.changed().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The outcome of `work`, or `Err` when `stop` comes first.
+async fn first<T>(
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    work: impl Future<Output = T>,
+) -> Result<T, ()> {
+    futures::pin_mut!(work);
+    std::future::poll_fn(|cx| {
+        if std::pin::Pin::new(&mut *stop).poll(cx).is_ready() {
+            return Poll::Ready(Err(()));
+        }
+        work.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}
+
+async fn stop(client: IpcClient, registrations: Vec<Registration>) {
+    for registration in registrations {
+        let name = registration.name().to_owned();
+        if let Err(error) = registration.unregister().await {
+            tracing::debug!(object = %name, %error, "the name could not be given up");
+        }
+    }
+    let serving = &client.handle.shared.serving;
+    let idle = std::future::poll_fn(|cx| serving.poll_idle(cx));
+    futures::future::select(idle, Box::pin(runtime::sleep(DRAIN))).await;
+    client.close().await;
+}
