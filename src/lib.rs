@@ -1,4 +1,31 @@
-//! actix-ipc: local message broker (crate doc to come)
+//! A local message broker made of actix actors, and the library to speak to it.
+//!
+//! Processes of one machine call each other's named objects, and publish and hear events, over Unix sockets, TCP, Windows named
+//! pipes, or inside one process. Run the broker as the program `ipc-broker`, script it with `rob`, link the client
+//! library ([`client`]), or embed the broker in your own actix program ([`actors`]).
+//!
+//! ```
+//! use actix_ipc::actors::Broker;
+//! use actix_ipc::client::{IpcClient, Methods};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! actix::System::new().block_on(async {
+//!     let broker = Broker::builder().listen("mem:example".parse()?).start()?;
+//!     let worker = IpcClient::connect_to("mem:example".parse()?).await?;
+//!     let add = |(a, b): (i64, i64), _| async move { Ok(a + b) };
+//!     let _math = worker.register("math", Methods::new().method("add", add)).await?;
+//!     let caller = IpcClient::connect_to("mem:example".parse()?).await?;
+//!     let sum: i64 = caller.remote_call("math", "add", (10, 32)).await?;
+//!     assert_eq!(sum, 42);
+//!     broker.stop().await;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! What is promised of calls and events stands in [`client`]; every limit, with its unit and reason, in
+//! [`config::Limits`]; the bytes in `docs/protocol.md`.
+
 pub mod actors;
 pub mod client;
 pub mod config;
@@ -8,4 +35,12 @@ pub mod metrics;
 pub mod platform;
 pub mod transport;
 
+pub use actors::{Broker, BrokerHandle, EndReason, StartError};
 pub use async_trait::async_trait;
+pub use client::{
+    CallContext, Event, Handler, HandlerError, IPCClient, IncomingCall, IpcClient, Methods, Response, SharedObject,
+    Subscription, WorkerBuilder,
+};
+pub use error::{CallError, CloseReason, ErrorCode};
+pub use message::{Encoding, Payload};
+pub use transport::Endpoint;
