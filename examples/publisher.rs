@@ -1,0 +1,11 @@
+//! A publisher: tells the temperature and exits. Nothing is lost, because it waits until the broker has accepted the event.
+
+use actix_ipc::IpcClient;
+
+#[actix::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let client = IpcClient::connect().await?;
+    let subscribers = client.publish("sensor", "temperature", "25.6°C").acknowledged().await?;
+    println!("[Publisher] done broadcasting to {subscribers} subscribers");
+    Ok(())
+}

@@ -1,0 +1,23 @@
+//! A subscriber: prints what is published on `sensor` / `temperature`, until Ctrl-C or until as many events as its argument says.
+
+use actix_ipc::IpcClient;
+
+#[actix::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let count = std::env::args().nth(1).map_or(Ok(u64::MAX), |text| text.parse())?;
+    let client = IpcClient::connect().await?;
+    let mut events = client.subscribe("sensor", "temperature").await?;
+    println!("Listening; Ctrl-C ends it");
+    for _ in 0..count {
+        let event = tokio::select! {
+            event = events.next() => event,
+            _ = tokio::signal::ctrl_c() => None,
+        };
+        let Some(event) = event else { break };
+        if event.missed > 0 {
+            println!("[News] {} events were missed before this one", event.missed);
+        }
+        println!("[News] Received: {:?}", event.decode::<serde_json::Value>()?);
+    }
+    Ok(())
+}
