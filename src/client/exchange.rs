@@ -207,10 +207,9 @@ impl Exchange {
         };
         let idle = state.out.is_idle();
         let end = state.out.encode(&outgoing.draft(id, part));
-        if part.len() == outgoing.payload.bytes.len() {
-            if let Some(request) = state.requests.get_mut(id) {
-                request.end = end;
-            }
+        let whole = part.len() == outgoing.payload.bytes.len();
+        if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
+            request.end = end;
         }
         let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
             true => Direct::Unhurried,

@@ -81,7 +81,8 @@ impl Outbox {
 
     /// Whether something waits that nobody writes and nothing prevents from being written.
     pub(crate) const fn is_ready(&self) -> bool {
-        !self.claimed && !self.blocked && !(self.buffer.is_empty() && self.pending.is_empty())
+        let waits = !self.buffer.is_empty() || !self.pending.is_empty();
+        waits && !self.claimed && !self.blocked
     }
 
     /// Whether everything that was added is written.

@@ -199,10 +199,9 @@ impl Request {
         let items = self.items.as_mut()?;
         let (reply, charge) = items.queue.pop_front()?;
         self.owed = self.owed.saturating_add(charge);
-        if items.queue.is_empty() {
-            if let Some(partial) = self.partial.as_mut() {
-                self.owed = self.owed.saturating_add(std::mem::take(&mut partial.held));
-            }
+        let none_left = items.queue.is_empty();
+        if let Some(partial) = self.partial.as_mut().filter(|_| none_left) {
+            self.owed = self.owed.saturating_add(std::mem::take(&mut partial.held));
         }
         Some(reply)
     }

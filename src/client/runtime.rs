@@ -51,10 +51,9 @@ fn background() -> io::Result<ArbiterHandle> {
         .spawn(move || {
             let system = actix::System::new();
             let told = ready.send(actix::System::current().arbiter().clone());
-            if told.is_ok() {
-                if let Err(error) = system.run() {
-                    tracing::error!(%error, "the thread that carries the sockets of actix-ipc has ended");
-                }
+            let ended = if told.is_ok() { system.run() } else { Ok(()) };
+            if let Err(error) = ended {
+                tracing::error!(%error, "the thread that carries the sockets of actix-ipc has ended");
             }
         })?;
     let arbiter = started

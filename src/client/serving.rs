@@ -248,22 +248,22 @@ impl ObjectServer {
     }
 
     /// The next call that may run, when `job` is the newest.
-    fn admit(&self, job: Job) -> Result<Option<Job>, Job> {
+    fn admit(&self, job: Job) -> Admission {
         let mut waiting = self.lock();
         if waiting.queue.is_empty() && waiting.running < self.limit {
             waiting.running = waiting.running.saturating_add(1);
-            return Ok(Some(job));
+            return Admission::Run(job);
         }
         if waiting.queue.len() >= QUEUE_MAX || waiting.bytes >= QUEUE_BYTES_MAX {
-            return Err(job);
+            return Admission::Full(job);
         }
         waiting.bytes = waiting.bytes.saturating_add(job.call.payload.bytes.len());
         waiting.queue.push_back(job);
         if waiting.running >= self.limit {
-            return Ok(None);
+            return Admission::Queued;
         }
         waiting.running = waiting.running.saturating_add(1);
-        Ok(waiting.pop())
+        waiting.pop().map_or(Admission::Queued, Admission::Run)
     }
 
     /// The call that may run instead of one that has ended.
@@ -275,6 +275,14 @@ impl ObjectServer {
         }
         next
     }
+}
+
+/// What becomes of a call that has come.
+enum Admission {
+    /// This one may run now; it is the next, not always the newest.
+    Run(Job),
+    Queued,
+    Full(Job),
 }
 
 impl Waiting {
@@ -332,10 +340,10 @@ pub(crate) fn accept(shared: &Arc<Shared>, server: &Arc<ObjectServer>, job: Job)
         shared.serving.register(&open);
     }
     match server.admit(job) {
-        Ok(Some(job)) => run(shared, server, job),
-        Ok(None) if here => shared.serving.register(&open),
-        Ok(None) => {}
-        Err(job) => {
+        Admission::Run(job) => run(shared, server, job),
+        Admission::Queued if here => shared.serving.register(&open),
+        Admission::Queued => {}
+        Admission::Full(job) => {
             let text = format!("{QUEUE_MAX} calls wait for {} already", server.name);
             let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
             refuse(shared, job.call.context.open.ticket, job.answered, &error);

@@ -129,7 +129,6 @@ impl WorkerBuilder {
     }
 
     /// Makes the worker stoppable: it stops in order when anything is sent, or the sender is dropped.
-    #[must_use]
     pub fn with_graceful_shutdown(mut self) -> (Self, watch::Sender<bool>) {
         let (stop, stopped) = watch::channel(false);
         self.shutdown = Some(stopped);
