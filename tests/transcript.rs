@@ -111,17 +111,17 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The next frame, or `None` at the end of the stream.
-fn read_frame(stream: &mut UnixStream) -> Option<Vec<u8>> {
+fn read_frame(stream: &mut UnixStream) -> std::io::Result<Option<Vec<u8>>> {
     let mut frame = vec![0; HEADER];
-    let first = stream.read(&mut frame).expect("the broker sends something");
+    let first = stream.read(&mut frame)?;
     if first == 0 {
-        return None;
+        return Ok(None);
     }
-    stream.read_exact(&mut frame[first..]).unwrap();
+    stream.read_exact(&mut frame[first..])?;
     let length = u32::from_le_bytes(frame[..4].try_into().unwrap());
     frame.resize(HEADER + length as usize, 0);
-    stream.read_exact(&mut frame[HEADER..]).unwrap();
-    Some(frame)
+    stream.read_exact(&mut frame[HEADER..])?;
+    Ok(Some(frame))
 }
 
 fn connect(broker: &Broker) -> UnixStream {
@@ -153,14 +153,14 @@ fn replay(broker: &Broker, transcript: &str) {
                 .write_all(&names.fill(&parts(sent)))
                 .unwrap_or_else(|error| panic!("{at}: {error}"));
         } else if let Some(expected) = rest.strip_prefix('<') {
-            let frame =
-                next_of_interest(client).unwrap_or_else(|| panic!("{at}: the broker closed the connection"));
+            let frame = next_of_interest(client, &at)
+                .unwrap_or_else(|| panic!("{at}: the broker closed the connection"));
             if let Err(why) = names.learn(&parts(expected), &frame) {
                 panic!("{at}\nreceived {}\n{why}", hex(&frame));
             }
         } else {
             assert_eq!(rest, "end", "{at}");
-            let frame = next_of_interest(client);
+            let frame = next_of_interest(client, &at);
             assert_eq!(frame, None, "{at}");
             clients.remove(name);
         }
@@ -173,9 +173,10 @@ fn replay(broker: &Broker, transcript: &str) {
 }
 
 /// The next frame that is neither credit, which comes when it comes, nor optional.
-fn next_of_interest(stream: &mut UnixStream) -> Option<Vec<u8>> {
+fn next_of_interest(stream: &mut UnixStream, at: &str) -> Option<Vec<u8>> {
     loop {
-        let frame = read_frame(stream)?;
+        let frame =
+            read_frame(stream).unwrap_or_else(|error| panic!("{at}: nothing is received: {error}"))?;
         if frame[4] != PUBLISH_CREDIT && frame[4] < OPTIONAL {
             return Some(frame);
         }
@@ -229,7 +230,7 @@ fn a_future_client_is_refused_naming_both_versions() {
         "ac495043 0d0a1a0a 01000000 01 00 0000 0100000000000000 03000000 0000 00 00 00",
     ))
     .unwrap();
-    let welcome = read_frame(&mut both).unwrap();
+    let welcome = read_frame(&mut both).unwrap().unwrap();
     assert_eq!((welcome[4], &welcome[16..20]), (2, &[1, 0, 0, 0][..]));
 }
 
@@ -291,7 +292,7 @@ fn what_is_no_protocol_is_refused_with_its_name() {
         let mut stream = connect(&broker);
         if welcomed {
             stream.write_all(&bytes(hello)).unwrap();
-            assert_eq!(read_frame(&mut stream).unwrap()[4], WELCOME);
+            assert_eq!(read_frame(&mut stream).unwrap().unwrap()[4], WELCOME);
         } else {
             stream.write_all(&bytes("ac495043 0d0a1a0a")).unwrap();
         }

@@ -364,6 +364,10 @@ impl Session {
                 format!("the window of call {call} was exceeded"),
             ));
         }
+        if header.flags.has(Flags::ABORT) {
+            self.cancel(call, effects);
+            return Ok(());
+        }
         upload.total = upload.total.saturating_add(view.payload.len());
         if upload.total > self.limits.message_bytes {
             let text = format!(

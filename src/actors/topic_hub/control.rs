@@ -182,9 +182,15 @@ impl TopicHub {
             return;
         };
         upload.total = upload.total.saturating_add(view.payload.len());
-        if upload.total > self.shared.limits.message_bytes || view.header.flags.has(Flags::ABORT) {
+        let given_up = view.header.flags.has(Flags::ABORT);
+        if upload.total > self.shared.limits.message_bytes || given_up {
+            let code = if given_up {
+                ErrorCode::Cancelled
+            } else {
+                ErrorCode::TooLarge
+            };
             if let Some(reply) = upload.reply.take() {
-                reply.fail(&CallError::from(ErrorCode::TooLarge).ran(false));
+                reply.fail(&CallError::from(code).ran(false));
             }
             return self.abort(&mut upload);
         }
@@ -298,13 +304,15 @@ impl TopicHub {
             Err(error) => return reply.fail(&error),
         };
         let (ticket, id) = (self.ticket(), subscription.id);
+        // One member of a group hears an event; a retained value would reach each that comes.
+        let wants_retained = subscription.group.is_none() && !view.header.flags.has(Flags::NO_RETAINED);
         let (pattern, no_local, policy) = (subscription.pattern, subscription.no_local, subscription.policy);
         if let Err(error) = self.index.subscribe(ticket, subscription, &mut self.effects) {
             return reply.fail(&refused(&error));
         }
         self.commit();
         reply.done(0);
-        if !view.header.flags.has(Flags::NO_RETAINED) {
+        if wants_retained {
             let to = super::subscribers::Match {
                 peer: key,
                 subscription: id,
