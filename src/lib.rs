@@ -44,3 +44,8 @@ pub use client::{
 pub use error::{CallError, CloseReason, ErrorCode};
 pub use message::{Encoding, Payload};
 pub use transport::Endpoint;
+
+/// The README's Rust code is compiled with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -82,6 +82,9 @@ pub enum StartError {
     Random(String),
 }
 
+/// What was bound, and what was skipped with which reason.
+type Bound = (Vec<transport::Listener>, Vec<(Endpoint, String)>);
+
 /// How a broker is to be. Made by [`Broker::builder`].
 #[derive(Debug, Default)]
 pub struct BrokerBuilder {
@@ -155,7 +158,7 @@ impl BrokerBuilder {
         })
     }
 
-    fn bind(&self) -> Result<(Vec<transport::Listener>, Vec<(Endpoint, String)>), StartError> {
+    fn bind(&self) -> Result<Bound, StartError> {
         let mut sockets = Vec::new();
         let mut skipped = Vec::new();
         for endpoint in &self.listen {

@@ -113,7 +113,10 @@ impl Registry {
                     "{object:?} is registered by {whose}; queue, replace by consent, or choose another name"
                 )
             }
-            other => format!("{object:?}: {other:?}; members of a group must ask for the same balance"),
+            RegisterError::Mismatch { balance, .. } => format!(
+                "{object:?} is a group with the balance {:?}; members of a group must ask for the same",
+                balance.name()
+            ),
         };
         CallError::new(ErrorCode::NameTaken, text)
     }

@@ -324,7 +324,7 @@ impl Registry {
     /// is thrown away as well, and the next one begins without that fact.
     fn rebuild(&mut self) {
         while let Err(ticket) = self.try_rebuild() {
-            let owner = self.facts.get(ticket).and_then(|fact| Some(fact.peer()));
+            let owner = self.facts.get(ticket).map(facts::Fact::peer);
             self.facts.remove(ticket);
             if let Some(peer) = owner.and_then(|owner| self.peers.get(owner)) {
                 let text = "what it registered made the broker fail";
