@@ -64,7 +64,7 @@ impl std::fmt::Display for EndReason {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An endpoint that was asked for cannot be bound.
-    #[error("cannot listen on {endpoint}: {source}")]
+    #[error("cannot listen: {source}")]
     Bind {
         /// Which.
         endpoint: Endpoint,
@@ -171,7 +171,8 @@ impl BrokerBuilder {
         for endpoint in &self.defaults {
             match transport::Listener::bind(endpoint) {
                 Ok(socket) => sockets.push(socket),
-                Err(source @ BindError::InUse { .. }) => {
+                // A broker of this user is there already; what holds a port without a name is somebody else.
+                Err(source @ BindError::InUse { pid: Some(_), .. }) => {
                     return Err(StartError::Bind {
                         endpoint: endpoint.clone(),
                         source,
@@ -181,10 +182,7 @@ impl BrokerBuilder {
             }
         }
         if sockets.is_empty() && !self.defaults.is_empty() {
-            let all: Vec<String> = skipped
-                .iter()
-                .map(|(endpoint, error)| format!("{endpoint}: {error}"))
-                .collect();
+            let all: Vec<&str> = skipped.iter().map(|(_, error)| error.as_str()).collect();
             return Err(StartError::NoEndpoint(all.join("; ")));
         }
         Ok((sockets, skipped))

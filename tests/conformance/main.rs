@@ -1,0 +1,93 @@
+//! One suite of cases, run over every transport: what a user of the library may rely on wherever the bytes travel.
+//!
+//! How it works: `cases.rs` holds the cases, each an async function over a [`World`] (a broker that listens on one endpoint, and
+//! clients that connect to it). The macro at the end makes one test of each case for each transport of this platform.
+
+mod cases;
+
+use actix_ipc::{Broker, BrokerHandle, Endpoint, IpcClient};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// A broker on one endpoint.
+pub struct World {
+    pub broker: BrokerHandle,
+    pub endpoint: Endpoint,
+    _folder: tempfile::TempDir,
+}
+
+impl World {
+    fn start(transport: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let unique = format!("conformance-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let endpoint = match transport {
+            "unix" => format!("unix:{}", folder.path().join("b.sock").display()),
+            "tcp" => "tcp:127.0.0.1:0".into(),
+            other => format!("{other}:{unique}"),
+        };
+        let broker = Broker::builder().listen(endpoint.parse().unwrap()).start().unwrap();
+        let endpoint = broker.endpoints()[0].clone();
+        Self { broker, endpoint, _folder: folder }
+    }
+
+    /// A client of its own connection.
+    pub async fn connect(&self) -> IpcClient {
+        self.connect_as("").await
+    }
+
+    /// The same under a declared name.
+    pub async fn connect_as(&self, name: &str) -> IpcClient {
+        IpcClient::builder().endpoint(self.endpoint.clone()).name(name).connect().await.unwrap()
+    }
+}
+
+/// Runs a case in an actix System of its own, for at most a minute.
+fn run<F: Future<Output = ()>>(transport: &str, case: impl FnOnce(World) -> F) {
+    actix::System::new().block_on(async {
+        let world = World::start(transport);
+        let broker = world.broker.clone();
+        let done = tokio::time::timeout(Duration::from_secs(60), case(world)).await;
+        assert!(done.is_ok(), "the case did not end within a minute");
+        broker.stop().await;
+    });
+}
+
+macro_rules! conformance {
+    ($($(#[$cfg:meta])* $transport:ident),*; $cases:tt) => {
+        $($(#[$cfg])* mod $transport { conformance!(@cases $transport $cases); })*
+    };
+    (@cases $transport:ident [$($case:ident),* $(,)?]) => {
+        $(#[test] fn $case() { crate::run(stringify!($transport), crate::cases::$case); })*
+    };
+}
+
+conformance! {
+    #[cfg(unix)] unix, tcp, mem, #[cfg(windows)] pipe;
+    [
+        calls_and_answers,
+        each_failure_is_typed,
+        many_calls_in_flight_end_in_any_order,
+        order_of_calls_to_one_object,
+        streamed_replies_with_a_slow_reader,
+        large_messages_both_ways,
+        the_handler_learns_who_calls,
+        dropping_a_call_cancels_it_at_the_callee,
+        deadlines_travel,
+        calls_wait_for_their_object,
+        calls_without_reply,
+        a_dead_worker_ends_its_calls,
+        encodings_and_metadata,
+        events_in_order_and_none_lost,
+        patterns_groups_and_no_local,
+        retained_values,
+        large_events,
+        acknowledged_publishes_are_delivered,
+        last_wills,
+        presence,
+        names_have_one_owner,
+        worker_groups_share,
+        a_draining_broker_says_so,
+    ]
+}
