@@ -1,7 +1,7 @@
 //! What only TCP has: addresses, users found by address, and socket options.
 
 use super::*;
-use crate::transport::{BindOptions, Listener, connect, connect_with, current_uid};
+use crate::transport::{BindOptions, Listener, connect, connect_with};
 
 #[tokio::test]
 async fn the_port_is_told_and_the_host_may_be_a_name() {
@@ -23,8 +23,8 @@ async fn both_ends_know_the_others_user() {
         panic!("not TCP")
     };
     let (client, accepted) = tokio::join!(super::connect(&address, false), listener.accept());
-    assert_eq!(accepted.unwrap().credentials.uid, current_uid());
-    assert_eq!(client.unwrap().1.unwrap().uid, current_uid());
+    assert_eq!(accepted.unwrap().credentials.uid, crate::transport::current_uid());
+    assert_eq!(client.unwrap().1.unwrap().uid, crate::transport::current_uid());
 }
 
 #[tokio::test]
