@@ -12,11 +12,11 @@
 pub mod credentials;
 pub mod endpoint;
 mod listener;
+#[cfg(target_os = "linux")]
+mod loopback;
 pub mod memory;
 #[cfg(windows)]
 pub mod pipe;
-#[cfg(target_os = "linux")]
-mod proc_net;
 mod stream;
 pub mod tcp;
 #[cfg(unix)]

@@ -278,3 +278,52 @@ pub(super) async fn connect(name: &str) -> io::Result<(Stream, PeerCredentials)>
         "other clients took every free instance of the pipe",
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::{Listener, connect, current_uid};
+
+    fn endpoint(name: &str) -> Endpoint {
+        Endpoint::Pipe(format!("actix-ipc-{name}-{}", std::process::id()))
+    }
+
+    #[tokio::test]
+    async fn both_ends_know_the_other() {
+        let endpoint = endpoint("knows");
+        let mut listener = Listener::bind(&endpoint).unwrap();
+        let Endpoint::Pipe(name) = &endpoint else {
+            panic!("not a pipe")
+        };
+        let (client, accepted) = tokio::join!(super::connect(name), listener.accept());
+        for credentials in [client.unwrap().1, accepted.unwrap().credentials] {
+            assert_eq!(credentials.uid, current_uid());
+            assert_eq!(credentials.pid, Some(std::process::id()));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_listener_is_told_who_has_it() {
+        let endpoint = endpoint("second");
+        let _first = Listener::bind(&endpoint).unwrap();
+        let error = Listener::bind(&endpoint).unwrap_err();
+        assert!(
+            matches!(error, BindError::InUse { pid: Some(pid), .. } if pid == std::process::id()),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn more_clients_than_instances_wait_their_turn() {
+        let endpoint = endpoint("turns");
+        let mut listener = Listener::bind(&endpoint).unwrap();
+        let clients = futures::future::join_all((0..20).map(|_| connect(&endpoint)));
+        let accepts = async {
+            for _ in 0..20 {
+                listener.accept().await.unwrap();
+            }
+        };
+        let (clients, ()) = tokio::join!(clients, accepts);
+        assert!(clients.into_iter().all(|client| client.is_ok()));
+    }
+}

@@ -6,7 +6,7 @@
 use super::credentials::PeerCredentials;
 use super::listener::{Accepted, BindError};
 #[cfg(target_os = "linux")]
-use super::proc_net;
+use super::loopback;
 use super::{BACKLOG, Endpoint, Socket};
 use crate::message::Attachment;
 use socket2::{Domain, SockRef, TcpKeepalive, Type};
@@ -214,7 +214,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
 fn in_use(endpoint: &Endpoint, address: &SocketAddr) -> BindError {
     let endpoint = endpoint.clone();
     #[cfg(target_os = "linux")]
-    if let Some(uid) = proc_net::listener_owner(*address)
+    if let Some(uid) = loopback::listener_owner(*address)
         && uid != rustix::process::geteuid().as_raw()
     {
         return BindError::OtherUser { endpoint, uid };
@@ -241,7 +241,7 @@ fn client(peer: SocketAddr, local: SocketAddr) -> PeerCredentials {
     #[cfg(target_os = "linux")]
     if is_loopback(&peer) {
         return PeerCredentials {
-            uid: proc_net::owner(peer, local),
+            uid: loopback::owner(peer, local),
             ..PeerCredentials::UNKNOWN
         };
     }
@@ -261,7 +261,7 @@ fn server(stream: &TcpStream) -> io::Result<Option<PeerCredentials>> {
     }
     #[cfg(target_os = "linux")]
     if is_loopback(&peer) {
-        let uid = proc_net::server_owner(peer, local);
+        let uid = loopback::server_owner(peer, local);
         return Ok(Some(PeerCredentials {
             uid,
             ..PeerCredentials::UNKNOWN
@@ -295,62 +295,4 @@ pub(super) async fn connect(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transport::{BindOptions, Listener, connect, connect_with, current_uid};
-
-    #[tokio::test]
-    async fn the_port_is_told_and_the_host_may_be_a_name() {
-        let listener = Listener::bind(&"tcp:localhost:0".parse().unwrap()).unwrap();
-        let Endpoint::Tcp(address) = listener.endpoint() else {
-            panic!("not TCP")
-        };
-        let address: SocketAddr = address.parse().unwrap();
-        assert_ne!(address.port(), 0);
-        let again = Listener::bind(listener.endpoint()).unwrap_err();
-        assert!(matches!(again, BindError::InUse { .. }), "{again}");
-    }
-
-    #[cfg(target_os = "linux")]
-    #[tokio::test]
-    async fn both_ends_know_the_others_user() {
-        let mut listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap();
-        let Endpoint::Tcp(address) = listener.endpoint().clone() else {
-            panic!("not TCP")
-        };
-        let (client, accepted) = tokio::join!(super::connect(&address, false), listener.accept());
-        assert_eq!(accepted.unwrap().credentials.uid, current_uid());
-        assert_eq!(client.unwrap().1.unwrap().uid, current_uid());
-    }
-
-    #[tokio::test]
-    async fn other_machines_must_be_allowed() {
-        for text in ["tcp:0.0.0.0:0", "tcp:[::]:0"] {
-            let endpoint = text.parse().unwrap();
-            let error = Listener::bind(&endpoint).unwrap_err();
-            assert!(matches!(error, BindError::NotLoopback { .. }), "{error}");
-        }
-        let options = BindOptions {
-            allow_remote: true,
-            ..BindOptions::default()
-        };
-        Listener::bind_with(&"tcp:0.0.0.0:0".parse().unwrap(), &options).unwrap();
-        let error = connect(&"tcp:192.0.2.1:9".parse().unwrap()).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
-    }
-
-    #[tokio::test]
-    async fn delays_and_silence_are_dealt_with() {
-        let mut listener = Listener::bind(&"tcp:127.0.0.1:0".parse().unwrap()).unwrap();
-        let endpoint = listener.endpoint().clone();
-        let options = crate::transport::ConnectOptions::default();
-        let (client, accepted) = tokio::join!(connect_with(&endpoint, &options), listener.accept());
-        for stream in [client.unwrap(), accepted.unwrap().socket.register().unwrap()] {
-            let crate::transport::Stream::Tcp(tcp) = stream else {
-                panic!("not TCP")
-            };
-            assert!(tcp.stream.nodelay().unwrap());
-            assert!(SockRef::from(&tcp.stream).keepalive().unwrap());
-        }
-    }
-}
+mod tests;

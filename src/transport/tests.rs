@@ -1,5 +1,8 @@
 //! One suite that every transport of this platform passes, and the rules that hold for all of them.
 
+#[cfg(target_os = "linux")]
+mod users;
+
 use super::*;
 use crate::message::Attachment;
 use std::future::poll_fn;

@@ -1,7 +1,7 @@
 //! Unix stream sockets: bytes and descriptors.
 //!
-//! Owns reading and writing with `recvmsg` and `sendmsg`, waiting, accepting, connecting and the peer's credentials.
-//! How a path is taken safely is [`bind`]'s business. Attachments here are `Arc<OwnedFd>`.
+//! Owns reading and writing with `recvmsg` and `sendmsg`, and waiting. How connections come about is [`establish`]'s
+//! business, how a path is taken safely is [`bind`]'s. Attachments here are `Arc<OwnedFd>`.
 //!
 //! # System calls
 //! One read or write is one system call, and waiting is none:
@@ -16,10 +16,11 @@
 //!   registration (of a duplicate, since epoll takes a descriptor once) waits for space, and goes with the wait.
 
 mod bind;
+mod establish;
 
-use super::credentials::PeerCredentials;
-use super::listener::{Accepted, BindError};
-use super::{ATTACHMENTS_MAX, Endpoint, Socket, lock};
+pub(super) use establish::{Listener, connect};
+
+use super::{ATTACHMENTS_MAX, lock};
 use crate::message::Attachment;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -28,20 +29,14 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg,
 };
-use socket2::{Domain, SockAddr, Type};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::unix::net::UnixStream;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// How long a client waits for a place in a full accept queue.
-const QUEUE_WAIT: Duration = Duration::from_millis(500);
 /// Slices of one write; Linux and macOS take no more.
 pub(super) const SLICES_MAX: usize = 1024;
 const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(ATTACHMENTS_MAX));
@@ -234,129 +229,6 @@ fn send_attachments(
         return Err(wrong("too many attachments at once"));
     }
     send(socket, slices, &mut control)
-}
-
-/// A listening Unix socket, its path and its lock.
-#[derive(Debug)]
-pub(super) struct Listener {
-    socket: AsyncFd<socket2::Socket>,
-    _place: bind::Place,
-}
-
-impl Listener {
-    pub(super) fn bind(endpoint: &Endpoint, path: &Path) -> Result<Self, BindError> {
-        let (socket, place) = bind::bind(endpoint, path)?;
-        let socket =
-            watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
-        Ok(Self {
-            socket,
-            _place: place,
-        })
-    }
-
-    pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        loop {
-            let mut readable = ready!(self.socket.poll_read_ready(cx))?;
-            let Ok(accepted) = readable.try_io(|socket| socket.get_ref().accept()) else {
-                continue;
-            };
-            match accepted {
-                Ok((socket, _nameless)) => match identify(socket) {
-                    Ok((socket, credentials)) => {
-                        return Poll::Ready(Ok(Accepted {
-                            socket: Socket::unix(socket),
-                            credentials,
-                        }));
-                    }
-                    // Gone before it could be asked who it is.
-                    Err(_) => continue,
-                },
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-}
-
-fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
-    socket.set_nonblocking(true)?;
-    let socket = UnixStream::from(OwnedFd::from(socket));
-    #[cfg(target_os = "linux")]
-    {
-        let credentials = peer(&socket)?;
-        Ok((socket, credentials))
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        // tokio knows how each system is asked, but only for its own streams.
-        let socket = tokio::net::UnixStream::from_std(socket)?;
-        let told = socket.peer_cred()?;
-        let pid = told.pid().and_then(|pid| u32::try_from(pid).ok());
-        let credentials = PeerCredentials {
-            uid: Some(told.uid()),
-            gid: Some(told.gid()),
-            pid,
-        };
-        Ok((socket.into_std()?, credentials))
-    }
-}
-
-#[cfg(target_os = "linux")]
-fn peer(socket: impl AsFd) -> io::Result<PeerCredentials> {
-    let told = rustix::net::sockopt::socket_peercred(socket)?;
-    Ok(PeerCredentials {
-        uid: Some(told.uid.as_raw()),
-        gid: Some(told.gid.as_raw()),
-        pid: u32::try_from(told.pid.as_raw_nonzero().get()).ok(),
-    })
-}
-
-pub(super) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {
-    let address = address(path)?;
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    let socket = match socket.connect(&address) {
-        Ok(()) => socket,
-        // The accept queue is full. The kernel has no event for a place in it but waking a blocked connect.
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            tokio::task::spawn_blocking(move || connect_waiting(socket, &address)).await??
-        }
-        Err(error) => return Err(error),
-    };
-    let (socket, server) = identify(socket)?;
-    Ok((Stream::register(socket.into())?, server))
-}
-
-fn connect_waiting(socket: socket2::Socket, address: &SockAddr) -> io::Result<socket2::Socket> {
-    socket.set_nonblocking(false)?;
-    socket.set_write_timeout(Some(QUEUE_WAIT))?;
-    socket.connect(address).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => io::Error::new(
-            io::ErrorKind::TimedOut,
-            format!(
-                "the server accepted nobody for {} ms; its queue of waiting clients is full",
-                QUEUE_WAIT.as_millis()
-            ),
-        ),
-        _ => error,
-    })?;
-    Ok(socket)
-}
-
-/// The socket address of `path`.
-fn address(path: &Path) -> io::Result<SockAddr> {
-    SockAddr::unix(path).map_err(|_| {
-        let len = path.as_os_str().len();
-        let text = format!(
-            "the path has {len} bytes, but that of a Unix socket has at most {}",
-            bind::PATH_MAX
-        );
-        io::Error::new(io::ErrorKind::InvalidInput, text)
-    })
 }
 
 #[cfg(test)]

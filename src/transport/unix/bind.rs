@@ -3,7 +3,7 @@
 //! Owns the order of steps that makes it safe in a directory where others write (`/tmp`): the lock first, then a
 //! look at what is there, then a socket that nobody else can ever connect to. It accepts no connection.
 
-use super::address;
+use super::establish::{address, listener_pid};
 use crate::platform::lock::{LockError, LockFile, describe};
 use crate::transport::listener::BindError;
 use crate::transport::{BACKLOG, Endpoint};
@@ -147,7 +147,7 @@ fn probe(path: &Path) -> io::Result<Found> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     let Err(error) = socket.connect(&address(path)?) else {
-        return Ok(Found::Live(listener_pid(&socket)));
+        return Ok(Found::Live(listener_pid(socket)));
     };
     match Errno::from_io_error(&error) {
         Some(Errno::CONNREFUSED) => Ok(Found::Dead),
@@ -157,16 +157,6 @@ fn probe(path: &Path) -> io::Result<Found> {
         Some(Errno::AGAIN) => Ok(Found::Live(None)),
         _ => Err(error),
     }
-}
-
-#[cfg(target_os = "linux")]
-fn listener_pid(socket: &Socket) -> Option<u32> {
-    super::peer(socket).ok()?.pid
-}
-
-#[cfg(not(target_os = "linux"))]
-const fn listener_pid(_: &Socket) -> Option<u32> {
-    None
 }
 
 /// A bound socket of mode 0600 that does not listen yet, so that a connect is refused, whatever the mode.

@@ -1,11 +1,15 @@
 //! What only Unix sockets have: descriptors, paths, locks, modes and users.
 
+use super::establish::address;
 use super::*;
 use crate::transport::tests::{connected, read, write};
+use crate::transport::{BindError, Endpoint};
 use crate::transport::{Listener, Stream, connect, current_uid};
+use socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
 fn place() -> (tempfile::TempDir, PathBuf, Endpoint) {
     let dir = tempfile::tempdir().unwrap();

@@ -1,0 +1,140 @@
+//! How connections over Unix sockets come about: accepting, connecting, and who the peer is.
+//!
+//! Owns the waiting for a place in an accept queue and the question to the kernel about the peer. It decides nothing
+//! about whom to trust.
+
+use super::{Stream, bind, watch};
+use crate::transport::credentials::PeerCredentials;
+use crate::transport::listener::{Accepted, BindError};
+use crate::transport::{Endpoint, Socket};
+use rustix::fd::OwnedFd;
+use socket2::{Domain, SockAddr, Type};
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// How long a client waits for a place in a full accept queue.
+const QUEUE_WAIT: Duration = Duration::from_millis(500);
+
+/// A listening Unix socket, its path and its lock.
+#[derive(Debug)]
+pub(in crate::transport) struct Listener {
+    socket: AsyncFd<socket2::Socket>,
+    _place: bind::Place,
+}
+
+impl Listener {
+    pub(in crate::transport) fn bind(endpoint: &Endpoint, path: &Path) -> Result<Self, BindError> {
+        let (socket, place) = bind::bind(endpoint, path)?;
+        let socket =
+            watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
+        Ok(Self {
+            socket,
+            _place: place,
+        })
+    }
+
+    pub(in crate::transport) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
+        loop {
+            let mut readable = ready!(self.socket.poll_read_ready(cx))?;
+            let Ok(accepted) = readable.try_io(|socket| socket.get_ref().accept()) else {
+                continue;
+            };
+            match accepted {
+                Ok((socket, _nameless)) => match identify(socket) {
+                    Ok((socket, credentials)) => {
+                        return Poll::Ready(Ok(Accepted {
+                            socket: Socket::unix(socket),
+                            credentials,
+                        }));
+                    }
+                    Err(error) if is_the_peers(&error) => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                },
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+/// Whether an error of accepting concerns that connection only: its peer gave it up.
+fn is_the_peers(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, Interrupted, InvalidInput, NotConnected};
+    matches!(
+        error.kind(),
+        ConnectionAborted | Interrupted | InvalidInput | NotConnected
+    )
+}
+
+/// tokio knows how each system is asked, but only for its own streams, so the socket visits the reactor. (rustix
+/// has the question too, but its answer cannot hold the pid 0 of a peer from another pid namespace.)
+fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
+    socket.set_nonblocking(true)?;
+    let socket = tokio::net::UnixStream::from_std(OwnedFd::from(socket).into())?;
+    let told = socket.peer_cred()?;
+    let pid = told
+        .pid()
+        .and_then(|pid| u32::try_from(pid).ok())
+        .filter(|pid| *pid != 0);
+    let credentials = PeerCredentials {
+        uid: Some(told.uid()),
+        gid: Some(told.gid()),
+        pid,
+    };
+    Ok((socket.into_std()?, credentials))
+}
+
+/// The process that listens at the other end of `socket`, where there is a runtime to ask with.
+pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
+    tokio::runtime::Handle::try_current().ok()?;
+    identify(socket).ok()?.1.pid
+}
+
+pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {
+    let address = address(path)?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    let socket = match socket.connect(&address) {
+        Ok(()) => socket,
+        // The accept queue is full. The kernel has no event for a place in it but waking a blocked connect.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            tokio::task::spawn_blocking(move || connect_waiting(socket, &address)).await??
+        }
+        Err(error) => return Err(error),
+    };
+    let (socket, server) = identify(socket)?;
+    Ok((Stream::register(socket.into())?, server))
+}
+
+fn connect_waiting(socket: socket2::Socket, address: &SockAddr) -> io::Result<socket2::Socket> {
+    socket.set_nonblocking(false)?;
+    socket.set_write_timeout(Some(QUEUE_WAIT))?;
+    socket.connect(address).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!(
+                "the server accepted nobody for {} ms; its queue of waiting clients is full",
+                QUEUE_WAIT.as_millis()
+            ),
+        ),
+        _ => error,
+    })?;
+    Ok(socket)
+}
+
+/// The socket address of `path`.
+pub(super) fn address(path: &Path) -> io::Result<SockAddr> {
+    SockAddr::unix(path).map_err(|_| {
+        let len = path.as_os_str().len();
+        let text = format!(
+            "the path has {len} bytes, but that of a Unix socket has at most {}",
+            bind::PATH_MAX
+        );
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })
+}
