@@ -7,38 +7,40 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stderr,
     reason = "helpers of tests: what is not as expected fails the test"
 )]
 
 mod support;
 
+use actix_ipc::{Endpoint, IpcClient, Methods};
+use std::collections::HashMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 use support::{Broker, Process, command, run};
 
-/// `python3`, when there is one that is not too old.
+/// Whether there is a `python3` that is not too old. If not, that is said where the test harness does not hide it.
 static PYTHON: LazyLock<bool> = LazyLock::new(|| {
     let check = "import sys; sys.exit(sys.version_info < (3, 8))";
     let found = Command::new("python3")
         .args(["-c", check])
         .stdin(Stdio::null())
         .output();
-    match found {
-        Ok(output) if output.status.success() => true,
-        Ok(output) => {
-            eprintln!(
-                "SKIPPED: python3 is too old or does not run: {}",
-                String::from_utf8_lossy(&output.stderr)
-            );
-            false
-        }
-        Err(error) => {
-            eprintln!("SKIPPED: the tests of the Python client need python3: {error}");
-            false
-        }
-    }
+    let problem = match found {
+        Ok(output) if output.status.success() => return true,
+        Ok(output) => format!(
+            "it is older than 3.8 or broken: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
+        Err(error) => error.to_string(),
+    };
+    writeln!(
+        std::io::stderr(),
+        "SKIPPED: the tests of the Python client need python3: {problem}"
+    )
+    .unwrap();
+    false
 });
 
 fn script() -> PathBuf {
@@ -90,6 +92,31 @@ fn python_calls_python() {
     );
     let nobody = output(broker.endpoint(), &["call", "nobody", "add", "1"]);
     assert!(nobody.contains(r#""code": 1, "may_have_run": false"#), "{nobody}");
+}
+
+#[test]
+fn python_calls_rust_and_rust_calls_python() {
+    if !*PYTHON {
+        return;
+    }
+    let broker = Broker::start();
+    let endpoint: Endpoint = broker.endpoint().parse().unwrap();
+    let _worker = start(broker.endpoint(), &["serve", "python"]);
+    actix::System::new().block_on(async {
+        let client = IpcClient::connect_to(endpoint).await.unwrap();
+        let multiply = |args: HashMap<String, i64>, _| async move { Ok(args["a"] * args["b"]) };
+        let _rust = client
+            .register("rust", Methods::new().method("mul", multiply))
+            .await
+            .unwrap();
+        let (addr, mul) = (broker.endpoint().to_owned(), r#"{"a": 6, "b": 7}"#);
+        let answer = actix_rt::task::spawn_blocking(move || output(&addr, &["call", "rust", "mul", mul]));
+        assert_eq!(answer.await.unwrap(), "42");
+        // Larger than a frame of the default size: Python puts the pieces together.
+        let text = "x".repeat(17 * 1024 * 1024);
+        let length: usize = client.remote_call("python", "length", &text).await.unwrap();
+        assert_eq!(length, text.len());
+    });
 }
 
 #[test]

@@ -278,6 +278,7 @@ impl Connection {
             gone.tell(in_order);
         }
         self.phase = Phase::Lingering(session);
+        self.with_session(Session::give_up_waiting);
         self.end_of_linger();
     }
 

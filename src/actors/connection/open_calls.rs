@@ -21,6 +21,8 @@ pub struct OpenCall {
     pub callee: Option<PeerRef>,
     /// The caller has taken it back, but the callee is not known yet.
     pub cancelled: bool,
+    /// It waits for objects that are not there: a parked call, or a Wait.
+    pub waits: bool,
     /// Pieces that follow the call's first frame.
     pub upload: Option<Box<Upload>>,
     parked: Option<Box<Parked>>,
@@ -68,6 +70,16 @@ impl OpenCalls {
         self.open.is_empty()
     }
 
+    /// The numbers of all that waits for objects.
+    #[must_use]
+    pub fn waits(&self) -> Vec<CallId> {
+        self.open
+            .iter()
+            .filter(|(_, open)| open.waits)
+            .map(|(call, _)| *call)
+            .collect()
+    }
+
     /// The numbers of all that is open and wanted.
     pub fn calls(&self) -> impl Iterator<Item = CallId> {
         self.open
@@ -94,6 +106,7 @@ impl OpenCalls {
             ticket,
             callee: None,
             cancelled: false,
+            waits: false,
             upload,
             parked: None,
         });
@@ -175,11 +188,17 @@ impl OpenCalls {
     pub fn unpark(&mut self, call: CallId) -> Option<Parked> {
         let parked = self.open.get_mut(&call)?.parked.take()?;
         self.parked_bytes = self.parked_bytes.saturating_sub(parked.bytes);
+        if let Some(open) = self.open.get_mut(&call) {
+            open.waits = false;
+        }
         Some(*parked)
     }
 
     /// Ends the wait of `call` at `deadline`, unless it is closed before.
     pub fn wait_until(&mut self, call: CallId, deadline: Instant) {
+        if let Some(open) = self.open.get_mut(&call) {
+            open.waits = true;
+        }
         let open = &self.open;
         self.waiting
             .insert(deadline, call, open.len(), |call| open.contains_key(&call));

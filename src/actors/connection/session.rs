@@ -418,20 +418,27 @@ impl Session {
         let Some(open) = self.open.get_mut(call).filter(|open| !open.cancelled) else {
             return;
         };
+        if open.callee.is_none() && open.waits {
+            effects.send.push(error_frame(call.0, &error.clone().ran(false)));
+            effects.registry.push(RegistryItem::Unwait(call));
+            self.open.remove(call);
+            return;
+        }
         effects.send.push(error_frame(call.0, error));
         if let Some(callee) = open.callee.take() {
             effects.tell.push((callee, Control::Cancel(open.ticket)));
             self.open.remove(call);
-        } else if let Some(parked) = self.open.unpark(call) {
-            if let Some(reply) = parked.invoke.reply {
-                reply.forget();
-            }
-            self.open.remove(call);
-            effects.registry.push(RegistryItem::Unwait(call));
-        } else if let Some(open) = self.open.get_mut(call) {
+        } else {
             // Registry has it, or had it: `Routed` or the answer will come and close the entry.
             open.cancelled = true;
             open.upload = None;
+        }
+    }
+
+    /// The peer is leaving: what waits for objects is taken back, what has begun goes on.
+    pub fn give_up_waiting(&mut self, effects: &mut Effects) {
+        for call in self.open.waits() {
+            self.cancel(call, effects);
         }
     }
 
