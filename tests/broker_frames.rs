@@ -3,53 +3,16 @@
 
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "support/running.rs"]
+mod running;
 
-use actix_ipc::actors::{Broker, BrokerHandle, EndReason};
+use actix_ipc::actors::EndReason;
 use actix_ipc::config::Limits;
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
 use raw::Raw;
-use std::path::{Path, PathBuf};
-
-/// A broker in a thread of its own, stopped when the test ends.
-struct Running {
-    handle: BrokerHandle,
-    thread: Option<std::thread::JoinHandle<EndReason>>,
-    path: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl Running {
-    fn start(limits: Limits) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("b.sock");
-        let endpoint = format!("unix:{}", path.display()).parse().unwrap();
-        let (sender, receiver) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            actix::System::new().block_on(async move {
-                let handle = Broker::builder().limits(limits).listen(endpoint).start().unwrap();
-                sender.send(handle.clone()).unwrap();
-                handle.ended().await
-            })
-        });
-        let handle = receiver.recv().unwrap();
-        Self {
-            handle,
-            thread: Some(thread),
-            path,
-            _folder: folder,
-        }
-    }
-
-    fn connect(&self) -> Raw {
-        Raw::connect(&self.path)
-    }
-
-    fn stop(mut self) -> EndReason {
-        futures::executor::block_on(self.handle.stop());
-        self.thread.take().unwrap().join().unwrap()
-    }
-}
+use running::Running;
+use std::path::Path;
 
 fn code(payload_of: &raw::Got) -> ErrorCode {
     assert_eq!(payload_of.kind, Kind::Error, "{payload_of:?}");

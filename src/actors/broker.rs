@@ -11,7 +11,7 @@
 
 use super::core::{Core, Shared};
 use super::listener::Listener;
-use super::messages::DrainAll;
+use super::messages::{CloseAll, DrainAll};
 use super::registry::Registry;
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
@@ -197,6 +197,8 @@ pub struct Broker {
     arbiters: Arc<[Arbiter]>,
     ended: watch::Sender<Option<EndReason>>,
     stopping: bool,
+    /// It cannot go on, and why.
+    failed: Option<&'static str>,
 }
 
 impl Broker {
@@ -237,17 +239,22 @@ impl Broker {
             arbiters,
             ended,
             stopping: false,
+            failed: None,
         }
     }
 
-    fn drain(&mut self, ctx: &mut Context<Self>) {
+    /// Has everybody told, and ends when they are gone, at the latest after [`DRAIN_MAX`].
+    fn wind_down(&mut self, ctx: &mut Context<Self>) {
         let Some(core) = self.core.clone().filter(|_| !self.stopping) else {
             return;
         };
         self.stopping = true;
         core.shared.stopping.store(true, Ordering::Release);
         self.stop_listeners();
-        core.registry.do_send(DrainAll);
+        match self.failed {
+            Some(why) => core.registry.do_send(CloseAll(why)),
+            None => core.registry.do_send(DrainAll),
+        }
         let shared = core.shared.clone();
         let emptied = async move {
             let all_gone = async {
@@ -267,10 +274,10 @@ impl Broker {
             }
         };
         ctx.spawn(emptied.into_actor(self).map(|left, act, ctx| {
-            let reason = if left == 0 {
-                EndReason::Drained
-            } else {
-                EndReason::DrainedExcept(left)
+            let reason = match (act.failed, left) {
+                (Some(why), _) => EndReason::Failed(why),
+                (None, 0) => EndReason::Drained,
+                (None, left) => EndReason::DrainedExcept(left),
             };
             act.end(reason, ctx);
         }));
@@ -302,7 +309,7 @@ impl Handler<Stop> for Broker {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        self.drain(ctx);
+        self.wind_down(ctx);
     }
 }
 
@@ -311,7 +318,8 @@ impl Handler<CoreEnded> for Broker {
 
     fn handle(&mut self, CoreEnded(what): CoreEnded, ctx: &mut Self::Context) {
         tracing::error!(what, "the broker ends");
-        self.end(EndReason::Failed(what), ctx);
+        self.failed.get_or_insert(what);
+        self.wind_down(ctx);
     }
 }
 

@@ -3,7 +3,8 @@
 //! Owns the bound endpoint, the accept back-off and the check of who may connect. It knows no frame. A failed accept never ends
 //! it: the next is tried after 10 ms, then later, up to one second.
 
-use super::connection::Connection;
+use super::connection::session::Closing;
+use super::connection::{Connection, CountGuard};
 use super::core::Core;
 use crate::error::CloseReason;
 use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
@@ -68,15 +69,18 @@ impl Listener {
 
     fn place(&mut self, accepted: Accepted) {
         let Accepted { socket, credentials } = accepted;
-        if let Some(reason) = self.refusal(&credentials) {
-            self.core.shared.metrics.connections_refused.add(1);
-            tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, %reason, "refused a connection");
-            return;
-        }
+        // Counted here and not where the connection runs: the next one of this turn must know of it.
+        let admitted = match self.refusal(&credentials) {
+            None => Ok(CountGuard::new(self.core.clone())),
+            Some(refusal) => {
+                tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
+                Err(refusal)
+            }
+        };
         let core = self.core.clone();
         let start = move || match socket.register() {
             Ok(stream) => {
-                Connection::new(core, stream, credentials).start();
+                Connection::new(core, stream, credentials, admitted).start();
             }
             Err(error) => tracing::warn!(%error, "a socket that was accepted could not be used"),
         };
@@ -90,20 +94,22 @@ impl Listener {
         }
     }
 
-    fn refusal(&self, credentials: &PeerCredentials) -> Option<CloseReason> {
+    /// Why somebody is not let in, for the goodbye.
+    fn refusal(&self, credentials: &PeerCredentials) -> Option<Closing> {
         let shared = &self.core.shared;
         // Where the system does not tell who a TCP peer is, the endpoint is off unless somebody asked for it.
         let unknowable = credentials.uid.is_none()
             && !transport::tcp::KNOWS_PEERS
             && matches!(self.socket.endpoint(), Endpoint::Tcp(_));
         if !unknowable && !credentials.is_same_user_or_root() {
-            return Some(CloseReason::Denied);
+            return Some((CloseReason::Denied, CloseReason::Denied.text().into()));
         }
         if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {
-            return Some(CloseReason::Blamed);
+            return Some((CloseReason::Blamed, CloseReason::Blamed.text().into()));
         }
-        let full = shared.connections.load(Ordering::Acquire) >= shared.limits.connections;
-        full.then_some(CloseReason::TooMany)
+        let limit = shared.limits.connections;
+        let text = || format!("the broker has {limit} connections already (limits.connections)");
+        (shared.connections.load(Ordering::Acquire) >= limit).then(|| (CloseReason::TooMany, text()))
     }
 }
 

@@ -34,13 +34,22 @@ pub mod topic_hub;
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
 
 use actix::Message;
-use messages::{Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch};
+use messages::{CloseAll, Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch};
 
 macro_rules! unanswered {
     ($($message:ty),*) => { $(impl Message for $message { type Result = (); })* };
 }
 
-unanswered!(Deliver, RegistryBatch, HubBatch, Joined, Gone, Drained, DrainAll);
+unanswered!(
+    Deliver,
+    RegistryBatch,
+    HubBatch,
+    Joined,
+    Gone,
+    Drained,
+    DrainAll,
+    CloseAll
+);
 
 /// Lets everything else that is ready run first.
 async fn yield_once() {

@@ -27,7 +27,7 @@ use crate::message::{Batch, CallId, Decoder, Draft, Header, Hello, Kind, Origin,
 use crate::transport::{PeerCredentials, Stream};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Running};
 use outbox::Outbox;
-use session::{Effects, Session, goodbye_frame};
+use session::{Closing, Effects, Session, goodbye_frame};
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,14 +74,14 @@ pub struct Connection {
     limit: Option<Instant>,
     gone: Option<GoneGuard>,
     core: Arc<Core>,
-    _count: CountGuard,
+    _count: Option<CountGuard>,
 }
 
 /// Counts a living connection.
-struct CountGuard(Arc<Core>);
+pub(super) struct CountGuard(Arc<Core>);
 
 impl CountGuard {
-    fn new(core: Arc<Core>) -> Self {
+    pub(super) fn new(core: Arc<Core>) -> Self {
         core.shared.connections.fetch_add(1, Ordering::AcqRel);
         Self(core)
     }
@@ -95,21 +95,34 @@ impl Drop for CountGuard {
 }
 
 impl Connection {
-    /// An actor for a socket that was let in; `stream` is registered on the arbiter that will run it.
-    #[must_use]
-    pub fn new(core: Arc<Core>, stream: Stream, credentials: PeerCredentials) -> Self {
+    /// An actor for a socket that was accepted; `stream` is registered on the arbiter that will run it. One that was not let in is
+    /// told why, unread, and closed.
+    pub(super) fn new(
+        core: Arc<Core>,
+        stream: Stream,
+        credentials: PeerCredentials,
+        admitted: Result<CountGuard, Closing>,
+    ) -> Self {
         let limits = &core.shared.limits;
         let handshake = Duration::from_millis(u64::from(limits.handshake_ms));
+        let mut outbox = Outbox::default();
+        let (phase, patience, count) = match admitted {
+            Ok(count) => (Phase::Preface(0), handshake, Some(count)),
+            Err((reason, text)) => {
+                outbox.push_goodbye(goodbye_frame(reason, &text));
+                (Phase::Closing, DRAIN_GRACE, None)
+            }
+        };
         Self {
-            phase: Phase::Preface(0),
-            outbox: Outbox::default(),
+            phase,
+            outbox,
             io: io::Io::new(stream),
             decoder: Decoder::new(HELLO_BODY_MAX),
             credentials,
             gate: ReadGate::new(limits.read_bytes, core.shared.gate.clone()),
-            limit: Instant::now().checked_add(handshake),
+            limit: Instant::now().checked_add(patience),
             gone: None,
-            _count: CountGuard::new(core.clone()),
+            _count: count,
             core,
         }
     }
@@ -517,13 +530,13 @@ impl Actor for Connection {
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         // What others wait for from this peer is answered now, not when the actor's memory is freed.
         self.with_session(|session, effects| session.finish(effects));
-        let ready = !matches!(self.phase, Phase::Preface(_) | Phase::Hello);
+        let opened = self.gone.is_some();
         self.phase = Phase::Closing;
         if let Some(gone) = &mut self.gone {
             gone.tell(false);
         }
         let metrics = &self.core.shared.metrics;
-        if ready {
+        if opened {
             metrics.connections_closed.add(1)
         } else {
             metrics.connections_refused.add(1)

@@ -22,7 +22,9 @@ use super::broker::CoreEnded;
 use super::core::Shared;
 use super::deliver::{Class, Verdict};
 use super::group::Grouped;
-use super::messages::{Control, Deliver, DrainAll, Gone, Invoke, Joined, RegistryBatch, RegistryItem};
+use super::messages::{
+    CloseAll, Control, Deliver, DrainAll, Gone, Invoke, Joined, RegistryBatch, RegistryItem,
+};
 use super::peer::{PeerRef, ReplyTo};
 use super::peers::{Key, NOBODY, Peers};
 use super::supervise::{Blame, Turn, guard};
@@ -445,5 +447,15 @@ impl Handler<DrainAll> for Registry {
 
     fn handle(&mut self, _: DrainAll, _: &mut Self::Context) {
         self.peers.iter().for_each(|peer| peer.tell(Control::Drain));
+    }
+}
+
+impl Handler<CloseAll> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, CloseAll(why): CloseAll, _: &mut Self::Context) {
+        self.peers
+            .iter()
+            .for_each(|peer| peer.tell(Control::Close(CloseReason::Internal, why.into())));
     }
 }

@@ -1,0 +1,87 @@
+//! A broker in a thread of its own, for tests that speak to it in raw frames.
+//!
+//! Owns the thread, the folder of its socket and how it ends. Dropping it without `stop` leaves the broker to the end of the test's
+//! process. Expects the raw client beside it, as `crate::raw`.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
+)]
+
+use crate::raw::Raw;
+use actix_ipc::actors::{Broker, BrokerHandle, EndReason};
+use actix_ipc::config::Limits;
+use std::path::PathBuf;
+
+pub struct Running {
+    pub handle: BrokerHandle,
+    thread: Option<std::thread::JoinHandle<EndReason>>,
+    pub path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    /// With everything on one arbiter, as by default.
+    pub fn start(limits: Limits) -> Self {
+        Self::with_arbiters(0, limits)
+    }
+
+    /// With connections on so many threads of their own.
+    pub fn with_arbiters(arbiters: usize, limits: Limits) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("b.sock");
+        let endpoint = format!("unix:{}", path.display()).parse().expect("an endpoint");
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            actix::System::new().block_on(async move {
+                let builder = Broker::builder().limits(limits).arbiters(arbiters);
+                let handle = builder.listen(endpoint).start().expect("a broker");
+                sender.send(handle.clone()).expect("the test waits");
+                handle.ended().await
+            })
+        });
+        let handle = receiver.recv().expect("the broker starts");
+        Self {
+            handle,
+            thread: Some(thread),
+            path,
+            _folder: folder,
+        }
+    }
+
+    pub fn connect(&self) -> Raw {
+        Raw::connect(&self.path)
+    }
+
+    pub fn connect_as(&self, name: &str) -> Raw {
+        Raw::connect_as(&self.path, name)
+    }
+
+    /// So many connections.
+    pub fn connect_all<const N: usize>(&self) -> [Raw; N] {
+        std::array::from_fn(|_| self.connect())
+    }
+
+    /// Asks it to drain and waits until it has ended.
+    pub fn stop(self) -> EndReason {
+        self.begin_stop();
+        self.ended()
+    }
+
+    /// Asks it to drain. Once this returns, the request lies in the broker's mailbox.
+    pub fn begin_stop(&self) {
+        // The request is sent by the first poll.
+        let mut stop = std::pin::pin!(self.handle.stop());
+        let _ = futures::FutureExt::now_or_never(stop.as_mut());
+    }
+
+    /// Waits until it has ended by itself.
+    pub fn ended(mut self) -> EndReason {
+        let thread = self.thread.take().expect("nobody else waits");
+        thread.join().expect("the broker does not panic")
+    }
+}
