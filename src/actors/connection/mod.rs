@@ -11,35 +11,30 @@
 mod io;
 pub mod open_calls;
 pub mod outbox;
+pub mod perform;
 pub mod session;
 pub mod slots;
 
 use super::core::{Core, GoneGuard};
-use super::deliver::{Room, charge};
-use super::messages::{Answer, Control, Deliver, HubBatch, Invoke, Joined, RegistryBatch, RegistryItem};
+use super::deliver::Room;
+use super::messages::{Control, Deliver, Joined};
 use super::peer::{Account, Inbox, Peer, error_frame};
-use super::quota::{Permit, ReadGate};
+use super::quota::ReadGate;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::codec::body_limit;
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::handshake::choose_version;
-use crate::message::{Batch, CallId, Decoder, Draft, Header, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
+use crate::message::{Batch, Decoder, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::transport::{PeerCredentials, Stream};
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Running};
 use outbox::Outbox;
 use session::{Closing, Effects, Session, goodbye_frame};
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to finish its calls and its queue when the broker stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
-
-thread_local! {
-    /// Effects are empty between turns, so all connections of an arbiter share one set of vectors.
-    static EFFECTS: Cell<Option<Box<Effects>>> = const { Cell::new(None) };
-}
 
 impl Inbox for Recipient<Deliver> {
     fn post(&self, delivery: Deliver) {
@@ -150,62 +145,18 @@ impl Connection {
         let Phase::Ready(session) = &mut self.phase else {
             return;
         };
-        let mut effects = EFFECTS.take().unwrap_or_default();
-        session.handle(now, batch, &mut effects);
-        let said_goodbye = session.said_goodbye();
         let permit = self.gate.take(read);
-        self.perform(&mut effects, Some(batch), Some(permit));
-        EFFECTS.set(Some(effects));
+        let (outbox, core) = (&mut self.outbox, &*self.core);
+        let closing = perform::with_effects(|effects| {
+            session.handle(now, batch, effects);
+            perform::perform(session, outbox, core, effects, Some(batch), Some(permit))
+        });
+        let said_goodbye = session.said_goodbye();
+        if let Some((reason, text)) = closing {
+            self.close(reason, &text);
+        }
         if said_goodbye {
             self.linger(true);
-        }
-    }
-
-    /// Performs and empties the effects: the only place where a connection sends.
-    fn perform(&mut self, effects: &mut Effects, batch: Option<&Arc<Batch>>, mut permit: Option<Permit>) {
-        self.core
-            .shared
-            .metrics
-            .late_answers
-            .add(std::mem::take(&mut effects.late));
-        for frame in effects.send.drain(..) {
-            self.outbox.push_frame(frame.into());
-        }
-        for (peer, control) in effects.tell.drain(..) {
-            peer.tell(control);
-        }
-        let (Phase::Ready(session) | Phase::Lingering(session)) = &self.phase else {
-            *effects = Effects::default();
-            return;
-        };
-        let from = session.me();
-        if let Some(batch) = batch {
-            for (caller, answers) in effects.answers.drain() {
-                caller.post(Deliver::Answers(batch.clone(), answers));
-            }
-            if !effects.hub.is_empty() {
-                let (items, permit) = (std::mem::take(&mut effects.hub), permit.take());
-                let (from, batch) = (from.clone(), batch.clone());
-                self.core.hub.do_send(HubBatch {
-                    from,
-                    batch,
-                    items,
-                    permit,
-                });
-            }
-        }
-        if !effects.registry.is_empty() {
-            let (items, from) = (std::mem::take(&mut effects.registry), from.clone());
-            let batch = batch.cloned().unwrap_or_default();
-            self.core.registry.do_send(RegistryBatch {
-                from,
-                batch,
-                items,
-                permit,
-            });
-        }
-        if let Some((reason, text)) = effects.close.take() {
-            self.close(reason, &text);
         }
     }
 
@@ -213,10 +164,14 @@ impl Connection {
         let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
             return;
         };
-        let mut effects = EFFECTS.take().unwrap_or_default();
-        step(session, &mut effects);
-        self.perform(&mut effects, None, None);
-        EFFECTS.set(Some(effects));
+        let (outbox, core) = (&mut self.outbox, &*self.core);
+        let closing = perform::with_effects(|effects| {
+            step(session, effects);
+            perform::perform(session, outbox, core, effects, None, None)
+        });
+        if let Some((reason, text)) = closing {
+            self.close(reason, &text);
+        }
     }
 
     fn hello(&mut self, batch: &Batch, ctx: &Context<Self>) {
@@ -371,152 +326,19 @@ impl Connection {
         }
     }
 
-    fn calls(&mut self, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
-        let now = Instant::now();
-        let Phase::Ready(session) = &mut self.phase else {
-            return;
-        };
-        for mut invoke in invokes {
-            if let Some(header) = batch.header(invoke.frame as usize) {
-                session.accept(now, header, &mut invoke);
-                self.outbox.push_invoke(batch, invoke);
-            }
-        }
-    }
-
-    fn parked(&mut self, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
-        let limit = self.core.shared.limits.outbox_bytes;
-        let Phase::Ready(session) = &mut self.phase else {
-            return;
-        };
-        for invoke in invokes {
-            let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
-                continue;
-            };
-            let Some(reply) = invoke.reply else { continue };
-            self.core.registry.do_send(RegistryBatch {
-                from: session.me().clone(),
-                batch: batch.clone(),
-                items: vec![RegistryItem::Unwait(reply.call())],
-                permit: None,
-            });
-            let text = "too many bytes of calls wait for their objects (limits.outbox_bytes)";
-            reply.fail(&CallError::new(ErrorCode::Overloaded, text).ran(false));
-        }
-    }
-
-    fn answers(&mut self, batch: &Arc<Batch>, answers: Vec<Answer>) {
+    /// What others have for this peer.
+    fn deliver(&mut self, delivery: Deliver) {
+        let ready = matches!(self.phase, Phase::Ready(_));
         let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
             return;
         };
-        for answer in answers {
-            if session.open.is_wanted(answer.call) {
-                self.outbox.push_answer(batch, answer);
-            } else {
-                let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
-                session.me().account.release(charge(bytes));
-            }
-            if answer.last {
-                session.open.remove(answer.call);
-            }
+        let core = &*self.core;
+        let closing = perform::deliver(session, &mut self.outbox, core, delivery, ready);
+        if let Some((reason, text)) = closing {
+            return self.close(reason, &text);
         }
         self.end_of_linger();
         self.drain_if_idle();
-    }
-
-    fn control(&mut self, control: Control) {
-        match control {
-            Control::Answered { call, frame } => {
-                let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
-                    return;
-                };
-                if session.open.remove(call).is_some_and(|open| !open.cancelled) {
-                    self.outbox.push_frame(frame);
-                }
-                self.end_of_linger();
-                self.drain_if_idle();
-            }
-            Control::Frame(frame) => self.outbox.push_frame(frame),
-            Control::Present(call) => self.present(call),
-            Control::Cancel(ticket) => {
-                let Phase::Ready(session) = &mut self.phase else {
-                    return;
-                };
-                if session.slots.cancel(ticket) {
-                    session.me().account.set_load(session.slots.len());
-                    self.outbox
-                        .push_frame(Draft::new(Kind::Cancel, ticket.0).to_vec().into());
-                }
-            }
-            Control::ReplyCredit(ticket, bytes) => {
-                let Phase::Ready(session) = &mut self.phase else {
-                    return;
-                };
-                if session.slots.refill(ticket, bytes) {
-                    self.outbox
-                        .push_frame(Draft::new(Kind::ReplyCredit, ticket.0).aux(bytes).to_vec().into());
-                }
-            }
-            Control::CallCredit(call, bytes) => {
-                let Phase::Ready(session) = &mut self.phase else {
-                    return;
-                };
-                if let Some(upload) = session.open.get_mut(call).and_then(|open| open.upload.as_mut()) {
-                    upload.window.refill(bytes);
-                    self.outbox
-                        .push_frame(Draft::new(Kind::CallCredit, call.0).aux(bytes).to_vec().into());
-                }
-            }
-            Control::CallPiece(ticket, batch, frame) => {
-                let Phase::Ready(session) = &self.phase else {
-                    return;
-                };
-                if session.slots.contains(ticket) {
-                    self.outbox.push_forward(batch, frame, ticket.0);
-                } else {
-                    session
-                        .me()
-                        .account
-                        .release(charge(batch.header(frame as usize).map_or(0, Header::wire_len)));
-                }
-            }
-            Control::Gaps(gaps) => {
-                for (subscription, missed) in gaps {
-                    self.outbox
-                        .push_frame(outbox::gap_frame(subscription, missed).into());
-                }
-            }
-            Control::Grant => {
-                let Phase::Ready(session) = &mut self.phase else {
-                    return;
-                };
-                let bytes = u32::try_from(session.me().account.take_grant()).unwrap_or(u32::MAX);
-                if bytes > 0 {
-                    session.refill_publish(bytes);
-                    self.outbox
-                        .push_frame(Draft::new(Kind::PublishCredit, 0).aux(bytes).to_vec().into());
-                }
-            }
-            Control::Drain => self.drain(),
-            Control::Close(reason, text) => self.close(reason, &text),
-        }
-    }
-
-    fn present(&mut self, call: CallId) {
-        let Phase::Ready(session) = &mut self.phase else {
-            return;
-        };
-        if let Some(parked) = session.open.unpark(call) {
-            self.core.registry.do_send(RegistryBatch {
-                from: session.me().clone(),
-                batch: parked.batch,
-                items: vec![RegistryItem::Call(parked.invoke)],
-                permit: None,
-            });
-        } else if session.open.remove(call).is_some_and(|open| !open.cancelled) {
-            self.outbox
-                .push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
-        }
     }
 }
 
@@ -550,25 +372,9 @@ impl Handler<Deliver> for Connection {
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) {
         match delivery {
-            Deliver::Calls(batch, invokes) => self.calls(&batch, invokes),
-            Deliver::Parked(batch, invokes) => self.parked(&batch, invokes),
-            Deliver::Answers(batch, answers) => self.answers(&batch, answers),
-            Deliver::Events(batch, items) => {
-                let Phase::Ready(session) = &self.phase else {
-                    return;
-                };
-                let account = &session.me().account;
-                let dropped = self.outbox.push_events(batch, items, account);
-                if dropped > 0 && account.release_events(dropped) {
-                    self.core.hub.do_send(super::messages::Drained(session.me().id()));
-                }
-            }
-            Deliver::Routed(routes) => self.with_session(|session, effects| {
-                for (call, callee) in routes {
-                    session.routed(call, callee, effects);
-                }
-            }),
-            Deliver::Control(control) => self.control(control),
+            Deliver::Control(Control::Drain) => self.drain(),
+            Deliver::Control(Control::Close(reason, text)) => self.close(reason, &text),
+            delivery => self.deliver(delivery),
         }
         // The I/O item of this context is polled after the mailbox and writes everything in one go.
         if self.outbox.own_bytes() > self.core.shared.limits.outbox_bytes

@@ -1,0 +1,266 @@
+//! Performs what a session decided, and takes what others deliver to it: the only place that sends for a peer.
+//!
+//! Generic over where the broker's other rooms are ([`Rooms`]), so that Connection, LocalPeer and the simulator run the
+//! same code. Own frames go to the peer's outbox. It knows no socket and no phase of a connection's life.
+
+use super::outbox::{Outbox, gap_frame};
+use super::session::{Closing, Effects, Session};
+use crate::actors::core::Core;
+use crate::actors::deliver::charge;
+use crate::actors::messages::{
+    Answer, Control, Deliver, Drained, EventItem, HubBatch, Invoke, RegistryBatch, RegistryItem,
+};
+use crate::actors::quota::Permit;
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Batch, CallId, Draft, Header, Kind, PeerId};
+use crate::metrics::Metrics;
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Instant;
+
+thread_local! {
+    /// Effects are empty between turns, so all peers of an arbiter share one set of vectors.
+    static EFFECTS: Cell<Option<Box<Effects>>> = const { Cell::new(None) };
+}
+
+/// Where the rest of the broker is. Must not block and must not panic.
+pub trait Rooms {
+    /// Queues a batch for Registry.
+    fn registry(&self, batch: RegistryBatch);
+    /// Queues a batch for TopicHub.
+    fn hub(&self, batch: HubBatch);
+    /// Tells TopicHub that a subscriber that was full has room again.
+    fn drained(&self, peer: PeerId);
+    /// The counters.
+    fn metrics(&self) -> &Metrics;
+}
+
+impl Rooms for Core {
+    fn registry(&self, batch: RegistryBatch) {
+        self.registry.do_send(batch);
+    }
+
+    fn hub(&self, batch: HubBatch) {
+        self.hub.do_send(batch);
+    }
+
+    fn drained(&self, peer: PeerId) {
+        self.hub.do_send(Drained(peer));
+    }
+
+    fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+}
+
+/// Lends empty effects to a step; they are performed, and so emptied, before it returns.
+pub fn with_effects<T>(step: impl FnOnce(&mut Effects) -> T) -> T {
+    let mut effects = EFFECTS.take().unwrap_or_default();
+    let result = step(&mut effects);
+    EFFECTS.set(Some(effects));
+    result
+}
+
+/// Performs and empties the effects. `batch` holds the frames that they speak of.
+pub fn perform(
+    session: &Session,
+    outbox: &mut Outbox,
+    rooms: &impl Rooms,
+    effects: &mut Effects,
+    batch: Option<&Arc<Batch>>,
+    mut permit: Option<Permit>,
+) -> Option<Closing> {
+    rooms
+        .metrics()
+        .late_answers
+        .add(std::mem::take(&mut effects.late));
+    for frame in effects.send.drain(..) {
+        outbox.push_frame(frame.into());
+    }
+    for (peer, control) in effects.tell.drain(..) {
+        peer.tell(control);
+    }
+    let from = session.me();
+    if let Some(batch) = batch {
+        for (caller, answers) in effects.answers.drain() {
+            caller.post(Deliver::Answers(batch.clone(), answers));
+        }
+        if !effects.hub.is_empty() {
+            let (items, permit) = (std::mem::take(&mut effects.hub), permit.take());
+            let (from, batch) = (from.clone(), batch.clone());
+            rooms.hub(HubBatch {
+                from,
+                batch,
+                items,
+                permit,
+            });
+        }
+    }
+    if !effects.registry.is_empty() {
+        let (items, from) = (std::mem::take(&mut effects.registry), from.clone());
+        let batch = batch.cloned().unwrap_or_default();
+        rooms.registry(RegistryBatch {
+            from,
+            batch,
+            items,
+            permit,
+        });
+    }
+    effects.close.take()
+}
+
+/// Takes a delivery. `ready`: the peer has not announced its end, so it still gets calls and events. Drain and Close are
+/// not taken: they concern the life of the peer, not its session.
+pub fn deliver(
+    session: &mut Session,
+    outbox: &mut Outbox,
+    rooms: &impl Rooms,
+    delivery: Deliver,
+    ready: bool,
+) -> Option<Closing> {
+    match delivery {
+        Deliver::Answers(batch, list) => answers(session, outbox, &batch, list),
+        Deliver::Routed(routes) => {
+            return with_effects(|effects| {
+                for (call, callee) in routes {
+                    session.routed(call, callee, effects);
+                }
+                perform(session, outbox, rooms, effects, None, None)
+            });
+        }
+        Deliver::Control(told @ (Control::Answered { .. } | Control::Frame(_) | Control::Gaps(_))) => {
+            control(session, outbox, rooms, told);
+        }
+        _ if !ready => {}
+        Deliver::Control(told) => control(session, outbox, rooms, told),
+        Deliver::Calls(batch, invokes) => calls(session, outbox, &batch, invokes),
+        Deliver::Parked(batch, invokes) => parked(session, rooms, &batch, invokes),
+        Deliver::Events(batch, items) => events(session, outbox, rooms, batch, items),
+    }
+    None
+}
+
+/// Events for this peer, charged by TopicHub; what its policies drop is given back.
+pub fn events(
+    session: &Session,
+    outbox: &mut Outbox,
+    rooms: &impl Rooms,
+    batch: Arc<Batch>,
+    items: Vec<EventItem>,
+) {
+    let account = &session.me().account;
+    let dropped = outbox.push_events(batch, items, account);
+    if dropped > 0 && account.release_events(dropped) {
+        rooms.drained(session.me().id());
+    }
+}
+
+/// Calls for this peer: each gets its slot and waits in the outbox.
+fn calls(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
+    let now = Instant::now();
+    for mut invoke in invokes {
+        if let Some(header) = batch.header(invoke.frame as usize) {
+            session.accept(now, header, &mut invoke);
+            outbox.push_invoke(batch, invoke);
+        }
+    }
+}
+
+/// Calls of this peer that wait for their object. Above a whole outbox of bytes they are refused.
+fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
+    let limit = session.me().account.room().bytes;
+    for invoke in invokes {
+        let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
+            continue;
+        };
+        let Some(reply) = invoke.reply else { continue };
+        rooms.registry(RegistryBatch {
+            from: session.me().clone(),
+            batch: batch.clone(),
+            items: vec![RegistryItem::Unwait(reply.call())],
+            permit: None,
+        });
+        let text = "too many bytes of calls wait for their objects (limits.outbox_bytes)";
+        reply.fail(&CallError::new(ErrorCode::Overloaded, text).ran(false));
+    }
+}
+
+/// Answers to calls of this peer, as their callee sent them.
+fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answers: Vec<Answer>) {
+    for answer in answers {
+        if session.open.is_wanted(answer.call) {
+            outbox.push_answer(batch, answer);
+        } else {
+            let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
+            session.me().account.release(charge(bytes));
+        }
+        if answer.last {
+            session.open.remove(answer.call);
+        }
+    }
+}
+
+fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, control: Control) {
+    let mut own = |draft: Draft<'_>| outbox.push_frame(draft.to_vec().into());
+    match control {
+        Control::Answered { call, frame } => {
+            if session.open.remove(call).is_some_and(|open| !open.cancelled) {
+                outbox.push_frame(frame);
+            }
+        }
+        Control::Frame(frame) => outbox.push_frame(frame),
+        Control::Present(call) => present(session, outbox, rooms, call),
+        Control::Cancel(ticket) => {
+            if session.slots.cancel(ticket) {
+                session.me().account.set_load(session.slots.len());
+                own(Draft::new(Kind::Cancel, ticket.0));
+            }
+        }
+        Control::ReplyCredit(ticket, bytes) => {
+            if session.slots.refill(ticket, bytes) {
+                own(Draft::new(Kind::ReplyCredit, ticket.0).aux(bytes));
+            }
+        }
+        Control::CallCredit(call, bytes) => {
+            if let Some(upload) = session.open.get_mut(call).and_then(|open| open.upload.as_mut()) {
+                upload.window.refill(bytes);
+                own(Draft::new(Kind::CallCredit, call.0).aux(bytes));
+            }
+        }
+        Control::CallPiece(ticket, batch, frame) => {
+            if session.slots.contains(ticket) {
+                outbox.push_forward(batch, frame, ticket.0);
+            } else {
+                let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
+                session.me().account.release(charge(bytes));
+            }
+        }
+        Control::Gaps(gaps) => {
+            for (subscription, missed) in gaps {
+                outbox.push_frame(gap_frame(subscription, missed).into());
+            }
+        }
+        Control::Grant => {
+            let bytes = u32::try_from(session.me().account.take_grant()).unwrap_or(u32::MAX);
+            if bytes > 0 {
+                session.refill_publish(bytes);
+                own(Draft::new(Kind::PublishCredit, 0).aux(bytes));
+            }
+        }
+        // How its life ends is the business of whoever owns the session.
+        Control::Drain | Control::Close(..) => {}
+    }
+}
+
+fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call: CallId) {
+    if let Some(parked) = session.open.unpark(call) {
+        rooms.registry(RegistryBatch {
+            from: session.me().clone(),
+            batch: parked.batch,
+            items: vec![RegistryItem::Call(parked.invoke)],
+            permit: None,
+        });
+    } else if session.open.remove(call).is_some_and(|open| !open.cancelled) {
+        outbox.push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
+    }
+}
