@@ -49,15 +49,10 @@ impl State {
         self.peer = link.peer;
         self.publish_window = i64::from(link.welcome.publish_window);
         self.phase = Phase::Up(Arc::clone(&link.stream));
-        if let Some(will) = &self.lasting.will {
-            self.out.push(&[will]);
-        }
-        let (now, max_deadline) = (Instant::now(), self.grants.max_deadline_ms);
-        let out = &mut self.out;
-        self.lasting.restore(|entry| {
-            entry.set_deadline(now, max_deadline);
-            out.push(&[&entry.frame]);
-        });
+        self.void_publishes.clear();
+        self.lasting.restore();
+        self.lasting
+            .pump(&mut self.out, Instant::now(), self.grants.max_deadline_ms);
     }
 
     fn fail_requests(&mut self, reason: &str, woken: &mut Vec<Waker>) {
@@ -73,7 +68,7 @@ impl State {
     }
 
     fn interrupt_lasting(&mut self, woken: &mut Vec<Waker>) {
-        self.lasting.restoration = None;
+        self.lasting.interrupt();
         for (_, entry) in self.lasting.iter_mut() {
             entry.restoring = false;
             entry.retry_at = None;
@@ -89,7 +84,7 @@ impl State {
                         held
                     });
                 }
-                Fact::Wait { .. } => {}
+                Fact::Wait { .. } | Fact::Will => {}
             }
         }
     }
@@ -105,7 +100,7 @@ impl State {
                 Fact::Object { standing, .. } => {
                     standing.send_replace(Standing::Lost(error.to_string()));
                 }
-                Fact::Wait { .. } => {}
+                Fact::Wait { .. } | Fact::Will => {}
             }
         }
         self.closed.drain(woken);
@@ -135,11 +130,11 @@ impl State {
         let mut left = false;
         let mut late = Vec::new();
         let up = matches!(self.phase, Phase::Up(_));
-        let out = &mut self.out;
+        let mut again = Vec::new();
         for (key, entry) in self.lasting.iter_mut() {
             if entry.retry_at.is_some_and(|at| at <= now) && up {
                 entry.retry_at = None;
-                out.push(&[&entry.frame]);
+                again.push(key);
             }
             if let Fact::Wait { until: Some(until) } = entry.what {
                 left = true;
@@ -148,6 +143,10 @@ impl State {
                 }
             }
             left |= entry.retry_at.is_some();
+        }
+        for key in again {
+            self.lasting
+                .ask(key, &mut self.out, now, self.grants.max_deadline_ms);
         }
         for key in late {
             if let Some(first) = self.lasting.forget(key).and_then(|entry| entry.first) {

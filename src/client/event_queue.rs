@@ -7,7 +7,7 @@
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Encoding, Flags, Kind, Metadata, Payload, key};
 use bytes::{Bytes, BytesMut};
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -73,7 +73,8 @@ struct State {
     /// Bytes in the queue and in the reader's hands.
     charged: usize,
     gap: Gap,
-    partial: Option<Partial>,
+    /// Events that are arriving in pieces, by their number.
+    partial: HashMap<u32, Partial>,
     waker: Option<Waker>,
     closed: bool,
 }
@@ -111,7 +112,6 @@ struct Head {
     key: Vec<u8>,
     encoding: Encoding,
     flags: Flags,
-    missed: u32,
     metadata: Metadata,
 }
 
@@ -155,39 +155,59 @@ impl EventQueue {
         }
     }
 
-    /// Adds the first part of an event in pieces.
-    pub(crate) fn begin(&self, view: &FrameView<'_>) {
+    /// Adds the first part of an event in pieces; `aux` is its number.
+    pub(crate) fn begin(&self, view: &FrameView<'_>, message_bytes: usize) {
         let head = Head {
             key: view.key.to_vec(),
             encoding: view.header.encoding,
             flags: view.header.flags,
-            missed: view.header.aux,
             metadata: Metadata::parse(view.meta).unwrap_or_default(),
         };
-        self.lock().partial = Some(Partial {
+        let partial = Partial {
             head,
             bytes: BytesMut::from(view.payload),
-        });
+        };
+        let mut state = self.lock();
+        if state.partial_bytes().saturating_add(view.payload.len()) > message_bytes
+            || !state.admits(self.limit)
+        {
+            return state.miss(1);
+        }
+        if state.partial.insert(view.header.aux, partial).is_some() {
+            state.miss(1);
+        }
     }
 
-    /// Adds a piece.
+    /// Adds a piece of the event with the number `aux`.
     pub(crate) fn piece(&self, view: &FrameView<'_>, message_bytes: usize, woken: &mut Vec<Waker>) {
+        let number = view.header.aux;
         let mut state = self.lock();
-        let Some(mut partial) = state.partial.take() else {
+        if view.header.flags.has(Flags::ABORT) {
+            // The broker counts what it voids, and tells that in a gap.
+            state.partial.remove(&number);
+            return;
+        }
+        // All that is under way together is no more than the largest message.
+        let room = message_bytes.saturating_sub(state.partial_bytes());
+        let Some(partial) = state.partial.get_mut(&number) else {
             return;
         };
-        let size = partial.bytes.len().saturating_add(view.payload.len());
-        if view.header.flags.has(Flags::ABORT) || size > message_bytes {
-            return state.miss(u64::from(partial.head.missed).saturating_add(1));
+        if view.payload.len() > room {
+            state.partial.remove(&number);
+            return state.miss(1);
         }
         partial.bytes.extend_from_slice(view.payload);
         if view.header.flags.has(Flags::CONTINUED) {
-            state.partial = Some(partial);
-        } else if state.admits(self.limit) {
-            let whole = Events::Whole(Some(Box::new((partial.head, partial.bytes.freeze()))));
-            state.add(whole, size.max(CHARGE_MIN), woken);
+            return;
+        }
+        let Some(Partial { head, bytes }) = state.partial.remove(&number) else {
+            return;
+        };
+        if state.admits(self.limit) {
+            let size = bytes.len().max(CHARGE_MIN);
+            state.add(Events::Whole(Some(Box::new((head, bytes.freeze())))), size, woken);
         } else {
-            state.miss(u64::from(partial.head.missed).saturating_add(1));
+            state.miss(1);
         }
     }
 
@@ -201,7 +221,7 @@ impl EventQueue {
     /// The connection was lost.
     pub(crate) fn interrupt(&self, woken: &mut Vec<Waker>) {
         let mut state = self.lock();
-        state.partial = None;
+        state.partial.clear();
         state.gap.interrupted = true;
         woken.extend(state.waker.take());
     }
@@ -219,6 +239,10 @@ impl EventQueue {
 }
 
 impl State {
+    fn partial_bytes(&self) -> usize {
+        self.partial.values().map(|partial| partial.bytes.len()).sum()
+    }
+
     const fn admits(&self, limit: usize) -> bool {
         self.charged < limit
     }
@@ -384,7 +408,7 @@ impl Reader {
                 encoding: head.encoding,
                 bytes,
             },
-            missed: u64::from(head.missed),
+            missed: 0,
             interrupted: false,
             retained: head.flags.has(Flags::RETAINED),
             metadata: head.metadata,

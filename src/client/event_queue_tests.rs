@@ -114,24 +114,38 @@ fn a_small_part_of_a_batch_does_not_pin_it() {
 }
 
 #[test]
-fn pieces_make_one_event_or_a_gap() {
+fn pieces_of_several_events_may_be_mixed() {
     let (queue, mut reader) = queue(1 << 20);
     let mut woken = Vec::new();
-    let frame = |kind, flags, payload: &[u8]| {
-        let frame = Draft::new(kind, 5)
+    let frame = |kind, number: u32, flags, payload: &[u8]| {
+        let draft = Draft::new(kind, 5)
+            .aux(number)
             .flags(flags)
-            .payload(Encoding::RAW, payload)
-            .to_vec();
-        Batch::from_bytes(frame.into(), 1 << 20).unwrap()
+            .payload(Encoding::RAW, payload);
+        Batch::from_bytes(draft.to_vec().into(), 1 << 20).unwrap()
     };
-    let first = frame(Kind::Event, Flags::CONTINUED, b"ab");
-    queue.begin(&first.view(0).unwrap());
-    let last = frame(Kind::EventPiece, Flags::NONE, b"cd");
-    queue.piece(&last.view(0).unwrap(), 100, &mut woken);
-    assert_eq!(events(&mut reader), [row("abcd", 0, false)]);
-    queue.begin(&first.view(0).unwrap());
-    let void = frame(Kind::EventPiece, Flags::ABORT, b"");
-    queue.piece(&void.view(0).unwrap(), 100, &mut woken);
+    let begin = |number, payload: &[u8]| {
+        let batch = frame(Kind::Event, number, Flags::CONTINUED, payload);
+        queue.begin(&batch.view(0).unwrap(), 10);
+    };
+    let mut piece = |number, flags, payload: &[u8]| {
+        let batch = frame(Kind::EventPiece, number, flags, payload);
+        queue.piece(&batch.view(0).unwrap(), 10, &mut woken);
+    };
+    begin(7, b"ab");
+    begin(8, b"AB");
+    piece(8, Flags::CONTINUED, b"CD");
+    piece(7, Flags::NONE, b"cd");
+    piece(8, Flags::NONE, b"EF");
+    assert_eq!(
+        events(&mut reader),
+        [row("abcd", 0, false), row("ABCDEF", 0, false)]
+    );
+    begin(9, b"void");
+    piece(9, Flags::ABORT, b"");
+    piece(9, Flags::NONE, b"late");
+    begin(10, b"too");
+    piece(10, Flags::CONTINUED, b" large for it");
     assert_eq!(updates(&mut reader), ["missed 1"]);
 }
 

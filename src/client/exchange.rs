@@ -82,11 +82,10 @@ impl Outgoing {
         if bytes.len() <= frame_bytes {
             return Ok(bytes);
         }
-        if bytes.len() > message_bytes {
-            let text = format!(
-                "the payload has {} bytes, the broker takes {message_bytes}",
-                bytes.len()
-            );
+        let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
+        let limit = if in_pieces { message_bytes } else { frame_bytes };
+        if bytes.len() > limit {
+            let text = format!("the payload has {} bytes, the broker takes {limit}", bytes.len());
             return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
         }
         Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))

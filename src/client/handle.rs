@@ -7,13 +7,14 @@ use super::builder::ClientBuilder;
 use super::call::{Call, CallBuilder};
 use super::connection_events::{ConnectionEvent, ConnectionEvents};
 use super::endpoints::ConnectError;
+use super::exchange::Outgoing;
 use super::handler::{Handler, Shared as SharedHandler, SharedObject};
 use super::lasting::Fact;
 use super::presence;
 use super::publish::PublishBuilder;
 use super::register::RegisterBuilder;
 use super::shared::{Shared, wake_all};
-use super::state::{Direct, Phase};
+use super::state::{Direct, Next, Phase};
 use super::subscription::{self, CallbackSubscription, SubscribeBuilder};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Epoch, Flags, Kind, Metadata, Payload, PeerId};
@@ -22,7 +23,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// Shared by everything that needs the connection; the last one to go ends it.
@@ -74,11 +75,16 @@ impl Handle {
             .ok_or_else(|| CallError::from(ErrorCode::TooMany))?;
         let idle = state.out.is_idle();
         let up = matches!(state.phase, Phase::Up(_));
-        if let Some(entry) = state.lasting.get_mut(key).filter(|_| up) {
-            entry.set_deadline(std::time::Instant::now(), max_deadline);
-            state.out.push(&[&entry.frame]);
+        if up {
+            state
+                .lasting
+                .ask(key, &mut state.out, Instant::now(), max_deadline);
         }
-        let next = state.after_push(idle || !up, Direct::Now);
+        let next = if state.out.is_ready() {
+            state.after_push(idle, Direct::Now)
+        } else {
+            Next::Nothing
+        };
         drop(guard);
         self.shared.perform(next);
         if start_clock {
@@ -98,6 +104,9 @@ impl Drop for Handle {
     }
 }
 
+/// Is the key of nothing.
+const NO_KEY: u64 = 0;
+
 /// Something lasting that is in force: given up when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Lease {
@@ -110,6 +119,10 @@ impl Lease {
         IpcClient {
             handle: Arc::clone(&self.handle),
         }
+    }
+    /// Leaves it in force for as long as the connection lasts, without keeping that alive.
+    fn keep(mut self) -> u64 {
+        std::mem::replace(&mut self.key, NO_KEY)
     }
 
     /// Gives it up.
@@ -126,19 +139,23 @@ impl Drop for Lease {
         let Some(entry) = state.lasting.forget(self.key) else {
             return;
         };
-        let next = match &entry.what {
+        let draft = match &entry.what {
             Fact::Subscription(queue) => {
                 queue.close(&mut woken);
-                state.control(&Draft::new(Kind::Unsubscribe, self.key))
+                Draft::new(Kind::Unsubscribe, self.key)
             }
-            Fact::Object { name, .. } => {
-                state.control(&Draft::new(Kind::Unregister, self.key).key(name.as_bytes()))
-            }
+            Fact::Object { name, .. } => Draft::new(Kind::Unregister, self.key).key(name.as_bytes()),
             Fact::Watch(queue) => {
                 queue.close();
-                state.control(&Draft::new(Kind::Unwatch, self.key))
+                Draft::new(Kind::Unwatch, self.key)
             }
-            Fact::Wait { .. } => state.control(&Draft::new(Kind::Cancel, self.key)),
+            Fact::Wait { .. } => Draft::new(Kind::Cancel, self.key),
+            // It is taken back with an empty key.
+            Fact::Will => Draft::new(Kind::Will, self.key),
+        };
+        let next = match state.lasting.give_up(self.key, draft.to_vec()) {
+            Some(_) => state.control(&draft),
+            None => Next::Nothing,
         };
         let report = state.take_report();
         drop(state);
@@ -276,11 +293,12 @@ impl IpcClient {
         RegisterBuilder::new(self, name, Arc::new(SharedHandler(object)))
     }
 
-    /// Sets what the broker publishes when this connection ends without a goodbye, in place of an earlier will.
-    /// It is set again after a reconnection. Ready when it is handed to the socket.
+    /// Sets what the broker publishes when this connection ends without a goodbye, in place of an earlier will. Ready
+    /// when the broker has it. It is set again after a reconnection.
     ///
     /// # Errors
-    /// Invalid for names or metadata that are not allowed, TooLarge for more than one frame, NotConnected.
+    /// Invalid for names or metadata that are not allowed, TooLarge, NotConnected when the client is closed. An
+    /// earlier will may be forgotten then.
     pub async fn set_will(
         &self,
         object: &str,
@@ -291,41 +309,35 @@ impl IpcClient {
     ) -> Result<(), CallError> {
         let key = super::call::pair(object, topic)?;
         super::call::check_metadata(&metadata)?;
-        let frame = Draft::new(Kind::Will, 0)
-            .flags(Flags::NONE.with_if(retained, Flags::RETAIN))
-            .key(&key)
-            .meta(metadata.as_bytes())
-            .payload(payload.encoding, &payload.bytes)
-            .to_vec();
-        let limit = self.handle.shared.lock().grants.frame_bytes as usize;
-        if payload.bytes.len() > limit {
-            let text = format!(
-                "a will has at most {limit} bytes, this one has {}",
-                payload.bytes.len()
-            );
-            return Err(CallError::new(ErrorCode::TooLarge, text));
+        let asked = self.handle.ask(Fact::Will, |id| {
+            Draft::new(Kind::Will, id)
+                .flags(Flags::NONE.with_if(retained, Flags::RETAIN))
+                .key(&key)
+                .meta(metadata.as_bytes())
+                .payload(payload.encoding, &payload.bytes)
+                .to_vec()
+        });
+        let (lease, _) = asked.await?;
+        let mut state = self.handle.shared.lock();
+        let before = state.lasting.will.replace(lease.keep());
+        if let Some(before) = before {
+            state.lasting.forget(before);
         }
-        self.send_will(frame.clone(), Some(frame)).await
+        Ok(())
     }
 
-    /// Takes the will back.
+    /// Takes the will back. Ready when the broker has forgotten it.
     ///
     /// # Errors
-    /// NotConnected; then nothing is published for the lost connection's next one either.
+    /// NotConnected, BrokerGone or Deadline; it is not set again after a reconnection in any case.
     pub async fn clear_will(&self) -> Result<(), CallError> {
-        self.send_will(Draft::new(Kind::Will, 0).to_vec(), None).await
-    }
-
-    async fn send_will(&self, frame: Vec<u8>, keep: Option<Vec<u8>>) -> Result<(), CallError> {
-        let shared = &self.handle.shared;
-        shared.lock().lasting.will = keep;
-        let mut place = None;
-        std::future::poll_fn(|cx| {
-            shared.poll_push(cx, &mut place, Direct::Now, |state| {
-                state.out.push(&[&frame]);
-            })
-        })
-        .await
+        {
+            let mut state = self.handle.shared.lock();
+            if let Some(key) = state.lasting.will.take() {
+                state.lasting.forget(key);
+            }
+        }
+        presence::acknowledge(self, Outgoing::plain(Kind::Will, Vec::new())).await
     }
 
     /// What happens to the connection from now on.

@@ -94,7 +94,7 @@ fn run_length(batch: &Batch, first: usize) -> usize {
 fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {
     match &state.lasting.get(id)?.what {
         Fact::Subscription(queue) => Some(Arc::clone(queue)),
-        Fact::Object { .. } | Fact::Wait { .. } | Fact::Watch(_) => None,
+        Fact::Object { .. } | Fact::Wait { .. } | Fact::Watch(_) | Fact::Will => None,
     }
 }
 
@@ -124,12 +124,14 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, woken: &mut Ve
         Kind::PublishCredit => {
             state.publish_window = state.publish_window.saturating_add(i64::from(aux));
             if state.publish_window > 0 {
+                // The socket's task is at work and writes when it is through with the batch.
+                let _ = state.void_publishes();
                 state.publishers.drain(woken);
             }
         }
         Kind::Event => {
             if let Some(queue) = subscription(state, id) {
-                queue.begin(view);
+                queue.begin(view, message_bytes);
             }
         }
         Kind::EventPiece => {
@@ -204,10 +206,14 @@ fn finish(state: &mut State, id: u64, result: Result<u32, CallError>, woken: &mu
     }
 }
 
-/// The broker has answered a registration, subscription, wait or watch.
+/// The broker has answered for something lasting.
 fn settle(state: &mut State, id: u64, result: Result<u32, CallError>) {
     let now = Instant::now();
     let max_deadline = state.grants.max_deadline_ms;
+    if let Some(give_up) = state.lasting.answered(id).filter(|_| result.is_ok()) {
+        state.out.push(&[&give_up]);
+    }
+    state.lasting.pump(&mut state.out, now, max_deadline);
     let Some(entry) = state.lasting.get_mut(id) else {
         return;
     };
@@ -216,9 +222,7 @@ fn settle(state: &mut State, id: u64, result: Result<u32, CallError>) {
             .as_ref()
             .is_err_and(|error| error.code == ErrorCode::Deadline);
         if late && until.is_none_or(|until| until > now) {
-            entry.set_deadline(now, max_deadline);
-            state.out.push(&[&entry.frame]);
-            return;
+            return state.lasting.ask(id, &mut state.out, now, max_deadline);
         }
         return tell_first(state, id, result, true);
     }

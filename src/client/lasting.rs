@@ -1,13 +1,16 @@
 //! What outlives a connection: registrations, subscriptions, waits, watches and the will.
 //!
-//! Owns the list, with the frame that asks for each, in the order in which they were made; and the count of answers
-//! that a restored connection still waits for. Knows no socket. Used under the connection's lock.
+//! Owns the list, with the frame that asks for each, in the order in which they were made; which of them the broker
+//! has been asked for and not answered; and the count of answers that a restored connection still waits for. Knows no
+//! socket. Used under the connection's lock.
 
 use super::event_queue::EventQueue;
+use super::outbox::Outbox;
 use super::presence::Notice;
 use super::queue::Queue;
 use super::slab::Slab;
 use crate::error::CallError;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -17,6 +20,8 @@ const TAG: u64 = 1 << 63;
 /// A name that our own lost connection still holds comes free soon: so often a refused registration is tried again.
 pub(crate) const RETRIES: u32 = 8;
 
+/// Requests of this list that may wait for the broker's answer at once: well below what it allows a connection.
+const ASKING_MAX: usize = 1024;
 /// Where a frame holds `aux`.
 const AUX: std::ops::Range<usize> = 16..20;
 
@@ -34,6 +39,8 @@ pub(crate) enum Fact {
     Wait { until: Option<Instant> },
     /// A watch over names or connections.
     Watch(Arc<Queue<Notice>>),
+    /// What the broker is to publish when the connection dies.
+    Will,
 }
 
 /// What a registration holds.
@@ -71,8 +78,12 @@ pub(crate) struct Entry {
 pub(crate) struct Lasting {
     table: Slab<Entry>,
     next_order: u64,
-    /// The frame that sets the will.
-    pub(crate) will: Option<Vec<u8>>,
+    /// Those whose frame is sent and not answered; with the frame that gives up what nobody wants any more.
+    asking: HashMap<u64, Option<Vec<u8>>>,
+    /// Those whose frame is to be sent, in order.
+    line: VecDeque<u64>,
+    /// The key of the will that is in force.
+    pub(crate) will: Option<u64>,
     pub(crate) restoration: Option<Restoration>,
 }
 
@@ -85,10 +96,12 @@ pub(crate) struct Restoration {
 }
 
 impl Lasting {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             table: Slab::new(TAG),
             next_order: 0,
+            asking: HashMap::new(),
+            line: VecDeque::new(),
             will: None,
             restoration: None,
         }
@@ -136,18 +149,64 @@ impl Lasting {
         self.table.iter_mut()
     }
 
-    /// Starts a restoration: every entry in its order, for the caller to send its frame.
-    pub(crate) fn restore(&mut self, mut send: impl FnMut(&mut Entry)) {
-        let mut entries: Vec<&mut Entry> = self.table.iter_mut().map(|(_, entry)| entry).collect();
-        entries.sort_unstable_by_key(|entry| entry.order);
+    /// Sends the frame of an entry now, or when some of those before it are answered.
+    pub(crate) fn ask(&mut self, key: u64, out: &mut Outbox, now: Instant, max_ms: u32) {
+        self.line.push_back(key);
+        self.pump(out, now, max_ms);
+    }
+
+    /// Sends what stands in line, as far as it may. Waits stay unanswered for long and are not counted.
+    pub(crate) fn pump(&mut self, out: &mut Outbox, now: Instant, max_ms: u32) {
+        while self.asking.len() < ASKING_MAX {
+            let Some(key) = self.line.pop_front() else { return };
+            let Some(entry) = self.table.get_mut(key) else {
+                continue;
+            };
+            entry.set_deadline(now, max_ms);
+            out.push(&[&entry.frame]);
+            if !matches!(entry.what, Fact::Wait { .. }) {
+                self.asking.insert(key, None);
+            }
+        }
+    }
+
+    /// The broker has answered. Returns the frame to send when what it granted is not wanted any more.
+    pub(crate) fn answered(&mut self, key: u64) -> Option<Vec<u8>> {
+        self.asking.remove(&key).flatten()
+    }
+
+    /// Takes an entry out. `give_up` tells the broker: now (it is returned), or when the broker has answered, because
+    /// until then the number is in use.
+    pub(crate) fn give_up(&mut self, key: u64, give_up: Vec<u8>) -> Option<Vec<u8>> {
+        match self.asking.get_mut(&key) {
+            Some(later) => {
+                *later = Some(give_up);
+                None
+            }
+            None => Some(give_up),
+        }
+    }
+
+    /// The connection is gone, and every question with it.
+    pub(crate) fn interrupt(&mut self) {
+        self.asking.clear();
+        self.line.clear();
+        self.restoration = None;
+    }
+
+    /// Starts a restoration: every entry stands in line, in its order.
+    pub(crate) fn restore(&mut self) {
+        let mut entries: Vec<(u64, &mut Entry)> = self.table.iter_mut().collect();
+        entries.sort_unstable_by_key(|(_, entry)| entry.order);
         let mut waiting = 0_usize;
-        for entry in entries {
+        self.line.clear();
+        for (key, entry) in entries {
             // Who still waits for the first answer gets it; the others are counted.
             entry.restoring = entry.first.is_none() && !matches!(entry.what, Fact::Wait { .. });
             entry.retry_at = None;
             entry.retries = RETRIES;
             waiting = waiting.saturating_add(usize::from(entry.restoring));
-            send(entry);
+            self.line.push_back(key);
         }
         self.restoration = Some(Restoration {
             waiting,
@@ -209,6 +268,7 @@ impl Fact {
             Self::Subscription(queue) => format!("subscription {} {}", queue.object, queue.topic),
             Self::Wait { .. } => "wait".to_owned(),
             Self::Watch(_) => "watch".to_owned(),
+            Self::Will => "will".to_owned(),
         }
     }
 }
@@ -239,9 +299,14 @@ mod tests {
             third & 0xffff_ffff,
             "the slot of a is used again"
         );
-        let mut sent = Vec::new();
-        lasting.restore(|entry| sent.push(entry.frame.clone()));
-        assert_eq!(sent, [second.to_le_bytes(), third.to_le_bytes()]);
+        lasting.restore();
+        let mut out = Outbox::new(1000);
+        lasting.pump(&mut out, Instant::now(), 1);
+        let claim = out.claim().unwrap();
+        assert_eq!(
+            claim.bytes(),
+            [second.to_le_bytes(), third.to_le_bytes()].concat()
+        );
         lasting.note_restored(third, Err(CallError::from(ErrorCode::NameTaken)));
         assert!(lasting.take_restoration().is_none());
         lasting.note_restored(second, Ok(()));
@@ -256,8 +321,39 @@ mod tests {
     fn what_goes_away_is_not_waited_for() {
         let mut lasting = Lasting::new();
         let key = object(&mut lasting, "a");
-        lasting.restore(|_| ());
+        lasting.restore();
         lasting.forget(key);
         assert!(lasting.take_restoration().is_some());
+    }
+
+    #[test]
+    fn a_number_in_use_is_given_up_when_it_is_answered() {
+        let mut lasting = Lasting::new();
+        let key = object(&mut lasting, "a");
+        let mut out = Outbox::new(1000);
+        lasting.ask(key, &mut out, Instant::now(), 1);
+        lasting.forget(key);
+        assert_eq!(lasting.give_up(key, b"bye".to_vec()), None);
+        assert_eq!(lasting.answered(key), Some(b"bye".to_vec()));
+        assert_eq!(lasting.give_up(key, b"bye".to_vec()), Some(b"bye".to_vec()));
+    }
+
+    #[test]
+    fn only_so_many_are_asked_at_once() {
+        let mut lasting = Lasting::new();
+        let keys: Vec<u64> = (0..ASKING_MAX + 2)
+            .map(|n| object(&mut lasting, &n.to_string()))
+            .collect();
+        let mut out = Outbox::new(1);
+        keys.iter()
+            .for_each(|key| lasting.ask(*key, &mut out, Instant::now(), 1));
+        let claim = out.claim().unwrap();
+        assert_eq!(claim.bytes().len(), ASKING_MAX * 8);
+        out.release(claim, false);
+        lasting.forget(keys[ASKING_MAX]);
+        assert_eq!(lasting.answered(keys[0]), None);
+        lasting.pump(&mut out, Instant::now(), 1);
+        out.unblock();
+        assert_eq!(lasting.line.len(), 0, "one is gone and the last was asked");
     }
 }

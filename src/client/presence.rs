@@ -9,7 +9,7 @@ use super::lasting::Fact;
 use super::queue::{Item, Queue};
 use super::request::Answer;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Encoding, Kind, Origin, Pattern, Payload};
+use crate::message::{Draft, Encoding, Kind, Origin, Pattern};
 use futures::Stream;
 use serde_json::Value;
 use std::pin::Pin;
@@ -230,13 +230,16 @@ impl IpcClient {
     }
 }
 
+/// Sends a request that is answered with Done.
+pub(crate) async fn acknowledge(client: &IpcClient, outgoing: Outgoing) -> Result<(), CallError> {
+    let mut exchange = Exchange::new(Arc::clone(&client.handle), Ok(outgoing));
+    std::future::poll_fn(|cx| exchange.poll_answer(cx))
+        .await
+        .map(|_| ())
+}
+
 pub(crate) async fn ping(client: &IpcClient) -> Result<Duration, CallError> {
     let start = Instant::now();
-    let outgoing = Outgoing {
-        payload: Payload::default(),
-        ..Outgoing::plain(Kind::Ping, Vec::new())
-    };
-    let mut exchange = Exchange::new(Arc::clone(&client.handle), Ok(outgoing));
-    std::future::poll_fn(|cx| exchange.poll_answer(cx)).await?;
+    acknowledge(client, Outgoing::plain(Kind::Ping, Vec::new())).await?;
     Ok(start.elapsed())
 }

@@ -237,9 +237,7 @@ fn first(state: &mut State, outgoing: &Outgoing) -> Result<(u64, usize, Next), C
     }
     let idle = state.out.is_idle();
     let draft = outgoing.draft(id, part);
-    state.publish_window = state
-        .publish_window
-        .saturating_sub(i64::try_from(draft.wire_len()).unwrap_or(i64::MAX));
+    state.charge_publish(draft.wire_len());
     let end = state.out.encode(&draft);
     if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
         request.end = end;
@@ -267,9 +265,7 @@ fn piece(state: &mut State, outgoing: &Outgoing, id: u64, sent: usize) -> (usize
             outgoing.payload.encoding,
             bytes.get(sent..upto).unwrap_or_default(),
         );
-    state.publish_window = state
-        .publish_window
-        .saturating_sub(i64::try_from(draft.wire_len()).unwrap_or(i64::MAX));
+    state.charge_publish(draft.wire_len());
     let idle = state.out.is_idle();
     let end = state.out.encode(&draft);
     let now = Instant::now();
@@ -295,9 +291,11 @@ impl Drop for Publish {
         };
         // Half a message must not stay open at the broker.
         let half = matches!(self.outgoing, Ok(Some(_))) && self.sent > 0 && request.answer.is_none();
-        let next = match half {
-            true => state.control(&Draft::new(Kind::PublishPiece, self.id).flags(Flags::ABORT)),
-            false => Next::Nothing,
+        let next = if half && state.check_up().is_ok() {
+            state.void_publishes.push(self.id);
+            state.void_publishes()
+        } else {
+            Next::Nothing
         };
         drop(state);
         shared.perform(next);

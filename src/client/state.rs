@@ -9,7 +9,7 @@ use super::request::Request;
 use super::slab::Slab;
 use super::waiters::Waiters;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Kind, PeerId, Welcome};
+use crate::message::{Draft, Flags, Kind, PeerId, Welcome};
 use crate::transport::Stream;
 use std::sync::Arc;
 use std::task::Waker;
@@ -43,6 +43,8 @@ pub(crate) struct State {
     /// Bytes that may be published now.
     pub(crate) publish_window: i64,
     pub(crate) publishers: Waiters,
+    /// Publishes in pieces that were dropped halfway, to be told to the broker when the window allows.
+    pub(crate) void_publishes: Vec<u64>,
     /// What the broker granted.
     pub(crate) grants: Welcome,
     pub(crate) peer: PeerId,
@@ -92,6 +94,7 @@ impl State {
             lasting: Lasting::new(),
             publish_window: 0,
             publishers: Waiters::new(),
+            void_publishes: Vec::new(),
             grants: Welcome::default(),
             peer: PeerId::default(),
             life: 0,
@@ -129,6 +132,30 @@ impl State {
         let idle = self.out.is_idle();
         self.out.encode(draft);
         self.after_push(idle, Direct::No)
+    }
+    /// Tells the broker of publishes that end halfway, as far as the window allows.
+    pub(crate) fn void_publishes(&mut self) -> Next {
+        let idle = self.out.is_idle();
+        while self.publish_window > 0 {
+            let Some(id) = self.void_publishes.pop() else {
+                break;
+            };
+            let draft = Draft::new(Kind::PublishPiece, id).flags(Flags::ABORT);
+            self.charge_publish(draft.wire_len());
+            self.out.encode(&draft);
+        }
+        if self.out.is_ready() {
+            self.after_push(idle, Direct::No)
+        } else {
+            Next::Nothing
+        }
+    }
+
+    /// Takes the wire length of a publish from its window.
+    pub(crate) fn charge_publish(&mut self, bytes: usize) {
+        self.publish_window = self
+            .publish_window
+            .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// What to do about frames that were just added; `idle` is [`Outbox::is_idle`] from before.
