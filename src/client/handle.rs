@@ -318,8 +318,10 @@ impl IpcClient {
                 .to_vec()
         });
         let (lease, _) = asked.await?;
+        // Before the lock is taken: what is left of the lease takes it too.
+        let key = lease.keep();
         let mut state = self.handle.shared.lock();
-        let before = state.lasting.will.replace(lease.keep());
+        let before = state.lasting.will.replace(key);
         if let Some(before) = before {
             state.lasting.forget(before);
         }
