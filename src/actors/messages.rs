@@ -22,9 +22,33 @@ pub enum Deliver {
     /// Events for subscriptions of this peer.
     Events(Arc<Batch>, Vec<EventItem>),
     /// Where this peer's calls went (one per batch).
-    Routed(Vec<(CallId, PeerRef)>),
+    Routed(Routes),
     /// Anything small.
     Control(Control),
+}
+
+/// Where one call went.
+#[derive(Debug)]
+pub struct Route {
+    /// The caller's number.
+    pub call: CallId,
+    /// The broker's number.
+    pub ticket: Ticket,
+    /// Who has it.
+    pub callee: PeerRef,
+}
+
+/// Where the calls of one batch went. What nobody takes was for a caller that is gone: its callees are told, by the drop, that
+/// nobody waits for them.
+#[derive(Debug)]
+pub struct Routes(pub Vec<Route>);
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        for route in self.0.drain(..) {
+            route.callee.tell(Control::Cancel(route.ticket));
+        }
+    }
 }
 
 /// One call on its way to its callee.

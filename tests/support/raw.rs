@@ -1,6 +1,6 @@
 //! A client in raw frames over a blocking Unix socket, for tests of the broker alone.
 //!
-//! It knows the codec and nothing of the client library. Every read waits at most thirty seconds, so a missing answer fails the test
+//! It knows the codec and nothing of the client library. Every read waits at most twenty seconds, so a missing answer fails the test
 //! instead of hanging it.
 #![allow(
     dead_code,
@@ -22,7 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Longer than anything takes on a machine that is shared by many.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One frame that came from the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]

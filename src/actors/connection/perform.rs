@@ -120,10 +120,10 @@ pub fn deliver(
 ) -> Option<Closing> {
     match delivery {
         Deliver::Answers(batch, list) => answers(session, outbox, &batch, list),
-        Deliver::Routed(routes) => {
+        Deliver::Routed(mut routes) => {
             return with_effects(|effects| {
-                for (call, callee) in routes {
-                    session.routed(call, callee, effects);
+                for route in routes.0.drain(..) {
+                    session.routed(route, effects);
                 }
                 perform(session, outbox, rooms, effects, None, None)
             });

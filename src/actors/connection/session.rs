@@ -9,11 +9,12 @@ use super::slots::{NewCall, Outcome, Slots};
 use crate::actors::credit::Window;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::group::Grouped;
-use crate::actors::messages::{Answer, Control, HubItem, Invoke, RegistryItem};
+use crate::actors::messages::{Answer, Control, HubItem, Invoke, RegistryItem, Route};
 use crate::actors::peer::{PeerRef, ReplyTo, error_frame};
 use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
+use crate::message::metadata::METADATA_MAX;
 use crate::message::{Batch, CallId, Draft, Encoding, Flags, Header, Key, Kind, Ticket, metadata};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -142,6 +143,13 @@ impl Session {
                 "this transport carries fewer attachments than the frame declares",
             ));
         }
+        if view.payload.len() > self.limits.frame_bytes {
+            // The decoder allows a body with the largest parts; a receiver's may have other parts beside this payload.
+            return Err(protocol(&format!(
+                "a payload has at most {} bytes (limits.frame_bytes); more goes in pieces",
+                self.limits.frame_bytes
+            )));
+        }
         if !view.meta.is_empty() {
             metadata::check_from_peer(view.meta).map_err(|error| protocol(&error.to_string()))?;
         }
@@ -212,6 +220,17 @@ impl Session {
                 header,
                 silent,
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
+            );
+        }
+        if view.meta.len().saturating_add(self.me.sys_meta.len()) > METADATA_MAX {
+            let text = format!(
+                "with the name of its caller, the metadata of a call has at most {METADATA_MAX} bytes"
+            );
+            return refuse(
+                effects,
+                header,
+                silent,
+                &CallError::new(ErrorCode::TooLarge, text),
             );
         }
         if self.draining {
@@ -484,16 +503,18 @@ impl Session {
     }
 
     /// Registry tells where a call went.
-    pub fn routed(&mut self, call: CallId, callee: PeerRef, effects: &mut Effects) {
-        let Some(open) = self.open.get_mut(call) else {
+    pub fn routed(&mut self, route: Route, effects: &mut Effects) {
+        let Route { call, ticket, callee } = route;
+        let Some(open) = self.open.get_mut(call).filter(|open| open.ticket == ticket) else {
+            // Its deadline has passed meanwhile, or it is answered already: then nobody has this ticket, and nothing follows.
+            effects.tell.push((callee, Control::Cancel(ticket)));
             return;
         };
         if open.cancelled {
-            effects.tell.push((callee, Control::Cancel(open.ticket)));
+            effects.tell.push((callee, Control::Cancel(ticket)));
             self.open.remove(call);
             return;
         }
-        let ticket = open.ticket;
         let waiting = open
             .upload
             .as_mut()

@@ -74,7 +74,9 @@ impl Registry {
         if object.starts_with(RESERVED_PREFIX) && !current.from.is_local() {
             return Err(invalid("names that begin with `sys.` are the broker's own"));
         }
-        if self.facts.counts(current.key).names >= self.shared.limits.names {
+        if self.facts.counts(current.key).names >= self.shared.limits.names
+            && !self.index.holds(current.key, object)
+        {
             return Err(too_many("names", self.shared.limits.names));
         }
         let flags = view.header.flags;

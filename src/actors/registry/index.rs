@@ -292,6 +292,12 @@ impl<P: PeerKey> Index<P> {
         self.names.get(object)?.first().map(|claim| claim.peer)
     }
 
+    /// Whether the peer has a claim to the name.
+    #[must_use]
+    pub fn holds(&self, peer: P, object: &str) -> bool {
+        self.names.place(peer, object).is_some()
+    }
+
     /// One name.
     #[must_use]
     pub fn describe(&self, object: &[u8]) -> Option<NameView<'_, P>> {

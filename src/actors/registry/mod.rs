@@ -23,7 +23,7 @@ use super::core::Shared;
 use super::deliver::{Class, Verdict};
 use super::group::Grouped;
 use super::messages::{
-    CloseAll, Control, Deliver, DrainAll, Gone, Invoke, Joined, RegistryBatch, RegistryItem,
+    CloseAll, Control, Deliver, DrainAll, Gone, Invoke, Joined, RegistryBatch, RegistryItem, Route, Routes,
 };
 use super::peer::{PeerRef, ReplyTo};
 use super::peers::{Key, NOBODY, Peers};
@@ -62,7 +62,7 @@ pub struct Registry {
 struct Outgoing {
     calls: Grouped<Invoke>,
     parked: Vec<Invoke>,
-    routed: Vec<(CallId, PeerRef)>,
+    routed: Vec<Route>,
 }
 
 #[derive(Debug)]
@@ -166,7 +166,7 @@ impl Registry {
         if !self.out.routed.is_empty() {
             current
                 .from
-                .post(Deliver::Routed(std::mem::take(&mut self.out.routed)));
+                .post(Deliver::Routed(Routes(std::mem::take(&mut self.out.routed))));
         }
     }
 
@@ -217,7 +217,11 @@ impl Registry {
             );
         }
         if let Some(reply) = &invoke.reply {
-            self.out.routed.push((reply.call(), owner.clone()));
+            self.out.routed.push(Route {
+                call: reply.call(),
+                ticket: invoke.ticket,
+                callee: owner.clone(),
+            });
         }
         self.out.calls.push(owner, invoke);
         super::inject::after(object);

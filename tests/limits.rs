@@ -1,0 +1,462 @@
+//! Every limit that one connection can reach, at one below, at, and one above it: what is refused, how, and that the text names
+//! the limit.
+//!
+//! Owns the limits of a connection and of the broker. What happens to a message in pieces that is too large is in `pieces.rs`,
+//! to a subscriber that is too slow in `slow_subscribers.rs`.
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: what is not as expected fails the test"
+)]
+
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "support/running.rs"]
+mod running;
+
+use actix_ipc::config::Limits;
+use actix_ipc::error::{CloseReason, ErrorCode};
+use actix_ipc::message::handshake::PREFACE;
+use actix_ipc::message::{Draft, Encoding, Flags, Kind, Origin};
+use raw::{Got, Raw, meta, names};
+use running::Running;
+use std::io::Write;
+
+/// A connection that broke the rules: its goodbye has this reason and a text with this word.
+fn closed(mut raw: Raw, reason: CloseReason, word: &str) {
+    let (got, text) = raw.goodbye();
+    assert_eq!(got, reason, "{text}");
+    assert!(text.contains(word), "{text:?} does not name {word:?}");
+}
+
+/// An error with this code and a text with this word.
+fn refused(got: &Got, code: ErrorCode, word: &str) {
+    assert_eq!(got.error(), (code, false), "{}", got.text());
+    assert!(
+        got.text().contains(word),
+        "{:?} does not name {word:?}",
+        got.text()
+    );
+}
+
+#[test]
+fn a_payload_has_at_most_frame_bytes() {
+    let broker = Running::start(Limits {
+        frame_bytes: 1_000,
+        ..Limits::default()
+    });
+    let mut raw = broker.connect();
+    for size in [999, 1_000] {
+        assert_eq!(raw.publish("s", "t", &vec![7; size]).kind, Kind::Accepted);
+    }
+    let block = meta("k", &[0; 100]);
+    let long = Draft::new(Kind::Publish, 5).flags(Flags::ACK).meta(&block);
+    assert_eq!(
+        raw.ask(&long.pair("s", "t").payload(Encoding::RAW, &[7; 1_000]))
+            .kind,
+        Kind::Accepted
+    );
+    // One more byte, one more byte than any frame's body may have, and a length that nobody would send.
+    for size in [1_001, 1_000 + 8_721 - 2, 4_000_000] {
+        let mut raw = broker.connect();
+        let payload = vec![7; size];
+        let publish = Draft::new(Kind::Publish, 6).pair("s", "t");
+        let bytes = publish.payload(Encoding::RAW, &payload).to_vec();
+        // Of a body that is too large, the header is enough.
+        raw.stream.write_all(&bytes[..bytes.len().min(2_000)]).unwrap();
+        closed(raw, CloseReason::Protocol, "limits.frame_bytes");
+    }
+    assert_eq!(raw.publish("s", "t", b"").kind, Kind::Accepted);
+    broker.stop();
+}
+
+#[test]
+fn a_call_that_its_caller_may_send_never_hurts_the_callee() {
+    let broker = Running::start(Limits {
+        frame_bytes: 1_000,
+        ..Limits::default()
+    });
+    let (mut worker, mut caller) = (broker.connect(), broker.connect_as("asker"));
+    worker.register("o");
+    // `sys.name` and "asker" take 16 bytes of the block that the callee gets.
+    for (block, fits) in [(8_175, true), (8_176, true), (8_177, false), (8_192, false)] {
+        let block = meta("k", &vec![0; block - 4]);
+        let call = Draft::new(Kind::Call, 9).meta(&block).pair("o", "m");
+        caller.send(&call.payload(Encoding::RAW, &[1; 1_000]));
+        if fits {
+            let got = worker.expect(Kind::Call);
+            assert!(got.meta.len() <= 8_192);
+            worker.reply(&got, b"");
+            assert_eq!(caller.read().kind, Kind::Reply);
+        } else {
+            refused(&caller.read(), ErrorCode::TooLarge, "8192");
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn counts_of_a_connection() {
+    let broker = Running::start(Limits {
+        open_calls: 3,
+        names: 2,
+        subscriptions: 2,
+        watches: 2,
+        ..Limits::default()
+    });
+    let [mut worker, mut raw] = broker.connect_all();
+    worker.register("o");
+    for name in ["a", "b"] {
+        assert_eq!(raw.register(name).kind, Kind::Done);
+        raw.subscribe(name, "t");
+    }
+    refused(&raw.register("c"), ErrorCode::TooMany, "limits.names");
+    let again = raw.register("a");
+    assert_eq!(
+        (again.kind, again.aux),
+        (Kind::Done, 0),
+        "what it holds already takes no room"
+    );
+    let third = Draft::new(Kind::Subscribe, 100).pair("c", "t");
+    refused(&raw.ask(&third), ErrorCode::TooMany, "limits.subscriptions");
+    assert_eq!(
+        raw.ask(&Draft::new(Kind::Watch, 101).aux(1).key(b"x")).kind,
+        Kind::Done
+    );
+    let nobody = names(&["nobody"]);
+    let wait = |id| Draft::new(Kind::Wait, id).payload(Encoding::RAW, &nobody);
+    raw.send(&wait(102));
+    let watch = raw.ask(&Draft::new(Kind::Watch, 103).aux(1).key(b"y"));
+    refused(&watch, ErrorCode::TooMany, "limits.watches");
+    refused(&raw.ask(&wait(104)), ErrorCode::TooMany, "limits.watches");
+    let parked = Draft::new(Kind::Call, 105).flags(Flags::WAIT).pair("nobody", "m");
+    refused(&raw.ask(&parked), ErrorCode::TooMany, "limits.watches");
+    // The Wait is open, so two calls fit.
+    let calls = [
+        raw.call("o", Flags::NONE, b""),
+        raw.call("o", Flags::NONE, b""),
+        raw.call("o", Flags::NONE, b""),
+    ];
+    refused(&raw.answer(calls[2]), ErrorCode::TooMany, "limits.open_calls");
+    let first = worker.expect(Kind::Call);
+    worker.reply(&first, b"");
+    assert_eq!(raw.answer(calls[0]).kind, Kind::Reply);
+    raw.call("o", Flags::NONE, b"");
+    raw.call("o", Flags::NO_REPLY, b"needs no place");
+    for _ in 0..3 {
+        worker.expect(Kind::Call);
+    }
+    // What is given back makes room.
+    assert_eq!(raw.fails(&Draft::new(Kind::Cancel, 102)).0, ErrorCode::Cancelled);
+    assert_eq!(
+        raw.ask(&Draft::new(Kind::Unregister, 106).key(b"a")).kind,
+        Kind::Done
+    );
+    assert_eq!(raw.register("c").kind, Kind::Done);
+    assert_eq!(
+        raw.ask(&Draft::new(Kind::Watch, 107).aux(1).key(b"y")).kind,
+        Kind::Done
+    );
+    broker.stop();
+}
+
+#[test]
+fn retained_values_and_wills() {
+    let broker = Running::start(Limits {
+        retained_bytes: 100,
+        retained_bytes_total: 1_000,
+        ..Limits::default()
+    });
+    let mut raw = broker.connect();
+    let (retain, block) = (Flags::ACK.with(Flags::RETAIN), meta("key", &[0; 13]));
+    for (size, fits) in [(80, true), (81, true), (82, false)] {
+        let payload = vec![1; size];
+        let publish = Draft::new(Kind::Publish, 5)
+            .flags(retain)
+            .meta(&block)
+            .pair("s", "t");
+        let will = Draft::new(Kind::Will, 6).meta(&block).pair("s", "t");
+        for draft in [publish, will] {
+            let got = raw.ask(&draft.payload(Encoding::RAW, &payload));
+            match fits {
+                true => assert!(matches!(got.kind, Kind::Accepted | Kind::Done), "{got:?}"),
+                false => refused(&got, ErrorCode::TooLarge, "limits.retained_bytes"),
+            }
+        }
+    }
+    raw.publish_as("s", "t", retain, b"");
+    // Each costs 256 bytes beside its key and value: three of 333 bytes are 999.
+    for topic in ["a", "b", "c"] {
+        assert_eq!(
+            raw.publish_as("s", topic, retain, &[1; 74]).kind,
+            Kind::Accepted,
+            "{topic}"
+        );
+    }
+    refused(
+        &raw.publish_as("s", "d", retain, b"1"),
+        ErrorCode::TooLarge,
+        "limits.retained_bytes_total",
+    );
+    assert_eq!(
+        raw.publish_as("s", "c", retain, &[1; 75]).kind,
+        Kind::Accepted,
+        "1000 of 1000"
+    );
+    refused(
+        &raw.publish_as("s", "c", retain, &[1; 76]),
+        ErrorCode::TooLarge,
+        "total",
+    );
+    broker.stop();
+}
+
+/// A publish of so many bytes on the wire.
+fn publish(bytes: &[u8], size: usize) -> Draft<'_> {
+    Draft::new(Kind::Publish, 0)
+        .pair("s", "t")
+        .payload(Encoding::RAW, &bytes[..size - 24 - 3])
+}
+
+#[test]
+fn a_window_may_go_below_zero_once() {
+    let broker = Running::start(Limits {
+        publish_window: 1_000,
+        stream_window: 1_000,
+        ..Limits::default()
+    });
+    let bytes = vec![0; 4_096];
+    // What is sent at once, before any credit can come back, and whether all of it may be sent.
+    for (sizes, fits) in [
+        (&[500, 500, 100][..], false),
+        (&[500, 499, 100], true),
+        (&[500, 501, 100], false),
+        (&[4_000], true),
+        (&[4_000, 100], false),
+    ] {
+        let mut raw = broker.connect();
+        let drafts: Vec<_> = sizes.iter().map(|size| publish(&bytes, *size)).collect();
+        raw.send_all(&drafts);
+        match fits {
+            true => raw.ping(),
+            false => closed(raw, CloseReason::Window, "publish window"),
+        }
+        let piece = |size: usize| {
+            Draft::new(Kind::CallPiece, 9)
+                .flags(Flags::CONTINUED)
+                .payload(Encoding::RAW, &bytes[..size - 24])
+        };
+        let mut caller = broker.connect();
+        let call = Draft::new(Kind::Call, 9).flags(Flags::CONTINUED.with(Flags::WAIT));
+        let call = call.pair("nobody", "m").payload(Encoding::RAW, &bytes[..2_000]);
+        let drafts: Vec<_> = [call]
+            .into_iter()
+            .chain(sizes.iter().map(|size| piece(*size)))
+            .collect();
+        caller.send_all(&drafts);
+        match fits {
+            true => caller.ping(),
+            false => closed(caller, CloseReason::Window, "window"),
+        }
+        let [mut worker, mut caller] = broker.connect_all();
+        worker.register("o");
+        let id = caller.call("o", Flags::STREAM, b"");
+        let call = worker.expect(Kind::Call);
+        let reply = |size: usize| {
+            Draft::new(Kind::Reply, call.id)
+                .flags(Flags::MORE)
+                .payload(Encoding::RAW, &bytes[..size - 24])
+        };
+        let drafts: Vec<_> = sizes.iter().map(|size| reply(*size)).collect();
+        worker.send_all(&drafts);
+        match fits {
+            true => sizes.iter().for_each(|size| {
+                let item = caller.expect(Kind::Reply);
+                assert_eq!((item.id, item.wire_len()), (id, *size));
+            }),
+            false => {
+                closed(worker, CloseReason::Window, "window");
+                assert_eq!(
+                    std::iter::repeat_with(|| caller.read())
+                        .find(|got| got.kind != Kind::Reply)
+                        .unwrap()
+                        .error(),
+                    (ErrorCode::CalleeGone, true)
+                );
+            }
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn the_publish_window_comes_back() {
+    let broker = Running::start(Limits {
+        publish_window: 1_000,
+        ..Limits::default()
+    });
+    let (mut raw, bytes) = (broker.connect(), vec![0; 4_096]);
+    let mut left = 1_000_i64;
+    for round in 0..200_usize {
+        let size = 24 + 3 + (round * 37) % 1_500;
+        raw.send(&publish(&bytes, size));
+        left -= size as i64;
+        while left <= 0 {
+            left += i64::from(raw.expect(Kind::PublishCredit).aux);
+            assert!(left <= 1_000, "no more than was used");
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn small_frames_of_fixed_size() {
+    let broker = Running::start(Limits::default());
+    let mut raw = broker.connect();
+    for size in [0, 63, 64] {
+        let payload = vec![3; size];
+        let pong = raw.ask(&Draft::new(Kind::Ping, 5).payload(Encoding::JSON, &payload));
+        assert_eq!(
+            (pong.kind, &pong.payload, pong.encoding),
+            (Kind::Pong, &payload, Encoding::JSON)
+        );
+    }
+    raw.send(&Draft::new(Kind::Ping, 5).payload(Encoding::RAW, &[3; 65]));
+    closed(raw, CloseReason::Protocol, "64");
+    for (size, fits) in [(4_095, true), (4_096, true), (4_097, false)] {
+        let mut raw = Raw::open(&broker.path);
+        let hello = vec![0; size];
+        let draft = Draft::new(Kind::Hello, 1).aux(1).payload(Encoding::RAW, &hello);
+        raw.stream
+            .write_all(&[&PREFACE[..], &draft.to_vec()].concat())
+            .unwrap();
+        match fits {
+            true => assert_eq!(raw.read().kind, Kind::Welcome),
+            false => closed(raw, CloseReason::Protocol, "4096"),
+        }
+    }
+    for (size, fits) in [(8_191, true), (8_192, true), (8_193, false)] {
+        let mut raw = broker.connect();
+        let block = [meta("k", &vec![0; 4_000]), meta("l", &vec![0; size - 4_008])].concat();
+        assert_eq!(block.len(), size);
+        let publish = Draft::new(Kind::Publish, 5).flags(Flags::ACK).meta(&block);
+        raw.send(&publish.pair("s", "t"));
+        match fits {
+            true => assert_eq!(raw.answer(5).kind, Kind::Accepted),
+            false => closed(raw, CloseReason::Protocol, "8192"),
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn names_keys_and_patterns() {
+    let broker = Running::start(Limits::default());
+    let mut raw = broker.connect();
+    let (longest, longer) = ("n".repeat(255), "n".repeat(256));
+    assert_eq!(raw.register(&longest).kind, Kind::Done);
+    refused(&raw.register(&longer), ErrorCode::Invalid, "255");
+    refused(&raw.register(""), ErrorCode::Invalid, "empty");
+    refused(&raw.register("a\tb"), ErrorCode::Invalid, "control");
+    refused(&raw.register("sys.broker"), ErrorCode::Invalid, "sys.");
+    let member = Draft::new(Kind::Call, 900).pair("o", &longer);
+    refused(&raw.ask(&member), ErrorCode::Invalid, "255");
+    let (levels, more) = (["*"; 32].join("."), ["*"; 33].join("."));
+    raw.subscribe_as(&levels, "t", Flags::PATTERN, 0, &[]);
+    let pattern = Draft::new(Kind::Subscribe, 901).flags(Flags::PATTERN);
+    refused(&raw.ask(&pattern.pair(&more, "t")), ErrorCode::Invalid, "32");
+    let policy = Draft::new(Kind::Subscribe, 902).aux(4).pair("o", "t");
+    refused(&raw.ask(&policy), ErrorCode::Invalid, "policy");
+    let group = |size: usize| meta("group", &vec![b'g'; size]);
+    raw.subscribe_as("o", "t", Flags::NONE, 0, &group(255));
+    let (block, member) = (group(256), Draft::new(Kind::Subscribe, 903));
+    refused(
+        &raw.ask(&member.meta(&block).pair("o", "t")),
+        ErrorCode::Invalid,
+        "255",
+    );
+    for (count, fits) in [(0, false), (1, true), (255, true), (256, true), (257, false)] {
+        let payload = names(&vec![&*longest; count]);
+        let got = raw.ask(&Draft::new(Kind::Wait, 904).payload(Encoding::RAW, &payload));
+        match fits {
+            true => assert_eq!(got.kind, Kind::Done, "{count} names"),
+            false => refused(&got, ErrorCode::Invalid, "a wait names"),
+        }
+    }
+    refused(
+        &raw.ask(&Draft::new(Kind::Watch, 905).aux(4)),
+        ErrorCode::Invalid,
+        "names (1)",
+    );
+    refused(
+        &raw.register_as("g", Flags::WORKER_GROUP, 3),
+        ErrorCode::Invalid,
+        "balance",
+    );
+    broker.stop();
+}
+
+#[test]
+fn what_only_the_broker_may_say() {
+    let broker = Running::start(Limits::default());
+    let reserved = meta("sys.name", b"me");
+    let publish = Draft::new(Kind::Publish, 5).pair("s", "t");
+    let origin = Draft {
+        origin: Some(Origin::default()),
+        ..Draft::new(Kind::Call, 5).pair("o", "m")
+    };
+    for (draft, word) in [
+        (publish.meta(&reserved), "sys."),
+        (origin, "origin"),
+        (Draft::new(Kind::Welcome, 1), "Welcome"),
+        (Draft::new(Kind::Accepted, 1), "Accepted"),
+        (Draft::new(Kind::Hello, 1).aux(1), "Hello"),
+        (publish.flags(Flags::MORE), "Publish"),
+    ] {
+        let mut raw = broker.connect();
+        raw.send(&draft);
+        closed(raw, CloseReason::Protocol, word);
+    }
+    let [mut worker, mut raw] = broker.connect_all();
+    worker.register("o");
+    raw.send_all(&[
+        Draft::new(Kind::Call, 7).aux(3_600_000).pair("o", "m"),
+        Draft::new(Kind::Describe, 7).key(b"o"),
+    ]);
+    closed(raw, CloseReason::Protocol, "request number 7");
+    assert_eq!(worker.expect(Kind::Call).key, b"o\0m");
+    assert_eq!(
+        worker.read().kind,
+        Kind::Cancel,
+        "the call was on its way when its caller was closed"
+    );
+    broker.stop();
+}
+
+#[test]
+fn connections_are_counted() {
+    for arbiters in [0, 2] {
+        let limits = Limits {
+            connections: 3,
+            ..Limits::default()
+        };
+        let broker = Running::with_arbiters(arbiters, limits);
+        let [mut first, second, third] = broker.connect_all();
+        let mut fourth = Raw::open(&broker.path);
+        fourth.greet("");
+        closed(fourth, CloseReason::TooMany, "limits.connections");
+        drop((second, third));
+        // The place is free when the connection's memory is, which no frame tells.
+        let free = (0..10_000).any(|_| {
+            first.ping();
+            let mut raw = Raw::open(&broker.path);
+            raw.greet("");
+            raw.read().kind == Kind::Welcome
+        });
+        assert!(free, "a place comes back");
+        broker.stop();
+    }
+}
