@@ -197,3 +197,7 @@ pub struct Drained(pub PeerId);
 /// Everybody is to be told that the broker stops.
 #[derive(Debug)]
 pub struct DrainAll;
+
+/// Everybody is to be closed: the broker cannot go on.
+#[derive(Debug)]
+pub struct CloseAll(pub &'static str);

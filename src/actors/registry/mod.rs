@@ -22,7 +22,9 @@ use super::broker::CoreEnded;
 use super::core::Shared;
 use super::deliver::{Class, Verdict};
 use super::group::Grouped;
-use super::messages::{Control, Deliver, DrainAll, Gone, Invoke, Joined, RegistryBatch, RegistryItem};
+use super::messages::{
+    CloseAll, Control, Deliver, DrainAll, Gone, Invoke, Joined, RegistryBatch, RegistryItem,
+};
 use super::peer::{PeerRef, ReplyTo};
 use super::peers::{Key, NOBODY, Peers};
 use super::supervise::{Blame, Turn, guard};
@@ -344,6 +346,10 @@ impl Registry {
 
     fn joined(&mut self, peer: &PeerRef) {
         let key = self.peers.add(peer);
+        if peer.id() == PeerId::BROKER {
+            // The broker's own objects are no connection: nobody watches it come and go.
+            return;
+        }
         let ticket = self.ticket();
         self.index
             .connected(ticket, key, peer.id(), peer.name.clone(), &mut self.effects);
@@ -437,6 +443,16 @@ impl Handler<Gone> for Registry {
             }
         }
         self.peers.remove(peer);
+    }
+}
+
+impl Handler<CloseAll> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, CloseAll(why): CloseAll, _: &mut Self::Context) {
+        self.peers
+            .iter()
+            .for_each(|peer| peer.tell(Control::Close(CloseReason::Internal, why.into())));
     }
 }
 
