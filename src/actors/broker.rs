@@ -11,16 +11,18 @@
 
 use super::core::{Core, Shared};
 use super::listener::Listener;
+use super::local_peer::{self, LocalHandle};
 use super::messages::{CloseAll, DrainAll};
 use super::registry::Registry;
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
+use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
 use crate::transport::{self, BindError, Endpoint};
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, Supervisor,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
+    Message, Supervisor, WrapFuture,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -152,6 +154,7 @@ impl BrokerBuilder {
             addr,
             shared,
             core: Arc::downgrade(&core),
+            arbiter: Arbiter::current(),
             ended: watch,
             endpoints,
             skipped: skipped.into(),
@@ -197,8 +200,6 @@ pub struct Broker {
     arbiters: Arc<[Arbiter]>,
     ended: watch::Sender<Option<EndReason>>,
     stopping: bool,
-    /// It cannot go on, and why.
-    failed: Option<&'static str>,
 }
 
 impl Broker {
@@ -229,6 +230,8 @@ impl Broker {
             registry,
             hub,
         });
+        let endpoints = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
+        local_peer::start_builtin(&core, endpoints);
         let listeners = sockets
             .into_iter()
             .map(|socket| Listener::new(core.clone(), socket, arbiters.clone()).start())
@@ -239,28 +242,28 @@ impl Broker {
             arbiters,
             ended,
             stopping: false,
-            failed: None,
         }
     }
 
-    /// Has everybody told, and ends when they are gone, at the latest after [`DRAIN_MAX`].
-    fn wind_down(&mut self, ctx: &mut Context<Self>) {
+    /// Ends every peer, in order or because of a failure, then the broker.
+    fn wind_up(&mut self, failure: Option<&'static str>, ctx: &mut Context<Self>) {
         let Some(core) = self.core.clone().filter(|_| !self.stopping) else {
             return;
         };
         self.stopping = true;
         core.shared.stopping.store(true, Ordering::Release);
         self.stop_listeners();
-        match self.failed {
-            Some(why) => core.registry.do_send(CloseAll(why)),
+        match failure {
             None => core.registry.do_send(DrainAll),
+            Some(why) => core.registry.do_send(CloseAll(why)),
         }
         let shared = core.shared.clone();
         let emptied = async move {
             let all_gone = async {
                 loop {
                     let changed = shared.connection_ended.notified();
-                    if shared.connections.load(Ordering::Acquire) == 0 {
+                    let left = [&shared.connections, &shared.locals];
+                    if left.iter().all(|count| count.load(Ordering::Acquire) == 0) {
                         return;
                     }
                     changed.await;
@@ -273,8 +276,8 @@ impl Broker {
                 shared.connections.load(Ordering::Acquire)
             }
         };
-        ctx.spawn(emptied.into_actor(self).map(|left, act, ctx| {
-            let reason = match (act.failed, left) {
+        ctx.spawn(emptied.into_actor(self).map(move |left, act, ctx| {
+            let reason = match (failure, left) {
                 (Some(why), _) => EndReason::Failed(why),
                 (None, 0) => EndReason::Drained,
                 (None, left) => EndReason::DrainedExcept(left),
@@ -309,7 +312,7 @@ impl Handler<Stop> for Broker {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) {
-        self.wind_down(ctx);
+        self.wind_up(None, ctx);
     }
 }
 
@@ -318,8 +321,11 @@ impl Handler<CoreEnded> for Broker {
 
     fn handle(&mut self, CoreEnded(what): CoreEnded, ctx: &mut Self::Context) {
         tracing::error!(what, "the broker ends");
-        self.failed.get_or_insert(what);
-        self.wind_down(ctx);
+        if self.stopping {
+            // Who drains cannot rely on a core actor that cannot go on.
+            return self.end(EndReason::Failed(what), ctx);
+        }
+        self.wind_up(Some(what), ctx);
     }
 }
 
@@ -328,7 +334,8 @@ impl Handler<CoreEnded> for Broker {
 pub struct BrokerHandle {
     addr: Addr<Broker>,
     shared: Arc<Shared>,
-    pub(super) core: std::sync::Weak<Core>,
+    core: std::sync::Weak<Core>,
+    arbiter: ArbiterHandle,
     ended: watch::Receiver<Option<EndReason>>,
     endpoints: Vec<Endpoint>,
     skipped: Arc<[(Endpoint, String)]>,
@@ -357,6 +364,16 @@ impl BrokerHandle {
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
         self.shared.metrics.snapshot()
+    }
+
+    /// A place at this broker for actors and futures of this process, under a name that others see (`""`: none). It is usable at
+    /// once, from any thread; its work is done on the arbiter that started the broker.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Invalid`](crate::error::ErrorCode::Invalid) when the name is none,
+    /// [`ErrorCode::BrokerGone`](crate::error::ErrorCode::BrokerGone) when the broker has ended.
+    pub fn local(&self, name: &str) -> Result<LocalHandle, CallError> {
+        LocalHandle::start(self.core.upgrade(), &self.arbiter, name)
     }
 
     /// Drains: accepts nothing more, says goodbye, flushes, removes its sockets. Returns when it has ended, at most about three
