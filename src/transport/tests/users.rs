@@ -19,7 +19,7 @@ fn stranger(task: &str) -> Option<(Child, String)> {
         .args([
             "--exact",
             "transport::tests::users::as_the_stranger",
-            "--ignored",
+            
             "--nocapture",
         ])
         .env(TASK, task)
@@ -40,7 +40,7 @@ fn stranger(task: &str) -> Option<(Child, String)> {
     Some((child, answer.expect("the other process did not answer")))
 }
 
-#[ignore = "only as the second process of the tests below"]
+/// Does nothing by itself: it is the second process of the tests below, which hand it a task.
 #[tokio::test]
 async fn as_the_stranger() {
     let Ok(task) = std::env::var(TASK) else { return };
