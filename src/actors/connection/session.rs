@@ -4,43 +4,25 @@
 //! step: state in, [`Effects`] out; `Connection` (or `LocalPeer`, or the simulator) performs them. Pure: no socket, no
 //! actor, no clock.
 
+mod asks;
+mod effects;
+
+pub use effects::{Closing, Effects, goodbye_frame};
+
 use super::open_calls::OpenCalls;
 use super::slots::{NewCall, Outcome, Slots};
 use crate::actors::credit::Window;
 use crate::actors::deliver::{Class, Verdict};
-use crate::actors::group::Grouped;
 use crate::actors::messages::{Answer, Control, HubItem, Invoke, RegistryItem, Route};
-use crate::actors::peer::{PeerRef, ReplyTo, error_frame};
+use crate::actors::peer::{PeerRef, error_frame};
 use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::metadata::METADATA_MAX;
-use crate::message::{Batch, CallId, Draft, Encoding, Flags, Header, Key, Kind, Ticket, metadata};
+use crate::message::{Batch, CallId, Draft, Flags, Header, Kind, Ticket, metadata};
+use asks::{Needs, Target};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
-
-/// Why a connection is to end, and what the peer is told.
-pub type Closing = (CloseReason, String);
-
-/// What a step asks for. Reused from batch to batch; drained completely after each.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// For Registry.
-    pub registry: Vec<RegistryItem>,
-    /// For TopicHub.
-    pub hub: Vec<HubItem>,
-    /// Answers, by caller.
-    pub answers: Grouped<Answer>,
-    /// Small things for other peers.
-    pub tell: Vec<(PeerRef, Control)>,
-    /// Frames for this peer.
-    pub send: Vec<Vec<u8>>,
-    /// Answers that nobody waited for.
-    pub late: u64,
-    /// The connection ends.
-    pub close: Option<Closing>,
-}
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
 
 /// The state of one ready peer.
 #[derive(Debug)]
@@ -125,15 +107,8 @@ impl Session {
         }
     }
 
-    fn step(
-        &mut self,
-        now: Instant,
-        batch: &Arc<Batch>,
-        frame: u32,
-        view: &FrameView<'_>,
-        known_key: bool,
-        effects: &mut Effects,
-    ) -> Stop {
+    /// What holds for frames of every kind.
+    fn check(&self, view: &FrameView<'_>) -> Stop {
         let header = view.header;
         if header.flags.has(Flags::ORIGIN) {
             return Err(protocol("only the broker sets an origin"));
@@ -153,6 +128,20 @@ impl Session {
         if !view.meta.is_empty() {
             metadata::check_from_peer(view.meta).map_err(|error| protocol(&error.to_string()))?;
         }
+        Ok(())
+    }
+
+    fn step(
+        &mut self,
+        now: Instant,
+        batch: &Arc<Batch>,
+        frame: u32,
+        view: &FrameView<'_>,
+        known_key: bool,
+        effects: &mut Effects,
+    ) -> Stop {
+        self.check(view)?;
+        let header = view.header;
         match header.kind {
             Kind::Call => self.call(now, frame, view, effects),
             Kind::Publish => self.publish(frame, view, known_key, effects),
@@ -206,157 +195,6 @@ impl Session {
                 header.kind.name()
             ))),
         }
-    }
-
-    fn call(&mut self, now: Instant, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
-        let header = view.header;
-        let silent = header.flags.has(Flags::NO_REPLY);
-        if silent && header.flags.has(Flags::CONTINUED) {
-            return Err(protocol("a call without reply cannot be sent in pieces"));
-        }
-        if let Err(error) = Key::pair(view.key) {
-            return refuse(
-                effects,
-                header,
-                silent,
-                &CallError::new(ErrorCode::Invalid, error.to_string()),
-            );
-        }
-        if view.meta.len().saturating_add(self.me.sys_meta.len()) > METADATA_MAX {
-            let text = format!(
-                "with the name of its caller, the metadata of a call has at most {METADATA_MAX} bytes"
-            );
-            return refuse(
-                effects,
-                header,
-                silent,
-                &CallError::new(ErrorCode::TooLarge, text),
-            );
-        }
-        if self.draining {
-            return refuse(effects, header, silent, &CallError::from(ErrorCode::Draining));
-        }
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-        let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
-        let reply = if silent {
-            None
-        } else {
-            let upload = header
-                .flags
-                .has(Flags::CONTINUED)
-                .then(|| Window::new(self.limits.stream_window));
-            match self.admit(header, upload, ticket, effects)? {
-                Some(reply) => Some(reply),
-                None => return Ok(()),
-            }
-        };
-        let from = self.me.clone();
-        effects.registry.push(RegistryItem::Call(Invoke {
-            frame,
-            ticket,
-            deadline,
-            reply,
-            from,
-        }));
-        Ok(())
-    }
-
-    /// Opens an entry for a request that wants an answer. `None`: it was refused with an error.
-    fn admit(
-        &mut self,
-        header: &Header,
-        upload: Option<Window>,
-        ticket: Ticket,
-        effects: &mut Effects,
-    ) -> Result<Option<ReplyTo>, Closing> {
-        let call = CallId(header.id);
-        if self.open.len() >= self.limits.open_calls {
-            let text = format!(
-                "{} calls of this connection are open (limits.open_calls); wait for some to end",
-                self.open.len()
-            );
-            effects
-                .send
-                .push(error_frame(header.id, &CallError::new(ErrorCode::TooMany, text)));
-            return Ok(None);
-        }
-        if !self.open.insert(call, ticket, upload) {
-            return Err(protocol(&format!("request number {call} is still open")));
-        }
-        Ok(Some(ReplyTo::new(self.me.clone(), call)))
-    }
-
-    fn request(
-        &mut self,
-        now: Instant,
-        frame: u32,
-        view: &FrameView<'_>,
-        target: Target,
-        effects: &mut Effects,
-    ) -> Stop {
-        let header = view.header;
-        let (Target::Registry(needs) | Target::Hub(needs)) = target;
-        let checked = match needs {
-            Needs::Name => Key::single(view.key).map(|_| ()),
-            Needs::Pair => Key::pair(view.key).map(|_| ()),
-            Needs::Nothing => Ok(()),
-        };
-        if let Err(error) = checked {
-            return refuse(
-                effects,
-                header,
-                false,
-                &CallError::new(ErrorCode::Invalid, error.to_string()),
-            );
-        }
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-        let Some(reply) = self.admit(header, None, ticket, effects)? else {
-            return Ok(());
-        };
-        if header.kind == Kind::Wait {
-            let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
-            self.open.wait_until(CallId(header.id), deadline);
-        }
-        match target {
-            Target::Registry(_) => effects.registry.push(RegistryItem::Request(frame, reply)),
-            Target::Hub(_) => effects.hub.push(HubItem {
-                frame,
-                reply: Some(reply),
-            }),
-        }
-        Ok(())
-    }
-
-    fn publish(&mut self, frame: u32, view: &FrameView<'_>, known_key: bool, effects: &mut Effects) -> Stop {
-        let header = view.header;
-        if !self.publish.spend(header.wire_len()) {
-            return Err((CloseReason::Window, "the publish window was exceeded".into()));
-        }
-        let wants_answer = header.flags.has(Flags::ACK);
-        if !known_key && let Err(error) = Key::pair(view.key) {
-            // The bytes were charged; they come back at once.
-            self.me.grant(header.wire_len());
-            return refuse(
-                effects,
-                header,
-                !wants_answer,
-                &CallError::new(ErrorCode::Invalid, error.to_string()),
-            );
-        }
-        let reply = if wants_answer {
-            let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-            match self.admit(header, None, ticket, effects)? {
-                Some(reply) => Some(reply),
-                None => {
-                    self.me.grant(header.wire_len());
-                    return Ok(());
-                }
-            }
-        } else {
-            None
-        };
-        effects.hub.push(HubItem { frame, reply });
-        Ok(())
     }
 
     fn piece(&mut self, batch: &Arc<Batch>, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
@@ -560,45 +398,8 @@ impl Session {
             }
         }
     }
-
-    fn patience(&self, deadline_ms: u32) -> Duration {
-        let ms = match deadline_ms {
-            0 => self.limits.default_deadline_ms,
-            ms => ms.min(self.limits.max_deadline_ms),
-        };
-        Duration::from_millis(u64::from(ms))
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Target {
-    Registry(Needs),
-    Hub(Needs),
-}
-
-#[derive(Clone, Copy)]
-enum Needs {
-    Name,
-    Pair,
-    Nothing,
 }
 
 fn protocol(what: &str) -> Closing {
     (CloseReason::Protocol, what.to_owned())
-}
-
-fn refuse(effects: &mut Effects, header: &Header, silent: bool, error: &CallError) -> Stop {
-    if !silent {
-        effects.send.push(error_frame(header.id, error));
-    }
-    Ok(())
-}
-
-/// A frame of the broker that says goodbye.
-#[must_use]
-pub fn goodbye_frame(reason: CloseReason, text: &str) -> Vec<u8> {
-    Draft::new(Kind::Goodbye, 0)
-        .aux(reason.code())
-        .payload(Encoding::RAW, text.as_bytes())
-        .to_vec()
 }

@@ -19,7 +19,6 @@ fn stranger(task: &str) -> Option<(Child, String)> {
         .args([
             "--exact",
             "transport::tests::users::as_the_stranger",
-            
             "--nocapture",
         ])
         .env(TASK, task)

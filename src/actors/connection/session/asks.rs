@@ -1,0 +1,208 @@
+//! What a peer asks of Registry and TopicHub: calls, publishes and all other requests.
+//!
+//! Each is checked, admitted within the limits and given the one answer that it is owed. Steps of
+//! [`Session`](super::Session), in a file of their own.
+
+use super::{Closing, Effects, Session, Stop, protocol};
+use crate::actors::credit::Window;
+use crate::actors::messages::{HubItem, Invoke, RegistryItem};
+use crate::actors::peer::{ReplyTo, error_frame};
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::metadata::METADATA_MAX;
+use crate::message::{CallId, Flags, Header, Key, Kind, Ticket};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+impl Session {
+    pub(super) fn call(
+        &mut self,
+        now: Instant,
+        frame: u32,
+        view: &FrameView<'_>,
+        effects: &mut Effects,
+    ) -> Stop {
+        let header = view.header;
+        let silent = header.flags.has(Flags::NO_REPLY);
+        if silent && header.flags.has(Flags::CONTINUED) {
+            return Err(protocol("a call without reply cannot be sent in pieces"));
+        }
+        if let Err(error) = Key::pair(view.key) {
+            return refuse(
+                effects,
+                header,
+                silent,
+                &CallError::new(ErrorCode::Invalid, error.to_string()),
+            );
+        }
+        if view.meta.len().saturating_add(self.me.sys_meta.len()) > METADATA_MAX {
+            let text = format!(
+                "with the name of its caller, the metadata of a call has at most {METADATA_MAX} bytes"
+            );
+            return refuse(
+                effects,
+                header,
+                silent,
+                &CallError::new(ErrorCode::TooLarge, text),
+            );
+        }
+        if self.draining {
+            return refuse(effects, header, silent, &CallError::from(ErrorCode::Draining));
+        }
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
+        let reply = if silent {
+            None
+        } else {
+            let upload = header
+                .flags
+                .has(Flags::CONTINUED)
+                .then(|| Window::new(self.limits.stream_window));
+            match self.admit(header, upload, ticket, effects)? {
+                Some(reply) => Some(reply),
+                None => return Ok(()),
+            }
+        };
+        let from = self.me.clone();
+        effects.registry.push(RegistryItem::Call(Invoke {
+            frame,
+            ticket,
+            deadline,
+            reply,
+            from,
+        }));
+        Ok(())
+    }
+
+    /// Opens an entry for a request that wants an answer. `None`: it was refused with an error.
+    fn admit(
+        &mut self,
+        header: &Header,
+        upload: Option<Window>,
+        ticket: Ticket,
+        effects: &mut Effects,
+    ) -> Result<Option<ReplyTo>, Closing> {
+        let call = CallId(header.id);
+        if self.open.len() >= self.limits.open_calls {
+            let text = format!(
+                "{} calls of this connection are open (limits.open_calls); wait for some to end",
+                self.open.len()
+            );
+            effects
+                .send
+                .push(error_frame(header.id, &CallError::new(ErrorCode::TooMany, text)));
+            return Ok(None);
+        }
+        if !self.open.insert(call, ticket, upload) {
+            return Err(protocol(&format!("request number {call} is still open")));
+        }
+        Ok(Some(ReplyTo::new(self.me.clone(), call)))
+    }
+
+    pub(super) fn request(
+        &mut self,
+        now: Instant,
+        frame: u32,
+        view: &FrameView<'_>,
+        target: Target,
+        effects: &mut Effects,
+    ) -> Stop {
+        let header = view.header;
+        let (Target::Registry(needs) | Target::Hub(needs)) = target;
+        let checked = match needs {
+            Needs::Name => Key::single(view.key).map(|_| ()),
+            Needs::Pair => Key::pair(view.key).map(|_| ()),
+            Needs::Nothing => Ok(()),
+        };
+        if let Err(error) = checked {
+            return refuse(
+                effects,
+                header,
+                false,
+                &CallError::new(ErrorCode::Invalid, error.to_string()),
+            );
+        }
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let Some(reply) = self.admit(header, None, ticket, effects)? else {
+            return Ok(());
+        };
+        if header.kind == Kind::Wait {
+            let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
+            self.open.wait_until(CallId(header.id), deadline);
+        }
+        match target {
+            Target::Registry(_) => effects.registry.push(RegistryItem::Request(frame, reply)),
+            Target::Hub(_) => effects.hub.push(HubItem {
+                frame,
+                reply: Some(reply),
+            }),
+        }
+        Ok(())
+    }
+
+    pub(super) fn publish(
+        &mut self,
+        frame: u32,
+        view: &FrameView<'_>,
+        known_key: bool,
+        effects: &mut Effects,
+    ) -> Stop {
+        let header = view.header;
+        if !self.publish.spend(header.wire_len()) {
+            return Err((CloseReason::Window, "the publish window was exceeded".into()));
+        }
+        let wants_answer = header.flags.has(Flags::ACK);
+        if !known_key && let Err(error) = Key::pair(view.key) {
+            // The bytes were charged; they come back at once.
+            self.me.grant(header.wire_len());
+            return refuse(
+                effects,
+                header,
+                !wants_answer,
+                &CallError::new(ErrorCode::Invalid, error.to_string()),
+            );
+        }
+        let reply = if wants_answer {
+            let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+            match self.admit(header, None, ticket, effects)? {
+                Some(reply) => Some(reply),
+                None => {
+                    self.me.grant(header.wire_len());
+                    return Ok(());
+                }
+            }
+        } else {
+            None
+        };
+        effects.hub.push(HubItem { frame, reply });
+        Ok(())
+    }
+
+    fn patience(&self, deadline_ms: u32) -> Duration {
+        let ms = match deadline_ms {
+            0 => self.limits.default_deadline_ms,
+            ms => ms.min(self.limits.max_deadline_ms),
+        };
+        Duration::from_millis(u64::from(ms))
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Target {
+    Registry(Needs),
+    Hub(Needs),
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Needs {
+    Name,
+    Pair,
+    Nothing,
+}
+
+fn refuse(effects: &mut Effects, header: &Header, silent: bool, error: &CallError) -> Stop {
+    if !silent {
+        effects.send.push(error_frame(header.id, error));
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! What a step of a session asks for.
+//!
+//! Owns the lists that a step fills and `perform` empties, and the frame that says goodbye. Knows no state.
+
+use crate::actors::group::Grouped;
+use crate::actors::messages::{Answer, Control, HubItem, RegistryItem};
+use crate::actors::peer::PeerRef;
+use crate::error::CloseReason;
+use crate::message::{Draft, Encoding, Kind};
+
+/// Why a connection is to end, and what the peer is told.
+pub type Closing = (CloseReason, String);
+
+/// What a step asks for. Reused from batch to batch; drained completely after each.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// For Registry.
+    pub registry: Vec<RegistryItem>,
+    /// For TopicHub.
+    pub hub: Vec<HubItem>,
+    /// Answers, by caller.
+    pub answers: Grouped<Answer>,
+    /// Small things for other peers.
+    pub tell: Vec<(PeerRef, Control)>,
+    /// Frames for this peer.
+    pub send: Vec<Vec<u8>>,
+    /// Answers that nobody waited for.
+    pub late: u64,
+    /// The connection ends.
+    pub close: Option<Closing>,
+}
+
+/// A frame of the broker that says goodbye.
+#[must_use]
+pub fn goodbye_frame(reason: CloseReason, text: &str) -> Vec<u8> {
+    Draft::new(Kind::Goodbye, 0)
+        .aux(reason.code())
+        .payload(Encoding::RAW, text.as_bytes())
+        .to_vec()
+}
