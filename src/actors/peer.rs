@@ -123,6 +123,11 @@ impl Account {
         self.load.load(Ordering::Relaxed)
     }
 
+    /// One more call is on its way to this peer.
+    pub fn add_load(&self) {
+        self.load.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Tells how many calls wait now.
     pub fn set_load(&self, load: usize) {
         self.load

@@ -62,6 +62,8 @@ pub struct Registry {
 struct Outgoing {
     calls: Grouped<Invoke>,
     parked: Vec<Invoke>,
+    /// Waits that are over. Told behind `parked`: a call may be put aside and found its object in one turn.
+    present: Vec<(PeerRef, CallId)>,
     routed: Vec<Route>,
 }
 
@@ -162,6 +164,9 @@ impl Registry {
                 std::mem::take(&mut self.out.parked),
             ));
         }
+        for (peer, call) in self.out.present.drain(..) {
+            peer.tell(Control::Present(call));
+        }
         // After the calls, so that the callee works while the caller's side catches up.
         if !self.out.routed.is_empty() {
             current
@@ -217,6 +222,8 @@ impl Registry {
             );
         }
         if let Some(reply) = &invoke.reply {
+            // Counted now, for the next call of this batch; its connection counts exactly when it takes it.
+            owner.account.add_load();
             self.out.routed.push(Route {
                 call: reply.call(),
                 ticket: invoke.ticket,
@@ -269,7 +276,7 @@ impl Registry {
     }
 
     /// The only place that tells peers what a step of the index decided.
-    fn perform(&self, effect: Effect<Key>) {
+    fn perform(&mut self, effect: Effect<Key>) {
         let tell = |key, control| {
             if let Some(peer) = self.peers.get(key) {
                 peer.tell(control);
@@ -284,7 +291,12 @@ impl Registry {
                 let frame = Draft::new(crate::message::Kind::Ownership, request.0).aux(u32::from(acquired));
                 tell(peer, Control::Frame(frame.to_vec().into()));
             }
-            Effect::Present { peer, request } => tell(peer, Control::Present(CallId(request.0))),
+            Effect::Present { peer, request } => {
+                let peer = self.peers.get(peer).cloned();
+                self.out
+                    .present
+                    .extend(peer.map(|peer| (peer, CallId(request.0))));
+            }
             Effect::Notice {
                 peer,
                 request,
