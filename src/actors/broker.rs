@@ -11,16 +11,18 @@
 
 use super::core::{Core, Shared};
 use super::listener::Listener;
+use super::local_peer::{self, LocalHandle};
 use super::messages::{CloseAll, DrainAll};
 use super::registry::Registry;
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
+use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
 use crate::transport::{self, BindError, Endpoint};
 use actix::{
-    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, Supervisor,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
+    Message, Supervisor, WrapFuture,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -152,6 +154,7 @@ impl BrokerBuilder {
             addr,
             shared,
             core: Arc::downgrade(&core),
+            arbiter: Arbiter::current(),
             ended: watch,
             endpoints,
             skipped: skipped.into(),
@@ -229,6 +232,8 @@ impl Broker {
             registry,
             hub,
         });
+        let endpoints = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
+        local_peer::start_builtin(&core, endpoints);
         let listeners = sockets
             .into_iter()
             .map(|socket| Listener::new(core.clone(), socket, arbiters.clone()).start())
@@ -260,7 +265,8 @@ impl Broker {
             let all_gone = async {
                 loop {
                     let changed = shared.connection_ended.notified();
-                    if shared.connections.load(Ordering::Acquire) == 0 {
+                    let left = [&shared.connections, &shared.locals];
+                    if left.iter().all(|count| count.load(Ordering::Acquire) == 0) {
                         return;
                     }
                     changed.await;
@@ -328,7 +334,8 @@ impl Handler<CoreEnded> for Broker {
 pub struct BrokerHandle {
     addr: Addr<Broker>,
     shared: Arc<Shared>,
-    pub(super) core: std::sync::Weak<Core>,
+    core: std::sync::Weak<Core>,
+    arbiter: ArbiterHandle,
     ended: watch::Receiver<Option<EndReason>>,
     endpoints: Vec<Endpoint>,
     skipped: Arc<[(Endpoint, String)]>,
@@ -357,6 +364,16 @@ impl BrokerHandle {
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
         self.shared.metrics.snapshot()
+    }
+
+    /// A place at this broker for actors and futures of this process, under a name that others see (`""`: none). It is usable at
+    /// once, from any thread; its work is done on the arbiter that started the broker.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Invalid`](crate::error::ErrorCode::Invalid) when the name is none,
+    /// [`ErrorCode::BrokerGone`](crate::error::ErrorCode::BrokerGone) when the broker has ended.
+    pub fn local(&self, name: &str) -> Result<LocalHandle, CallError> {
+        LocalHandle::start(self.core.upgrade(), &self.arbiter, name)
     }
 
     /// Drains: accepts nothing more, says goodbye, flushes, removes its sockets. Returns when it has ended, at most about three

@@ -33,9 +33,11 @@ pub struct Shared {
     pub gate: Arc<TotalGate>,
     /// Connections that live, handshake done or not.
     pub connections: AtomicUsize,
+    /// Local peers that live.
+    pub locals: AtomicUsize,
     /// The broker drains: nobody is welcomed any more.
     pub stopping: AtomicBool,
-    /// Rung when a connection has ended.
+    /// Rung when a connection or a local peer has ended.
     pub connection_ended: tokio::sync::Notify,
     peers: AtomicU64,
     banned: Mutex<HashMap<u32, Instant>>,
@@ -53,6 +55,7 @@ impl Shared {
             tickets: Arc::new(AtomicU64::new(1)),
             gate,
             connections: AtomicUsize::new(0),
+            locals: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             connection_ended: tokio::sync::Notify::new(),
             peers: AtomicU64::new(1),

@@ -22,6 +22,7 @@ pub mod deliver;
 pub mod group;
 mod inject;
 mod listener;
+pub mod local_peer;
 pub mod messages;
 pub mod peer;
 pub mod peer_key;
@@ -32,6 +33,10 @@ pub mod supervise;
 pub mod topic_hub;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
+pub use local_peer::{
+    CallOptions, Caller, LocalHandle, LocalSubscription, MissedEvents, ObjectCall, PublishOptions,
+    Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,
+};
 
 use actix::Message;
 use messages::{CloseAll, Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch};

@@ -39,6 +39,11 @@ number_type! {
     Ticket
 }
 
+impl PeerId {
+    /// The broker itself, which serves objects of its own. No connection has this number.
+    pub const BROKER: Self = Self(0);
+}
+
 /// 128 random bits that name one life of a broker: two welcomes with the same epoch come from the same process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Epoch(pub [u8; 16]);

@@ -3,6 +3,8 @@
 //! Owns the queue and what subscriptions asked for when it is long (drop the oldest, only the latest). Frames are encoded
 //! when the socket takes them, straight from the batches they came in. Pure; called by `io` with a [`WriteBuf`].
 
+mod take;
+
 use crate::actors::deliver::charge;
 use crate::actors::messages::{Answer, EventItem, EventMark, Invoke};
 use crate::actors::peer::{Account, PeerRef};
@@ -67,17 +69,29 @@ impl WriteBuf {
 
 /// A frame of the first lane.
 #[derive(Debug)]
-enum Out {
+pub enum Out {
     /// The broker's own, complete.
     Frame(Box<[u8]>),
     /// A frame of another peer under another number.
-    Forward { batch: Arc<Batch>, frame: u32, id: u64 },
+    Forward {
+        /// Holds the frame.
+        batch: Arc<Batch>,
+        /// Which frame of the batch.
+        frame: u32,
+        /// The number that this peer knows.
+        id: u64,
+    },
     /// A call, with its caller and what is left of its deadline.
     Invoke {
+        /// Holds the frame.
         batch: Arc<Batch>,
+        /// Which frame of the batch.
         frame: u32,
+        /// The broker's number for it.
         ticket: Ticket,
+        /// When it ends at the latest.
         deadline: Instant,
+        /// Who calls.
         from: PeerRef,
     },
 }

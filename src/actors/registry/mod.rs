@@ -350,6 +350,10 @@ impl Registry {
 
     fn joined(&mut self, peer: &PeerRef) {
         let key = self.peers.add(peer);
+        if peer.id() == PeerId::BROKER {
+            // The broker's own objects are no connection: nobody watches it come and go.
+            return;
+        }
         let ticket = self.ticket();
         self.index
             .connected(ticket, key, peer.id(), peer.name.clone(), &mut self.effects);

@@ -1,0 +1,361 @@
+//! From the outbox to those it is meant for: actors that serve objects, actors that subscribed, futures that wait.
+//!
+//! Called by LocalPeer after each turn. It returns the credit that a client would return for pieces; it decides nothing about
+//! sessions.
+
+use super::LocalPeer;
+use super::object_call::{Caller, Charge, ObjectCall, Responder, Running, error_of};
+use super::pieces::{self, Partial};
+use super::port::{Answer, Request, Standing, Then};
+use super::subscriber::{Pumped, Subscriber};
+use super::topic_event::Flow;
+use crate::actors::connection::outbox::Out;
+use crate::actors::deliver::charge;
+use crate::actors::peer::PeerRef;
+use crate::error::{CallError, ErrorCode};
+use crate::message::frame::{FrameView, HEADER_LEN, parse_header};
+use crate::message::{
+    Batch, CallId, Draft, Encoding, Flags, Key, Kind, Metadata, Payload, SubscriptionId, Ticket,
+};
+use actix::Recipient;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An object that an actor serves.
+pub(super) struct Served {
+    recipient: Recipient<ObjectCall>,
+    /// Its registration, under which the broker tells of its standing.
+    request: CallId,
+}
+
+/// A call whose arguments come in pieces.
+pub(super) struct PartialCall {
+    call: Incoming,
+    message: Partial,
+}
+
+/// A call without its arguments.
+struct Incoming {
+    object: Box<str>,
+    method: Box<str>,
+    ticket: Ticket,
+    deadline: Instant,
+    from: PeerRef,
+    flags: Flags,
+}
+
+impl LocalPeer {
+    /// Hands over everything that the outboxes hold and the actors take.
+    pub(super) fn dispatch(&mut self) {
+        while let Some(out) = self.outbox.take_first() {
+            match out {
+                Out::Frame(frame) => self.own_frame(&frame),
+                Out::Forward { batch, frame, id } => self.forwarded(&batch, frame, id),
+                Out::Invoke {
+                    batch,
+                    frame,
+                    ticket,
+                    deadline,
+                    from,
+                } => self.invoke(&batch, frame, ticket, deadline, from),
+            }
+        }
+        let limit = self.port().limits.message_bytes;
+        for id in std::mem::take(&mut self.stirred) {
+            let pumped = self
+                .subscribers
+                .get_mut(&id)
+                .map(|subscriber| subscriber.pump(limit));
+            if pumped == Some(Pumped::Closed) {
+                self.withdraw_subscription(id);
+            }
+        }
+    }
+
+    /// A frame of the broker's own.
+    fn own_frame(&mut self, frame: &[u8]) {
+        let Some((head, body)) = frame.split_first_chunk::<HEADER_LEN>() else {
+            return;
+        };
+        let Ok(Ok(header)) = parse_header(head, usize::MAX) else {
+            return;
+        };
+        let Ok(view) = FrameView::split(&header, body) else {
+            return;
+        };
+        let payload = || Payload {
+            encoding: header.encoding,
+            bytes: bytes::Bytes::copy_from_slice(view.payload),
+        };
+        match header.kind {
+            Kind::Done | Kind::Accepted => self.answered(CallId(header.id), header.aux, Payload::default()),
+            Kind::Reply => self.answered(CallId(header.id), 0, payload()),
+            Kind::Error => self.failed(CallId(header.id), error_of(&view, payload())),
+            Kind::Ownership => {
+                let standing = if header.aux == 1 {
+                    Standing::Owner
+                } else {
+                    Standing::Replaced
+                };
+                if let Some(sender) = self.standings.get(&CallId(header.id)) {
+                    sender.send_replace(standing);
+                }
+            }
+            Kind::Cancel => {
+                let ticket = Ticket(header.id);
+                self.partial_calls.remove(&ticket);
+                if let Some(running) = self.running.remove(&ticket) {
+                    running.cancel();
+                }
+            }
+            Kind::ReplyCredit => {
+                if let Some(running) = self.running.get(&Ticket(header.id)) {
+                    running.refill(header.aux);
+                }
+            }
+            Kind::PublishCredit => self.port().refill(header.aux),
+            Kind::Gap => {
+                if let Some(subscriber) = self.subscribers.get_mut(&SubscriptionId(header.id)) {
+                    subscriber.gap(header.aux);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A frame of another peer: an answer to a call of this one, or more of a call for this one.
+    fn forwarded(&mut self, batch: &Batch, frame: u32, id: u64) {
+        let Some(view) = batch.view(frame as usize) else {
+            return;
+        };
+        let header = view.header;
+        self.session.me().account.release(charge(header.wire_len()));
+        let continued = header.flags.has(Flags::CONTINUED);
+        match header.kind {
+            Kind::CallPiece => return self.call_piece(&view, Ticket(id)),
+            Kind::Error => {
+                self.partial_replies.remove(&CallId(id));
+                return self.failed(CallId(id), error_of(&view, pieces::payload(batch, &view)));
+            }
+            Kind::Reply if !continued => {
+                return self.answered(CallId(id), 0, pieces::payload(batch, &view));
+            }
+            _ => {}
+        }
+        self.reply_piece(&view, CallId(id));
+        self.push(&Draft::new(Kind::ReplyCredit, id).aux(wire_len(&view)));
+    }
+
+    fn reply_piece(&mut self, view: &FrameView<'_>, call: CallId) {
+        if view.header.kind == Kind::Reply {
+            self.partial_replies.insert(call, Partial::begin(view));
+            return;
+        }
+        let Some(mut message) = self.partial_replies.remove(&call) else {
+            return;
+        };
+        let limit = self.port().limits.message_bytes;
+        if view.header.flags.has(Flags::ABORT) {
+            let error = CallError::new(ErrorCode::Handler, "the callee gave its reply up");
+            return self.failed(call, error);
+        }
+        if !message.add(view.payload, limit) {
+            self.push(&Draft::new(Kind::Cancel, call.0));
+            let text = format!("the reply exceeds {limit} bytes (limits.message_bytes)");
+            return self.failed(call, CallError::new(ErrorCode::TooLarge, text).ran(true));
+        }
+        if view.header.flags.has(Flags::CONTINUED) {
+            self.partial_replies.insert(call, message);
+        } else {
+            self.answered(call, 0, message.finish().0);
+        }
+    }
+
+    fn answered(&mut self, call: CallId, aux: u32, payload: Payload) {
+        let Some(Request { waiter, then, .. }) = self.requests.remove(&call) else {
+            return;
+        };
+        match then {
+            Then::Nothing => {}
+            Then::Serve(object, recipient, standing) => {
+                standing.send_replace(if aux == 0 {
+                    Standing::Owner
+                } else {
+                    Standing::Queued
+                });
+                self.standings.insert(call, standing);
+                let request = call;
+                self.objects.insert(object, Served { recipient, request });
+            }
+            Then::Unserve(object) => {
+                if let Some(served) = self.objects.remove(&*object) {
+                    self.standings.remove(&served.request);
+                }
+            }
+            Then::Subscribe(wanted) => {
+                let id = SubscriptionId(call.0);
+                let core = Arc::downgrade(&self.core);
+                let flow = Flow::new(self.session.me().clone(), core, self.port().clone(), id);
+                self.subscribers.insert(id, Subscriber::new(*wanted, flow));
+            }
+            Then::Unsubscribe => {
+                if let Some(mut subscriber) = self.subscribers.remove(&SubscriptionId(call.0)) {
+                    subscriber.discard();
+                }
+            }
+        }
+        if let Some(waiter) = waiter {
+            let _ = waiter.send(Ok(Answer { aux, payload }));
+        }
+    }
+
+    fn failed(&mut self, call: CallId, error: CallError) {
+        if let Some(Request {
+            waiter: Some(waiter), ..
+        }) = self.requests.remove(&call)
+        {
+            let _ = waiter.send(Err(error));
+        }
+    }
+
+    fn invoke(&mut self, batch: &Batch, frame: u32, ticket: Ticket, deadline: Instant, from: PeerRef) {
+        let Some(view) = batch.view(frame as usize) else {
+            return;
+        };
+        let bytes = charge(view.header.wire_len());
+        let peer = self.session.me().clone();
+        let charge = Charge { peer, bytes };
+        let Ok(Key { object, member }) = Key::pair(view.key) else {
+            return;
+        };
+        let call = Incoming {
+            object: object.into(),
+            method: member.into(),
+            ticket,
+            deadline,
+            from,
+            flags: view.header.flags,
+        };
+        if call.flags.has(Flags::CONTINUED) {
+            let message = Partial::begin(&view);
+            self.partial_calls.insert(ticket, PartialCall { call, message });
+            return;
+        }
+        let payload = pieces::payload(batch, &view);
+        self.start(call, payload, pieces::metadata(view.meta), charge);
+    }
+
+    fn call_piece(&mut self, view: &FrameView<'_>, ticket: Ticket) {
+        let Some(mut partial) = self.partial_calls.remove(&ticket) else {
+            return;
+        };
+        self.push(&Draft::new(Kind::CallCredit, ticket.0).aux(wire_len(view)));
+        let limit = self.port().limits.message_bytes;
+        if view.header.flags.has(Flags::ABORT) {
+            return;
+        }
+        if !partial.message.add(view.payload, limit) {
+            let text = format!("the call exceeds {limit} bytes (limits.message_bytes)");
+            return self.refuse(ticket, &CallError::new(ErrorCode::TooLarge, text));
+        }
+        if view.header.flags.has(Flags::CONTINUED) {
+            self.partial_calls.insert(ticket, partial);
+            return;
+        }
+        let PartialCall { call, message } = partial;
+        let (payload, metadata) = message.finish();
+        let peer = self.session.me().clone();
+        self.start(call, payload, metadata, Charge { peer, bytes: 0 });
+    }
+
+    /// Gives a complete call to the actor that serves the object.
+    fn start(&mut self, call: Incoming, payload: Payload, metadata: Metadata, charge: Charge) {
+        let silent = call.flags.has(Flags::NO_REPLY);
+        let (object, recipient) = match self.objects.get_key_value(&*call.object) {
+            Some((object, served)) if served.recipient.connected() => (object.clone(), &served.recipient),
+            found => {
+                let ended = found.is_some();
+                if ended {
+                    self.withdraw_object(&call.object);
+                }
+                if !silent {
+                    self.refuse(call.ticket, &not_served(&call.object, ended));
+                }
+                return;
+            }
+        };
+        let running = Running::new(self.port().limits.stream_window);
+        let responder = Responder {
+            port: self.port().clone(),
+            running: running.clone(),
+            ticket: call.ticket,
+            encoding: payload.encoding,
+            streams: call.flags.has(Flags::STREAM) && !silent,
+            done: silent,
+        };
+        let name = Some(call.from.name.clone()).filter(|name| !name.is_empty());
+        let caller = Caller {
+            origin: call.from.origin,
+            name,
+        };
+        // It ignores the bound of the mailbox, because its charge bounds it: above limits.outbox_bytes Registry refuses.
+        recipient.do_send(ObjectCall {
+            object,
+            method: call.method,
+            payload,
+            metadata,
+            caller,
+            deadline: call.deadline,
+            responder,
+            _charge: charge,
+        });
+        if !silent {
+            self.running.insert(call.ticket, running);
+        }
+    }
+
+    /// The actor that served the object has ended.
+    fn withdraw_object(&mut self, object: &str) {
+        if let Some(served) = self.objects.remove(object) {
+            self.standings.remove(&served.request);
+        }
+        let id = self.port().id();
+        self.push(&Draft::new(Kind::Unregister, id).key(object.as_bytes()));
+    }
+
+    /// The actor that subscribed has ended.
+    fn withdraw_subscription(&mut self, id: SubscriptionId) {
+        if let Some(mut subscriber) = self.subscribers.remove(&id) {
+            subscriber.discard();
+            self.push(&Draft::new(Kind::Unsubscribe, id.0));
+        }
+    }
+
+    fn refuse(&self, ticket: Ticket, error: &CallError) {
+        let draft = Draft::new(Kind::Error, ticket.0)
+            .aux(error.code.code())
+            .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN));
+        self.push(&draft.payload(Encoding::RAW, error.message.as_bytes()));
+    }
+
+    /// A frame of this peer that nobody waits for.
+    fn push(&self, draft: &Draft<'_>) {
+        // A port that is closed belongs to a peer that ends: nobody minds.
+        let _ = self.port().push(draft, None);
+    }
+}
+
+fn wire_len(view: &FrameView<'_>) -> u32 {
+    u32::try_from(view.header.wire_len()).unwrap_or(u32::MAX)
+}
+
+fn not_served(object: &str, ended: bool) -> CallError {
+    if ended {
+        let text = format!("the actor that served {object:?} has ended");
+        return CallError::new(ErrorCode::CalleeGone, text).ran(false);
+    }
+    CallError::new(
+        ErrorCode::NoSuchObject,
+        format!("{object:?} is not served any more"),
+    )
+}

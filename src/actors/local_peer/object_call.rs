@@ -1,0 +1,339 @@
+//! A call as an actor of this process gets it, and the one answer that it owes.
+//!
+//! Owns what the handler sees and the state it shares with its peer: whether the caller still waits, and how much of a stream it
+//! takes. It knows no Session; an answer is a frame pushed into the peer's port.
+
+use super::port::{Port, check_size};
+use crate::actors::credit::Window;
+use crate::actors::peer::PeerRef;
+use crate::error::{CallError, ErrorCode};
+use crate::message::metadata::{self, METADATA_MAX};
+use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Origin, Payload, PayloadError, Ticket};
+use serde::Serialize;
+use std::fmt;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tokio::sync::Notify;
+
+/// Holds the text of an error whose payload is the handler's own value.
+pub(super) const ERROR_TEXT: &str = "error.text";
+
+/// Who calls, as the broker knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its connection, user and process.
+    pub origin: Origin,
+    /// The name that its program declared; shown, never to be trusted.
+    pub name: Option<Box<str>>,
+}
+
+/// A call of an object that an actor serves.
+///
+/// The message has no result: the answer goes through the [`Responder`], now or later, from wherever it is moved to. What is queued
+/// for an actor counts against `limits.outbox_bytes` of its peer until the message is handled; above that, callers get
+/// [`ErrorCode::Overloaded`].
+#[derive(Debug)]
+pub struct ObjectCall {
+    /// The object that is called.
+    pub object: Arc<str>,
+    /// Which of its methods.
+    pub method: Box<str>,
+    /// The arguments.
+    pub payload: Payload,
+    /// What the caller sent beside them.
+    pub metadata: Metadata,
+    /// Who calls.
+    pub caller: Caller,
+    /// When the caller stops waiting.
+    pub deadline: Instant,
+    /// Gives the answer.
+    pub responder: Responder,
+    pub(super) _charge: Charge,
+}
+
+impl actix::Message for ObjectCall {
+    type Result = ();
+}
+
+/// What a queued call was charged; given back when the call is handled.
+pub(super) struct Charge {
+    pub(super) peer: PeerRef,
+    pub(super) bytes: usize,
+}
+
+impl fmt::Debug for Charge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Charge({})", self.bytes)
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.peer.account.release(self.bytes);
+    }
+}
+
+/// What a running call shares with its peer.
+#[derive(Debug)]
+pub(super) struct Running {
+    window: Mutex<Window>,
+    cancelled: AtomicBool,
+    changed: Notify,
+}
+
+impl Running {
+    pub(super) fn new(window: usize) -> Arc<Self> {
+        Arc::new(Self {
+            window: Mutex::new(Window::new(window)),
+            cancelled: AtomicBool::new(false),
+            changed: Notify::new(),
+        })
+    }
+
+    /// Nobody waits for the answer any more.
+    pub(super) fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// The caller takes more of the stream.
+    pub(super) fn refill(&self, bytes: u32) {
+        self.window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refill(bytes);
+        self.changed.notify_waiters();
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    fn spend(&self, bytes: usize) -> bool {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        window.is_open() && window.spend(bytes)
+    }
+}
+
+/// Answers one call, exactly once.
+///
+/// Dropped without an answer it tells the caller so: [`ErrorCode::HandlerPanicked`] while the thread panics, otherwise
+/// [`ErrorCode::CalleeGone`]. To a caller that wants no answer nothing is sent, whatever is called here.
+pub struct Responder {
+    pub(super) port: Arc<Port>,
+    pub(super) running: Arc<Running>,
+    pub(super) ticket: Ticket,
+    pub(super) encoding: Encoding,
+    pub(super) streams: bool,
+    /// No answer is owed: it was given, or never wanted.
+    pub(super) done: bool,
+}
+
+impl Responder {
+    /// Gives the answer; for a stream, its last item (an empty one only ends it).
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooLarge`] when the payload exceeds `limits.frame_bytes` (the caller is told the same), [`ErrorCode::BrokerGone`]
+    /// when there is nobody to tell any more.
+    pub fn reply(mut self, payload: Payload) -> Result<(), CallError> {
+        if let Err(error) = check_size(&self.port.limits, &payload) {
+            let error = error.ran(true);
+            self.send_error(&error)?;
+            return Err(error);
+        }
+        self.send(&frame(Kind::Reply, self.ticket).payload(payload.encoding, &payload.bytes))
+    }
+
+    /// Gives a value in JSON as the answer.
+    ///
+    /// # Errors
+    /// As [`Self::reply`], and [`ErrorCode::Encoding`] when the value has no JSON form.
+    pub fn reply_json<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CallError> {
+        self.reply_encoded(Encoding::JSON, value)
+    }
+
+    /// Gives a value in the encoding of the call as the answer.
+    ///
+    /// # Errors
+    /// As [`Self::reply`], and [`ErrorCode::Encoding`] when the value has no form in that encoding.
+    pub fn reply_value<T: Serialize + ?Sized>(self, value: &T) -> Result<(), CallError> {
+        let encoding = self.encoding;
+        self.reply_encoded(encoding, value)
+    }
+
+    fn reply_encoded<T: Serialize + ?Sized>(
+        mut self,
+        encoding: Encoding,
+        value: &T,
+    ) -> Result<(), CallError> {
+        match Payload::encode(encoding, value) {
+            Ok(payload) => self.reply(payload),
+            Err(error) => {
+                let error = unencodable(&error);
+                self.send_error(&error)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives an error as the answer. Codes of the handler's own are [`ErrorCode::Handler`], [`ErrorCode::NoSuchMethod`] and the like.
+    ///
+    /// # Errors
+    /// [`ErrorCode::BrokerGone`] when there is nobody to tell any more.
+    pub fn error(mut self, error: impl Into<CallError>) -> Result<(), CallError> {
+        self.send_error(&error.into())
+    }
+
+    /// Sends an item of a stream and promises that more follows. Waits while the caller's window is closed
+    /// (`limits.stream_window`). Cancel safe: when the future is dropped, the item was not sent.
+    ///
+    /// # Errors
+    /// [`ErrorCode::Cancelled`] when the caller does not wait any more, [`ErrorCode::Invalid`] when it did not ask for a stream,
+    /// [`ErrorCode::TooLarge`] for an item above `limits.frame_bytes`; the stream goes on after the last two.
+    pub async fn more(&mut self, item: Payload) -> Result<(), CallError> {
+        check_size(&self.port.limits, &item)?;
+        if !self.streams {
+            let text = "the caller asked for a single answer, not for a stream";
+            return Err(CallError::new(ErrorCode::Invalid, text));
+        }
+        let draft = frame(Kind::Reply, self.ticket)
+            .flags(Flags::MORE)
+            .payload(item.encoding, &item.bytes);
+        loop {
+            let changed = self.running.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.running.is_cancelled() {
+                return Err(CallError::from(ErrorCode::Cancelled));
+            }
+            if self.running.spend(draft.wire_len()) {
+                return self.port.push(&draft, None);
+            }
+            changed.await;
+        }
+    }
+
+    /// Whether the caller takes a stream, so that [`Self::more`] may be used.
+    #[must_use]
+    pub const fn takes_stream(&self) -> bool {
+        self.streams
+    }
+
+    /// Whether the caller does not wait any more: it cancelled, died, or its deadline passed.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.running.is_cancelled()
+    }
+
+    /// Returns when the caller does not wait any more. Cancel safe; independent of the responder, which may be answered meanwhile.
+    pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
+        let running = self.running.clone();
+        async move {
+            loop {
+                let changed = running.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if running.is_cancelled() {
+                    return;
+                }
+                changed.await;
+            }
+        }
+    }
+
+    fn send(&mut self, draft: &Draft<'_>) -> Result<(), CallError> {
+        if std::mem::replace(&mut self.done, true) {
+            return Ok(());
+        }
+        self.port.push(draft, None)
+    }
+
+    fn send_error(&mut self, error: &CallError) -> Result<(), CallError> {
+        let mut block = Metadata::new();
+        if let Some(name) = &error.name {
+            note(&mut block, metadata::ERROR_NAME, name);
+        }
+        let own_value = error.payload != Payload::default();
+        if own_value {
+            note(&mut block, ERROR_TEXT, &error.message);
+        }
+        let (encoding, bytes) = if own_value && check_size(&self.port.limits, &error.payload).is_ok() {
+            (error.payload.encoding, &error.payload.bytes[..])
+        } else {
+            (Encoding::RAW, error.message.as_bytes())
+        };
+        let draft = frame(Kind::Error, self.ticket)
+            .aux(error.code.code())
+            .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN))
+            .meta(block.as_bytes())
+            .payload(encoding, bytes);
+        self.send(&draft)
+    }
+}
+
+impl Drop for Responder {
+    fn drop(&mut self) {
+        if self.done {
+            return;
+        }
+        let error = if std::thread::panicking() {
+            CallError::from(ErrorCode::HandlerPanicked)
+        } else {
+            CallError::new(
+                ErrorCode::CalleeGone,
+                "the actor that serves the object ended, or dropped the call without an answer",
+            )
+        };
+        // A port that is closed has answered already.
+        let _ = self.send_error(&error);
+    }
+}
+
+impl fmt::Debug for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Responder")
+            .field("ticket", &self.ticket)
+            .field("done", &self.done)
+            .finish_non_exhaustive()
+    }
+}
+
+const fn frame<'a>(kind: Kind, ticket: Ticket) -> Draft<'a> {
+    Draft::new(kind, ticket.0)
+}
+
+/// Adds a text, cut to a quarter of the block: two of them fit beside their keys.
+fn note(block: &mut Metadata, key: &str, text: &str) {
+    let mut end = text.len().min(METADATA_MAX / 4);
+    while !text.is_char_boundary(end) {
+        end = end.saturating_sub(1);
+    }
+    block
+        .insert(key, text.get(..end).unwrap_or_default())
+        .unwrap_or_default();
+}
+
+fn unencodable(error: &PayloadError) -> CallError {
+    CallError::new(ErrorCode::Encoding, error.to_string()).ran(true)
+}
+
+/// What an Error frame says.
+pub(super) fn error_of(view: &crate::message::frame::FrameView<'_>, payload: Payload) -> CallError {
+    let code = ErrorCode::from_code(view.header.aux);
+    let entry = |key| metadata::get(view.meta, key).map(|text| String::from_utf8_lossy(text).into_owned());
+    let own_value = view.header.encoding != Encoding::RAW;
+    let message = if own_value {
+        entry(ERROR_TEXT).unwrap_or_else(|| code.text().to_owned())
+    } else {
+        String::from_utf8_lossy(view.payload).into_owned()
+    };
+    CallError {
+        code,
+        may_have_run: view.header.flags.has(Flags::MAY_HAVE_RUN),
+        message,
+        name: entry(metadata::ERROR_NAME),
+        payload: if own_value { payload } else { Payload::default() },
+    }
+}

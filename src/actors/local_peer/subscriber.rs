@@ -1,0 +1,219 @@
+//! One subscription of an actor of this process: from the outbox into the actor's mailbox.
+//!
+//! Owns the subscription's own outbox, so that its policy holds for it and a slow actor does not delay the others, and the event that found the
+//! mailbox full. Handing over uses `try_send`; only an actor that has no event of this subscription left gets one beyond its bound,
+//! because handling it is what calls for the next. Called by LocalPeer.
+
+use super::pieces::{self, Partial};
+use super::topic_event::{Flow, MissedEvents, TopicEvent};
+use crate::actors::connection::outbox::{Out, Outbox, event_charge};
+use crate::actors::messages::{EventItem, EventMark};
+use crate::message::frame::{FrameView, HEADER_LEN, parse_header};
+use crate::message::key::split;
+use crate::message::{Batch, Flags, Kind};
+use actix::Recipient;
+use actix::dev::SendError;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Events of one subscription that may be with its actor at once, whatever its mailbox takes: the rest stays where the subscription's
+/// policy can drop it.
+const WINDOW: usize = 256;
+
+/// What a subscription was asked for with.
+pub(super) struct Wanted {
+    pub(super) object: Arc<str>,
+    pub(super) event: Arc<str>,
+    pub(super) pattern: bool,
+    pub(super) recipient: Recipient<TopicEvent>,
+    pub(super) gaps: Option<Recipient<MissedEvents>>,
+}
+
+/// A subscription that was accepted.
+pub(super) struct Subscriber {
+    wanted: Wanted,
+    pub(super) outbox: Outbox,
+    flow: Arc<Flow>,
+    missed: u32,
+    held: Option<TopicEvent>,
+    partials: HashMap<u32, (Names, Partial)>,
+    /// The last key of a pattern's event, with its names: publishers send runs of one topic.
+    last: Option<(Vec<u8>, Names)>,
+}
+
+type Names = (Arc<str>, Arc<str>);
+
+/// How a pump ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pumped {
+    /// Everything is with the actor.
+    All,
+    /// The actor must handle some first.
+    Stopped,
+    /// The actor has ended.
+    Closed,
+}
+
+impl Subscriber {
+    pub(super) fn new(wanted: Wanted, flow: Arc<Flow>) -> Self {
+        Self {
+            wanted,
+            outbox: Outbox::default(),
+            flow,
+            missed: 0,
+            held: None,
+            partials: HashMap::new(),
+            last: None,
+        }
+    }
+
+    /// Hands over what the actor takes. `limit`: the largest message in pieces, in bytes.
+    pub(super) fn pump(&mut self, limit: usize) -> Pumped {
+        loop {
+            if self.flow.in_flight() >= WINDOW && self.flow.stop_until(WINDOW / 2) {
+                return self.stopped();
+            }
+            let Some(event) = self.held.take().or_else(|| self.next(limit)) else {
+                return Pumped::All;
+            };
+            match self.wanted.recipient.try_send(event) {
+                Ok(()) => {}
+                Err(SendError::Closed(_)) => return Pumped::Closed,
+                Err(SendError::Full(event)) => {
+                    // The event itself is counted as well.
+                    let before = self.flow.in_flight().saturating_sub(1);
+                    if before == 0 {
+                        self.wanted.recipient.do_send(event);
+                        continue;
+                    }
+                    self.held = Some(event);
+                    if self.flow.stop_until((before / 2).max(1)) {
+                        return self.stopped();
+                    }
+                }
+            }
+        }
+    }
+
+    fn stopped(&mut self) -> Pumped {
+        self.outbox.compact();
+        Pumped::Stopped
+    }
+
+    /// Events were missed, and none follows for now.
+    pub(super) fn gap(&mut self, count: u32) {
+        let Some(gaps) = &self.wanted.gaps else {
+            self.missed = self.missed.saturating_add(count);
+            return;
+        };
+        gaps.do_send(MissedEvents {
+            object: self.wanted.object.clone(),
+            event: self.wanted.event.clone(),
+            count,
+        });
+    }
+
+    /// Gives back what the queue is charged; the subscription is over.
+    pub(super) fn discard(&mut self) {
+        while let Some((batch, item)) = self.outbox.take_event() {
+            self.flow.release(event_charge(&batch, &item));
+        }
+    }
+
+    fn next(&mut self, limit: usize) -> Option<TopicEvent> {
+        while let Some(out) = self.outbox.take_first() {
+            if let Out::Frame(frame) = out
+                && let Some(count) = gap_count(&frame)
+            {
+                self.gap(count);
+            }
+        }
+        loop {
+            let (batch, item) = self.outbox.take_event()?;
+            if let Some(event) = self.event(&batch, item, limit) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn event(&mut self, batch: &Batch, item: EventItem, limit: usize) -> Option<TopicEvent> {
+        let bytes = event_charge(batch, &item);
+        if item.mark.has(EventMark::NUMBERED) {
+            // Its bytes are with the message from now on, as they would be with a client.
+            self.flow.release(bytes);
+            return self.piece(batch, item, limit);
+        }
+        let Some(view) = batch.view(item.frame as usize) else {
+            self.flow.release(bytes);
+            return None;
+        };
+        let (object, event) = self.names(&view);
+        Some(TopicEvent {
+            object,
+            event,
+            payload: pieces::payload(batch, &view),
+            metadata: pieces::metadata(view.meta),
+            missed: item.missed.saturating_add(std::mem::take(&mut self.missed)),
+            retained: item.mark.has(EventMark::RETAINED),
+            _charge: Some(self.flow.enter(bytes)),
+        })
+    }
+
+    fn piece(&mut self, batch: &Batch, item: EventItem, limit: usize) -> Option<TopicEvent> {
+        let number = item.missed;
+        if item.mark.has(EventMark::ABORT) {
+            // TopicHub has counted it as missed.
+            self.partials.remove(&number);
+            return None;
+        }
+        let view = batch.view(item.frame as usize)?;
+        let (names, mut message) = if view.header.kind == Kind::Publish {
+            (self.names(&view), Partial::begin(&view))
+        } else {
+            let (names, mut message) = self.partials.remove(&number)?;
+            if !message.add(view.payload, limit) {
+                self.gap(1);
+                return None;
+            }
+            (names, message)
+        };
+        if view.header.flags.has(Flags::CONTINUED) {
+            self.partials.insert(number, (names, message));
+            return None;
+        }
+        let metadata = std::mem::take(&mut message.metadata);
+        Some(TopicEvent {
+            object: names.0,
+            event: names.1,
+            payload: message.finish().0,
+            metadata,
+            missed: std::mem::take(&mut self.missed),
+            retained: false,
+            _charge: Some(self.flow.enter(0)),
+        })
+    }
+
+    fn names(&mut self, view: &FrameView<'_>) -> Names {
+        if !self.wanted.pattern {
+            return (self.wanted.object.clone(), self.wanted.event.clone());
+        }
+        if let Some((key, names)) = &self.last
+            && key == view.key
+        {
+            return names.clone();
+        }
+        let (object, event) = split(view.key);
+        let names: Names = (
+            String::from_utf8_lossy(object).into(),
+            String::from_utf8_lossy(event).into(),
+        );
+        self.last = Some((view.key.to_vec(), names.clone()));
+        names
+    }
+}
+
+fn gap_count(frame: &[u8]) -> Option<u32> {
+    let head = frame.first_chunk::<HEADER_LEN>()?;
+    let header = parse_header(head, usize::MAX).ok()?.ok()?;
+    (header.kind == Kind::Gap).then_some(header.aux)
+}
