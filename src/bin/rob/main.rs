@@ -1,1 +1,6 @@
+//! rob
+mod arguments;
+mod exit;
+mod output;
+mod signature;
 fn main() {}
