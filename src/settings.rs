@@ -43,7 +43,12 @@ struct Values {
 
 impl Default for Values {
     fn default() -> Self {
-        Self { listen: Vec::new(), arbiters: 0, log: "info".into(), limits: Limits::default() }
+        Self {
+            listen: Vec::new(),
+            arbiters: 0,
+            log: "info".into(),
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -75,7 +80,11 @@ impl Sources {
     /// The files and the environment of this process.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>, flags: Flags) -> Self {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let variable = |name: &str| {
+            std::env::var_os(name)
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        };
         let mut usual_files = Vec::new();
         let user = if cfg!(windows) {
             variable("APPDATA")
@@ -86,7 +95,12 @@ impl Sources {
                 .or_else(|| variable("HOME").map(|home| home.join(".config")))
         };
         usual_files.extend(user.map(|user| user.join("ipc-broker").join("config.toml")));
-        Self { usual_files, file, environment: std::env::vars_os().collect(), flags }
+        Self {
+            usual_files,
+            file,
+            environment: std::env::vars_os().collect(),
+            flags,
+        }
     }
 }
 
@@ -130,16 +144,26 @@ impl Settings {
             return Err(Problems(problems));
         }
         let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
-        let values: Values = figment.extract().map_err(|error| Problems(vec![check::of_figment(&error)]))?;
+        let values: Values = figment
+            .extract()
+            .map_err(|error| Problems(vec![check::of_figment(&error)]))?;
         let origin = |key: &str| {
-            figment.find_metadata(key).map_or_else(|| layer::DEFAULT.to_owned(), |metadata| metadata.name.to_string())
+            figment
+                .find_metadata(key)
+                .map_or_else(|| layer::DEFAULT.to_owned(), |metadata| metadata.name.to_string())
         };
         let listen = check::values(&values, &origin, &mut problems);
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
         let entries = entries(&values, &origin);
-        Ok(Self { listen, arbiters: values.arbiters, log: values.log, limits: values.limits, entries })
+        Ok(Self {
+            listen,
+            arbiters: values.arbiters,
+            log: values.log,
+            limits: values.limits,
+            entries,
+        })
     }
 
     /// Every value with its origin; single keys first, then tables, each in alphabetical order.
@@ -183,8 +207,16 @@ fn entries(values: &Values, origin: &dyn Fn(&str) -> String) -> Vec<Entry> {
     layer::flat(&Layer::of_values(&values))
         .into_iter()
         .map(|(key, value)| {
-            let origin = if key == "listen" { listen_origin.clone() } else { origin(&key) };
-            Entry { value: toml(&value), key, origin }
+            let origin = if key == "listen" {
+                listen_origin.clone()
+            } else {
+                origin(&key)
+            };
+            Entry {
+                value: toml(&value),
+                key,
+                origin,
+            }
         })
         .collect()
 }
@@ -198,7 +230,7 @@ fn toml(value: &figment::value::Value) -> String {
             format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", "))
         }
         Value::Bool(_, value) => value.to_string(),
-        Value::Num(_, number) => number.to_u128().map_or_else(|| format!("{number:?}"), |number| number.to_string()),
+        Value::Num(_, number) => check::whole(*number).map_or_else(String::new, |number| number.to_string()),
         Value::Char(..) | Value::Empty(..) | Value::Dict(..) => String::new(),
     }
 }

@@ -73,7 +73,9 @@ fn distance(a: &[char], b: &[char]) -> usize {
         for (j, y) in b.iter().enumerate() {
             let at = |row: &[usize], index: usize| row.get(index).copied().unwrap_or(usize::MAX);
             let mut cost = at(&last, j).saturating_add(usize::from(x != y));
-            cost = cost.min(left.saturating_add(1)).min(at(&last, j.saturating_add(1)).saturating_add(1));
+            cost = cost
+                .min(left.saturating_add(1))
+                .min(at(&last, j.saturating_add(1)).saturating_add(1));
             if let (Some(k), Some(h)) = (i.checked_sub(1), j.checked_sub(1)) {
                 if a.get(k) == Some(y) && b.get(h) == Some(x) {
                     cost = cost.min(at(&before, h).saturating_add(1));
@@ -146,10 +148,15 @@ mod tests {
 
     #[test]
     fn distance_counts_a_swap_as_one() {
-        let count = |a: &str, b: &str| {
-            distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>())
-        };
-        let cases = [("", "", 0), ("", "ab", 2), ("ab", "", 2), ("ab", "ba", 1), ("kitten", "sitting", 3)];
+        let count =
+            |a: &str, b: &str| distance(&a.chars().collect::<Vec<_>>(), &b.chars().collect::<Vec<_>>());
+        let cases = [
+            ("", "", 0),
+            ("", "ab", 2),
+            ("ab", "", 2),
+            ("ab", "ba", 1),
+            ("kitten", "sitting", 3),
+        ];
         for (a, b, expected) in cases {
             assert_eq!(count(a, b), expected, "{a} {b}");
         }

@@ -24,7 +24,11 @@ pub struct Problem {
 
 impl Problem {
     pub(super) fn new(origin: &str, key: Option<&str>, text: impl Into<String>) -> Self {
-        Self { origin: origin.to_owned(), key: key.map(str::to_owned), text: text.into() }
+        Self {
+            origin: origin.to_owned(),
+            key: key.map(str::to_owned),
+            text: text.into(),
+        }
     }
 }
 
@@ -73,27 +77,58 @@ pub(super) fn layer(layer: &Layer, problems: &mut Vec<Problem>) {
                     problems.push(Problem::new(&layer.origin, Some(&key), text));
                 }
             }
-            None => problems.push(Problem::new(&layer.origin, Some(&key), unknown(&layer.origin, &key, &known))),
+            None => problems.push(Problem::new(
+                &layer.origin,
+                Some(&key),
+                unknown(&layer.origin, &key, &known),
+            )),
         }
     }
 }
 
 fn is_table(key: &str, known: &[(String, Value)]) -> bool {
-    known.iter().any(|(known, _)| known.split_once('.').is_some_and(|(table, _)| table == key))
+    known
+        .iter()
+        .any(|(known, _)| known.split_once('.').is_some_and(|(table, _)| table == key))
 }
 
 fn unknown(origin: &str, key: &str, known: &[(String, Value)]) -> String {
-    let all = known.iter().map(|(key, _)| key.as_str());
+    let tables = known.iter().filter_map(|(key, _)| Some(key.split_once('.')?.0));
+    let all = known.iter().map(|(key, _)| key.as_str()).chain(tables);
     // A key in the wrong table is the commonest slip after a misspelling.
     let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
-    let elsewhere = || known.iter().map(|(key, _)| key.as_str()).find(|known| last(known) == last(key));
+    let elsewhere = || {
+        known
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .find(|known| last(known) == last(key))
+    };
     let variable = origin.starts_with(PREFIX);
-    let written = |key: &str| if variable { layer::variable_of_key(key) } else { key.to_owned() };
+    let written = |key: &str| {
+        if variable {
+            layer::variable_of_key(key)
+        } else {
+            key.to_owned()
+        }
+    };
     let what = if variable { "variable" } else { "key" };
-    match nearest(key, all).or_else(elsewhere) {
+    let beginning = || {
+        known
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .find(|known| known.starts_with(key))
+    };
+    match nearest(key, all).or_else(elsewhere).or_else(beginning) {
         Some(key) => format!("unknown {what}; did you mean {}?", written(key)),
         None => format!("unknown {what}; `ipc-broker config show` lists those there are"),
     }
+}
+
+/// A number without a fraction; figment tells signed and unsigned ones apart.
+pub(super) fn whole(number: figment::value::Num) -> Option<i128> {
+    number
+        .to_i128()
+        .or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
 }
 
 fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
@@ -101,7 +136,7 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
         Value::String(_, text) => format!("{text:?}"),
         Value::Char(_, c) => format!("{c:?}"),
         Value::Bool(_, value) => value.to_string(),
-        Value::Num(_, number) => match (number.to_i128(), number.to_f64()) {
+        Value::Num(_, number) => match (whole(*number), number.to_f64()) {
             (Some(number), _) => number.to_string(),
             (None, Some(number)) => number.to_string(),
             (None, None) => "a number".into(),
@@ -116,7 +151,9 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
                 figment::value::Num::U32(_) => u128::from(u32::MAX),
                 _ => usize::MAX as u128,
             };
-            let fits = number.to_i128().and_then(|number| u128::try_from(number).ok()).is_some_and(|n| n <= largest);
+            let fits = whole(*number)
+                .and_then(|number| u128::try_from(number).ok())
+                .is_some_and(|n| n <= largest);
             (!fits).then(|| format!("wants a whole number from 0 to {largest}, not {}", found()))
         }
         (Value::Num(..), _) => Some(format!("wants a whole number, not {}", found())),
@@ -124,9 +161,10 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
             .iter()
             .any(|item| item.as_str().is_none())
             .then(|| format!("wants a list of strings, as in {key} = [\"unix:/tmp/ipc_broker.sock\"]")),
-        (Value::Array(..), _) => {
-            Some(format!("wants a list, as in {key} = [\"unix:/tmp/ipc_broker.sock\"], not {}", found()))
-        }
+        (Value::Array(..), _) => Some(format!(
+            "wants a list, as in {key} = [\"unix:/tmp/ipc_broker.sock\"], not {}",
+            found()
+        )),
         (Value::String(..), Value::String(..)) => None,
         (Value::String(..), _) => Some(format!("wants a string, not {}", found())),
         _ => None,
@@ -135,7 +173,10 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
 
 /// What figment itself complains of; `layer` finds everything before it, so this is the safety net.
 pub(super) fn of_figment(error: &figment::Error) -> Problem {
-    let origin = error.metadata.as_ref().map_or("settings", |metadata| metadata.name.as_ref());
+    let origin = error
+        .metadata
+        .as_ref()
+        .map_or("settings", |metadata| metadata.name.as_ref());
     Problem::new(origin, Some(&error.path.join(".")), error.kind.to_string())
 }
 
@@ -150,19 +191,36 @@ pub(super) fn values(
     let mut listen = Vec::new();
     for text in &values.listen {
         match text.parse::<Endpoint>() {
-            Ok(endpoint) if listen.contains(&endpoint) => complain("listen", format!("{endpoint} is there twice")),
+            Ok(endpoint) if listen.contains(&endpoint) => {
+                complain("listen", format!("{endpoint} is there twice"))
+            }
             Ok(Endpoint::Memory(_)) => {
-                complain("listen", format!("{text}: mem: is for brokers inside a program; nobody could reach it here"));
+                complain(
+                    "listen",
+                    format!("{text}: mem: is for brokers inside a program; nobody could reach it here"),
+                );
             }
             Ok(endpoint) => listen.push(endpoint),
             Err(error) => complain("listen", error.to_string()),
         }
     }
     if values.arbiters > ARBITERS_MAX {
-        complain("arbiters", format!("at most {ARBITERS_MAX} (each is a thread), not {}", values.arbiters));
+        complain(
+            "arbiters",
+            format!(
+                "at most {ARBITERS_MAX} (each is a thread), not {}",
+                values.arbiters
+            ),
+        );
     }
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&values.log) {
-        complain("log", format!("{:?} is no log filter ({error}); write info, debug or actix_ipc=trace", values.log));
+        complain(
+            "log",
+            format!(
+                "{:?} is no log filter ({error}); write info, debug or actix_ipc=trace",
+                values.log
+            ),
+        );
     }
     limits(&values.limits, &set, &mut complain);
     listen
@@ -194,23 +252,68 @@ fn limits(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut dyn FnMut(
     }
     // smaller, its value, larger, its value
     let pairs = [
-        ("limits.frame_bytes", limits.frame_bytes, "limits.message_bytes", limits.message_bytes),
-        ("limits.outbox_reserve_bytes", limits.outbox_reserve_bytes, "limits.outbox_bytes", limits.outbox_bytes),
-        ("limits.read_bytes", limits.read_bytes, "limits.read_bytes_total", limits.read_bytes_total),
-        ("limits.retained_bytes", limits.retained_bytes, "limits.retained_bytes_total", limits.retained_bytes_total),
+        (
+            "limits.frame_bytes",
+            limits.frame_bytes,
+            "limits.message_bytes",
+            limits.message_bytes,
+        ),
+        (
+            "limits.outbox_reserve_bytes",
+            limits.outbox_reserve_bytes,
+            "limits.outbox_bytes",
+            limits.outbox_bytes,
+        ),
+        (
+            "limits.read_bytes",
+            limits.read_bytes,
+            "limits.read_bytes_total",
+            limits.read_bytes_total,
+        ),
+        (
+            "limits.retained_bytes",
+            limits.retained_bytes,
+            "limits.retained_bytes_total",
+            limits.retained_bytes_total,
+        ),
         (
             "limits.default_deadline_ms",
             limits.default_deadline_ms as usize,
             "limits.max_deadline_ms",
             limits.max_deadline_ms as usize,
         ),
-        ("limits.frame_bytes", limits.frame_bytes, "the wire carries,", largest_frame),
-        ("limits.message_bytes", limits.message_bytes, "the wire carries,", wire),
-        ("limits.publish_window", limits.publish_window, "the wire carries,", wire),
-        ("limits.stream_window", limits.stream_window, "the wire carries,", wire),
+        (
+            "limits.frame_bytes",
+            limits.frame_bytes,
+            "the wire carries,",
+            largest_frame,
+        ),
+        (
+            "limits.message_bytes",
+            limits.message_bytes,
+            "the wire carries,",
+            wire,
+        ),
+        (
+            "limits.publish_window",
+            limits.publish_window,
+            "the wire carries,",
+            wire,
+        ),
+        (
+            "limits.stream_window",
+            limits.stream_window,
+            "the wire carries,",
+            wire,
+        ),
         ("limits.open_calls", limits.open_calls, "the wire carries,", wire),
         ("limits.names", limits.names, "the wire carries,", wire),
-        ("limits.subscriptions", limits.subscriptions, "the wire carries,", wire),
+        (
+            "limits.subscriptions",
+            limits.subscriptions,
+            "the wire carries,",
+            wire,
+        ),
     ];
     for (smaller, value, larger, bound) in pairs {
         // The complaint names the one that somebody set.

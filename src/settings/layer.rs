@@ -22,12 +22,23 @@ pub(super) struct Layer {
 impl Layer {
     /// A layer of every key.
     pub(super) fn of_values(values: &Values) -> Self {
-        let values = Value::serialize(values).ok().and_then(Value::into_dict).unwrap_or_default();
-        Self { origin: DEFAULT.into(), values }
+        let values = Value::serialize(values)
+            .ok()
+            .and_then(Value::into_dict)
+            .unwrap_or_default();
+        Self {
+            origin: DEFAULT.into(),
+            values,
+        }
     }
 
     fn one(origin: impl Into<String>, key: &str, value: impl Into<Value>) -> Self {
-        Self { origin: origin.into(), values: figment::util::nest(key, value.into()).into_dict().unwrap_or_default() }
+        Self {
+            origin: origin.into(),
+            values: figment::util::nest(key, value.into())
+                .into_dict()
+                .unwrap_or_default(),
+        }
     }
 }
 
@@ -49,7 +60,11 @@ pub(super) fn flat(layer: &Layer) -> Vec<(String, Value)> {
     for (key, value) in &layer.values {
         match value {
             Value::Dict(_, inner) if !inner.is_empty() => {
-                tables.extend(inner.iter().map(|(inner, value)| (format!("{key}.{inner}"), value.clone())));
+                tables.extend(
+                    inner
+                        .iter()
+                        .map(|(inner, value)| (format!("{key}.{inner}"), value.clone())),
+                );
             }
             value => leaves.push((key.clone(), value.clone())),
         }
@@ -72,7 +87,11 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
     if !flags.listen.is_empty() {
         layers.push(Layer::one("--listen", "listen", flags.listen.clone()));
     }
-    layers.extend(flags.arbiters.map(|number| Layer::one("--arbiters", "arbiters", number)));
+    layers.extend(
+        flags
+            .arbiters
+            .map(|number| Layer::one("--arbiters", "arbiters", number)),
+    );
     layers.extend(flags.log.clone().map(|filter| Layer::one("--log", "log", filter)));
     layers
 }
@@ -84,14 +103,22 @@ fn file(path: &Path, wanted: bool, problems: &mut Vec<Problem>) -> Option<Layer>
         // A usual file may be missing, and so may its folder.
         Err(error) if !wanted && matches!(error.kind(), std::io::ErrorKind::NotFound) => return None,
         Err(error) => {
-            problems.push(Problem::new(&origin, None, format!("the file cannot be read: {error}")));
+            problems.push(Problem::new(
+                &origin,
+                None,
+                format!("the file cannot be read: {error}"),
+            ));
             return None;
         }
     };
     match Toml::from_str::<Dict>(&text) {
         Ok(values) => Some(Layer { origin, values }),
         Err(error) => {
-            problems.push(Problem::new(&origin, None, format!("the file is not TOML: {error}")));
+            problems.push(Problem::new(
+                &origin,
+                None,
+                format!("the file is not TOML: {error}"),
+            ));
             None
         }
     }
@@ -101,7 +128,10 @@ fn environment(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
     let known = flat(&Layer::of_values(&Values::default()));
     let mut layers = Vec::new();
     for (name, value) in &sources.environment {
-        let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(name)) else {
+        let Some(name) = name
+            .to_str()
+            .filter(|name| name.starts_with(PREFIX) && !NOT_SETTINGS.contains(name))
+        else {
             continue;
         };
         let Some(text) = value.to_str() else {
@@ -109,7 +139,10 @@ fn environment(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
             continue;
         };
         let key = key_of_variable(name);
-        let kind = known.iter().find(|(known, _)| *known == key).map(|(_, value)| value);
+        let kind = known
+            .iter()
+            .find(|(known, _)| *known == key)
+            .map(|(_, value)| value);
         layers.push(match kind {
             Some(Value::Num(..)) => match text.trim().parse::<u64>() {
                 Ok(number) => Layer::one(name, &key, number),
@@ -117,7 +150,11 @@ fn environment(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
                 Err(_) => Layer::one(name, &key, text),
             },
             Some(Value::Array(..)) => {
-                let items: Vec<&str> = text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
+                let items: Vec<&str> = text
+                    .split(',')
+                    .map(str::trim)
+                    .filter(|item| !item.is_empty())
+                    .collect();
                 Layer::one(name, &key, items)
             }
             _ => Layer::one(name, &key, text),
@@ -129,7 +166,10 @@ fn environment(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
 
 /// `IPC_BROKER_LIMITS__OUTBOX_BYTES` → `limits.outbox_bytes`.
 fn key_of_variable(name: &str) -> String {
-    name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase().replace("__", ".")
+    name.strip_prefix(PREFIX)
+        .unwrap_or(name)
+        .to_ascii_lowercase()
+        .replace("__", ".")
 }
 
 /// `limits.outbox_bytes` → `IPC_BROKER_LIMITS__OUTBOX_BYTES`.

@@ -10,33 +10,66 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
-    pairs.iter().map(|(name, value)| (OsString::from(name), OsString::from(value))).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+        .collect()
 }
 
 fn origin_of(settings: &Settings, key: &str) -> String {
-    settings.entries().iter().find(|entry| entry.key == key).unwrap().origin.clone()
+    settings
+        .entries()
+        .iter()
+        .find(|entry| entry.key == key)
+        .unwrap()
+        .origin
+        .clone()
 }
 
 fn complaints(sources: &Sources) -> Vec<String> {
-    Settings::load(sources).unwrap_err().0.iter().map(ToString::to_string).collect()
+    Settings::load(sources)
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
 fn defaults_are_those_of_the_config_module() {
     let settings = Settings::load(&Sources::default()).unwrap();
     assert_eq!(settings.limits, Limits::default());
-    assert_eq!((settings.arbiters, settings.log.as_str(), settings.listen.len()), (0, "info", 0));
+    assert_eq!(
+        (settings.arbiters, settings.log.as_str(), settings.listen.len()),
+        (0, "info", 0)
+    );
     assert!(settings.entries().iter().all(|entry| entry.origin == "default"));
-    let keys = serde_json::to_value(Limits::default()).unwrap().as_object().unwrap().len();
+    let keys = serde_json::to_value(Limits::default())
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .len();
     assert_eq!(settings.entries().len(), keys + 3);
 }
 
 #[test]
 fn each_layer_wins_over_those_before() {
     let folder = tempfile::tempdir().unwrap();
-    let system = write(folder.path(), "system.toml", "log = \"system\"\narbiters = 1\n[limits]\nnames = 1\nhold_ms = 1\n");
-    let user = write(folder.path(), "user.toml", "log = \"user\"\narbiters = 2\n[limits]\nnames = 2\nwatches = 2\n");
-    let asked = write(folder.path(), "asked.toml", "log = \"asked\"\narbiters = 3\nlisten = [\"tcp:127.0.0.1:1\"]\n");
+    let system = write(
+        folder.path(),
+        "system.toml",
+        "log = \"system\"\narbiters = 1\n[limits]\nnames = 1\nhold_ms = 1\n",
+    );
+    let user = write(
+        folder.path(),
+        "user.toml",
+        "log = \"user\"\narbiters = 2\n[limits]\nnames = 2\nwatches = 2\n",
+    );
+    let asked = write(
+        folder.path(),
+        "asked.toml",
+        "log = \"asked\"\narbiters = 3\nlisten = [\"tcp:127.0.0.1:1\"]\n",
+    );
     let sources = Sources {
         usual_files: vec![system.clone(), folder.path().join("missing.toml"), user.clone()],
         file: Some(asked.clone()),
@@ -48,15 +81,33 @@ fn each_layer_wins_over_those_before() {
             ("IPC_BROKER_CONFIG", "/read/already"),
             ("UNRELATED", "x"),
         ]),
-        flags: Flags { log: Some("debug".into()), ..Flags::default() },
+        flags: Flags {
+            log: Some("debug".into()),
+            ..Flags::default()
+        },
     };
     let settings = Settings::load(&sources).unwrap();
-    assert_eq!((settings.log.as_str(), origin_of(&settings, "log").as_str()), ("debug", "--log"));
-    assert_eq!((settings.arbiters, origin_of(&settings, "arbiters").as_str()), (4, "IPC_BROKER_ARBITERS"));
+    assert_eq!(
+        (settings.log.as_str(), origin_of(&settings, "log").as_str()),
+        ("debug", "--log")
+    );
+    assert_eq!(
+        (settings.arbiters, origin_of(&settings, "arbiters").as_str()),
+        (4, "IPC_BROKER_ARBITERS")
+    );
     assert_eq!(settings.limits.watches, 4);
-    assert_eq!(origin_of(&settings, "limits.watches"), "IPC_BROKER_LIMITS__WATCHES");
-    assert_eq!((settings.limits.names, origin_of(&settings, "limits.names")), (2, user.display().to_string()));
-    assert_eq!((settings.limits.hold_ms, origin_of(&settings, "limits.hold_ms")), (1, system.display().to_string()));
+    assert_eq!(
+        origin_of(&settings, "limits.watches"),
+        "IPC_BROKER_LIMITS__WATCHES"
+    );
+    assert_eq!(
+        (settings.limits.names, origin_of(&settings, "limits.names")),
+        (2, user.display().to_string())
+    );
+    assert_eq!(
+        (settings.limits.hold_ms, origin_of(&settings, "limits.hold_ms")),
+        (1, system.display().to_string())
+    );
     assert_eq!(settings.listen, [Endpoint::Tcp("127.0.0.1:1".into())]);
     assert_eq!(origin_of(&settings, "listen"), asked.display().to_string());
     assert_eq!(origin_of(&settings, "limits.frame_bytes"), "default");
@@ -69,12 +120,29 @@ fn what_show_prints_is_a_file_that_can_be_loaded() {
         ..Sources::default()
     };
     let first = Settings::load(&sources).unwrap();
-    assert_eq!(first.listen, [Endpoint::Unix("/tmp/a \"b\".sock".into()), Endpoint::Tcp("[::1]:7".into())]);
-    let text: String = first.entries().iter().map(|entry| format!("{} = {}\n", entry.key, entry.value)).collect();
+    assert_eq!(
+        first.listen,
+        [
+            Endpoint::Unix("/tmp/a \"b\".sock".into()),
+            Endpoint::Tcp("[::1]:7".into())
+        ]
+    );
+    let text: String = first
+        .entries()
+        .iter()
+        .map(|entry| format!("{} = {}\n", entry.key, entry.value))
+        .collect();
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "shown.toml", &text);
-    let second = Settings::load(&Sources { file: Some(file), ..Sources::default() }).unwrap();
-    assert_eq!((second.listen, second.limits, second.log), (first.listen, first.limits, first.log));
+    let second = Settings::load(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    })
+    .unwrap();
+    assert_eq!(
+        (second.listen, second.limits, second.log),
+        (first.listen, first.limits, first.log)
+    );
 }
 
 #[test]
@@ -85,45 +153,88 @@ fn every_problem_of_a_file_is_named_at_once() {
     let name = file.display();
     let expected = [
         format!("{name}: arbiters: wants a whole number, not \"two\""),
-        format!("{name}: limit: unknown key; `ipc-broker config show` lists those there are"),
+        format!("{name}: limit: unknown key; did you mean limits?"),
         format!("{name}: log: wants a string, not 5"),
         format!("{name}: lsiten: unknown key; did you mean listen?"),
         format!("{name}: outbox_bytes: unknown key; did you mean limits.outbox_bytes?"),
         format!("{name}: limits.hold_ms: wants a whole number from 0 to 4294967295, not 5000000000"),
-        format!("{name}: limits.names: wants a whole number from 0 to {}, not -1", usize::MAX),
+        format!(
+            "{name}: limits.names: wants a whole number from 0 to {}, not -1",
+            usize::MAX
+        ),
         format!("{name}: limits.outbox_byte: unknown key; did you mean limits.outbox_bytes?"),
     ];
-    assert_eq!(complaints(&Sources { file: Some(file.clone()), ..Sources::default() }), expected);
+    assert_eq!(
+        complaints(&Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        }),
+        expected
+    );
 }
 
 #[test]
 fn files_that_cannot_be_read_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.toml");
-    let text = complaints(&Sources { file: Some(missing.clone()), ..Sources::default() }).join("\n");
-    assert!(text.starts_with(&format!("{}: the file cannot be read: ", missing.display())), "{text}");
+    let text = complaints(&Sources {
+        file: Some(missing.clone()),
+        ..Sources::default()
+    })
+    .join("\n");
+    assert!(
+        text.starts_with(&format!("{}: the file cannot be read: ", missing.display())),
+        "{text}"
+    );
     let broken = write(folder.path(), "broken.toml", "log = info\n");
-    let text = complaints(&Sources { file: Some(broken.clone()), ..Sources::default() }).join("\n");
-    assert!(text.starts_with(&format!("{}: the file is not TOML: ", broken.display())), "{text}");
+    let text = complaints(&Sources {
+        file: Some(broken.clone()),
+        ..Sources::default()
+    })
+    .join("\n");
+    assert!(
+        text.starts_with(&format!("{}: the file is not TOML: ", broken.display())),
+        "{text}"
+    );
     assert!(text.contains("line 1"), "{text}");
     let table = write(folder.path(), "table.toml", "limits = 5\nlisten = \"unix:/x\"\n");
     let expected = [
-        format!("{}: limits: is a table; write [limits] and its keys below", table.display()),
-        format!("{}: listen: wants a list, as in listen = [\"unix:/tmp/ipc_broker.sock\"], not \"unix:/x\"", table.display()),
+        format!(
+            "{}: limits: is a table; write [limits] and its keys below",
+            table.display()
+        ),
+        format!(
+            "{}: listen: wants a list, as in listen = [\"unix:/tmp/ipc_broker.sock\"], not \"unix:/x\"",
+            table.display()
+        ),
     ];
-    assert_eq!(complaints(&Sources { file: Some(table), ..Sources::default() }), expected);
+    assert_eq!(
+        complaints(&Sources {
+            file: Some(table),
+            ..Sources::default()
+        }),
+        expected
+    );
 }
 
 #[test]
 fn variables_are_checked_too() {
     let table = [
-        ("IPC_BROKER_LISTN", "x", "IPC_BROKER_LISTN: unknown variable; did you mean IPC_BROKER_LISTEN?"),
+        (
+            "IPC_BROKER_LISTN",
+            "x",
+            "IPC_BROKER_LISTN: unknown variable; did you mean IPC_BROKER_LISTEN?",
+        ),
         (
             "IPC_BROKER_LIMITS__OUTBOX",
             "1",
             "IPC_BROKER_LIMITS__OUTBOX: unknown variable; did you mean IPC_BROKER_LIMITS__OUTBOX_BYTES?",
         ),
-        ("IPC_BROKER_ARBITERS", "many", "IPC_BROKER_ARBITERS: wants a whole number, not \"many\""),
+        (
+            "IPC_BROKER_ARBITERS",
+            "many",
+            "IPC_BROKER_ARBITERS: wants a whole number, not \"many\"",
+        ),
         (
             "IPC_BROKER_LISTEN",
             "tmp/b.sock",
@@ -131,7 +242,10 @@ fn variables_are_checked_too() {
         ),
     ];
     for (name, value, expected) in table {
-        let sources = Sources { environment: variables(&[(name, value)]), ..Sources::default() };
+        let sources = Sources {
+            environment: variables(&[(name, value)]),
+            ..Sources::default()
+        };
         assert_eq!(complaints(&sources), [expected]);
     }
 }
@@ -171,7 +285,11 @@ fn values_that_contradict_each_other_are_named_with_their_origin() {
 fn control_characters_of_a_file_do_not_reach_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let file = write(folder.path(), "nasty.toml", "\"a\\u001b[2Jb\" = 1\n");
-    let text = complaints(&Sources { file: Some(file), ..Sources::default() }).join("\n");
+    let text = complaints(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    })
+    .join("\n");
     assert!(text.contains("a\\u{1b}[2Jb: unknown key"), "{text}");
 }
 

@@ -91,7 +91,11 @@ pub(crate) struct Message {
     #[arg(value_name = "METHOD")]
     pub(crate) method: String,
     /// How the arguments make one value; none for null.
-    #[arg(value_name = "SIGNATURE> <ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(
+        value_name = "SIGNATURE> <ARGS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
     rest: Vec<String>,
     /// The value, as JSON text.
     #[arg(skip)]
@@ -142,9 +146,12 @@ pub(crate) fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Resu
         Command::Listen(_) | Command::List | Command::Describe { .. } => return Ok(rob),
     };
     let rest = std::mem::take(&mut message.rest);
-    let (signature, arguments) = rest.split_first().map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+    let (signature, arguments) = rest
+        .split_first()
+        .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
     let usage = |text: String| {
-        let usage = format!("usage: rob {verb} OBJECT METHOD SIGNATURE ARGS…, and `rob --help` explains signatures");
+        let usage =
+            format!("usage: rob {verb} OBJECT METHOD SIGNATURE ARGS…, and `rob --help` explains signatures");
         Stop::Failure(Failure::new(Exit::Usage, format!("{text}\n{usage}")))
     };
     let encoded = signature::encode(signature, arguments).map_err(|error| usage(error.to_string()))?;
@@ -176,12 +183,17 @@ impl Options {
         let command = Self::augment_args(clap::Command::new("rob"))
             .no_binary_name(true)
             .disable_help_flag(true);
-        let matches = command.try_get_matches_from(tail).map_err(|error| match error.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(word)) if error.kind() == clap::error::ErrorKind::UnknownArgument => {
-                Leftover::Word(word.clone())
-            }
-            _ => Leftover::Clap(error.with_cmd(&Rob::command())),
-        })?;
+        let matches =
+            command
+                .try_get_matches_from(tail)
+                .map_err(|error| match error.get(ContextKind::InvalidArg) {
+                    Some(ContextValue::String(word))
+                        if error.kind() == clap::error::ErrorKind::UnknownArgument =>
+                    {
+                        Leftover::Word(word.clone())
+                    }
+                    _ => Leftover::Clap(error.with_cmd(&Rob::command())),
+                })?;
         let later = Self::from_arg_matches(&matches).map_err(Leftover::Clap)?;
         self.json |= later.json;
         self.timeout = later.timeout.or(self.timeout);

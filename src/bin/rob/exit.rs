@@ -50,7 +50,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure without a call.
     pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), call: None }
+        Self {
+            exit,
+            message: message.into(),
+            call: None,
+        }
     }
 
     /// A failure of a call or request, with the hint that fits its code.
@@ -58,7 +62,11 @@ impl Failure {
         let hint = hint(error.code);
         let separator = if hint.is_empty() { "" } else { "; " };
         let message = format!("{error}{separator}{hint}");
-        Self { exit: exit_of(error.code), message, call: Some(Box::new(error)) }
+        Self {
+            exit: exit_of(error.code),
+            message,
+            call: Some(Box::new(error)),
+        }
     }
 }
 
@@ -86,7 +94,9 @@ pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::TooMany
         | ErrorCode::Denied
         | ErrorCode::Overloaded => Exit::Refused,
-        ErrorCode::CalleeGone | ErrorCode::Cancelled | ErrorCode::BrokerGone | ErrorCode::ReplyLost => Exit::Lost,
+        ErrorCode::CalleeGone | ErrorCode::Cancelled | ErrorCode::BrokerGone | ErrorCode::ReplyLost => {
+            Exit::Lost
+        }
         _ => Exit::Remote,
     }
 }
@@ -110,9 +120,19 @@ mod tests {
     #[test]
     fn every_code_has_its_exit() {
         let table = [
-            (Exit::Remote, &[ErrorCode::Handler, ErrorCode::HandlerPanicked, ErrorCode::Internal][..]),
+            (
+                Exit::Remote,
+                &[
+                    ErrorCode::Handler,
+                    ErrorCode::HandlerPanicked,
+                    ErrorCode::Internal,
+                ][..],
+            ),
             (Exit::Usage, &[ErrorCode::Invalid, ErrorCode::Encoding]),
-            (Exit::NotFound, &[ErrorCode::NoSuchObject, ErrorCode::NoSuchMethod]),
+            (
+                Exit::NotFound,
+                &[ErrorCode::NoSuchObject, ErrorCode::NoSuchMethod],
+            ),
             (Exit::Timeout, &[ErrorCode::Deadline]),
             (Exit::NoBroker, &[ErrorCode::NotConnected]),
             (
@@ -129,7 +149,12 @@ mod tests {
             ),
             (
                 Exit::Lost,
-                &[ErrorCode::CalleeGone, ErrorCode::Cancelled, ErrorCode::ReplyLost, ErrorCode::BrokerGone],
+                &[
+                    ErrorCode::CalleeGone,
+                    ErrorCode::Cancelled,
+                    ErrorCode::ReplyLost,
+                    ErrorCode::BrokerGone,
+                ],
             ),
         ];
         let listed: usize = table.iter().map(|(_, codes)| codes.len()).sum();

@@ -175,7 +175,10 @@ mod tests {
     use super::*;
 
     fn json(text: &str) -> Payload {
-        Payload { encoding: Encoding::JSON, bytes: text.to_owned().into() }
+        Payload {
+            encoding: Encoding::JSON,
+            bytes: text.to_owned().into(),
+        }
     }
 
     #[test]
@@ -187,7 +190,10 @@ mod tests {
             (json("true"), "true\n"),
             (json("2.5"), "2.5\n"),
             (json("-7"), "-7\n"),
-            (json(r#"["rob","math"]"#), "List:\n   0 :: \"rob\"\n   1 :: \"math\"\n"),
+            (
+                json(r#"["rob","math"]"#),
+                "List:\n   0 :: \"rob\"\n   1 :: \"math\"\n",
+            ),
             (json("{}"), "Map:\n"),
             (
                 json(r#"{"b":[1,{"x":null}],"a":{"c":"d"}}"#),
@@ -195,8 +201,17 @@ mod tests {
             ),
             (Payload::raw(&b"plain text"[..]), "\"plain text\"\n"),
             (Payload::raw(&b"\xff\x00\x01"[..]), "raw, 3 bytes: ff0001\n"),
-            (Payload::encode(Encoding::POSTCARD, &7_u8).unwrap(), "postcard, 1 byte: 07\n"),
-            (Payload { encoding: Encoding(200), bytes: vec![1, 2].into() }, "unknown, 2 bytes: 0102\n"),
+            (
+                Payload::encode(Encoding::POSTCARD, &7_u8).unwrap(),
+                "postcard, 1 byte: 07\n",
+            ),
+            (
+                Payload {
+                    encoding: Encoding(200),
+                    bytes: vec![1, 2].into(),
+                },
+                "unknown, 2 bytes: 0102\n",
+            ),
             (json("{not json"), "JSON, 9 bytes: 7b6e6f74206a736f6e\n"),
         ];
         for (payload, expected) in table {
@@ -210,10 +225,19 @@ mod tests {
             (json("{ \"sum\" :\n 42 }"), r#"{"sum":42}"#),
             (json(r#"{"z":1,"a":" x  y "}"#), r#"{"z":1,"a":" x  y "}"#),
             (json(r#"["a\"b \\", "c d"]"#), r#"["a\"b \\","c d"]"#),
-            (json("123456789012345678901234567890"), "123456789012345678901234567890"),
+            (
+                json("123456789012345678901234567890"),
+                "123456789012345678901234567890",
+            ),
             (Payload::raw(&b"text"[..]), r#""text""#),
-            (Payload::raw(&b"\xff"[..]), r#"{"encoding":"raw","hex":"ff","length":1}"#),
-            (Payload::encode(Encoding::POSTCARD, &7_u8).unwrap(), r#"{"encoding":"postcard","hex":"07","length":1}"#),
+            (
+                Payload::raw(&b"\xff"[..]),
+                r#"{"encoding":"raw","hex":"ff","length":1}"#,
+            ),
+            (
+                Payload::encode(Encoding::POSTCARD, &7_u8).unwrap(),
+                r#"{"encoding":"postcard","hex":"07","length":1}"#,
+            ),
         ];
         for (payload, expected) in table {
             assert_eq!(json_line(&payload), expected, "{payload:?}");
@@ -225,14 +249,21 @@ mod tests {
         let nasty = "\u{1b}]0;owned\u{7}\r\n\u{9b}2J\u{202e}";
         let value = serde_json::json!({ nasty: [nasty, { nasty: nasty }] });
         let pretty = Payload::json(&value).unwrap();
-        for payload in [pretty, Payload::raw(nasty.to_owned()), Payload::json(nasty).unwrap()] {
+        for payload in [
+            pretty,
+            Payload::raw(nasty.to_owned()),
+            Payload::json(nasty).unwrap(),
+        ] {
             let shown = people(&payload);
             assert!(shown.chars().all(|c| c == '\n' || !is_unsafe(c)), "{shown:?}");
             let line = json_line(&payload);
             assert!(!line.chars().any(is_unsafe), "{line:?}");
             serde_json::from_str::<Value>(&line).unwrap();
         }
-        assert_eq!(serde_json::from_str::<Value>(&json_line(&Payload::json(&value).unwrap())).unwrap(), value);
+        assert_eq!(
+            serde_json::from_str::<Value>(&json_line(&Payload::json(&value).unwrap())).unwrap(),
+            value
+        );
     }
 
     proptest::proptest! {

@@ -27,18 +27,43 @@ pub(crate) enum SignatureError {
     #[error(
         "signature {signature:?}: unexpected {found:?} at position {position}; it is made of s i n b d j {{…}} (…) […]"
     )]
-    Unexpected { signature: String, found: char, position: usize },
+    Unexpected {
+        signature: String,
+        found: char,
+        position: usize,
+    },
     #[error("signature {signature:?}: {opener:?} at position {position} is never closed; add {closer:?}")]
-    Unclosed { signature: String, opener: char, closer: char, position: usize },
-    #[error("signature {signature:?}: {found:?} at position {position} goes on after the end of the value; \
-             a list of values is written ({signature})")]
-    Second { signature: String, found: char, position: usize },
+    Unclosed {
+        signature: String,
+        opener: char,
+        closer: char,
+        position: usize,
+    },
+    #[error(
+        "signature {signature:?}: {found:?} at position {position} goes on after the end of the value; \
+             a list of values is written ({signature})"
+    )]
+    Second {
+        signature: String,
+        found: char,
+        position: usize,
+    },
     #[error("signature {signature:?}: nested deeper than {DEPTH_MAX} at position {position}")]
     TooDeep { signature: String, position: usize },
     #[error("missing argument {number}: {wanted} for position {position} of the signature {signature:?}")]
-    Missing { signature: String, number: usize, wanted: &'static str, position: usize },
+    Missing {
+        signature: String,
+        number: usize,
+        wanted: &'static str,
+        position: usize,
+    },
     #[error("argument {number}, {text:?}, is not {wanted}{reason}")]
-    Invalid { number: usize, text: String, wanted: &'static str, reason: String },
+    Invalid {
+        number: usize,
+        text: String,
+        wanted: &'static str,
+        reason: String,
+    },
     #[error("argument {number}: the map has the key {key:?} already")]
     DuplicateKey { number: usize, key: String },
 }
@@ -50,7 +75,14 @@ pub(crate) enum SignatureError {
 /// over are the caller's business; see [`Encoded::used`].
 pub(crate) fn encode(signature: &str, arguments: &[String]) -> Result<Encoded, SignatureError> {
     let letters: Vec<char> = signature.chars().collect();
-    let mut reader = Reader { signature, letters: &letters, at: 0, arguments, used: 0, json: String::new() };
+    let mut reader = Reader {
+        signature,
+        letters: &letters,
+        at: 0,
+        arguments,
+        used: 0,
+        json: String::new(),
+    };
     if letters.is_empty() {
         reader.json.push_str("null");
     } else {
@@ -60,13 +92,22 @@ pub(crate) fn encode(signature: &str, arguments: &[String]) -> Result<Encoded, S
         Some(found) => {
             let (signature, position) = (signature.to_owned(), reader.position());
             Err(match found {
-                's' | 'i' | 'n' | 'b' | 'd' | 'j' | '{' | '(' | '[' => {
-                    SignatureError::Second { signature, found, position }
-                }
-                _ => SignatureError::Unexpected { signature, found, position },
+                's' | 'i' | 'n' | 'b' | 'd' | 'j' | '{' | '(' | '[' => SignatureError::Second {
+                    signature,
+                    found,
+                    position,
+                },
+                _ => SignatureError::Unexpected {
+                    signature,
+                    found,
+                    position,
+                },
             })
         }
-        None => Ok(Encoded { json: reader.json, used: reader.used }),
+        None => Ok(Encoded {
+            json: reader.json,
+            used: reader.used,
+        }),
     }
 }
 
@@ -93,7 +134,10 @@ impl<'a> Reader<'a> {
     fn value(&mut self, depth: usize) -> Result<(), SignatureError> {
         let found = self.peek().unwrap_or(' ');
         if depth > DEPTH_MAX {
-            return Err(SignatureError::TooDeep { signature: self.signature.into(), position: self.position() });
+            return Err(SignatureError::TooDeep {
+                signature: self.signature.into(),
+                position: self.position(),
+            });
         }
         match found {
             's' => {
@@ -110,7 +154,11 @@ impl<'a> Reader<'a> {
             '[' => return self.list(']', depth),
             _ => {
                 let (signature, position) = (self.signature.to_owned(), self.position());
-                return Err(SignatureError::Unexpected { signature, found, position });
+                return Err(SignatureError::Unexpected {
+                    signature,
+                    found,
+                    position,
+                });
             }
         }
         self.at = self.at.saturating_add(1);
@@ -122,7 +170,10 @@ impl<'a> Reader<'a> {
         self.members(('{', '}'), |reader, first| {
             let key = reader.argument("a key")?;
             if !keys.insert(key) {
-                return Err(SignatureError::DuplicateKey { number: reader.used, key: key.into() });
+                return Err(SignatureError::DuplicateKey {
+                    number: reader.used,
+                    key: key.into(),
+                });
             }
             reader.json.push_str(if first { "" } else { "," });
             reader.string(key);
@@ -153,13 +204,22 @@ impl<'a> Reader<'a> {
             match self.peek() {
                 None => {
                     let signature = self.signature.to_owned();
-                    return Err(SignatureError::Unclosed { signature, opener, closer, position });
+                    return Err(SignatureError::Unclosed {
+                        signature,
+                        opener,
+                        closer,
+                        position,
+                    });
                 }
                 Some(found) if found == closer => break,
                 // A letter that begins no value is reported before an argument is asked for.
                 Some(found) if !"sinbdj{([".contains(found) => {
                     let (signature, position) = (self.signature.to_owned(), self.position());
-                    return Err(SignatureError::Unexpected { signature, found, position });
+                    return Err(SignatureError::Unexpected {
+                        signature,
+                        found,
+                        position,
+                    });
                 }
                 Some(_) => member(self, std::mem::take(&mut first))?,
             }
@@ -173,14 +233,24 @@ impl<'a> Reader<'a> {
         let number = self.used.saturating_add(1);
         let Some(text) = self.arguments.get(self.used) else {
             let (signature, position) = (self.signature.to_owned(), self.position());
-            return Err(SignatureError::Missing { signature, number, wanted, position });
+            return Err(SignatureError::Missing {
+                signature,
+                number,
+                wanted,
+                position,
+            });
         };
         self.used = number;
         Ok(text)
     }
 
     fn invalid(&self, text: &str, wanted: &'static str, reason: String) -> SignatureError {
-        SignatureError::Invalid { number: self.used, text: text.into(), wanted, reason }
+        SignatureError::Invalid {
+            number: self.used,
+            text: text.into(),
+            wanted,
+            reason,
+        }
     }
 
     fn string(&mut self, text: &str) {
@@ -191,11 +261,23 @@ impl<'a> Reader<'a> {
         const WANTED: &str = "an integer";
         let text = self.argument(WANTED)?;
         let value = text.parse::<i64>().map(serde_json::Value::from);
-        let value = value.or_else(|error| text.parse::<u64>().map(serde_json::Value::from).map_err(|_| error));
+        let value = value.or_else(|error| {
+            text.parse::<u64>()
+                .map(serde_json::Value::from)
+                .map_err(|_| error)
+        });
         let value = value.map_err(|error| {
             use std::num::IntErrorKind::{NegOverflow, PosOverflow};
             let large = matches!(error.kind(), PosOverflow | NegOverflow);
-            self.invalid(text, WANTED, if large { " of 64 bits".into() } else { String::new() })
+            self.invalid(
+                text,
+                WANTED,
+                if large {
+                    " of 64 bits".into()
+                } else {
+                    String::new()
+                },
+            )
         })?;
         self.json.push_str(&value.to_string());
         Ok(())
@@ -214,7 +296,9 @@ impl<'a> Reader<'a> {
     fn float(&mut self) -> Result<(), SignatureError> {
         const WANTED: &str = "a number";
         let text = self.argument(WANTED)?;
-        let value = text.parse::<f64>().map_err(|_| self.invalid(text, WANTED, String::new()))?;
+        let value = text
+            .parse::<f64>()
+            .map_err(|_| self.invalid(text, WANTED, String::new()))?;
         let Some(value) = serde_json::Number::from_f64(value) else {
             return Err(self.invalid(text, WANTED, " that JSON can hold".into()));
         };
