@@ -3,9 +3,12 @@
 //! Owns the escaping rule for everything that came from a peer and the measure of likeness of names. It
 //! refuses to know frames, settings and the broker. Called by the two binaries and by [`crate::settings`].
 
+mod log;
+
+pub use log::LogWriter;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{self, Write};
 
 /// The longest name for which [`nearest`] looks for a likeness, in characters; the work grows with its square.
 const LIKENESS_MAX: usize = 64;
@@ -87,26 +90,6 @@ fn distance(a: &[char], b: &[char]) -> usize {
         before = std::mem::replace(&mut last, row);
     }
     last.last().copied().unwrap_or(a.len())
-}
-
-/// Standard error for log lines: whatever a line holds, it stays one line and cannot drive the terminal.
-///
-/// Each `write` must be one whole log line, as tracing's formatter makes them.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LogWriter;
-
-impl Write for LogWriter {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let text = String::from_utf8_lossy(line);
-        let mut safe = printable(text.trim_end_matches('\n')).into_owned();
-        safe.push('\n');
-        io::stderr().lock().write_all(safe.as_bytes())?;
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        io::stderr().lock().flush()
-    }
 }
 
 #[cfg(test)]
