@@ -12,11 +12,13 @@
 
 mod check;
 mod layer;
+mod limits;
 
 pub use check::{Problem, Problems};
 
 use crate::config::Limits;
 use crate::transport::Endpoint;
+use crate::transport::credentials::tcp_peers_are_known;
 use figment::Figment;
 use layer::Layer;
 use serde::{Deserialize, Serialize};
@@ -80,21 +82,11 @@ impl Sources {
     /// The files and the environment of this process.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>, flags: Flags) -> Self {
-        let variable = |name: &str| {
-            std::env::var_os(name)
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        };
-        let mut usual_files = Vec::new();
-        let user = if cfg!(windows) {
-            variable("APPDATA")
-        } else {
-            usual_files.push(PathBuf::from("/etc/ipc-broker/config.toml"));
-            variable("XDG_CONFIG_HOME")
-                .filter(|path| path.is_absolute())
-                .or_else(|| variable("HOME").map(|home| home.join(".config")))
-        };
-        usual_files.extend(user.map(|user| user.join("ipc-broker").join("config.toml")));
+        let folders = crate::platform::folders::settings("ipc-broker");
+        let usual_files = folders
+            .into_iter()
+            .map(|folder| folder.join("config.toml"))
+            .collect();
         Self {
             usual_files,
             file,
@@ -173,27 +165,12 @@ impl Settings {
     }
 }
 
-/// Where a broker listens when nothing was asked for. Clients look in the same places.
-///
-/// The first two are for everybody who knows the usual addresses, the third is private to the user by its folder.
-/// TCP is there only where the user of a TCP peer can be told.
+/// Where a broker listens when nothing was asked for: where clients look, but TCP only where the user of a TCP peer
+/// can be told.
 #[must_use]
 pub fn default_endpoints() -> Vec<Endpoint> {
-    defaults_with(std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from))
-}
-
-fn defaults_with(runtime_dir: Option<PathBuf>) -> Vec<Endpoint> {
-    let mut endpoints = Vec::new();
-    if cfg!(windows) {
-        endpoints.push(Endpoint::Pipe("ipc_broker".into()));
-    } else {
-        endpoints.push(Endpoint::Unix("/tmp/ipc_broker.sock".into()));
-    }
-    if cfg!(any(windows, target_os = "linux")) {
-        endpoints.push(Endpoint::Tcp("127.0.0.1:5123".into()));
-    }
-    let private = runtime_dir.filter(|path| cfg!(unix) && path.is_absolute());
-    endpoints.extend(private.map(|path| Endpoint::Unix(path.join("ipc_broker.sock"))));
+    let mut endpoints = crate::client::endpoints();
+    endpoints.retain(|endpoint| tcp_peers_are_known() || !matches!(endpoint, Endpoint::Tcp(_)));
     endpoints
 }
 

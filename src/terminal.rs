@@ -79,10 +79,11 @@ fn distance(a: &[char], b: &[char]) -> usize {
             cost = cost
                 .min(left.saturating_add(1))
                 .min(at(&last, j.saturating_add(1)).saturating_add(1));
-            if let (Some(k), Some(h)) = (i.checked_sub(1), j.checked_sub(1)) {
-                if a.get(k) == Some(y) && b.get(h) == Some(x) {
-                    cost = cost.min(at(&before, h).saturating_add(1));
-                }
+            if let (Some(k), Some(h)) = (i.checked_sub(1), j.checked_sub(1))
+                && a.get(k) == Some(y)
+                && b.get(h) == Some(x)
+            {
+                cost = cost.min(at(&before, h).saturating_add(1));
             }
             row.push(cost);
             left = cost;

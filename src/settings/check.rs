@@ -4,8 +4,7 @@
 //! one go. It reads no file. Called by `settings` alone.
 
 use super::layer::{self, Layer};
-use super::{ARBITERS_MAX, PREFIX, Values};
-use crate::config::Limits;
+use super::{ARBITERS_MAX, PREFIX, Values, limits};
 use crate::terminal::{nearest, printable};
 use crate::transport::Endpoint;
 use figment::value::Value;
@@ -222,107 +221,6 @@ pub(super) fn values(
             ),
         );
     }
-    limits(&values.limits, &set, &mut complain);
+    limits::check(&values.limits, &set, &mut complain);
     listen
-}
-
-fn limits(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut dyn FnMut(&str, String)) {
-    let wire = u32::MAX as usize;
-    let largest_frame = wire.saturating_sub(crate::message::frame::OVERHEAD_MAX);
-    let above_zero = [
-        ("frame_bytes", limits.frame_bytes),
-        ("message_bytes", limits.message_bytes),
-        ("outbox_bytes", limits.outbox_bytes),
-        ("outbox_reserve_bytes", limits.outbox_reserve_bytes),
-        ("read_bytes", limits.read_bytes),
-        ("read_bytes_total", limits.read_bytes_total),
-        ("publish_window", limits.publish_window),
-        ("stream_window", limits.stream_window),
-        ("connections", limits.connections),
-        ("default_deadline_ms", limits.default_deadline_ms as usize),
-        ("max_deadline_ms", limits.max_deadline_ms as usize),
-        ("handshake_ms", limits.handshake_ms as usize),
-        ("frame_progress_ms", limits.frame_progress_ms as usize),
-        ("panics_per_author", limits.panics_per_author as usize),
-    ];
-    for (key, value) in above_zero {
-        if value == 0 {
-            complain(&format!("limits.{key}"), "must be above 0".into());
-        }
-    }
-    // smaller, its value, larger, its value
-    let pairs = [
-        (
-            "limits.frame_bytes",
-            limits.frame_bytes,
-            "limits.message_bytes",
-            limits.message_bytes,
-        ),
-        (
-            "limits.outbox_reserve_bytes",
-            limits.outbox_reserve_bytes,
-            "limits.outbox_bytes",
-            limits.outbox_bytes,
-        ),
-        (
-            "limits.read_bytes",
-            limits.read_bytes,
-            "limits.read_bytes_total",
-            limits.read_bytes_total,
-        ),
-        (
-            "limits.retained_bytes",
-            limits.retained_bytes,
-            "limits.retained_bytes_total",
-            limits.retained_bytes_total,
-        ),
-        (
-            "limits.default_deadline_ms",
-            limits.default_deadline_ms as usize,
-            "limits.max_deadline_ms",
-            limits.max_deadline_ms as usize,
-        ),
-        (
-            "limits.frame_bytes",
-            limits.frame_bytes,
-            "the wire carries,",
-            largest_frame,
-        ),
-        (
-            "limits.message_bytes",
-            limits.message_bytes,
-            "the wire carries,",
-            wire,
-        ),
-        (
-            "limits.publish_window",
-            limits.publish_window,
-            "the wire carries,",
-            wire,
-        ),
-        (
-            "limits.stream_window",
-            limits.stream_window,
-            "the wire carries,",
-            wire,
-        ),
-        ("limits.open_calls", limits.open_calls, "the wire carries,", wire),
-        ("limits.names", limits.names, "the wire carries,", wire),
-        (
-            "limits.subscriptions",
-            limits.subscriptions,
-            "the wire carries,",
-            wire,
-        ),
-    ];
-    for (smaller, value, larger, bound) in pairs {
-        // The complaint names the one that somebody set.
-        match value > bound {
-            true if set(smaller) || !larger.starts_with("limits.") => {
-                complain(smaller, format!("{value} is more than {larger} {bound}"));
-            }
-            true => complain(larger, format!("{bound} is less than {smaller} {value}")),
-            false => {}
-        }
-    }
 }

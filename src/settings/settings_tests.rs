@@ -272,8 +272,8 @@ fn values_that_contradict_each_other_are_named_with_their_origin() {
         "--arbiters: at most 1024 (each is a thread), not 5000",
         "--log: \"a=b=c\" is no log filter (",
         "IPC_BROKER_LIMITS__STREAM_WINDOW: must be above 0",
-        "IPC_BROKER_LIMITS__FRAME_BYTES: 300000000 is more than limits.message_bytes 268435456",
         "IPC_BROKER_LIMITS__MAX_DEADLINE_MS: 10 is less than limits.default_deadline_ms 30000",
+        "IPC_BROKER_LIMITS__FRAME_BYTES: 300000000 is more than limits.message_bytes 268435456",
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, expected) in found.iter().zip(expected) {
@@ -291,12 +291,4 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
     })
     .join("\n");
     assert!(text.contains("a\\u{1b}[2Jb: unknown key"), "{text}");
-}
-
-#[test]
-fn a_private_folder_adds_an_endpoint() {
-    let with = defaults_with(Some("/run/user/7".into()));
-    let without = defaults_with(None);
-    assert_eq!(with.len(), without.len() + usize::from(cfg!(unix)));
-    assert_eq!(defaults_with(Some("relative".into())), without);
 }

@@ -43,7 +43,9 @@ impl LogWriter {
         let (queue, entries) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
-        std::thread::Builder::new().name("log".into()).spawn(move || write_all(sink, &entries, &counter))?;
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(sink, &entries, &counter))?;
         Ok(Self { queue, lost })
     }
 
@@ -88,7 +90,10 @@ fn write_all(mut sink: impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) 
         }
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(sink, "{count} log lines were lost: standard error was not read fast enough");
+            let _ = writeln!(
+                sink,
+                "{count} log lines were lost: standard error was not read fast enough"
+            );
         }
     }
 }
@@ -125,7 +130,10 @@ mod tests {
             log.write_all(line.as_bytes()).unwrap();
         }
         log.finish(PATIENCE);
-        assert_eq!(lines.try_iter().collect::<Vec<_>>(), ["one\n", "two \\u{1b}[2J\\nforged line\n"]);
+        assert_eq!(
+            lines.try_iter().collect::<Vec<_>>(),
+            ["one\n", "two \\u{1b}[2J\\nforged line\n"]
+        );
     }
 
     #[test]

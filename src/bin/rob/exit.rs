@@ -57,11 +57,26 @@ impl Failure {
         }
     }
 
-    /// A failure of a call or request, with the hint that fits its code.
-    pub(crate) fn of_call(error: CallError) -> Self {
+    /// A failure of what the context names (`call math.add`), with the hint that fits its code.
+    pub(crate) fn of_call(context: &str, error: CallError) -> Self {
+        let text = if error.message.is_empty() {
+            error.code.text()
+        } else {
+            error.message.as_str()
+        };
+        let mut message = format!("{context}: {text}");
+        if let Some(name) = &error.name {
+            message.push_str(&format!(" ({name})"));
+        }
+        // That a handler ran is what its error says anyway.
+        if error.may_have_run && !matches!(error.code, ErrorCode::Handler | ErrorCode::HandlerPanicked) {
+            message.push_str(" (the call may have run)");
+        }
         let hint = hint(error.code);
-        let separator = if hint.is_empty() { "" } else { "; " };
-        let message = format!("{error}{separator}{hint}");
+        if !hint.is_empty() {
+            message.push_str("; ");
+            message.push_str(hint);
+        }
         Self {
             exit: exit_of(error.code),
             message,
@@ -105,8 +120,6 @@ pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
 const fn hint(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::Deadline => "--timeout SECONDS waits longer",
-        ErrorCode::NotConnected => "`ipc-broker` starts a broker",
-        ErrorCode::NoSuchObject => "`rob list` shows what is registered",
         ErrorCode::NoSuchMethod => "`rob describe OBJECT` shows what the object says of itself",
         ErrorCode::Draining | ErrorCode::Overloaded => "try again later",
         _ => "",

@@ -108,7 +108,7 @@ fn shown(payload: &Payload) -> Shown<'_> {
 /// Writes a value and the line break behind it; the members of maps and lists go on lines of their own.
 /// serde_json reads at most 128 levels, which bounds the recursion.
 fn tree(out: &mut String, value: &Value, depth: usize) {
-    let mut member = |out: &mut String, key: &str, value: &Value| {
+    let member = |out: &mut String, key: &str, value: &Value| {
         out.push_str(&INDENT.repeat(depth.saturating_add(1)));
         out.push_str(&printable(key));
         out.push_str(" :: ");
@@ -141,7 +141,7 @@ fn tree(out: &mut String, value: &Value, depth: usize) {
 }
 
 /// Valid JSON text without the blanks between its tokens, and with what could drive a terminal escaped.
-fn compact(text: &str) -> String {
+pub(crate) fn compact(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let (mut in_string, mut escaped) = (false, false);
     for c in text.chars() {

@@ -83,86 +83,88 @@ fn leftover_arguments_are_counted_not_taken() {
     assert_eq!(encode("n", &words("1")).unwrap().used, 0);
 }
 
+/// Signature, arguments, and what is said about them.
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "x",
+        "",
+        r#"signature "x": unexpected 'x' at position 1; it is made of s i n b d j {…} (…) […]"#,
+    ),
+    (
+        "(i x)",
+        "1",
+        r#"signature "(i x)": unexpected ' ' at position 3; it is made of s i n b d j {…} (…) […]"#,
+    ),
+    (
+        "(ii",
+        "1 2",
+        r#"signature "(ii": '(' at position 1 is never closed; add ')'"#,
+    ),
+    (
+        "{s(i}",
+        "a x b 1",
+        r#"signature "{s(i}": unexpected '}' at position 5; it is made of s i n b d j {…} (…) […]"#,
+    ),
+    (
+        "i)",
+        "1",
+        r#"signature "i)": unexpected ')' at position 2; it is made of s i n b d j {…} (…) […]"#,
+    ),
+    (
+        "si",
+        "a 1",
+        r#"signature "si": 'i' at position 2 goes on after the end of the value; a list of values is written (si)"#,
+    ),
+    (
+        "s",
+        "",
+        r#"missing argument 1: a string for position 1 of the signature "s""#,
+    ),
+    (
+        "{ii}",
+        "a 10 b",
+        r#"missing argument 4: an integer for position 3 of the signature "{ii}""#,
+    ),
+    (
+        "{ii}",
+        "a 10",
+        r#"missing argument 3: a key for position 3 of the signature "{ii}""#,
+    ),
+    (
+        "{s(i)}",
+        "profile hello 42",
+        r#"missing argument 4: an integer for position 4 of the signature "{s(i)}""#,
+    ),
+    ("i", "ten", r#"argument 1, "ten", is not an integer"#),
+    ("(si)", "a 1.5", r#"argument 2, "1.5", is not an integer"#),
+    (
+        "i",
+        "18446744073709551616",
+        r#"argument 1, "18446744073709551616", is not an integer of 64 bits"#,
+    ),
+    (
+        "b",
+        "yes",
+        r#"argument 1, "yes", is not a boolean (true or false)"#,
+    ),
+    ("d", "warm", r#"argument 1, "warm", is not a number"#),
+    (
+        "d",
+        "NaN",
+        r#"argument 1, "NaN", is not a number that JSON can hold"#,
+    ),
+    (
+        "{ii}",
+        "a 1 a 2",
+        r#"argument 3: the map has the key "a" already"#,
+    ),
+];
+
 #[test]
 fn what_is_wrong_is_named() {
-    let table = [
-        (
-            "x",
-            "",
-            r#"signature "x": unexpected 'x' at position 1; it is made of s i n b d j {…} (…) […]"#,
-        ),
-        (
-            "(i x)",
-            "1",
-            r#"signature "(i x)": unexpected ' ' at position 3; it is made of s i n b d j {…} (…) […]"#,
-        ),
-        (
-            "(ii",
-            "1 2",
-            r#"signature "(ii": '(' at position 1 is never closed; add ')'"#,
-        ),
-        (
-            "{s(i}",
-            "a x b 1",
-            r#"signature "{s(i}": unexpected '}' at position 5; it is made of s i n b d j {…} (…) […]"#,
-        ),
-        (
-            "i)",
-            "1",
-            r#"signature "i)": unexpected ')' at position 2; it is made of s i n b d j {…} (…) […]"#,
-        ),
-        (
-            "si",
-            "a 1",
-            r#"signature "si": 'i' at position 2 goes on after the end of the value; a list of values is written (si)"#,
-        ),
-        (
-            "s",
-            "",
-            r#"missing argument 1: a string for position 1 of the signature "s""#,
-        ),
-        (
-            "{ii}",
-            "a 10 b",
-            r#"missing argument 4: an integer for position 3 of the signature "{ii}""#,
-        ),
-        (
-            "{ii}",
-            "a 10",
-            r#"missing argument 3: a key for position 3 of the signature "{ii}""#,
-        ),
-        (
-            "{s(i)}",
-            "profile hello 42",
-            r#"missing argument 4: an integer for position 4 of the signature "{s(i)}""#,
-        ),
-        ("i", "ten", r#"argument 1, "ten", is not an integer"#),
-        ("(si)", "a 1.5", r#"argument 2, "1.5", is not an integer"#),
-        (
-            "i",
-            "18446744073709551616",
-            r#"argument 1, "18446744073709551616", is not an integer of 64 bits"#,
-        ),
-        (
-            "b",
-            "yes",
-            r#"argument 1, "yes", is not a boolean (true or false)"#,
-        ),
-        ("d", "warm", r#"argument 1, "warm", is not a number"#),
-        (
-            "d",
-            "NaN",
-            r#"argument 1, "NaN", is not a number that JSON can hold"#,
-        ),
-        (
-            "{ii}",
-            "a 1 a 2",
-            r#"argument 3: the map has the key "a" already"#,
-        ),
-    ];
-    for (signature, arguments, expected) in table {
+    for (signature, arguments, expected) in WRONG {
         let error = encode(signature, &words(arguments)).unwrap_err();
-        assert_eq!(error.to_string(), expected, "{signature} {arguments}");
+        assert_eq!(error.to_string(), *expected, "{signature} {arguments}");
     }
     let error = encode("j", &["{".into()]).unwrap_err().to_string();
     assert!(

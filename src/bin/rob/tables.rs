@@ -12,19 +12,41 @@ type Columns<'a> = [(&'static str, &'a dyn Fn(&Value) -> Option<String>)];
 /// The broker's list for people.
 pub(crate) fn list(list: &Value) -> String {
     let field = |name: &'static str| move |row: &Value| cell(row.get(name)?);
-    let connections = rows(list, "connections");
-    let objects = rows(list, "objects");
-    let owner = |row: &Value| {
-        let peer = row.get("peer")?;
-        let owner = connections.iter().find(|connection| connection.get("peer") == Some(peer))?;
-        cell(owner.get("name")?)
-    };
-    let (name, pid, uid, peer) = (field("name"), field("pid"), field("uid"), field("peer"));
-    let mut out = table("Objects", &objects, &[("NAME", &name), ("OWNER", &owner), ("PID", &pid), ("PEER", &peer)]);
+    let owner = |name: &'static str| move |row: &Value| cell(row.get("owner")?.get(name)?);
+    let objects: &Columns<'_> = &[
+        ("NAME", &field("name")),
+        ("OWNER", &owner("name")),
+        ("PID", &owner("pid")),
+        ("PEER", &owner("peer")),
+        ("NOTE", &note),
+    ];
+    let connections: &Columns<'_> = &[
+        ("PEER", &field("peer")),
+        ("NAME", &field("name")),
+        ("PID", &field("pid")),
+        ("UID", &field("uid")),
+    ];
+    let mut out = table("Objects", &rows(list, "objects"), objects);
     out.push('\n');
-    let columns: &Columns<'_> = &[("PEER", &peer), ("NAME", &name), ("PID", &pid), ("UID", &uid)];
-    out.push_str(&table("Connections", &connections, columns));
+    out.push_str(&table("Connections", &rows(list, "connections"), connections));
     out
+}
+
+/// What is unusual about an object: that it is a group, that others wait for its name.
+fn note(row: &Value) -> Option<String> {
+    let group = row.get("balance").and_then(Value::as_str).map(|balance| {
+        let members = row.get("members").and_then(Value::as_u64).unwrap_or_default();
+        format!("group of {members}, {}", printable(balance))
+    });
+    let queued = row
+        .get("queued")
+        .and_then(Value::as_u64)
+        .filter(|count| *count > 0);
+    let notes: Vec<String> = group
+        .into_iter()
+        .chain(queued.map(|count| format!("{count} queued")))
+        .collect();
+    (!notes.is_empty()).then(|| notes.join(", "))
 }
 
 /// The names of all objects in the list.
@@ -34,7 +56,10 @@ pub(crate) fn object_names(list: &Value) -> Vec<String> {
 }
 
 fn rows<'a>(list: &'a Value, key: &str) -> Vec<&'a Value> {
-    list.get(key).and_then(Value::as_array).map(|rows| rows.iter().collect()).unwrap_or_default()
+    list.get(key)
+        .and_then(Value::as_array)
+        .map(|rows| rows.iter().collect())
+        .unwrap_or_default()
 }
 
 /// A cell's text; `None` for what is not there.
@@ -51,12 +76,24 @@ fn table(title: &str, rows: &[&Value], columns: &Columns<'_>) -> String {
     if rows.is_empty() {
         return format!("{title}: none\n");
     }
-    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|(heading, _)| (*heading).to_owned()).collect()];
+    let mut lines: Vec<Vec<String>> =
+        vec![columns.iter().map(|(heading, _)| (*heading).to_owned()).collect()];
     lines.extend(rows.iter().map(|row| {
-        columns.iter().map(|(_, find)| find(row).unwrap_or_else(|| "-".into())).collect::<Vec<_>>()
+        columns
+            .iter()
+            .map(|(_, find)| find(row).unwrap_or_else(|| "-".into()))
+            .collect::<Vec<_>>()
     }));
-    let widest = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max();
-    let widths: Vec<usize> = (0..columns.len()).map(|column| widest(column).unwrap_or_default()).collect();
+    let widest = |column: usize| {
+        lines
+            .iter()
+            .filter_map(|line| line.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+    };
+    let widths: Vec<usize> = (0..columns.len())
+        .map(|column| widest(column).unwrap_or_default())
+        .collect();
     let mut out = format!("{title}:\n");
     for line in &lines {
         let mut text = String::from("  ");
@@ -78,26 +115,26 @@ mod tests {
     fn objects_are_shown_with_their_owners() {
         let value = json!({
             "objects": [
-                {"name": "math", "peer": 3, "uid": 1000, "pid": 4242},
-                {"name": "a longer name", "peer": 12},
-                {"name": "\u{1b}[2Jx", "peer": 99, "pid": null},
+                {"name": "math", "owner": {"peer": 3, "name": "demo", "uid": 1000, "pid": 4242}, "members": 1, "queued": 0},
+                {"name": "a longer name", "owner": {"peer": 12}, "members": 3, "queued": 2, "balance": "sticky"},
+                {"name": "\u{1b}[2Jx", "owner": null, "queued": 1},
             ],
             "connections": [
                 {"peer": 3, "name": "demo", "uid": 1000, "pid": 4242, "later": true},
-                {"peer": 12, "name": "", "uid": 0, "pid": 7},
+                {"peer": 12, "name": "", "uid": 0, "pid": null},
             ],
         });
         let expected = "\
 Objects:
-   NAME           OWNER  PID   PEER
-   math           demo   4242  3
-   a longer name  -      -     12
-   \\u{1b}[2Jx     -      -     99
+   NAME           OWNER  PID   PEER  NOTE
+   math           demo   4242  3     -
+   a longer name  -      -     12    group of 3, sticky, 2 queued
+   \\u{1b}[2Jx     -      -     -     1 queued
 
 Connections:
    PEER  NAME  PID   UID
    3     demo  4242  1000
-   12    -     7     0
+   12    -     -     0
 ";
         assert_eq!(list(&value), expected);
         assert_eq!(object_names(&value)[..2], ["math", "a longer name"]);
@@ -105,9 +142,17 @@ Connections:
 
     #[test]
     fn nothing_and_nonsense_are_survived() {
-        for value in [json!({}), json!(null), json!({"objects": 5, "connections": [] }), json!([1])] {
+        for value in [
+            json!({}),
+            json!(null),
+            json!({"objects": 5, "connections": [] }),
+            json!([1]),
+        ] {
             assert_eq!(list(&value), "Objects: none\n\nConnections: none\n");
         }
-        assert_eq!(list(&json!({"objects": [7]})).lines().nth(2), Some("   -     -      -    -"));
+        assert_eq!(
+            list(&json!({"objects": [7]})).lines().nth(2),
+            Some("   -     -      -    -     -")
+        );
     }
 }
