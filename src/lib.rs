@@ -33,6 +33,10 @@ pub mod error;
 pub mod message;
 pub mod metrics;
 pub mod platform;
+#[cfg(feature = "cli")]
+pub mod settings;
+#[cfg(feature = "cli")]
+pub mod terminal;
 pub mod transport;
 
 pub use actors::{Broker, BrokerHandle, EndReason, StartError};

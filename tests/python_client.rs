@@ -60,7 +60,7 @@ fn python(endpoint: &str, arguments: &[&str]) -> Command {
 /// Starts the client and waits until it is `ready`.
 #[track_caller]
 fn start(endpoint: &str, arguments: &[&str]) -> Process {
-    let mut process = Process::spawn(&mut python(endpoint, arguments));
+    let process = Process::spawn(&mut python(endpoint, arguments));
     assert_eq!(process.line(), "ready");
     process
 }
@@ -124,7 +124,7 @@ fn rob_calls_python_over_either_transport() {
     if !*PYTHON {
         return;
     }
-    let mut broker = Broker::start_with(|command| {
+    let broker = Broker::start_with(|command| {
         command.args(["--listen", "tcp:127.0.0.1:0"]);
     });
     let line = broker.process.line();
@@ -140,7 +140,7 @@ fn python_calls_the_broker_and_hears_rob() {
         return;
     }
     let broker = Broker::start();
-    let mut subscriber = start(broker.endpoint(), &["subscribe", "sensor", "temperature", "2"]);
+    let subscriber = start(broker.endpoint(), &["subscribe", "sensor", "temperature", "2"]);
     broker.rob("send sensor temperature s 25.6°C").success();
     assert_eq!(
         output(
@@ -162,7 +162,7 @@ fn a_publisher_that_needs_more_than_its_window_waits_for_credit() {
     }
     let broker = Broker::start();
     // 72 values of 20 KiB are more than the default window of 1 MiB.
-    let mut subscriber = start(broker.endpoint(), &["subscribe", "bulk", "data", "72"]);
+    let subscriber = start(broker.endpoint(), &["subscribe", "bulk", "data", "72"]);
     let value = format!("\"{}\"", "x".repeat(20 * 1024));
     let mut arguments = vec!["publish", "bulk", "data"];
     arguments.extend(std::iter::repeat_n(value.as_str(), 72));

@@ -1,6 +1,11 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files. It knows nothing of endpoints, actors and frames; `transport::unix` calls it.
+//! Owns lock files, the folders of settings and the signals that ask for the end. It knows nothing of endpoints, actors and frames;
+//! `transport::unix`, `settings` and the daemon call it.
 
+#[cfg(feature = "cli")]
+pub mod folders;
 #[cfg(unix)]
 pub mod lock;
+#[cfg(feature = "cli")]
+pub mod signals;

@@ -19,6 +19,12 @@ pub struct PeerCredentials {
     pub pid: Option<u32>,
 }
 
+/// Whether the broker can tell which user a TCP peer is, so that it may listen on TCP without being asked to.
+#[must_use]
+pub const fn tcp_peers_are_known() -> bool {
+    cfg!(any(target_os = "linux", windows))
+}
+
 impl PeerCredentials {
     /// Nothing is known.
     pub const UNKNOWN: Self = Self {

@@ -4,7 +4,7 @@ use super::World;
 use actix_ipc::client::{Balance, Methods, Notice, Standing, WatchScope};
 use actix_ipc::message::Metadata;
 use actix_ipc::{CallContext, CallError, Encoding, ErrorCode, HandlerError, IpcClient, Payload};
-use futures::{StreamExt, future};
+use futures::future;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;

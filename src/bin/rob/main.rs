@@ -1,1 +1,119 @@
-fn main() {}
+//! `rob`: calls, sends and listens from a terminal.
+//!
+//! Owns the way from the command line to the exit code, and what is said on standard error when something fails.
+
+mod arguments;
+mod commands;
+mod exit;
+mod listen;
+mod output;
+mod signature;
+mod tables;
+
+use actix_ipc::terminal::printable;
+use arguments::Stop;
+use exit::Failure;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let rob = match arguments::parse(std::env::args_os()) {
+        Ok(rob) => rob,
+        Err(Stop::Clap(error)) => {
+            // Help and version go to stdout; when that is closed there is nobody to tell.
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
+        }
+        Err(Stop::Failure(failure)) => return report(&failure, false),
+    };
+    let json = rob.options.json;
+    // One thread: nothing here runs long enough to be worth a second one's start.
+    match actix_rt::System::new().block_on(commands::run(rob)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => report(&failure, json),
+    }
+}
+
+/// Says on standard error what failed. A peer's text may be part of it.
+fn report(failure: &Failure, json: bool) -> ExitCode {
+    let text = if json {
+        failure_json(failure)
+    } else {
+        failure_text(failure)
+    };
+    if !failure.message.is_empty() {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+    failure.exit.into()
+}
+
+fn failure_text(failure: &Failure) -> String {
+    let mut text = String::new();
+    for (index, line) in failure.message.lines().enumerate() {
+        text.push_str(if index == 0 { "rob: " } else { "     " });
+        text.push_str(&printable(line));
+        text.push('\n');
+    }
+    // The object's own value beside the text of its error.
+    let value = failure
+        .call
+        .as_ref()
+        .map(|error| &error.payload)
+        .filter(|payload| !payload.bytes.is_empty());
+    text.push_str(&value.map(output::people).unwrap_or_default());
+    text
+}
+
+fn failure_json(failure: &Failure) -> String {
+    let mut error = serde_json::Map::new();
+    error.insert("exit".into(), (failure.exit as u8).into());
+    error.insert("message".into(), failure.message.as_str().into());
+    if let Some(call) = &failure.call {
+        error.insert("code".into(), call.code.name().into());
+        error.insert("may_have_run".into(), call.may_have_run.into());
+        error.extend(
+            call.name
+                .as_ref()
+                .map(|name| ("name".to_owned(), name.as_str().into())),
+        );
+        if !call.payload.bytes.is_empty() {
+            let value = serde_json::from_str(&output::json_line(&call.payload)).unwrap_or_default();
+            error.insert("value".into(), value);
+        }
+    }
+    let line = serde_json::json!({ "error": error }).to_string();
+    let mut line = output::compact(&line);
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix_ipc::error::{CallError, ErrorCode};
+    use actix_ipc::message::Payload;
+
+    fn refused() -> Failure {
+        let mut error = CallError::new(ErrorCode::Handler, "disk \u{1b}[31mfull\nreally");
+        error.name = Some("disk.full".into());
+        error.payload = Payload::json(&serde_json::json!({"free": 0})).unwrap();
+        Failure::of_call("call store.put", error)
+    }
+
+    #[test]
+    fn people_read_the_error_and_the_objects_value() {
+        let expected =
+            "rob: call store.put: disk \\u{1b}[31mfull\n     really (disk.full)\nMap:\n   free :: 0\n";
+        assert_eq!(failure_text(&refused()), expected);
+    }
+
+    #[test]
+    fn programs_read_one_line() {
+        let expected = concat!(
+            r#"{"error":{"code":"Handler","exit":1,"may_have_run":true,"#,
+            r#""message":"call store.put: disk \u001b[31mfull\nreally (disk.full)","name":"disk.full","value":{"free":0}}}"#,
+            "\n"
+        );
+        assert_eq!(failure_json(&refused()), expected);
+    }
+}

@@ -1,0 +1,169 @@
+//! Where options may stand, and what is refused.
+
+use super::*;
+
+fn parse_line(line: &str) -> Result<Rob, Stop> {
+    parse(
+        std::iter::once("rob")
+            .chain(line.split_whitespace())
+            .map(Into::into),
+    )
+}
+
+fn value_and_options(line: &str) -> (String, Options) {
+    match parse_line(line) {
+        Ok(Rob {
+            command: Command::Call(message) | Command::Send(message),
+            options,
+            ..
+        }) => (message.json, options),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn refusal(line: &str) -> String {
+    match parse_line(line) {
+        Err(Stop::Failure(failure)) => {
+            assert_eq!(failure.exit, Exit::Usage);
+            failure.message.lines().next().unwrap_or_default().to_owned()
+        }
+        Err(Stop::Clap(error)) => {
+            assert_eq!(error.exit_code(), 2, "{error}");
+            error.to_string().lines().next().unwrap_or_default().to_owned()
+        }
+        Ok(rob) => panic!("{line}: {rob:?}"),
+    }
+}
+
+#[test]
+fn definitions_are_consistent() {
+    Rob::command().debug_assert();
+}
+
+#[test]
+fn options_stand_before_the_signature_or_behind_its_arguments() {
+    let json = Options {
+        json: true,
+        ..Options::default()
+    };
+    let table = [
+        (
+            "call math add {ii} a 10 b 32",
+            r#"{"a":10,"b":32}"#,
+            Options::default(),
+        ),
+        (
+            "--json call math add {ii} a 10 b 32",
+            r#"{"a":10,"b":32}"#,
+            json.clone(),
+        ),
+        (
+            "call --json math add {ii} a 10 b 32",
+            r#"{"a":10,"b":32}"#,
+            json.clone(),
+        ),
+        (
+            "call math add --json {ii} a 10 b 32",
+            r#"{"a":10,"b":32}"#,
+            json.clone(),
+        ),
+        (
+            "call math add {ii} a 10 b 32 --json",
+            r#"{"a":10,"b":32}"#,
+            json.clone(),
+        ),
+        ("call math now --json", "null", json.clone()),
+        ("call math now", "null", Options::default()),
+        ("call math echo s --json", r#""--json""#, Options::default()),
+        ("call math echo s -- --json", r#""--""#, json.clone()),
+        ("call math neg i -5", "-5", Options::default()),
+        ("send math neg d -0.5 --json", "-0.5", json),
+        ("call math neg s -v", r#""-v""#, Options::default()),
+    ];
+    for (line, value, options) in table {
+        assert_eq!(value_and_options(line), (value.to_owned(), options), "{line}");
+    }
+    let (_, options) = value_and_options("call math add i 1 --timeout 0.5 --addr unix:/run/b");
+    assert_eq!(options.timeout, Some(Duration::from_millis(500)));
+    assert_eq!(options.addr.as_deref(), Some("unix:/run/b"));
+    let (_, options) = value_and_options("--timeout 9 --json call math add i 1 --timeout 2");
+    assert_eq!(
+        (options.timeout, options.json),
+        (Some(Duration::from_secs(2)), true)
+    );
+}
+
+#[test]
+fn what_is_wrong_is_named() {
+    let table = [
+        (
+            "call m f i 1 2",
+            r#"leftover argument "2": the signature "i" takes 1 argument"#,
+        ),
+        (
+            "call m f n 7",
+            r#"leftover argument "7": the signature "n" takes 0 arguments"#,
+        ),
+        (
+            "call m f i 1 --json 2",
+            r#"leftover argument "2": the signature "i" takes 1 argument"#,
+        ),
+        (
+            "call m f i 1 --jsn",
+            r#"leftover argument "--jsn": the signature "i" takes 1 argument"#,
+        ),
+        (
+            "call m f {ii} a 1 b",
+            r#"missing argument 4: an integer for position 3 of the signature "{ii}""#,
+        ),
+        (
+            "call m f i 1 --timeout never",
+            "error: invalid value 'never' for '--timeout <SECONDS>': a number of seconds above 0, such as 2 or 0.5",
+        ),
+        (
+            "call m f --timeout 0",
+            "error: invalid value '0' for '--timeout <SECONDS>': a number of seconds above 0, such as 2 or 0.5",
+        ),
+        (
+            "--timeout=-1 list",
+            "error: invalid value '-1' for '--timeout <SECONDS>': a number of seconds above 0, such as 2 or 0.5",
+        ),
+        (
+            "--timeout NaN list",
+            "error: invalid value 'NaN' for '--timeout <SECONDS>': a number of seconds above 0, such as 2 or 0.5",
+        ),
+        ("lst", "error: unrecognized subcommand 'lst'"),
+        (
+            "listen o t --count 0",
+            "error: invalid value '0' for '--count <N>': 0 is not in 1..18446744073709551615",
+        ),
+        ("listen o t u", "error: unexpected argument 'u' found"),
+        (
+            "call m",
+            "error: the following required arguments were not provided:",
+        ),
+    ];
+    for (line, expected) in table {
+        assert_eq!(refusal(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn version_and_help_end_well() {
+    for line in ["-v", "-V", "--version"] {
+        let Err(Stop::Clap(error)) = parse_line(line) else {
+            panic!("{line}")
+        };
+        assert_eq!(error.exit_code(), 0);
+        let expected = format!(
+            "rob {} (protocol {})\n",
+            env!("CARGO_PKG_VERSION"),
+            actix_ipc::message::PROTOCOL_VERSION
+        );
+        assert_eq!(error.to_string(), expected, "{line}");
+    }
+    let Err(Stop::Clap(error)) = parse_line("--help") else {
+        panic!()
+    };
+    assert!(error.to_string().contains("Examples:"));
+}

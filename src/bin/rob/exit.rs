@@ -1,0 +1,181 @@
+//! How rob ends: the exit codes, and which failure gives which.
+//!
+//! Owns the table that `docs/rob.md` shows. It prints nothing; `main` does. Called by everything in this binary.
+
+use actix_ipc::error::{CallError, ErrorCode};
+use std::io;
+use std::process::ExitCode;
+
+/// The exit codes of rob. 130 and 143 are what a shell reports when SIGINT or SIGTERM ended it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// The object answered with an error, or the broker failed.
+    Remote = 1,
+    /// The command line or the request is wrong.
+    Usage = 2,
+    /// No such object or method.
+    NotFound = 3,
+    /// The deadline passed.
+    Timeout = 4,
+    /// No broker could be reached.
+    NoBroker = 5,
+    /// The broker or the object does not take it: policy, a limit, or it is stopping.
+    Refused = 6,
+    /// The connection, or the object's process, ended before the answer.
+    Lost = 7,
+    /// The result could not be written.
+    Output = 8,
+    /// Who reads the output closed it: what a shell reports for SIGPIPE.
+    ClosedOutput = 141,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why rob ends without success.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: Exit,
+    /// What was wrong and what to do next; may hold a peer's text, unescaped.
+    pub(crate) message: String,
+    /// The error of a call, for `--json` and the handler's own value.
+    pub(crate) call: Option<Box<CallError>>,
+}
+
+impl Failure {
+    /// A failure without a call.
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit,
+            message: message.into(),
+            call: None,
+        }
+    }
+
+    /// A failure of what the context names (`call math.add`), with the hint that fits its code.
+    pub(crate) fn of_call(context: &str, error: CallError) -> Self {
+        let text = if error.message.is_empty() {
+            error.code.text()
+        } else {
+            error.message.as_str()
+        };
+        let mut message = format!("{context}: {text}");
+        if let Some(name) = &error.name {
+            message.push_str(&format!(" ({name})"));
+        }
+        // That a handler ran is what its error says anyway.
+        if error.may_have_run && !matches!(error.code, ErrorCode::Handler | ErrorCode::HandlerPanicked) {
+            message.push_str(" (the call may have run)");
+        }
+        let hint = hint(error.code);
+        if !hint.is_empty() {
+            message.push_str("; ");
+            message.push_str(hint);
+        }
+        Self {
+            exit: exit_of(error.code),
+            message,
+            call: Some(Box::new(error)),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// A failure to write the output.
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::new(Exit::ClosedOutput, String::new()),
+            _ => Self::new(Exit::Output, format!("the result cannot be written: {error}")),
+        }
+    }
+}
+
+/// The exit code for an error code.
+pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
+    match code {
+        ErrorCode::Invalid | ErrorCode::Encoding => Exit::Usage,
+        ErrorCode::NoSuchObject | ErrorCode::NoSuchMethod => Exit::NotFound,
+        ErrorCode::Deadline => Exit::Timeout,
+        ErrorCode::NotConnected => Exit::NoBroker,
+        ErrorCode::TooLarge
+        | ErrorCode::Draining
+        | ErrorCode::NameTaken
+        | ErrorCode::NotRegistered
+        | ErrorCode::TooMany
+        | ErrorCode::Denied
+        | ErrorCode::Overloaded => Exit::Refused,
+        ErrorCode::CalleeGone | ErrorCode::Cancelled | ErrorCode::BrokerGone | ErrorCode::ReplyLost => {
+            Exit::Lost
+        }
+        _ => Exit::Remote,
+    }
+}
+
+/// What to do next, where the error itself does not say so.
+const fn hint(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::Deadline => "--timeout SECONDS waits longer",
+        ErrorCode::NoSuchMethod => "`rob describe OBJECT` shows what the object says of itself",
+        ErrorCode::Draining | ErrorCode::Overloaded => "try again later",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_has_its_exit() {
+        let table = [
+            (
+                Exit::Remote,
+                &[
+                    ErrorCode::Handler,
+                    ErrorCode::HandlerPanicked,
+                    ErrorCode::Internal,
+                ][..],
+            ),
+            (Exit::Usage, &[ErrorCode::Invalid, ErrorCode::Encoding]),
+            (
+                Exit::NotFound,
+                &[ErrorCode::NoSuchObject, ErrorCode::NoSuchMethod],
+            ),
+            (Exit::Timeout, &[ErrorCode::Deadline]),
+            (Exit::NoBroker, &[ErrorCode::NotConnected]),
+            (
+                Exit::Refused,
+                &[
+                    ErrorCode::TooLarge,
+                    ErrorCode::Draining,
+                    ErrorCode::NameTaken,
+                    ErrorCode::NotRegistered,
+                    ErrorCode::TooMany,
+                    ErrorCode::Denied,
+                    ErrorCode::Overloaded,
+                ],
+            ),
+            (
+                Exit::Lost,
+                &[
+                    ErrorCode::CalleeGone,
+                    ErrorCode::Cancelled,
+                    ErrorCode::ReplyLost,
+                    ErrorCode::BrokerGone,
+                ],
+            ),
+        ];
+        let listed: usize = table.iter().map(|(_, codes)| codes.len()).sum();
+        assert_eq!(listed, ErrorCode::ALL.len(), "a code is not in the table");
+        for (exit, codes) in table {
+            for code in codes {
+                assert_eq!(exit_of(*code), exit, "{code:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! `rob listen`: a subscription on the terminal, over lost connections.
+//!
+//! Owns the "Listening" line, the count, and what is told of gaps and lost connections on standard error. Called by
+//! `commands`.
+
+use crate::arguments::{Listen, Options};
+use crate::commands::within;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use actix_ipc::client::{ConnectionEvent, ConnectionEvents, Event, IpcClient, Subscription, Update};
+use actix_ipc::terminal::printable;
+use std::io::{self, Write};
+
+/// Prints events until there were as many as were asked for.
+pub(crate) async fn run(
+    client: &IpcClient,
+    options: &Options,
+    wanted: &Listen,
+    output: &mut Output,
+) -> Result<(), Failure> {
+    let Listen { object, topic, count } = wanted;
+    let context = format!("listen {object}.{topic}");
+    let mut connection = client.connection_events();
+    let mut events = within(options, &context, client.subscribe(object, topic)).await?;
+    // The broker has acknowledged the subscription: from here on nothing is overlooked.
+    let (object, topic) = (printable(object), printable(topic));
+    let listening = format!("Listening for: object={object} method={topic}. Press ctrl+c to exit.\n");
+    if output.json() {
+        let _ = io::stderr().lock().write_all(listening.as_bytes());
+    } else {
+        output.text(&listening)?;
+    }
+    let mut left = *count;
+    while left != Some(0) {
+        let next = next_event(&mut events, &mut connection);
+        let event = match options.timeout {
+            None => next.await,
+            Some(patience) => tokio::time::timeout(patience, next).await.map_err(|_| {
+                let text = format!("{context}: no event within {} s", patience.as_secs_f64());
+                Failure::new(Exit::Timeout, text)
+            })?,
+        };
+        let event = event.map_err(|reason| Failure::new(Exit::Lost, format!("{context}: {reason}")))?;
+        output.gap()?;
+        output.result(&event.payload)?;
+        left = left.map(|left| left.saturating_sub(1));
+    }
+    Ok(())
+}
+
+/// The next event; gaps and what happens to the connection are told meanwhile.
+///
+/// # Errors
+/// Why there will be none.
+async fn next_event(events: &mut Subscription, connection: &mut ConnectionEvents) -> Result<Event, String> {
+    loop {
+        tokio::select! {
+            // News of the connection explains the gap behind it.
+            biased;
+            Some(news) = connection.next() => connection_news(&news)?,
+            update = events.next_update() => match update {
+                Some(Update::Event(event)) => {
+                    if event.missed > 0 {
+                        missed(event.missed);
+                    }
+                    return Ok(event);
+                }
+                Some(Update::Missed(count)) => missed(count),
+                // The news of the connection say so already; of later kinds nothing can be told.
+                Some(_) => {}
+                None => return Err("the subscription ended".into()),
+            },
+        }
+    }
+}
+
+/// Tells what happened to the connection.
+///
+/// # Errors
+/// When it will not come back.
+fn connection_news(news: &ConnectionEvent) -> Result<(), String> {
+    match news {
+        ConnectionEvent::Lost { reason } => {
+            tell(&format!("the connection was lost ({reason}); trying again"))
+        }
+        ConnectionEvent::Reconnected { lost, .. } => match lost.as_slice() {
+            [] => tell("connected again and listening; what was published in between is missing"),
+            lost => lost
+                .iter()
+                .for_each(|(what, error)| tell(&format!("connected again, but not {what}: {error}"))),
+        },
+        ConnectionEvent::Closed { reason } => return Err(reason.clone()),
+        _ => {}
+    }
+    Ok(())
+}
+
+fn missed(count: u64) {
+    let (events, were) = if count == 1 {
+        ("event", "was")
+    } else {
+        ("events", "were")
+    };
+    tell(&format!(
+        "{count} {events} {were} missed here, which came faster than they were read"
+    ));
+}
+
+/// One line on standard error.
+fn tell(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "rob: {}", printable(text));
+}

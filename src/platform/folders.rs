@@ -1,0 +1,72 @@
+//! Where this system keeps settings.
+//!
+//! Owns the paths and the variables that move them; what is in the files is `settings`' business.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The folders with settings of a program, the system's first and the user's last: `/etc/NAME`, then
+/// `$XDG_CONFIG_HOME/NAME` or `~/.config/NAME`; under Windows `%APPDATA%\NAME`.
+#[must_use]
+pub fn settings(program: &str) -> Vec<PathBuf> {
+    list(cfg!(windows), program, |name| std::env::var_os(name))
+}
+
+fn list(windows: bool, program: &str, variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    // A relative path would mean another folder wherever the program is started.
+    let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.has_root());
+    let (system, user) = if windows {
+        (None, folder("APPDATA"))
+    } else {
+        let home = || folder("HOME").map(|home| home.join(".config"));
+        (
+            Some(PathBuf::from("/etc")),
+            folder("XDG_CONFIG_HOME").or_else(home),
+        )
+    };
+    system
+        .into_iter()
+        .chain(user)
+        .map(|folder| folder.join(program))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_comes_last() {
+        // Windows?, variables, folders
+        type Row<'a> = (bool, &'a [(&'a str, &'a str)], &'a [&'a str]);
+        let table: [Row<'_>; 5] = [
+            (false, &[], &["/etc/b"]),
+            (false, &[("HOME", "/home/x")], &["/etc/b", "/home/x/.config/b"]),
+            (
+                false,
+                &[("HOME", "/home/x"), ("XDG_CONFIG_HOME", "/c")],
+                &["/etc/b", "/c/b"],
+            ),
+            (
+                false,
+                &[("HOME", "/home/x"), ("XDG_CONFIG_HOME", "c")],
+                &["/etc/b", "/home/x/.config/b"],
+            ),
+            (
+                true,
+                &[("HOME", "/home/x"), ("APPDATA", "/roaming")],
+                &["/roaming/b"],
+            ),
+        ];
+        for (windows, variables, expected) in table {
+            let find = |name: &str| {
+                variables
+                    .iter()
+                    .find(|(n, _)| *n == name)
+                    .map(|(_, value)| value.into())
+            };
+            let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
+            assert_eq!(list(windows, "b", find), expected, "{variables:?}");
+        }
+    }
+}

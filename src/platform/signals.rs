@@ -1,0 +1,86 @@
+//! The signals that ask a program to end: SIGINT and SIGTERM under Unix, ctrl+c under Windows.
+//!
+//! Owns their registration with the system. It decides nothing; `ipc-broker` does. The library itself never calls
+//! this: signals belong to the program.
+
+use std::io;
+
+/// A signal that asks for the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndSignal {
+    /// SIGINT, or ctrl+c.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+}
+
+impl EndSignal {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Interrupt => "SIGINT",
+            Self::Terminate => "SIGTERM",
+        }
+    }
+
+    /// What a shell reports of a process that the signal ended: 128 and the signal's number.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
+}
+
+/// The signals that ask for the end, received instead of ending the process as long as the process lives.
+#[derive(Debug)]
+pub struct EndSignals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+    #[cfg(windows)]
+    interrupt: tokio::signal::windows::CtrlC,
+}
+
+impl EndSignals {
+    /// Receives them from now on. Needs a tokio run-time (an actix System has one).
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn receive() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            Ok(Self {
+                interrupt: signal(SignalKind::interrupt())?,
+                terminate: signal(SignalKind::terminate())?,
+            })
+        }
+        #[cfg(windows)]
+        {
+            Ok(Self {
+                interrupt: tokio::signal::windows::ctrl_c()?,
+            })
+        }
+    }
+
+    /// The next one. Several of one kind that come before they are taken count as one. Cancel safe.
+    pub async fn next(&mut self) -> EndSignal {
+        #[cfg(unix)]
+        {
+            tokio::select! {
+                _ = self.interrupt.recv() => EndSignal::Interrupt,
+                _ = self.terminate.recv() => EndSignal::Terminate,
+            }
+        }
+        #[cfg(windows)]
+        {
+            // `None` never comes as long as the process lives.
+            let _ = self.interrupt.recv().await;
+            EndSignal::Interrupt
+        }
+    }
+}

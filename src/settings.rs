@@ -1,0 +1,217 @@
+//! Where the daemon's values come from: defaults, files, environment, flags, and the origin of each.
+//!
+//! Owns the order of the layers, the names of the keys and the texts of every complaint. It refuses to know what
+//! the values do; `ipc-broker` hands them to the broker. Layers are merged with figment, the later one wins:
+//!
+//! 1. the defaults ([`Limits::default`] and the documented endpoints),
+//! 2. `/etc/ipc-broker/config.toml`,
+//! 3. `$XDG_CONFIG_HOME/ipc-broker/config.toml` (`~/.config/…`; under Windows `%APPDATA%\ipc-broker\config.toml`),
+//! 4. the file of `--config` or `IPC_BROKER_CONFIG`, which must exist,
+//! 5. variables `IPC_BROKER_KEY` and `IPC_BROKER_LIMITS__KEY`,
+//! 6. flags.
+
+mod check;
+mod layer;
+mod limits;
+
+pub use check::{Problem, Problems};
+
+use crate::config::Limits;
+use crate::transport::Endpoint;
+use crate::transport::credentials::tcp_peers_are_known;
+use figment::Figment;
+use layer::Layer;
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The prefix of every variable.
+pub const PREFIX: &str = "IPC_BROKER_";
+/// Variables with the prefix that are no settings: the client's endpoint, and the path of the file itself.
+pub const NOT_SETTINGS: [&str; 2] = ["IPC_BROKER_ADDR", "IPC_BROKER_CONFIG"];
+/// Most arbiters that can be asked for; each is a thread.
+pub const ARBITERS_MAX: usize = 1_024;
+
+/// The keys of the file, with their defaults.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Values {
+    /// Empty: the default endpoints.
+    listen: Vec<String>,
+    arbiters: usize,
+    log: String,
+    limits: Limits,
+}
+
+impl Default for Values {
+    fn default() -> Self {
+        Self {
+            listen: Vec::new(),
+            arbiters: 0,
+            log: "info".into(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What the flags of the command line ask for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// `--listen`, in order; empty when it was not given.
+    pub listen: Vec<String>,
+    /// `--arbiters`.
+    pub arbiters: Option<usize>,
+    /// `--log`.
+    pub log: Option<String>,
+}
+
+/// Everything that values are read from; nothing else is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Files that are read when they exist, the last one wins.
+    pub usual_files: Vec<PathBuf>,
+    /// A file that must exist.
+    pub file: Option<PathBuf>,
+    /// The environment; variables without [`PREFIX`] are ignored.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The command line.
+    pub flags: Flags,
+}
+
+impl Sources {
+    /// The files and the environment of this process.
+    #[must_use]
+    pub fn of_process(file: Option<PathBuf>, flags: Flags) -> Self {
+        let folders = crate::platform::folders::settings("ipc-broker");
+        let usual_files = folders
+            .into_iter()
+            .map(|folder| folder.join("config.toml"))
+            .collect();
+        Self {
+            usual_files,
+            file,
+            environment: std::env::vars_os().collect(),
+            flags,
+        }
+    }
+}
+
+/// One value of [`Settings::entries`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The key, as in `limits.outbox_bytes`.
+    pub key: String,
+    /// The value, as TOML.
+    pub value: String,
+    /// Where it came from: `default`, a file's path, a variable or a flag.
+    pub origin: String,
+}
+
+/// The values in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen because it was asked for; empty: the defaults, see [`default_endpoints`].
+    pub listen: Vec<Endpoint>,
+    /// Threads for connections beside the first; 0: everything on one.
+    pub arbiters: usize,
+    /// The filter of the log, in the syntax of tracing-subscriber's `EnvFilter`.
+    pub log: String,
+    /// What connections and the broker may use.
+    pub limits: Limits,
+    entries: Vec<Entry>,
+}
+
+impl Settings {
+    /// Reads every source and checks every value.
+    ///
+    /// # Errors
+    /// [`Problems`] lists everything that is wrong, each with its key, its origin and what to write instead.
+    pub fn load(sources: &Sources) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let layers = layer::all(sources, &mut problems);
+        for layer in &layers {
+            check::layer(layer, &mut problems);
+        }
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
+        let values: Values = figment
+            .extract()
+            .map_err(|error| Problems(vec![check::of_figment(&error)]))?;
+        let origin = |key: &str| {
+            figment
+                .find_metadata(key)
+                .map_or_else(|| layer::DEFAULT.to_owned(), |metadata| metadata.name.to_string())
+        };
+        let listen = check::values(&values, &origin, &mut problems);
+        if !problems.is_empty() {
+            return Err(Problems(problems));
+        }
+        let entries = entries(&values, &origin);
+        Ok(Self {
+            listen,
+            arbiters: values.arbiters,
+            log: values.log,
+            limits: values.limits,
+            entries,
+        })
+    }
+
+    /// Every value with its origin; single keys first, then tables, each in alphabetical order.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+}
+
+/// Where a broker listens when nothing was asked for: where clients look, but TCP only where the user of a TCP peer
+/// can be told.
+#[must_use]
+pub fn default_endpoints() -> Vec<Endpoint> {
+    let mut endpoints = crate::client::endpoints();
+    endpoints.retain(|endpoint| tcp_peers_are_known() || !matches!(endpoint, Endpoint::Tcp(_)));
+    endpoints
+}
+
+fn entries(values: &Values, origin: &dyn Fn(&str) -> String) -> Vec<Entry> {
+    let mut values = values.clone();
+    let mut listen_origin = origin("listen");
+    if values.listen.is_empty() {
+        values.listen = default_endpoints().iter().map(ToString::to_string).collect();
+        listen_origin = layer::DEFAULT.to_owned();
+    }
+    layer::flat(&Layer::of_values(&values))
+        .into_iter()
+        .map(|(key, value)| {
+            let origin = if key == "listen" {
+                listen_origin.clone()
+            } else {
+                origin(&key)
+            };
+            Entry {
+                value: toml(&value),
+                key,
+                origin,
+            }
+        })
+        .collect()
+}
+
+/// A value in TOML; its strings are written as JSON writes them, which TOML reads the same.
+fn toml(value: &figment::value::Value) -> String {
+    use figment::value::Value;
+    match value {
+        Value::String(_, text) => serde_json::Value::from(text.as_str()).to_string(),
+        Value::Array(_, items) => {
+            format!("[{}]", items.iter().map(toml).collect::<Vec<_>>().join(", "))
+        }
+        Value::Bool(_, value) => value.to_string(),
+        Value::Num(_, number) => check::whole(*number).map_or_else(String::new, |number| number.to_string()),
+        Value::Char(..) | Value::Empty(..) | Value::Dict(..) => String::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "settings/settings_tests.rs"]
+mod tests;

@@ -1,0 +1,226 @@
+//! What may be wrong with settings, and how it is said.
+//!
+//! Owns every complaint: unknown keys, wrong kinds, values that contradict each other. All of them are found in
+//! one go. It reads no file. Called by `settings` alone.
+
+use super::layer::{self, Layer};
+use super::{ARBITERS_MAX, PREFIX, Values, limits};
+use crate::terminal::{nearest, printable};
+use crate::transport::Endpoint;
+use figment::value::Value;
+use std::fmt;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, variable or flag.
+    pub origin: String,
+    /// The key, when there is one.
+    pub key: Option<String>,
+    /// What is wrong and what to write instead.
+    pub text: String,
+}
+
+impl Problem {
+    pub(super) fn new(origin: &str, key: Option<&str>, text: impl Into<String>) -> Self {
+        Self {
+            origin: origin.to_owned(),
+            key: key.map(str::to_owned),
+            text: text.into(),
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&printable(&self.origin))?;
+        // A variable or flag says its key already.
+        if let Some(key) = self.key.as_ref().filter(|_| !is_name(&self.origin)) {
+            write!(f, ": {}", printable(key))?;
+        }
+        write!(f, ": {}", self.text.trim_end())
+    }
+}
+
+/// Everything that is wrong, at least one problem.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if index == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the origin is a variable or a flag, which names its key, and not a file.
+fn is_name(origin: &str) -> bool {
+    origin.starts_with(PREFIX) || origin.starts_with("--")
+}
+
+/// Checks that every key of a layer is known and every value is of its key's kind.
+pub(super) fn layer(layer: &Layer, problems: &mut Vec<Problem>) {
+    let known = layer::flat(&Layer::of_values(&Values::default()));
+    for (key, value) in layer::flat(layer) {
+        match known.iter().find(|(known, _)| *known == key) {
+            Some((_, default)) => {
+                if let Some(text) = wrong_kind(&key, default, &value) {
+                    problems.push(Problem::new(&layer.origin, Some(&key), text));
+                }
+            }
+            None if is_table(&key, &known) => {
+                if value.as_dict().is_none() {
+                    let text = format!("is a table; write [{key}] and its keys below");
+                    problems.push(Problem::new(&layer.origin, Some(&key), text));
+                }
+            }
+            None => problems.push(Problem::new(
+                &layer.origin,
+                Some(&key),
+                unknown(&layer.origin, &key, &known),
+            )),
+        }
+    }
+}
+
+fn is_table(key: &str, known: &[(String, Value)]) -> bool {
+    known
+        .iter()
+        .any(|(known, _)| known.split_once('.').is_some_and(|(table, _)| table == key))
+}
+
+fn unknown(origin: &str, key: &str, known: &[(String, Value)]) -> String {
+    let tables = known.iter().filter_map(|(key, _)| Some(key.split_once('.')?.0));
+    let all = known.iter().map(|(key, _)| key.as_str()).chain(tables);
+    // A key in the wrong table is the commonest slip after a misspelling.
+    let last = |key: &str| key.rsplit('.').next().map(str::to_owned);
+    let elsewhere = || {
+        known
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .find(|known| last(known) == last(key))
+    };
+    let variable = origin.starts_with(PREFIX);
+    let written = |key: &str| {
+        if variable {
+            layer::variable_of_key(key)
+        } else {
+            key.to_owned()
+        }
+    };
+    let what = if variable { "variable" } else { "key" };
+    let beginning = || {
+        known
+            .iter()
+            .map(|(key, _)| key.as_str())
+            .find(|known| known.starts_with(key))
+    };
+    match nearest(key, all).or_else(elsewhere).or_else(beginning) {
+        Some(key) => format!("unknown {what}; did you mean {}?", written(key)),
+        None => format!("unknown {what}; `ipc-broker config show` lists those there are"),
+    }
+}
+
+/// A number without a fraction; figment tells signed and unsigned ones apart.
+pub(super) fn whole(number: figment::value::Num) -> Option<i128> {
+    number
+        .to_i128()
+        .or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
+}
+
+fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
+    let found = || match value {
+        Value::String(_, text) => format!("{text:?}"),
+        Value::Char(_, c) => format!("{c:?}"),
+        Value::Bool(_, value) => value.to_string(),
+        Value::Num(_, number) => match (whole(*number), number.to_f64()) {
+            (Some(number), _) => number.to_string(),
+            (None, Some(number)) => number.to_string(),
+            (None, None) => "a number".into(),
+        },
+        Value::Empty(..) => "nothing".into(),
+        Value::Dict(..) => "a table".into(),
+        Value::Array(..) => "a list".into(),
+    };
+    match (default, value) {
+        (Value::Num(_, default), Value::Num(_, number)) => {
+            let largest = match default {
+                figment::value::Num::U32(_) => u128::from(u32::MAX),
+                _ => usize::MAX as u128,
+            };
+            let fits = whole(*number)
+                .and_then(|number| u128::try_from(number).ok())
+                .is_some_and(|n| n <= largest);
+            (!fits).then(|| format!("wants a whole number from 0 to {largest}, not {}", found()))
+        }
+        (Value::Num(..), _) => Some(format!("wants a whole number, not {}", found())),
+        (Value::Array(..), Value::Array(_, items)) => items
+            .iter()
+            .any(|item| item.as_str().is_none())
+            .then(|| format!("wants a list of strings, as in {key} = [\"unix:/tmp/ipc_broker.sock\"]")),
+        (Value::Array(..), _) => Some(format!(
+            "wants a list, as in {key} = [\"unix:/tmp/ipc_broker.sock\"], not {}",
+            found()
+        )),
+        (Value::String(..), Value::String(..)) => None,
+        (Value::String(..), _) => Some(format!("wants a string, not {}", found())),
+        _ => None,
+    }
+}
+
+/// What figment itself complains of; `layer` finds everything before it, so this is the safety net.
+pub(super) fn of_figment(error: &figment::Error) -> Problem {
+    let origin = error
+        .metadata
+        .as_ref()
+        .map_or("settings", |metadata| metadata.name.as_ref());
+    Problem::new(origin, Some(&error.path.join(".")), error.kind.to_string())
+}
+
+/// Checks values of the right kinds against each other; returns the endpoints.
+pub(super) fn values(
+    values: &Values,
+    origin: &dyn Fn(&str) -> String,
+    problems: &mut Vec<Problem>,
+) -> Vec<Endpoint> {
+    let set = |key: &str| origin(key) != layer::DEFAULT;
+    let mut complain = |key: &str, text: String| problems.push(Problem::new(&origin(key), Some(key), text));
+    let mut listen = Vec::new();
+    for text in &values.listen {
+        match text.parse::<Endpoint>() {
+            Ok(endpoint) if listen.contains(&endpoint) => {
+                complain("listen", format!("{endpoint} is there twice"))
+            }
+            Ok(Endpoint::Memory(_)) => {
+                complain(
+                    "listen",
+                    format!("{text}: mem: is for brokers inside a program; nobody could reach it here"),
+                );
+            }
+            Ok(endpoint) => listen.push(endpoint),
+            Err(error) => complain("listen", error.to_string()),
+        }
+    }
+    if values.arbiters > ARBITERS_MAX {
+        complain(
+            "arbiters",
+            format!(
+                "at most {ARBITERS_MAX} (each is a thread), not {}",
+                values.arbiters
+            ),
+        );
+    }
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&values.log) {
+        complain(
+            "log",
+            format!(
+                "{:?} is no log filter ({error}); write info, debug or actix_ipc=trace",
+                values.log
+            ),
+        );
+    }
+    limits::check(&values.limits, &set, &mut complain);
+    listen
+}

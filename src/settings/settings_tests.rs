@@ -1,0 +1,294 @@
+//! Precedence of the layers, origins, and every complaint.
+
+use super::*;
+use std::path::Path;
+
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    pairs
+        .iter()
+        .map(|(name, value)| (OsString::from(name), OsString::from(value)))
+        .collect()
+}
+
+fn origin_of(settings: &Settings, key: &str) -> String {
+    settings
+        .entries()
+        .iter()
+        .find(|entry| entry.key == key)
+        .unwrap()
+        .origin
+        .clone()
+}
+
+fn complaints(sources: &Sources) -> Vec<String> {
+    Settings::load(sources)
+        .unwrap_err()
+        .0
+        .iter()
+        .map(ToString::to_string)
+        .collect()
+}
+
+#[test]
+fn defaults_are_those_of_the_config_module() {
+    let settings = Settings::load(&Sources::default()).unwrap();
+    assert_eq!(settings.limits, Limits::default());
+    assert_eq!(
+        (settings.arbiters, settings.log.as_str(), settings.listen.len()),
+        (0, "info", 0)
+    );
+    assert!(settings.entries().iter().all(|entry| entry.origin == "default"));
+    let keys = serde_json::to_value(Limits::default())
+        .unwrap()
+        .as_object()
+        .unwrap()
+        .len();
+    assert_eq!(settings.entries().len(), keys + 3);
+}
+
+#[test]
+fn each_layer_wins_over_those_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let system = write(
+        folder.path(),
+        "system.toml",
+        "log = \"system\"\narbiters = 1\n[limits]\nnames = 1\nhold_ms = 1\n",
+    );
+    let user = write(
+        folder.path(),
+        "user.toml",
+        "log = \"user\"\narbiters = 2\n[limits]\nnames = 2\nwatches = 2\n",
+    );
+    let asked = write(
+        folder.path(),
+        "asked.toml",
+        "log = \"asked\"\narbiters = 3\nlisten = [\"tcp:127.0.0.1:1\"]\n",
+    );
+    let sources = Sources {
+        usual_files: vec![system.clone(), folder.path().join("missing.toml"), user.clone()],
+        file: Some(asked.clone()),
+        environment: variables(&[
+            ("IPC_BROKER_LOG", "warn"),
+            ("IPC_BROKER_ARBITERS", "4"),
+            ("IPC_BROKER_LIMITS__WATCHES", "4"),
+            ("IPC_BROKER_ADDR", "unix:/the/clients/business"),
+            ("IPC_BROKER_CONFIG", "/read/already"),
+            ("UNRELATED", "x"),
+        ]),
+        flags: Flags {
+            log: Some("debug".into()),
+            ..Flags::default()
+        },
+    };
+    let settings = Settings::load(&sources).unwrap();
+    assert_eq!(
+        (settings.log.as_str(), origin_of(&settings, "log").as_str()),
+        ("debug", "--log")
+    );
+    assert_eq!(
+        (settings.arbiters, origin_of(&settings, "arbiters").as_str()),
+        (4, "IPC_BROKER_ARBITERS")
+    );
+    assert_eq!(settings.limits.watches, 4);
+    assert_eq!(
+        origin_of(&settings, "limits.watches"),
+        "IPC_BROKER_LIMITS__WATCHES"
+    );
+    assert_eq!(
+        (settings.limits.names, origin_of(&settings, "limits.names")),
+        (2, user.display().to_string())
+    );
+    assert_eq!(
+        (settings.limits.hold_ms, origin_of(&settings, "limits.hold_ms")),
+        (1, system.display().to_string())
+    );
+    assert_eq!(settings.listen, [Endpoint::Tcp("127.0.0.1:1".into())]);
+    assert_eq!(origin_of(&settings, "listen"), asked.display().to_string());
+    assert_eq!(origin_of(&settings, "limits.frame_bytes"), "default");
+}
+
+#[test]
+fn what_show_prints_is_a_file_that_can_be_loaded() {
+    let sources = Sources {
+        environment: variables(&[("IPC_BROKER_LISTEN", "unix:/tmp/a \"b\".sock, tcp:[::1]:7")]),
+        ..Sources::default()
+    };
+    let first = Settings::load(&sources).unwrap();
+    assert_eq!(
+        first.listen,
+        [
+            Endpoint::Unix("/tmp/a \"b\".sock".into()),
+            Endpoint::Tcp("[::1]:7".into())
+        ]
+    );
+    let text: String = first
+        .entries()
+        .iter()
+        .map(|entry| format!("{} = {}\n", entry.key, entry.value))
+        .collect();
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "shown.toml", &text);
+    let second = Settings::load(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    })
+    .unwrap();
+    assert_eq!(
+        (second.listen, second.limits, second.log),
+        (first.listen, first.limits, first.log)
+    );
+}
+
+#[test]
+fn every_problem_of_a_file_is_named_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "lsiten = []\narbiters = \"two\"\nlog = 5\noutbox_bytes = 1\n[limits]\noutbox_byte = 1\nnames = -1\nhold_ms = 5000000000\n[limit]\n";
+    let file = write(folder.path(), "bad.toml", text);
+    let name = file.display();
+    let expected = [
+        format!("{name}: arbiters: wants a whole number, not \"two\""),
+        format!("{name}: limit: unknown key; did you mean limits?"),
+        format!("{name}: log: wants a string, not 5"),
+        format!("{name}: lsiten: unknown key; did you mean listen?"),
+        format!("{name}: outbox_bytes: unknown key; did you mean limits.outbox_bytes?"),
+        format!("{name}: limits.hold_ms: wants a whole number from 0 to 4294967295, not 5000000000"),
+        format!(
+            "{name}: limits.names: wants a whole number from 0 to {}, not -1",
+            usize::MAX
+        ),
+        format!("{name}: limits.outbox_byte: unknown key; did you mean limits.outbox_bytes?"),
+    ];
+    assert_eq!(
+        complaints(&Sources {
+            file: Some(file.clone()),
+            ..Sources::default()
+        }),
+        expected
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.toml");
+    let text = complaints(&Sources {
+        file: Some(missing.clone()),
+        ..Sources::default()
+    })
+    .join("\n");
+    assert!(
+        text.starts_with(&format!("{}: the file cannot be read: ", missing.display())),
+        "{text}"
+    );
+    let broken = write(folder.path(), "broken.toml", "log = info\n");
+    let text = complaints(&Sources {
+        file: Some(broken.clone()),
+        ..Sources::default()
+    })
+    .join("\n");
+    assert!(
+        text.starts_with(&format!("{}: the file is not TOML: ", broken.display())),
+        "{text}"
+    );
+    assert!(text.contains("line 1"), "{text}");
+    let table = write(folder.path(), "table.toml", "limits = 5\nlisten = \"unix:/x\"\n");
+    let expected = [
+        format!(
+            "{}: limits: is a table; write [limits] and its keys below",
+            table.display()
+        ),
+        format!(
+            "{}: listen: wants a list, as in listen = [\"unix:/tmp/ipc_broker.sock\"], not \"unix:/x\"",
+            table.display()
+        ),
+    ];
+    assert_eq!(
+        complaints(&Sources {
+            file: Some(table),
+            ..Sources::default()
+        }),
+        expected
+    );
+}
+
+#[test]
+fn variables_are_checked_too() {
+    let table = [
+        (
+            "IPC_BROKER_LISTN",
+            "x",
+            "IPC_BROKER_LISTN: unknown variable; did you mean IPC_BROKER_LISTEN?",
+        ),
+        (
+            "IPC_BROKER_LIMITS__OUTBOX",
+            "1",
+            "IPC_BROKER_LIMITS__OUTBOX: unknown variable; did you mean IPC_BROKER_LIMITS__OUTBOX_BYTES?",
+        ),
+        (
+            "IPC_BROKER_ARBITERS",
+            "many",
+            "IPC_BROKER_ARBITERS: wants a whole number, not \"many\"",
+        ),
+        (
+            "IPC_BROKER_LISTEN",
+            "tmp/b.sock",
+            "IPC_BROKER_LISTEN: `tmp/b.sock` is not an endpoint: there is no transport before a colon; write unix:/path, tcp:host:port, pipe:name or mem:name",
+        ),
+    ];
+    for (name, value, expected) in table {
+        let sources = Sources {
+            environment: variables(&[(name, value)]),
+            ..Sources::default()
+        };
+        assert_eq!(complaints(&sources), [expected]);
+    }
+}
+
+#[test]
+fn values_that_contradict_each_other_are_named_with_their_origin() {
+    let sources = Sources {
+        environment: variables(&[
+            ("IPC_BROKER_LIMITS__FRAME_BYTES", "300000000"),
+            ("IPC_BROKER_LIMITS__MAX_DEADLINE_MS", "10"),
+            ("IPC_BROKER_LIMITS__STREAM_WINDOW", "0"),
+        ]),
+        flags: Flags {
+            listen: vec!["mem:x".into(), "unix:/a".into(), "unix:/a".into()],
+            arbiters: Some(5_000),
+            log: Some("a=b=c".into()),
+        },
+        ..Sources::default()
+    };
+    let found = complaints(&sources);
+    let expected = [
+        "--listen: mem:x: mem: is for brokers inside a program; nobody could reach it here",
+        "--listen: unix:/a is there twice",
+        "--arbiters: at most 1024 (each is a thread), not 5000",
+        "--log: \"a=b=c\" is no log filter (",
+        "IPC_BROKER_LIMITS__STREAM_WINDOW: must be above 0",
+        "IPC_BROKER_LIMITS__MAX_DEADLINE_MS: 10 is less than limits.default_deadline_ms 30000",
+        "IPC_BROKER_LIMITS__FRAME_BYTES: 300000000 is more than limits.message_bytes 268435456",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    for (found, expected) in found.iter().zip(expected) {
+        assert!(found.starts_with(expected), "{found}\n{expected}");
+    }
+}
+
+#[test]
+fn control_characters_of_a_file_do_not_reach_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = write(folder.path(), "nasty.toml", "\"a\\u001b[2Jb\" = 1\n");
+    let text = complaints(&Sources {
+        file: Some(file),
+        ..Sources::default()
+    })
+    .join("\n");
+    assert!(text.contains("a\\u{1b}[2Jb: unknown key"), "{text}");
+}

@@ -1,0 +1,154 @@
+//! The way of a log line to standard error: never in an actor's way, never able to drive the terminal.
+//!
+//! Owns the queue between those who log and the one thread that writes. When nobody reads standard error, the
+//! queue fills up and lines are dropped and counted; the broker goes on. Used by `ipc-broker` as tracing's writer.
+
+use super::printable;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+
+/// Lines that wait to be written; at some hundred bytes each, less than a megabyte.
+const QUEUE: usize = 4_096;
+
+/// Where log lines go. Clones share the queue.
+///
+/// Each `write` must be one whole line, as tracing's formatter makes them; it is written as one line, whatever it
+/// holds. Writing never blocks and never fails.
+#[derive(Clone, Debug)]
+pub struct LogWriter {
+    queue: SyncSender<Entry>,
+    lost: Arc<AtomicU64>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Line(String),
+    /// Answered when everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+impl LogWriter {
+    /// Starts the thread that writes to standard error. It ends with the last clone.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start() -> io::Result<Self> {
+        Self::start_with(io::stderr())
+    }
+
+    fn start_with(sink: impl Write + Send + 'static) -> io::Result<Self> {
+        let (queue, entries) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let counter = Arc::clone(&lost);
+        std::thread::Builder::new()
+            .name("log".into())
+            .spawn(move || write_all(sink, &entries, &counter))?;
+        Ok(Self { queue, lost })
+    }
+
+    /// Waits until everything that was logged before is written, but no longer than `patience`. For the end of the
+    /// process; it blocks the thread.
+    pub fn finish(&self, patience: Duration) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.try_send(Entry::Flush(done)).is_ok() {
+            // An error means that the time is up or the thread gone; there is nobody to tell.
+            let _ = wait.recv_timeout(patience);
+        }
+    }
+}
+
+impl Write for LogWriter {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let mut safe = printable(text.trim_end_matches('\n')).into_owned();
+        safe.push('\n');
+        if let Err(TrySendError::Full(_)) = self.queue.try_send(Entry::Line(safe)) {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn write_all(mut sink: impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) {
+    // A closed standard error is no reason to end: there may be a reader later, and the queue must not fill up.
+    while let Ok(entry) = entries.recv() {
+        match entry {
+            Entry::Line(line) => {
+                let _ = sink.write_all(line.as_bytes());
+            }
+            Entry::Flush(done) => {
+                let _ = sink.flush();
+                let _ = done.try_send(());
+            }
+        }
+        let count = lost.swap(0, Ordering::Relaxed);
+        if count > 0 {
+            let _ = writeln!(
+                sink,
+                "{count} log lines were lost: standard error was not read fast enough"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::{Sender, channel};
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// A sink that waits for permission before each write, as a pipe does that nobody reads.
+    struct Gate(Receiver<()>, Sender<String>);
+
+    impl Write for Gate {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            let _ = self.1.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_arrive_in_order_and_cannot_drive_a_terminal() {
+        let (permit, gate) = channel();
+        let (written, lines) = channel();
+        let mut log = LogWriter::start_with(Gate(gate, written)).unwrap();
+        for line in ["one\n", "two \x1b[2J\nforged line\n"] {
+            permit.send(()).unwrap();
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        log.finish(PATIENCE);
+        assert_eq!(
+            lines.try_iter().collect::<Vec<_>>(),
+            ["one\n", "two \\u{1b}[2J\\nforged line\n"]
+        );
+    }
+
+    #[test]
+    fn nobody_who_logs_waits_for_a_reader_and_the_loss_is_told() {
+        let (permit, gate) = channel();
+        let (written, lines) = channel();
+        let mut log = LogWriter::start_with(Gate(gate, written)).unwrap();
+        for _ in 0..QUEUE + 100 {
+            log.write_all(b"line\n").unwrap();
+        }
+        log.finish(Duration::ZERO);
+        drop(permit);
+        // One line may be in the writer's hands beside those in the queue.
+        let told = lines.iter().find(|line| !line.starts_with("line")).unwrap();
+        let count: usize = told.split(' ').next().unwrap().parse().unwrap();
+        assert!((99..=100).contains(&count), "{told}");
+    }
+}

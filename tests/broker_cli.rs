@@ -1,0 +1,218 @@
+//! The daemon as its operator meets it: what it prints, how it ends, what it says when it cannot start.
+#![cfg(all(feature = "cli", unix))]
+
+#[path = "support/raw.rs"]
+mod raw;
+mod support;
+
+use actix_ipc::message::{Draft, Kind};
+use raw::Raw;
+use rustix::process::Signal;
+use std::os::unix::net::UnixStream;
+use std::time::Instant;
+use support::{Broker, PATIENCE, Process, broker_command, run};
+
+const CANNOT_LISTEN: i32 = 73;
+const SETTINGS: i32 = 78;
+
+#[test]
+fn it_says_where_it_listens_and_ends_in_order() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let broker = Broker::start();
+        let socket = broker.socket();
+        UnixStream::connect(&socket).unwrap();
+        broker.process.signal(signal);
+        let Broker { process, .. } = broker;
+        let ended = process.end();
+        assert_eq!(ended.code(), 0, "{ended:#?}");
+        assert!(!socket.exists(), "the socket is removed at the end");
+    }
+}
+
+#[test]
+fn every_endpoint_has_its_line_and_port_0_is_resolved() {
+    let broker = Broker::start_with(|command| {
+        command.args(["--listen", "tcp:127.0.0.1:0"]);
+    });
+    let line = broker.process.line();
+    let port: u16 = line
+        .strip_prefix("listening on tcp:127.0.0.1:")
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert_ne!(port, 0);
+    std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+}
+
+#[test]
+fn a_second_broker_names_the_endpoint_and_the_first() {
+    let broker = Broker::start();
+    let ended = run(broker_command().args(["--listen", broker.endpoint()]));
+    assert_eq!(ended.code(), CANNOT_LISTEN, "{ended:#?}");
+    assert_eq!(ended.stdout, "");
+    for part in [broker.endpoint(), &broker.process.id().to_string()] {
+        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
+    }
+    UnixStream::connect(broker.socket()).expect("the first one still listens");
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_opened_ends_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = format!("unix:{}", folder.path().join("missing/b.sock").display());
+    let ended = run(broker_command().args(["--listen", &endpoint]));
+    assert_eq!(ended.code(), CANNOT_LISTEN, "{ended:#?}");
+    assert!(ended.stderr.contains(&endpoint), "{}", ended.stderr);
+}
+
+#[test]
+fn a_dead_brokers_socket_is_taken_over() {
+    let broker = Broker::start();
+    let before = broker.process.id();
+    let broker = broker.restart();
+    assert_ne!(broker.process.id(), before);
+    UnixStream::connect(broker.socket()).unwrap();
+}
+
+#[test]
+fn nobody_has_to_read_what_it_prints() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("b.sock");
+    let mut command = broker_command();
+    command.args(["--listen", &format!("unix:{}", socket.display()), "--log", "info"]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let process = Process::spawn_with(command.stdout(writer));
+    // The parent's own end of the pipe goes with the command.
+    drop(command);
+    // The log tells the same to those who read that.
+    let deadline = Instant::now() + PATIENCE;
+    while UnixStream::connect(&socket).is_err() {
+        assert!(Instant::now() < deadline, "it does not listen");
+        std::thread::yield_now();
+    }
+    process.signal(Signal::TERM);
+    assert_eq!(process.end().code(), 0);
+}
+
+#[test]
+fn version_and_help() {
+    let version = run(broker_command().arg("--version"));
+    let protocol = actix_ipc::message::PROTOCOL_VERSION;
+    assert_eq!(
+        version.success(),
+        format!("ipc-broker {} (protocol {protocol})\n", env!("CARGO_PKG_VERSION"))
+    );
+    let help = run(broker_command().arg("--help"));
+    for part in [
+        "--listen <ENDPOINT>",
+        "--config <FILE>",
+        "--arbiters <N>",
+        "--log <FILTER>",
+        "Examples:",
+    ] {
+        assert!(help.success().contains(part), "{part}");
+    }
+    assert_eq!(run(broker_command().arg("--lsiten")).code(), 2);
+}
+
+#[test]
+fn config_show_tells_where_values_came_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broker.toml");
+    std::fs::write(&file, "arbiters = 2\n[limits]\nnames = 7\n").unwrap();
+    let shown = run(broker_command()
+        .args(["config", "show", "--log", "warn", "--config"])
+        .arg(&file)
+        .env("IPC_BROKER_LIMITS__HOLD_MS", "50")
+        .env("IPC_BROKER_ADDR", "unix:/for/clients"));
+    let text = shown.success();
+    let squeezed: Vec<String> = text
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    for line in [
+        format!("arbiters = 2 # {}", file.display()),
+        format!("limits.names = 7 # {}", file.display()),
+        "limits.hold_ms = 50 # IPC_BROKER_LIMITS__HOLD_MS".into(),
+        "log = \"warn\" # --log".into(),
+        "limits.frame_bytes = 16777216 # default".into(),
+    ] {
+        assert!(squeezed.contains(&line), "{line}\n{text}");
+    }
+    assert!(text.contains("unix:/tmp/ipc_broker.sock"), "{text}");
+}
+
+#[test]
+fn config_check_names_every_problem() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broker.toml");
+    std::fs::write(&file, "lsiten = []\narbiters = \"two\"\n").unwrap();
+    let ended = run(broker_command().args(["config", "check"]).arg(&file));
+    assert_eq!(ended.code(), SETTINGS);
+    let file_name = file.display();
+    let expected = format!(
+        "ipc-broker: {file_name}: arbiters: wants a whole number, not \"two\"\n\
+         ipc-broker: {file_name}: lsiten: unknown key; did you mean listen?\n"
+    );
+    assert_eq!((ended.stdout.as_str(), ended.stderr), ("", expected));
+    std::fs::write(&file, "arbiters = 2\n").unwrap();
+    assert_eq!(
+        run(broker_command().args(["config", "check"]).arg(&file)).success(),
+        "the settings are in order\n"
+    );
+}
+
+#[test]
+fn wrong_settings_keep_it_from_starting() {
+    let ended = run(broker_command().env("IPC_BROKER_LISTN", "unix:/x"));
+    assert_eq!(ended.code(), SETTINGS);
+    assert_eq!(
+        ended.stderr,
+        "ipc-broker: IPC_BROKER_LISTN: unknown variable; did you mean IPC_BROKER_LISTEN?\n"
+    );
+}
+
+/// A connection that has more queued for it than it ever reads.
+fn deaf_subscriber(broker: &Broker) -> Raw {
+    let mut deaf = Raw::connect(&broker.socket());
+    let id = deaf.id();
+    assert_eq!(
+        deaf.ask(&Draft::new(Kind::Subscribe, id).key(b"o\0t")).kind,
+        Kind::Done
+    );
+    let mut publisher = Raw::connect(&broker.socket());
+    for _ in 0..12 {
+        assert_eq!(publisher.publish("o", "t", &[0; 64 * 1024]).kind, Kind::Accepted);
+    }
+    deaf
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let broker = Broker::start();
+        let _deaf = deaf_subscriber(&broker);
+        broker.process.signal(Signal::TERM);
+        broker.process.wait_for_error_line("SIGTERM received: draining");
+        broker.process.signal(second);
+        let Broker { process, .. } = broker;
+        let ended = process.end();
+        assert_eq!(ended.code(), code, "{ended:#?}");
+        assert!(
+            ended.stderr.contains("while draining: ending at once"),
+            "{}",
+            ended.stderr
+        );
+    }
+}
+
+#[test]
+fn who_does_not_read_does_not_keep_it_from_ending() {
+    let broker = Broker::start();
+    let _deaf = deaf_subscriber(&broker);
+    broker.process.signal(Signal::TERM);
+    let Broker { process, .. } = broker;
+    let ended = process.end();
+    assert_eq!(ended.code(), 0, "{ended:#?}");
+}

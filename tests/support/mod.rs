@@ -1,0 +1,323 @@
+//! The real binaries as child processes: started in a folder of their own, awaited by what they print, killed on drop.
+//!
+//! For every test that needs a broker process: `mod support;`, then [`Broker::start`]. Nothing here touches a
+//! global path or sleeps; what does not happen within [`PATIENCE`] fails the test and shows what was printed.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
+)]
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// How long anything may take on a busy machine before it counts as hanging.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A command with none of the variables that change what the binaries do.
+pub fn command(program: &str) -> Command {
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("IPC_BROKER_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .env_remove("XDG_RUNTIME_DIR")
+        .env_remove("XDG_CONFIG_HOME")
+        .env_remove("HOME")
+        .env_remove("RUST_LOG");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// The daemon, without arguments yet.
+pub fn broker_command() -> Command {
+    command(env!("CARGO_BIN_EXE_ipc-broker"))
+}
+
+/// `rob`, without arguments yet.
+pub fn rob_command() -> Command {
+    command(env!("CARGO_BIN_EXE_rob"))
+}
+
+/// A child process with both of its outputs read line by line.
+pub struct Process {
+    child: Child,
+    stdout: Lines,
+    stderr: Lines,
+}
+
+/// How a process ended and what it printed that was not read before.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    /// The exit code; fails when a signal ended the process.
+    #[track_caller]
+    pub fn code(&self) -> i32 {
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("ended by a signal: {self:?}"))
+    }
+
+    /// Fails unless the process ended well; returns what it printed.
+    #[track_caller]
+    pub fn success(&self) -> &str {
+        assert!(self.status.success(), "{self:#?}");
+        &self.stdout
+    }
+}
+
+impl Process {
+    /// Starts the command with its outputs captured.
+    #[track_caller]
+    pub fn spawn(command: &mut Command) -> Self {
+        Self::spawn_with(command.stdout(Stdio::piped()))
+    }
+
+    /// The same with the standard output that the command has already.
+    #[track_caller]
+    pub fn spawn_with(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stdout = child.stdout.take().map_or_else(Lines::none, Lines::of);
+        let stderr = Lines::of(child.stderr.take().unwrap());
+        Self {
+            child,
+            stdout,
+            stderr,
+        }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line of standard output, without its line break.
+    #[track_caller]
+    pub fn line(&self) -> String {
+        let line = self.stdout.next();
+        line.unwrap_or_else(|why| panic!("no line on stdout ({why}); stderr: {}", self.stderr.so_far()))
+    }
+
+    /// The next line of standard error.
+    #[track_caller]
+    pub fn error_line(&self) -> String {
+        self.stderr
+            .next()
+            .unwrap_or_else(|why| panic!("no line on stderr ({why})"))
+    }
+
+    /// Reads standard error up to the first line that holds `part`, and returns that line.
+    #[track_caller]
+    pub fn wait_for_error_line(&self, part: &str) -> String {
+        loop {
+            let line = self.error_line();
+            if line.contains(part) {
+                return line;
+            }
+        }
+    }
+
+    /// Sends a signal.
+    #[cfg(unix)]
+    #[track_caller]
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Ends the process at once, as `kill -9` does.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Waits for the end.
+    #[track_caller]
+    pub fn end(mut self) -> Ended {
+        // Both outputs end when the process does, so no polling is needed.
+        let stdout = self.stdout.rest();
+        let stderr = self.stderr.rest();
+        let (Ok(stdout), Ok(stderr)) = (&stdout, &stderr) else {
+            panic!("the process does not end; stdout: {stdout:?}, stderr: {stderr:?}");
+        };
+        let status = self.child.wait().unwrap();
+        Ended {
+            status,
+            stdout: stdout.clone(),
+            stderr: stderr.clone(),
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A thread that reads lines, so that no pipe fills up and every wait has an end.
+struct Lines(Receiver<String>);
+
+impl Lines {
+    fn of(output: impl Read + Send + 'static) -> Self {
+        let (send, lines) = channel();
+        std::thread::spawn(move || {
+            let mut output = BufReader::new(output);
+            let mut line = Vec::new();
+            while matches!(output.read_until(b'\n', &mut line), Ok(1..)) {
+                // When nobody listens any more, the process may still write.
+                let _ = send.send(String::from_utf8_lossy(&line).into_owned());
+                line.clear();
+            }
+        });
+        Self(lines)
+    }
+
+    /// An output that is not captured.
+    fn none() -> Self {
+        Self(channel().1)
+    }
+
+    fn next(&self) -> Result<String, RecvTimeoutError> {
+        self.0
+            .recv_timeout(PATIENCE)
+            .map(|line| line.trim_end_matches('\n').to_owned())
+    }
+
+    fn so_far(&self) -> String {
+        self.0.try_iter().collect()
+    }
+
+    /// Everything up to the end of the output.
+    fn rest(&self) -> Result<String, String> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut text = String::new();
+        loop {
+            match self
+                .0
+                .recv_timeout(deadline.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => text.push_str(&line),
+                Err(RecvTimeoutError::Disconnected) => return Ok(text),
+                Err(RecvTimeoutError::Timeout) => return Err(text),
+            }
+        }
+    }
+}
+
+/// Runs a command to its end.
+#[track_caller]
+pub fn run(command: &mut Command) -> Ended {
+    Process::spawn(command).end()
+}
+
+/// A broker process in a folder of its own.
+pub struct Broker {
+    /// The process; its "listening" lines are read already.
+    pub process: Process,
+    endpoint: String,
+    folder: TempDir,
+}
+
+impl Broker {
+    /// Starts a broker on a Unix socket in a new folder (elsewhere on a free TCP port) and waits until it listens.
+    #[track_caller]
+    pub fn start() -> Self {
+        Self::start_with(|_| {})
+    }
+
+    /// The same with more arguments or variables.
+    #[track_caller]
+    pub fn start_with(change: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = if cfg!(unix) {
+            format!("unix:{}", folder.path().join("b.sock").display())
+        } else {
+            "tcp:127.0.0.1:0".to_owned()
+        };
+        Self::start_at(folder, &endpoint, change)
+    }
+
+    /// Starts a broker on the endpoint, with the folder as its home.
+    #[track_caller]
+    pub fn start_at(folder: TempDir, endpoint: &str, change: impl FnOnce(&mut Command)) -> Self {
+        let mut command = broker_command();
+        command
+            .args(["--listen", endpoint, "--log", "debug"])
+            .env("HOME", folder.path());
+        change(&mut command);
+        let process = Process::spawn(&mut command);
+        let line = process.line();
+        let endpoint = line
+            .strip_prefix("listening on ")
+            .unwrap_or_else(|| panic!("{line}"))
+            .to_owned();
+        Self {
+            process,
+            endpoint,
+            folder,
+        }
+    }
+
+    /// Where it listens, as `--addr` takes it; port 0 is resolved.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// The folder that lasts as long as the broker.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The path of its Unix socket.
+    #[track_caller]
+    pub fn socket(&self) -> PathBuf {
+        self.endpoint.strip_prefix("unix:").unwrap().into()
+    }
+
+    /// `rob` for this broker.
+    pub fn rob_command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = rob_command();
+        command.env("IPC_BROKER_ADDR", &self.endpoint).args(arguments);
+        command
+    }
+
+    /// Runs `rob` with the words of a line (no quoting) to its end.
+    #[track_caller]
+    pub fn rob(&self, line: &str) -> Ended {
+        run(&mut self.rob_command(line.split_whitespace()))
+    }
+
+    /// Starts `rob` with the words of a line and leaves it running.
+    #[track_caller]
+    pub fn start_rob(&self, line: &str) -> Process {
+        Process::spawn(&mut self.rob_command(line.split_whitespace()))
+    }
+
+    /// Kills the broker as `kill -9` does and starts another one in its place.
+    #[track_caller]
+    pub fn restart(self) -> Self {
+        let Self {
+            mut process,
+            endpoint,
+            folder,
+        } = self;
+        process.kill();
+        drop(process);
+        Self::start_at(folder, &endpoint, |_| {})
+    }
+}
