@@ -3,7 +3,13 @@
 //! `cargo bench --bench floor [-- calls|events] [raw|client]`, or `-- idle` for the memory of idle connections. Every role is a process of its own (this program again). The
 //! floor is a blocking Unix-socket relay between the same two processes, which reads and writes one 16-byte message (or frame) at a time. Runs are
 //! interleaved: floor, broker, floor, broker…; the medians are compared.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::print_stdout, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    missing_docs
+)]
 
 #[cfg(unix)]
 #[path = "floor/mod.rs"]

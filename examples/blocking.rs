@@ -14,7 +14,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let hearer = Client::connect()?;
     let events = hearer.subscribe("blocking-example", "progress")?;
     let heard = std::thread::spawn(move || {
-        events.take(3).map(|event| event.decode::<i64>()).collect::<Result<Vec<_>, _>>()
+        events
+            .take(3)
+            .map(|event| event.decode::<i64>())
+            .collect::<Result<Vec<_>, _>>()
     });
 
     let caller = Client::connect()?;
@@ -23,7 +26,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("twice {n} is {answer}");
         caller.publish_acknowledged("blocking-example", "progress", &answer)?;
     }
-    println!("heard: {:?}", heard.join().map_err(|_| "the hearing thread panicked")??);
+    println!(
+        "heard: {:?}",
+        heard.join().map_err(|_| "the hearing thread panicked")??
+    );
     drop(registration);
     Ok(())
 }

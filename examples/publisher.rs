@@ -5,7 +5,10 @@ use actix_ipc::IpcClient;
 #[actix::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let client = IpcClient::connect().await?;
-    let subscribers = client.publish("sensor", "temperature", "25.6°C").acknowledged().await?;
+    let subscribers = client
+        .publish("sensor", "temperature", "25.6°C")
+        .acknowledged()
+        .await?;
     println!("[Publisher] done broadcasting to {subscribers} subscribers");
     Ok(())
 }

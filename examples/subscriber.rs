@@ -4,7 +4,9 @@ use actix_ipc::IpcClient;
 
 #[actix::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let count = std::env::args().nth(1).map_or(Ok(u64::MAX), |text| text.parse())?;
+    let count = std::env::args()
+        .nth(1)
+        .map_or(Ok(u64::MAX), |text| text.parse())?;
     let client = IpcClient::connect().await?;
     let mut events = client.subscribe("sensor", "temperature").await?;
     println!("Listening; Ctrl-C ends it");

@@ -18,7 +18,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let methods = Methods::new().method("shout", |text, _| shout(text));
     let _registration = client.register("tokio-example", methods).await?;
 
-    let calls = (0..4).map(|n| client.remote_call::<_, String>("tokio-example", "shout", format!("hello {n}")));
+    let calls =
+        (0..4).map(|n| client.remote_call::<_, String>("tokio-example", "shout", format!("hello {n}")));
     for answer in futures::future::try_join_all(calls).await? {
         println!("{answer}");
     }

@@ -29,7 +29,10 @@ impl SharedObject for Calculator {
 
 #[actix::main]
 async fn main() -> std::io::Result<()> {
-    let (worker, stop) = WorkerBuilder::new().name("calculator").add("math", Calculator).with_graceful_shutdown();
+    let (worker, stop) = WorkerBuilder::new()
+        .name("calculator")
+        .add("math", Calculator)
+        .with_graceful_shutdown();
     actix::spawn(async move {
         let interrupted = tokio::signal::ctrl_c().await;
         eprintln!("stopping: {interrupted:?}");

@@ -42,8 +42,8 @@ pub mod transport;
 pub use actors::{Broker, BrokerHandle, EndReason, StartError};
 pub use async_trait::async_trait;
 pub use client::{
-    CallContext, Event, Handler, HandlerError, IPCClient, IncomingCall, IpcClient, Methods, Response, SharedObject,
-    Subscription, WorkerBuilder,
+    CallContext, Event, Handler, HandlerError, IPCClient, IncomingCall, IpcClient, Methods, Response,
+    SharedObject, Subscription, WorkerBuilder,
 };
 pub use error::{CallError, CloseReason, ErrorCode};
 pub use message::{Encoding, Payload};

@@ -37,7 +37,11 @@ pub fn caller(socket: &Path) {
         let mut nanos = Vec::new();
         for round in 0..super::CALLS + super::CALLS / 10 {
             let start = Instant::now();
-            client.call("echo", "echo").send_payload(Payload::raw(&PAYLOAD[..])).await.unwrap();
+            client
+                .call("echo", "echo")
+                .send_payload(Payload::raw(&PAYLOAD[..]))
+                .await
+                .unwrap();
             if round >= super::CALLS / 10 {
                 nanos.push(start.elapsed().as_nanos() as u64);
             }
@@ -51,7 +55,10 @@ pub fn publisher(socket: &Path, count: usize) {
         ready();
         let payload = Payload::raw(&PAYLOAD[..]);
         for _ in 0..count {
-            client.publish_payload("bench", "event", payload.clone()).await.unwrap();
+            client
+                .publish_payload("bench", "event", payload.clone())
+                .await
+                .unwrap();
         }
         client.flush().await.unwrap();
         println!("done");

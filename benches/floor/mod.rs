@@ -18,7 +18,10 @@ const ROUNDS: usize = 5;
 
 /// What a measuring role prints on its last line.
 pub fn report(figures: &[(&str, f64)]) {
-    let line: Vec<String> = figures.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let line: Vec<String> = figures
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     println!("figures {}", line.join(" "));
 }
 
@@ -71,7 +74,10 @@ impl Role {
         let mut line = String::new();
         loop {
             line.clear();
-            assert!(self.out.read_line(&mut line).unwrap() > 0, "a role ended before it said {begins:?}");
+            assert!(
+                self.out.read_line(&mut line).unwrap() > 0,
+                "a role ended before it said {begins:?}"
+            );
             if line.starts_with(begins) {
                 return line;
             }
@@ -80,7 +86,9 @@ impl Role {
 
     fn figure(&mut self, name: &str) -> f64 {
         let line = self.line("figures");
-        let found = line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let found = line
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix(name)?.strip_prefix('='));
         found.unwrap().parse().unwrap()
     }
 }
@@ -111,7 +119,12 @@ fn calls(kind: &str) {
         }
     }
     println!("calls, one at a time, 16 bytes, p50 µs: floor {floor:.1?}, {kind} {ours:.1?}");
-    println!("  medians: floor {:.1}, {kind} {:.1}; ratio {:.2}", median(floor.clone()), median(ours.clone()), median(ours) / median(floor));
+    println!(
+        "  medians: floor {:.1}, {kind} {:.1}; ratio {:.2}",
+        median(floor.clone()),
+        median(ours.clone()),
+        median(ours) / median(floor)
+    );
 }
 
 fn events(kind: &str) {
@@ -129,31 +142,48 @@ fn events(kind: &str) {
         }
     }
     println!("events, one to one, 16 bytes, 1/s: floor {floor:.0?}, {kind} {ours:.0?}");
-    println!("  medians: floor {:.0}, {kind} {:.0}; ratio {:.2}", median(floor.clone()), median(ours.clone()), median(ours) / median(floor));
+    println!(
+        "  medians: floor {:.0}, {kind} {:.0}; ratio {:.2}",
+        median(floor.clone()),
+        median(ours.clone()),
+        median(ours) / median(floor)
+    );
 }
 
 /// Resident memory of a process in bytes, or nothing where the system does not tell it this way.
 fn resident(process: u32) -> Option<f64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.split_whitespace().next()?.parse::<f64>().ok().map(|kib| kib * 1024.0)
+    line.split_whitespace()
+        .next()?
+        .parse::<f64>()
+        .ok()
+        .map(|kib| kib * 1024.0)
 }
 
 fn idle() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("s");
     let broker = Role::start("broker", &socket);
-    let Some(before) = resident(broker.child.id()) else { return };
+    let Some(before) = resident(broker.child.id()) else {
+        return;
+    };
     let mut clients = Role::start("idle-clients", &socket);
     let connections = clients.figure("connections");
     let after = resident(broker.child.id()).unwrap();
-    println!("{connections} idle connections: {:.0} bytes of the broker's memory each", (after - before) / connections);
+    println!(
+        "{connections} idle connections: {:.0} bytes of the broker's memory each",
+        (after - before) / connections
+    );
 }
 
 fn broker(socket: &Path) {
     let endpoint = format!("unix:{}", socket.display()).parse().unwrap();
     actix::System::new().block_on(async {
-        let handle = actix_ipc::actors::Broker::builder().listen(endpoint).start().unwrap();
+        let handle = actix_ipc::actors::Broker::builder()
+            .listen(endpoint)
+            .start()
+            .unwrap();
         ready();
         handle.ended().await
     });

@@ -29,7 +29,10 @@ fn math() -> Methods {
             assert!(std::hint::black_box(false), "on purpose");
             Ok(())
         })
-        .method("never", |(): (), _| async move { Ok(future::pending::<()>().await) })
+        .method(
+            "never",
+            |(): (), _| async move { Ok(future::pending::<()>().await) },
+        )
         .stream("count", |to: u32, _| futures::stream::iter((0..to).map(Ok)))
 }
 
@@ -37,28 +40,52 @@ pub async fn calls_and_answers(world: World) {
     let (worker, caller) = (world.connect().await, world.connect().await);
     let _math = worker.register("math", math()).await.unwrap();
     for n in 0..100 {
-        assert_eq!(caller.remote_call::<_, i64>("math", "add", (n, 1)).await.unwrap(), n + 1);
+        assert_eq!(
+            caller.remote_call::<_, i64>("math", "add", (n, 1)).await.unwrap(),
+            n + 1
+        );
     }
-    assert_eq!(worker.remote_call::<_, i64>("math", "add", (1, 1)).await.unwrap(), 2, "a call of one's own object");
+    assert_eq!(
+        worker.remote_call::<_, i64>("math", "add", (1, 1)).await.unwrap(),
+        2,
+        "a call of one's own object"
+    );
 }
 
 pub async fn each_failure_is_typed(world: World) {
     let (worker, caller) = (world.connect().await, world.connect().await);
     let _math = worker.register("math", math()).await.unwrap();
-    let call = |object: &'static str, method: &'static str| caller.remote_call::<_, Value>(object, method, ());
+    let call =
+        |object: &'static str, method: &'static str| caller.remote_call::<_, Value>(object, method, ());
     assert_eq!(code(call("none", "x").await), (ErrorCode::NoSuchObject, false));
     assert_eq!(code(call("math", "x").await).0, ErrorCode::NoSuchMethod);
     let refused = call("math", "refuse").await.unwrap_err();
-    assert_eq!((refused.code, refused.name.as_deref()), (ErrorCode::Handler, Some("Refused")));
+    assert_eq!(
+        (refused.code, refused.name.as_deref()),
+        (ErrorCode::Handler, Some("Refused"))
+    );
     assert_eq!(refused.payload.decode::<[u8; 2]>().unwrap(), [1, 2]);
-    assert_eq!(code(call("math", "panic").await), (ErrorCode::HandlerPanicked, true));
+    assert_eq!(
+        code(call("math", "panic").await),
+        (ErrorCode::HandlerPanicked, true)
+    );
     let short = caller.call("math", "never").deadline(Duration::from_millis(30));
-    assert_eq!(code(short.send::<_, Value>(&()).await), (ErrorCode::Deadline, true));
+    assert_eq!(
+        code(short.send::<_, Value>(&()).await),
+        (ErrorCode::Deadline, true)
+    );
     let wrong = caller.remote_call::<_, i64>("math", "add", "no pair").await;
     assert_eq!(code(wrong).0, ErrorCode::Invalid);
     let huge = Payload::raw(vec![0; 257 * 1024 * 1024]);
-    assert_eq!(code(caller.call("math", "add").send_payload(huge).await), (ErrorCode::TooLarge, false));
-    assert_eq!(caller.remote_call::<_, i64>("math", "add", (1, 2)).await.unwrap(), 3, "everything still works");
+    assert_eq!(
+        code(caller.call("math", "add").send_payload(huge).await),
+        (ErrorCode::TooLarge, false)
+    );
+    assert_eq!(
+        caller.remote_call::<_, i64>("math", "add", (1, 2)).await.unwrap(),
+        3,
+        "everything still works"
+    );
 }
 
 pub async fn many_calls_in_flight_end_in_any_order(world: World) {
@@ -78,7 +105,9 @@ pub async fn many_calls_in_flight_end_in_any_order(world: World) {
     let first = caller.remote_call::<_, u64>("o", "late", 0);
     futures::pin_mut!(first);
     assert!(futures::poll!(&mut first).is_pending());
-    let others = future::try_join_all((1..=500).map(|n| caller.remote_call::<_, u64>("o", "late", n))).await.unwrap();
+    let others = future::try_join_all((1..=500).map(|n| caller.remote_call::<_, u64>("o", "late", n)))
+        .await
+        .unwrap();
     assert_eq!(others, (1..=500).collect::<Vec<_>>());
     gate.notify_one();
     assert_eq!(first.await.unwrap(), 0);
@@ -92,7 +121,9 @@ pub async fn order_of_calls_to_one_object(world: World) {
         async { Ok(()) }
     });
     let _object = worker.register("o", object).concurrency(1).await.unwrap();
-    future::try_join_all((0..300).map(|n| caller.remote_call::<_, ()>("o", "tell", n))).await.unwrap();
+    future::try_join_all((0..300).map(|n| caller.remote_call::<_, ()>("o", "tell", n)))
+        .await
+        .unwrap();
     for n in 0..300 {
         assert_eq!(seen.recv().await, Some(n));
     }
@@ -104,7 +135,10 @@ pub async fn streamed_replies_with_a_slow_reader(world: World) {
     let mut items = caller.call("math", "count").stream::<_, u32>(&50_000);
     // Other calls pass while a stream waits for its reader.
     assert_eq!(items.next().await.unwrap().unwrap(), 0);
-    assert_eq!(caller.remote_call::<_, i64>("math", "add", (2, 2)).await.unwrap(), 4);
+    assert_eq!(
+        caller.remote_call::<_, i64>("math", "add", (2, 2)).await.unwrap(),
+        4
+    );
     for n in 1..50_000 {
         assert_eq!(items.next().await.unwrap().unwrap(), n);
     }
@@ -118,8 +152,12 @@ pub async fn large_messages_both_ways(world: World) {
     let object = Methods::new().method("quick", |(): (), _| async { Ok(()) });
     let _quick = worker.register("quick", object).await.unwrap();
     let _echo = worker.register("echo", Echo).await.unwrap();
-    let bytes: Vec<u8> = (0..40 * 1024 * 1024_u32).map(|n| (n >> 8) as u8 ^ n as u8).collect();
-    let big = caller.call("echo", "echo").send_payload(Payload::raw(bytes.clone()));
+    let bytes: Vec<u8> = (0..40 * 1024 * 1024_u32)
+        .map(|n| (n >> 8) as u8 ^ n as u8)
+        .collect();
+    let big = caller
+        .call("echo", "echo")
+        .send_payload(Payload::raw(bytes.clone()));
     let small = async {
         for _ in 0..20 {
             caller.remote_call::<_, ()>("quick", "quick", ()).await.unwrap();
@@ -178,18 +216,35 @@ pub async fn dropping_a_call_cancels_it_at_the_callee(world: World) {
 pub async fn deadlines_travel(world: World) {
     let (worker, caller) = (world.connect().await, world.connect().await);
     let object = Methods::new().method("left", |(): (), context: CallContext| async move {
-        Ok(context.deadline.saturating_duration_since(std::time::Instant::now()).as_millis() as u64)
+        Ok(context
+            .deadline
+            .saturating_duration_since(std::time::Instant::now())
+            .as_millis() as u64)
     });
     let _object = worker.register("o", object).await.unwrap();
-    let left: u64 = caller.call("o", "left").deadline(Duration::from_secs(7)).send(&()).await.unwrap();
+    let left: u64 = caller
+        .call("o", "left")
+        .deadline(Duration::from_secs(7))
+        .send(&())
+        .await
+        .unwrap();
     assert!((5_000..=7_000).contains(&left), "{left} ms of 7 s are left");
 }
 
 pub async fn calls_wait_for_their_object(world: World) {
     let (worker, caller) = (world.connect().await, world.connect().await);
-    let never = caller.call("never", "x").wait_for_object().deadline(Duration::from_millis(30));
-    assert_eq!(code(never.send::<_, Value>(&()).await), (ErrorCode::Deadline, false));
-    let waiting = caller.call("math", "add").wait_for_object().send::<_, i64>(&(20, 22));
+    let never = caller
+        .call("never", "x")
+        .wait_for_object()
+        .deadline(Duration::from_millis(30));
+    assert_eq!(
+        code(never.send::<_, Value>(&()).await),
+        (ErrorCode::Deadline, false)
+    );
+    let waiting = caller
+        .call("math", "add")
+        .wait_for_object()
+        .send::<_, i64>(&(20, 22));
     let registering = async { worker.register("math", math()).await.unwrap() };
     let (answer, _math) = future::join(waiting, registering).await;
     assert_eq!(answer.unwrap(), 42);
@@ -211,34 +266,65 @@ pub async fn calls_without_reply(world: World) {
 pub async fn a_dead_worker_ends_its_calls(world: World) {
     let (worker, caller) = (world.connect().await, world.connect().await);
     let object = worker.register("math", math()).concurrency(200).await.unwrap();
-    let calls: Vec<_> = (0..100).map(|_| caller.remote_call::<_, Value>("math", "never", ())).collect();
+    let calls: Vec<_> = (0..100)
+        .map(|_| caller.remote_call::<_, Value>("math", "never", ()))
+        .collect();
     let calls = future::join_all(calls);
     futures::pin_mut!(calls);
     assert!(futures::poll!(&mut calls).is_pending());
     // The barrier: its answer comes after the hundred calls were given to the worker.
-    assert_eq!(caller.remote_call::<_, i64>("math", "add", (1, 1)).await.unwrap(), 2);
+    assert_eq!(
+        caller.remote_call::<_, i64>("math", "add", (1, 1)).await.unwrap(),
+        2
+    );
     drop(object);
     worker.close().await;
     for result in calls.await {
         let code = code(result);
-        assert!(matches!(code, (ErrorCode::CalleeGone | ErrorCode::Cancelled, true)), "{code:?}");
+        assert!(
+            matches!(code, (ErrorCode::CalleeGone | ErrorCode::Cancelled, true)),
+            "{code:?}"
+        );
     }
-    assert_eq!(code(caller.remote_call::<_, Value>("math", "add", (1, 1)).await), (ErrorCode::NoSuchObject, false));
+    assert_eq!(
+        code(caller.remote_call::<_, Value>("math", "add", (1, 1)).await),
+        (ErrorCode::NoSuchObject, false)
+    );
 }
 
 pub async fn encodings_and_metadata(world: World) {
     let (worker, caller) = (world.connect().await, world.connect().await);
     let _math = worker.register("math", math()).await.unwrap();
     let _echo = worker.register("echo", Echo).await.unwrap();
-    let sum: i64 = caller.call("math", "add").encoding(Encoding::POSTCARD).send(&(1_i64, 2_i64)).await.unwrap();
+    let sum: i64 = caller
+        .call("math", "add")
+        .encoding(Encoding::POSTCARD)
+        .send(&(1_i64, 2_i64))
+        .await
+        .unwrap();
     assert_eq!(sum, 3);
     let mut metadata = Metadata::new();
     metadata.insert("trace", "00-abc").unwrap();
-    let payload = Payload { encoding: Encoding(77), bytes: (&b"own business"[..]).into() };
-    let call = caller.call("echo", "x").metadata(metadata).send_payload(payload.clone());
+    let payload = Payload {
+        encoding: Encoding(77),
+        bytes: (&b"own business"[..]).into(),
+    };
+    let call = caller
+        .call("echo", "x")
+        .metadata(metadata)
+        .send_payload(payload.clone());
     let reply = call.with_metadata().await.unwrap();
-    assert_eq!((reply.payload, reply.metadata.get_str("trace")), (payload, Some("00-abc")));
-    let unknown = caller.call("math", "add").send_payload(Payload { encoding: Encoding(77), bytes: "x".into() }).await;
+    assert_eq!(
+        (reply.payload, reply.metadata.get_str("trace")),
+        (payload, Some("00-abc"))
+    );
+    let unknown = caller
+        .call("math", "add")
+        .send_payload(Payload {
+            encoding: Encoding(77),
+            bytes: "x".into(),
+        })
+        .await;
     assert_eq!(code(unknown).0, ErrorCode::Encoding);
 }
 
@@ -266,12 +352,30 @@ pub async fn patterns_groups_and_no_local(world: World) {
     let mut others = one.subscribe("house", "kitchen.oven").no_local().await.unwrap();
     let mut first = one.subscribe("jobs", "new").group("workers").await.unwrap();
     let mut second = two.subscribe("jobs", "new").group("workers").await.unwrap();
-    assert_eq!(one.publish("house", "kitchen.oven", &1).acknowledged().await.unwrap(), 1);
-    assert_eq!(two.publish("house", "kitchen.oven", &2).acknowledged().await.unwrap(), 2);
-    assert_eq!(two.publish("house", "garden", &3).acknowledged().await.unwrap(), 0);
+    assert_eq!(
+        one.publish("house", "kitchen.oven", &1)
+            .acknowledged()
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        two.publish("house", "kitchen.oven", &2)
+            .acknowledged()
+            .await
+            .unwrap(),
+        2
+    );
+    assert_eq!(
+        two.publish("house", "garden", &3).acknowledged().await.unwrap(),
+        0
+    );
     for n in [1, 2] {
         let event = wide.next().await.unwrap();
-        assert_eq!((event.decode::<i32>().unwrap(), &*event.topic), (n, "kitchen.oven"));
+        assert_eq!(
+            (event.decode::<i32>().unwrap(), &*event.topic),
+            (n, "kitchen.oven")
+        );
     }
     assert_eq!(others.next().await.unwrap().decode::<i32>().unwrap(), 2);
     for n in 0..10 {
@@ -288,17 +392,33 @@ pub async fn patterns_groups_and_no_local(world: World) {
 
 pub async fn retained_values(world: World) {
     let (publisher, late) = (world.connect().await, world.connect().await);
-    publisher.publish("s", "t", "old").retained().acknowledged().await.unwrap();
+    publisher
+        .publish("s", "t", "old")
+        .retained()
+        .acknowledged()
+        .await
+        .unwrap();
     let mut with = late.subscribe("s", "*").pattern().await.unwrap();
     let mut without = late.subscribe("s", "t").without_retained().await.unwrap();
     publisher.publish("s", "t", "new").acknowledged().await.unwrap();
     let first = with.next().await.unwrap();
-    assert_eq!((first.retained, first.decode::<String>().unwrap()), (true, "old".into()));
+    assert_eq!(
+        (first.retained, first.decode::<String>().unwrap()),
+        (true, "old".into())
+    );
     for events in [&mut with, &mut without] {
         let event = events.next().await.unwrap();
-        assert_eq!((event.retained, event.decode::<String>().unwrap()), (false, "new".into()));
+        assert_eq!(
+            (event.retained, event.decode::<String>().unwrap()),
+            (false, "new".into())
+        );
     }
-    publisher.publish_payload("s", "t", Payload::default()).retained().acknowledged().await.unwrap();
+    publisher
+        .publish_payload("s", "t", Payload::default())
+        .retained()
+        .acknowledged()
+        .await
+        .unwrap();
     let mut cleared = world.connect().await.subscribe("s", "t").await.unwrap();
     publisher.publish("s", "t", "last").acknowledged().await.unwrap();
     assert!(!cleared.next().await.unwrap().retained);
@@ -307,9 +427,15 @@ pub async fn retained_values(world: World) {
 pub async fn large_events(world: World) {
     let (publisher, hearer) = (world.connect().await, world.connect().await);
     let mut events = hearer.subscribe("s", "t").await.unwrap();
-    let bytes: Vec<u8> = (0..20 * 1024 * 1024_u32).map(|n| (n >> 7) as u8 ^ n as u8).collect();
+    let bytes: Vec<u8> = (0..20 * 1024 * 1024_u32)
+        .map(|n| (n >> 7) as u8 ^ n as u8)
+        .collect();
     let publishing = async {
-        let accepted = publisher.publish_payload("s", "t", Payload::raw(bytes.clone())).acknowledged().await.unwrap();
+        let accepted = publisher
+            .publish_payload("s", "t", Payload::raw(bytes.clone()))
+            .acknowledged()
+            .await
+            .unwrap();
         publisher.publish("s", "t", &1).await.unwrap();
         accepted
     };
@@ -335,11 +461,28 @@ pub async fn last_wills(world: World) {
     let hearer = world.connect().await;
     let mut events = hearer.subscribe("lamp", "state").await.unwrap();
     let orderly = world.connect().await;
-    orderly.set_will("lamp", "state", Payload::json("died").unwrap(), Metadata::new(), false).await.unwrap();
+    orderly
+        .set_will(
+            "lamp",
+            "state",
+            Payload::json("died").unwrap(),
+            Metadata::new(),
+            false,
+        )
+        .await
+        .unwrap();
     orderly.close().await;
     let publisher = world.connect().await;
-    publisher.publish("lamp", "state", "alive").acknowledged().await.unwrap();
-    assert_eq!(events.next().await.unwrap().decode::<String>().unwrap(), "alive", "an orderly end has no will");
+    publisher
+        .publish("lamp", "state", "alive")
+        .acknowledged()
+        .await
+        .unwrap();
+    assert_eq!(
+        events.next().await.unwrap().decode::<String>().unwrap(),
+        "alive",
+        "an orderly end has no will"
+    );
 }
 
 pub async fn presence(world: World) {
@@ -347,7 +490,10 @@ pub async fn presence(world: World) {
     let mut names = watcher.watch(WatchScope::Names).await.unwrap();
     let waiting = watcher.wait_for_objects(["a", "b"]);
     let registering = async {
-        (worker.register("a", math()).await.unwrap(), worker.register("b", math()).await.unwrap())
+        (
+            worker.register("a", math()).await.unwrap(),
+            worker.register("b", math()).await.unwrap(),
+        )
     };
     let (waited, (a, _b)) = future::join(waiting, registering).await;
     waited.unwrap();
@@ -370,7 +516,10 @@ pub async fn presence(world: World) {
 /// How many of the listed objects are the broker's own.
 fn built_in(list: &Value) -> usize {
     let objects = list["objects"].as_array().unwrap();
-    objects.iter().filter(|object| BUILT_IN.iter().any(|name| object["name"] == *name)).count()
+    objects
+        .iter()
+        .filter(|object| BUILT_IN.iter().any(|name| object["name"] == *name))
+        .count()
 }
 
 pub async fn names_have_one_owner(world: World) {
@@ -387,10 +536,19 @@ pub async fn names_have_one_owner(world: World) {
 }
 
 pub async fn worker_groups_share(world: World) {
-    let workers = [world.connect().await, world.connect().await, world.connect().await];
+    let workers = [
+        world.connect().await,
+        world.connect().await,
+        world.connect().await,
+    ];
     let caller = world.connect().await;
     let register = |worker: &IpcClient, n: usize| {
-        worker.register("pool", Methods::new().method("who", move |(): (), _| async move { Ok(n) })).group(Balance::RoundRobin)
+        worker
+            .register(
+                "pool",
+                Methods::new().method("who", move |(): (), _| async move { Ok(n) }),
+            )
+            .group(Balance::RoundRobin)
     };
     let mut members = Vec::new();
     for (n, worker) in workers.iter().enumerate() {
@@ -403,12 +561,20 @@ pub async fn worker_groups_share(world: World) {
     assert_eq!(counts, [10; 3]);
     members.pop().unwrap().unregister().await.unwrap();
     for _ in 0..10 {
-        assert_ne!(caller.remote_call::<_, usize>("pool", "who", ()).await.unwrap(), 2);
+        assert_ne!(
+            caller.remote_call::<_, usize>("pool", "who", ()).await.unwrap(),
+            2
+        );
     }
 }
 
 pub async fn a_draining_broker_says_so(world: World) {
-    let client = IpcClient::builder().endpoint(world.endpoint.clone()).reconnect(false).connect().await.unwrap();
+    let client = IpcClient::builder()
+        .endpoint(world.endpoint.clone())
+        .reconnect(false)
+        .connect()
+        .await
+        .unwrap();
     world.broker.stop().await;
     let error = client.closed().await;
     assert!(error.message.contains("shutting down"), "{error}");

@@ -21,15 +21,26 @@ pub struct World {
 impl World {
     fn start(transport: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let unique = format!("conformance-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let unique = format!(
+            "conformance-{}-{}",
+            std::process::id(),
+            NEXT.fetch_add(1, Ordering::Relaxed)
+        );
         let endpoint = match transport {
             "unix" => format!("unix:{}", folder.path().join("b.sock").display()),
             "tcp" => "tcp:127.0.0.1:0".into(),
             other => format!("{other}:{unique}"),
         };
-        let broker = Broker::builder().listen(endpoint.parse().unwrap()).start().unwrap();
+        let broker = Broker::builder()
+            .listen(endpoint.parse().unwrap())
+            .start()
+            .unwrap();
         let endpoint = broker.endpoints()[0].clone();
-        Self { broker, endpoint, _folder: folder }
+        Self {
+            broker,
+            endpoint,
+            _folder: folder,
+        }
     }
 
     /// A client of its own connection.
@@ -39,7 +50,12 @@ impl World {
 
     /// The same under a declared name.
     pub async fn connect_as(&self, name: &str) -> IpcClient {
-        IpcClient::builder().endpoint(self.endpoint.clone()).name(name).connect().await.unwrap()
+        IpcClient::builder()
+            .endpoint(self.endpoint.clone())
+            .name(name)
+            .connect()
+            .await
+            .unwrap()
     }
 }
 
