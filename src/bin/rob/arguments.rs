@@ -13,7 +13,7 @@ use std::time::Duration;
 const EXAMPLES: &str = "\
 Examples:
   rob call math add {ii} a 10 b 32        call a method with a map of two integers
-  rob call math sum [ii] 1 2              with a list (the document's (ii) must be quoted in a shell)
+  rob call math sum [ii] 1 2              with a list; (ii) needs quotes: '(ii)'
   rob call math add j '{\"a\":1,\"b\":2}'     with JSON as it is
   rob send sensor temperature s 25.6°C    publish an event
   rob listen sensor temperature           print events until ctrl+c
@@ -92,7 +92,7 @@ pub(crate) struct Message {
     pub(crate) method: String,
     /// How the arguments make one value; none for null.
     #[arg(
-        value_name = "SIGNATURE> <ARGS",
+        value_name = "SIGNATURE ARGS",
         trailing_var_arg = true,
         allow_hyphen_values = true
     )]
