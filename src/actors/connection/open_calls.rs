@@ -35,8 +35,23 @@ pub struct Upload {
     pub window: Window,
     /// Payload bytes so far.
     pub total: usize,
+    /// The last piece has come.
+    pub complete: bool,
     /// Pieces that came before the callee was known.
     pub waiting: VecDeque<(Arc<Batch>, u32)>,
+}
+
+impl Upload {
+    /// After the first frame, which had a payload of `first` bytes.
+    #[must_use]
+    pub fn new(window: usize, first: usize) -> Self {
+        Self {
+            window: Window::new(window),
+            total: first,
+            complete: false,
+            waiting: VecDeque::new(),
+        }
+    }
 }
 
 /// A call that waits for its object.
@@ -90,24 +105,17 @@ impl OpenCalls {
 
     /// Opens a call or request. `false`: the number is in use.
     #[must_use]
-    pub fn insert(&mut self, call: CallId, ticket: Ticket, upload: Option<Window>) -> bool {
+    pub fn insert(&mut self, call: CallId, ticket: Ticket, upload: Option<Upload>) -> bool {
         use std::collections::hash_map::Entry;
         let Entry::Vacant(place) = self.open.entry(call) else {
             return false;
         };
-        let upload = upload.map(|window| {
-            Box::new(Upload {
-                window,
-                total: 0,
-                waiting: VecDeque::new(),
-            })
-        });
         place.insert(OpenCall {
             ticket,
             callee: None,
             cancelled: false,
             waits: false,
-            upload,
+            upload: upload.map(Box::new),
             parked: None,
         });
         true

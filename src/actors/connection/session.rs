@@ -6,20 +6,22 @@
 
 mod asks;
 mod effects;
+mod pieces;
 
 pub use effects::{Closing, Effects, goodbye_frame};
+pub(in crate::actors) use pieces::message_too_large;
 
 use super::open_calls::OpenCalls;
 use super::slots::{NewCall, Outcome, Slots};
 use crate::actors::credit::Window;
-use crate::actors::deliver::{Class, Verdict};
-use crate::actors::messages::{Answer, Control, HubItem, Invoke, RegistryItem, Route};
+use crate::actors::messages::{Answer, Control, Invoke, RegistryItem};
 use crate::actors::peer::{PeerRef, error_frame};
 use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Kind, Ticket, metadata};
 use asks::{Needs, Target};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -35,6 +37,8 @@ pub struct Session {
     publish: Window,
     limits: Arc<Limits>,
     tickets: Arc<AtomicU64>,
+    /// Publishes in pieces that are not complete.
+    publishing: HashSet<u64>,
     draining: bool,
     said_goodbye: bool,
 }
@@ -54,6 +58,7 @@ impl Session {
             publish,
             limits,
             tickets,
+            publishing: HashSet::new(),
             draining: false,
             said_goodbye: false,
         }
@@ -125,6 +130,13 @@ impl Session {
                 self.limits.frame_bytes
             )));
         }
+        let piece = matches!(
+            header.kind,
+            Kind::CallPiece | Kind::PublishPiece | Kind::ReplyPiece
+        );
+        if piece && header.flags.has(Flags::ABORT.with(Flags::CONTINUED)) {
+            return Err(protocol("a piece that aborts its message has no continuation"));
+        }
         if !view.meta.is_empty() {
             metadata::check_from_peer(view.meta).map_err(|error| protocol(&error.to_string()))?;
         }
@@ -145,7 +157,7 @@ impl Session {
         match header.kind {
             Kind::Call => self.call(now, frame, view, effects),
             Kind::Publish => self.publish(frame, view, known_key, effects),
-            Kind::Reply | Kind::ReplyPiece | Kind::Error => self.answer(now, frame, header, effects),
+            Kind::Reply | Kind::ReplyPiece | Kind::Error => self.answer(now, frame, view, effects),
             Kind::CallPiece | Kind::PublishPiece => self.piece(batch, frame, view, effects),
             Kind::Cancel => {
                 self.cancel(CallId(header.id), effects);
@@ -197,60 +209,9 @@ impl Session {
         }
     }
 
-    fn piece(&mut self, batch: &Arc<Batch>, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
-        let header = view.header;
-        if header.kind == Kind::PublishPiece {
-            if !self.publish.spend(header.wire_len()) {
-                return Err((CloseReason::Window, "the publish window was exceeded".into()));
-            }
-            effects.hub.push(HubItem { frame, reply: None });
-            return Ok(());
-        }
-        let call = CallId(header.id);
-        let Some(open) = self.open.get_mut(call) else {
-            return Ok(());
-        };
-        let Some(upload) = open.upload.as_mut() else {
-            return Err(protocol(
-                "a piece of a call that was not announced to be continued",
-            ));
-        };
-        if !upload.window.spend(header.wire_len()) {
-            return Err((
-                CloseReason::Window,
-                format!("the window of call {call} was exceeded"),
-            ));
-        }
-        if header.flags.has(Flags::ABORT) {
-            self.cancel(call, effects);
-            return Ok(());
-        }
-        upload.total = upload.total.saturating_add(view.payload.len());
-        if upload.total > self.limits.message_bytes {
-            let text = format!(
-                "a message has at most {} bytes (limits.message_bytes)",
-                self.limits.message_bytes
-            );
-            self.cancel_with(call, &CallError::new(ErrorCode::TooLarge, text), effects);
-            return Ok(());
-        }
-        match &open.callee {
-            Some(callee) => {
-                let piece = Control::CallPiece(open.ticket, batch.clone(), frame);
-                if callee.account.admit(Class::Call, header.wire_len()) == Verdict::Delivered {
-                    effects.tell.push((callee.clone(), piece));
-                } else {
-                    self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
-                }
-            }
-            None => upload.waiting.push_back((batch.clone(), frame)),
-        }
-        Ok(())
-    }
-
-    fn answer(&mut self, now: Instant, frame: u32, header: &Header, effects: &mut Effects) -> Stop {
-        let ticket = Ticket(header.id);
-        match self.slots.answer(now, header) {
+    fn answer(&mut self, now: Instant, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
+        let ticket = Ticket(view.header.id);
+        match self.slots.answer(now, view, &self.limits) {
             Outcome::Forward(caller, call, last) => {
                 effects.answers.push(&caller, Answer { frame, call, last })
             }
@@ -299,22 +260,6 @@ impl Session {
         }
     }
 
-    fn credit(&mut self, header: &Header, effects: &mut Effects) {
-        if header.kind == Kind::ReplyCredit {
-            if let Some(open) = self.open.get_mut(CallId(header.id))
-                && let Some(callee) = &open.callee
-            {
-                effects
-                    .tell
-                    .push((callee.clone(), Control::ReplyCredit(open.ticket, header.aux)));
-            }
-        } else if let Some((caller, call)) = self.slots.caller(Ticket(header.id)) {
-            effects
-                .tell
-                .push((caller.clone(), Control::CallCredit(call, header.aux)));
-        }
-    }
-
     /// Ends waits and calls whose time is over.
     pub fn expire(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(call) = self.open.expire(now) {
@@ -338,36 +283,6 @@ impl Session {
             .into_iter()
             .flatten()
             .min()
-    }
-
-    /// Registry tells where a call went.
-    pub fn routed(&mut self, route: Route, effects: &mut Effects) {
-        let Route { call, ticket, callee } = route;
-        let Some(open) = self.open.get_mut(call).filter(|open| open.ticket == ticket) else {
-            // Its deadline has passed meanwhile, or it is answered already: then nobody has this ticket, and nothing follows.
-            effects.tell.push((callee, Control::Cancel(ticket)));
-            return;
-        };
-        if open.cancelled {
-            effects.tell.push((callee, Control::Cancel(ticket)));
-            self.open.remove(call);
-            return;
-        }
-        let waiting = open
-            .upload
-            .as_mut()
-            .map(|upload| std::mem::take(&mut upload.waiting));
-        open.callee = Some(callee.clone());
-        for (batch, frame) in waiting.into_iter().flatten() {
-            let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
-            if callee.account.admit(Class::Call, bytes) == Verdict::Overflow {
-                self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
-                return;
-            }
-            effects
-                .tell
-                .push((callee.clone(), Control::CallPiece(ticket, batch, frame)));
-        }
     }
 
     /// Takes a call for this peer: it is about to be written.

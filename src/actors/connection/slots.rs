@@ -3,12 +3,15 @@
 //! Owns each call's [`ReplyTo`], its deadline and its stream window. An answer is accepted only here, that is, from the connection
 //! that was given the call. Dropping the table answers every caller. Pure; called by `session` and the Connection's timer.
 
+use super::session::message_too_large;
 use crate::actors::credit::Window;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::config::Limits;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{CallId, Flags, Header, Kind, Ticket};
+use crate::message::frame::FrameView;
+use crate::message::{CallId, Flags, Kind, Ticket};
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -23,6 +26,8 @@ struct Slot {
     window: Window,
     /// A reply in pieces is under way; `true`: it is the last one.
     continuing: Option<bool>,
+    /// Payload bytes of the reply in pieces so far.
+    total: usize,
 }
 
 /// A call as it is taken.
@@ -90,6 +95,7 @@ impl Slots {
             stream,
             window,
             continuing: None,
+            total: 0,
         };
         self.slots.insert(ticket, slot);
         let slots = &self.slots;
@@ -99,7 +105,8 @@ impl Slots {
     }
 
     /// A `Reply`, `ReplyPiece` or `Error` of the callee.
-    pub fn answer(&mut self, now: Instant, header: &Header) -> Outcome {
+    pub fn answer(&mut self, now: Instant, view: &FrameView<'_>, limits: &Limits) -> Outcome {
+        let header = view.header;
         let ticket = Ticket(header.id);
         let Some(slot) = self.slots.get_mut(&ticket) else {
             return Outcome::Late;
@@ -110,13 +117,18 @@ impl Slots {
             (Kind::ReplyPiece, Some(last)) => last && !continued,
             (Kind::Reply, None) => !more && !continued,
             (Kind::Error, _) => true,
-            _ => return self.refuse(ticket, "the callee's reply pieces were out of order"),
+            _ => return self.refuse(ticket, &invalid("the callee's reply pieces were out of order")),
         };
         if more && !slot.stream {
-            return self.refuse(
-                ticket,
-                "the callee streams its reply, but the caller asked for a single one",
-            );
+            let text = "the callee streams its reply, but the caller asked for a single one";
+            return self.refuse(ticket, &invalid(text));
+        }
+        if header.kind == Kind::ReplyPiece || continued {
+            let before = if header.kind == Kind::Reply { 0 } else { slot.total };
+            slot.total = before.saturating_add(view.payload.len());
+            if slot.total > limits.message_bytes {
+                return self.refuse(ticket, &message_too_large(limits).ran(true));
+            }
         }
         let windowed = header.kind == Kind::ReplyPiece || more || continued;
         if windowed && !slot.window.spend(header.wire_len()) {
@@ -200,10 +212,9 @@ impl Slots {
         self.deadlines.next(|ticket| slots.contains_key(&ticket))
     }
 
-    fn refuse(&mut self, ticket: Ticket, why: &str) -> Outcome {
+    fn refuse(&mut self, ticket: Ticket, why: &CallError) -> Outcome {
         if let Some(slot) = self.remove(ticket) {
-            slot.reply
-                .fail(&CallError::new(ErrorCode::Invalid, why).ran(true));
+            slot.reply.fail(why);
         }
         Outcome::Stop
     }
@@ -215,4 +226,9 @@ impl Slots {
         }
         slot
     }
+}
+
+/// The callee broke a rule of replies; its method has begun.
+fn invalid(why: &str) -> CallError {
+    CallError::new(ErrorCode::Invalid, why).ran(true)
 }

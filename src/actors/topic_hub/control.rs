@@ -8,9 +8,10 @@ use super::fan_out::{FanOut, Receiver};
 use super::index::SubscribeError;
 use super::retained::{RetainError, RetainLimits};
 use super::{Current, TopicHub};
+use crate::actors::connection::session::message_too_large;
 use crate::actors::deliver::charge;
 use crate::actors::inject;
-use crate::actors::messages::{EventItem, EventMark, HubItem};
+use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY};
 use crate::error::{CallError, ErrorCode};
@@ -184,13 +185,13 @@ impl TopicHub {
         upload.total = upload.total.saturating_add(view.payload.len());
         let given_up = view.header.flags.has(Flags::ABORT);
         if upload.total > self.shared.limits.message_bytes || given_up {
-            let code = if given_up {
-                ErrorCode::Cancelled
+            let error = if given_up {
+                CallError::from(ErrorCode::Cancelled)
             } else {
-                ErrorCode::TooLarge
+                message_too_large(&self.shared.limits)
             };
             if let Some(reply) = upload.reply.take() {
-                reply.fail(&CallError::from(code).ran(false));
+                reply.fail(&error.ran(false));
             }
             return self.abort(&mut upload);
         }
@@ -251,8 +252,11 @@ impl TopicHub {
                     subscription,
                     mark: EventMark::default(),
                 };
-                self.fan_out.miss(&mut self.receivers, target.peer, subscription);
                 self.fan_out.void(&mut self.receivers, target.peer, item);
+                // Told at once: perhaps no event follows that could.
+                if let Some(peer) = self.receivers.get(target.peer) {
+                    peer.tell(Control::Gaps(vec![(subscription, 1)]));
+                }
             }
         }
     }
@@ -275,6 +279,9 @@ impl TopicHub {
                 self.abort(&mut upload);
             }
         }
+        // Nothing of a batch is gathered between two messages: what is there now are these ends.
+        self.fan_out
+            .flush(&Arc::default(), &mut self.receivers, &self.shared.metrics);
     }
 
     pub(super) fn request(&mut self, current: &Current, view: &FrameView<'_>, reply: Option<ReplyTo>) {

@@ -273,11 +273,4 @@ impl FanOut {
         receiver.pending.push(EventItem { mark, ..item });
         self.touched.push(to);
     }
-
-    /// Counts one event as missed, to be told later.
-    pub(super) fn miss(&self, receivers: &mut Peers<Receiver>, to: Key, subscription: SubscriptionId) {
-        if let Some((_, receiver)) = receivers.entry(to) {
-            receiver.miss(subscription);
-        }
-    }
 }

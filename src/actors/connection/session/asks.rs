@@ -4,7 +4,7 @@
 //! [`Session`](super::Session), in a file of their own.
 
 use super::{Closing, Effects, Session, Stop, protocol};
-use crate::actors::credit::Window;
+use crate::actors::connection::open_calls::Upload;
 use crate::actors::messages::{HubItem, Invoke, RegistryItem};
 use crate::actors::peer::{ReplyTo, error_frame};
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -57,7 +57,7 @@ impl Session {
             let upload = header
                 .flags
                 .has(Flags::CONTINUED)
-                .then(|| Window::new(self.limits.stream_window));
+                .then(|| Upload::new(self.limits.stream_window, view.payload.len()));
             match self.admit(header, upload, ticket, effects)? {
                 Some(reply) => Some(reply),
                 None => return Ok(()),
@@ -78,7 +78,7 @@ impl Session {
     fn admit(
         &mut self,
         header: &Header,
-        upload: Option<Window>,
+        upload: Option<Upload>,
         ticket: Ticket,
         effects: &mut Effects,
     ) -> Result<Option<ReplyTo>, Closing> {
@@ -151,7 +151,10 @@ impl Session {
         if !self.publish.spend(header.wire_len()) {
             return Err((CloseReason::Window, "the publish window was exceeded".into()));
         }
-        let wants_answer = header.flags.has(Flags::ACK);
+        let (wants_answer, continued) = (header.flags.has(Flags::ACK), header.flags.has(Flags::CONTINUED));
+        if continued {
+            self.may_begin(header.id)?;
+        }
         if !known_key && let Err(error) = Key::pair(view.key) {
             // The bytes were charged; they come back at once.
             self.me.grant(header.wire_len());
@@ -174,6 +177,9 @@ impl Session {
         } else {
             None
         };
+        if continued {
+            self.publishing.insert(header.id);
+        }
         effects.hub.push(HubItem { frame, reply });
         Ok(())
     }

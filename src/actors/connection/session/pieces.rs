@@ -1,0 +1,165 @@
+//! Pieces and credit: messages that go on after their first frame.
+//!
+//! Owns when a message in pieces may begin, go on and end, and what waits until its receiver is known. Whom it goes to is Registry's and TopicHub's business. Steps of
+//! [`Session`](super::Session), in a file of their own.
+
+use super::{Effects, Session, Stop, protocol};
+use crate::actors::deliver::{Class, Verdict};
+use crate::actors::messages::{Control, HubItem, Route};
+use crate::config::Limits;
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::{Batch, CallId, Flags, Header, Kind, Ticket};
+use std::sync::Arc;
+
+impl Session {
+    /// Whether a publish in pieces of this number may begin.
+    pub(super) fn may_begin(&self, id: u64) -> Stop {
+        if self.publishing.contains(&id) {
+            return Err(protocol(&format!("publish {id} in pieces is still open")));
+        }
+        if self.publishing.len() >= self.limits.open_calls {
+            let open = self.publishing.len();
+            let text = format!("{open} publishes in pieces are open (limits.open_calls); finish some first");
+            return Err(protocol(&text));
+        }
+        Ok(())
+    }
+
+    /// More of a call or of a publish.
+    pub(super) fn piece(
+        &mut self,
+        batch: &Arc<Batch>,
+        frame: u32,
+        view: &FrameView<'_>,
+        effects: &mut Effects,
+    ) -> Stop {
+        if view.header.kind == Kind::PublishPiece {
+            self.publish_piece(frame, view.header, effects)
+        } else {
+            self.call_piece(batch, frame, view, effects)
+        }
+    }
+
+    fn publish_piece(&mut self, frame: u32, header: &Header, effects: &mut Effects) -> Stop {
+        if !self.publish.spend(header.wire_len()) {
+            return Err((CloseReason::Window, "the publish window was exceeded".into()));
+        }
+        let open = if header.flags.has(Flags::CONTINUED) {
+            self.publishing.contains(&header.id)
+        } else {
+            self.publishing.remove(&header.id)
+        };
+        if open {
+            effects.hub.push(HubItem { frame, reply: None });
+        } else {
+            // Its publish was refused: nobody handles this, so its bytes come back from here.
+            self.me.grant(header.wire_len());
+        }
+        Ok(())
+    }
+
+    fn call_piece(
+        &mut self,
+        batch: &Arc<Batch>,
+        frame: u32,
+        view: &FrameView<'_>,
+        effects: &mut Effects,
+    ) -> Stop {
+        let header = view.header;
+        let call = CallId(header.id);
+        let Some(open) = self.open.get_mut(call).filter(|open| !open.cancelled) else {
+            return Ok(());
+        };
+        let Some(upload) = open.upload.as_mut().filter(|upload| !upload.complete) else {
+            return Err(protocol(
+                "a piece of a call that was not announced to be continued",
+            ));
+        };
+        if !upload.window.spend(header.wire_len()) {
+            return Err((
+                CloseReason::Window,
+                format!("the window of call {call} was exceeded"),
+            ));
+        }
+        if header.flags.has(Flags::ABORT) {
+            self.cancel(call, effects);
+            return Ok(());
+        }
+        upload.complete = !header.flags.has(Flags::CONTINUED);
+        upload.total = upload.total.saturating_add(view.payload.len());
+        if upload.total > self.limits.message_bytes {
+            let error = message_too_large(&self.limits);
+            self.cancel_with(call, &error, effects);
+            return Ok(());
+        }
+        match &open.callee {
+            Some(callee) => {
+                let piece = Control::CallPiece(open.ticket, batch.clone(), frame);
+                if callee.account.admit(Class::Call, header.wire_len()) == Verdict::Delivered {
+                    effects.tell.push((callee.clone(), piece));
+                } else {
+                    self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
+                }
+            }
+            None => upload.waiting.push_back((batch.clone(), frame)),
+        }
+        Ok(())
+    }
+
+    /// Registry tells where a call went: pieces that came before it follow.
+    pub fn routed(&mut self, route: Route, effects: &mut Effects) {
+        let Route { call, ticket, callee } = route;
+        let Some(open) = self.open.get_mut(call).filter(|open| open.ticket == ticket) else {
+            // Its deadline has passed meanwhile, or it is answered already: then nobody has this ticket, and nothing follows.
+            effects.tell.push((callee, Control::Cancel(ticket)));
+            return;
+        };
+        if open.cancelled {
+            effects.tell.push((callee, Control::Cancel(ticket)));
+            self.open.remove(call);
+            return;
+        }
+        let waiting = open
+            .upload
+            .as_mut()
+            .map(|upload| std::mem::take(&mut upload.waiting));
+        open.callee = Some(callee.clone());
+        for (batch, frame) in waiting.into_iter().flatten() {
+            let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
+            if callee.account.admit(Class::Call, bytes) == Verdict::Overflow {
+                self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
+                return;
+            }
+            effects
+                .tell
+                .push((callee.clone(), Control::CallPiece(ticket, batch, frame)));
+        }
+    }
+
+    /// Credit for the pieces of a call or for its replies goes to the other side.
+    pub(super) fn credit(&mut self, header: &Header, effects: &mut Effects) {
+        if header.kind == Kind::ReplyCredit {
+            if let Some(open) = self.open.get_mut(CallId(header.id))
+                && let Some(callee) = &open.callee
+            {
+                effects
+                    .tell
+                    .push((callee.clone(), Control::ReplyCredit(open.ticket, header.aux)));
+            }
+        } else if let Some((caller, call)) = self.slots.caller(Ticket(header.id)) {
+            effects
+                .tell
+                .push((caller.clone(), Control::CallCredit(call, header.aux)));
+        }
+    }
+}
+
+/// A message in pieces is larger than the limit.
+pub(in crate::actors) fn message_too_large(limits: &Limits) -> CallError {
+    let text = format!(
+        "a message has at most {} bytes in all its pieces (limits.message_bytes)",
+        limits.message_bytes
+    );
+    CallError::new(ErrorCode::TooLarge, text)
+}
