@@ -683,6 +683,7 @@ async fn embedding_installs_no_signal_handler_and_no_logger() {
     assert_eq!(caught_signals(), before);
     broker.handle.stop().await;
     assert_eq!(caught_signals(), before);
+    assert!(!tracing::dispatcher::has_been_set());
 }
 
 #[cfg(feature = "inject-panics")]
