@@ -1,5 +1,11 @@
 //! Actors for the tests of embedding: an object that calculates, one that keeps its calls, a subscriber that tells what it hears.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "an actor of a test fails by panicking"
+)]
+
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use actix_ipc::actors::{ObjectCall, TopicEvent};
 use actix_ipc::error::{CallError, ErrorCode};

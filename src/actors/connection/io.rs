@@ -79,7 +79,7 @@ impl ActorFuture<Connection> for Drive {
 
 impl Connection {
     /// Ready: the connection is over.
-    fn drive(&mut self, ctx: &mut Context<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn drive(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         for _ in 0..READS_PER_TURN {
             if self.flush(cx).is_err() {
                 return Poll::Ready(());
@@ -113,7 +113,7 @@ impl Connection {
         Poll::Pending
     }
 
-    fn read(&mut self, ctx: &mut Context<Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ()>> {
+    fn read(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ()>> {
         if self.io.end_of_file || matches!(self.phase, Phase::Closing) {
             return Poll::Pending;
         }
@@ -158,7 +158,7 @@ impl Connection {
         }
     }
 
-    fn received(&mut self, mut bytes: &[u8], attachments: Vec<Attachment>, ctx: &mut Context<Self>) {
+    fn received(&mut self, mut bytes: &[u8], attachments: Vec<Attachment>, ctx: &Context<Self>) {
         let read = bytes.len();
         if matches!(self.phase, Phase::Lingering(_)) {
             // It has said goodbye; only the end of file is still of interest.

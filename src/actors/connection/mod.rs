@@ -123,7 +123,7 @@ impl Connection {
     }
 
     /// Frames of one read. `read`: how many bytes it brought.
-    fn batch(&mut self, now: Instant, batch: Batch, read: usize, ctx: &mut Context<Self>) {
+    fn batch(&mut self, now: Instant, batch: Batch, read: usize, ctx: &Context<Self>) {
         if batch.is_empty() {
             return;
         }

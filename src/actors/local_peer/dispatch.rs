@@ -47,6 +47,21 @@ struct Incoming {
 impl LocalPeer {
     /// Hands over everything that the outboxes hold and the actors take.
     pub(super) fn dispatch(&mut self) {
+        self.dispatch_first();
+        let limit = self.port().limits.message_bytes;
+        for id in std::mem::take(&mut self.stirred) {
+            let pumped = self
+                .subscribers
+                .get_mut(&id)
+                .map(|subscriber| subscriber.pump(limit));
+            if pumped == Some(Pumped::Closed) {
+                self.withdraw_subscription(id);
+            }
+        }
+    }
+
+    /// Everything but events.
+    pub(super) fn dispatch_first(&mut self) {
         while let Some(out) = self.outbox.take_first() {
             match out {
                 Out::Frame(frame) => self.own_frame(&frame),
@@ -58,16 +73,6 @@ impl LocalPeer {
                     deadline,
                     from,
                 } => self.invoke(&batch, frame, ticket, deadline, from),
-            }
-        }
-        let limit = self.port().limits.message_bytes;
-        for id in std::mem::take(&mut self.stirred) {
-            let pumped = self
-                .subscribers
-                .get_mut(&id)
-                .map(|subscriber| subscriber.pump(limit));
-            if pumped == Some(Pumped::Closed) {
-                self.withdraw_subscription(id);
             }
         }
     }
@@ -115,8 +120,10 @@ impl LocalPeer {
             }
             Kind::PublishCredit => self.port().refill(header.aux),
             Kind::Gap => {
-                if let Some(subscriber) = self.subscribers.get_mut(&SubscriptionId(header.id)) {
-                    subscriber.gap(header.aux);
+                let id = SubscriptionId(header.id);
+                if let Some(subscriber) = self.subscribers.get_mut(&id) {
+                    subscriber.missed_last(header.aux);
+                    self.stirred.push(id);
                 }
             }
             _ => {}
@@ -143,7 +150,9 @@ impl LocalPeer {
             _ => {}
         }
         self.reply_piece(&view, CallId(id));
-        self.push(&Draft::new(Kind::ReplyCredit, id).aux(wire_len(&view)));
+        if continued {
+            self.push(&Draft::new(Kind::ReplyCredit, id).aux(wire_len(&view)));
+        }
     }
 
     fn reply_piece(&mut self, view: &FrameView<'_>, call: CallId) {

@@ -417,8 +417,9 @@ pub(super) struct Registering {
 }
 
 impl Registering {
-    async fn finish(self) -> Result<Registered, CallError> {
+    async fn finish(mut self) -> Result<Registered, CallError> {
         self.pending.await?;
+        self.standing.mark_unchanged();
         Ok(Registered {
             standing: self.standing,
         })

@@ -273,8 +273,13 @@ impl LocalPeer {
         }
     }
 
-    fn events_of(&mut self, subscription: SubscriptionId, batch: &Arc<Batch>, items: Vec<EventItem>) {
+    fn events_of(&mut self, subscription: SubscriptionId, batch: &Arc<Batch>, mut items: Vec<EventItem>) {
+        if !self.subscribers.contains_key(&subscription) {
+            // Its acknowledgement may have come just before.
+            self.dispatch_first();
+        }
         if let Some(subscriber) = self.subscribers.get_mut(&subscription) {
+            subscriber.mark_missed(&mut items);
             let (session, core) = (&self.session, &*self.core);
             perform::events(session, &mut subscriber.outbox, core, batch.clone(), items);
             self.stirred.push(subscription);

@@ -34,7 +34,10 @@ pub(super) struct Subscriber {
     wanted: Wanted,
     pub(super) outbox: Outbox,
     flow: Arc<Flow>,
+    /// Missed, to be told with the next event that is handed over.
     missed: u32,
+    /// Missed after all that is queued, to be told with the next event that comes, or when the queue is empty.
+    missed_last: u32,
     held: Option<TopicEvent>,
     partials: HashMap<u32, (Names, Partial)>,
     /// The last key of a pattern's event, with its names: publishers send runs of one topic.
@@ -61,6 +64,7 @@ impl Subscriber {
             outbox: Outbox::default(),
             flow,
             missed: 0,
+            missed_last: 0,
             held: None,
             partials: HashMap::new(),
             last: None,
@@ -74,6 +78,10 @@ impl Subscriber {
                 return self.stopped();
             }
             let Some(event) = self.held.take().or_else(|| self.next(limit)) else {
+                if self.missed_last > 0 {
+                    let count = std::mem::take(&mut self.missed_last);
+                    self.gap(count);
+                }
                 return Pumped::All;
             };
             match self.wanted.recipient.try_send(event) {
@@ -100,8 +108,22 @@ impl Subscriber {
         Pumped::Stopped
     }
 
+    /// Events were missed behind all that is queued.
+    pub(super) const fn missed_last(&mut self, count: u32) {
+        self.missed_last = self.missed_last.saturating_add(count);
+    }
+
+    /// Gives events that come what was missed just before them.
+    pub(super) fn mark_missed(&mut self, items: &mut [EventItem]) {
+        if let Some(first) = items.first_mut()
+            && !first.mark.has(EventMark::NUMBERED)
+        {
+            first.missed = first.missed.saturating_add(std::mem::take(&mut self.missed_last));
+        }
+    }
+
     /// Events were missed, and none follows for now.
-    pub(super) fn gap(&mut self, count: u32) {
+    fn gap(&mut self, count: u32) {
         let Some(gaps) = &self.wanted.gaps else {
             self.missed = self.missed.saturating_add(count);
             return;

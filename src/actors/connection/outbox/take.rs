@@ -3,6 +3,7 @@
 //! The lanes and policies are the same; what each frame was charged is given back by the taker, when it is done with it.
 
 use super::{Out, Outbox};
+use crate::actors::deliver::charge;
 use crate::actors::messages::{EventItem, EventMark};
 use crate::message::Batch;
 use std::sync::Arc;
@@ -11,6 +12,9 @@ impl Outbox {
     /// The next frame of the first lane.
     pub fn take_first(&mut self) -> Option<Out> {
         let next = self.first.pop_front();
+        if let Some(Out::Frame(frame)) = &next {
+            self.own_bytes = self.own_bytes.saturating_sub(charge(frame.len()));
+        }
         if self.first.is_empty() && self.first.capacity() > 64 {
             self.first = std::collections::VecDeque::new();
         }

@@ -1,0 +1,150 @@
+//! Frames encoded for the socket, straight from the batches that they came in.
+//!
+//! Owns the bytes of one write. Pure; called by the outbox it belongs to, emptied by `io`.
+
+use super::Out;
+use crate::actors::deliver::charge;
+use crate::actors::messages::{EventItem, EventMark};
+use crate::message::{Attachment, Batch, Draft, Flags, Kind};
+use bytes::Bytes;
+use std::time::Instant;
+
+/// Payloads up to this many bytes are copied together; larger ones are written from where they lie.
+const COPY_MAX: usize = 8 * 1024;
+
+/// Bytes for one write: copied small frames with large payloads between them.
+#[derive(Debug, Default)]
+pub struct WriteBuf {
+    /// Heads and small payloads, back to back.
+    pub copied: Vec<u8>,
+    /// Payloads by reference: each goes before the byte of `copied` at its position.
+    pub shared: Vec<(usize, Bytes)>,
+    /// Travel with the first byte.
+    pub attachments: Vec<Attachment>,
+    len: usize,
+}
+
+impl WriteBuf {
+    /// Bytes in all.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is nothing.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Forgets everything but the memory.
+    pub fn clear(&mut self) {
+        self.copied.clear();
+        self.shared.clear();
+        self.attachments.clear();
+        self.len = 0;
+    }
+
+    /// Adds a frame that is complete.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        self.copied.extend_from_slice(bytes);
+        self.len = self.len.saturating_add(bytes.len());
+    }
+
+    fn frame(&mut self, draft: &Draft<'_>, batch: &Batch) {
+        draft.encode_head(&mut self.copied);
+        if draft.payload.len() <= COPY_MAX {
+            self.copied.extend_from_slice(draft.payload);
+        } else {
+            self.shared.push((self.copied.len(), batch.share(draft.payload)));
+        }
+        self.len = self.len.saturating_add(draft.wire_len());
+    }
+}
+
+/// Writes one event. Returns what it was charged.
+pub(super) fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
+    let id = item.subscription.0;
+    if item.mark.has(EventMark::ABORT) {
+        let abort = Draft::new(Kind::EventPiece, id)
+            .aux(item.missed)
+            .flags(Flags::ABORT);
+        out.frame(&abort, batch);
+        return 0;
+    }
+    let Some(view) = batch.view(item.frame as usize) else {
+        return 0;
+    };
+    let piece = view.header.kind == Kind::PublishPiece;
+    let retained = item.mark.has(EventMark::RETAINED);
+    let kept = Flags(view.header.flags.0 & (Flags::CONTINUED.0 | if piece { Flags::ABORT.0 } else { 0 }));
+    let message = Draft::new(Kind::EventPiece, id);
+    let mut draft = Draft {
+        kind: if piece { Kind::EventPiece } else { Kind::Event },
+        ..message
+    }
+    .aux(item.missed)
+    .flags(kept.with_if(retained && !piece, Flags::RETAINED))
+    .meta(view.meta)
+    .payload(view.header.encoding, view.payload);
+    if item.mark.has(EventMark::WITH_KEY) {
+        draft = draft.key(view.key);
+    }
+    out.frame(&draft, batch);
+    charge(view.header.wire_len())
+}
+
+/// Writes one frame of the first lane. Returns what it was charged.
+pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
+    match next {
+        Out::Frame(frame) => {
+            out.bytes(frame);
+            0
+        }
+        Out::Forward { batch, frame, id } => {
+            let Some(view) = batch.view(*frame as usize) else {
+                return 0;
+            };
+            let draft = Draft {
+                kind: view.header.kind,
+                flags: view.header.flags,
+                attachments: view.header.attachments,
+                ..Draft::new(Kind::Reply, *id)
+            }
+            .aux(view.header.aux)
+            .meta(view.meta)
+            .key(view.key)
+            .payload(view.header.encoding, view.payload);
+            out.attachments
+                .extend_from_slice(batch.attachments(*frame as usize));
+            out.frame(&draft, batch);
+            charge(view.header.wire_len())
+        }
+        Out::Invoke {
+            batch,
+            frame,
+            ticket,
+            deadline,
+            from,
+        } => {
+            let Some(view) = batch.view(*frame as usize) else {
+                return 0;
+            };
+            let left = deadline.saturating_duration_since(now).as_millis();
+            let draft = Draft {
+                origin: Some(from.origin),
+                meta: [&from.sys_meta, view.meta],
+                attachments: view.header.attachments,
+                ..Draft::new(Kind::Call, ticket.0)
+            }
+            .flags(view.header.flags.without(Flags::META))
+            .aux(u32::try_from(left).unwrap_or(u32::MAX).max(1))
+            .key(view.key)
+            .payload(view.header.encoding, view.payload);
+            out.attachments
+                .extend_from_slice(batch.attachments(*frame as usize));
+            out.frame(&draft, batch);
+            charge(view.header.wire_len())
+        }
+    }
+}
