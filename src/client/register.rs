@@ -160,7 +160,9 @@ impl RegisterBuilder {
             home,
             self.terms.concurrency,
         ));
-        let serving = ServingGuard::new(&self.handle, server)?;        let (standing, mut watch) = watch::channel(Standing::Asked);let fact = Fact::Object {
+        let serving = ServingGuard::new(&self.handle, server)?;
+        let (standing, mut watch) = watch::channel(Standing::Asked);
+        let fact = Fact::Object {
             name: Arc::clone(&serving.server.name),
             standing: Arc::new(standing),
         };
@@ -176,9 +178,11 @@ impl RegisterBuilder {
                 .key(&key)
                 .payload(encoding, self.description.as_bytes())
                 .to_vec()
-        });        let (lease, _) = asked.await?;
+        });
+        let (lease, _) = asked.await?;
         // What the broker has said so far is no news.
-        watch.borrow_and_update();Ok(Registration {
+        watch.borrow_and_update();
+        Ok(Registration {
             lease,
             serving,
             watch,
@@ -263,7 +267,8 @@ impl Registration {
     }
 
     /// Ready when [`standing`](Self::standing) has changed since the registration or the last time this was ready, with
-    /// the new value. Cancel safe.pub async fn changed(&mut self) -> Standing {
+    /// the new value. Cancel safe.
+    pub async fn changed(&mut self) -> Standing {
         if self.watch.changed().await.is_err() {
             return Standing::Lost("the client is closed".to_owned());
         }

@@ -28,10 +28,12 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 ///
 /// # Errors
 /// When the background thread could not be started, or the arbiter has stopped.
-pub(crate) fn on_socket_arbiter(start: impl FnOnce() + Send + 'static) -> io::Result<()> {    let arbiter = match current_arbiter() {
+pub(crate) fn on_socket_arbiter(start: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let arbiter = match current_arbiter() {
         Some(current) => current,
         None => background()?,
-    };if arbiter.spawn_fn(start) {
+    };
+    if arbiter.spawn_fn(start) {
         return Ok(());
     }
     Err(io::Error::other(
@@ -45,7 +47,7 @@ fn current_arbiter() -> Option<ArbiterHandle> {
     Arbiter::try_current().filter(|arbiter| arbiter.spawn_fn(|| ()))
 }
 
-fn background() ->io::Result<ArbiterHandle> {
+fn background() -> io::Result<ArbiterHandle> {
     let mut slot = BACKGROUND.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(arbiter) = slot.as_ref().filter(|arbiter| arbiter.spawn_fn(|| ())) {
         return Ok(arbiter.clone());
@@ -81,7 +83,9 @@ impl Home {
     ///
     /// # Errors
     /// When a thread of the pool could not be started.
-    pub(crate) fn current() -> io::Result<Self> {        if let Some(arbiter) = current_arbiter() {return Ok(Self::Arbiter(thread::current().id(), arbiter));
+    pub(crate) fn current() -> io::Result<Self> {
+        if let Some(arbiter) = current_arbiter() {
+            return Ok(Self::Arbiter(thread::current().id(), arbiter));
         }
         if let Ok(handle) = tokio::runtime::Handle::try_current() {
             return Ok(Self::Tokio(handle));
@@ -161,7 +165,8 @@ pub(crate) async fn sleep(duration: Duration) {
 
 /// Whether the calling thread runs an executor, so that blocking it would stop tasks. An actix System has a tokio
 /// run-time too.
-pub(crate) fn is_executor_thread() -> bool {    tokio::runtime::Handle::try_current().is_ok()
+pub(crate) fn is_executor_thread() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
 }
 
 #[cfg(test)]
