@@ -9,7 +9,8 @@ use super::lasting::{Fact, Lasting, Standing};
 use super::presence::Notice;
 use super::request::{Answer, Step, keep};
 use super::respond::ERROR_TEXT;
-use super::serving::{self, Job, ObjectServer, OpenCall, PartialCall, Table};
+use super::running::{Job, ObjectServer, accept};
+use super::serving::{OpenCall, PartialCall, Table, refuse};
 use super::shared::{Shared, wake_all};
 use super::state::State;
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -242,6 +243,8 @@ fn settle(state: &mut State, id: u64, result: Result<u32, CallError>) {
     if taken && entry.first.is_none() && entry.retries > 0 {
         entry.retries = entry.retries.saturating_sub(1);
         entry.retry_at = Some(now + RETRY_PAUSE);
+        // The tick sees to it.
+        state.coarse_now();
         return;
     }
     if entry.first.is_some() {
@@ -364,7 +367,7 @@ fn call(
             ErrorCode::NoSuchObject,
             format!("{object} was given up a moment ago"),
         );
-        return serving::refuse(shared, id, answered, &error);
+        return refuse(shared, id, answered, &error);
     };
     let context = context(&server, &method, view, from);
     if flags.has(Flags::CONTINUED) {
@@ -383,7 +386,7 @@ fn call(
         encoding: view.header.encoding,
         bytes: keep(batch, view.payload),
     };
-    serving::accept(
+    accept(
         shared,
         &server,
         Job {
@@ -440,7 +443,7 @@ fn call_piece(
             encoding: context.encoding,
             bytes: bytes.freeze(),
         };
-        return serving::accept(
+        return accept(
             shared,
             &server,
             Job {
@@ -462,7 +465,7 @@ fn call_piece(
         shared.serving.lock().partial.remove(&id);
         let error =
             CallError::new(ErrorCode::TooLarge, format!("a call has at most {limit} bytes")).ran(false);
-        return serving::refuse(shared, id, answered, &error);
+        return refuse(shared, id, answered, &error);
     }
     if owed > 0 {
         let credit = Draft::new(Kind::CallCredit, id).aux(u32::try_from(owed).unwrap_or(u32::MAX));

@@ -41,6 +41,7 @@ mod reconnect;
 mod register;
 mod request;
 mod respond;
+mod running;
 mod runtime;
 mod serving;
 mod shared;

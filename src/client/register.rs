@@ -8,8 +8,8 @@ use super::exchange::{Exchange, Outgoing};
 use super::handle::{Handle, IpcClient, Lease};
 use super::handler::Handler;
 use super::lasting::{Fact, Standing};
+use super::running::ObjectServer;
 use super::runtime::Home;
-use super::serving::ObjectServer;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Encoding, Flags, Kind};
 use futures::future::BoxFuture;
@@ -161,7 +161,7 @@ impl RegisterBuilder {
             self.terms.concurrency,
         ));
         let serving = ServingGuard::new(&self.handle, server)?;
-        let (standing, watch) = watch::channel(Standing::Asked);
+        let (standing, mut watch) = watch::channel(Standing::Asked);
         let fact = Fact::Object {
             name: Arc::clone(&serving.server.name),
             standing: Arc::new(standing),
@@ -180,6 +180,8 @@ impl RegisterBuilder {
                 .to_vec()
         });
         let (lease, _) = asked.await?;
+        // What the broker has said so far is no news.
+        watch.borrow_and_update();
         Ok(Registration {
             lease,
             serving,
@@ -264,7 +266,8 @@ impl Registration {
         self.watch.borrow().clone()
     }
 
-    /// Ready when [`standing`](Self::standing) has changed since the last time this was ready, with the new value.
+    /// Ready when [`standing`](Self::standing) has changed since the registration or the last time this was ready, with
+    /// the new value. Cancel safe.
     pub async fn changed(&mut self) -> Standing {
         if self.watch.changed().await.is_err() {
             return Standing::Lost("the client is closed".to_owned());

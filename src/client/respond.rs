@@ -3,7 +3,8 @@
 //! Owns the sending side of an answer. A panic of the handler ends here, as an error to its caller.
 
 use super::handler::{Body, HandlerError, Response};
-use super::serving::{Job, ObjectServer, OpenCall};
+use super::running::{Job, ObjectServer};
+use super::serving::OpenCall;
 use super::shared::Shared;
 use super::state::{Direct, Next, State};
 use crate::error::{CallError, ErrorCode};

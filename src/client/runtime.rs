@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
+use tokio::runtime::RuntimeFlavor;
 
 /// Threads that run the handlers and callbacks of plain threads.
 const POOL_THREADS: usize = 2;
@@ -28,7 +29,7 @@ pub(crate) type Task = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 /// # Errors
 /// When the background thread could not be started, or the arbiter has stopped.
 pub(crate) fn on_socket_arbiter(start: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let arbiter = match Arbiter::try_current() {
+    let arbiter = match current_arbiter() {
         Some(current) => current,
         None => background()?,
     };
@@ -38,6 +39,12 @@ pub(crate) fn on_socket_arbiter(start: impl FnOnce() + Send + 'static) -> io::Re
     Err(io::Error::other(
         "the actix arbiter that was to carry the socket has stopped",
     ))
+}
+
+/// The arbiter that runs the calling task. A thread still names the one it had when its System has ended.
+fn current_arbiter() -> Option<ArbiterHandle> {
+    tokio::runtime::Handle::try_current().ok()?;
+    Arbiter::try_current().filter(|arbiter| arbiter.spawn_fn(|| ()))
 }
 
 fn background() -> io::Result<ArbiterHandle> {
@@ -77,7 +84,7 @@ impl Home {
     /// # Errors
     /// When a thread of the pool could not be started.
     pub(crate) fn current() -> io::Result<Self> {
-        if let Some(arbiter) = Arbiter::try_current() {
+        if let Some(arbiter) = current_arbiter() {
             return Ok(Self::Arbiter(thread::current().id(), arbiter));
         }
         if let Ok(handle) = tokio::runtime::Handle::try_current() {
@@ -89,6 +96,26 @@ impl Home {
     /// Whether the calling thread is the one where tasks of this home run, so that one may be polled right here.
     pub(crate) fn is_here(&self) -> bool {
         matches!(self, Self::Arbiter(thread, _) if *thread == thread::current().id())
+    }
+
+    /// Whether its tasks run one at a time, so that polling one here delays no other that could run meanwhile.
+    pub(crate) fn is_single_threaded(&self) -> bool {
+        match self {
+            Self::Arbiter(..) => true,
+            Self::Tokio(handle) => handle.runtime_flavor() == RuntimeFlavor::CurrentThread,
+        }
+    }
+
+    /// Runs a task; to be called from a task of this home.
+    pub(crate) fn spawn_here(&self, task: Task) {
+        match self {
+            Self::Arbiter(..) => {
+                actix_rt::spawn(task);
+            }
+            Self::Tokio(handle) => {
+                handle.spawn(task);
+            }
+        }
     }
 
     /// Runs a task. A task for a run-time that has ended is dropped.
@@ -136,9 +163,10 @@ pub(crate) async fn sleep(duration: Duration) {
     }
 }
 
-/// Whether the calling thread runs an executor, so that blocking it would stop tasks.
+/// Whether the calling thread runs an executor, so that blocking it would stop tasks. An actix System has a tokio
+/// run-time too.
 pub(crate) fn is_executor_thread() -> bool {
-    tokio::runtime::Handle::try_current().is_ok() || actix::System::try_current().is_some()
+    tokio::runtime::Handle::try_current().is_ok()
 }
 
 #[cfg(test)]

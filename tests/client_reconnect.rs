@@ -1,0 +1,379 @@
+//! Lost connections of the client library: what ends, what comes back, what is told.
+
+#[path = "support/broker.rs"]
+mod broker;
+
+use actix_ipc::async_trait;
+use actix_ipc::client::{
+    ConnectError, ConnectionEvent, ConnectionEvents, IpcClient, Methods, Notice, SharedObject, Standing,
+    WatchScope, WorkerBuilder,
+};
+use actix_ipc::error::ErrorCode;
+use actix_ipc::transport::Endpoint;
+use broker::Place;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what)
+        .await
+        .expect("it did not happen")
+}
+
+async fn event(events: &mut ConnectionEvents) -> ConnectionEvent {
+    soon(events.next()).await.unwrap()
+}
+
+struct Name(&'static str);
+
+#[async_trait]
+impl SharedObject for Name {
+    async fn call(&self, _method: &str, _args: &Value) -> Value {
+        json!(self.0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_comes_back_with_a_new_broker_at_the_old_place() {
+    let place = Place::new();
+    let broker = place.start();
+    let worker = broker.client().await;
+    let client = broker.client().await;
+    let registration = worker.register_object("o", Name("answer")).await.unwrap();
+    let mut subscription = client.subscribe("o", "e").await.unwrap();
+    let mut watch = client.watch(WatchScope::Names).await.unwrap();
+    assert!(matches!(
+        soon(watch.next()).await,
+        Some(Notice::NameAppeared { .. })
+    ));
+    let first_epoch = client.epoch();
+    let mut events = client.connection_events();
+    let mut worker_events = worker.connection_events();
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let error = client.remote_call::<(), ()>("o", "m", ()).await.unwrap_err();
+    assert_eq!((error.code, error.may_have_run), (ErrorCode::NotConnected, false));
+    let error = client.publish("o", "e", &1).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::NotConnected);
+    assert_eq!(soon(watch.next()).await, Some(Notice::Interrupted));
+
+    let _broker = place.start();
+    let ConnectionEvent::Reconnected {
+        epoch,
+        same_broker,
+        restored,
+        lost,
+    } = event(&mut events).await
+    else {
+        panic!("not restored")
+    };
+    assert_eq!((same_broker, restored, lost.len()), (false, 2, 0));
+    assert!(epoch != first_epoch && epoch == client.epoch());
+    loop {
+        if let ConnectionEvent::Reconnected { restored, .. } = event(&mut worker_events).await {
+            assert_eq!(restored, 1);
+            break;
+        }
+    }
+    assert_eq!(registration.standing(), Standing::Owner);
+    let answer: String = client.remote_call("o", "m", ()).await.unwrap();
+    assert_eq!(answer, "answer");
+    client.publish("o", "e", &2).await.unwrap();
+    let received = soon(subscription.next()).await.unwrap();
+    assert_eq!(
+        (received.decode::<u8>().unwrap(), received.interrupted),
+        (2, true)
+    );
+    client.publish("o", "e", &3).await.unwrap();
+    assert!(!soon(subscription.next()).await.unwrap().interrupted);
+    assert!(matches!(soon(watch.next()).await, Some(Notice::NameAppeared { name, .. }) if name == "o"));
+}
+
+#[tokio::test]
+async fn open_calls_end_at_once_and_say_that_they_may_have_run() {
+    let place = Place::new();
+    let broker = place.start();
+    let worker = broker.client().await;
+    let begun = Arc::new(Notify::new());
+    let tell = begun.clone();
+    let object = Methods::new().method("wait", move |(): (), _| {
+        tell.notify_one();
+        std::future::pending::<Result<(), actix_ipc::client::HandlerError>>()
+    });
+    let _registration = worker.register("o", object).await.unwrap();
+    let client = broker.client().await;
+    let call = client.remote_call::<(), ()>("o", "wait", ());
+    let end = async {
+        begun.notified().await;
+        broker.crash();
+    };
+    let (answer, ()) = soon(async { tokio::join!(call, end) }).await;
+    let error = answer.unwrap_err();
+    assert_eq!((error.code, error.may_have_run), (ErrorCode::BrokerGone, true));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_asked_during_an_outage_is_answered_after_it() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let mut events = client.connection_events();
+    broker.stop().await;
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let waiter = client.clone();
+    let waiting = tokio::spawn(async move { waiter.wait_for_object("late").await });
+    let asker = client.clone();
+    let asking = tokio::spawn(async move { asker.subscribe("o", "e").await });
+    let dropped = client.subscribe("never", "asked");
+    assert!(futures::poll!(Box::pin(dropped.into_future())).is_pending());
+    let _broker = place.start();
+    let mut subscription = soon(asking).await.unwrap().unwrap();
+    assert_eq!(client.publish("o", "e", &1).acknowledged().await.unwrap(), 1);
+    assert_eq!(
+        soon(subscription.next()).await.unwrap().decode::<u8>().unwrap(),
+        1
+    );
+    assert_eq!(
+        client.publish("never", "asked", &1).acknowledged().await.unwrap(),
+        0
+    );
+    let _late = client.register_object("late", Name("late")).await.unwrap();
+    soon(waiting).await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_outages_and_many_names_in_order() {
+    let place = Place::new();
+    let mut broker = place.start();
+    let client = broker.client().await;
+    let mut held = Vec::new();
+    for number in 0..3000 {
+        held.push(
+            client
+                .register_object(&format!("object {number}"), Name("x"))
+                .await
+                .unwrap(),
+        );
+    }
+    let mut events = client.connection_events();
+    for _ in 0..2 {
+        broker.crash();
+        broker = place.start();
+        loop {
+            if let ConnectionEvent::Reconnected { restored, lost, .. } = event(&mut events).await {
+                assert_eq!((restored, lost), (3000, Vec::new()));
+                break;
+            }
+        }
+        let answer: String = client.remote_call("object 2999", "m", ()).await.unwrap();
+        assert_eq!(answer, "x");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_somebody_else_has_by_then_is_told_as_lost() {
+    let (place, other_place) = (Place::new(), Place::new());
+    let (broker, other_broker) = (place.start(), other_place.start());
+    let _taken = other_broker
+        .client()
+        .await
+        .register_object("o", Name("other"))
+        .await
+        .unwrap();
+    let client = IpcClient::builder()
+        .endpoint(place.endpoint())
+        .endpoint(other_place.endpoint());
+    let client = client.connect().await.unwrap();
+    let registration = client.register_object("o", Name("mine")).await.unwrap();
+    let _free = client.register_object("p", Name("mine too")).await.unwrap();
+    let mut events = client.connection_events();
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let ConnectionEvent::Reconnected { restored, lost, .. } = event(&mut events).await else {
+        panic!("no report")
+    };
+    assert_eq!((restored, lost.len()), (1, 1));
+    assert_eq!(
+        (lost[0].0.as_str(), lost[0].1.code),
+        ("object o", ErrorCode::NameTaken)
+    );
+    assert!(matches!(registration.standing(), Standing::Lost(_)));
+    assert_eq!(
+        client.remote_call::<(), String>("o", "m", ()).await.unwrap(),
+        "other"
+    );
+}
+
+#[tokio::test]
+async fn without_reconnection_it_ends() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = IpcClient::builder()
+        .endpoint(broker.endpoint.clone())
+        .reconnect(false)
+        .connect()
+        .await
+        .unwrap();
+    let mut subscription = client.subscribe("o", "e").await.unwrap();
+    let mut events = client.connection_events();
+    broker.crash();
+    assert!(soon(subscription.next()).await.is_none());
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Closed { .. }));
+    assert!(events.next().await.is_none());
+    assert_eq!(
+        client.publish("o", "e", &1).await.unwrap_err().code,
+        ErrorCode::NotConnected
+    );
+    assert_eq!(
+        client.subscribe("o", "e").await.unwrap_err().code,
+        ErrorCode::NotConnected
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_waits_for_its_broker_and_comes_back_to_it() {
+    let place = Place::new();
+    let (worker, stop) = WorkerBuilder::new()
+        .add("math", Name("math"))
+        .endpoint(place.endpoint())
+        .name("worker")
+        .with_graceful_shutdown();
+    let serving = tokio::spawn(worker.spawn());
+    let client = {
+        let waiting = IpcClient::builder()
+            .endpoint(place.endpoint())
+            .connect_wait(PATIENCE);
+        let starting = async { place.start() };
+        let (client, broker) = tokio::join!(waiting, starting);
+        let client = client.unwrap();
+        soon(client.wait_for_object("math")).await.unwrap();
+        broker.crash();
+        client
+    };
+    let _broker = place.start();
+    soon(client.wait_for_object("math")).await.unwrap();
+    let answer: String = client.remote_call("math", "m", ()).await.unwrap();
+    assert_eq!(answer, "math");
+    stop.send(true).unwrap();
+    soon(serving).await.unwrap().unwrap();
+    let error = client.remote_call::<(), ()>("math", "m", ()).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::NoSuchObject);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_lets_running_calls_end() {
+    let place = Place::new();
+    let broker = place.start();
+    let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (begun.clone(), finish.clone());
+    let object = Methods::new().method("m", move |(): (), _| {
+        let wait = wait.clone();
+        tell.notify_one();
+        async move {
+            wait.notified().await;
+            Ok("done")
+        }
+    });
+    let (worker, stop) = WorkerBuilder::new()
+        .add_handler("o", object)
+        .endpoint(place.endpoint())
+        .with_graceful_shutdown();
+    let serving = tokio::spawn(worker.spawn());
+    let client = broker.client().await;
+    client.wait_for_object("o").await.unwrap();
+    let call = client.remote_call::<(), String>("o", "m", ());
+    let steps = async {
+        begun.notified().await;
+        drop(stop);
+        let mut watch = client.watch(WatchScope::Names).await.unwrap();
+        while client
+            .remote_call::<(), ()>("o", "other", ())
+            .await
+            .unwrap_err()
+            .code
+            != ErrorCode::NoSuchObject
+        {
+            soon(watch.next()).await;
+        }
+        finish.notify_one();
+    };
+    let (answer, ()) = soon(async { tokio::join!(call, steps) }).await;
+    assert_eq!(answer.unwrap(), "done");
+    soon(serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_whose_name_is_taken_says_so() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let _first = client.register_object("o", Name("first")).await.unwrap();
+    let error = WorkerBuilder::new()
+        .add("o", Name("second"))
+        .endpoint(place.endpoint())
+        .spawn()
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_within_a_second() {
+    let place = Place::new();
+    let gone = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
+    let start = Instant::now();
+    let error: ConnectError = IpcClient::builder()
+        .endpoint(place.endpoint())
+        .endpoint(Endpoint::Tcp(gone.to_string()))
+        .endpoint(Endpoint::Memory("nobody".to_owned()))
+        .connect()
+        .await
+        .unwrap_err();
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    assert_eq!(error.tried.len(), 3);
+    let text = error.to_string();
+    for part in [
+        place.endpoint().to_string(),
+        gone.to_string(),
+        "mem:nobody".into(),
+        "ipc-broker".into(),
+    ] {
+        assert!(text.contains(&part), "{text}");
+    }
+    let error = IpcClient::builder()
+        .endpoint(place.endpoint())
+        .connect_wait(Duration::from_millis(100))
+        .await;
+    assert!(error.is_err() && start.elapsed() < Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn the_next_endpoint_is_tried_when_one_is_no_broker() {
+    let place = Place::new();
+    let broker = place.start();
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let rude = std::thread::spawn(move || {
+        use std::io::Write;
+        let (mut socket, _) = other.accept().unwrap();
+        socket
+            .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            .unwrap();
+    });
+    let client = IpcClient::builder()
+        .endpoint(Endpoint::Tcp(address))
+        .endpoint(broker.endpoint.clone())
+        .connect()
+        .await
+        .unwrap();
+    client.ping().await.unwrap();
+    rude.join().unwrap();
+}
