@@ -4,6 +4,8 @@
 //! floor is a blocking Unix-socket relay between the same two processes, which reads and writes one 16-byte message (or frame) at a time. Runs are
 //! interleaved: floor, broker, floor, broker…; the medians are compared.
 #![allow(
+    unreachable_pub,
+    clippy::panic,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

@@ -55,7 +55,7 @@ async fn a_watch_tells_what_is_there_and_what_changes() {
     let broker = place.start();
     let client = broker.client().await;
     let a = client.register_object("a", Name("a")).await.unwrap();
-    let mut watch = client.watch(WatchScope::Names).await.unwrap();
+    let mut watch = client.watch_pattern(WatchScope::Names, "a").await.unwrap();
     let owner = match soon(watch.next()).await {
         Some(Notice::NameAppeared { name, owner }) if name == "a" => owner,
         other => panic!("{other:?}"),

@@ -136,7 +136,7 @@ fn an_event_in_pieces_is_given_up_in_the_middle() {
     broker.stop();
 }
 
-/// An event that has begun is voided, and told as missed (which may overtake it).
+/// An event that has begun is voided, and told as missed.
 fn given_up(subscriber: &mut Raw, id: u64) {
     let (mut numbers, mut missed, mut voided) = (Vec::new(), 0, false);
     while !voided || missed == 0 {

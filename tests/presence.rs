@@ -139,11 +139,8 @@ fn a_watch_tells_what_is_there_and_then_what_changes() {
     let (w, o, t) = (watcher.peer, one.peer, two.peer);
     let expected = [
         (both, APPEARED, "other", t),
-        // The broker's own objects belong to no connection.
-        (both, APPEARED, "rob", 0),
         (both, APPEARED, "room.a", o),
         (both, APPEARED, "room.b", o),
-        (both, APPEARED, "sys.broker", 0),
         (both, CONNECTED, "watcher", w),
         (both, CONNECTED, "lamp.one", o),
         (both, CONNECTED, "lamp.two", t),
@@ -296,7 +293,7 @@ fn list_and_describe() {
         .filter_map(|object| object["name"].as_str())
         .filter(|name| !OWN.contains(name))
         .collect();
-    assert_eq!(names, ["group", "math", "rob", "sys.broker"]);
+    assert_eq!(names, ["group", "math"]);
     let peers: Vec<_> = list["connections"]
         .as_array()
         .unwrap()

@@ -109,6 +109,8 @@ impl EventMark {
     pub const ABORT: u8 = 32;
     /// Begins or continues a message in pieces: `missed` is the message's number.
     pub const NUMBERED: u8 = 64;
+    /// No event: `missed` of them are told in their place in the queue; the frame is not looked at.
+    pub const GAP: u8 = 128;
 
     /// Whether the bit is set.
     #[must_use]

@@ -233,7 +233,7 @@ impl Outbox {
             .flat_map(|run| run.items.iter_mut().skip(run.next))
             .find(|item| {
                 item.subscription == subscription
-                    && item.mark.0 & (EventMark::DROPPED | EventMark::NUMBERED) == 0
+                    && item.mark.0 & (EventMark::DROPPED | EventMark::NUMBERED | EventMark::GAP) == 0
             });
         match next {
             Some(item) => item.missed = item.missed.saturating_add(count),
@@ -347,7 +347,7 @@ impl Run {
 /// What an event is charged: its publish, which is never smaller than the event.
 #[must_use]
 pub fn event_charge(batch: &Batch, item: &EventItem) -> usize {
-    if item.mark.has(EventMark::ABORT) {
+    if item.mark.0 & (EventMark::ABORT | EventMark::GAP) != 0 {
         0
     } else {
         charge(wire_len(batch, item.frame))

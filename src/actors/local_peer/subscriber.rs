@@ -116,7 +116,7 @@ impl Subscriber {
     /// Gives events that come what was missed just before them.
     pub(super) fn mark_missed(&mut self, items: &mut [EventItem]) {
         if let Some(first) = items.first_mut()
-            && !first.mark.has(EventMark::NUMBERED)
+            && first.mark.0 & (EventMark::NUMBERED | EventMark::GAP) == 0
         {
             first.missed = first.missed.saturating_add(std::mem::take(&mut self.missed_last));
         }
@@ -159,6 +159,10 @@ impl Subscriber {
     }
 
     fn event(&mut self, batch: &Batch, item: EventItem, limit: usize) -> Option<TopicEvent> {
+        if item.mark.has(EventMark::GAP) {
+            self.gap(item.missed);
+            return None;
+        }
         let bytes = event_charge(batch, &item);
         if item.mark.has(EventMark::NUMBERED) {
             // Its bytes are with the message from now on, as they would be with a client.

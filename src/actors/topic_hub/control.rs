@@ -11,7 +11,7 @@ use super::{Current, TopicHub};
 use crate::actors::connection::session::message_too_large;
 use crate::actors::deliver::charge;
 use crate::actors::inject;
-use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
+use crate::actors::messages::{EventItem, EventMark, HubItem};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY};
 use crate::error::{CallError, ErrorCode};
@@ -218,7 +218,7 @@ impl TopicHub {
                 .offer_item(&mut self.receivers, target.peer, item, charged, target.policy)
             {
                 target.lost = true;
-                self.fan_out.void(&mut self.receivers, target.peer, item);
+                self.fan_out.void(&mut self.receivers, target.peer, item, false);
             }
         }
         if view.header.flags.has(Flags::CONTINUED) {
@@ -252,11 +252,7 @@ impl TopicHub {
                     subscription,
                     mark: EventMark::default(),
                 };
-                self.fan_out.void(&mut self.receivers, target.peer, item);
-                // Told at once: perhaps no event follows that could.
-                if let Some(peer) = self.receivers.get(target.peer) {
-                    peer.tell(Control::Gaps(vec![(subscription, 1)]));
-                }
+                self.fan_out.void(&mut self.receivers, target.peer, item, true);
             }
         }
     }

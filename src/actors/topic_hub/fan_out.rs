@@ -108,7 +108,7 @@ impl Receiver {
             if item.mark.has(EventMark::NUMBERED) {
                 // Its number takes the place of the count, which goes ahead in a gap.
                 if missed > 0 {
-                    peer.tell(Control::Gaps(vec![(item.subscription, missed)]));
+                    self.pending.push(gap(item.subscription, missed));
                 }
                 self.pending.push(item);
             } else {
@@ -262,8 +262,9 @@ impl FanOut {
         self.holding.retain(|other| *other != key);
     }
 
-    /// Voids a message in pieces whose pieces no longer fit. Needs no room: what came before it is worthless.
-    pub(super) fn void(&mut self, receivers: &mut Peers<Receiver>, to: Key, item: EventItem) {
+    /// Voids a message in pieces that does not come to its end. Needs no room: what came before it is worthless. `told`: the
+    /// missed event is told right behind it, because it was not counted and perhaps no event follows.
+    pub(super) fn void(&mut self, receivers: &mut Peers<Receiver>, to: Key, item: EventItem, told: bool) {
         let Some((_, receiver)) = receivers.entry(to) else {
             return;
         };
@@ -271,6 +272,20 @@ impl FanOut {
             .with_if(true, EventMark::ABORT)
             .with_if(true, EventMark::NUMBERED);
         receiver.pending.push(EventItem { mark, ..item });
+        if told {
+            receiver.pending.push(gap(item.subscription, 1));
+        }
         self.touched.push(to);
+    }
+}
+
+/// Tells of missed events in their place in the queue.
+fn gap(subscription: SubscriptionId, missed: u32) -> EventItem {
+    let mark = EventMark::default().with_if(true, EventMark::GAP);
+    EventItem {
+        frame: 0,
+        missed,
+        subscription,
+        mark,
     }
 }

@@ -72,6 +72,10 @@ pub(super) fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -
         out.frame(&abort, batch);
         return 0;
     }
+    if item.mark.has(EventMark::GAP) {
+        out.frame(&Draft::new(Kind::Gap, id).aux(item.missed), batch);
+        return 0;
+    }
     let Some(view) = batch.view(item.frame as usize) else {
         return 0;
     };
