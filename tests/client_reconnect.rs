@@ -45,7 +45,7 @@ async fn everything_comes_back_with_a_new_broker_at_the_old_place() {
     let client = broker.client().await;
     let registration = worker.register_object("o", Name("answer")).await.unwrap();
     let mut subscription = client.subscribe("o", "e").await.unwrap();
-    let mut watch = client.watch(WatchScope::Names).await.unwrap();
+    let mut watch = client.watch_pattern(WatchScope::Names, "o").await.unwrap();
     assert!(matches!(
         soon(watch.next()).await,
         Some(Notice::NameAppeared { .. })
@@ -290,7 +290,7 @@ async fn a_worker_that_stops_lets_running_calls_end() {
     let steps = async {
         begun.notified().await;
         drop(stop);
-        let mut watch = client.watch(WatchScope::Names).await.unwrap();
+        let mut watch = client.watch_pattern(WatchScope::Names, "o").await.unwrap();
         while client
             .remote_call::<(), ()>("o", "other", ())
             .await
