@@ -290,7 +290,7 @@ async fn a_worker_that_stops_lets_running_calls_end() {
     let steps = async {
         begun.notified().await;
         drop(stop);
-        let mut watch = client.watch(WatchScope::Names).await.unwrap();
+        let mut watch = client.watch_pattern(WatchScope::Names, "o").await.unwrap();
         while client
             .remote_call::<(), ()>("o", "other", ())
             .await

@@ -2,17 +2,17 @@
 //!
 //! Owns what each turn means for everything that is open. Called by the socket's task only.
 
+use super::after::After;
 use super::connection_events::ConnectionEvent;
 use super::inbound::Ended;
 use super::lasting::{Fact, Standing};
 use super::link::Link;
 use super::presence::Notice;
-use super::shared::{Shared, wake_all};
+use super::shared::Shared;
 use super::state::{GRACE, Phase, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Epoch, Kind};
 use std::sync::Arc;
-use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// What the broker may take to answer a goodbye.
@@ -55,7 +55,7 @@ impl State {
             .pump(&mut self.out, Instant::now(), self.grants.max_deadline_ms);
     }
 
-    fn fail_requests(&mut self, reason: &str, woken: &mut Vec<Waker>) {
+    fn fail_requests(&mut self, reason: &str, after: &mut After) {
         let written = self.out.written();
         for (_, request) in self.requests.iter_mut() {
             let error = CallError::new(
@@ -63,51 +63,47 @@ impl State {
                 format!("the connection to the broker ended: {reason}"),
             );
             request.finish(Err(error.ran(request.end <= written)));
-            woken.extend(request.waker.take());
+            after.wakers.extend(request.waker.take());
         }
     }
 
-    fn interrupt_lasting(&mut self, woken: &mut Vec<Waker>) {
+    fn interrupt_lasting(&mut self, after: &mut After) {
         self.lasting.interrupt();
         for (_, entry) in self.lasting.iter_mut() {
             entry.restoring = false;
             entry.retry_at = None;
             match &entry.what {
-                Fact::Subscription(queue) => queue.interrupt(woken),
-                Fact::Watch(queue) => queue.push(Notice::Interrupted),
+                Fact::Subscription(queue) => queue.interrupt(&mut after.wakers),
+                Fact::Watch(queue) => after.notice(queue, Notice::Interrupted),
                 Fact::Object { standing, .. } => {
-                    standing.send_if_modified(|now| {
-                        let held = matches!(now, Standing::Owner | Standing::Queued);
-                        if held {
-                            *now = Standing::Asked;
-                        }
-                        held
-                    });
+                    if matches!(*standing.borrow(), Standing::Owner | Standing::Queued) {
+                        after.standing(standing, Standing::Asked);
+                    }
                 }
                 Fact::Wait { .. } | Fact::Will => {}
             }
         }
     }
 
-    fn close_lasting(&mut self, error: &CallError, woken: &mut Vec<Waker>) {
+    fn close_lasting(&mut self, error: &CallError, after: &mut After) {
         for (_, entry) in self.lasting.iter_mut() {
             if let Some(first) = entry.first.take() {
-                let _ = first.send(Err(error.clone()));
+                after.answer(first, Err(error.clone()));
             }
             match &entry.what {
-                Fact::Subscription(queue) => queue.close(woken),
-                Fact::Watch(queue) => queue.close(),
+                Fact::Subscription(queue) => queue.close(&mut after.wakers),
+                Fact::Watch(queue) => after.no_more(queue),
                 Fact::Object { standing, .. } => {
-                    standing.send_replace(Standing::Lost(error.to_string()));
+                    after.standing(standing, Standing::Lost(error.to_string()));
                 }
                 Fact::Wait { .. } | Fact::Will => {}
             }
         }
-        self.closed.drain(woken);
+        self.closed.drain(&mut after.wakers);
     }
 
     /// Ends requests whose time is over although the broker did not say so.
-    fn expire(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+    fn expire(&mut self, now: Instant, after: &mut After) {
         let mut cancelled = Vec::new();
         for (key, request) in self.requests.iter_mut() {
             if request.expires > now || request.answer.is_some() || request.has_items() {
@@ -115,7 +111,7 @@ impl State {
             }
             let text = "the deadline passed, and the broker did not answer either; it may be stopped";
             request.finish(Err(CallError::new(ErrorCode::Deadline, text)));
-            woken.extend(request.waker.take());
+            after.wakers.extend(request.waker.take());
             if request.cancellable {
                 cancelled.push(key);
             }
@@ -126,7 +122,7 @@ impl State {
     }
 
     /// Looks after lasting things that wait for a moment. Returns whether any is left.
-    fn tend_lasting(&mut self, now: Instant) -> bool {
+    fn tend_lasting(&mut self, now: Instant, after: &mut After) -> bool {
         let mut left = false;
         let mut late = Vec::new();
         let up = matches!(self.phase, Phase::Up(_));
@@ -150,7 +146,7 @@ impl State {
         }
         for key in late {
             if let Some(first) = self.lasting.forget(key).and_then(|entry| entry.first) {
-                let _ = first.send(Err(CallError::from(ErrorCode::Deadline)));
+                after.answer(first, Err(CallError::from(ErrorCode::Deadline)));
             }
         }
         left
@@ -160,7 +156,7 @@ impl State {
 impl Shared {
     /// A connection is there: everything lasting is asked for again, in its order, before anything new.
     pub(crate) fn connected(&self, link: &Link) {
-        let mut woken = Vec::new();
+        let mut after = After::default();
         let mut state = self.lock();
         state.up(link);
         if let Some(since) = state.closing.take() {
@@ -169,10 +165,10 @@ impl Shared {
             state.closing = Some(since);
         }
         state.ticking = true;
-        state.drain_waiters(&mut woken);
+        state.drain_waiters(&mut after.wakers);
         let report = state.take_report();
         drop(state);
-        wake_all(&mut woken);
+        after.perform();
         if let Some(report) = report {
             self.report(report);
         }
@@ -180,18 +176,18 @@ impl Shared {
 
     /// The connection is gone. Returns whether to make another.
     pub(crate) fn disconnected(&self, ended: &Ended) -> bool {
-        let mut woken = Vec::new();
+        let mut after = After::default();
         let mut state = self.lock();
         let again = self.options.reconnect && state.closing.is_none();
-        state.fail_requests(&ended.text, &mut woken);
+        state.fail_requests(&ended.text, &mut after);
         state.out.clear();
         state.phase = Phase::Down;
         state.io_active = false;
-        state.interrupt_lasting(&mut woken);
-        state.drain_waiters(&mut woken);
+        state.interrupt_lasting(&mut after);
+        state.drain_waiters(&mut after.wakers);
         let expected = state.closing.is_some() || ended.reason == CloseReason::Finished;
         drop(state);
-        wake_all(&mut woken);
+        after.perform();
         self.serving.abort_all();
         if !expected {
             tracing::warn!(reason = %ended.text, "the connection to the broker ended");
@@ -204,19 +200,19 @@ impl Shared {
 
     /// There will be no connection any more.
     pub(crate) fn closed(&self, reason: &str) {
-        let mut woken = Vec::new();
+        let mut after = After::default();
         let mut state = self.lock();
         if matches!(state.phase, Phase::Closed(_)) {
             return;
         }
         let error = CallError::new(ErrorCode::NotConnected, reason);
-        state.fail_requests(reason, &mut woken);
+        state.fail_requests(reason, &mut after);
         state.out.clear();
         state.phase = Phase::Closed(error.clone());
-        state.close_lasting(&error, &mut woken);
-        state.drain_waiters(&mut woken);
+        state.close_lasting(&error, &mut after);
+        state.drain_waiters(&mut after.wakers);
         drop(state);
-        wake_all(&mut woken);
+        after.perform();
         self.serving.abort_all();
         self.watchers.tell(&ConnectionEvent::Closed {
             reason: reason.to_owned(),
@@ -247,7 +243,7 @@ impl Shared {
     ///
     /// # Errors
     /// The connection is to be given up.
-    pub(crate) fn tick(&self, now: Instant, woken: &mut Vec<Waker>) -> Result<(), Ended> {
+    pub(crate) fn tick(&self, now: Instant, after: &mut After) -> Result<(), Ended> {
         let mut state = self.lock();
         state.now = now;
         if state
@@ -259,8 +255,8 @@ impl Shared {
                 "the broker did not answer the goodbye",
             ));
         }
-        state.expire(now, woken);
-        let left = state.tend_lasting(now);
+        state.expire(now, after);
+        let left = state.tend_lasting(now, after);
         state.ticking = left || state.closing.is_some() || !state.requests.is_empty();
         Ok(())
     }

@@ -4,10 +4,11 @@
 //! only reader of its stream and its writer of last resort (see [`super::outbox`]). Spawned by [`super::socket`]
 //! inside the socket's actor.
 
+use super::after::After;
 use super::inbound::{self, Ended};
 use super::link::Link;
 use super::outbox::Claim;
-use super::shared::{Shared, Wrote, wake_all};
+use super::shared::{Shared, Wrote};
 use super::state::TICK;
 use crate::error::CloseReason;
 use crate::message::{Attachment, Decoder};
@@ -36,7 +37,7 @@ pub(crate) struct Drive {
     decoder: Decoder,
     /// Descriptors that nobody asked for; dropping them closes them.
     attachments: Vec<Attachment>,
-    woken: Vec<Waker>,
+    after: After,
     tick: Option<Pin<Box<Sleep>>>,
 }
 
@@ -48,7 +49,7 @@ impl Drive {
             stream,
             decoder,
             attachments: Vec::new(),
-            woken: Vec::new(),
+            after: After::default(),
             tick: None,
         }
     }
@@ -72,7 +73,7 @@ impl Drive {
         match read {
             Ok(Some(batch)) if batch.is_empty() => Poll::Ready(Ok(())),
             Ok(Some(batch)) => {
-                let ended = inbound::dispatch(&self.shared, batch, &mut self.woken);
+                let ended = inbound::dispatch(&self.shared, batch, &mut self.after);
                 Poll::Ready(ended.map_or(Ok(()), Err))
             }
             Ok(None) => {
@@ -114,9 +115,9 @@ impl Drive {
             return None;
         }
         let claim = state.out.claim();
-        state.out.room.drain(&mut self.woken);
+        state.out.room.drain(&mut self.after.wakers);
         drop(state);
-        wake_all(&mut self.woken);
+        self.after.perform();
         claim
     }
 
@@ -130,8 +131,8 @@ impl Drive {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(()) => {
                         self.tick = None;
-                        self.shared.tick(Instant::now(), &mut self.woken)?;
-                        wake_all(&mut self.woken);
+                        self.shared.tick(Instant::now(), &mut self.after)?;
+                        self.after.perform();
                     }
                 },
             }

@@ -3,6 +3,7 @@
 //! Owns the surface of the client; each method leads into the file of its subject. A connection lives as long as a
 //! handle, a subscription, a registration or a watch of it does.
 
+use super::after::{After, First};
 use super::builder::ClientBuilder;
 use super::call::{Call, CallBuilder};
 use super::connection_events::{ConnectionEvent, ConnectionEvents};
@@ -13,7 +14,7 @@ use super::lasting::Fact;
 use super::presence;
 use super::publish::PublishBuilder;
 use super::register::RegisterBuilder;
-use super::shared::{Shared, wake_all};
+use super::shared::Shared;
 use super::state::{Direct, Next, Phase};
 use super::subscription::{self, CallbackSubscription, SubscribeBuilder};
 use crate::error::{CallError, ErrorCode};
@@ -59,7 +60,7 @@ impl Handle {
     fn add(
         self: &Arc<Self>,
         fact: Fact,
-        first: oneshot::Sender<Result<u32, CallError>>,
+        first: First,
         frame: impl FnOnce(u64) -> Vec<u8>,
     ) -> Result<Lease, CallError> {
         let mut guard = self.shared.lock();
@@ -134,19 +135,19 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         let shared = &self.handle.shared;
-        let mut woken = Vec::new();
+        let mut after = After::default();
         let mut state = shared.lock();
         let Some(entry) = state.lasting.forget(self.key) else {
             return;
         };
         let draft = match &entry.what {
             Fact::Subscription(queue) => {
-                queue.close(&mut woken);
+                queue.close(&mut after.wakers);
                 Draft::new(Kind::Unsubscribe, self.key)
             }
             Fact::Object { name, .. } => Draft::new(Kind::Unregister, self.key).key(name.as_bytes()),
             Fact::Watch(queue) => {
-                queue.close();
+                after.no_more(queue);
                 Draft::new(Kind::Unwatch, self.key)
             }
             Fact::Wait { .. } => Draft::new(Kind::Cancel, self.key),
@@ -159,7 +160,7 @@ impl Drop for Lease {
         };
         let report = state.take_report();
         drop(state);
-        wake_all(&mut woken);
+        after.perform();
         shared.perform(next);
         if let Some(report) = report {
             shared.report(report);

@@ -4,6 +4,7 @@
 //! has been asked for and not answered; and the count of answers that a restored connection still waits for. Knows no
 //! socket. Used under the connection's lock.
 
+use super::after::First;
 use super::event_queue::EventQueue;
 use super::outbox::Outbox;
 use super::presence::Notice;
@@ -13,7 +14,6 @@ use crate::error::CallError;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
-use tokio::sync::oneshot;
 
 /// The bit that tells keys of this list from those of calls.
 const TAG: u64 = 1 << 63;
@@ -65,7 +65,7 @@ pub(crate) struct Entry {
     pub(crate) frame: Vec<u8>,
     pub(crate) what: Fact,
     /// Whoever made it and waits for the first answer.
-    pub(crate) first: Option<oneshot::Sender<Result<u32, CallError>>>,
+    pub(crate) first: Option<First>,
     /// It is one of those that the current restoration waits for.
     pub(crate) restoring: bool,
     /// When to ask again, and how often that may happen.
@@ -116,7 +116,7 @@ impl Lasting {
     pub(crate) fn add(
         &mut self,
         what: Fact,
-        first: Option<oneshot::Sender<Result<u32, CallError>>>,
+        first: Option<First>,
         frame: impl FnOnce(u64) -> Vec<u8>,
     ) -> Option<u64> {
         let order = self.next_order;

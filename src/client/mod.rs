@@ -18,6 +18,7 @@
 //! one [state](state::State) under a short lock. A handle encodes its frame into the out-buffer and writes it itself
 //! when nothing else is on its way; the actor reads, completes slots and writes what handles have left.
 
+mod after;
 pub mod blocking;
 mod builder;
 mod call;
@@ -30,6 +31,7 @@ mod exchange;
 mod handle;
 mod handler;
 mod inbound;
+mod incoming;
 mod lasting;
 mod link;
 mod methods;
@@ -44,6 +46,7 @@ mod respond;
 mod running;
 mod runtime;
 mod serving;
+mod settle;
 mod shared;
 mod slab;
 mod socket;

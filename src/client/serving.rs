@@ -141,6 +141,13 @@ impl OpenCall {
     }
 }
 
+impl Table {
+    /// Bytes of the calls that are arriving in pieces.
+    pub(crate) fn partial_bytes(&self) -> usize {
+        self.partial.values().map(|partial| partial.bytes.len()).sum()
+    }
+}
+
 impl Serving {
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

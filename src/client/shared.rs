@@ -13,7 +13,7 @@ use crate::transport::Stream;
 use futures::task::AtomicWaker;
 use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// See the module's documentation.
@@ -175,9 +175,4 @@ impl Shared {
             }
         }
     }
-}
-
-/// Wakes tasks; never under the lock.
-pub(crate) fn wake_all(woken: &mut Vec<Waker>) {
-    woken.drain(..).for_each(Waker::wake);
 }

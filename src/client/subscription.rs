@@ -14,6 +14,7 @@ use futures::Stream;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use std::future::IntoFuture;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -226,6 +227,13 @@ impl CallbackSubscription {
     }
 }
 
+/// A callback that panics costs its event and nothing else.
+fn guarded(callback: &impl Fn(Value), value: Value) {
+    if std::panic::catch_unwind(AssertUnwindSafe(|| callback(value))).is_err() {
+        tracing::error!("the callback of a subscription panicked; it goes on with the next event");
+    }
+}
+
 /// Subscribes and calls `callback` for every event, one after the other, where the calling task runs.
 pub(crate) async fn subscribe_async<F>(
     client: &IpcClient,
@@ -262,8 +270,7 @@ where
                 let Event { object, topic, missed, interrupted, .. } = &event;
                 tracing::warn!(%object, %topic, missed, interrupted, "events were missed");
             }
-            match event.decode() {
-                Ok(value) => callback(value),
+            match event.decode() {                Ok(value) => guarded(&callback, value),
                 Err(error) => tracing::warn!(object = %event.object, topic = %event.topic, %error, "an event was not shown"),
             }
         }

@@ -1,0 +1,66 @@
+//! What a step under the connection's lock has found out and tells when the lock is released.
+//!
+//! Owns the wakers, answers and notices of one step, in their order. Wakers and channels belong to executors that the
+//! library does not know; what they do when they are woken must not find the lock held.
+
+use super::lasting::Standing;
+use super::presence::Notice;
+use super::queue::Queue;
+use crate::error::CallError;
+use std::sync::Arc;
+use std::task::Waker;
+use tokio::sync::{oneshot, watch};
+
+/// Who waits for the broker's first answer to something lasting.
+pub(crate) type First = oneshot::Sender<Result<u32, CallError>>;
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct After {
+    pub(crate) wakers: Vec<Waker>,
+    told: Vec<Told>,
+}
+
+#[derive(Debug)]
+enum Told {
+    Answer(First, Result<u32, CallError>),
+    Standing(Arc<watch::Sender<Standing>>, Standing),
+    Notice(Arc<Queue<Notice>>, Notice),
+    NoMore(Arc<Queue<Notice>>),
+}
+
+impl After {
+    /// The answer to who asked for something lasting.
+    pub(crate) fn answer(&mut self, first: First, result: Result<u32, CallError>) {
+        self.told.push(Told::Answer(first, result));
+    }
+
+    /// What a registration holds now.
+    pub(crate) fn standing(&mut self, of: &Arc<watch::Sender<Standing>>, now: Standing) {
+        self.told.push(Told::Standing(Arc::clone(of), now));
+    }
+
+    /// A change for a watch.
+    pub(crate) fn notice(&mut self, to: &Arc<Queue<Notice>>, notice: Notice) {
+        self.told.push(Told::Notice(Arc::clone(to), notice));
+    }
+
+    /// The end of a watch.
+    pub(crate) fn no_more(&mut self, to: &Arc<Queue<Notice>>) {
+        self.told.push(Told::NoMore(Arc::clone(to)));
+    }
+
+    /// Wakes and tells; never under the lock. Empty afterwards, to be used again.
+    pub(crate) fn perform(&mut self) {
+        self.wakers.drain(..).for_each(Waker::wake);
+        for told in self.told.drain(..) {
+            match told {
+                // Whoever asked and went away has given it up by its own means.
+                Told::Answer(first, result) => drop(first.send(result)),
+                Told::Standing(of, now) => drop(of.send_replace(now)),
+                Told::Notice(to, notice) => to.push(notice),
+                Told::NoMore(to) => to.close(),
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Frames that concern calls to this client: a call, its pieces, its end, credit for its answer.
+//!
+//! Owns the assembly of calls in pieces and the context that a handler sees. No lock of the connection is held here:
+//! [`super::running`] may run a handler at once.
+
+use super::handler::{CallContext, IncomingCall};
+use super::request::keep;
+use super::running::{Job, ObjectServer, accept};
+use super::serving::{OpenCall, PartialCall, Table, refuse};
+use super::shared::Shared;
+use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::{Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
+use bytes::BytesMut;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// So many calls of the largest size may be arriving together; beyond that they are refused.
+const LARGEST_AT_ONCE: usize = 2;
+
+/// What the broker granted this connection, as far as calls to it are concerned.
+#[derive(Clone, Copy)]
+pub(crate) struct Grants {
+    /// Which connection it is.
+    pub(crate) life: u64,
+    pub(crate) window: u32,
+    pub(crate) message_bytes: usize,
+}
+
+/// Handles the frames of a batch that concern calls to this client.
+pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) {
+    let now = Instant::now();
+    for view in frames.iter().filter_map(|index| batch.view(*index)) {
+        let Header {
+            kind, id, aux, flags, ..
+        } = *view.header;
+        let mut table = shared.serving.lock();
+        match kind {
+            Kind::Call => call(shared, table, batch, &view, grants, now),
+            Kind::CallPiece => call_piece(shared, table, &view, grants),
+            Kind::ReplyCredit => {
+                let open = table.open.get(&id).cloned();
+                drop(table);
+                if let Some(open) = open {
+                    open.credit(aux);
+                }
+            }
+            _ => {
+                let (open, partial) = (table.open.remove(&id), table.partial.remove(&id));
+                drop(table);
+                drop(partial);
+                if let Some(open) = open {
+                    tracing::trace!(ticket = id, ?flags, "a call was cancelled");
+                    open.cancel();
+                }
+            }
+        }
+    }
+}
+
+fn call(
+    shared: &Arc<Shared>,
+    mut table: MutexGuard<'_, Table>,
+    batch: &Batch,
+    view: &FrameView<'_>,
+    grants: Grants,
+    now: Instant,
+) {
+    let (object, method) = key::split(view.key);
+    let (object, method) = (String::from_utf8_lossy(object), String::from_utf8_lossy(method));
+    let Header { id, flags, .. } = *view.header;
+    let answered = !flags.has(Flags::NO_REPLY);
+    let Some(server) = table.objects.get(&*object).cloned() else {
+        drop(table);
+        let error = CallError::new(
+            ErrorCode::NoSuchObject,
+            format!("{object} was given up a moment ago"),
+        );
+        return refuse(shared, id, answered, &error);
+    };
+    let context = context(&server, &method, view, grants, now);
+    if flags.has(Flags::CONTINUED) {
+        let together = table.partial_bytes().saturating_add(view.payload.len());
+        if together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
+            drop(table);
+            return refuse(shared, id, answered, &too_many_large());
+        }
+        let partial = PartialCall {
+            server,
+            context,
+            bytes: BytesMut::from(view.payload),
+            answered,
+            owed: 0,
+        };
+        table.partial.insert(id, partial);
+        return;
+    }
+    drop(table);
+    let payload = Payload {
+        encoding: view.header.encoding,
+        bytes: keep(batch, view.payload),
+    };
+    accept(
+        shared,
+        &server,
+        Job {
+            call: IncomingCall { context, payload },
+            answered,
+        },
+    );
+}
+
+fn too_many_large() -> CallError {
+    CallError::new(
+        ErrorCode::Overloaded,
+        "too many large calls arrive at the same time",
+    )
+    .ran(false)
+}
+
+fn context(
+    server: &ObjectServer,
+    method: &str,
+    view: &FrameView<'_>,
+    grants: Grants,
+    now: Instant,
+) -> CallContext {
+    let metadata = Metadata::parse(view.meta).unwrap_or_default();
+    CallContext {
+        object: Arc::clone(&server.name),
+        method: method.into(),
+        caller: view.origin.unwrap_or_default(),
+        caller_name: metadata.get_str(metadata::SYS_NAME).map(ToOwned::to_owned),
+        deadline: now + Duration::from_millis(u64::from(view.header.aux)),
+        metadata,
+        encoding: view.header.encoding,
+        streaming: view.header.flags.has(Flags::STREAM),
+        open: Arc::new(OpenCall::new(view.header.id, grants.life, grants.window)),
+    }
+}
+
+fn call_piece(shared: &Arc<Shared>, mut table: MutexGuard<'_, Table>, view: &FrameView<'_>, grants: Grants) {
+    let Header { id, flags, .. } = *view.header;
+    if flags.has(Flags::ABORT) {
+        table.partial.remove(&id);
+        return;
+    }
+    let together = table.partial_bytes().saturating_add(view.payload.len());
+    let Some(partial) = table.partial.get_mut(&id) else {
+        return;
+    };
+    let size = partial.bytes.len().saturating_add(view.payload.len());
+    if size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
+        let answered = partial.answered;
+        table.partial.remove(&id);
+        drop(table);
+        let limit = grants.message_bytes;
+        let error = match size > limit {
+            true => CallError::new(ErrorCode::TooLarge, format!("a call has at most {limit} bytes")),
+            false => too_many_large(),
+        };
+        return refuse(shared, id, answered, &error.ran(false));
+    }
+    partial.bytes.extend_from_slice(view.payload);
+    if flags.has(Flags::CONTINUED) {
+        partial.owed = partial.owed.saturating_add(view.header.wire_len());
+        let owed = Some(&mut partial.owed)
+            .filter(|owed| **owed >= (grants.window / 2) as usize)
+            .map(std::mem::take);
+        drop(table);
+        if let Some(owed) = owed {
+            let credit = Draft::new(Kind::CallCredit, id).aux(u32::try_from(owed).unwrap_or(u32::MAX));
+            let next = shared.lock().control(&credit);
+            shared.perform(next);
+        }
+        return;
+    }
+    let Some(PartialCall {
+        server,
+        context,
+        bytes,
+        answered,
+        ..
+    }) = table.partial.remove(&id)
+    else {
+        return;
+    };
+    drop(table);
+    let payload = Payload {
+        encoding: context.encoding,
+        bytes: bytes.freeze(),
+    };
+    accept(
+        shared,
+        &server,
+        Job {
+            call: IncomingCall { context, payload },
+            answered,
+        },
+    );
+}

@@ -1,0 +1,96 @@
+//! The broker's answers to what lasts: registrations, subscriptions, waits, watches, the will.
+//!
+//! Owns what each answer means: for whoever waits for the first one, for a restoration that counts them, and for a
+//! name that is refused because our own lost connection still holds it. Called by [`super::inbound`] under the lock.
+
+use super::after::After;
+use super::lasting::{Fact, Standing};
+use super::presence::Notice;
+use super::state::State;
+use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
+use std::time::{Duration, Instant};
+
+/// How long to wait before a name that our own lost connection may still hold is asked for again.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// The broker has answered for something lasting.
+pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>, after: &mut After) {
+    let now = Instant::now();
+    let max_deadline = state.grants.max_deadline_ms;
+    if let Some(give_up) = state.lasting.answered(id).filter(|_| result.is_ok()) {
+        state.out.push(&[&give_up]);
+    }
+    state.lasting.pump(&mut state.out, now, max_deadline);
+    let Some(entry) = state.lasting.get_mut(id) else {
+        return;
+    };
+    if let Fact::Wait { until } = entry.what {
+        let late = result
+            .as_ref()
+            .is_err_and(|error| error.code == ErrorCode::Deadline);
+        if late && until.is_none_or(|until| until > now) {
+            return state.lasting.ask(id, &mut state.out, now, max_deadline);
+        }
+        return tell_first(state, id, result, true, after);
+    }
+    if let Fact::Object { standing, .. } = &entry.what {
+        let now = match &result {
+            Ok(1) => Standing::Queued,
+            Ok(_) => Standing::Owner,
+            Err(error) => Standing::Lost(error.to_string()),
+        };
+        after.standing(standing, now);
+    }
+    let taken = result
+        .as_ref()
+        .is_err_and(|error| error.code == ErrorCode::NameTaken);
+    if taken && entry.first.is_none() && entry.retries > 0 {
+        entry.retries = entry.retries.saturating_sub(1);
+        entry.retry_at = Some(now + RETRY_PAUSE);
+        // The tick sees to it.
+        state.coarse_now();
+        return;
+    }
+    if entry.first.is_some() {
+        let failed = result.is_err();
+        return tell_first(state, id, result, failed, after);
+    }
+    state.lasting.note_restored(id, result.map(|_| ()));
+}
+
+fn tell_first(state: &mut State, id: u64, result: Result<u32, CallError>, remove: bool, after: &mut After) {
+    let first = match remove {
+        true => state.lasting.forget(id).and_then(|entry| entry.first),
+        false => state.lasting.get_mut(id).and_then(|entry| entry.first.take()),
+    };
+    if let Some(first) = first {
+        after.answer(first, result);
+    }
+}
+
+/// A registration has become its name's owner, or was replaced.
+pub(crate) fn ownership(state: &State, id: u64, aux: u32, after: &mut After) {
+    let Some(Fact::Object { standing, name }) = state.lasting.get(id).map(|entry| &entry.what) else {
+        return;
+    };
+    let now = match aux {
+        0 => Standing::Lost(format!("another connection has replaced {name}")),
+        _ => Standing::Owner,
+    };
+    if let Standing::Lost(reason) = &now {
+        tracing::warn!(object = %name, %reason, "a registration ended");
+    }
+    after.standing(standing, now);
+}
+
+/// A change that a watch tells.
+pub(crate) fn notice(state: &State, view: &FrameView<'_>, after: &mut After) {
+    let Some(Fact::Watch(queue)) = state.lasting.get(view.header.id).map(|entry| &entry.what) else {
+        return;
+    };
+    let name = String::from_utf8_lossy(view.key).into_owned();
+    if let Some(notice) = Notice::new(view.header.aux, name, view.origin.unwrap_or_default()) {
+        after.notice(queue, notice);
+    }
+}
