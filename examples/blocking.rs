@@ -1,6 +1,11 @@
 //! The client library without async: calls, a subscription and an object from plain threads.
 //!
 //! Needs a running broker (`cargo run --release`).
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells its story"
+)]
 
 use actix_ipc::client::Methods;
 use actix_ipc::client::blocking::Client;

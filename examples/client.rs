@@ -1,4 +1,9 @@
 //! A caller: asks the object `math` of `examples/worker.rs` for 10 + 32.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells its story"
+)]
 
 use actix_ipc::{Encoding, IpcClient};
 use serde::Serialize;

@@ -1,4 +1,9 @@
 //! A publisher: tells the temperature and exits. Nothing is lost, because it waits until the broker has accepted the event.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells its story"
+)]
 
 use actix_ipc::IpcClient;
 

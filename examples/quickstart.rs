@@ -1,6 +1,11 @@
 //! Everything in one program, telling the story as it goes: a broker, a worker, a caller, a subscriber and a publisher.
 //!
 //! `cargo run --example quickstart`. It needs nothing that runs already: the broker listens inside this process only.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells its story"
+)]
 
 use actix_ipc::client::Methods;
 use actix_ipc::{Broker, Endpoint, ErrorCode, HandlerError, IpcClient};

@@ -1,4 +1,9 @@
 //! A subscriber: prints what is published on `sensor` / `temperature`, until Ctrl-C or until as many events as its argument says.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells its story"
+)]
 
 use actix_ipc::IpcClient;
 

@@ -2,6 +2,11 @@
 //! on this program's own runtime.
 //!
 //! Needs a running broker (`cargo run --release`).
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells its story"
+)]
 
 use actix_ipc::client::Methods;
 use actix_ipc::{HandlerError, IpcClient};

@@ -2,6 +2,11 @@
 //!
 //! Start a broker first (`cargo run --release`), then this program, then ask it: `rob call math add {ii} a 10 b 32`.
 //! It waits for a broker, comes back when the broker was restarted, and ends with Ctrl-C.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program that tells its story"
+)]
 
 use actix_ipc::{SharedObject, WorkerBuilder, async_trait};
 use serde::Deserialize;

@@ -1,4 +1,18 @@
 //! The daemon as its operator meets it: what it prints, how it ends, what it says when it cannot start.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
 #![cfg(all(feature = "cli", unix))]
 
 #[path = "support/raw.rs"]

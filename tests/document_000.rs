@@ -1,5 +1,19 @@
 //! The Rust snippets of the document that this library answers to, with nothing changed but their `use` lines (and
 //! `main`, which cannot be a test's name twice in one file: each stands in a module of its own).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
 
 #[path = "support/broker.rs"]
 mod broker;

@@ -1,14 +1,21 @@
 //! Events in pieces: several under way at one subscription, and ends in the middle.
 //!
 //! Owns what publishers and subscribers see; calls and replies are in `pieces.rs`.
-#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(unix)]
 
 #[path = "support/raw.rs"]
 mod raw;

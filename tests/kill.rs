@@ -2,6 +2,20 @@
 //!
 //! How it works: the worker is this test program once more, told by a variable to serve (see [`as_the_worker`]). The broker is the real
 //! binary, killed and started again on the same endpoint. Times are asserted at ten times what is promised, because machines are noisy.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
 #![cfg(unix)]
 
 mod support;

@@ -3,14 +3,21 @@
 //!
 //! Owns the limits of a connection and of the broker. What happens to a message in pieces that is too large is in `pieces.rs`,
 //! to a subscriber that is too slow in `slow_subscribers.rs`.
-#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(unix)]
 
 #[path = "support/raw.rs"]
 mod raw;

@@ -1,14 +1,21 @@
 //! Calls and replies in pieces, and streamed replies: other frames between them, credit, ends in the middle, and what is too large.
 //!
 //! Owns sections 10 and 11 of the protocol document as far as they are about calls; events are in `event_pieces.rs`.
-#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(unix)]
 
 #[path = "support/raw.rs"]
 mod raw;

@@ -2,14 +2,21 @@
 //!
 //! Owns the order of what is told. The barrier between two connections is a request that Registry answers after what lies before
 //! it in its mailbox.
-#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(unix)]
 
 #[path = "support/raw.rs"]
 mod raw;

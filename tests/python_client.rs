@@ -1,14 +1,22 @@
 //! The Python client, written from `docs/protocol.md` alone, against the real broker: the proof that the document suffices.
 //!
 //! Needs `python3`; where there is none the tests say so and pass. `tests/python/commands.py` is the client as a program.
-#![cfg(all(feature = "cli", unix))]
 #![allow(
     clippy::unwrap_used,
+    clippy::explicit_write,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(all(feature = "cli", unix))]
 
 mod support;
 

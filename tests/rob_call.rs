@@ -1,11 +1,19 @@
 //! `rob call`, `list` and `describe` against a real broker: what is printed, and the exit codes.
-#![cfg(all(feature = "cli", unix))]
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(all(feature = "cli", unix))]
 
 #[path = "support/objects.rs"]
 mod objects;

@@ -1,10 +1,19 @@
 //! `rob listen` and `rob send` against a real broker: nothing is lost, and gaps are told.
-#![cfg(all(feature = "cli", unix))]
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
-    reason = "what is not as expected fails the test"
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(all(feature = "cli", unix))]
 
 #[path = "support/mod.rs"]
 mod support;

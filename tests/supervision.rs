@@ -3,14 +3,21 @@
 //!
 //! Keys that begin with `inject.before` panic before the index is asked, `inject.after` when the step is done. Needs the feature
 //! `inject-panics`, which no default build has.
-#![cfg(all(feature = "inject-panics", unix))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(all(feature = "inject-panics", unix))]
 
 #[path = "support/raw.rs"]
 mod raw;

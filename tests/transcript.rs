@@ -2,14 +2,21 @@
 //!
 //! Knows the length field of a frame and nothing else of the protocol: no codec of the library is used, so that a
 //! change of it cannot hide. `docs/versioning.md` has the rule for the transcripts.
-#![cfg(all(feature = "cli", unix))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+#![cfg(all(feature = "cli", unix))]
 
 mod support;
 

@@ -2,6 +2,20 @@
 //!
 //! How it works: `cases.rs` holds the cases, each an async function over a [`World`] (a broker that listens on one endpoint, and
 //! clients that connect to it). The macro at the end makes one test of each case for each transport of this platform.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
 
 mod cases;
 
