@@ -378,7 +378,18 @@ fn a_reply_that_breaks_the_rules_ends_its_call() {
         assert!(error.text().contains(word), "{}", error.text());
         assert_eq!(worker.expect(Kind::Cancel).id, ticket);
     }
-    // As much as is allowed, and a stream whose items together have more.
+    broker.stop();
+}
+
+/// As much as is allowed, and a stream whose items together have more.
+#[test]
+fn a_reply_of_the_largest_size_passes() {
+    let broker = Running::start(Limits {
+        message_bytes: 1_000,
+        ..Limits::default()
+    });
+    let [mut worker, mut caller] = pair(&broker);
+    let (bytes, more) = ([0; 400], Flags::MORE);
     caller.send(&call(5, Flags::STREAM, b""));
     let ticket = worker.expect(Kind::Call).id;
     let item = piece(Kind::Reply, ticket, more, &bytes);
