@@ -2,8 +2,14 @@
 //!
 //! Owns the temporary folder with the socket, starting again at the same place, and two ways to end: in order, and at
 //! once as a crash would.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(unreachable_pub, reason = "a module of several test crates")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
+)]
 
 use actix_ipc::actors::{Broker, BrokerHandle};
 use actix_ipc::client::IpcClient;

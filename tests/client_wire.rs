@@ -1,0 +1,382 @@
+//! The client library against a scripted peer: what it sends, and what it makes of a broker that is silent, rude or gone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests: what is not as expected fails the test"
+)]
+
+use actix_ipc::client::IpcClient;
+use actix_ipc::error::{CloseReason, ErrorCode};
+use actix_ipc::message::handshake::PREFACE;
+use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Epoch, Flags, Header, Kind, Payload, Welcome};
+use actix_ipc::transport::{Endpoint, Listener, Stream};
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::time::{Duration, Instant};
+
+const WELCOME: Welcome = Welcome {
+    epoch: Epoch([1; 16]),
+    frame_bytes: 1 << 20,
+    message_bytes: 1 << 24,
+    publish_window: 1000,
+    stream_window: 1000,
+    open_calls: 3,
+    names: 100,
+    subscriptions: 100,
+    default_deadline_ms: 30_000,
+    max_deadline_ms: 60_000,
+    attachments: 0,
+};
+
+/// A peer that does only what it is told.
+struct Peer {
+    stream: Stream,
+    decoder: Decoder,
+    frames: VecDeque<Frame>,
+}
+
+#[derive(Debug)]
+struct Frame {
+    header: Header,
+    key: Vec<u8>,
+    payload: Vec<u8>,
+}
+
+struct Place {
+    listener: Listener,
+    endpoint: Endpoint,
+}
+
+fn place(name: &str) -> Place {
+    let endpoint = Endpoint::Memory(name.to_owned());
+    Place {
+        listener: Listener::bind(&endpoint).unwrap(),
+        endpoint,
+    }
+}
+
+impl Place {
+    async fn accept(&mut self) -> Peer {
+        let accepted = std::future::poll_fn(|cx| self.listener.poll_accept(cx))
+            .await
+            .unwrap();
+        let stream = accepted.socket.register().unwrap();
+        let mut peer = Peer {
+            stream,
+            decoder: Decoder::new(1 << 22),
+            frames: VecDeque::new(),
+        };
+        let mut preface = [0; PREFACE.len()];
+        std::future::poll_fn(|cx| peer.stream.poll_read_ready(cx))
+            .await
+            .unwrap();
+        assert_eq!(
+            peer.stream.try_read(&mut preface, &mut Vec::new()).unwrap(),
+            PREFACE.len()
+        );
+        assert_eq!(preface, PREFACE);
+        let hello = peer.read().await;
+        assert_eq!(
+            (hello.header.kind, hello.header.id, hello.header.aux),
+            (Kind::Hello, 1, 1)
+        );
+        peer
+    }
+
+    async fn pair(&mut self) -> (IpcClient, Peer) {
+        let connect = IpcClient::builder()
+            .endpoint(self.endpoint.clone())
+            .reconnect(false)
+            .connect();
+        let welcome = async {
+            let peer = self.accept().await;
+            peer.send(
+                &Draft::new(Kind::Welcome, 7)
+                    .aux(1)
+                    .payload(Encoding::RAW, &WELCOME.encode()),
+            );
+            peer
+        };
+        let (client, peer) = tokio::join!(connect, welcome);
+        (client.unwrap(), peer)
+    }
+
+    async fn refuse(&mut self, answer: &[u8]) -> String {
+        let connect = IpcClient::connect_to(self.endpoint.clone());
+        let answer = async {
+            let peer = self.accept().await;
+            peer.stream.try_write(&[IoSlice::new(answer)], &[]).unwrap();
+        };
+        let (client, ()) = tokio::join!(connect, answer);
+        client.unwrap_err().to_string()
+    }
+}
+
+impl Peer {
+    fn send(&self, draft: &Draft<'_>) {
+        let frame = draft.to_vec();
+        assert_eq!(
+            self.stream.try_write(&[IoSlice::new(&frame)], &[]).unwrap(),
+            frame.len()
+        );
+    }
+
+    async fn read(&mut self) -> Frame {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return frame;
+            }
+            std::future::poll_fn(|cx| self.stream.poll_read_ready(cx))
+                .await
+                .unwrap();
+            let mut buffer = vec![0; 1 << 16];
+            let Ok(count) = self.stream.try_read(&mut buffer, &mut Vec::new()) else {
+                continue;
+            };
+            assert!(count > 0, "the client closed the connection");
+            let batch = self.decoder.decode(&buffer[..count]).unwrap();
+            self.frames
+                .extend((0..batch.len()).map(|index| Frame::of(&batch, index)));
+        }
+    }
+
+    async fn expect(&mut self, kind: Kind) -> Frame {
+        let frame = tokio::time::timeout(Duration::from_secs(10), self.read())
+            .await
+            .expect("no frame came");
+        assert_eq!(frame.header.kind, kind, "{frame:?}");
+        frame
+    }
+}
+
+impl Frame {
+    fn of(batch: &Batch, index: usize) -> Self {
+        let view = batch.view(index).unwrap();
+        Self {
+            header: *view.header,
+            key: view.key.to_vec(),
+            payload: view.payload.to_vec(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_call_is_one_frame_and_its_answer_another() {
+    let (client, mut peer) = place("wire-call").pair().await;
+    let call = client
+        .call("math", "add")
+        .deadline(Duration::from_millis(250))
+        .send::<_, u8>(&(1, 2));
+    let answer = async {
+        let frame = peer.expect(Kind::Call).await;
+        assert_eq!(
+            (frame.key.as_slice(), frame.payload.as_slice()),
+            (&b"math\0add"[..], &b"[1,2]"[..])
+        );
+        assert_eq!((frame.header.aux, frame.header.encoding), (250, Encoding::JSON));
+        // Late, doubled and foreign answers change nothing.
+        for id in [frame.header.id ^ (1 << 40), frame.header.id + 1, 0] {
+            peer.send(&Draft::new(Kind::Reply, id).payload(Encoding::JSON, b"9"));
+        }
+        peer.send(&Draft::new(Kind::Reply, frame.header.id).payload(Encoding::JSON, b"3"));
+        peer.send(&Draft::new(Kind::Reply, frame.header.id).payload(Encoding::JSON, b"4"));
+        peer.send(&Draft::new(Kind::Ping, 5).payload(Encoding::RAW, b"there?"));
+        let pong = peer.expect(Kind::Pong).await;
+        assert_eq!((pong.header.id, pong.payload.as_slice()), (5, &b"there?"[..]));
+    };
+    let (sum, ()) = tokio::join!(call, answer);
+    assert_eq!((sum.unwrap(), client.peer_id().0), (3, 7));
+}
+
+#[tokio::test]
+async fn a_stopped_broker_does_not_hold_its_callers() {
+    let (client, mut peer) = place("wire-silent").pair().await;
+    let start = Instant::now();
+    let call = client
+        .call("o", "m")
+        .deadline(Duration::from_millis(100))
+        .send::<_, u8>(&());
+    assert_eq!(call.await.unwrap_err().code, ErrorCode::Deadline);
+    let waited = start.elapsed();
+    assert!(
+        waited >= Duration::from_millis(1000) && waited < Duration::from_secs(5),
+        "{waited:?}"
+    );
+    let call = peer.expect(Kind::Call).await;
+    assert_eq!(peer.expect(Kind::Cancel).await.header.id, call.header.id);
+}
+
+#[tokio::test]
+async fn open_calls_are_limited_by_an_error() {
+    let (client, mut peer) = place("wire-limit").pair().await;
+    let mut calls: Vec<_> = (0..3)
+        .map(|_| Box::pin(client.remote_call::<_, u8>("o", "m", ())))
+        .collect();
+    for call in &mut calls {
+        assert!(futures::poll!(call).is_pending());
+    }
+    let error = client.remote_call::<_, u8>("o", "m", ()).await.unwrap_err();
+    assert_eq!((error.code, error.may_have_run), (ErrorCode::TooMany, false));
+    drop(calls);
+    for _ in 0..3 {
+        peer.expect(Kind::Call).await;
+    }
+    for _ in 0..3 {
+        peer.expect(Kind::Cancel).await;
+    }
+}
+
+#[tokio::test]
+async fn the_publish_window_is_kept_and_returned() {
+    let (client, mut peer) = place("wire-window").pair().await;
+    let payload = Payload::raw(vec![1; 600]);
+    let publish = || client.publish_payload("o", "e", payload.clone()).into_future();
+    publish().await.unwrap();
+    publish().await.unwrap();
+    let mut third = Box::pin(publish());
+    assert!(
+        futures::poll!(&mut third).is_pending(),
+        "1,200 bytes and more are out, the window has 1,000"
+    );
+    let mut used = 0;
+    for _ in 0..2 {
+        used += peer.expect(Kind::Publish).await.header.wire_len();
+    }
+    peer.send(&Draft::new(Kind::PublishCredit, 0).aux(u32::try_from(used).unwrap() - 1000));
+    client.ping_with(&mut peer).await;
+    assert!(futures::poll!(&mut third).is_pending(), "zero is not above zero");
+    peer.send(&Draft::new(Kind::PublishCredit, 0).aux(1));
+    third.await.unwrap();
+    assert_eq!(peer.expect(Kind::Publish).await.payload.len(), 600);
+}
+
+trait PingWith {
+    async fn ping_with(&self, peer: &mut Peer);
+}
+
+impl PingWith for IpcClient {
+    /// What was sent before has been handled on both sides.
+    async fn ping_with(&self, peer: &mut Peer) {
+        let pong = async {
+            let ping = peer.expect(Kind::Ping).await;
+            peer.send(&Draft::new(Kind::Pong, ping.header.id));
+        };
+        let (ping, ()) = tokio::join!(self.ping(), pong);
+        ping.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn pieces_of_a_call_wait_for_credit() {
+    let (client, mut peer) = place("wire-pieces").pair().await;
+    let payload = Payload::raw(vec![3; (1 << 20) + 1]);
+    let mut call = Box::pin(client.call("o", "m").send_payload(payload));
+    assert!(futures::poll!(&mut call).is_pending());
+    let first = peer.expect(Kind::Call).await;
+    assert!(first.header.flags.has(Flags::CONTINUED));
+    let piece = peer.expect(Kind::CallPiece).await;
+    let mut got = first.payload.len() + piece.payload.len();
+    client.ping_with(&mut peer).await;
+    assert!(
+        futures::poll!(&mut call).is_pending(),
+        "the first piece has used the window"
+    );
+    let feed = async {
+        loop {
+            peer.send(&Draft::new(Kind::CallCredit, first.header.id).aux(70_000));
+            let piece = peer.expect(Kind::CallPiece).await;
+            got += piece.payload.len();
+            if !piece.header.flags.has(Flags::CONTINUED) {
+                break;
+            }
+        }
+        assert_eq!(got, (1 << 20) + 1);
+        peer.send(&Draft::new(Kind::Reply, first.header.id).payload(Encoding::RAW, b"whole"));
+    };
+    let (answer, ()) = tokio::join!(call, feed);
+    assert_eq!(answer.unwrap().bytes, "whole");
+}
+
+#[tokio::test]
+async fn what_was_not_written_has_not_run() {
+    let mut place = place("wire-lost");
+    let (client, peer) = place.pair().await;
+    // Memory holds far less than this, and the peer reads nothing.
+    let large = Payload::raw(vec![0; 1 << 20]);
+    let mut calls = Vec::new();
+    for _ in 0..3 {
+        let mut call = Box::pin(client.call("o", "m").send_payload(large.clone()));
+        assert!(futures::poll!(&mut call).is_pending());
+        calls.push(call);
+    }
+    drop(peer);
+    for call in calls {
+        let error = call.await.unwrap_err();
+        let gone = matches!(error.code, ErrorCode::BrokerGone | ErrorCode::NotConnected);
+        assert!(gone && !error.may_have_run, "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_is_told_to_those_who_wait() {
+    let (client, mut peer) = place("wire-goodbye").pair().await;
+    let call = client.remote_call::<_, u8>("o", "m", ());
+    let end = async {
+        peer.expect(Kind::Call).await;
+        let aux = CloseReason::Draining.code();
+        peer.send(
+            &Draft::new(Kind::Goodbye, 0)
+                .aux(aux)
+                .payload(Encoding::RAW, b"back in a minute"),
+        );
+    };
+    let (answer, ()) = tokio::join!(call, end);
+    let error = answer.unwrap_err();
+    assert_eq!((error.code, error.may_have_run), (ErrorCode::BrokerGone, true));
+    assert!(error.message.contains("back in a minute"), "{error}");
+}
+
+#[tokio::test]
+async fn whoever_breaks_the_protocol_is_left() {
+    let (client, peer) = place("wire-rude").pair().await;
+    peer.send(&Draft::new(Kind::Call, 1).pair("nobody", "asked"));
+    peer.send(&Draft::new(Kind::Hello, 1));
+    let reason = tokio::time::timeout(Duration::from_secs(10), client.closed())
+        .await
+        .unwrap();
+    assert!(reason.message.contains("Hello"), "{reason}");
+}
+
+#[tokio::test]
+async fn a_refused_greeting_says_why() {
+    let mut place = place("wire-refused");
+    let aux = CloseReason::Version.code();
+    let text = b"this broker speaks protocol version 9; the client needs 1 to 1";
+    let goodbye = Draft::new(Kind::Goodbye, 0)
+        .aux(aux)
+        .payload(Encoding::RAW, text)
+        .to_vec();
+    let said = place.refuse(&goodbye).await;
+    assert!(
+        said.contains("protocol version 9") && said.contains("mem:wire-refused"),
+        "{said}"
+    );
+    let other = Draft::new(Kind::Welcome, 1)
+        .aux(2)
+        .payload(Encoding::RAW, &WELCOME.encode())
+        .to_vec();
+    assert!(place.refuse(&other).await.contains("chose protocol version 2"));
+    let short = Draft::new(Kind::Welcome, 1)
+        .aux(1)
+        .payload(Encoding::RAW, b"short")
+        .to_vec();
+    assert!(place.refuse(&short).await.contains("cut off"));
+    assert!(
+        place
+            .refuse(b"SSH-2.0-OpenSSH_9.0 and so on, longer than a header")
+            .await
+            .contains("not a broker")
+    );
+}
