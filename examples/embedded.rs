@@ -103,7 +103,7 @@ async fn ask(local: &LocalHandle, object: &str, method: &str, payload: Payload) 
     match local.call_with(object, method, payload, options).await {
         Ok(answer) => HttpResponse::Ok()
             .content_type("application/json")
-            .body(answer.bytes),
+            .body(answer.payload.bytes),
         Err(error) if error.code == ErrorCode::NoSuchObject => {
             HttpResponse::ServiceUnavailable().body(error.to_string())
         }

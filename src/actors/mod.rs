@@ -34,8 +34,8 @@ pub mod topic_hub;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
 pub use local_peer::{
-    CallOptions, Caller, LocalHandle, LocalSubscription, MissedEvents, ObjectCall, PublishOptions,
-    Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,
+    CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,
+    PublishOptions, Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,
 };
 
 use actix::Message;

@@ -6,10 +6,10 @@
     reason = "an actor of a test fails by panicking"
 )]
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
-use actix_ipc::actors::{ObjectCall, TopicEvent};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix_ipc::actors::{MissedEvents, ObjectCall, TopicEvent};
 use actix_ipc::error::{CallError, ErrorCode};
-use actix_ipc::message::{Encoding, Payload};
+use actix_ipc::message::{Encoding, Metadata, Payload};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
@@ -39,7 +39,12 @@ impl Handler<ObjectCall> for Calculator {
                 responder.reply_value(&(a + b))
             }
             "who" => responder.reply_json(&json!({ "name": caller.name, "pid": caller.origin.pid })),
-            "trace" => responder.reply_json(metadata.get_str("trace").unwrap_or_default()),
+            "trace" => {
+                let mut traced = Metadata::new();
+                traced.insert("traced", "yes").expect("room");
+                let value = metadata.get_str("trace").unwrap_or_default();
+                responder.reply_with(Payload::json(value).expect("JSON"), &traced)
+            }
             "length" => responder.reply(Payload {
                 encoding: Encoding::JSON,
                 bytes: payload.bytes.len().to_string().into(),
@@ -117,8 +122,17 @@ pub struct Hearer(mpsc::UnboundedSender<Heard>);
 
 impl Hearer {
     pub fn start_new() -> (Addr<Self>, mpsc::UnboundedReceiver<Heard>) {
+        Self::start_with(16)
+    }
+
+    /// With a mailbox of this capacity; 0 is without bound.
+    pub fn start_with(mailbox: usize) -> (Addr<Self>, mpsc::UnboundedReceiver<Heard>) {
         let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender).start(), receiver)
+        let actor = Self::create(move |ctx| {
+            ctx.set_mailbox_capacity(mailbox);
+            Self(sender)
+        });
+        (actor, receiver)
     }
 }
 
@@ -139,6 +153,33 @@ impl Handler<TopicEvent> for Hearer {
         };
         // At the end of a test nobody listens any more.
         let _ = self.0.send(heard);
+    }
+}
+
+impl Handler<MissedEvents> for Hearer {
+    type Result = ();
+
+    fn handle(&mut self, missed: MissedEvents, _: &mut Self::Context) {
+        let heard = Heard {
+            topic: format!("{} {}", missed.object, missed.event),
+            value: Value::Null,
+            retained: false,
+            missed: missed.count,
+        };
+        let _ = self.0.send(heard);
+    }
+}
+
+/// Ends the actor.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct End;
+
+impl Handler<End> for Hearer {
+    type Result = ();
+
+    fn handle(&mut self, _: End, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

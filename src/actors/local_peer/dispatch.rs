@@ -93,8 +93,14 @@ impl LocalPeer {
             bytes: bytes::Bytes::copy_from_slice(view.payload),
         };
         match header.kind {
-            Kind::Done | Kind::Accepted => self.answered(CallId(header.id), header.aux, Payload::default()),
-            Kind::Reply => self.answered(CallId(header.id), 0, payload()),
+            Kind::Done | Kind::Accepted | Kind::Reply => {
+                let answer = Answer {
+                    aux: header.aux,
+                    payload: payload(),
+                    metadata: Metadata::new(),
+                };
+                self.answered(CallId(header.id), answer);
+            }
             Kind::Error => self.failed(CallId(header.id), error_of(&view, payload())),
             Kind::Ownership => {
                 let standing = if header.aux == 1 {
@@ -141,11 +147,14 @@ impl LocalPeer {
         match header.kind {
             Kind::CallPiece => return self.call_piece(&view, Ticket(id)),
             Kind::Error => {
-                self.partial_replies.remove(&CallId(id));
                 return self.failed(CallId(id), error_of(&view, pieces::payload(batch, &view)));
             }
             Kind::Reply if !continued => {
-                return self.answered(CallId(id), 0, pieces::payload(batch, &view));
+                return self.replied(
+                    CallId(id),
+                    pieces::payload(batch, &view),
+                    pieces::metadata(view.meta),
+                );
             }
             _ => {}
         }
@@ -176,18 +185,28 @@ impl LocalPeer {
         if view.header.flags.has(Flags::CONTINUED) {
             self.partial_replies.insert(call, message);
         } else {
-            self.answered(call, 0, message.finish().0);
+            let (payload, metadata) = message.finish();
+            self.replied(call, payload, metadata);
         }
     }
 
-    fn answered(&mut self, call: CallId, aux: u32, payload: Payload) {
+    fn replied(&mut self, call: CallId, payload: Payload, metadata: Metadata) {
+        let answer = Answer {
+            aux: 0,
+            payload,
+            metadata,
+        };
+        self.answered(call, answer);
+    }
+
+    fn answered(&mut self, call: CallId, answer: Answer) {
         let Some(Request { waiter, then, .. }) = self.requests.remove(&call) else {
             return;
         };
         match then {
             Then::Nothing => {}
             Then::Serve(object, recipient, standing) => {
-                standing.send_replace(if aux == 0 {
+                standing.send_replace(if answer.aux == 0 {
                     Standing::Owner
                 } else {
                     Standing::Queued
@@ -214,11 +233,12 @@ impl LocalPeer {
             }
         }
         if let Some(waiter) = waiter {
-            let _ = waiter.send(Ok(Answer { aux, payload }));
+            let _ = waiter.send(Ok(answer));
         }
     }
 
     fn failed(&mut self, call: CallId, error: CallError) {
+        self.partial_replies.remove(&call);
         if let Some(Request {
             waiter: Some(waiter), ..
         }) = self.requests.remove(&call)

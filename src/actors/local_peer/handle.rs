@@ -4,7 +4,7 @@
 
 use super::object_call::ObjectCall;
 use super::options::{CallOptions, PublishOptions, ServeOptions, SubscribeOptions, milliseconds};
-use super::port::{Port, PortOwner, Standing, Then, check};
+use super::port::{Answer, Port, PortOwner, Standing, Then, check};
 use super::subscriber::Wanted;
 use super::topic_event::TopicEvent;
 use super::{LocalPeer, port};
@@ -117,7 +117,8 @@ impl LocalHandle {
         &self.place.name
     }
 
-    /// Registers the object `object`, whose calls go to the actor from then on.
+    /// Registers the object `object`, whose calls go to the actor from then on. When the actor has ended, the first call that finds
+    /// it so withdraws the object; until then the name is taken.
     ///
     /// Not cancel safe: dropping the future does not take the registration back, [`Self::unserve`] does.
     ///
@@ -319,11 +320,12 @@ impl LocalHandle {
     /// # Errors
     /// [`CallError`] says what went wrong and whether the call may have run.
     pub async fn call(&self, object: &str, method: &str, payload: Payload) -> Result<Payload, CallError> {
-        self.call_with(object, method, payload, CallOptions::default())
-            .await
+        let options = CallOptions::default();
+        let reply = self.call_with(object, method, payload, options).await?;
+        Ok(reply.payload)
     }
 
-    /// The same with options.
+    /// The same with options, and with the metadata of the reply.
     ///
     /// # Errors
     /// As [`Self::call`].
@@ -333,7 +335,7 @@ impl LocalHandle {
         method: &str,
         payload: Payload,
         options: CallOptions,
-    ) -> Result<Payload, CallError> {
+    ) -> Result<LocalReply, CallError> {
         check(
             &self.port().limits,
             &[object, method],
@@ -349,8 +351,10 @@ impl LocalHandle {
         let pending = self.port().ask(&draft, Then::Nothing)?;
         // The frame has its own copy; the caller's must not live as long as the call.
         drop((payload, options));
-        let answer = pending.cancelling().await?;
-        Ok(answer.payload)
+        let Answer {
+            payload, metadata, ..
+        } = pending.cancelling().await?;
+        Ok(LocalReply { payload, metadata })
     }
 
     /// Waits until all these objects are registered at once, at most for `deadline`. Cancel safe.
@@ -408,6 +412,15 @@ impl LocalHandle {
             .decode()
             .map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
     }
+}
+
+/// What a call was answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LocalReply {
+    /// The value.
+    pub payload: Payload,
+    /// What the handler sent beside it.
+    pub metadata: Metadata,
 }
 
 /// A registration that is under way.

@@ -23,7 +23,7 @@ mod subscriber;
 mod topic_event;
 
 pub(super) use builtin::start as start_builtin;
-pub use handle::{LocalHandle, LocalSubscription, Registered};
+pub use handle::{LocalHandle, LocalReply, LocalSubscription, Registered};
 pub use object_call::{Caller, ObjectCall, Responder};
 pub use options::{CallOptions, PublishOptions, ServeOptions, SubscribeOptions};
 pub use port::Standing;

@@ -3,7 +3,7 @@
 //! Owns what the handler sees and the state it shares with its peer: whether the caller still waits, and how much of a stream it
 //! takes. It knows no Session; an answer is a frame pushed into the peer's port.
 
-use super::port::{Port, check_size};
+use super::port::{Port, check, check_size};
 use crate::actors::credit::Window;
 use crate::actors::peer::PeerRef;
 use crate::error::{CallError, ErrorCode};
@@ -137,13 +137,22 @@ impl Responder {
     /// # Errors
     /// [`ErrorCode::TooLarge`] when the payload exceeds `limits.frame_bytes` (the caller is told the same), [`ErrorCode::BrokerGone`]
     /// when there is nobody to tell any more.
-    pub fn reply(mut self, payload: Payload) -> Result<(), CallError> {
-        if let Err(error) = check_size(&self.port.limits, &payload) {
+    pub fn reply(self, payload: Payload) -> Result<(), CallError> {
+        self.reply_with(payload, &Metadata::new())
+    }
+
+    /// Gives the answer, with metadata beside it.
+    ///
+    /// # Errors
+    /// As [`Self::reply`], and [`ErrorCode::Invalid`] for metadata that only the broker may write.
+    pub fn reply_with(mut self, payload: Payload, metadata: &Metadata) -> Result<(), CallError> {
+        if let Err(error) = check(&self.port.limits, &[], &payload, metadata) {
             let error = error.ran(true);
             self.send_error(&error)?;
             return Err(error);
         }
-        self.send(&frame(Kind::Reply, self.ticket).payload(payload.encoding, &payload.bytes))
+        let draft = frame(Kind::Reply, self.ticket).meta(metadata.as_bytes());
+        self.send(&draft.payload(payload.encoding, &payload.bytes))
     }
 
     /// Gives a value in JSON as the answer.

@@ -37,7 +37,8 @@ impl ServeOptions {
         self
     }
 
-    /// Joins the worker group of the name; all members must ask for the same balance.
+    /// Joins the worker group of the name; all members must ask for the same balance. A handle is one member: each further actor needs
+    /// a handle of its own.
     #[must_use]
     pub const fn group(mut self, balance: Balance) -> Self {
         self.flags = self.flags.with(Flags::WORKER_GROUP);

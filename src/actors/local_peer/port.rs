@@ -34,6 +34,7 @@ pub enum Standing {
 pub(super) struct Answer {
     pub(super) aux: u32,
     pub(super) payload: Payload,
+    pub(super) metadata: Metadata,
 }
 
 /// What is to happen when a request was carried out.

@@ -74,8 +74,12 @@ impl Subscriber {
     /// Hands over what the actor takes. `limit`: the largest message in pieces, in bytes.
     pub(super) fn pump(&mut self, limit: usize) -> Pumped {
         loop {
-            if self.flow.in_flight() >= WINDOW && self.flow.stop_until(WINDOW / 2) {
-                return self.stopped();
+            // An event that was held back is counted already.
+            if self.held.is_none() && self.flow.is_enough(WINDOW) {
+                if self.flow.stop_until(self.flow.in_flight() / 2) {
+                    return self.stopped();
+                }
+                continue;
             }
             let Some(event) = self.held.take().or_else(|| self.next(limit)) else {
                 if self.missed_last > 0 {

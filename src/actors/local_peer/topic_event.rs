@@ -77,6 +77,7 @@ pub(super) struct Flow {
     port: Arc<Port>,
     id: SubscriptionId,
     in_flight: AtomicUsize,
+    bytes: AtomicUsize,
     /// The peer has stopped, and goes on when no more than this many are in flight.
     resume_at: AtomicUsize,
 }
@@ -89,12 +90,14 @@ impl Flow {
             port,
             id,
             in_flight: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
             resume_at: AtomicUsize::new(FLOWING),
         })
     }
 
     /// Counts an event that goes to the actor.
     pub(super) fn enter(self: &Arc<Self>, bytes: usize) -> InFlight {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         InFlight {
             flow: self.clone(),
@@ -105,6 +108,13 @@ impl Flow {
     /// How many events the actor has not handled.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Whether the actor has enough: so many events, or a quarter of what the queue may hold before its policy acts. What is with the
+    /// actor cannot be dropped any more, so most must stay in the queue.
+    pub(super) fn is_enough(&self, events: usize) -> bool {
+        self.in_flight() >= events
+            || self.bytes.load(Ordering::Relaxed) >= (self.peer.account.room().events_soft / 4).max(1)
     }
 
     /// Stops until `at` events are left. `false`: so few are left already.
@@ -140,6 +150,7 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         let flow = &self.flow;
         flow.release(self.bytes);
+        flow.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
         let left = flow.in_flight.fetch_sub(1, Ordering::SeqCst).saturating_sub(1);
         let at = flow.resume_at.load(Ordering::SeqCst);
         if at != FLOWING && left <= at && flow.resume_at.swap(FLOWING, Ordering::SeqCst) != FLOWING {
