@@ -100,7 +100,7 @@ impl Outbox {
         self.queued
     }
 
-    /// The buffer, to encode small frames into; tell their length to [`Outbox::note`].
+    /// Adds a frame. Returns how many bytes were ever added: where it ends.
     pub(crate) fn encode(&mut self, draft: &crate::message::Draft<'_>) -> u64 {
         let before = self.buffer.len();
         draft.encode(&mut self.buffer);

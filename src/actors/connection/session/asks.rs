@@ -1,7 +1,7 @@
 //! What a peer asks of Registry and TopicHub: calls, publishes and all other requests.
 //!
 //! Each is checked, admitted within the limits and given the one answer that it is owed. Steps of
-//! [`Session`](super::Session), in a file of their own.
+//! [`Session`], in a file of their own.
 
 use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::connection::open_calls::Upload;

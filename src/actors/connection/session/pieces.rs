@@ -1,7 +1,7 @@
 //! Pieces and credit: messages that go on after their first frame.
 //!
 //! Owns when a message in pieces may begin, go on and end, and what waits until its receiver is known. Whom it goes to is Registry's and TopicHub's business. Steps of
-//! [`Session`](super::Session), in a file of their own.
+//! [`Session`], in a file of their own.
 
 use super::{Effects, Session, Stop, protocol};
 use crate::actors::deliver::{Class, Verdict};
