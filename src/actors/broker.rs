@@ -22,7 +22,7 @@ use crate::metrics::Snapshot;
 use crate::transport::{self, BindError, Endpoint};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
-    Message, Supervisor, WrapFuture,
+    Message, Recipient, Supervisor, WrapFuture,
 };
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -36,6 +36,30 @@ const DRAIN_MAX: Duration = Duration::from_secs(3);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct CoreEnded(pub &'static str);
+
+/// A core actor's way to say that it cannot go on. Being dropped says it as well: a panic outside of the guard, or anything else
+/// that takes the actor away, must not leave a broker without it. A broker that has ended by itself hears nothing of it.
+#[derive(Debug)]
+pub(super) struct EndReport {
+    to: Recipient<CoreEnded>,
+    unexpected: &'static str,
+}
+
+impl EndReport {
+    pub(super) const fn new(to: Recipient<CoreEnded>, unexpected: &'static str) -> Self {
+        Self { to, unexpected }
+    }
+
+    pub(super) fn tell(&self, why: &'static str) {
+        self.to.do_send(CoreEnded(why));
+    }
+}
+
+impl Drop for EndReport {
+    fn drop(&mut self) {
+        self.tell(self.unexpected);
+    }
+}
 
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

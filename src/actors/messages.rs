@@ -73,6 +73,8 @@ pub struct Answer {
     pub frame: u32,
     /// The caller's number.
     pub call: CallId,
+    /// The broker's number.
+    pub ticket: Ticket,
     /// Nothing of this call follows.
     pub last: bool,
 }
@@ -132,6 +134,8 @@ pub enum Control {
     Answered {
         /// The asker's number.
         call: CallId,
+        /// The broker's number: the asker may have given its own to another request meanwhile.
+        ticket: Ticket,
         /// The whole frame.
         frame: Box<[u8]>,
     },
@@ -167,7 +171,7 @@ pub struct RegistryBatch {
     /// What is to be done, in the order of the frames.
     pub items: Vec<RegistryItem>,
     /// Keeps the sender's read gate charged until the batch is handled.
-    pub permit: Option<Permit>,
+    pub permit: Option<Arc<Permit>>,
 }
 
 /// One thing for Registry.
@@ -191,7 +195,7 @@ pub struct HubBatch {
     /// What is to be done, in the order of the frames.
     pub items: Vec<HubItem>,
     /// Keeps the sender's read gate charged until the batch is handled.
-    pub permit: Option<Permit>,
+    pub permit: Option<Arc<Permit>>,
 }
 
 /// One thing for TopicHub: a frame, and the answer that is owed for it, if any.

@@ -8,7 +8,7 @@ use super::credit::Window;
 use super::deliver::{self, Class, Room, Verdict};
 use super::messages::{Control, Deliver};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{CallId, Draft, Flags, Kind, Metadata, Origin, PeerId, metadata};
+use crate::message::{CallId, Draft, Flags, Kind, Metadata, Origin, PeerId, Ticket, metadata};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -49,6 +49,8 @@ pub struct Account {
     granted: AtomicUsize,
     grant_step: usize,
     tell_drained: AtomicBool,
+    /// The peer is being closed: what it asked for is no longer worth doing.
+    closed: AtomicBool,
 }
 
 impl Account {
@@ -63,6 +65,7 @@ impl Account {
             granted: AtomicUsize::new(0),
             grant_step,
             tell_drained: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -75,7 +78,7 @@ impl Account {
     /// Bytes of events that are queued.
     #[must_use]
     pub fn events(&self) -> usize {
-        self.events.load(Ordering::Acquire)
+        self.events.load(Ordering::SeqCst)
     }
 
     /// All bytes that are queued.
@@ -108,13 +111,24 @@ impl Account {
     pub fn release_events(&self, bytes: usize) -> bool {
         subtract(&self.queued, bytes);
         subtract(&self.events, bytes);
-        self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::AcqRel)
+        self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::SeqCst)
     }
 
     /// Asks for one `true` from [`Self::release_events`]. `false`: there is room already.
     pub fn ask_drained(&self) -> bool {
-        self.tell_drained.store(true, Ordering::Release);
-        !(self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::AcqRel))
+        self.tell_drained.store(true, Ordering::SeqCst);
+        !(self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::SeqCst))
+    }
+
+    /// From now on what the peer still asks is not worth doing.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+
+    /// Whether the peer is being closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Calls that wait for this peer's answer.
@@ -142,8 +156,13 @@ impl Account {
 
 /// Subtracts without wrapping: an account that is released twice must not lock its peer for ever.
 fn subtract(counter: &AtomicUsize, bytes: usize) {
-    let before = counter.fetch_sub(bytes, Ordering::AcqRel);
-    debug_assert!(before >= bytes, "released {bytes} of {before}");
+    let before = counter.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |before| {
+        Some(before.saturating_sub(bytes))
+    });
+    debug_assert!(
+        before.is_ok_and(|before| before >= bytes),
+        "released {bytes} of {before:?}"
+    );
 }
 
 impl Peer {
@@ -243,16 +262,18 @@ pub fn publish_window(limit: usize) -> (Window, usize) {
 pub struct ReplyTo {
     to: Option<PeerRef>,
     call: CallId,
+    ticket: Ticket,
     taken: bool,
 }
 
 impl ReplyTo {
     /// The answer that `to` waits for under its number `call`.
     #[must_use]
-    pub const fn new(to: PeerRef, call: CallId) -> Self {
+    pub const fn new(to: PeerRef, call: CallId, ticket: Ticket) -> Self {
         Self {
             to: Some(to),
             call,
+            ticket,
             taken: false,
         }
     }
@@ -290,6 +311,7 @@ impl ReplyTo {
         if let Some(to) = self.to.take() {
             to.tell(Control::Answered {
                 call: self.call,
+                ticket: self.ticket,
                 frame: draft(self.call.0).into(),
             });
         }
@@ -330,6 +352,7 @@ impl Drop for ReplyTo {
             let frame = error_frame(self.call.0, &self.orphaned());
             to.tell(Control::Answered {
                 call: self.call,
+                ticket: self.ticket,
                 frame: frame.into(),
             });
         }

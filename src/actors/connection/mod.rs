@@ -20,6 +20,7 @@ use super::deliver::Room;
 use super::messages::{Control, Deliver, Joined};
 use super::peer::{Account, Inbox, Peer, error_frame};
 use super::quota::ReadGate;
+use super::supervise::guard;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::codec::body_limit;
 use crate::message::frame::HELLO_BODY_MAX;
@@ -145,7 +146,7 @@ impl Connection {
         let Phase::Ready(session) = &mut self.phase else {
             return;
         };
-        let permit = self.gate.take(read);
+        let permit = self.gate.take(batch.buffer_len().max(read));
         let (outbox, core) = (&mut self.outbox, &*self.core);
         let closing = perform::with_effects(|effects| {
             session.handle(now, batch, effects);
@@ -158,6 +159,7 @@ impl Connection {
         if said_goodbye {
             self.linger(true);
         }
+        self.drain_if_idle();
     }
 
     fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
@@ -272,6 +274,9 @@ impl Connection {
             tracing::warn!(pid = ?self.credentials.pid, %reason, ?text, "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
+        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
+            session.me().account.close();
+        }
         if !matches!(self.phase, Phase::Preface(_)) {
             self.outbox.push_goodbye(goodbye_frame(reason, text));
         }
@@ -283,9 +288,9 @@ impl Connection {
     }
 
     fn drain(&mut self) {
-        match &mut self.phase {
-            Phase::Ready(session) => {
-                session.drain();
+        match self.phase {
+            Phase::Ready(_) => {
+                self.with_session(Session::drain);
                 self.limit = Instant::now().checked_add(DRAIN_GRACE);
                 self.drain_if_idle();
             }
@@ -324,6 +329,23 @@ impl Connection {
             Phase::Ready(_) | Phase::Lingering(_) => true,
             Phase::Closing => false,
         }
+    }
+
+    /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
+    fn panicked(&mut self, panic: &str) {
+        tracing::error!(pid = ?self.credentials.pid, panic, "a connection panicked; closing it");
+        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
+            session.me().account.close();
+        }
+        self.phase = Phase::Closing;
+        self.outbox = Outbox::default();
+        let text = "the broker failed while it handled this connection";
+        self.outbox
+            .push_goodbye(goodbye_frame(CloseReason::Internal, text));
+        if let Some(gone) = &mut self.gone {
+            gone.tell(false);
+        }
+        self.limit = Instant::now().checked_add(DRAIN_GRACE);
     }
 
     /// What others have for this peer.
@@ -371,20 +393,22 @@ impl Handler<Deliver> for Connection {
     type Result = ();
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) {
-        match delivery {
+        // Judged by what waits already, so that one legal frame always fits.
+        let full = self.outbox.own_bytes() > self.core.shared.limits.outbox_bytes;
+        let taken = guard(|| match delivery {
             Deliver::Control(Control::Drain) => self.drain(),
             Deliver::Control(Control::Close(reason, text)) => self.close(reason, &text),
             delivery => self.deliver(delivery),
-        }
-        // The I/O item of this context is polled after the mailbox and writes everything in one go.
-        if self.outbox.own_bytes() > self.core.shared.limits.outbox_bytes
-            && !matches!(self.phase, Phase::Closing)
-        {
+        });
+        if let Err(panic) = taken {
+            self.panicked(&panic);
+        } else if full && !matches!(self.phase, Phase::Closing) {
             self.close(
                 CloseReason::SlowConsumer,
                 "it does not read what the broker tells it",
             );
         }
+        // The I/O item of this context is polled after the mailbox and writes everything in one go.
     }
 }
 

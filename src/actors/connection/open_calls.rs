@@ -37,8 +37,9 @@ pub struct Upload {
     pub total: usize,
     /// The last piece has come.
     pub complete: bool,
-    /// Pieces that came before the callee was known.
-    pub waiting: VecDeque<(Arc<Batch>, u32)>,
+    /// Pieces that came before the callee was known, and their bytes.
+    held: VecDeque<(Arc<Batch>, u32)>,
+    held_bytes: usize,
 }
 
 impl Upload {
@@ -49,7 +50,8 @@ impl Upload {
             window: Window::new(window),
             total: first,
             complete: false,
-            waiting: VecDeque::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
         }
     }
 }
@@ -126,15 +128,26 @@ impl OpenCalls {
         self.open.get_mut(&call)
     }
 
-    /// Whether it is open and still wanted.
+    /// Whether the call that had this ticket is open and still wanted. The number alone does not tell: the caller may have
+    /// given it to another call meanwhile.
     #[must_use]
-    pub fn is_wanted(&self, call: CallId) -> bool {
-        self.open.get(&call).is_some_and(|open| !open.cancelled)
+    pub fn is_wanted(&self, call: CallId, ticket: Ticket) -> bool {
+        self.open
+            .get(&call)
+            .is_some_and(|open| open.ticket == ticket && !open.cancelled)
+    }
+
+    /// Closes the call or request that had this ticket.
+    pub fn close(&mut self, call: CallId, ticket: Ticket) -> Option<OpenCall> {
+        self.open.get(&call).filter(|open| open.ticket == ticket)?;
+        self.remove(call)
     }
 
     /// Closes a call or request.
     pub fn remove(&mut self, call: CallId) -> Option<OpenCall> {
         let mut open = self.open.remove(&call)?;
+        let held = open.upload.as_ref().map_or(0, |upload| upload.held_bytes);
+        self.parked_bytes = self.parked_bytes.saturating_sub(held);
         if let Some(parked) = open.parked.take() {
             self.parked_bytes = self.parked_bytes.saturating_sub(parked.bytes);
             // Nobody is owed an answer: the caller's entry is what has just been removed.
@@ -192,6 +205,40 @@ impl OpenCalls {
         Ok(())
     }
 
+    /// Keeps a piece until its call's callee is known. `false`: `limit` bytes of this peer wait already.
+    #[must_use]
+    pub fn hold_piece(&mut self, call: CallId, batch: &Arc<Batch>, frame: u32, limit: usize) -> bool {
+        let bytes = batch
+            .header(frame as usize)
+            .map_or(0, crate::message::Header::wire_len);
+        let upload = self.open.get_mut(&call).and_then(|open| open.upload.as_mut());
+        let Some(upload) = upload.filter(|_| self.parked_bytes < limit) else {
+            return false;
+        };
+        self.parked_bytes = self.parked_bytes.saturating_add(bytes);
+        upload.held_bytes = upload.held_bytes.saturating_add(bytes);
+        upload
+            .held
+            .push_back(if bytes.saturating_mul(4) < batch.buffer_len() {
+                (Arc::new(batch.extract(std::iter::once(frame as usize))), 0)
+            } else {
+                (batch.clone(), frame)
+            });
+        true
+    }
+
+    /// Takes the pieces that waited for their call's callee.
+    pub fn held_pieces(&mut self, call: CallId) -> VecDeque<(Arc<Batch>, u32)> {
+        let upload = self.open.get_mut(&call).and_then(|open| open.upload.as_mut());
+        let Some(upload) = upload else {
+            return VecDeque::new();
+        };
+        self.parked_bytes = self
+            .parked_bytes
+            .saturating_sub(std::mem::take(&mut upload.held_bytes));
+        std::mem::take(&mut upload.held)
+    }
+
     /// The call's object is there: takes it out to be routed again.
     pub fn unpark(&mut self, call: CallId) -> Option<Parked> {
         let parked = self.open.get_mut(&call)?.parked.take()?;
@@ -218,7 +265,7 @@ impl OpenCalls {
             if self
                 .open
                 .get(&call)
-                .is_some_and(|open| open.callee.is_none() && !open.cancelled)
+                .is_some_and(|open| open.waits && !open.cancelled)
             {
                 return Some(call);
             }

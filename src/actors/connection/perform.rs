@@ -3,7 +3,7 @@
 //! Generic over where the broker's other rooms are ([`Rooms`]), so that Connection, LocalPeer and the simulator run the
 //! same code. Own frames go to the peer's outbox. It knows no socket and no phase of a connection's life.
 
-use super::outbox::{Outbox, gap_frame};
+use super::outbox::{Outbox, event_charge, gap_frame};
 use super::session::{Closing, Effects, Session};
 use crate::actors::core::Core;
 use crate::actors::deliver::charge;
@@ -68,7 +68,7 @@ pub fn perform(
     rooms: &impl Rooms,
     effects: &mut Effects,
     batch: Option<&Arc<Batch>>,
-    mut permit: Option<Permit>,
+    permit: Option<Permit>,
 ) -> Option<Closing> {
     rooms
         .metrics()
@@ -81,12 +81,13 @@ pub fn perform(
         peer.tell(control);
     }
     let from = session.me();
+    let permit = permit.map(Arc::new);
     if let Some(batch) = batch {
         for (caller, answers) in effects.answers.drain() {
             caller.post(Deliver::Answers(batch.clone(), answers));
         }
         if !effects.hub.is_empty() {
-            let (items, permit) = (std::mem::take(&mut effects.hub), permit.take());
+            let (items, permit) = (std::mem::take(&mut effects.hub), permit.clone());
             let (from, batch) = (from.clone(), batch.clone());
             rooms.hub(HubBatch {
                 from,
@@ -131,13 +132,34 @@ pub fn deliver(
         Deliver::Control(told @ (Control::Answered { .. } | Control::Frame(_) | Control::Gaps(_))) => {
             control(session, outbox, rooms, told);
         }
-        _ if !ready => {}
+        _ if !ready => refund(session, rooms, &delivery),
         Deliver::Control(told) => control(session, outbox, rooms, told),
         Deliver::Calls(batch, invokes) => calls(session, outbox, &batch, invokes),
         Deliver::Parked(batch, invokes) => parked(session, rooms, &batch, invokes),
         Deliver::Events(batch, items) => events(session, outbox, rooms, batch, items),
     }
     None
+}
+
+/// What came too late for a peer that has said goodbye gives its charge back, so that its last answers still fit.
+fn refund(session: &Session, rooms: &impl Rooms, delivery: &Deliver) {
+    let account = &session.me().account;
+    let bytes = |batch: &Batch, frame: u32| charge(batch.header(frame as usize).map_or(0, Header::wire_len));
+    match delivery {
+        Deliver::Calls(batch, invokes) => {
+            invokes
+                .iter()
+                .for_each(|invoke| account.release(bytes(batch, invoke.frame)));
+        }
+        Deliver::Control(Control::CallPiece(_, batch, frame)) => account.release(bytes(batch, *frame)),
+        Deliver::Events(batch, items) => {
+            let charged = items.iter().map(|item| event_charge(batch, item)).sum();
+            if account.release_events(charged) {
+                rooms.drained(session.me().id());
+            }
+        }
+        Deliver::Parked(..) | Deliver::Answers(..) | Deliver::Routed(_) | Deliver::Control(_) => {}
+    }
 }
 
 /// Events for this peer, charged by TopicHub; what its policies drop is given back.
@@ -188,14 +210,14 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
 /// Answers to calls of this peer, as their callee sent them.
 fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answers: Vec<Answer>) {
     for answer in answers {
-        if session.open.is_wanted(answer.call) {
+        if session.open.is_wanted(answer.call, answer.ticket) {
             outbox.push_answer(batch, answer);
         } else {
             let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
             session.me().account.release(charge(bytes));
         }
         if answer.last {
-            session.open.remove(answer.call);
+            session.open.close(answer.call, answer.ticket);
         }
     }
 }
@@ -203,8 +225,12 @@ fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answe
 fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, control: Control) {
     let mut own = |draft: Draft<'_>| outbox.push_frame(draft.to_vec().into());
     match control {
-        Control::Answered { call, frame } => {
-            if session.open.remove(call).is_some_and(|open| !open.cancelled) {
+        Control::Answered { call, ticket, frame } => {
+            if session
+                .open
+                .close(call, ticket)
+                .is_some_and(|open| !open.cancelled)
+            {
                 outbox.push_frame(frame);
             }
         }
@@ -217,13 +243,13 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
             }
         }
         Control::ReplyCredit(ticket, bytes) => {
-            if session.slots.refill(ticket, bytes) {
+            if let Some(bytes) = session.slots.refill(ticket, bytes) {
                 own(Draft::new(Kind::ReplyCredit, ticket.0).aux(bytes));
             }
         }
         Control::CallCredit(call, bytes) => {
-            if let Some(upload) = session.open.get_mut(call).and_then(|open| open.upload.as_mut()) {
-                upload.window.refill(bytes);
+            let upload = session.open.get_mut(call).and_then(|open| open.upload.as_mut());
+            if let Some(bytes) = upload.and_then(|upload| upload.window.give(bytes)) {
                 own(Draft::new(Kind::CallCredit, call.0).aux(bytes));
             }
         }

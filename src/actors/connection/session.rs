@@ -19,7 +19,7 @@ use crate::actors::peer::{PeerRef, error_frame};
 use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, CallId, Draft, Flags, Header, Kind, Ticket, metadata};
+use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
 use asks::{Needs, Target};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -82,9 +82,13 @@ impl Session {
         self.draining
     }
 
-    /// From now on new calls are refused.
-    pub const fn drain(&mut self) {
+    /// The broker stops: new calls are refused, and what waits for objects has waited in vain.
+    pub fn drain(&mut self, effects: &mut Effects) {
         self.draining = true;
+        let error = CallError::from(ErrorCode::Draining).ran(false);
+        for call in self.open.waits() {
+            self.cancel_with(call, &error, effects);
+        }
     }
 
     /// Publish credit that is being returned on the wire.
@@ -101,27 +105,26 @@ impl Session {
             }
             let Some(view) = batch.view(index) else { continue };
             // Publishers send runs of one topic: its key is checked once.
-            let known_key = view.header.kind == Kind::Publish && view.key == last_key && !last_key.is_empty();
+            let known_key = view.header.kind == Kind::Publish
+                && (!last_key.is_empty() && view.key == last_key || Key::pair(view.key).is_ok());
             let frame = u32::try_from(index).unwrap_or(u32::MAX);
             if let Err(closing) = self.step(now, batch, frame, &view, known_key, effects) {
                 effects.close = Some(closing);
             }
-            if view.header.kind == Kind::Publish {
+            if known_key {
                 last_key = view.key;
             }
         }
     }
 
     /// What holds for frames of every kind.
-    fn check(&self, view: &FrameView<'_>) -> Stop {
+    fn check(&self, view: &FrameView<'_>, came: usize) -> Stop {
         let header = view.header;
         if header.flags.has(Flags::ORIGIN) {
             return Err(protocol("only the broker sets an origin"));
         }
-        if header.attachments > 0 && u32::from(header.attachments) > self.me.max_attachments {
-            return Err(protocol(
-                "this transport carries fewer attachments than the frame declares",
-            ));
+        if header.attachments > 0 {
+            self.check_attachments(header, came)?;
         }
         if view.payload.len() > self.limits.frame_bytes {
             // The decoder allows a body with the largest parts; a receiver's may have other parts beside this payload.
@@ -143,6 +146,23 @@ impl Session {
         Ok(())
     }
 
+    fn check_attachments(&self, header: &Header, came: usize) -> Stop {
+        if u32::from(header.attachments) > self.me.max_attachments {
+            return Err(protocol(
+                "this transport carries fewer attachments than the frame declares",
+            ));
+        }
+        if !matches!(header.kind, Kind::Call | Kind::Reply) {
+            return Err(protocol("only calls and replies carry attachments"));
+        }
+        if came != usize::from(header.attachments) {
+            return Err(protocol(
+                "the attachments that a frame declares did not come with it",
+            ));
+        }
+        Ok(())
+    }
+
     fn step(
         &mut self,
         now: Instant,
@@ -152,7 +172,7 @@ impl Session {
         known_key: bool,
         effects: &mut Effects,
     ) -> Stop {
-        self.check(view)?;
+        self.check(view, batch.attachments(frame as usize).len())?;
         let header = view.header;
         match header.kind {
             Kind::Call => self.call(now, frame, view, effects),
@@ -212,9 +232,15 @@ impl Session {
     fn answer(&mut self, now: Instant, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
         let ticket = Ticket(view.header.id);
         match self.slots.answer(now, view, &self.limits) {
-            Outcome::Forward(caller, call, last) => {
-                effects.answers.push(&caller, Answer { frame, call, last })
-            }
+            Outcome::Forward(caller, call, last) => effects.answers.push(
+                &caller,
+                Answer {
+                    frame,
+                    call,
+                    ticket,
+                    last,
+                },
+            ),
             Outcome::Late => effects.late = effects.late.saturating_add(1),
             Outcome::Stop => effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec()),
             Outcome::WindowExceeded => {

@@ -142,6 +142,10 @@ impl Slots {
         let Some(asker) = slot.reply.asker().cloned() else {
             return Outcome::Late;
         };
+        if u32::from(header.attachments) > asker.max_attachments {
+            let text = "the reply carries attachments, and the caller's connection takes none";
+            return self.refuse(ticket, &CallError::new(ErrorCode::TooLarge, text).ran(true));
+        }
         if asker.account.admit(Class::Answer, header.wire_len()) == Verdict::Overflow {
             if let Some(slot) = self.remove(ticket) {
                 slot.reply.fail(&CallError::from(ErrorCode::ReplyLost));
@@ -172,10 +176,9 @@ impl Slots {
         self.slots.contains_key(&ticket)
     }
 
-    /// The caller takes more.
-    pub fn refill(&mut self, ticket: Ticket, bytes: u32) -> bool {
-        let slot = self.slots.get_mut(&ticket);
-        slot.map(|slot| slot.window.refill(bytes)).is_some()
+    /// The caller takes more. Some: so much is to be passed on to the callee now.
+    pub fn refill(&mut self, ticket: Ticket, bytes: u32) -> Option<u32> {
+        self.slots.get_mut(&ticket)?.window.give(bytes)
     }
 
     /// The caller does not want it any more. `true`: it was still open, the callee is to be told.

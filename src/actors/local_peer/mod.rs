@@ -246,7 +246,7 @@ impl LocalPeer {
     }
 
     fn drain(&mut self) {
-        self.session.drain();
+        self.with_session(Session::drain);
         self.limit = Instant::now().checked_add(DRAIN_GRACE);
     }
 

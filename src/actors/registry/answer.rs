@@ -79,6 +79,11 @@ impl Registry {
         {
             return Err(too_many("names", self.shared.limits.names));
         }
+        if view.payload.len() > self.shared.limits.retained_bytes {
+            let limit = self.shared.limits.retained_bytes;
+            let text = format!("a description has at most {limit} bytes (limits.retained_bytes)");
+            return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
+        }
         let flags = view.header.flags;
         let group = match flags.has(Flags::WORKER_GROUP) {
             true => {
@@ -211,11 +216,12 @@ impl Registry {
         value
     }
 
-    fn reply_json(&self, reply: ReplyTo, value: &Value) {
+    fn reply_json(&mut self, reply: ReplyTo, value: &Value) {
         let bytes = value.to_string().into_bytes();
         if bytes.len() > self.shared.limits.frame_bytes {
             return reply.fail(&CallError::from(ErrorCode::TooLarge));
         }
+        self.turn.spend(bytes.len(), 1);
         reply.answer(|id| {
             Draft::new(Kind::Reply, id)
                 .payload(Encoding::JSON, &bytes)

@@ -18,7 +18,7 @@ mod request;
 #[cfg(test)]
 mod tests;
 
-use super::broker::CoreEnded;
+use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::deliver::{Class, Verdict};
 use super::group::Grouped;
@@ -52,9 +52,11 @@ pub struct Registry {
     /// The batch under way, with what is left of it; survives a restart.
     current: Option<Current>,
     blame: Blame,
+    /// What this turn has handled, over all its batches.
+    turn: Turn,
     /// The index must be rebuilt before the next frame.
     broken: bool,
-    ended: Recipient<CoreEnded>,
+    ended: EndReport,
 }
 
 /// What one turn has for others.
@@ -73,7 +75,7 @@ struct Current {
     key: Key,
     batch: Arc<Batch>,
     items: std::vec::IntoIter<RegistryItem>,
-    _permit: Option<super::quota::Permit>,
+    _permit: Option<Arc<super::quota::Permit>>,
 }
 
 impl Registry {
@@ -90,8 +92,9 @@ impl Registry {
             out: Outgoing::default(),
             current: None,
             blame,
+            turn: Turn::default(),
             broken: false,
-            ended,
+            ended: EndReport::new(ended, "Registry ended unexpectedly"),
         }
     }
 
@@ -104,8 +107,11 @@ impl Registry {
         let Some(mut current) = self.current.take() else {
             return;
         };
-        let mut turn = Turn::default();
         while let Some(item) = current.items.next() {
+            if current.from.account.is_closed() {
+                // Nobody reads the answers any more; what is owed to others is given by dropping it.
+                break;
+            }
             let bytes = self.size_of(&current, &item);
             let stepped = guard(|| self.step(&current, item));
             if let Err(panic) = stepped {
@@ -114,7 +120,7 @@ impl Registry {
                 self.current = Some(current);
                 return self.panicked(&author, &panic, ctx);
             }
-            if turn.spend(bytes, 1) && current.items.len() > 0 {
+            if self.turn.spend(bytes, 1) {
                 self.flush(&current);
                 self.current = Some(current);
                 return self.resume_later(ctx);
@@ -143,6 +149,7 @@ impl Registry {
     }
 
     fn resume(&mut self, ctx: &mut Context<Self>) {
+        self.turn = Turn::default();
         if std::mem::take(&mut self.broken) {
             self.rebuild();
         }
@@ -290,6 +297,7 @@ impl Registry {
             } => {
                 let frame = Draft::new(crate::message::Kind::Ownership, request.0).aux(u32::from(acquired));
                 tell(peer, Control::Frame(frame.to_vec().into()));
+                self.turn.spend(frame.wire_len(), 1);
             }
             Effect::Present { peer, request } => {
                 let peer = self.peers.get(peer).cloned();
@@ -309,6 +317,7 @@ impl Registry {
                     .key(name.as_bytes());
                 draft.origin = self.peers.get(origin).map(|peer| peer.origin);
                 tell(peer, Control::Frame(draft.to_vec().into()));
+                self.turn.spend(draft.wire_len(), 1);
             }
             Effect::FactAdded(..) | Effect::FactRemoved(_) => {}
         }
@@ -326,14 +335,15 @@ impl Registry {
         self.broken = true;
         let judgement = self.blame.record(Instant::now(), author.id());
         if judgement.close_author {
-            self.shared.ban(author.origin.pid);
+            if !author.is_local() {
+                self.shared.ban(author.origin.pid);
+            }
             let text = "its frames made the broker fail repeatedly";
             author.tell(Control::Close(CloseReason::Blamed, text.into()));
         }
         if judgement.end {
-            self.ended.do_send(CoreEnded(
-                "Registry panicked for more peers than its budget allows",
-            ));
+            self.ended
+                .tell("Registry panicked for more peers than its budget allows");
         }
         ctx.stop();
     }
@@ -441,6 +451,10 @@ impl Handler<Joined> for Registry {
     type Result = ();
 
     fn handle(&mut self, Joined(peer): Joined, ctx: &mut Self::Context) {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            // It came between the order to drain and now.
+            peer.tell(Control::Drain);
+        }
         if let Err(panic) = guard(|| self.joined(&peer)) {
             self.panicked(&peer, &panic, ctx);
         }

@@ -21,7 +21,7 @@ mod subscribers;
 mod tests;
 mod trie;
 
-use super::broker::CoreEnded;
+use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{Control, Drained, Gone, HubBatch, HubItem};
 use super::peer::PeerRef;
@@ -58,8 +58,10 @@ pub struct TopicHub {
     /// The batch under way, with what is left of it; survives a restart.
     current: Option<Current>,
     blame: Blame,
+    /// What this turn has handled, over all its batches.
+    turn: Turn,
     broken: bool,
-    ended: Recipient<CoreEnded>,
+    ended: EndReport,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ struct Current {
     items: std::vec::IntoIter<HubItem>,
     /// Bytes of publishes handled so far: credit that is to be returned.
     published: usize,
-    _permit: Option<super::quota::Permit>,
+    _permit: Option<Arc<super::quota::Permit>>,
 }
 
 impl TopicHub {
@@ -91,8 +93,9 @@ impl TopicHub {
             timer: None,
             current: None,
             blame,
+            turn: Turn::default(),
             broken: false,
-            ended,
+            ended: EndReport::new(ended, "TopicHub ended unexpectedly"),
         }
     }
 
@@ -105,8 +108,11 @@ impl TopicHub {
         let Some(mut current) = self.current.take() else {
             return;
         };
-        let mut turn = Turn::default();
         while let Some(item) = current.items.next() {
+            if current.from.account.is_closed() {
+                // Nobody reads the answers any more; what is owed to others is given by dropping it.
+                break;
+            }
             let header = current.batch.header(item.frame as usize);
             let bytes = header.map_or(0, Header::wire_len);
             if header.is_some_and(|header| matches!(header.kind, Kind::Publish | Kind::PublishPiece)) {
@@ -121,7 +127,7 @@ impl TopicHub {
                 return self.panicked(&author, &panic, ctx);
             }
             let deliveries = self.fan_out.deliveries().saturating_sub(before);
-            if turn.spend(bytes, deliveries.max(1)) && current.items.len() > 0 {
+            if self.turn.spend(bytes, deliveries.max(1)) {
                 self.flush(&mut current, ctx);
                 self.current = Some(current);
                 return self.resume_later(ctx);
@@ -140,6 +146,7 @@ impl TopicHub {
     }
 
     fn resume(&mut self, ctx: &mut Context<Self>) {
+        self.turn = Turn::default();
         if std::mem::take(&mut self.broken) {
             self.rebuild();
         }
@@ -265,14 +272,15 @@ impl TopicHub {
         self.broken = true;
         let judgement = self.blame.record(Instant::now(), author.id());
         if judgement.close_author {
-            self.shared.ban(author.origin.pid);
+            if !author.is_local() {
+                self.shared.ban(author.origin.pid);
+            }
             let text = "its frames made the broker fail repeatedly";
             author.tell(Control::Close(CloseReason::Blamed, text.into()));
         }
         if judgement.end {
-            self.ended.do_send(CoreEnded(
-                "TopicHub panicked for more peers than its budget allows",
-            ));
+            self.ended
+                .tell("TopicHub panicked for more peers than its budget allows");
         }
         ctx.stop();
     }

@@ -272,7 +272,11 @@ mod tests {
             let value = serde_json::json!({ &text: [&text, number, null] });
             let payload = Payload { encoding: Encoding::JSON, bytes: serde_json::to_vec_pretty(&value).unwrap().into() };
             let line = json_line(&payload);
-            assert_eq!(line, serde_json::to_string(&value).unwrap());
+            assert!(!line.chars().any(is_unsafe), "{line:?}");
+            assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+            if !text.chars().any(is_unsafe) {
+                assert_eq!(line, serde_json::to_string(&value).unwrap(), "nothing else is written in another way");
+            }
         }
     }
 }

@@ -96,7 +96,7 @@ impl Session {
         if !self.open.insert(call, ticket, upload) {
             return Err(protocol(&format!("request number {call} is still open")));
         }
-        Ok(Some(ReplyTo::new(self.me.clone(), call)))
+        Ok(Some(ReplyTo::new(self.me.clone(), call, ticket)))
     }
 
     pub(super) fn request(

@@ -102,7 +102,12 @@ impl Session {
                     self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
                 }
             }
-            None => upload.waiting.push_back((batch.clone(), frame)),
+            None => {
+                let room = self.me.account.room().bytes;
+                if !self.open.hold_piece(call, batch, frame, room) {
+                    self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(false), effects);
+                }
+            }
         }
         Ok(())
     }
@@ -120,12 +125,8 @@ impl Session {
             self.open.remove(call);
             return;
         }
-        let waiting = open
-            .upload
-            .as_mut()
-            .map(|upload| std::mem::take(&mut upload.waiting));
         open.callee = Some(callee.clone());
-        for (batch, frame) in waiting.into_iter().flatten() {
+        for (batch, frame) in self.open.held_pieces(call) {
             let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
             if callee.account.admit(Class::Call, bytes) == Verdict::Overflow {
                 self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
