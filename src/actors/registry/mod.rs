@@ -65,6 +65,8 @@ struct Outgoing {
     /// Waits that are over. Told behind `parked`: a call may be put aside and found its object in one turn.
     present: Vec<(PeerRef, CallId)>,
     routed: Vec<Route>,
+    /// Bytes of listings that were made: work that their requests' own bytes do not tell.
+    listed: usize,
 }
 
 #[derive(Debug)]
@@ -114,6 +116,7 @@ impl Registry {
                 self.current = Some(current);
                 return self.panicked(&author, &panic, ctx);
             }
+            let bytes = bytes.saturating_add(std::mem::take(&mut self.out.listed));
             if turn.spend(bytes, 1) && current.items.len() > 0 {
                 self.flush(&current);
                 self.current = Some(current);
