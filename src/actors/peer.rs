@@ -284,6 +284,12 @@ impl ReplyTo {
         self.call
     }
 
+    /// The broker's number for the request.
+    #[must_use]
+    pub const fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
     /// The asker; `None` once answered.
     #[must_use]
     pub const fn asker(&self) -> Option<&PeerRef> {

@@ -220,7 +220,11 @@ impl Connection {
         loop {
             if self.io.write_blocked {
                 match self.io.stream.poll_write_ready(cx) {
-                    Poll::Pending => return Ok(()),
+                    Poll::Pending => {
+                        // What came since then waits for longer than its batch is to live.
+                        self.outbox.compact();
+                        return Ok(());
+                    }
                     Poll::Ready(Err(_)) => return Err(()),
                     Poll::Ready(Ok(())) => self.io.write_blocked = false,
                 }

@@ -5,13 +5,16 @@
 use super::facts::{Balance, Interest};
 use super::index::{NameView, RegisterError, Registered, Registration};
 use super::{Current, Registry};
+use crate::actors::deliver::{Class, Verdict};
+use crate::actors::messages::{self, Deliver};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::Key;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::RESERVED_PREFIX;
-use crate::message::{Draft, Encoding, Flags, Kind, Pattern, RequestId, name};
+use crate::message::{Batch, Draft, Encoding, Flags, Kind, Pattern, RequestId, name};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Names in one Wait, at most: they are told in one frame of small size.
 const NAMES_PER_WAIT: usize = 256;
@@ -216,17 +219,31 @@ impl Registry {
         value
     }
 
+    /// Answers with a listing. It may be large, so it takes its room in the asker's queue as any reply does.
     fn reply_json(&mut self, reply: ReplyTo, value: &Value) {
         let bytes = value.to_string().into_bytes();
         if bytes.len() > self.shared.limits.frame_bytes {
-            return reply.fail(&CallError::from(ErrorCode::TooLarge));
+            let text = "the listing is larger than a frame (limits.frame_bytes); ask about one object";
+            return reply.fail(&CallError::new(ErrorCode::TooLarge, text));
         }
         self.turn.spend(bytes.len(), 1);
-        reply.answer(|id| {
-            Draft::new(Kind::Reply, id)
-                .payload(Encoding::JSON, &bytes)
-                .to_vec()
-        });
+        let (call, ticket) = (reply.call(), reply.ticket());
+        let draft = Draft::new(Kind::Reply, call.0).payload(Encoding::JSON, &bytes);
+        let batch = Batch::from_bytes(draft.to_vec().into(), self.shared.limits.frame_bytes);
+        let (Some(asker), Ok(batch)) = (reply.asker().cloned(), batch) else {
+            return;
+        };
+        if asker.account.admit(Class::Answer, draft.wire_len()) == Verdict::Overflow {
+            return reply.fail(&CallError::from(ErrorCode::ReplyLost));
+        }
+        let _ = reply.forward();
+        let answer = messages::Answer {
+            frame: 0,
+            call,
+            ticket,
+            last: true,
+        };
+        asker.post(Deliver::Answers(Arc::new(batch), vec![answer]));
     }
 }
 

@@ -4,7 +4,7 @@
 //! under way belongs to the actor, not to the index, so a panic of the index does not lose it.
 
 use super::facts::{Policy, Retained, Subscription, Will};
-use super::fan_out::{FanOut, Receiver};
+use super::fan_out::Receiver;
 use super::index::SubscribeError;
 use super::retained::{RetainError, RetainLimits};
 use super::{Current, TopicHub};
@@ -387,12 +387,13 @@ impl TopicHub {
         // What the turn has gathered so far belongs to another batch and goes first.
         self.fan_out
             .flush(&current.batch, &mut self.receivers, &self.shared.metrics);
-        let mut retained = FanOut::default();
         for (frame, header) in batch.headers().enumerate() {
             let frame = u32::try_from(frame).unwrap_or(u32::MAX);
-            retained.offer(&mut self.receivers, to, frame, charge(header.wire_len()), true);
+            let charge = charge(header.wire_len());
+            self.fan_out.offer(&mut self.receivers, to, frame, charge, true);
         }
-        retained.flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);
+        self.fan_out
+            .flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);
     }
 
     fn will(&mut self, current: &Current, view: &FrameView<'_>, reply: ReplyTo) {

@@ -96,7 +96,10 @@ impl Receiver {
             (_, Verdict::Held) => (true, Slow::No),
             (Policy::Disconnect, _) => (false, Slow::Close),
             // Its outbox drops what is older; this is only what has not reached it yet.
-            (Policy::DropOldest | Policy::Latest, _) => (events < peer.account.room().bytes, Slow::No),
+            (Policy::DropOldest | Policy::Latest, _) if events < peer.account.room().bytes => {
+                (true, Slow::No)
+            }
+            (Policy::DropOldest | Policy::Latest, _) => (false, Slow::Lag),
         };
         self.slow = self.slow.max(slow);
         if deliver {
@@ -184,7 +187,9 @@ impl FanOut {
             let room = receiver.pending.len();
             let items = std::mem::replace(&mut receiver.pending, Vec::with_capacity(room.min(1024)));
             delivered = delivered.saturating_add(items.len() as u64);
-            peer.account.charge_events(std::mem::take(&mut receiver.bytes));
+            let bytes = std::mem::take(&mut receiver.bytes);
+            receiver.queued = receiver.queued.saturating_add(bytes);
+            peer.account.charge_events(bytes);
             peer.post(Deliver::Events(batch.clone(), items));
         }
         metrics.events_delivered.add(delivered);

@@ -114,8 +114,11 @@ impl TopicHub {
                 break;
             }
             let header = current.batch.header(item.frame as usize);
-            let bytes = header.map_or(0, Header::wire_len);
-            if header.is_some_and(|header| matches!(header.kind, Kind::Publish | Kind::PublishPiece)) {
+            let (bytes, kind) = (
+                header.map_or(0, Header::wire_len),
+                header.map(|header| header.kind),
+            );
+            if kind.is_some_and(|kind| matches!(kind, Kind::Publish | Kind::PublishPiece)) {
                 current.published = current.published.saturating_add(bytes);
             }
             let before = self.fan_out.deliveries();
@@ -125,6 +128,11 @@ impl TopicHub {
                 let author = current.from.clone();
                 self.current = Some(current);
                 return self.panicked(&author, &panic, ctx);
+            }
+            if current.key == NOBODY && kind.is_some_and(|kind| matches!(kind, Kind::Subscribe | Kind::Will))
+            {
+                // The hub may have met the peer in this very step; the rest of its batch must be known for its own.
+                current.key = self.receivers.key(current.from.id()).unwrap_or(NOBODY);
             }
             let deliveries = self.fan_out.deliveries().saturating_sub(before);
             if self.turn.spend(bytes, deliveries.max(1)) {
