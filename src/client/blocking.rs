@@ -39,12 +39,12 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CallError> {
         thread::park();
         true
     };
-    // It ends with a value only, because it sleeps for ever.
+    // It ends with a value only, because it parks for ever.
     drive(future, forever)?.ok_or_else(|| CallError::from(ErrorCode::Internal))
 }
 
-/// Polls a future until it is ready or `sleep`, which is called in between, says that it has been long enough.
-fn drive<T>(future: impl Future<Output = T>, sleep: impl Fn() -> bool) -> Result<Option<T>, CallError> {
+/// Polls a future until it is ready or `park`, which is called in between, says that it has been long enough.
+fn drive<T>(future: impl Future<Output = T>, park: impl Fn() -> bool) -> Result<Option<T>, CallError> {
     if is_executor_thread() {
         let text = "the blocking client was used on a thread that runs an executor; use IpcClient there";
         return Err(CallError::new(ErrorCode::Invalid, text).ran(false));
@@ -56,7 +56,7 @@ fn drive<T>(future: impl Future<Output = T>, sleep: impl Fn() -> bool) -> Result
         if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
             return Ok(Some(value));
         }
-        if !sleep() {
+        if !park() {
             return Ok(None);
         }
     }

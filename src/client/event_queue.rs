@@ -5,7 +5,7 @@
 //! When it is full, events are counted and the next one tells the number. Knows no socket.
 
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Draft, Encoding, Flags, Kind, Metadata, Payload, key};
+use crate::message::{Batch, Encoding, Flags, Metadata, Payload, key};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
