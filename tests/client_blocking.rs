@@ -54,8 +54,8 @@ fn plain_threads_call_serve_publish_and_subscribe() {
         caller.call::<_, i32>("none", "add", ()).unwrap_err().code,
         ErrorCode::NoSuchObject
     );
-
-    let events = caller.subscribe("o", "e").unwrap();
+    let mut events = caller.subscribe("o", "e").unwrap();
+    assert_eq!(events.next_timeout(Duration::from_millis(20)).unwrap(), None);
     let threads: Vec<_> = (0..4_u32)
         .map(|thread| {
             let client = client.clone();

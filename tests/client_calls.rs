@@ -388,6 +388,13 @@ async fn a_stream_sends_no_more_than_its_reader_takes() {
     let _one = caller.register("one", one).await.unwrap();
     let all: Vec<_> = caller.call("one", "m").stream::<(), String>(&()).collect().await;
     assert_eq!(all, [Ok("one".to_owned())], "one value is a stream of one item");
+    let _mirror = caller.register("mirror", Mirror).await.unwrap();
+    let empty: Vec<_> = caller
+        .call("mirror", "m")
+        .stream_payload(Payload::default())
+        .collect()
+        .await;
+    assert_eq!(empty.len(), 1, "an empty value is an item too");
     let error = caller.remote_call::<u32, u32>("o", "count", 3).await.unwrap_err();
     assert_eq!(
         error.code,

@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 struct Unpark(Thread);
 
@@ -35,6 +35,16 @@ impl Wake for Unpark {
 /// # Errors
 /// Invalid on a thread that runs an executor: blocking it would stop the tasks that the future may wait for.
 pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CallError> {
+    let forever = || {
+        thread::park();
+        true
+    };
+    // It ends with a value only, because it parks for ever.
+    drive(future, forever)?.ok_or_else(|| CallError::from(ErrorCode::Internal))
+}
+
+/// Polls a future until it is ready or `park`, which is called in between, says that it has been long enough.
+fn drive<T>(future: impl Future<Output = T>, park: impl Fn() -> bool) -> Result<Option<T>, CallError> {
     if is_executor_thread() {
         let text = "the blocking client was used on a thread that runs an executor; use IpcClient there";
         return Err(CallError::new(ErrorCode::Invalid, text).ran(false));
@@ -44,9 +54,11 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CallError> {
     futures::pin_mut!(future);
     loop {
         if let Poll::Ready(value) = future.as_mut().poll(&mut cx) {
-            return Ok(value);
+            return Ok(Some(value));
         }
-        thread::park();
+        if !park() {
+            return Ok(None);
+        }
     }
 }
 
@@ -202,11 +214,41 @@ impl From<IpcClient> for Client {
     }
 }
 
+/// The same for at most `timeout`; `None` when it is over first.
+fn block_on_for<T>(future: impl Future<Output = T>, timeout: Duration) -> Result<Option<T>, CallError> {
+    let until = Instant::now().checked_add(timeout);
+    drive(future, || match until {
+        None => {
+            thread::park();
+            true
+        }
+        Some(until) => {
+            let left = until.saturating_duration_since(Instant::now());
+            thread::park_timeout(left);
+            !left.is_zero()
+        }
+    })
+}
+
 /// The events of a subscription, as an iterator that blocks. It ends when the client is closed.
 #[derive(Debug)]
 #[must_use = "dropping a subscription ends it"]
 pub struct Subscription {
     inner: subscription::Subscription,
+}
+
+impl Subscription {
+    /// The next event, when one comes within `timeout`.
+    ///
+    /// # Errors
+    /// Invalid on a thread that runs an executor; NotConnected when no event will come any more.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Option<Event>, CallError> {
+        match block_on_for(self.inner.next(), timeout)? {
+            Some(None) => Err(CallError::from(ErrorCode::NotConnected)),
+            Some(event) => Ok(event),
+            None => Ok(None),
+        }
+    }
 }
 
 impl Iterator for Subscription {

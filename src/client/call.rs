@@ -219,7 +219,7 @@ fn reply_of(answer: Answer) -> Reply {
 /// The future of a call's answer.
 ///
 /// The call is sent when this is first polled: at once, or when there is room in the client's out-buffer. It ends in
-/// exactly one way, at the latest a second after its deadline. Dropping it cancels the call at the callee.
+/// exactly one way, at the latest one to two seconds after its deadline (when the broker is stopped). Dropping it cancels the call at the callee.
 ///
 /// # Errors
 /// A [`CallError`] whose `may_have_run` tells whether it is safe to try again. Its code is one of the broker's, or:

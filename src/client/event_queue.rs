@@ -5,7 +5,7 @@
 //! When it is full, events are counted and the next one tells the number. Knows no socket.
 
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Draft, Encoding, Flags, Kind, Metadata, Payload, key};
+use crate::message::{Batch, Encoding, Flags, Metadata, Payload, key};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -141,18 +141,12 @@ impl EventQueue {
             return state.miss(lost);
         }
         // What is a small part of its buffer must not keep the whole of it.
-        let events = match bytes < batch.buffer_len() / 4 {
-            true => copied(batch, first, count),
-            false => Some(Events::Frames {
-                batch: Arc::clone(batch),
-                next: first,
-                count,
-            }),
+        let (batch, next) = match bytes < batch.buffer_len() / 4 {
+            true => (Arc::new(batch.extract(first..first.saturating_add(count))), 0),
+            false => (Arc::clone(batch), first),
         };
         let charge = bytes.max(count.saturating_mul(CHARGE_MIN));
-        if let Some(events) = events {
-            state.add(events, charge, woken);
-        }
+        state.add(Events::Frames { batch, next, count }, charge, woken);
     }
 
     /// Adds the first part of an event in pieces; `aux` is its number.
@@ -275,27 +269,6 @@ impl State {
         });
         woken.extend(self.waker.take());
     }
-}
-
-/// The frames as a batch of their own.
-fn copied(batch: &Batch, first: usize, count: usize) -> Option<Events> {
-    let mut bytes = Vec::new();
-    for view in (first..first.saturating_add(count)).filter_map(|index| batch.view(index)) {
-        let header = view.header;
-        let flags = header.flags.without(Flags::META.with(Flags::ORIGIN));
-        let mut draft = Draft::new(Kind::Event, header.id)
-            .aux(header.aux)
-            .flags(flags)
-            .key(view.key);
-        draft = draft.meta(view.meta).payload(header.encoding, view.payload);
-        draft.encode(&mut bytes);
-    }
-    let own = Batch::from_bytes(bytes.into(), usize::MAX).ok()?;
-    Some(Events::Frames {
-        batch: Arc::new(own),
-        next: 0,
-        count,
-    })
 }
 
 /// The reader's end of a queue.

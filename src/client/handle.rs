@@ -271,7 +271,7 @@ impl IpcClient {
     }
 
     /// Subscribes and calls `callback` with the value of every event, in order, on the run-time of the caller (a
-    /// thread of the library for plain threads). What it returns need not be kept: the subscription lasts as long as
+    /// thread of the library for plain threads). What it returns need not be kept: the subscription lasts until the client is closed, or as long as
     /// the process. Values that are not JSON, and gaps, are logged.
     pub async fn subscribe_async<F>(&self, object: &str, topic: &str, callback: F) -> CallbackSubscription
     where

@@ -9,7 +9,6 @@ use super::event_queue::EventQueue;
 use super::incoming::{self, Grants};
 use super::lasting::{Fact, Lasting};
 use super::request::{Answer, Request, Step};
-use super::respond::ERROR_TEXT;
 use super::settle::{notice, ownership, settle};
 use super::shared::Shared;
 use super::state::State;
@@ -211,7 +210,7 @@ pub(crate) fn error_of(view: &FrameView<'_>) -> CallError {
     let is_text = view.header.encoding == Encoding::RAW;
     let text = match is_text {
         true => String::from_utf8_lossy(view.payload).into_owned(),
-        false => entry(ERROR_TEXT).unwrap_or_else(|| code.text().to_owned()),
+        false => entry(metadata::ERROR_TEXT).unwrap_or_else(|| code.text().to_owned()),
     };
     let payload = Payload {
         encoding: view.header.encoding,

@@ -6,7 +6,7 @@
 //!
 //! # Promises
 //!
-//! *Calls* run at most once and end exactly once, at the latest a second after their deadline, which always exists (30 s
+//! *Calls* run at most once and end exactly once, at the latest one to two seconds after their deadline, which always exists (30 s
 //! unless said otherwise). Their errors say whether the call may have run. Calls of one client to one object arrive in
 //! order; answers come in any order. *Events* arrive at most once, in the order of each publisher and topic; what a
 //! subscriber misses is counted and told. *Nothing waits without a bound*: callers wait for room in the out-buffer,

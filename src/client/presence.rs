@@ -122,7 +122,7 @@ impl IpcClient {
     /// The same for at most `timeout`.
     ///
     /// # Errors
-    /// Also Deadline after `timeout` (at most a second later when the broker is stopped).
+    /// Also Deadline after `timeout` (one to two seconds later when the broker is stopped).
     pub async fn wait_for_object_timeout(&self, name: &str, timeout: Duration) -> Result<(), CallError> {
         self.wait(&[name], Some(timeout)).await
     }

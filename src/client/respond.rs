@@ -17,8 +17,6 @@ use std::sync::Arc;
 
 /// What one piece of a large message carries, in bytes: small enough that others get their turn.
 pub(crate) const PIECE: usize = 64 * 1024;
-/// Holds the text of a handler's error when its payload is a value.
-pub(crate) const ERROR_TEXT: &str = "error.text";
 
 /// Where an answer goes.
 #[derive(Clone, Copy)]
@@ -43,6 +41,11 @@ pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) 
         return;
     }
     let sent = match outcome {
+        // An empty raw reply would end a stream without an item.
+        Ok(Response {
+            body: Body::Payload(payload),
+            metadata,
+        }) if streaming && payload == Payload::default() => to.only_item(payload, &metadata).await,
         Ok(Response {
             body: Body::Payload(payload),
             metadata,
@@ -164,6 +167,11 @@ impl To<'_> {
         }
         Ok(())
     }
+    async fn only_item(self, payload: Payload, metadata: &Metadata) -> Result<(), CallError> {
+        self.payload(payload, metadata, Flags::MORE).await?;
+        self.payload(Payload::default(), &Metadata::new(), Flags::NONE)
+            .await
+    }
 
     async fn stream(
         self,
@@ -215,7 +223,7 @@ fn error_parts(error: &HandlerError) -> (Metadata, Encoding, Vec<u8>) {
     if error.payload == Payload::default() {
         return (block, Encoding::RAW, error.message.clone().into_bytes());
     }
-    note(ERROR_TEXT, &error.message);
+    note(metadata::ERROR_TEXT, &error.message);
     (block, error.payload.encoding, error.payload.bytes.to_vec())
 }
 

@@ -20,6 +20,8 @@ pub const ROUTE_KEY: &str = "route.key";
 pub const GROUP: &str = "group";
 /// The name of a handler's own error, beside its payload.
 pub const ERROR_NAME: &str = "error.name";
+/// The text of an error whose payload is the handler's own value.
+pub const ERROR_TEXT: &str = "error.text";
 
 /// Why a block was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
