@@ -9,6 +9,8 @@
 //!                  │ HubBatch                     Deliver::Events
 //!                  └──────────────► TopicHub ──────────────────► Connection (subscribers)
 //! ```
+//! Actors of this process stand where a Connection stands, without a socket: see [`BrokerHandle::local`].
+//!
 //! Promises: calls of one connection to one object arrive in order, each at most once, each with exactly one outcome. Events of one
 //! publisher on one topic arrive in order, at most once, with every gap told. Replies may overtake events. Only `bin`,
 //! `bus` and embedders import this room, through [`Broker::builder`].

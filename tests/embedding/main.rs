@@ -40,10 +40,16 @@ fn start() -> Running {
 }
 
 fn start_with(limits: Limits) -> Running {
+    start_on(0, limits)
+}
+
+/// With connections on so many threads of their own.
+fn start_on(arbiters: usize, limits: Limits) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.sock");
     let endpoint = format!("unix:{}", path.display()).parse().unwrap();
-    let handle = Broker::builder().limits(limits).listen(endpoint).start().unwrap();
+    let builder = Broker::builder().limits(limits).arbiters(arbiters);
+    let handle = builder.listen(endpoint).start().unwrap();
     Running {
         handle,
         path,

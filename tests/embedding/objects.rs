@@ -104,7 +104,12 @@ async fn a_call_that_is_dropped_is_cancelled_at_the_actor() {
 
 #[actix::test]
 async fn sockets_and_actors_call_each_other() {
-    let broker = start();
+    for arbiters in [0, 2] {
+        mutual_calls(start_on(arbiters, Limits::default())).await;
+    }
+}
+
+async fn mutual_calls(broker: Running) {
     let local = broker.handle.local("house").unwrap();
     local.serve("math", Calculator.start().recipient()).await.unwrap();
     let worker = outside(&broker.path, |path| {

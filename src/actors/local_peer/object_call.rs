@@ -121,6 +121,23 @@ impl Running {
 ///
 /// Dropped without an answer it tells the caller so: [`ErrorCode::HandlerPanicked`] while the thread panics, otherwise
 /// [`ErrorCode::CalleeGone`]. To a caller that wants no answer nothing is sent, whatever is called here.
+///
+/// An answer that takes time, or a stream, is given from a future:
+///
+/// ```
+/// use actix_ipc::actors::Responder;
+/// use actix_ipc::error::{CallError, ErrorCode};
+/// use actix_ipc::message::Payload;
+///
+/// async fn count(mut responder: Responder) -> Result<(), CallError> {
+///     for number in 1..=3 {
+///         let item = Payload::json(&number).map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))?;
+///         // Waits for the caller's credit; ends with an error when the caller is gone.
+///         responder.more(item).await?;
+///     }
+///     responder.reply(Payload::default())
+/// }
+/// ```
 pub struct Responder {
     pub(super) port: Arc<Port>,
     pub(super) running: Arc<Running>,

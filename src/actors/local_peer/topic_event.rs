@@ -15,6 +15,39 @@ use std::sync::{Arc, Weak};
 /// An event for an actor that subscribed.
 ///
 /// It counts as queued until it is dropped; an actor that keeps events slows its publishers down and then misses some.
+///
+/// ```
+/// use actix::{Actor, Context, Handler};
+/// use actix_ipc::actors::{Broker, TopicEvent};
+/// use actix_ipc::message::Payload;
+///
+/// struct Alarm(Option<tokio::sync::oneshot::Sender<f64>>);
+/// impl Actor for Alarm {
+///     type Context = Context<Self>;
+/// }
+/// impl Handler<TopicEvent> for Alarm {
+///     type Result = ();
+///     fn handle(&mut self, event: TopicEvent, _: &mut Context<Self>) {
+///         assert_eq!((&*event.object, &*event.event, event.missed), ("boiler", "celsius", 0));
+///         if let (Ok(celsius), Some(heard)) = (event.payload.decode(), self.0.take()) {
+///             let _ = heard.send(celsius);
+///         }
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// actix::System::new().block_on(async {
+///     let broker = Broker::builder().start()?;
+///     let local = broker.local("house")?;
+///     let (sender, heard) = tokio::sync::oneshot::channel();
+///     local.subscribe("boiler", "celsius", Alarm(Some(sender)).start().recipient()).await?;
+///     local.publish("boiler", "celsius", Payload::json(&71.5)?).await?;
+///     assert_eq!(heard.await?, 71.5);
+///     broker.stop().await;
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TopicEvent {
     /// The first half of the topic.
