@@ -274,7 +274,10 @@ impl Connection {
             tracing::warn!(pid = ?self.credentials.pid, %reason, ?text, "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
-        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
+        if reason != CloseReason::Draining
+            && let Phase::Ready(session) | Phase::Lingering(session) = &self.phase
+        {
+            // A peer that did wrong gets nothing more done; what others had asked before a drain still counts.
             session.me().account.close();
         }
         if !matches!(self.phase, Phase::Preface(_)) {

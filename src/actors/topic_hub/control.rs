@@ -437,6 +437,7 @@ impl TopicHub {
             batch,
             items,
             published: 0,
+            will: true,
             _permit: None,
         });
         self.run(ctx);

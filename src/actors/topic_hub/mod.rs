@@ -72,6 +72,8 @@ struct Current {
     items: std::vec::IntoIter<HubItem>,
     /// Bytes of publishes handled so far: credit that is to be returned.
     published: usize,
+    /// What is published is the last will of a peer that is gone.
+    will: bool,
     _permit: Option<Arc<super::quota::Permit>>,
 }
 
@@ -109,7 +111,7 @@ impl TopicHub {
             return;
         };
         while let Some(item) = current.items.next() {
-            if current.from.account.is_closed() {
+            if current.from.account.is_closed() && !current.will {
                 // Nobody reads the answers any more; what is owed to others is given by dropping it.
                 break;
             }
@@ -362,6 +364,7 @@ impl Handler<HubBatch> for TopicHub {
             batch,
             items: items.into_iter(),
             published: 0,
+            will: false,
             _permit: permit,
         });
         self.run(ctx);
