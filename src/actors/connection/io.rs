@@ -5,6 +5,7 @@
 
 use super::outbox::WriteBuf;
 use super::{Connection, Phase, stop};
+use crate::actors::core::Shared;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::message::handshake::PREFACE;
@@ -16,6 +17,8 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
@@ -42,10 +45,18 @@ pub(super) struct Io {
     /// Since when a started frame makes no progress.
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Until the welcome: the broker begins to stop.
+    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Io {
-    pub(super) const fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
+        let stopped = async move {
+            let rung = shared.stop_rung.notified();
+            if !shared.stopping.load(Ordering::Acquire) {
+                rung.await;
+            }
+        };
         Self {
             stream,
             unsent: VecDeque::new(),
@@ -53,6 +64,7 @@ impl Io {
             end_of_file: false,
             waiting_since: None,
             timer: None,
+            stopped: Some(Box::pin(stopped)),
         }
     }
 }
@@ -101,6 +113,9 @@ impl Connection {
 
     /// Nothing to read now: arms the timer, and writes what it may have caused.
     fn rest(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.poll_stopped(cx);
+        self.end_of_linger();
+        self.drain_if_idle();
         if self.poll_timer(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -111,6 +126,19 @@ impl Connection {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    /// A connection that is not welcomed yet ends with the broker; others are told by Registry.
+    fn poll_stopped(&mut self, cx: &mut TaskContext<'_>) {
+        let Some(stopped) = &mut self.io.stopped else {
+            return;
+        };
+        if !matches!(self.phase, Phase::Preface(_) | Phase::Hello) {
+            self.io.stopped = None;
+        } else if stopped.as_mut().poll(cx).is_ready() {
+            self.io.stopped = None;
+            self.close(CloseReason::Draining, CloseReason::Draining.text());
+        }
     }
 
     fn read(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ()>> {
