@@ -427,12 +427,15 @@ fn what_only_the_broker_may_say() {
         raw.send(&draft);
         closed(raw, CloseReason::Protocol, word);
     }
-    let mut raw = broker.connect();
+    let [mut worker, mut raw] = broker.connect_all();
+    worker.register("o");
     raw.send_all(&[
         Draft::new(Kind::Call, 7).aux(3_600_000).pair("o", "m"),
         Draft::new(Kind::Describe, 7).key(b"o"),
     ]);
     closed(raw, CloseReason::Protocol, "request number 7");
+    worker.after_registry();
+    assert_eq!(worker.kept(), [], "nothing more is done for who is closed");
     broker.stop();
 }
 

@@ -276,6 +276,8 @@ impl Broker {
         };
         self.stopping = true;
         core.shared.stopping.store(true, Ordering::Release);
+        core.shared.cut_off.store(0, Ordering::Release);
+        core.shared.stop_rung.notify_waiters();
         self.stop_listeners();
         match failure {
             None => core.registry.do_send(DrainAll),
@@ -294,10 +296,11 @@ impl Broker {
                 }
             };
             let in_time = tokio::time::timeout(DRAIN_MAX, all_gone).await.is_ok();
+            let cut_off = shared.cut_off.load(Ordering::Acquire);
             if in_time {
-                0
+                cut_off
             } else {
-                shared.connections.load(Ordering::Acquire)
+                cut_off.saturating_add(shared.connections.load(Ordering::Acquire))
             }
         };
         ctx.spawn(emptied.into_actor(self).map(move |left, act, ctx| {

@@ -37,6 +37,10 @@ pub struct Shared {
     pub locals: AtomicUsize,
     /// The broker drains: nobody is welcomed any more.
     pub stopping: AtomicBool,
+    /// Rung when the broker begins to stop: for connections that Registry does not know yet.
+    pub stop_rung: tokio::sync::Notify,
+    /// Connections that were ended while something was still queued for them.
+    pub cut_off: AtomicUsize,
     /// Rung when a connection or a local peer has ended.
     pub connection_ended: tokio::sync::Notify,
     peers: AtomicU64,
@@ -57,6 +61,8 @@ impl Shared {
             connections: AtomicUsize::new(0),
             locals: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
+            stop_rung: tokio::sync::Notify::new(),
+            cut_off: AtomicUsize::new(0),
             connection_ended: tokio::sync::Notify::new(),
             peers: AtomicU64::new(1),
             banned: Mutex::default(),

@@ -178,6 +178,13 @@ impl Raw {
         got
     }
 
+    /// The next frame must be of one of these kinds.
+    pub fn expect_one(&mut self, kinds: &[Kind]) -> Got {
+        let got = self.read();
+        assert!(kinds.contains(&got.kind), "{got:?} {}", got.text());
+        got
+    }
+
     /// Reads until the answer under this number; other frames are kept for later.
     pub fn answer(&mut self, id: u64) -> Got {
         let mut others = VecDeque::new();

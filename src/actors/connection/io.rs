@@ -5,6 +5,8 @@
 
 use super::outbox::WriteBuf;
 use super::{Connection, Phase, stop};
+use crate::actors::core::Shared;
+use crate::actors::supervise::guard;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::message::handshake::PREFACE;
@@ -16,6 +18,8 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::io::{ErrorKind, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
@@ -42,10 +46,18 @@ pub(super) struct Io {
     /// Since when a started frame makes no progress.
     waiting_since: Option<Instant>,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Until the welcome: the broker begins to stop.
+    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Io {
-    pub(super) const fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
+        let stopped = async move {
+            let rung = shared.stop_rung.notified();
+            if !shared.stopping.load(Ordering::Acquire) {
+                rung.await;
+            }
+        };
         Self {
             stream,
             unsent: VecDeque::new(),
@@ -53,6 +65,7 @@ impl Io {
             end_of_file: false,
             waiting_since: None,
             timer: None,
+            stopped: Some(Box::pin(stopped)),
         }
     }
 }
@@ -69,7 +82,11 @@ impl ActorFuture<Connection> for Drive {
         ctx: &mut Context<Connection>,
         cx: &mut TaskContext<'_>,
     ) -> Poll<()> {
-        let end = act.drive(ctx, cx);
+        let end = guard(|| act.drive(ctx, cx)).unwrap_or_else(|panic| {
+            act.panicked(&panic);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        });
         if end.is_ready() {
             stop(ctx);
         }
@@ -96,11 +113,15 @@ impl Connection {
             }
         }
         cx.waker().wake_by_ref();
-        Poll::Pending
+        // A peer that never stops sending must not put its own deadlines off.
+        self.poll_timer(cx)
     }
 
     /// Nothing to read now: arms the timer, and writes what it may have caused.
     fn rest(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.poll_stopped(cx);
+        self.end_of_linger();
+        self.drain_if_idle();
         if self.poll_timer(cx).is_ready() {
             return Poll::Ready(());
         }
@@ -111,6 +132,19 @@ impl Connection {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    /// A connection that is not welcomed yet ends with the broker; others are told by Registry.
+    fn poll_stopped(&mut self, cx: &mut TaskContext<'_>) {
+        let Some(stopped) = &mut self.io.stopped else {
+            return;
+        };
+        if !matches!(self.phase, Phase::Preface(_) | Phase::Hello) {
+            self.io.stopped = None;
+        } else if stopped.as_mut().poll(cx).is_ready() {
+            self.io.stopped = None;
+            self.close(CloseReason::Draining, CloseReason::Draining.text());
+        }
     }
 
     fn read(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), ()>> {
@@ -285,6 +319,8 @@ impl Connection {
             self.io.unsent = left_over(&slices, &buffer, written);
         }
         drop(slices);
+        // Payloads and descriptors that are written must not live on in the arbiter's buffer.
+        buffer.clear();
         WRITE.set(Some(buffer));
         result.map(|_| ())
     }

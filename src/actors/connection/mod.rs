@@ -112,7 +112,7 @@ impl Connection {
         Self {
             phase,
             outbox,
-            io: io::Io::new(stream),
+            io: io::Io::new(stream, core.shared.clone()),
             decoder: Decoder::new(HELLO_BODY_MAX),
             credentials,
             gate: ReadGate::new(limits.read_bytes, core.shared.gate.clone()),
@@ -248,7 +248,7 @@ impl Connection {
             gone.tell(in_order);
         }
         self.phase = Phase::Lingering(session);
-        self.with_session(Session::give_up_waiting);
+        self.with_session(|session, effects| session.give_up_waiting(ErrorCode::Cancelled, effects));
         self.end_of_linger();
     }
 
@@ -264,8 +264,11 @@ impl Connection {
         }
     }
 
-    /// Ends the connection with a reason that the peer is told after all that is queued.
+    /// Ends the connection with a reason that the peer is told after all that is queued. The first reason counts.
     fn close(&mut self, reason: CloseReason, text: &str) {
+        if matches!(self.phase, Phase::Closing) {
+            return;
+        }
         if matches!(
             reason,
             CloseReason::Protocol | CloseReason::Window | CloseReason::Version
@@ -330,7 +333,10 @@ impl Connection {
                 true
             }
             Phase::Ready(_) | Phase::Lingering(_) => true,
-            Phase::Closing => false,
+            Phase::Closing => {
+                self.core.shared.cut_off.fetch_add(1, Ordering::AcqRel);
+                false
+            }
         }
     }
 

@@ -132,10 +132,10 @@ pub fn deliver(
         Deliver::Control(told @ (Control::Answered { .. } | Control::Frame(_) | Control::Gaps(_))) => {
             control(session, outbox, rooms, told);
         }
+        Deliver::Parked(batch, invokes) => parked(session, rooms, &batch, invokes, ready),
         _ if !ready => refund(session, rooms, &delivery),
         Deliver::Control(told) => control(session, outbox, rooms, told),
         Deliver::Calls(batch, invokes) => calls(session, outbox, &batch, invokes),
-        Deliver::Parked(batch, invokes) => parked(session, rooms, &batch, invokes),
         Deliver::Events(batch, items) => events(session, outbox, rooms, batch, items),
     }
     None
@@ -188,12 +188,21 @@ fn calls(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, invokes
     }
 }
 
-/// Calls of this peer that wait for their object. Above a whole outbox of bytes they are refused.
-fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
+/// Calls of this peer that wait for their object. Above a whole outbox of bytes they are refused, and so is every one when the peer
+/// or the broker is leaving.
+fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes: Vec<Invoke>, ready: bool) {
     let limit = session.me().account.room().bytes;
     for invoke in invokes {
-        let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
-            continue;
+        let (invoke, error) = if !ready {
+            (invoke, CallError::from(ErrorCode::Cancelled))
+        } else if session.is_draining() {
+            (invoke, CallError::from(ErrorCode::Draining))
+        } else {
+            let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
+                continue;
+            };
+            let text = "too many bytes of calls wait for their objects (limits.outbox_bytes)";
+            (invoke, CallError::new(ErrorCode::Overloaded, text))
         };
         let Some(reply) = invoke.reply else { continue };
         rooms.registry(RegistryBatch {
@@ -202,8 +211,7 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
             items: vec![RegistryItem::Unwait(reply.call())],
             permit: None,
         });
-        let text = "too many bytes of calls wait for their objects (limits.outbox_bytes)";
-        reply.fail(&CallError::new(ErrorCode::Overloaded, text).ran(false));
+        reply.fail(&error.ran(false));
     }
 }
 

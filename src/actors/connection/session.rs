@@ -85,10 +85,7 @@ impl Session {
     /// The broker stops: new calls are refused, and what waits for objects has waited in vain.
     pub fn drain(&mut self, effects: &mut Effects) {
         self.draining = true;
-        let error = CallError::from(ErrorCode::Draining).ran(false);
-        for call in self.open.waits() {
-            self.cancel_with(call, &error, effects);
-        }
+        self.give_up_waiting(ErrorCode::Draining, effects);
     }
 
     /// Publish credit that is being returned on the wire.
@@ -279,10 +276,10 @@ impl Session {
         }
     }
 
-    /// The peer is leaving: what waits for objects is taken back, what has begun goes on.
-    pub fn give_up_waiting(&mut self, effects: &mut Effects) {
+    /// The peer or the broker is leaving: what waits for objects ends with this error, what has begun goes on.
+    pub fn give_up_waiting(&mut self, code: ErrorCode, effects: &mut Effects) {
         for call in self.open.waits() {
-            self.cancel(call, effects);
+            self.cancel_with(call, &CallError::from(code), effects);
         }
     }
 

@@ -452,7 +452,7 @@ impl Handler<Joined> for Registry {
 
     fn handle(&mut self, Joined(peer): Joined, ctx: &mut Self::Context) {
         if self.shared.stopping.load(Ordering::Acquire) {
-            // It came between the order to drain and now.
+            // It was welcomed on another arbiter, just before everybody was told.
             peer.tell(Control::Drain);
         }
         if let Err(panic) = guard(|| self.joined(&peer)) {

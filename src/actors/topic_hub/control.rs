@@ -57,14 +57,10 @@ impl TopicHub {
         if view.header.flags.has(Flags::CONTINUED) {
             return self.publish_continued(current, view, item);
         }
-        if view.header.flags.has(Flags::RETAIN)
-            && let Err(error) = self.retain(current, view)
-        {
-            if let Some(reply) = item.reply {
-                reply.fail(&CallError::new(ErrorCode::TooLarge, error.to_string()).ran(false));
-            }
-            return;
-        }
+        let retained = match view.header.flags.has(Flags::RETAIN) {
+            true => self.retain(current, view),
+            false => Ok(()),
+        };
         let charge = charge(view.header.wire_len());
         let Self {
             index,
@@ -85,8 +81,14 @@ impl TopicHub {
                 .events_missed
                 .add((matches.len() as u64).saturating_sub(u64::from(accepted)));
         }
-        if let Some(reply) = item.reply {
-            reply.answer(|id| Draft::new(Kind::Accepted, id).aux(accepted).to_vec());
+        match (item.reply, retained) {
+            (Some(reply), Ok(())) => reply.answer(|id| Draft::new(Kind::Accepted, id).aux(accepted).to_vec()),
+            (Some(reply), Err(error)) => {
+                let text =
+                    format!("the event was delivered to {accepted} subscribers, but not retained: {error}");
+                reply.fail(&CallError::new(ErrorCode::TooLarge, text).ran(true));
+            }
+            (None, _) => {}
         }
         inject::after(view.key);
     }

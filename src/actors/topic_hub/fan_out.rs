@@ -90,13 +90,19 @@ impl Receiver {
         let verdict = decide(Class::Event, peer.account.room(), 0, events);
         let (deliver, slow) = match (policy, verdict) {
             (Policy::Hold, _) if self.is_lagging() => (false, Slow::No),
+            // One event may be larger than what is left: it fits, and its publisher waits all the same.
+            (Policy::Hold, Verdict::Delivered)
+                if events.saturating_add(charge) >= peer.account.room().events_soft =>
+            {
+                (true, Slow::Hold)
+            }
             (_, Verdict::Delivered) => (true, Slow::No),
             (Policy::Hold, Verdict::Held) => (true, Slow::Hold),
             (Policy::Hold, _) => (false, Slow::Lag),
             (_, Verdict::Held) => (true, Slow::No),
             (Policy::Disconnect, _) => (false, Slow::Close),
             // Its outbox drops what is older; this is only what has not reached it yet.
-            (Policy::DropOldest | Policy::Latest, _) if events < peer.account.room().bytes => {
+            (Policy::DropOldest | Policy::Latest, _) if events < peer.account.room().events => {
                 (true, Slow::No)
             }
             (Policy::DropOldest | Policy::Latest, _) => (false, Slow::Lag),
@@ -218,7 +224,7 @@ impl FanOut {
                     }
                 }
                 Slow::Hold | Slow::Lag if peer.account.ask_drained() => {
-                    receiver.standing.lag();
+                    receiver.standing.lag(now, false);
                     metrics.lagging.add(1);
                     self.holding.retain(|other| *other != key);
                     slow.lagging.push(key);
@@ -231,12 +237,18 @@ impl FanOut {
         slow
     }
 
+    /// Who holds publishers.
+    pub(super) fn holding(&self) -> &[Key] {
+        &self.holding
+    }
+
     /// Ends the holds that lasted too long: their receivers lag from now on.
     pub(super) fn end_holds(
         &mut self,
         receivers: &mut Peers<Receiver>,
         now: Instant,
         patience: Duration,
+        idle: &[Key],
         metrics: &Metrics,
     ) -> Over {
         let mut over = Over::default();
@@ -247,7 +259,7 @@ impl FanOut {
             match receiver.standing.limit(patience) {
                 None => false,
                 Some(limit) if limit <= now => {
-                    receiver.standing.lag();
+                    receiver.standing.lag(now, idle.contains(key));
                     metrics.lagging.add(1);
                     over.lagging.push(*key);
                     false

@@ -32,10 +32,10 @@ impl Standing {
         self.lagging
     }
 
-    /// Begins to lag.
-    pub(super) const fn lag(&mut self) {
+    /// Begins to lag. `others_idle`: somebody had nothing to do while it was waited for.
+    pub(super) fn lag(&mut self, now: Instant, others_idle: bool) {
+        self.caught_up(now, others_idle);
         self.lagging = true;
-        self.since = None;
     }
 
     /// Asks for a hold. `false`: its share is used up, it is to lag.

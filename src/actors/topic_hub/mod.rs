@@ -244,9 +244,12 @@ impl TopicHub {
 
     fn holds_over(&mut self, ctx: &mut Context<Self>) {
         let (now, patience) = (Instant::now(), self.patience());
+        let holding = self.fan_out.holding().iter().copied();
+        let idle: Vec<Key> = holding.filter(|key| self.others_idle(*key)).collect();
+        let metrics = &self.shared.metrics;
         let over = self
             .fan_out
-            .end_holds(&mut self.receivers, now, patience, &self.shared.metrics);
+            .end_holds(&mut self.receivers, now, patience, &idle, metrics);
         for blocker in over.lagging {
             self.release(blocker);
         }
@@ -255,15 +258,20 @@ impl TopicHub {
         }
     }
 
+    /// Whether somebody who hears the same has nothing to do while this receiver is waited for.
+    fn others_idle(&self, blocker: Key) -> bool {
+        let mut witnesses = self.holds.witnesses(blocker);
+        witnesses.any(|other| {
+            let receiver = self.receivers.get(other);
+            receiver.is_some_and(|receiver| receiver.account.events() == 0)
+        })
+    }
+
     fn drained(&mut self, peer: PeerId) {
         let Some(key) = self.receivers.key(peer) else {
             return;
         };
-        let others_idle = self.holds.witnesses(key).any(|other| {
-            self.receivers
-                .get(other)
-                .is_some_and(|receiver| receiver.account.events() == 0)
-        });
+        let others_idle = self.others_idle(key);
         if let Some((peer, receiver)) = self.receivers.entry(key) {
             receiver.caught_up(peer, Instant::now(), others_idle);
         }
