@@ -17,13 +17,6 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 #![cfg(unix)]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests: what is not as expected fails the test"
-)]
 
 #[path = "support/publisher.rs"]
 mod publisher;
