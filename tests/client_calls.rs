@@ -555,3 +555,35 @@ async fn the_death_of_a_worker_ends_its_calls() {
     let error = answer.unwrap_err();
     assert_eq!((error.code, error.may_have_run), (ErrorCode::CalleeGone, true));
 }
+
+/// Answers with metadata that only the broker may write.
+struct Pretender;
+
+#[async_trait]
+impl Handler for Pretender {
+    async fn handle(&self, _call: IncomingCall) -> Result<Response, HandlerError> {
+        let mut metadata = Metadata::new();
+        metadata.insert("sys.name", "somebody else").unwrap();
+        Ok(Response::payload(Payload::default()).with_metadata(metadata))
+    }
+}
+
+#[tokio::test]
+async fn metadata_of_the_broker_is_refused_where_it_is_written() {
+    let place = Place::new();
+    let broker = place.start();
+    let (caller, worker, _object) = pair(&broker, "pretender", Pretender).await;
+    let connection = worker.peer_id();
+    let refused = caller
+        .remote_call::<_, Value>("pretender", "x", ())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (refused.code, refused.may_have_run),
+        (ErrorCode::Handler, true),
+        "{refused}"
+    );
+    assert!(refused.message.contains("sys."), "{refused}");
+    worker.ping().await.unwrap();
+    assert_eq!(worker.peer_id(), connection, "the worker has kept its connection");
+}

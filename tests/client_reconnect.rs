@@ -249,6 +249,18 @@ async fn without_reconnection_it_ends() {
     );
 }
 
+#[tokio::test]
+async fn a_wait_ends_in_time_while_no_broker_is_there() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let mut events = client.connection_events();
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let wait = client.wait_for_object_timeout("nobody", Duration::from_millis(100));
+    assert_eq!(soon(wait).await.unwrap_err().code, ErrorCode::Deadline);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_waits_for_its_broker_and_comes_back_to_it() {
     let place = Place::new();

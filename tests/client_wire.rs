@@ -209,6 +209,17 @@ async fn a_stopped_broker_does_not_hold_its_callers() {
 }
 
 #[tokio::test]
+async fn a_stopped_broker_does_not_hold_up_the_end() {
+    let (client, mut peer) = place("wire-stopped").pair().await;
+    let start = Instant::now();
+    tokio::time::timeout(Duration::from_secs(10), client.close())
+        .await
+        .unwrap();
+    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
+    peer.expect(Kind::Goodbye).await;
+}
+
+#[tokio::test]
 async fn open_calls_are_limited_by_an_error() {
     let (client, mut peer) = place("wire-limit").pair().await;
     let mut calls: Vec<_> = (0..3)

@@ -126,6 +126,8 @@ impl State {
         let mut left = false;
         let mut late = Vec::new();
         let up = matches!(self.phase, Phase::Up(_));
+        // Without a connection no answer can still be on its way.
+        let grace = if up { GRACE } else { Duration::ZERO };
         let mut again = Vec::new();
         for (key, entry) in self.lasting.iter_mut() {
             if entry.retry_at.is_some_and(|at| at <= now) && up {
@@ -134,7 +136,7 @@ impl State {
             }
             if let Fact::Wait { until: Some(until) } = entry.what {
                 left = true;
-                if until + GRACE <= now {
+                if until + grace <= now {
                     late.push(key);
                 }
             }

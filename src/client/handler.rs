@@ -117,7 +117,7 @@ pub struct CallContext {
     pub caller_name: Option<String>,
     /// When the caller's patience ends; for a streamed reply, the time for the first item.
     pub deadline: Instant,
-    /// What the caller put beside the parameters.
+    /// What the caller put beside the parameters. It may go back with the answer as it is.
     pub metadata: Metadata,
     /// The encoding of the parameters, in which the answer is expected.
     pub encoding: Encoding,
@@ -195,7 +195,8 @@ impl Response {
         }
     }
 
-    /// Puts metadata beside the value, or beside the end of a stream.
+    /// Puts metadata beside the value, or beside the end of a stream. With keys that begin with `sys.`, which are the
+    /// broker's, the caller gets an error instead of the answer.
     #[must_use]
     pub fn with_metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;

@@ -125,18 +125,37 @@ fn context(
     grants: Grants,
     now: Instant,
 ) -> CallContext {
-    let metadata = Metadata::parse(view.meta).unwrap_or_default();
+    let (metadata, caller_name) = caller_words(view.meta);
     CallContext {
         object: Arc::clone(&server.name),
         method: method.into(),
         caller: view.origin.unwrap_or_default(),
-        caller_name: metadata.get_str(metadata::SYS_NAME).map(ToOwned::to_owned),
+        caller_name,
         deadline: now + Duration::from_millis(u64::from(view.header.aux)),
         metadata,
         encoding: view.header.encoding,
         streaming: view.header.flags.has(Flags::STREAM),
         open: Arc::new(OpenCall::new(view.header.id, grants.life, grants.window)),
     }
+}
+
+/// What the caller put beside its call, and its declared name. What the broker writes is taken out: a handler may
+/// answer with the metadata of its call, and the broker refuses its own keys from peers.
+fn caller_words(bytes: &[u8]) -> (Metadata, Option<String>) {
+    if bytes.is_empty() {
+        return (Metadata::new(), None);
+    }
+    let all = Metadata::parse(bytes).unwrap_or_default();
+    let brokers = |key: &str| key.starts_with(metadata::RESERVED_PREFIX);
+    if !all.iter().any(|(key, _)| brokers(key)) {
+        return (all, None);
+    }
+    let mut own = Metadata::new();
+    for (key, value) in all.iter().filter(|(key, _)| !brokers(key)) {
+        // What was in a block fits in a part of it.
+        own.insert(key, value).unwrap_or_default();
+    }
+    (own, all.get_str(metadata::SYS_NAME).map(ToOwned::to_owned))
 }
 
 fn call_piece(shared: &Arc<Shared>, mut table: MutexGuard<'_, Table>, view: &FrameView<'_>, grants: Grants) {
@@ -198,4 +217,30 @@ fn call_piece(shared: &Arc<Shared>, mut table: MutexGuard<'_, Table>, view: &Fra
             answered,
         },
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_broker_wrote_is_not_the_callers() {
+        let mut block = Metadata::new();
+        for (key, value) in [
+            ("sys.name", "asker"),
+            ("trace", "7"),
+            ("sys.other", "x"),
+            ("b", ""),
+        ] {
+            block.insert(key, value).unwrap();
+        }
+        let (own, name) = caller_words(block.as_bytes());
+        assert_eq!(
+            own.iter().collect::<Vec<_>>(),
+            [("trace", &b"7"[..]), ("b", &b""[..])]
+        );
+        assert_eq!(name.as_deref(), Some("asker"));
+        assert_eq!(caller_words(own.as_bytes()), (own, None));
+        assert_eq!(caller_words(&[]), (Metadata::new(), None));
+    }
 }

@@ -11,7 +11,7 @@ use super::presence::Notice;
 use super::queue::Queue;
 use super::slab::Slab;
 use crate::error::CallError;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -78,13 +78,24 @@ pub(crate) struct Entry {
 pub(crate) struct Lasting {
     table: Slab<Entry>,
     next_order: u64,
-    /// Those whose frame is sent and not answered; with the frame that gives up what nobody wants any more.
-    asking: HashMap<u64, Option<Vec<u8>>>,
+    /// Those whose frame is sent and not answered.
+    asking: HashMap<u64, Asked>,
+    /// What of [`Fact::exclusive`] is being asked for: a second question waits in line for the first one's answer,
+    /// because giving up the first by its name would give up the second.
+    busy: HashSet<Arc<str>>,
     /// Those whose frame is to be sent, in order.
     line: VecDeque<u64>,
     /// The key of the will that is in force.
     pub(crate) will: Option<u64>,
     pub(crate) restoration: Option<Restoration>,
+}
+
+/// A question that is under way.
+#[derive(Debug)]
+struct Asked {
+    exclusive: Option<Arc<str>>,
+    /// The frame that gives up what nobody wants any more.
+    give_up: Option<Vec<u8>>,
 }
 
 /// What is known of a restoration while answers come in.
@@ -101,6 +112,7 @@ impl Lasting {
             table: Slab::new(TAG),
             next_order: 0,
             asking: HashMap::new(),
+            busy: HashSet::new(),
             line: VecDeque::new(),
             will: None,
             restoration: None,
@@ -157,30 +169,43 @@ impl Lasting {
 
     /// Sends what stands in line, as far as it may. Waits stay unanswered for long and are not counted.
     pub(crate) fn pump(&mut self, out: &mut Outbox, now: Instant, max_ms: u32) {
+        let mut held = Vec::new();
         while self.asking.len() < ASKING_MAX {
-            let Some(key) = self.line.pop_front() else { return };
+            let Some(key) = self.line.pop_front() else { break };
             let Some(entry) = self.table.get_mut(key) else {
                 continue;
             };
+            let exclusive = entry.what.exclusive();
+            if exclusive.as_ref().is_some_and(|name| self.busy.contains(name)) {
+                held.push(key);
+                continue;
+            }
             entry.set_deadline(now, max_ms);
             out.push(&[&entry.frame]);
             if !matches!(entry.what, Fact::Wait { .. }) {
-                self.asking.insert(key, None);
+                self.busy.extend(exclusive.clone());
+                let give_up = None;
+                self.asking.insert(key, Asked { exclusive, give_up });
             }
         }
+        held.into_iter().rev().for_each(|key| self.line.push_front(key));
     }
 
     /// The broker has answered. Returns the frame to send when what it granted is not wanted any more.
     pub(crate) fn answered(&mut self, key: u64) -> Option<Vec<u8>> {
-        self.asking.remove(&key).flatten()
+        let asked = self.asking.remove(&key)?;
+        if let Some(name) = &asked.exclusive {
+            self.busy.remove(name);
+        }
+        asked.give_up
     }
 
     /// Takes an entry out. `give_up` tells the broker: now (it is returned), or when the broker has answered, because
     /// until then the number is in use.
     pub(crate) fn give_up(&mut self, key: u64, give_up: Vec<u8>) -> Option<Vec<u8>> {
         match self.asking.get_mut(&key) {
-            Some(later) => {
-                *later = Some(give_up);
+            Some(asked) => {
+                asked.give_up = Some(give_up);
                 None
             }
             None => Some(give_up),
@@ -190,6 +215,7 @@ impl Lasting {
     /// The connection is gone, and every question with it.
     pub(crate) fn interrupt(&mut self) {
         self.asking.clear();
+        self.busy.clear();
         self.line.clear();
         self.restoration = None;
     }
@@ -261,6 +287,16 @@ impl Entry {
 }
 
 impl Fact {
+    /// What the broker holds once per connection and gives up by its name, not by the number of the question. The
+    /// will is the only one without a name.
+    fn exclusive(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Object { name, .. } => Some(Arc::clone(name)),
+            Self::Will => Some(Arc::from("")),
+            Self::Subscription(_) | Self::Wait { .. } | Self::Watch(_) => None,
+        }
+    }
+
     /// How reports name it.
     pub(crate) fn describe(&self) -> String {
         match self {
@@ -336,6 +372,31 @@ mod tests {
         assert_eq!(lasting.give_up(key, b"bye".to_vec()), None);
         assert_eq!(lasting.answered(key), Some(b"bye".to_vec()));
         assert_eq!(lasting.give_up(key, b"bye".to_vec()), Some(b"bye".to_vec()));
+    }
+
+    #[test]
+    fn a_name_is_asked_for_again_after_it_was_given_up() {
+        let mut lasting = Lasting::new();
+        let mut out = Outbox::new(1000);
+        let (first, other) = (object(&mut lasting, "a"), object(&mut lasting, "b"));
+        lasting.ask(first, &mut out, Instant::now(), 1);
+        lasting.forget(first);
+        assert_eq!(lasting.give_up(first, b"bye".to_vec()), None);
+        let second = object(&mut lasting, "a");
+        for key in [second, other] {
+            lasting.ask(key, &mut out, Instant::now(), 1);
+        }
+        let bye = lasting.answered(first).unwrap();
+        out.push(&[&bye]);
+        lasting.pump(&mut out, Instant::now(), 1);
+        let expected = [
+            &first.to_le_bytes()[..],
+            &other.to_le_bytes(),
+            b"bye",
+            &second.to_le_bytes(),
+        ];
+        assert_eq!(out.claim().unwrap().bytes(), expected.concat());
+        assert!(lasting.line.is_empty());
     }
 
     #[test]

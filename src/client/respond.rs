@@ -34,7 +34,7 @@ pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) 
     let handling = async { server.handler.handle(call).await };
     let to = To { shared, open: &open };
     let outcome = match AssertUnwindSafe(handling).catch_unwind().await {
-        Ok(outcome) => outcome,
+        Ok(outcome) => outcome.and_then(allowed),
         Err(panic) => Err(panicked(server, &method, panic.as_ref())),
     };
     if !answered {
@@ -78,6 +78,20 @@ pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) 
     };
     if let Err(error) = sent {
         tracing::debug!(object = %server.name, %method, %error, "an answer was not sent");
+    }
+}
+
+/// The broker ends the connection of a peer that sends metadata which it may not send.
+fn allowed(response: Response) -> Result<Response, HandlerError> {
+    if response.metadata.is_empty() {
+        return Ok(response);
+    }
+    match metadata::check_from_peer(response.metadata.as_bytes()) {
+        Ok(()) => Ok(response),
+        Err(error) => {
+            let text = format!("the handler answered with metadata that is not allowed: {error}");
+            Err(HandlerError::new(text))
+        }
     }
 }
 

@@ -3,17 +3,19 @@
 //! Owns the order connect, work, lose, pause, connect again. It has one spawned item, which is all of this; it gets
 //! no messages: handles share [`super::state::State`] with it and wake it.
 
+use super::after::After;
 use super::drive::Drive;
 use super::endpoints::ConnectError;
 use super::link::{Link, establish};
 use super::reconnect;
 use super::shared::Shared;
+use super::state::TICK;
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::oneshot;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 
 /// How patient the first attempt is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,12 +106,23 @@ async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
     drop(guard);
 }
 
-/// The outcome of `work`, or `None` as soon as the client is being closed.
+/// The outcome of `work`, or `None` as soon as the client is being closed. What has a time limit is looked after
+/// meanwhile: nobody else does while there is no connection.
 async fn unless_closing<T>(shared: &Shared, work: impl Future<Output = T>) -> Option<T> {
     futures::pin_mut!(work);
+    let mut after = After::default();
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     std::future::poll_fn(|cx| {
         if shared.poll_closing(cx).is_ready() {
             return Poll::Ready(None);
+        }
+        while ticks.poll_tick(cx).is_ready() {
+            // It asks for the end of a connection at most, and there is none.
+            shared
+                .tick(Instant::now().into_std(), &mut after)
+                .unwrap_or_default();
+            after.perform();
         }
         work.as_mut().poll(cx).map(Some)
     })

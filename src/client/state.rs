@@ -198,6 +198,8 @@ impl State {
             return Next::Nothing;
         }
         self.closing = Some(Instant::now());
+        // A broker that is stopped does not answer the goodbye; the tick gives it up.
+        self.coarse_now();
         let text = crate::error::CloseReason::Finished;
         let goodbye = Draft::new(Kind::Goodbye, 0).aux(text.code());
         match self.control(&goodbye) {

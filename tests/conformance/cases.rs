@@ -293,7 +293,8 @@ pub async fn a_dead_worker_ends_its_calls(world: World) {
 }
 
 pub async fn encodings_and_metadata(world: World) {
-    let (worker, caller) = (world.connect().await, world.connect().await);
+    // A named caller: what the broker writes beside its calls must not come back to it.
+    let (worker, caller) = (world.connect().await, world.connect_as("asker").await);
     let _math = worker.register("math", math()).await.unwrap();
     let _echo = worker.register("echo", Echo).await.unwrap();
     let sum: i64 = caller
