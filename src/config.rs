@@ -15,10 +15,9 @@ pub struct Limits {
     pub frame_bytes: usize,
     /// Largest message in pieces, in bytes.
     pub message_bytes: usize,
-    /// What one connection may have waiting to be written to it, in bytes; events at most half of it.
+    /// What one connection may have waiting to be written to it, in bytes; events at most half of it. The broker's own frames
+    /// to it (answers, notices, credit) have as much for themselves: above half of it the connection is not read.
     pub outbox_bytes: usize,
-    /// Kept free in every outbox for errors, gaps, credit and goodbyes, in bytes.
-    pub outbox_reserve_bytes: usize,
     /// Bytes read from one connection and not yet handled by Registry or TopicHub.
     pub read_bytes: usize,
     /// The same for all connections together.
@@ -64,7 +63,6 @@ impl Default for Limits {
             frame_bytes: 16 * MIB,
             message_bytes: 256 * MIB,
             outbox_bytes: 8 * MIB,
-            outbox_reserve_bytes: 64 * KIB,
             read_bytes: 256 * KIB,
             read_bytes_total: 64 * MIB,
             publish_window: MIB,

@@ -15,7 +15,6 @@ const ABOVE_ZERO: &[&str] = &[
     "max_deadline_ms",
     "message_bytes",
     "outbox_bytes",
-    "outbox_reserve_bytes",
     "panics_per_author",
     "publish_window",
     "read_bytes",
@@ -27,7 +26,6 @@ const ABOVE_ZERO: &[&str] = &[
 const AT_MOST: &[(&str, &str)] = &[
     ("default_deadline_ms", "max_deadline_ms"),
     ("frame_bytes", "message_bytes"),
-    ("outbox_reserve_bytes", "outbox_bytes"),
     ("read_bytes", "read_bytes_total"),
     ("retained_bytes", "retained_bytes_total"),
 ];
