@@ -233,6 +233,13 @@ impl Raw {
         assert_eq!((accepted.kind, accepted.aux), (Kind::Accepted, 0));
     }
 
+    /// Frames that were read are to be read again, before what follows.
+    pub fn put_back(&mut self, frames: Vec<Got>) {
+        for got in frames.into_iter().rev() {
+            self.queue.push_front(got);
+        }
+    }
+
     /// Frames that came already, without waiting for more.
     pub fn kept(&mut self) -> Vec<Got> {
         self.queue.drain(..).collect()
