@@ -10,7 +10,9 @@
 use actix_ipc::client::IpcClient;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
-use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Epoch, Flags, Header, Kind, Payload, Welcome};
+use actix_ipc::message::{
+    Batch, Decoder, Draft, Encoding, Epoch, Flags, Header, Kind, Metadata, Payload, Welcome,
+};
 use actix_ipc::transport::{Endpoint, Listener, Stream};
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -217,6 +219,51 @@ async fn a_stopped_broker_does_not_hold_up_the_end() {
         .unwrap();
     assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
     peer.expect(Kind::Goodbye).await;
+}
+
+#[tokio::test]
+async fn what_no_frame_can_hold_is_refused_here() {
+    let (client, mut peer) = place("wire-will").pair().await;
+    let will = |bytes: usize| {
+        let payload = Payload {
+            encoding: Encoding::RAW,
+            bytes: vec![0; bytes].into(),
+        };
+        client.set_will("o", "t", payload, Metadata::new(), false)
+    };
+    let limit = WELCOME.frame_bytes as usize;
+    assert_eq!(will(limit + 1).await.unwrap_err().code, ErrorCode::TooLarge);
+    let answer = async {
+        let frame = peer.expect(Kind::Will).await;
+        assert_eq!(frame.payload.len(), limit);
+        peer.send(&Draft::new(Kind::Done, frame.header.id));
+    };
+    let (set, ()) = tokio::join!(will(limit), answer);
+    set.unwrap();
+}
+
+#[tokio::test]
+async fn connections_that_end_at_once_are_not_made_without_a_pause() {
+    let mut place = place("wire-refused");
+    let connect = IpcClient::connect_to(place.endpoint.clone());
+    let refuse = async {
+        let mut times = Vec::new();
+        for _ in 0..5 {
+            let peer = place.accept().await;
+            times.push(Instant::now());
+            peer.send(
+                &Draft::new(Kind::Welcome, 7)
+                    .aux(1)
+                    .payload(Encoding::RAW, &WELCOME.encode()),
+            );
+            peer.send(&Draft::new(Kind::Goodbye, 0).aux(CloseReason::Protocol.code()));
+        }
+        times
+    };
+    let (client, times) = tokio::join!(connect, refuse);
+    // At least 25, 50, 100 and 200 ms lie between them.
+    assert!(times[4] - times[0] >= Duration::from_millis(370), "{times:?}");
+    drop(client);
 }
 
 #[tokio::test]

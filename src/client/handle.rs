@@ -42,7 +42,7 @@ impl Handle {
     /// connection it waits for one. Dropping the future gives it up.
     ///
     /// # Errors
-    /// The broker's reason for refusing it, or that the client is closed.
+    /// The broker's reason for refusing it, TooLarge, or that the client is closed.
     pub(crate) async fn ask(
         self: &Arc<Self>,
         fact: Fact,
@@ -68,12 +68,21 @@ impl Handle {
         if let Phase::Closed(error) = &state.phase {
             return Err(error.clone());
         }
-        let (_, start_clock) = state.coarse_now();
         let max_deadline = state.grants.max_deadline_ms;
+        let frame_bytes = state.grants.frame_bytes as usize;
         let key = state
             .lasting
             .add(fact, Some(first), frame)
             .ok_or_else(|| CallError::from(ErrorCode::TooMany))?;
+        if let Some(error) = state
+            .lasting
+            .get(key)
+            .and_then(|entry| entry.too_large(frame_bytes))
+        {
+            state.lasting.forget(key);
+            return Err(error);
+        }
+        let (_, start_clock) = state.coarse_now();
         let idle = state.out.is_idle();
         let up = matches!(state.phase, Phase::Up(_));
         if up {

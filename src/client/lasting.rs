@@ -10,7 +10,8 @@ use super::outbox::Outbox;
 use super::presence::Notice;
 use super::queue::Queue;
 use super::slab::Slab;
-use crate::error::CallError;
+use crate::error::{CallError, ErrorCode};
+use crate::message::Batch;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -272,6 +273,21 @@ impl Lasting {
 }
 
 impl Entry {
+    /// Why the broker would end the connection rather than answer: its payload is above `frame_bytes`, and it does not
+    /// go in pieces.
+    pub(crate) fn too_large(&self, frame_bytes: usize) -> Option<CallError> {
+        if self.frame.len() <= frame_bytes {
+            return None;
+        }
+        let batch = Batch::from_bytes(self.frame.clone().into(), self.frame.len()).ok()?;
+        let payload = batch.view(0)?.payload.len();
+        let text = format!(
+            "{} has {payload} bytes, the broker takes {frame_bytes} in one frame",
+            self.what.describe()
+        );
+        (payload > frame_bytes).then(|| CallError::new(ErrorCode::TooLarge, text).ran(false))
+    }
+
     /// Writes what is left of a wait's time into its frame; other frames stay as they are.
     pub(crate) fn set_deadline(&mut self, now: Instant, max_ms: u32) {
         let Fact::Wait { until } = self.what else { return };

@@ -25,6 +25,8 @@ pub(crate) struct Outbox {
     limit: usize,
     queued: u64,
     written: u64,
+    /// Where the bytes of the last claim end.
+    claimed_upto: u64,
     /// Which connection the bytes are for: a claim of an earlier one is not for this one.
     life: u64,
     /// Tasks that wait for room.
@@ -64,6 +66,7 @@ impl Outbox {
             limit,
             queued: 0,
             written: 0,
+            claimed_upto: 0,
             life: 0,
             room: Waiters::new(),
         }
@@ -110,9 +113,13 @@ impl Outbox {
         self.queued
     }
 
-    /// How many bytes of this connection the system has taken.
+    /// How many bytes of this connection the system may have taken: a writer at work tells only afterwards.
     pub(crate) const fn written(&self) -> u64 {
-        self.written
+        if self.claimed {
+            self.claimed_upto
+        } else {
+            self.written
+        }
     }
 
     /// Takes what waits, unless somebody writes already or nothing is there.
@@ -128,6 +135,7 @@ impl Outbox {
             return None;
         }
         self.claimed = true;
+        self.claimed_upto = self.queued.saturating_sub(self.buffer.len() as u64);
         self.blocked = false;
         let (from, life) = (self.pending_at, self.life);
         Some(Claim {
@@ -198,6 +206,7 @@ mod tests {
         assert_eq!(claim.bytes(), b"abc");
         out.push(&[b"def"]);
         assert!(out.claim().is_none(), "somebody writes");
+        assert_eq!(out.written(), 3, "who knows how much of the claim");
         assert!(!claim.advance(2));
         out.release(claim, true);
         assert_eq!((out.written(), out.is_ready(), out.is_idle()), (2, false, false));

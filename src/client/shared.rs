@@ -61,9 +61,10 @@ impl Shared {
                 let wrote = self.write(claim, &stream);
                 let mut state = self.lock();
                 state.last_write = Instant::now();
-                // Whatever this thread did not bring out is the socket's business, errors included.
-                let more = !matches!(wrote, Ok(Wrote::All)) || state.out.is_ready();
-                let wake = more && !state.io_active;
+                // Whatever this thread did not bring out is the socket's business, errors included. Its task may be
+                // about to sleep without having asked when the socket takes more, so it is woken in any case then.
+                let stuck = !matches!(wrote, Ok(Wrote::All));
+                let wake = stuck || (state.out.is_ready() && !state.io_active);
                 drop(state);
                 if wake {
                     self.io.wake();

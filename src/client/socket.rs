@@ -26,6 +26,9 @@ pub(crate) enum Patience {
     Wait(Option<Duration>),
 }
 
+/// A connection that lasted so long was a good one: the next attempt comes at once.
+const SETTLED: Duration = Duration::from_secs(1);
+
 type Ready = oneshot::Sender<Result<(), ConnectError>>;
 
 /// The actor.
@@ -68,11 +71,12 @@ impl Drop for Guard {
 
 async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
     let guard = Guard(Arc::clone(&shared));
+    let mut attempt = 0_u32;
     let first = match patience {
         Patience::Once => unless_closing(&shared, establish(&shared.options)).await,
         Patience::Wait(limit) => {
             let until = limit.and_then(|limit| Instant::now().checked_add(limit));
-            unless_closing(&shared, attempts(&shared, until, true)).await
+            unless_closing(&shared, attempts(&shared, until, &mut attempt, true)).await
         }
     };
     let mut link = match first {
@@ -88,12 +92,19 @@ async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
     shared.connected(&link);
     let _ = ready.send(Ok(()));
     loop {
+        let since = Instant::now();
         let ended = Drive::new(Arc::clone(&shared), link).await;
         if !shared.disconnected(&ended) {
             shared.closed(&ended.text);
             break;
         }
-        let Some(next) = unless_closing(&shared, attempts(&shared, None, false))
+        // What the broker refuses after the handshake, it refuses again: such attempts have pauses, too.
+        attempt = if since.elapsed() < SETTLED {
+            attempt.saturating_add(1)
+        } else {
+            0
+        };
+        let Some(next) = unless_closing(&shared, attempts(&shared, None, &mut attempt, false))
             .await
             .and_then(Result::ok)
         else {
@@ -129,10 +140,22 @@ async fn unless_closing<T>(shared: &Shared, work: impl Future<Output = T>) -> Op
     .await
 }
 
-/// Attempts with pauses between them until one succeeds; at most until `until`. The first failure is told once.
-async fn attempts(shared: &Shared, until: Option<Instant>, announce: bool) -> Result<Link, ConnectError> {
-    let mut attempt = 0_u32;
+/// Attempts until one succeeds, with a pause before each but number 0; at most until `until`. The first failure is
+/// told once.
+async fn attempts(
+    shared: &Shared,
+    until: Option<Instant>,
+    attempt: &mut u32,
+    announce: bool,
+) -> Result<Link, ConnectError> {
+    let mut told = !announce;
     loop {
+        if let Some(pauses) = attempt.checked_sub(1) {
+            // Without randomness the pause is the longest of its range.
+            let random = getrandom::u32().unwrap_or(u32::MAX);
+            let next = Instant::now() + reconnect::pause(pauses, random);
+            sleep_until(until.map_or(next, |until| until.min(next))).await;
+        }
         let error = match establish(&shared.options).await {
             Ok(link) => return Ok(link),
             Err(error) => error,
@@ -140,13 +163,10 @@ async fn attempts(shared: &Shared, until: Option<Instant>, announce: bool) -> Re
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(error);
         }
-        if announce && attempt == 0 {
+        if !told {
             tracing::info!(%error, "waiting for a broker");
+            told = true;
         }
-        // Without randomness the pause is the longest of its range.
-        let random = getrandom::u32().unwrap_or(u32::MAX);
-        let next = Instant::now() + reconnect::pause(attempt, random);
-        sleep_until(until.map_or(next, |until| until.min(next))).await;
-        attempt = attempt.saturating_add(1);
+        *attempt = attempt.saturating_add(1);
     }
 }
