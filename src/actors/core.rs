@@ -2,11 +2,14 @@
 //!
 //! Owns no decision. Made once by `broker`, passed to every actor; nothing in it is a lock that is held across work.
 
-use super::messages::Gone;
+use super::messages::{Control, Gone};
+use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
+use super::supervise::Blame;
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
+use crate::error::CloseReason;
 use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
 use actix::Addr;
@@ -73,6 +76,30 @@ impl Shared {
     #[must_use]
     pub fn next_peer(&self) -> PeerId {
         PeerId(self.peers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A core actor has panicked over a frame of `author`: tells who must know. `true`: its budget is spent.
+    #[must_use]
+    pub(super) fn blame(
+        &self,
+        blame: &mut Blame,
+        actor: &'static str,
+        author: &PeerRef,
+        panic: &str,
+    ) -> bool {
+        self.metrics.panics.add(1);
+        let (peer, pid) = (author.id().0, author.origin.pid);
+        tracing::error!(actor, peer, pid, panic, "a core actor panicked; restarting it");
+        let judgement = blame.record(Instant::now(), author.id());
+        if judgement.close_author {
+            // An actor of this process is closed, but the process, which is the broker's own, goes on.
+            if !author.is_local() {
+                self.ban(pid);
+            }
+            let text = "its frames made the broker fail repeatedly";
+            author.tell(Control::Close(CloseReason::Blamed, text.into()));
+        }
+        judgement.end
     }
 
     /// Refuses the process from now on, for a minute.

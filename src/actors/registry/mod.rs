@@ -38,7 +38,6 @@ use facts::{Effect, Facts};
 use index::Index;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 /// Who has which object.
 #[derive(Debug)]
@@ -324,24 +323,9 @@ impl Registry {
     }
 
     fn panicked(&mut self, author: &PeerRef, panic: &str, ctx: &mut Context<Self>) {
-        self.shared.metrics.panics.add(1);
-        tracing::error!(
-            peer = author.id().0,
-            pid = author.origin.pid,
-            panic,
-            "Registry panicked; restarting it"
-        );
         self.effects.clear();
         self.broken = true;
-        let judgement = self.blame.record(Instant::now(), author.id());
-        if judgement.close_author {
-            if !author.is_local() {
-                self.shared.ban(author.origin.pid);
-            }
-            let text = "its frames made the broker fail repeatedly";
-            author.tell(Control::Close(CloseReason::Blamed, text.into()));
-        }
-        if judgement.end {
+        if self.shared.blame(&mut self.blame, "Registry", author, panic) {
             self.ended
                 .tell("Registry panicked for more peers than its budget allows");
         }

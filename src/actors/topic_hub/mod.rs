@@ -279,24 +279,9 @@ impl TopicHub {
     }
 
     fn panicked(&mut self, author: &PeerRef, panic: &str, ctx: &mut Context<Self>) {
-        self.shared.metrics.panics.add(1);
-        tracing::error!(
-            peer = author.id().0,
-            pid = author.origin.pid,
-            panic,
-            "TopicHub panicked; restarting it"
-        );
         self.effects.clear();
         self.broken = true;
-        let judgement = self.blame.record(Instant::now(), author.id());
-        if judgement.close_author {
-            if !author.is_local() {
-                self.shared.ban(author.origin.pid);
-            }
-            let text = "its frames made the broker fail repeatedly";
-            author.tell(Control::Close(CloseReason::Blamed, text.into()));
-        }
-        if judgement.end {
+        if self.shared.blame(&mut self.blame, "TopicHub", author, panic) {
             self.ended
                 .tell("TopicHub panicked for more peers than its budget allows");
         }
