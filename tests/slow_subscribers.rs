@@ -144,7 +144,8 @@ fn the_latest_value_of_every_topic_is_kept() {
     let mut stopped = broker.connect();
     stopped.subscribe_as("s", "*", Flags::PATTERN, LATEST, &[]);
     let mut publisher = Publisher::new(broker.connect());
-    let topics: Vec<String> = (0..20).map(|topic| format!("t{topic}")).collect();
+    // All of them together are below the limit from which on even the latest values give way.
+    let topics: Vec<String> = (0..12).map(|topic| format!("t{topic}")).collect();
     let rounds = 400_u32;
     let mut payload = vec![0; 1_024];
     for round in 0..rounds {
@@ -152,9 +153,9 @@ fn the_latest_value_of_every_topic_is_kept() {
         topics.iter().for_each(|topic| publisher.send(topic, &payload));
     }
     publisher.settle();
-    let tally = Tally::read(&mut stopped, rounds * 20);
+    let tally = Tally::read(&mut stopped, rounds * 12);
     assert!(tally.missed > 0);
-    assert_eq!(tally.last.len(), 20);
+    assert_eq!(tally.last.len(), 12);
     assert!(
         tally.last.values().all(|last| *last == rounds - 1),
         "{:?}",

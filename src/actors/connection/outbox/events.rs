@@ -19,6 +19,9 @@ pub(super) type Gaps = BTreeMap<SubscriptionId, u32>;
 /// Emptied runs that may lie between others before they are swept out.
 const DEAD_MAX: usize = 16;
 
+/// What a subscription allows to be dropped from its queue.
+const DROPPABLE: u8 = EventMark::DROP_OLDEST | EventMark::LATEST;
+
 /// Events of one delivery.
 #[derive(Debug)]
 struct Run {
@@ -103,23 +106,21 @@ impl Events {
             next: 0,
             compact: false,
         });
-        if self.marks & (EventMark::LATEST | EventMark::DROP_OLDEST) == 0 {
+        if self.marks & DROPPABLE == 0 {
             return (0, Gaps::new());
         }
         let mut dropped = Dropped::default();
         if marks & EventMark::LATEST != 0 {
             self.drop_replaced(&mut dropped);
         }
-        for (mark, limit) in [
-            (EventMark::DROP_OLDEST, room.events_soft),
-            // Values of many topics: the newest ones matter more than those that nobody has read for long.
-            (EventMark::DROP_OLDEST | EventMark::LATEST, room.events),
-        ] {
-            let left = queued.saturating_sub(dropped.bytes);
-            if self.marks & mark != 0 && left > limit {
-                let wanted = dropped.bytes.saturating_add(left.saturating_sub(limit));
-                self.drop_oldest(mark, wanted, &mut dropped);
-            }
+        // Even of the latest values of many topics: the newest matter more than those that nobody has read for long. TopicHub refuses
+        // at twice this limit, so there is room for what it gathers in a turn.
+        let left = queued.saturating_sub(dropped.bytes);
+        if left > room.events_soft {
+            let wanted = dropped
+                .bytes
+                .saturating_add(left.saturating_sub(room.events_soft));
+            self.drop_oldest(wanted, &mut dropped);
         }
         let gaps = self.tell(dropped.missed);
         self.sweep();
@@ -157,15 +158,19 @@ impl Events {
         touched.into_iter().for_each(|at| self.shrink(at));
     }
 
-    /// Drops the oldest events with one of these marks until `wanted` bytes have been dropped.
-    fn drop_oldest(&mut self, marks: u8, wanted: usize, dropped: &mut Dropped) {
+    /// Drops the oldest droppable events until `wanted` bytes have been dropped in all.
+    fn drop_oldest(&mut self, wanted: usize, dropped: &mut Dropped) {
         for at in 0..self.runs.len() {
             let Some(run) = self.runs.get_mut(at) else { return };
             for place in run.next..run.items.len() {
                 if dropped.bytes >= wanted {
                     break;
                 }
-                if run.items.get(place).is_some_and(|item| item.mark.0 & marks != 0) {
+                if run
+                    .items
+                    .get(place)
+                    .is_some_and(|item| item.mark.0 & DROPPABLE != 0)
+                {
                     dropped.add(run, place);
                 }
             }
@@ -358,3 +363,6 @@ pub(super) fn wire_len(batch: &Batch, frame: u32) -> usize {
 pub fn gap_frame(subscription: SubscriptionId, missed: u32) -> Vec<u8> {
     Draft::new(Kind::Gap, subscription.0).aux(missed).to_vec()
 }
+
+#[cfg(test)]
+mod tests;
