@@ -281,10 +281,12 @@ fn piece(state: &mut State, outgoing: &Outgoing, id: u64, sent: usize) -> (usize
 
 impl Drop for Publish {
     fn drop(&mut self) {
+        let shared = &self.handle.shared;
+        shared.leave(&mut self.place, |state| &mut state.out.room);
+        shared.leave(&mut self.credit_place, |state| &mut state.publishers);
         if self.id == 0 {
             return;
         }
-        let shared = &self.handle.shared;
         let mut state = shared.lock();
         let Some(request) = state.requests.remove(self.id) else {
             return;

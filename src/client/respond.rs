@@ -5,7 +5,7 @@
 use super::handler::{Body, HandlerError, Response};
 use super::running::{Job, ObjectServer};
 use super::serving::OpenCall;
-use super::shared::Shared;
+use super::shared::{Shared, Spot};
 use super::state::{Direct, Next, State};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
@@ -112,14 +112,14 @@ fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> Ha
 impl To<'_> {
     /// Sends a frame as soon as there is room. On another connection than that of the call it sends nothing.
     async fn send(self, draft: &Draft<'_>) -> Result<(), CallError> {
-        let mut place = None;
+        let mut spot = Spot::new(self.shared, |state| &mut state.out.room);
         let direct = if self.shared.serving.is_alone() {
             Direct::Now
         } else {
             Direct::No
         };
         std::future::poll_fn(|cx| {
-            self.shared.poll_push(cx, &mut place, direct, |state| {
+            self.shared.poll_push(cx, &mut spot.place, direct, |state| {
                 if state.life == self.open.life {
                     state.out.encode(draft);
                 }
