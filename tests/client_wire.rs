@@ -438,3 +438,26 @@ async fn a_refused_greeting_says_why() {
             .contains("not a broker")
     );
 }
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_told_within_a_second() {
+    let mut place = place("wire-mute");
+    for wait in [None, Some(Duration::from_millis(300))] {
+        let start = Instant::now();
+        let connect = async {
+            let builder = IpcClient::builder().endpoint(place.endpoint.clone());
+            match wait {
+                None => builder.connect().await,
+                Some(wait) => builder.connect_wait(wait).await,
+            }
+        };
+        let error = connect.await.unwrap_err().to_string();
+        assert!(error.contains("no welcome"), "{error}");
+        assert!(
+            start.elapsed() < Duration::from_millis(1500),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+    place.accept().await;
+}
