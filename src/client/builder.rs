@@ -71,7 +71,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The deadline of calls that name none. Default: the broker's, 30 s.
+    /// The deadline of calls that name none, and of acknowledged events. Default: the broker's, 30 s.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
         self

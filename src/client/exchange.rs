@@ -347,7 +347,7 @@ impl Exchange {
 }
 
 /// Longer deadlines than this would overflow clocks; the broker allows an hour by default.
-const MAX_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const MAX_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Drop for Exchange {
     fn drop(&mut self) {

@@ -86,7 +86,7 @@ pub(crate) fn ownership(state: &State, id: u64, aux: u32, after: &mut After) {
         _ => Standing::Owner,
     };
     if let Standing::Lost(reason) = &now {
-        tracing::warn!(object = %name, %reason, "a registration ended");
+        after.replaced(name, reason.clone());
     }
     after.standing(standing, now);
 }
