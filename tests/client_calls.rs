@@ -587,3 +587,26 @@ async fn metadata_of_the_broker_is_refused_where_it_is_written() {
     worker.ping().await.unwrap();
     assert_eq!(worker.peer_id(), connection, "the worker has kept its connection");
 }
+
+#[tokio::test]
+async fn a_shared_object_gets_raw_text_as_a_string() {
+    let place = Place::new();
+    let broker = place.start();
+    let worker = broker.client().await;
+    let _echo = worker.register_object("echo", Echo).await.unwrap();
+    let raw = |bytes: &'static [u8]| {
+        worker.call("echo", "say").send_payload(Payload {
+            encoding: Encoding::RAW,
+            bytes: bytes.into(),
+        })
+    };
+    for (sent, expected) in [
+        (&b"42"[..], json!("42")),
+        (b"hi", json!("hi")),
+        (b"", Value::Null),
+    ] {
+        let answer: Value = raw(sent).await.unwrap().decode().unwrap();
+        assert_eq!(answer["args"], expected);
+    }
+    assert_eq!(code(raw(b"\xff").await), ErrorCode::Invalid);
+}

@@ -250,6 +250,18 @@ async fn without_reconnection_it_ends() {
 }
 
 #[tokio::test]
+async fn an_orderly_end_is_no_loss() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let mut subscription = client.subscribe("o", "e").await.unwrap();
+    let mut events = client.connection_events();
+    soon(client.close()).await;
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Closed { .. }));
+    assert!(soon(subscription.next_update()).await.is_none());
+}
+
+#[tokio::test]
 async fn a_wait_ends_in_time_while_no_broker_is_there() {
     let place = Place::new();
     let broker = place.start();

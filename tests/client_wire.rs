@@ -267,6 +267,29 @@ async fn connections_that_end_at_once_are_not_made_without_a_pause() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_is_waited_for_as_long_as_the_client_says() {
+    let mut place = place("wire-unacknowledged");
+    let connect = IpcClient::builder()
+        .endpoint(place.endpoint.clone())
+        .deadline(Duration::from_millis(100))
+        .connect();
+    let welcome = async {
+        let peer = place.accept().await;
+        peer.send(
+            &Draft::new(Kind::Welcome, 7)
+                .aux(1)
+                .payload(Encoding::RAW, &WELCOME.encode()),
+        );
+        peer
+    };
+    let (client, _peer) = tokio::join!(connect, welcome);
+    let client = client.unwrap();
+    let publish = client.publish("o", "t", &1).acknowledged();
+    let ended = tokio::time::timeout(Duration::from_secs(10), publish).await;
+    assert_eq!(ended.unwrap().unwrap_err().code, ErrorCode::Deadline);
+}
+
+#[tokio::test]
 async fn open_calls_are_limited_by_an_error() {
     let (client, mut peer) = place("wire-limit").pair().await;
     let mut calls: Vec<_> = (0..3)
@@ -437,4 +460,27 @@ async fn a_refused_greeting_says_why() {
             .await
             .contains("not a broker")
     );
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_told_within_a_second() {
+    let mut place = place("wire-mute");
+    for wait in [None, Some(Duration::from_millis(300))] {
+        let start = Instant::now();
+        let connect = async {
+            let builder = IpcClient::builder().endpoint(place.endpoint.clone());
+            match wait {
+                None => builder.connect().await,
+                Some(wait) => builder.connect_wait(wait).await,
+            }
+        };
+        let error = connect.await.unwrap_err().to_string();
+        assert!(error.contains("no welcome"), "{error}");
+        assert!(
+            start.elapsed() < Duration::from_millis(1500),
+            "{:?}",
+            start.elapsed()
+        );
+    }
+    place.accept().await;
 }

@@ -27,6 +27,8 @@ enum Told {
     Standing(Arc<watch::Sender<Standing>>, Standing),
     Notice(Arc<Queue<Notice>>, Notice),
     NoMore(Arc<Queue<Notice>>),
+    /// For the log: a registration ended, and why.
+    Replaced(Arc<str>, String),
 }
 
 impl After {
@@ -45,6 +47,11 @@ impl After {
         self.told.push(Told::Notice(Arc::clone(to), notice));
     }
 
+    /// A registration has ended, which the program may not be looking at.
+    pub(crate) fn replaced(&mut self, object: &Arc<str>, reason: String) {
+        self.told.push(Told::Replaced(Arc::clone(object), reason));
+    }
+
     /// The end of a watch.
     pub(crate) fn no_more(&mut self, to: &Arc<Queue<Notice>>) {
         self.told.push(Told::NoMore(Arc::clone(to)));
@@ -60,6 +67,9 @@ impl After {
                 Told::Standing(of, now) => drop(of.send_replace(now)),
                 Told::Notice(to, notice) => to.push(notice),
                 Told::NoMore(to) => to.close(),
+                Told::Replaced(object, reason) => {
+                    tracing::warn!(%object, %reason, "a registration ended");
+                }
             }
         }
     }

@@ -71,7 +71,7 @@ impl ClientBuilder {
         self
     }
 
-    /// The deadline of calls that name none. Default: the broker's, 30 s.
+    /// The deadline of calls that name none, and of acknowledged events. Default: the broker's, 30 s.
     pub const fn deadline(mut self, deadline: Duration) -> Self {
         self.options.deadline = Some(deadline);
         self
@@ -99,8 +99,8 @@ impl ClientBuilder {
     /// Connects. Cancel safe: dropping the future gives the attempt up.
     ///
     /// # Errors
-    /// Within a second when nobody listens at any endpoint; the error names each with its reason. A server that
-    /// listens but does not answer is given 5 s.
+    /// Within a second when no broker answers at any endpoint; the error names each with its reason. The endpoints
+    /// share the time, so that a server that is silent does not take that of the next one.
     pub async fn connect(self) -> Result<IpcClient, ConnectError> {
         self.start(Patience::Once).await
     }

@@ -18,7 +18,7 @@ const QUEUE_MAX: usize = 256;
 #[non_exhaustive]
 pub enum ConnectionEvent {
     /// The connection ended. Every open call has ended with [`BrokerGone`](crate::error::ErrorCode::BrokerGone); the
-    /// library is trying to connect again, unless that was turned off.
+    /// library is trying to connect again, unless that was turned off. Not told when the program closed the client.
     Lost {
         /// Why, in a sentence.
         reason: String,

@@ -9,7 +9,7 @@ use super::lasting::{Fact, Standing};
 use super::link::Link;
 use super::presence::Notice;
 use super::shared::Shared;
-use super::state::{GRACE, Phase, State};
+use super::state::{GRACE, Next, Phase, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Epoch, Kind};
 use std::sync::Arc;
@@ -161,9 +161,10 @@ impl Shared {
         let mut after = After::default();
         let mut state = self.lock();
         state.up(link);
+        let mut next = Next::Nothing;
         if let Some(since) = state.closing.take() {
             // It was closed while there was no connection: the goodbye is still owed.
-            let _ = state.begin_close();
+            next = state.begin_close();
             state.closing = Some(since);
         }
         state.ticking = true;
@@ -171,6 +172,7 @@ impl Shared {
         let report = state.take_report();
         drop(state);
         after.perform();
+        self.perform(next);
         if let Some(report) = report {
             self.report(report);
         }
@@ -185,18 +187,24 @@ impl Shared {
         state.out.clear();
         state.phase = Phase::Down;
         state.io_active = false;
-        state.interrupt_lasting(&mut after);
+        // Whoever asked for the end need not be told that it came, but for the end itself.
+        let orderly = state.closing.is_some();
+        if !orderly {
+            state.interrupt_lasting(&mut after);
+        }
         state.drain_waiters(&mut after.wakers);
-        let expected = state.closing.is_some() || ended.reason == CloseReason::Finished;
+        let expected = orderly || ended.reason == CloseReason::Finished;
         drop(state);
         after.perform();
         self.serving.abort_all();
         if !expected {
             tracing::warn!(reason = %ended.text, "the connection to the broker ended");
         }
-        self.watchers.tell(&ConnectionEvent::Lost {
-            reason: ended.text.clone(),
-        });
+        if !orderly {
+            self.watchers.tell(&ConnectionEvent::Lost {
+                reason: ended.text.clone(),
+            });
+        }
         again
     }
 

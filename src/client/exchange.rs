@@ -347,14 +347,15 @@ impl Exchange {
 }
 
 /// Longer deadlines than this would overflow clocks; the broker allows an hour by default.
-const MAX_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
+pub(crate) const MAX_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Drop for Exchange {
     fn drop(&mut self) {
+        let shared = &self.handle.shared;
+        shared.leave(&mut self.place, |state| &mut state.out.room);
         let (Step::Waiting(id) | Step::Sending(id, ..)) = self.step else {
             return;
         };
-        let shared = &self.handle.shared;
         let mut state = shared.lock();
         let Some(request) = state.requests.remove(id) else {
             return;

@@ -410,13 +410,11 @@ impl IpcClient {
     /// connection for all clones. What they do afterwards fails with NotConnected.
     pub async fn close(self) {
         self.handle.shared.begin_close();
-        let mut place = None;
-        std::future::poll_fn(|cx| self.handle.shared.poll_closed(cx, &mut place)).await;
+        self.handle.shared.closed_for_good().await;
     }
 
     /// Ready once the connection has ended for good, with the reason.
     pub async fn closed(&self) -> CallError {
-        let mut place = None;
-        std::future::poll_fn(|cx| self.handle.shared.poll_closed(cx, &mut place)).await
+        self.handle.shared.closed_for_good().await
     }
 }

@@ -211,9 +211,9 @@ pub struct HandlerError {
     pub code: ErrorCode,
     /// The handler's own name for the error, to branch on.
     pub name: Option<String>,
-    /// What was wrong, and what to do.
+    /// What was wrong, and what to do. What exceeds 64 KiB is cut off.
     pub message: String,
-    /// A value that says more.
+    /// A value that says more, of at most `frame_bytes`; without it, the caller gets the message only.
     pub payload: Payload,
 }
 
@@ -279,6 +279,15 @@ impl From<std::io::Error> for HandlerError {
     }
 }
 
+fn raw_text(call: &IncomingCall) -> Result<Value, HandlerError> {
+    std::str::from_utf8(&call.payload.bytes)
+        .map(Value::from)
+        .map_err(|error| HandlerError {
+            code: ErrorCode::Invalid,
+            ..HandlerError::new(format!("the raw parameters are no text: {error}"))
+        })
+}
+
 /// A [`SharedObject`] as a [`Handler`]: parameters in JSON, or raw text as a string.
 #[derive(Debug)]
 pub(crate) struct Shared<T>(pub(crate) T);
@@ -288,7 +297,8 @@ impl<T: SharedObject + 'static> Handler for Shared<T> {
     async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
         let args = match call.payload.encoding {
             Encoding::RAW if call.payload.bytes.is_empty() => Value::Null,
-            Encoding::JSON | Encoding::RAW => call.args()?,
+            Encoding::RAW => raw_text(&call)?,
+            Encoding::JSON => call.args()?,
             other => {
                 let text = format!(
                     "{} takes JSON, not the encoding {}",

@@ -14,12 +14,14 @@ use crate::transport::{Endpoint, Stream, connect};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// What one endpoint may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_millis(300);
-/// What a broker may take to answer the greeting.
-const HANDSHAKE_LIMIT: Duration = Duration::from_secs(5);
+/// What one round over all endpoints may take when there are other rounds: a broker under load gets time to answer.
+pub(crate) const ROUND_LIMIT: Duration = Duration::from_secs(5);
+/// The same for the only round, so that its failure is told within a second.
+pub(crate) const ONLY_ROUND_LIMIT: Duration = Duration::from_millis(900);
 
 /// A connection, ready for frames.
 #[derive(Debug)]
@@ -30,14 +32,19 @@ pub(crate) struct Link {
     pub(crate) peer: PeerId,
 }
 
-/// Tries the endpoints in order and returns the first connection.
+/// Tries the endpoints in order for at most `budget` in all and returns the first connection. What one endpoint leaves
+/// of its share of the time is for those behind it.
 ///
 /// # Errors
 /// Every endpoint with its own reason.
-pub(crate) async fn establish(options: &Options) -> Result<Link, ConnectError> {
+pub(crate) async fn establish(options: &Options, budget: Duration) -> Result<Link, ConnectError> {
+    let until = Instant::now() + budget;
     let mut tried = Vec::new();
+    let mut left = u32::try_from(options.endpoints.len()).unwrap_or(u32::MAX);
     for endpoint in &options.endpoints {
-        match attempt(endpoint, options).await {
+        let share = until.saturating_duration_since(Instant::now()) / left.max(1);
+        left = left.saturating_sub(1);
+        match attempt(endpoint, options, share).await {
             Ok(link) => return Ok(link),
             Err(reason) => tried.push((endpoint.clone(), reason)),
         }
@@ -45,8 +52,10 @@ pub(crate) async fn establish(options: &Options) -> Result<Link, ConnectError> {
     Err(ConnectError { tried, reason: None })
 }
 
-async fn attempt(endpoint: &Endpoint, options: &Options) -> Result<Link, String> {
-    let stream = match timeout(CONNECT_LIMIT, connect(endpoint)).await {
+async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Result<Link, String> {
+    let until = Instant::now() + share;
+    let limit = CONNECT_LIMIT.min(share);
+    let stream = match timeout(limit, connect(endpoint)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let text = error.to_string();
@@ -55,13 +64,13 @@ async fn attempt(endpoint: &Endpoint, options: &Options) -> Result<Link, String>
                 .unwrap_or(&text)
                 .to_owned());
         }
-        Err(_) => return Err(format!("no connection within {} ms", CONNECT_LIMIT.as_millis())),
+        Err(_) => return Err(format!("no connection within {} ms", limit.as_millis())),
     };
-    match timeout(HANDSHAKE_LIMIT, greet(stream, options)).await {
+    match timeout_at(until, greet(stream, options)).await {
         Ok(result) => result,
         Err(_) => Err(format!(
-            "connected, but got no welcome within {} s; is it a broker?",
-            HANDSHAKE_LIMIT.as_secs()
+            "connected, but got no welcome within {} ms; is it a broker?",
+            share.as_millis()
         )),
     }
 }

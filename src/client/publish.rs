@@ -4,7 +4,7 @@
 //! taken from it.
 
 use super::call::{check_metadata, not_sent, pair};
-use super::exchange::Outgoing;
+use super::exchange::{MAX_PATIENCE, Outgoing};
 use super::handle::{Handle, IpcClient};
 use super::request::{Answer, Request};
 use super::respond::PIECE;
@@ -87,14 +87,19 @@ impl<'a, T: Serialize + ?Sized> PublishBuilder<'a, T> {
             Value::Typed(value) => Payload::encode(self.encoding, value).map_err(|error| not_sent(&error))?,
             Value::Payload(payload) => payload,
         };
-        let Self { flags, metadata, .. } = self;
+        let Self {
+            client,
+            flags,
+            metadata,
+            ..
+        } = self;
         Ok(Outgoing {
             kind: Kind::Publish,
             key,
             flags,
             metadata,
             payload,
-            deadline: None,
+            deadline: client.handle.shared.options.deadline,
         })
     }
 }
@@ -226,8 +231,12 @@ fn first(state: &mut State, outgoing: &Outgoing) -> Result<(u64, usize, Next), C
     if acknowledged || !whole {
         let (now, start_clock) = state.coarse_now();
         wake = start_clock;
-        let patience =
-            Duration::from_millis(u64::from(state.grants.default_deadline_ms)).saturating_add(GRACE);
+        let default = Duration::from_millis(u64::from(state.grants.default_deadline_ms));
+        let patience = outgoing
+            .deadline
+            .unwrap_or(default)
+            .min(MAX_PATIENCE)
+            .saturating_add(GRACE);
         let mut request = Request::new(now + patience, patience, 0);
         request.cancellable = false;
         id = state
@@ -281,10 +290,12 @@ fn piece(state: &mut State, outgoing: &Outgoing, id: u64, sent: usize) -> (usize
 
 impl Drop for Publish {
     fn drop(&mut self) {
+        let shared = &self.handle.shared;
+        shared.leave(&mut self.place, |state| &mut state.out.room);
+        shared.leave(&mut self.credit_place, |state| &mut state.publishers);
         if self.id == 0 {
             return;
         }
-        let shared = &self.handle.shared;
         let mut state = shared.lock();
         let Some(request) = state.requests.remove(self.id) else {
             return;
@@ -305,7 +316,8 @@ impl Drop for Publish {
 /// The future of an acknowledged publish: ready with the number of subscribers it was queued to.
 ///
 /// # Errors
-/// As [`Publish`], and: Deadline when the broker does not answer, BrokerGone when the connection ended meanwhile (then
+/// As [`Publish`], and: Deadline when the broker does not answer in the time that
+/// [`ClientBuilder::deadline`](super::ClientBuilder::deadline) allows, BrokerGone when the connection ended meanwhile (then
 /// `may_have_run` tells whether it may have been published), or the broker's reason for refusing it.
 #[derive(Debug)]
 #[must_use = "an event is not published until it is awaited"]

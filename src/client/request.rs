@@ -136,8 +136,7 @@ impl Request {
     /// A ReplyPiece frame arrived.
     pub(crate) fn reply_piece(&mut self, view: &FrameView<'_>, message_bytes: usize) -> Step {
         if view.header.flags.has(Flags::ABORT) {
-            self.partial = None;
-            return Step::Quiet;
+            return self.void();
         }
         let step = self.extend(view, message_bytes);
         if step != Step::Quiet || view.header.flags.has(Flags::CONTINUED) {
@@ -158,6 +157,18 @@ impl Request {
             partial.more,
             partial.held,
         )
+    }
+
+    /// The sender has given a message up halfway. An item of a stream is missing then; without the closing reply, the
+    /// call has no other end.
+    fn void(&mut self) -> Step {
+        let closing = self.partial.take().is_some_and(|partial| !partial.more);
+        if !closing {
+            return Step::Quiet;
+        }
+        let text = "the object gave its answer up halfway";
+        self.finish(Err(CallError::new(ErrorCode::Handler, text).ran(true)));
+        Step::Wake
     }
 
     fn extend(&mut self, view: &FrameView<'_>, message_bytes: usize) -> Step {
@@ -284,17 +295,21 @@ mod tests {
 
     #[test]
     fn a_void_message_and_a_large_one() {
+        let mut request = open(true);
+        let item = Flags::MORE.with(Flags::CONTINUED);
+        feed(&mut request, Kind::Reply, item, b"[1,");
+        for flags in [Flags::ABORT, Flags::NONE, Flags::ABORT] {
+            assert_eq!(feed(&mut request, Kind::ReplyPiece, flags, b""), Step::Quiet);
+        }
+        assert!(request.answer.is_none(), "other items may follow");
         let mut request = open(false);
         feed(&mut request, Kind::Reply, Flags::CONTINUED, b"[1,");
         assert_eq!(
             feed(&mut request, Kind::ReplyPiece, Flags::ABORT, b""),
-            Step::Quiet
+            Step::Wake
         );
-        assert_eq!(
-            feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"]"),
-            Step::Quiet
-        );
-        assert!(request.answer.is_none());
+        let error = request.answer.take().unwrap().unwrap_err();
+        assert_eq!((error.code, error.may_have_run), (ErrorCode::Handler, true));
         feed(&mut request, Kind::Reply, Flags::CONTINUED, &[b' '; 60]);
         assert_eq!(
             feed(&mut request, Kind::ReplyPiece, Flags::NONE, &[b' '; 60]),

@@ -5,7 +5,7 @@
 use super::handler::{Body, HandlerError, Response};
 use super::running::{Job, ObjectServer};
 use super::serving::OpenCall;
-use super::shared::Shared;
+use super::shared::{Shared, Spot};
 use super::state::{Direct, Next, State};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
@@ -17,6 +17,9 @@ use std::sync::Arc;
 
 /// What one piece of a large message carries, in bytes: small enough that others get their turn.
 pub(crate) const PIECE: usize = 64 * 1024;
+
+/// What the text of an error may be long, in bytes; more is cut.
+const TEXT_MAX: usize = 64 * 1024;
 
 /// Where an answer goes.
 #[derive(Clone, Copy)]
@@ -112,14 +115,14 @@ fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> Ha
 impl To<'_> {
     /// Sends a frame as soon as there is room. On another connection than that of the call it sends nothing.
     async fn send(self, draft: &Draft<'_>) -> Result<(), CallError> {
-        let mut place = None;
+        let mut spot = Spot::new(self.shared, |state| &mut state.out.room);
         let direct = if self.shared.serving.is_alone() {
             Direct::Now
         } else {
             Direct::No
         };
         std::future::poll_fn(|cx| {
-            self.shared.poll_push(cx, &mut place, direct, |state| {
+            self.shared.poll_push(cx, &mut spot.place, direct, |state| {
                 if state.life == self.open.life {
                     state.out.encode(draft);
                 }
@@ -202,7 +205,8 @@ impl To<'_> {
     }
 
     async fn error(self, error: &HandlerError) -> Result<(), CallError> {
-        let (metadata, encoding, payload) = error_parts(error);
+        let frame_bytes = self.shared.lock().grants.frame_bytes as usize;
+        let (metadata, encoding, payload) = error_parts(error, frame_bytes);
         let ran = !matches!(error.code, ErrorCode::NoSuchMethod);
         let draft = Draft::new(Kind::Error, self.open.ticket)
             .aux(error.code.code())
@@ -213,32 +217,33 @@ impl To<'_> {
     }
 }
 
-/// What of an error fits beside it and in it. Texts are cut rather than refused.
-fn error_parts(error: &HandlerError) -> (Metadata, Encoding, Vec<u8>) {
+/// What of an error fits beside it and in it. Texts are cut rather than refused, and a value that no frame can hold
+/// is replaced by the text.
+fn error_parts(error: &HandlerError, frame_bytes: usize) -> (Metadata, Encoding, Vec<u8>) {
     let mut block = Metadata::new();
-    let mut note = |key, text: &str| {
-        // A quarter of the block fits twice with the names of its keys.
-        let cut = text
-            .char_indices()
-            .map(|(at, _)| at)
-            .take_while(|at| *at <= metadata::METADATA_MAX / 4)
-            .last();
-        let whole = text.len() <= metadata::METADATA_MAX / 4;
-        let text = if whole {
-            text
-        } else {
-            text.get(..cut.unwrap_or(0)).unwrap_or_default()
-        };
-        block.insert(key, text).unwrap_or_default();
+    // A quarter of the block fits twice with the names of its keys.
+    let mut note = |key, text| {
+        block
+            .insert(key, cut(text, metadata::METADATA_MAX / 4))
+            .unwrap_or_default();
     };
     if let Some(name) = &error.name {
         note(metadata::ERROR_NAME, name);
     }
-    if error.payload == Payload::default() {
-        return (block, Encoding::RAW, error.message.clone().into_bytes());
+    if error.payload == Payload::default() || error.payload.bytes.len() > frame_bytes {
+        let text = cut(&error.message, TEXT_MAX.min(frame_bytes));
+        return (block, Encoding::RAW, text.as_bytes().to_vec());
     }
     note(metadata::ERROR_TEXT, &error.message);
     (block, error.payload.encoding, error.payload.bytes.to_vec())
+}
+
+/// As much of a text as fits in `bytes`.
+fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// Adds the error of a call that did not run.
@@ -248,4 +253,34 @@ pub(crate) fn push_error(state: &mut State, ticket: u64, error: &CallError) -> N
         .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN))
         .payload(Encoding::RAW, error.message.as_bytes());
     state.control(&draft)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_always_fits() {
+        let long = "é".repeat(100_000);
+        let (block, encoding, text) = error_parts(&HandlerError::new(&*long).named(&*long), 1 << 20);
+        assert_eq!((encoding, text.len()), (Encoding::RAW, TEXT_MAX));
+        assert_eq!(
+            block.get_str(metadata::ERROR_NAME).unwrap().len(),
+            metadata::METADATA_MAX / 4
+        );
+        let value = Payload {
+            encoding: Encoding::JSON,
+            bytes: vec![b' '; 11].into(),
+        };
+        let error = HandlerError::new("näh").with_payload(value);
+        let table = [
+            (10, Encoding::RAW, 4),
+            (2, Encoding::RAW, 1),
+            (11, Encoding::JSON, 11),
+        ];
+        for (frame_bytes, encoding, length) in table {
+            let parts = error_parts(&error, frame_bytes);
+            assert_eq!((parts.1, parts.2.len()), (encoding, length), "{frame_bytes}");
+        }
+    }
 }

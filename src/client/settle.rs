@@ -26,6 +26,13 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
         return;
     };
     if let Fact::Wait { until } = entry.what {
+        let leaving = result
+            .as_ref()
+            .is_err_and(|error| error.code == ErrorCode::Draining);
+        if leaving {
+            // The next broker is asked again; without one, the end of the connection ends the wait.
+            return;
+        }
         let late = result
             .as_ref()
             .is_err_and(|error| error.code == ErrorCode::Deadline);
@@ -33,14 +40,6 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
             return state.lasting.ask(id, &mut state.out, now, max_deadline);
         }
         return tell_first(state, id, result, true, after);
-    }
-    if let Fact::Object { standing, .. } = &entry.what {
-        let now = match &result {
-            Ok(1) => Standing::Queued,
-            Ok(_) => Standing::Owner,
-            Err(error) => Standing::Lost(error.to_string()),
-        };
-        after.standing(standing, now);
     }
     let taken = result
         .as_ref()
@@ -51,6 +50,14 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
         // The tick sees to it.
         state.coarse_now();
         return;
+    }
+    if let Fact::Object { standing, .. } = &entry.what {
+        let now = match &result {
+            Ok(1) => Standing::Queued,
+            Ok(_) => Standing::Owner,
+            Err(error) => Standing::Lost(error.to_string()),
+        };
+        after.standing(standing, now);
     }
     if entry.first.is_some() {
         let failed = result.is_err();
@@ -79,7 +86,7 @@ pub(crate) fn ownership(state: &State, id: u64, aux: u32, after: &mut After) {
         _ => Standing::Owner,
     };
     if let Standing::Lost(reason) = &now {
-        tracing::warn!(object = %name, %reason, "a registration ended");
+        after.replaced(name, reason.clone());
     }
     after.standing(standing, now);
 }

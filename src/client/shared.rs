@@ -7,7 +7,7 @@ use super::builder::Options;
 use super::outbox::Claim;
 use super::serving::Serving;
 use super::state::{Direct, Next, Phase, State};
-use super::waiters::Place;
+use super::waiters::{Place, Waiters};
 use crate::error::CallError;
 use crate::transport::Stream;
 use futures::task::AtomicWaker;
@@ -26,6 +26,26 @@ pub(crate) struct Shared {
     pub(crate) serving: Serving,
     pub(crate) options: Options,
     pub(crate) watchers: super::connection_events::Watchers,
+}
+
+/// A future's place in a list of those who wait. Dropped with the future, it takes the waker out of the list.
+pub(crate) struct Spot<'a> {
+    shared: &'a Shared,
+    list: fn(&mut State) -> &mut Waiters,
+    pub(crate) place: Option<Place>,
+}
+
+impl<'a> Spot<'a> {
+    pub(crate) const fn new(shared: &'a Shared, list: fn(&mut State) -> &mut Waiters) -> Self {
+        let place = None;
+        Self { shared, list, place }
+    }
+}
+
+impl Drop for Spot<'_> {
+    fn drop(&mut self) {
+        self.shared.leave(&mut self.place, self.list);
+    }
 }
 
 /// How a write ended.
@@ -50,6 +70,14 @@ impl Shared {
     /// The lock. A panic under it cannot leave anything half done that matters more than going on.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a future that is dropped out of a list of those who wait.
+    pub(crate) fn leave(&self, place: &mut Option<Place>, list: fn(&mut State) -> &mut Waiters) {
+        if place.is_some() {
+            let waker = list(&mut self.lock()).leave(place);
+            drop(waker);
+        }
     }
 
     /// Does what a step under the lock has left to do.
@@ -165,15 +193,17 @@ impl Shared {
         }
     }
 
-    /// Pending until the connection has ended for good.
-    pub(crate) fn poll_closed(&self, cx: &Context<'_>, place: &mut Option<Place>) -> Poll<CallError> {
-        let mut state = self.lock();
-        match &state.phase {
-            Phase::Closed(error) => Poll::Ready(error.clone()),
-            Phase::Down | Phase::Up(_) => {
-                state.closed.wait(place, cx.waker());
-                Poll::Pending
+    /// Ready once the connection has ended for good.
+    pub(crate) async fn closed_for_good(&self) -> CallError {
+        let mut spot = Spot::new(self, |state| &mut state.closed);
+        std::future::poll_fn(|cx| {
+            let mut state = self.lock();
+            if let Phase::Closed(error) = &state.phase {
+                return Poll::Ready(error.clone());
             }
-        }
+            state.closed.wait(&mut spot.place, cx.waker());
+            Poll::Pending
+        })
+        .await
     }
 }

@@ -45,7 +45,8 @@ impl<T> Slab<T> {
     pub(crate) fn insert(&mut self, value: T) -> Option<u64> {
         if let Some(index) = self.free.pop() {
             let entry = self.entries.get_mut(index as usize)?;
-            entry.generation = entry.generation.wrapping_add(1) & ((1 << GENERATION_BITS) - 1);
+            // Generation 0 is left out: with slot 0 it would make the key 0, which means that nobody waits.
+            entry.generation = (entry.generation.wrapping_add(1) & ((1 << GENERATION_BITS) - 1)).max(1);
             entry.value = Some(value);
             return Some(self.key(index, entry_generation(&self.entries, index)));
         }
@@ -159,7 +160,7 @@ mod tests {
         slab.remove(key);
         slab.entries[0].generation = (1 << GENERATION_BITS) - 1;
         let key = slab.insert(()).unwrap();
-        assert_eq!(key, 1 << 63);
+        assert_eq!(key, 1 << 63 | 1 << 32);
         assert!(slab.get(key).is_some());
         assert_eq!(slab.iter_mut().map(|(key, ())| key).collect::<Vec<_>>(), [key]);
     }

@@ -6,7 +6,7 @@
 use super::after::After;
 use super::drive::Drive;
 use super::endpoints::ConnectError;
-use super::link::{Link, establish};
+use super::link::{Link, ONLY_ROUND_LIMIT, ROUND_LIMIT, establish};
 use super::reconnect;
 use super::shared::Shared;
 use super::state::TICK;
@@ -26,6 +26,8 @@ pub(crate) enum Patience {
     Wait(Option<Duration>),
 }
 
+/// What the round at the end of a limited wait may take.
+const LAST_ROUND_LIMIT: Duration = Duration::from_millis(100);
 /// A connection that lasted so long was a good one: the next attempt comes at once.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -73,7 +75,7 @@ async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
     let guard = Guard(Arc::clone(&shared));
     let mut attempt = 0_u32;
     let first = match patience {
-        Patience::Once => unless_closing(&shared, establish(&shared.options)).await,
+        Patience::Once => unless_closing(&shared, establish(&shared.options, ONLY_ROUND_LIMIT)).await,
         Patience::Wait(limit) => {
             let until = limit.and_then(|limit| Instant::now().checked_add(limit));
             unless_closing(&shared, attempts(&shared, until, &mut attempt, true)).await
@@ -156,7 +158,13 @@ async fn attempts(
             let next = Instant::now() + reconnect::pause(pauses, random);
             sleep_until(until.map_or(next, |until| until.min(next))).await;
         }
-        let error = match establish(&shared.options).await {
+        // The last round after the last pause is short, but it is one.
+        let budget = until.map_or(ROUND_LIMIT, |until| {
+            until
+                .saturating_duration_since(Instant::now())
+                .clamp(LAST_ROUND_LIMIT, ROUND_LIMIT)
+        });
+        let error = match establish(&shared.options, budget).await {
             Ok(link) => return Ok(link),
             Err(error) => error,
         };

@@ -1,14 +1,15 @@
 //! Tasks that wait for the same thing, woken together.
 //!
 //! Owns wakers and nothing else. A task that is polled again before the thing happened replaces its own waker, so
-//! that the list has at most one entry per waiting task. Used under the connection's lock.
+//! that the list has at most one entry per waiting task, and one that is dropped takes its own away. Used under the connection's lock.
 
 use std::task::Waker;
 
 /// A list of waiting tasks.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    wakers: Vec<Waker>,
+    /// `None`: whoever stood there has left.
+    wakers: Vec<Option<Waker>>,
     round: u64,
 }
 
@@ -29,25 +30,39 @@ impl Waiters {
 
     /// Adds a task, or replaces the waker of one that stands in the list already.
     pub(crate) fn wait(&mut self, place: &mut Option<Place>, waker: &Waker) {
-        if let Some(slot) = place
-            .filter(|place| place.round == self.round)
-            .and_then(|place| self.wakers.get_mut(place.index))
-        {
-            slot.clone_from(waker);
+        if let Some(slot) = self.slot(*place) {
+            match slot {
+                Some(slot) => slot.clone_from(waker),
+                None => *slot = Some(waker.clone()),
+            }
             return;
         }
         *place = Some(Place {
             round: self.round,
             index: self.wakers.len(),
         });
-        self.wakers.push(waker.clone());
+        self.wakers.push(Some(waker.clone()));
+    }
+
+    /// Takes a task out that no longer waits. Drop what it returns after the lock is released: it may be the last
+    /// that holds the task.
+    #[must_use]
+    pub(crate) fn leave(&mut self, place: &mut Option<Place>) -> Option<Waker> {
+        let waker = self.slot(place.take())?.take();
+        while self.wakers.pop_if(|last| last.is_none()).is_some() {}
+        waker
+    }
+
+    fn slot(&mut self, place: Option<Place>) -> Option<&mut Option<Waker>> {
+        let place = place.filter(|place| place.round == self.round)?;
+        self.wakers.get_mut(place.index)
     }
 
     /// Moves all tasks to `woken`; wake them after the lock is released.
     pub(crate) fn drain(&mut self, woken: &mut Vec<Waker>) {
         if !self.wakers.is_empty() {
             self.round = self.round.wrapping_add(1);
-            woken.append(&mut self.wakers);
+            woken.extend(self.wakers.drain(..).flatten());
         }
     }
 }
@@ -69,5 +84,25 @@ mod tests {
         waiters.wait(&mut first, Waker::noop());
         waiters.drain(&mut woken);
         assert_eq!(woken.len(), 3);
+    }
+
+    #[test]
+    fn who_leaves_leaves_nothing_behind() {
+        let mut waiters = Waiters::new();
+        let mut stays = None;
+        waiters.wait(&mut stays, Waker::noop());
+        for _ in 0..10 {
+            let (mut first, mut second) = (None, None);
+            waiters.wait(&mut first, Waker::noop());
+            waiters.wait(&mut second, Waker::noop());
+            assert!(waiters.leave(&mut first).is_some());
+            assert!(waiters.leave(&mut first).is_none());
+            assert!(waiters.leave(&mut second).is_some());
+            assert_eq!(waiters.wakers.len(), 1);
+        }
+        let mut woken = Vec::new();
+        waiters.drain(&mut woken);
+        assert_eq!(woken.len(), 1);
+        assert!(waiters.leave(&mut stays).is_none(), "that round is over");
     }
 }
