@@ -2,8 +2,12 @@
 //!
 //! Owns the order of events and gaps of one subscription. The socket's task adds whole runs of frames by reference
 //! to the batch they came in; the reader takes all that is there at once and decodes one event after the other.
-//! When it is full, events are counted and the next one tells the number. Knows no socket.
+//! When it is full, its policy says which events are dropped and counted (see [`overflow`]). Knows no socket.
 
+#[path = "event_overflow.rs"]
+mod overflow;
+
+use super::subscription::SlowPolicy;
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Encoding, Flags, Metadata, Payload, key};
 use bytes::{Bytes, BytesMut};
@@ -13,6 +17,9 @@ use std::task::{Context, Poll, Waker};
 
 /// What an event is charged at least, in bytes, however small it is.
 const CHARGE_MIN: usize = 64;
+
+/// What is read is given back in parts of the queue's limit, so that not every event takes the lock.
+const RETURNS: usize = 8;
 
 /// Something that was published to a topic this client subscribes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +63,9 @@ pub enum Update {
     Missed(u64),
     /// The connection was lost and made again; an unknown number of events is missing.
     Interrupted,
+    /// This program did not read fast enough, and the subscription asked to be ended then
+    /// ([`SlowPolicy::Disconnect`]). Nothing follows.
+    TooSlow,
 }
 
 /// The queue of one subscription.
@@ -64,6 +74,7 @@ pub(crate) struct EventQueue {
     pub(crate) object: Arc<str>,
     pub(crate) topic: Arc<str>,
     limit: usize,
+    policy: SlowPolicy,
     state: Mutex<State>,
 }
 
@@ -77,6 +88,8 @@ struct State {
     partial: HashMap<u32, Partial>,
     waker: Option<Waker>,
     closed: bool,
+    /// It was closed because it was full, and that was not told.
+    too_slow: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,11 +135,12 @@ struct Partial {
 }
 
 impl EventQueue {
-    pub(crate) fn new(object: &str, topic: &str, limit: usize) -> Self {
+    pub(crate) fn new(object: &str, topic: &str, limit: usize, policy: SlowPolicy) -> Self {
         Self {
             object: object.into(),
             topic: topic.into(),
             limit,
+            policy,
             state: Mutex::default(),
         }
     }
@@ -136,9 +150,10 @@ impl EventQueue {
         let frames = (first..first.saturating_add(count)).filter_map(|index| batch.header(index));
         let bytes: usize = frames.clone().map(crate::message::Header::wire_len).sum();
         let mut state = self.lock();
-        if !state.admits(self.limit) {
+        let full = !state.admits(self.limit);
+        if full | state.closed && !state.makes_room(self.limit, self.policy) {
             let lost: u64 = frames.map(|header| u64::from(header.aux).saturating_add(1)).sum();
-            return state.miss(lost);
+            return state.refuse(lost, woken);
         }
         // What is a small part of its buffer must not keep the whole of it.
         let (batch, next) = match bytes < batch.buffer_len() / 4 {
@@ -147,6 +162,9 @@ impl EventQueue {
         };
         let charge = bytes.max(count.saturating_mul(CHARGE_MIN));
         state.add(Events::Frames { batch, next, count }, charge, woken);
+        if full {
+            state.shed(self.limit, self.policy);
+        }
     }
 
     /// Adds the first part of an event in pieces; `aux` is its number.
@@ -162,8 +180,9 @@ impl EventQueue {
             bytes: BytesMut::from(view.payload),
         };
         let mut state = self.lock();
+        let drops = matches!(self.policy, SlowPolicy::DropOldest | SlowPolicy::Latest);
         if state.partial_bytes().saturating_add(view.payload.len()) > message_bytes
-            || !state.admits(self.limit)
+            || !(drops || state.admits(self.limit))
         {
             return state.miss(1);
         }
@@ -197,11 +216,14 @@ impl EventQueue {
         let Some(Partial { head, bytes }) = state.partial.remove(&number) else {
             return;
         };
-        if state.admits(self.limit) {
-            let size = bytes.len().max(CHARGE_MIN);
-            state.add(Events::Whole(Some(Box::new((head, bytes.freeze())))), size, woken);
-        } else {
-            state.miss(1);
+        let full = !state.admits(self.limit);
+        if full | state.closed && !state.makes_room(self.limit, self.policy) {
+            return state.refuse(1, woken);
+        }
+        let size = bytes.len().max(CHARGE_MIN);
+        state.add(Events::Whole(Some(Box::new((head, bytes.freeze())))), size, woken);
+        if full {
+            state.shed(self.limit, self.policy);
         }
     }
 
@@ -245,13 +267,22 @@ impl State {
         self.gap.missed = self.gap.missed.saturating_add(count);
     }
 
+    /// Counts what was not added. The reader of a queue that has just ended looks at once.
+    fn refuse(&mut self, count: u64, woken: &mut Vec<Waker>) {
+        self.miss(count);
+        if self.too_slow {
+            woken.extend(self.waker.take());
+        }
+    }
+
     /// What there is to say when no event is there.
     fn poll_end(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Option<Update>> {
         if let Some(update) = Some(&mut self.gap).filter(|_| gaps).and_then(Gap::tell) {
             return Poll::Ready(Some(update));
         }
         if self.closed {
-            return Poll::Ready(None);
+            let slow = gaps && std::mem::take(&mut self.too_slow);
+            return Poll::Ready(slow.then_some(Update::TooSlow));
         }
         match self.waker.as_mut() {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -276,7 +307,7 @@ impl State {
 pub(crate) struct Reader {
     pub(crate) queue: Arc<EventQueue>,
     taken: VecDeque<Chunk>,
-    /// The charge of the chunks that were taken last.
+    /// The charge of chunks that are read, and still counted as held.
     charge: usize,
     /// The names of the last event of a pattern.
     names: Option<(Arc<str>, Arc<str>)>,
@@ -326,8 +357,6 @@ impl Reader {
                 return state.poll_end(cx, gaps);
             }
             std::mem::swap(&mut state.chunks, &mut self.taken);
-            drop(state);
-            self.charge = self.taken.iter().map(|chunk| chunk.charge).sum();
         }
     }
 
@@ -351,8 +380,20 @@ impl Reader {
                     event.interrupted = gap.interrupted;
                     return Some(event);
                 }
-                None => self.taken.pop_front(),
-            };
+                None => self.read_through(),
+            }
+        }
+    }
+
+    /// The first chunk is read: its bytes are no longer held, which the queue is told now and then.
+    fn read_through(&mut self) {
+        let Some(chunk) = self.taken.pop_front() else {
+            return;
+        };
+        self.charge = self.charge.saturating_add(chunk.charge);
+        if self.charge >= self.queue.limit / RETURNS {
+            let mut state = self.queue.lock();
+            state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
         }
     }
 

@@ -15,7 +15,7 @@ fn batch(frames: &[(u32, &[u8])]) -> Arc<Batch> {
 }
 
 fn queue(limit: usize) -> (Arc<EventQueue>, Reader) {
-    let queue = Arc::new(EventQueue::new("sensor", "heat", limit));
+    let queue = Arc::new(EventQueue::new("sensor", "heat", limit, SlowPolicy::Hold));
     (Arc::clone(&queue), Reader::new(queue))
 }
 
@@ -41,6 +41,7 @@ fn updates(reader: &mut Reader) -> Vec<String> {
             ),
             Update::Missed(count) => format!("missed {count}"),
             Update::Interrupted => "interrupted".to_owned(),
+            Update::TooSlow => "too slow".to_owned(),
         });
     }
     seen
@@ -152,7 +153,7 @@ fn pieces_of_several_events_may_be_mixed() {
 
 #[test]
 fn a_pattern_names_each_topic() {
-    let queue = Arc::new(EventQueue::new("sensor.*", "**", 1 << 20));
+    let queue = Arc::new(EventQueue::new("sensor.*", "**", 1 << 20, SlowPolicy::Hold));
     let mut reader = Reader::new(Arc::clone(&queue));
     let mut bytes = Vec::new();
     for object in ["sensor.a", "sensor.b"] {
@@ -169,4 +170,38 @@ fn a_pattern_names_each_topic() {
     }
     queue.close(&mut Vec::new());
     assert_eq!(reader.poll_event(&cx), Poll::Ready(None));
+}
+
+#[test]
+fn a_full_queue_drops_what_its_policy_says() {
+    let table: [(SlowPolicy, &[&str]); 4] = [
+        (SlowPolicy::Hold, &["a+0", "b+0", "missed 3"]),
+        (SlowPolicy::Disconnect, &["a+0", "b+0", "missed 3", "too slow"]),
+        (SlowPolicy::DropOldest, &["missed 2", "c+1", "d+0"]),
+        (SlowPolicy::Latest, &["missed 2", "c+1", "d+0"]),
+    ];
+    for (policy, expected) in table {
+        let queue = Arc::new(EventQueue::new("o", "e", 2 * CHARGE_MIN, policy));
+        let mut reader = Reader::new(Arc::clone(&queue));
+        let mut woken = Vec::new();
+        for (missed, text) in [(0, b"a"), (0, b"b"), (1, b"c"), (0, b"d")] {
+            queue.push(&batch(&[(missed, text)]), 0, 1, &mut woken);
+        }
+        assert_eq!(updates(&mut reader), expected, "{policy:?}");
+    }
+}
+
+#[test]
+fn what_is_read_makes_room_before_all_is_read() {
+    let (queue, mut reader) = queue(4 * CHARGE_MIN);
+    let mut woken = Vec::new();
+    let cx = Context::from_waker(Waker::noop());
+    for text in [b"a", b"b", b"c", b"d"] {
+        queue.push(&batch(&[(0, text)]), 0, 1, &mut woken);
+    }
+    for _ in 0..3 {
+        assert!(reader.poll_event(&cx).is_ready());
+    }
+    queue.push(&batch(&[(0, b"e")]), 0, 1, &mut woken);
+    assert_eq!(events(&mut reader), [row("d", 0, false), row("e", 0, false)]);
 }

@@ -19,18 +19,21 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-/// What the broker does when a subscriber does not keep up.
+/// What becomes of events when a subscriber does not keep up: in the broker's queue for its connection, and in the
+/// [`buffer`](SubscribeBuilder::buffer) of this program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SlowPolicy {
-    /// Holds the publishers back for a moment (at most 100 ms, and a tenth of the time), then counts what is missed.
+    /// Holds the publishers back for a moment (at most 100 ms, and a tenth of the time), then counts what is missed. A full
+    /// buffer takes no newer events, and counts them.
     #[default]
     Hold,
-    /// Ends the subscriber's connection.
+    /// Ends the subscriber's connection. A full buffer ends the subscription: after what is in it come
+    /// [`Update::TooSlow`] and the end.
     Disconnect,
     /// Drops the oldest events that wait, and counts them.
     DropOldest,
-    /// Keeps only the newest event, and counts the others.
+    /// Keeps only the newest event of each topic, and counts the others.
     Latest,
 }
 
@@ -121,7 +124,12 @@ impl SubscribeBuilder {
                 .insert(metadata::GROUP, group)
                 .map_err(|error| invalid(error.to_string()))?;
         }
-        let queue = Arc::new(EventQueue::new(&self.object, &self.topic, self.buffer));
+        let queue = Arc::new(EventQueue::new(
+            &self.object,
+            &self.topic,
+            self.buffer,
+            self.policy,
+        ));
         let fact = Fact::Subscription(Arc::clone(&queue));
         let lasting = self.handle.ask(fact, |id| {
             Draft::new(Kind::Subscribe, id)

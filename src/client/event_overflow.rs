@@ -1,0 +1,136 @@
+//! What a subscription's full queue drops: the client's half of a [`SlowPolicy`].
+//!
+//! Owns the choice and the count of what is dropped. Called by the queue under its own lock, which is not that of the
+//! connection.
+
+use super::{CHARGE_MIN, Events, Gap, State};
+use crate::client::subscription::SlowPolicy;
+use std::collections::HashSet;
+use std::sync::Arc;
+
+impl State {
+    /// Whether something new may be added. When not, the policy has seen to that except for counting it.
+    pub(super) fn makes_room(&mut self, limit: usize, policy: SlowPolicy) -> bool {
+        if self.closed {
+            return false;
+        }
+        if self.admits(limit) {
+            return true;
+        }
+        match policy {
+            SlowPolicy::Hold => false,
+            SlowPolicy::Disconnect => {
+                self.closed = true;
+                self.too_slow = true;
+                false
+            }
+            SlowPolicy::DropOldest | SlowPolicy::Latest => true,
+        }
+    }
+
+    /// Drops what the newest chunk has pushed out of a queue that was full. The newest itself stays.
+    pub(super) fn shed(&mut self, limit: usize, policy: SlowPolicy) {
+        let mut gap = Gap::default();
+        if policy == SlowPolicy::Latest {
+            self.keep_newest(&mut gap);
+        }
+        let newest = self.chunks.back().map_or(0, |chunk| chunk.charge);
+        while self.chunks.len() > 1 && self.charged.saturating_sub(newest) >= limit {
+            let Some(chunk) = self.chunks.pop_front() else {
+                break;
+            };
+            self.charged = self.charged.saturating_sub(chunk.charge);
+            gap.add(chunk.gap);
+            gap.missed = gap.missed.saturating_add(chunk.events.lost());
+        }
+        if let Some(front) = self.chunks.front_mut() {
+            front.gap.add(gap);
+        }
+    }
+
+    /// Keeps the newest event of each topic.
+    fn keep_newest(&mut self, gap: &mut Gap) {
+        let mut seen = HashSet::new();
+        let chunks = std::mem::take(&mut self.chunks);
+        for mut chunk in chunks.into_iter().rev() {
+            let before = chunk.charge;
+            let lost = chunk.events.retain_newest(&mut seen);
+            gap.missed = gap.missed.saturating_add(lost);
+            gap.add(std::mem::take(&mut chunk.gap));
+            if lost > 0 {
+                chunk.charge = chunk.events.charge();
+            }
+            self.charged = self.charged.saturating_sub(before.saturating_sub(chunk.charge));
+            if chunk.charge > 0 {
+                self.chunks.push_front(chunk);
+            }
+        }
+    }
+}
+
+impl Gap {
+    fn add(&mut self, other: Self) {
+        self.missed = self.missed.saturating_add(other.missed);
+        self.interrupted |= other.interrupted;
+    }
+}
+
+impl Events {
+    /// How many events are lost with these, and with what the broker has told in front of each.
+    fn lost(&self) -> u64 {
+        match self {
+            Self::Frames { batch, next, count } => Self::lost_in(batch, *next, *count),
+            Self::Whole(whole) => u64::from(whole.is_some()),
+        }
+    }
+
+    /// Drops the events whose topic is in `seen`, from the last to the first, and returns how many are lost.
+    fn retain_newest(&mut self, seen: &mut HashSet<Vec<u8>>) -> u64 {
+        match self {
+            Self::Whole(whole) => {
+                let old = whole.take_if(|whole| !seen.insert(whole.0.key.clone()));
+                u64::from(old.is_some())
+            }
+            Self::Frames { batch, next, count } => {
+                let all = *next..next.saturating_add(*count);
+                let mut kept: Vec<usize> = all
+                    .rev()
+                    .filter(|index| {
+                        batch
+                            .view(*index)
+                            .is_some_and(|view| seen.insert(view.key.to_vec()))
+                    })
+                    .collect();
+                if kept.len() == *count {
+                    return 0;
+                }
+                kept.reverse();
+                let before = Self::lost_in(batch, *next, *count);
+                let few = Arc::new(batch.extract(kept.iter().copied()));
+                let lost = before.saturating_sub(Self::lost_in(&few, 0, kept.len()));
+                (*batch, *next, *count) = (few, 0, kept.len());
+                lost
+            }
+        }
+    }
+
+    fn lost_in(batch: &crate::message::Batch, next: usize, count: usize) -> u64 {
+        (next..next.saturating_add(count))
+            .filter_map(|index| batch.header(index))
+            .map(|header| u64::from(header.aux).saturating_add(1))
+            .sum()
+    }
+
+    fn charge(&self) -> usize {
+        match self {
+            Self::Frames { batch, next, count } => {
+                let bytes: usize = (*next..next.saturating_add(*count))
+                    .filter_map(|index| batch.header(index))
+                    .map(crate::message::Header::wire_len)
+                    .sum();
+                bytes.max(count.saturating_mul(CHARGE_MIN))
+            }
+            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.1.len().max(CHARGE_MIN)),
+        }
+    }
+}
