@@ -4,7 +4,7 @@
 //! go in and come out of them. It knows nothing of sockets: [`super::serving`] runs handlers and sends what they return.
 
 use super::serving::OpenCall;
-use crate::error::ErrorCode;
+use crate::error::{CallError, ErrorCode};
 use crate::message::{Encoding, Metadata, Origin, Payload, PayloadError};
 use async_trait::async_trait;
 use futures::stream::{BoxStream, Stream, StreamExt};
@@ -275,6 +275,30 @@ impl From<&str> for HandlerError {
 
 impl From<std::io::Error> for HandlerError {
     fn from(error: std::io::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<CallError> for HandlerError {
+    /// A call that this handler made has failed: its caller gets the text, the name and the value, as an error of
+    /// this handler.
+    fn from(error: CallError) -> Self {
+        Self {
+            name: error.name,
+            payload: error.payload,
+            ..Self::new(error.message)
+        }
+    }
+}
+
+impl From<PayloadError> for HandlerError {
+    fn from(error: PayloadError) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<serde_json::Error> for HandlerError {
+    fn from(error: serde_json::Error) -> Self {
         Self::new(error.to_string())
     }
 }

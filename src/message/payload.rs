@@ -105,6 +105,12 @@ pub enum PayloadError {
     },
 }
 
+impl From<PayloadError> for std::io::Error {
+    fn from(error: PayloadError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, error)
+    }
+}
+
 /// Bytes with their declared encoding. Cloning shares the bytes.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Payload {

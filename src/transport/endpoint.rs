@@ -39,6 +39,12 @@ pub struct EndpointError {
     pub reason: &'static str,
 }
 
+impl From<EndpointError> for std::io::Error {
+    fn from(error: EndpointError) -> Self {
+        Self::new(std::io::ErrorKind::InvalidInput, error)
+    }
+}
+
 impl FromStr for Endpoint {
     type Err = EndpointError;
 
