@@ -274,6 +274,10 @@ where
     let held = Arc::clone(&lease);
     home.spawn(Box::pin(async move {
         while let Some(event) = std::future::poll_fn(|cx| reader.poll_event(cx)).await {
+            // What was taken before the end is not shown after it.
+            if held.lock().unwrap_or_else(PoisonError::into_inner).is_none() {
+                break;
+            }
             if event.missed > 0 || event.interrupted {
                 let Event { object, topic, missed, interrupted, .. } = &event;
                 tracing::warn!(%object, %topic, missed, interrupted, "events were missed");
