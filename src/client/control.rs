@@ -50,6 +50,7 @@ impl State {
         self.publish_window = i64::from(link.welcome.publish_window);
         self.phase = Phase::Up(Arc::clone(&link.stream));
         self.void_publishes.clear();
+        self.lasting.limit(link.welcome.open_calls);
         self.lasting.restore();
         self.lasting
             .pump(&mut self.out, Instant::now(), self.grants.max_deadline_ms);

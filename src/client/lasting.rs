@@ -86,6 +86,8 @@ pub(crate) struct Lasting {
     busy: HashSet<Arc<str>>,
     /// Those whose frame is to be sent, in order.
     line: VecDeque<u64>,
+    /// How many may be asked at once.
+    asking_max: usize,
     /// The key of the will that is in force.
     pub(crate) will: Option<u64>,
     pub(crate) restoration: Option<Restoration>,
@@ -115,9 +117,15 @@ impl Lasting {
             asking: HashMap::new(),
             busy: HashSet::new(),
             line: VecDeque::new(),
+            asking_max: ASKING_MAX,
             will: None,
             restoration: None,
         }
+    }
+
+    /// Leaves half of what the broker lets a connection have open for calls.
+    pub(crate) fn limit(&mut self, open_calls: u32) {
+        self.asking_max = ASKING_MAX.min(open_calls as usize / 2).max(1);
     }
 
     /// Whether `id` is one of this list's.
@@ -171,7 +179,7 @@ impl Lasting {
     /// Sends what stands in line, as far as it may. Waits stay unanswered for long and are not counted.
     pub(crate) fn pump(&mut self, out: &mut Outbox, now: Instant, max_ms: u32) {
         let mut held = Vec::new();
-        while self.asking.len() < ASKING_MAX {
+        while self.asking.len() < self.asking_max {
             let Some(key) = self.line.pop_front() else { break };
             let Some(entry) = self.table.get_mut(key) else {
                 continue;
