@@ -610,3 +610,28 @@ async fn a_shared_object_gets_raw_text_as_a_string() {
     }
     assert_eq!(code(raw(b"\xff").await), ErrorCode::Invalid);
 }
+
+/// Lets somebody else watch its calls, which are answered at once.
+struct Watched(tokio::sync::mpsc::UnboundedSender<actix_ipc::client::CallContext>);
+
+#[async_trait]
+impl Handler for Watched {
+    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
+        self.0.send(call.context.clone()).unwrap();
+        call.reply(&1)
+    }
+}
+
+#[tokio::test]
+async fn who_watches_a_call_sees_its_end() {
+    let place = Place::new();
+    let broker = place.start();
+    let (watch, mut watched) = tokio::sync::mpsc::unbounded_channel();
+    let (caller, _worker, _object) = pair(&broker, "watched", Watched(watch)).await;
+    let _: u8 = caller.remote_call("watched", "x", ()).await.unwrap();
+    let context = watched.recv().await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), context.cancelled())
+        .await
+        .unwrap();
+    assert!(!context.is_cancelled());
+}

@@ -142,8 +142,8 @@ impl CallContext {
         })
     }
 
-    /// Ready once nobody wants the answer any more. The handler's own future is dropped then; this is for what it
-    /// has started elsewhere. Cancel safe.
+    /// Ready once nobody wants the answer any more, or it was given. The handler's own future is dropped then; this
+    /// is for what it has started elsewhere. Cancel safe.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
         let open = Arc::clone(&self.open);
         std::future::poll_fn(move |cx| open.poll_cancelled(cx))

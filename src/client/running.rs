@@ -262,9 +262,19 @@ async fn finish(task: impl Future<Output = ()>, turn: Turn) {
     }
 }
 
+/// Tells those who watch a call that it is over, also when it was dropped halfway.
+struct Over(Arc<OpenCall>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.finish();
+    }
+}
+
 /// One call from its handler to its answer.
 async fn serve(shared: Arc<Shared>, server: Arc<ObjectServer>, job: Job) {
-    let open = Arc::clone(&job.call.context.open);
+    let over = Over(Arc::clone(&job.call.context.open));
+    let open = &over.0;
     let work = super::respond::work(&shared, &server, job);
     futures::pin_mut!(work);
     std::future::poll_fn(|cx| {

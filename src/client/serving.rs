@@ -55,6 +55,8 @@ pub(crate) struct OpenCall {
 #[derive(Debug)]
 struct OpenState {
     cancelled: bool,
+    /// The handler has ended.
+    over: bool,
     /// What streamed replies and pieces may still use.
     window: i64,
     task: Option<Waker>,
@@ -65,6 +67,7 @@ impl OpenCall {
     pub(crate) const fn new(ticket: u64, life: u64, window: u32) -> Self {
         let state = OpenState {
             cancelled: false,
+            over: false,
             window: window as i64,
             task: None,
             others: Vec::new(),
@@ -94,6 +97,15 @@ impl OpenCall {
         woken.into_iter().for_each(Waker::wake);
     }
 
+    /// The call is over: nobody need watch it any longer.
+    pub(crate) fn finish(&self) {
+        let mut state = self.lock();
+        state.over = true;
+        let woken = std::mem::take(&mut state.others);
+        drop(state);
+        woken.into_iter().for_each(Waker::wake);
+    }
+
     /// The caller takes `bytes` more.
     pub(crate) fn credit(&self, bytes: u32) {
         let mut state = self.lock();
@@ -108,7 +120,7 @@ impl OpenCall {
     /// For anybody but the call's own task.
     pub(crate) fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.cancelled {
+        if state.cancelled || state.over {
             return Poll::Ready(());
         }
         if !state.others.iter().any(|waker| waker.will_wake(cx.waker())) {
