@@ -37,12 +37,13 @@ async fn main() -> std::io::Result<()> {
     let (worker, stop) = WorkerBuilder::new()
         .name("calculator")
         .add("math", Calculator)
+        .on_serving(|| eprintln!("serving the object \"math\" (methods add, mul); Ctrl-C ends it"))
         .with_graceful_shutdown();
     actix::spawn(async move {
         let interrupted = tokio::signal::ctrl_c().await;
         eprintln!("stopping: {interrupted:?}");
         stop.send_replace(true);
     });
-    eprintln!("serving the object \"math\" (methods add, mul); Ctrl-C ends it");
+    eprintln!("waiting for a broker, if there is none yet");
     worker.spawn().await
 }

@@ -46,6 +46,7 @@ pub struct WorkerBuilder {
     objects: Vec<(String, Arc<dyn Handler>)>,
     terms: Terms,
     shutdown: Option<watch::Receiver<bool>>,
+    serving: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl fmt::Debug for WorkerBuilder {
@@ -72,6 +73,7 @@ impl WorkerBuilder {
             objects: Vec::new(),
             terms: Terms::new(),
             shutdown: None,
+            serving: None,
         }
     }
 
@@ -128,6 +130,12 @@ impl WorkerBuilder {
         self
     }
 
+    /// Called once, when every object is registered for the first time.
+    pub fn on_serving(mut self, callback: impl FnOnce() + Send + 'static) -> Self {
+        self.serving = Some(Box::new(callback));
+        self
+    }
+
     /// Makes the worker stoppable: it stops in order when anything is sent, or the sender is dropped.
     pub fn with_graceful_shutdown(mut self) -> (Self, watch::Sender<bool>) {
         let (stop, stopped) = watch::channel(false);
@@ -148,6 +156,7 @@ impl WorkerBuilder {
             objects,
             terms,
             shutdown,
+            serving,
         } = self;
         let stopped = stopped(shutdown);
         futures::pin_mut!(stopped);
@@ -171,6 +180,9 @@ impl WorkerBuilder {
             Err(()) => return Ok(()),
         };
         tracing::info!(objects = registrations.len(), "the worker serves");
+        if let Some(serving) = serving {
+            serving();
+        }
         match first(&mut stopped, client.closed()).await {
             Ok(error) => Err(error.into()),
             Err(()) => {
