@@ -7,7 +7,7 @@
     reason = "helpers of tests: what is not as expected fails the test"
 )]
 
-use actix_ipc::client::IpcClient;
+use actix_ipc::client::{ClientBuilder, IpcClient};
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{
@@ -88,10 +88,11 @@ impl Place {
     }
 
     async fn pair(&mut self) -> (IpcClient, Peer) {
-        let connect = IpcClient::builder()
-            .endpoint(self.endpoint.clone())
-            .reconnect(false)
-            .connect();
+        self.pair_with(IpcClient::builder()).await
+    }
+
+    async fn pair_with(&mut self, builder: ClientBuilder) -> (IpcClient, Peer) {
+        let connect = builder.endpoint(self.endpoint.clone()).reconnect(false).connect();
         let welcome = async {
             let peer = self.accept().await;
             peer.send(
@@ -331,6 +332,23 @@ async fn the_publish_window_is_kept_and_returned() {
     peer.send(&Draft::new(Kind::PublishCredit, 0).aux(1));
     third.await.unwrap();
     assert_eq!(peer.expect(Kind::Publish).await.payload.len(), 600);
+}
+
+#[tokio::test]
+async fn half_a_publish_that_takes_too_long_is_taken_back() {
+    let patience = IpcClient::builder().deadline(Duration::from_millis(10));
+    let (client, mut peer) = place("wire-half").pair_with(patience).await;
+    let payload = Payload::raw(vec![1; (1 << 20) + 1]);
+    let publish = client.publish_payload("o", "e", payload).into_future();
+    let error = publish.await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::Deadline);
+    let first = peer.expect(Kind::Publish).await;
+    assert!(first.header.flags.has(Flags::CONTINUED));
+    let used = u32::try_from(first.header.wire_len()).unwrap();
+    peer.send(&Draft::new(Kind::PublishCredit, 0).aux(used));
+    let last = peer.expect(Kind::PublishPiece).await;
+    assert_eq!(last.header.id, first.header.id);
+    assert!(last.header.flags.has(Flags::ABORT));
 }
 
 trait PingWith {

@@ -157,6 +157,35 @@ fn calls_that_wait_for_their_object() {
 }
 
 #[test]
+fn what_is_held_can_be_given_back_while_every_call_is_open() {
+    let broker = Running::start(Limits {
+        open_calls: 2,
+        ..Limits::default()
+    });
+    let [mut holder] = broker.connect_all();
+    holder.register("mine");
+    let subscription = holder.subscribe("s", "t");
+    let watch = holder.id();
+    assert_eq!(
+        holder.ask(&Draft::new(Kind::Watch, watch).aux(1).key(b"x")).kind,
+        Kind::Done
+    );
+    for id in FIRST..FIRST + 2 {
+        holder.send(&call(id, Flags::WAIT, b""));
+    }
+    let third = Draft::new(Kind::Register, FIRST + 2).key(b"more");
+    assert_eq!(holder.fails(&third), (ErrorCode::TooMany, false));
+    for draft in [
+        Draft::new(Kind::Unregister, FIRST + 3).key(b"mine"),
+        Draft::new(Kind::Unsubscribe, subscription),
+        Draft::new(Kind::Unwatch, watch),
+    ] {
+        assert_eq!(holder.ask(&draft).kind, Kind::Done);
+    }
+    broker.stop();
+}
+
+#[test]
 fn a_held_publisher_still_calls_and_is_called() {
     let broker = Running::start(small());
     let [mut stopped, mut publisher, mut other] = broker.connect_all();

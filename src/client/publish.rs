@@ -134,6 +134,7 @@ impl<T: Serialize + ?Sized> IntoFuture for PublishBuilder<'_, T> {
             sent: 0,
             acknowledged,
             id: 0,
+            half: None,
             place: None,
             credit_place: None,
         }
@@ -158,6 +159,8 @@ pub struct Publish {
     acknowledged: bool,
     /// The slot of one with an acknowledgement or in pieces.
     id: u64,
+    /// Some pieces are with the broker and some are not; the connection that has them.
+    half: Option<u64>,
     place: Option<Place>,
     credit_place: Option<Place>,
 }
@@ -181,12 +184,17 @@ impl Future for Publish {
                 this.outgoing = Ok(None);
                 return Poll::Ready(Err(error));
             }
-            if state.publish_window <= 0 {
-                state.publishers.wait(&mut this.credit_place, cx.waker());
-                return Poll::Pending;
-            }
-            if !state.out.has_room() {
-                state.out.room.wait(&mut this.place, cx.waker());
+            let held = state.publish_window <= 0;
+            if held || !state.out.has_room() {
+                // The end of its time must be noticed too.
+                if let Some(request) = state.requests.get_mut(this.id) {
+                    request.waker = Some(cx.waker().clone());
+                }
+                if held {
+                    state.publishers.wait(&mut this.credit_place, cx.waker());
+                } else {
+                    state.out.room.wait(&mut this.place, cx.waker());
+                }
                 return Poll::Pending;
             }
             let pushed = if this.id == 0 || this.sent == 0 {
@@ -197,10 +205,12 @@ impl Future for Publish {
             } else {
                 Ok(piece(&mut state, outgoing, this.id, this.sent))
             };
+            let life = state.life;
             drop(state);
             let (sent, next) = pushed?;
             shared.perform(next);
             this.sent = sent;
+            this.half = (sent < total).then_some(life);
             if sent >= total {
                 this.outgoing = Ok(None);
                 if this.id != 0 && !this.acknowledged {
@@ -297,12 +307,9 @@ impl Drop for Publish {
             return;
         }
         let mut state = shared.lock();
-        let Some(request) = state.requests.remove(self.id) else {
-            return;
-        };
-        // Half a message must not stay open at the broker.
-        let half = matches!(self.outgoing, Ok(Some(_))) && self.sent > 0 && request.answer.is_none();
-        let next = if half && state.check_up().is_ok() {
+        state.requests.remove(self.id);
+        // Half a message must not stay open at the broker, whether it was dropped, refused or took too long.
+        let next = if self.half == Some(state.life) && state.check_up().is_ok() {
             state.void_publishes.push(self.id);
             state.void_publishes()
         } else {

@@ -246,6 +246,16 @@ fn cut(text: &str, bytes: usize) -> &str {
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
+/// Answers a call whose task is gone, on its own connection.
+pub(crate) fn answer_error(shared: &Shared, open: &OpenCall, error: &CallError) {
+    let mut state = shared.lock();
+    if state.life == open.life {
+        let next = push_error(&mut state, open.ticket, error);
+        drop(state);
+        shared.perform(next);
+    }
+}
+
 /// Adds the error of a call that did not run.
 pub(crate) fn push_error(state: &mut State, ticket: u64, error: &CallError) -> Next {
     let draft = Draft::new(Kind::Error, ticket)

@@ -136,22 +136,25 @@ impl ObjectServer {
     }
 }
 
-/// The place of a running call among those of its object. Given back when a run-time drops the call, too.
+/// The place of a running call among those of its object. Given back when a run-time drops the call, too; its caller is
+/// told then.
 #[derive(Debug)]
 struct Turn {
     shared: Arc<Shared>,
     server: Arc<ObjectServer>,
     open: Arc<OpenCall>,
+    answered: bool,
     held: bool,
 }
 
 impl Turn {
-    fn new(shared: &Arc<Shared>, server: &Arc<ObjectServer>, open: Arc<OpenCall>) -> Self {
+    fn new(shared: &Arc<Shared>, server: &Arc<ObjectServer>, open: Arc<OpenCall>, answered: bool) -> Self {
         shared.serving.begin();
         Self {
             shared: Arc::clone(shared),
             server: Arc::clone(server),
             open,
+            answered,
             held: true,
         }
     }
@@ -170,6 +173,40 @@ impl Drop for Turn {
         if self.held {
             let mut waiting = self.server.lock();
             waiting.running = waiting.running.saturating_sub(1);
+            drop(waiting);
+            if self.answered && !self.open.is_cancelled() {
+                let error = runtime_ended(&self.server).ran(true);
+                super::respond::answer_error(&self.shared, &self.open, &error);
+            }
+        }
+    }
+}
+
+fn runtime_ended(server: &ObjectServer) -> CallError {
+    let text = format!("the run-time that ran the calls of {} has ended", server.name);
+    CallError::new(ErrorCode::CalleeGone, text)
+}
+
+/// Somebody starts the calls of an object on another thread. Dropped with a run-time that has ended, it refuses them.
+struct Dispatching {
+    shared: Arc<Shared>,
+    server: Arc<ObjectServer>,
+    begun: bool,
+}
+
+impl Drop for Dispatching {
+    fn drop(&mut self) {
+        if self.begun {
+            return;
+        }
+        let mut waiting = self.server.lock();
+        let queue = std::mem::take(&mut waiting.queue);
+        waiting.bytes = 0;
+        waiting.dispatching = false;
+        drop(waiting);
+        let error = runtime_ended(&self.server).ran(false);
+        for job in queue {
+            refuse(&self.shared, job.call.context.open.ticket, job.answered, &error);
         }
     }
 }
@@ -188,9 +225,7 @@ pub(crate) fn accept(shared: &Arc<Shared>, server: &Arc<ObjectServer>, job: Job)
     match server.enqueue(job) {
         Admission::Queued => {}
         Admission::Dispatch if here => dispatch(shared, server),
-        Admission::Dispatch => server
-            .home
-            .spawn(Box::pin(dispatch_there(Arc::clone(shared), Arc::clone(server)))),
+        Admission::Dispatch => dispatch_later(shared, server),
         Admission::Full(job) => {
             let text = format!("{QUEUE_MAX} calls wait for {} already", server.name);
             let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
@@ -208,13 +243,20 @@ fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
             server.leave();
         }
     }
-    server
-        .home
-        .spawn(Box::pin(dispatch_there(Arc::clone(shared), Arc::clone(server))));
+    dispatch_later(shared, server);
 }
 
-async fn dispatch_there(shared: Arc<Shared>, server: Arc<ObjectServer>) {
-    dispatch(&shared, &server);
+/// The same as a task of the object's home.
+fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
+    let mut dispatching = Dispatching {
+        shared: Arc::clone(shared),
+        server: Arc::clone(server),
+        begun: false,
+    };
+    server.home.spawn(Box::pin(async move {
+        dispatching.begun = true;
+        dispatch(&dispatching.shared, &dispatching.server);
+    }));
 }
 
 /// Starts one call, which has a place. `true`: it is over already, and its place is to be given back.
@@ -224,8 +266,9 @@ fn start(shared: &Arc<Shared>, server: &Arc<ObjectServer>, job: Job, registered:
         shared.serving.close(open.ticket, open.life);
         return true;
     }
+    let answered = job.answered;
     if !server.home.is_single_threaded() {
-        let turn = Turn::new(shared, server, open);
+        let turn = Turn::new(shared, server, open, answered);
         server.home.spawn(Box::pin(finish(
             Box::pin(serve(Arc::clone(shared), Arc::clone(server), job)),
             turn,
@@ -247,7 +290,7 @@ fn start(shared: &Arc<Shared>, server: &Arc<ObjectServer>, job: Job, registered:
         if !registered {
             shared.serving.register(&open);
         }
-        let turn = Turn::new(shared, server, open);
+        let turn = Turn::new(shared, server, open, answered);
         server.home.spawn_here(Box::pin(finish(task, turn)));
     }
     shared.serving.end();
