@@ -2,7 +2,8 @@
 //!
 //! Owns no decision. Made once by `broker`, passed to every actor; nothing in it is a lock that is held across work.
 
-use super::messages::{Control, Gone};
+use super::connection::perform::Rooms;
+use super::messages::Control;
 use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
@@ -48,12 +49,19 @@ pub struct Shared {
     pub connection_ended: tokio::sync::Notify,
     peers: AtomicU64,
     banned: Mutex<HashMap<u32, Instant>>,
+    clock: fn() -> Instant,
 }
 
 impl Shared {
     /// The shared part of a broker with these limits.
     #[must_use]
     pub fn new(limits: Limits, epoch: Epoch) -> Arc<Self> {
+        Self::with_clock(limits, epoch, Instant::now)
+    }
+
+    /// The same with a time of its own, for a simulation.
+    #[must_use]
+    pub fn with_clock(limits: Limits, epoch: Epoch, clock: fn() -> Instant) -> Arc<Self> {
         let gate = TotalGate::new(limits.read_bytes_total);
         Arc::new(Self {
             limits: Arc::new(limits),
@@ -69,7 +77,14 @@ impl Shared {
             connection_ended: tokio::sync::Notify::new(),
             peers: AtomicU64::new(1),
             banned: Mutex::default(),
+            clock,
         })
+    }
+
+    /// The time as this broker sees it.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        (self.clock)()
     }
 
     /// A number for a new peer; never given twice.
@@ -90,7 +105,7 @@ impl Shared {
         self.metrics.panics.add(1);
         let (peer, pid) = (author.id().0, author.origin.pid);
         tracing::error!(actor, peer, pid, panic, "a core actor panicked; restarting it");
-        let judgement = blame.record(Instant::now(), author.id());
+        let judgement = blame.record(self.now(), author.id());
         if judgement.close_author {
             // An actor of this process is closed, but the process, which is the broker's own, goes on.
             if !author.is_local() {
@@ -108,7 +123,7 @@ impl Shared {
             return;
         }
         let mut banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
+        let now = self.now();
         banned.retain(|_, until| *until > now);
         banned.insert(pid, now.checked_add(BAN).unwrap_or(now));
     }
@@ -117,7 +132,7 @@ impl Shared {
     #[must_use]
     pub fn is_banned(&self, pid: u32) -> bool {
         let banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
-        banned.get(&pid).is_some_and(|until| *until > Instant::now())
+        banned.get(&pid).is_some_and(|until| *until > self.now())
     }
 }
 
@@ -134,17 +149,17 @@ pub struct Core {
 
 /// Tells Registry and TopicHub, when it is dropped at the latest, that a peer is gone.
 #[derive(Debug)]
-pub struct GoneGuard {
-    core: Arc<Core>,
+pub struct GoneGuard<R: Rooms = Core> {
+    rooms: Arc<R>,
     peer: Option<PeerId>,
 }
 
-impl GoneGuard {
+impl<R: Rooms> GoneGuard<R> {
     /// A guard for a peer that has joined.
     #[must_use]
-    pub const fn new(core: Arc<Core>, peer: PeerId) -> Self {
+    pub const fn new(rooms: Arc<R>, peer: PeerId) -> Self {
         Self {
-            core,
+            rooms,
             peer: Some(peer),
         }
     }
@@ -152,13 +167,12 @@ impl GoneGuard {
     /// Tells it now. `in_order`: the peer said goodbye.
     pub fn tell(&mut self, in_order: bool) {
         if let Some(peer) = self.peer.take() {
-            self.core.registry.do_send(Gone { peer, in_order });
-            self.core.hub.do_send(Gone { peer, in_order });
+            self.rooms.gone(peer, in_order);
         }
     }
 }
 
-impl Drop for GoneGuard {
+impl<R: Rooms> Drop for GoneGuard<R> {
     fn drop(&mut self) {
         self.tell(false);
     }

@@ -71,7 +71,7 @@ impl Listener {
         let Accepted { socket, credentials } = accepted;
         // Counted here and not where the connection runs: the next one of this turn must know of it.
         let admitted = match self.refusal(&credentials) {
-            None => Ok(CountGuard::new(self.core.clone())),
+            None => Ok(CountGuard::new(self.core.shared.clone())),
             Some(refusal) => {
                 tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
                 Err(refusal)

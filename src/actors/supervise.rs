@@ -25,6 +25,20 @@ pub fn guard<T>(step: impl FnOnce() -> T) -> Result<T, String> {
     })
 }
 
+/// How a core actor's state has got on with what it was given. Whoever drives it does what this asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Progress {
+    /// The next message may come.
+    Done,
+    /// The turn is over: `resume` after others had theirs, before the next message.
+    Yield,
+    /// A step has panicked: restart, then `resume`, before the next message.
+    Restart,
+    /// The same, and too many have made it panic: the broker ends for this reason.
+    End(&'static str),
+}
+
 /// What follows from a panic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {

@@ -5,18 +5,18 @@
 
 use super::outbox::{Outbox, event_charge, gap_frame};
 use super::session::{Closing, Effects, Session};
-use crate::actors::core::Core;
+use crate::actors::core::{Core, Shared};
 use crate::actors::deliver::charge;
 use crate::actors::messages::{
-    Answer, Control, Deliver, Drained, EventItem, HubBatch, Invoke, RegistryBatch, RegistryItem,
+    Answer, Control, Deliver, Drained, EventItem, Gone, HubBatch, Invoke, Joined, RegistryBatch, RegistryItem,
 };
+use crate::actors::peer::PeerRef;
 use crate::actors::quota::Permit;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Batch, CallId, Draft, Header, Kind, PeerId};
 use crate::metrics::Metrics;
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::Instant;
 
 thread_local! {
     /// Effects are empty between turns, so all peers of an arbiter share one set of vectors.
@@ -31,8 +31,16 @@ pub trait Rooms {
     fn hub(&self, batch: HubBatch);
     /// Tells TopicHub that a subscriber that was full has room again.
     fn drained(&self, peer: PeerId);
+    /// Tells Registry of a peer that is ready.
+    fn joined(&self, peer: PeerRef);
+    /// Tells Registry, then TopicHub, that a peer is gone. `in_order`: it said goodbye.
+    fn gone(&self, peer: PeerId, in_order: bool);
+    /// Limits, counters and the time.
+    fn shared(&self) -> &Arc<Shared>;
     /// The counters.
-    fn metrics(&self) -> &Metrics;
+    fn metrics(&self) -> &Metrics {
+        &self.shared().metrics
+    }
 }
 
 impl Rooms for Core {
@@ -48,8 +56,17 @@ impl Rooms for Core {
         self.hub.do_send(Drained(peer));
     }
 
-    fn metrics(&self) -> &Metrics {
-        &self.shared.metrics
+    fn joined(&self, peer: PeerRef) {
+        self.registry.do_send(Joined(peer));
+    }
+
+    fn gone(&self, peer: PeerId, in_order: bool) {
+        self.registry.do_send(Gone { peer, in_order });
+        self.hub.do_send(Gone { peer, in_order });
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 }
 
@@ -135,7 +152,7 @@ pub fn deliver(
         Deliver::Parked(batch, invokes) => parked(session, rooms, &batch, invokes, ready),
         _ if !ready => refund(session, rooms, &delivery),
         Deliver::Control(told) => control(session, outbox, rooms, told),
-        Deliver::Calls(batch, invokes) => calls(session, outbox, &batch, invokes),
+        Deliver::Calls(batch, invokes) => calls(session, outbox, rooms, &batch, invokes),
         Deliver::Events(batch, items) => events(session, outbox, rooms, batch, items),
     }
     None
@@ -178,8 +195,14 @@ pub fn events(
 }
 
 /// Calls for this peer: each gets its slot and waits in the outbox.
-fn calls(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, invokes: Vec<Invoke>) {
-    let now = Instant::now();
+fn calls(
+    session: &mut Session,
+    outbox: &mut Outbox,
+    rooms: &impl Rooms,
+    batch: &Arc<Batch>,
+    invokes: Vec<Invoke>,
+) {
+    let now = rooms.shared().now();
     for mut invoke in invokes {
         if let Some(header) = batch.header(invoke.frame as usize) {
             session.accept(now, header, &mut invoke);

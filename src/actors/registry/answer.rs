@@ -4,7 +4,7 @@
 
 use super::facts::{Balance, Interest};
 use super::index::{NameView, RegisterError, Registered, Registration};
-use super::{Current, Registry};
+use super::state::{Current, State};
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::messages::{self, Deliver};
 use crate::actors::peer::{PeerRef, ReplyTo};
@@ -29,7 +29,7 @@ enum Reply {
     Later,
 }
 
-impl Registry {
+impl State {
     pub(super) fn request(&mut self, current: &Current, frame: u32, reply: ReplyTo) {
         let Some(view) = current.batch.view(frame as usize) else {
             return;

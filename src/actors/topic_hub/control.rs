@@ -7,17 +7,17 @@ use super::facts::{Policy, Retained, Subscription, Will};
 use super::fan_out::Receiver;
 use super::index::SubscribeError;
 use super::retained::{RetainError, RetainLimits};
-use super::{Current, TopicHub};
+use super::state::{Current, State};
 use crate::actors::connection::session::message_too_large;
 use crate::actors::deliver::charge;
 use crate::actors::inject;
 use crate::actors::messages::{EventItem, EventMark, HubItem};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY};
+use crate::actors::supervise::Progress;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Flags, Kind, PeerId, SubscriptionId, metadata};
-use actix::Context;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ struct Target {
     lost: bool,
 }
 
-impl TopicHub {
+impl State {
     pub(super) fn publish(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
         inject::before(view.key);
         self.shared.metrics.events_published.add(1);
@@ -417,7 +417,7 @@ impl TopicHub {
     }
 
     /// Publishes the will of a peer whose connection died.
-    pub(super) fn publish_will(&mut self, author: PeerRef, will: &Will, ctx: &mut Context<Self>) {
+    pub(super) fn publish_will(&mut self, author: PeerRef, will: &Will) -> Progress {
         let flags = Flags::NONE.with_if(will.retain, Flags::RETAIN);
         let draft = Draft::new(Kind::Publish, 0)
             .flags(flags)
@@ -425,7 +425,7 @@ impl TopicHub {
             .meta(&will.meta);
         let bytes = draft.payload(will.encoding, &will.payload).to_vec();
         let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else {
-            return;
+            return Progress::Done;
         };
         let items = vec![HubItem {
             frame: 0,
@@ -442,7 +442,7 @@ impl TopicHub {
             will: true,
             _permit: None,
         });
-        self.run(ctx);
+        self.run()
     }
 }
 

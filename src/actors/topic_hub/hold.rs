@@ -158,12 +158,6 @@ impl<P: PeerKey> Holds<P> {
         free
     }
 
-    /// Whether anybody is held.
-    #[must_use]
-    pub(super) fn is_any(&self) -> bool {
-        !self.held.is_empty()
-    }
-
     /// Forgets a publisher that is gone.
     pub(super) fn forget(&mut self, publisher: PeerId) {
         self.held.remove(&publisher);

@@ -1,0 +1,141 @@
+//! The bytes that a connection reads: the preface, the Hello and its answer, then batches.
+//!
+//! Part of [`Life`]; owns no state of its own. What a stranger sends is checked here before anything is answered.
+
+use super::life::{Life, Phase};
+use super::perform::Rooms;
+use super::session::Session;
+use crate::actors::core::GoneGuard;
+use crate::actors::deliver::Room;
+use crate::actors::peer::{Account, Inbox, Peer};
+use crate::error::CloseReason;
+use crate::message::codec::body_limit;
+use crate::message::handshake::{PREFACE, choose_version};
+use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
+use std::sync::atomic::Ordering;
+
+impl<R: Rooms> Life<R> {
+    /// What one read brought. `inbox` makes the peer's inbox when it is welcomed.
+    pub fn received(
+        &mut self,
+        mut bytes: &[u8],
+        attachments: Vec<Attachment>,
+        inbox: &dyn Fn() -> Box<dyn Inbox>,
+    ) {
+        let read = bytes.len();
+        if matches!(self.phase, Phase::Lingering(_)) {
+            // It has said goodbye; only the end of file is still of interest.
+            return;
+        }
+        if let Phase::Preface(seen) = self.phase {
+            let (head, rest) = bytes
+                .split_at_checked(PREFACE.len().saturating_sub(seen))
+                .unwrap_or((bytes, &[]));
+            if !PREFACE
+                .get(seen..)
+                .is_some_and(|expected| expected.starts_with(head))
+            {
+                // A stranger's protocol gets no byte from us.
+                self.phase = Phase::Closing;
+                return;
+            }
+            let seen = seen.saturating_add(head.len());
+            self.phase = if seen == PREFACE.len() {
+                Phase::Hello
+            } else {
+                Phase::Preface(seen)
+            };
+            bytes = rest;
+        }
+        let now = self.rooms.shared().now();
+        match self.decoder.decode(bytes) {
+            Ok(mut batch) => {
+                self.waiting_since = (self.decoder.buffered() > 0).then_some(now);
+                if !attachments.is_empty() && !self.attach(&mut batch, attachments) {
+                    return self.close(
+                        CloseReason::Protocol,
+                        "attachments came without a frame that declares them",
+                    );
+                }
+                self.batch(now, batch, read, inbox);
+            }
+            Err(error) => self.close(CloseReason::Protocol, &error.to_string()),
+        }
+    }
+
+    /// A frame with attachments ends its read, so they belong to the last frame that came.
+    fn attach(&self, batch: &mut Batch, attachments: Vec<Attachment>) -> bool {
+        let Some(last) = batch.len().checked_sub(1) else {
+            return false;
+        };
+        let declared = batch
+            .header(last)
+            .map_or(0, |header| usize::from(header.attachments));
+        if declared != attachments.len() || !matches!(self.phase, Phase::Ready(_)) {
+            return false;
+        }
+        batch.attach(last, attachments);
+        true
+    }
+
+    pub(super) fn hello(&mut self, batch: &Batch, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+        let Some(view) = batch.view(0) else { return };
+        let header = view.header;
+        if header.kind != Kind::Hello {
+            return self.close(CloseReason::Protocol, "the first frame must be Hello");
+        }
+        if choose_version(header.id, header.aux).is_none() {
+            let text = format!(
+                "this broker speaks protocol version {PROTOCOL_VERSION}; the client needs {} to {}",
+                header.id, header.aux
+            );
+            return self.close(CloseReason::Version, &text);
+        }
+        if self.rooms.shared().stopping.load(Ordering::Acquire) {
+            return self.close(CloseReason::Draining, CloseReason::Draining.text());
+        }
+        let Some(hello) = Hello::decode(view.payload) else {
+            return self.close(CloseReason::Protocol, "the payload of Hello is malformed");
+        };
+        self.welcome(&hello, inbox);
+    }
+
+    fn welcome(&mut self, hello: &Hello, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+        let shared = self.rooms.shared().clone();
+        let limits = shared.limits.clone();
+        let origin = Origin {
+            peer: shared.next_peer(),
+            uid: self.credentials.uid.unwrap_or(u32::MAX),
+            pid: self.credentials.pid.unwrap_or(0),
+        };
+        let account = Account::new(Room::new(&limits), (limits.publish_window / 4).max(1));
+        let attachments = self.max_attachments;
+        let me = Peer::new(origin, &hello.name, attachments, account, inbox());
+        let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let welcome = Welcome {
+            epoch: shared.epoch,
+            frame_bytes: number(limits.frame_bytes),
+            message_bytes: number(limits.message_bytes),
+            publish_window: number(limits.publish_window),
+            stream_window: number(limits.stream_window),
+            open_calls: number(limits.open_calls),
+            names: number(limits.names),
+            subscriptions: number(limits.subscriptions),
+            default_deadline_ms: limits.default_deadline_ms,
+            max_deadline_ms: limits.max_deadline_ms,
+            attachments,
+        };
+        let frame = Draft::new(Kind::Welcome, origin.peer.0)
+            .aux(PROTOCOL_VERSION)
+            .payload(crate::message::Encoding::RAW, &welcome.encode())
+            .to_vec();
+        self.outbox.push_frame(frame.into());
+        self.decoder.set_limit(body_limit(limits.frame_bytes));
+        self.rooms.joined(me.clone());
+        self.gone = Some(GoneGuard::new(self.rooms.clone(), origin.peer));
+        self.phase = Phase::Ready(Box::new(Session::new(me, limits, shared.tickets.clone())));
+        self.limit = None;
+        shared.metrics.connections_opened.add(1);
+        tracing::debug!(peer = origin.peer.0, pid = origin.pid, name = ?hello.name, "connected");
+    }
+}

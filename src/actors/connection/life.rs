@@ -1,0 +1,456 @@
+//! The life of one connection without its socket: what it reads, what it is delivered, what it has to write, and when to look again.
+//!
+//! Owns the phase, the session, the outbox and the limits in time. Bytes come in with [`Life::received`], deliveries with
+//! [`Life::deliver`]; bytes go out with [`Life::fill`]. Whoever drives it (`io` and the actor, or the simulator) calls
+//! [`Life::settle`] when nothing more is to be read and [`Life::time_passed`] when [`Life::next_deadline`] is there. Knows no actor
+//! and no socket; the time is `Shared`'s.
+//!
+//! ```text
+//!  Preface ──8 bytes──► Hello ──Hello frame──► Ready ──goodbye / EOF / drain──► Lingering ──queue empty──► over
+//!      └───────wrong bytes: closed unanswered──────┴────protocol error: Goodbye with a reason ───────────────┘
+//! ```
+
+use super::CountGuard;
+use super::outbox::{Outbox, WriteBuf};
+use super::perform::{self, Rooms};
+use super::session::{Closing, Effects, Session, goodbye_frame};
+use super::slots::Slots;
+use crate::actors::core::GoneGuard;
+use crate::actors::messages::{Control, Deliver};
+use crate::actors::peer::{Inbox, error_frame};
+use crate::actors::quota::ReadGate;
+use crate::actors::supervise::guard;
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::frame::HELLO_BODY_MAX;
+use crate::message::{Batch, Decoder};
+use crate::transport::PeerCredentials;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// How long a connection may take to finish its calls and its queue when the broker stops.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
+/// Where a connection is in its life.
+#[derive(Debug)]
+pub(super) enum Phase {
+    /// So many bytes of the preface were right.
+    Preface(usize),
+    /// The preface is complete; the next frame must be Hello.
+    Hello,
+    /// Everything is allowed.
+    Ready(Box<Session>),
+    /// Nothing is read any more; open calls are still answered, then the queue is flushed.
+    Lingering(Box<Session>),
+    /// The goodbye is queued; when it is written, the connection is over.
+    Closing,
+}
+
+/// The connection is over: nothing is left to write, or the time for it has run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over;
+
+/// One connection, but for its socket.
+#[derive(Debug)]
+pub struct Life<R: Rooms> {
+    // The session comes first, so that its slots answer before anybody hears that this peer is gone.
+    pub(super) phase: Phase,
+    pub(super) outbox: Outbox,
+    pub(super) decoder: Decoder,
+    pub(super) credentials: PeerCredentials,
+    /// Attachments that one frame on this transport may carry.
+    pub(super) max_attachments: u32,
+    gate: Arc<ReadGate>,
+    /// The handshake must be done, or the drain be over, by then.
+    pub(super) limit: Option<Instant>,
+    /// Since when a started frame makes no progress.
+    pub(super) waiting_since: Option<Instant>,
+    pub(super) gone: Option<GoneGuard<R>>,
+    pub(super) rooms: Arc<R>,
+    _count: Option<CountGuard>,
+}
+
+impl<R: Rooms> Life<R> {
+    /// The life of a peer that has connected. One that was not let in is told why, unread, and closed.
+    #[must_use]
+    pub fn new(
+        rooms: Arc<R>,
+        credentials: PeerCredentials,
+        max_attachments: u32,
+        admitted: Result<CountGuard, Closing>,
+    ) -> Self {
+        let shared = rooms.shared();
+        let limits = &shared.limits;
+        let handshake = Duration::from_millis(u64::from(limits.handshake_ms));
+        let mut outbox = Outbox::default();
+        let (phase, patience, count) = match admitted {
+            Ok(count) => (Phase::Preface(0), handshake, Some(count)),
+            Err((reason, text)) => {
+                outbox.push_goodbye(goodbye_frame(reason, &text));
+                (Phase::Closing, DRAIN_GRACE, None)
+            }
+        };
+        Self {
+            phase,
+            outbox,
+            decoder: Decoder::new(HELLO_BODY_MAX),
+            credentials,
+            max_attachments,
+            gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
+            limit: shared.now().checked_add(patience),
+            waiting_since: None,
+            gone: None,
+            _count: count,
+            rooms,
+        }
+    }
+
+    /// Whether the peer may be read: it is not being closed, and takes the answers to its own requests. The [`Self::gate`] must be open
+    /// as well.
+    #[must_use]
+    pub fn may_read(&self) -> bool {
+        // Who does not read the answers to its own requests is not read either, until it does.
+        !matches!(self.phase, Phase::Closing)
+            && self.outbox.own_bytes() <= self.rooms.shared().limits.outbox_bytes / 2
+    }
+
+    /// What was read and is not handled yet.
+    #[must_use]
+    pub const fn gate(&self) -> &Arc<ReadGate> {
+        &self.gate
+    }
+
+    /// Whether anything waits to be written.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.outbox.is_empty()
+    }
+
+    /// Whether it has written its last byte, when nothing is left over from earlier writes.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Closing) && self.outbox.is_empty()
+    }
+
+    /// Whether the handshake is not done yet, so that Registry cannot tell it anything.
+    #[must_use]
+    pub const fn is_stranger(&self) -> bool {
+        matches!(self.phase, Phase::Preface(_) | Phase::Hello)
+    }
+
+    /// What the peer may do and has done; `None` before the welcome and at the end.
+    #[must_use]
+    pub const fn session(&self) -> Option<&Session> {
+        match &self.phase {
+            Phase::Ready(session) | Phase::Lingering(session) => Some(session),
+            Phase::Preface(_) | Phase::Hello | Phase::Closing => None,
+        }
+    }
+
+    /// The next bytes to write, about `max`; what they were charged is given back.
+    pub fn fill(&mut self, max: usize, buffer: &mut WriteBuf) {
+        let (first, events) = self.outbox.fill(self.rooms.shared().now(), max, buffer);
+        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
+            let account = &session.me().account;
+            account.release(first);
+            if events > 0 && account.release_events(events) {
+                self.rooms.drained(session.me().id());
+            }
+        }
+    }
+
+    /// The socket is full: what waits is not to keep large buffers alive.
+    pub fn compact(&mut self) {
+        self.outbox.compact();
+    }
+
+    /// The peer will send nothing more. `closed`: it does not read either.
+    ///
+    /// # Errors
+    /// [`Over`]: there is nothing to stay for.
+    pub fn end_of_file(&mut self, closed: bool) -> Result<(), Over> {
+        match self.phase {
+            Phase::Ready(_) if !closed => {
+                self.linger(false);
+                Ok(())
+            }
+            Phase::Lingering(_) if !closed => Ok(()),
+            _ => Err(Over),
+        }
+    }
+
+    /// Frames of one read. `read`: how many bytes it brought.
+    pub(super) fn batch(
+        &mut self,
+        now: Instant,
+        batch: Batch,
+        read: usize,
+        inbox: &dyn Fn() -> Box<dyn Inbox>,
+    ) {
+        if batch.is_empty() {
+            return;
+        }
+        self.rooms.metrics().batches.add(1);
+        let batch = Arc::new(batch);
+        if matches!(self.phase, Phase::Hello) {
+            self.hello(&batch, inbox);
+            if batch.len() == 1 {
+                return;
+            }
+            // A client that does not wait for its welcome relies on defaults; its frames are as good as later ones.
+            let rest = Arc::new(batch.extract(1..batch.len()));
+            return self.frames(now, &rest, read);
+        }
+        self.frames(now, &batch, read);
+    }
+
+    fn frames(&mut self, now: Instant, batch: &Arc<Batch>, read: usize) {
+        let Phase::Ready(session) = &mut self.phase else {
+            return;
+        };
+        let permit = self.gate.take(batch.buffer_len().max(read));
+        let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
+        let closing = perform::with_effects(|effects| {
+            session.handle(now, batch, effects);
+            perform::perform(session, outbox, rooms, effects, Some(batch), Some(permit))
+        });
+        let said_goodbye = session.said_goodbye();
+        if let Some((reason, text)) = closing {
+            self.close(reason, &text);
+        }
+        if said_goodbye {
+            self.linger(true);
+        }
+        self.drain_if_idle();
+    }
+
+    fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
+        let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
+            return;
+        };
+        let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
+        let closing = perform::with_effects(|effects| {
+            step(session, effects);
+            perform::perform(session, outbox, rooms, effects, None, None)
+        });
+        if let Some((reason, text)) = closing {
+            self.close(reason, &text);
+        }
+    }
+
+    /// The peer sends nothing more: what it holds is withdrawn, what it asked is still answered.
+    fn linger(&mut self, in_order: bool) {
+        let Phase::Ready(mut session) = std::mem::replace(&mut self.phase, Phase::Closing) else {
+            return;
+        };
+        session.slots = Slots::default();
+        if let Some(gone) = &mut self.gone {
+            gone.tell(in_order);
+        }
+        self.phase = Phase::Lingering(session);
+        self.with_session(|session, effects| session.give_up_waiting(ErrorCode::Cancelled, effects));
+        self.end_of_linger();
+    }
+
+    /// Goes on to the goodbye once no call is open.
+    fn end_of_linger(&mut self) {
+        if let Phase::Lingering(session) = &self.phase
+            && session.open.is_empty()
+        {
+            self.outbox.push_goodbye(goodbye_frame(CloseReason::Finished, ""));
+            self.phase = Phase::Closing;
+            let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.frame_progress_ms));
+            self.limit = self.rooms.shared().now().checked_add(patience);
+        }
+    }
+
+    /// Ends the connection with a reason that the peer is told after all that is queued. The first reason counts.
+    pub(super) fn close(&mut self, reason: CloseReason, text: &str) {
+        if matches!(self.phase, Phase::Closing) {
+            return;
+        }
+        if matches!(
+            reason,
+            CloseReason::Protocol | CloseReason::Window | CloseReason::Version
+        ) {
+            self.rooms.metrics().protocol_errors.add(1);
+            tracing::warn!(pid = ?self.credentials.pid, %reason, ?text, "closing a connection");
+        }
+        self.with_session(|session, effects| session.finish(effects));
+        if reason != CloseReason::Draining
+            && let Phase::Ready(session) | Phase::Lingering(session) = &self.phase
+        {
+            // A peer that did wrong gets nothing more done; what others had asked before a drain still counts.
+            session.me().account.close();
+        }
+        if !matches!(self.phase, Phase::Preface(_)) {
+            self.outbox.push_goodbye(goodbye_frame(reason, text));
+        }
+        self.phase = Phase::Closing;
+        if let Some(gone) = &mut self.gone {
+            gone.tell(false);
+        }
+        self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
+    }
+
+    fn drain(&mut self) {
+        match self.phase {
+            Phase::Ready(_) => {
+                self.with_session(Session::drain);
+                self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
+                self.drain_if_idle();
+            }
+            Phase::Preface(_) | Phase::Hello => {
+                self.close(CloseReason::Draining, CloseReason::Draining.text())
+            }
+            Phase::Lingering(_) | Phase::Closing => {}
+        }
+    }
+
+    fn drain_if_idle(&mut self) {
+        if let Phase::Ready(session) = &self.phase
+            && session.is_draining()
+            && session.open.is_empty()
+            && session.slots.is_empty()
+        {
+            self.close(CloseReason::Draining, CloseReason::Draining.text());
+        }
+    }
+
+    /// The handshake or the drain took too long.
+    fn overdue(&mut self) -> Result<(), Over> {
+        match &mut self.phase {
+            Phase::Preface(_) | Phase::Hello => {
+                self.close(CloseReason::Timeout, "the handshake took too long");
+                Ok(())
+            }
+            Phase::Ready(session) if session.is_draining() => {
+                let error = CallError::from(ErrorCode::Draining).ran(true);
+                for call in session.open.calls() {
+                    self.outbox.push_frame(error_frame(call.0, &error).into());
+                }
+                self.close(CloseReason::Draining, CloseReason::Draining.text());
+                Ok(())
+            }
+            Phase::Ready(_) | Phase::Lingering(_) => Ok(()),
+            Phase::Closing => {
+                self.rooms.shared().cut_off.fetch_add(1, Ordering::AcqRel);
+                Err(Over)
+            }
+        }
+    }
+
+    /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
+    pub fn panicked(&mut self, panic: &str) {
+        tracing::error!(pid = ?self.credentials.pid, panic, "a connection panicked; closing it");
+        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
+            session.me().account.close();
+        }
+        self.phase = Phase::Closing;
+        self.outbox = Outbox::default();
+        let text = "the broker failed while it handled this connection";
+        self.outbox
+            .push_goodbye(goodbye_frame(CloseReason::Internal, text));
+        if let Some(gone) = &mut self.gone {
+            gone.tell(false);
+        }
+        self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
+    }
+
+    /// What others have for this peer.
+    pub fn deliver(&mut self, delivery: Deliver) {
+        // Judged by what waits already, so that one legal frame always fits.
+        let full = self.outbox.own_bytes() > self.rooms.shared().limits.outbox_bytes;
+        let taken = guard(|| match delivery {
+            Deliver::Control(Control::Drain) => self.drain(),
+            Deliver::Control(Control::Close(reason, text)) => self.close(reason, &text),
+            delivery => self.take(delivery),
+        });
+        if let Err(panic) = taken {
+            self.panicked(&panic);
+        } else if full && !matches!(self.phase, Phase::Closing) {
+            self.close(
+                CloseReason::SlowConsumer,
+                "it does not read what the broker tells it",
+            );
+        }
+    }
+
+    fn take(&mut self, delivery: Deliver) {
+        let ready = matches!(self.phase, Phase::Ready(_));
+        let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
+            return;
+        };
+        let rooms = &*self.rooms;
+        let closing = perform::deliver(session, &mut self.outbox, rooms, delivery, ready);
+        if let Some((reason, text)) = closing {
+            return self.close(reason, &text);
+        }
+        self.end_of_linger();
+        self.drain_if_idle();
+    }
+
+    /// The broker has begun to stop: a stranger goes; the others are told by Registry.
+    pub fn stopping(&mut self) {
+        if self.is_stranger() {
+            self.close(CloseReason::Draining, CloseReason::Draining.text());
+        }
+    }
+
+    /// Goes on with an end that waited for open calls and answers.
+    pub fn settle(&mut self) {
+        self.end_of_linger();
+        self.drain_if_idle();
+    }
+
+    /// When [`Self::time_passed`] is to be called next.
+    pub fn next_deadline(&mut self) -> Option<Instant> {
+        let session = match &mut self.phase {
+            Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
+            Phase::Preface(_) | Phase::Hello | Phase::Closing => None,
+        };
+        [session, self.limit, self.progress_deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn progress_deadline(&self) -> Option<Instant> {
+        let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.frame_progress_ms));
+        self.waiting_since.and_then(|since| since.checked_add(patience))
+    }
+
+    /// Ends what has lasted too long.
+    ///
+    /// # Errors
+    /// [`Over`]: the connection itself.
+    pub fn time_passed(&mut self) -> Result<(), Over> {
+        let now = self.rooms.shared().now();
+        if self.limit.is_some_and(|limit| limit <= now) {
+            self.limit = None;
+            self.overdue()?;
+        }
+        if self.progress_deadline().is_some_and(|limit| limit <= now) {
+            self.waiting_since = None;
+            self.close(CloseReason::Timeout, "a started frame did not arrive in time");
+        }
+        self.with_session(|session, effects| session.expire(now, effects));
+        Ok(())
+    }
+
+    /// The end, before anything is freed: what others wait for from this peer is answered now.
+    pub fn finish(&mut self) {
+        self.with_session(|session, effects| session.finish(effects));
+        let opened = self.gone.is_some();
+        self.phase = Phase::Closing;
+        if let Some(gone) = &mut self.gone {
+            gone.tell(false);
+        }
+        let metrics = self.rooms.metrics();
+        if opened {
+            metrics.connections_closed.add(1)
+        } else {
+            metrics.connections_refused.add(1)
+        }
+    }
+}

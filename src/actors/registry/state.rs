@@ -1,0 +1,423 @@
+//! Registry without its mailbox: steps the index one frame at a time inside the guard, commits the facts, and sends what follows.
+//!
+//! Owns everything that a restart must not lose, and the batch under way. Every entry answers with a [`Progress`]; whoever drives it (the
+//! actor, or the simulator) does what that asks for. Knows no actor and no socket; the time is `Shared`'s.
+
+use super::facts::{self, Effect, Facts};
+use super::index::Index;
+use crate::actors::core::Shared;
+use crate::actors::deliver::{Class, Verdict};
+use crate::actors::group::Grouped;
+use crate::actors::inject;
+use crate::actors::messages::{
+    Control, Deliver, Gone, Invoke, Joined, RegistryBatch, RegistryItem, Route, Routes,
+};
+use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::actors::peers::{Key, NOBODY, Peers};
+use crate::actors::quota::Permit;
+use crate::actors::supervise::{Blame, Progress, Turn, guard};
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::key::split;
+use crate::message::{Batch, CallId, Draft, Flags, PeerId, RequestId, Ticket, metadata};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Who has which object, and what is under way.
+#[derive(Debug)]
+pub struct State {
+    pub(super) shared: Arc<Shared>,
+    pub(super) index: Index<Key>,
+    pub(super) facts: Facts<Key>,
+    pub(super) peers: Peers<()>,
+    pub(super) effects: Vec<Effect<Key>>,
+    out: Outgoing,
+    /// The batch under way, with what is left of it; survives a restart.
+    current: Option<Current>,
+    blame: Blame,
+    /// What this turn has handled, over all its batches.
+    pub(super) turn: Turn,
+    /// The index must be rebuilt before the next frame.
+    broken: bool,
+}
+
+/// What one turn has for others.
+#[derive(Debug, Default)]
+struct Outgoing {
+    calls: Grouped<Invoke>,
+    parked: Vec<Invoke>,
+    /// Waits that are over. Told behind `parked`: a call may be put aside and found its object in one turn.
+    present: Vec<(PeerRef, CallId)>,
+    routed: Vec<Route>,
+}
+
+#[derive(Debug)]
+pub(super) struct Current {
+    pub(super) from: PeerRef,
+    pub(super) key: Key,
+    pub(super) batch: Arc<Batch>,
+    items: std::vec::IntoIter<RegistryItem>,
+    _permit: Option<Arc<Permit>>,
+}
+
+impl State {
+    /// Nobody has anything.
+    #[must_use]
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let blame = Blame::new(&shared.limits);
+        Self {
+            shared,
+            index: Index::new(),
+            facts: Facts::new(),
+            peers: Peers::default(),
+            effects: Vec::new(),
+            out: Outgoing::default(),
+            current: None,
+            blame,
+            turn: Turn::default(),
+            broken: false,
+        }
+    }
+
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket(self.shared.tickets.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes a batch: handles what fits into this turn.
+    pub fn handle(&mut self, message: RegistryBatch) -> Progress {
+        let RegistryBatch {
+            from,
+            batch,
+            items,
+            permit,
+        } = message;
+        let key = self.peers.key(from.id()).unwrap_or(NOBODY);
+        self.current = Some(Current {
+            from,
+            key,
+            batch,
+            items: items.into_iter(),
+            _permit: permit,
+        });
+        self.run()
+    }
+
+    /// Goes on with a new turn after [`Progress::Yield`] or a restart; the index is made anew first if it was lost.
+    pub fn resume(&mut self) -> Progress {
+        self.turn = Turn::default();
+        if std::mem::take(&mut self.broken) {
+            self.rebuild();
+        }
+        self.run()
+    }
+
+    /// Whether [`Self::resume`] is to be called before the next message.
+    #[must_use]
+    pub const fn is_interrupted(&self) -> bool {
+        self.broken || self.current.is_some()
+    }
+
+    /// Handles what is left of the current batch.
+    fn run(&mut self) -> Progress {
+        let Some(mut current) = self.current.take() else {
+            return Progress::Done;
+        };
+        while let Some(item) = current.items.next() {
+            if current.from.account.is_closed() {
+                // Nobody reads the answers any more; what is owed to others is given by dropping it.
+                break;
+            }
+            let bytes = Self::size_of(&current, &item);
+            let stepped = guard(|| self.step(&current, item));
+            if let Err(panic) = stepped {
+                self.flush(&current);
+                let author = current.from.clone();
+                self.current = Some(current);
+                return self.panicked(&author, &panic);
+            }
+            if self.turn.spend(bytes, 1) {
+                self.flush(&current);
+                self.current = Some(current);
+                return Progress::Yield;
+            }
+        }
+        self.flush(&current);
+        Progress::Done
+    }
+
+    fn size_of(current: &Current, item: &RegistryItem) -> usize {
+        let (RegistryItem::Call(Invoke { frame, .. }) | RegistryItem::Request(frame, _)) = item else {
+            return 0;
+        };
+        current
+            .batch
+            .header(*frame as usize)
+            .map_or(0, crate::message::Header::wire_len)
+    }
+
+    /// Sends what the turn has gathered.
+    fn flush(&mut self, current: &Current) {
+        let batch = &current.batch;
+        let mut routed = 0;
+        for (callee, invokes) in self.out.calls.drain() {
+            routed += invokes.len() as u64;
+            callee.post(Deliver::Calls(batch.clone(), invokes));
+        }
+        self.shared.metrics.calls_routed.add(routed);
+        if !self.out.parked.is_empty() {
+            current.from.post(Deliver::Parked(
+                batch.clone(),
+                std::mem::take(&mut self.out.parked),
+            ));
+        }
+        for (peer, call) in self.out.present.drain(..) {
+            peer.tell(Control::Present(call));
+        }
+        // After the calls, so that the callee works while the caller's side catches up.
+        if !self.out.routed.is_empty() {
+            current
+                .from
+                .post(Deliver::Routed(Routes(std::mem::take(&mut self.out.routed))));
+        }
+    }
+
+    fn step(&mut self, current: &Current, item: RegistryItem) {
+        match item {
+            RegistryItem::Call(invoke) => self.route(current, invoke),
+            RegistryItem::Request(frame, reply) => self.request(current, frame, reply),
+            RegistryItem::Unwait(call) => {
+                self.index
+                    .unwait(current.key, RequestId(call.0), &mut self.effects);
+                self.commit();
+            }
+        }
+    }
+
+    fn route(&mut self, current: &Current, invoke: Invoke) {
+        let Some(view) = current.batch.view(invoke.frame as usize) else {
+            return;
+        };
+        let (object, _) = split(view.key);
+        inject::before(object);
+        let sticky = if view.meta.is_empty() {
+            None
+        } else {
+            metadata::get(view.meta, metadata::ROUTE_KEY)
+        };
+        let peers = &self.peers;
+        let load = |key| peers.get(key).map_or(u32::MAX, |peer| peer.account.load());
+        let owner = self
+            .index
+            .route(object, sticky, load)
+            .and_then(|key| self.peers.get(key));
+        let Some(owner) = owner else {
+            return self.unrouted(current, object, invoke);
+        };
+        if u32::from(view.header.attachments) > owner.max_attachments {
+            return fail(
+                invoke.reply,
+                ErrorCode::TooLarge,
+                "the object's connection takes fewer attachments",
+            );
+        }
+        if owner.account.admit(Class::Call, view.header.wire_len()) == Verdict::Overflow {
+            return fail(
+                invoke.reply,
+                ErrorCode::Overloaded,
+                "the object's queue is full; call again later",
+            );
+        }
+        if let Some(reply) = &invoke.reply {
+            // Counted now, for the next call of this batch; its connection counts exactly when it takes it.
+            owner.account.add_load();
+            self.out.routed.push(Route {
+                call: reply.call(),
+                ticket: invoke.ticket,
+                callee: owner.clone(),
+            });
+        }
+        self.out.calls.push(owner, invoke);
+        inject::after(object);
+    }
+
+    fn unrouted(&mut self, current: &Current, object: &[u8], invoke: Invoke) {
+        self.shared.metrics.calls_unrouted.add(1);
+        let name = String::from_utf8_lossy(object).into_owned();
+        let waits = current
+            .batch
+            .header(invoke.frame as usize)
+            .is_some_and(|header| header.flags.has(Flags::WAIT));
+        let Some(reply) = &invoke.reply else { return };
+        if !waits {
+            return fail(
+                invoke.reply,
+                ErrorCode::NoSuchObject,
+                &format!("no object {name:?} is registered"),
+            );
+        }
+        if self.facts.counts(current.key).watches >= self.shared.limits.watches {
+            let text = "too many waits and watches of this connection are open (limits.watches)";
+            return fail(invoke.reply, ErrorCode::TooMany, text);
+        }
+        let request = RequestId(reply.call().0);
+        let ticket = self.ticket();
+        match self
+            .index
+            .wait(ticket, current.key, request, vec![name.into()], &mut self.effects)
+        {
+            Ok(false) => {
+                self.commit();
+                self.out.parked.push(invoke);
+            }
+            Ok(true) | Err(_) => fail(invoke.reply, ErrorCode::Invalid, "this call waits already"),
+        }
+    }
+
+    /// Makes the facts of a completed step final, then sends what follows from it.
+    pub(super) fn commit(&mut self) {
+        self.facts.commit(&mut self.effects);
+        for effect in std::mem::take(&mut self.effects) {
+            self.perform(effect);
+        }
+    }
+
+    /// The only place that tells peers what a step of the index decided.
+    fn perform(&mut self, effect: Effect<Key>) {
+        let tell = |key, control| {
+            if let Some(peer) = self.peers.get(key) {
+                peer.tell(control);
+            }
+        };
+        match effect {
+            Effect::Ownership {
+                peer,
+                request,
+                acquired,
+            } => {
+                let frame = Draft::new(crate::message::Kind::Ownership, request.0).aux(u32::from(acquired));
+                tell(peer, Control::Frame(frame.to_vec().into()));
+                self.turn.spend(frame.wire_len(), 1);
+            }
+            Effect::Present { peer, request } => {
+                let peer = self.peers.get(peer).cloned();
+                self.out
+                    .present
+                    .extend(peer.map(|peer| (peer, CallId(request.0))));
+            }
+            Effect::Notice {
+                peer,
+                request,
+                what,
+                name,
+                origin,
+            } => {
+                let mut draft = Draft::new(crate::message::Kind::Notice, request.0)
+                    .aux(what.code())
+                    .key(name.as_bytes());
+                draft.origin = self.peers.get(origin).map(|peer| peer.origin);
+                tell(peer, Control::Frame(draft.to_vec().into()));
+                self.turn.spend(draft.wire_len(), 1);
+            }
+            Effect::FactAdded(..) | Effect::FactRemoved(_) => {}
+        }
+    }
+
+    fn panicked(&mut self, author: &PeerRef, panic: &str) -> Progress {
+        self.effects.clear();
+        self.broken = true;
+        match self.shared.blame(&mut self.blame, "Registry", author, panic) {
+            true => Progress::End("Registry panicked for more peers than its budget allows"),
+            false => Progress::Restart,
+        }
+    }
+
+    /// A new index from the facts, in ticket order. A fact that panics is dropped and its owner closed; the half-built index
+    /// is thrown away as well, and the next one begins without that fact.
+    fn rebuild(&mut self) {
+        while let Err(ticket) = self.try_rebuild() {
+            let owner = self.facts.get(ticket).map(facts::Fact::peer);
+            self.facts.remove(ticket);
+            if let Some(peer) = owner.and_then(|owner| self.peers.get(owner)) {
+                let text = "what it registered made the broker fail";
+                peer.tell(Control::Close(CloseReason::Internal, text.into()));
+            }
+        }
+    }
+
+    fn try_rebuild(&mut self) -> Result<(), Ticket> {
+        self.index = Index::new();
+        for (ticket, fact) in self.facts.iter() {
+            let index = &mut self.index;
+            guard(|| index.insert_fact(ticket, fact)).map_err(|_| ticket)?;
+        }
+        Ok(())
+    }
+
+    /// A peer is ready.
+    pub fn joined(&mut self, Joined(peer): Joined) -> Progress {
+        if self.shared.stopping.load(Ordering::Acquire) {
+            // It was welcomed on another arbiter, just before everybody was told.
+            peer.tell(Control::Drain);
+        }
+        match guard(|| self.add(&peer)) {
+            Ok(()) => Progress::Done,
+            Err(panic) => self.panicked(&peer, &panic),
+        }
+    }
+
+    fn add(&mut self, peer: &PeerRef) {
+        let key = self.peers.add(peer);
+        if peer.id() == PeerId::BROKER {
+            // The broker's own objects are no connection: nobody watches it come and go.
+            return;
+        }
+        let ticket = self.ticket();
+        self.index
+            .connected(ticket, key, peer.id(), peer.name.clone(), &mut self.effects);
+        self.commit();
+    }
+
+    /// A peer is gone.
+    pub fn gone(&mut self, Gone { peer, .. }: Gone) -> Progress {
+        let Some(key) = self.peers.key(peer) else {
+            return Progress::Done;
+        };
+        let author = self.peers.get(key).cloned();
+        let left = guard(|| {
+            self.index.gone(key, &mut self.effects);
+            self.commit();
+        });
+        let progress = match (left, author) {
+            (Err(panic), Some(author)) => {
+                self.withdraw(key);
+                self.panicked(&author, &panic)
+            }
+            _ => Progress::Done,
+        };
+        self.peers.remove(peer);
+        progress
+    }
+
+    /// Tells every peer.
+    pub fn tell_all(&self, control: impl Fn() -> Control) {
+        self.peers.iter().for_each(|peer| peer.tell(control()));
+    }
+
+    /// Withdraws a peer whose orderly withdrawal panicked: its facts go without notices.
+    fn withdraw(&mut self, key: Key) {
+        let own: Vec<Ticket> = self
+            .facts
+            .iter()
+            .filter(|(_, fact)| fact.peer() == key)
+            .map(|(ticket, _)| ticket)
+            .collect();
+        for ticket in own {
+            self.facts.remove(ticket);
+        }
+    }
+}
+
+fn fail(reply: Option<ReplyTo>, code: ErrorCode, text: &str) {
+    if let Some(reply) = reply {
+        reply.fail(&CallError::new(code, text).ran(false));
+    }
+}
