@@ -60,3 +60,33 @@ impl std::fmt::Display for Principal {
         }
     }
 }
+
+/// The longest proven name, in bytes.
+pub const NAME_MAX: usize = 255;
+
+/// Why a text cannot be the name of a principal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// It has no bytes, or too many.
+    #[error("a principal's name has 1 to {NAME_MAX} bytes, this one has {0}")]
+    Length(usize),
+    /// It holds a character that is not in the alphabet: a wildcard, a blank, a control character, anything beyond ASCII.
+    #[error("a principal's name holds only the characters a-z A-Z 0-9 . _ - @ : / +, not {0:?}")]
+    Character(char),
+}
+
+/// Checks a name before it is proven or granted anything: principals have an alphabet of their own, without wildcards, blanks,
+/// control characters and look-alikes, so that no name can be mistaken for a pattern or for another name.
+///
+/// # Errors
+/// [`NameError`] says which rule is broken.
+pub fn check_name(text: &str) -> Result<&str, NameError> {
+    if text.is_empty() || text.len() > NAME_MAX {
+        return Err(NameError::Length(text.len()));
+    }
+    let legal = |c: &char| c.is_ascii_alphanumeric() || "._-@:/+".contains(*c);
+    match text.chars().find(|c| !legal(c)) {
+        Some(wrong) => Err(NameError::Character(wrong)),
+        None => Ok(text),
+    }
+}
