@@ -194,3 +194,11 @@ const fn place(right: Right) -> Option<usize> {
         Right::Connect | Right::Monitor => None,
     }
 }
+
+#[cfg(test)]
+impl Rights {
+    /// How many decisions are remembered.
+    pub(super) fn remembered(&self) -> usize {
+        self.known.len()
+    }
+}
