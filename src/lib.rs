@@ -33,6 +33,7 @@ pub mod error;
 pub mod message;
 pub mod metrics;
 pub mod platform;
+pub mod policy;
 #[cfg(feature = "cli")]
 pub mod settings;
 #[cfg(feature = "cli")]

@@ -123,6 +123,7 @@ const CLI_ONLY: &[&str] = &[
     "clap",
     "figment",
     "toml",
+    "toml_edit",
     "tracing-subscriber",
     "anyhow",
     "ratatui",

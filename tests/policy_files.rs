@@ -1,0 +1,124 @@
+//! Policy files: a corpus of wrong ones with what must be said of each, and those of the documentation, which must be right.
+//!
+//! A wrong file says in its first line, behind `# expect:`, which texts the complaint has; ` && ` lies between them.
+#![cfg(feature = "cli")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "what is not as expected fails the test"
+)]
+
+use actix_ipc::policy::{Policy, Principal, Right, Users, parse};
+use std::path::Path;
+
+/// Users and groups of no real system.
+struct People;
+
+impl Users for People {
+    fn uid(&self, name: &str) -> Option<u32> {
+        [("root", 0), ("alice", 1000), ("bob", 1001)]
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, uid)| uid)
+    }
+
+    fn gid(&self, name: &str) -> Option<u32> {
+        [("wheel", 10), ("sensors", 20)]
+            .into_iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, gid)| gid)
+    }
+}
+
+fn corpus(folder: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/policies")
+        .join(folder);
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut all: Vec<_> = files
+        .map(|path| {
+            (
+                path.display().to_string(),
+                std::fs::read_to_string(&path).unwrap(),
+            )
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn every_wrong_file_is_refused_with_line_reason_and_mend() {
+    let files = corpus("invalid");
+    assert!(files.len() >= 50, "{} files", files.len());
+    for (path, text) in files {
+        let first = text.lines().next().unwrap();
+        let expected = first
+            .strip_prefix("# expect: ")
+            .unwrap_or_else(|| panic!("{path} says nothing"));
+        let said = parse(&text, &People).expect_err(&path).to_string();
+        for part in expected.split(" && ") {
+            assert!(said.contains(part), "{path}\nexpected: {part}\nsaid: {said}");
+        }
+    }
+}
+
+#[test]
+fn nothing_at_all_is_no_policy() {
+    for text in ["", " ", "\n", "# a comment", "\u{feff}"] {
+        let said = parse(text, &People).unwrap_err().to_string();
+        assert!(said.contains("the policy has no rules"), "{text:?}: {said}");
+    }
+}
+
+/// Every beginning of a good file either is a good file of fewer rules, or is refused; it never gives a right that the whole
+/// does not give.
+#[test]
+fn a_file_that_is_cut_off_gives_no_more_than_the_whole() {
+    let whole = "[[allow]]\nuid = 1000\nconnect = true\nown = \"com.alice.**\"\n[[allow]]\neveryone = true\nconnect = true\ncall = [\"com.alice.public\"]\n";
+    let all = parse(whole, &People).unwrap();
+    let mut good = 0;
+    for end in 0..whole.len() {
+        let Ok(part) = parse(&whole[..end], &People) else {
+            continue;
+        };
+        good += 1;
+        for uid in [0, 100, 1000] {
+            for right in Right::ALL {
+                for object in ["com.alice.public", "com.alice.x", "com", "x"] {
+                    let may =
+                        |policy: &Policy| policy.decide(&Principal::of_uid(uid), right, object, "m").allowed;
+                    assert!(
+                        !may(&part) || may(&all),
+                        "{uid} {right} {object} with the first {end} bytes"
+                    );
+                }
+            }
+        }
+    }
+    assert!(good > 0);
+}
+
+/// The TOML blocks of a document.
+fn blocks(document: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
+    let after_fence = text.split("```toml\n").skip(1);
+    after_fence
+        .map(|block| block.split("```").next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_policies() {
+    let examples = blocks("docs/policy.md");
+    assert!(examples.len() >= 4, "{} examples", examples.len());
+    for example in examples {
+        if let Err(faults) = parse(&example, &People) {
+            panic!("{example}\n{faults}");
+        }
+    }
+}
