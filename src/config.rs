@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// What each connection is charged of `memory_bytes_total` for itself, in bytes: its actor, and the first bytes of what is kept for it.
+pub const CONNECTION_COST: usize = 32 * KIB;
+
 /// What one connection, and the broker as a whole, may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,11 +38,22 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Waits and watches one connection may have open.
     pub watches: usize,
-    /// Connections at once.
+    /// Connections at once. Shared: one process gets a part of it, see [`Limits::user_part`].
     pub connections: usize,
+    /// Connections that have not finished their handshake. Shared like `connections`, so that who leaves handshakes unfinished
+    /// runs out of its own places.
+    pub handshakes: usize,
+    /// Bytes that the broker keeps for peers, all together: what is queued for them, open calls, started frames, names with
+    /// their descriptions, subscriptions, waits, watches and wills. Shared like `connections`. The limits of one connection
+    /// times the connections would be more than any machine has.
+    pub memory_bytes_total: usize,
+    /// One user gets at most this part (1/n) of `connections`, `handshakes`, `memory_bytes_total` and `retained_bytes_total`; its
+    /// processes share it so that the n-th of them is assured 1/(n(n+1)) of it whatever the others take: one alone has half.
+    /// Twice the number of users that may be greedy at once; 4 suits a broker of one user and root.
+    pub user_part: usize,
     /// Largest retained value, in bytes.
     pub retained_bytes: usize,
-    /// All retained values together, in bytes.
+    /// All retained values together, in bytes. Shared like `connections`: a publisher fills its process's share, not the table.
     pub retained_bytes_total: usize,
     /// Deadline of a call that names none, in ms.
     pub default_deadline_ms: u32,
@@ -72,8 +86,11 @@ impl Default for Limits {
             subscriptions: 65_536,
             watches: 4_096,
             connections: 16_384,
+            handshakes: 4_096,
+            memory_bytes_total: 512 * MIB,
+            user_part: 4,
             retained_bytes: 64 * KIB,
-            retained_bytes_total: 32 * MIB,
+            retained_bytes_total: 64 * MIB,
             default_deadline_ms: 30_000,
             max_deadline_ms: 3_600_000,
             handshake_ms: 10_000,
@@ -83,4 +100,11 @@ impl Default for Limits {
             panics_per_author: 3,
         }
     }
+}
+
+/// How to raise a limit, as texts of errors say it.
+#[must_use]
+pub fn raise(key: &str) -> String {
+    let variable = key.to_ascii_uppercase();
+    format!("raise limits.{key} of the broker (its configuration file, or IPC_BROKER_LIMITS__{variable})")
 }

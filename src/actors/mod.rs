@@ -15,6 +15,8 @@
 //! publisher on one topic arrive in order, at most once, with every gap told. Replies may overtake events. Only `bin`,
 //! `bus` and embedders import this room, through [`Broker::builder`].
 
+pub mod accounts;
+mod admission;
 pub mod broker;
 pub mod connection;
 pub mod core;
@@ -31,6 +33,7 @@ pub mod peer_key;
 pub mod peers;
 pub mod quota;
 pub mod registry;
+pub mod shares;
 pub mod supervise;
 pub mod topic_hub;
 

@@ -4,9 +4,11 @@
 //! the peer can take. [`ReplyTo`] is exactly one answer: consumed by giving it, given by being dropped. Neither
 //! knows actix; an inbox is whatever takes a [`Deliver`] (an actor's mailbox, or a simulator's queue).
 
+use super::accounts::{Memory, OverShare};
 use super::credit::Window;
 use super::deliver::{self, Class, Room, Verdict};
 use super::messages::{Control, Deliver};
+use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{CallId, Draft, Flags, Kind, Metadata, Origin, PeerId, Ticket, metadata};
 use std::fmt;
@@ -42,7 +44,11 @@ pub struct Peer {
 #[derive(Debug)]
 pub struct Account {
     room: Room,
+    /// What the broker keeps for this peer, charged to its process.
+    pub memory: Memory,
     queued: AtomicUsize,
+    /// What is on its way to the socket, or is the broker's own: counted against the memory only.
+    backlog: AtomicUsize,
     events: AtomicUsize,
     /// Calls that wait for this peer's answer: the load that "least busy" compares.
     load: AtomicU32,
@@ -59,7 +65,9 @@ impl Account {
     pub const fn new(room: Room, grant_step: usize) -> Self {
         Self {
             room,
+            memory: Memory::unlimited(),
             queued: AtomicUsize::new(0),
+            backlog: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
             load: AtomicU32::new(0),
             granted: AtomicUsize::new(0),
@@ -67,6 +75,13 @@ impl Account {
             tell_drained: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         }
+    }
+
+    /// The same, with what it makes the broker keep charged to its process.
+    #[must_use]
+    pub fn with_memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
     }
 
     /// The limits of the peer's queue.
@@ -89,11 +104,50 @@ impl Account {
 
     /// Charges an answer or a call of `bytes`, if it fits.
     pub fn admit(&self, class: Class, bytes: usize) -> Verdict {
-        let verdict = deliver::decide(class, &self.room, self.queued(), 0);
-        if verdict == Verdict::Delivered {
-            self.queued.fetch_add(deliver::charge(bytes), Ordering::AcqRel);
+        let (queued, charge) = (self.queued(), deliver::charge(bytes));
+        let verdict = deliver::decide(class, &self.room, queued, 0);
+        if verdict != Verdict::Delivered {
+            return verdict;
         }
+        if !self.covers(queued.saturating_add(charge)) {
+            return Verdict::Overflow;
+        }
+        self.queued.fetch_add(charge, Ordering::AcqRel);
         verdict
+    }
+
+    /// Whether the peer's process has memory for so many queued bytes, beside what is on its way to the socket.
+    pub fn covers(&self, queued: usize) -> bool {
+        let backlog = self.backlog.load(Ordering::Relaxed);
+        self.memory.queue.cover(queued.saturating_add(backlog)).is_ok()
+    }
+
+    /// Why nothing more fits, for whoever wanted to send.
+    #[must_use]
+    pub fn why_full(&self) -> String {
+        let (key, what) = if self.queued() >= self.room.bytes {
+            ("outbox_bytes", "its queue is full")
+        } else {
+            (
+                "memory_bytes_total",
+                "its process has used up its share of the broker's memory",
+            )
+        };
+        format!(
+            "{what} (limits.{key}); try later, let it read faster, or {}",
+            raise(key)
+        )
+    }
+
+    /// The peer's connection tells what it holds beside the queue, after each write that was short and when all is written.
+    ///
+    /// # Errors
+    /// [`OverShare`] when its process has no memory for that.
+    pub fn settle(&self, backlog: usize) -> Result<(), OverShare> {
+        self.backlog.store(backlog, Ordering::Relaxed);
+        let needed = self.queued().saturating_add(backlog);
+        self.memory.queue.settle(needed);
+        self.memory.queue.cover(needed)
     }
 
     /// Charges events that were decided on by [`deliver::decide`].

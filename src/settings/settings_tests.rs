@@ -274,6 +274,7 @@ fn values_that_contradict_each_other_are_named_with_their_origin() {
         "IPC_BROKER_LIMITS__STREAM_WINDOW: must be above 0",
         "IPC_BROKER_LIMITS__MAX_DEADLINE_MS: 10 is less than limits.default_deadline_ms 30000",
         "IPC_BROKER_LIMITS__FRAME_BYTES: 300000000 is more than limits.message_bytes 268435456",
+        "IPC_BROKER_LIMITS__FRAME_BYTES: 300000000 is more than one process alone gets of limits.memory_bytes_total, 67108864",
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, expected) in found.iter().zip(expected) {

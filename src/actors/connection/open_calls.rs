@@ -227,6 +227,12 @@ impl OpenCalls {
         true
     }
 
+    /// Bytes that wait with their calls.
+    #[must_use]
+    pub const fn parked_bytes(&self) -> usize {
+        self.parked_bytes
+    }
+
     /// Takes the pieces that waited for their call's callee.
     pub fn held_pieces(&mut self, call: CallId) -> VecDeque<(Arc<Batch>, u32)> {
         let upload = self.open.get_mut(&call).and_then(|open| open.upload.as_mut());

@@ -12,6 +12,7 @@ use crate::actors::messages::{
 };
 use crate::actors::peer::PeerRef;
 use crate::actors::quota::Permit;
+use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Batch, CallId, Draft, Header, Kind, PeerId};
 use crate::metrics::Metrics;
@@ -221,11 +222,19 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
         } else if session.is_draining() {
             (invoke, CallError::from(ErrorCode::Draining))
         } else {
-            let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
-                continue;
-            };
-            let text = "too many bytes of calls wait for their objects (limits.outbox_bytes)";
-            (invoke, CallError::new(ErrorCode::Overloaded, text))
+            let bytes = batch.header(invoke.frame as usize).map_or(0, Header::wire_len);
+            if let Err(over) = session.cover_calls(0, bytes) {
+                (invoke, over.error())
+            } else {
+                let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
+                    continue;
+                };
+                let how = raise("outbox_bytes");
+                let text = format!(
+                    "{limit} bytes of calls wait for their objects (limits.outbox_bytes); wait for some, or {how}"
+                );
+                (invoke, CallError::new(ErrorCode::Overloaded, text))
+            }
         };
         let Some(reply) = invoke.reply else { continue };
         rooms.registry(RegistryBatch {

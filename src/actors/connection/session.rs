@@ -13,10 +13,11 @@ pub(in crate::actors) use pieces::message_too_large;
 
 use super::open_calls::OpenCalls;
 use super::slots::{NewCall, Outcome, Slots};
+use crate::actors::accounts::{CALL_COST, OverShare};
 use crate::actors::credit::Window;
 use crate::actors::messages::{Answer, Control, Invoke, RegistryItem};
 use crate::actors::peer::{PeerRef, error_frame};
-use crate::config::Limits;
+use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
@@ -93,6 +94,32 @@ impl Session {
         self.publish.refill(bytes);
     }
 
+    /// Makes sure that there is memory for so many more calls and bytes that wait with them. The caller pays for both ends of a call:
+    /// a callee cannot refuse one.
+    ///
+    /// # Errors
+    /// [`OverShare`] when this peer's process has no more.
+    pub fn cover_calls(&self, calls: usize, bytes: usize) -> Result<(), OverShare> {
+        let needed = self.calls_memory(calls).saturating_add(bytes);
+        self.me.account.memory.calls.cover(needed)
+    }
+
+    fn calls_memory(&self, more: usize) -> usize {
+        let entries = self
+            .open
+            .len()
+            .saturating_add(self.publishing.len())
+            .saturating_add(more);
+        entries
+            .saturating_mul(CALL_COST)
+            .saturating_add(self.open.parked_bytes())
+    }
+
+    /// Gives back memory that calls have left, once nothing is to be read.
+    pub fn settle(&self) {
+        self.me.account.memory.calls.settle(self.calls_memory(0));
+    }
+
     /// Steps through a batch; a protocol error ends it with `effects.close`.
     pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
         let mut last_key: &[u8] = &[];
@@ -126,8 +153,9 @@ impl Session {
         if view.payload.len() > self.limits.frame_bytes {
             // The decoder allows a body with the largest parts; a receiver's may have other parts beside this payload.
             return Err(protocol(&format!(
-                "a payload has at most {} bytes (limits.frame_bytes); more goes in pieces",
-                self.limits.frame_bytes
+                "a payload has at most {} bytes (limits.frame_bytes); send more in pieces, or {}",
+                self.limits.frame_bytes,
+                raise("frame_bytes")
             )));
         }
         let piece = matches!(

@@ -148,7 +148,8 @@ impl Slots {
         }
         if asker.account.admit(Class::Answer, header.wire_len()) == Verdict::Overflow {
             if let Some(slot) = self.remove(ticket) {
-                slot.reply.fail(&CallError::from(ErrorCode::ReplyLost));
+                let text = format!("{}; {}", ErrorCode::ReplyLost.text(), asker.account.why_full());
+                slot.reply.fail(&CallError::new(ErrorCode::ReplyLost, text));
             }
             return if last { Outcome::Late } else { Outcome::Stop };
         }

@@ -2,13 +2,14 @@
 //!
 //! Reads the frame, asks the index, answers. The answer is queued before the notices that the step causes.
 
-use super::facts::{Balance, Interest};
+use super::facts::{self, Balance, Interest};
 use super::index::{NameView, RegisterError, Registered, Registration};
 use super::state::{Current, State};
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::messages::{self, Deliver};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::Key;
+use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::RESERVED_PREFIX;
@@ -83,10 +84,11 @@ impl State {
             return Err(too_many("names", self.shared.limits.names));
         }
         if view.payload.len() > self.shared.limits.retained_bytes {
-            let limit = self.shared.limits.retained_bytes;
-            let text = format!("a description has at most {limit} bytes (limits.retained_bytes)");
+            let (limit, how) = (self.shared.limits.retained_bytes, raise("retained_bytes"));
+            let text = format!("a description has at most {limit} bytes (limits.retained_bytes); {how}");
             return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
         }
+        self.room(current, facts::name_cost(object, view.payload))?;
         let flags = view.header.flags;
         let group = match flags.has(Flags::WORKER_GROUP) {
             true => {
@@ -136,6 +138,7 @@ impl State {
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
             return Err(too_many("watches", self.shared.limits.watches));
         }
+        self.room(current, facts::wait_cost(&names))?;
         let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         match self
             .index
@@ -165,6 +168,7 @@ impl State {
             connections,
             pattern,
         };
+        self.room(current, facts::watch_cost(&interest))?;
         match self
             .index
             .watch(ticket, current.key, request, interest, &mut self.effects)
@@ -255,11 +259,10 @@ fn invalid(text: &str) -> CallError {
     CallError::new(ErrorCode::Invalid, text)
 }
 
-fn too_many(what: &str, limit: usize) -> CallError {
-    CallError::new(
-        ErrorCode::TooMany,
-        format!("a connection holds at most {limit} (limits.{what})"),
-    )
+pub(super) fn too_many(what: &str, limit: usize) -> CallError {
+    let how = raise(what);
+    let text = format!("a connection holds at most {limit} {what} (limits.{what}); give some back, or {how}");
+    CallError::new(ErrorCode::TooMany, text).ran(false)
 }
 
 fn describe_peer(peer: &PeerRef) -> String {

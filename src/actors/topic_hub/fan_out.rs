@@ -24,6 +24,8 @@ pub(super) struct Receiver {
     bytes: usize,
     /// Events in its queue when the turn began.
     queued: usize,
+    /// All that was in its queue then.
+    base: usize,
     standing: Standing,
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
@@ -88,6 +90,16 @@ impl Receiver {
     fn offer(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
         let events = self.queued.saturating_add(self.bytes);
         let verdict = decide(Class::Event, peer.account.room(), 0, events);
+        let memory = self.base.saturating_add(self.bytes).saturating_add(charge);
+        if verdict != Verdict::Missed && !peer.account.covers(memory) {
+            // Its process has used up its share of the memory: as if the queue were full.
+            self.slow = self.slow.max(match policy {
+                Policy::Disconnect => Slow::Close,
+                Policy::Hold | Policy::DropOldest | Policy::Latest => Slow::Lag,
+            });
+            self.miss(item.subscription);
+            return false;
+        }
         let (deliver, slow) = match (policy, verdict) {
             (Policy::Hold, _) if self.is_lagging() => (false, Slow::No),
             // One event may be larger than what is left: it fits, and its publisher waits all the same.
@@ -174,6 +186,7 @@ impl FanOut {
         };
         if receiver.pending.is_empty() && receiver.slow == Slow::No {
             receiver.queued = peer.account.events();
+            receiver.base = peer.account.queued();
             self.touched.push(to);
         }
         self.deliveries = self.deliveries.wrapping_add(1);
@@ -195,6 +208,7 @@ impl FanOut {
             delivered = delivered.saturating_add(items.len() as u64);
             let bytes = std::mem::take(&mut receiver.bytes);
             receiver.queued = receiver.queued.saturating_add(bytes);
+            receiver.base = receiver.base.saturating_add(bytes);
             peer.account.charge_events(bytes);
             peer.post(Deliver::Events(batch.clone(), items));
         }

@@ -1,0 +1,72 @@
+//! What a connection holds from its accept to its end: its places among the connections, the handshakes and in the memory.
+//!
+//! Owns the order in which they are taken; all come back when it is dropped, however the connection ends. Who may connect at all is
+//! `listener`'s question. Called there, and by the Connection that gets it.
+
+use super::accounts::{Budget, Charge, Memory, OverShare};
+use super::core::Core;
+use super::shares::Who;
+use crate::config::CONNECTION_COST;
+use crate::transport::PeerCredentials;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The places of one living connection.
+pub(super) struct Admission {
+    _connection: Charge,
+    _cost: Charge,
+    handshake: Option<Charge>,
+    who: Who,
+    // Last: whoever waits for the end of connections finds the places free.
+    count: CountGuard,
+}
+
+impl Admission {
+    /// Takes the places.
+    ///
+    /// # Errors
+    /// [`OverShare`] with the limit that is reached; nothing is held then.
+    pub(super) fn new(core: Arc<Core>, credentials: &PeerCredentials) -> Result<Self, OverShare> {
+        let accounts = &core.shared.accounts;
+        let (uid, pid) = (credentials.uid.unwrap_or(u32::MAX), credentials.pid.unwrap_or(0));
+        let process = Who {
+            uid,
+            pid,
+            connection: 0,
+        };
+        let who = Who {
+            connection: accounts.next_connection(),
+            ..process
+        };
+        Ok(Self {
+            _connection: accounts.charge(Budget::Connections, process, 1)?,
+            handshake: Some(accounts.charge(Budget::Handshakes, process, 1)?),
+            _cost: accounts.charge(Budget::Memory, who, CONNECTION_COST)?,
+            who,
+            count: CountGuard::new(core),
+        })
+    }
+
+    /// The handshake is done: its place is free for another. Returns the memory that is kept for the peer from now on.
+    pub(super) fn welcomed(&mut self) -> Memory {
+        self.handshake = None;
+        Memory::of(&self.count.0.shared.accounts, self.who)
+    }
+}
+
+/// Counts a living connection.
+struct CountGuard(Arc<Core>);
+
+impl CountGuard {
+    fn new(core: Arc<Core>) -> Self {
+        core.shared.connections.fetch_add(1, Ordering::AcqRel);
+        Self(core)
+    }
+}
+
+impl Drop for CountGuard {
+    fn drop(&mut self) {
+        self.0.shared.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.shared.connection_ended.notify_waiters();
+    }
+}
