@@ -47,6 +47,14 @@ impl Admission {
         })
     }
 
+    /// A number for the process, or for the connection when its process is not known.
+    pub(super) fn process(&self) -> u64 {
+        match self.who.pid {
+            0 => self.who.connection | 1 << 63,
+            pid => u64::from(pid),
+        }
+    }
+
     /// The handshake is done: its place is free for another. Returns the memory that is kept for the peer from now on.
     pub(super) fn welcomed(&mut self) -> Memory {
         self.handshake = None;
