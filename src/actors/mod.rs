@@ -32,6 +32,7 @@ pub mod peers;
 pub mod quota;
 pub mod registry;
 pub mod supervise;
+pub mod tokens;
 pub mod topic_hub;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
