@@ -38,6 +38,7 @@ pub mod policy;
 pub mod settings;
 #[cfg(feature = "cli")]
 pub mod terminal;
+pub mod text;
 pub mod transport;
 
 pub use actors::{Broker, BrokerHandle, EndReason, StartError};

@@ -31,6 +31,10 @@ counters! {
     connections_closed,
     /// Connections that were refused or ended before their handshake was done.
     connections_refused,
+    /// Connections closed, without a byte, because their first bytes were another protocol's.
+    foreign_openings,
+    /// Connections refused because they showed no proof of who they are, or a wrong one.
+    unproven_peers,
     /// Bytes read from peers.
     bytes_in,
     /// Bytes written to peers.

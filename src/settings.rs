@@ -13,12 +13,13 @@
 mod check;
 mod layer;
 mod limits;
+pub mod tokens;
 
 pub use check::{Problem, Problems};
 
 use crate::config::Limits;
-use crate::transport::Endpoint;
 use crate::transport::credentials::tcp_peers_are_known;
+use crate::transport::{Endpoint, TlsServer};
 use figment::Figment;
 use layer::Layer;
 use serde::{Deserialize, Serialize};
@@ -40,7 +41,19 @@ struct Values {
     listen: Vec<String>,
     arbiters: usize,
     log: String,
+    /// Empty: the usual folder.
+    tokens: String,
     limits: Limits,
+    tls: TlsFiles,
+}
+
+/// The files of a `tls:` endpoint; empty: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsFiles {
+    certificate: String,
+    client_ca: String,
+    key: String,
 }
 
 impl Default for Values {
@@ -49,6 +62,8 @@ impl Default for Values {
             listen: Vec::new(),
             arbiters: 0,
             log: "info".into(),
+            tokens: String::new(),
+            tls: TlsFiles::default(),
             limits: Limits::default(),
         }
     }
@@ -116,6 +131,10 @@ pub struct Settings {
     pub arbiters: usize,
     /// The filter of the log, in the syntax of tracing-subscriber's `EnvFilter`.
     pub log: String,
+    /// The folder of tokens, see [`tokens::read`].
+    pub tokens: Option<PathBuf>,
+    /// The certificates of `tls:` endpoints.
+    pub tls: Option<TlsServer>,
     /// What connections and the broker may use.
     pub limits: Limits,
     entries: Vec<Entry>,
@@ -153,6 +172,12 @@ impl Settings {
             listen,
             arbiters: values.arbiters,
             log: values.log,
+            tokens: some_path(values.tokens).or_else(tokens::usual_folder),
+            tls: some_path(values.tls.certificate).map(|certificate| TlsServer {
+                certificate,
+                key: values.tls.key.into(),
+                client_ca: some_path(values.tls.client_ca),
+            }),
             limits: values.limits,
             entries,
         })
@@ -172,6 +197,10 @@ pub fn default_endpoints() -> Vec<Endpoint> {
     let mut endpoints = crate::client::endpoints();
     endpoints.retain(|endpoint| tcp_peers_are_known() || !matches!(endpoint, Endpoint::Tcp(_)));
     endpoints
+}
+
+fn some_path(text: String) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
 }
 
 fn entries(values: &Values, origin: &dyn Fn(&str) -> String) -> Vec<Entry> {

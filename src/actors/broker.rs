@@ -14,12 +14,13 @@ use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
 use super::messages::{CloseAll, DrainAll};
 use super::registry::Registry;
+use super::tokens::Tokens;
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
 use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
-use crate::transport::{self, BindError, Endpoint};
+use crate::transport::{self, BindError, BindOptions, Endpoint, TlsServer};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
     Message, Recipient, Supervisor, WrapFuture,
@@ -118,6 +119,8 @@ pub struct BrokerBuilder {
     listen: Vec<Endpoint>,
     defaults: Vec<Endpoint>,
     arbiters: usize,
+    tls: Option<TlsServer>,
+    tokens: Tokens,
 }
 
 impl BrokerBuilder {
@@ -150,6 +153,21 @@ impl BrokerBuilder {
         self
     }
 
+    /// The certificates for endpoints `tls:host:port`.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Who may come in by showing a token: over TLS, and over TCP where the system does not tell who the peer is. Default:
+    /// nobody.
+    #[must_use]
+    pub fn tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = tokens;
+        self
+    }
+
     /// Starts the broker on the current actix System. With no endpoint it serves only actors of this process.
     ///
     /// # Errors
@@ -162,6 +180,7 @@ impl BrokerBuilder {
         getrandom::fill(&mut epoch).map_err(|error| StartError::Random(error.to_string()))?;
         let (sockets, skipped) = self.bind()?;
         let shared = Shared::new(self.limits, Epoch(epoch));
+        shared.set_tokens(self.tokens);
         let (ended, watch) = watch::channel(None);
         let arbiters: Arc<[Arbiter]> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
         let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
@@ -188,8 +207,12 @@ impl BrokerBuilder {
     fn bind(&self) -> Result<Bound, StartError> {
         let mut sockets = Vec::new();
         let mut skipped = Vec::new();
+        let options = BindOptions {
+            tls: self.tls.clone(),
+            ..BindOptions::default()
+        };
         for endpoint in &self.listen {
-            let socket = transport::Listener::bind(endpoint);
+            let socket = transport::Listener::bind_with(endpoint, &options);
             sockets.push(socket.map_err(|source| StartError::Bind {
                 endpoint: endpoint.clone(),
                 source,
@@ -391,6 +414,11 @@ impl BrokerHandle {
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
         self.shared.metrics.snapshot()
+    }
+
+    /// Lets those in who show one of these tokens from now on, and nobody by another one. Connections that are open stay.
+    pub fn set_tokens(&self, tokens: Tokens) {
+        self.shared.set_tokens(tokens);
     }
 
     /// A place at this broker for actors and futures of this process, under a name that others see (`""`: none). It is usable at

@@ -8,6 +8,7 @@ use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
 use super::supervise::Blame;
+use super::tokens::{Failures, Tokens};
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
 use crate::error::CloseReason;
@@ -15,6 +16,7 @@ use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
 use actix::Addr;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -47,6 +49,8 @@ pub struct Shared {
     pub cut_off: AtomicUsize,
     /// Rung when a connection or a local peer has ended.
     pub connection_ended: tokio::sync::Notify,
+    tokens: Mutex<Arc<Tokens>>,
+    failures: Mutex<Failures>,
     peers: AtomicU64,
     banned: Mutex<HashMap<u32, Instant>>,
     clock: fn() -> Instant,
@@ -75,6 +79,8 @@ impl Shared {
             stop_rung: tokio::sync::Notify::new(),
             cut_off: AtomicUsize::new(0),
             connection_ended: tokio::sync::Notify::new(),
+            tokens: Mutex::default(),
+            failures: Mutex::default(),
             peers: AtomicU64::new(1),
             banned: Mutex::default(),
             clock,
@@ -85,6 +91,22 @@ impl Shared {
     #[must_use]
     pub fn now(&self) -> Instant {
         (self.clock)()
+    }
+
+    /// The tokens that are known now.
+    pub(super) fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Knows these tokens from now on and no others. Connections that are open stay open.
+    pub(super) fn set_tokens(&self, tokens: Tokens) {
+        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+    }
+
+    /// Somebody at this address has not proven who it is: how long the answer is to wait.
+    pub(super) fn failure(&self, address: Option<IpAddr>, now: Instant) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.delay(address, now)
     }
 
     /// A number for a new peer; never given twice.

@@ -3,6 +3,7 @@
 //! Owns the bound endpoint, the accept back-off and the check of who may connect. It knows no frame. A failed accept never ends
 //! it: the next is tried after 10 ms, then later, up to one second.
 
+use super::connection::identity::Evidence;
 use super::connection::session::Closing;
 use super::connection::{Connection, CountGuard};
 use super::core::Core;
@@ -68,9 +69,18 @@ impl Listener {
     }
 
     fn place(&mut self, accepted: Accepted) {
-        let Accepted { socket, credentials } = accepted;
+        let Accepted {
+            socket,
+            credentials,
+            address,
+        } = accepted;
+        let evidence = Evidence {
+            credentials,
+            address,
+            must_prove: self.must_prove(&credentials),
+        };
         // Counted here and not where the connection runs: the next one of this turn must know of it.
-        let admitted = match self.refusal(&credentials) {
+        let admitted = match self.refusal(&evidence) {
             None => Ok(CountGuard::new(self.core.shared.clone())),
             Some(refusal) => {
                 tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
@@ -80,7 +90,7 @@ impl Listener {
         let core = self.core.clone();
         let start = move || match socket.register() {
             Ok(stream) => {
-                Connection::new(core, stream, credentials, admitted).start();
+                Connection::new(core, stream, evidence, admitted).start();
             }
             Err(error) => tracing::warn!(%error, "a socket that was accepted could not be used"),
         };
@@ -94,14 +104,16 @@ impl Listener {
         }
     }
 
+    /// Over TCP the system may not tell who the peer is. Then the peer has to prove it; on a Unix socket or a pipe, where
+    /// the system always tells, there is nothing else that would be believed.
+    fn must_prove(&self, credentials: &PeerCredentials) -> bool {
+        credentials.uid.is_none() && matches!(self.socket.endpoint(), Endpoint::Tcp(_) | Endpoint::Tls(_))
+    }
+
     /// Why somebody is not let in, for the goodbye.
-    fn refusal(&self, credentials: &PeerCredentials) -> Option<Closing> {
-        let shared = &self.core.shared;
-        // Where the system does not tell who a TCP peer is, the endpoint is off unless somebody asked for it.
-        let unknowable = credentials.uid.is_none()
-            && !transport::tcp::KNOWS_PEERS
-            && matches!(self.socket.endpoint(), Endpoint::Tcp(_));
-        if !unknowable && !credentials.is_same_user_or_root() {
+    fn refusal(&self, evidence: &Evidence) -> Option<Closing> {
+        let (shared, credentials) = (&self.core.shared, &evidence.credentials);
+        if !evidence.must_prove && !credentials.is_same_user_or_root() {
             return Some((CloseReason::Denied, CloseReason::Denied.text().into()));
         }
         if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {

@@ -35,6 +35,7 @@ pub mod quota;
 pub mod registry;
 pub mod shares;
 pub mod supervise;
+pub mod tokens;
 pub mod topic_hub;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};

@@ -4,8 +4,9 @@
 //! broker does is in the library: this file only starts and stops it.
 
 use actix_ipc::actors::{Broker, BrokerHandle, EndReason, StartError};
+use actix_ipc::client::token_file;
 use actix_ipc::platform::signals::EndSignals;
-use actix_ipc::settings::{Flags, Settings, Sources, default_endpoints};
+use actix_ipc::settings::{Flags, Settings, Sources, default_endpoints, tokens};
 use actix_ipc::terminal::{LogWriter, printable};
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -31,6 +32,7 @@ Examples:
   ipc-broker --listen tcp:127.0.0.1:0 --log debug
   ipc-broker config show                       every value, and where it came from
   ipc-broker config check broker.toml          what is wrong with a file
+  ipc-broker token create thermometer          a token that proves who shows it to be thermometer
 
 Files: /etc/ipc-broker/config.toml, then $XDG_CONFIG_HOME/ipc-broker/config.toml, then --config.
 Variables: IPC_BROKER_LISTEN, IPC_BROKER_ARBITERS, IPC_BROKER_LOG, IPC_BROKER_LIMITS__OUTBOX_BYTES and so on.
@@ -41,7 +43,7 @@ Exit codes: 0 ended in order, 2 usage, 70 internal, 73 cannot listen, 78 setting
 #[derive(Debug, Parser)]
 #[command(name = "ipc-broker", version = concat!(env!("CARGO_PKG_VERSION"), " (protocol 1)"), after_help = EXAMPLES)]
 struct Arguments {
-    /// Where to listen: unix:/path, tcp:host:port or pipe:name. May be given several times; replaces the defaults.
+    /// Where to listen: unix:/path, tcp:host:port, tls:host:port or pipe:name. May be given several times; replaces the defaults.
     #[arg(long, value_name = "ENDPOINT", global = true)]
     listen: Vec<String>,
     /// A file of settings (TOML), read after the usual ones.
@@ -62,6 +64,18 @@ enum Command {
     /// Look at the settings instead of starting a broker.
     #[command(subcommand)]
     Config(Config),
+    /// Tokens: what a client shows where the system does not say who it is.
+    #[command(subcommand)]
+    Token(Tokens),
+}
+
+#[derive(Debug, Subcommand)]
+enum Tokens {
+    /// Make a token and print the path of its file, which only this user can read.
+    Create {
+        /// Whom it proves. Without it: this user's own token, which clients of this user find by themselves.
+        name: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +116,7 @@ fn main() -> ExitCode {
             say("the settings are in order");
             ExitCode::SUCCESS
         }
+        Some(Command::Token(Tokens::Create { name })) => create_token(&settings, name.as_deref()),
         None => serve(settings),
     }
 }
@@ -139,7 +154,33 @@ fn show(settings: &Settings) -> ExitCode {
     ExitCode::SUCCESS
 }
 
+fn create_token(settings: &Settings, name: Option<&str>) -> ExitCode {
+    let made = match (name, token_file(), &settings.tokens) {
+        (None, Some(path), _) => tokens::create_file(path),
+        (None, None, _) => Err("XDG_RUNTIME_DIR is not set; give the token a name".into()),
+        (Some(name), _, Some(folder)) => tokens::create(folder, name),
+        (Some(_), _, None) => Err("there is no folder for tokens; set `tokens`".into()),
+    };
+    match made {
+        Ok(path) => {
+            say(path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(error);
+            ExitCode::from(EXIT_SETTINGS)
+        }
+    }
+}
+
 fn serve(settings: Settings) -> ExitCode {
+    let known = match tokens::read(settings.tokens.as_deref(), token_file().as_deref()) {
+        Ok(known) => known,
+        Err(error) => {
+            complain(error);
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
     let log = match LogWriter::start() {
         Ok(log) => log,
         Err(error) => {
@@ -164,7 +205,7 @@ fn serve(settings: Settings) -> ExitCode {
                 return ExitCode::from(EXIT_INTERNAL);
             }
         };
-        match start(settings) {
+        match start(settings, known) {
             Ok(broker) => run(broker, &mut signals).await,
             Err(error) => {
                 complain(&error);
@@ -176,10 +217,14 @@ fn serve(settings: Settings) -> ExitCode {
     exit
 }
 
-fn start(settings: Settings) -> Result<BrokerHandle, StartError> {
+fn start(settings: Settings, known: actix_ipc::actors::tokens::Tokens) -> Result<BrokerHandle, StartError> {
     let mut builder = Broker::builder()
         .limits(settings.limits)
-        .arbiters(settings.arbiters);
+        .arbiters(settings.arbiters)
+        .tokens(known);
+    if let Some(tls) = settings.tls {
+        builder = builder.tls(tls);
+    }
     if settings.listen.is_empty() {
         for endpoint in default_endpoints() {
             builder = builder.listen_default(endpoint);

@@ -9,12 +9,15 @@ use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::handshake::PREFACE;
-use crate::message::{Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Welcome};
-use crate::transport::{Endpoint, Stream, connect};
+use crate::message::{
+    Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Token, Welcome,
+};
+use crate::transport::{ConnectOptions, Endpoint, Stream, connect_with};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 /// What one endpoint may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_millis(300);
@@ -54,8 +57,16 @@ pub(crate) async fn establish(options: &Options, budget: Duration) -> Result<Lin
 
 async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Result<Link, String> {
     let until = Instant::now() + share;
-    let limit = CONNECT_LIMIT.min(share);
-    let stream = match timeout(limit, connect(endpoint)).await {
+    let limit = if matches!(endpoint, Endpoint::Tls(_)) {
+        // The way to another machine takes what it takes, several times over.
+        share
+    } else {
+        CONNECT_LIMIT.min(share)
+    };
+    let connecting = ConnectOptions {
+        tls: options.tls.clone(),
+    };
+    let stream = match timeout(limit, connect_with(endpoint, &connecting)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let text = error.to_string();
@@ -66,7 +77,8 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         }
         Err(_) => return Err(format!("no connection within {} ms", limit.as_millis())),
     };
-    match timeout_at(until, greet(stream, options)).await {
+    let token = super::proof::token(endpoint, options.token_file.as_deref())?;
+    match timeout_at(until, greet(stream, options, token)).await {
         Ok(result) => result,
         Err(_) => Err(format!(
             "connected, but got no welcome within {} ms; is it a broker?",
@@ -75,16 +87,19 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
     }
 }
 
-async fn greet(stream: Stream, options: &Options) -> Result<Link, String> {
+async fn greet(stream: Stream, options: &Options, token: Option<Token>) -> Result<Link, String> {
     let hello = Hello {
         name: options.name.clone(),
-    }
-    .encode();
-    let mut greeting = PREFACE.to_vec();
+        token,
+    };
+    // It may hold a token, which is not left behind in memory.
+    let hello = Zeroizing::new(hello.encode());
+    let mut greeting = Zeroizing::new(Vec::with_capacity(HELLO_BODY_MAX));
+    greeting.extend(PREFACE);
     Draft::new(Kind::Hello, u64::from(PROTOCOL_VERSION))
         .aux(PROTOCOL_VERSION)
         .payload(Encoding::RAW, &hello)
-        .encode(&mut greeting);
+        .encode(&mut *greeting);
     write_all(&stream, &greeting)
         .await
         .map_err(|error| format!("the greeting was not sent: {error}"))?;

@@ -67,7 +67,7 @@ impl Default for WorkerBuilder {
 
 impl WorkerBuilder {
     /// A worker without objects.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             client: ClientBuilder::new(),
             objects: Vec::new(),
@@ -91,6 +91,18 @@ impl WorkerBuilder {
     /// Adds a broker's endpoint; see [`ClientBuilder::endpoint`].
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.client = self.client.endpoint(endpoint);
+        self
+    }
+
+    /// As [`ClientBuilder::token_file`].
+    pub fn token_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.client = self.client.token_file(path);
+        self
+    }
+
+    /// As [`ClientBuilder::tls`].
+    pub fn tls(mut self, tls: crate::transport::TlsClient) -> Self {
+        self.client = self.client.tls(tls);
         self
     }
 

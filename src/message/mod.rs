@@ -16,6 +16,7 @@ pub mod key;
 pub mod metadata;
 pub mod name;
 pub mod payload;
+pub mod token;
 
 pub use attachment::Attachment;
 pub use codec::{Batch, Decoder, FrameCodec};
@@ -27,3 +28,4 @@ pub use key::Key;
 pub use metadata::{Metadata, MetadataError};
 pub use name::{EventName, Method, NameError, ObjectName, Pattern, PatternError};
 pub use payload::{Encoding, Payload, PayloadError};
+pub use token::Token;

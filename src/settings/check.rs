@@ -203,6 +203,27 @@ pub(super) fn values(
             Err(error) => complain("listen", error.to_string()),
         }
     }
+    let tls = &values.tls;
+    if tls.certificate.is_empty() != tls.key.is_empty() {
+        let (has, lacks) = if tls.key.is_empty() {
+            ("tls.certificate", "tls.key")
+        } else {
+            ("tls.key", "tls.certificate")
+        };
+        complain(
+            has,
+            format!("needs {lacks} beside it: a certificate is of use only with its key"),
+        );
+    }
+    let wants_tls = listen
+        .iter()
+        .find(|endpoint| matches!(endpoint, Endpoint::Tls(_)));
+    if let Some(endpoint) = wants_tls.filter(|_| tls.certificate.is_empty() && tls.key.is_empty()) {
+        complain(
+            "listen",
+            format!("{endpoint} needs a certificate and its key: set tls.certificate and tls.key"),
+        );
+    }
     if values.arbiters > ARBITERS_MAX {
         complain(
             "arbiters",

@@ -49,7 +49,7 @@ fn defaults_are_those_of_the_config_module() {
         .as_object()
         .unwrap()
         .len();
-    assert_eq!(settings.entries().len(), keys + 3);
+    assert_eq!(settings.entries().len(), keys + 7);
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn variables_are_checked_too() {
         (
             "IPC_BROKER_LISTEN",
             "tmp/b.sock",
-            "IPC_BROKER_LISTEN: `tmp/b.sock` is not an endpoint: there is no transport before a colon; write unix:/path, tcp:host:port, pipe:name or mem:name",
+            "IPC_BROKER_LISTEN: `tmp/b.sock` is not an endpoint: there is no transport before a colon; write unix:/path, tcp:host:port, tls:host:port, pipe:name or mem:name",
         ),
     ];
     for (name, value, expected) in table {

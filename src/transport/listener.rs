@@ -8,10 +8,12 @@ use super::memory::{self, MemoryOptions};
 use super::pipe;
 #[cfg(unix)]
 use super::unix;
-use super::{Endpoint, PeerCredentials, Socket, tcp};
+use super::{Endpoint, PeerCredentials, Socket, TlsServer, tcp};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Why an endpoint could not be bound.
@@ -52,9 +54,10 @@ pub enum BindError {
         /// The largest length in bytes.
         max: usize,
     },
-    /// The address can be reached from other machines, which was not allowed explicitly.
+    /// The address can be reached from other machines, which plain TCP is not for.
     #[error(
-        "{endpoint} is {address}, which is not a loopback address; connections from other machines are not protected"
+        "{endpoint} is {address}, which is not a loopback address, and plain TCP is only for this machine; listen on \
+         tls:host:port for other machines, or on tcp:127.0.0.1:port"
     )]
     NotLoopback {
         /// The endpoint.
@@ -67,6 +70,14 @@ pub enum BindError {
     Unsupported {
         /// The endpoint.
         endpoint: Endpoint,
+    },
+    /// The files or the build do not allow TLS; the reason says which file.
+    #[error("{endpoint}: {reason}")]
+    Tls {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What is wrong and what to do.
+        reason: String,
     },
     /// The system refused.
     #[error("{endpoint}: cannot {action}: {source}")]
@@ -102,8 +113,8 @@ impl BindError {
 /// What a listener may be told besides its endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct BindOptions {
-    /// Let a TCP endpoint be reached from other machines. Their users are not known: every credential is `None`.
-    pub allow_remote: bool,
+    /// Certificates for `tls:` endpoints.
+    pub tls: Option<TlsServer>,
     /// Size and faults of connections over `mem:` endpoints.
     pub memory: MemoryOptions,
 }
@@ -115,6 +126,8 @@ pub struct Accepted {
     pub socket: Socket,
     /// Who is at the other end.
     pub credentials: PeerCredentials,
+    /// Its address, where it has one: whom failures are counted for.
+    pub address: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -122,6 +135,8 @@ enum Kind {
     #[cfg(unix)]
     Unix(unix::Listener),
     Tcp(tcp::Listener),
+    #[cfg(feature = "tls")]
+    Tls(tcp::Listener, Arc<rustls::ServerConfig>),
     #[cfg(windows)]
     Pipe(pipe::Listener),
     Memory(memory::Listener),
@@ -163,12 +178,13 @@ impl Listener {
             #[cfg(unix)]
             Endpoint::Unix(path) => unix::Listener::bind(endpoint, path).map(Kind::Unix).map(bound),
             Endpoint::Tcp(address) => {
-                let (listener, endpoint) = tcp::Listener::bind(endpoint, address, options.allow_remote)?;
+                let (listener, endpoint) = tcp::Listener::bind(endpoint, address, false)?;
                 Ok(Self {
                     kind: Kind::Tcp(listener),
                     endpoint,
                 })
             }
+            Endpoint::Tls(address) => Self::bind_tls(endpoint, address, options.tls.as_ref()),
             #[cfg(windows)]
             Endpoint::Pipe(name) => pipe::Listener::bind(endpoint, name).map(Kind::Pipe).map(bound),
             Endpoint::Memory(name) => memory::Listener::bind(endpoint, name, &options.memory)
@@ -182,6 +198,33 @@ impl Listener {
                 endpoint: endpoint.clone(),
             }),
         }
+    }
+
+    #[cfg(feature = "tls")]
+    fn bind_tls(endpoint: &Endpoint, address: &str, tls: Option<&TlsServer>) -> Result<Self, BindError> {
+        let failed = |reason| BindError::Tls {
+            endpoint: endpoint.clone(),
+            reason,
+        };
+        let missing = "a certificate and its key are needed (tls.certificate, tls.key)";
+        let tls = tls.ok_or_else(|| failed(missing.to_owned()))?;
+        let config = super::tls::server(tls).map_err(failed)?;
+        let (listener, bound) = tcp::Listener::bind(endpoint, address, true)?;
+        Ok(Self {
+            kind: Kind::Tls(listener, config),
+            endpoint: match bound {
+                Endpoint::Tcp(address) => Endpoint::Tls(address),
+                other => other,
+            },
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn bind_tls(endpoint: &Endpoint, _: &str, _: Option<&TlsServer>) -> Result<Self, BindError> {
+        Err(BindError::Tls {
+            endpoint: endpoint.clone(),
+            reason: super::tls::NOT_BUILT_IN.to_owned(),
+        })
     }
 
     /// Where it listens: as given, but with the port that the system chose in place of port 0.
@@ -200,6 +243,13 @@ impl Listener {
             #[cfg(unix)]
             Kind::Unix(listener) => listener.poll_accept(cx),
             Kind::Tcp(listener) => listener.poll_accept(cx),
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, config) => listener.poll_accept(cx).map_ok(|accepted| Accepted {
+                socket: accepted.socket.with_tls(config),
+                // Whoever reaches a TLS port proves who it is by certificate or token, on this machine, too.
+                credentials: PeerCredentials::UNKNOWN,
+                ..accepted
+            }),
             #[cfg(windows)]
             Kind::Pipe(listener) => listener.poll_accept(cx),
             Kind::Memory(listener) => listener.poll_accept(cx),

@@ -107,6 +107,7 @@ impl Listener {
             Some(half) => Poll::Ready(Ok(Accepted {
                 socket: Socket::memory(half),
                 credentials: PeerCredentials::current(),
+                address: None,
             })),
             None => {
                 queue.acceptor = Some(cx.waker().clone());

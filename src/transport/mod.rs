@@ -19,6 +19,7 @@ pub mod memory;
 pub mod pipe;
 mod stream;
 pub mod tcp;
+pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 
@@ -27,6 +28,7 @@ pub use endpoint::{Endpoint, EndpointError};
 pub use listener::{Accepted, BindError, BindOptions, Listener};
 pub use memory::{Faults, MemoryOptions};
 pub use stream::{ConnectOptions, Socket, Stream, connect, connect_with};
+pub use tls::{TlsClient, TlsServer};
 
 /// Most attachments of one write, and of one read. A control message of this size fits in every kernel's limits and
 /// on the reader's stack.

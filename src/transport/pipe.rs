@@ -186,6 +186,7 @@ impl Listener {
                 return Poll::Ready(Ok(Accepted {
                     socket: Socket::pipe(stream),
                     credentials,
+                    address: None,
                 }));
             }
             let Some(waiting) = &mut self.waiting else {

@@ -6,9 +6,11 @@
 use super::credentials::check_server;
 #[cfg(windows)]
 use super::pipe;
+#[cfg(feature = "tls")]
+use super::tls;
 #[cfg(unix)]
 use super::unix;
-use super::{Endpoint, PeerCredentials, memory, tcp};
+use super::{Endpoint, PeerCredentials, TlsClient, memory, tcp};
 use crate::message::Attachment;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -22,6 +24,8 @@ enum Kind {
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
     Tcp(std::net::TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(std::net::TcpStream, std::sync::Arc<rustls::ServerConfig>),
     #[cfg(windows)]
     Pipe(pipe::Stream),
     Memory(memory::Stream),
@@ -35,6 +39,15 @@ impl Socket {
 
     pub(super) const fn tcp(socket: std::net::TcpStream) -> Self {
         Self(Kind::Tcp(socket))
+    }
+
+    /// The same TCP connection with TLS on it; the handshake is done by whoever reads from it.
+    #[cfg(feature = "tls")]
+    pub(super) fn with_tls(self, config: &std::sync::Arc<rustls::ServerConfig>) -> Self {
+        match self.0 {
+            Kind::Tcp(socket) => Self(Kind::Tls(socket, config.clone())),
+            other => Self(other),
+        }
     }
 
     #[cfg(windows)]
@@ -59,6 +72,10 @@ impl Socket {
             #[cfg(unix)]
             Kind::Unix(socket) => unix::Stream::register(socket.into()).map(Stream::Unix),
             Kind::Tcp(socket) => tcp::Stream::register(socket).map(Stream::Tcp),
+            #[cfg(feature = "tls")]
+            Kind::Tls(socket, config) => tcp::Stream::register(socket)
+                .and_then(|socket| tls::Stream::server(socket, config))
+                .map(|stream| Stream::Tls(Box::new(stream))),
             #[cfg(windows)]
             Kind::Pipe(pipe) => Ok(Stream::Pipe(pipe)),
             Kind::Memory(half) => Ok(Stream::Memory(half)),
@@ -79,6 +96,9 @@ pub enum Stream {
     Unix(unix::Stream),
     /// Over TCP.
     Tcp(tcp::Stream),
+    /// Over TLS.
+    #[cfg(feature = "tls")]
+    Tls(Box<tls::Stream>),
     /// Over a named pipe.
     #[cfg(windows)]
     Pipe(pipe::Stream),
@@ -92,6 +112,8 @@ macro_rules! forward {
             #[cfg(unix)]
             Self::Unix($stream) => $call,
             Self::Tcp($stream) => $call,
+            #[cfg(feature = "tls")]
+            Self::Tls($stream) => $call,
             #[cfg(windows)]
             Self::Pipe($stream) => $call,
             Self::Memory($stream) => $call,
@@ -179,8 +201,23 @@ impl Stream {
             Self::Unix(_) => super::ATTACHMENTS_MAX as u32,
             Self::Memory(_) => super::ATTACHMENTS_MAX as u32,
             Self::Tcp(_) => 0,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => 0,
             #[cfg(windows)]
             Self::Pipe(_) => 0,
+        }
+    }
+}
+
+impl Stream {
+    /// Who the peer is by its certificate: the only DNS name in it, with the certificate verified. `None` without TLS,
+    /// before the end of the handshake, without a certificate, and for one with no name, several or a wildcard.
+    #[must_use]
+    pub fn proven_name(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.proven_name(),
+            _ => None,
         }
     }
 }
@@ -203,10 +240,10 @@ fn check_attachments(max: u32, slices: &[IoSlice<'_>], attachments: &[Attachment
 }
 
 /// What a client may be told besides the endpoint.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
-    /// Connect to TCP servers on other machines, whose user nobody can tell.
-    pub allow_remote: bool,
+    /// Whom `tls:` endpoints are trusted to be, and who this client is there.
+    pub tls: TlsClient,
 }
 
 /// Connects to the server at `endpoint`, on the current tokio runtime, and makes sure that it belongs to this user
@@ -214,7 +251,7 @@ pub struct ConnectOptions {
 ///
 /// # Errors
 /// `PermissionDenied` when the server belongs to another user, or to one that cannot be told (both are named), or
-/// is on another machine. `Unsupported` for a transport that this platform does not have. Otherwise what the
+/// is on another machine (but for `tls:`, where its certificate decides). `Unsupported` for a transport that this platform does not have. Otherwise what the
 /// system says; every message names the endpoint.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
     connect_with(endpoint, &ConnectOptions::default()).await
@@ -230,9 +267,12 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
         Endpoint::Unix(path) => unix::connect(path)
             .await
             .map(|(stream, server)| (Stream::Unix(stream), Some(server))),
-        Endpoint::Tcp(address) => tcp::connect(address, options.allow_remote)
+        Endpoint::Tcp(address) => tcp::connect(address, false)
             .await
             .map(|(stream, server)| (Stream::Tcp(stream), server)),
+        Endpoint::Tls(address) => connect_tls(address, &options.tls)
+            .await
+            .map(|stream| (stream, None)),
         #[cfg(windows)]
         Endpoint::Pipe(name) => pipe::connect(name)
             .await
@@ -253,4 +293,24 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
         check_server(endpoint, &server)?;
     }
     Ok(stream)
+}
+
+/// The certificate says who serves, whichever user that is.
+#[cfg(feature = "tls")]
+async fn connect_tls(address: &str, options: &TlsClient) -> io::Result<Stream> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let trust =
+        tls::client(options, host).map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+    let (socket, _) = tcp::connect(address, true).await?;
+    let stream = tls::Stream::client(socket, trust).await?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+#[cfg(not(feature = "tls"))]
+async fn connect_tls(_: &str, _: &TlsClient) -> io::Result<Stream> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        super::tls::NOT_BUILT_IN,
+    ))
 }

@@ -1,7 +1,7 @@
 //! TCP, between processes of this machine.
 //!
 //! Owns resolving, the restriction to loopback addresses, the socket options, and finding the user at the other end
-//! (on Linux). No attachments. TCP to other machines has no protection here and must be allowed explicitly.
+//! (on Linux). No attachments. To other machines it only carries TLS.
 
 use super::credentials::PeerCredentials;
 use super::listener::{Accepted, BindError};
@@ -127,21 +127,19 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Also returns the endpoint with the port that it got.
+    /// Also returns the endpoint with the port that it got. `remote`: it is for TLS, so it may be reached from other
+    /// machines.
     pub(super) fn bind(
         endpoint: &Endpoint,
         address: &str,
-        allow_remote: bool,
+        remote: bool,
     ) -> Result<(Self, Endpoint), BindError> {
         let failed = |action| BindError::io(endpoint, action);
         let addresses: Vec<_> = address
             .to_socket_addrs()
             .map_err(failed("look up the host"))?
             .collect();
-        if let Some(&remote) = addresses
-            .iter()
-            .find(|found| !allow_remote && !is_loopback(found))
-        {
+        if let Some(&remote) = addresses.iter().find(|found| !remote && !is_loopback(found)) {
             return Err(BindError::NotLoopback {
                 endpoint: endpoint.clone(),
                 address: remote,
@@ -176,6 +174,7 @@ impl Listener {
                         return Poll::Ready(Ok(Accepted {
                             socket: Socket::tcp(stream),
                             credentials,
+                            address: Some(peer.ip()),
                         }));
                     }
                 }
@@ -270,15 +269,13 @@ fn server(stream: &TcpStream) -> io::Result<Option<PeerCredentials>> {
     Ok(None)
 }
 
-pub(super) async fn connect(
-    address: &str,
-    allow_remote: bool,
-) -> io::Result<(Stream, Option<PeerCredentials>)> {
+/// `remote`: it is for TLS, so it may lead to another machine.
+pub(super) async fn connect(address: &str, remote: bool) -> io::Result<(Stream, Option<PeerCredentials>)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for found in tokio::net::lookup_host(address).await? {
-        if !allow_remote && !is_loopback(&found) {
+        if !remote && !is_loopback(&found) {
             let text = format!(
-                "{found} is another machine, whose user cannot be told; it must be allowed explicitly"
+                "{found} is not a loopback address, and plain TCP is only for this machine; use tls:{address} instead"
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }

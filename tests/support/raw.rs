@@ -118,7 +118,11 @@ impl Raw {
 
     /// Sends preface and Hello, if the broker takes them.
     pub fn greet(&mut self, name: &str) {
-        let hello = Hello { name: name.into() }.encode();
+        let hello = Hello {
+            name: name.into(),
+            ..Hello::default()
+        }
+        .encode();
         let mut bytes = PREFACE.to_vec();
         Draft::new(Kind::Hello, 1)
             .aux(1)

@@ -2,6 +2,7 @@
 //!
 //! Part of [`Life`]; owns no state of its own. What a stranger sends is checked here before anything is answered.
 
+use super::identity::{Evidence, Unproven};
 use super::life::{Life, Phase};
 use super::perform::Rooms;
 use super::session::Session;
@@ -12,6 +13,8 @@ use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
+use crate::policy::Principal;
+use crate::text;
 use std::sync::atomic::Ordering;
 
 impl<R: Rooms> Life<R> {
@@ -36,6 +39,7 @@ impl<R: Rooms> Life<R> {
                 .is_some_and(|expected| expected.starts_with(head))
             {
                 // A stranger's protocol gets no byte from us.
+                self.rooms.metrics().foreign_openings.add(1);
                 self.phase = Phase::Closing;
                 return;
             }
@@ -97,16 +101,38 @@ impl<R: Rooms> Life<R> {
         let Some(hello) = Hello::decode(view.payload) else {
             return self.close(CloseReason::Protocol, "the payload of Hello is malformed");
         };
-        self.welcome(&hello, inbox);
+        let tokens = self.rooms.shared().tokens();
+        match self.evidence.principal(self.certified.take(), &hello, &tokens) {
+            Ok(principal) => self.welcome(&hello, &principal, inbox),
+            Err(unproven) => self.unproven(unproven),
+        }
     }
 
-    fn welcome(&mut self, hello: &Hello, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+    /// The first failures of a source are answered at once, further ones late; nobody else waits for that.
+    fn unproven(&mut self, unproven: Unproven) {
+        let shared = self.rooms.shared().clone();
+        let now = shared.now();
+        shared.metrics.unproven_peers.add(1);
+        let Evidence {
+            address, credentials, ..
+        } = self.evidence;
+        let reason = unproven.text();
+        tracing::warn!(?address, uid = ?credentials.uid, reason, "refused a connection");
+        let delay = shared.failure(address, now);
+        if delay.is_zero() {
+            return self.close(CloseReason::Denied, reason);
+        }
+        self.phase = Phase::Unproven(reason);
+        self.limit = now.checked_add(delay);
+    }
+
+    fn welcome(&mut self, hello: &Hello, principal: &Principal, inbox: &dyn Fn() -> Box<dyn Inbox>) {
         let shared = self.rooms.shared().clone();
         let limits = shared.limits.clone();
         let origin = Origin {
             peer: shared.next_peer(),
-            uid: self.credentials.uid.unwrap_or(u32::MAX),
-            pid: self.credentials.pid.unwrap_or(0),
+            uid: self.evidence.credentials.uid.unwrap_or(u32::MAX),
+            pid: self.evidence.credentials.pid.unwrap_or(0),
         };
         let account = Account::new(Room::new(&limits), (limits.publish_window / 4).max(1));
         let attachments = self.max_attachments;
@@ -136,6 +162,6 @@ impl<R: Rooms> Life<R> {
         self.phase = Phase::Ready(Box::new(Session::new(me, limits, shared.tickets.clone())));
         self.limit = None;
         shared.metrics.connections_opened.add(1);
-        tracing::debug!(peer = origin.peer.0, pid = origin.pid, name = ?hello.name, "connected");
+        tracing::debug!(peer = origin.peer.0, pid = origin.pid, %principal, name = %text::name(&hello.name), "connected");
     }
 }

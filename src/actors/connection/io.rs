@@ -161,6 +161,9 @@ impl Connection {
             Ok(count) => {
                 self.life.rooms.shared.metrics.bytes_in.add(count as u64);
                 let bytes = buffer.get(..count).unwrap_or_default();
+                if self.life.is_stranger() {
+                    self.life.certify(self.io.stream.proven_name());
+                }
                 self.life
                     .received(bytes, attachments, &|| Box::new(ctx.address().recipient()));
                 Ok(())

@@ -11,6 +11,7 @@
 //! ```
 
 use super::CountGuard;
+use super::identity::Evidence;
 use super::outbox::{Outbox, WriteBuf};
 use super::perform::{self, Rooms};
 use super::session::{Closing, Effects, Session, goodbye_frame};
@@ -23,7 +24,6 @@ use crate::actors::supervise::guard;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
-use crate::transport::PeerCredentials;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -42,6 +42,8 @@ pub(super) enum Phase {
     Ready(Box<Session>),
     /// Nothing is read any more; open calls are still answered, then the queue is flushed.
     Lingering(Box<Session>),
+    /// The peer has not proven who it is, once too often; it is not read, and told so later.
+    Unproven(&'static str),
     /// The goodbye is queued; when it is written, the connection is over.
     Closing,
 }
@@ -57,7 +59,9 @@ pub struct Life<R: Rooms> {
     pub(super) phase: Phase,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
-    pub(super) credentials: PeerCredentials,
+    pub(super) evidence: Evidence,
+    /// The name that the peer's certificate proves.
+    pub(super) certified: Option<String>,
     /// Attachments that one frame on this transport may carry.
     pub(super) max_attachments: u32,
     gate: Arc<ReadGate>,
@@ -75,7 +79,7 @@ impl<R: Rooms> Life<R> {
     #[must_use]
     pub fn new(
         rooms: Arc<R>,
-        credentials: PeerCredentials,
+        evidence: impl Into<Evidence>,
         max_attachments: u32,
         admitted: Result<CountGuard, Closing>,
     ) -> Self {
@@ -94,7 +98,8 @@ impl<R: Rooms> Life<R> {
             phase,
             outbox,
             decoder: Decoder::new(HELLO_BODY_MAX),
-            credentials,
+            evidence: evidence.into(),
+            certified: None,
             max_attachments,
             gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
             limit: shared.now().checked_add(patience),
@@ -110,8 +115,13 @@ impl<R: Rooms> Life<R> {
     #[must_use]
     pub fn may_read(&self) -> bool {
         // Who does not read the answers to its own requests is not read either, until it does.
-        !matches!(self.phase, Phase::Closing)
+        !matches!(self.phase, Phase::Closing | Phase::Unproven(_))
             && self.outbox.own_bytes() <= self.rooms.shared().limits.outbox_bytes / 2
+    }
+
+    /// The name in the certificate that the peer has shown, for its Hello.
+    pub fn certify(&mut self, name: Option<String>) {
+        self.certified = name;
     }
 
     /// What was read and is not handled yet.
@@ -135,7 +145,7 @@ impl<R: Rooms> Life<R> {
     /// Whether the handshake is not done yet, so that Registry cannot tell it anything.
     #[must_use]
     pub const fn is_stranger(&self) -> bool {
-        matches!(self.phase, Phase::Preface(_) | Phase::Hello)
+        matches!(self.phase, Phase::Preface(_) | Phase::Hello | Phase::Unproven(_))
     }
 
     /// What the peer may do and has done; `None` before the welcome and at the end.
@@ -143,7 +153,7 @@ impl<R: Rooms> Life<R> {
     pub const fn session(&self) -> Option<&Session> {
         match &self.phase {
             Phase::Ready(session) | Phase::Lingering(session) => Some(session),
-            Phase::Preface(_) | Phase::Hello | Phase::Closing => None,
+            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
         }
     }
 
@@ -274,7 +284,7 @@ impl<R: Rooms> Life<R> {
             CloseReason::Protocol | CloseReason::Window | CloseReason::Version
         ) {
             self.rooms.metrics().protocol_errors.add(1);
-            tracing::warn!(pid = ?self.credentials.pid, %reason, ?text, "closing a connection");
+            tracing::warn!(pid = ?self.evidence.credentials.pid, %reason, ?text, "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
         if reason != CloseReason::Draining
@@ -300,7 +310,7 @@ impl<R: Rooms> Life<R> {
                 self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
                 self.drain_if_idle();
             }
-            Phase::Preface(_) | Phase::Hello => {
+            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) => {
                 self.close(CloseReason::Draining, CloseReason::Draining.text())
             }
             Phase::Lingering(_) | Phase::Closing => {}
@@ -324,6 +334,11 @@ impl<R: Rooms> Life<R> {
                 self.close(CloseReason::Timeout, "the handshake took too long");
                 Ok(())
             }
+            Phase::Unproven(text) => {
+                let text = *text;
+                self.close(CloseReason::Denied, text);
+                Ok(())
+            }
             Phase::Ready(session) if session.is_draining() => {
                 let error = CallError::from(ErrorCode::Draining).ran(true);
                 for call in session.open.calls() {
@@ -342,7 +357,7 @@ impl<R: Rooms> Life<R> {
 
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
-        tracing::error!(pid = ?self.credentials.pid, panic, "a connection panicked; closing it");
+        tracing::error!(pid = ?self.evidence.credentials.pid, panic, "a connection panicked; closing it");
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.me().account.close();
         }
@@ -407,7 +422,7 @@ impl<R: Rooms> Life<R> {
     pub fn next_deadline(&mut self) -> Option<Instant> {
         let session = match &mut self.phase {
             Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
-            Phase::Preface(_) | Phase::Hello | Phase::Closing => None,
+            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
         };
         [session, self.limit, self.progress_deadline()]
             .into_iter()

@@ -5,6 +5,7 @@
 //! reason, and nothing else.
 
 mod handshake;
+pub mod identity;
 mod io;
 pub mod life;
 pub mod open_calls;
@@ -16,8 +17,9 @@ pub mod slots;
 use super::core::{Core, Shared};
 use super::messages::Deliver;
 use super::peer::Inbox;
-use crate::transport::{PeerCredentials, Stream};
+use crate::transport::Stream;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Running};
+use identity::Evidence;
 use life::Life;
 use session::Closing;
 use std::sync::Arc;
@@ -61,12 +63,12 @@ impl Connection {
     pub(super) fn new(
         core: Arc<Core>,
         stream: Stream,
-        credentials: PeerCredentials,
+        evidence: Evidence,
         admitted: Result<CountGuard, Closing>,
     ) -> Self {
         let shared = core.shared.clone();
         Self {
-            life: Life::new(core, credentials, stream.max_attachments(), admitted),
+            life: Life::new(core, evidence, stream.max_attachments(), admitted),
             io: io::Io::new(stream, shared),
         }
     }

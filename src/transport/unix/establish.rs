@@ -50,6 +50,7 @@ impl Listener {
                         return Poll::Ready(Ok(Accepted {
                             socket: Socket::unix(socket),
                             credentials,
+                            address: None,
                         }));
                     }
                     Err(error) if is_the_peers(&error) => {}
