@@ -1,10 +1,10 @@
 //! What a connection holds from its accept to its end: its places among the connections, the handshakes and in the memory.
 //!
 //! Owns the order in which they are taken; all come back when it is dropped, however the connection ends. Who may connect at all is
-//! `listener`'s question. Called there, and by the Connection that gets it.
+//! `listener`'s question. Made there, or by a simulator; kept by the connection's life.
 
 use super::accounts::{Budget, Charge, Memory, OverShare};
-use super::core::Core;
+use super::core::Shared;
 use super::shares::Who;
 use crate::config::CONNECTION_COST;
 use crate::transport::PeerCredentials;
@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The places of one living connection.
-pub(super) struct Admission {
+#[derive(Debug)]
+pub struct Admission {
     _connection: Charge,
     _cost: Charge,
     handshake: Option<Charge>,
@@ -26,8 +27,8 @@ impl Admission {
     ///
     /// # Errors
     /// [`OverShare`] with the limit that is reached; nothing is held then.
-    pub(super) fn new(core: Arc<Core>, credentials: &PeerCredentials) -> Result<Self, OverShare> {
-        let accounts = &core.shared.accounts;
+    pub fn new(shared: Arc<Shared>, credentials: &PeerCredentials) -> Result<Self, OverShare> {
+        let accounts = &shared.accounts;
         let (uid, pid) = (credentials.uid.unwrap_or(u32::MAX), credentials.pid.unwrap_or(0));
         let process = Who {
             uid,
@@ -43,38 +44,39 @@ impl Admission {
             handshake: Some(accounts.charge(Budget::Handshakes, process, 1)?),
             _cost: accounts.charge(Budget::Memory, who, CONNECTION_COST)?,
             who,
-            count: CountGuard::new(core),
+            count: CountGuard::new(shared),
         })
     }
 
     /// A number for the process, or for the connection when its process is not known.
-    pub(super) fn process(&self) -> u64 {
+    pub(super) const fn process(&self) -> u64 {
         match self.who.pid {
             0 => self.who.connection | 1 << 63,
-            pid => u64::from(pid),
+            pid => pid as u64,
         }
     }
 
     /// The handshake is done: its place is free for another. Returns the memory that is kept for the peer from now on.
     pub(super) fn welcomed(&mut self) -> Memory {
         self.handshake = None;
-        Memory::of(&self.count.0.shared.accounts, self.who)
+        Memory::of(&self.count.0.accounts, self.who)
     }
 }
 
 /// Counts a living connection.
-struct CountGuard(Arc<Core>);
+#[derive(Debug)]
+struct CountGuard(Arc<Shared>);
 
 impl CountGuard {
-    fn new(core: Arc<Core>) -> Self {
-        core.shared.connections.fetch_add(1, Ordering::AcqRel);
-        Self(core)
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Ordering::AcqRel);
+        Self(shared)
     }
 }
 
 impl Drop for CountGuard {
     fn drop(&mut self) {
-        self.0.shared.connections.fetch_sub(1, Ordering::AcqRel);
-        self.0.shared.connection_ended.notify_waiters();
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.connection_ended.notify_waiters();
     }
 }

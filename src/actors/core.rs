@@ -2,6 +2,7 @@
 //!
 //! Owns no decision. Made once by `broker`, passed to every actor; nothing in it is a lock that is held across work.
 
+use super::accounts::Accounts;
 use super::connection::perform::Rooms;
 use super::messages::Control;
 use super::peer::PeerRef;
@@ -37,6 +38,8 @@ pub struct Shared {
     pub tickets: Arc<AtomicU64>,
     /// Read permits of all connections.
     pub gate: Arc<TotalGate>,
+    /// What users and processes have.
+    pub accounts: Arc<Accounts>,
     /// Connections that live, handshake done or not.
     pub connections: AtomicUsize,
     /// Local peers that live.
@@ -67,12 +70,14 @@ impl Shared {
     #[must_use]
     pub fn with_clock(limits: Limits, epoch: Epoch, clock: fn() -> Instant) -> Arc<Self> {
         let gate = TotalGate::new(limits.read_bytes_total);
+        let accounts = Accounts::new(&limits);
         Arc::new(Self {
             limits: Arc::new(limits),
             metrics: Metrics::default(),
             epoch,
             tickets: Arc::new(AtomicU64::new(1)),
             gate,
+            accounts,
             connections: AtomicUsize::new(0),
             locals: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

@@ -3,9 +3,11 @@
 //! Owns the bound endpoint, the accept back-off and the check of who may connect. It knows no frame. A failed accept never ends
 //! it: the next is tried after 10 ms, then later, up to one second.
 
+use super::admission::Admission;
+use super::connection::Connection;
 use super::connection::identity::Evidence;
+use super::connection::pace::defer;
 use super::connection::session::Closing;
-use super::connection::{Connection, CountGuard};
 use super::core::Core;
 use crate::error::CloseReason;
 use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
@@ -13,12 +15,11 @@ use actix::{Actor, ActorContext, ActorFuture, Arbiter, AsyncContext, Context, Ha
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 /// Accepts in one turn, before the connections get theirs.
-const ACCEPTS_PER_TURN: usize = 64;
+const ACCEPTS_PER_TURN: usize = 4;
 /// The first and the longest pause after a failed accept.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -65,7 +66,7 @@ impl Listener {
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        defer(cx);
     }
 
     fn place(&mut self, accepted: Accepted) {
@@ -80,13 +81,10 @@ impl Listener {
             must_prove: self.must_prove(&credentials),
         };
         // Counted here and not where the connection runs: the next one of this turn must know of it.
-        let admitted = match self.refusal(&evidence) {
-            None => Ok(CountGuard::new(self.core.shared.clone())),
-            Some(refusal) => {
-                tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
-                Err(refusal)
-            }
-        };
+        let admitted = self.admit(&evidence);
+        if let Err(refusal) = &admitted {
+            tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
+        }
         let core = self.core.clone();
         let start = move || match socket.register() {
             Ok(stream) => {
@@ -110,6 +108,15 @@ impl Listener {
         credentials.uid.is_none() && matches!(self.socket.endpoint(), Endpoint::Tcp(_) | Endpoint::Tls(_))
     }
 
+    /// The places of a connection, or why it does not get them. Refused and not left waiting: behind it, others wait for the accept.
+    fn admit(&self, evidence: &Evidence) -> Result<Admission, Closing> {
+        if let Some(refusal) = self.refusal(evidence) {
+            return Err(refusal);
+        }
+        Admission::new(self.core.shared.clone(), &evidence.credentials)
+            .map_err(|over| (CloseReason::TooMany, over.to_string()))
+    }
+
     /// Why somebody is not let in, for the goodbye.
     fn refusal(&self, evidence: &Evidence) -> Option<Closing> {
         let (shared, credentials) = (&self.core.shared, &evidence.credentials);
@@ -119,9 +126,7 @@ impl Listener {
         if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {
             return Some((CloseReason::Blamed, CloseReason::Blamed.text().into()));
         }
-        let limit = shared.limits.connections;
-        let text = || format!("the broker has {limit} connections already (limits.connections)");
-        (shared.connections.load(Ordering::Acquire) >= limit).then(|| (CloseReason::TooMany, text()))
+        None
     }
 }
 

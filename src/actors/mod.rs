@@ -16,7 +16,7 @@
 //! `bus` and embedders import this room, through [`Broker::builder`].
 
 pub mod accounts;
-mod admission;
+pub mod admission;
 pub mod broker;
 pub mod connection;
 pub mod core;

@@ -6,6 +6,8 @@ use super::identity::{Evidence, Unproven};
 use super::life::{Life, Phase};
 use super::perform::Rooms;
 use super::session::Session;
+use crate::actors::accounts::Memory;
+use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::deliver::Room;
 use crate::actors::peer::{Account, Inbox, Peer};
@@ -18,17 +20,17 @@ use crate::text;
 use std::sync::atomic::Ordering;
 
 impl<R: Rooms> Life<R> {
-    /// What one read brought. `inbox` makes the peer's inbox when it is welcomed.
+    /// What one read brought: so many complete frames. `inbox` makes the peer's inbox when it is welcomed.
     pub fn received(
         &mut self,
         mut bytes: &[u8],
         attachments: Vec<Attachment>,
         inbox: &dyn Fn() -> Box<dyn Inbox>,
-    ) {
+    ) -> usize {
         let read = bytes.len();
         if matches!(self.phase, Phase::Lingering(_)) {
             // It has said goodbye; only the end of file is still of interest.
-            return;
+            return 0;
         }
         if let Phase::Preface(seen) = self.phase {
             let (head, rest) = bytes
@@ -41,7 +43,7 @@ impl<R: Rooms> Life<R> {
                 // A stranger's protocol gets no byte from us.
                 self.rooms.metrics().foreign_openings.add(1);
                 self.phase = Phase::Closing;
-                return;
+                return 0;
             }
             let seen = seen.saturating_add(head.len());
             self.phase = if seen == PREFACE.len() {
@@ -52,19 +54,50 @@ impl<R: Rooms> Life<R> {
             bytes = rest;
         }
         let now = self.rooms.shared().now();
+        if !self.charge_frame(bytes.len()) {
+            return 0;
+        }
         match self.decoder.decode(bytes) {
             Ok(mut batch) => {
+                let frames = batch.len();
+                if !self.charge_frame(0) {
+                    return frames;
+                }
                 self.waiting_since = (self.decoder.buffered() > 0).then_some(now);
                 if !attachments.is_empty() && !self.attach(&mut batch, attachments) {
-                    return self.close(
+                    self.close(
                         CloseReason::Protocol,
                         "attachments came without a frame that declares them",
                     );
+                    return frames;
                 }
                 self.batch(now, batch, read, inbox);
+                frames
             }
-            Err(error) => self.close(CloseReason::Protocol, &error.to_string()),
+            Err(error) => {
+                self.close(CloseReason::Protocol, &error.to_string());
+                0
+            }
         }
+    }
+
+    /// A started frame is charged before `more` of its bytes are stored. `false`: its process has no memory for it.
+    fn charge_frame(&mut self, more: usize) -> bool {
+        let buffered = self.decoder.buffered();
+        let Phase::Ready(session) = &self.phase else {
+            // Before the welcome the decoder takes less than what the connection itself was charged.
+            return true;
+        };
+        let frame = &session.me().account.memory.frame;
+        if buffered == 0 {
+            frame.settle(0);
+            return true;
+        }
+        if let Err(over) = frame.cover(buffered.saturating_add(more)) {
+            self.close(CloseReason::TooMany, &over.to_string());
+            return false;
+        }
+        true
     }
 
     /// A frame with attachments ends its read, so they belong to the last frame that came.
@@ -134,7 +167,10 @@ impl<R: Rooms> Life<R> {
             uid: self.evidence.credentials.uid.unwrap_or(u32::MAX),
             pid: self.evidence.credentials.pid.unwrap_or(0),
         };
-        let account = Account::new(Room::new(&limits), (limits.publish_window / 4).max(1));
+        let admission = self.admission.as_mut();
+        let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
+        let account =
+            Account::new(Room::new(&limits), (limits.publish_window / 4).max(1)).with_memory(memory);
         let attachments = self.max_attachments;
         let me = Peer::new(origin, &hello.name, attachments, account, inbox());
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);

@@ -5,6 +5,7 @@
 
 use super::life::Over;
 use super::outbox::WriteBuf;
+use super::pace::{Pace, defer};
 use super::{Connection, stop};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
@@ -41,13 +42,14 @@ pub(super) struct Io {
     unsent: VecDeque<Bytes>,
     write_blocked: bool,
     end_of_file: bool,
+    pace: Pace,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Until the welcome: the broker begins to stop.
     stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Io {
-    pub(super) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(stream: Stream, shared: Arc<Shared>, process: u64) -> Self {
         let stopped = async move {
             let rung = shared.stop_rung.notified();
             if !shared.stopping.load(Ordering::Acquire) {
@@ -59,6 +61,7 @@ impl Io {
             unsent: VecDeque::new(),
             write_blocked: false,
             end_of_file: false,
+            pace: Pace::new(process),
             timer: None,
             stopped: Some(Box::pin(stopped)),
         }
@@ -106,8 +109,12 @@ impl Connection {
                 Poll::Ready(Err(Over)) => return Poll::Ready(()),
                 Poll::Pending => return self.rest(cx),
             }
+            if self.io.pace.measure().is_some() {
+                // Others have something to say: one read, then they.
+                break;
+            }
         }
-        cx.waker().wake_by_ref();
+        defer(cx);
         // A peer that never stops sending must not put its own deadlines off.
         self.poll_timer(cx)
     }
@@ -155,7 +162,9 @@ impl Connection {
         }
         let mut buffer = READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into());
         let mut attachments = Vec::new();
-        let read = self.io.stream.try_read(&mut buffer, &mut attachments);
+        let most = self.io.pace.measure().unwrap_or(READ_BUFFER).min(buffer.len());
+        let room = buffer.get_mut(..most).unwrap_or_default();
+        let read = self.io.stream.try_read(room, &mut attachments);
         let result = match read {
             Ok(0) => self.end_of_file(),
             Ok(count) => {
@@ -164,8 +173,10 @@ impl Connection {
                 if self.life.is_stranger() {
                     self.life.certify(self.io.stream.proven_name());
                 }
-                self.life
+                let frames = self
+                    .life
                     .received(bytes, attachments, &|| Box::new(ctx.address().recipient()));
+                self.io.pace.has_read(self.life.rooms.shared.now(), frames);
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
@@ -188,7 +199,7 @@ impl Connection {
                 match self.io.stream.poll_write_ready(cx) {
                     Poll::Pending => {
                         // What came since then waits for longer than its batch is to live.
-                        self.life.compact();
+                        self.blocked();
                         return Ok(());
                     }
                     Poll::Ready(Err(_)) => return Err(Over),
@@ -203,9 +214,14 @@ impl Connection {
                 self.flush_outbox()?;
             }
             if self.io.write_blocked {
-                self.life.compact();
+                self.blocked();
             }
         }
+    }
+
+    fn blocked(&mut self) {
+        let unsent = self.io.unsent.iter().map(Bytes::len).sum();
+        self.life.blocked(unsent);
     }
 
     fn flush_unsent(&mut self) -> Result<(), Over> {

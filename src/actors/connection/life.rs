@@ -10,17 +10,18 @@
 //!      └───────wrong bytes: closed unanswered──────┴────protocol error: Goodbye with a reason ───────────────┘
 //! ```
 
-use super::CountGuard;
 use super::identity::Evidence;
 use super::outbox::{Outbox, WriteBuf};
 use super::perform::{self, Rooms};
 use super::session::{Closing, Effects, Session, goodbye_frame};
 use super::slots::Slots;
+use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::messages::{Control, Deliver};
 use crate::actors::peer::{Inbox, error_frame};
 use crate::actors::quota::ReadGate;
 use crate::actors::supervise::guard;
+use crate::config::raise;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
@@ -71,7 +72,8 @@ pub struct Life<R: Rooms> {
     pub(super) waiting_since: Option<Instant>,
     pub(super) gone: Option<GoneGuard<R>>,
     pub(super) rooms: Arc<R>,
-    _count: Option<CountGuard>,
+    /// Its places among all connections; `None` when it was not let in.
+    pub(super) admission: Option<Admission>,
 }
 
 impl<R: Rooms> Life<R> {
@@ -81,14 +83,14 @@ impl<R: Rooms> Life<R> {
         rooms: Arc<R>,
         evidence: impl Into<Evidence>,
         max_attachments: u32,
-        admitted: Result<CountGuard, Closing>,
+        admitted: Result<Admission, Closing>,
     ) -> Self {
         let shared = rooms.shared();
         let limits = &shared.limits;
         let handshake = Duration::from_millis(u64::from(limits.handshake_ms));
         let mut outbox = Outbox::default();
-        let (phase, patience, count) = match admitted {
-            Ok(count) => (Phase::Preface(0), handshake, Some(count)),
+        let (phase, patience, admission) = match admitted {
+            Ok(admission) => (Phase::Preface(0), handshake, Some(admission)),
             Err((reason, text)) => {
                 outbox.push_goodbye(goodbye_frame(reason, &text));
                 (Phase::Closing, DRAIN_GRACE, None)
@@ -105,7 +107,7 @@ impl<R: Rooms> Life<R> {
             limit: shared.now().checked_add(patience),
             waiting_since: None,
             gone: None,
-            _count: count,
+            admission,
             rooms,
         }
     }
@@ -166,12 +168,23 @@ impl<R: Rooms> Life<R> {
             if events > 0 && account.release_events(events) {
                 self.rooms.drained(session.me().id());
             }
+            if account.memory.queue.is_reserved() && account.queued() == 0 {
+                account.memory.queue.settle(0);
+            }
         }
     }
 
-    /// The socket is full: what waits is not to keep large buffers alive.
-    pub fn compact(&mut self) {
+    /// The socket is full and left `unsent` bytes with us: what waits is not to keep large buffers alive, and what is not charged as
+    /// queued (this rest, and the broker's own frames) is charged now.
+    pub fn blocked(&mut self, unsent: usize) {
         self.outbox.compact();
+        let (Phase::Ready(session) | Phase::Lingering(session)) = &self.phase else {
+            return;
+        };
+        let backlog = self.outbox.own_bytes().saturating_add(unsent);
+        if let Err(over) = session.me().account.settle(backlog) {
+            self.close(CloseReason::SlowConsumer, &over.to_string());
+        }
     }
 
     /// The peer will send nothing more. `closed`: it does not read either.
@@ -386,7 +399,10 @@ impl<R: Rooms> Life<R> {
         } else if full && !matches!(self.phase, Phase::Closing) {
             self.close(
                 CloseReason::SlowConsumer,
-                "it does not read what the broker tells it",
+                &format!(
+                    "it does not read what the broker tells it (limits.outbox_bytes); read faster, or {}",
+                    raise("outbox_bytes")
+                ),
             );
         }
     }
@@ -414,6 +430,9 @@ impl<R: Rooms> Life<R> {
 
     /// Goes on with an end that waited for open calls and answers.
     pub fn settle(&mut self) {
+        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
+            session.settle();
+        }
         self.end_of_linger();
         self.drain_if_idle();
     }

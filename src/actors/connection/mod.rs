@@ -10,11 +10,13 @@ mod io;
 pub mod life;
 pub mod open_calls;
 pub mod outbox;
+pub(super) mod pace;
 pub mod perform;
 pub mod session;
 pub mod slots;
 
-use super::core::{Core, Shared};
+use super::admission::Admission;
+use super::core::Core;
 use super::messages::Deliver;
 use super::peer::Inbox;
 use crate::transport::Stream;
@@ -23,7 +25,6 @@ use identity::Evidence;
 use life::Life;
 use session::Closing;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl Inbox for Recipient<Deliver> {
     fn post(&self, delivery: Deliver) {
@@ -37,26 +38,6 @@ pub struct Connection {
     io: io::Io,
 }
 
-/// Counts a living connection.
-#[derive(Debug)]
-pub struct CountGuard(Arc<Shared>);
-
-impl CountGuard {
-    /// Counts one more.
-    #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
-        shared.connections.fetch_add(1, Ordering::AcqRel);
-        Self(shared)
-    }
-}
-
-impl Drop for CountGuard {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::AcqRel);
-        self.0.connection_ended.notify_waiters();
-    }
-}
-
 impl Connection {
     /// An actor for a socket that was accepted; `stream` is registered on the arbiter that will run it. One that was not let in is
     /// told why, unread, and closed.
@@ -64,12 +45,13 @@ impl Connection {
         core: Arc<Core>,
         stream: Stream,
         evidence: Evidence,
-        admitted: Result<CountGuard, Closing>,
+        admitted: Result<Admission, Closing>,
     ) -> Self {
         let shared = core.shared.clone();
+        let process = admitted.as_ref().map_or(0, Admission::process);
         Self {
             life: Life::new(core, evidence, stream.max_attachments(), admitted),
-            io: io::Io::new(stream, shared),
+            io: io::Io::new(stream, shared, process),
         }
     }
 }

@@ -156,6 +156,10 @@ impl State {
 
     /// Sends what the turn has gathered.
     fn flush(&mut self, current: &Current) {
+        let memory = &current.from.account.memory.names;
+        if memory.is_reserved() {
+            memory.settle(self.facts.counts(current.key).bytes);
+        }
         let batch = &current.batch;
         let mut routed = 0;
         for (callee, invokes) in self.out.calls.drain() {
@@ -223,7 +227,7 @@ impl State {
             return fail(
                 invoke.reply,
                 ErrorCode::Overloaded,
-                "the object's queue is full; call again later",
+                &format!("the object takes no more: {}", owner.account.why_full()),
             );
         }
         if let Some(reply) = &invoke.reply {
@@ -255,14 +259,18 @@ impl State {
             );
         }
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
-            let text = "too many waits and watches of this connection are open (limits.watches)";
-            return fail(invoke.reply, ErrorCode::TooMany, text);
+            let error = super::answer::too_many("watches", self.shared.limits.watches);
+            return fail(invoke.reply, ErrorCode::TooMany, &error.message);
+        }
+        let names = vec![Box::from(name)];
+        if let Err(error) = self.room(current, facts::wait_cost(&names)) {
+            return fail(invoke.reply, error.code, &error.message);
         }
         let request = RequestId(reply.call().0);
         let ticket = self.ticket();
         match self
             .index
-            .wait(ticket, current.key, request, vec![name.into()], &mut self.effects)
+            .wait(ticket, current.key, request, names, &mut self.effects)
         {
             Ok(false) => {
                 self.commit();
@@ -270,6 +278,15 @@ impl State {
             }
             Ok(true) | Err(_) => fail(invoke.reply, ErrorCode::Invalid, "this call waits already"),
         }
+    }
+
+    /// Whether the peer's process has memory for another fact.
+    pub(super) fn room(&self, current: &Current, cost: usize) -> Result<(), CallError> {
+        let held = self.facts.counts(current.key).bytes;
+        let memory = &current.from.account.memory.names;
+        memory
+            .cover(held.saturating_add(cost))
+            .map_err(|over| over.error())
     }
 
     /// Makes the facts of a completed step final, then sends what follows from it.

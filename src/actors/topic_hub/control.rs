@@ -3,24 +3,29 @@
 //! Each reads one frame, asks the index, and answers. Messages in pieces are followed here from their first frame to their last; what is
 //! under way belongs to the actor, not to the index, so a panic of the index does not lose it.
 
-use super::facts::{Policy, Retained, Subscription, Will};
+use super::facts::{Policy, Retained, Subscription, Will, subscription_cost, will_cost};
 use super::fan_out::Receiver;
 use super::index::SubscribeError;
 use super::retained::{RetainError, RetainLimits};
 use super::state::{Current, State};
+use crate::actors::accounts::Charge;
 use crate::actors::connection::session::message_too_large;
 use crate::actors::deliver::charge;
 use crate::actors::inject;
-use crate::actors::messages::{EventItem, EventMark, HubItem};
+use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY};
 use crate::actors::supervise::Progress;
-use crate::error::{CallError, ErrorCode};
+use crate::config::raise;
+use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Flags, Kind, PeerId, SubscriptionId, metadata};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// What a publish in pieces is charged beside its receivers.
+const UPLOAD_OVERHEAD: usize = 512;
 
 /// The largest event text in metadata that names a queue group.
 const GROUP_MAX: usize = 255;
@@ -35,6 +40,8 @@ pub(super) struct Upload {
     /// The answer that waits for the last piece, and how many subscribers it will name.
     reply: Option<ReplyTo>,
     targets: Vec<Target>,
+    /// The publisher pays for what is remembered of each receiver.
+    _charge: Option<Charge>,
 }
 
 /// One receiver of a publish in pieces.
@@ -112,6 +119,7 @@ impl State {
         RetainLimits {
             value: self.shared.limits.retained_bytes,
             total: self.shared.limits.retained_bytes_total,
+            user_part: self.shared.limits.user_part,
         }
     }
 
@@ -119,7 +127,7 @@ impl State {
     fn publish_continued(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
         if view.header.flags.has(Flags::RETAIN) {
             if let Some(reply) = item.reply {
-                let text = "a retained value is sent in one frame (limits.retained_bytes)";
+                let text = "a retained value is sent in one frame, of at most limits.retained_bytes";
                 reply.fail(&CallError::new(ErrorCode::TooLarge, text).ran(false));
             }
             return;
@@ -132,6 +140,22 @@ impl State {
         let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
         let matches = index.matching(view.key, current.key, lagging).to_vec();
         let charged = charge(view.header.wire_len());
+        let cost = matches
+            .len()
+            .saturating_mul(size_of::<Target>())
+            .saturating_add(UPLOAD_OVERHEAD);
+        let cost = match current.from.account.memory.charge(cost) {
+            Ok(cost) => cost,
+            Err(over) => {
+                return match item.reply {
+                    Some(reply) => reply.fail(&over.error()),
+                    // Nobody else would hear of it: neither the publisher nor, with nothing begun, a subscriber.
+                    None => current
+                        .from
+                        .tell(Control::Close(CloseReason::TooMany, over.to_string())),
+                };
+            }
+        };
         let mut targets = Vec::with_capacity(matches.len());
         for to in &matches {
             let Some(id) = self.receivers.get(to.peer).map(|peer| peer.id()) else {
@@ -174,6 +198,7 @@ impl State {
                 total: view.payload.len(),
                 reply: item.reply,
                 targets,
+                _charge: cost,
             },
         );
     }
@@ -308,6 +333,9 @@ impl State {
             Ok(subscription) => subscription,
             Err(error) => return reply.fail(&error),
         };
+        if let Err(error) = self.room(current, key, subscription_cost(&subscription)) {
+            return reply.fail(&error);
+        }
         let (ticket, id) = (self.ticket(), subscription.id);
         // One member of a group hears an event; a retained value would reach each that comes.
         let wants_retained = subscription.group.is_none() && !view.header.flags.has(Flags::NO_RETAINED);
@@ -331,11 +359,11 @@ impl State {
     fn parse(&self, peer: Key, view: &FrameView<'_>) -> Result<Subscription<Key>, CallError> {
         let invalid = |text: &str| CallError::new(ErrorCode::Invalid, text);
         if self.facts.subscriptions(peer) >= self.shared.limits.subscriptions {
+            let (limit, how) = (self.shared.limits.subscriptions, raise("subscriptions"));
             let text = format!(
-                "a connection holds at most {} (limits.subscriptions)",
-                self.shared.limits.subscriptions
+                "a connection holds at most {limit} subscriptions (limits.subscriptions); end some, or {how}"
             );
-            return Err(CallError::new(ErrorCode::TooMany, text));
+            return Err(CallError::new(ErrorCode::TooMany, text).ran(false));
         }
         let policy =
             Policy::from_code(view.header.aux).ok_or_else(|| invalid("unknown slow-subscriber policy"))?;
@@ -358,6 +386,15 @@ impl State {
             group,
             policy,
         })
+    }
+
+    /// Whether the peer's process has memory for another fact.
+    fn room(&self, current: &Current, key: Key, cost: usize) -> Result<(), CallError> {
+        let held = self.facts.counts(key).bytes;
+        let memory = &current.from.account.memory.topics;
+        memory
+            .cover(held.saturating_add(cost))
+            .map_err(|over| over.error())
     }
 
     /// What was published before, as events of a batch of their own.
@@ -407,6 +444,9 @@ impl State {
             meta: Bytes::copy_from_slice(view.meta),
             payload: Bytes::copy_from_slice(view.payload),
         };
+        if let Err(error) = self.room(current, peer, will_cost(&will)) {
+            return reply.fail(&error);
+        }
         let (ticket, limits) = (self.ticket(), self.retain_limits());
         let result = self.index.set_will(ticket, peer, will, limits, &mut self.effects);
         self.commit();

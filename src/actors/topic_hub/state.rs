@@ -184,6 +184,10 @@ impl State {
     fn flush(&mut self, current: &mut Current) {
         let now = self.shared.now();
         let patience = self.patience();
+        let memory = &current.from.account.memory.topics;
+        if memory.is_reserved() {
+            memory.settle(self.facts.counts(current.key).bytes);
+        }
         self.fan_out
             .flush(&current.batch, &mut self.receivers, &self.shared.metrics);
         let bytes = std::mem::take(&mut current.published);

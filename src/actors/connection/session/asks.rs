@@ -7,6 +7,7 @@ use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::connection::open_calls::Upload;
 use crate::actors::messages::{HubItem, Invoke, RegistryItem};
 use crate::actors::peer::{ReplyTo, error_frame};
+use crate::config::raise;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::METADATA_MAX;
@@ -87,13 +88,17 @@ impl Session {
         // bounded by the read gate, because Registry and TopicHub answer it at once.
         let gives_back = matches!(header.kind, Kind::Unregister | Kind::Unsubscribe | Kind::Unwatch);
         if self.open.len() >= self.limits.open_calls && !gives_back {
+            let (open, how) = (self.open.len(), raise("open_calls"));
             let text = format!(
-                "{} calls of this connection are open (limits.open_calls); wait for some to end",
-                self.open.len()
+                "{open} calls of this connection are open (limits.open_calls); wait for some to end, or {how}"
             );
             effects
                 .send
                 .push(error_frame(header.id, &CallError::new(ErrorCode::TooMany, text)));
+            return Ok(None);
+        }
+        if !gives_back && let Err(over) = self.cover_calls(1, 0) {
+            effects.send.push(error_frame(header.id, &over.error()));
             return Ok(None);
         }
         if !self.open.insert(call, ticket, upload) {
