@@ -8,6 +8,7 @@ use super::accounts::{Memory, OverShare};
 use super::credit::Window;
 use super::deliver::{self, Class, Room, Verdict};
 use super::messages::{Control, Deliver};
+use super::planted::{self, Bug};
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{CallId, Draft, Flags, Kind, Metadata, Origin, PeerId, Ticket, metadata};
@@ -200,6 +201,12 @@ impl Account {
     pub fn set_load(&self, load: usize) {
         self.load
             .store(u32::try_from(load).unwrap_or(u32::MAX), Ordering::Relaxed);
+    }
+
+    /// Publish credit that is to be returned and was not taken yet, in bytes.
+    #[must_use]
+    pub fn granted(&self) -> usize {
+        self.granted.load(Ordering::Acquire)
     }
 
     /// Takes the publish credit that is to be returned on the wire.
@@ -396,6 +403,9 @@ impl ReplyTo {
         }
         let error = CallError::from(ErrorCode::CalleeGone);
         if self.taken {
+            if planted::is(Bug::RanForgotten) {
+                return error.ran(false);
+            }
             return error;
         }
         CallError {

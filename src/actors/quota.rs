@@ -98,7 +98,15 @@ impl ReadGate {
         }
     }
 
-    fn is_open(&self) -> bool {
+    /// Bytes in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// Whether the connection may read on.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.used.load(Ordering::SeqCst) < self.limit && self.total.used() < self.total.limit
     }
 

@@ -150,6 +150,12 @@ impl<R: Rooms> Life<R> {
         matches!(self.phase, Phase::Preface(_) | Phase::Hello | Phase::Unproven(_))
     }
 
+    /// Whether bytes of the peer are still looked at.
+    #[must_use]
+    pub const fn is_listening(&self) -> bool {
+        !matches!(self.phase, Phase::Lingering(_) | Phase::Closing)
+    }
+
     /// What the peer may do and has done; `None` before the welcome and at the end.
     #[must_use]
     pub const fn session(&self) -> Option<&Session> {

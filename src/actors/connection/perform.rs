@@ -11,6 +11,7 @@ use crate::actors::messages::{
     Answer, Control, Deliver, Drained, EventItem, Gone, HubBatch, Invoke, Joined, RegistryBatch, RegistryItem,
 };
 use crate::actors::peer::PeerRef;
+use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
@@ -100,6 +101,9 @@ pub fn perform(
     }
     let from = session.me();
     let permit = permit.map(Arc::new);
+    if planted::is(Bug::PermitLeaked) {
+        Box::leak(Box::new(permit.clone()));
+    }
     if let Some(batch) = batch {
         for (caller, answers) in effects.answers.drain() {
             caller.post(Deliver::Answers(batch.clone(), answers));
@@ -252,6 +256,9 @@ fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answe
     for answer in answers {
         if session.open.is_wanted(answer.call, answer.ticket) {
             outbox.push_answer(batch, answer);
+            if planted::is(Bug::DoubleReply) {
+                outbox.push_answer(batch, answer);
+            }
         } else {
             let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
             session.me().account.release(charge(bytes));

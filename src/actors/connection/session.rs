@@ -17,6 +17,7 @@ use crate::actors::accounts::{CALL_COST, OverShare};
 use crate::actors::credit::Window;
 use crate::actors::messages::{Answer, Control, Invoke, RegistryItem};
 use crate::actors::peer::{PeerRef, error_frame};
+use crate::actors::planted::{self, Bug};
 use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
@@ -266,6 +267,20 @@ impl Session {
                     last,
                 },
             ),
+            Outcome::Late if planted::is(Bug::AnswerFromAnyone) => {
+                let last = true;
+                if let Some((caller, call)) = planted::asker(ticket) {
+                    effects.answers.push(
+                        &caller,
+                        Answer {
+                            frame,
+                            call,
+                            ticket,
+                            last,
+                        },
+                    );
+                }
+            }
             Outcome::Late => effects.late = effects.late.saturating_add(1),
             Outcome::Stop => effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec()),
             Outcome::WindowExceeded => {
@@ -295,7 +310,9 @@ impl Session {
         }
         effects.send.push(error_frame(call.0, error));
         if let Some(callee) = open.callee.take() {
-            effects.tell.push((callee, Control::Cancel(open.ticket)));
+            if !planted::is(Bug::CancelNotPassed) {
+                effects.tell.push((callee, Control::Cancel(open.ticket)));
+            }
             self.open.remove(call);
         } else {
             // Registry has it, or had it: `Routed` or the answer will come and close the entry.

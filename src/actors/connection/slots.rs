@@ -8,6 +8,7 @@ use crate::actors::credit::Window;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::actors::planted::{self, Bug};
 use crate::config::Limits;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
@@ -88,6 +89,7 @@ impl Slots {
             window,
         } = call;
         reply.mark_taken();
+        planted::remember(ticket, &reply);
         let slot = Slot {
             reply,
             deadline,
@@ -154,14 +156,14 @@ impl Slots {
             return if last { Outcome::Late } else { Outcome::Stop };
         }
         let call = slot.reply.call();
-        if last {
+        if last && !planted::is(Bug::SlotNotReleased) {
             if let Some(slot) = self.remove(ticket) {
                 let _ = slot.reply.forward();
             }
         } else {
             slot.deadline = now.checked_add(slot.patience).unwrap_or(slot.deadline);
         }
-        Outcome::Forward(asker, call, last)
+        Outcome::Forward(asker, call, last && !planted::is(Bug::AnswerNeverEnds))
     }
 
     /// The caller of a call, with its number, to pass credit on.
@@ -184,11 +186,18 @@ impl Slots {
 
     /// The caller does not want it any more. `true`: it was still open, the callee is to be told.
     pub fn cancel(&mut self, ticket: Ticket) -> bool {
+        let ticket = match planted::is(Bug::CancelWrongTicket) {
+            true => self.slots.keys().min().copied().unwrap_or(ticket),
+            false => ticket,
+        };
         self.remove(ticket).map(|slot| slot.reply.forget()).is_some()
     }
 
     /// Ends the calls whose deadline has passed; returns one of them at a time.
     pub fn expire(&mut self, now: Instant) -> Option<Ticket> {
+        if planted::is(Bug::DeadlineIgnored) {
+            return self.deadlines.expired(now).and(None);
+        }
         while let Some(ticket) = self.deadlines.expired(now) {
             let Some(slot) = self.slots.get(&ticket) else {
                 continue;
@@ -229,6 +238,14 @@ impl Slots {
             *self = Self::default();
         }
         slot
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        // The callers hear of it in the order of their calls, not of a table: what happens next must not depend on chance.
+        let mut left: Vec<(Ticket, Slot)> = self.slots.drain().collect();
+        left.sort_unstable_by_key(|(ticket, _)| *ticket);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns everything that a restart must not lose, and the batch under way. Every entry answers with a [`Progress`]; whoever drives it (the
 //! actor, or the simulator) does what that asks for. Knows no actor and no socket; the time is `Shared`'s.
 
-use super::facts::{self, Effect, Facts};
+use super::facts::{Effect, Fact, Facts, Notice};
 use super::index::Index;
 use crate::actors::core::Shared;
 use crate::actors::deliver::{Class, Verdict};
@@ -14,6 +14,7 @@ use crate::actors::messages::{
 };
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY, Peers};
+use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -216,6 +217,10 @@ impl State {
         let Some(owner) = owner else {
             return self.unrouted(current, object, invoke);
         };
+        let owner = match planted::is(Bug::WrongOwner) {
+            true => self.peers.iter().last().unwrap_or(owner),
+            false => owner,
+        };
         if u32::from(view.header.attachments) > owner.max_attachments {
             return fail(
                 invoke.reply,
@@ -314,6 +319,11 @@ impl State {
                 tell(peer, Control::Frame(frame.to_vec().into()));
                 self.turn.spend(frame.wire_len(), 1);
             }
+            Effect::Present { .. } if planted::is(Bug::WaitNotTold) => {}
+            Effect::Notice {
+                what: Notice::NameVanished,
+                ..
+            } if planted::is(Bug::WatcherNotTold) => {}
             Effect::Present { peer, request } => {
                 let peer = self.peers.get(peer).cloned();
                 self.out
@@ -351,7 +361,7 @@ impl State {
     /// is thrown away as well, and the next one begins without that fact.
     fn rebuild(&mut self) {
         while let Err(ticket) = self.try_rebuild() {
-            let owner = self.facts.get(ticket).map(facts::Fact::peer);
+            let owner = self.facts.get(ticket).map(Fact::peer);
             self.facts.remove(ticket);
             if let Some(peer) = owner.and_then(|owner| self.peers.get(owner)) {
                 let text = "what it registered made the broker fail";
@@ -362,8 +372,15 @@ impl State {
 
     fn try_rebuild(&mut self) -> Result<(), Ticket> {
         self.index = Index::new();
-        for (ticket, fact) in self.facts.iter() {
+        for (ticket, fact) in self
+            .facts
+            .iter()
+            .skip(usize::from(planted::is(Bug::LostAfterRebuild)))
+        {
             let index = &mut self.index;
+            if planted::is(Bug::WaitLostAfterPanic) && matches!(fact, Fact::Wait { .. }) {
+                continue;
+            }
             guard(|| index.insert_fact(ticket, fact)).map_err(|_| ticket)?;
         }
         Ok(())
@@ -401,6 +418,9 @@ impl State {
         let author = self.peers.get(key).cloned();
         let left = guard(|| {
             self.index.gone(key, &mut self.effects);
+            if planted::is(Bug::DeathAfterReown) {
+                self.effects.reverse();
+            }
             self.commit();
         });
         let progress = match (left, author) {
@@ -412,6 +432,17 @@ impl State {
         };
         self.peers.remove(peer);
         progress
+    }
+
+    /// How much there is of everything that peers cause. All of it is zero when nobody is connected.
+    #[must_use]
+    pub fn census(&self) -> [(&'static str, usize); 4] {
+        [
+            ("peers", self.peers.iter().count()),
+            ("facts", self.facts.len()),
+            ("names", self.index.name_count()),
+            ("connections", self.index.connections().count()),
+        ]
     }
 
     /// Tells every peer.

@@ -15,6 +15,7 @@ use crate::actors::inject;
 use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY};
+use crate::actors::planted::{self, Bug};
 use crate::actors::supervise::Progress;
 use crate::config::raise;
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -286,17 +287,22 @@ impl State {
 
     /// Numbers messages in pieces: distinct among those that are under way.
     fn message_number(&self) -> u32 {
+        if planted::is(Bug::PiecesMixed) {
+            return 1;
+        }
         u32::try_from(self.ticket().0 & u64::from(u32::MAX)).unwrap_or_default()
     }
 
     /// A publisher is gone: what it had begun is void.
     pub(super) fn abort_uploads(&mut self, publisher: PeerId) {
-        let begun: Vec<(PeerId, u64)> = self
+        let mut begun: Vec<(PeerId, u64)> = self
             .uploads
             .keys()
             .filter(|(peer, _)| *peer == publisher)
             .copied()
             .collect();
+        // In the order of their numbers, not of a table: what happens next must not depend on chance.
+        begun.sort_unstable();
         for place in begun {
             if let Some(mut upload) = self.uploads.remove(&place) {
                 self.abort(&mut upload);

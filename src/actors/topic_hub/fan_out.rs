@@ -10,6 +10,7 @@ use crate::actors::deliver::{Class, Verdict, decide};
 use crate::actors::messages::{Control, Deliver, EventItem, EventMark};
 use crate::actors::peer::Peer;
 use crate::actors::peers::{Key, Peers};
+use crate::actors::planted::{self, Bug};
 use crate::message::{Batch, SubscriptionId};
 use crate::metrics::Metrics;
 use std::collections::BTreeMap;
@@ -75,6 +76,9 @@ impl Receiver {
     /// Its queue has room again: what it missed is told now, even if no event follows.
     pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, others_idle: bool) {
         self.standing.caught_up(now, others_idle);
+        if planted::is(Bug::GapNotTold) {
+            self.missed.clear();
+        }
         if !self.missed.is_empty() {
             peer.tell(Control::Gaps(
                 std::mem::take(&mut self.missed).into_iter().collect(),
@@ -83,6 +87,9 @@ impl Receiver {
     }
 
     fn miss(&mut self, subscription: SubscriptionId) {
+        if planted::is(Bug::GapNotCounted) {
+            return;
+        }
         let count = self.missed.entry(subscription).or_default();
         *count = count.saturating_add(1);
     }
@@ -133,7 +140,11 @@ impl Receiver {
                 }
                 self.pending.push(item);
             } else {
-                self.pending.push(EventItem { missed, ..item });
+                let at = match planted::is(Bug::OrderSwapped) {
+                    true => 0,
+                    false => self.pending.len(),
+                };
+                self.pending.insert(at, EventItem { missed, ..item });
             }
             self.bytes = self.bytes.saturating_add(charge);
         } else {

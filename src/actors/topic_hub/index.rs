@@ -16,6 +16,7 @@ use super::selector::Selector;
 use super::subscribers::{Reuse, Subscriber, Subscribers};
 use super::trie::Trie;
 use crate::actors::peer_key::PeerKey;
+use crate::actors::planted::{self, Bug};
 use crate::message::{Key, NameError, PatternError, SubscriptionId, Ticket};
 use std::collections::{BTreeMap, HashMap};
 
@@ -146,6 +147,12 @@ impl<P: PeerKey> Index<P> {
         Ok(())
     }
 
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
     /// Ends a subscription.
     ///
     /// # Errors
@@ -157,7 +164,9 @@ impl<P: PeerKey> Index<P> {
         out: &mut Vec<Effect<P>>,
     ) -> Result<(), NotSubscribed> {
         let place = self.subscriptions.remove(&(peer, id)).ok_or(NotSubscribed)?;
-        self.remove_place(&place);
+        if !planted::is(Bug::UnsubscribeIgnored) {
+            self.remove_place(&place);
+        }
         out.push(Effect::FactRemoved(place.ticket));
         Ok(())
     }
@@ -197,6 +206,9 @@ impl<P: PeerKey> Index<P> {
             return Ok(());
         }
         self.retained.check(key, &value, limits)?;
+        if planted::is(Bug::RetainedNotReplaced) && self.retained.get(key).is_some() {
+            return Ok(());
+        }
         out.extend(
             self.retained
                 .insert(ticket, key, value.clone())

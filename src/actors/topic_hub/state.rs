@@ -14,6 +14,7 @@ use crate::actors::core::Shared;
 use crate::actors::messages::{Control, Drained, Gone, HubBatch, HubItem};
 use crate::actors::peer::PeerRef;
 use crate::actors::peers::{Key, NOBODY, Peers};
+use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::CloseReason;
@@ -207,7 +208,7 @@ impl State {
         }
         if slow.holding.is_empty() || bytes == 0 {
             if bytes > 0 {
-                current.from.grant(bytes);
+                self.give_back(current, bytes);
             }
             return;
         }
@@ -223,12 +224,24 @@ impl State {
         self.arm(now, patience);
     }
 
+    fn give_back(&self, current: &Current, bytes: usize) {
+        if !planted::is(Bug::CreditNever) {
+            current.from.grant(bytes);
+        }
+        if planted::is(Bug::CreditTwice) {
+            current.from.grant(bytes);
+        }
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_millis(u64::from(self.shared.limits.hold_ms))
     }
 
     /// Grants what only this subscriber held up.
     fn release(&mut self, blocker: Key) {
+        if planted::is(Bug::HoldNeverReleased) {
+            return;
+        }
         for (publisher, bytes) in self.holds.release(blocker) {
             if let Some(peer) = self.held_publishers.remove(&publisher) {
                 peer.grant(bytes);
@@ -306,13 +319,30 @@ impl State {
         self.fan_out.forget(key);
         self.receivers.remove(peer);
         match (will, author) {
-            (Ok(Some(will)), Some(author)) if !in_order => self.publish_will(author, &will),
+            (Ok(Some(will)), Some(author)) if !in_order || planted::is(Bug::WillAfterGoodbye) => {
+                self.publish_will(author, &will)
+            }
             (Ok(_), _) | (Err(_), None) => Progress::Done,
             (Err(panic), Some(author)) => {
                 self.withdraw(key);
                 self.panicked(&author, &panic)
             }
         }
+    }
+
+    /// How much there is of everything that peers cause. All of it is zero when nobody is connected, but for the facts, which are
+    /// then the retained values.
+    #[must_use]
+    pub fn census(&self) -> [(&'static str, usize); 6] {
+        let retained = self.facts.iter().filter(|(_, fact)| fact.peer().is_none());
+        [
+            ("receivers", self.receivers.iter().count()),
+            ("facts", self.facts.len().saturating_sub(retained.count())),
+            ("subscriptions", self.index.subscription_count()),
+            ("uploads", self.uploads.len()),
+            ("held publishers", self.held_publishers.len()),
+            ("holding receivers", self.fan_out.holding().len()),
+        ]
     }
 
     fn panicked(&mut self, author: &PeerRef, panic: &str) -> Progress {

@@ -5,6 +5,7 @@
 
 use super::facts::Policy;
 use crate::actors::peer_key::PeerKey;
+use crate::actors::planted::{self, Bug};
 use crate::message::{SubscriptionId, Ticket};
 
 /// One subscription that hears an event.
@@ -152,13 +153,16 @@ impl<P: PeerKey> Subscribers<P> {
         for group in &mut self.groups {
             *reuse = Reuse::Never;
             out.extend(group.turn(publisher, lagging));
+            if planted::is(Bug::QueueGroupTwice) {
+                out.extend(group.turn(publisher, lagging));
+            }
         }
     }
 }
 
 impl<P: PeerKey> Subscriber<P> {
     fn hears(&self, publisher: P) -> bool {
-        !(self.no_local && self.to.peer == publisher)
+        !(self.no_local && self.to.peer == publisher) || planted::is(Bug::NoLocalIgnored)
     }
 }
 

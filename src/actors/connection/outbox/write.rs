@@ -5,6 +5,7 @@
 use super::Out;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{EventItem, EventMark};
+use crate::actors::planted::{self, Bug};
 use crate::message::{Attachment, Batch, Draft, Flags, Kind};
 use bytes::Bytes;
 use std::time::Instant;
@@ -122,6 +123,9 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             out.attachments
                 .extend_from_slice(batch.attachments(*frame as usize));
             out.frame(&draft, batch);
+            if planted::is(Bug::ChargeLeaked) {
+                return 0;
+            }
             charge(view.header.wire_len())
         }
         Out::Invoke {
@@ -134,9 +138,13 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             let Some(view) = batch.view(*frame as usize) else {
                 return 0;
             };
+            let mut origin = from.origin;
+            if planted::is(Bug::OriginForged) {
+                origin.peer.0 = origin.peer.0.wrapping_add(1);
+            }
             let left = deadline.saturating_duration_since(now).as_millis();
             let draft = Draft {
-                origin: Some(from.origin),
+                origin: Some(origin),
                 meta: [&from.sys_meta, view.meta],
                 attachments: view.header.attachments,
                 ..Draft::new(Kind::Call, ticket.0)
