@@ -3,7 +3,7 @@
 //! Owns everything that a restart must not lose, and the batch under way. Every entry answers with a [`Progress`]; whoever drives it (the
 //! actor, or the simulator) does what that asks for. Knows no actor and no socket; the time is `Shared`'s.
 
-use super::facts::{Effect, Fact, Facts, Notice};
+use super::facts::{self, Effect, Fact, Facts, Notice};
 use super::index::Index;
 use crate::actors::core::Shared;
 use crate::actors::deliver::{Class, Verdict};
