@@ -61,6 +61,8 @@ counters! {
     panics,
     /// Connections that ended by a protocol error.
     protocol_errors,
+    /// What peers asked for and the policy denied, connections included.
+    denied,
 }
 
 /// One counter.

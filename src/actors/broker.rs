@@ -12,7 +12,7 @@
 use super::core::{Core, Shared};
 use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
-use super::messages::{CloseAll, DrainAll};
+use super::messages::{CloseAll, DrainAll, Revise};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::topic_hub::TopicHub;
@@ -20,7 +20,8 @@ use crate::config::Limits;
 use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
-use crate::transport::{self, BindError, BindOptions, Endpoint, TlsServer};
+use crate::policy::Policy;
+use crate::transport::{self, BindError, BindOptions, Endpoint, TlsServer, UnixOptions};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
     Message, Recipient, Supervisor, WrapFuture,
@@ -121,6 +122,8 @@ pub struct BrokerBuilder {
     arbiters: usize,
     tls: Option<TlsServer>,
     tokens: Tokens,
+    policy: Option<Policy>,
+    unix: UnixOptions,
 }
 
 impl BrokerBuilder {
@@ -128,6 +131,21 @@ impl BrokerBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Puts the broker under a policy: nobody may do anything but what it allows, whichever user it is. Actors of this process
+    /// are not asked. Without one the same user and root may do everything, and nobody else may connect.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Says who may reach Unix sockets; by default this user alone. Other users are of use with a policy only.
+    #[must_use]
+    pub const fn unix_sockets(mut self, options: UnixOptions) -> Self {
+        self.unix = options;
         self
     }
 
@@ -181,6 +199,9 @@ impl BrokerBuilder {
         let (sockets, skipped) = self.bind()?;
         let shared = Shared::new(self.limits, Epoch(epoch));
         shared.set_tokens(self.tokens);
+        if let Some(policy) = self.policy {
+            shared.policy.set(policy);
+        }
         let (ended, watch) = watch::channel(None);
         let arbiters: Arc<[Arbiter]> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
         let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
@@ -209,6 +230,7 @@ impl BrokerBuilder {
         let mut skipped = Vec::new();
         let options = BindOptions {
             tls: self.tls.clone(),
+            unix: self.unix,
             ..BindOptions::default()
         };
         for endpoint in &self.listen {
@@ -219,7 +241,7 @@ impl BrokerBuilder {
             })?);
         }
         for endpoint in &self.defaults {
-            match transport::Listener::bind(endpoint) {
+            match transport::Listener::bind_with(endpoint, &options) {
                 Ok(socket) => sockets.push(socket),
                 // A broker of this user is there already; what holds a port without a name is somebody else.
                 Err(source @ BindError::InUse { pid: Some(_), .. }) => {
@@ -408,6 +430,16 @@ impl BrokerHandle {
     #[must_use]
     pub fn epoch(&self) -> Epoch {
         self.shared.epoch
+    }
+
+    /// Puts the broker under another policy, from any thread. It is in force for everything that is handled from now on; what peers
+    /// hold already is looked at again right after, and who loses something is told. Nothing happens when the broker has ended.
+    pub fn set_policy(&self, policy: Policy) {
+        self.shared.policy.set(policy);
+        if let Some(core) = self.core.upgrade() {
+            core.registry.do_send(Revise);
+            core.hub.do_send(Revise);
+        }
     }
 
     /// Its counters now.

@@ -15,6 +15,7 @@ use crate::config::Limits;
 use crate::error::CloseReason;
 use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
+use crate::policy::Slot;
 use actix::Addr;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -36,6 +37,8 @@ pub struct Shared {
     pub epoch: Epoch,
     /// Numbers of calls and facts.
     pub tickets: Arc<AtomicU64>,
+    /// Who may do what.
+    pub policy: Arc<Slot>,
     /// Read permits of all connections.
     pub gate: Arc<TotalGate>,
     /// What users and processes have.
@@ -76,6 +79,7 @@ impl Shared {
             metrics: Metrics::default(),
             epoch,
             tickets: Arc::new(AtomicU64::new(1)),
+            policy: Arc::default(),
             gate,
             accounts,
             connections: AtomicUsize::new(0),

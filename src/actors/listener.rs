@@ -10,6 +10,7 @@ use super::connection::pace::defer;
 use super::connection::session::Closing;
 use super::core::Core;
 use crate::error::CloseReason;
+use crate::policy::{Right, denial};
 use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
 use actix::{Actor, ActorContext, ActorFuture, Arbiter, AsyncContext, Context, Handler, Message};
 use std::future::Future;
@@ -74,10 +75,12 @@ impl Listener {
             socket,
             credentials,
             address,
+            gids,
         } = accepted;
         let evidence = Evidence {
             credentials,
             address,
+            gids,
             must_prove: self.must_prove(&credentials),
         };
         // Counted here and not where the connection runs: the next one of this turn must know of it.
@@ -120,11 +123,17 @@ impl Listener {
     /// Why somebody is not let in, for the goodbye.
     fn refusal(&self, evidence: &Evidence) -> Option<Closing> {
         let (shared, credentials) = (&self.core.shared, &evidence.credentials);
-        if !evidence.must_prove && !credentials.is_same_user_or_root() {
-            return Some((CloseReason::Denied, CloseReason::Denied.text().into()));
-        }
         if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {
             return Some((CloseReason::Blamed, CloseReason::Blamed.text().into()));
+        }
+        if let Some(policy) = shared.policy.get().filter(|_| !evidence.must_prove) {
+            let principal = evidence.unproven();
+            if !policy.may_connect_with_a_name(&principal) {
+                shared.metrics.denied.add(1);
+                return Some((CloseReason::Denied, denial(&principal, Right::Connect, b"")));
+            }
+        } else if !evidence.must_prove && !credentials.is_same_user_or_root() {
+            return Some((CloseReason::Denied, CloseReason::Denied.text().into()));
         }
         None
     }

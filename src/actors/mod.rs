@@ -15,6 +15,7 @@
 //! publisher on one topic arrive in order, at most once, with every gap told. Replies may overtake events. Only `bin`,
 //! `bus` and embedders import this room, through [`Broker::builder`].
 
+mod access;
 pub mod accounts;
 pub mod admission;
 pub mod broker;
@@ -46,7 +47,7 @@ pub use local_peer::{
 };
 
 use actix::Message;
-use messages::{CloseAll, Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch};
+use messages::{CloseAll, Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch, Revise};
 
 macro_rules! unanswered {
     ($($message:ty),*) => { $(impl Message for $message { type Result = (); })* };
@@ -60,7 +61,8 @@ unanswered!(
     Gone,
     Drained,
     DrainAll,
-    CloseAll
+    CloseAll,
+    Revise
 );
 
 /// Lets everything else that is ready run first.

@@ -12,6 +12,7 @@ use super::planted::{self, Bug};
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{CallId, Draft, Flags, Kind, Metadata, Origin, PeerId, Ticket, metadata};
+use crate::policy::Principal;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -35,6 +36,8 @@ pub struct Peer {
     pub sys_meta: Box<[u8]>,
     /// Attachments that one frame to it may carry.
     pub max_attachments: u32,
+    /// Who it is, as the kernel or a proof says: what a policy speaks of.
+    pub principal: Principal,
     /// Its account.
     pub account: Account,
     local: bool,
@@ -227,7 +230,7 @@ fn subtract(counter: &AtomicUsize, bytes: usize) {
 }
 
 impl Peer {
-    /// A peer behind an inbox.
+    /// A peer behind an inbox, of whom nothing but its origin is known.
     #[must_use]
     pub fn new(
         origin: Origin,
@@ -236,7 +239,27 @@ impl Peer {
         account: Account,
         inbox: Box<dyn Inbox>,
     ) -> PeerRef {
-        Arc::new(Self::build(origin, name, max_attachments, account, inbox))
+        let principal = Principal {
+            uid: (origin.uid != u32::MAX).then_some(origin.uid),
+            ..Principal::default()
+        };
+        Self::with_principal(origin, principal, name, max_attachments, account, inbox)
+    }
+
+    /// The same for a peer of whom more is known.
+    #[must_use]
+    pub fn with_principal(
+        origin: Origin,
+        principal: Principal,
+        name: &str,
+        max_attachments: u32,
+        account: Account,
+        inbox: Box<dyn Inbox>,
+    ) -> PeerRef {
+        Arc::new(Self {
+            principal,
+            ..Self::build(origin, name, max_attachments, account, inbox)
+        })
     }
 
     /// The same for an actor of the broker's own process.
@@ -244,6 +267,7 @@ impl Peer {
     pub fn local(origin: Origin, name: &str, account: Account, inbox: Box<dyn Inbox>) -> PeerRef {
         Arc::new(Self {
             local: true,
+            principal: Principal::operator(),
             ..Self::build(origin, name, u32::from(u8::MAX), account, inbox)
         })
     }
@@ -266,6 +290,7 @@ impl Peer {
             sys_meta: sys_meta.as_bytes().into(),
             max_attachments,
             account,
+            principal: Principal::default(),
             local: false,
             inbox,
         }

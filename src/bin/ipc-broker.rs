@@ -5,15 +5,23 @@
 
 use actix_ipc::actors::{Broker, BrokerHandle, EndReason, StartError};
 use actix_ipc::client::token_file;
-use actix_ipc::platform::signals::EndSignals;
-use actix_ipc::settings::{Flags, Settings, Sources, default_endpoints, tokens};
+use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
+use actix_ipc::policy::Policy;
+use actix_ipc::settings::{Flags, Problems, Settings, Sources, default_endpoints, load_policy, tokens};
 use actix_ipc::terminal::{LogWriter, printable};
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+
+#[path = "ipc-broker/policies.rs"]
+mod policies;
+#[path = "ipc-broker/reload.rs"]
+mod reload;
+
+use reload::Reload;
 
 /// The broker failed: its panic budget is spent, or the system refuses what it needs.
 const EXIT_INTERNAL: u8 = 70;
@@ -33,11 +41,14 @@ Examples:
   ipc-broker config show                       every value, and where it came from
   ipc-broker config check broker.toml          what is wrong with a file
   ipc-broker token create thermometer          a token that proves who shows it to be thermometer
+  ipc-broker --system --policy policy.toml     a broker for several users
+  ipc-broker config check --policy policy.toml what a policy says, or what is wrong with it
+  ipc-broker policy explain --policy policy.toml --uid 1000 call math add
 
 Files: /etc/ipc-broker/config.toml, then $XDG_CONFIG_HOME/ipc-broker/config.toml, then --config.
 Variables: IPC_BROKER_LISTEN, IPC_BROKER_ARBITERS, IPC_BROKER_LOG, IPC_BROKER_LIMITS__OUTBOX_BYTES and so on.
-SIGTERM or SIGINT ends it in order, a second one at once.
-Exit codes: 0 ended in order, 2 usage, 70 internal, 73 cannot listen, 78 settings, 130/143 second signal.";
+SIGTERM or SIGINT ends it in order, a second one at once. SIGHUP reads the policy and the log filter again.
+Exit codes: 0 ended in order, 1 (policy explain) denied, 2 usage, 70 internal, 73 cannot listen, 78 settings, 130/143 second signal.";
 
 /// A supervised message broker for the programs of this machine.
 #[derive(Debug, Parser)]
@@ -55,6 +66,12 @@ struct Arguments {
     /// What to log: error, warn, info, debug, trace or a filter such as actix_ipc=debug.
     #[arg(long, value_name = "FILTER", global = true)]
     log: Option<String>,
+    /// A file that says who may do what (TOML); without one the broker serves its own user and root.
+    #[arg(long, value_name = "FILE", global = true)]
+    policy: Option<PathBuf>,
+    /// Serve several users: listen on /run/ipc-broker/ipc_broker.sock, under a policy.
+    #[arg(long, global = true)]
+    system: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -67,6 +84,9 @@ enum Command {
     /// Tokens: what a client shows where the system does not say who it is.
     #[command(subcommand)]
     Token(Tokens),
+    /// Ask a policy instead of starting a broker.
+    #[command(subcommand)]
+    Policy(Ask),
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +96,32 @@ enum Tokens {
         /// Whom it proves. Without it: this user's own token, which clients of this user find by themselves.
         name: Option<String>,
     },
+}
+
+#[derive(Debug, Subcommand)]
+enum Ask {
+    /// Say whether something is allowed, and by which rule.
+    Explain(Question),
+}
+
+/// Who asks for what.
+#[derive(Debug, Args)]
+struct Question {
+    /// The user's number; without it the user is unknown.
+    #[arg(long)]
+    uid: Option<u32>,
+    /// A group that the peer has, its effective one first; without any the groups are unknown.
+    #[arg(long)]
+    gid: Vec<u32>,
+    /// A name that the peer has proven.
+    #[arg(long)]
+    name: Option<String>,
+    /// connect, own, call, publish, subscribe or monitor.
+    right: String,
+    /// The object's name.
+    object: Option<String>,
+    /// The method or event.
+    member: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -95,16 +141,22 @@ fn main() -> ExitCode {
         listen: arguments.listen,
         arbiters: arguments.arbiters,
         log: arguments.log,
+        policy: arguments.policy,
+        system: arguments.system,
     };
     let sources = match &arguments.command {
         Some(Command::Config(Config::Check { file: Some(file) })) => Sources {
             file: Some(file.clone()),
+            flags: Flags {
+                policy: flags.policy,
+                ..Flags::default()
+            },
             ..Sources::default()
         },
         _ => Sources::of_process(arguments.config, flags),
     };
-    let settings = match Settings::load(&sources) {
-        Ok(settings) => settings,
+    let (settings, policy) = match load(&sources) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             problems.0.iter().for_each(complain);
             return ExitCode::from(EXIT_SETTINGS);
@@ -114,11 +166,20 @@ fn main() -> ExitCode {
         Some(Command::Config(Config::Show)) => show(&settings),
         Some(Command::Config(Config::Check { .. })) => {
             say("the settings are in order");
+            policy.iter().for_each(policies::show);
             ExitCode::SUCCESS
         }
         Some(Command::Token(Tokens::Create { name })) => create_token(&settings, name.as_deref()),
-        None => serve(settings),
+        Some(Command::Policy(Ask::Explain(question))) => policies::explain(policy.as_ref(), &question),
+        None => serve(settings, policy, sources),
     }
+}
+
+/// The settings, and the policy that they name: everything that is wrong with either, at once.
+fn load(sources: &Sources) -> Result<(Settings, Option<Policy>), Problems> {
+    let settings = Settings::load(sources)?;
+    let policy = settings.policy.as_deref().map(load_policy).transpose()?;
+    Ok((settings, policy))
 }
 
 /// One line on standard output. Nobody may be reading; the broker runs all the same.
@@ -173,7 +234,7 @@ fn create_token(settings: &Settings, name: Option<&str>) -> ExitCode {
     }
 }
 
-fn serve(settings: Settings) -> ExitCode {
+fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCode {
     let known = match tokens::read(settings.tokens.as_deref(), token_file().as_deref()) {
         Ok(known) => known,
         Err(error) => {
@@ -191,22 +252,30 @@ fn serve(settings: Settings) -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::new(&settings.log);
     let writer = log.clone();
     // Without colours: the writer escapes every control character, because peers' text may hold some.
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
         .with_writer(move || writer.clone())
-        .init();
+        .with_filter_reloading();
+    let log_filter = subscriber.reload_handle();
+    subscriber.init();
+    let set_log: reload::SetLog = Box::new(move |filter| {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        log_filter.reload(filter).map_err(|error| error.to_string())
+    });
     let exit = actix_rt::System::new().block_on(async move {
         // Before the first line on stdout: who reads it may send a signal at once.
-        let mut signals = match EndSignals::receive() {
+        let received = EndSignals::receive().and_then(|end| Ok((end, ReloadSignal::receive()?)));
+        let (mut signals, mut hangup) = match received {
             Ok(signals) => signals,
             Err(error) => {
                 complain(format_args!("signals cannot be received: {error}"));
                 return ExitCode::from(EXIT_INTERNAL);
             }
         };
-        match start(settings, known) {
-            Ok(broker) => run(broker, &mut signals).await,
+        let reload = Reload::new(sources, &settings, set_log);
+        match start(settings, policy, known) {
+            Ok(broker) => run(broker, &mut signals, &mut hangup, reload).await,
             Err(error) => {
                 complain(&error);
                 ExitCode::from(exit_of_start(&error))
@@ -217,11 +286,19 @@ fn serve(settings: Settings) -> ExitCode {
     exit
 }
 
-fn start(settings: Settings, known: actix_ipc::actors::tokens::Tokens) -> Result<BrokerHandle, StartError> {
+fn start(
+    settings: Settings,
+    policy: Option<Policy>,
+    known: actix_ipc::actors::tokens::Tokens,
+) -> Result<BrokerHandle, StartError> {
     let mut builder = Broker::builder()
         .limits(settings.limits)
         .arbiters(settings.arbiters)
+        .unix_sockets(settings.socket)
         .tokens(known);
+    if let Some(policy) = policy {
+        builder = builder.policy(policy);
+    }
     if let Some(tls) = settings.tls {
         builder = builder.tls(tls);
     }
@@ -246,11 +323,19 @@ fn announce(broker: &BrokerHandle) {
     }
 }
 
-async fn run(broker: BrokerHandle, signals: &mut EndSignals) -> ExitCode {
+async fn run(
+    broker: BrokerHandle,
+    signals: &mut EndSignals,
+    hangup: &mut ReloadSignal,
+    mut reload: Reload,
+) -> ExitCode {
     announce(&broker);
-    let first = tokio::select! {
-        reason = broker.ended() => return exit_of_end(&reason),
-        signal = signals.next() => signal,
+    let first = loop {
+        tokio::select! {
+            reason = broker.ended() => return exit_of_end(&reason),
+            signal = signals.next() => break signal,
+            () = hangup.next() => reload.again(&broker),
+        }
     };
     tracing::info!(
         "{} received: draining; a second signal ends at once",

@@ -66,6 +66,8 @@ pub enum Update {
     /// This program did not read fast enough, and the subscription asked to be ended then
     /// ([`SlowPolicy::Disconnect`]). Nothing follows.
     TooSlow,
+    /// The broker has ended the subscription, and says why: its operator no longer allows it. Nothing follows.
+    Ended(String),
 }
 
 /// The queue of one subscription.
@@ -88,6 +90,8 @@ struct State {
     partial: HashMap<u32, Partial>,
     waker: Option<Waker>,
     closed: bool,
+    /// The broker closed it, for this reason, and that was not told.
+    ended: Option<String>,
     /// It was closed because it was full, and that was not told.
     too_slow: bool,
 }
@@ -249,6 +253,12 @@ impl EventQueue {
         woken.extend(state.waker.take());
     }
 
+    /// The broker has ended the subscription.
+    pub(crate) fn end(&self, reason: String, woken: &mut Vec<Waker>) {
+        self.lock().ended = Some(reason);
+        self.close(woken);
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -281,6 +291,9 @@ impl State {
             return Poll::Ready(Some(update));
         }
         if self.closed {
+            if let Some(reason) = self.ended.take().filter(|_| gaps) {
+                return Poll::Ready(Some(Update::Ended(reason)));
+            }
             let slow = gaps && std::mem::take(&mut self.too_slow);
             return Poll::Ready(slow.then_some(Update::TooSlow));
         }

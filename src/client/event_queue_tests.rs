@@ -42,6 +42,7 @@ fn updates(reader: &mut Reader) -> Vec<String> {
             Update::Missed(count) => format!("missed {count}"),
             Update::Interrupted => "interrupted".to_owned(),
             Update::TooSlow => "too slow".to_owned(),
+            Update::Ended(reason) => reason,
         });
     }
     seen

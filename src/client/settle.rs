@@ -63,7 +63,23 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
         let failed = result.is_err();
         return tell_first(state, id, result, failed, after);
     }
+    if let Err(error) = &result
+        && !entry.restoring
+    {
+        return revoked(state, id, error, after);
+    }
     state.lasting.note_restored(id, result.map(|_| ()));
+}
+
+/// The broker has ended what it had granted: its policy has changed.
+fn revoked(state: &mut State, id: u64, error: &CallError, after: &mut After) {
+    match state.lasting.get(id).map(|entry| &entry.what) {
+        Some(Fact::Subscription(queue)) => queue.end(error.to_string(), &mut after.wakers),
+        Some(Fact::Watch(queue)) => after.no_more(queue),
+        Some(Fact::Object { .. } | Fact::Wait { .. } | Fact::Will) | None => return,
+    }
+    tracing::warn!(reason = %error, "the broker has ended a subscription or watch");
+    state.lasting.forget(id);
 }
 
 fn tell_first(state: &mut State, id: u64, result: Result<u32, CallError>, remove: bool, after: &mut After) {
@@ -82,7 +98,9 @@ pub(crate) fn ownership(state: &State, id: u64, aux: u32, after: &mut After) {
         return;
     };
     let now = match aux {
-        0 => Standing::Lost(format!("another connection has replaced {name}")),
+        0 => Standing::Lost(format!(
+            "another connection has replaced {name}, or the broker's policy has changed"
+        )),
         _ => Standing::Owner,
     };
     if let Standing::Lost(reason) = &now {

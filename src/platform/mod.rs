@@ -1,6 +1,7 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files, files of secrets, the folders of settings and the signals that ask for the end. It knows nothing of endpoints, actors and frames;
+//! Owns lock files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, and the
+//! signals that daemons get. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "cli")]
@@ -11,3 +12,7 @@ pub mod process;
 pub mod secret;
 #[cfg(feature = "cli")]
 pub mod signals;
+#[cfg(feature = "cli")]
+pub mod trusted;
+#[cfg(feature = "cli")]
+pub mod users;

@@ -164,6 +164,8 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
             "wants a list, as in {key} = [\"unix:/tmp/ipc_broker.sock\"], not {}",
             found()
         )),
+        (Value::Bool(..), Value::Bool(..)) => None,
+        (Value::Bool(..), _) => Some(format!("wants true or false, not {}", found())),
         (Value::String(..), Value::String(..)) => None,
         (Value::String(..), _) => Some(format!("wants a string, not {}", found())),
         _ => None,

@@ -93,6 +93,9 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
             .map(|number| Layer::one("--arbiters", "arbiters", number)),
     );
     layers.extend(flags.log.clone().map(|filter| Layer::one("--log", "log", filter)));
+    let policy = flags.policy.as_ref().map(|path| path.display().to_string());
+    layers.extend(policy.map(|path| Layer::one("--policy", "policy", path)));
+    layers.extend(flags.system.then(|| Layer::one("--system", "system", true)));
     layers
 }
 
@@ -149,6 +152,10 @@ fn environment(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
                 // The text itself, for `check` to complain of.
                 Err(_) => Layer::one(name, &key, text),
             },
+            // Other texts stay as they are, for `check` to complain of.
+            Some(Value::Bool(..)) if matches!(text.trim(), "true" | "false") => {
+                Layer::one(name, &key, text.trim() == "true")
+            }
             Some(Value::Array(..)) => {
                 let items: Vec<&str> = text
                     .split(',')

@@ -65,6 +65,14 @@ pub enum BindError {
         /// What it resolved to.
         address: SocketAddr,
     },
+    /// Others could put something in the place of the socket: give the folder another owner or mode.
+    #[error("the folder {} {what}; a socket for several users needs a folder of root or of this user that nobody else can write, as `install -d -m 0755` makes it", path.display())]
+    UnsafeFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// This platform does not have the transport.
     #[error("{endpoint}: this platform does not have that transport")]
     Unsupported {
@@ -110,11 +118,36 @@ impl BindError {
     }
 }
 
+/// Who may reach a Unix socket, beside the broker's own user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixOptions {
+    /// Permission bits of the socket. It has them, and its group, before anybody can connect, and never wider ones.
+    pub mode: u32,
+    /// The socket's group; `None`: the process's own.
+    pub gid: Option<u32>,
+    /// Refuse a folder in which others could put something in the socket's place: it must belong to root or to this user,
+    /// be no symbolic link, and be writable for its owner only. A mode or group of its own asks for that as well.
+    pub own_folder: bool,
+}
+
+impl Default for UnixOptions {
+    /// The socket is for this user only; the folder may be any.
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            gid: None,
+            own_folder: false,
+        }
+    }
+}
+
 /// What a listener may be told besides its endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct BindOptions {
     /// Certificates for `tls:` endpoints.
     pub tls: Option<TlsServer>,
+    /// Who may reach Unix sockets.
+    pub unix: UnixOptions,
     /// Size and faults of connections over `mem:` endpoints.
     pub memory: MemoryOptions,
 }
@@ -128,6 +161,8 @@ pub struct Accepted {
     pub credentials: PeerCredentials,
     /// Its address, where it has one: whom failures are counted for.
     pub address: Option<IpAddr>,
+    /// All groups of its process when it connected, the effective one and the supplementary ones; `None`: not known.
+    pub gids: Option<Box<[u32]>>,
 }
 
 #[derive(Debug)]
@@ -176,7 +211,9 @@ impl Listener {
         };
         match endpoint {
             #[cfg(unix)]
-            Endpoint::Unix(path) => unix::Listener::bind(endpoint, path).map(Kind::Unix).map(bound),
+            Endpoint::Unix(path) => unix::Listener::bind(endpoint, path, &options.unix)
+                .map(Kind::Unix)
+                .map(bound),
             Endpoint::Tcp(address) => {
                 let (listener, endpoint) = tcp::Listener::bind(endpoint, address, false)?;
                 Ok(Self {

@@ -25,7 +25,7 @@ pub mod unix;
 
 pub use credentials::{PeerCredentials, current_uid};
 pub use endpoint::{Endpoint, EndpointError};
-pub use listener::{Accepted, BindError, BindOptions, Listener};
+pub use listener::{Accepted, BindError, BindOptions, Listener, UnixOptions};
 pub use memory::{Faults, MemoryOptions};
 pub use stream::{ConnectOptions, Socket, Stream, connect, connect_with};
 pub use tls::{TlsClient, TlsServer};

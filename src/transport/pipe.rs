@@ -184,6 +184,7 @@ impl Listener {
                 };
                 let credentials = client(stream.handle());
                 return Poll::Ready(Ok(Accepted {
+                    gids: None,
                     socket: Socket::pipe(stream),
                     credentials,
                     address: None,

@@ -172,6 +172,7 @@ impl Listener {
                     if let Ok((stream, local)) = prepare(stream) {
                         let credentials = client(peer, local);
                         return Poll::Ready(Ok(Accepted {
+                            gids: None,
                             socket: Socket::tcp(stream),
                             credentials,
                             address: Some(peer.ip()),

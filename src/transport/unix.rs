@@ -17,6 +17,8 @@
 
 mod bind;
 mod establish;
+#[cfg(target_os = "linux")]
+mod groups;
 
 pub(super) use establish::{Listener, connect};
 
@@ -231,5 +233,7 @@ fn send_attachments(
     send(socket, slices, &mut control)
 }
 
+#[cfg(test)]
+mod mode_tests;
 #[cfg(test)]
 mod tests;

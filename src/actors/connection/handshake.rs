@@ -6,6 +6,7 @@ use super::identity::{Evidence, Unproven};
 use super::life::{Life, Phase};
 use super::perform::Rooms;
 use super::session::Session;
+use crate::actors::access;
 use crate::actors::accounts::Memory;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
@@ -136,7 +137,7 @@ impl<R: Rooms> Life<R> {
         };
         let tokens = self.rooms.shared().tokens();
         match self.evidence.principal(self.certified.take(), &hello, &tokens) {
-            Ok(principal) => self.welcome(&hello, &principal, inbox),
+            Ok(principal) => self.welcome(&hello, principal, inbox),
             Err(unproven) => self.unproven(unproven),
         }
     }
@@ -159,8 +160,13 @@ impl<R: Rooms> Life<R> {
         self.limit = now.checked_add(delay);
     }
 
-    fn welcome(&mut self, hello: &Hello, principal: &Principal, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+    fn welcome(&mut self, hello: &Hello, principal: Principal, inbox: &dyn Fn() -> Box<dyn Inbox>) {
         let shared = self.rooms.shared().clone();
+        if let Some(text) = access::refuses(&shared.policy, &principal) {
+            shared.metrics.denied.add(1);
+            tracing::warn!(pid = ?self.evidence.credentials.pid, "refused a connection; {text}");
+            return self.close(CloseReason::Denied, &text);
+        }
         let limits = shared.limits.clone();
         let origin = Origin {
             peer: shared.next_peer(),
@@ -172,7 +178,7 @@ impl<R: Rooms> Life<R> {
         let account =
             Account::new(Room::new(&limits), (limits.publish_window / 4).max(1)).with_memory(memory);
         let attachments = self.max_attachments;
-        let me = Peer::new(origin, &hello.name, attachments, account, inbox());
+        let me = Peer::with_principal(origin, principal, &hello.name, attachments, account, inbox());
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let welcome = Welcome {
             epoch: shared.epoch,
@@ -195,9 +201,11 @@ impl<R: Rooms> Life<R> {
         self.decoder.set_limit(body_limit(limits.frame_bytes));
         self.rooms.joined(me.clone());
         self.gone = Some(GoneGuard::new(self.rooms.clone(), origin.peer));
-        self.phase = Phase::Ready(Box::new(Session::new(me, limits, shared.tickets.clone())));
+        let who = me.clone();
+        let session = Session::new(me, limits, shared.tickets.clone()).guarded(shared.policy.clone());
+        self.phase = Phase::Ready(Box::new(session));
         self.limit = None;
         shared.metrics.connections_opened.add(1);
-        tracing::debug!(peer = origin.peer.0, pid = origin.pid, %principal, name = %text::name(&hello.name), "connected");
+        tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");
     }
 }

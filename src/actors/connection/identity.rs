@@ -10,10 +10,12 @@ use crate::transport::PeerCredentials;
 use std::net::IpAddr;
 
 /// What is known of a peer before it has said anything.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Evidence {
     /// What the kernel says.
     pub credentials: PeerCredentials,
+    /// All its groups, where the kernel says them.
+    pub gids: Option<Box<[u32]>>,
     /// Where it comes from: whom its wrong tokens are counted for.
     pub address: Option<IpAddr>,
     /// The kernel does not say who it is: it comes in by certificate or token, or not at all.
@@ -45,6 +47,7 @@ impl From<PeerCredentials> for Evidence {
     fn from(credentials: PeerCredentials) -> Self {
         Self {
             credentials,
+            gids: None,
             address: None,
             must_prove: false,
         }
@@ -52,6 +55,15 @@ impl From<PeerCredentials> for Evidence {
 }
 
 impl Evidence {
+    /// Who it is as long as it has proven nothing.
+    pub(in crate::actors) fn unproven(&self) -> Principal {
+        Principal {
+            uid: self.credentials.uid,
+            gids: self.gids.clone(),
+            ..Principal::default()
+        }
+    }
+
     /// Who it is. `certified`: the name that the verified client certificate has. A wrong token is refused even where none
     /// is needed: whoever sends one relies on the name that it was to prove.
     pub(super) fn principal(
@@ -69,9 +81,8 @@ impl Evidence {
             return Err(Unproven::Nothing);
         }
         Ok(Principal {
-            uid: self.credentials.uid,
             name: name.map(String::into_boxed_str),
-            ..Principal::default()
+            ..self.unproven()
         })
     }
 }
@@ -94,6 +105,7 @@ mod tests {
                 uid,
                 ..PeerCredentials::UNKNOWN
             },
+            gids: None,
             address: None,
             must_prove,
         };

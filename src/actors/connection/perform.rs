@@ -93,6 +93,7 @@ pub fn perform(
         .metrics()
         .late_answers
         .add(std::mem::take(&mut effects.late));
+    rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
     for frame in effects.send.drain(..) {
         outbox.push_frame(frame.into());
     }
@@ -148,6 +149,12 @@ pub fn deliver(
                 for route in routes.0.drain(..) {
                     session.routed(route, effects);
                 }
+                perform(session, outbox, rooms, effects, None, None)
+            });
+        }
+        Deliver::Control(Control::WaitDenied(call)) => {
+            return with_effects(|effects| {
+                session.deny_wait(call, effects);
                 perform(session, outbox, rooms, effects, None, None)
             });
         }
@@ -320,13 +327,18 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
                 own(Draft::new(Kind::PublishCredit, 0).aux(bytes));
             }
         }
-        // How its life ends is the business of whoever owns the session.
-        Control::Drain | Control::Close(..) => {}
+        // How its life ends is the business of whoever owns the session; what a step follows from is taken above.
+        Control::WaitDenied(_) | Control::Drain | Control::Close(..) => {}
     }
 }
 
 fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call: CallId) {
     if let Some(parked) = session.open.unpark(call) {
+        if let Some(denied) = session.denied_while_parked(&parked) {
+            rooms.metrics().denied.add(1);
+            let reply = parked.invoke.reply;
+            return reply.into_iter().for_each(|reply| reply.fail(&denied));
+        }
         rooms.registry(RegistryBatch {
             from: session.me().clone(),
             batch: parked.batch,

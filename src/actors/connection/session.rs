@@ -4,6 +4,7 @@
 //! step: state in, [`Effects`] out; `Connection` (or `LocalPeer`, or the simulator) performs them. Pure: no socket, no
 //! actor, no clock.
 
+mod access;
 mod asks;
 mod effects;
 mod pieces;
@@ -22,6 +23,7 @@ use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
+use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -41,6 +43,11 @@ pub struct Session {
     tickets: Arc<AtomicU64>,
     /// Publishes in pieces that are not complete.
     publishing: HashSet<u64>,
+    /// The broker's policy, and what this peer may do under it; `None`: nobody asks.
+    policy: Option<Arc<Slot>>,
+    rights: Rights,
+    /// How often the policy denied something.
+    denied: u64,
     draining: bool,
     said_goodbye: bool,
 }
@@ -61,8 +68,20 @@ impl Session {
             limits,
             tickets,
             publishing: HashSet::new(),
+            policy: None,
+            rights: Rights::default(),
+            denied: 0,
             draining: false,
             said_goodbye: false,
+        }
+    }
+
+    /// The same under a policy.
+    #[must_use]
+    pub fn guarded(self, policy: Arc<Slot>) -> Self {
+        Self {
+            policy: Some(policy),
+            ..self
         }
     }
 

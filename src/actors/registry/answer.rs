@@ -14,6 +14,7 @@ use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{Batch, Draft, Encoding, Flags, Kind, Pattern, RequestId, name};
+use crate::policy::Right;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -54,6 +55,10 @@ impl State {
             Kind::Register => self.register(current, view),
             Kind::Unregister => {
                 let object = text(view.key)?;
+                // Who holds it may give it back, whatever the policy says now; others learn nothing about it.
+                if !self.index.holds(current.key, object) {
+                    self.check_sees(current, object)?;
+                }
                 let held = self.index.unregister(current.key, object, &mut self.effects);
                 held.map(|()| Reply::Done(0)).map_err(|_| {
                     CallError::new(
@@ -68,8 +73,8 @@ impl State {
                 self.index.unwatch(current.key, request, &mut self.effects);
                 Ok(Reply::Done(0))
             }
-            Kind::List => Ok(Reply::Json(self.list())),
-            _ => self.describe(view),
+            Kind::List => Ok(Reply::Json(self.list(current))),
+            _ => self.describe(current, view),
         }
     }
 
@@ -78,6 +83,7 @@ impl State {
         if object.starts_with(RESERVED_PREFIX) && !current.from.is_local() {
             return Err(invalid("names that begin with `sys.` are the broker's own"));
         }
+        self.check_own(current, object)?;
         if self.facts.counts(current.key).names >= self.shared.limits.names
             && !self.index.holds(current.key, object)
         {
@@ -135,6 +141,9 @@ impl State {
 
     fn wait(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
         let names = parse_names(view.payload)?;
+        for name in &names {
+            self.check_sees(current, name)?;
+        }
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
             return Err(too_many("watches", self.shared.limits.watches));
         }
@@ -162,13 +171,19 @@ impl State {
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
             return Err(too_many("watches", self.shared.limits.watches));
         }
-        let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         let interest = Interest {
             names,
             connections,
             pattern,
         };
+        if connections {
+            self.check_monitor(current)?;
+        }
+        if let Some(name) = interest.only_name() {
+            self.check_sees(current, name)?;
+        }
         self.room(current, facts::watch_cost(&interest))?;
+        let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         match self
             .index
             .watch(ticket, current.key, request, interest, &mut self.effects)
@@ -178,22 +193,29 @@ impl State {
         }
     }
 
-    fn list(&self) -> Value {
+    fn list(&mut self, current: &Current) -> Value {
+        let (key, asker) = (current.key, &current.from);
+        let mut access = self.access.lend();
+        let monitors = access.may(key, asker, Right::Monitor, b"");
         let objects: Vec<Value> = self
             .index
             .names()
+            .filter(|name| monitors || access.sees(key, asker, name.name))
             .map(|name| self.name_json(&name, false))
             .collect();
+        self.access = access;
         let connections: Vec<Value> = self
             .index
             .connections()
+            .filter(|(other, ..)| monitors || *other == key)
             .filter_map(|(key, ..)| self.peers.get(key))
             .map(peer_json)
             .collect();
         json!({ "objects": objects, "connections": connections })
     }
 
-    fn describe(&self, view: &FrameView<'_>) -> Answer {
+    fn describe(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+        self.check_sees(current, text(view.key)?)?;
         let Some(found) = self.index.describe(view.key) else {
             let name = String::from_utf8_lossy(view.key);
             return Err(CallError::new(

@@ -5,6 +5,7 @@
 
 use super::facts::{self, Effect, Fact, Facts, Notice};
 use super::index::Index;
+use crate::actors::access::Access;
 use crate::actors::core::Shared;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::group::Grouped;
@@ -30,6 +31,7 @@ pub struct State {
     pub(super) index: Index<Key>,
     pub(super) facts: Facts<Key>,
     pub(super) peers: Peers<()>,
+    pub(super) access: Access,
     pub(super) effects: Vec<Effect<Key>>,
     out: Outgoing,
     /// The batch under way, with what is left of it; survives a restart.
@@ -38,7 +40,7 @@ pub struct State {
     /// What this turn has handled, over all its batches.
     pub(super) turn: Turn,
     /// The index must be rebuilt before the next frame.
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 /// What one turn has for others.
@@ -66,6 +68,7 @@ impl State {
     pub fn new(shared: Arc<Shared>) -> Self {
         let blame = Blame::new(&shared.limits);
         Self {
+            access: Access::new(shared.policy.clone()),
             shared,
             index: Index::new(),
             facts: Facts::new(),
@@ -304,6 +307,9 @@ impl State {
 
     /// The only place that tells peers what a step of the index decided.
     fn perform(&mut self, effect: Effect<Key>) {
+        if self.access.is_guarded() && !self.may_know(&effect) {
+            return;
+        }
         let tell = |key, control| {
             if let Some(peer) = self.peers.get(key) {
                 peer.tell(control);
@@ -400,6 +406,7 @@ impl State {
 
     fn add(&mut self, peer: &PeerRef) {
         let key = self.peers.add(peer);
+        self.admit(peer);
         if peer.id() == PeerId::BROKER {
             // The broker's own objects are no connection: nobody watches it come and go.
             return;
@@ -430,6 +437,7 @@ impl State {
             }
             _ => Progress::Done,
         };
+        self.access.forget(key);
         self.peers.remove(peer);
         progress
     }

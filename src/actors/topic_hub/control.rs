@@ -3,9 +3,9 @@
 //! Each reads one frame, asks the index, and answers. Messages in pieces are followed here from their first frame to their last; what is
 //! under way belongs to the actor, not to the index, so a panic of the index does not lose it.
 
+use super::access::matching;
 use super::facts::{Policy, Retained, Subscription, Will, subscription_cost, will_cost};
-use super::fan_out::Receiver;
-use super::index::SubscribeError;
+use super::index::{Match, SubscribeError};
 use super::retained::{RetainError, RetainLimits};
 use super::state::{Current, State};
 use crate::actors::accounts::Charge;
@@ -21,6 +21,7 @@ use crate::config::raise;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Flags, Kind, PeerId, SubscriptionId, metadata};
+use crate::policy::Right;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,10 +75,10 @@ impl State {
             index,
             receivers,
             fan_out,
+            access,
             ..
         } = self;
-        let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
-        let matches = index.matching(view.key, current.key, lagging);
+        let matches = matching(index, receivers, access, view.key, current.key);
         let mut accepted = 0_u32;
         for to in matches {
             let delivered = fan_out.offer(receivers, to, item.frame, charge, false);
@@ -137,9 +138,13 @@ impl State {
         if self.uploads.contains_key(&place) {
             return;
         }
-        let Self { index, receivers, .. } = self;
-        let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
-        let matches = index.matching(view.key, current.key, lagging).to_vec();
+        let Self {
+            index,
+            receivers,
+            access,
+            ..
+        } = self;
+        let matches = matching(index, receivers, access, view.key, current.key).to_vec();
         let charged = charge(view.header.wire_len());
         let cost = matches
             .len()
@@ -339,6 +344,9 @@ impl State {
             Ok(subscription) => subscription,
             Err(error) => return reply.fail(&error),
         };
+        if let Err(error) = self.check_subscribe(&current.from, &subscription) {
+            return reply.fail(&error);
+        }
         if let Err(error) = self.room(current, key, subscription_cost(&subscription)) {
             return reply.fail(&error);
         }
@@ -352,7 +360,7 @@ impl State {
         self.commit();
         reply.done(0);
         if wants_retained {
-            let to = super::subscribers::Match {
+            let to = Match {
                 peer: key,
                 subscription: id,
                 with_key: pattern,
@@ -404,16 +412,13 @@ impl State {
     }
 
     /// What was published before, as events of a batch of their own.
-    fn send_retained(
-        &mut self,
-        current: &Current,
-        view: &FrameView<'_>,
-        to: &super::subscribers::Match<Key>,
-        no_local: bool,
-    ) {
+    fn send_retained(&mut self, current: &Current, view: &FrameView<'_>, to: &Match<Key>, no_local: bool) {
         let mut bytes = Vec::new();
         for (key, value) in self.index.retained_for(view.key, to.with_key) {
             if no_local && value.origin.peer == current.from.id() {
+                continue;
+            }
+            if !self.access.may(to.peer, &current.from, Right::Subscribe, key) {
                 continue;
             }
             let draft = Draft::new(Kind::Publish, 0);
@@ -442,6 +447,9 @@ impl State {
     }
 
     fn will(&mut self, current: &Current, view: &FrameView<'_>, reply: ReplyTo) {
+        if let Err(error) = self.check_publish(&current.from, view.key) {
+            return reply.fail(&error);
+        }
         let peer = self.receivers.add(&current.from);
         let will = Will {
             key: view.key.into(),
@@ -464,6 +472,14 @@ impl State {
 
     /// Publishes the will of a peer whose connection died.
     pub(super) fn publish_will(&mut self, author: PeerRef, will: &Will) -> Progress {
+        if let Err(error) = self.check_publish(&author, &will.key) {
+            tracing::warn!(
+                peer = author.id().0,
+                "a will was not published; {}",
+                error.message
+            );
+            return Progress::Done;
+        }
         let flags = Flags::NONE.with_if(will.retain, Flags::RETAIN);
         let draft = Draft::new(Kind::Publish, 0)
             .flags(flags)

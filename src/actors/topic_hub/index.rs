@@ -183,10 +183,27 @@ impl<P: PeerKey> Index<P> {
         publisher: P,
         lagging: impl Fn(P, SubscriptionId) -> bool,
     ) -> &[Match<P>] {
+        self.matching_where(key, publisher, lagging, |_| true)
+    }
+
+    /// The same among peers that may hear the topic. What `may_hear` says holds for the list, too: when it would say something
+    /// else, [`forget_recent`](Self::forget_recent) is to be called.
+    pub fn matching_where(
+        &mut self,
+        key: &[u8],
+        publisher: P,
+        lagging: impl Fn(P, SubscriptionId) -> bool,
+        mut may_hear: impl FnMut(P) -> bool,
+    ) -> &[Match<P>] {
         if !self.recent.serves(key, publisher) {
-            self.look_up(key, publisher, &lagging);
+            self.look_up(key, publisher, &lagging, &mut may_hear);
         }
         &self.recent.matches
+    }
+
+    /// The next look-up looks again.
+    pub const fn forget_recent(&mut self) {
+        self.recent.reuse = Reuse::Never;
     }
 
     /// Keeps the last value of a topic; an empty payload clears it. The key must be a checked topic.
@@ -287,7 +304,13 @@ impl<P: PeerKey> Index<P> {
         Some(will)
     }
 
-    fn look_up(&mut self, key: &[u8], publisher: P, lagging: &impl Fn(P, SubscriptionId) -> bool) {
+    fn look_up(
+        &mut self,
+        key: &[u8],
+        publisher: P,
+        lagging: &impl Fn(P, SubscriptionId) -> bool,
+        may_hear: &mut impl FnMut(P) -> bool,
+    ) {
         let Self {
             exact,
             patterns,
@@ -301,11 +324,11 @@ impl<P: PeerKey> Index<P> {
         recent.reuse = Reuse::Never;
         let mut reuse = Reuse::Always;
         if let Some(subscribers) = exact.get_mut(key) {
-            subscribers.collect(publisher, lagging, &mut reuse, &mut recent.matches);
+            subscribers.collect(publisher, lagging, may_hear, &mut reuse, &mut recent.matches);
         }
         if !patterns.is_empty() {
             patterns.walk(key, &mut |subscribers| {
-                subscribers.collect(publisher, lagging, &mut reuse, &mut recent.matches);
+                subscribers.collect(publisher, lagging, may_hear, &mut reuse, &mut recent.matches);
             });
         }
         recent.reuse = reuse;

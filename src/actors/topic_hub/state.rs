@@ -10,6 +10,7 @@ use super::facts::{Effect, Facts};
 use super::fan_out::{FanOut, Receiver};
 use super::hold::Holds;
 use super::index::Index;
+use crate::actors::access::Access;
 use crate::actors::core::Shared;
 use crate::actors::messages::{Control, Drained, Gone, HubBatch, HubItem};
 use crate::actors::peer::PeerRef;
@@ -31,6 +32,7 @@ pub struct State {
     pub(super) index: Index<Key>,
     pub(super) facts: Facts<Key>,
     pub(super) receivers: Peers<Receiver>,
+    pub(super) access: Access,
     pub(super) effects: Vec<Effect<Key>>,
     pub(super) fan_out: FanOut,
     pub(super) uploads: Uploads,
@@ -44,7 +46,7 @@ pub struct State {
     blame: Blame,
     /// What this turn has handled, over all its batches.
     turn: Turn,
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 #[derive(Debug)]
@@ -66,6 +68,7 @@ impl State {
     pub fn new(shared: Arc<Shared>) -> Self {
         let blame = Blame::new(&shared.limits);
         Self {
+            access: Access::new(shared.policy.clone()),
             shared,
             index: Index::new(),
             facts: Facts::new(),
@@ -317,6 +320,7 @@ impl State {
             will
         });
         self.fan_out.forget(key);
+        self.access.forget(key);
         self.receivers.remove(peer);
         match (will, author) {
             (Ok(Some(will)), Some(author)) if !in_order || planted::is(Bug::WillAfterGoodbye) => {

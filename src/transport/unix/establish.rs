@@ -5,7 +5,7 @@
 
 use super::{Stream, bind, watch};
 use crate::transport::credentials::PeerCredentials;
-use crate::transport::listener::{Accepted, BindError};
+use crate::transport::listener::{Accepted, BindError, UnixOptions};
 use crate::transport::{Endpoint, Socket};
 use rustix::fd::OwnedFd;
 use socket2::{Domain, SockAddr, Type};
@@ -28,8 +28,12 @@ pub(in crate::transport) struct Listener {
 }
 
 impl Listener {
-    pub(in crate::transport) fn bind(endpoint: &Endpoint, path: &Path) -> Result<Self, BindError> {
-        let (socket, place) = bind::bind(endpoint, path)?;
+    pub(in crate::transport) fn bind(
+        endpoint: &Endpoint,
+        path: &Path,
+        options: &UnixOptions,
+    ) -> Result<Self, BindError> {
+        let (socket, place) = bind::bind(endpoint, path, options)?;
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
@@ -48,6 +52,7 @@ impl Listener {
                 Ok((socket, _nameless)) => match identify(socket) {
                     Ok((socket, credentials)) => {
                         return Poll::Ready(Ok(Accepted {
+                            gids: gids(&socket, &credentials),
                             socket: Socket::unix(socket),
                             credentials,
                             address: None,
@@ -88,6 +93,20 @@ fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)
         pid,
     };
     Ok((socket.into_std()?, credentials))
+}
+
+/// The groups of the peer: what the kernel tells beyond its effective one. `None`: not all of them are known.
+#[cfg(target_os = "linux")]
+fn gids(socket: &UnixStream, credentials: &PeerCredentials) -> Option<Box<[u32]>> {
+    let mut gids = super::groups::supplementary(socket).ok()?;
+    gids.extend(credentials.gid.filter(|gid| !gids.contains(gid)));
+    Some(gids.into())
+}
+
+/// Other systems tell of the effective group only; that others are unknown counts against the peer.
+#[cfg(not(target_os = "linux"))]
+fn gids(_: &UnixStream, _: &PeerCredentials) -> Option<Box<[u32]>> {
+    None
 }
 
 /// The process that listens at the other end of `socket`, where there is a runtime to ask with.

@@ -3,7 +3,7 @@
 use super::establish::address;
 use super::*;
 use crate::transport::tests::{connected, read, write};
-use crate::transport::{BindError, Endpoint};
+use crate::transport::{BindError, Endpoint, UnixOptions};
 use crate::transport::{Listener, Stream, connect, current_uid};
 use socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
@@ -272,7 +272,7 @@ async fn the_mode_is_never_wider() {
             }
         });
         while seen.load(Ordering::Relaxed) < 100 {
-            drop(bind::bind(&endpoint, &path).unwrap());
+            drop(bind::bind(&endpoint, &path, &UnixOptions::default()).unwrap());
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -340,7 +340,7 @@ fn of_many_at_once_one_wins() {
                 .map(|_| {
                     scope.spawn(|| {
                         barrier.wait();
-                        let bound = bind::bind(&endpoint, &path);
+                        let bound = bind::bind(&endpoint, &path, &UnixOptions::default());
                         barrier.wait();
                         bound
                     })

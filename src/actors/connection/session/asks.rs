@@ -12,6 +12,7 @@ use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::METADATA_MAX;
 use crate::message::{CallId, Flags, Header, Key, Kind, Ticket};
+use crate::policy::Right;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,9 @@ impl Session {
                 silent,
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
             );
+        }
+        if let Some(denied) = self.denied(Right::Call, view.key, effects) {
+            return refuse(effects, header, silent, &denied);
         }
         if view.meta.len().saturating_add(self.me.sys_meta.len()) > METADATA_MAX {
             let text = format!(
@@ -172,6 +176,11 @@ impl Session {
                 !wants_answer,
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
             );
+        }
+        if let Some(denied) = self.denied(Right::Publish, view.key, effects) {
+            // Told without being asked: that every event is lost must not look as if nobody listened.
+            self.me.grant(header.wire_len());
+            return refuse(effects, header, false, &denied);
         }
         let reply = if wants_answer {
             let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));

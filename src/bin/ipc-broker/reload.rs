@@ -1,0 +1,96 @@
+//! Reading the settings again while the broker runs.
+//!
+//! Owns what may change without a restart (the policy, the log's filter), and that a reading that fails changes nothing at all:
+//! broken, unreadable and untrusted files leave everything as it is, loudly.
+
+use super::load;
+use actix_ipc::actors::BrokerHandle;
+use actix_ipc::settings::{Entry, Settings, Sources};
+
+/// Sets the filter of the log.
+pub(crate) type SetLog = Box<dyn Fn(&str) -> Result<(), String>>;
+
+/// Settings that take effect at once.
+const AT_ONCE: [&str; 2] = ["log", "policy"];
+
+/// What is in force, and how to read it again.
+pub(crate) struct Reload {
+    sources: Sources,
+    entries: Vec<Entry>,
+    log: String,
+    set_log: SetLog,
+}
+
+impl Reload {
+    pub(crate) fn new(sources: Sources, settings: &Settings, set_log: SetLog) -> Self {
+        Self {
+            sources,
+            entries: settings.entries().to_vec(),
+            log: settings.log.clone(),
+            set_log,
+        }
+    }
+
+    /// Reads everything again. The environment and the flags are those of the start.
+    pub(crate) fn again(&mut self, broker: &BrokerHandle) {
+        let (settings, policy) = match load(&self.sources) {
+            Ok(loaded) => loaded,
+            Err(problems) => {
+                for problem in &problems.0 {
+                    tracing::error!("not reloaded: {problem}");
+                }
+                tracing::error!(
+                    "everything stays as it was, the policy too; mend this and send SIGHUP again"
+                );
+                return;
+            }
+        };
+        match policy {
+            Some(policy) => {
+                tracing::info!(
+                    rules = policy.rules().len(),
+                    "the policy was read again and is in force"
+                );
+                broker.set_policy(policy);
+            }
+            None if self.had_policy() => {
+                tracing::error!(
+                    "the settings name no policy any more; the one in force stays until a restart"
+                );
+            }
+            None => {}
+        }
+        self.note_the_rest(&settings);
+        if settings.log != self.log {
+            match (self.set_log)(&settings.log) {
+                Ok(()) => self.log = settings.log,
+                Err(error) => tracing::error!(%error, "the filter of the log could not be changed"),
+            }
+        }
+    }
+
+    fn had_policy(&self) -> bool {
+        self.entries
+            .iter()
+            .any(|entry| entry.key == "policy" && entry.value != "\"\"")
+    }
+
+    /// What else is different takes a restart, and is not to be taken for granted.
+    fn note_the_rest(&self, settings: &Settings) {
+        let before = |key: &str| {
+            self.entries
+                .iter()
+                .find(|entry| entry.key == key)
+                .map(|entry| &entry.value)
+        };
+        let all = settings.entries().iter();
+        let different = all.filter(|entry| before(&entry.key) != Some(&entry.value));
+        for entry in different.filter(|entry| !AT_ONCE.contains(&entry.key.as_str())) {
+            tracing::warn!(
+                "{} = {} takes effect at the next start only",
+                entry.key,
+                entry.value
+            );
+        }
+    }
+}
