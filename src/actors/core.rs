@@ -14,6 +14,7 @@ use crate::config::Limits;
 use crate::error::CloseReason;
 use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
+use crate::text;
 use actix::Addr;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -126,7 +127,7 @@ impl Shared {
     ) -> bool {
         self.metrics.panics.add(1);
         let (peer, pid) = (author.id().0, author.origin.pid);
-        tracing::error!(actor, peer, pid, panic, "a core actor panicked; restarting it");
+        tracing::error!(actor, peer, pid, panic = %text::text(panic), "a core actor panicked; restarting it");
         let judgement = blame.record(self.now(), author.id());
         if judgement.close_author {
             // An actor of this process is closed, but the process, which is the broker's own, goes on.
