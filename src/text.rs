@@ -47,7 +47,7 @@ fn escape(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     }
 }
 
-/// A peer's text as a log shows it. Made by [`name`] and [`text`].
+/// A peer's text as a log shows it. Made by [`name`], [`text`] and [`escaped`].
 #[derive(Clone, Copy)]
 pub struct Shown<'a> {
     text: &'a str,
@@ -69,6 +69,15 @@ pub const fn text(text: &str) -> Shown<'_> {
     Shown {
         text,
         most: TEXT_SHOWN,
+    }
+}
+
+/// A text that is shown whole: escaped and not cut.
+#[must_use]
+pub const fn escaped(text: &str) -> Shown<'_> {
+    Shown {
+        text,
+        most: usize::MAX,
     }
 }
 

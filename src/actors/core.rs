@@ -16,6 +16,7 @@ use crate::error::CloseReason;
 use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
 use crate::policy::Slot;
+use crate::text;
 use actix::Addr;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -135,7 +136,7 @@ impl Shared {
     ) -> bool {
         self.metrics.panics.add(1);
         let (peer, pid) = (author.id().0, author.origin.pid);
-        tracing::error!(actor, peer, pid, panic, "a core actor panicked; restarting it");
+        tracing::error!(actor, peer, pid, panic = %text::text(panic), "a core actor panicked; restarting it");
         let judgement = blame.record(self.now(), author.id());
         if judgement.close_author {
             // An actor of this process is closed, but the process, which is the broker's own, goes on.

@@ -7,6 +7,7 @@ use super::lasting::Standing;
 use super::presence::Notice;
 use super::queue::Queue;
 use crate::error::CallError;
+use crate::text;
 use std::sync::Arc;
 use std::task::Waker;
 use tokio::sync::{oneshot, watch};
@@ -68,6 +69,7 @@ impl After {
                 Told::Notice(to, notice) => to.push(notice),
                 Told::NoMore(to) => to.close(),
                 Told::Replaced(object, reason) => {
+                    let (object, reason) = (text::name(&object), text::text(&reason));
                     tracing::warn!(%object, %reason, "a registration ended");
                 }
             }

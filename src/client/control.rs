@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::state::{GRACE, Next, Phase, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Epoch, Kind};
+use crate::text;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -199,7 +200,7 @@ impl Shared {
         after.perform();
         self.serving.abort_all();
         if !expected {
-            tracing::warn!(reason = %ended.text, "the connection to the broker ended");
+            tracing::warn!(reason = %text::text(&ended.text), "the connection to the broker ended");
         }
         if !orderly {
             self.watchers.tell(&ConnectionEvent::Lost {
@@ -239,6 +240,7 @@ impl Shared {
             lost,
         } = report;
         for (what, error) in &lost {
+            let what = text::text(what);
             tracing::warn!(%what, %error, "not restored after the reconnection");
         }
         tracing::info!(%epoch, same_broker, restored, lost = lost.len(), "connected to the broker again");

@@ -15,6 +15,7 @@ use super::state::State;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
+use crate::text;
 use std::sync::Arc;
 
 /// Why the connection is at its end.
@@ -148,7 +149,7 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, after: &mut Af
             let _ = state.control(&Draft::new(Kind::Pong, id).payload(view.header.encoding, view.payload));
         }
         Kind::Goodbye => {
-            let text = String::from_utf8_lossy(view.payload).into_owned();
+            let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
             return Some(Ended::new(
                 reason,

@@ -12,6 +12,7 @@ use crate::message::handshake::PREFACE;
 use crate::message::{
     Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Token, Welcome,
 };
+use crate::text;
 use crate::transport::{ConnectOptions, Endpoint, Stream, connect_with};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -129,7 +130,7 @@ fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), String> {
             let reason = CloseReason::from_code(first.header.aux);
             Err(format!(
                 "the broker refused: {reason}: {}",
-                String::from_utf8_lossy(first.payload)
+                text::text(&String::from_utf8_lossy(first.payload))
             ))
         }
         other => Err(format!(

@@ -9,6 +9,7 @@ use super::shared::{Shared, Spot};
 use super::state::{Direct, Next, State};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
+use crate::text;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use std::any::Any;
@@ -80,7 +81,7 @@ pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) 
         Err(error) => to.error(&error).await,
     };
     if let Err(error) = sent {
-        tracing::debug!(object = %server.name, %method, %error, "an answer was not sent");
+        tracing::debug!(object = %text::name(&server.name), method = %text::name(&method), %error, "an answer was not sent");
     }
 }
 
@@ -104,7 +105,7 @@ fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> Ha
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "with a value that is no text".to_owned());
-    tracing::error!(object = %server.name, %method, panic = %said, "a handler panicked");
+    tracing::error!(object = %text::name(&server.name), method = %text::name(method), panic = %text::text(&said), "a handler panicked");
     let text = format!("the handler of {}.{method} panicked: {said}", server.name);
     HandlerError {
         code: ErrorCode::HandlerPanicked,

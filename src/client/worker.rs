@@ -9,6 +9,7 @@ use super::handler::{Handler, Shared, SharedObject};
 use super::register::{Balance, RegisterBuilder, Registration, Terms};
 use super::runtime::{self, Home};
 use crate::message::Flags;
+use crate::text;
 use crate::transport::Endpoint;
 use std::fmt;
 use std::io;
@@ -235,7 +236,7 @@ async fn stop(client: IpcClient, registrations: Vec<Registration>) {
     for registration in registrations {
         let name = registration.name().to_owned();
         if let Err(error) = registration.unregister().await {
-            tracing::debug!(object = %name, %error, "the name could not be given up");
+            tracing::debug!(object = %text::name(&name), %error, "the name could not be given up");
         }
     }
     let serving = &client.handle.shared.serving;

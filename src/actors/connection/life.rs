@@ -25,6 +25,7 @@ use crate::config::raise;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
+use crate::text;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -303,7 +304,7 @@ impl<R: Rooms> Life<R> {
             CloseReason::Protocol | CloseReason::Window | CloseReason::Version
         ) {
             self.rooms.metrics().protocol_errors.add(1);
-            tracing::warn!(pid = ?self.evidence.credentials.pid, %reason, ?text, "closing a connection");
+            tracing::warn!(pid = ?self.evidence.credentials.pid, %reason, text = %text::text(text), "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
         if reason != CloseReason::Draining
@@ -376,7 +377,7 @@ impl<R: Rooms> Life<R> {
 
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
-        tracing::error!(pid = ?self.evidence.credentials.pid, panic, "a connection panicked; closing it");
+        tracing::error!(pid = ?self.evidence.credentials.pid, panic = %text::text(panic), "a connection panicked; closing it");
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.me().account.close();
         }
