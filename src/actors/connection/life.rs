@@ -25,6 +25,7 @@ use crate::config::raise;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
+use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -70,6 +71,8 @@ pub struct Life<R: Rooms> {
     pub(super) limit: Option<Instant>,
     /// Since when a started frame makes no progress.
     pub(super) waiting_since: Option<Instant>,
+    /// Where the system does not tell that the peer has gone.
+    pub(super) keepalive: Option<Keepalive>,
     pub(super) gone: Option<GoneGuard<R>>,
     pub(super) rooms: Arc<R>,
     /// Its places among all connections; `None` when it was not let in.
@@ -106,6 +109,7 @@ impl<R: Rooms> Life<R> {
             gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
             limit: shared.now().checked_add(patience),
             waiting_since: None,
+            keepalive: None,
             gone: None,
             admission,
             rooms,
@@ -443,7 +447,7 @@ impl<R: Rooms> Life<R> {
             Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
             Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
         };
-        [session, self.limit, self.progress_deadline()]
+        [session, self.limit, self.progress_deadline(), self.alive_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -468,6 +472,7 @@ impl<R: Rooms> Life<R> {
             self.waiting_since = None;
             self.close(CloseReason::Timeout, "a started frame did not arrive in time");
         }
+        self.look_for_signs(now)?;
         self.with_session(|session, effects| session.expire(now, effects));
         Ok(())
     }
