@@ -63,6 +63,9 @@ pub struct Limits {
     pub handshake_ms: u32,
     /// Time for a started frame to make progress, in ms.
     pub frame_progress_ms: u32,
+    /// Silence of a TCP peer after which it is asked whether it is still there, in ms; after four times as long without a byte it
+    /// is gone. Of other transports the system tells. 0: never asked.
+    pub keepalive_ms: u32,
     /// Longest that a subscriber without progress holds its publishers back, in ms.
     pub hold_ms: u32,
     /// Panics of different authors within ten seconds that a core actor survives.
@@ -95,6 +98,7 @@ impl Default for Limits {
             max_deadline_ms: 3_600_000,
             handshake_ms: 10_000,
             frame_progress_ms: 10_000,
+            keepalive_ms: 15_000,
             hold_ms: 100,
             panic_budget: 5,
             panics_per_author: 3,

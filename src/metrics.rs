@@ -29,6 +29,8 @@ counters! {
     connections_opened,
     /// Connections that ended, of those that finished their handshake.
     connections_closed,
+    /// Connections that ended because their peer gave no sign any more, of those that ended.
+    vanished,
     /// Connections that were refused or ended before their handshake was done.
     connections_refused,
     /// Connections closed, without a byte, because their first bytes were another protocol's.

@@ -75,6 +75,7 @@ const PURE: &[&str] = &[
     "src/actors/deadlines*",
     "src/actors/quota*",
     "src/actors/deliver*",
+    "src/transport/keepalive.rs",
 ];
 
 /// What a pure file does not say.

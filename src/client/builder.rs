@@ -19,6 +19,9 @@ const OUT_BUFFER: usize = 256 * 1024;
 /// What one subscription may hold that its program has not read, in bytes, before events are missed.
 const SUBSCRIPTION_BUFFER: usize = 4 * 1024 * 1024;
 
+/// Silence of a broker over TCP after which it is asked for a sign; after four times as long the connection is lost.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+
 /// What a client was made with.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -31,6 +34,7 @@ pub(crate) struct Options {
     pub(crate) subscription_buffer: usize,
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) tls: TlsClient,
+    pub(crate) keepalive: Duration,
 }
 
 /// Makes an [`IpcClient`]. Made by [`IpcClient::builder`].
@@ -53,6 +57,7 @@ impl ClientBuilder {
                 subscription_buffer: SUBSCRIPTION_BUFFER,
                 token_file: None,
                 tls: TlsClient::default(),
+                keepalive: KEEPALIVE,
             },
         }
     }
@@ -113,6 +118,14 @@ impl ClientBuilder {
     /// Whom `tls:` endpoints are trusted to be, and the certificate of this program there. Default: nobody is trusted.
     pub fn tls(mut self, tls: TlsClient) -> Self {
         self.options.tls = tls;
+        self
+    }
+
+    /// After how much silence of the broker over TCP it is asked for a sign; after four times as long without a byte the
+    /// connection is lost, and made again. Other transports tell by themselves that the broker has gone. Zero: never asked.
+    /// Default: 15 s.
+    pub const fn keepalive(mut self, silence: Duration) -> Self {
+        self.options.keepalive = silence;
         self
     }
 

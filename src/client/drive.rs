@@ -11,8 +11,9 @@ use super::outbox::Claim;
 use super::shared::{Shared, Wrote};
 use super::state::TICK;
 use crate::error::CloseReason;
-use crate::message::{Attachment, Decoder};
+use crate::message::{Attachment, Decoder, Draft, Kind};
 use crate::transport::Stream;
+use crate::transport::keepalive::{Due, Keepalive};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
@@ -39,11 +40,19 @@ pub(crate) struct Drive {
     attachments: Vec<Attachment>,
     after: After,
     tick: Option<Pin<Box<Sleep>>>,
+    /// Where the system does not tell that the broker has gone.
+    keepalive: Option<(Keepalive, Pin<Box<Sleep>>)>,
 }
 
 impl Drive {
     pub(crate) fn new(shared: Arc<Shared>, link: Link) -> Self {
         let Link { stream, decoder, .. } = link;
+        let every = shared.options.keepalive;
+        let keepalive = stream
+            .can_be_half_open()
+            .then(|| Keepalive::new(every, Instant::now()))
+            .flatten()
+            .map(|keepalive| (keepalive, Box::pin(sleep(every))));
         Self {
             shared,
             stream,
@@ -51,6 +60,7 @@ impl Drive {
             attachments: Vec::new(),
             after: After::default(),
             tick: None,
+            keepalive,
         }
     }
 
@@ -70,6 +80,9 @@ impl Drive {
             Err(error) => Err(lost(&error)),
         });
         self.attachments.clear();
+        if let (Ok(Some(_)), Some((keepalive, _))) = (&read, &mut self.keepalive) {
+            keepalive.heard();
+        }
         match read {
             Ok(Some(batch)) if batch.is_empty() => Poll::Ready(Ok(())),
             Ok(Some(batch)) => {
@@ -139,10 +152,34 @@ impl Drive {
         }
     }
 
+    /// Asks a broker that has been silent, or finds that it has gone.
+    fn poll_keepalive(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        while let Some((keepalive, timer)) = &mut self.keepalive
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            match keepalive.due(Instant::now()) {
+                Due::Nothing => {}
+                Due::Ask => {
+                    // This task writes it in the same turn.
+                    let _ = self.shared.lock().control(&Draft::new(Kind::Ping, 0));
+                }
+                Due::Lost => {
+                    let silent = keepalive.patience();
+                    return Err(Ended::new(
+                        CloseReason::Lost,
+                        format!("the broker has given no sign for up to {silent:?}"),
+                    ));
+                }
+            }
+            timer.as_mut().reset(keepalive.next().into());
+        }
+        Ok(())
+    }
+
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.shared.lock().io_active = true;
         for _ in 0..READS {
-            if let Err(ended) = self.poll_tick(cx) {
+            if let Err(ended) = self.poll_tick(cx).and_then(|()| self.poll_keepalive(cx)) {
                 return Poll::Ready(ended);
             }
             let read = match self.poll_read(cx) {

@@ -18,6 +18,8 @@ use std::task::{Context, Poll, Waker};
 /// What an event is charged at least, in bytes, however small it is.
 const CHARGE_MIN: usize = 64;
 
+/// Events that may be arriving in pieces together, however small they are.
+const PARTIAL_MAX: usize = 4_096;
 /// What is read is given back in parts of the queue's limit, so that not every event takes the lock.
 const RETURNS: usize = 8;
 
@@ -185,7 +187,8 @@ impl EventQueue {
         };
         let mut state = self.lock();
         let drops = matches!(self.policy, SlowPolicy::DropOldest | SlowPolicy::Latest);
-        if state.partial_bytes().saturating_add(view.payload.len()) > message_bytes
+        if state.partial.len() >= PARTIAL_MAX
+            || state.partial_bytes().saturating_add(view.payload.len()) > message_bytes
             || !(drops || state.admits(self.limit))
         {
             return state.miss(1);

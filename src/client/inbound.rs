@@ -18,6 +18,10 @@ use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Payload, metad
 use crate::text;
 use std::sync::Arc;
 
+/// What may wait to be written beyond the out-buffer's limit, in bytes: answers that the broker's own frames ask for, such as
+/// Pong, are not held back by it. A broker that asks and does not read has ended.
+const OWED_MAX: usize = 64 * 1024 * 1024;
+
 /// Why the connection is at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ended {
@@ -63,6 +67,11 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
         }
         index = index.saturating_add(1);
     }
+    let owing = state.out.waiting();
+    if ended.is_none() && owing > OWED_MAX.saturating_add(shared.options.out_buffer) {
+        let text = format!("the broker sends and does not read: {owing} bytes wait for it");
+        ended = Some(Ended::new(CloseReason::SlowConsumer, text));
+    }
     let restored = state.take_report();
     let grants = Grants {
         life: state.life,
@@ -102,12 +111,12 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, after: &mut Af
     let message_bytes = state.grants.message_bytes as usize;
     match kind {
         Kind::Reply => {
-            return replied(state, id, after, |request| {
+            return replied(state, view, after, |request| {
                 request.reply(batch, view, message_bytes)
             });
         }
         Kind::ReplyPiece => {
-            return replied(state, id, after, |request| {
+            return replied(state, view, after, |request| {
                 request.reply_piece(view, message_bytes)
             });
         }
@@ -167,10 +176,11 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, after: &mut Af
 /// Hands a reply to its request and returns credit for it.
 fn replied(
     state: &mut State,
-    id: u64,
+    view: &FrameView<'_>,
     after: &mut After,
     step: impl FnOnce(&mut Request) -> Step,
 ) -> Option<Ended> {
+    let id = view.header.id;
     let window = state.grants.stream_window;
     let now = state.now;
     let request = state.requests.get_mut(id)?;
@@ -183,6 +193,11 @@ fn replied(
         after.wakers.extend(request.waker.take());
         let _ = state.control(&Draft::new(Kind::Cancel, id));
         return None;
+    }
+    if request.is_flooded(window, view.header.wire_len()) {
+        let text =
+            format!("the broker sent more of a streamed reply than the window of {window} bytes allows");
+        return Some(Ended::new(CloseReason::Window, text));
     }
     if step == Step::Wake {
         after.wakers.extend(request.waker.take());

@@ -15,6 +15,8 @@ use bytes::BytesMut;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+/// So many calls may be arriving in pieces together, however small they are.
+const PARTIAL_MAX: usize = 4_096;
 /// So many calls of the largest size may be arriving together; beyond that they are refused.
 const LARGEST_AT_ONCE: usize = 2;
 
@@ -80,8 +82,10 @@ fn call(
     };
     let context = context(&server, &method, view, grants, now);
     if flags.has(Flags::CONTINUED) {
-        let together = table.partial_bytes().saturating_add(view.payload.len());
-        if together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
+        let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
+        if table.partial.len() >= PARTIAL_MAX
+            || table.partial_bytes().saturating_add(view.payload.len()) > most
+        {
             drop(table);
             return refuse(shared, id, answered, &too_many_large());
         }

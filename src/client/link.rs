@@ -22,6 +22,8 @@ use zeroize::Zeroizing;
 
 /// What one endpoint may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_millis(300);
+/// The most that a welcome is believed of any size, in bytes: what a broker may send is held, so its word is not enough.
+const SIZE_MAX: u32 = 1024 * 1024 * 1024;
 /// What one round over all endpoints may take when there are other rounds: a broker under load gets time to answer.
 pub(crate) const ROUND_LIMIT: Duration = Duration::from_secs(5);
 /// The same for the only round, so that its failure is told within a second.
@@ -120,7 +122,7 @@ fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), String> {
     let first = batch.view(0).ok_or_else(|| "the answer is no frame".to_owned())?;
     match first.header.kind {
         Kind::Welcome if first.header.aux == PROTOCOL_VERSION => Welcome::decode(first.payload)
-            .map(|welcome| (welcome, PeerId(first.header.id)))
+            .map(|welcome| (believable(welcome), PeerId(first.header.id)))
             .ok_or_else(|| "the welcome is cut off".to_owned()),
         Kind::Welcome => Err(format!(
             "the broker chose protocol version {}, this library speaks {PROTOCOL_VERSION}",
@@ -137,6 +139,16 @@ fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), String> {
             "the answer is a {} frame instead of a welcome",
             other.name()
         )),
+    }
+}
+
+/// A welcome without sizes that no client should prepare for.
+fn believable(welcome: Welcome) -> Welcome {
+    Welcome {
+        frame_bytes: welcome.frame_bytes.min(SIZE_MAX),
+        message_bytes: welcome.message_bytes.min(SIZE_MAX),
+        stream_window: welcome.stream_window.min(SIZE_MAX),
+        ..welcome
     }
 }
 

@@ -77,6 +77,11 @@ impl Outbox {
         self.buffer.len() < self.limit
     }
 
+    /// Bytes that were added and are not written.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.buffer.len().saturating_add(self.pending.len())
+    }
+
     /// Whether nothing waits and nobody writes: what is added now has to be brought to somebody's attention.
     pub(crate) const fn is_idle(&self) -> bool {
         self.buffer.is_empty() && self.pending.is_empty() && !self.claimed && !self.blocked

@@ -57,6 +57,8 @@ pub(crate) struct Request {
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     queue: VecDeque<(Reply, usize)>,
+    /// What the queue holds of the window, in bytes.
+    unread: usize,
     /// The last reply is in the queue, or was taken.
     pub(crate) complete: bool,
 }
@@ -193,6 +195,7 @@ impl Request {
                 // The end of a stream without a last item is an empty raw reply.
                 let nothing = !more && reply.payload == Payload::default();
                 if !nothing {
+                    items.unread = items.unread.saturating_add(charge);
                     items.queue.push_back((reply, charge));
                 }
             }
@@ -209,6 +212,7 @@ impl Request {
     pub(crate) fn next_item(&mut self) -> Option<Reply> {
         let items = self.items.as_mut()?;
         let (reply, charge) = items.queue.pop_front()?;
+        items.unread = items.unread.saturating_sub(charge);
         self.owed = self.owed.saturating_add(charge);
         let none_left = items.queue.is_empty();
         if let Some(partial) = self.partial.as_mut().filter(|_| none_left) {
@@ -220,6 +224,13 @@ impl Request {
     /// Whether unread items are there: the sender is not late then.
     pub(crate) fn has_items(&self) -> bool {
         self.items.as_ref().is_some_and(|items| !items.queue.is_empty())
+    }
+
+    /// Whether more came than the window allows. A sender may exceed it by one frame; twice the window is no mistake in
+    /// counting, and a stream that ignores its window has no bound.
+    pub(crate) fn is_flooded(&self, window: u32, frame: usize) -> bool {
+        let allowed = (window as usize).saturating_mul(2).saturating_add(frame);
+        self.items.as_ref().is_some_and(|items| items.unread > allowed)
     }
 
     /// Credit to tell the sender now: when half a window has come together.

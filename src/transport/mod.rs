@@ -11,6 +11,7 @@
 
 pub mod credentials;
 pub mod endpoint;
+pub mod keepalive;
 mod listener;
 #[cfg(target_os = "linux")]
 mod loopback;

@@ -184,6 +184,20 @@ impl Stream {
         forward!(self, stream => stream.is_closed())
     }
 
+    /// Whether the peer can vanish without a word: nobody tells that the other end of a network connection has lost its power,
+    /// or that something between them has stopped relaying.
+    #[must_use]
+    pub const fn can_be_half_open(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_) => false,
+            #[cfg(windows)]
+            Self::Pipe(_) => false,
+            Self::Memory(_) => false,
+            _ => true,
+        }
+    }
+
     /// Tells the peer that no more bytes follow; reading goes on. A Windows pipe cannot: there nothing happens, and
     /// the end is told by dropping the stream.
     ///

@@ -244,6 +244,12 @@ impl Raw {
         }
     }
 
+    /// Bytes that somebody else has read from the stream are to be read before what follows.
+    pub fn put_back_bytes(&mut self, bytes: &[u8]) {
+        let batch = self.decoder.decode(bytes).expect("frames");
+        self.queue.extend(all(&batch));
+    }
+
     /// Frames that came already, without waiting for more.
     pub fn kept(&mut self) -> Vec<Got> {
         self.queue.drain(..).collect()

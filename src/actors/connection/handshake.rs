@@ -29,6 +29,9 @@ impl<R: Rooms> Life<R> {
         inbox: &dyn Fn() -> Box<dyn Inbox>,
     ) -> usize {
         let read = bytes.len();
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard();
+        }
         if matches!(self.phase, Phase::Lingering(_)) {
             // It has said goodbye; only the end of file is still of interest.
             return 0;

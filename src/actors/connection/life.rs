@@ -26,6 +26,7 @@ use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
 use crate::text;
+use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -71,6 +72,8 @@ pub struct Life<R: Rooms> {
     pub(super) limit: Option<Instant>,
     /// Since when a started frame makes no progress.
     pub(super) waiting_since: Option<Instant>,
+    /// Where the system does not tell that the peer has gone.
+    pub(super) keepalive: Option<Keepalive>,
     pub(super) gone: Option<GoneGuard<R>>,
     pub(super) rooms: Arc<R>,
     /// Its places among all connections; `None` when it was not let in.
@@ -107,6 +110,7 @@ impl<R: Rooms> Life<R> {
             gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
             limit: shared.now().checked_add(patience),
             waiting_since: None,
+            keepalive: None,
             gone: None,
             admission,
             rooms,
@@ -450,10 +454,15 @@ impl<R: Rooms> Life<R> {
             Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
             Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
         };
-        [session, self.limit, self.progress_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            session,
+            self.limit,
+            self.progress_deadline(),
+            self.alive_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     fn progress_deadline(&self) -> Option<Instant> {
@@ -475,6 +484,7 @@ impl<R: Rooms> Life<R> {
             self.waiting_since = None;
             self.close(CloseReason::Timeout, "a started frame did not arrive in time");
         }
+        self.look_for_signs(now)?;
         self.with_session(|session, effects| session.expire(now, effects));
         Ok(())
     }

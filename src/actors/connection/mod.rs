@@ -4,6 +4,7 @@
 //! `outbox`'s. Reading and writing is `io`'s. The actor is never restarted: whatever goes wrong closes this connection with a
 //! reason, and nothing else.
 
+mod alive;
 mod handshake;
 pub mod identity;
 mod io;
@@ -49,8 +50,12 @@ impl Connection {
     ) -> Self {
         let shared = core.shared.clone();
         let process = admitted.as_ref().map_or(0, Admission::process);
+        let mut life = Life::new(core, evidence, stream.max_attachments(), admitted);
+        if stream.can_be_half_open() {
+            life.listen_for_signs();
+        }
         Self {
-            life: Life::new(core, evidence, stream.max_attachments(), admitted),
+            life,
             io: io::Io::new(stream, shared, process),
         }
     }
