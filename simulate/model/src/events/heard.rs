@@ -164,7 +164,7 @@ impl Events {
         if subscription.no_local && publish.publisher == client {
             found.add("no-local", client, now.at, format!("{what} is its own"));
         }
-        if publish.failed.is_some_and(|(_, may)| !may) {
+        if publish.is_void() {
             found.add("event-invented", client, now.at, format!("{what} was refused"));
         }
         if self
@@ -222,7 +222,9 @@ impl Events {
             .since
             .insert(publish.publisher, since.min(publish.turn));
         let untold = subscription.overtaken.len() as u64;
-        if untold > subscription.missed {
+        let in_pieces = subscription.open.values().any(|(open, _)| *open == which);
+        // What was missed before a message in pieces may be told behind it, with the next whole event.
+        if untold > subscription.missed && !in_pieces {
             let text = format!(
                 "event {} of subscription {} came, {untold} before it had not, {} were told",
                 show(&publish.bytes),

@@ -75,11 +75,10 @@ impl Publish {
             && self.bytes.len() as u64 <= u64::from(run.setup.message_bytes)
     }
 
-    /// Whether it was surely not published.
+    /// Whether it was surely not published. One in pieces may have begun before it failed.
     pub(super) fn is_void(&self) -> bool {
-        matches!(self.failed, Some((_, false)))
-            || matcher::pair(&self.topic).is_none()
-            || self.retain && self.in_pieces
+        let refused = matches!(self.failed, Some((_, false))) && !self.in_pieces;
+        refused || matcher::pair(&self.topic).is_none() || self.retain && self.in_pieces
     }
 
     /// Whether it was surely published if it was handled: nothing that is known speaks against it.
