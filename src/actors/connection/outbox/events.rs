@@ -153,8 +153,11 @@ impl Events {
             let Some(run) = self.runs.get_mut(at).filter(|run| place >= run.next) else {
                 continue;
             };
-            // A run that has shrunk may have another event in the place of one that was written.
-            let same = |item: &EventItem| latest.topic(&run.batch, item) == topic;
+            // A run that has shrunk may have another item in the place of one that was written, even the end of a message in
+            // pieces: that one bears a message's number, and must not go.
+            let same = |item: &EventItem| {
+                item.mark.has(EventMark::LATEST) && latest.topic(&run.batch, item) == topic
+            };
             if run.items.get(place).is_some_and(same) {
                 dropped.add(run, place);
                 touched.push(at);
