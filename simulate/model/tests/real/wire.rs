@@ -47,7 +47,10 @@ pub struct World {
 fn ids() -> (u32, u32) {
     // What the kernel says of a socket of this process.
     use std::os::unix::fs::MetadataExt;
-    (std::fs::metadata("/proc/self").map_or(u32::MAX, |me| me.uid()), std::process::id())
+    (
+        std::fs::metadata("/proc/self").map_or(u32::MAX, |me| me.uid()),
+        std::process::id(),
+    )
 }
 
 impl World {
@@ -99,7 +102,10 @@ impl World {
     pub fn connect(&mut self) {
         let mut stream = UnixStream::connect(&self.path).unwrap();
         let hello = Hello { name: "n".into() }.encode();
-        let hello = Draft::new(Kind::Hello, 1).aux(1).payload(Encoding::RAW, &hello).to_vec();
+        let hello = Draft::new(Kind::Hello, 1)
+            .aux(1)
+            .payload(Encoding::RAW, &hello)
+            .to_vec();
         stream.write_all(&PREFACE).unwrap();
         stream.write_all(&hello).unwrap();
         let mut head = [0; 24];
@@ -121,7 +127,14 @@ impl World {
         }
         let number = self.clients.len();
         let (uid, pid) = ids();
-        self.tell(number, What::Opened(Opened { honest: true, uid, pid }));
+        self.tell(
+            number,
+            What::Opened(Opened {
+                honest: true,
+                uid,
+                pid,
+            }),
+        );
         self.tell(number, What::Sent(hello.clone()));
         self.tell(number, What::Arrived(hello));
         self.tell(number, What::Received([&head[..], &body].concat()));
@@ -153,7 +166,9 @@ impl World {
         self.tell(client, What::Arrived(bytes.clone()));
         let Client { stream, open, .. } = &mut self.clients[client];
         let Some(stream) = stream else { return };
-        open.insert(draft.id);
+        if is_asked(draft) {
+            open.insert(draft.id);
+        }
         if stream.write_all(&bytes).is_err() {
             self.read(client);
         }
@@ -161,7 +176,9 @@ impl World {
 
     /// Reads what is there.
     pub fn read(&mut self, client: usize) {
-        let Some(stream) = &self.clients[client].stream else { return };
+        let Some(stream) = &self.clients[client].stream else {
+            return;
+        };
         stream.set_nonblocking(true).unwrap();
         while self.read_once(client) {}
         if let Some(stream) = &self.clients[client].stream {
@@ -172,11 +189,15 @@ impl World {
     /// One read; `false` when nothing is there, or the end.
     fn read_once(&mut self, client: usize) -> bool {
         let mut buffer = vec![0; 64 * 1024];
-        let Some(stream) = &mut self.clients[client].stream else { return false };
+        let Some(stream) = &mut self.clients[client].stream else {
+            return false;
+        };
         let count = match stream.read(&mut buffer) {
             Ok(0) => 0,
             Ok(count) => count,
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return false,
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return false;
+            }
             Err(error) if error.kind() == ErrorKind::ConnectionReset => 0,
             Err(error) => panic!("client {client}: {error}"),
         };
@@ -204,6 +225,15 @@ impl World {
         match header.kind {
             Kind::Call => it.given.push((header.id, header.flags)),
             Kind::Cancel => it.given.retain(|(ticket, _)| *ticket != header.id),
+            Kind::Reply if header.flags.has(Flags::MORE) || header.flags.has(Flags::CONTINUED) => {}
+            Kind::ReplyPiece if header.flags.has(Flags::CONTINUED) => {}
+            Kind::Event
+            | Kind::EventPiece
+            | Kind::Gap
+            | Kind::Notice
+            | Kind::Ownership
+            | Kind::CallCredit => {}
+            Kind::PublishCredit | Kind::CallPiece | Kind::ReplyCredit => {}
             _ => {
                 it.open.remove(&header.id);
             }
@@ -220,10 +250,8 @@ impl World {
     /// Goodbye, and everything up to the broker's.
     pub fn leave(&mut self, client: usize) {
         self.send(client, &Draft::new(Kind::Goodbye, 0).aux(1));
-        while let Some((ticket, flags)) = self.clients[client].given.pop() {
-            // The broker waits for nobody's answers to one that leaves; those that it serves are answered for it.
-            let _ = (ticket, flags);
-        }
+        // What it serves is answered by the broker.
+        self.clients[client].given.clear();
         for other in 0..self.clients.len() {
             while let Some((ticket, flags)) = self.clients[other].given.pop() {
                 if other != client && !flags.has(Flags::NO_REPLY) {
@@ -248,33 +276,72 @@ impl World {
         for client in 0..self.clients.len() {
             let (one, two) = (self.id(), self.id());
             self.send(client, &Draft::new(Kind::Describe, one).key(b"nobody here"));
-            self.send(client, &Draft::new(Kind::Publish, two).flags(Flags::ACK).pair("nobody", "hears"));
+            self.send(
+                client,
+                &Draft::new(Kind::Publish, two)
+                    .flags(Flags::ACK)
+                    .pair("nobody", "hears"),
+            );
             let open = |it: &Client| it.is_open() && (it.open.contains(&one) || it.open.contains(&two));
             while open(&self.clients[client]) && self.read_once(client) {}
         }
         for client in 0..self.clients.len() {
             let id = self.id();
             self.send(client, &Draft::new(Kind::Ping, id));
-            while self.clients[client].is_open() && self.clients[client].open.contains(&id) && self.read_once(client) {}
+            while self.clients[client].is_open()
+                && self.clients[client].open.contains(&id)
+                && self.read_once(client)
+            {}
         }
     }
 
     /// Everything is answered and read; then the judge speaks.
     pub fn finish(mut self) -> Vec<String> {
-        self.barrier();
-        // Twice: answers to what was given in the first round are given in the second.
-        for _ in 0..3 {
+        let due = Instant::now() + Duration::from_secs(20);
+        for client in self.clients.iter().filter_map(|client| client.stream.as_ref()) {
+            client.set_read_timeout(Some(Duration::from_millis(2))).unwrap();
+        }
+        while self
+            .clients
+            .iter()
+            .any(|client| client.is_open() && !client.open.is_empty())
+        {
+            assert!(Instant::now() < due, "the broker owes answers");
             for client in 0..self.clients.len() {
                 while let Some((ticket, flags)) = self.clients[client].given.pop() {
                     if !flags.has(Flags::NO_REPLY) {
                         self.send(client, &Draft::new(Kind::Error, ticket).aux(2));
                     }
                 }
+                while self.read_once(client) {}
             }
-            self.barrier();
         }
-        let found = self.judge.take().unwrap().finish(false);
+        for client in self.clients.iter().filter_map(|client| client.stream.as_ref()) {
+            client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        }
+        (0..2).for_each(|_| self.barrier());
+        let found = self.judge.take().unwrap().finish(true);
         found.iter().map(ToString::to_string).collect()
+    }
+}
+
+/// Whether the frame is answered.
+fn is_asked(draft: &Draft<'_>) -> bool {
+    match draft.kind {
+        Kind::Call => !draft.flags.has(Flags::NO_REPLY),
+        Kind::Publish => draft.flags.has(Flags::ACK),
+        Kind::Register
+        | Kind::Unregister
+        | Kind::Wait
+        | Kind::Watch
+        | Kind::Unwatch
+        | Kind::List
+        | Kind::Describe
+        | Kind::Subscribe
+        | Kind::Unsubscribe
+        | Kind::Will
+        | Kind::Ping => true,
+        _ => false,
     }
 }
 
@@ -299,5 +366,13 @@ fn trace(what: &What) -> String {
     };
     let batch = actix_ipc::message::Batch::from_bytes(bytes.clone().into(), 1 << 30).unwrap();
     let view = batch.view(0).unwrap();
-    format!("{verb} {:?} id {} aux {} {:?} {} {}", view.header.kind, view.header.id, view.header.aux, view.header.flags, view.key.escape_ascii(), view.payload[..view.payload.len().min(16)].escape_ascii())
+    format!(
+        "{verb} {:?} id {} aux {} {:?} {} {}",
+        view.header.kind,
+        view.header.id,
+        view.header.aux,
+        view.header.flags,
+        view.key.escape_ascii(),
+        view.payload[..view.payload.len().min(16)].escape_ascii()
+    )
 }
