@@ -10,6 +10,8 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
+#[path = "support/certificates.rs"]
+mod certificates;
 mod support;
 
 use actix_ipc::actors::tokens::Tokens;
@@ -18,74 +20,10 @@ use actix_ipc::message::Token;
 use actix_ipc::platform::secret;
 use actix_ipc::transport::{BindError, TlsClient, TlsServer};
 use actix_ipc::{Broker, BrokerHandle, Endpoint, StartError};
-use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
-};
+use certificates::{CLIENT, Ca, SERVER, Wanted};
+use rcgen::ExtendedKeyUsagePurpose;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-
-/// A certification authority in a folder.
-struct Ca {
-    issuer: Issuer<'static, KeyPair>,
-    pem: PathBuf,
-}
-
-/// What a certificate is to be.
-struct Wanted<'a> {
-    names: &'a [&'a str],
-    expired: bool,
-    usage: ExtendedKeyUsagePurpose,
-}
-
-const SERVER: Wanted<'_> = Wanted {
-    names: &["broker.example"],
-    expired: false,
-    usage: ExtendedKeyUsagePurpose::ServerAuth,
-};
-const CLIENT: Wanted<'_> = Wanted {
-    names: &["lamp.example"],
-    expired: false,
-    usage: ExtendedKeyUsagePurpose::ClientAuth,
-};
-
-impl Ca {
-    fn new(folder: &Path, name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.distinguished_name.push(DnType::CommonName, name);
-        let key = KeyPair::generate().unwrap();
-        let pem = folder.join(format!("{name}.pem"));
-        std::fs::write(&pem, params.self_signed(&key).unwrap().pem()).unwrap();
-        Self {
-            issuer: Issuer::new(params, key),
-            pem,
-        }
-    }
-
-    /// A certificate and its key, as files.
-    fn issue(&self, folder: &Path, file: &str, wanted: &Wanted<'_>) -> (PathBuf, PathBuf) {
-        let names: Vec<String> = wanted.names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "nobody reads this");
-        params.extended_key_usages.push(wanted.usage.clone());
-        if wanted.expired {
-            params.not_before = date_time_ymd(2001, 1, 1);
-            params.not_after = date_time_ymd(2002, 1, 1);
-        }
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let paths = (
-            folder.join(format!("{file}.pem")),
-            folder.join(format!("{file}.key")),
-        );
-        std::fs::write(&paths.0, certificate.pem()).unwrap();
-        secret::create(&paths.1, key.serialize_pem().as_bytes()).unwrap();
-        paths
-    }
-}
 
 /// A broker on `tls:127.0.0.1` whose certificate is for broker.example.
 struct World {

@@ -200,6 +200,71 @@ mod tests {
         }
     }
 
+    /// Does nothing by itself: it is the set-user-id process of the next test.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn says_where_it_looks() {
+        if std::env::var_os("SAY_WHERE").is_some() {
+            let looks = from_environment().map(|list| texts(&list));
+            let more = process::has_more_rights_than_its_caller();
+            println!("more rights: {more}; looks: {looks:?}; token: {:?}", token_file());
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_set_user_id_program_does_not_believe_its_callers_variables() {
+        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::process::CommandExt;
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can make a set-user-id program of another user");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let allow =
+            |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        allow(folder.path(), 0o755);
+        let said = |mode| {
+            allow(&program, mode);
+            let mut command = std::process::Command::new(&program);
+            command
+                .args([
+                    "client::endpoints::tests::says_where_it_looks",
+                    "--exact",
+                    "--nocapture",
+                ])
+                .env("SAY_WHERE", "")
+                .env(ADDRESS_VARIABLE, "unix:/trap/broker.sock")
+                .env("XDG_RUNTIME_DIR", "/trap")
+                .uid(65_534)
+                .current_dir("/");
+            let output = command.output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let plain = said(0o755);
+        assert!(plain.contains("more rights: false"), "{plain}");
+        assert!(
+            plain.contains("looks: Ok([\"unix:/trap/broker.sock\"])"),
+            "{plain}"
+        );
+        let raised = said(0o4755);
+        if raised.contains("more rights: false") {
+            eprintln!(
+                "SKIPPED: the file system of {} ignores set-user-id",
+                folder.path().display()
+            );
+            return;
+        }
+        assert!(raised.contains("more rights: true"), "{raised}");
+        assert!(
+            raised.contains("looks: Ok([\"unix:/tmp/ipc_broker.sock\""),
+            "{raised}"
+        );
+        assert!(!raised.contains("trap"), "{raised}");
+    }
+
     #[test]
     fn plain_addresses_are_understood() {
         let table = [

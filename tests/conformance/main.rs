@@ -20,6 +20,9 @@
 mod cases;
 #[cfg(feature = "tls-tests")]
 mod certificates;
+#[cfg(feature = "tls-tests")]
+#[path = "../support/certificates.rs"]
+mod issuing;
 
 use actix_ipc::actors::BrokerBuilder;
 use actix_ipc::client::ClientBuilder;
