@@ -295,128 +295,94 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_judge_finds_each_kind_of_wrong() {
-        let called = Entry::Called { call: 7 };
-        let ran = Entry::Ran { call: 7 };
-        let cases: &[(&str, Vec<Entry>, usize)] = &[
-            (
-                "all is heard",
-                vec![
-                    Entry::Subscribed,
-                    heard(1, 0),
-                    heard(2, 0),
-                    heard(3, 0),
-                    Entry::Stopped,
-                ],
-                0,
-            ),
-            (
-                "a gap is told",
-                vec![Entry::Subscribed, heard(1, 0), heard(3, 1), Entry::Stopped],
-                0,
-            ),
-            (
-                "a gap is not told",
-                vec![Entry::Subscribed, heard(1, 0), heard(3, 0), Entry::Stopped],
-                1,
-            ),
-            (
-                "the last one is lost",
-                vec![Entry::Subscribed, heard(1, 0), heard(2, 0), Entry::Stopped],
-                1,
-            ),
-            (
-                "the last one is told",
-                vec![
-                    Entry::Subscribed,
-                    heard(1, 0),
-                    heard(2, 0),
-                    Entry::Gap { missed: 1 },
-                    Entry::Stopped,
-                ],
-                0,
-            ),
-            (
-                "the last one fell to an interruption",
-                vec![Entry::Subscribed, heard(1, 0), heard(2, 0), Entry::Interrupted],
-                0,
-            ),
-            (
-                "a gap before an interruption",
-                vec![Entry::Subscribed, heard(1, 0), heard(3, 0), Entry::Interrupted],
-                1,
-            ),
-            (
-                "killed before the last one",
-                vec![Entry::Subscribed, heard(1, 0)],
-                0,
-            ),
-            (
-                "the order is wrong",
-                vec![Entry::Subscribed, heard(2, 0), heard(1, 0), heard(3, 0)],
-                1,
-            ),
-            (
-                "heard twice",
-                vec![Entry::Subscribed, heard(1, 0), heard(1, 0)],
-                1,
-            ),
-            (
-                "heard twice across an interruption",
-                vec![Entry::Subscribed, heard(1, 0), Entry::Interrupted, heard(1, 0)],
-                1,
-            ),
-            ("nobody published it", vec![Entry::Subscribed, heard(9, 0)], 1),
-            (
-                "a call",
-                vec![called.clone(), ran.clone(), ended(None, true), Entry::Stopped],
-                0,
-            ),
-            (
-                "a call that did not run",
-                vec![called.clone(), ended(Some("NoSuchObject"), false), Entry::Stopped],
-                0,
-            ),
-            (
-                "it ran nevertheless",
-                vec![called.clone(), ran.clone(), ended(Some("NoSuchObject"), false)],
-                1,
-            ),
-            (
-                "it was answered and did not run",
-                vec![called.clone(), ended(None, true)],
-                1,
-            ),
-            (
-                "it may have run, and did not",
-                vec![called.clone(), ended(Some("BrokerGone"), true)],
-                0,
-            ),
-            ("no outcome", vec![called.clone(), ran.clone(), Entry::Stopped], 1),
-            (
-                "no outcome of one who was killed",
-                vec![called.clone(), ran.clone()],
-                0,
-            ),
-            (
-                "two outcomes",
-                vec![called.clone(), ran.clone(), ended(None, true), ended(None, true)],
-                1,
-            ),
-            (
-                "two runs",
-                vec![called.clone(), ran.clone(), ran.clone(), ended(None, true)],
-                1,
-            ),
-            (
-                "another's answer",
-                vec![called, ran, ended(Some("WrongAnswer"), true)],
-                1,
-            ),
-        ];
+    fn each(cases: &[(&str, &[Entry], usize)]) {
         for (case, entries, expected) in cases {
             assert_eq!(complaints(lines(entries)), *expected, "{case}");
         }
+    }
+
+    #[test]
+    fn the_judge_finds_each_kind_of_wrong_with_events() {
+        use Entry::{Gap, Interrupted, Stopped, Subscribed};
+        let [one, two, three] = [1, 2, 3].map(|number| heard(number, 0));
+        let told = heard(3, 1);
+        let gap = Gap { missed: 1 };
+        each(&[
+            (
+                "all",
+                &[Subscribed, one.clone(), two.clone(), three.clone(), Stopped],
+                0,
+            ),
+            ("a told gap", &[Subscribed, one.clone(), told, Stopped], 0),
+            (
+                "an untold gap",
+                &[Subscribed, one.clone(), three.clone(), Stopped],
+                1,
+            ),
+            (
+                "the last is lost",
+                &[Subscribed, one.clone(), two.clone(), Stopped],
+                1,
+            ),
+            (
+                "the last is told",
+                &[Subscribed, one.clone(), two.clone(), gap, Stopped],
+                0,
+            ),
+            (
+                "interrupted",
+                &[Subscribed, one.clone(), two.clone(), Interrupted],
+                0,
+            ),
+            (
+                "a gap before that",
+                &[Subscribed, one.clone(), three.clone(), Interrupted],
+                1,
+            ),
+            ("killed", &[Subscribed, one.clone()], 0),
+            ("out of order", &[Subscribed, two, one.clone(), three], 1),
+            ("twice", &[Subscribed, one.clone(), one.clone()], 1),
+            (
+                "twice in two lives",
+                &[Subscribed, one.clone(), Interrupted, one],
+                1,
+            ),
+            ("invented", &[Subscribed, heard(9, 0)], 1),
+        ]);
+    }
+
+    #[test]
+    fn the_judge_finds_each_kind_of_wrong_with_calls() {
+        let (called, ran) = (Entry::Called { call: 7 }, Entry::Ran { call: 7 });
+        let (well, stopped) = (ended(None, true), Entry::Stopped);
+        let (refused, gone) = (
+            ended(Some("NoSuchObject"), false),
+            ended(Some("BrokerGone"), true),
+        );
+        let wrong = ended(Some("WrongAnswer"), true);
+        each(&[
+            (
+                "a call",
+                &[called.clone(), ran.clone(), well.clone(), stopped.clone()],
+                0,
+            ),
+            (
+                "one that did not run",
+                &[called.clone(), refused.clone(), stopped.clone()],
+                0,
+            ),
+            ("it ran nevertheless", &[called.clone(), ran.clone(), refused], 1),
+            ("answered by nobody", &[called.clone(), well.clone()], 1),
+            ("it may have run", &[called.clone(), gone], 0),
+            ("no outcome", &[called.clone(), ran.clone(), stopped], 1),
+            ("killed before its outcome", &[called.clone(), ran.clone()], 0),
+            (
+                "two outcomes",
+                &[called.clone(), ran.clone(), well.clone(), well.clone()],
+                1,
+            ),
+            ("two runs", &[called.clone(), ran.clone(), ran.clone(), well], 1),
+            ("another's answer", &[called, ran, wrong], 1),
+        ]);
     }
 }

@@ -30,6 +30,7 @@ mod half_open;
 mod handshakes;
 mod journal;
 mod kills;
+mod partition;
 mod rig;
 mod roles;
 mod run;

@@ -7,7 +7,7 @@ use crate::journal::{Entry, Journal};
 use actix_ipc::client::{Balance, Methods, SlowPolicy, Update};
 use actix_ipc::{CallError, Encoding, Endpoint, ErrorCode, IpcClient};
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -38,6 +38,9 @@ const BURST: u64 = 8;
 fn as_a_role() {
     let Ok(role) = std::env::var(ROLE) else { return };
     let text = |name| std::env::var(name).unwrap();
+    if role == "connector" {
+        return crate::handshakes::connector(Path::new(text(ENDPOINT).strip_prefix("unix:").unwrap()));
+    }
     let me = Me {
         process: text(PROCESS).parse().unwrap(),
         endpoint: text(ENDPOINT).parse().unwrap(),

@@ -9,9 +9,9 @@ use crate::rig::{Random, Rig, pause, state, until};
 use crate::roles::{ENDPOINT, JOURNAL, PAYLOAD, PROCESS, ROLE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Lines};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Who is hit.
@@ -22,6 +22,8 @@ pub enum Whom {
     Worker,
     Publisher,
     Subscriber,
+    /// Only connects, in flood tests.
+    Connector,
 }
 
 impl Whom {
@@ -34,6 +36,7 @@ impl Whom {
             Self::Worker => "worker",
             Self::Publisher => "publisher",
             Self::Subscriber => "subscriber",
+            Self::Connector => "connector",
         }
     }
 }
@@ -48,10 +51,11 @@ pub enum What {
 }
 
 /// A process of the run.
-struct Part {
+pub struct Part {
     whom: Whom,
     process: u64,
     child: Child,
+    lines: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 /// Processes under load around one broker.
@@ -93,25 +97,15 @@ impl Run {
     }
 
     fn journal(&self, process: u64) -> PathBuf {
-        self.rig.folder.path().join(format!("{process}.journal"))
+        journal(&self.rig, process)
     }
 
     /// Starts one more process.
     fn add(&mut self, whom: Whom) {
         let process = self.next;
         self.next += 1;
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "roles::as_a_role", "--nocapture"])
-            .env(ROLE, whom.role())
-            .env(PROCESS, process.to_string())
-            .env(ENDPOINT, self.rig.endpoint().to_string())
-            .env(JOURNAL, self.journal(process))
-            .env(PAYLOAD, self.payload.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let child = command.spawn().unwrap();
-        self.parts.push(Part { whom, process, child });
+        self.parts
+            .push(Part::spawn(&self.rig, whom, process, self.payload));
     }
 
     fn pid_of(&self, whom: Whom, at: usize) -> Pid {
@@ -254,17 +248,57 @@ impl Run {
     }
 }
 
+fn journal(rig: &Rig, process: u64) -> PathBuf {
+    rig.folder.path().join(format!("{process}.journal"))
+}
+
 impl Part {
+    /// Starts a process and waits until it works.
+    pub fn start(rig: &Rig, whom: Whom, process: u64, payload: usize) -> Self {
+        let mut part = Self::spawn(rig, whom, process, payload);
+        part.wait_ready();
+        part
+    }
+
+    fn spawn(rig: &Rig, whom: Whom, process: u64, payload: usize) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--exact", "roles::as_a_role", "--nocapture"])
+            .env(ROLE, whom.role())
+            .env(PROCESS, process.to_string())
+            .env(ENDPOINT, rig.endpoint().to_string())
+            .env(JOURNAL, journal(rig, process))
+            .env(PAYLOAD, payload.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
+        Self {
+            whom,
+            process,
+            child,
+            lines,
+        }
+    }
+
+    /// What it prints is so little that it may stay in the pipe.
     fn wait_ready(&mut self) {
-        let mut lines = BufReader::new(self.child.stdout.take().expect("it was captured")).lines();
+        let lines = self.lines.as_mut().expect("it was captured");
         let ready = lines.any(|line| line.is_ok_and(|line| line.contains("ready")));
         assert!(
             ready,
             "{:?} {} ended before it was ready",
             self.whom, self.process
         );
-        // What the test program prints besides must not fill the pipe.
-        std::thread::spawn(move || lines.for_each(drop));
+    }
+
+    /// Ends it, and returns the rest of the line that begins like this.
+    pub fn last_word(mut self, beginning: &str) -> String {
+        drop(self.child.stdin.take());
+        let mut lines = self.lines.take().expect("it was captured").map_while(Result::ok);
+        let word = lines.find_map(|line| line.strip_prefix(beginning).map(ToOwned::to_owned));
+        self.ended();
+        word.expect("it says so")
     }
 
     /// Tells it to end.

@@ -136,7 +136,7 @@ async fn calls_to_a_stopped_broker_end_by_the_clients_own_deadline() {
 
 #[actix::test]
 async fn a_stopped_subscriber_is_told_exactly_what_it_missed() {
-    let rig = Rig::start(&[("outbox_bytes", 64 << 10)]);
+    let rig = Rig::start(&[("outbox_bytes", 64 << 10), ("publish_window", 16 << 10)]);
     let mut run = Run::start(
         rig,
         Random::from_environment("stopped subscriber"),
