@@ -101,7 +101,11 @@ impl World {
     /// Connects, and reads the welcome.
     pub fn connect(&mut self) {
         let mut stream = UnixStream::connect(&self.path).unwrap();
-        let hello = Hello { name: "n".into() }.encode();
+        let hello = Hello {
+            name: "n".into(),
+            ..Hello::default()
+        }
+        .encode();
         let hello = Draft::new(Kind::Hello, 1)
             .aux(1)
             .payload(Encoding::RAW, &hello)
