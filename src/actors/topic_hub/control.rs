@@ -4,7 +4,7 @@
 //! under way belongs to the actor, not to the index, so a panic of the index does not lose it.
 
 use super::access::matching;
-use super::facts::{Policy, Retained, Subscription, Will, subscription_cost, will_cost};
+use super::facts::{Policy, Retained, Subscription, subscription_cost};
 use super::index::{Match, SubscribeError};
 use super::retained::{RetainError, RetainLimits};
 use super::state::{Current, State};
@@ -13,10 +13,9 @@ use crate::actors::connection::session::message_too_large;
 use crate::actors::deliver::charge;
 use crate::actors::inject;
 use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
-use crate::actors::peer::{PeerRef, ReplyTo};
-use crate::actors::peers::{Key, NOBODY};
+use crate::actors::peer::ReplyTo;
+use crate::actors::peers::Key;
 use crate::actors::planted::{self, Bug};
-use crate::actors::supervise::Progress;
 use crate::config::raise;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
@@ -117,7 +116,7 @@ impl State {
         Ok(())
     }
 
-    fn retain_limits(&self) -> RetainLimits {
+    pub(super) fn retain_limits(&self) -> RetainLimits {
         RetainLimits {
             value: self.shared.limits.retained_bytes,
             total: self.shared.limits.retained_bytes_total,
@@ -138,13 +137,7 @@ impl State {
         if self.uploads.contains_key(&place) {
             return;
         }
-        let Self {
-            index,
-            receivers,
-            access,
-            ..
-        } = self;
-        let matches = matching(index, receivers, access, view.key, current.key).to_vec();
+        let matches = self.who_hears(view.key, current.key);
         let charged = charge(view.header.wire_len());
         let cost = matches
             .len()
@@ -403,7 +396,7 @@ impl State {
     }
 
     /// Whether the peer's process has memory for another fact.
-    fn room(&self, current: &Current, key: Key, cost: usize) -> Result<(), CallError> {
+    pub(super) fn room(&self, current: &Current, key: Key, cost: usize) -> Result<(), CallError> {
         let held = self.facts.counts(key).bytes;
         let memory = &current.from.account.memory.topics;
         memory
@@ -444,67 +437,6 @@ impl State {
         }
         self.fan_out
             .flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);
-    }
-
-    fn will(&mut self, current: &Current, view: &FrameView<'_>, reply: ReplyTo) {
-        if let Err(error) = self.check_publish(&current.from, view.key) {
-            return reply.fail(&error);
-        }
-        let peer = self.receivers.add(&current.from);
-        let will = Will {
-            key: view.key.into(),
-            retain: view.header.flags.has(Flags::RETAIN),
-            encoding: view.header.encoding,
-            meta: Bytes::copy_from_slice(view.meta),
-            payload: Bytes::copy_from_slice(view.payload),
-        };
-        if let Err(error) = self.room(current, peer, will_cost(&will)) {
-            return reply.fail(&error);
-        }
-        let (ticket, limits) = (self.ticket(), self.retain_limits());
-        let result = self.index.set_will(ticket, peer, will, limits, &mut self.effects);
-        self.commit();
-        match result {
-            Ok(()) => reply.done(0),
-            Err(error) => reply.fail(&CallError::new(ErrorCode::TooLarge, error.to_string()).ran(false)),
-        }
-    }
-
-    /// Publishes the will of a peer whose connection died.
-    pub(super) fn publish_will(&mut self, author: PeerRef, will: &Will) -> Progress {
-        if let Err(error) = self.check_publish(&author, &will.key) {
-            tracing::warn!(
-                peer = author.id().0,
-                "a will was not published; {}",
-                error.message
-            );
-            return Progress::Done;
-        }
-        let flags = Flags::NONE.with_if(will.retain, Flags::RETAIN);
-        let draft = Draft::new(Kind::Publish, 0)
-            .flags(flags)
-            .key(&will.key)
-            .meta(&will.meta);
-        let bytes = draft.payload(will.encoding, &will.payload).to_vec();
-        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else {
-            return Progress::Done;
-        };
-        let items = vec![HubItem {
-            frame: 0,
-            reply: None,
-        }]
-        .into_iter();
-        let batch = Arc::new(batch);
-        self.current = Some(Current {
-            from: author,
-            key: NOBODY,
-            batch,
-            items,
-            published: 0,
-            will: true,
-            _permit: None,
-        });
-        self.run()
     }
 }
 

@@ -22,6 +22,7 @@ mod subscribers;
 #[cfg(test)]
 mod tests;
 mod trie;
+mod wills;
 
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
