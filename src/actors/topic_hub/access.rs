@@ -18,6 +18,11 @@ use crate::message::{Pattern, Ticket};
 use crate::policy::{Right, Rights};
 
 impl State {
+    /// A list of its own of those who hear an event: see [`matching`].
+    pub(super) fn who_hears(&mut self, key: &[u8], publisher: Key) -> Vec<Match<Key>> {
+        matching(&mut self.index, &self.receivers, &mut self.access, key, publisher).to_vec()
+    }
+
     /// Whether the peer may hold this subscription: it may hear its topic, or some topic that its patterns could select.
     fn may_hold(&mut self, peer: &PeerRef, subscription: &Subscription<Key>) -> bool {
         let Subscription {

@@ -137,13 +137,7 @@ impl State {
         if self.uploads.contains_key(&place) {
             return;
         }
-        let Self {
-            index,
-            receivers,
-            access,
-            ..
-        } = self;
-        let matches = matching(index, receivers, access, view.key, current.key).to_vec();
+        let matches = self.who_hears(view.key, current.key);
         let charged = charge(view.header.wire_len());
         let cost = matches
             .len()
