@@ -277,7 +277,9 @@ mod neighbour {
         loop {
             let mut open = Vec::new();
             for _ in 0..16 {
-                let mut raw = Raw::connect(socket);
+                // Refused when its share is used up; then there is no welcome, and the write fails.
+                let mut raw = Raw::open(socket);
+                raw.greet("");
                 let _ = raw.stream.write_all(&frame[..frame.len() - 1]);
                 open.push(raw);
             }
@@ -292,7 +294,8 @@ mod neighbour {
         loop {
             let mut open = Vec::new();
             for _ in 0..16 {
-                let mut raw = Raw::connect(socket);
+                let mut raw = Raw::open(socket);
+                raw.greet("");
                 for id in 10..200 {
                     let call = Draft::new(Kind::Call, id).flags(Flags::WAIT).pair("large", "m");
                     let sent = call.payload(Encoding::RAW, &payload).to_vec();
@@ -324,7 +327,8 @@ mod neighbour {
                     .encode(&mut bytes);
             }
             if raw.stream.write_all(&bytes).is_err() {
-                raw = Raw::connect(socket);
+                raw = Raw::open(socket);
+                raw.greet("");
                 swallow(&raw.stream);
             }
         }
