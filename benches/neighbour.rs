@@ -1,7 +1,7 @@
 //! What a hostile process of the same user costs another one's calls: their round trips without it, and beside each kind of hostility.
 //!
 //! `cargo bench --bench neighbour [-- KIND…]`. Broker, worker, caller and neighbour are processes of their own (this program again).
-//! `spin` is the control: a neighbour that burns a core and knows no broker, so what it costs is the machine's, not ours. Alone and
+//! `spin` is the control: a neighbour that keeps three threads busy and knows no broker, so what it costs is the machine's, not ours. Alone and
 //! beside are interleaved, the medians of the percentiles are compared. The caller fails when anything of its own is refused.
 #![allow(
     unreachable_pub,
@@ -192,6 +192,14 @@ mod neighbour {
     }
 
     fn spin() {
+        // As many threads as the busiest of the others have.
+        for _ in 0..2 {
+            std::thread::spawn(|| {
+                loop {
+                    std::hint::black_box(Instant::now());
+                }
+            });
+        }
         ready();
         loop {
             std::hint::black_box(Instant::now());
