@@ -1,7 +1,7 @@
 //! What a hostile process of the same user costs another one's calls: their round trips without it, and beside each kind of hostility.
 //!
 //! `cargo bench --bench neighbour [-- KIND…]`. Broker, worker, caller and neighbour are processes of their own (this program again).
-//! `spin` is the control: a neighbour that burns a core and knows no broker, so what it costs is the machine's, not ours. Alone and
+//! `spin` is the control: a neighbour that keeps three threads busy and knows no broker, so what it costs is the machine's, not ours. Alone and
 //! beside are interleaved, the medians of the percentiles are compared. The caller fails when anything of its own is refused.
 #![allow(
     unreachable_pub,
@@ -192,6 +192,14 @@ mod neighbour {
     }
 
     fn spin() {
+        // As many threads as the busiest of the others have.
+        for _ in 0..2 {
+            std::thread::spawn(|| {
+                loop {
+                    std::hint::black_box(Instant::now());
+                }
+            });
+        }
         ready();
         loop {
             std::hint::black_box(Instant::now());
@@ -277,7 +285,9 @@ mod neighbour {
         loop {
             let mut open = Vec::new();
             for _ in 0..16 {
-                let mut raw = Raw::connect(socket);
+                // Refused when its share is used up; then there is no welcome, and the write fails.
+                let mut raw = Raw::open(socket);
+                raw.greet("");
                 let _ = raw.stream.write_all(&frame[..frame.len() - 1]);
                 open.push(raw);
             }
@@ -292,7 +302,8 @@ mod neighbour {
         loop {
             let mut open = Vec::new();
             for _ in 0..16 {
-                let mut raw = Raw::connect(socket);
+                let mut raw = Raw::open(socket);
+                raw.greet("");
                 for id in 10..200 {
                     let call = Draft::new(Kind::Call, id).flags(Flags::WAIT).pair("large", "m");
                     let sent = call.payload(Encoding::RAW, &payload).to_vec();
@@ -324,7 +335,8 @@ mod neighbour {
                     .encode(&mut bytes);
             }
             if raw.stream.write_all(&bytes).is_err() {
-                raw = Raw::connect(socket);
+                raw = Raw::open(socket);
+                raw.greet("");
                 swallow(&raw.stream);
             }
         }

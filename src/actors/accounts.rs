@@ -8,6 +8,7 @@ use super::shares::{Level, Refused, Shares, Who};
 use crate::config::{Limits, raise};
 use crate::error::{CallError, ErrorCode};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -185,6 +186,15 @@ impl Accounts {
             users,
             processes,
         }
+    }
+
+    /// All budgets, by the keys of their limits.
+    #[must_use]
+    pub fn snapshot(&self) -> BTreeMap<&'static str, Held> {
+        let all = [Budget::Connections, Budget::Handshakes, Budget::Memory];
+        all.into_iter()
+            .map(|budget| (budget.key(), self.level(budget)))
+            .collect()
     }
 
     /// What a process has of a budget.

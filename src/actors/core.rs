@@ -143,7 +143,7 @@ impl Shared {
             if !author.is_local() {
                 self.ban(pid);
             }
-            let text = "its frames made the broker fail repeatedly";
+            let text = "its frames made the broker fail repeatedly (limits.panics_per_author); its process may come back in a minute";
             author.tell(Control::Close(CloseReason::Blamed, text.into()));
         }
         judgement.end

@@ -89,6 +89,27 @@ pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut 
             );
         }
     }
+    check_shares(&value, set, complain);
+    for key in ON_THE_WIRE {
+        // A frame's body is its payload and what stands before it.
+        let rest = if *key == "frame_bytes" { OVERHEAD_MAX } else { 0 };
+        let most = u64::from(u32::MAX).saturating_sub(rest as u64);
+        if value(key) > most {
+            complain(
+                &full(key),
+                format!("{} is more than a frame can say, {most}", value(key)),
+            );
+        }
+    }
+}
+
+/// What is shared must suffice for one process alone, and a queue for one publisher at full speed.
+fn check_shares(
+    value: &dyn Fn(&str) -> u64,
+    set: &dyn Fn(&str) -> bool,
+    complain: &mut dyn FnMut(&str, String),
+) {
+    let full = |key: &str| format!("limits.{key}");
     let parts = value("user_part").max(1).saturating_mul(2);
     for (key, least) in SHARED {
         let (total, share) = (value(key), value(key) / parts);
@@ -131,17 +152,6 @@ pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut 
                 value("publish_window")
             ),
         );
-    }
-    for key in ON_THE_WIRE {
-        // A frame's body is its payload and what stands before it.
-        let rest = if *key == "frame_bytes" { OVERHEAD_MAX } else { 0 };
-        let most = u64::from(u32::MAX).saturating_sub(rest as u64);
-        if value(key) > most {
-            complain(
-                &full(key),
-                format!("{} is more than a frame can say, {most}", value(key)),
-            );
-        }
     }
 }
 

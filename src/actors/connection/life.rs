@@ -355,7 +355,11 @@ impl<R: Rooms> Life<R> {
     fn overdue(&mut self) -> Result<(), Over> {
         match &mut self.phase {
             Phase::Preface(_) | Phase::Hello => {
-                self.close(CloseReason::Timeout, "the handshake took too long");
+                let text = format!(
+                    "the handshake took longer than limits.handshake_ms; send the Hello at once, or {}",
+                    raise("handshake_ms")
+                );
+                self.close(CloseReason::Timeout, &text);
                 Ok(())
             }
             Phase::Unproven(text) => {
@@ -482,7 +486,11 @@ impl<R: Rooms> Life<R> {
         }
         if self.progress_deadline().is_some_and(|limit| limit <= now) {
             self.waiting_since = None;
-            self.close(CloseReason::Timeout, "a started frame did not arrive in time");
+            let text = format!(
+                "a started frame made no progress for limits.frame_progress_ms; send frames whole, or {}",
+                raise("frame_progress_ms")
+            );
+            self.close(CloseReason::Timeout, &text);
         }
         self.look_for_signs(now)?;
         self.with_session(|session, effects| session.expire(now, effects));

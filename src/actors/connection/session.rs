@@ -305,7 +305,9 @@ impl Session {
             Outcome::WindowExceeded => {
                 return Err((
                     CloseReason::Window,
-                    format!("the window of the reply to {ticket} was exceeded"),
+                    format!(
+                        "the window of the reply to {ticket} was exceeded (limits.stream_window); wait for ReplyCredit"
+                    ),
                 ));
             }
         }

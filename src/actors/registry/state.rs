@@ -358,7 +358,9 @@ impl State {
         self.effects.clear();
         self.broken = true;
         match self.shared.blame(&mut self.blame, "Registry", author, panic) {
-            true => Progress::End("Registry panicked for more peers than its budget allows"),
+            true => {
+                Progress::End("Registry panicked for more peers than its budget allows (limits.panic_budget)")
+            }
             false => Progress::Restart,
         }
     }

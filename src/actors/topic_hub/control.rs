@@ -125,7 +125,7 @@ impl State {
     }
 
     /// The first frame of a publish in pieces: each receiver gets an event of its own, which names its pieces.
-    fn publish_continued(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
+    fn publish_continued(&mut self, current: &Current, view: &FrameView<'_>, mut item: HubItem) {
         if view.header.flags.has(Flags::RETAIN) {
             if let Some(reply) = item.reply {
                 let text = "a retained value is sent in one frame, of at most limits.retained_bytes";
@@ -139,21 +139,8 @@ impl State {
         }
         let matches = self.who_hears(view.key, current.key);
         let charged = charge(view.header.wire_len());
-        let cost = matches
-            .len()
-            .saturating_mul(size_of::<Target>())
-            .saturating_add(UPLOAD_OVERHEAD);
-        let cost = match current.from.account.memory.charge(cost) {
-            Ok(cost) => cost,
-            Err(over) => {
-                return match item.reply {
-                    Some(reply) => reply.fail(&over.error()),
-                    // Nobody else would hear of it: neither the publisher nor, with nothing begun, a subscriber.
-                    None => current
-                        .from
-                        .tell(Control::Close(CloseReason::TooMany, over.to_string())),
-                };
-            }
+        let Some(cost) = charge_upload(current, matches.len(), &mut item) else {
+            return;
         };
         let mut targets = Vec::with_capacity(matches.len());
         for to in &matches {
@@ -437,6 +424,26 @@ impl State {
         }
         self.fan_out
             .flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);
+    }
+}
+
+/// Charges the publisher for what is remembered of a message in pieces. `None`: it was refused, and somebody was told.
+fn charge_upload(current: &Current, targets: usize, item: &mut HubItem) -> Option<Option<Charge>> {
+    let cost = targets
+        .saturating_mul(size_of::<Target>())
+        .saturating_add(UPLOAD_OVERHEAD);
+    match current.from.account.memory.charge(cost) {
+        Ok(cost) => Some(cost),
+        Err(over) => {
+            match item.reply.take() {
+                Some(reply) => reply.fail(&over.error()),
+                // Nobody else would hear of it: neither the publisher nor, with nothing begun, a subscriber.
+                None => current
+                    .from
+                    .tell(Control::Close(CloseReason::TooMany, over.to_string())),
+            }
+            None
+        }
     }
 }
 

@@ -353,7 +353,9 @@ impl State {
         self.effects.clear();
         self.broken = true;
         match self.shared.blame(&mut self.blame, "TopicHub", author, panic) {
-            true => Progress::End("TopicHub panicked for more peers than its budget allows"),
+            true => {
+                Progress::End("TopicHub panicked for more peers than its budget allows (limits.panic_budget)")
+            }
             false => Progress::Restart,
         }
     }

@@ -3,12 +3,13 @@
 //! Each is checked, admitted within the limits and given the one answer that it is owed. Steps of
 //! [`Session`], in a file of their own.
 
+use super::pieces::publish_window_exceeded;
 use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::connection::open_calls::Upload;
 use crate::actors::messages::{HubItem, Invoke, RegistryItem};
 use crate::actors::peer::{ReplyTo, error_frame};
 use crate::config::raise;
-use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::METADATA_MAX;
 use crate::message::{CallId, Flags, Header, Key, Kind, Ticket};
@@ -161,7 +162,7 @@ impl Session {
     ) -> Stop {
         let header = view.header;
         if !self.publish.spend(header.wire_len()) {
-            return Err((CloseReason::Window, "the publish window was exceeded".into()));
+            return Err(publish_window_exceeded());
         }
         let (wants_answer, continued) = (header.flags.has(Flags::ACK), header.flags.has(Flags::CONTINUED));
         if continued {

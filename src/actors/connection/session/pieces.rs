@@ -3,7 +3,7 @@
 //! Owns when a message in pieces may begin, go on and end, and what waits until its receiver is known. Whom it goes to is Registry's and TopicHub's business. Steps of
 //! [`Session`], in a file of their own.
 
-use super::{Effects, Session, Stop, protocol};
+use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::messages::{Control, HubItem, Route};
 use crate::config::{Limits, raise};
@@ -47,7 +47,7 @@ impl Session {
 
     fn publish_piece(&mut self, frame: u32, header: &Header, effects: &mut Effects) -> Stop {
         if !self.publish.spend(header.wire_len()) {
-            return Err((CloseReason::Window, "the publish window was exceeded".into()));
+            return Err(publish_window_exceeded());
         }
         let open = if header.flags.has(Flags::CONTINUED) {
             self.publishing.contains(&header.id)
@@ -83,7 +83,7 @@ impl Session {
         if !upload.window.spend(header.wire_len()) {
             return Err((
                 CloseReason::Window,
-                format!("the window of call {call} was exceeded"),
+                format!("the window of call {call} was exceeded (limits.stream_window); wait for CallCredit"),
             ));
         }
         if header.flags.has(Flags::ABORT) {
@@ -167,6 +167,12 @@ impl Session {
                 .push((caller.clone(), Control::CallCredit(call, header.aux)));
         }
     }
+}
+
+/// A publish was sent without credit.
+pub(super) fn publish_window_exceeded() -> Closing {
+    let text = "the publish window was exceeded (limits.publish_window); wait for PublishCredit";
+    (CloseReason::Window, text.into())
 }
 
 /// A message in pieces is larger than the limit.

@@ -19,10 +19,13 @@
 )]
 #![cfg(unix)]
 
-#[path = "support/raw.rs"]
+#[path = "../support/raw.rs"]
 mod raw;
-#[path = "support/running.rs"]
+#[path = "../support/running.rs"]
 mod running;
+mod shared;
+mod table;
+mod times;
 
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
