@@ -157,7 +157,7 @@ fn methods(journal: Arc<Journal>) -> Methods {
     Methods::new().method("run", move |call: u64, _| {
         journal.write(Entry::Ran { call });
         async move {
-            if call % 5 == 0 {
+            if call.is_multiple_of(5) {
                 // Long enough to be killed in the middle of.
                 let _ = timeout(Duration::from_millis(call % 40), std::future::pending::<()>()).await;
             }
@@ -224,7 +224,7 @@ async fn publish(me: &Me, client: &IpcClient, topic: &str, number: u64) {
     };
     me.write(Entry::Publishing { number });
     let publish = client.publish_payload(TOPIC, topic, payload);
-    let result = if number % BURST == 0 {
+    let result = if number.is_multiple_of(BURST) {
         publish.acknowledged().await.map(|_| Entry::Accepted { number })
     } else {
         publish.await.map(|()| Entry::Sent { number })
