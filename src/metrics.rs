@@ -65,6 +65,20 @@ counters! {
     protocol_errors,
     /// What peers asked for and the policy denied, connections included.
     denied,
+    /// Accepts that failed for lack of descriptors or memory.
+    accept_failures,
+    /// Listeners that pause now because an accept failed: a level.
+    accept_pausing,
+    /// Clients that were accepted only to be sent away, because no descriptor was left for them.
+    turned_away,
+    /// Attachments received.
+    attachments_in,
+    /// Attachments written.
+    attachments_out,
+    /// Attachments that were refused by a limit, or that no frame took, and closed.
+    attachments_refused,
+    /// Lines that the log of this process lost: standard error was full, closed or failed.
+    lost_logs,
 }
 
 /// One counter.
@@ -75,6 +89,11 @@ impl Counter {
     /// Adds.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes back, where the counter is a level.
+    pub fn lower(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Reads.
