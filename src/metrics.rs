@@ -4,6 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Lines that the log of this process lost. It is the process's and no broker's, so every broker's counters show it.
+pub static LOST_LOGS: Counter = Counter(AtomicU64::new(0));
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Live counters; all start at zero and only grow, except where a counter says it is a level.
@@ -18,7 +21,8 @@ macro_rules! counters {
             /// Reads every counter.
             #[must_use]
             pub fn snapshot(&self) -> Snapshot {
-                Snapshot { $($name: self.$name.get(),)* }
+                let own = Snapshot { $($name: self.$name.get(),)* };
+                Snapshot { lost_logs: own.lost_logs.saturating_add(LOST_LOGS.get()), ..own }
             }
         }
     };
