@@ -51,6 +51,21 @@ pub struct Limits {
     /// processes share it so that the n-th of them is assured 1/(n(n+1)) of it whatever the others take: one alone has half.
     /// Twice the number of users that may be greedy at once; 4 suits a broker of one user and root.
     pub user_part: usize,
+    /// Descriptors that one frame may carry, at most 16 (the kernel's own bound is 253): what a receiver opens before it can judge
+    /// them. 0: none.
+    pub attachments: usize,
+    /// Descriptors of one connection that the broker holds: received, and not yet sent on and closed.
+    pub descriptors: usize,
+    /// The same for all connections of one user.
+    pub descriptors_per_user: usize,
+    /// The same for all connections. Never more than a quarter of the limit of open files, whose last 64 are the broker's own in any
+    /// case: it could not accept or wait without them.
+    pub descriptors_total: usize,
+    /// Time for a descriptor, in ms: to be taken by a frame once it has come, and to be read by its receiver once it is that one's turn.
+    pub descriptor_wait_ms: u32,
+    /// Whether Unix sockets may be attached. A socket can carry descriptors itself, even its own, and then only the kernel's collector
+    /// gets rid of it.
+    pub attach_unix_sockets: bool,
     /// Largest retained value, in bytes.
     pub retained_bytes: usize,
     /// All retained values together, in bytes. Shared like `connections`: a publisher fills its process's share, not the table.
@@ -92,6 +107,12 @@ impl Default for Limits {
             handshakes: 4_096,
             memory_bytes_total: 512 * MIB,
             user_part: 4,
+            attachments: 16,
+            descriptors: 64,
+            descriptors_per_user: 4_096,
+            descriptors_total: 16_384,
+            descriptor_wait_ms: 10_000,
+            attach_unix_sockets: false,
             retained_bytes: 64 * KIB,
             retained_bytes_total: 64 * MIB,
             default_deadline_ms: 30_000,

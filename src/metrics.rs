@@ -4,6 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Lines that the log of this process lost. It is the process's and no broker's, so every broker's counters show it.
+pub static LOST_LOGS: Counter = Counter(AtomicU64::new(0));
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Live counters; all start at zero and only grow, except where a counter says it is a level.
@@ -18,7 +21,8 @@ macro_rules! counters {
             /// Reads every counter.
             #[must_use]
             pub fn snapshot(&self) -> Snapshot {
-                Snapshot { $($name: self.$name.get(),)* }
+                let own = Snapshot { $($name: self.$name.get(),)* };
+                Snapshot { lost_logs: own.lost_logs.saturating_add(LOST_LOGS.get()), ..own }
             }
         }
     };
@@ -65,6 +69,20 @@ counters! {
     protocol_errors,
     /// What peers asked for and the policy denied, connections included.
     denied,
+    /// Accepts that failed for lack of descriptors or memory.
+    accept_failures,
+    /// Listeners that pause now because an accept failed: a level.
+    accept_pausing,
+    /// Clients that were accepted only to be sent away, because no descriptor was left for them.
+    turned_away,
+    /// Attachments received.
+    attachments_in,
+    /// Attachments written.
+    attachments_out,
+    /// Attachments that were refused by a limit, or that no frame took, and closed.
+    attachments_refused,
+    /// Lines that the log of this process lost: standard error was full, closed or failed.
+    lost_logs,
 }
 
 /// One counter.
@@ -75,6 +93,11 @@ impl Counter {
     /// Adds.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes back, where the counter is a level.
+    pub fn lower(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Reads.

@@ -4,6 +4,7 @@
 
 use super::accounts::Accounts;
 use super::connection::perform::Rooms;
+use super::descriptors::Totals;
 use super::messages::Control;
 use super::peer::PeerRef;
 use super::quota::TotalGate;
@@ -44,6 +45,10 @@ pub struct Shared {
     pub gate: Arc<TotalGate>,
     /// What users and processes have.
     pub accounts: Arc<Accounts>,
+    /// Descriptors of all connections.
+    pub descriptors: Arc<Totals>,
+    /// Until when connections that do not read descriptors which were sent to them are closed: the kernel takes no more.
+    pub in_flight_full: Mutex<Option<Instant>>,
     /// Connections that live, handshake done or not.
     pub connections: AtomicUsize,
     /// Local peers that live.
@@ -83,6 +88,8 @@ impl Shared {
             policy: Arc::default(),
             gate,
             accounts,
+            descriptors: Arc::default(),
+            in_flight_full: Mutex::default(),
             connections: AtomicUsize::new(0),
             locals: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),

@@ -1,13 +1,13 @@
 //! The Listener actor: accepts on one endpoint and places each socket on an arbiter.
 //!
 //! Owns the bound endpoint, the accept back-off and the check of who may connect. It knows no frame. A failed accept never ends
-//! it: the next is tried after 10 ms, then later, up to one second.
+//! it: the next is tried after 10 ms, then later, up to one second; while no descriptor is left, those that wait are turned away.
 
 use super::admission::Admission;
 use super::connection::Connection;
 use super::connection::identity::Evidence;
 use super::connection::pace::defer;
-use super::connection::session::Closing;
+use super::connection::session::{Closing, goodbye_frame};
 use super::core::Core;
 use crate::error::CloseReason;
 use crate::policy::{Right, denial};
@@ -53,6 +53,7 @@ impl Listener {
                     return;
                 }
                 self.sleep = None;
+                self.core.shared.metrics.accept_pausing.lower(1);
             }
             match self.socket.poll_accept(cx) {
                 Poll::Pending => return,
@@ -61,13 +62,29 @@ impl Listener {
                     self.place(accepted);
                 }
                 Poll::Ready(Err(error)) => {
-                    tracing::warn!(endpoint = %self.socket.endpoint(), %error, "accept failed; trying again");
-                    self.sleep = Some(Box::pin(tokio::time::sleep(self.pause)));
-                    self.pause = self.pause.saturating_mul(2).min(PAUSES.1);
+                    self.failed(&error);
                 }
             }
         }
         defer(cx);
+    }
+
+    /// Pauses. Those that wait meanwhile are turned away when no descriptor is left: they learn it at once, and the
+    /// queue does not fill up with clients that have given up.
+    fn failed(&mut self, error: &std::io::Error) {
+        let metrics = &self.core.shared.metrics;
+        metrics.accept_failures.add(1);
+        metrics.accept_pausing.add(1);
+        let turned_away = if transport::Listener::is_shortage(error) {
+            let text = "the broker's process has no descriptor left; raise its limit of open files";
+            self.socket.turn_away(&goodbye_frame(CloseReason::TooMany, text))
+        } else {
+            0
+        };
+        metrics.turned_away.add(turned_away as u64);
+        tracing::warn!(endpoint = %self.socket.endpoint(), %error, turned_away, "accept failed; trying again");
+        self.sleep = Some(Box::pin(tokio::time::sleep(self.pause)));
+        self.pause = self.pause.saturating_mul(2).min(PAUSES.1);
     }
 
     fn place(&mut self, accepted: Accepted) {

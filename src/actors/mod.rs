@@ -24,6 +24,7 @@ pub mod core;
 pub mod credit;
 pub mod deadlines;
 pub mod deliver;
+pub mod descriptors;
 pub mod group;
 pub mod inject;
 mod listener;

@@ -268,7 +268,8 @@ impl Peer {
         Arc::new(Self {
             local: true,
             principal: Principal::operator(),
-            ..Self::build(origin, name, u32::from(u8::MAX), account, inbox)
+            // Its handlers have no place for attachments, so a call that carries some is refused.
+            ..Self::build(origin, name, 0, account, inbox)
         })
     }
 

@@ -5,23 +5,24 @@
 
 use actix_ipc::actors::{Broker, BrokerHandle, EndReason, StartError};
 use actix_ipc::client::token_file;
+use actix_ipc::platform::open_files;
 use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
 use actix_ipc::settings::{Flags, Problems, Settings, Sources, default_endpoints, load_policy, tokens};
-use actix_ipc::terminal::{LogWriter, printable};
+use actix_ipc::terminal::printable;
 use clap::{Args, Parser, Subcommand};
-use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 #[path = "ipc-broker/policies.rs"]
 mod policies;
 #[path = "ipc-broker/reload.rs"]
 mod reload;
+#[path = "ipc-broker/voice.rs"]
+mod voice;
 
 use reload::Reload;
+use voice::{complain, say};
 
 /// The broker failed: its panic budget is spent, or the system refuses what it needs.
 const EXIT_INTERNAL: u8 = 70;
@@ -30,8 +31,8 @@ const EXIT_CANNOT_LISTEN: u8 = 73;
 /// The settings are wrong.
 const EXIT_SETTINGS: u8 = 78;
 
-/// How long the end waits for the reader of the log.
-const LOG_PATIENCE: Duration = Duration::from_millis(500);
+/// Descriptors that a broker may open when the system allows it: 16,384 connections, and attachments beside them.
+const OPEN_FILES: u64 = 65_536;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -182,21 +183,6 @@ fn load(sources: &Sources) -> Result<(Settings, Option<Policy>), Problems> {
     Ok((settings, policy))
 }
 
-/// One line on standard output. Nobody may be reading; the broker runs all the same.
-fn say(line: impl Display) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-}
-
-/// One line on standard error.
-fn complain(line: impl Display) {
-    let _ = writeln!(
-        io::stderr().lock(),
-        "ipc-broker: {}",
-        printable(&line.to_string())
-    );
-}
-
 fn show(settings: &Settings) -> ExitCode {
     let lines: Vec<_> = settings
         .entries()
@@ -242,7 +228,8 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
-    let log = match LogWriter::start() {
+    open_files::raise(OPEN_FILES);
+    let log = match voice::start() {
         Ok(log) => log,
         Err(error) => {
             complain(format_args!("there is no thread for the log: {error}"));
@@ -250,12 +237,11 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
         }
     };
     let filter = tracing_subscriber::EnvFilter::new(&settings.log);
-    let writer = log.clone();
     // Without colours: the writer escapes every control character, because peers' text may hold some.
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .with_writer(move || writer.clone())
+        .with_writer(move || log.clone())
         .with_filter_reloading();
     let log_filter = subscriber.reload_handle();
     subscriber.init();
@@ -282,7 +268,7 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             }
         }
     });
-    log.finish(LOG_PATIENCE);
+    voice::finish();
     exit
 }
 
@@ -349,6 +335,7 @@ async fn run(
         "{} received while draining: ending at once",
         second.name()
     ));
+    voice::finish();
     // Not by returning: the runtime would wait for what is being drained.
     std::process::exit(i32::from(second.exit_code()))
 }

@@ -11,6 +11,7 @@ use super::outbox::Claim;
 use super::shared::{Shared, Wrote};
 use super::state::TICK;
 use crate::error::CloseReason;
+use crate::message::arrivals::Arrivals;
 use crate::message::{Attachment, Decoder, Draft, Kind};
 use crate::transport::Stream;
 use crate::transport::keepalive::{Due, Keepalive};
@@ -19,13 +20,19 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
 /// The read buffer that all sockets of one thread share, in bytes.
 const READ_BUFFER: usize = 128 * 1024;
 /// Reads in one turn before other tasks of the thread run.
 const READS: usize = 8;
+
+/// Attachments that may wait for their frames, and how long, as the broker does it by default.
+const ARRIVALS_MAX: usize = 64;
+const ARRIVAL_WAIT: Duration = Duration::from_secs(10);
+const UNCLAIMED: &str = "the broker sent attachments without frames that take them";
+const MISSING: &str = "the broker sent a frame without the attachments that it declares";
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
@@ -36,8 +43,10 @@ pub(crate) struct Drive {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
     decoder: Decoder,
-    /// Descriptors that nobody asked for; dropping them closes them.
+    /// What came with the last read.
     attachments: Vec<Attachment>,
+    /// What waits for its frame.
+    arrivals: Arrivals,
     after: After,
     tick: Option<Pin<Box<Sleep>>>,
     /// Where the system does not tell that the broker has gone.
@@ -58,6 +67,7 @@ impl Drive {
             stream,
             decoder,
             attachments: Vec::new(),
+            arrivals: Arrivals::default(),
             after: After::default(),
             tick: None,
             keepalive,
@@ -79,13 +89,19 @@ impl Drive {
             Err(error) if is_again(&error) => Ok(None),
             Err(error) => Err(lost(&error)),
         });
-        self.attachments.clear();
+        let read = match self.arrive() {
+            Ok(()) => read,
+            Err(ended) => Err(ended),
+        };
         if let (Ok(Some(_)), Some((keepalive, _))) = (&read, &mut self.keepalive) {
             keepalive.heard();
         }
         match read {
             Ok(Some(batch)) if batch.is_empty() => Poll::Ready(Ok(())),
-            Ok(Some(batch)) => {
+            Ok(Some(mut batch)) => {
+                if self.arrivals.oldest().is_some() && !self.arrivals.attach(&mut batch) {
+                    return Poll::Ready(Err(Ended::new(CloseReason::Protocol, MISSING)));
+                }
                 let ended = inbound::dispatch(&self.shared, batch, &mut self.after);
                 Poll::Ready(ended.map_or(Ok(()), Err))
             }
@@ -99,6 +115,25 @@ impl Drive {
             }
             Err(ended) => Poll::Ready(Err(ended)),
         }
+    }
+
+    /// Takes in what came with a read: it waits for the frame that declares it.
+    fn arrive(&mut self) -> Result<(), Ended> {
+        if self.attachments.is_empty() && self.arrivals.oldest().is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        for attachment in self.attachments.drain(..) {
+            self.arrivals.push(now, Ok(attachment));
+        }
+        let late = self
+            .arrivals
+            .oldest()
+            .is_some_and(|came| now.saturating_duration_since(came) > ARRIVAL_WAIT);
+        if late || self.arrivals.len() > ARRIVALS_MAX {
+            return Err(Ended::new(CloseReason::Protocol, UNCLAIMED));
+        }
+        Ok(())
     }
 
     /// Writes once. Ready when something was written.

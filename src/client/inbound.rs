@@ -58,7 +58,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
             }
             _ => {
                 if let Some(view) = batch.view(index) {
-                    ended = answer(&mut state, &batch, &view, after);
+                    ended = answer(&mut state, &batch, index, &view, after);
                 }
             }
         }
@@ -106,13 +106,19 @@ fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {
 }
 
 /// Handles everything but calls to this client and whole events.
-fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, after: &mut After) -> Option<Ended> {
+fn answer(
+    state: &mut State,
+    batch: &Batch,
+    index: usize,
+    view: &FrameView<'_>,
+    after: &mut After,
+) -> Option<Ended> {
     let Header { kind, id, aux, .. } = *view.header;
     let message_bytes = state.grants.message_bytes as usize;
     match kind {
         Kind::Reply => {
             return replied(state, view, after, |request| {
-                request.reply(batch, view, message_bytes)
+                request.reply(batch, index, view, message_bytes)
             });
         }
         Kind::ReplyPiece => {

@@ -5,7 +5,7 @@
 
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Metadata, Payload};
+use crate::message::{Attachments, Batch, Encoding, Flags, Metadata, Payload};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -19,6 +19,8 @@ pub struct Reply {
     pub payload: Payload,
     /// The handler's metadata.
     pub metadata: Metadata,
+    /// What the handler attached.
+    pub attachments: Attachments,
 }
 
 /// How a request ended well.
@@ -68,6 +70,7 @@ struct Partial {
     bytes: BytesMut,
     encoding: Encoding,
     metadata: Metadata,
+    attachments: Attachments,
     more: bool,
     /// Credit that is held because unread items are in front.
     held: usize,
@@ -109,7 +112,14 @@ impl Request {
     }
 
     /// A Reply frame arrived.
-    pub(crate) fn reply(&mut self, batch: &Batch, view: &FrameView<'_>, message_bytes: usize) -> Step {
+    pub(crate) fn reply(
+        &mut self,
+        batch: &Batch,
+        index: usize,
+        view: &FrameView<'_>,
+        message_bytes: usize,
+    ) -> Step {
+        let attachments = Attachments::from(batch.attachments(index).to_vec());
         let flags = view.header.flags;
         let metadata = Metadata::parse(view.meta).unwrap_or_default();
         let encoding = view.header.encoding;
@@ -119,6 +129,7 @@ impl Request {
                 bytes: BytesMut::new(),
                 encoding,
                 metadata,
+                attachments,
                 more,
                 held: 0,
             });
@@ -129,7 +140,11 @@ impl Request {
             bytes: keep(batch, view.payload),
         };
         self.complete(
-            Reply { payload, metadata },
+            Reply {
+                payload,
+                metadata,
+                attachments,
+            },
             more,
             if more { view.header.wire_len() } else { 0 },
         )
@@ -155,6 +170,7 @@ impl Request {
             Reply {
                 payload,
                 metadata: partial.metadata,
+                attachments: partial.attachments,
             },
             partial.more,
             partial.held,
@@ -193,7 +209,7 @@ impl Request {
             Some(items) => {
                 items.complete = !more;
                 // The end of a stream without a last item is an empty raw reply.
-                let nothing = !more && reply.payload == Payload::default();
+                let nothing = !more && reply.payload == Payload::default() && reply.attachments.is_empty();
                 if !nothing {
                     items.unread = items.unread.saturating_add(charge);
                     items.queue.push_back((reply, charge));
@@ -266,7 +282,7 @@ mod tests {
         let batch = Batch::from_bytes(frame.into(), 1 << 20).unwrap();
         let view = batch.view(0).unwrap();
         match kind {
-            Kind::Reply => request.reply(&batch, &view, 100),
+            Kind::Reply => request.reply(&batch, 0, &view, 100),
             _ => request.reply_piece(&view, 100),
         }
     }
@@ -355,7 +371,7 @@ mod tests {
         let mut request = open(true);
         let frame = Draft::new(Kind::Reply, 1).to_vec();
         let batch = Batch::from_bytes(frame.into(), 100).unwrap();
-        assert_eq!(request.reply(&batch, &batch.view(0).unwrap(), 100), Step::Wake);
+        assert_eq!(request.reply(&batch, 0, &batch.view(0).unwrap(), 100), Step::Wake);
         assert!(request.next_item().is_none() && request.items.as_ref().unwrap().complete);
     }
 }

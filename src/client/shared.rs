@@ -107,7 +107,8 @@ impl Shared {
     /// The socket's; the connection is at its end.
     pub(crate) fn write(&self, mut claim: Claim, stream: &Stream) -> io::Result<Wrote> {
         let result = loop {
-            match stream.try_write(&[IoSlice::new(claim.bytes())], &[]) {
+            let (bytes, attachments) = claim.part();
+            match stream.try_write(&[IoSlice::new(bytes)], attachments) {
                 Ok(count) => {
                     if claim.advance(count) {
                         break Ok(Wrote::All);

@@ -6,6 +6,7 @@
 //!
 //! The byte layout is described for other languages in `docs/protocol.md`; the constants here are its source.
 
+pub mod arrivals;
 pub mod attachment;
 pub mod codec;
 pub mod draft;
@@ -18,7 +19,7 @@ pub mod name;
 pub mod payload;
 pub mod token;
 
-pub use attachment::Attachment;
+pub use attachment::{Attachment, Attachments};
 pub use codec::{Batch, Decoder, FrameCodec};
 pub use draft::Draft;
 pub use frame::{Flags, FrameError, Header, Kind, Origin};

@@ -4,11 +4,13 @@
 
 use crate::config::{CONNECTION_COST, Limits};
 use crate::message::frame::OVERHEAD_MAX;
+use crate::transport::ATTACHMENTS_MAX;
 
 /// Limits that must not be 0: nothing would work, or nothing would be noticed.
 const ABOVE_ZERO: &[&str] = &[
     "connections",
     "default_deadline_ms",
+    "descriptor_wait_ms",
     "frame_bytes",
     "frame_progress_ms",
     "handshake_ms",
@@ -25,7 +27,10 @@ const ABOVE_ZERO: &[&str] = &[
 
 /// The first of each pair is at most the second.
 const AT_MOST: &[(&str, &str)] = &[
+    ("attachments", "descriptors"),
     ("default_deadline_ms", "max_deadline_ms"),
+    ("descriptors", "descriptors_per_user"),
+    ("descriptors_per_user", "descriptors_total"),
     ("frame_bytes", "message_bytes"),
     ("read_bytes", "read_bytes_total"),
 ];
@@ -90,6 +95,10 @@ pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut 
         }
     }
     check_shares(&value, set, complain);
+    if limits.attachments > ATTACHMENTS_MAX {
+        let text = format!("at most {ATTACHMENTS_MAX}, not {}", limits.attachments);
+        complain("limits.attachments", text);
+    }
     for key in ON_THE_WIRE {
         // A frame's body is its payload and what stands before it.
         let rest = if *key == "frame_bytes" { OVERHEAD_MAX } else { 0 };

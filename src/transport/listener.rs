@@ -3,6 +3,7 @@
 //! Owns [`Listener`], which hides the transports from the broker's Listener actor, and [`BindError`], which says
 //! who must act. It decides nothing about who may connect: it hands over the evidence.
 
+use super::accept::is_shortage;
 use super::memory::{self, MemoryOptions};
 #[cfg(windows)]
 use super::pipe;
@@ -273,8 +274,9 @@ impl Listener {
     /// Waits for the next connection. Only the task of the last call is woken.
     ///
     /// # Errors
-    /// The listener stays usable: no descriptor or memory may be left, so that asking again at once would spin.
-    /// A connection that its peer gave up before it was accepted is no error; it is passed over.
+    /// The listener stays usable: no descriptor ([`is_shortage`](Self::is_shortage)) or memory may be left, so that
+    /// asking again at once would spin. A connection that its peer gave up before it was accepted, or of which the
+    /// system does not tell whose it is, is no error; it is passed over, 64 of them in a row at most.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match &mut self.kind {
             #[cfg(unix)]
@@ -290,6 +292,28 @@ impl Listener {
             #[cfg(windows)]
             Kind::Pipe(listener) => listener.poll_accept(cx),
             Kind::Memory(listener) => listener.poll_accept(cx),
+        }
+    }
+
+    /// Whether an error of [`poll_accept`](Self::poll_accept) means that no descriptor is left.
+    #[must_use]
+    pub fn is_shortage(error: &io::Error) -> bool {
+        is_shortage(error)
+    }
+
+    /// Accepts and closes those that wait, at most 64, with a descriptor that is kept for the time when none is left.
+    /// Each is sent `goodbye`, as far as its socket takes it at once. Returns how many there were; 0 where there are no
+    /// descriptors.
+    pub fn turn_away(&mut self, goodbye: &[u8]) -> usize {
+        match &mut self.kind {
+            #[cfg(unix)]
+            Kind::Unix(listener) => listener.turn_away(goodbye),
+            #[cfg(unix)]
+            Kind::Tcp(listener) => listener.turn_away(goodbye),
+            _ => {
+                let _ = goodbye;
+                0
+            }
         }
     }
 

@@ -106,6 +106,19 @@ pub enum Stream {
     Memory(memory::Stream),
 }
 
+/// Why the last write took nothing, or not all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// The socket is full.
+    Full = 1,
+    /// Attachments were to be written, and the peer has not yet read earlier ones.
+    Unread = 2,
+    /// Attachments were to be written, and the kernel takes no more that are sent and not received, of this user
+    /// (`ETOOMANYREFS`). Not this peer's fault; it is tried again after 10 ms, then later, up to a second.
+    InFlight = 3,
+}
+
 macro_rules! forward {
     ($self:ident, $stream:ident => $call:expr) => {
         match $self {
@@ -167,7 +180,7 @@ impl Stream {
     /// At most 1,024 slices are looked at.
     ///
     /// # Errors
-    /// `WouldBlock` when it takes nothing now. `InvalidInput` for attachments that are too many, of the wrong kind,
+    /// `WouldBlock` when it takes nothing now; [`obstacle`](Self::obstacle) says why. `InvalidInput` for attachments that are too many, of the wrong kind,
     /// without a byte to travel with, or over a transport that has none; nothing was sent then. Any other error is
     /// the end of this direction; `BrokenPipe` (never a signal) when the peer has closed.
     pub fn try_write(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
@@ -175,6 +188,27 @@ impl Stream {
             check_attachments(self.max_attachments(), slices, attachments)?;
         }
         forward!(self, stream => stream.try_write(slices, attachments))
+    }
+
+    /// What [`poll_write_ready`](Self::poll_write_ready) waits for; `None` when nothing is in the way, or the transport
+    /// has only one kind.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.obstacle(),
+            _ => None,
+        }
+    }
+
+    /// Whether attachments lie unread in the peer's queue, as far as the system tells (Linux).
+    #[must_use]
+    pub fn holds_attachments(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.holds_descriptors(),
+            _ => false,
+        }
     }
 
     /// Whether the peer has closed both directions, or the connection failed. Over TCP a peer that closed looks like
@@ -205,6 +239,22 @@ impl Stream {
     /// The system refused; the connection has ended.
     pub fn shutdown_write(&self) -> io::Result<()> {
         forward!(self, stream => stream.shutdown_write())
+    }
+
+    /// Whether the stream can carry these attachments: not too many, and of a kind that it knows.
+    ///
+    /// # Errors
+    /// `InvalidInput`, saying what is wrong.
+    pub fn check_attachments(&self, attachments: &[Attachment]) -> io::Result<()> {
+        if attachments.is_empty() {
+            return Ok(());
+        }
+        check_attachments(self.max_attachments(), &[IoSlice::new(&[0])], attachments)?;
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_) => unix::check_kinds(attachments),
+            _ => Ok(()),
+        }
     }
 
     /// How many attachments one write may carry; 0 where the transport has none.

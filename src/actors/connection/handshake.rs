@@ -28,11 +28,11 @@ impl<R: Rooms> Life<R> {
         attachments: Vec<Attachment>,
         inbox: &dyn Fn() -> Box<dyn Inbox>,
     ) -> usize {
-        let read = bytes.len();
+        let (read, now) = (bytes.len(), self.rooms.shared().now());
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.heard();
         }
-        if matches!(self.phase, Phase::Lingering(_)) {
+        if !self.arrived(now, attachments) || matches!(self.phase, Phase::Lingering(_)) {
             // It has said goodbye; only the end of file is still of interest.
             return 0;
         }
@@ -57,7 +57,6 @@ impl<R: Rooms> Life<R> {
             };
             bytes = rest;
         }
-        let now = self.rooms.shared().now();
         if !self.charge_frame(bytes.len()) {
             return 0;
         }
@@ -68,11 +67,7 @@ impl<R: Rooms> Life<R> {
                     return frames;
                 }
                 self.waiting_since = (self.decoder.buffered() > 0).then_some(now);
-                if !attachments.is_empty() && !self.attach(&mut batch, attachments) {
-                    self.close(
-                        CloseReason::Protocol,
-                        "attachments came without a frame that declares them",
-                    );
+                if !self.attach(&mut batch) {
                     return frames;
                 }
                 self.batch(now, batch, read, inbox);
@@ -101,21 +96,6 @@ impl<R: Rooms> Life<R> {
             self.close(CloseReason::TooMany, &over.to_string());
             return false;
         }
-        true
-    }
-
-    /// A frame with attachments ends its read, so they belong to the last frame that came.
-    fn attach(&self, batch: &mut Batch, attachments: Vec<Attachment>) -> bool {
-        let Some(last) = batch.len().checked_sub(1) else {
-            return false;
-        };
-        let declared = batch
-            .header(last)
-            .map_or(0, |header| usize::from(header.attachments));
-        if declared != attachments.len() || !matches!(self.phase, Phase::Ready(_)) {
-            return false;
-        }
-        batch.attach(last, attachments);
         true
     }
 

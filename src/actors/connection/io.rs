@@ -6,9 +6,11 @@
 use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
+use super::sending::Sending;
 use super::{Connection, stop};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
+use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::Stream;
 use actix::{ActorFuture, AsyncContext, Context};
@@ -39,7 +41,8 @@ thread_local! {
 /// The stream and what belongs to driving it.
 pub(super) struct Io {
     pub(super) stream: Stream,
-    unsent: VecDeque<Bytes>,
+    pub(super) unsent: VecDeque<Bytes>,
+    pub(super) sending: Sending,
     write_blocked: bool,
     end_of_file: bool,
     pace: Pace,
@@ -59,6 +62,7 @@ impl Io {
         Self {
             stream,
             unsent: VecDeque::new(),
+            sending: Sending::default(),
             write_blocked: false,
             end_of_file: false,
             pace: Pace::new(process),
@@ -180,6 +184,10 @@ impl Connection {
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                self.life.close(CloseReason::Protocol, &error.to_string());
+                Ok(())
+            }
             Err(_) => Err(Over),
         };
         READ.set(Some(buffer));
@@ -213,6 +221,9 @@ impl Connection {
             } else {
                 self.flush_outbox()?;
             }
+            if let Some(why) = self.io.sending.rejected.take() {
+                self.give_up(&why);
+            }
             if self.io.write_blocked {
                 self.blocked();
             }
@@ -226,14 +237,18 @@ impl Connection {
 
     fn flush_unsent(&mut self) -> Result<(), Over> {
         let unsent = std::mem::take(&mut self.io.unsent);
+        let attachments = std::mem::take(&mut self.io.sending.unsent);
         let slices: Vec<IoSlice<'_>> = unsent
             .iter()
             .take(SLICES_MAX)
             .map(|bytes| IoSlice::new(bytes))
             .collect();
-        let written = self.write(&slices, &[]);
+        let written = self.write(&slices, &attachments);
         drop(slices);
         self.io.unsent = unsent;
+        if !matches!(written, Ok(1..)) {
+            self.io.sending.unsent = attachments;
+        }
         let mut written = written?;
         while let Some(front) = self.io.unsent.front_mut() {
             if written < front.len() {
@@ -256,6 +271,10 @@ impl Connection {
             && written < buffer.len()
         {
             self.io.unsent = left_over(&slices, &buffer, written);
+            if written == 0 {
+                self.io.sending.unsent.clone_from(&buffer.attachments);
+                self.io.sending.subject = buffer.subject;
+            }
         }
         drop(slices);
         // Payloads and descriptors that are written must not live on in the arbiter's buffer.
@@ -274,21 +293,36 @@ impl Connection {
         {
             Ok(written) => {
                 self.life.rooms.shared.metrics.bytes_out.add(written as u64);
+                self.io.sending.wrote(&self.life.rooms.shared, attachments);
                 self.io.write_blocked = written < wanted && slices.len() <= SLICES_MAX;
                 Ok(written)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.io.write_blocked = true;
+                let obstacle = self.io.stream.obstacle();
+                self.io.sending.blocked(&self.life.rooms.shared, obstacle);
                 Ok(0)
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Err(error)
+                if !attachments.is_empty()
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::InvalidInput | ErrorKind::PermissionDenied
+                    ) =>
+            {
+                // It is about what is attached, and so the sender's fault; the receiver has seen nothing of it.
+                self.io.sending.rejected = Some(error.to_string());
+                Ok(0)
+            }
             Err(_) => Err(Over),
         }
     }
 
     fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            let Some(next) = self.life.next_deadline() else {
+            let deadlines = [self.life.next_deadline(), self.sending_deadline()];
+            let Some(next) = deadlines.into_iter().flatten().min() else {
                 self.io.timer = None;
                 return Poll::Pending;
             };
@@ -305,6 +339,7 @@ impl Connection {
             if self.life.time_passed().is_err() {
                 return Poll::Ready(());
             }
+            self.sending_expired();
         }
     }
 }

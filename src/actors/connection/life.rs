@@ -10,6 +10,7 @@
 //!      └───────wrong bytes: closed unanswered──────┴────protocol error: Goodbye with a reason ───────────────┘
 //! ```
 
+use super::carry::Carry;
 use super::identity::Evidence;
 use super::outbox::{Outbox, WriteBuf};
 use super::perform::{self, Rooms};
@@ -67,6 +68,7 @@ pub struct Life<R: Rooms> {
     pub(super) certified: Option<String>,
     /// Attachments that one frame on this transport may carry.
     pub(super) max_attachments: u32,
+    pub(super) carry: Carry,
     gate: Arc<ReadGate>,
     /// The handshake must be done, or the drain be over, by then.
     pub(super) limit: Option<Instant>,
@@ -92,6 +94,9 @@ impl<R: Rooms> Life<R> {
         let shared = rooms.shared();
         let limits = &shared.limits;
         let handshake = Duration::from_millis(u64::from(limits.handshake_ms));
+        let granted = u32::try_from(limits.attachments).unwrap_or(u32::MAX);
+        let evidence: Evidence = evidence.into();
+        let carry = Carry::new(evidence.credentials.uid, shared);
         let mut outbox = Outbox::default();
         let (phase, patience, admission) = match admitted {
             Ok(admission) => (Phase::Preface(0), handshake, Some(admission)),
@@ -104,9 +109,10 @@ impl<R: Rooms> Life<R> {
             phase,
             outbox,
             decoder: Decoder::new(HELLO_BODY_MAX),
-            evidence: evidence.into(),
+            evidence,
             certified: None,
-            max_attachments,
+            max_attachments: max_attachments.min(granted),
+            carry,
             gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
             limit: shared.now().checked_add(patience),
             waiting_since: None,
@@ -463,6 +469,7 @@ impl<R: Rooms> Life<R> {
             self.limit,
             self.progress_deadline(),
             self.alive_deadline(),
+            self.arrivals_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -483,6 +490,9 @@ impl<R: Rooms> Life<R> {
         if self.limit.is_some_and(|limit| limit <= now) {
             self.limit = None;
             self.overdue()?;
+        }
+        if self.arrivals_deadline().is_some_and(|limit| limit <= now) {
+            self.arrivals_expired();
         }
         if self.progress_deadline().is_some_and(|limit| limit <= now) {
             self.waiting_since = None;

@@ -5,6 +5,7 @@
 //! reason, and nothing else.
 
 mod alive;
+mod carry;
 mod handshake;
 pub mod identity;
 mod io;
@@ -13,6 +14,7 @@ pub mod open_calls;
 pub mod outbox;
 pub(super) mod pace;
 pub mod perform;
+mod sending;
 pub mod session;
 pub mod slots;
 

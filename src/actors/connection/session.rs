@@ -6,6 +6,7 @@
 
 mod access;
 mod asks;
+mod attached;
 mod effects;
 mod pieces;
 
@@ -162,13 +163,10 @@ impl Session {
     }
 
     /// What holds for frames of every kind.
-    fn check(&self, view: &FrameView<'_>, came: usize) -> Stop {
+    fn check(&self, view: &FrameView<'_>) -> Stop {
         let header = view.header;
         if header.flags.has(Flags::ORIGIN) {
             return Err(protocol("only the broker sets an origin"));
-        }
-        if header.attachments > 0 {
-            self.check_attachments(header, came)?;
         }
         if view.payload.len() > self.limits.frame_bytes {
             // The decoder allows a body with the largest parts; a receiver's may have other parts beside this payload.
@@ -191,23 +189,6 @@ impl Session {
         Ok(())
     }
 
-    fn check_attachments(&self, header: &Header, came: usize) -> Stop {
-        if u32::from(header.attachments) > self.me.max_attachments {
-            return Err(protocol(
-                "this transport carries fewer attachments than the frame declares",
-            ));
-        }
-        if !matches!(header.kind, Kind::Call | Kind::Reply) {
-            return Err(protocol("only calls and replies carry attachments"));
-        }
-        if came != usize::from(header.attachments) {
-            return Err(protocol(
-                "the attachments that a frame declares did not come with it",
-            ));
-        }
-        Ok(())
-    }
-
     fn step(
         &mut self,
         now: Instant,
@@ -217,8 +198,11 @@ impl Session {
         known_key: bool,
         effects: &mut Effects,
     ) -> Stop {
-        self.check(view, batch.attachments(frame as usize).len())?;
+        self.check(view)?;
         let header = view.header;
+        if header.attachments > 0 && !self.attached(batch, frame, header, effects)? {
+            return Ok(());
+        }
         match header.kind {
             Kind::Call => self.call(now, frame, view, effects),
             Kind::Publish => self.publish(frame, view, known_key, effects),

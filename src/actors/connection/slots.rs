@@ -225,6 +225,11 @@ impl Slots {
         self.deadlines.next(|ticket| slots.contains_key(&ticket))
     }
 
+    /// Answers a call with an error. `true`: it was still open.
+    pub fn fail(&mut self, ticket: Ticket, why: &CallError) -> bool {
+        self.remove(ticket).map(|slot| slot.reply.fail(why)).is_some()
+    }
+
     fn refuse(&mut self, ticket: Ticket, why: &CallError) -> Outcome {
         if let Some(slot) = self.remove(ticket) {
             slot.reply.fail(why);

@@ -4,7 +4,9 @@
 //! about whom to trust.
 
 use super::{Stream, bind, watch};
+use crate::transport::accept::{PASSED_OVER_MAX, Spare, is_the_listeners};
 use crate::transport::credentials::PeerCredentials;
+use crate::transport::inject::{Site, fault, retry};
 use crate::transport::listener::{Accepted, BindError, UnixOptions};
 use crate::transport::{Endpoint, Socket};
 use rustix::fd::OwnedFd;
@@ -24,6 +26,7 @@ const QUEUE_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(in crate::transport) struct Listener {
     socket: AsyncFd<socket2::Socket>,
+    spare: Spare,
     _place: bind::Place,
 }
 
@@ -33,23 +36,31 @@ impl Listener {
         path: &Path,
         options: &UnixOptions,
     ) -> Result<Self, BindError> {
+        fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
         let (socket, place) = bind::bind(endpoint, path, options)?;
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
             socket,
+            spare: Spare::keep(),
             _place: place,
         })
     }
 
     pub(in crate::transport) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        loop {
+        let mut last = None;
+        for _ in 0..PASSED_OVER_MAX {
             let mut readable = ready!(self.socket.poll_read_ready(cx))?;
-            let Ok(accepted) = readable.try_io(|socket| socket.get_ref().accept()) else {
+            let accept = |socket: &AsyncFd<socket2::Socket>| {
+                fault(Site::Accept)?;
+                Ok(socket.get_ref().accept()?.0)
+            };
+            let Ok(accepted) = readable.try_io(accept) else {
                 continue;
             };
             match accepted {
-                Ok((socket, _nameless)) => match identify(socket) {
+                // What is not known of a peer, or cannot be set, is that peer's end.
+                Ok(socket) => match identify(socket) {
                     Ok((socket, credentials)) => {
                         return Poll::Ready(Ok(Accepted {
                             gids: gids(&socket, &credentials),
@@ -58,28 +69,30 @@ impl Listener {
                             address: None,
                         }));
                     }
-                    Err(error) if is_the_peers(&error) => {}
-                    Err(error) => return Poll::Ready(Err(error)),
+                    Err(error) => last = Some(error),
                 },
-                Err(error) if is_the_peers(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) if is_the_listeners(&error) => return Poll::Ready(Err(error)),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Poll::Ready(Err(error)),
+            None => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }
-}
 
-/// Whether an error of accepting concerns that connection only: its peer gave it up.
-fn is_the_peers(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, Interrupted, InvalidInput, NotConnected};
-    matches!(
-        error.kind(),
-        ConnectionAborted | Interrupted | InvalidInput | NotConnected
-    )
+    pub(in crate::transport) fn turn_away(&mut self, goodbye: &[u8]) -> usize {
+        self.spare.turn_away(self.socket.get_ref(), goodbye)
+    }
 }
 
 /// tokio knows how each system is asked, but only for its own streams, so the socket visits the reactor. (rustix
 /// has the question too, but its answer cannot hold the pid 0 of a peer from another pid namespace.)
 fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
+    retry(|| fault(Site::Identify))?;
     socket.set_nonblocking(true)?;
     let socket = tokio::net::UnixStream::from_std(OwnedFd::from(socket).into())?;
     let told = socket.peer_cred()?;
@@ -117,6 +130,7 @@ pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
 
 pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {
     let address = address(path)?;
+    fault(Site::Connect)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     let socket = match socket.connect(&address) {

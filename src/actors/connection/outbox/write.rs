@@ -22,6 +22,8 @@ pub struct WriteBuf {
     pub shared: Vec<(usize, Bytes)>,
     /// Travel with the first byte.
     pub attachments: Vec<Attachment>,
+    /// The frame that carries them: its kind, and its number for the receiver.
+    pub subject: Option<(Kind, u64)>,
     len: usize,
 }
 
@@ -43,6 +45,7 @@ impl WriteBuf {
         self.copied.clear();
         self.shared.clear();
         self.attachments.clear();
+        self.subject = None;
         self.len = 0;
     }
 
@@ -50,6 +53,13 @@ impl WriteBuf {
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.copied.extend_from_slice(bytes);
         self.len = self.len.saturating_add(bytes.len());
+    }
+
+    fn carry(&mut self, draft: &Draft<'_>, attachments: &[Attachment]) {
+        if !attachments.is_empty() {
+            self.attachments.extend_from_slice(attachments);
+            self.subject = Some((draft.kind, draft.id));
+        }
     }
 
     fn frame(&mut self, draft: &Draft<'_>, batch: &Batch) {
@@ -120,8 +130,7 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             .meta(view.meta)
             .key(view.key)
             .payload(view.header.encoding, view.payload);
-            out.attachments
-                .extend_from_slice(batch.attachments(*frame as usize));
+            out.carry(&draft, batch.attachments(*frame as usize));
             out.frame(&draft, batch);
             if planted::is(Bug::ChargeLeaked) {
                 return 0;
@@ -153,8 +162,7 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             .aux(u32::try_from(left).unwrap_or(u32::MAX).max(1))
             .key(view.key)
             .payload(view.header.encoding, view.payload);
-            out.attachments
-                .extend_from_slice(batch.attachments(*frame as usize));
+            out.carry(&draft, batch.attachments(*frame as usize));
             out.frame(&draft, batch);
             charge(view.header.wire_len())
         }
