@@ -13,7 +13,9 @@ const TRANSCRIPT: &str = include_str!("../../../tests/transcripts/v1.txt");
 /// The folder of a target's corpus.
 #[must_use]
 pub fn folder(target: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus").join(target)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../corpus")
+        .join(target)
 }
 
 /// The kept inputs of a target in the order of their names, then its seeds.
@@ -32,24 +34,38 @@ pub fn inputs(target: &str) -> Vec<Vec<u8>> {
 #[must_use]
 pub fn seeds(target: &str) -> Vec<Vec<u8>> {
     let with = |prefix: &[u8], all: Vec<Vec<u8>>| -> Vec<Vec<u8>> {
-        all.into_iter().map(|bytes| [prefix, &bytes[..]].concat()).collect()
+        all.into_iter()
+            .map(|bytes| [prefix, &bytes[..]].concat())
+            .collect()
     };
     match target {
         "frames" => with(&[0], frames()),
         // Three cuts: one byte, a header, 700 bytes.
         "chunks" => with(&[0, 3, 0, 64, 255, 188, 2, 0, 0], frames()),
         "handshake" => with(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], hellos()),
-        "names" => ["math", "math\0add", "caf\u{e9}", "room.*\0**", "a\u{7f}", "sys.broker"]
-            .map(|text| text.as_bytes().to_vec())
-            .to_vec(),
+        "names" => [
+            "math",
+            "math\0add",
+            "caf\u{e9}",
+            "room.*\0**",
+            "a\u{7f}",
+            "sys.broker",
+        ]
+        .map(|text| text.as_bytes().to_vec())
+        .to_vec(),
         "metadata" => vec![
             b"\x0f\x08sys.name\x04\x00demo\x01\x01kv".to_vec(),
             b"\x09\x05group\x01\x00g".to_vec(),
             b"\x00\x09\x02route.key42".to_vec(),
         ],
-        "payloads" => [&b"\x01{\"a\":[1,2.5,null,\"x\"]}"[..], b"\x01[\"Ok\",7]", b"\x02\x01\x07\x03abc", b"\x00text"]
-            .map(<[u8]>::to_vec)
-            .to_vec(),
+        "payloads" => [
+            &b"\x01{\"a\":[1,2.5,null,\"x\"]}"[..],
+            b"\x01[\"Ok\",7]",
+            b"\x02\x01\x07\x03abc",
+            b"\x00text",
+        ]
+        .map(<[u8]>::to_vec)
+        .to_vec(),
         "endpoints" => [
             "unix:/run/user/1000/ipc_broker.sock",
             "tcp:127.0.0.1:5123",
@@ -61,7 +77,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         .map(|text| text.as_bytes().to_vec())
         .to_vec(),
         // The others read their input as a list of choices: any bytes are a case.
-        _ => (1..4).map(|seed| (0..64 * seed).map(|at| (at * 37 * seed % 251) as u8).collect()).collect(),
+        _ => (1..4)
+            .map(|seed| (0..64 * seed).map(|at| (at * 37 * seed % 251) as u8).collect())
+            .collect(),
     }
 }
 
@@ -99,10 +117,14 @@ fn frames() -> Vec<Vec<u8>> {
         .collect();
     let mut sides: Vec<(&str, Vec<u8>)> = Vec::new();
     for line in TRANSCRIPT.lines() {
-        let Some((name, sent)) = line.split_once(" > ") else { continue };
+        let Some((name, sent)) = line.split_once(" > ") else {
+            continue;
+        };
         let Some(bytes) = hex(sent) else { continue };
         // The preface is not the frame decoder's business.
-        let bytes = bytes.strip_prefix(&actix_ipc::message::handshake::PREFACE[..]).unwrap_or(&bytes);
+        let bytes = bytes
+            .strip_prefix(&actix_ipc::message::handshake::PREFACE[..])
+            .unwrap_or(&bytes);
         match sides.iter_mut().find(|(side, _)| *side == name) {
             Some((_, all)) => all.extend_from_slice(bytes),
             None => sides.push((name, bytes.to_vec())),
@@ -115,7 +137,12 @@ fn frames() -> Vec<Vec<u8>> {
 fn hellos() -> Vec<Vec<u8>> {
     let mut welcome = vec![7; 56];
     welcome.push(1);
-    vec![b"\x04demo".to_vec(), b"\x00".to_vec(), b"\x05demo".to_vec(), welcome]
+    vec![
+        b"\x04demo".to_vec(),
+        b"\x00".to_vec(),
+        b"\x05demo".to_vec(),
+        welcome,
+    ]
 }
 
 /// Bytes written in hex with blanks; none when a place is left open, as transcripts do.

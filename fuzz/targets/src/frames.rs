@@ -98,7 +98,10 @@ fn expected(bytes: &[u8], limit: usize) -> (Vec<(Seen, usize)>, End) {
             })
         };
         let (length, kind, flags) = (number(0, 4) as usize, left[4], number(6, 2) as u16);
-        let allowed = KINDS.iter().find(|(code, _)| *code == kind).map(|(_, flags)| *flags);
+        let allowed = KINDS
+            .iter()
+            .find(|(code, _)| *code == kind)
+            .map(|(_, flags)| *flags);
         let fault = match allowed {
             None if kind < 0x80 => Some(Fault::Kind),
             _ if length > limit => Some(Fault::Length),
@@ -273,7 +276,10 @@ pub fn decoder(data: &[u8]) {
         }
         (Err(error), End::Broken(fault, _)) => {
             assert_eq!(fault_of(&error), fault, "{error}");
-            assert!(error.to_string().chars().all(|letter| !letter.is_control()), "{error}");
+            assert!(
+                error.to_string().chars().all(|letter| !letter.is_control()),
+                "{error}"
+            );
         }
         (result, end) => panic!("{result:?} instead of {end:?}"),
     }
@@ -296,7 +302,10 @@ fn other_ways(bytes: &[u8], limit: usize, frames: &[(Seen, usize)], end: End) {
     let mut source = BytesMut::from(bytes);
     match (tokio_util_decode(&mut codec, &mut source), end) {
         (Ok(batch), End::Partial(left)) => {
-            assert_eq!(frames_of(&batch.unwrap_or_default()).iter().collect::<Vec<_>>(), wanted);
+            assert_eq!(
+                frames_of(&batch.unwrap_or_default()).iter().collect::<Vec<_>>(),
+                wanted
+            );
             assert_eq!(source.len(), left);
         }
         (Err(_), End::Broken(..)) => {}
@@ -320,18 +329,29 @@ pub fn chunks(data: &[u8]) {
     let mut got = Vec::new();
     let (mut at, mut turn) = (0, 0);
     while at < bytes.len() {
-        let size = if sizes.is_empty() { 1 } else { sizes[turn % sizes.len()] };
+        let size = if sizes.is_empty() {
+            1
+        } else {
+            sizes[turn % sizes.len()]
+        };
         turn += 1;
         let next = (at + size).min(bytes.len());
         let held = decoder.buffered();
         let (result, peak) = measure(|| decoder.decode(&bytes[at..next]));
         let bound = (held + next - at) * 16 + 4096;
-        assert!(peak <= bound, "{held} waiting and {} new bytes cost {peak}", next - at);
+        assert!(
+            peak <= bound,
+            "{held} waiting and {} new bytes cost {peak}",
+            next - at
+        );
         match result {
             Ok(batch) => {
                 got.extend(frames_of(&batch));
                 if let End::Broken(_, known) = end {
-                    assert!(next < known, "the fault that {known} bytes show was not told after {next}");
+                    assert!(
+                        next < known,
+                        "the fault that {known} bytes show was not told after {next}"
+                    );
                 }
             }
             Err(error) => {
@@ -339,7 +359,10 @@ pub fn chunks(data: &[u8]) {
                     panic!("{error} in bytes without a fault")
                 };
                 assert_eq!(fault_of(&error), fault, "{error}");
-                assert!(at < known && known <= next, "told at {at}..{next}, shown at {known}");
+                assert!(
+                    at < known && known <= next,
+                    "told at {at}..{next}, shown at {known}"
+                );
                 // Frames of the chunk that shows the fault are not handed out; those before it all are.
                 let before = frames.iter().filter(|(_, behind)| *behind <= at).count();
                 assert!(got.len() >= before);

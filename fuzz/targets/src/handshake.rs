@@ -8,7 +8,10 @@ use actix_ipc::message::{Epoch, Hello, Welcome};
 pub(crate) fn payloads(data: &[u8]) {
     let mut input = Input::new(data);
     let small = input.flag();
-    let (mut lowest, mut highest) = (u64::from(input.number()) << 32 | u64::from(input.number()), input.number());
+    let (mut lowest, mut highest) = (
+        u64::from(input.number()) << 32 | u64::from(input.number()),
+        input.number(),
+    );
     if small {
         (lowest, highest) = (lowest % 4, highest % 4);
     }
@@ -33,7 +36,11 @@ fn hello(payload: &[u8]) {
     assert_eq!(got.as_ref().map(|hello| hello.name.as_str()), wanted.as_deref());
     if let Some(hello) = got {
         let bytes = hello.encode();
-        assert_eq!(bytes, payload[..bytes.len()], "what is behind the name is ignored, the rest comes back");
+        assert_eq!(
+            bytes,
+            payload[..bytes.len()],
+            "what is behind the name is ignored, the rest comes back"
+        );
         let mut longer = bytes;
         longer.extend(b"\xffof a later version");
         assert_eq!(Hello::decode(&longer), Some(hello));

@@ -5,14 +5,17 @@
 
 use crate::input::Input;
 use crate::patterns::{is_pattern, selects, text};
-use actix_ipc::actors::topic_hub::facts::{Facts, Fact, Policy, Retained, Subscription, Will};
+use actix_ipc::actors::topic_hub::facts::{Fact, Facts, Policy, Retained, Subscription, Will};
 use actix_ipc::actors::topic_hub::index::{Index, RETAINED_OVERHEAD, RetainLimits};
 use actix_ipc::message::{Encoding, Origin, SubscriptionId, Ticket, key};
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 
 const PEERS: usize = 4;
-const LIMITS: RetainLimits = RetainLimits { value: 64, total: 1200 };
+const LIMITS: RetainLimits = RetainLimits {
+    value: 64,
+    total: 1200,
+};
 
 #[derive(Clone, Debug)]
 struct Sub {
@@ -38,7 +41,8 @@ impl Sub {
     /// Members of one group: the same name, key and kind of key.
     fn group(&self) -> Option<(&'static str, &str, &str, bool)> {
         let wild = self.pattern && (self.object.contains('*') || self.event.contains('*'));
-        self.group.map(|group| (group, &self.object[..], &self.event[..], wild))
+        self.group
+            .map(|group| (group, &self.object[..], &self.event[..], wild))
     }
 }
 
@@ -67,13 +71,19 @@ impl Room {
 }
 
 fn legal_topic(object: &str, event: &str) -> bool {
-    [object, event].iter().all(|half| crate::names::is_name(half.as_bytes()).is_some())
+    [object, event]
+        .iter()
+        .all(|half| crate::names::is_name(half.as_bytes()).is_some())
 }
 
 /// Input: a list of operations.
 pub(crate) fn operations(data: &[u8]) {
     let mut input = Input::new(data);
-    let mut room = Room { index: Index::new(), facts: Facts::new(), ticket: 0 };
+    let mut room = Room {
+        index: Index::new(),
+        facts: Facts::new(),
+        ticket: 0,
+    };
     let mut model = Model::default();
     let mut steps = 0;
     while !input.is_empty() && steps < 200 {
@@ -126,7 +136,10 @@ fn subscribe(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>
     let accepted = room.index.subscribe(ticket, subscription, &mut effects).is_ok();
     assert!(accepted || effects.is_empty(), "a refusal changes nothing");
     room.facts.commit(&mut effects);
-    let free = !model.subs.iter().any(|open| (open.peer, open.id) == (peer, sub.id));
+    let free = !model
+        .subs
+        .iter()
+        .any(|open| (open.peer, open.id) == (peer, sub.id));
     let legal = match sub.pattern {
         true => is_pattern(&sub.object) && is_pattern(&sub.event),
         false => legal_topic(&sub.object, &sub.event),
@@ -143,7 +156,10 @@ fn subscribe(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>
 fn unsubscribe(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>) {
     let id = input.below(8) as u64;
     let mut effects = Vec::new();
-    let ended = room.index.unsubscribe(peer, SubscriptionId(id), &mut effects).is_ok();
+    let ended = room
+        .index
+        .unsubscribe(peer, SubscriptionId(id), &mut effects)
+        .is_ok();
     room.facts.commit(&mut effects);
     let before = model.subs.len();
     model.subs.retain(|open| (open.peer, open.id) != (peer, id));
@@ -168,9 +184,13 @@ fn retain(room: &mut Room, model: &mut Model, input: &mut Input<'_>) {
     let ticket = room.ticket();
     let topic = key::join(&object, &event);
     let mut effects = Vec::new();
-    let kept = room.index.retain(ticket, &topic, value(&payload), LIMITS, &mut effects);
+    let kept = room
+        .index
+        .retain(ticket, &topic, value(&payload), LIMITS, &mut effects);
     room.facts.commit(&mut effects);
-    let cost = |key: &(String, String), value: &[u8]| key.0.len() + 1 + key.1.len() + value.len() + RETAINED_OVERHEAD;
+    let cost = |key: &(String, String), value: &[u8]| {
+        key.0.len() + 1 + key.1.len() + value.len() + RETAINED_OVERHEAD
+    };
     let topic = (object, event);
     let others: usize = model
         .retained
@@ -200,7 +220,13 @@ fn retained_for(room: &Room, model: &Model, sub: &Sub) {
     let mut wanted: Vec<(Vec<u8>, Vec<u8>)> = model
         .retained
         .iter()
-        .filter(|((object, event), _)| Sub { no_local: false, ..sub.clone() }.hears(object, event, 0))
+        .filter(|((object, event), _)| {
+            Sub {
+                no_local: false,
+                ..sub.clone()
+            }
+            .hears(object, event, 0)
+        })
         .map(|((object, event), value)| (key::join(object, event), value.clone()))
         .collect();
     wanted.sort();
@@ -213,10 +239,20 @@ fn will(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>) {
     if !back && !legal_topic(&object, &event) {
         return;
     }
-    let key = if back { Vec::new() } else { key::join(&object, &event) };
+    let key = if back {
+        Vec::new()
+    } else {
+        key::join(&object, &event)
+    };
     let payload = Bytes::from(vec![1; input.below(70)]);
     let fits = payload.len() <= LIMITS.value;
-    let will = Will { key: key.into(), retain: false, encoding: Encoding::RAW, meta: Bytes::new(), payload };
+    let will = Will {
+        key: key.into(),
+        retain: false,
+        encoding: Encoding::RAW,
+        meta: Bytes::new(),
+        payload,
+    };
     let ticket = room.ticket();
     let mut effects = Vec::new();
     let set = room.index.set_will(ticket, peer, will, LIMITS, &mut effects);
@@ -234,7 +270,10 @@ fn gone(room: &mut Room, model: &mut Model, peer: u8) {
     let will = room.index.gone(peer, &mut effects);
     room.facts.commit(&mut effects);
     model.subs.retain(|open| open.peer != peer);
-    let wanted = model.wills.remove(&peer).map(|(object, event)| key::join(&object, &event));
+    let wanted = model
+        .wills
+        .remove(&peer)
+        .map(|(object, event)| key::join(&object, &event));
     assert_eq!(will.map(|will| will.key.to_vec()), wanted);
     assert_eq!(room.facts.subscriptions(peer), 0);
 }
@@ -244,13 +283,22 @@ fn heard(room: &mut Room, model: &Model, object: &str, event: &str, publisher: u
     if !legal_topic(object, event) {
         return;
     }
-    let found = room.index.matching(&key::join(object, event), publisher, |_, _| false);
+    let found = room
+        .index
+        .matching(&key::join(object, event), publisher, |_, _| false);
     let mut rest: BTreeSet<(u8, u64)> = found.iter().map(|to| (to.peer, to.subscription.0)).collect();
     assert_eq!(rest.len(), found.len(), "each subscription once");
     let mut groups: BTreeMap<_, Vec<(u8, u64)>> = BTreeMap::new();
-    for sub in model.subs.iter().filter(|sub| sub.hears(object, event, publisher)) {
+    for sub in model
+        .subs
+        .iter()
+        .filter(|sub| sub.hears(object, event, publisher))
+    {
         match sub.group() {
-            None => assert!(rest.remove(&(sub.peer, sub.id)), "{sub:?} is not told of {object:?} {event:?}"),
+            None => assert!(
+                rest.remove(&(sub.peer, sub.id)),
+                "{sub:?} is not told of {object:?} {event:?}"
+            ),
             Some(group) => groups.entry(group).or_default().push((sub.peer, sub.id)),
         }
     }
@@ -259,7 +307,10 @@ fn heard(room: &mut Room, model: &Model, object: &str, event: &str, publisher: u
         assert_eq!(chosen.len(), 1, "of {group:?}");
         rest.remove(chosen[0]);
     }
-    assert!(rest.is_empty(), "{rest:?} have no business with {object:?} {event:?}");
+    assert!(
+        rest.is_empty(),
+        "{rest:?} have no business with {object:?} {event:?}"
+    );
 }
 
 fn the_end(room: &mut Room, model: &mut Model) {
@@ -270,6 +321,10 @@ fn the_end(room: &mut Room, model: &mut Model) {
     for peer in 0..PEERS as u8 {
         gone(room, model, peer);
     }
-    assert!(room.facts.iter().all(|(_, fact)| matches!(fact, Fact::Retained { .. })));
+    assert!(
+        room.facts
+            .iter()
+            .all(|(_, fact)| matches!(fact, Fact::Retained { .. }))
+    );
     assert_eq!(room.facts.len(), model.retained.len());
 }

@@ -71,3 +71,11 @@ pub fn target(name: &str) -> Option<Target> {
         .find(|(known, _)| *known == name)
         .map(|(_, target)| *target)
 }
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// When the input was not handled as the documents say, or there is no such target.
+pub fn execute(name: &str, data: &[u8]) {
+    target(name).expect("a target of this name")(data);
+}

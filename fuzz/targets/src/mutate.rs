@@ -13,7 +13,9 @@ impl Rng {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         // Zero would stay zero; and neighbouring seeds are to differ at once.
-        let mixed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = seed
+            .wrapping_add(0x9e37_79b9_7f4a_7c15)
+            .wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Self(mixed | 1)
     }
 
@@ -27,7 +29,11 @@ impl Rng {
 
     /// A number below `end`; 0 when there is none.
     pub const fn below(&mut self, end: usize) -> usize {
-        if end == 0 { 0 } else { (self.next() >> 33) as usize % end }
+        if end == 0 {
+            0
+        } else {
+            (self.next() >> 33) as usize % end
+        }
     }
 
     fn pick<'a, T: ?Sized>(&mut self, all: &[&'a T]) -> &'a T {
@@ -127,7 +133,11 @@ impl Mutator {
             }
             _ if !self.dictionary.is_empty() => {
                 let word = self.rng.pick(self.dictionary);
-                let over = if self.rng.below(2) == 0 { at } else { (at + word.len()).min(bytes.len()) };
+                let over = if self.rng.below(2) == 0 {
+                    at
+                } else {
+                    (at + word.len()).min(bytes.len())
+                };
                 bytes.splice(at..over, word.iter().copied());
             }
             _ => bytes.push(self.rng.next() as u8),
@@ -136,10 +146,32 @@ impl Mutator {
 
     /// A number at an edge, or one off, in one, two or four bytes.
     fn edge(&mut self, bytes: &mut [u8], at: usize) {
-        let edges = [0_u32, 1, 24, 64, 65, 255, 256, 511, 512, 4096, 4097, 8192, 8193, 0x7fff_ffff, 0xffff_ffff];
-        let edge = edges[self.rng.below(edges.len())].wrapping_add(self.rng.below(3) as u32).wrapping_sub(1);
+        let edges = [
+            0_u32,
+            1,
+            24,
+            64,
+            65,
+            255,
+            256,
+            511,
+            512,
+            4096,
+            4097,
+            8192,
+            8193,
+            0x7fff_ffff,
+            0xffff_ffff,
+        ];
+        let edge = edges[self.rng.below(edges.len())]
+            .wrapping_add(self.rng.below(3) as u32)
+            .wrapping_sub(1);
         let width = [1, 2, 4][self.rng.below(3)];
-        for (place, byte) in bytes.iter_mut().skip(at).zip(edge.to_le_bytes().into_iter().take(width)) {
+        for (place, byte) in bytes
+            .iter_mut()
+            .skip(at)
+            .zip(edge.to_le_bytes().into_iter().take(width))
+        {
             *place = byte;
         }
     }
@@ -154,13 +186,30 @@ impl Mutator {
     }
 
     fn frame(&mut self, out: &mut Vec<u8>) {
-        const KEYS: &[&[u8]] = &[b"", b"o", b"o\0m", b"math\0add", b"a.*\0**", b"sys.x", b"o\0", b"\0m", b"\xff"];
-        const METAS: &[&[u8]] = &[b"", b"\x05group\x01\x00g", b"\x08sys.name\x00\x00", b"\x01k\xff\xff", b"\x00\x00\x00"];
+        const KEYS: &[&[u8]] = &[
+            b"",
+            b"o",
+            b"o\0m",
+            b"math\0add",
+            b"a.*\0**",
+            b"sys.x",
+            b"o\0",
+            b"\0m",
+            b"\xff",
+        ];
+        const METAS: &[&[u8]] = &[
+            b"",
+            b"\x05group\x01\x00g",
+            b"\x08sys.name\x00\x00",
+            b"\x01k\xff\xff",
+            b"\x00\x00\x00",
+        ];
         let kind = match self.rng.below(16) {
             0 => self.rng.next() as u8,
             _ => [
-                0x01, 0x03, 0x04, 0x05, 0x09, 0x10, 0x11, 0x12, 0x14, 0x15, 0x17, 0x18, 0x20, 0x20, 0x21, 0x22, 0x23, 0x24, 0x25,
-                0x26, 0x30, 0x31, 0x32, 0x33, 0x36, 0x37, 0x38, 0x39, 0x02, 0x08, 0x13, 0x16, 0x34, 0x35, 0x80, 0xff,
+                0x01, 0x03, 0x04, 0x05, 0x09, 0x10, 0x11, 0x12, 0x14, 0x15, 0x17, 0x18, 0x20, 0x20, 0x21,
+                0x22, 0x23, 0x24, 0x25, 0x26, 0x30, 0x31, 0x32, 0x33, 0x36, 0x37, 0x38, 0x39, 0x02, 0x08,
+                0x13, 0x16, 0x34, 0x35, 0x80, 0xff,
             ][self.rng.below(36)],
         };
         let flags = match self.rng.below(4) {
@@ -180,7 +229,11 @@ impl Mutator {
         body.extend_from_slice(key);
         let payload = self.rng.below(40);
         body.extend((0..payload).map(|_| self.rng.next() as u8));
-        let off = if self.rng.below(24) == 0 { self.rng.below(3) as u32 } else { 1 };
+        let off = if self.rng.below(24) == 0 {
+            self.rng.below(3) as u32
+        } else {
+            1
+        };
         let length = (body.len() as u32 + off).saturating_sub(1);
         out.extend(length.to_le_bytes());
         out.extend([kind, self.rng.below(4) as u8]);
@@ -188,7 +241,10 @@ impl Mutator {
         out.extend((self.rng.below(5) as u64).to_le_bytes());
         out.extend((self.rng.below(5) as u32).to_le_bytes());
         out.extend((key.len() as u16).to_le_bytes());
-        out.extend([u8::from(self.rng.below(32) == 0), u8::from(self.rng.below(32) == 0)]);
+        out.extend([
+            u8::from(self.rng.below(32) == 0),
+            u8::from(self.rng.below(32) == 0),
+        ]);
         out.extend_from_slice(&body);
     }
 }

@@ -66,7 +66,9 @@ pub fn metadata(data: &[u8]) {
     let model = entries(block);
     assert_eq!(metadata::check(block).is_ok(), model.is_some());
     let reserved = |(key, _): &(String, Vec<u8>)| key.starts_with("sys.");
-    let fit = model.as_ref().is_some_and(|entries| !entries.iter().any(reserved));
+    let fit = model
+        .as_ref()
+        .is_some_and(|entries| !entries.iter().any(reserved));
     assert_eq!(metadata::check_from_peer(block).is_ok(), fit);
     // Whatever the block is, looking into it is safe.
     for key in ["group", "route.key", "sys.name", "", "k"] {
@@ -98,7 +100,10 @@ fn agrees(real: &Metadata, model: &[(String, Vec<u8>)]) {
     assert_eq!(listed, model);
     assert_eq!(real.is_empty(), model.is_empty());
     for (key, _) in model {
-        let first = model.iter().find(|(other, _)| other == key).map(|(_, value)| &value[..]);
+        let first = model
+            .iter()
+            .find(|(other, _)| other == key)
+            .map(|(_, value)| &value[..]);
         assert_eq!(real.get(key), first, "the first of two entries counts");
     }
 }

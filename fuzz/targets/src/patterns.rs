@@ -10,7 +10,8 @@ use std::collections::BTreeSet;
 
 /// Pieces of which names and patterns are made.
 const PIECES: &[&str] = &[
-    ".", ".", ".", "*", "**", "a", "b", "c", "ab", "room", "*a", "***", "\u{e9}", "\u{85}", " ", "a.b", "*.", ".**",
+    ".", ".", ".", "*", "**", "a", "b", "c", "ab", "room", "*a", "***", "\u{e9}", "\u{85}", " ", "a.b", "*.",
+    ".**",
 ];
 
 /// Whether this text is a pattern: a name of at most 32 levels, where `*` is a whole level and `**` a last one.
@@ -23,7 +24,9 @@ pub fn is_pattern(text: &str) -> bool {
         "**" => index == last,
         other => !other.contains('*'),
     };
-    crate::names::is_name(text.as_bytes()).is_some() && levels.len() <= 32 && levels.iter().enumerate().all(legal)
+    crate::names::is_name(text.as_bytes()).is_some()
+        && levels.len() <= 32
+        && levels.iter().enumerate().all(legal)
 }
 
 /// Whether the pattern selects the name: the table of section 5.
@@ -38,7 +41,10 @@ pub fn selects(pattern: &str, name: &str) -> bool {
             _ => false,
         }
     }
-    rest(&pattern.split('.').collect::<Vec<_>>(), &name.split('.').collect::<Vec<_>>())
+    rest(
+        &pattern.split('.').collect::<Vec<_>>(),
+        &name.split('.').collect::<Vec<_>>(),
+    )
 }
 
 /// A text of the alphabet, or (seldom) of any bytes.
@@ -79,14 +85,22 @@ pub fn patterns(data: &[u8]) {
                     policy: Policy::Hold,
                 };
                 let legal = |text: &str| {
-                    if wild { is_pattern(text) } else { crate::names::is_name(text.as_bytes()).is_some() }
+                    if wild {
+                        is_pattern(text)
+                    } else {
+                        crate::names::is_name(text.as_bytes()).is_some()
+                    }
                 };
                 // A text that holds the separator itself makes another pair of halves.
                 if object.contains('\0') || event.contains('\0') {
                     continue;
                 }
                 let accepted = index.subscribe(Ticket(ticket), subscription, &mut effects);
-                assert_eq!(accepted.is_ok(), legal(&object) && legal(&event), "{object:?} {event:?} {wild}");
+                assert_eq!(
+                    accepted.is_ok(),
+                    legal(&object) && legal(&event),
+                    "{object:?} {event:?} {wild}"
+                );
                 if accepted.is_ok() {
                     open.push((ticket, object, event, wild));
                 }
@@ -101,7 +115,10 @@ pub fn patterns(data: &[u8]) {
         }
         effects.clear();
     }
-    let names: Vec<(String, String)> = open.iter().map(|(_, object, event, _)| (object.clone(), event.clone())).collect();
+    let names: Vec<(String, String)> = open
+        .iter()
+        .map(|(_, object, event, _)| (object.clone(), event.clone()))
+        .collect();
     for (object, event) in names {
         looked_up(&mut index, &open, &object, &event);
     }
@@ -121,7 +138,11 @@ fn looked_up(index: &mut Index<u8>, open: &[(u64, String, String, bool)], object
         .map(|(id, ..)| *id)
         .collect();
     let found = index.matching(&key::join(object, event), 1, |_, _| false);
-    assert_eq!(found.len(), wanted.len(), "each subscription once: {found:?} for {wanted:?}");
+    assert_eq!(
+        found.len(),
+        wanted.len(),
+        "each subscription once: {found:?} for {wanted:?}"
+    );
     let ids: BTreeSet<u64> = found.iter().map(|to| to.subscription.0).collect();
     assert_eq!(ids, wanted, "{object:?} {event:?}");
 }

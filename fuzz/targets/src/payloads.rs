@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 pub fn payloads(data: &[u8]) {
     let mut input = Input::new(data);
     let encoding = Encoding(input.byte() % 4);
-    let payload = Payload { encoding, bytes: input.rest().to_vec().into() };
+    let payload = Payload {
+        encoding,
+        bytes: input.rest().to_vec().into(),
+    };
     assert!(!format!("{payload:?}").is_empty());
     comes_back::<u64>(&payload);
     comes_back::<i8>(&payload);

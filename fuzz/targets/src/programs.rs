@@ -13,9 +13,36 @@ const LETTERS: &[char] = &[
 
 /// Words that mean something somewhere.
 const WORDS: &[&str] = &[
-    "", "a", "key", "--json", "--", "-5", "10", "9223372036854775807", "18446744073709551615", "18446744073709551616",
-    "-9223372036854775809", "+1", "007", "1e3", "1e999", "NaN", "inf", "-0", "0.1", "true", "false", "True", "null",
-    "{\"z\":1,\"a\":[true,null]}", " [1, 2] ", "{\"a\":", "\"\\u0000\"", "\u{1b}[31m", "25.6\u{b0}C", "\u{202e}",
+    "",
+    "a",
+    "key",
+    "--json",
+    "--",
+    "-5",
+    "10",
+    "9223372036854775807",
+    "18446744073709551615",
+    "18446744073709551616",
+    "-9223372036854775809",
+    "+1",
+    "007",
+    "1e3",
+    "1e999",
+    "NaN",
+    "inf",
+    "-0",
+    "0.1",
+    "true",
+    "false",
+    "True",
+    "null",
+    "{\"z\":1,\"a\":[true,null]}",
+    " [1, 2] ",
+    "{\"a\":",
+    "\"\\u0000\"",
+    "\u{1b}[31m",
+    "25.6\u{b0}C",
+    "\u{202e}",
 ];
 
 fn word(input: &mut Input<'_>) -> String {
@@ -43,7 +70,12 @@ pub fn signatures(data: &[u8]) {
     let text = signature_text(&mut input);
     let arguments: Vec<String> = (0..input.below(12)).map(|_| word(&mut input)).collect();
     let letters: Vec<char> = text.chars().collect();
-    let mut model = Model { letters: &letters, at: 0, arguments: &arguments, used: 0 };
+    let mut model = Model {
+        letters: &letters,
+        at: 0,
+        arguments: &arguments,
+        used: 0,
+    };
     let wanted = match letters.is_empty() {
         true => Some(Value::Null),
         false => model.value(0).filter(|_| model.at == letters.len()),
@@ -136,9 +168,39 @@ impl Model<'_> {
 
 /// Words of whole command lines.
 const COMMANDS: &[&str] = &[
-    "call", "send", "listen", "list", "describe", "help", "--json", "--timeout", "--timeout=2", "0", "1e400", "-1", "--addr",
-    "unix:/tmp/x", "--count", "3", "math", "add", "{ii}", "(ii)", "s", "-h", "--help", "-v", "-V", "--", "-", "", "\u{1b}",
-    "--nothing", "--json=1", "j", "{\"a\":1}",
+    "call",
+    "send",
+    "listen",
+    "list",
+    "describe",
+    "help",
+    "--json",
+    "--timeout",
+    "--timeout=2",
+    "0",
+    "1e400",
+    "-1",
+    "--addr",
+    "unix:/tmp/x",
+    "--count",
+    "3",
+    "math",
+    "add",
+    "{ii}",
+    "(ii)",
+    "s",
+    "-h",
+    "--help",
+    "-v",
+    "-V",
+    "--",
+    "-",
+    "",
+    "\u{1b}",
+    "--nothing",
+    "--json=1",
+    "j",
+    "{\"a\":1}",
 ];
 
 /// Input: the words of a command line. It is read or refused; what is read as a value is JSON.

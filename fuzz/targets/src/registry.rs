@@ -43,7 +43,10 @@ struct Room {
 }
 
 impl Room {
-    fn step<R>(&mut self, act: impl FnOnce(&mut Index<u8>, Ticket, &mut Vec<Effect<u8>>) -> R) -> (R, Vec<Effect<u8>>) {
+    fn step<R>(
+        &mut self,
+        act: impl FnOnce(&mut Index<u8>, Ticket, &mut Vec<Effect<u8>>) -> R,
+    ) -> (R, Vec<Effect<u8>>) {
         self.ticket += 1;
         let mut effects = Vec::new();
         let result = act(&mut self.index, Ticket(self.ticket), &mut effects);
@@ -55,7 +58,11 @@ impl Room {
 /// Input: a list of operations.
 pub(crate) fn operations(data: &[u8]) {
     let mut input = Input::new(data);
-    let mut room = Room { index: Index::new(), facts: Facts::new(), ticket: 0 };
+    let mut room = Room {
+        index: Index::new(),
+        facts: Facts::new(),
+        ticket: 0,
+    };
     let mut model = Model::default();
     let mut steps = 0;
     while !input.is_empty() && steps < 200 {
@@ -79,14 +86,24 @@ pub(crate) fn operations(data: &[u8]) {
         assert_eq!(room.facts.counts(peer), Counts::default());
     }
     assert!(room.facts.is_empty());
-    assert_eq!((room.index.name_count(), room.index.connections().count()), (0, 0));
+    assert_eq!(
+        (room.index.name_count(), room.index.connections().count()),
+        (0, 0)
+    );
 }
 
 fn register(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>) {
     let object = input.pick(NAMES);
     let request = 10 + input.below(3) as u64;
     let (queue, replace, allow_replace) = (input.flag(), input.flag(), input.flag());
-    let group = input.pick(&[None, None, None, Some(Balance::RoundRobin), Some(Balance::Sticky), Some(Balance::LeastBusy)]);
+    let group = input.pick(&[
+        None,
+        None,
+        None,
+        Some(Balance::RoundRobin),
+        Some(Balance::Sticky),
+        Some(Balance::LeastBusy),
+    ]);
     let registration = Registration {
         peer,
         request: RequestId(request),
@@ -98,13 +115,21 @@ fn register(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>)
         description: Bytes::from_static(b"{}"),
     };
     let (got, effects) = room.step(|index, ticket, out| index.register(ticket, registration, out));
-    let claim = Claim { peer, request, replaceable: allow_replace };
+    let claim = Claim {
+        peer,
+        request,
+        replaceable: allow_replace,
+    };
     let before = model.there();
     let (wanted, mut ownership) = (model.register(object, group, claim, queue, replace), Vec::new());
     if let Ok((_, Some(loser))) = &wanted {
         ownership.push((loser.peer, loser.request, false));
     }
-    assert_eq!(got, wanted.map(|(registered, _)| registered), "{object} {queue} {replace} {group:?}");
+    assert_eq!(
+        got,
+        wanted.map(|(registered, _)| registered),
+        "{object} {queue} {replace} {group:?}"
+    );
     model.told(&effects, &ownership, &before);
 }
 
@@ -120,8 +145,14 @@ fn wait(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>) {
     let request = input.below(3) as u64;
     let names: BTreeSet<&str> = (0..input.below(4)).map(|_| input.pick(NAMES)).collect();
     // As they may come: in any order, and twice.
-    let asked = names.iter().rev().chain(names.iter()).map(|name| (*name).into()).collect();
-    let (got, effects) = room.step(|index, ticket, out| index.wait(ticket, peer, RequestId(request), asked, out));
+    let asked = names
+        .iter()
+        .rev()
+        .chain(names.iter())
+        .map(|name| (*name).into())
+        .collect();
+    let (got, effects) =
+        room.step(|index, ticket, out| index.wait(ticket, peer, RequestId(request), asked, out));
     assert!(effects.is_empty(), "{effects:?}");
     let in_use = model.waits.contains_key(&(peer, request));
     let there = names.iter().all(|name| model.names.contains_key(name));
@@ -145,11 +176,14 @@ fn watch(room: &mut Room, model: &mut Model, peer: u8, input: &mut Input<'_>) {
         connections,
         pattern: pattern.map(|text| Pattern::new(text).expect("a pattern")),
     };
-    let (got, effects) = room.step(|index, ticket, out| index.watch(ticket, peer, RequestId(request), interest, out));
+    let (got, effects) =
+        room.step(|index, ticket, out| index.watch(ticket, peer, RequestId(request), interest, out));
     let free = !model.watches.contains_key(&(peer, request));
     assert_eq!(got.is_ok(), free);
     if free {
-        model.watches.insert((peer, request), (names, connections, pattern));
+        model
+            .watches
+            .insert((peer, request), (names, connections, pattern));
         model.known.insert((peer, request), Known::new());
     }
     let before = model.there();
@@ -191,7 +225,10 @@ fn gone(room: &mut Room, model: &mut Model, peer: u8) {
             Effect::Notice { what, .. } => *what == Notice::NameAppeared,
             Effect::FactAdded(..) | Effect::FactRemoved(_) => continue,
         };
-        assert!(gain || !gains, "a death is told before anybody gains by it: {effects:?}");
+        assert!(
+            gain || !gains,
+            "a death is told before anybody gains by it: {effects:?}"
+        );
         gains |= gain;
     }
 }
@@ -217,7 +254,9 @@ impl Model {
         let owner = claims[0].peer;
         let held = claims.iter().position(|other| other.peer == claim.peer);
         match (*balance, group) {
-            (Some(balance), Some(wanted)) if balance != wanted => Err(RegisterError::Mismatch { owner, balance }),
+            (Some(balance), Some(wanted)) if balance != wanted => {
+                Err(RegisterError::Mismatch { owner, balance })
+            }
             (Some(_), Some(_)) => {
                 if held.is_none() {
                     claims.push(claim);
@@ -262,17 +301,35 @@ impl Model {
 
     /// What is told is what changed: ownership, waits that are over, and notices that leave each watch with what there
     /// is. `before`: the names that were there.
-    fn told(&mut self, effects: &[Effect<u8>], ownership: &[(u8, u64, bool)], before: &BTreeSet<&'static str>) {
+    fn told(
+        &mut self,
+        effects: &[Effect<u8>],
+        ownership: &[(u8, u64, bool)],
+        before: &BTreeSet<&'static str>,
+    ) {
         let mut owned = Vec::new();
         let there = self.there();
         for effect in effects {
             match effect {
-                Effect::Ownership { peer, request, acquired } => owned.push((*peer, request.0, *acquired)),
+                Effect::Ownership {
+                    peer,
+                    request,
+                    acquired,
+                } => owned.push((*peer, request.0, *acquired)),
                 Effect::Present { peer, request } => {
-                    let names = self.waits.remove(&(*peer, request.0)).expect("one who waits, once");
+                    let names = self
+                        .waits
+                        .remove(&(*peer, request.0))
+                        .expect("one who waits, once");
                     assert!(names.is_subset(&there), "told too early");
                 }
-                Effect::Notice { peer, request, what, name, origin } => {
+                Effect::Notice {
+                    peer,
+                    request,
+                    what,
+                    name,
+                    origin,
+                } => {
                     let known = self.known.get_mut(&(*peer, request.0)).expect("one who watches");
                     let changed = match what {
                         Notice::NameAppeared => known.insert((name.to_string(), None)),
@@ -298,20 +355,33 @@ fn agrees(room: &mut Room, model: &Model) {
     let live: Vec<(String, Option<Balance>, Vec<u8>)> = room
         .index
         .names()
-        .map(|view| (view.name.to_owned(), view.balance, [view.members, view.queue].concat()))
+        .map(|view| {
+            (
+                view.name.to_owned(),
+                view.balance,
+                [view.members, view.queue].concat(),
+            )
+        })
         .collect();
     let wanted: Vec<_> = model
         .names
         .iter()
         .map(|(name, (balance, claims))| {
-            ((*name).to_owned(), *balance, claims.iter().map(|claim| claim.peer).collect())
+            (
+                (*name).to_owned(),
+                *balance,
+                claims.iter().map(|claim| claim.peer).collect(),
+            )
         })
         .collect();
     assert_eq!(live, wanted);
     for (asker, (names, connections, pattern)) in &model.watches {
         let selected = |name: &str| pattern.is_none_or(|pattern| selects(pattern, name));
         let all = model.names.keys().filter(|name| *names && selected(name));
-        let open = model.connected.iter().filter(|(_, name)| *connections && selected(name));
+        let open = model
+            .connected
+            .iter()
+            .filter(|(_, name)| *connections && selected(name));
         let wanted: Known = all
             .map(|name| ((*name).to_owned(), None))
             .chain(open.map(|(peer, name)| ((*name).to_owned(), Some(*peer))))
@@ -322,7 +392,12 @@ fn agrees(room: &mut Room, model: &Model) {
         let names = model.names.values().flat_map(|(_, claims)| claims);
         let counts = Counts {
             names: names.filter(|claim| claim.peer == peer).count(),
-            watches: model.waits.keys().chain(model.watches.keys()).filter(|(asker, _)| *asker == peer).count(),
+            watches: model
+                .waits
+                .keys()
+                .chain(model.watches.keys())
+                .filter(|(asker, _)| *asker == peer)
+                .count(),
             connections: usize::from(model.connected.contains_key(&peer)),
         };
         assert_eq!(room.facts.counts(peer), counts);
@@ -334,7 +409,8 @@ fn agrees(room: &mut Room, model: &Model) {
 
 /// The owner gets every call; each member of a group gets one in a round; equal keys go to one member.
 fn routes(room: &mut Room, model: &Model, name: &str) {
-    let mut route = |key: Option<&[u8]>, load: &dyn Fn(u8) -> u32| room.index.route(name.as_bytes(), key, load);
+    let mut route =
+        |key: Option<&[u8]>, load: &dyn Fn(u8) -> u32| room.index.route(name.as_bytes(), key, load);
     let Some((balance, claims)) = model.names.get(name) else {
         assert_eq!(route(None, &|_| 0), None);
         return;

@@ -57,7 +57,11 @@ pub fn run(name: &str, target: Target, seed: u64, executions: u64) -> Result<(),
         let input = kept.get(at).cloned().unwrap_or_else(|| mutator.next_input());
         if let Err(message) = execute(target, &input) {
             let (input, message) = shorten(target, input, message);
-            return Err(Failure { execution, input, message });
+            return Err(Failure {
+                execution,
+                input,
+                message,
+            });
         }
     }
     Ok(())

@@ -16,8 +16,15 @@ fn planted(bytes: &[u8]) {
 fn a_planted_bug_is_found_shortened_and_replayed() {
     let failure = run("frames", planted, 1, 100_000).expect_err("a run that finds nothing proves nothing");
     assert_eq!(failure.input, [0x36, 0x00]);
-    assert!(failure.message.contains("planted") && failure.message.contains("harness.rs"), "{failure:?}");
-    assert_eq!(run("frames", planted, 1, 100_000), Err(failure.clone()), "the same seed, the same failure");
+    assert!(
+        failure.message.contains("planted") && failure.message.contains("harness.rs"),
+        "{failure:?}"
+    );
+    assert_eq!(
+        run("frames", planted, 1, 100_000),
+        Err(failure.clone()),
+        "the same seed, the same failure"
+    );
     assert!(execute(planted, &failure.input).is_err());
     assert_eq!(run("frames", |_| (), 1, 100), Ok(()));
 }
@@ -31,14 +38,20 @@ fn equal_seeds_give_equal_inputs() {
     assert_eq!(inputs(7), inputs(7));
     assert_ne!(inputs(7), inputs(8));
     let longest = inputs(7).iter().map(Vec::len).max();
-    assert!(longest.is_some_and(|length| (100..=4096).contains(&length)), "{longest:?}");
+    assert!(
+        longest.is_some_and(|length| (100..=4096).contains(&length)),
+        "{longest:?}"
+    );
 }
 
 #[test]
 fn the_documents_give_seeds() {
     let seeds = corpus::seeds("frames");
     assert!(seeds.len() > 40, "{}", seeds.len());
-    assert!(seeds.iter().any(|bytes| bytes.len() > 400), "a side of the transcript");
+    assert!(
+        seeds.iter().any(|bytes| bytes.len() > 400),
+        "a side of the transcript"
+    );
 }
 
 #[test]

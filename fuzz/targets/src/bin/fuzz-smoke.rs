@@ -35,7 +35,10 @@ struct Options {
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let unknown = options.targets.iter().find(|name| actix_ipc_fuzz_targets::target(name).is_none());
+    let unknown = options
+        .targets
+        .iter()
+        .find(|name| actix_ipc_fuzz_targets::target(name).is_none());
     if let Some(name) = unknown {
         let known: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
         eprintln!("no target is called {name:?}; there are {}", known.join(", "));
@@ -63,7 +66,8 @@ fn run_all(targets: &[(&str, Target)], options: &Options) -> Result<(), String> 
     let began = Instant::now();
     for (name, target) in targets {
         let at = Instant::now();
-        run(name, *target, options.seed, options.executions).map_err(|failure| report(name, options, &failure))?;
+        run(name, *target, options.seed, options.executions)
+            .map_err(|failure| report(name, options, &failure))?;
         let seconds = at.elapsed().as_secs_f64();
         let rate = options.executions as f64 / seconds.max(1e-9);
         println!(
@@ -82,7 +86,9 @@ fn run_all(targets: &[(&str, Target)], options: &Options) -> Result<(), String> 
 
 fn report(name: &str, options: &Options, failure: &Failure) -> String {
     let hex: String = failure.input.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = options.artifacts.join(format!("{name}-{}-{}.bin", options.seed, failure.execution));
+    let path = options
+        .artifacts
+        .join(format!("{name}-{}-{}.bin", options.seed, failure.execution));
     let kept = match std::fs::write(&path, &failure.input) {
         Ok(()) => format!("replay: fuzz-smoke {name} --replay {}", path.display()),
         Err(error) => format!("{} cannot be written: {error}", path.display()),
