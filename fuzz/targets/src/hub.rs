@@ -15,6 +15,7 @@ const PEERS: usize = 4;
 const LIMITS: RetainLimits = RetainLimits {
     value: 64,
     total: 1200,
+    user_part: 1,
 };
 
 #[derive(Clone, Debug)]

@@ -96,6 +96,8 @@ fn sources(input: &mut Input<'_>) -> (Sources, Vec<u8>) {
             .collect(),
         arbiters: (input.byte() > 200).then(|| input.number() as usize),
         log: (input.byte() > 200).then(|| input.pick(VALUES).to_owned()),
+        policy: (input.byte() > 200).then(|| input.pick(VALUES).into()),
+        system: input.byte() > 230,
     };
     let sources = Sources {
         usual_files: Vec::new(),
