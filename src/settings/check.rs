@@ -38,7 +38,12 @@ impl fmt::Display for Problem {
         if let Some(key) = self.key.as_ref().filter(|_| !is_name(&self.origin)) {
             write!(f, ": {}", printable(key))?;
         }
-        write!(f, ": {}", self.text.trim_end())
+        // The complaint of the TOML reader has several lines, and all of them quote what was written.
+        f.write_str(": ")?;
+        for (index, line) in self.text.trim_end().lines().enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { "\n" }, printable(line))?;
+        }
+        Ok(())
     }
 }
 

@@ -406,3 +406,21 @@ fn what_is_wrong_with_a_policy_file_is_said_with_its_path_and_lines() {
     );
     assert_eq!(load_policy(&good).unwrap().rules().len(), 1);
 }
+
+#[test]
+fn control_characters_of_a_value_do_not_either() {
+    let flags = Flags {
+        listen: vec!["\u{7}\u{1b}[2J".into()],
+        ..Flags::default()
+    };
+    let problems = Settings::load(&Sources {
+        flags,
+        ..Sources::default()
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(
+        problems.contains("`\\u{7}\\u{1b}[2J` is not an endpoint"),
+        "{problems}"
+    );
+}

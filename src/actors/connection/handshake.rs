@@ -115,6 +115,9 @@ impl<R: Rooms> Life<R> {
         if self.rooms.shared().stopping.load(Ordering::Acquire) {
             return self.close(CloseReason::Draining, CloseReason::Draining.text());
         }
+        if header.attachments > 0 {
+            return self.close(CloseReason::Protocol, "no attachments are granted before Welcome");
+        }
         let Some(hello) = Hello::decode(view.payload) else {
             return self.close(CloseReason::Protocol, "the payload of Hello is malformed");
         };

@@ -290,6 +290,9 @@ impl State {
         begun.sort_unstable();
         for place in begun {
             if let Some(mut upload) = self.uploads.remove(&place) {
+                if let Some(reply) = upload.reply.take() {
+                    reply.fail(&CallError::from(ErrorCode::Cancelled).ran(false));
+                }
                 self.abort(&mut upload);
             }
         }
