@@ -20,7 +20,7 @@ mod broker;
 use actix_ipc::async_trait;
 use actix_ipc::client::{
     ConnectError, ConnectionEvent, ConnectionEvents, IpcClient, Methods, Notice, SharedObject, Standing,
-    WatchScope, WorkerBuilder,
+    Update, WatchScope, WorkerBuilder,
 };
 use actix_ipc::error::ErrorCode;
 use actix_ipc::transport::Endpoint;
@@ -105,6 +105,41 @@ async fn everything_comes_back_with_a_new_broker_at_the_old_place() {
     client.publish("o", "e", &3).await.unwrap();
     assert!(!soon(subscription.next()).await.unwrap().interrupted);
     assert!(matches!(soon(watch.next()).await, Some(Notice::NameAppeared { name, .. }) if name == "o"));
+}
+
+/// Told when the connection is lost, it would not cover what is published before the subscription stands again.
+#[tokio::test]
+async fn an_interruption_is_told_when_it_is_over() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let mut subscription = client.subscribe("o", "e").await.unwrap();
+    let mut events = client.connection_events();
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let broker = {
+        let mut update = std::pin::pin!(subscription.next_update());
+        assert!(
+            futures::poll!(&mut update).is_pending(),
+            "it does not hear again yet"
+        );
+        let broker = place.start();
+        assert!(matches!(
+            event(&mut events).await,
+            ConnectionEvent::Reconnected { .. }
+        ));
+        assert!(matches!(soon(update).await, Some(Update::Interrupted)));
+        broker
+    };
+    // A client that is closed meanwhile still tells it, before the end.
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    client.close().await;
+    assert!(matches!(
+        soon(subscription.next_update()).await,
+        Some(Update::Interrupted)
+    ));
+    assert!(soon(subscription.next_update()).await.is_none());
 }
 
 #[tokio::test]

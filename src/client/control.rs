@@ -75,7 +75,7 @@ impl State {
             entry.restoring = false;
             entry.retry_at = None;
             match &entry.what {
-                Fact::Subscription(queue) => queue.interrupt(&mut after.wakers),
+                Fact::Subscription(queue) => queue.interrupt(),
                 Fact::Watch(queue) => after.notice(queue, Notice::Interrupted),
                 Fact::Object { standing, .. } => {
                     if matches!(*standing.borrow(), Standing::Owner | Standing::Queued) {

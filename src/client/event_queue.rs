@@ -88,6 +88,8 @@ struct State {
     /// Bytes in the queue and in the reader's hands.
     charged: usize,
     gap: Gap,
+    /// The connection was lost, and the subscription does not stand again yet.
+    cut: bool,
     /// Events that are arriving in pieces, by their number.
     partial: HashMap<u32, Partial>,
     waker: Option<Waker>,
@@ -241,18 +243,27 @@ impl EventQueue {
         woken.extend(state.waker.take());
     }
 
-    /// The connection was lost.
-    pub(crate) fn interrupt(&self, woken: &mut Vec<Waker>) {
+    /// The connection was lost. That is told when it is over: what is published until then is missing as well.
+    pub(crate) fn interrupt(&self) {
         let mut state = self.lock();
         state.partial.clear();
-        state.gap.interrupted = true;
-        woken.extend(state.waker.take());
+        state.cut = true;
+    }
+
+    /// The broker has acknowledged the subscription, for the first time or again.
+    pub(crate) fn stands(&self, woken: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.cut) {
+            state.gap.interrupted = true;
+            woken.extend(state.waker.take());
+        }
     }
 
     /// No event follows.
     pub(crate) fn close(&self, woken: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.closed = true;
+        state.gap.interrupted |= std::mem::take(&mut state.cut);
         woken.extend(state.waker.take());
     }
 

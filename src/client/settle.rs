@@ -59,6 +59,9 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
         };
         after.standing(standing, now);
     }
+    if let (Fact::Subscription(queue), Ok(_)) = (&entry.what, &result) {
+        queue.stands(&mut after.wakers);
+    }
     if entry.first.is_some() {
         let failed = result.is_err();
         return tell_first(state, id, result, failed, after);
