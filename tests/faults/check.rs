@@ -165,7 +165,7 @@ impl<'a> Hearing<'a> {
             match line.entry {
                 Entry::Subscribed => self.since = line.at,
                 Entry::Gap { missed } => self.missed += missed,
-                Entry::Interrupted => self.interrupted(counts, complaints),
+                Entry::Interrupted => self.interrupted(line.at, counts, complaints),
                 Entry::Heard {
                     publisher,
                     number,
@@ -173,7 +173,7 @@ impl<'a> Hearing<'a> {
                     interrupted,
                 } => {
                     if interrupted {
-                        self.interrupted(counts, complaints);
+                        self.interrupted(line.at, counts, complaints);
                     }
                     self.missed += missed;
                     self.hear(publisher, number, complaints);
@@ -205,7 +205,7 @@ impl<'a> Hearing<'a> {
         self.heard.entry(publisher).or_default().insert(number);
     }
 
-    fn interrupted(&mut self, counts: &mut Counts, complaints: &mut Vec<String>) {
+    fn interrupted(&mut self, at: u64, counts: &mut Counts, complaints: &mut Vec<String>) {
         counts.interruptions += 1;
         // Behind the last event of each publisher the interruption says that something may be missing.
         let upto = self
@@ -214,7 +214,8 @@ impl<'a> Hearing<'a> {
             .map(|(publisher, heard)| (*publisher, heard.iter().copied().max().unwrap_or(0)));
         let upto = upto.collect();
         self.end(Some(&upto), counts, complaints);
-        self.since = u64::MAX;
+        // It is told when it is over: whatever is accepted from now on is due.
+        self.since = at;
     }
 
     /// Compares what is missing with what was told. `upto`: only what lies before the last event of its publisher is certainly due.

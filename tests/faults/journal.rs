@@ -31,6 +31,8 @@ pub enum Entry {
     Accepted { number: u64 },
     /// It was not published, or nobody knows.
     Failed { number: u64, may_have_run: bool },
+    /// A subscriber is about to subscribe.
+    Subscribing,
     /// The broker has acknowledged a subscription to everything that is published.
     Subscribed,
     /// An event came.

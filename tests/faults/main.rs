@@ -34,6 +34,7 @@ mod partition;
 mod rig;
 mod roles;
 mod run;
+mod second;
 mod slow;
 mod soak;
 mod stops;

@@ -237,6 +237,7 @@ async fn publish(me: &Me, client: &IpcClient, topic: &str, number: u64) {
 
 async fn subscriber(me: Me) {
     let client = me.connect().await;
+    me.write(Entry::Subscribing);
     let mut events = loop {
         match client
             .subscribe(TOPIC, "**")

@@ -7,6 +7,7 @@ use crate::check::{Counts, Journals, check};
 use crate::journal::read;
 use crate::rig::{Random, Rig, pause, state, until};
 use crate::roles::{ENDPOINT, JOURNAL, PAYLOAD, PROCESS, ROLE};
+use crate::second;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Lines};
@@ -228,7 +229,13 @@ impl Run {
             .map(|process| (process, read(&self.journal(process))))
             .collect();
         self.rig.is_as_before().await;
-        let (counts, complaints) = check(&journals);
+        let (counts, mut complaints) = check(&journals);
+        match second::complaints(&journals) {
+            Some(others) => complaints.extend(others),
+            None => {
+                eprintln!("faults: so much was heard that only the first of the two judges has judged it")
+            }
+        }
         eprintln!("faults: {:?}\n{counts:#?}", self.done);
         if !complaints.is_empty() {
             let kept = self.rig.folder.path().to_owned();
