@@ -10,7 +10,7 @@ use actix_ipc_model::journal::{Fact, Journal, Line as Written, check};
 /// How long after its deadline a call may end, in ms: ten times the promise, and the time for which a test lets processes stand still.
 const SLACK_MS: u64 = 30_000;
 /// Comparisons that a judgement may cost: the model looks through all publishes for every event.
-const MOST: usize = 400_000_000;
+const MOST: usize = 100_000_000;
 
 /// The complaints; `None` when there is too much to be judged in reasonable time.
 pub fn complaints(journals: &Journals) -> Option<Vec<String>> {
