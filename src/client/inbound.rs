@@ -8,7 +8,7 @@ use super::after::After;
 use super::event_queue::EventQueue;
 use super::incoming::{self, Grants};
 use super::lasting::{Fact, Lasting};
-use super::request::{Answer, Request, Step};
+use super::request::{Answer, Step};
 use super::settle::{notice, ownership, settle};
 use super::shared::Shared;
 use super::state::State;
@@ -116,16 +116,7 @@ fn answer(
     let Header { kind, id, aux, .. } = *view.header;
     let message_bytes = state.grants.message_bytes as usize;
     match kind {
-        Kind::Reply => {
-            return replied(state, view, after, |request| {
-                request.reply(batch, index, view, message_bytes)
-            });
-        }
-        Kind::ReplyPiece => {
-            return replied(state, view, after, |request| {
-                request.reply_piece(view, message_bytes)
-            });
-        }
+        Kind::Reply | Kind::ReplyPiece => return replied(state, batch, index, view, after),
         Kind::Error => finish(state, id, Err(error_of(view)), after),
         Kind::Done | Kind::Accepted | Kind::Pong => finish(state, id, Ok(aux), after),
         Kind::CallCredit => {
@@ -182,15 +173,20 @@ fn answer(
 /// Hands a reply to its request and returns credit for it.
 fn replied(
     state: &mut State,
+    batch: &Batch,
+    index: usize,
     view: &FrameView<'_>,
     after: &mut After,
-    step: impl FnOnce(&mut Request) -> Step,
 ) -> Option<Ended> {
     let id = view.header.id;
     let window = state.grants.stream_window;
+    let message_bytes = state.grants.message_bytes as usize;
     let now = state.now;
     let request = state.requests.get_mut(id)?;
-    let step = step(request);
+    let step = match view.header.kind {
+        Kind::Reply => request.reply(batch, index, view, message_bytes),
+        _ => request.reply_piece(view, message_bytes),
+    };
     request.expires = request.expires.max(now + request.patience);
     let owed = request.take_owed(window);
     if step == Step::TooLarge {

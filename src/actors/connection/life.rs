@@ -264,7 +264,7 @@ impl<R: Rooms> Life<R> {
         self.drain_if_idle();
     }
 
-    fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
+    pub(super) fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
         let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
             return;
         };
@@ -358,7 +358,7 @@ impl<R: Rooms> Life<R> {
     }
 
     /// The handshake or the drain took too long.
-    fn overdue(&mut self) -> Result<(), Over> {
+    pub(super) fn overdue(&mut self) -> Result<(), Over> {
         match &mut self.phase {
             Phase::Preface(_) | Phase::Hello => {
                 let text = format!(
@@ -456,55 +456,6 @@ impl<R: Rooms> Life<R> {
         }
         self.end_of_linger();
         self.drain_if_idle();
-    }
-
-    /// When [`Self::time_passed`] is to be called next.
-    pub fn next_deadline(&mut self) -> Option<Instant> {
-        let session = match &mut self.phase {
-            Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
-            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
-        };
-        [
-            session,
-            self.limit,
-            self.progress_deadline(),
-            self.alive_deadline(),
-            self.arrivals_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    fn progress_deadline(&self) -> Option<Instant> {
-        let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.frame_progress_ms));
-        self.waiting_since.and_then(|since| since.checked_add(patience))
-    }
-
-    /// Ends what has lasted too long.
-    ///
-    /// # Errors
-    /// [`Over`]: the connection itself.
-    pub fn time_passed(&mut self) -> Result<(), Over> {
-        let now = self.rooms.shared().now();
-        if self.limit.is_some_and(|limit| limit <= now) {
-            self.limit = None;
-            self.overdue()?;
-        }
-        if self.arrivals_deadline().is_some_and(|limit| limit <= now) {
-            self.arrivals_expired();
-        }
-        if self.progress_deadline().is_some_and(|limit| limit <= now) {
-            self.waiting_since = None;
-            let text = format!(
-                "a started frame made no progress for limits.frame_progress_ms; send frames whole, or {}",
-                raise("frame_progress_ms")
-            );
-            self.close(CloseReason::Timeout, &text);
-        }
-        self.look_for_signs(now)?;
-        self.with_session(|session, effects| session.expire(now, effects));
-        Ok(())
     }
 
     /// The end, before anything is freed: what others wait for from this peer is answered now.

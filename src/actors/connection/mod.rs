@@ -4,8 +4,8 @@
 //! `outbox`'s. Reading and writing is `io`'s. The actor is never restarted: whatever goes wrong closes this connection with a
 //! reason, and nothing else.
 
-mod alive;
 mod carry;
+mod clock;
 mod handshake;
 pub mod identity;
 mod io;
