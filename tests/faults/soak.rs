@@ -5,7 +5,7 @@ use crate::run::{Run, What, Whom};
 use std::time::{Duration, Instant};
 
 /// Journals are judged, and begun anew, after so long.
-const CHAPTER: Duration = Duration::from_secs(300);
+const CHAPTER: Duration = Duration::from_secs(60);
 
 const CREW: &[(Whom, usize)] = &[
     (Whom::Worker, 3),
