@@ -101,6 +101,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "a_started_frame_has_its_time",
     ),
     (
+        "keepalive_ms",
+        "src/transport/keepalive.rs",
+        "silence_is_asked_twice_and_ends_within_four_intervals",
+    ),
+    (
+        "keepalive_ms",
+        "tests/faults/half_open.rs",
+        "a_connection_that_nobody_relays_is_found_by_both_sides",
+    ),
+    (
         "hold_ms",
         "src/actors/topic_hub/hold.rs",
         "a_hold_ends_at_its_patience",
