@@ -167,14 +167,6 @@ fn another_user_has_what_the_policy_gives_and_nothing_else() {
     for object in ["math", "secret"] {
         assert_eq!(owner.register(object).kind, Kind::Done);
     }
-    let (reason, text) = refused(FORBIDDEN, FORBIDDEN, &[], &socket);
-    assert_eq!(reason, CloseReason::Denied);
-    assert!(
-        text.contains("policy: uid 54322 may not connect") && text.contains("[[allow]] with connect"),
-        "{text}"
-    );
-    assert!(!text.contains(broker.policy.to_str().unwrap()), "{text}");
-
     let mut stranger = connect_as(STRANGER, &socket);
     assert_eq!(stranger.register("guest.lamp").kind, Kind::Done);
     // Taken or free, there or not: the answers differ in the name alone.
@@ -210,7 +202,28 @@ fn another_user_has_what_the_policy_gives_and_nothing_else() {
         assert!(denied(&call(&mut stranger, object, "status")).contains("may not monitor"));
     }
     denied(&request(&mut stranger, Kind::Watch, "", b"", 3));
+}
 
+#[test]
+fn another_user_is_served_and_shown_what_the_policy_gives() {
+    if !can_change_user("another_user_is_served_and_shown_what_the_policy_gives") {
+        return;
+    }
+    let broker = Guarded::start(&(master() + STRANGERS_RULES));
+    let socket = broker.socket();
+    let mut owner = Raw::connect(&socket);
+    for object in ["math", "secret"] {
+        assert_eq!(owner.register(object).kind, Kind::Done);
+    }
+    let (reason, text) = refused(FORBIDDEN, FORBIDDEN, &[], &socket);
+    assert_eq!(reason, CloseReason::Denied);
+    assert!(
+        text.contains("policy: uid 54322 may not connect") && text.contains("[[allow]] with connect"),
+        "{text}"
+    );
+    assert!(!text.contains(broker.policy.to_str().unwrap()), "{text}");
+    let mut stranger = connect_as(STRANGER, &socket);
+    assert_eq!(stranger.register("guest.lamp").kind, Kind::Done);
     let id = stranger.id();
     stranger.send(&Draft::new(Kind::Call, id).pair("math", "add"));
     let got = owner.expect(Kind::Call);
@@ -360,19 +373,16 @@ fn groups_are_those_that_the_process_has() {
     denied(&both.register("c"));
 }
 
-#[test]
-fn a_new_policy_takes_back_what_it_does_not_give_and_tells_it() {
-    if !can_change_user("a_new_policy_takes_back_what_it_does_not_give_and_tells_it") {
-        return;
-    }
-    let guest = |uid: u32, more: &str| format!("[[allow]]\nuid = {uid}\nconnect = true\n{more}\n");
-    let wide = "own = \"**\"\ncall = \"**\"\nsubscribe = \"**\"\npublish = \"**\"\nmonitor = true";
-    let broker = Guarded::start(&(master() + &guest(STRANGER, wide) + &guest(FORBIDDEN, wide)));
-    let socket = broker.socket();
-    let (mut owner, mut stranger) = (Raw::connect(&socket), connect_as(STRANGER, &socket));
-    let mut leaving = connect_as(FORBIDDEN, &socket);
-    assert_eq!(leaving.register("leaving").kind, Kind::Done);
+/// What a stranger holds before the policy changes.
+struct Held {
+    name: u64,
+    /// What is to end with an error.
+    errors: [u64; 5],
+    pattern: u64,
+}
 
+/// The stranger gets one of each thing that a policy can take back.
+fn hold_everything(owner: &mut Raw, stranger: &mut Raw) -> Held {
     let name = stranger.id();
     let register = Draft::new(Kind::Register, name).key(b"prize");
     assert_eq!(stranger.ask(&register).kind, Kind::Done);
@@ -396,6 +406,28 @@ fn a_new_policy_takes_back_what_it_does_not_give_and_tells_it() {
         .payload(Encoding::RAW, b"will");
     assert_eq!(stranger.ask(&will).kind, Kind::Done);
     stranger.after_registry();
+    Held {
+        name,
+        errors: [exact, hopeless, wait, parked, watch],
+        pattern,
+    }
+}
+
+#[test]
+fn a_new_policy_takes_back_what_it_does_not_give_and_tells_it() {
+    if !can_change_user("a_new_policy_takes_back_what_it_does_not_give_and_tells_it") {
+        return;
+    }
+    let guest = |uid: u32, more: &str| format!("[[allow]]\nuid = {uid}\nconnect = true\n{more}\n");
+    let wide = "own = \"**\"\ncall = \"**\"\nsubscribe = \"**\"\npublish = \"**\"\nmonitor = true";
+    let broker = Guarded::start(&(master() + &guest(STRANGER, wide) + &guest(FORBIDDEN, wide)));
+    let socket = broker.socket();
+    let (mut owner, mut stranger) = (Raw::connect(&socket), connect_as(STRANGER, &socket));
+    let mut leaving = connect_as(FORBIDDEN, &socket);
+    assert_eq!(leaving.register("leaving").kind, Kind::Done);
+
+    let held = hold_everything(&mut owner, &mut stranger);
+    let Held { pattern, .. } = held;
 
     let narrow = "own = \"kept\"\nsubscribe = \"topic.open\"";
     let begun = std::time::Instant::now();
@@ -412,14 +444,8 @@ fn a_new_policy_takes_back_what_it_does_not_give_and_tells_it() {
     assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
     let code = ErrorCode::Denied.code();
     told.sort_by_key(|(id, ..)| *id);
-    let expected = [
-        (name, Kind::Ownership, 0),
-        (exact, Kind::Error, code),
-        (hopeless, Kind::Error, code),
-        (wait, Kind::Error, code),
-        (parked, Kind::Error, code),
-        (watch, Kind::Error, code),
-    ];
+    let mut expected = vec![(held.name, Kind::Ownership, 0)];
+    expected.extend(held.errors.map(|id| (id, Kind::Error, code)));
     assert_eq!(told, expected);
     assert_eq!(heir.aux, 1, "who stood in the queue has the name");
     assert_eq!(goodbye.0, CloseReason::Denied, "{}", goodbye.1);
@@ -636,12 +662,23 @@ fn a_policy_is_checked_and_asked_without_a_broker() {
             "{question} {asked:?}"
         );
     }
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_policy_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
     std::fs::write(
         &path,
         "[[allow]]\nuid = 1\npubish = \"a\"\n[[allow]]\nown = \"*a\"\n",
     )
     .unwrap();
-    let checked = ask("config check");
+    let mut command = broker_command();
+    command
+        .args(["config", "check", "--policy"])
+        .arg(&path)
+        .env("HOME", folder.path());
+    let checked = run(&mut command);
     assert_eq!(checked.code(), 78);
     let lines: Vec<&str> = checked.stderr.lines().collect();
     assert!(

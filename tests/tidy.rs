@@ -113,6 +113,10 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         "src/config.rs",
         &["transport", "actors", "client", "settings", "platform"],
     ),
+    (
+        "src/policy/",
+        &["transport", "actors", "client", "settings", "platform"],
+    ),
     ("src/transport/", &["actors", "client", "settings"]),
     ("src/client/", &["actors", "settings"]),
     ("src/actors/", &["client", "settings"]),

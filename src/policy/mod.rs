@@ -76,9 +76,9 @@ impl Policy {
     /// For [`Right::Call`] an empty `member` asks about the object as a whole.
     #[must_use]
     pub fn decide(&self, who: &Principal, right: Right, object: &str, member: &str) -> Decision {
-        let about = |rule: &&Rule| rule.is_about(who);
+        let rules = self.rules.iter().enumerate();
         decide(
-            self.rules.iter().enumerate().filter(|(_, rule)| about(&rule)),
+            rules.filter(|(_, rule)| rule.is_about(who)),
             right,
             object,
             member,

@@ -58,7 +58,7 @@ fn asked(question: &Question) -> Result<(Principal, Right), String> {
         .into_iter()
         .find(|right| right.name() == question.right)
         .ok_or_else(|| {
-            let near = nearest(&question.right, known().into_iter());
+            let near = nearest(&question.right, known());
             let near = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
             format!(
                 "{:?} is no right, which are {}{near}",

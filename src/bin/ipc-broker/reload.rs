@@ -1,17 +1,18 @@
 //! Reading the settings again while the broker runs.
 //!
-//! Owns what may change without a restart (the policy, the log's filter), and that a reading that fails changes nothing at all:
+//! Owns what may change without a restart (the policy, the tokens, the log's filter), and that a reading that fails changes nothing at all:
 //! broken, unreadable and untrusted files leave everything as it is, loudly.
 
 use super::load;
 use actix_ipc::actors::BrokerHandle;
-use actix_ipc::settings::{Entry, Settings, Sources};
+use actix_ipc::client::token_file;
+use actix_ipc::settings::{Entry, Settings, Sources, tokens};
 
 /// Sets the filter of the log.
 pub(crate) type SetLog = Box<dyn Fn(&str) -> Result<(), String>>;
 
 /// Settings that take effect at once.
-const AT_ONCE: [&str; 2] = ["log", "policy"];
+const AT_ONCE: [&str; 3] = ["log", "policy", "tokens"];
 
 /// What is in force, and how to read it again.
 pub(crate) struct Reload {
@@ -45,6 +46,10 @@ impl Reload {
                 return;
             }
         };
+        match tokens::read(settings.tokens.as_deref(), token_file().as_deref()) {
+            Ok(known) => broker.set_tokens(known),
+            Err(error) => tracing::error!("the tokens were not read again, those in force stay: {error}"),
+        }
         match policy {
             Some(policy) => {
                 tracing::info!(

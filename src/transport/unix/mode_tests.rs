@@ -1,6 +1,5 @@
 //! Sockets for several users: their mode, their group, and the folder they may lie in.
 
-use super::*;
 use crate::transport::Endpoint;
 use crate::transport::listener::{BindError, BindOptions, Listener, UnixOptions};
 use std::collections::BTreeSet;
