@@ -8,7 +8,8 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::print_stdout,
+    clippy::print_stderr,
+    missing_debug_implementations,
     unreachable_pub,
     missing_docs,
     reason = "what is not as expected fails the test"

@@ -2,7 +2,8 @@
 //!
 //! Owns the rules `two-owners`, `name-taken`, `queue-order`, `wait`, which need the whole run.
 
-use super::{Claim, Names, Span, Waited};
+use super::claim::{Claim, Span};
+use super::{Names, Waited};
 use crate::run::{Found, Run, show};
 use actix_ipc::message::Flags;
 
