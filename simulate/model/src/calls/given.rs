@@ -6,7 +6,7 @@
 use super::{Call, Calls, Given, Item, Message, content, object};
 use crate::Frame;
 use crate::credit::is_charged_reply;
-use crate::run::{Found, Moment, Run, show};
+use crate::run::{Found, Moment, Run, show, step};
 use actix_ipc::message::{Flags, Kind, metadata::SYS_NAME};
 
 impl Given {
@@ -225,7 +225,7 @@ impl Call {
         {
             let text = format!(
                 "{what} was given, and its caller was told at step {} that it did not run (code {code})",
-                outcome.at.at
+                step(outcome.at.at)
             );
             found.add("did-not-run", callee, now.at, text);
         }

@@ -9,7 +9,7 @@ use crate::{Core, Frame};
 use actix_ipc::message::{Flags, Kind};
 
 /// Codes that a broker gives to calls that went nowhere.
-const NEVER_RAN: &[u32] = &[1, 9, 10, 11, 12, 13, 17];
+const NEVER_RAN: &[u32] = &[1, 10, 11, 12, 13, 17];
 
 impl Calls {
     /// A client read a frame about a call of its own.
@@ -140,7 +140,8 @@ impl Call {
             );
             self.add(found, "did-not-run", now, &text);
         }
-        if may_run && given.is_none() && NEVER_RAN.contains(&frame.aux) {
+        let whole = !self.frame.has(Flags::CONTINUED);
+        if may_run && whole && given.is_none() && NEVER_RAN.contains(&frame.aux) {
             let text = format!("code {} cannot have run, and says that it may", frame.aux);
             self.add(found, "may-have-run", now, &text);
         }

@@ -4,7 +4,7 @@
 
 use super::publishes::{Publish, Publishes};
 use super::{Events, Subscription};
-use crate::run::{Found, Run, show};
+use crate::run::{Found, Run, show, step};
 
 /// Whether a publish went to a subscription.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Events {
                 "subscription {}: {untold} events did not come ({} of step {} among them), {told} are told",
                 subscription.id,
                 example.map_or_else(String::new, |publish| show(&publish.bytes)),
-                example.map_or(0, |publish| publish.arrived),
+                example.map_or(0, |publish| step(publish.arrived)),
             );
             found.add("gap-untold", subscription.client, u64::MAX, text);
         }

@@ -19,6 +19,8 @@ struct Waited {
     id: u64,
     names: Vec<Vec<u8>>,
     from: u64,
+    /// Its deadline, in ms.
+    due: u64,
     to: u64,
     /// The code of the error; `None`: Done.
     error: Option<u32>,
@@ -61,7 +63,15 @@ impl Names {
     }
 
     /// A request about names was answered.
-    pub(crate) fn answered(&mut self, client: u32, ask: &Ask, answer: &Frame, at: u64, found: &mut Found) {
+    pub(crate) fn answered(
+        &mut self,
+        run: &Run,
+        client: u32,
+        ask: &Ask,
+        answer: &Frame,
+        at: u64,
+        found: &mut Found,
+    ) {
         let done = answer.kind == Kind::Done;
         match ask.frame.kind {
             Kind::Register => self.registered(client, ask, answer, at, found),
@@ -82,6 +92,7 @@ impl Names {
                     id: answer.id,
                     names: names_of(&ask.frame.payload),
                     from: ask.asked.at,
+                    due: ask.asked.ms.saturating_add(run.patience(ask.frame.aux)),
                     to: at,
                     error,
                 });
