@@ -123,6 +123,7 @@ pub const CASES: &[Case] = &[
             h.registers(2, 1, "o", Flags::NONE);
         }
         h.says(1, draft(Kind::Wait, 4).aux(100).payload(Encoding::RAW, b"\x01o"));
+        h.settle();
         h.ms = 100;
         h.error(1, 4, 7, false);
     }),
