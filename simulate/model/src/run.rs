@@ -77,12 +77,13 @@ impl Client {
         (!self.lives()).then(|| self.surely_until())
     }
 
-    /// When everyone could see that it has ended; `None` while it lives.
+    /// When everyone could see that it has ended; `None` while it lives, or only
+    /// its sending direction is closed: the broker may have more to read before that end.
     pub(crate) fn seen_ended(&self) -> Option<u64> {
         let all = [
             self.goodbye,
-            self.half_closed,
-            self.broke,
+            // What it had written before may still arrive.
+            self.broke.map(|at| at.max(self.last_arrived)),
             self.closed,
             self.dismissed.map(|(at, _)| at),
         ];

@@ -124,7 +124,8 @@ impl Calls {
             return;
         };
         call.given = Some(Given::new(callee, now, frame));
-        if lone {
+        // It may have answered before it read the call.
+        if lone && !self.guessed.contains(&(callee, frame.id)) && !call.muddled {
             call.judge_given(run, &what, frame, now, found);
         } else if let Some(given) = &mut call.given {
             // Several calls are alike: which of them this is nobody can say, so its answers are not compared.

@@ -21,10 +21,14 @@ impl Calls {
         now: Moment,
         found: &mut Found,
     ) {
+        let early = self.early.get(&super::answer_content(frame)).copied();
         let Some(call) = self.by_number(client, frame.id) else {
             let text = format!("{:?} {} is about no call of its own", frame.kind, frame.id);
             return found.add("unknown-id", client, now.at, text);
         };
+        if call.muddled {
+            return;
+        }
         if frame.kind == Kind::CallCredit {
             return call.credited(frame, now, found);
         }
@@ -32,10 +36,15 @@ impl Calls {
             let text = format!("{:?} {} came behind the end of its call", frame.kind, frame.id);
             return found.add("after-outcome", client, now.at, text);
         }
+        let mut here = Found::default();
         if frame.kind == Kind::Error {
-            call.failed(run, frame, now, found);
+            call.failed(run, frame, now, &mut here);
         } else {
-            call.replied(run, frame, now, found);
+            call.replied(run, frame, now, &mut here);
+        }
+        match early {
+            Some(sender) if !here.0.is_empty() => call.suspect = Some((sender, here.0)),
+            _ => found.0.extend(here.0),
         }
     }
 }
