@@ -3,10 +3,10 @@
 //! Owns the table of what is asked and the rules `one-answer`, `answer-kind`, `unasked`, `deadline`, `late`, `internal`. What an answer
 //! means is the matter of names, watches and events, which get each answered request.
 
-use crate::run::{Found, Moment, Run};
+use crate::run::{Found, Moment, Run, step};
 use crate::{Core, Frame};
 use actix_ipc::message::{Flags, Kind};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 /// A request that has arrived.
 #[derive(Clone, Debug)]
@@ -20,17 +20,18 @@ pub(crate) struct Ask {
 /// The rules' state.
 #[derive(Debug, Default)]
 pub(crate) struct Asks {
-    open: HashMap<(u32, u64), Ask>,
+    /// Oldest first: the end of a watch or subscription may be asked under its number before its own answer was read.
+    open: HashMap<(u32, u64), VecDeque<Ask>>,
 }
 
 impl Asks {
     /// Whether a request of this number waits for its answer.
     pub(crate) fn is_open(&self, client: u32, id: u64) -> bool {
-        self.open.contains_key(&(client, id))
+        self.open.get(&(client, id)).is_some_and(|asks| !asks.is_empty())
     }
 
-    /// A frame that arrived.
-    pub(crate) fn arrived(&mut self, client: u32, frame: &Frame, now: Moment) {
+    /// A frame that arrived. `true`: it uses a number whose answer its client has not read, which may be a breach.
+    pub(crate) fn arrived(&mut self, client: u32, frame: &Frame, now: Moment) -> bool {
         match frame.kind {
             Kind::Register
             | Kind::Unregister
@@ -44,26 +45,27 @@ impl Asks {
             | Kind::Will => {}
             Kind::Publish if frame.has(Flags::ACK) => {}
             Kind::Cancel => {
-                if let Some(ask) = self.open.get_mut(&(client, frame.id)) {
+                for ask in self.open.get_mut(&(client, frame.id)).into_iter().flatten() {
                     ask.cancelled = true;
                 }
-                return;
+                return false;
             }
             Kind::PublishPiece if frame.has(Flags::ABORT) => {
-                if let Some(ask) = self.open.get_mut(&(client, frame.id)) {
+                for ask in self.open.get_mut(&(client, frame.id)).into_iter().flatten() {
                     ask.cancelled = true;
                 }
-                return;
+                return false;
             }
-            _ => return,
+            _ => return false,
         }
         let ask = Ask {
             frame: frame.clone(),
             asked: now,
             cancelled: false,
         };
-        // A second request of an open number is a breach: the connection ends, and the first keeps its claim.
-        self.open.entry((client, frame.id)).or_insert(ask);
+        let asks = self.open.entry((client, frame.id)).or_default();
+        asks.push_back(ask);
+        asks.len() > 1
     }
 
     /// A frame that the client read. An answer closes its request, which is returned.
@@ -86,7 +88,8 @@ impl Asks {
         ) {
             return None;
         }
-        let Some(ask) = self.open.remove(&(client, frame.id)) else {
+        let asks = self.open.get_mut(&(client, frame.id));
+        let Some(ask) = asks.and_then(VecDeque::pop_front) else {
             let text = format!("{:?} {} answers nothing that is open", frame.kind, frame.id);
             found.add("unasked", client, now.at, text);
             return None;
@@ -108,7 +111,10 @@ impl Asks {
     pub(crate) fn finish(&self, run: &Run, drained: bool, found: &mut Found) {
         let mut open: Vec<_> = self.open.iter().collect();
         open.sort_by_key(|(key, _)| **key);
-        for ((client, id), ask) in open {
+        let each = open
+            .into_iter()
+            .flat_map(|(key, asks)| asks.iter().map(move |ask| (key, ask)));
+        for ((client, id), ask) in each {
             let before_goodbye = run.client(*client).is_some_and(|client| {
                 let until = client.goodbye.into_iter().chain(client.half_closed).min();
                 until.is_none_or(|until| ask.asked.at <= until)
@@ -116,7 +122,8 @@ impl Asks {
             if drained && run.is_owed(*client) && before_goodbye {
                 let text = format!(
                     "{:?} {id} of step {} was never answered",
-                    ask.frame.kind, ask.asked.at
+                    ask.frame.kind,
+                    step(ask.asked.at)
                 );
                 found.add("one-answer", *client, u64::MAX, text);
             }

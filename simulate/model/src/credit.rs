@@ -67,14 +67,9 @@ impl Credit {
             }
             Kind::Goodbye if frame.aux == 5 && !window.overdrawn && window.sent > 0 => {
                 // A reply's window may be the cause; then the text does not speak of publishes.
-                if frame.payload.windows(7).any(|word| word == b"publish") {
-                    found.add(
-                        "window",
-                        client,
-                        at,
-                        "dismissed for a publish window that it never overdrew",
-                    );
-                }
+                let spoken_of = frame.payload.windows(7).any(|word| word == b"publish");
+                let text = "dismissed for a publish window that it never overdrew";
+                spoken_of.then(|| found.add("window", client, at, text));
             }
             _ => {}
         }

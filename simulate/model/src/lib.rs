@@ -52,6 +52,7 @@ pub struct Judge {
     events: events::Events,
     credit: credit::Credit,
     found: Found,
+    last: u64,
 }
 
 impl Judge {
@@ -68,6 +69,7 @@ impl Judge {
             events: events::Events::default(),
             credit: credit::Credit::default(),
             found: Found::default(),
+            last: 0,
         }
     }
 
@@ -79,6 +81,8 @@ impl Judge {
             client,
             what,
         } = observation;
+        let at = run::place(at, self.last);
+        self.last = at;
         let now = Moment { at, ms: now_ms };
         match &what {
             What::Opened(opened) => self.run.open(client, *opened, at),
@@ -95,7 +99,7 @@ impl Judge {
                 self.wire.ended(client, &what);
             }
             What::Panicked(core) => self.run.panics.push((at, *core, client)),
-            What::Settled => self.run.settled.push(at),
+            What::Settled => self.run.settled.push(now),
             What::Calm => self.run.calm = Some(now),
         }
     }
@@ -115,7 +119,9 @@ impl Judge {
         }
         self.run.arrived(client, &frame, now.at);
         self.wire.arrived(client, &frame);
-        self.asks.arrived(client, &frame, now);
+        if self.asks.arrived(client, &frame, now) {
+            self.run.breaches(client);
+        }
         self.calls.arrived(client, &frame, now);
         self.names.arrived(client, &frame, now.at);
         self.events.arrived(client, &frame, now);
@@ -156,7 +162,7 @@ impl Judge {
         let Some(ask) = self.asks.received(run, client, frame, now, found) else {
             return;
         };
-        self.names.answered(client, &ask, frame, now.at, found);
+        self.names.answered(run, client, &ask, frame, now.at, found);
         self.watches.answered(run, client, &ask, frame, now.at, found);
         self.events.answered(client, &ask, frame, now.at, found);
     }

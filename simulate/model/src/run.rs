@@ -6,11 +6,24 @@ use crate::{Core, Frame, Opened, Setup, Violation, What};
 use actix_ipc::message::{Hello, Kind};
 use std::collections::{BTreeMap, HashMap};
 
-/// When something was seen: step and simulated milliseconds.
+/// When something was seen: its place in the run, and simulated milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub(crate) at: u64,
     pub(crate) ms: u64,
+}
+
+/// Bits of a place that tell the facts of one step apart.
+const PLACE_BITS: u32 = 20;
+
+/// The place of the next fact: of this step, behind `last`.
+pub(crate) fn place(step: u64, last: u64) -> u64 {
+    (step << PLACE_BITS).max(last.saturating_add(1))
+}
+
+/// The step of a place.
+pub(crate) const fn step(place: u64) -> u64 {
+    place >> PLACE_BITS
 }
 
 /// One connection.
@@ -64,12 +77,13 @@ impl Client {
         (!self.lives()).then(|| self.surely_until())
     }
 
-    /// When everyone could see that it has ended; `None` while it lives.
+    /// When everyone could see that it has ended; `None` while it lives, or only
+    /// its sending direction is closed: the broker may have more to read before that end.
     pub(crate) fn seen_ended(&self) -> Option<u64> {
         let all = [
             self.goodbye,
-            self.half_closed,
-            self.broke,
+            // What it had written before may still arrive.
+            self.broke.map(|at| at.max(self.last_arrived)),
             self.closed,
             self.dismissed.map(|(at, _)| at),
         ];
@@ -83,8 +97,8 @@ pub(crate) struct Run {
     pub(crate) setup: Setup,
     pub(crate) clients: BTreeMap<u32, Client>,
     pub(crate) peers: HashMap<u64, u32>,
-    /// The steps at which nothing was under way.
-    pub(crate) settled: Vec<u64>,
+    /// When nothing was under way.
+    pub(crate) settled: Vec<Moment>,
     pub(crate) calm: Option<Moment>,
     /// Step, core, author.
     pub(crate) panics: Vec<(u64, Core, u32)>,
@@ -170,8 +184,22 @@ impl Run {
     /// The first moment after `at` by which all that had arrived by then was handled.
     pub(crate) fn settled_after(&self, at: u64) -> Option<u64> {
         self.settled
-            .get(self.settled.partition_point(|settled| *settled < at)..)
-            .and_then(|rest| rest.first().copied())
+            .get(self.settled.partition_point(|settled| settled.at < at)..)
+            .and_then(|rest| rest.first())
+            .map(|settled| settled.at)
+    }
+
+    /// Whether between `from` and `to`, and before `due` ms, all that had arrived by `from` was handled.
+    pub(crate) fn was_handled_in_time(&self, from: u64, to: u64, due: u64) -> bool {
+        let mut settled = self.settled.iter();
+        settled.any(|settled| from < settled.at && settled.at < to && settled.ms < due)
+    }
+
+    /// A client that breaks the protocol is not honest any more.
+    pub(crate) fn breaches(&mut self, number: u32) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            client.opened.honest = false;
+        }
     }
 
     /// Whether a core panicked for this client, at `from` or later.
@@ -206,7 +234,10 @@ impl Found {
     pub(crate) fn add(&mut self, rule: &'static str, client: u32, at: u64, text: impl std::fmt::Display) {
         self.0.push(Violation {
             rule,
-            text: format!("client {client}, step {at}: {text}"),
+            text: match at {
+                u64::MAX => format!("client {client}, at the end: {text}"),
+                _ => format!("client {client}, step {}: {text}", step(at)),
+            },
         });
     }
 }

@@ -33,6 +33,47 @@ impl Watch {
         let text = |bytes| std::str::from_utf8(bytes).unwrap_or("");
         self.pattern.is_empty() || matcher::selects(text(&self.pattern), text(name))
     }
+
+    /// Takes a notice. Returns the rules that it breaks.
+    fn notice(
+        &mut self,
+        run: &Run,
+        names: &Names,
+        frame: &Frame,
+        origin: Option<u64>,
+    ) -> Vec<(&'static str, String)> {
+        let mut broken = Vec::new();
+        match (frame.aux, origin) {
+            (1, owner) => {
+                let last = self.there.insert(frame.key.clone(), owner.or(Some(u64::MAX)));
+                if matches!(last, Some(Some(_))) {
+                    broken.push(("notice-order", ": it is there already".to_owned()));
+                }
+                let number = owner.and_then(|peer| run.peers.get(&peer).copied());
+                if number.is_some_and(|number| !names.asked_for(number, &frame.key)) {
+                    broken.push(("notice", ": its owner never asked for it".to_owned()));
+                }
+            }
+            (2, owner) => {
+                let last = self.there.insert(frame.key.clone(), None).flatten();
+                let told = last.filter(|told| *told != u64::MAX);
+                let differs = told.zip(owner).is_some_and(|(told, owner)| told != owner);
+                if last.is_none() || differs && !names.was_group(&frame.key) {
+                    let text = format!(" by {owner:?}: it was told to be {last:?}'s");
+                    broken.push(("notice-order", text));
+                }
+            }
+            (3 | 4, Some(peer)) => {
+                let there = self.peers.insert(peer, frame.aux == 3).unwrap_or(false);
+                if there == (frame.aux == 3) {
+                    broken.push(("notice-order", format!(": connection {peer} out of turn")));
+                }
+            }
+            (4, None) => {}
+            _ => broken.push(("notice", " says nothing".to_owned())),
+        }
+        broken
+    }
 }
 
 impl Watches {
@@ -144,44 +185,9 @@ impl Watches {
         if watch.ended || !asked || !watch.selects(&frame.key) {
             found.add("notice", client, at, format!("{what}: it did not ask for that"));
         }
-        match (frame.aux, origin) {
-            (1, owner) => {
-                let last = watch.there.insert(frame.key.clone(), owner.or(Some(u64::MAX)));
-                if matches!(last, Some(Some(_))) {
-                    found.add("notice-order", client, at, format!("{what}: it is there already"));
-                }
-                let number = owner.and_then(|peer| run.peers.get(&peer).copied());
-                if number.is_some_and(|number| !names.asked_for(number, &frame.key)) {
-                    found.add(
-                        "notice",
-                        client,
-                        at,
-                        format!("{what}: its owner never asked for it"),
-                    );
-                }
-            }
-            (2, owner) => {
-                let last = watch.there.insert(frame.key.clone(), None).flatten();
-                let differs =
-                    matches!((last, owner), (Some(told), Some(owner)) if told != owner && told != u64::MAX);
-                if last.is_none() || differs && !names.was_group(&frame.key) {
-                    let text = format!("{what} by {owner:?}: it was told to be {last:?}'s");
-                    found.add("notice-order", client, at, text);
-                }
-            }
-            (3 | 4, Some(peer)) => {
-                let there = watch.peers.insert(peer, frame.aux == 3).unwrap_or(false);
-                if there == (frame.aux == 3) {
-                    found.add(
-                        "notice-order",
-                        client,
-                        at,
-                        format!("{what}: connection {peer} out of turn"),
-                    );
-                }
-            }
-            (4, None) => {}
-            _ => found.add("notice", client, at, format!("{what} says nothing")),
+        let words = watch.notice(run, names, frame, origin);
+        for (rule, text) in words {
+            found.add(rule, client, at, format!("{what}{text}"));
         }
     }
 

@@ -201,6 +201,8 @@ impl Line {
         let Some(who) = run.client(client) else { return };
         let may = match frame.aux {
             1 => who.goodbye.is_some() || who.half_closed.is_some(),
+            // A limit of what may be open at once is nobody's dishonesty.
+            3 if frame.payload.windows(8).any(|text| text == b"(limits.") => true,
             3 | 5 => !who.opened.honest,
             4 => self
                 .hello

@@ -6,7 +6,7 @@
 use super::{Call, Calls, Given, Item, Message, content, object};
 use crate::Frame;
 use crate::credit::is_charged_reply;
-use crate::run::{Found, Moment, Run, show};
+use crate::run::{Found, Moment, Run, show, step};
 use actix_ipc::message::{Flags, Kind, metadata::SYS_NAME};
 
 impl Given {
@@ -124,7 +124,8 @@ impl Calls {
             return;
         };
         call.given = Some(Given::new(callee, now, frame));
-        if lone {
+        // It may have answered before it read the call.
+        if lone && !self.guessed.contains(&(callee, frame.id)) && !call.muddled {
             call.judge_given(run, &what, frame, now, found);
         } else if let Some(given) = &mut call.given {
             // Several calls are alike: which of them this is nobody can say, so its answers are not compared.
@@ -225,7 +226,7 @@ impl Call {
         {
             let text = format!(
                 "{what} was given, and its caller was told at step {} that it did not run (code {code})",
-                outcome.at.at
+                step(outcome.at.at)
             );
             found.add("did-not-run", callee, now.at, text);
         }

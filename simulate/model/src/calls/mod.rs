@@ -7,11 +7,11 @@ mod given;
 mod outcome;
 mod stream;
 
-use crate::Frame;
 use crate::names::Names;
 use crate::run::{Found, Moment, Run, show};
+use crate::{Frame, Violation};
 use actix_ipc::message::{Flags, Kind, key};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use stream::{Item, Message};
 
 /// One call that has arrived.
@@ -32,6 +32,10 @@ struct Call {
     /// What the caller has got of the replies.
     got: Vec<Item>,
     outcome: Option<Outcome>,
+    /// Its caller used its number again while it was open in its own eyes: what comes under it may be about either.
+    muddled: bool,
+    /// Violations that fall away when this client turns out to be the callee: it may answer a ticket that it has not read.
+    suspect: Option<(u32, Vec<Violation>)>,
 }
 
 /// How a call ended at its caller.
@@ -79,6 +83,9 @@ pub(crate) struct Calls {
     /// The last turn that a callee got, by caller, callee and object.
     turns: HashMap<(u32, u32, Vec<u8>), u64>,
     counts: HashMap<u32, u64>,
+    /// Answers under tickets that their sender had not read: who sent them.
+    early: HashMap<Vec<u8>, u32>,
+    guessed: HashSet<(u32, u64)>,
 }
 
 /// The object that a frame's key names.
@@ -102,6 +109,17 @@ fn content(frame: &Frame, meta: &[u8]) -> Vec<u8> {
         meta,
         &length(&frame.key),
         &frame.key,
+        &frame.payload,
+    ]
+    .concat()
+}
+
+/// What an answer is known by, whatever its number.
+fn answer_content(frame: &Frame) -> Vec<u8> {
+    [
+        &[frame.kind as u8, frame.encoding][..],
+        &frame.aux.to_le_bytes(),
+        &frame.meta,
         &frame.payload,
     ]
     .concat()
@@ -139,11 +157,11 @@ impl Calls {
 
     fn called(&mut self, client: u32, frame: &Frame, now: Moment) {
         let silent = frame.has(Flags::NO_REPLY);
-        let open = |call: &Call| call.outcome.is_none();
-        if !silent && self.by_number(client, frame.id).is_some_and(|call| open(call)) {
-            // A breach: the connection ends, and the first call of this number keeps its claim.
-            return;
-        }
+        let before = self.by_number(client, frame.id).filter(|_| !silent);
+        let muddled = before.is_some_and(|call| {
+            call.muddled |= call.outcome.is_none();
+            call.muddled
+        });
         let turn = self.counts.entry(client).or_default();
         *turn = turn.saturating_add(1);
         let index = self.all.len();
@@ -166,6 +184,8 @@ impl Calls {
             given: None,
             got: Vec::new(),
             outcome: None,
+            muddled,
+            suspect: None,
         });
     }
 
@@ -175,16 +195,23 @@ impl Calls {
             .tickets
             .get(&frame.id)
             .and_then(|index| self.all.get_mut(*index));
-        let Some(call) = call else { return };
+        let Some(call) = call else {
+            return self.guesses(client, frame);
+        };
         let streams = call.frame.has(Flags::STREAM);
         let Some(given) = call.given.as_mut().filter(|given| given.callee == client) else {
-            return;
+            return self.guesses(client, frame);
         };
         if frame.kind == Kind::CallCredit {
             given.gave = given.gave.saturating_add(u64::from(frame.aux));
         } else if !given.over && !given.odd {
             given.answer(frame, streams);
         }
+    }
+
+    fn guesses(&mut self, client: u32, frame: &Frame) {
+        self.early.insert(answer_content(frame), client);
+        self.guessed.insert((client, frame.id));
     }
 
     fn by_number(&mut self, client: u32, id: u64) -> Option<&mut Call> {
@@ -219,6 +246,19 @@ impl Calls {
                     .all(|until| call.arrived.at <= until)
             });
             let owed = run.is_owed(call.caller) && before_end && !call.frame.has(Flags::NO_REPLY);
+            if let Some((client, suspected)) = &call.suspect {
+                let has_it = call.given.as_ref().is_some_and(|given| given.callee == *client);
+                let may = names.may_hold(run, *client, object(&call.frame), call.arrived.at, u64::MAX);
+                // Who lives to the end has read what it was given.
+                let unread = call.given.is_none() && !(drained && run.lives(*client));
+                let excused = has_it || unread && may;
+                if !excused {
+                    found.0.extend(suspected.iter().cloned());
+                }
+            }
+            if call.muddled {
+                continue;
+            }
             if drained && owed && call.outcome.is_none() {
                 add(found, "one-outcome", "it has none");
             }

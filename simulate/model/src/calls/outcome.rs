@@ -9,7 +9,7 @@ use crate::{Core, Frame};
 use actix_ipc::message::{Flags, Kind};
 
 /// Codes that a broker gives to calls that went nowhere.
-const NEVER_RAN: &[u32] = &[1, 9, 10, 11, 12, 13, 17];
+const NEVER_RAN: &[u32] = &[1, 10, 11, 12, 13, 17];
 
 impl Calls {
     /// A client read a frame about a call of its own.
@@ -21,10 +21,14 @@ impl Calls {
         now: Moment,
         found: &mut Found,
     ) {
+        let early = self.early.get(&super::answer_content(frame)).copied();
         let Some(call) = self.by_number(client, frame.id) else {
             let text = format!("{:?} {} is about no call of its own", frame.kind, frame.id);
             return found.add("unknown-id", client, now.at, text);
         };
+        if call.muddled {
+            return;
+        }
         if frame.kind == Kind::CallCredit {
             return call.credited(frame, now, found);
         }
@@ -32,10 +36,15 @@ impl Calls {
             let text = format!("{:?} {} came behind the end of its call", frame.kind, frame.id);
             return found.add("after-outcome", client, now.at, text);
         }
+        let mut here = Found::default();
         if frame.kind == Kind::Error {
-            call.failed(run, frame, now, found);
+            call.failed(run, frame, now, &mut here);
         } else {
-            call.replied(run, frame, now, found);
+            call.replied(run, frame, now, &mut here);
+        }
+        match early {
+            Some(sender) if !here.0.is_empty() => call.suspect = Some((sender, here.0)),
+            _ => found.0.extend(here.0),
         }
     }
 }
@@ -140,7 +149,8 @@ impl Call {
             );
             self.add(found, "did-not-run", now, &text);
         }
-        if may_run && given.is_none() && NEVER_RAN.contains(&frame.aux) {
+        let whole = !self.frame.has(Flags::CONTINUED);
+        if may_run && whole && given.is_none() && NEVER_RAN.contains(&frame.aux) {
             let text = format!("code {} cannot have run, and says that it may", frame.aux);
             self.add(found, "may-have-run", now, &text);
         }

@@ -4,7 +4,7 @@
 
 use super::publishes::{Publish, Publishes};
 use super::{Events, Subscription};
-use crate::run::{Found, Run, show};
+use crate::run::{Found, Run, show, step};
 
 /// Whether a publish went to a subscription.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Events {
                 "subscription {}: {untold} events did not come ({} of step {} among them), {told} are told",
                 subscription.id,
                 example.map_or_else(String::new, |publish| show(&publish.bytes)),
-                example.map_or(0, |publish| publish.arrived),
+                example.map_or(0, |publish| step(publish.arrived)),
             );
             found.add("gap-untold", subscription.client, u64::MAX, text);
         }
@@ -187,9 +187,9 @@ impl Events {
         let (mut heard, mut possible) = (0_u32, 0_u32);
         for subscription in self.all.iter().filter(|one| one.selects(&publish.topic)) {
             let own = subscription.no_local && subscription.client == publish.publisher;
-            heard = heard.saturating_add(u32::from(
-                subscription.live.contains(&index) && !subscription.blurred,
-            ));
+            let whole = !subscription.open.values().any(|(open, _)| *open == index);
+            let came = whole && subscription.live.contains(&index) && !subscription.blurred;
+            heard = heard.saturating_add(u32::from(came));
             let group = subscription.group_key();
             let again = group.as_ref().is_some_and(|group| groups.contains(group));
             groups.extend(group.filter(|_| !own));

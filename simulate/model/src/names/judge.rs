@@ -2,8 +2,9 @@
 //!
 //! Owns the rules `two-owners`, `name-taken`, `queue-order`, `wait`, which need the whole run.
 
-use super::{Claim, Names, Span, Waited};
-use crate::run::{Found, Run, show};
+use super::claim::{Claim, Span};
+use super::{Names, Waited};
+use crate::run::{Found, Run, show, step};
 use actix_ipc::message::Flags;
 
 const fn meet(one: Span, other: Span) -> bool {
@@ -34,9 +35,11 @@ impl Names {
             && !together
         {
             let text = format!(
-                "{} belongs to it in {first:?} and to client {} in {second:?}",
+                "{} belongs to it since step {} and to client {} since step {}",
                 show(&one.object),
-                other.client
+                step(first.0),
+                other.client,
+                step(second.0)
             );
             found.add("two-owners", one.client, first.0.max(second.0), text);
         }
@@ -60,10 +63,11 @@ impl Names {
             && !earlier_claim
         {
             let text = format!(
-                "{}: queued since step {queued}, and client {}, who asked at step {}, owns it first",
+                "{}: queued since step {}, and client {}, who asked at step {}, owns it first",
                 show(&early.object),
+                step(queued),
                 late.client,
-                late.arrived
+                step(late.arrived)
             );
             found.add("queue-order", early.client, owner, text);
         }
@@ -107,11 +111,12 @@ impl Names {
                 }
             }
             Some(7) => {
-                if wait
+                let handled = run.was_handled_in_time(wait.from, wait.to, wait.due);
+                let there = wait
                     .names
                     .iter()
-                    .all(|name| self.surely_held(run, name, wait.from, wait.to).is_some())
-                {
+                    .all(|name| self.surely_held(run, name, wait.from, wait.to).is_some());
+                if handled && there {
                     let text = format!("Wait {} ended at its deadline, and all names were there", wait.id);
                     found.add("wait", wait.client, wait.to, text);
                 }

@@ -3,36 +3,14 @@
 //! Owns the claims that clients made and what they were told of them. Each claim has two spans: the time in which it *may* be in
 //! force, and the time in which it *surely* is. `judge.rs` compares them at the end; Ownership frames are judged as they come.
 
+mod claim;
 mod judge;
 
 use crate::Frame;
 use crate::asks::Ask;
 use crate::run::{Found, Run, show};
 use actix_ipc::message::{Flags, Kind};
-
-/// One Register that arrived, and what became of it.
-#[derive(Debug)]
-struct Claim {
-    client: u32,
-    id: u64,
-    object: Vec<u8>,
-    flags: Flags,
-    balance: u32,
-    arrived: u64,
-    /// When it was told that it is queued.
-    queued: Option<u64>,
-    /// When it was told that it owns the name.
-    owner: Option<u64>,
-    /// When it was refused, and the code.
-    refused: Option<(u64, u32)>,
-    /// When it was told that it was replaced.
-    replaced: Option<u64>,
-    /// When its Unregister arrived, and when that was answered.
-    given_up: Option<u64>,
-    withdrawn: Option<u64>,
-    /// A panic may have come before or after its Unregister was carried out.
-    doubtful: bool,
-}
+use claim::Claim;
 
 /// A wait for names that was answered.
 #[derive(Debug)]
@@ -41,6 +19,8 @@ struct Waited {
     id: u64,
     names: Vec<Vec<u8>>,
     from: u64,
+    /// Its deadline, in ms.
+    due: u64,
     to: u64,
     /// The code of the error; `None`: Done.
     error: Option<u32>,
@@ -51,65 +31,6 @@ struct Waited {
 pub(crate) struct Names {
     claims: Vec<Claim>,
     waits: Vec<Waited>,
-}
-
-/// A span of steps: from the first, before the second.
-type Span = (u64, u64);
-
-impl Claim {
-    fn is_group(&self) -> bool {
-        self.flags.has(Flags::WORKER_GROUP)
-    }
-
-    /// While it may be in force at the broker, as owner or in the queue.
-    fn may(&self, run: &Run) -> Option<Span> {
-        match self.refused {
-            // A panic may have come before or after the name was given.
-            Some((_, code)) if code != 16 => return None,
-            _ => {}
-        }
-        let mut until = u64::MAX;
-        for told in [self.replaced, self.withdrawn].into_iter().flatten() {
-            until = until.min(told);
-        }
-        let ended = run.client(self.client).and_then(|client| client.seen_ended());
-        let given_up = self.given_up.filter(|_| !self.doubtful);
-        for begun in [given_up, ended].into_iter().flatten() {
-            until = until.min(run.settled_after(begun).unwrap_or(u64::MAX));
-        }
-        Some((self.arrived, until))
-    }
-
-    /// Until when nothing can have taken it away.
-    fn undisturbed(&self, run: &Run, all: &[Self]) -> u64 {
-        let client = run.client(self.client);
-        let mut until = client.map_or(0, |client| client.surely_until());
-        until = self.given_up.unwrap_or(until).min(until);
-        let mine = |claim: &&Self| claim.client == self.client && claim.object == self.object;
-        if all
-            .iter()
-            .filter(mine)
-            .any(|claim| claim.flags.has(Flags::ALLOW_REPLACE))
-        {
-            let rivals = all
-                .iter()
-                .filter(|claim| claim.object == self.object && claim.client != self.client);
-            let replacing = rivals.filter(|claim| claim.flags.has(Flags::REPLACE));
-            let taken = replacing
-                .filter(|rival| rival.may(run).is_some_and(|(_, end)| end > self.arrived))
-                .map(|claim| claim.arrived.max(self.arrived))
-                .min();
-            until = until.min(taken.unwrap_or(u64::MAX));
-        }
-        self.replaced.unwrap_or(until).min(until)
-    }
-
-    /// While it surely owns the name.
-    fn surely(&self, run: &Run, all: &[Self]) -> Option<Span> {
-        let from = self.owner?;
-        let until = self.undisturbed(run, all);
-        (from < until).then_some((from, until))
-    }
 }
 
 impl Names {
@@ -142,7 +63,15 @@ impl Names {
     }
 
     /// A request about names was answered.
-    pub(crate) fn answered(&mut self, client: u32, ask: &Ask, answer: &Frame, at: u64, found: &mut Found) {
+    pub(crate) fn answered(
+        &mut self,
+        run: &Run,
+        client: u32,
+        ask: &Ask,
+        answer: &Frame,
+        at: u64,
+        found: &mut Found,
+    ) {
         let done = answer.kind == Kind::Done;
         match ask.frame.kind {
             Kind::Register => self.registered(client, ask, answer, at, found),
@@ -153,7 +82,7 @@ impl Names {
                 };
                 for claim in self.claims.iter_mut().filter(own) {
                     claim.doubtful = !done;
-                    claim.withdrawn = claim.withdrawn.or(done.then_some(at));
+                    claim.withdrawn = claim.withdrawn.or_else(|| done.then_some(at));
                 }
             }
             Kind::Wait => {
@@ -163,6 +92,7 @@ impl Names {
                     id: answer.id,
                     names: names_of(&ask.frame.payload),
                     from: ask.asked.at,
+                    due: ask.asked.ms.saturating_add(run.patience(ask.frame.aux)),
                     to: at,
                     error,
                 });

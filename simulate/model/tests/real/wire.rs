@@ -84,7 +84,7 @@ impl World {
 
     fn tell(&mut self, client: usize, what: What) {
         self.step += 1;
-        if std::env::var_os("TRACE").is_some() {
+        if std::env::var_os("JUDGE_TRACE").is_some() {
             eprintln!("{} {client} {}", self.step, trace(&what));
         }
         let observation = Observation {
