@@ -131,36 +131,22 @@ fn shown_by_the_kernel(process: &Process) -> String {
     String::from_utf8_lossy(&[read("cmdline"), read("environ")].concat()).into_owned()
 }
 
-#[test]
-fn a_token_lets_in_and_is_seen_nowhere() {
-    let world = World::new();
-    let made = run(world.broker().args(["token", "create", "canary"]));
-    let path = PathBuf::from(made.success().trim_end());
-    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    let hex = std::fs::read_to_string(&path).unwrap().trim_end().to_owned();
-    let traces = traces(&hex);
-    let again = run(world.broker().args(["token", "create", "canary"]));
-    assert_eq!(again.code(), 78, "{again:?}");
-    assert_eq!(
-        std::fs::read_to_string(&path).unwrap().trim_end(),
-        hex,
-        "never overwritten"
-    );
-
-    let broker = Process::spawn(world.broker().args(["--listen", "tls:127.0.0.1:0"]));
-    let endpoint = broker.line().strip_prefix("listening on ").unwrap().to_owned();
+/// `rob` shows the token, other ones and what is none; nothing that it prints holds the token.
+#[track_caller]
+fn show_in_every_way(world: &World, endpoint: &str, path: &Path, hex: &str) {
+    let traces = traces(hex);
     let wrong = world.token("wrong.token", 0x5a).0;
     let wide = world.path().join("wide.token");
-    std::fs::copy(&path, &wide).unwrap();
+    std::fs::copy(path, &wide).unwrap();
     std::fs::set_permissions(&wide, PermissionsExt::from_mode(0o644)).unwrap();
     let link = world.path().join("link.token");
-    symlink(&path, &link).unwrap();
+    symlink(path, &link).unwrap();
     // The token in a place where none is expected: its text is not repeated.
     let not_one = world.path().join("not-one.token");
     secret::create(&not_one, format!("token={hex}\n").as_bytes()).unwrap();
     // How it is shown, and what rob says.
     let table: [(&str, &Path, &[&str], i32, &str); 8] = [
-        ("the right one", &path, &["list"], 0, "rob"),
+        ("the right one", path, &["list"], 0, "rob"),
         (
             "the same for programs",
             &path,
@@ -194,7 +180,7 @@ fn a_token_lets_in_and_is_seen_nowhere() {
         ),
     ];
     for (what, token, arguments, code, expected) in table {
-        let rob: Ended = run(world.rob(&endpoint, token).args(arguments));
+        let rob: Ended = run(world.rob(endpoint, token).args(arguments));
         assert_eq!(rob.code(), code, "{what}: {rob:?}");
         assert!(
             format!("{}{}", rob.stdout, rob.stderr).contains(expected),
@@ -202,6 +188,27 @@ fn a_token_lets_in_and_is_seen_nowhere() {
         );
         assert_unseen(what, &traces, &format!("{rob:?}"));
     }
+}
+
+#[test]
+fn a_token_lets_in_and_is_seen_nowhere() {
+    let world = World::new();
+    let made = run(world.broker().args(["token", "create", "canary"]));
+    let path = PathBuf::from(made.success().trim_end());
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let hex = std::fs::read_to_string(&path).unwrap().trim_end().to_owned();
+    let traces = traces(&hex);
+    let again = run(world.broker().args(["token", "create", "canary"]));
+    assert_eq!(again.code(), 78, "{again:?}");
+    assert_eq!(
+        std::fs::read_to_string(&path).unwrap().trim_end(),
+        hex,
+        "never overwritten"
+    );
+
+    let broker = Process::spawn(world.broker().args(["--listen", "tls:127.0.0.1:0"]));
+    let endpoint = broker.line().strip_prefix("listening on ").unwrap().to_owned();
+    show_in_every_way(&world, &endpoint, &path, &hex);
     let listening = Process::spawn(world.rob(&endpoint, &path).args(["listen", "nothing", "ever"]));
     broker.wait_for_error_line("canary");
     for (what, process) in [("rob", &listening), ("the broker", &broker)] {
