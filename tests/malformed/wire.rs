@@ -78,7 +78,11 @@ impl Wire {
     /// Preface, Hello, Welcome.
     pub async fn greet(&mut self) -> Result<(), String> {
         let mut bytes = PREFACE.to_vec();
-        let hello = Hello { name: "case".into(), ..Hello::default() }.encode();
+        let hello = Hello {
+            name: "case".into(),
+            ..Hello::default()
+        }
+        .encode();
         Draft::new(Kind::Hello, 1)
             .aux(1)
             .payload(Encoding::RAW, &hello)

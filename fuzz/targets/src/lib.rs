@@ -28,6 +28,7 @@ pub mod smoke;
 mod handshake;
 mod hub;
 mod input;
+mod policy;
 mod registry;
 mod settings;
 
@@ -57,6 +58,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("signature", programs::signatures),
     ("arguments", programs::arguments),
     ("settings", settings::settings),
+    ("policy", policy::policies),
     ("registry", registry::operations),
     ("hub", hub::operations),
     ("payloads", payloads::payloads),
