@@ -25,6 +25,7 @@ pub mod payloads;
 pub mod programs;
 pub mod smoke;
 
+mod connection;
 mod handshake;
 mod hub;
 mod input;
@@ -52,6 +53,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames::decoder),
     ("chunks", frames::chunks),
     ("handshake", handshake::payloads),
+    ("connection", connection::life),
     ("patterns", patterns::patterns),
     ("names", names::names),
     ("metadata", names::metadata),

@@ -50,7 +50,8 @@ pub struct Mutator {
     rng: Rng,
     corpus: Vec<Vec<u8>>,
     dictionary: &'static [&'static [u8]],
-    frames: bool,
+    /// Bytes before the frames, for targets whose input is frames.
+    frames: Option<usize>,
 }
 
 impl Mutator {
@@ -61,7 +62,12 @@ impl Mutator {
             rng: Rng::new(seed),
             corpus: super::corpus::inputs(target),
             dictionary: super::corpus::dictionary(target),
-            frames: matches!(target, "frames" | "chunks" | "client" | "session" | "connection"),
+            frames: match target {
+                "frames" => Some(1),
+                // Chunks: the limit, then no cut. A connection: what comes first, and the size of chunks.
+                "chunks" | "connection" => Some(2),
+                _ => None,
+            },
         }
     }
 
@@ -76,7 +82,7 @@ impl Mutator {
         let mut bytes = match self.rng.below(16) {
             // Nothing but noise, or nothing at all.
             0 => self.noise(),
-            1..=5 if self.frames => self.frames(),
+            1..=5 if self.frames.is_some() => self.frames(),
             _ if self.corpus.is_empty() => self.noise(),
             _ => {
                 let index = self.rng.below(self.corpus.len());
@@ -178,7 +184,8 @@ impl Mutator {
 
     /// Frames of any kind whose parts mostly fit their lengths.
     fn frames(&mut self) -> Vec<u8> {
-        let mut bytes = vec![self.rng.next() as u8];
+        let prefix = self.frames.unwrap_or_default();
+        let mut bytes: Vec<u8> = (0..prefix).map(|_| self.rng.next() as u8).collect();
         for _ in 0..1 + self.rng.below(8) {
             self.frame(&mut bytes);
         }

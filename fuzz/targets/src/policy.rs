@@ -67,7 +67,10 @@ pub(crate) fn policies(data: &[u8]) {
     let mut input = Input::new(data);
     let rules: Vec<String> = (0..1 + input.below(4)).map(|_| rule(&mut input)).collect();
     let whole = read(&rules.concat());
-    let alone: Vec<Option<Policy>> = rules.iter().map(|rule| read(&format!("{HARMLESS}{rule}"))).collect();
+    let alone: Vec<Option<Policy>> = rules
+        .iter()
+        .map(|rule| read(&format!("{HARMLESS}{rule}")))
+        .collect();
     let backwards: String = rules.iter().rev().cloned().collect();
     let Some(whole) = whole else {
         assert_eq!(read(&backwards), None, "the order means nothing");
