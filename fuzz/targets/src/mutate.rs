@@ -89,7 +89,9 @@ impl Mutator {
                 self.corpus[index].clone()
             }
         };
-        for _ in 0..1 + self.rng.below(6) {
+        // Frames as they were made, too: one wrong byte ends a connection.
+        let least = usize::from(self.frames.is_none());
+        for _ in 0..least + self.rng.below(6).saturating_sub(1 - least) {
             self.change(&mut bytes);
         }
         bytes.truncate(LONGEST);
@@ -211,18 +213,24 @@ impl Mutator {
             b"\x01k\xff\xff",
             b"\x00\x00\x00",
         ];
-        let kind = match self.rng.below(16) {
+        /// What a client may send.
+        const CLIENT: &[u8] = &[
+            0x04, 0x05, 0x09, 0x10, 0x11, 0x12, 0x14, 0x15, 0x17, 0x18, 0x20, 0x20, 0x21, 0x22, 0x23, 0x24,
+            0x25, 0x26, 0x30, 0x31, 0x32, 0x32, 0x33, 0x39, 0x90,
+        ];
+        /// What it may not, or only once.
+        const OTHER: &[u8] = &[
+            0x01, 0x02, 0x03, 0x08, 0x13, 0x16, 0x34, 0x35, 0x36, 0x37, 0x38, 0x80, 0xff,
+        ];
+        let kind = match self.rng.below(32) {
             0 => self.rng.next() as u8,
-            _ => [
-                0x01, 0x03, 0x04, 0x05, 0x09, 0x10, 0x11, 0x12, 0x14, 0x15, 0x17, 0x18, 0x20, 0x20, 0x21,
-                0x22, 0x23, 0x24, 0x25, 0x26, 0x30, 0x31, 0x32, 0x33, 0x36, 0x37, 0x38, 0x39, 0x02, 0x08,
-                0x13, 0x16, 0x34, 0x35, 0x80, 0xff,
-            ][self.rng.below(36)],
+            1 | 2 => OTHER[self.rng.below(OTHER.len())],
+            _ => CLIENT[self.rng.below(CLIENT.len())],
         };
-        let flags = match self.rng.below(4) {
+        let flags = match self.rng.below(16) {
             0 => self.rng.next() as u16,
-            1 => 0,
-            _ => 1 << self.rng.below(8),
+            1..=4 => 1 << self.rng.below(8),
+            _ => 0,
         };
         let (key, meta) = (self.rng.pick(KEYS), self.rng.pick(METAS));
         let mut body = Vec::new();
