@@ -152,8 +152,12 @@ pub(crate) fn life(data: &[u8]) {
         }
     }
     let size = [1, 7, 24, 100, 5000][input.below(5)];
-    sent.extend_from_slice(input.rest());
-    for chunk in sent.chunks(size) {
+    // The greeting in a read of its own: a fault in the bytes behind it would void it.
+    scene.read(&sent);
+    scene.turn();
+    let rest = input.rest();
+    sent.extend_from_slice(rest);
+    for chunk in rest.chunks(size) {
         scene.read(chunk);
         scene.turn();
     }
