@@ -65,7 +65,7 @@ impl Honest {
                 .caller
                 .read()
                 .await?
-                .ok_or("an honest connection was closed".into()),
+                .ok_or_else(|| "an honest connection was closed".into()),
         }
     }
 

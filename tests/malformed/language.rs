@@ -365,7 +365,7 @@ fn number(text: &str) -> u64 {
 
 fn bytes_of_hex(text: &str) -> Vec<u8> {
     let digits: Vec<char> = text.chars().filter(|letter| !letter.is_whitespace()).collect();
-    assert!(digits.len() % 2 == 0, "{text:?}");
+    assert!(digits.len().is_multiple_of(2), "{text:?}");
     let pairs = digits.chunks(2).map(|pair| pair.iter().collect::<String>());
     pairs
         .map(|pair| u8::from_str_radix(&pair, 16).unwrap_or_else(|_| panic!("{text:?} is not hex")))

@@ -229,7 +229,7 @@ async fn one(case: &Case, endpoint: &Endpoint, patience: Duration, honest: &mut 
         let ended = ended
             .await
             .unwrap_or_else(|_| Err("a call of the case has no end".into()));
-        told.wrong = told.wrong.or(ended.err());
+        told.wrong = told.wrong.or_else(|| ended.err());
     }
     told
 }

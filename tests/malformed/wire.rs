@@ -53,7 +53,7 @@ impl Wire {
     }
 
     /// Sends bytes; a broker that has closed the connection does not read the rest.
-    pub async fn send(&mut self, mut bytes: &[u8]) {
+    pub async fn send(&self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match self.stream.try_write(&[IoSlice::new(bytes)], &[]) {
                 Ok(count) => bytes = &bytes[count..],
@@ -71,14 +71,18 @@ impl Wire {
         }
     }
 
-    pub async fn send_frame(&mut self, draft: &Draft<'_>) {
+    pub async fn send_frame(&self, draft: &Draft<'_>) {
         self.send(&draft.to_vec()).await;
     }
 
     /// Preface, Hello, Welcome.
     pub async fn greet(&mut self) -> Result<(), String> {
         let mut bytes = PREFACE.to_vec();
-        let hello = Hello { name: "case".into() }.encode();
+        let hello = Hello {
+            name: "case".into(),
+            ..Hello::default()
+        }
+        .encode();
         Draft::new(Kind::Hello, 1)
             .aux(1)
             .payload(Encoding::RAW, &hello)

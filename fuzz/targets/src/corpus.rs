@@ -42,6 +42,8 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "frames" => with(&[0], frames()),
         // Three cuts: one byte, a header, 700 bytes.
         "chunks" => with(&[0, 3, 0, 64, 255, 188, 2, 0, 0], frames()),
+        // A welcomed client, in chunks of 100 bytes.
+        "connection" => with(&[7, 3], frames()),
         "handshake" => with(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], hellos()),
         "names" => [
             "math",
@@ -87,7 +89,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
 #[must_use]
 pub fn dictionary(target: &str) -> &'static [&'static [u8]] {
     match target {
-        "frames" | "chunks" => &[
+        "frames" | "chunks" | "connection" => &[
             b"\xacIPC\x0d\x0a\x1a\x0a",
             b"\x00\x00\x00\x00\x04\x00\x00\x00",
             b"\x05\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00",

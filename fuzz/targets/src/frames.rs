@@ -140,8 +140,10 @@ fn expected(bytes: &[u8], limit: usize) -> (Vec<(Seen, usize)>, End) {
 }
 
 type Origin = Option<(u64, u32, u32)>;
+/// Origin, metadata, key, payload.
+type Parts<'a> = (Origin, &'a [u8], &'a [u8], &'a [u8]);
 
-fn parts(flags: u16, key: usize, mut body: &[u8]) -> Result<(Origin, &[u8], &[u8], &[u8]), Fault> {
+fn parts(flags: u16, key: usize, mut body: &[u8]) -> Result<Parts<'_>, Fault> {
     let mut take = |count: usize| {
         if count > body.len() {
             return Err(Fault::Parts);
@@ -198,7 +200,7 @@ fn seen(view: &FrameView<'_>) -> Seen {
 
 /// The frames of a batch; the accessors of a batch agree with each other.
 fn frames_of(batch: &Batch) -> Vec<Seen> {
-    assert_eq!(batch.is_empty(), batch.len() == 0);
+    assert_eq!(batch.is_empty(), batch.header(0).is_none());
     assert_eq!(batch.headers().len(), batch.len());
     assert!(batch.view(batch.len()).is_none() && batch.header(batch.len()).is_none());
     let copies = batch.extract(0..batch.len());

@@ -25,9 +25,11 @@ pub mod payloads;
 pub mod programs;
 pub mod smoke;
 
+mod connection;
 mod handshake;
 mod hub;
 mod input;
+mod policy;
 mod registry;
 mod settings;
 
@@ -51,12 +53,14 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("frames", frames::decoder),
     ("chunks", frames::chunks),
     ("handshake", handshake::payloads),
+    ("connection", connection::life),
     ("patterns", patterns::patterns),
     ("names", names::names),
     ("metadata", names::metadata),
     ("signature", programs::signatures),
     ("arguments", programs::arguments),
     ("settings", settings::settings),
+    ("policy", policy::policies),
     ("registry", registry::operations),
     ("hub", hub::operations),
     ("payloads", payloads::payloads),

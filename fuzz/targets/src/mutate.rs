@@ -50,7 +50,8 @@ pub struct Mutator {
     rng: Rng,
     corpus: Vec<Vec<u8>>,
     dictionary: &'static [&'static [u8]],
-    frames: bool,
+    /// Bytes before the frames, for targets whose input is frames.
+    frames: Option<usize>,
 }
 
 impl Mutator {
@@ -61,7 +62,12 @@ impl Mutator {
             rng: Rng::new(seed),
             corpus: super::corpus::inputs(target),
             dictionary: super::corpus::dictionary(target),
-            frames: matches!(target, "frames" | "chunks" | "client" | "session" | "connection"),
+            frames: match target {
+                "frames" => Some(1),
+                // Chunks: the limit, then no cut. A connection: what comes first, and the size of chunks.
+                "chunks" | "connection" => Some(2),
+                _ => None,
+            },
         }
     }
 
@@ -76,14 +82,16 @@ impl Mutator {
         let mut bytes = match self.rng.below(16) {
             // Nothing but noise, or nothing at all.
             0 => self.noise(),
-            1..=5 if self.frames => self.frames(),
+            1..=5 if self.frames.is_some() => self.frames(),
             _ if self.corpus.is_empty() => self.noise(),
             _ => {
                 let index = self.rng.below(self.corpus.len());
                 self.corpus[index].clone()
             }
         };
-        for _ in 0..1 + self.rng.below(6) {
+        // Frames as they were made, too: one wrong byte ends a connection.
+        let least = usize::from(self.frames.is_none());
+        for _ in 0..least + self.rng.below(6).saturating_sub(1 - least) {
             self.change(&mut bytes);
         }
         bytes.truncate(LONGEST);
@@ -178,7 +186,8 @@ impl Mutator {
 
     /// Frames of any kind whose parts mostly fit their lengths.
     fn frames(&mut self) -> Vec<u8> {
-        let mut bytes = vec![self.rng.next() as u8];
+        let prefix = self.frames.unwrap_or_default();
+        let mut bytes: Vec<u8> = (0..prefix).map(|_| self.rng.next() as u8).collect();
         for _ in 0..1 + self.rng.below(8) {
             self.frame(&mut bytes);
         }
@@ -204,18 +213,24 @@ impl Mutator {
             b"\x01k\xff\xff",
             b"\x00\x00\x00",
         ];
-        let kind = match self.rng.below(16) {
+        /// What a client may send.
+        const CLIENT: &[u8] = &[
+            0x04, 0x05, 0x09, 0x10, 0x11, 0x12, 0x14, 0x15, 0x17, 0x18, 0x20, 0x20, 0x21, 0x22, 0x23, 0x24,
+            0x25, 0x26, 0x30, 0x31, 0x32, 0x32, 0x33, 0x39, 0x90,
+        ];
+        /// What it may not, or only once.
+        const OTHER: &[u8] = &[
+            0x01, 0x02, 0x03, 0x08, 0x13, 0x16, 0x34, 0x35, 0x36, 0x37, 0x38, 0x80, 0xff,
+        ];
+        let kind = match self.rng.below(32) {
             0 => self.rng.next() as u8,
-            _ => [
-                0x01, 0x03, 0x04, 0x05, 0x09, 0x10, 0x11, 0x12, 0x14, 0x15, 0x17, 0x18, 0x20, 0x20, 0x21,
-                0x22, 0x23, 0x24, 0x25, 0x26, 0x30, 0x31, 0x32, 0x33, 0x36, 0x37, 0x38, 0x39, 0x02, 0x08,
-                0x13, 0x16, 0x34, 0x35, 0x80, 0xff,
-            ][self.rng.below(36)],
+            1 | 2 => OTHER[self.rng.below(OTHER.len())],
+            _ => CLIENT[self.rng.below(CLIENT.len())],
         };
-        let flags = match self.rng.below(4) {
+        let flags = match self.rng.below(16) {
             0 => self.rng.next() as u16,
-            1 => 0,
-            _ => 1 << self.rng.below(8),
+            1..=4 => 1 << self.rng.below(8),
+            _ => 0,
         };
         let (key, meta) = (self.rng.pick(KEYS), self.rng.pick(METAS));
         let mut body = Vec::new();
