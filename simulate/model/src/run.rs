@@ -65,7 +65,8 @@ impl Client {
     /// Until when the broker surely had not ended it, as far as anyone outside can know.
     pub(crate) fn surely_until(&self) -> u64 {
         let by_broker = match (self.dismissed, self.closed) {
-            (None, None) => u64::MAX,
+            // Who broke off, or broke rules, may have been dismissed before without ever reading it.
+            (None, None) if self.broke.is_none() && self.opened.honest => u64::MAX,
             _ => self.last_arrived,
         };
         let own = [self.goodbye, self.half_closed, self.broke];

@@ -88,6 +88,12 @@ impl OpenCalls {
         self.open.len()
     }
 
+    /// How many of them a callee has: so many slots there must be.
+    #[must_use]
+    pub fn routed(&self) -> usize {
+        self.open.values().filter(|open| open.callee.is_some()).count()
+    }
+
     /// Whether none is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -345,7 +345,13 @@ fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call:
             items: vec![RegistryItem::Call(parked.invoke)],
             permit: None,
         });
-    } else if session.open.remove(call).is_some_and(|open| !open.cancelled) {
+    } else if session
+        .open
+        .get_mut(call)
+        .is_some_and(|open| open.waits && !open.cancelled)
+    {
+        // A Wait. A call that was refused its place meanwhile has an error on its way instead.
+        session.open.remove(call);
         outbox.push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
     }
 }

@@ -455,6 +455,12 @@ impl State {
         ]
     }
 
+    /// Whether somebody has the name now.
+    #[must_use]
+    pub fn has(&self, object: &str) -> bool {
+        self.index.owner(object.as_bytes()).is_some()
+    }
+
     /// Tells every peer.
     pub fn tell_all(&self, control: impl Fn() -> Control) {
         self.peers.iter().for_each(|peer| peer.tell(control()));

@@ -146,16 +146,17 @@ impl State {
             }
             let before = self.fan_out.deliveries();
             let stepped = guard(|| self.step(&current, item));
+            if current.key == NOBODY && kind.is_some_and(|kind| matches!(kind, Kind::Subscribe | Kind::Will))
+            {
+                // The hub may have met the peer in this very step; the rest of its batch must be known for its own,
+                // even if the step panics after that.
+                current.key = self.receivers.key(current.from.id()).unwrap_or(NOBODY);
+            }
             if let Err(panic) = stepped {
                 self.flush(&mut current);
                 let author = current.from.clone();
                 self.current = Some(current);
                 return self.panicked(&author, &panic);
-            }
-            if current.key == NOBODY && kind.is_some_and(|kind| matches!(kind, Kind::Subscribe | Kind::Will))
-            {
-                // The hub may have met the peer in this very step; the rest of its batch must be known for its own.
-                current.key = self.receivers.key(current.from.id()).unwrap_or(NOBODY);
             }
             let deliveries = self.fan_out.deliveries().saturating_sub(before);
             if self.turn.spend(bytes, deliveries.max(1)) {

@@ -9,7 +9,7 @@ use crate::{Core, Frame};
 use actix_ipc::message::{Flags, Kind};
 
 /// Codes that a broker gives to calls that went nowhere.
-const NEVER_RAN: &[u32] = &[1, 10, 11, 12, 13, 17];
+const NEVER_RAN: &[u32] = &[1, 10, 11, 12, 13];
 
 impl Calls {
     /// A client read a frame about a call of its own.

@@ -197,7 +197,10 @@ impl Events {
         }
         // Who asked and never read its Done may have heard it, too.
         let possible = possible.saturating_add(self.unanswered);
-        if count < heard || count > possible {
+        // Of a message in pieces they had heard the beginning; who lost the rest does not count.
+        // Which members were in turn cannot be told by what one of them has asked for meanwhile.
+        let above = count > possible && groups.is_empty();
+        if (count < heard && !publish.in_pieces) || above {
             let text = format!(
                 "{} was accepted for {count}: {heard} heard it, at most {possible} could",
                 show(&publish.bytes)

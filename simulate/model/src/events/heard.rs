@@ -117,7 +117,7 @@ impl Events {
         };
         let author = run.client(publish.publisher);
         let text = match author {
-            Some(author) if author.goodbye.is_some() => "its author said Goodbye",
+            Some(author) if author.opened.honest && author.goodbye.is_some() => "its author said Goodbye",
             _ if will.replaced => "its author had replaced it",
             _ if publish.failed.is_some_and(|(_, may)| !may) => "it was refused",
             _ => return,

@@ -29,7 +29,7 @@ pub(super) struct Publish {
     pub(super) whole: bool,
     /// Its publisher gave it up.
     pub(super) void: bool,
-    in_pieces: bool,
+    pub(super) in_pieces: bool,
     /// When its publisher read Accepted, and to how many it went.
     pub(super) accepted: Option<(u64, u32)>,
     /// How it failed: the code, and whether it may have been published.
