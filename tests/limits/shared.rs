@@ -221,3 +221,29 @@ fn a_started_frame_is_charged_as_it_arrives() {
     returns(&mut other, "memory_bytes_total", before);
     broker.stop();
 }
+
+#[test]
+fn what_a_full_socket_leaves_is_charged_until_it_is_written() {
+    let broker = Running::start(Limits::default());
+    let mut other = broker.connect();
+    let before = held(&mut other, "memory_bytes_total");
+    let [mut worker, mut caller] = broker.connect_all();
+    worker.register("o");
+    let cost = 2 * CONNECTION_COST as u64;
+    // Large answers that are not read stay with the broker…
+    let payload = vec![7; 2_000_000];
+    let ids: Vec<u64> = (0..2).map(|_| caller.call("o", Flags::NONE, b"")).collect();
+    for _ in &ids {
+        let call = worker.expect(Kind::Call);
+        worker.reply(&call, &payload);
+    }
+    worker.ping();
+    let charged = (0..10_000).any(|_| held(&mut other, "memory_bytes_total") > before + cost + 3_000_000);
+    assert!(charged, "{}", held(&mut other, "memory_bytes_total"));
+    // …until they are.
+    for id in ids {
+        assert_eq!(caller.answer(id).payload.len(), payload.len());
+    }
+    returns(&mut other, "memory_bytes_total", before + cost);
+    broker.stop();
+}

@@ -6,6 +6,7 @@
 
 mod alive;
 mod carry;
+mod charges;
 mod handshake;
 pub mod identity;
 mod io;
