@@ -421,7 +421,7 @@ async fn client(broker: &Broker) -> IpcClient {
 async fn call(client: &IpcClient, method: &str, text: &str) -> Result<Payload, actix_ipc::CallError> {
     let payload = Payload::raw(text.to_owned().into_bytes());
     let answer = client.call("object", method).send_payload(payload);
-    tokio::time::timeout(Duration::from_secs(20), async { answer.await })
+    tokio::time::timeout(Duration::from_secs(20), answer.into_future())
         .await
         .expect("an answer")
 }
