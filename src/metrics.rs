@@ -51,6 +51,8 @@ counters! {
     calls_routed,
     /// Calls that found no object.
     calls_unrouted,
+    /// Calls without reply that did not fit their callee's queue: nobody could be told.
+    one_way_dropped,
     /// Answers that nobody waited for any more.
     late_answers,
     /// Events published.

@@ -74,6 +74,7 @@ const PURE: &[&str] = &[
     "src/actors/credit*",
     "src/actors/deadlines*",
     "src/actors/quota*",
+    "src/actors/shares*",
     "src/actors/deliver*",
     "src/transport/keepalive.rs",
 ];

@@ -17,6 +17,9 @@ const KIB: usize = 1024;
 /// A reserve grows and shrinks in steps of this many bytes.
 const STEP: usize = 64 * KIB;
 
+/// The part (1/n) of a process's share that is kept for frames under way.
+const MARGIN: usize = 8;
+
 /// What an open call is charged: its places in the tables of caller and callee.
 pub const CALL_COST: usize = 512;
 
@@ -227,14 +230,18 @@ pub struct Reserve {
     free: usize,
     /// Beyond `free`; changed only under the budget's lock.
     reserved: AtomicUsize,
+    /// It leaves a part of the share to what has not this mark: what a peer makes us keep for long must not take the room of the
+    /// frames that it would take to give some back.
+    lasting: bool,
     /// `None`: nobody's memory (an actor of the broker's own process, a simulator).
     from: Option<(Arc<Accounts>, Who)>,
 }
 
 impl Reserve {
-    const fn new(free: usize, from: Option<(Arc<Accounts>, Who)>) -> Self {
+    const fn new(free: usize, lasting: bool, from: Option<(Arc<Accounts>, Who)>) -> Self {
         Self {
             free,
+            lasting,
             reserved: AtomicUsize::new(0),
             from,
         }
@@ -273,9 +280,17 @@ impl Reserve {
             return Ok(());
         };
         let rounded = exact.div_ceil(STEP).saturating_mul(STEP);
-        let taken = shares.charge(*who, rounded).map(|()| rounded);
+        let margin = if self.lasting {
+            shares.share_alone() / MARGIN
+        } else {
+            0
+        };
+        let mut take = |more: usize| {
+            shares.check(*who, more.saturating_add(margin))?;
+            shares.charge(*who, more).map(|()| more)
+        };
         // A share that has no room for a whole step may have it for what is needed.
-        let taken = taken.or_else(|_| shares.charge(*who, exact).map(|()| exact));
+        let taken = take(rounded).or_else(|_| take(exact));
         let more = taken.map_err(|refused| OverShare {
             budget: Budget::Memory,
             refused,
@@ -351,11 +366,11 @@ impl Memory {
     #[must_use]
     pub const fn unlimited() -> Self {
         Self {
-            queue: Reserve::new(0, None),
-            calls: Reserve::new(0, None),
-            frame: Reserve::new(0, None),
-            names: Reserve::new(0, None),
-            topics: Reserve::new(0, None),
+            queue: Reserve::new(0, false, None),
+            calls: Reserve::new(0, false, None),
+            frame: Reserve::new(0, false, None),
+            names: Reserve::new(0, false, None),
+            topics: Reserve::new(0, false, None),
         }
     }
 
@@ -374,11 +389,11 @@ impl Memory {
     pub fn of(accounts: &Arc<Accounts>, who: Who) -> Self {
         let from = || Some((accounts.clone(), who));
         Self {
-            queue: Reserve::new(12 * KIB, from()),
-            calls: Reserve::new(4 * KIB, from()),
-            frame: Reserve::new(4 * KIB, from()),
-            names: Reserve::new(4 * KIB, from()),
-            topics: Reserve::new(4 * KIB, from()),
+            queue: Reserve::new(12 * KIB, true, from()),
+            calls: Reserve::new(4 * KIB, true, from()),
+            frame: Reserve::new(4 * KIB, false, from()),
+            names: Reserve::new(4 * KIB, true, from()),
+            topics: Reserve::new(4 * KIB, true, from()),
         }
     }
 }
@@ -449,15 +464,25 @@ mod tests {
         // One process of one user has an eighth of the whole.
         let share = 1024 * KIB;
         let other = accounts.charge(Budget::Memory, ME, 100).unwrap();
-        memory.queue.cover(12 * KIB + share - 101).unwrap();
-        memory.queue.cover(12 * KIB + share - 100).unwrap();
-        let over = memory.queue.cover(12 * KIB + share - 99).unwrap_err();
+        memory.frame.cover(4 * KIB + share - 101).unwrap();
+        memory.frame.cover(4 * KIB + share - 100).unwrap();
+        let over = memory.frame.cover(4 * KIB + share - 99).unwrap_err();
         assert!(over.to_string().contains("limits.memory_bytes_total"));
         assert_eq!(
-            memory.queue.covered(),
-            12 * KIB + share - 100,
+            memory.frame.covered(),
+            4 * KIB + share - 100,
             "what it had, it keeps"
         );
+        memory.frame.settle(0);
+        // What lasts leaves an eighth.
+        let lasting = share / 8 * 7;
+        for (bytes, fits) in [
+            (lasting - 101, true),
+            (lasting - 100, true),
+            (lasting - 99, false),
+        ] {
+            assert_eq!(memory.names.cover(4 * KIB + bytes).is_ok(), fits, "{bytes}");
+        }
         drop((other, memory));
         assert_eq!(accounts.level(Budget::Memory).held, 0);
     }

@@ -143,6 +143,14 @@ impl Account {
         )
     }
 
+    /// Nothing waits to be written: memory that was taken for it goes back.
+    pub fn all_written(&self) {
+        if self.memory.queue.is_reserved() {
+            self.backlog.store(0, Ordering::Relaxed);
+            self.memory.queue.settle(self.queued());
+        }
+    }
+
     /// The peer's connection tells what it holds beside the queue, after each write that was short and when all is written.
     ///
     /// # Errors

@@ -93,6 +93,12 @@ impl Shares {
         self.held == 0 && self.users.is_empty()
     }
 
+    /// What one process gets when nobody else has anything.
+    #[must_use]
+    pub const fn share_alone(&self) -> usize {
+        self.total / self.user_part / 2
+    }
+
     /// How many users and how many processes have something.
     #[must_use]
     pub fn holders(&self) -> (usize, usize) {

@@ -221,3 +221,67 @@ fn a_started_frame_is_charged_as_it_arrives() {
     returns(&mut other, "memory_bytes_total", before);
     broker.stop();
 }
+
+#[test]
+fn what_a_full_socket_leaves_is_charged_until_it_is_written() {
+    let broker = Running::start(Limits::default());
+    let mut other = broker.connect();
+    let before = held(&mut other, "memory_bytes_total");
+    let [mut worker, mut caller] = broker.connect_all();
+    worker.register("o");
+    let cost = 2 * CONNECTION_COST as u64;
+    // Large answers that are not read stay with the broker…
+    let payload = vec![7; 2_000_000];
+    let ids: Vec<u64> = (0..2).map(|_| caller.call("o", Flags::NONE, b"")).collect();
+    for _ in &ids {
+        let call = worker.expect(Kind::Call);
+        worker.reply(&call, &payload);
+    }
+    worker.ping();
+    let charged = (0..10_000).any(|_| held(&mut other, "memory_bytes_total") > before + cost + 3_000_000);
+    assert!(charged, "{}", held(&mut other, "memory_bytes_total"));
+    // …until they are.
+    for id in ids {
+        assert_eq!(caller.answer(id).payload.len(), payload.len());
+    }
+    returns(&mut other, "memory_bytes_total", before + cost);
+    broker.stop();
+}
+
+#[test]
+fn calls_without_reply_leave_half_of_a_queue_to_others() {
+    let broker = Running::start(Limits {
+        outbox_bytes: 1_000_000,
+        publish_window: 250_000,
+        ..Limits::default()
+    });
+    let [mut worker, mut flood, mut caller] = broker.connect_all();
+    worker.register("o");
+    // More than the socket and the whole queue hold, while the callee reads nothing.
+    let payload = vec![0; 1_000];
+    for _ in 0..4_000 {
+        flood.call("o", Flags::NO_REPLY, &payload);
+    }
+    flood.ping();
+    flood.after_registry();
+    let dropped = broker.handle.metrics().one_way_dropped;
+    assert!(dropped > 0, "the queue did not fill");
+    let ids: Vec<u64> = (0..400)
+        .map(|_| caller.call("o", Flags::NONE, &payload))
+        .collect();
+    caller.after_registry();
+    assert_eq!(caller.kept(), [], "none was refused");
+    let mut one_way = 0;
+    for _ in &ids {
+        let call = std::iter::repeat_with(|| worker.expect(Kind::Call))
+            .inspect(|call| one_way += u64::from(call.flags.has(Flags::NO_REPLY)))
+            .find(|call| !call.flags.has(Flags::NO_REPLY))
+            .unwrap();
+        worker.reply(&call, b"");
+    }
+    assert_eq!(one_way + dropped, 4_000, "each was delivered or counted");
+    for id in ids {
+        assert_eq!(caller.answer(id).kind, Kind::Reply);
+    }
+    broker.stop();
+}

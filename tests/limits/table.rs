@@ -71,6 +71,41 @@ const CASES: &[(&str, &str, &str)] = &[
         "a_lone_process_at_minus_one_zero_and_plus_one_of_its_share",
     ),
     (
+        "attachments",
+        "tests/descriptors.rs",
+        "each_limit_of_one_frame_at_minus_one_zero_and_plus_one",
+    ),
+    (
+        "descriptors",
+        "src/actors/descriptors.rs",
+        "each_limit_holds_to_the_descriptor_and_is_named",
+    ),
+    (
+        "descriptors_per_user",
+        "src/actors/descriptors.rs",
+        "each_limit_holds_to_the_descriptor_and_is_named",
+    ),
+    (
+        "descriptors_total",
+        "src/actors/descriptors.rs",
+        "each_limit_holds_to_the_descriptor_and_is_named",
+    ),
+    (
+        "descriptor_wait_ms",
+        "tests/descriptors.rs",
+        "what_no_frame_takes_is_closed_with_its_connection",
+    ),
+    (
+        "attach_unix_sockets",
+        "tests/descriptors.rs",
+        "a_unix_socket_is_refused_unless_that_is_allowed",
+    ),
+    (
+        "keepalive_ms",
+        "src/transport/keepalive.rs",
+        "silence_is_asked_twice_and_ends_within_four_intervals",
+    ),
+    (
         "retained_bytes",
         "tests/limits/main.rs",
         "retained_values_and_wills",
@@ -147,7 +182,9 @@ fn every_limit_has_a_case() {
             .find(&format!("fn {test}("))
             .unwrap_or_else(|| panic!("{file} has no {test}"));
         assert!(
-            text[..at].trim_end().ends_with("#[test]"),
+            ["#[test]", "#[tokio::test]", "async"]
+                .iter()
+                .any(|mark| text[..at].trim_end().ends_with(mark)),
             "{file}: {test} is no test"
         );
     }

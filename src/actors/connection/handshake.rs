@@ -80,25 +80,6 @@ impl<R: Rooms> Life<R> {
         }
     }
 
-    /// A started frame is charged before `more` of its bytes are stored. `false`: its process has no memory for it.
-    fn charge_frame(&mut self, more: usize) -> bool {
-        let buffered = self.decoder.buffered();
-        let Phase::Ready(session) = &self.phase else {
-            // Before the welcome the decoder takes less than what the connection itself was charged.
-            return true;
-        };
-        let frame = &session.me().account.memory.frame;
-        if buffered == 0 {
-            frame.settle(0);
-            return true;
-        }
-        if let Err(over) = frame.cover(buffered.saturating_add(more)) {
-            self.close(CloseReason::TooMany, &over.to_string());
-            return false;
-        }
-        true
-    }
-
     pub(super) fn hello(&mut self, batch: &Batch, inbox: &dyn Fn() -> Box<dyn Inbox>) {
         let Some(view) = batch.view(0) else { return };
         let header = view.header;

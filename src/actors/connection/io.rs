@@ -217,6 +217,7 @@ impl Connection {
             if !self.io.unsent.is_empty() {
                 self.flush_unsent()?;
             } else if !self.life.has_output() {
+                self.life.all_written();
                 return Ok(());
             } else {
                 self.flush_outbox()?;

@@ -12,7 +12,7 @@
 
 use super::carry::Carry;
 use super::identity::Evidence;
-use super::outbox::{Outbox, WriteBuf};
+use super::outbox::Outbox;
 use super::perform::{self, Rooms};
 use super::session::{Closing, Effects, Session, goodbye_frame};
 use super::slots::Slots;
@@ -173,34 +173,6 @@ impl<R: Rooms> Life<R> {
         match &self.phase {
             Phase::Ready(session) | Phase::Lingering(session) => Some(session),
             Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
-        }
-    }
-
-    /// The next bytes to write, about `max`; what they were charged is given back.
-    pub fn fill(&mut self, max: usize, buffer: &mut WriteBuf) {
-        let (first, events) = self.outbox.fill(self.rooms.shared().now(), max, buffer);
-        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
-            let account = &session.me().account;
-            account.release(first);
-            if events > 0 && account.release_events(events) {
-                self.rooms.drained(session.me().id());
-            }
-            if account.memory.queue.is_reserved() && account.queued() == 0 {
-                account.memory.queue.settle(0);
-            }
-        }
-    }
-
-    /// The socket is full and left `unsent` bytes with us: what waits is not to keep large buffers alive, and what is not charged as
-    /// queued (this rest, and the broker's own frames) is charged now.
-    pub fn blocked(&mut self, unsent: usize) {
-        self.outbox.compact();
-        let (Phase::Ready(session) | Phase::Lingering(session)) = &self.phase else {
-            return;
-        };
-        let backlog = self.outbox.own_bytes().saturating_add(unsent);
-        if let Err(over) = session.me().account.settle(backlog) {
-            self.close(CloseReason::SlowConsumer, &over.to_string());
         }
     }
 

@@ -5,6 +5,7 @@
 //! reason, and nothing else.
 
 mod carry;
+mod charges;
 mod clock;
 mod handshake;
 pub mod identity;

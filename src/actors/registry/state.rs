@@ -231,7 +231,16 @@ impl State {
                 "the object's connection takes fewer attachments",
             );
         }
-        if owner.account.admit(Class::Call, view.header.wire_len()) == Verdict::Overflow {
+        let class = if invoke.reply.is_some() {
+            Class::Call
+        } else {
+            Class::OneWay
+        };
+        if owner.account.admit(class, view.header.wire_len()) == Verdict::Overflow {
+            self.shared
+                .metrics
+                .one_way_dropped
+                .add(u64::from(invoke.reply.is_none()));
             return fail(
                 invoke.reply,
                 ErrorCode::Overloaded,
