@@ -66,6 +66,12 @@ mod plan {
         *crate::transport::lock(&PLAN) = Some((site, errno, times));
     }
 
+    /// How many of the armed failures have not happened yet.
+    #[must_use]
+    pub fn left() -> usize {
+        crate::transport::lock(&PLAN).map_or(0, |(_, _, left)| left)
+    }
+
     /// Nothing fails any more. Returns how many of the armed failures did not happen.
     pub fn disarm() -> usize {
         crate::transport::lock(&PLAN)
@@ -87,7 +93,7 @@ mod plan {
 #[cfg(feature = "inject-faults")]
 pub(super) use plan::fault;
 #[cfg(feature = "inject-faults")]
-pub use plan::{arm, disarm};
+pub use plan::{arm, disarm, left};
 
 /// Whether the call about to be made at `site` is to fail.
 #[cfg(not(feature = "inject-faults"))]
