@@ -21,15 +21,19 @@ mod raw;
 
 use actix_ipc::actors::{Broker, BrokerHandle};
 use actix_ipc::client::IpcClient;
+use actix_ipc::config::Limits;
+use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Decoder, Draft, Encoding, Hello, Kind};
 use actix_ipc::transport::Endpoint;
 use actix_ipc::transport::inject::{Site, arm, disarm, left};
-use descriptors::until;
+use descriptors::{Reader, call, closed, pipes, same, send, until};
+use raw::Raw;
 use rustix::io::Errno;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What the kernel says at one of these places in some version or configuration, and some that it should not say.
@@ -141,13 +145,15 @@ impl Client {
     }
 }
 
-fn start(endpoints: Vec<Endpoint>) -> BrokerHandle {
+fn start(limits: Limits, endpoints: Vec<Endpoint>) -> BrokerHandle {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         actix::System::new().block_on(async move {
             let builder = endpoints
                 .into_iter()
-                .fold(Broker::builder(), |builder, endpoint| builder.listen(endpoint));
+                .fold(Broker::builder().limits(limits), |builder, endpoint| {
+                    builder.listen(endpoint)
+                });
             let handle = builder.start().unwrap();
             sender.send(handle.clone()).unwrap();
             handle.ended().await
@@ -190,6 +196,28 @@ fn fail(endpoint: &Endpoint, site: Site, errno: Errno) {
             }
             assert!(victim.lives(many), "it waits in another way");
         }
+        Site::Attach => {
+            let Endpoint::Unix(path) = endpoint else {
+                panic!("{endpoint}")
+            };
+            let (mut caller, mut callee) = (Raw::connect(path), Raw::connect(path));
+            callee.register("o");
+            arm();
+            let (sent, _ends) = pipes(1);
+            send(&caller, &call(9, "o", 1, b""), &sent);
+            happened("a call with a descriptor");
+            let serving = std::thread::spawn(move || {
+                while let Some(got) = callee.try_read() {
+                    if got.kind == Kind::Call {
+                        callee.reply(&got, b"r");
+                    }
+                }
+            });
+            // The receiver's end, an error, or it was written later: the caller hears of it.
+            let answer = caller.answer(9);
+            assert!(matches!(answer.kind, Kind::Reply | Kind::Error), "{answer:?}");
+            drop(serving);
+        }
         Site::Shutdown => {
             let mut victim = Client::open(endpoint);
             assert!(victim.lives(1));
@@ -211,7 +239,7 @@ fn broker_sites_survive(endpoint: &Endpoint, broker: &BrokerHandle) -> usize {
         let applies = match site {
             Site::Bind | Site::Connect => false,
             Site::Owner => !unix,
-            Site::Space => unix,
+            Site::Space | Site::Attach => unix,
             _ => true,
         };
         for &errno in ERRNOS.iter().filter(|_| applies) {
@@ -260,12 +288,19 @@ async fn a_start_that_fails_can_be_repeated(endpoint: impl Fn() -> Endpoint) -> 
     ERRNOS.len()
 }
 
+/// What fails is chosen for the whole process.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 #[test]
 fn each_error_at_each_place_ends_one_connection_at_most() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
     let unix = Endpoint::Unix(folder.path().join("b.sock"));
     let other = Endpoint::Unix(folder.path().join("c.sock"));
-    let broker = start(vec![unix, "tcp:127.0.0.1:0".parse().unwrap()]);
+    let broker = start(Limits::default(), vec![unix, "tcp:127.0.0.1:0".parse().unwrap()]);
     let mut cases = 0;
     for endpoint in broker.endpoints() {
         cases += broker_sites_survive(endpoint, &broker);
@@ -278,6 +313,61 @@ fn each_error_at_each_place_ends_one_connection_at_most() {
         cases += a_start_that_fails_can_be_repeated(|| "tcp:127.0.0.1:0".parse().unwrap()).await;
         let _ = broker.stop().await;
     });
-    // Places times errors: seven of each transport, connecting and binding.
-    assert_eq!(cases, (7 + 7 + 2 + 2) * ERRNOS.len());
+    // Places times errors: those of a broker over each transport, connecting and binding.
+    assert_eq!(cases, (8 + 7 + 2 + 2) * ERRNOS.len());
+}
+
+/// ETOOMANYREFS: the kernel counts what was sent and not received, for a whole user.
+#[test]
+fn too_many_descriptors_in_flight_cost_those_who_do_not_read() {
+    let _alone = alone();
+    let limits = Limits {
+        descriptor_wait_ms: 200,
+        ..Limits::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.sock");
+    let broker = start(limits, vec![Endpoint::Unix(path.clone())]);
+    let [mut caller, mut reading, mut holding] = std::array::from_fn(|_| Raw::connect(&path));
+    reading.register("reads");
+    holding.register("holds");
+    let refuse = |times| arm(Site::Attach, Errno::TOOMANYREFS.raw_os_error(), times);
+    let with_one = |caller: &Raw, id, object| {
+        let (sent, ends) = pipes(1);
+        send(caller, &call(id, object, 1, b""), &sent);
+        ends
+    };
+
+    // For a while: the pauses grow, and it is sent.
+    refuse(3);
+    let ends = with_one(&caller, 1, "reads");
+    let (got, came) = Reader::default().read(&mut reading);
+    same(came, ends);
+    reading.reply(&got, b"r");
+    assert_eq!((caller.answer(1).kind, disarm()), (Kind::Reply, 0));
+
+    // For good: who holds descriptors unread is closed, the call is answered, its callee stays.
+    let held = with_one(&caller, 2, "holds");
+    until("it is in its socket", || broker.metrics().attachments_out == 2);
+    refuse(usize::MAX);
+    let lost = with_one(&caller, 3, "reads");
+    assert_eq!(caller.answer(2).error().0, ErrorCode::CalleeGone);
+    let answer = caller.answer(3);
+    assert_eq!(answer.error(), (ErrorCode::Overloaded, false));
+    assert!(
+        answer.text().contains("sent and not received"),
+        "{}",
+        answer.text()
+    );
+    disarm();
+    let (reason, text) = holding.goodbye();
+    assert!(
+        reason == CloseReason::SlowConsumer && text.contains("has not read"),
+        "{text}"
+    );
+    for end in lost.into_iter().chain(held) {
+        assert!(closed(end).is_empty());
+    }
+    let ends = with_one(&caller, 4, "reads");
+    same(Reader::default().read(&mut reading).1, ends);
 }

@@ -138,8 +138,8 @@ fn who_waits_is_turned_away_and_everything_recovers() {
             fillers.push(filler);
         }
         // At once, and again while the listener pauses; nobody is left waiting.
-        let away = (0..10).filter(|_| turned_away(&path)).count();
-        assert!(away > 5, "only {away} were turned away");
+        let away = (0..4).filter(|_| turned_away(&path)).count();
+        assert!(away >= 3, "only {away} were turned away");
         assert!(status(&mut witness, "turned_away") > 0);
         assert!(status(&mut witness, "accept_failures") > 0);
         // Descriptors that the kernel cannot give to the broker cost their sender its connection, nobody else anything.

@@ -25,6 +25,8 @@ pub enum Site {
     Read,
     /// Writing.
     Write,
+    /// Writing with attachments, before it is written.
+    Attach,
     /// Waiting until a full socket takes more.
     Space,
     /// Telling the peer that nothing follows.
@@ -38,13 +40,14 @@ pub enum Site {
 #[cfg(feature = "inject-faults")]
 impl Site {
     /// Every place.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Bind,
         Self::Accept,
         Self::Identify,
         Self::Register,
         Self::Read,
         Self::Write,
+        Self::Attach,
         Self::Space,
         Self::Shutdown,
         Self::Connect,

@@ -399,7 +399,12 @@ fn agrees(room: &mut Room, model: &Model) {
                 .filter(|(asker, _)| *asker == peer)
                 .count(),
             connections: usize::from(model.connected.contains_key(&peer)),
-            bytes: room.facts.iter().filter(|(_, fact)| fact.peer() == peer).map(|(_, fact)| fact.cost()).sum(),
+            bytes: room
+                .facts
+                .iter()
+                .filter(|(_, fact)| fact.peer() == peer)
+                .map(|(_, fact)| fact.cost())
+                .sum(),
         };
         assert_eq!(room.facts.counts(peer), counts);
     }
