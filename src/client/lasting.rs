@@ -364,7 +364,7 @@ mod tests {
         lasting.pump(&mut out, Instant::now(), 1);
         let claim = out.claim().unwrap();
         assert_eq!(
-            claim.bytes(),
+            claim.part().0,
             [second.to_le_bytes(), third.to_le_bytes()].concat()
         );
         lasting.note_restored(third, Err(CallError::from(ErrorCode::NameTaken)));
@@ -419,7 +419,7 @@ mod tests {
             b"bye",
             &second.to_le_bytes(),
         ];
-        assert_eq!(out.claim().unwrap().bytes(), expected.concat());
+        assert_eq!(out.claim().unwrap().part().0, expected.concat());
         assert!(lasting.line.is_empty());
     }
 
@@ -433,7 +433,7 @@ mod tests {
         keys.iter()
             .for_each(|key| lasting.ask(*key, &mut out, Instant::now(), 1));
         let claim = out.claim().unwrap();
-        assert_eq!(claim.bytes().len(), ASKING_MAX * 8);
+        assert_eq!(claim.part().0.len(), ASKING_MAX * 8);
         out.release(claim, false);
         lasting.forget(keys[ASKING_MAX]);
         assert_eq!(lasting.answered(keys[0]), None);

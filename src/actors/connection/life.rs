@@ -19,17 +19,16 @@ use super::slots::Slots;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::messages::{Control, Deliver};
-use crate::actors::peer::{Inbox, error_frame};
+use crate::actors::peer::Inbox;
 use crate::actors::quota::ReadGate;
 use crate::actors::supervise::guard;
 use crate::config::raise;
-use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
 use crate::text;
 use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to finish its calls and its queue when the broker stops.
@@ -264,7 +263,7 @@ impl<R: Rooms> Life<R> {
         self.drain_if_idle();
     }
 
-    fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
+    pub(super) fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
         let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
             return;
         };
@@ -357,38 +356,6 @@ impl<R: Rooms> Life<R> {
         }
     }
 
-    /// The handshake or the drain took too long.
-    fn overdue(&mut self) -> Result<(), Over> {
-        match &mut self.phase {
-            Phase::Preface(_) | Phase::Hello => {
-                let text = format!(
-                    "the handshake took longer than limits.handshake_ms; send the Hello at once, or {}",
-                    raise("handshake_ms")
-                );
-                self.close(CloseReason::Timeout, &text);
-                Ok(())
-            }
-            Phase::Unproven(text) => {
-                let text = *text;
-                self.close(CloseReason::Denied, text);
-                Ok(())
-            }
-            Phase::Ready(session) if session.is_draining() => {
-                let error = CallError::from(ErrorCode::Draining).ran(true);
-                for call in session.open.calls() {
-                    self.outbox.push_frame(error_frame(call.0, &error).into());
-                }
-                self.close(CloseReason::Draining, CloseReason::Draining.text());
-                Ok(())
-            }
-            Phase::Ready(_) | Phase::Lingering(_) => Ok(()),
-            Phase::Closing => {
-                self.rooms.shared().cut_off.fetch_add(1, Ordering::AcqRel);
-                Err(Over)
-            }
-        }
-    }
-
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
         tracing::error!(pid = ?self.evidence.credentials.pid, panic = %text::text(panic), "a connection panicked; closing it");
@@ -456,55 +423,6 @@ impl<R: Rooms> Life<R> {
         }
         self.end_of_linger();
         self.drain_if_idle();
-    }
-
-    /// When [`Self::time_passed`] is to be called next.
-    pub fn next_deadline(&mut self) -> Option<Instant> {
-        let session = match &mut self.phase {
-            Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
-            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
-        };
-        [
-            session,
-            self.limit,
-            self.progress_deadline(),
-            self.alive_deadline(),
-            self.arrivals_deadline(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-    }
-
-    fn progress_deadline(&self) -> Option<Instant> {
-        let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.frame_progress_ms));
-        self.waiting_since.and_then(|since| since.checked_add(patience))
-    }
-
-    /// Ends what has lasted too long.
-    ///
-    /// # Errors
-    /// [`Over`]: the connection itself.
-    pub fn time_passed(&mut self) -> Result<(), Over> {
-        let now = self.rooms.shared().now();
-        if self.limit.is_some_and(|limit| limit <= now) {
-            self.limit = None;
-            self.overdue()?;
-        }
-        if self.arrivals_deadline().is_some_and(|limit| limit <= now) {
-            self.arrivals_expired();
-        }
-        if self.progress_deadline().is_some_and(|limit| limit <= now) {
-            self.waiting_since = None;
-            let text = format!(
-                "a started frame made no progress for limits.frame_progress_ms; send frames whole, or {}",
-                raise("frame_progress_ms")
-            );
-            self.close(CloseReason::Timeout, &text);
-        }
-        self.look_for_signs(now)?;
-        self.with_session(|session, effects| session.expire(now, effects));
-        Ok(())
     }
 
     /// The end, before anything is freed: what others wait for from this peer is answered now.

@@ -17,6 +17,7 @@ pub mod perform;
 mod sending;
 pub mod session;
 pub mod slots;
+mod timing;
 
 use super::admission::Admission;
 use super::core::Core;

@@ -1,11 +1,12 @@
 //! Sockets for several users: their mode, their group, and the folder they may lie in.
 
-use super::*;
 use crate::transport::Endpoint;
 use crate::transport::listener::{BindError, BindOptions, Listener, UnixOptions};
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn options(mode: u32, gid: Option<u32>) -> BindOptions {
     BindOptions {
