@@ -58,7 +58,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
             }
             _ => {
                 if let Some(view) = batch.view(index) {
-                    ended = answer(&mut state, &batch, index, &view, after);
+                    ended = answer(&mut state, (&batch, index), &view, after);
                 }
             }
         }
@@ -108,8 +108,7 @@ fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {
 /// Handles everything but calls to this client and whole events.
 fn answer(
     state: &mut State,
-    batch: &Batch,
-    index: usize,
+    (batch, index): (&Batch, usize),
     view: &FrameView<'_>,
     after: &mut After,
 ) -> Option<Ended> {

@@ -31,6 +31,12 @@ impl Arrivals {
         self.waiting.len()
     }
 
+    /// Whether none waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// One more has come.
     pub fn push(&mut self, now: Instant, arrival: Arrival) {
         self.waiting.push_back((now, arrival));

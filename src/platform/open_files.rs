@@ -12,7 +12,9 @@ pub fn limit() -> Option<usize> {
         limit.current.and_then(|limit| usize::try_from(limit).ok())
     }
     #[cfg(not(unix))]
-    None
+    {
+        None
+    }
 }
 
 /// Raises the limit to `wanted`, or as far as the system lets this process; never lowers it. Returns the limit that holds

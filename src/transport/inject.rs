@@ -11,6 +11,10 @@ use std::io;
 
 /// A place where the kernel is asked something about one connection or one listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(target_os = "linux"),
+    allow(dead_code, reason = "other systems have fewer of these places")
+)]
 #[non_exhaustive]
 pub enum Site {
     /// Making, binding or watching a listening socket.
@@ -25,6 +29,8 @@ pub enum Site {
     Read,
     /// Writing.
     Write,
+    /// Writing with attachments, before it is written.
+    Attach,
     /// Waiting until a full socket takes more.
     Space,
     /// Telling the peer that nothing follows.
@@ -38,13 +44,14 @@ pub enum Site {
 #[cfg(feature = "inject-faults")]
 impl Site {
     /// Every place.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Bind,
         Self::Accept,
         Self::Identify,
         Self::Register,
         Self::Read,
         Self::Write,
+        Self::Attach,
         Self::Space,
         Self::Shutdown,
         Self::Connect,
@@ -64,6 +71,12 @@ mod plan {
     /// The next `times` calls at `site` fail with this error of the system. Replaces an earlier plan.
     pub fn arm(site: Site, errno: i32, times: usize) {
         *crate::transport::lock(&PLAN) = Some((site, errno, times));
+    }
+
+    /// How many of the armed failures have not happened yet.
+    #[must_use]
+    pub fn left() -> usize {
+        crate::transport::lock(&PLAN).map_or(0, |(_, _, left)| left)
     }
 
     /// Nothing fails any more. Returns how many of the armed failures did not happen.
@@ -87,7 +100,7 @@ mod plan {
 #[cfg(feature = "inject-faults")]
 pub(super) use plan::fault;
 #[cfg(feature = "inject-faults")]
-pub use plan::{arm, disarm};
+pub use plan::{arm, disarm, left};
 
 /// Whether the call about to be made at `site` is to fail.
 #[cfg(not(feature = "inject-faults"))]

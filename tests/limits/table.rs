@@ -160,6 +160,36 @@ const CASES: &[(&str, &str, &str)] = &[
         "src/actors/supervise.rs",
         "one_author_is_closed_at_its_third_and_six_authors_end_the_broker",
     ),
+    (
+        "attachments",
+        "tests/descriptors.rs",
+        "each_limit_of_one_frame_at_minus_one_zero_and_plus_one",
+    ),
+    (
+        "descriptors",
+        "src/actors/descriptors.rs",
+        "each_limit_holds_to_the_descriptor_and_is_named",
+    ),
+    (
+        "descriptors_per_user",
+        "src/actors/descriptors.rs",
+        "each_limit_holds_to_the_descriptor_and_is_named",
+    ),
+    (
+        "descriptors_total",
+        "src/actors/descriptors.rs",
+        "each_limit_holds_to_the_descriptor_and_is_named",
+    ),
+    (
+        "descriptor_wait_ms",
+        "tests/descriptors.rs",
+        "what_no_frame_takes_is_closed_with_its_connection",
+    ),
+    (
+        "attach_unix_sockets",
+        "tests/descriptors.rs",
+        "an_answer_whose_descriptors_are_refused_is_lost_aloud",
+    ),
 ];
 
 #[test]

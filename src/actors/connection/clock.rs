@@ -6,10 +6,12 @@
 
 use super::life::{Life, Over, Phase};
 use super::perform::Rooms;
+use crate::actors::peer::error_frame;
 use crate::config::raise;
-use crate::error::CloseReason;
+use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Kind};
 use crate::transport::keepalive::{Due, Keepalive};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl<R: Rooms> Life<R> {
@@ -60,6 +62,38 @@ impl<R: Rooms> Life<R> {
         self.look_for_signs(now)?;
         self.with_session(|session, effects| session.expire(now, effects));
         Ok(())
+    }
+
+    /// The handshake or the drain took too long.
+    fn overdue(&mut self) -> Result<(), Over> {
+        match &mut self.phase {
+            Phase::Preface(_) | Phase::Hello => {
+                let text = format!(
+                    "the handshake took longer than limits.handshake_ms; send the Hello at once, or {}",
+                    raise("handshake_ms")
+                );
+                self.close(CloseReason::Timeout, &text);
+                Ok(())
+            }
+            Phase::Unproven(text) => {
+                let text = *text;
+                self.close(CloseReason::Denied, text);
+                Ok(())
+            }
+            Phase::Ready(session) if session.is_draining() => {
+                let error = CallError::from(ErrorCode::Draining).ran(true);
+                for call in session.open.calls() {
+                    self.outbox.push_frame(error_frame(call.0, &error).into());
+                }
+                self.close(CloseReason::Draining, CloseReason::Draining.text());
+                Ok(())
+            }
+            Phase::Ready(_) | Phase::Lingering(_) => Ok(()),
+            Phase::Closing => {
+                self.rooms.shared().cut_off.fetch_add(1, Ordering::AcqRel);
+                Err(Over)
+            }
+        }
     }
 
     /// From now on silence counts: the peer could vanish without a word.

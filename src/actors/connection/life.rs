@@ -19,17 +19,16 @@ use super::slots::Slots;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::messages::{Control, Deliver};
-use crate::actors::peer::{Inbox, error_frame};
+use crate::actors::peer::Inbox;
 use crate::actors::quota::ReadGate;
 use crate::actors::supervise::guard;
 use crate::config::raise;
-use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
 use crate::text;
 use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to finish its calls and its queue when the broker stops.
@@ -326,38 +325,6 @@ impl<R: Rooms> Life<R> {
             && session.slots.is_empty()
         {
             self.close(CloseReason::Draining, CloseReason::Draining.text());
-        }
-    }
-
-    /// The handshake or the drain took too long.
-    pub(super) fn overdue(&mut self) -> Result<(), Over> {
-        match &mut self.phase {
-            Phase::Preface(_) | Phase::Hello => {
-                let text = format!(
-                    "the handshake took longer than limits.handshake_ms; send the Hello at once, or {}",
-                    raise("handshake_ms")
-                );
-                self.close(CloseReason::Timeout, &text);
-                Ok(())
-            }
-            Phase::Unproven(text) => {
-                let text = *text;
-                self.close(CloseReason::Denied, text);
-                Ok(())
-            }
-            Phase::Ready(session) if session.is_draining() => {
-                let error = CallError::from(ErrorCode::Draining).ran(true);
-                for call in session.open.calls() {
-                    self.outbox.push_frame(error_frame(call.0, &error).into());
-                }
-                self.close(CloseReason::Draining, CloseReason::Draining.text());
-                Ok(())
-            }
-            Phase::Ready(_) | Phase::Lingering(_) => Ok(()),
-            Phase::Closing => {
-                self.rooms.shared().cut_off.fetch_add(1, Ordering::AcqRel);
-                Err(Over)
-            }
         }
     }
 

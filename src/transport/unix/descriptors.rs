@@ -154,5 +154,6 @@ pub(super) fn send_attachments(
     if !control.push(SendAncillaryMessage::ScmRights(chosen)) {
         return Err(wrong("too many attachments at once"));
     }
+    retry(|| fault(Site::Attach))?;
     send(socket, slices, &mut control)
 }

@@ -156,7 +156,7 @@ async fn what_only_passes_through_is_sent_as_it_is_and_closed_when_it_is_release
     write(&client, &[IoSlice::new(b"x")], &passed).await.unwrap();
     let mut received = Vec::new();
     read(&server, &mut [0; 8], &mut received).await.unwrap();
-    assert!(!is_unix_socket(&received[0]) && descriptors::number(&received[0]).is_some());
+    assert!(!is_unix_socket(&received[0]) && number(&received[0]).is_some());
     received.clear();
     passing::release(&passed[0]);
     let error = client.try_write(&[IoSlice::new(b"x")], &passed).unwrap_err();
