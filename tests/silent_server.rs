@@ -39,8 +39,9 @@ fn behave(manner: Manner, mut socket: impl Read + Write) {
         socket.write_all(&[56, 0, 0, 0, 2]).unwrap();
     }
     while let Ok(count @ 1..) = socket.read(&mut buffer) {
+        let heard = buffer.get(..count).unwrap_or_default();
         if let Manner::Echo = manner
-            && socket.write_all(&buffer[..count]).is_err()
+            && socket.write_all(heard).is_err()
         {
             return;
         }

@@ -17,6 +17,7 @@ mod client;
 mod clock;
 mod hostile;
 mod link;
+mod log;
 mod options;
 mod plan;
 #[cfg(feature = "planted")]
@@ -174,6 +175,11 @@ fn many(options: &Options) -> ExitCode {
     });
     let done = next.load(Ordering::Relaxed).min(total);
     let tally = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+    conclude(done, begun, &tally, failures.into_inner())
+}
+
+/// What all seeds together have given.
+fn conclude(done: u64, begun: Instant, tally: &Tally, failures: usize) -> ExitCode {
     show(&tally.failed);
     println!(
         "\n{done} seeds in {:.1} s; of all of them together:",
@@ -182,11 +188,11 @@ fn many(options: &Options) -> ExitCode {
     for (name, count) in tally.stats.all() {
         println!("  {name:<14} {count:>10}");
     }
-    if failures.load(Ordering::Relaxed) == 0 {
+    if failures == 0 {
         println!("{done} seeds, no violation");
         ExitCode::SUCCESS
     } else {
-        println!("{} seeds failed", failures.load(Ordering::Relaxed));
+        println!("{failures} seeds failed");
         ExitCode::FAILURE
     }
 }

@@ -9,13 +9,13 @@ use crate::client::{Client, Head, Stage, Temper};
 use crate::clock;
 use crate::hostile;
 use crate::link::Link;
+use crate::log::Log;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::stats::Stats;
-use actix_ipc::message::{Flags, Kind, PeerId};
-use actix_ipc_model::{Core, Judge, Observation, Opened, Setup, Violation, What};
+use actix_ipc::message::{Kind, PeerId};
+use actix_ipc_model::{Core, Judge, Opened, Setup, Violation, What};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 /// What a run has given.
 #[derive(Debug)]
@@ -38,48 +38,6 @@ pub struct World {
     tickets: Vec<u64>,
     log: Log,
     calm: bool,
-}
-
-/// What is told to the judge, and kept for the trace.
-struct Log {
-    judge: Judge,
-    step: u64,
-    digest: u64,
-    stats: Stats,
-    trace: Option<Vec<String>>,
-}
-
-impl Log {
-    fn observe(&mut self, client: u32, what: What) {
-        self.stats.count(&what);
-        if let Some(trace) = &mut self.trace {
-            trace.push(format!(
-                "{:>6} {:>6} ms  client {client:<3} {}",
-                self.step,
-                clock::ms(),
-                describe(&what)
-            ));
-        }
-        self.digest = mix(self.digest, self.step ^ u64::from(client) << 32);
-        if let What::Sent(bytes) | What::Arrived(bytes) | What::Received(bytes) = &what {
-            for chunk in bytes.chunks(8) {
-                self.digest = mix(
-                    self.digest,
-                    chunk.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
-                );
-            }
-        }
-        self.judge.observe(Observation {
-            at: self.step,
-            now_ms: clock::ms(),
-            client,
-            what,
-        });
-    }
-}
-
-const fn mix(digest: u64, value: u64) -> u64 {
-    (digest ^ value).wrapping_mul(0x0100_0000_01b3).rotate_left(23)
 }
 
 impl World {
@@ -109,13 +67,7 @@ impl World {
             violations: Vec::new(),
             peers: BTreeMap::new(),
             tickets: Vec::new(),
-            log: Log {
-                judge: Judge::new(setup),
-                step: 0,
-                digest: 0,
-                stats: Stats::default(),
-                trace: trace.then(Vec::new),
-            },
+            log: Log::new(Judge::new(setup), trace),
             calm: false,
         }
     }
@@ -222,11 +174,14 @@ impl World {
     }
 
     fn arm_panic(&mut self) {
+        // Drawn in any case, so that a seed means the same with and without the feature.
+        let armed = self.rng.chance(self.plan.panics).then(|| self.rng.chance(50));
         #[cfg(feature = "panics")]
-        if self.rng.chance(self.plan.panics) {
-            let begins = self.rng.chance(50);
-            actix_ipc::actors::inject::arm(Some(begins));
+        if armed.is_some() {
+            actix_ipc::actors::inject::arm(armed);
         }
+        #[cfg(not(feature = "panics"))]
+        let _: Option<bool> = armed;
     }
 
     fn with(&mut self, at: usize, step: impl FnOnce(&mut Link, &mut dyn FnMut(What))) {
@@ -491,39 +446,4 @@ impl World {
     pub fn violate(&mut self, rule: &'static str, text: String) {
         self.violations.push(Violation { rule, text });
     }
-}
-
-fn describe(what: &What) -> String {
-    let (verb, bytes) = match what {
-        What::Sent(bytes) => ("sent", bytes),
-        What::Arrived(bytes) => ("arrived", bytes),
-        What::Received(bytes) => ("received", bytes),
-        other => return format!("{other:?}"),
-    };
-    let Some(head) = Head::of(bytes) else {
-        return format!("{verb} {} bytes that are no frame", bytes.len());
-    };
-    let mut text = format!(
-        "{verb:<8} {:<13} id {} aux {}",
-        head.kind.name(),
-        head.id,
-        head.aux
-    );
-    if head.flags != Flags::NONE {
-        let _ = write!(text, " flags {:#05x}", head.flags.0);
-    }
-    let body: String = bytes
-        .iter()
-        .skip(24)
-        .take(40)
-        .map(|byte| {
-            if byte.is_ascii_graphic() {
-                char::from(*byte)
-            } else {
-                '·'
-            }
-        })
-        .collect();
-    let _ = write!(text, " ({} bytes) {body}", bytes.len());
-    text
 }

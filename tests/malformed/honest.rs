@@ -264,7 +264,7 @@ impl Honest {
     }
 
     /// The case's connection opens call 5 at the worker, which does not answer it.
-    pub async fn be_called(&mut self, case: &mut Wire, flags: Flags) -> Result<(), String> {
+    pub async fn be_called(&mut self, case: &Wire, flags: Flags) -> Result<(), String> {
         let call = Draft::new(Kind::Call, 5).flags(flags).pair("honest", "hold");
         case.send_frame(&call).await;
         let got = self.at_worker(Kind::Call).await?;
