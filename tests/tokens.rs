@@ -149,14 +149,14 @@ fn show_in_every_way(world: &World, endpoint: &str, path: &Path, hex: &str) {
         ("the right one", path, &["list"], 0, "rob"),
         (
             "the same for programs",
-            &path,
+            path,
             &["--json", "list"],
             0,
             "connections",
         ),
         (
             "the counters",
-            &path,
+            path,
             &["--json", "call", "sys.broker", "status"],
             0,
             "unproven_peers",
