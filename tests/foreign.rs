@@ -178,8 +178,9 @@ impl Running {
 
     fn stop(self) {
         let handle = self.handle;
-        actix::System::new().block_on(async move { handle.stop().await });
+        actix::System::new().block_on(handle.stop());
         self.thread.join().unwrap();
+        guard::ended(&handle);
     }
 }
 

@@ -9,7 +9,7 @@
 //! ```
 //! It ends with a reason, never the process: no signal handler, no panic hook, no logger. [`BrokerHandle`] is how everybody else speaks to it.
 
-use super::core::{Core, Shared};
+use super::core::{Core, Levels, Shared};
 use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
 use super::messages::{CloseAll, DrainAll, Revise};
@@ -446,6 +446,12 @@ impl BrokerHandle {
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
         self.shared.metrics.snapshot()
+    }
+
+    /// What it has in use now, also after its end.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.shared.levels()
     }
 
     /// Lets those in who show one of these tokens from now on, and nobody by another one. Connections that are open stay.

@@ -2,7 +2,7 @@
 //!
 //! Owns no decision. Made once by `broker`, passed to every actor; nothing in it is a lock that is held across work.
 
-use super::accounts::Accounts;
+use super::accounts::{Accounts, Budget};
 use super::connection::perform::Rooms;
 use super::descriptors::Totals;
 use super::messages::Control;
@@ -126,6 +126,21 @@ impl Shared {
         failures.delay(address, now)
     }
 
+    /// What is in use now; each number by itself, not all at one instant.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        let held = |budget| self.accounts.level(budget).held;
+        Levels {
+            connections: self.connections.load(Ordering::Acquire),
+            locals: self.locals.load(Ordering::Acquire),
+            charged_connections: held(Budget::Connections),
+            charged_handshakes: held(Budget::Handshakes),
+            charged_memory_bytes: held(Budget::Memory),
+            read_bytes: self.gate.used(),
+            descriptors: self.descriptors.used(),
+        }
+    }
+
     /// A number for a new peer; never given twice.
     #[must_use]
     pub fn next_peer(&self) -> PeerId {
@@ -173,6 +188,25 @@ impl Shared {
         let banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
         banned.get(&pid).is_some_and(|until| *until > self.now())
     }
+}
+
+/// What a broker has in use at one moment. All of it comes back to zero when its peers have gone and it has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Levels {
+    /// Connections that live, handshake done or not.
+    pub connections: usize,
+    /// Local peers that live, the broker's own object among them.
+    pub locals: usize,
+    /// Connections that are charged to a user (`limits.connections`).
+    pub charged_connections: usize,
+    /// Connections before their welcome that are charged to a user (`limits.handshakes`).
+    pub charged_handshakes: usize,
+    /// Bytes that are charged to users (`limits.memory_bytes_total`).
+    pub charged_memory_bytes: usize,
+    /// Bytes that were read and are not handled (`limits.read_bytes_total`).
+    pub read_bytes: usize,
+    /// Descriptors that were received and are not sent on (`limits.descriptors_total`).
+    pub descriptors: usize,
 }
 
 /// The shared part and the addresses of the core actors.

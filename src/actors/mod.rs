@@ -42,6 +42,7 @@ pub mod tokens;
 pub mod topic_hub;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
+pub use core::Levels;
 pub use local_peer::{
     CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,
     PublishOptions, Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,
