@@ -30,6 +30,8 @@ pub mod inject;
 mod listener;
 pub mod local_peer;
 pub mod messages;
+#[cfg(all(test, feature = "models"))]
+mod models;
 pub mod peer;
 pub mod peer_key;
 pub mod peers;

@@ -35,6 +35,8 @@ mod incoming;
 mod lasting;
 mod link;
 mod methods;
+#[cfg(all(test, feature = "models"))]
+mod models;
 mod outbox;
 mod presence;
 mod proof;
