@@ -4,7 +4,8 @@
 //! which runs each model under many interleavings. Knows nothing of who uses them; called by the accounts, the read gates and
 //! the client's connection state.
 
-#[cfg(all(test, feature = "models"))]
+#[cfg(test)]
+#[cfg(feature = "models")]
 pub(crate) mod explore;
 pub(crate) mod slips;
 

@@ -30,7 +30,8 @@ pub mod inject;
 mod listener;
 pub mod local_peer;
 pub mod messages;
-#[cfg(all(test, feature = "models"))]
+#[cfg(test)]
+#[cfg(feature = "models")]
 mod models;
 pub mod peer;
 pub mod peer_key;

@@ -40,8 +40,9 @@ impl TotalGate {
         if before >= self.limit {
             let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             for gate in waiting {
-                gate.queued
-                    .store(slips::is(Slip::GateStaysQueued), Ordering::SeqCst);
+                // A swap sees what a reader did that found itself in the queue already: its waker is there.
+                let again = slips::is(Slip::GateStaysQueued);
+                gate.queued.swap(again, Ordering::SeqCst);
                 gate.reader.wake();
             }
         }

@@ -35,7 +35,8 @@ mod incoming;
 mod lasting;
 mod link;
 mod methods;
-#[cfg(all(test, feature = "models"))]
+#[cfg(test)]
+#[cfg(feature = "models")]
 mod models;
 mod outbox;
 mod presence;
