@@ -36,6 +36,7 @@ pub mod platform;
 pub mod policy;
 #[cfg(feature = "cli")]
 pub mod settings;
+mod sync;
 #[cfg(feature = "cli")]
 pub mod terminal;
 pub mod text;

@@ -7,10 +7,12 @@
 use super::shares::{Level, Refused, Shares, Who};
 use crate::config::{Limits, raise};
 use crate::error::{CallError, ErrorCode};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::sync::slips::{self, Slip};
+use crate::sync::{Mutex, MutexGuard};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 const KIB: usize = 1024;
 
@@ -273,8 +275,9 @@ impl Reserve {
             return Ok(());
         };
         let pool = &accounts.memory;
+        let early = slips::is(Slip::ReserveReadsEarly).then(|| self.reserved.load(Ordering::Acquire));
         let mut shares = pool.lock();
-        let reserved = self.reserved.load(Ordering::Acquire);
+        let reserved = early.unwrap_or_else(|| self.reserved.load(Ordering::Acquire));
         let wanted = bytes.saturating_sub(self.free);
         let Some(exact) = wanted.checked_sub(reserved).filter(|more| *more > 0) else {
             return Ok(());

@@ -30,6 +30,9 @@ pub mod inject;
 mod listener;
 pub mod local_peer;
 pub mod messages;
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;
 pub mod peer;
 pub mod peer_key;
 pub mod peers;

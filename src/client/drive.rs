@@ -13,6 +13,7 @@ use super::state::TICK;
 use crate::error::CloseReason;
 use crate::message::arrivals::Arrivals;
 use crate::message::{Attachment, Decoder, Draft, Kind};
+use crate::sync::slips::{self, Slip};
 use crate::transport::Stream;
 use crate::transport::keepalive::{Due, Keepalive};
 use std::cell::RefCell;
@@ -163,7 +164,9 @@ impl Drive {
             return None;
         }
         let claim = state.out.claim();
-        state.out.room.drain(&mut self.after.wakers);
+        if !slips::is(Slip::RoomNotTold) {
+            state.out.room.drain(&mut self.after.wakers);
+        }
         drop(state);
         self.after.perform();
         claim
@@ -238,7 +241,8 @@ impl Drive {
     fn leave(&self) -> bool {
         let mut state = self.shared.lock();
         let started = state.ticking && self.tick.is_none();
-        if state.out.is_ready() || started {
+        let ready = state.out.is_ready() && !slips::is(Slip::SocketLooksOnce);
+        if ready || started {
             return false;
         }
         state.io_active = false;

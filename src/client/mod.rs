@@ -35,6 +35,9 @@ mod incoming;
 mod lasting;
 mod link;
 mod methods;
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;
 mod outbox;
 mod presence;
 mod proof;
