@@ -8,6 +8,7 @@ use super::core::Shared;
 use super::shares::Who;
 use crate::config::CONNECTION_COST;
 use crate::transport::PeerCredentials;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -27,9 +28,14 @@ impl Admission {
     ///
     /// # Errors
     /// [`OverShare`] with the limit that is reached; nothing is held then.
-    pub fn new(shared: Arc<Shared>, credentials: &PeerCredentials) -> Result<Self, OverShare> {
+    pub fn new(
+        shared: Arc<Shared>,
+        credentials: &PeerCredentials,
+        address: Option<IpAddr>,
+    ) -> Result<Self, OverShare> {
         let accounts = &shared.accounts;
-        let (uid, pid) = (credentials.uid.unwrap_or(u32::MAX), credentials.pid.unwrap_or(0));
+        let uid = credentials.uid.unwrap_or(u32::MAX);
+        let pid = credentials.pid.unwrap_or_else(|| address.map_or(0, stand_in));
         let process = Who {
             uid,
             pid,
@@ -61,6 +67,22 @@ impl Admission {
         self.handshake = None;
         Memory::of(&self.count.0.accounts, self.who)
     }
+}
+
+/// What a machine far away is counted as, in place of a process: one of them must not take what is for all. No process has such
+/// a number; processes of this machine that the system does not name are counted as one.
+fn stand_in(address: IpAddr) -> u32 {
+    let address = address.to_canonical();
+    if address.is_loopback() {
+        return 0;
+    }
+    let fold = |sum: u32, byte: &u8| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let sum = match address {
+        IpAddr::V4(address) => address.octets().iter().fold(0x811c_9dc5, fold),
+        // Who has one address of such a network has all of it.
+        IpAddr::V6(address) => address.octets().iter().take(8).fold(0x811c_9dc5, fold),
+    };
+    sum | 1 << 31
 }
 
 /// Counts a living connection.

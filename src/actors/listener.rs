@@ -94,10 +94,17 @@ impl Listener {
             address,
             gids,
         } = accepted;
+        // Over TLS the proof counts alone: whom the system names may be a forwarder that speaks for somebody far away.
+        let far = matches!(self.socket.endpoint(), Endpoint::Tls(_));
+        let credentials = if far {
+            PeerCredentials::UNKNOWN
+        } else {
+            credentials
+        };
         let evidence = Evidence {
             credentials,
             address,
-            gids,
+            gids: gids.filter(|_| !far),
             must_prove: self.must_prove(&credentials),
         };
         // Counted here and not where the connection runs: the next one of this turn must know of it.
@@ -133,7 +140,7 @@ impl Listener {
         if let Some(refusal) = self.refusal(evidence) {
             return Err(refusal);
         }
-        Admission::new(self.core.shared.clone(), &evidence.credentials)
+        Admission::new(self.core.shared.clone(), &evidence.credentials, evidence.address)
             .map_err(|over| (CloseReason::TooMany, over.to_string()))
     }
 

@@ -89,11 +89,14 @@ pub fn perform(
     batch: Option<&Arc<Batch>>,
     permit: Option<Permit>,
 ) -> Option<Closing> {
-    rooms
-        .metrics()
-        .late_answers
-        .add(std::mem::take(&mut effects.late));
-    rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
+    // Counters are shared by all arbiters: what is nothing, as nearly always, is not added.
+    if effects.late > 0 {
+        let late = std::mem::take(&mut effects.late);
+        rooms.metrics().late_answers.add(late);
+    }
+    if effects.denied > 0 {
+        rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
+    }
     for frame in effects.send.drain(..) {
         outbox.push_frame(frame.into());
     }

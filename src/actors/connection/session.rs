@@ -44,6 +44,8 @@ pub struct Session {
     tickets: Arc<AtomicU64>,
     /// Publishes in pieces that are not complete.
     publishing: HashSet<u64>,
+    /// Listings that it has asked for and, as far as is known, not got.
+    listings: Vec<CallId>,
     /// The broker's policy, and what this peer may do under it; `None`: nobody asks.
     policy: Option<Arc<Slot>>,
     rights: Rights,
@@ -69,6 +71,7 @@ impl Session {
             limits,
             tickets,
             publishing: HashSet::new(),
+            listings: Vec::new(),
             policy: None,
             rights: Rights::default(),
             denied: 0,

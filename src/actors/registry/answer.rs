@@ -4,6 +4,7 @@
 
 use super::facts::{self, Balance, Interest};
 use super::index::{NameView, RegisterError, Registered, Registration};
+use super::listing::{Listing, Shown, shown_peer};
 use super::state::{Current, State};
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::messages::{self, Deliver};
@@ -15,7 +16,7 @@ use crate::message::frame::FrameView;
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{Batch, Draft, Encoding, Flags, Kind, Pattern, RequestId, name};
 use crate::policy::Right;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Names in one Wait, at most: they are told in one frame of small size.
@@ -26,7 +27,7 @@ type Answer = Result<Reply, CallError>;
 /// How a request is answered.
 enum Reply {
     Done(u32),
-    Json(Value),
+    Json(Vec<u8>),
     /// The Connection answers by itself when the time comes.
     Later,
 }
@@ -73,7 +74,7 @@ impl State {
                 self.index.unwatch(current.key, request, &mut self.effects);
                 Ok(Reply::Done(0))
             }
-            Kind::List => Ok(Reply::Json(self.list(current))),
+            Kind::List => self.list(current),
             _ => self.describe(current, view),
         }
     }
@@ -193,25 +194,29 @@ impl State {
         }
     }
 
-    fn list(&mut self, current: &Current) -> Value {
+    /// Written as it is found, and no further than a frame holds: a listing costs what its answer is long.
+    fn list(&mut self, current: &Current) -> Answer {
         let (key, asker) = (current.key, &current.from);
         let mut access = self.access.lend();
         let monitors = access.may(key, asker, Right::Monitor, b"");
-        let objects: Vec<Value> = self
-            .index
-            .names()
-            .filter(|name| monitors || access.sees(key, asker, name.name))
-            .map(|name| self.name_json(&name, false))
-            .collect();
+        let mut list = Listing::new(self.shared.limits.frame_bytes);
+        list.begin("{\"objects\":[");
+        for name in self.index.names() {
+            if (monitors || access.sees(key, asker, name.name)) && !list.item(&self.shown(&name)) {
+                break;
+            }
+        }
         self.access = access;
-        let connections: Vec<Value> = self
-            .index
-            .connections()
-            .filter(|(other, ..)| monitors || *other == key)
-            .filter_map(|(key, ..)| self.peers.get(key))
-            .map(peer_json)
-            .collect();
-        json!({ "objects": objects, "connections": connections })
+        list.begin("],\"connections\":[");
+        let connections = self.index.connections();
+        for (other, ..) in connections.filter(|(other, ..)| monitors || *other == key) {
+            let peer = self.peers.get(other).map(shown_peer);
+            if peer.is_some_and(|peer| !list.item(&peer)) {
+                break;
+            }
+        }
+        list.begin("]}");
+        list.done().map(Reply::Json).ok_or_else(too_long)
     }
 
     fn describe(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
@@ -223,38 +228,34 @@ impl State {
                 format!("no object {name:?} is registered"),
             ));
         };
-        Ok(Reply::Json(self.name_json(&found, true)))
+        let shown = Shown {
+            description: Some(serde_json::from_slice(found.description).unwrap_or(Value::Null)),
+            ..self.shown(&found)
+        };
+        serde_json::to_vec(&shown)
+            .map(Reply::Json)
+            .map_err(|error| CallError::new(ErrorCode::Internal, error.to_string()))
     }
 
-    fn name_json(&self, view: &NameView<'_, Key>, full: bool) -> Value {
-        let mut value = json!({
-            "name": view.name,
-            "owner": self.peers.get(view.owner).map(peer_json),
-            "members": view.members.len(),
-            "queued": view.queue.len(),
-        });
-        if let Some(object) = value.as_object_mut() {
-            if let Some(balance) = view.balance {
-                object.insert("balance".into(), balance.name().into());
-            }
-            if full {
-                let description = serde_json::from_slice(view.description).unwrap_or(Value::Null);
-                object.insert("description".into(), description);
-            }
+    fn shown<'a>(&'a self, view: &NameView<'a, Key>) -> Shown<'a> {
+        Shown {
+            name: view.name,
+            owner: self.peers.get(view.owner).map(shown_peer),
+            members: view.members.len(),
+            queued: view.queue.len(),
+            balance: view.balance.map(Balance::name),
+            description: None,
         }
-        value
     }
 
     /// Answers with a listing. It may be large, so it takes its room in the asker's queue as any reply does.
-    fn reply_json(&mut self, reply: ReplyTo, value: &Value) {
-        let bytes = value.to_string().into_bytes();
+    fn reply_json(&mut self, reply: ReplyTo, bytes: &[u8]) {
         if bytes.len() > self.shared.limits.frame_bytes {
-            let text = "the listing is larger than a frame (limits.frame_bytes); ask about one object";
-            return reply.fail(&CallError::new(ErrorCode::TooLarge, text));
+            return reply.fail(&too_long());
         }
         self.turn.spend(bytes.len(), 1);
         let (call, ticket) = (reply.call(), reply.ticket());
-        let draft = Draft::new(Kind::Reply, call.0).payload(Encoding::JSON, &bytes);
+        let draft = Draft::new(Kind::Reply, call.0).payload(Encoding::JSON, bytes);
         let batch = Batch::from_bytes(draft.to_vec().into(), self.shared.limits.frame_bytes);
         let (Some(asker), Ok(batch)) = (reply.asker().cloned(), batch) else {
             return;
@@ -296,14 +297,9 @@ fn describe_peer(peer: &PeerRef) -> String {
     }
 }
 
-fn peer_json(peer: &PeerRef) -> Value {
-    let known = |number: u32, unknown: u32| (number != unknown).then_some(number);
-    json!({
-        "peer": peer.id().0,
-        "pid": known(peer.origin.pid, 0),
-        "uid": known(peer.origin.uid, u32::MAX),
-        "name": *peer.name,
-    })
+fn too_long() -> CallError {
+    let text = "the listing is larger than a frame (limits.frame_bytes); ask about one object";
+    CallError::new(ErrorCode::TooLarge, text)
 }
 
 fn parse_names(mut payload: &[u8]) -> Result<Vec<Box<str>>, CallError> {

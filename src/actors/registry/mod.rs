@@ -13,6 +13,7 @@ mod answer;
 mod claims;
 pub mod facts;
 pub mod index;
+mod listing;
 mod names;
 mod presence;
 mod request;

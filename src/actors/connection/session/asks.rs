@@ -17,6 +17,9 @@ use crate::policy::Right;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+/// Listings of one peer that may be under way at once.
+const LISTINGS_MAX: usize = 4;
+
 impl Session {
     pub(super) fn call(
         &mut self,
@@ -135,6 +138,11 @@ impl Session {
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
             );
         }
+        if header.kind == Kind::List
+            && let Err(error) = self.may_list(CallId(header.id))
+        {
+            return refuse(effects, header, false, &error);
+        }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let Some(reply) = self.admit(header, None, ticket, effects)? else {
             return Ok(());
@@ -150,6 +158,18 @@ impl Session {
                 reply: Some(reply),
             }),
         }
+        Ok(())
+    }
+
+    /// A listing costs Registry as much as there are names: a peer that asks for more before it has some holds up all others.
+    fn may_list(&mut self, call: CallId) -> Result<(), CallError> {
+        let open = &mut self.open;
+        self.listings.retain(|listing| open.get_mut(*listing).is_some());
+        if self.listings.len() >= LISTINGS_MAX {
+            let text = format!("{LISTINGS_MAX} listings of this connection are under way; wait for one");
+            return Err(CallError::new(ErrorCode::TooMany, text));
+        }
+        self.listings.push(call);
         Ok(())
     }
 
