@@ -11,6 +11,9 @@
 )]
 #![cfg(unix)]
 
+#[path = "support/guard.rs"]
+mod guard;
+
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Hello, Kind};
 use actix_ipc::{Broker, BrokerHandle, Endpoint};

@@ -23,7 +23,10 @@ mod raw;
 mod running;
 mod support;
 
+use actix_ipc::client::Methods;
+use actix_ipc::client::blocking::Client;
 use actix_ipc::config::Limits;
+use actix_ipc::transport::Endpoint;
 use guard::{AsBefore, PATIENCE, left, open_ends, socket_left, wait};
 use raw::Raw;
 use running::Running;
@@ -136,10 +139,41 @@ fn leaks_what_it_is_asked_to() {
             "descriptor" => kept.push(std::fs::File::open("/dev/null").unwrap()),
             "thread" => drop(std::thread::spawn(std::thread::park)),
             "close" => kept.clear(),
-            other => panic!("{other}"),
+            endpoint => visit(&endpoint.parse().unwrap()),
         }
         println!("ready");
     }
+}
+
+/// A client comes, uses everything and goes, in order and by being dropped.
+fn visit(endpoint: &Endpoint) {
+    for close in [true, false] {
+        let client = Client::connect_to(endpoint.clone()).unwrap();
+        let add = Methods::new().method("add", |(a, b): (i32, i32), _| async move { Ok(a + b) });
+        let registered = client.register("math", add).unwrap();
+        assert_eq!(client.call::<_, i32>("math", "add", (1, 2)).unwrap(), 3);
+        let mut events = client.subscribe("o", "e").unwrap();
+        client.publish("o", "e", &7).unwrap();
+        assert_eq!(events.next().unwrap().decode::<u8>().unwrap(), 7);
+        drop((events, registered));
+        if close {
+            client.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn clients_leave_nothing_in_their_own_process_nor_in_the_brokers() {
+    let broker = support::Broker::start();
+    let mut child = Leaking::start();
+    // The first brings the threads that stay.
+    child.leak(broker.endpoint());
+    let guard = AsBefore::of(child.0.id());
+    for _ in 0..10 {
+        child.leak(broker.endpoint());
+    }
+    // Both guards wait: this one, and the broker's.
+    drop(guard);
 }
 
 #[test]
