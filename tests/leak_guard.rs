@@ -164,7 +164,10 @@ fn a_guard_that_is_dropped_over_a_leak_fails_the_test() {
     child.leak("descriptor");
     let fails = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(guard)));
     let text = fails.expect_err("it fails").downcast::<String>().unwrap();
-    assert!(text.contains("the process leaks") && text.contains("/dev/null"), "{text}");
+    assert!(
+        text.contains("the process leaks") && text.contains("/dev/null"),
+        "{text}"
+    );
     let guard = AsBefore::of(child.0.id());
     child.leak("close");
     drop(guard);

@@ -12,7 +12,10 @@
 )]
 
 #[path = "guard.rs"]
-#[allow(clippy::duplicate_mod, reason = "each harness brings its own, and a test may use two")]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
 mod guard;
 
 use std::ffi::OsStr;
