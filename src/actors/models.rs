@@ -76,7 +76,7 @@ fn a_reader_that_sleeps_outside_the_queue_is_found() {
 
 #[test]
 fn a_permit_in_two_steps_is_found() {
-    finds(Slip::PermitInTwoSteps, "", own_limit);
+    finds(Slip::PermitInTwoSteps, DEADLOCK, own_limit);
 }
 
 const fn who(pid: u32) -> Who {
