@@ -220,6 +220,7 @@ impl From<CallError> for std::io::Error {
             ErrorCode::Deadline => ErrorKind::TimedOut,
             ErrorCode::Denied => ErrorKind::PermissionDenied,
             ErrorCode::NameTaken => ErrorKind::AddrInUse,
+            ErrorCode::NotRegistered => ErrorKind::AddrNotAvailable,
             ErrorCode::NotConnected => ErrorKind::NotConnected,
             ErrorCode::BrokerGone | ErrorCode::CalleeGone => ErrorKind::ConnectionAborted,
             ErrorCode::Cancelled => ErrorKind::Interrupted,

@@ -11,7 +11,7 @@
 #[path = "support/broker.rs"]
 mod broker;
 
-use actix_ipc::client::{ConnectionEvent, Methods, Standing, Update};
+use actix_ipc::client::{ConnectionEvent, Methods, Standing, Update, WorkerBuilder};
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::Payload;
 use actix_ipc::policy::{Policy, Right, Rule, Selection, Who};
@@ -82,6 +82,22 @@ async fn a_client_hears_what_it_loses_and_the_operator_loses_nothing() {
     };
     assert!(reason.contains("may not connect"), "{reason}");
     operator.list().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_whose_name_the_policy_takes_back_ends_and_says_so() {
+    let place = Place::new();
+    let broker = place.start();
+    let worker = WorkerBuilder::new()
+        .add_handler("mine", Methods::new())
+        .endpoint(place.endpoint());
+    let serving = tokio::spawn(worker.spawn());
+    broker.client().await.wait_for_object("mine").await.unwrap();
+    let rule = Rule::allow([me()]).plain(Right::Connect);
+    broker.handle.set_policy(Policy::new(vec![rule]));
+    let error = soon(serving).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
+    assert!(error.to_string().contains("the name mine is lost"), "{error}");
 }
 
 /// No moment between two policies lets in what neither allows.

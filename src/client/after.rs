@@ -3,7 +3,7 @@
 //! Owns the wakers, answers and notices of one step, in their order. Wakers and channels belong to executors that the
 //! library does not know; what they do when they are woken must not find the lock held.
 
-use super::lasting::Standing;
+use super::lasting::Held;
 use super::presence::Notice;
 use super::queue::Queue;
 use crate::error::CallError;
@@ -25,7 +25,7 @@ pub(crate) struct After {
 #[derive(Debug)]
 enum Told {
     Answer(First, Result<u32, CallError>),
-    Standing(Arc<watch::Sender<Standing>>, Standing),
+    Standing(Arc<watch::Sender<Held>>, Held),
     Notice(Arc<Queue<Notice>>, Notice),
     NoMore(Arc<Queue<Notice>>),
     /// For the log: a registration ended, and why.
@@ -39,7 +39,7 @@ impl After {
     }
 
     /// What a registration holds now.
-    pub(crate) fn standing(&mut self, of: &Arc<watch::Sender<Standing>>, now: Standing) {
+    pub(crate) fn standing(&mut self, of: &Arc<watch::Sender<Held>>, now: Held) {
         self.told.push(Told::Standing(Arc::clone(of), now));
     }
 

@@ -78,8 +78,8 @@ impl State {
                 Fact::Subscription(queue) => queue.interrupt(),
                 Fact::Watch(queue) => after.notice(queue, Notice::Interrupted),
                 Fact::Object { standing, .. } => {
-                    if matches!(*standing.borrow(), Standing::Owner | Standing::Queued) {
-                        after.standing(standing, Standing::Asked);
+                    if matches!(*standing.borrow(), Ok(Standing::Owner | Standing::Queued)) {
+                        after.standing(standing, Ok(Standing::Asked));
                     }
                 }
                 Fact::Wait { .. } | Fact::Will => {}
@@ -96,7 +96,7 @@ impl State {
                 Fact::Subscription(queue) => queue.close(&mut after.wakers),
                 Fact::Watch(queue) => after.no_more(queue),
                 Fact::Object { standing, .. } => {
-                    after.standing(standing, Standing::Lost(error.to_string()));
+                    after.standing(standing, Err(error.clone()));
                 }
                 Fact::Wait { .. } | Fact::Will => {}
             }

@@ -32,7 +32,7 @@ pub(crate) enum Fact {
     /// An object under a name.
     Object {
         name: Arc<str>,
-        standing: Arc<tokio::sync::watch::Sender<Standing>>,
+        standing: Arc<tokio::sync::watch::Sender<Held>>,
     },
     /// A subscription.
     Subscription(Arc<EventQueue>),
@@ -56,6 +56,18 @@ pub enum Standing {
     Queued,
     /// It was replaced, or refused after a reconnection; why.
     Lost(String),
+}
+
+/// What a registration holds, or the error that took it. Never `Ok` of [`Standing::Lost`], which is how it is told.
+pub(crate) type Held = Result<Standing, CallError>;
+
+impl Standing {
+    pub(crate) fn of(held: &Held) -> Self {
+        match held {
+            Ok(standing) => standing.clone(),
+            Err(error) => Self::Lost(error.to_string()),
+        }
+    }
 }
 
 /// One entry of the list.
@@ -339,7 +351,7 @@ mod tests {
     use crate::error::ErrorCode;
 
     fn object(lasting: &mut Lasting, name: &str) -> u64 {
-        let standing = Arc::new(tokio::sync::watch::channel(Standing::Asked).0);
+        let standing = Arc::new(tokio::sync::watch::channel(Ok(Standing::Asked)).0);
         let what = Fact::Object {
             name: name.into(),
             standing,

@@ -53,9 +53,9 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     }
     if let Fact::Object { standing, .. } = &entry.what {
         let now = match &result {
-            Ok(1) => Standing::Queued,
-            Ok(_) => Standing::Owner,
-            Err(error) => Standing::Lost(error.to_string()),
+            Ok(1) => Ok(Standing::Queued),
+            Ok(_) => Ok(Standing::Owner),
+            Err(error) => Err(error.clone()),
         };
         after.standing(standing, now);
     }
@@ -101,13 +101,14 @@ pub(crate) fn ownership(state: &State, id: u64, aux: u32, after: &mut After) {
         return;
     };
     let now = match aux {
-        0 => Standing::Lost(format!(
-            "another connection has replaced {name}, or the broker's policy has changed"
+        0 => Err(CallError::new(
+            ErrorCode::NotRegistered,
+            format!("another connection has replaced {name}, or the broker's policy has changed"),
         )),
-        _ => Standing::Owner,
+        _ => Ok(Standing::Owner),
     };
-    if let Standing::Lost(reason) = &now {
-        after.replaced(name, reason.clone());
+    if let Err(error) = &now {
+        after.replaced(name, error.to_string());
     }
     after.standing(standing, now);
 }
