@@ -524,6 +524,51 @@ fn a_policy_that_cannot_be_used_changes_nothing() {
 }
 
 #[test]
+fn a_named_pipe_in_the_place_of_a_file_holds_nobody_up() {
+    let good = format!("[[allow]]\nuid = {}\nconnect = true\nown = \"mine\"\n", own_uid());
+    let folder = tempfile::tempdir().unwrap();
+    let (policy, settings) = (folder.path().join("p.toml"), folder.path().join("s.toml"));
+    let endpoint = format!("unix:{}", folder.path().join("b.sock").display());
+    std::fs::write(&policy, &good).unwrap();
+    std::fs::write(&settings, "arbiters = 0\n").unwrap();
+    let broker = Broker::start_at(folder, &endpoint, |command| {
+        command
+            .arg("--policy")
+            .arg(&policy)
+            .arg("--config")
+            .arg(&settings);
+    });
+    let broker = Guarded { broker, policy };
+    let mut raw = Raw::connect(&broker.socket());
+    assert_eq!(raw.register("mine").kind, Kind::Done);
+    for file in [&broker.policy, &settings] {
+        let before = std::fs::read(file).unwrap();
+        std::fs::remove_file(file).unwrap();
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        broker.broker.process.signal(Signal::HUP);
+        let why = broker.broker.process.wait_for_error_line("not reloaded");
+        assert!(
+            why.contains("no regular file") && why.contains(file.to_str().unwrap()),
+            "{why}"
+        );
+        // Who is there is served, who comes gets in, and the last good policy decides.
+        denied(&raw.register("other"));
+        let mut again = Raw::connect(&broker.socket());
+        assert_eq!(again.register("mine").error().0, ErrorCode::NameTaken);
+        std::fs::remove_file(file).unwrap();
+        std::fs::write(file, before).unwrap();
+        broker.broker.process.wait_for_error_line("everything stays");
+    }
+    assert!(
+        broker
+            .reload(&good.replace("\"mine\"", "\"**\""))
+            .contains("read again")
+    );
+    assert_eq!(raw.register("other").kind, Kind::Done);
+}
+
+#[test]
 fn a_broker_for_several_users_needs_a_policy_and_a_folder_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let (inside, policy) = (folder.path().join("run"), folder.path().join("policy.toml"));

@@ -11,6 +11,7 @@ use actix_ipc::policy::Policy;
 use actix_ipc::settings::{Flags, Problems, Settings, Sources, default_endpoints, load_policy, tokens};
 use actix_ipc::terminal::printable;
 use clap::{Args, Parser, Subcommand};
+use futures::future::OptionFuture;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -316,11 +317,17 @@ async fn run(
     mut reload: Reload,
 ) -> ExitCode {
     announce(&broker);
+    let mut reading = None;
     let first = loop {
         tokio::select! {
             reason = broker.ended() => return exit_of_end(&reason),
             signal = signals.next() => break signal,
-            () = hangup.next() => reload.again(&broker),
+            // One reading at a time; signals that come meanwhile count as one.
+            () = hangup.next(), if reading.is_none() => reading = Some(reload.read()),
+            Some(read) = OptionFuture::from(reading.as_mut()) => {
+                reading = None;
+                reload.apply(read, &broker);
+            }
         }
     };
     tracing::info!(

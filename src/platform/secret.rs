@@ -4,7 +4,7 @@
 //! check of owner and mode, and making one. What is in them is the caller's business. Called by the client, by
 //! `transport::tls` and by the daemon.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
@@ -65,7 +65,7 @@ pub fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, SecretError> 
         path: path.to_owned(),
         source,
     };
-    let file = open(path).map_err(failed)?;
+    let file = super::plain::open_any(path, false).map_err(failed)?;
     check(path, &file.metadata().map_err(failed)?)?;
     // With all of its room from the start: a buffer that grows leaves copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(max.saturating_add(1)));
@@ -108,26 +108,6 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
-}
-
-fn open(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    #[cfg(unix)]
-    {
-        use rustix::fs::OFlags;
-        // NONBLOCK: a named pipe at the path must not hold the process up.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        if let Ok(flags) = i32::try_from(flags.bits()) {
-            std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
-        }
-    }
-    #[cfg(windows)]
-    {
-        // FILE_FLAG_OPEN_REPARSE_POINT: the link itself is opened, and is not a plain file.
-        std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, 0x0020_0000);
-    }
-    options.open(path)
 }
 
 fn check(path: &Path, found: &std::fs::Metadata) -> Result<(), SecretError> {

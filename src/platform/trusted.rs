@@ -3,8 +3,8 @@
 //! Owns the check of owner, mode and size of such a file, made on the open descriptor, so that nothing can be put in its place
 //! between the look and the reading. What is in it is its reader's business. Called by the daemon, for policies.
 
-use std::fs::File;
-use std::io::{self, Read};
+use super::plain;
+use std::io;
 use std::path::Path;
 
 /// The largest such file, in bytes.
@@ -15,12 +15,11 @@ const BYTES_MAX: u64 = 1 << 20;
 /// # Errors
 /// What is wrong with the file, or that it cannot be read (a process without descriptors left cannot).
 pub fn read(path: &Path) -> io::Result<String> {
-    let file = File::open(path)?;
-    let about = file.metadata()?;
+    let (file, about) = plain::open(path)?;
+    #[cfg(not(unix))]
+    let _ = about;
+    #[cfg(unix)]
     let wrong = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    if !about.is_file() {
-        return wrong("it is no regular file".into());
-    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
@@ -37,12 +36,7 @@ pub fn read(path: &Path) -> io::Result<String> {
             ));
         }
     }
-    let mut text = String::new();
-    file.take(BYTES_MAX.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() as u64 > BYTES_MAX {
-        return wrong(format!("it has more than {BYTES_MAX} bytes"));
-    }
-    Ok(text)
+    plain::text(plain::content(file, BYTES_MAX)?)
 }
 
 #[cfg(test)]
@@ -74,7 +68,7 @@ mod tests {
         }
         assert_eq!(
             read(folder.path()).unwrap_err().kind(),
-            io::ErrorKind::PermissionDenied
+            io::ErrorKind::InvalidInput
         );
         let large = folder.path().join("large");
         std::fs::write(&large, vec![b' '; (1 << 20) + 1]).unwrap();

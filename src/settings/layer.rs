@@ -5,11 +5,14 @@
 
 use super::check::Problem;
 use super::{NOT_SETTINGS, PREFIX, Sources, Values};
+use crate::platform::plain;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use std::path::Path;
 
+/// The largest file of settings, in bytes.
+const FILE_MAX: u64 = 1 << 20;
 /// The origin of what nobody set.
 pub(super) const DEFAULT: &str = "default";
 
@@ -101,7 +104,7 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
 
 fn file(path: &Path, wanted: bool, problems: &mut Vec<Problem>) -> Option<Layer> {
     let origin = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
+    let text = match plain::read_text(path, FILE_MAX) {
         Ok(text) => text,
         // A usual file may be missing, and so may its folder.
         Err(error) if !wanted && matches!(error.kind(), std::io::ErrorKind::NotFound) => return None,

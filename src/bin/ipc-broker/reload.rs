@@ -5,11 +5,17 @@
 
 use super::load;
 use actix_ipc::actors::BrokerHandle;
+use actix_ipc::actors::tokens::Tokens;
 use actix_ipc::client::token_file;
-use actix_ipc::settings::{Entry, Settings, Sources, tokens};
+use actix_ipc::policy::Policy;
+use actix_ipc::settings::{Entry, Problems, Settings, Sources, tokens};
+use tokio::sync::oneshot;
 
 /// Sets the filter of the log.
 pub(crate) type SetLog = Box<dyn Fn(&str) -> Result<(), String>>;
+
+/// What one reading found: nothing unless settings and policy are good; the tokens may fail by themselves.
+pub(crate) type Read = Result<(Settings, Option<Policy>, Result<Tokens, String>), Problems>;
 
 /// Settings that take effect at once.
 const AT_ONCE: [&str; 3] = ["log", "policy", "tokens"];
@@ -32,21 +38,39 @@ impl Reload {
         }
     }
 
-    /// Reads everything again. The environment and the flags are those of the start.
-    pub(crate) fn again(&mut self, broker: &BrokerHandle) {
-        let (settings, policy) = match load(&self.sources) {
-            Ok(loaded) => loaded,
-            Err(problems) => {
+    /// Begins to read everything again, on a thread where a slow file system keeps nobody waiting. The environment and the
+    /// flags are those of the start.
+    ///
+    /// The thread is not one of tokio's: it is gone when it has read, and an end of the broker does not wait for it.
+    pub(crate) fn read(&self) -> oneshot::Receiver<Read> {
+        let (found, reading) = oneshot::channel();
+        let sources = self.sources.clone();
+        let task = move || {
+            // Nobody waits any more when the broker ends meanwhile.
+            let _ = found.send(read(&sources));
+        };
+        if let Err(error) = std::thread::Builder::new().name("reload".into()).spawn(task) {
+            tracing::error!(%error, "there is no thread to read the settings on");
+        }
+        reading
+    }
+
+    /// Puts in force what was read.
+    pub(crate) fn apply(&mut self, read: Result<Read, oneshot::error::RecvError>, broker: &BrokerHandle) {
+        let (settings, policy, known) = match read {
+            Ok(Ok(loaded)) => loaded,
+            Ok(Err(problems)) => {
                 for problem in &problems.0 {
                     tracing::error!("not reloaded: {problem}");
                 }
-                tracing::error!(
-                    "everything stays as it was, the policy too; mend this and send SIGHUP again"
-                );
-                return;
+                return nothing_changed();
+            }
+            Err(_) => {
+                tracing::error!("not reloaded: the reading came to no end");
+                return nothing_changed();
             }
         };
-        match tokens::read(settings.tokens.as_deref(), token_file().as_deref()) {
+        match known {
             Ok(known) => broker.set_tokens(known),
             Err(error) => tracing::error!("the tokens were not read again, those in force stay: {error}"),
         }
@@ -98,4 +122,14 @@ impl Reload {
             );
         }
     }
+}
+
+fn read(sources: &Sources) -> Read {
+    let (settings, policy) = load(sources)?;
+    let known = tokens::read(settings.tokens.as_deref(), token_file().as_deref());
+    Ok((settings, policy, known))
+}
+
+fn nothing_changed() {
+    tracing::error!("everything stays as it was, the policy too; mend this and send SIGHUP again");
 }

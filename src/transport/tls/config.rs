@@ -3,7 +3,7 @@
 //! Owns the reading of PEM, the choice of TLS 1.3 and ring, and the check of a pinned certificate. Knows no socket.
 
 use super::{TlsClient, TlsServer};
-use crate::platform::secret;
+use crate::platform::{plain, secret};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -30,13 +30,7 @@ fn provider() -> Arc<CryptoProvider> {
 
 fn certificates(path: &Path) -> Made<Vec<CertificateDer<'static>>> {
     let text = |what: &str| format!("{}: {what}", path.display());
-    let size = std::fs::metadata(path)
-        .map_err(|error| text(&error.to_string()))?
-        .len();
-    if usize::try_from(size).map_or(true, |size| size > FILE_MAX) {
-        return Err(text("is larger than any file of certificates"));
-    }
-    let pem = std::fs::read(path).map_err(|error| text(&error.to_string()))?;
+    let pem = plain::read(path, FILE_MAX as u64).map_err(|error| text(&error.to_string()))?;
     let found: Vec<_> = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<_, _>>()
         .map_err(|error| text(&error.to_string()))?;
