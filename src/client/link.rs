@@ -81,7 +81,7 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         Err(_) => return Err(format!("no connection within {} ms", limit.as_millis())),
     };
     let token = super::proof::token(endpoint, options.token_file.as_deref())?;
-    match timeout_at(until, greet(stream, options, token)).await {
+    match timeout_at(until, greet(stream, &options.name, token)).await {
         Ok(result) => result,
         Err(_) => Err(format!(
             "connected, but got no welcome within {} ms; is it a broker?",
@@ -90,9 +90,9 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
     }
 }
 
-async fn greet(stream: Stream, options: &Options, token: Option<Token>) -> Result<Link, String> {
+async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link, String> {
     let hello = Hello {
-        name: options.name.clone(),
+        name: name.to_owned(),
         token,
     };
     // It may hold a token, which is not left behind in memory.
@@ -103,11 +103,14 @@ async fn greet(stream: Stream, options: &Options, token: Option<Token>) -> Resul
         .aux(PROTOCOL_VERSION)
         .payload(Encoding::RAW, &hello)
         .encode(&mut *greeting);
-    write_all(&stream, &greeting)
-        .await
-        .map_err(|error| format!("the greeting was not sent: {error}"))?;
+    let sent = write_all(&stream, &greeting).await;
     let mut decoder = Decoder::new(HELLO_BODY_MAX);
-    let batch = first_batch(&stream, &mut decoder).await?;
+    let answer = first_batch(&stream, &mut decoder).await;
+    // A broker may refuse and close before it is greeted: what it said is there to be read, and tells more.
+    let batch = match (sent, answer) {
+        (Err(error), Err(_)) => return Err(format!("the greeting was not sent: {error}")),
+        (_, answer) => answer?,
+    };
     let (welcome, peer) = read_welcome(&batch)?;
     decoder.set_limit(body_limit(welcome.frame_bytes as usize));
     Ok(Link {
@@ -207,5 +210,39 @@ async fn first_batch(stream: &Stream, decoder: &mut Decoder) -> Result<Batch, St
                 .clamp(1, HELLO_BODY_MAX),
             None => HEADER_LEN.saturating_sub(head.len()),
         };
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixListener;
+
+    #[tokio::test]
+    async fn a_refusal_is_read_although_the_greeting_cannot_be_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let server = UnixListener::bind(&path).unwrap();
+        let goodbye = Draft::new(Kind::Goodbye, 0)
+            .aux(CloseReason::Denied.code())
+            .payload(Encoding::RAW, b"uid 7 may not connect")
+            .to_vec();
+        let endpoint = Endpoint::Unix(path);
+        for said in [&goodbye[..], b""].repeat(100) {
+            let stream = connect_with(&endpoint, &ConnectOptions::default()).await.unwrap();
+            let (mut peer, _) = server.accept().unwrap();
+            peer.write_all(said).unwrap();
+            peer.shutdown(Shutdown::Both).unwrap();
+            drop(peer);
+            let error = greet(stream, "", None).await.unwrap_err();
+            let expected = if said.is_empty() {
+                "the greeting was not sent"
+            } else {
+                "uid 7 may not connect"
+            };
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }
