@@ -110,6 +110,44 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Looks whether somebody else could put files into a folder: it must be one itself, no link to one, belong to root or to this
+/// user, and be writable by nobody else. Elsewhere than under Unix nothing is looked at.
+///
+/// # Errors
+/// What is wrong with the folder; `NotFound` when there is none.
+pub fn check_folder(path: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    {
+        use rustix::fs::{Mode, OFlags};
+        use std::os::unix::fs::MetadataExt;
+        let wrong = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+        let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        let folder = match rustix::fs::open(path, flags, Mode::empty()) {
+            Ok(folder) => std::fs::File::from(folder),
+            Err(rustix::io::Errno::LOOP | rustix::io::Errno::NOTDIR) => {
+                return wrong("is a symbolic link, or no folder".into());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let about = folder.metadata()?;
+        if about.uid() != 0 && about.uid() != rustix::process::geteuid().as_raw() {
+            return wrong(format!(
+                "the folder belongs to uid {}, not to this user or root",
+                about.uid()
+            ));
+        }
+        if about.mode() & 0o022 != 0 {
+            return wrong(format!(
+                "others can write the folder (mode {:04o}); chmod go-w it",
+                about.mode() & 0o7777
+            ));
+        }
+        Ok(())
+    }
+    #[cfg(not(unix))]
+    std::fs::metadata(path).map(|_| ())
+}
+
 fn check(path: &Path, found: &std::fs::Metadata) -> Result<(), SecretError> {
     let path = || path.to_owned();
     if !found.is_file() {

@@ -9,6 +9,12 @@ use crate::terminal::{nearest, printable};
 use crate::transport::Endpoint;
 use figment::value::Value;
 use std::fmt;
+use tracing_subscriber::filter::LevelFilter;
+
+/// What a filter of the log may say by itself.
+const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+/// The library and the daemon, whose lines the log has.
+const LOG_TARGETS: [&str; 2] = ["actix_ipc", "ipc_broker"];
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -240,15 +246,48 @@ pub(super) fn values(
             ),
         );
     }
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&values.log) {
-        complain(
-            "log",
-            format!(
-                "{:?} is no log filter ({error}); write info, debug or actix_ipc=trace",
-                values.log
-            ),
-        );
+    if let Err(text) = log_filter(&values.log) {
+        complain("log", text);
     }
     limits::check(&values.limits, &set, &mut complain);
     listen
+}
+
+/// Checks the filter of the log. A word by itself that is no level would be the target of a filter that shows next to nothing,
+/// so only targets of this program may stand alone.
+fn log_filter(filter: &str) -> Result<(), String> {
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(filter) {
+        return Err(format!(
+            "{filter:?} is no log filter ({error}); write info, debug or actix_ipc=trace"
+        ));
+    }
+    let mut depth = 0_usize;
+    // Commas inside `[span{field, field}]` part nothing.
+    let parts = filter.split(|c| {
+        match c {
+            '[' | '{' => depth = depth.saturating_add(1),
+            ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        c == ',' && depth == 0
+    });
+    let own = |word: &str| {
+        let crate_name = word.split("::").next();
+        crate_name.is_some_and(|name| LOG_TARGETS.contains(&name))
+    };
+    let wrong = parts.map(str::trim).find(|part| {
+        let bare = !part.contains(['=', '[']);
+        bare && part.parse::<LevelFilter>().is_err() && !own(part)
+    });
+    match wrong {
+        None => Ok(()),
+        Some(word) => {
+            let meant = nearest(word, LOG_LEVELS.into_iter().chain(LOG_TARGETS))
+                .map_or_else(String::new, |like| format!(", did you mean {like}?"));
+            Err(format!(
+                "{word:?} is no level ({}){meant}; for all of a target write it with its level, as in actix_ipc=debug",
+                LOG_LEVELS.join(", ")
+            ))
+        }
+    }
 }

@@ -58,17 +58,17 @@ fn each_layer_wins_over_those_before() {
     let system = write(
         folder.path(),
         "system.toml",
-        "log = \"system\"\narbiters = 1\n[limits]\nnames = 1\nhold_ms = 1\n",
+        "log = \"error\"\narbiters = 1\n[limits]\nnames = 1\nhold_ms = 1\n",
     );
     let user = write(
         folder.path(),
         "user.toml",
-        "log = \"user\"\narbiters = 2\n[limits]\nnames = 2\nwatches = 2\n",
+        "log = \"warn\"\narbiters = 2\n[limits]\nnames = 2\nwatches = 2\n",
     );
     let asked = write(
         folder.path(),
         "asked.toml",
-        "log = \"asked\"\narbiters = 3\nlisten = [\"tcp:127.0.0.1:1\"]\n",
+        "log = \"trace\"\narbiters = 3\nlisten = [\"tcp:127.0.0.1:1\"]\n",
     );
     let sources = Sources {
         usual_files: vec![system.clone(), folder.path().join("missing.toml"), user.clone()],
@@ -422,5 +422,46 @@ fn control_characters_of_a_value_do_not_either() {
     assert!(
         problems.contains("`\\u{7}\\u{1b}[2J` is not an endpoint"),
         "{problems}"
+    );
+}
+
+#[test]
+fn a_word_that_is_no_level_is_no_filter() {
+    let load = |filter: &str| {
+        Settings::load(&Sources {
+            flags: Flags {
+                log: Some(filter.into()),
+                ..Flags::default()
+            },
+            ..Sources::default()
+        })
+    };
+    for good in [
+        "warn",
+        "WARN",
+        "off",
+        "actix_ipc",
+        "actix_ipc::actors",
+        "info,ipc_broker",
+        "warn,tokio=debug",
+        "[span{a=1}]=trace,info",
+        "",
+    ] {
+        assert!(load(good).is_ok(), "{good:?}: {:?}", load(good));
+    }
+    for (wrong, word) in [
+        ("wran", "\"wran\""),
+        ("info,wran", "\"wran\""),
+        ("actix_icp", "\"actix_icp\""),
+    ] {
+        let said = load(wrong).unwrap_err().to_string();
+        assert!(said.contains("--log: ") && said.contains(word), "{said}");
+        assert!(said.contains("error, warn, info, debug, trace, off"), "{said}");
+    }
+    assert!(
+        load("wran")
+            .unwrap_err()
+            .to_string()
+            .contains("did you mean warn?")
     );
 }

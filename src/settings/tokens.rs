@@ -4,8 +4,9 @@
 //! token is good for. Called by the daemon.
 
 use crate::actors::tokens::Tokens;
-use crate::message::{Token, name};
+use crate::message::Token;
 use crate::platform::{folders, secret};
+use crate::policy::check_name;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +31,7 @@ pub fn usual_folder() -> Option<PathBuf> {
 /// be there.
 ///
 /// # Errors
-/// The first file that is not a token which only this user knows. None of them is believed then.
+/// The folder can be written by somebody else, or the first file that is not a token which only this user knows. None of them is believed then.
 pub fn read(folder: Option<&Path>, run_time: Option<&Path>) -> Result<Tokens, String> {
     let mut tokens = Tokens::new();
     if let Some(path) = run_time.filter(|path| path.symlink_metadata().is_ok()) {
@@ -38,12 +39,12 @@ pub fn read(folder: Option<&Path>, run_time: Option<&Path>) -> Result<Tokens, St
     }
     let Some(folder) = folder else { return Ok(tokens) };
     let failed = |error: io::Error| format!("{}: {error}", folder.display());
-    let listed = match std::fs::read_dir(folder) {
-        Ok(listed) => listed,
+    match secret::check_folder(folder) {
+        Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(tokens),
         Err(error) => return Err(failed(error)),
-    };
-    for entry in listed {
+    }
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let file = path
             .file_name()
@@ -53,7 +54,7 @@ pub fn read(folder: Option<&Path>, run_time: Option<&Path>) -> Result<Tokens, St
         let Some(name) = file.strip_suffix(ENDING).filter(|_| !file.starts_with('.')) else {
             continue;
         };
-        name::check(name.as_bytes()).map_err(|error| format!("{}: {error}", path.display()))?;
+        check_name(name).map_err(|error| format!("{}: {error}", path.display()))?;
         tokens.insert(name, token(&path)?);
         if tokens.len() > TOKENS_MAX {
             return Err(format!(
@@ -73,17 +74,20 @@ fn token(path: &Path) -> Result<Token, String> {
 /// Makes a new token that proves `name` and returns the path of its file, which only this user can read.
 ///
 /// # Errors
-/// The name is none that a file can have, the system has no random bytes, or the file is there already: a token is never
+/// The name is none that a principal or a file can have, the folder can be written by somebody else, the system has no random bytes, or the file is there already: a token is never
 /// overwritten.
 pub fn create(folder: &Path, name: &str) -> Result<PathBuf, String> {
-    let fits = |name: &str| {
-        name::check(name.as_bytes()).is_ok() && !name.starts_with('.') && !name.contains(['/', '\\'])
-    };
-    if !fits(name) {
-        return Err(format!(
-            "{name:?} cannot be the name of a token: 1 to 255 bytes, no slash, no control character, no dot in front"
-        ));
+    let wrong = |why: &dyn std::fmt::Display| Err(format!("{name:?} cannot be the name of a token: {why}"));
+    if let Err(error) = check_name(name) {
+        return wrong(&error);
     }
+    // The rest of the alphabet that a file cannot have in its name; under Windows a colon names a stream in it.
+    if name.starts_with('.') || name.contains('/') || (cfg!(windows) && name.contains(':')) {
+        return wrong(&"it becomes a file's name, so no slash (under Windows no colon) and no dot in front");
+    }
+    secret::create_folder(folder)
+        .and_then(|()| secret::check_folder(folder))
+        .map_err(|error| format!("{}: {error}", folder.display()))?;
     create_file(folder.join(format!("{name}{ENDING}")))
 }
 
@@ -129,8 +133,53 @@ mod tests {
         assert_eq!(found.owner(&token(&made).unwrap()), Some("thermometer"));
         assert_eq!(found.owner(&token(&owner).unwrap()), Some(OWNER));
         assert!(create(&tokens, "thermometer").unwrap_err().contains("left alone"));
-        for wrong in ["", "../x", "a/b", ".hidden", "a\nb"] {
+        for wrong in ["", "../x", "a/b", ".hidden"] {
             assert!(create(&tokens, wrong).is_err(), "{wrong:?}");
+        }
+        assert!(create(&tokens, "a.b-c_d@e+f").is_ok());
+    }
+
+    #[test]
+    fn a_token_has_the_name_of_a_principal() {
+        let folder = tempfile::tempdir().unwrap();
+        for wrong in ["*", "a b", "a\nb", "lämp", "a\\b"] {
+            let error = create(folder.path(), wrong).unwrap_err();
+            assert!(error.contains("a-z A-Z 0-9 . _ - @ : / +"), "{error}");
+        }
+        let made = create(folder.path(), "good").unwrap();
+        std::fs::rename(made, folder.path().join("go?d.token")).unwrap();
+        let error = read(Some(folder.path()), None).unwrap_err();
+        assert!(
+            error.contains("go?d.token") && error.contains("a-z A-Z 0-9") && error.contains("'?'"),
+            "{error}"
+        );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_folder_that_others_can_write_holds_no_tokens() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        create(folder.path(), "good").unwrap();
+        let mode = |mode| std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(mode)).unwrap();
+        for wide in [0o770, 0o702, 0o1777] {
+            mode(wide);
+            for error in [
+                read(Some(folder.path()), None).unwrap_err(),
+                create(folder.path(), "other").unwrap_err(),
+            ] {
+                assert!(error.contains(&format!("{wide:04o}")), "{error}");
+            }
+        }
+        mode(0o755);
+        assert_eq!(read(Some(folder.path()), None).unwrap().len(), 1);
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        assert!(read(Some(&link), None).is_err());
+        if rustix::process::geteuid().is_root() {
+            std::os::unix::fs::chown(folder.path(), Some(65_534), None).unwrap();
+            let error = read(Some(folder.path()), None).unwrap_err();
+            assert!(error.contains("uid 65534"), "{error}");
         }
     }
 
