@@ -261,21 +261,11 @@ fn log_filter(filter: &str) -> Result<(), String> {
             "{filter:?} is no log filter ({error}); write info, debug or actix_ipc=trace"
         ));
     }
-    let mut depth = 0_usize;
-    // Commas inside `[span{field, field}]` part nothing.
-    let parts = filter.split(|c| {
-        match c {
-            '[' | '{' => depth = depth.saturating_add(1),
-            ']' | '}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        c == ',' && depth == 0
-    });
     let own = |word: &str| {
         let crate_name = word.split("::").next();
         crate_name.is_some_and(|name| LOG_TARGETS.contains(&name))
     };
-    let wrong = parts.map(str::trim).find(|part| {
+    let wrong = filter.split(',').map(str::trim).find(|part| {
         let bare = !part.contains(['=', '[']);
         bare && part.parse::<LevelFilter>().is_err() && !own(part)
     });

@@ -82,8 +82,8 @@ pub fn create(folder: &Path, name: &str) -> Result<PathBuf, String> {
         return wrong(&error);
     }
     // The rest of the alphabet that a file cannot have in its name; under Windows a colon names a stream in it.
-    if name.starts_with('.') || name.contains('/') || (cfg!(windows) && name.contains(':')) {
-        return wrong(&"it becomes a file's name, so no slash (under Windows no colon) and no dot in front");
+    if name.starts_with('.') || name.contains(['/', ':']) {
+        return wrong(&"it becomes a file's name, so no slash, no colon and no dot in front");
     }
     secret::create_folder(folder)
         .and_then(|()| secret::check_folder(folder))
