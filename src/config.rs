@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
+/// What each connection is charged of `memory_bytes_total` for itself, in bytes: its actor, and the first bytes of what is kept for it.
+pub const CONNECTION_COST: usize = 32 * KIB;
+
 /// What one connection, and the broker as a whole, may use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -35,11 +38,37 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Waits and watches one connection may have open.
     pub watches: usize,
-    /// Connections at once.
+    /// Connections at once. Shared: one process gets a part of it, see [`Limits::user_part`].
     pub connections: usize,
+    /// Connections that have not finished their handshake. Shared like `connections`, so that who leaves handshakes unfinished
+    /// runs out of its own places.
+    pub handshakes: usize,
+    /// Bytes that the broker keeps for peers, all together: what is queued for them, open calls, started frames, names with
+    /// their descriptions, subscriptions, waits, watches and wills. Shared like `connections`. The limits of one connection
+    /// times the connections would be more than any machine has.
+    pub memory_bytes_total: usize,
+    /// One user gets at most this part (1/n) of `connections`, `handshakes`, `memory_bytes_total` and `retained_bytes_total`; its
+    /// processes share it so that the n-th of them is assured 1/(n(n+1)) of it whatever the others take: one alone has half.
+    /// Twice the number of users that may be greedy at once; 4 suits a broker of one user and root.
+    pub user_part: usize,
+    /// Descriptors that one frame may carry, at most 16 (the kernel's own bound is 253): what a receiver opens before it can judge
+    /// them. 0: none.
+    pub attachments: usize,
+    /// Descriptors of one connection that the broker holds: received, and not yet sent on and closed.
+    pub descriptors: usize,
+    /// The same for all connections of one user.
+    pub descriptors_per_user: usize,
+    /// The same for all connections. Never more than a quarter of the limit of open files, whose last 64 are the broker's own in any
+    /// case: it could not accept or wait without them.
+    pub descriptors_total: usize,
+    /// Time for a descriptor, in ms: to be taken by a frame once it has come, and to be read by its receiver once it is that one's turn.
+    pub descriptor_wait_ms: u32,
+    /// Whether Unix sockets may be attached. A socket can carry descriptors itself, even its own, and then only the kernel's collector
+    /// gets rid of it.
+    pub attach_unix_sockets: bool,
     /// Largest retained value, in bytes.
     pub retained_bytes: usize,
-    /// All retained values together, in bytes.
+    /// All retained values together, in bytes. Shared like `connections`: a publisher fills its process's share, not the table.
     pub retained_bytes_total: usize,
     /// Deadline of a call that names none, in ms.
     pub default_deadline_ms: u32,
@@ -49,6 +78,9 @@ pub struct Limits {
     pub handshake_ms: u32,
     /// Time for a started frame to make progress, in ms.
     pub frame_progress_ms: u32,
+    /// Silence of a TCP peer after which it is asked whether it is still there, in ms; after four times as long without a byte it
+    /// is gone. Of other transports the system tells. 0: never asked.
+    pub keepalive_ms: u32,
     /// Longest that a subscriber without progress holds its publishers back, in ms.
     pub hold_ms: u32,
     /// Panics of different authors within ten seconds that a core actor survives.
@@ -72,15 +104,32 @@ impl Default for Limits {
             subscriptions: 65_536,
             watches: 4_096,
             connections: 16_384,
+            handshakes: 4_096,
+            memory_bytes_total: 512 * MIB,
+            user_part: 4,
+            attachments: 16,
+            descriptors: 64,
+            descriptors_per_user: 4_096,
+            descriptors_total: 16_384,
+            descriptor_wait_ms: 10_000,
+            attach_unix_sockets: false,
             retained_bytes: 64 * KIB,
-            retained_bytes_total: 32 * MIB,
+            retained_bytes_total: 64 * MIB,
             default_deadline_ms: 30_000,
             max_deadline_ms: 3_600_000,
             handshake_ms: 10_000,
             frame_progress_ms: 10_000,
+            keepalive_ms: 15_000,
             hold_ms: 100,
             panic_budget: 5,
             panics_per_author: 3,
         }
     }
+}
+
+/// How to raise a limit, as texts of errors say it.
+#[must_use]
+pub fn raise(key: &str) -> String {
+    let variable = key.to_ascii_uppercase();
+    format!("raise limits.{key} of the broker (its configuration file, or IPC_BROKER_LIMITS__{variable})")
 }

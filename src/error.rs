@@ -196,11 +196,12 @@ impl From<ErrorCode> for CallError {
 
 impl fmt::Display for CallError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.message.is_empty() {
+        let message = if self.message.is_empty() {
             self.code.text()
         } else {
             &self.message
-        })?;
+        };
+        fmt::Display::fmt(&crate::text::escaped(message), f)?;
         f.write_str(if self.may_have_run {
             " (the call may have run)"
         } else {
@@ -219,6 +220,7 @@ impl From<CallError> for std::io::Error {
             ErrorCode::Deadline => ErrorKind::TimedOut,
             ErrorCode::Denied => ErrorKind::PermissionDenied,
             ErrorCode::NameTaken => ErrorKind::AddrInUse,
+            ErrorCode::NotRegistered => ErrorKind::AddrNotAvailable,
             ErrorCode::NotConnected => ErrorKind::NotConnected,
             ErrorCode::BrokerGone | ErrorCode::CalleeGone => ErrorKind::ConnectionAborted,
             ErrorCode::Cancelled => ErrorKind::Interrupted,

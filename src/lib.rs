@@ -36,8 +36,10 @@ pub mod platform;
 pub mod policy;
 #[cfg(feature = "cli")]
 pub mod settings;
+mod sync;
 #[cfg(feature = "cli")]
 pub mod terminal;
+pub mod text;
 pub mod transport;
 
 pub use actors::{Broker, BrokerHandle, EndReason, StartError};

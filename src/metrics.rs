@@ -4,6 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Lines that the log of this process lost. It is the process's and no broker's, so every broker's counters show it.
+pub static LOST_LOGS: Counter = Counter(AtomicU64::new(0));
+
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
         /// Live counters; all start at zero and only grow, except where a counter says it is a level.
@@ -18,7 +21,8 @@ macro_rules! counters {
             /// Reads every counter.
             #[must_use]
             pub fn snapshot(&self) -> Snapshot {
-                Snapshot { $($name: self.$name.get(),)* }
+                let own = Snapshot { $($name: self.$name.get(),)* };
+                Snapshot { lost_logs: own.lost_logs.saturating_add(LOST_LOGS.get()), ..own }
             }
         }
     };
@@ -29,8 +33,14 @@ counters! {
     connections_opened,
     /// Connections that ended, of those that finished their handshake.
     connections_closed,
+    /// Connections that ended because their peer gave no sign any more, of those that ended.
+    vanished,
     /// Connections that were refused or ended before their handshake was done.
     connections_refused,
+    /// Connections closed, without a byte, because their first bytes were another protocol's.
+    foreign_openings,
+    /// Connections refused because they showed no proof of who they are, or a wrong one.
+    unproven_peers,
     /// Bytes read from peers.
     bytes_in,
     /// Bytes written to peers.
@@ -41,6 +51,8 @@ counters! {
     calls_routed,
     /// Calls that found no object.
     calls_unrouted,
+    /// Calls without reply that did not fit their callee's queue: nobody could be told.
+    one_way_dropped,
     /// Answers that nobody waited for any more.
     late_answers,
     /// Events published.
@@ -57,6 +69,22 @@ counters! {
     panics,
     /// Connections that ended by a protocol error.
     protocol_errors,
+    /// What peers asked for and the policy denied, connections included.
+    denied,
+    /// Accepts that failed for lack of descriptors or memory.
+    accept_failures,
+    /// Listeners that pause now because an accept failed: a level.
+    accept_pausing,
+    /// Clients that were accepted only to be sent away, because no descriptor was left for them.
+    turned_away,
+    /// Attachments received.
+    attachments_in,
+    /// Attachments written.
+    attachments_out,
+    /// Attachments that were refused by a limit, or that no frame took, and closed.
+    attachments_refused,
+    /// Lines that the log of this process lost: standard error was full, closed or failed.
+    lost_logs,
 }
 
 /// One counter.
@@ -67,6 +95,11 @@ impl Counter {
     /// Adds.
     pub fn add(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Takes back, where the counter is a level.
+    pub fn lower(&self, count: u64) {
+        self.0.fetch_sub(count, Ordering::Relaxed);
     }
 
     /// Reads.

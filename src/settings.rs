@@ -13,12 +13,17 @@
 mod check;
 mod layer;
 mod limits;
+mod policy;
+mod socket;
+pub mod tokens;
 
 pub use check::{Problem, Problems};
+pub use policy::load as load_policy;
+pub use socket::SYSTEM_SOCKET;
 
 use crate::config::Limits;
-use crate::transport::Endpoint;
 use crate::transport::credentials::tcp_peers_are_known;
+use crate::transport::{Endpoint, TlsServer, UnixOptions};
 use figment::Figment;
 use layer::Layer;
 use serde::{Deserialize, Serialize};
@@ -40,7 +45,23 @@ struct Values {
     listen: Vec<String>,
     arbiters: usize,
     log: String,
+    /// Empty: no policy.
+    policy: String,
+    system: bool,
+    /// Empty: the usual folder.
+    tokens: String,
     limits: Limits,
+    socket: socket::Values,
+    tls: TlsFiles,
+}
+
+/// The files of a `tls:` endpoint; empty: none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsFiles {
+    certificate: String,
+    client_ca: String,
+    key: String,
 }
 
 impl Default for Values {
@@ -49,7 +70,12 @@ impl Default for Values {
             listen: Vec::new(),
             arbiters: 0,
             log: "info".into(),
+            tokens: String::new(),
+            tls: TlsFiles::default(),
+            policy: String::new(),
+            system: false,
             limits: Limits::default(),
+            socket: socket::Values::default(),
         }
     }
 }
@@ -63,6 +89,10 @@ pub struct Flags {
     pub arbiters: Option<usize>,
     /// `--log`.
     pub log: Option<String>,
+    /// `--policy`.
+    pub policy: Option<PathBuf>,
+    /// `--system`; `false` when it was not given.
+    pub system: bool,
 }
 
 /// Everything that values are read from; nothing else is looked at.
@@ -110,12 +140,23 @@ pub struct Entry {
 /// The values in force.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where to listen because it was asked for; empty: the defaults, see [`default_endpoints`].
+    /// Where to listen because it was asked for; empty: the defaults, see [`default_endpoints`]. A broker for several users has
+    /// its own default here already.
     pub listen: Vec<Endpoint>,
     /// Threads for connections beside the first; 0: everything on one.
     pub arbiters: usize,
     /// The filter of the log, in the syntax of tracing-subscriber's `EnvFilter`.
     pub log: String,
+    /// The folder of tokens, see [`tokens::read`].
+    pub tokens: Option<PathBuf>,
+    /// The certificates of `tls:` endpoints.
+    pub tls: Option<TlsServer>,
+    /// The file with the policy, if there is to be one: see [`load_policy`].
+    pub policy: Option<PathBuf>,
+    /// It is a broker for several users.
+    pub system: bool,
+    /// Who may reach its Unix sockets.
+    pub socket: UnixOptions,
     /// What connections and the broker may use.
     pub limits: Limits,
     entries: Vec<Entry>,
@@ -144,15 +185,28 @@ impl Settings {
                 .find_metadata(key)
                 .map_or_else(|| layer::DEFAULT.to_owned(), |metadata| metadata.name.to_string())
         };
-        let listen = check::values(&values, &origin, &mut problems);
+        let mut listen = check::values(&values, &origin, &mut problems);
+        let socket = socket::options(&values, &origin, &mut problems);
         if !problems.is_empty() {
             return Err(Problems(problems));
+        }
+        if values.system && listen.is_empty() {
+            listen.push(Endpoint::Unix(SYSTEM_SOCKET.into()));
         }
         let entries = entries(&values, &origin);
         Ok(Self {
             listen,
             arbiters: values.arbiters,
             log: values.log,
+            tokens: some_path(values.tokens).or_else(tokens::usual_folder),
+            tls: some_path(values.tls.certificate).map(|certificate| TlsServer {
+                certificate,
+                key: values.tls.key.into(),
+                client_ca: some_path(values.tls.client_ca),
+            }),
+            policy: (!values.policy.is_empty()).then(|| values.policy.into()),
+            system: values.system,
+            socket,
             limits: values.limits,
             entries,
         })
@@ -174,11 +228,18 @@ pub fn default_endpoints() -> Vec<Endpoint> {
     endpoints
 }
 
+fn some_path(text: String) -> Option<PathBuf> {
+    (!text.is_empty()).then(|| text.into())
+}
+
 fn entries(values: &Values, origin: &dyn Fn(&str) -> String) -> Vec<Entry> {
     let mut values = values.clone();
     let mut listen_origin = origin("listen");
     if values.listen.is_empty() {
-        values.listen = default_endpoints().iter().map(ToString::to_string).collect();
+        values.listen = match values.system {
+            true => vec![format!("unix:{SYSTEM_SOCKET}")],
+            false => default_endpoints().iter().map(ToString::to_string).collect(),
+        };
         listen_origin = layer::DEFAULT.to_owned();
     }
     layer::flat(&Layer::of_values(&values))

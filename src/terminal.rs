@@ -1,48 +1,15 @@
-//! What both binaries need to talk to people: text that cannot drive a terminal, and "did you mean".
+//! What both binaries need to talk to people: the log's way to standard error, and "did you mean".
 //!
-//! Owns the escaping rule for everything that came from a peer and the measure of likeness of names. It
-//! refuses to know frames, settings and the broker. Called by the two binaries and by [`crate::settings`].
+//! Owns the measure of likeness of names; how a peer's text is shown is [`crate::text`]'s. It refuses to know frames,
+//! settings and the broker. Called by the two binaries and by [`crate::settings`].
 
 mod log;
 
+pub use crate::text::{is_unsafe, printable};
 pub use log::LogWriter;
-
-use std::borrow::Cow;
-use std::fmt::Write as _;
 
 /// The longest name for which [`nearest`] looks for a likeness, in characters; the work grows with its square.
 const LIKENESS_MAX: usize = 64;
-
-/// Whether a character could change what a terminal shows of other text: control characters, and those that
-/// reorder or break lines.
-#[must_use]
-pub fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-}
-
-/// `text` with every character of [`is_unsafe`] written as an escape (`\n`, `\t`, `\r`, otherwise `\u{1b}`).
-/// Borrows when there is nothing to escape.
-#[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len().saturating_add(16));
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if is_unsafe(c) => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
 
 /// The candidate most like `wanted`, when one is like enough to be a slip: at most a third of its letters
 /// changed, added, dropped or swapped; letter case counts nothing.
@@ -96,21 +63,6 @@ fn distance(a: &[char], b: &[char]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn controls_are_escaped_and_text_is_not() {
-        let cases = [
-            ("25.6°C", "25.6°C"),
-            ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
-            ("\x1b[31mred", "\\u{1b}[31mred"),
-            ("\u{9b}31m", "\\u{9b}31m"),
-            ("\u{202e}txt.exe", "\\u{202e}txt.exe"),
-            ("\x07\x7f", "\\u{7}\\u{7f}"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(printable(text), expected);
-        }
-    }
 
     #[test]
     fn slips_are_recognised() {

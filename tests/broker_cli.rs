@@ -177,6 +177,48 @@ fn config_check_names_every_problem() {
     );
 }
 
+/// A named pipe and a device where a file is wanted: told at once, with nobody to write or to read for ever.
+#[test]
+fn what_is_no_plain_file_is_refused_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    let pipe = pipe.to_str().unwrap();
+    for path in [pipe, "/dev/zero"] {
+        for arguments in [
+            vec!["config", "check", path],
+            vec!["config", "check", "--config", path],
+            vec!["config", "check", "--policy", path],
+            vec!["--policy", path],
+            vec!["--config", path],
+        ] {
+            let ended = run(broker_command().args(&arguments));
+            assert_eq!(ended.code(), SETTINGS, "{arguments:?}");
+            assert!(
+                ended.stderr.contains(path) && ended.stderr.contains("no regular file"),
+                "{arguments:?}: {}",
+                ended.stderr
+            );
+        }
+    }
+    let large = folder.path().join("large.toml");
+    std::fs::write(&large, vec![b'\n'; (1 << 20) + 1]).unwrap();
+    let ended = run(broker_command().args(["config", "check"]).arg(&large));
+    assert_eq!(ended.code(), SETTINGS);
+    assert!(
+        ended.stderr.contains("more than 1048576 bytes"),
+        "{}",
+        ended.stderr
+    );
+}
+
 #[test]
 fn wrong_settings_keep_it_from_starting() {
     let ended = run(broker_command().env("IPC_BROKER_LISTN", "unix:/x"));

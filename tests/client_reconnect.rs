@@ -20,9 +20,9 @@ mod broker;
 use actix_ipc::async_trait;
 use actix_ipc::client::{
     ConnectError, ConnectionEvent, ConnectionEvents, IpcClient, Methods, Notice, SharedObject, Standing,
-    WatchScope, WorkerBuilder,
+    Update, WatchScope, WorkerBuilder,
 };
-use actix_ipc::error::ErrorCode;
+use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::transport::Endpoint;
 use broker::Place;
 use serde_json::{Value, json};
@@ -105,6 +105,41 @@ async fn everything_comes_back_with_a_new_broker_at_the_old_place() {
     client.publish("o", "e", &3).await.unwrap();
     assert!(!soon(subscription.next()).await.unwrap().interrupted);
     assert!(matches!(soon(watch.next()).await, Some(Notice::NameAppeared { name, .. }) if name == "o"));
+}
+
+/// Told when the connection is lost, it would not cover what is published before the subscription stands again.
+#[tokio::test]
+async fn an_interruption_is_told_when_it_is_over() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let mut subscription = client.subscribe("o", "e").await.unwrap();
+    let mut events = client.connection_events();
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let broker = {
+        let mut update = std::pin::pin!(subscription.next_update());
+        assert!(
+            futures::poll!(&mut update).is_pending(),
+            "it does not hear again yet"
+        );
+        let broker = place.start();
+        assert!(matches!(
+            event(&mut events).await,
+            ConnectionEvent::Reconnected { .. }
+        ));
+        assert!(matches!(soon(update).await, Some(Update::Interrupted)));
+        broker
+    };
+    // A client that is closed meanwhile still tells it, before the end.
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    client.close().await;
+    assert!(matches!(
+        soon(subscription.next_update()).await,
+        Some(Update::Interrupted)
+    ));
+    assert!(soon(subscription.next_update()).await.is_none());
 }
 
 #[tokio::test]
@@ -358,6 +393,86 @@ async fn a_worker_whose_name_is_taken_says_so() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+}
+
+fn lost_name(error: &std::io::Error) -> &CallError {
+    let inner = error
+        .get_ref()
+        .and_then(|inner| inner.downcast_ref::<CallError>());
+    inner.expect("the error wraps no error of a call")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_replaced_ends_and_says_which_name_it_lost() {
+    let place = Place::new();
+    let broker = place.start();
+    let worker = WorkerBuilder::new()
+        .add("kept", Name("kept"))
+        .add("contested", Name("first"))
+        .allow_replace()
+        .endpoint(place.endpoint());
+    let serving = tokio::spawn(worker.spawn());
+    let client = broker.client().await;
+    client.wait_for_object("contested").await.unwrap();
+    let _second = client
+        .register_object("contested", Name("second"))
+        .replace()
+        .await
+        .unwrap();
+    let error = soon(serving).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
+    assert_eq!(lost_name(&error).code, ErrorCode::NotRegistered);
+    assert!(
+        error
+            .to_string()
+            .contains("contested is lost: another connection has replaced"),
+        "{error}"
+    );
+    let answer: String = client.remote_call("contested", "m", ()).await.unwrap();
+    assert_eq!(answer, "second");
+    let gone = client.remote_call::<(), ()>("kept", "m", ()).await.unwrap_err();
+    assert_eq!(
+        gone.code,
+        ErrorCode::NoSuchObject,
+        "a worker that ended holds nothing"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_a_new_broker_refuses_ends_and_says_which_name_it_lost() {
+    let (place, other_place) = (Place::new(), Place::new());
+    let (broker, other_broker) = (place.start(), other_place.start());
+    let other = other_broker.client().await;
+    let _taken = other.register_object("o", Name("other")).await.unwrap();
+    let worker = WorkerBuilder::new()
+        .add("o", Name("mine"))
+        .endpoint(place.endpoint())
+        .endpoint(other_place.endpoint());
+    let serving = tokio::spawn(worker.spawn());
+    broker.client().await.wait_for_object("o").await.unwrap();
+    broker.crash();
+    let error = soon(serving).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(lost_name(&error).code, ErrorCode::NameTaken);
+    assert!(error.to_string().contains("the name o is lost"), "{error}");
+}
+
+/// The names go with the broker, not to somebody else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_outlives_a_broker_that_stops_in_order() {
+    let place = Place::new();
+    let broker = place.start();
+    let (worker, stop) = WorkerBuilder::new()
+        .add("o", Name("o"))
+        .endpoint(place.endpoint())
+        .with_graceful_shutdown();
+    let serving = tokio::spawn(worker.spawn());
+    broker.client().await.wait_for_object("o").await.unwrap();
+    soon(broker.stop()).await;
+    let broker = place.start();
+    soon(broker.client().await.wait_for_object("o")).await.unwrap();
+    stop.send(true).unwrap();
+    soon(serving).await.unwrap().unwrap();
 }
 
 #[tokio::test]

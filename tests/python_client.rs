@@ -192,8 +192,10 @@ fn a_broker_that_goes_is_told() {
     if !*PYTHON {
         return;
     }
-    let broker = Broker::start();
+    let mut broker = Broker::start();
     let worker = start(broker.endpoint(), &["serve", "math"]);
+    // First: while the broker lives, dropping it waits for its clients to go.
+    broker.process.kill();
     drop(broker);
     let ended = worker.end();
     assert!(

@@ -63,6 +63,31 @@ fn every_promise_names_tests_that_exist() {
 }
 
 #[test]
+fn every_promise_of_security_names_tests_that_exist_or_says_that_it_has_none() {
+    let text = fs::read_to_string(Path::new(ROOT).join("SECURITY.md")).expect("SECURITY.md");
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    // The first table is about actors, who promise nothing.
+    let promises: Vec<&str> = rows
+        .skip_while(|row| !row.starts_with("| promise"))
+        .filter(|row| !row.starts_with("| promise"))
+        .collect();
+    assert!(promises.len() > 25, "{} promises", promises.len());
+    let mut complaints = Vec::new();
+    for row in promises {
+        let test = row
+            .trim_end_matches(" |")
+            .rsplit(" | ")
+            .next()
+            .unwrap_or_default();
+        if !test.starts_with("none: ") && !references(row).any(|reference| reference.contains(".rs::")) {
+            complaints.push(format!("no test in: {row}"));
+        }
+        complaints.extend(references(row).filter_map(wrong));
+    }
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
+}
+
+#[test]
 fn a_reference_that_is_wrong_is_told() {
     assert_eq!(
         wrong("tests/specification.rs::every_promise_names_tests_that_exist"),

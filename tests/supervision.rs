@@ -414,3 +414,23 @@ fn a_poisoned_will_is_blamed_on_its_author_alone() {
     assert_eq!(bystander.expect(Kind::Event).payload, b"1");
     assert_eq!(broker.stop(), EndReason::Drained);
 }
+
+/// The hub meets a peer at its first Subscribe; a panic of that very step must not make it a stranger for the rest of its batch.
+#[test]
+fn a_panic_of_the_first_subscribe_leaves_the_batch_its_author() {
+    quiet();
+    let broker = Running::start(raised());
+    let mut author = broker.connect();
+    let subscribe = Draft::new(Kind::Subscribe, 7).flags(Flags::NO_LOCAL);
+    let publish = Draft::new(Kind::Publish, 8).payload(Encoding::RAW, b"its own");
+    author.send_all(&[
+        subscribe.pair("inject.after", "x"),
+        publish.pair("inject.after", "x"),
+    ]);
+    assert_eq!(author.answer(7).kind, Kind::Done);
+    author.after_hub();
+    let heard = author.kept();
+    assert!(heard.iter().all(|got| got.kind != Kind::Event), "{heard:?}");
+    assert_eq!(broker.handle.metrics().panics, 2);
+    assert_eq!(broker.stop(), EndReason::Drained);
+}

@@ -22,7 +22,7 @@ use actix_ipc::message::codec::body_limit;
 use actix_ipc::message::handshake::{PREFACE, PROTOCOL_VERSION, choose_version};
 use actix_ipc::message::{
     Decoder, Draft, Encoding, Epoch, Flags, FrameError, Hello, Kind, Metadata, ObjectName, Origin, Pattern,
-    PeerId, Welcome, metadata,
+    PeerId, Token, Welcome, metadata,
 };
 use serde_json::Value;
 
@@ -275,6 +275,9 @@ fn handshake_payloads_have_their_fields() {
         let fields = vector["fields"].as_object();
         let expected = fields.map(|fields| Hello {
             name: fields["name"].as_str().unwrap().to_owned(),
+            token: fields
+                .get("token_hex")
+                .map(|token| Token::from_wire(&hex(token.as_str().unwrap())).unwrap()),
         });
         assert_eq!(Hello::decode(&payload), expected, "{vector}");
         if let Some(hello) = expected.filter(|_| vector.get("read_only").is_none()) {

@@ -9,17 +9,19 @@
 //! ```
 //! It ends with a reason, never the process: no signal handler, no panic hook, no logger. [`BrokerHandle`] is how everybody else speaks to it.
 
-use super::core::{Core, Shared};
+use super::core::{Core, Levels, Shared};
 use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
-use super::messages::{CloseAll, DrainAll};
+use super::messages::{CloseAll, DrainAll, Revise};
 use super::registry::Registry;
+use super::tokens::Tokens;
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
 use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
-use crate::transport::{self, BindError, Endpoint};
+use crate::policy::Policy;
+use crate::transport::{self, BindError, BindOptions, Endpoint, TlsServer, UnixOptions};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
     Message, Recipient, Supervisor, WrapFuture,
@@ -118,6 +120,10 @@ pub struct BrokerBuilder {
     listen: Vec<Endpoint>,
     defaults: Vec<Endpoint>,
     arbiters: usize,
+    tls: Option<TlsServer>,
+    tokens: Tokens,
+    policy: Option<Policy>,
+    unix: UnixOptions,
 }
 
 impl BrokerBuilder {
@@ -125,6 +131,21 @@ impl BrokerBuilder {
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// Puts the broker under a policy: nobody may do anything but what it allows, whichever user it is. Actors of this process
+    /// are not asked. Without one the same user and root may do everything, and nobody else may connect.
+    #[must_use]
+    pub fn policy(mut self, policy: Policy) -> Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// Says who may reach Unix sockets; by default this user alone. Other users are of use with a policy only.
+    #[must_use]
+    pub const fn unix_sockets(mut self, options: UnixOptions) -> Self {
+        self.unix = options;
         self
     }
 
@@ -150,6 +171,21 @@ impl BrokerBuilder {
         self
     }
 
+    /// The certificates for endpoints `tls:host:port`.
+    #[must_use]
+    pub fn tls(mut self, tls: TlsServer) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Who may come in by showing a token: over TLS, and over TCP where the system does not tell who the peer is. Default:
+    /// nobody.
+    #[must_use]
+    pub fn tokens(mut self, tokens: Tokens) -> Self {
+        self.tokens = tokens;
+        self
+    }
+
     /// Starts the broker on the current actix System. With no endpoint it serves only actors of this process.
     ///
     /// # Errors
@@ -162,6 +198,10 @@ impl BrokerBuilder {
         getrandom::fill(&mut epoch).map_err(|error| StartError::Random(error.to_string()))?;
         let (sockets, skipped) = self.bind()?;
         let shared = Shared::new(self.limits, Epoch(epoch));
+        shared.set_tokens(self.tokens);
+        if let Some(policy) = self.policy {
+            shared.policy.set(policy);
+        }
         let (ended, watch) = watch::channel(None);
         let arbiters: Arc<[Arbiter]> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
         let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
@@ -188,15 +228,20 @@ impl BrokerBuilder {
     fn bind(&self) -> Result<Bound, StartError> {
         let mut sockets = Vec::new();
         let mut skipped = Vec::new();
+        let options = BindOptions {
+            tls: self.tls.clone(),
+            unix: self.unix,
+            ..BindOptions::default()
+        };
         for endpoint in &self.listen {
-            let socket = transport::Listener::bind(endpoint);
+            let socket = transport::Listener::bind_with(endpoint, &options);
             sockets.push(socket.map_err(|source| StartError::Bind {
                 endpoint: endpoint.clone(),
                 source,
             })?);
         }
         for endpoint in &self.defaults {
-            match transport::Listener::bind(endpoint) {
+            match transport::Listener::bind_with(endpoint, &options) {
                 Ok(socket) => sockets.push(socket),
                 // A broker of this user is there already; what holds a port without a name is somebody else.
                 Err(source @ BindError::InUse { pid: Some(_), .. }) => {
@@ -387,10 +432,31 @@ impl BrokerHandle {
         self.shared.epoch
     }
 
+    /// Puts the broker under another policy, from any thread. It is in force for everything that is handled from now on; what peers
+    /// hold already is looked at again right after, and who loses something is told. Nothing happens when the broker has ended.
+    pub fn set_policy(&self, policy: Policy) {
+        self.shared.policy.set(policy);
+        if let Some(core) = self.core.upgrade() {
+            core.registry.do_send(Revise);
+            core.hub.do_send(Revise);
+        }
+    }
+
     /// Its counters now.
     #[must_use]
     pub fn metrics(&self) -> Snapshot {
         self.shared.metrics.snapshot()
+    }
+
+    /// What it has in use now, also after its end.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        self.shared.levels()
+    }
+
+    /// Lets those in who show one of these tokens from now on, and nobody by another one. Connections that are open stay.
+    pub fn set_tokens(&self, tokens: Tokens) {
+        self.shared.set_tokens(tokens);
     }
 
     /// A place at this broker for actors and futures of this process, under a name that others see (`""`: none). It is usable at

@@ -2,19 +2,25 @@
 //!
 //! Owns no decision. Made once by `broker`, passed to every actor; nothing in it is a lock that is held across work.
 
+use super::accounts::{Accounts, Budget};
 use super::connection::perform::Rooms;
+use super::descriptors::Totals;
 use super::messages::Control;
 use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
 use super::supervise::Blame;
+use super::tokens::{Failures, Tokens};
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
 use crate::error::CloseReason;
 use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
+use crate::policy::Slot;
+use crate::text;
 use actix::Addr;
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,8 +39,16 @@ pub struct Shared {
     pub epoch: Epoch,
     /// Numbers of calls and facts.
     pub tickets: Arc<AtomicU64>,
+    /// Who may do what.
+    pub policy: Arc<Slot>,
     /// Read permits of all connections.
     pub gate: Arc<TotalGate>,
+    /// What users and processes have.
+    pub accounts: Arc<Accounts>,
+    /// Descriptors of all connections.
+    pub descriptors: Arc<Totals>,
+    /// Until when connections that do not read descriptors which were sent to them are closed: the kernel takes no more.
+    pub in_flight_full: Mutex<Option<Instant>>,
     /// Connections that live, handshake done or not.
     pub connections: AtomicUsize,
     /// Local peers that live.
@@ -47,6 +61,8 @@ pub struct Shared {
     pub cut_off: AtomicUsize,
     /// Rung when a connection or a local peer has ended.
     pub connection_ended: tokio::sync::Notify,
+    tokens: Mutex<Arc<Tokens>>,
+    failures: Mutex<Failures>,
     peers: AtomicU64,
     banned: Mutex<HashMap<u32, Instant>>,
     clock: fn() -> Instant,
@@ -63,18 +79,25 @@ impl Shared {
     #[must_use]
     pub fn with_clock(limits: Limits, epoch: Epoch, clock: fn() -> Instant) -> Arc<Self> {
         let gate = TotalGate::new(limits.read_bytes_total);
+        let accounts = Accounts::new(&limits);
         Arc::new(Self {
             limits: Arc::new(limits),
             metrics: Metrics::default(),
             epoch,
             tickets: Arc::new(AtomicU64::new(1)),
+            policy: Arc::default(),
             gate,
+            accounts,
+            descriptors: Arc::default(),
+            in_flight_full: Mutex::default(),
             connections: AtomicUsize::new(0),
             locals: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stop_rung: tokio::sync::Notify::new(),
             cut_off: AtomicUsize::new(0),
             connection_ended: tokio::sync::Notify::new(),
+            tokens: Mutex::default(),
+            failures: Mutex::default(),
             peers: AtomicU64::new(1),
             banned: Mutex::default(),
             clock,
@@ -85,6 +108,37 @@ impl Shared {
     #[must_use]
     pub fn now(&self) -> Instant {
         (self.clock)()
+    }
+
+    /// The tokens that are known now.
+    pub(super) fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Knows these tokens from now on and no others. Connections that are open stay open.
+    pub(super) fn set_tokens(&self, tokens: Tokens) {
+        *self.tokens.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(tokens);
+    }
+
+    /// Somebody at this address has not proven who it is: how long the answer is to wait.
+    pub(super) fn failure(&self, address: Option<IpAddr>, now: Instant) -> Duration {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.delay(address, now)
+    }
+
+    /// What is in use now; each number by itself, not all at one instant.
+    #[must_use]
+    pub fn levels(&self) -> Levels {
+        let held = |budget| self.accounts.level(budget).held;
+        Levels {
+            connections: self.connections.load(Ordering::Acquire),
+            locals: self.locals.load(Ordering::Acquire),
+            charged_connections: held(Budget::Connections),
+            charged_handshakes: held(Budget::Handshakes),
+            charged_memory_bytes: held(Budget::Memory),
+            read_bytes: self.gate.used(),
+            descriptors: self.descriptors.used(),
+        }
     }
 
     /// A number for a new peer; never given twice.
@@ -104,14 +158,14 @@ impl Shared {
     ) -> bool {
         self.metrics.panics.add(1);
         let (peer, pid) = (author.id().0, author.origin.pid);
-        tracing::error!(actor, peer, pid, panic, "a core actor panicked; restarting it");
+        tracing::error!(actor, peer, pid, panic = %text::text(panic), "a core actor panicked; restarting it");
         let judgement = blame.record(self.now(), author.id());
         if judgement.close_author {
             // An actor of this process is closed, but the process, which is the broker's own, goes on.
             if !author.is_local() {
                 self.ban(pid);
             }
-            let text = "its frames made the broker fail repeatedly";
+            let text = "its frames made the broker fail repeatedly (limits.panics_per_author); its process may come back in a minute";
             author.tell(Control::Close(CloseReason::Blamed, text.into()));
         }
         judgement.end
@@ -134,6 +188,25 @@ impl Shared {
         let banned = self.banned.lock().unwrap_or_else(PoisonError::into_inner);
         banned.get(&pid).is_some_and(|until| *until > self.now())
     }
+}
+
+/// What a broker has in use at one moment. All of it comes back to zero when its peers have gone and it has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Levels {
+    /// Connections that live, handshake done or not.
+    pub connections: usize,
+    /// Local peers that live, the broker's own object among them.
+    pub locals: usize,
+    /// Connections that are charged to a user (`limits.connections`).
+    pub charged_connections: usize,
+    /// Connections before their welcome that are charged to a user (`limits.handshakes`).
+    pub charged_handshakes: usize,
+    /// Bytes that are charged to users (`limits.memory_bytes_total`).
+    pub charged_memory_bytes: usize,
+    /// Bytes that were read and are not handled (`limits.read_bytes_total`).
+    pub read_bytes: usize,
+    /// Descriptors that were received and are not sent on (`limits.descriptors_total`).
+    pub descriptors: usize,
 }
 
 /// The shared part and the addresses of the core actors.

@@ -12,6 +12,9 @@ pub const CHARGE_MIN: usize = 64;
 pub enum Class {
     /// A call for this receiver.
     Call,
+    /// A call that nobody wants an answer to. No count of open calls bounds those of one caller, so they leave half of the queue
+    /// to others.
+    OneWay,
     /// An answer that this receiver waits for.
     Answer,
     /// An event.
@@ -72,7 +75,8 @@ pub const fn charge(bytes: usize) -> usize {
 pub const fn decide(class: Class, room: &Room, queued: usize, events: usize) -> Verdict {
     match class {
         Class::Call | Class::Answer if queued < room.bytes => Verdict::Delivered,
-        Class::Call | Class::Answer => Verdict::Overflow,
+        Class::OneWay if queued < room.bytes / 2 => Verdict::Delivered,
+        Class::Call | Class::Answer | Class::OneWay => Verdict::Overflow,
         Class::Event if events < room.events_soft => Verdict::Delivered,
         Class::Event if events < room.events => Verdict::Held,
         Class::Event => Verdict::Missed,
@@ -94,6 +98,9 @@ mod tests {
             (Class::Call, 999, 0, Verdict::Delivered),
             (Class::Call, 1000, 0, Verdict::Overflow),
             (Class::Answer, 1001, 0, Verdict::Overflow),
+            (Class::OneWay, 499, 0, Verdict::Delivered),
+            (Class::OneWay, 500, 0, Verdict::Overflow),
+            (Class::OneWay, 501, 0, Verdict::Overflow),
             (Class::Event, 0, 249, Verdict::Delivered),
             (Class::Event, 0, 250, Verdict::Held),
             (Class::Event, 0, 499, Verdict::Held),

@@ -1,23 +1,26 @@
 //! The Listener actor: accepts on one endpoint and places each socket on an arbiter.
 //!
 //! Owns the bound endpoint, the accept back-off and the check of who may connect. It knows no frame. A failed accept never ends
-//! it: the next is tried after 10 ms, then later, up to one second.
+//! it: the next is tried after 10 ms, then later, up to one second; while no descriptor is left, those that wait are turned away.
 
-use super::connection::session::Closing;
-use super::connection::{Connection, CountGuard};
+use super::admission::Admission;
+use super::connection::Connection;
+use super::connection::identity::Evidence;
+use super::connection::pace::defer;
+use super::connection::session::{Closing, goodbye_frame};
 use super::core::Core;
 use crate::error::CloseReason;
+use crate::policy::{Right, denial};
 use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
 use actix::{Actor, ActorContext, ActorFuture, Arbiter, AsyncContext, Context, Handler, Message};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 /// Accepts in one turn, before the connections get theirs.
-const ACCEPTS_PER_TURN: usize = 64;
+const ACCEPTS_PER_TURN: usize = 4;
 /// The first and the longest pause after a failed accept.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
@@ -50,6 +53,7 @@ impl Listener {
                     return;
                 }
                 self.sleep = None;
+                self.core.shared.metrics.accept_pausing.lower(1);
             }
             match self.socket.poll_accept(cx) {
                 Poll::Pending => return,
@@ -58,29 +62,60 @@ impl Listener {
                     self.place(accepted);
                 }
                 Poll::Ready(Err(error)) => {
-                    tracing::warn!(endpoint = %self.socket.endpoint(), %error, "accept failed; trying again");
-                    self.sleep = Some(Box::pin(tokio::time::sleep(self.pause)));
-                    self.pause = self.pause.saturating_mul(2).min(PAUSES.1);
+                    self.failed(&error);
                 }
             }
         }
-        cx.waker().wake_by_ref();
+        defer(cx);
+    }
+
+    /// Pauses. Those that wait meanwhile are turned away when no descriptor is left: they learn it at once, and the
+    /// queue does not fill up with clients that have given up.
+    fn failed(&mut self, error: &std::io::Error) {
+        let metrics = &self.core.shared.metrics;
+        metrics.accept_failures.add(1);
+        metrics.accept_pausing.add(1);
+        let turned_away = if transport::Listener::is_shortage(error) {
+            let text = "the broker's process has no descriptor left; raise its limit of open files";
+            self.socket.turn_away(&goodbye_frame(CloseReason::TooMany, text))
+        } else {
+            0
+        };
+        metrics.turned_away.add(turned_away as u64);
+        tracing::warn!(endpoint = %self.socket.endpoint(), %error, turned_away, "accept failed; trying again");
+        self.sleep = Some(Box::pin(tokio::time::sleep(self.pause)));
+        self.pause = self.pause.saturating_mul(2).min(PAUSES.1);
     }
 
     fn place(&mut self, accepted: Accepted) {
-        let Accepted { socket, credentials } = accepted;
-        // Counted here and not where the connection runs: the next one of this turn must know of it.
-        let admitted = match self.refusal(&credentials) {
-            None => Ok(CountGuard::new(self.core.shared.clone())),
-            Some(refusal) => {
-                tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
-                Err(refusal)
-            }
+        let Accepted {
+            socket,
+            credentials,
+            address,
+            gids,
+        } = accepted;
+        // Over TLS the proof counts alone: whom the system names may be a forwarder that speaks for somebody far away.
+        let far = matches!(self.socket.endpoint(), Endpoint::Tls(_));
+        let credentials = if far {
+            PeerCredentials::UNKNOWN
+        } else {
+            credentials
         };
+        let evidence = Evidence {
+            credentials,
+            address,
+            gids: gids.filter(|_| !far),
+            must_prove: self.must_prove(&credentials),
+        };
+        // Counted here and not where the connection runs: the next one of this turn must know of it.
+        let admitted = self.admit(&evidence);
+        if let Err(refusal) = &admitted {
+            tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
+        }
         let core = self.core.clone();
         let start = move || match socket.register() {
             Ok(stream) => {
-                Connection::new(core, stream, credentials, admitted).start();
+                Connection::new(core, stream, evidence, admitted).start();
             }
             Err(error) => tracing::warn!(%error, "a socket that was accepted could not be used"),
         };
@@ -94,22 +129,37 @@ impl Listener {
         }
     }
 
-    /// Why somebody is not let in, for the goodbye.
-    fn refusal(&self, credentials: &PeerCredentials) -> Option<Closing> {
-        let shared = &self.core.shared;
-        // Where the system does not tell who a TCP peer is, the endpoint is off unless somebody asked for it.
-        let unknowable = credentials.uid.is_none()
-            && !transport::tcp::KNOWS_PEERS
-            && matches!(self.socket.endpoint(), Endpoint::Tcp(_));
-        if !unknowable && !credentials.is_same_user_or_root() {
-            return Some((CloseReason::Denied, CloseReason::Denied.text().into()));
+    /// Over TCP the system may not tell who the peer is. Then the peer has to prove it; on a Unix socket or a pipe, where
+    /// the system always tells, there is nothing else that would be believed.
+    fn must_prove(&self, credentials: &PeerCredentials) -> bool {
+        credentials.uid.is_none() && matches!(self.socket.endpoint(), Endpoint::Tcp(_) | Endpoint::Tls(_))
+    }
+
+    /// The places of a connection, or why it does not get them. Refused and not left waiting: behind it, others wait for the accept.
+    fn admit(&self, evidence: &Evidence) -> Result<Admission, Closing> {
+        if let Some(refusal) = self.refusal(evidence) {
+            return Err(refusal);
         }
+        Admission::new(self.core.shared.clone(), &evidence.credentials, evidence.address)
+            .map_err(|over| (CloseReason::TooMany, over.to_string()))
+    }
+
+    /// Why somebody is not let in, for the goodbye.
+    fn refusal(&self, evidence: &Evidence) -> Option<Closing> {
+        let (shared, credentials) = (&self.core.shared, &evidence.credentials);
         if credentials.pid.is_some_and(|pid| shared.is_banned(pid)) {
             return Some((CloseReason::Blamed, CloseReason::Blamed.text().into()));
         }
-        let limit = shared.limits.connections;
-        let text = || format!("the broker has {limit} connections already (limits.connections)");
-        (shared.connections.load(Ordering::Acquire) >= limit).then(|| (CloseReason::TooMany, text()))
+        if let Some(policy) = shared.policy.get().filter(|_| !evidence.must_prove) {
+            let principal = evidence.unproven();
+            if !policy.may_connect_with_a_name(&principal) {
+                shared.metrics.denied.add(1);
+                return Some((CloseReason::Denied, denial(&principal, Right::Connect, b"")));
+            }
+        } else if !evidence.must_prove && !credentials.is_same_user_or_root() {
+            return Some((CloseReason::Denied, CloseReason::Denied.text().into()));
+        }
+        None
     }
 }
 

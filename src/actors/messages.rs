@@ -155,6 +155,8 @@ pub enum Control {
     Gaps(Vec<(SubscriptionId, u32)>),
     /// Publish credit is waiting in the account.
     Grant,
+    /// The policy no longer lets this peer see what the call or wait waits for.
+    WaitDenied(CallId),
     /// The broker is stopping.
     Drain,
     /// End the connection with this reason.
@@ -231,3 +233,7 @@ pub struct DrainAll;
 /// Everybody is to be closed: the broker cannot go on, and why.
 #[derive(Debug)]
 pub struct CloseAll(pub &'static str);
+
+/// There is another policy: what peers hold is to be looked at again.
+#[derive(Debug)]
+pub struct Revise;

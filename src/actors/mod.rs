@@ -15,33 +15,44 @@
 //! publisher on one topic arrive in order, at most once, with every gap told. Replies may overtake events. Only `bin`,
 //! `bus` and embedders import this room, through [`Broker::builder`].
 
+mod access;
+pub mod accounts;
+pub mod admission;
 pub mod broker;
 pub mod connection;
 pub mod core;
 pub mod credit;
 pub mod deadlines;
 pub mod deliver;
+pub mod descriptors;
 pub mod group;
-mod inject;
+pub mod inject;
 mod listener;
 pub mod local_peer;
 pub mod messages;
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;
 pub mod peer;
 pub mod peer_key;
 pub mod peers;
+pub mod planted;
 pub mod quota;
 pub mod registry;
+pub mod shares;
 pub mod supervise;
+pub mod tokens;
 pub mod topic_hub;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
+pub use core::Levels;
 pub use local_peer::{
     CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,
     PublishOptions, Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,
 };
 
 use actix::Message;
-use messages::{CloseAll, Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch};
+use messages::{CloseAll, Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch, Revise};
 
 macro_rules! unanswered {
     ($($message:ty),*) => { $(impl Message for $message { type Result = (); })* };
@@ -55,7 +66,8 @@ unanswered!(
     Gone,
     Drained,
     DrainAll,
-    CloseAll
+    CloseAll,
+    Revise
 );
 
 /// Lets everything else that is ready run first.

@@ -3,9 +3,11 @@
 //! A Connection reads only while its gate is open. A [`Permit`] rides in the message to Registry or TopicHub and reopens the gate when
 //! it is dropped there, in whatever way. Knows no actor: a waiting reader is a waker.
 
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::sync::slips::{self, Slip};
+use crate::sync::{AtomicWaker, Mutex};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 /// The bytes of all connections together.
@@ -38,7 +40,9 @@ impl TotalGate {
         if before >= self.limit {
             let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
             for gate in waiting {
-                gate.queued.store(false, Ordering::SeqCst);
+                // A swap sees what a reader did that found itself in the queue already: its waker is there.
+                let again = slips::is(Slip::GateStaysQueued);
+                gate.queued.swap(again, Ordering::SeqCst);
                 gate.reader.wake();
             }
         }
@@ -62,7 +66,7 @@ pub struct ReadGate {
     blocked: AtomicBool,
     /// It waits for the total.
     queued: AtomicBool,
-    reader: futures::task::AtomicWaker,
+    reader: AtomicWaker,
     total: Arc<TotalGate>,
 }
 
@@ -75,7 +79,7 @@ impl ReadGate {
             used: AtomicUsize::new(0),
             blocked: AtomicBool::new(false),
             queued: AtomicBool::new(false),
-            reader: futures::task::AtomicWaker::new(),
+            reader: AtomicWaker::new(),
             total,
         })
     }
@@ -87,10 +91,19 @@ impl ReadGate {
         }
         self.reader.register(cx.waker());
         self.blocked.store(true, Ordering::SeqCst);
-        if self.total.used() >= self.total.limit {
+        // A permit may have been dropped between the look and the registration. While its own limit is reached, its own permits
+        // wake it, and it looks at the total then.
+        if self.used() >= self.limit || slips::is(Slip::GateLooksOnce) {
+            return Poll::Pending;
+        }
+        let room = self.total.used() < self.total.limit;
+        if room && !slips::is(Slip::GateForgetsQueue) {
+            return Poll::Ready(());
+        }
+        // Only its place in the queue wakes it for the total. Without one it must not look again: others may have taken the room.
+        if !room {
             self.total.wait(self);
         }
-        // A permit may have been dropped between the look and the registration.
         if self.is_open() {
             Poll::Ready(())
         } else {
@@ -98,7 +111,15 @@ impl ReadGate {
         }
     }
 
-    fn is_open(&self) -> bool {
+    /// Bytes in use.
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// Whether the connection may read on.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
         self.used.load(Ordering::SeqCst) < self.limit && self.total.used() < self.total.limit
     }
 
@@ -123,7 +144,12 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.gate.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        if slips::is(Slip::PermitInTwoSteps) {
+            let before = self.gate.used.load(Ordering::SeqCst);
+            self.gate.used.store(before - self.bytes, Ordering::SeqCst);
+        } else {
+            self.gate.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        }
         self.gate.total.release(self.bytes);
         if self.gate.blocked.swap(false, Ordering::SeqCst) {
             self.gate.reader.wake();

@@ -4,15 +4,26 @@
 //! broker does is in the library: this file only starts and stops it.
 
 use actix_ipc::actors::{Broker, BrokerHandle, EndReason, StartError};
-use actix_ipc::platform::signals::EndSignals;
-use actix_ipc::settings::{Flags, Settings, Sources, default_endpoints};
-use actix_ipc::terminal::{LogWriter, printable};
-use clap::{Parser, Subcommand};
-use std::fmt::Display;
-use std::io::{self, Write};
+use actix_ipc::client::token_file;
+use actix_ipc::platform::open_files;
+use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
+use actix_ipc::policy::Policy;
+use actix_ipc::settings::{Flags, Problems, Settings, Sources, default_endpoints, load_policy, tokens};
+use actix_ipc::terminal::printable;
+use clap::{Args, Parser, Subcommand};
+use futures::future::OptionFuture;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
+
+#[path = "ipc-broker/policies.rs"]
+mod policies;
+#[path = "ipc-broker/reload.rs"]
+mod reload;
+#[path = "ipc-broker/voice.rs"]
+mod voice;
+
+use reload::Reload;
+use voice::{complain, say};
 
 /// The broker failed: its panic budget is spent, or the system refuses what it needs.
 const EXIT_INTERNAL: u8 = 70;
@@ -21,8 +32,8 @@ const EXIT_CANNOT_LISTEN: u8 = 73;
 /// The settings are wrong.
 const EXIT_SETTINGS: u8 = 78;
 
-/// How long the end waits for the reader of the log.
-const LOG_PATIENCE: Duration = Duration::from_millis(500);
+/// Descriptors that a broker may open when the system allows it: 16,384 connections, and attachments beside them.
+const OPEN_FILES: u64 = 65_536;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,17 +42,21 @@ Examples:
   ipc-broker --listen tcp:127.0.0.1:0 --log debug
   ipc-broker config show                       every value, and where it came from
   ipc-broker config check broker.toml          what is wrong with a file
+  ipc-broker token create thermometer          a token that proves who shows it to be thermometer
+  ipc-broker --system --policy policy.toml     a broker for several users
+  ipc-broker config check --policy policy.toml what a policy says, or what is wrong with it
+  ipc-broker policy explain --policy policy.toml --uid 1000 call math add
 
 Files: /etc/ipc-broker/config.toml, then $XDG_CONFIG_HOME/ipc-broker/config.toml, then --config.
 Variables: IPC_BROKER_LISTEN, IPC_BROKER_ARBITERS, IPC_BROKER_LOG, IPC_BROKER_LIMITS__OUTBOX_BYTES and so on.
-SIGTERM or SIGINT ends it in order, a second one at once.
-Exit codes: 0 ended in order, 2 usage, 70 internal, 73 cannot listen, 78 settings, 130/143 second signal.";
+SIGTERM or SIGINT ends it in order, a second one at once. SIGHUP reads the policy and the log filter again.
+Exit codes: 0 ended in order, 1 (policy explain) denied, 2 usage, 70 internal, 73 cannot listen, 78 settings, 130/143 second signal.";
 
 /// A supervised message broker for the programs of this machine.
 #[derive(Debug, Parser)]
 #[command(name = "ipc-broker", version = concat!(env!("CARGO_PKG_VERSION"), " (protocol 1)"), after_help = EXAMPLES)]
 struct Arguments {
-    /// Where to listen: unix:/path, tcp:host:port or pipe:name. May be given several times; replaces the defaults.
+    /// Where to listen: unix:/path, tcp:host:port, tls:host:port or pipe:name. May be given several times; replaces the defaults.
     #[arg(long, value_name = "ENDPOINT", global = true)]
     listen: Vec<String>,
     /// A file of settings (TOML), read after the usual ones.
@@ -53,6 +68,12 @@ struct Arguments {
     /// What to log: error, warn, info, debug, trace or a filter such as actix_ipc=debug.
     #[arg(long, value_name = "FILTER", global = true)]
     log: Option<String>,
+    /// A file that says who may do what (TOML); without one the broker serves its own user and root.
+    #[arg(long, value_name = "FILE", global = true)]
+    policy: Option<PathBuf>,
+    /// Serve several users: listen on /run/ipc-broker/ipc_broker.sock, under a policy.
+    #[arg(long, global = true)]
+    system: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -62,6 +83,47 @@ enum Command {
     /// Look at the settings instead of starting a broker.
     #[command(subcommand)]
     Config(Config),
+    /// Tokens: what a client shows where the system does not say who it is.
+    #[command(subcommand)]
+    Token(Tokens),
+    /// Ask a policy instead of starting a broker.
+    #[command(subcommand)]
+    Policy(Ask),
+}
+
+#[derive(Debug, Subcommand)]
+enum Tokens {
+    /// Make a token and print the path of its file, which only this user can read.
+    Create {
+        /// Whom it proves. Without it: this user's own token, which clients of this user find by themselves.
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Ask {
+    /// Say whether something is allowed, and by which rule.
+    Explain(Question),
+}
+
+/// Who asks for what.
+#[derive(Debug, Args)]
+struct Question {
+    /// The user's number; without it the user is unknown.
+    #[arg(long)]
+    uid: Option<u32>,
+    /// A group that the peer has, its effective one first; without any the groups are unknown.
+    #[arg(long)]
+    gid: Vec<u32>,
+    /// A name that the peer has proven.
+    #[arg(long)]
+    name: Option<String>,
+    /// connect, own, call, publish, subscribe or monitor.
+    right: String,
+    /// The object's name.
+    object: Option<String>,
+    /// The method or event.
+    member: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -81,16 +143,22 @@ fn main() -> ExitCode {
         listen: arguments.listen,
         arbiters: arguments.arbiters,
         log: arguments.log,
+        policy: arguments.policy,
+        system: arguments.system,
     };
     let sources = match &arguments.command {
         Some(Command::Config(Config::Check { file: Some(file) })) => Sources {
             file: Some(file.clone()),
+            flags: Flags {
+                policy: flags.policy,
+                ..Flags::default()
+            },
             ..Sources::default()
         },
         _ => Sources::of_process(arguments.config, flags),
     };
-    let settings = match Settings::load(&sources) {
-        Ok(settings) => settings,
+    let (settings, policy) = match load(&sources) {
+        Ok(loaded) => loaded,
         Err(problems) => {
             problems.0.iter().for_each(complain);
             return ExitCode::from(EXIT_SETTINGS);
@@ -100,25 +168,20 @@ fn main() -> ExitCode {
         Some(Command::Config(Config::Show)) => show(&settings),
         Some(Command::Config(Config::Check { .. })) => {
             say("the settings are in order");
+            policy.iter().for_each(policies::show);
             ExitCode::SUCCESS
         }
-        None => serve(settings),
+        Some(Command::Token(Tokens::Create { name })) => create_token(&settings, name.as_deref()),
+        Some(Command::Policy(Ask::Explain(question))) => policies::explain(policy.as_ref(), &question),
+        None => serve(settings, policy, sources),
     }
 }
 
-/// One line on standard output. Nobody may be reading; the broker runs all the same.
-fn say(line: impl Display) {
-    let mut stdout = io::stdout().lock();
-    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
-}
-
-/// One line on standard error.
-fn complain(line: impl Display) {
-    let _ = writeln!(
-        io::stderr().lock(),
-        "ipc-broker: {}",
-        printable(&line.to_string())
-    );
+/// The settings, and the policy that they name: everything that is wrong with either, at once.
+fn load(sources: &Sources) -> Result<(Settings, Option<Policy>), Problems> {
+    let settings = Settings::load(sources)?;
+    let policy = settings.policy.as_deref().map(load_policy).transpose()?;
+    Ok((settings, policy))
 }
 
 fn show(settings: &Settings) -> ExitCode {
@@ -139,8 +202,35 @@ fn show(settings: &Settings) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn serve(settings: Settings) -> ExitCode {
-    let log = match LogWriter::start() {
+fn create_token(settings: &Settings, name: Option<&str>) -> ExitCode {
+    let made = match (name, token_file(), &settings.tokens) {
+        (None, Some(path), _) => tokens::create_file(path),
+        (None, None, _) => Err("XDG_RUNTIME_DIR is not set; give the token a name".into()),
+        (Some(name), _, Some(folder)) => tokens::create(folder, name),
+        (Some(_), _, None) => Err("there is no folder for tokens; set `tokens`".into()),
+    };
+    match made {
+        Ok(path) => {
+            say(path.display());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            complain(error);
+            ExitCode::from(EXIT_SETTINGS)
+        }
+    }
+}
+
+fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCode {
+    let known = match tokens::read(settings.tokens.as_deref(), token_file().as_deref()) {
+        Ok(known) => known,
+        Err(error) => {
+            complain(error);
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
+    open_files::raise(OPEN_FILES);
+    let log = match voice::start() {
         Ok(log) => log,
         Err(error) => {
             complain(format_args!("there is no thread for the log: {error}"));
@@ -148,38 +238,57 @@ fn serve(settings: Settings) -> ExitCode {
         }
     };
     let filter = tracing_subscriber::EnvFilter::new(&settings.log);
-    let writer = log.clone();
     // Without colours: the writer escapes every control character, because peers' text may hold some.
-    tracing_subscriber::fmt()
+    let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .init();
+        .with_writer(move || log.clone())
+        .with_filter_reloading();
+    let log_filter = subscriber.reload_handle();
+    subscriber.init();
+    let set_log: reload::SetLog = Box::new(move |filter| {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        log_filter.reload(filter).map_err(|error| error.to_string())
+    });
     let exit = actix_rt::System::new().block_on(async move {
         // Before the first line on stdout: who reads it may send a signal at once.
-        let mut signals = match EndSignals::receive() {
+        let received = EndSignals::receive().and_then(|end| Ok((end, ReloadSignal::receive()?)));
+        let (mut signals, mut hangup) = match received {
             Ok(signals) => signals,
             Err(error) => {
                 complain(format_args!("signals cannot be received: {error}"));
                 return ExitCode::from(EXIT_INTERNAL);
             }
         };
-        match start(settings) {
-            Ok(broker) => run(broker, &mut signals).await,
+        let reload = Reload::new(sources, &settings, set_log);
+        match start(settings, policy, known) {
+            Ok(broker) => run(broker, &mut signals, &mut hangup, reload).await,
             Err(error) => {
                 complain(&error);
                 ExitCode::from(exit_of_start(&error))
             }
         }
     });
-    log.finish(LOG_PATIENCE);
+    voice::finish();
     exit
 }
 
-fn start(settings: Settings) -> Result<BrokerHandle, StartError> {
+fn start(
+    settings: Settings,
+    policy: Option<Policy>,
+    known: actix_ipc::actors::tokens::Tokens,
+) -> Result<BrokerHandle, StartError> {
     let mut builder = Broker::builder()
         .limits(settings.limits)
-        .arbiters(settings.arbiters);
+        .arbiters(settings.arbiters)
+        .unix_sockets(settings.socket)
+        .tokens(known);
+    if let Some(policy) = policy {
+        builder = builder.policy(policy);
+    }
+    if let Some(tls) = settings.tls {
+        builder = builder.tls(tls);
+    }
     if settings.listen.is_empty() {
         for endpoint in default_endpoints() {
             builder = builder.listen_default(endpoint);
@@ -201,11 +310,25 @@ fn announce(broker: &BrokerHandle) {
     }
 }
 
-async fn run(broker: BrokerHandle, signals: &mut EndSignals) -> ExitCode {
+async fn run(
+    broker: BrokerHandle,
+    signals: &mut EndSignals,
+    hangup: &mut ReloadSignal,
+    mut reload: Reload,
+) -> ExitCode {
     announce(&broker);
-    let first = tokio::select! {
-        reason = broker.ended() => return exit_of_end(&reason),
-        signal = signals.next() => signal,
+    let mut reading = None;
+    let first = loop {
+        tokio::select! {
+            reason = broker.ended() => return exit_of_end(&reason),
+            signal = signals.next() => break signal,
+            // One reading at a time; signals that come meanwhile count as one.
+            () = hangup.next(), if reading.is_none() => reading = Some(reload.read()),
+            Some(read) = OptionFuture::from(reading.as_mut()) => {
+                reading = None;
+                reload.apply(read, &broker);
+            }
+        }
     };
     tracing::info!(
         "{} received: draining; a second signal ends at once",
@@ -219,6 +342,7 @@ async fn run(broker: BrokerHandle, signals: &mut EndSignals) -> ExitCode {
         "{} received while draining: ending at once",
         second.name()
     ));
+    voice::finish();
     // Not by returning: the runtime would wait for what is being drained.
     std::process::exit(i32::from(second.exit_code()))
 }

@@ -3,10 +3,11 @@
 //! Owns the wakers, answers and notices of one step, in their order. Wakers and channels belong to executors that the
 //! library does not know; what they do when they are woken must not find the lock held.
 
-use super::lasting::Standing;
+use super::lasting::Held;
 use super::presence::Notice;
 use super::queue::Queue;
 use crate::error::CallError;
+use crate::text;
 use std::sync::Arc;
 use std::task::Waker;
 use tokio::sync::{oneshot, watch};
@@ -24,7 +25,7 @@ pub(crate) struct After {
 #[derive(Debug)]
 enum Told {
     Answer(First, Result<u32, CallError>),
-    Standing(Arc<watch::Sender<Standing>>, Standing),
+    Standing(Arc<watch::Sender<Held>>, Held),
     Notice(Arc<Queue<Notice>>, Notice),
     NoMore(Arc<Queue<Notice>>),
     /// For the log: a registration ended, and why.
@@ -38,7 +39,7 @@ impl After {
     }
 
     /// What a registration holds now.
-    pub(crate) fn standing(&mut self, of: &Arc<watch::Sender<Standing>>, now: Standing) {
+    pub(crate) fn standing(&mut self, of: &Arc<watch::Sender<Held>>, now: Held) {
         self.told.push(Told::Standing(Arc::clone(of), now));
     }
 
@@ -68,6 +69,7 @@ impl After {
                 Told::Notice(to, notice) => to.push(notice),
                 Told::NoMore(to) => to.close(),
                 Told::Replaced(object, reason) => {
+                    let (object, reason) = (text::name(&object), text::text(&reason));
                     tracing::warn!(%object, %reason, "a registration ended");
                 }
             }

@@ -3,6 +3,7 @@
 //! Owns one small executor: it parks the calling thread. The work is [`IpcClient`]'s, whose socket lives on the
 //! background thread of the library, so nothing here runs on the caller's thread but the encoding and decoding.
 
+use super::builder::ClientBuilder;
 use super::event_queue::Event;
 use super::handle::IpcClient;
 use super::handler::{Handler, SharedObject};
@@ -86,6 +87,16 @@ impl Client {
     /// As [`connect`](Self::connect).
     pub fn connect_to(endpoint: Endpoint) -> Result<Self, CallError> {
         block_on(IpcClient::connect_to(endpoint))?
+            .map(Self::from)
+            .map_err(CallError::from)
+    }
+
+    /// Connects with the options of a builder: token, certificates, name and so on.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub fn connect_with(builder: ClientBuilder) -> Result<Self, CallError> {
+        block_on(builder.connect())?
             .map(Self::from)
             .map_err(CallError::from)
     }

@@ -8,7 +8,8 @@ use super::runtime;
 use super::shared::Shared;
 use super::socket::{Patience, Socket};
 use crate::message::{Encoding, name};
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, TlsClient};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -17,6 +18,9 @@ use tokio::sync::oneshot;
 const OUT_BUFFER: usize = 256 * 1024;
 /// What one subscription may hold that its program has not read, in bytes, before events are missed.
 const SUBSCRIPTION_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Silence of a broker over TCP after which it is asked for a sign; after four times as long the connection is lost.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// What a client was made with.
 #[derive(Clone, Debug)]
@@ -28,6 +32,9 @@ pub(crate) struct Options {
     pub(crate) encoding: Encoding,
     pub(crate) out_buffer: usize,
     pub(crate) subscription_buffer: usize,
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) tls: TlsClient,
+    pub(crate) keepalive: Duration,
 }
 
 /// Makes an [`IpcClient`]. Made by [`IpcClient::builder`].
@@ -38,7 +45,7 @@ pub struct ClientBuilder {
 }
 
 impl ClientBuilder {
-    pub(crate) const fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             options: Options {
                 endpoints: Vec::new(),
@@ -48,6 +55,9 @@ impl ClientBuilder {
                 encoding: Encoding::JSON,
                 out_buffer: OUT_BUFFER,
                 subscription_buffer: SUBSCRIPTION_BUFFER,
+                token_file: None,
+                tls: TlsClient::default(),
+                keepalive: KEEPALIVE,
             },
         }
     }
@@ -93,6 +103,29 @@ impl ClientBuilder {
     /// counted. An event counts as 64 bytes at least. Default: 4 MiB.
     pub const fn subscription_buffer(mut self, bytes: usize) -> Self {
         self.options.subscription_buffer = if bytes == 0 { 1 } else { bytes };
+        self
+    }
+
+    /// Proves who this program is with the token in this file, over TCP and TLS; where the kernel names the peer, no token
+    /// is sent. The file is read at each connection, must belong to this user or root and be readable by nobody else.
+    /// Default: `$XDG_RUNTIME_DIR/ipc_broker.token` when it is there, but only for a TCP server that the system says is
+    /// this user's or root's.
+    pub fn token_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.options.token_file = Some(path.into());
+        self
+    }
+
+    /// Whom `tls:` endpoints are trusted to be, and the certificate of this program there. Default: nobody is trusted.
+    pub fn tls(mut self, tls: TlsClient) -> Self {
+        self.options.tls = tls;
+        self
+    }
+
+    /// After how much silence of the broker over TCP it is asked for a sign; after four times as long without a byte the
+    /// connection is lost, and made again. Other transports tell by themselves that the broker has gone. Zero: never asked.
+    /// Default: 15 s.
+    pub const fn keepalive(mut self, silence: Duration) -> Self {
+        self.options.keepalive = silence;
         self
     }
 

@@ -6,7 +6,9 @@ use super::exchange::{Exchange, Outgoing};
 use super::handle::IpcClient;
 use super::request::{Answer, Reply};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Encoding, Flags, Kind, Metadata, Payload, PayloadError, key, metadata, name};
+use crate::message::{
+    Attachments, Encoding, Flags, Kind, Metadata, Payload, PayloadError, key, metadata, name,
+};
 use futures::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -27,6 +29,7 @@ pub struct CallBuilder<'a> {
     flags: Flags,
     encoding: Encoding,
     metadata: Metadata,
+    attachments: Attachments,
 }
 
 impl<'a> CallBuilder<'a> {
@@ -40,6 +43,7 @@ impl<'a> CallBuilder<'a> {
             flags: Flags::NONE,
             encoding: options.encoding,
             metadata: Metadata::new(),
+            attachments: Attachments::new(),
         }
     }
 
@@ -65,6 +69,14 @@ impl<'a> CallBuilder<'a> {
     /// What goes beside the parameters, at most 8 KiB.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// What travels with the parameters: over Unix sockets file descriptors, at most 16 by default. They are shared with
+    /// the callee, and closed here once they are sent and dropped. Over other transports, and when the callee's
+    /// connection is another one, the call fails with TooLarge and has not run.
+    pub fn attachments(mut self, attachments: impl Into<Attachments>) -> Self {
+        self.attachments = attachments.into();
         self
     }
 
@@ -141,9 +153,11 @@ impl<'a> CallBuilder<'a> {
             flags,
             metadata,
             deadline,
+            attachments,
             ..
         } = self;
         Ok(Outgoing {
+            attachments,
             kind: Kind::Call,
             key,
             flags,
@@ -251,7 +265,7 @@ pub struct PayloadCall {
 }
 
 impl PayloadCall {
-    /// Waits for the answer with its metadata.
+    /// Waits for the answer with its metadata and attachments.
     ///
     /// # Errors
     /// As [`Call`].

@@ -12,6 +12,7 @@ use super::shared::Shared;
 use super::state::{GRACE, Next, Phase, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Epoch, Kind};
+use crate::text;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -74,11 +75,11 @@ impl State {
             entry.restoring = false;
             entry.retry_at = None;
             match &entry.what {
-                Fact::Subscription(queue) => queue.interrupt(&mut after.wakers),
+                Fact::Subscription(queue) => queue.interrupt(),
                 Fact::Watch(queue) => after.notice(queue, Notice::Interrupted),
                 Fact::Object { standing, .. } => {
-                    if matches!(*standing.borrow(), Standing::Owner | Standing::Queued) {
-                        after.standing(standing, Standing::Asked);
+                    if matches!(*standing.borrow(), Ok(Standing::Owner | Standing::Queued)) {
+                        after.standing(standing, Ok(Standing::Asked));
                     }
                 }
                 Fact::Wait { .. } | Fact::Will => {}
@@ -95,7 +96,7 @@ impl State {
                 Fact::Subscription(queue) => queue.close(&mut after.wakers),
                 Fact::Watch(queue) => after.no_more(queue),
                 Fact::Object { standing, .. } => {
-                    after.standing(standing, Standing::Lost(error.to_string()));
+                    after.standing(standing, Err(error.clone()));
                 }
                 Fact::Wait { .. } | Fact::Will => {}
             }
@@ -199,7 +200,7 @@ impl Shared {
         after.perform();
         self.serving.abort_all();
         if !expected {
-            tracing::warn!(reason = %ended.text, "the connection to the broker ended");
+            tracing::warn!(reason = %text::text(&ended.text), "the connection to the broker ended");
         }
         if !orderly {
             self.watchers.tell(&ConnectionEvent::Lost {
@@ -239,6 +240,7 @@ impl Shared {
             lost,
         } = report;
         for (what, error) in &lost {
+            let what = text::text(what);
             tracing::warn!(%what, %error, "not restored after the reconnection");
         }
         tracing::info!(%epoch, same_broker, restored, lost = lost.len(), "connected to the broker again");

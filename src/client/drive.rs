@@ -11,20 +11,29 @@ use super::outbox::Claim;
 use super::shared::{Shared, Wrote};
 use super::state::TICK;
 use crate::error::CloseReason;
-use crate::message::{Attachment, Decoder};
+use crate::message::arrivals::Arrivals;
+use crate::message::{Attachment, Decoder, Draft, Kind};
+use crate::sync::slips::{self, Slip};
 use crate::transport::Stream;
+use crate::transport::keepalive::{Due, Keepalive};
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
 /// The read buffer that all sockets of one thread share, in bytes.
 const READ_BUFFER: usize = 128 * 1024;
 /// Reads in one turn before other tasks of the thread run.
 const READS: usize = 8;
+
+/// Attachments that may wait for their frames, and how long, as the broker does it by default.
+const ARRIVALS_MAX: usize = 64;
+const ARRIVAL_WAIT: Duration = Duration::from_secs(10);
+const UNCLAIMED: &str = "the broker sent attachments without frames that take them";
+const MISSING: &str = "the broker sent a frame without the attachments that it declares";
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
@@ -35,22 +44,34 @@ pub(crate) struct Drive {
     shared: Arc<Shared>,
     stream: Arc<Stream>,
     decoder: Decoder,
-    /// Descriptors that nobody asked for; dropping them closes them.
+    /// What came with the last read.
     attachments: Vec<Attachment>,
+    /// What waits for its frame.
+    arrivals: Arrivals,
     after: After,
     tick: Option<Pin<Box<Sleep>>>,
+    /// Where the system does not tell that the broker has gone.
+    keepalive: Option<(Keepalive, Pin<Box<Sleep>>)>,
 }
 
 impl Drive {
     pub(crate) fn new(shared: Arc<Shared>, link: Link) -> Self {
         let Link { stream, decoder, .. } = link;
+        let every = shared.options.keepalive;
+        let keepalive = stream
+            .can_be_half_open()
+            .then(|| Keepalive::new(every, Instant::now()))
+            .flatten()
+            .map(|keepalive| (keepalive, Box::pin(sleep(every))));
         Self {
             shared,
             stream,
             decoder,
             attachments: Vec::new(),
+            arrivals: Arrivals::default(),
             after: After::default(),
             tick: None,
+            keepalive,
         }
     }
 
@@ -69,10 +90,19 @@ impl Drive {
             Err(error) if is_again(&error) => Ok(None),
             Err(error) => Err(lost(&error)),
         });
-        self.attachments.clear();
+        let read = match self.arrive() {
+            Ok(()) => read,
+            Err(ended) => Err(ended),
+        };
+        if let (Ok(Some(_)), Some((keepalive, _))) = (&read, &mut self.keepalive) {
+            keepalive.heard();
+        }
         match read {
             Ok(Some(batch)) if batch.is_empty() => Poll::Ready(Ok(())),
-            Ok(Some(batch)) => {
+            Ok(Some(mut batch)) => {
+                if self.arrivals.oldest().is_some() && !self.arrivals.attach(&mut batch) {
+                    return Poll::Ready(Err(Ended::new(CloseReason::Protocol, MISSING)));
+                }
                 let ended = inbound::dispatch(&self.shared, batch, &mut self.after);
                 Poll::Ready(ended.map_or(Ok(()), Err))
             }
@@ -86,6 +116,25 @@ impl Drive {
             }
             Err(ended) => Poll::Ready(Err(ended)),
         }
+    }
+
+    /// Takes in what came with a read: it waits for the frame that declares it.
+    fn arrive(&mut self) -> Result<(), Ended> {
+        if self.attachments.is_empty() && self.arrivals.oldest().is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        for attachment in self.attachments.drain(..) {
+            self.arrivals.push(now, Ok(attachment));
+        }
+        let late = self
+            .arrivals
+            .oldest()
+            .is_some_and(|came| now.saturating_duration_since(came) > ARRIVAL_WAIT);
+        if late || self.arrivals.len() > ARRIVALS_MAX {
+            return Err(Ended::new(CloseReason::Protocol, UNCLAIMED));
+        }
+        Ok(())
     }
 
     /// Writes once. Ready when something was written.
@@ -115,7 +164,9 @@ impl Drive {
             return None;
         }
         let claim = state.out.claim();
-        state.out.room.drain(&mut self.after.wakers);
+        if !slips::is(Slip::RoomNotTold) {
+            state.out.room.drain(&mut self.after.wakers);
+        }
         drop(state);
         self.after.perform();
         claim
@@ -139,10 +190,34 @@ impl Drive {
         }
     }
 
+    /// Asks a broker that has been silent, or finds that it has gone.
+    fn poll_keepalive(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
+        while let Some((keepalive, timer)) = &mut self.keepalive
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            match keepalive.due(Instant::now()) {
+                Due::Nothing => {}
+                Due::Ask => {
+                    // This task writes it in the same turn.
+                    let _ = self.shared.lock().control(&Draft::new(Kind::Ping, 0));
+                }
+                Due::Lost => {
+                    let silent = keepalive.patience();
+                    return Err(Ended::new(
+                        CloseReason::Lost,
+                        format!("the broker has given no sign for up to {silent:?}"),
+                    ));
+                }
+            }
+            timer.as_mut().reset(keepalive.next().into());
+        }
+        Ok(())
+    }
+
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.shared.lock().io_active = true;
         for _ in 0..READS {
-            if let Err(ended) = self.poll_tick(cx) {
+            if let Err(ended) = self.poll_tick(cx).and_then(|()| self.poll_keepalive(cx)) {
                 return Poll::Ready(ended);
             }
             let read = match self.poll_read(cx) {
@@ -166,7 +241,8 @@ impl Drive {
     fn leave(&self) -> bool {
         let mut state = self.shared.lock();
         let started = state.ticking && self.tick.is_none();
-        if state.out.is_ready() || started {
+        let ready = state.out.is_ready() && !slips::is(Slip::SocketLooksOnce);
+        if ready || started {
             return false;
         }
         state.io_active = false;

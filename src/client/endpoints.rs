@@ -2,6 +2,7 @@
 //!
 //! Owns the default list, which the broker binds too, and the reading of `IPC_BROKER_ADDR`. It opens no socket.
 
+use crate::platform::process;
 use crate::transport::Endpoint;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,8 @@ pub const ADDRESS_VARIABLE: &str = "IPC_BROKER_ADDR";
 const SHARED_SOCKET: &str = "/tmp/ipc_broker.sock";
 /// The name of the socket in a user's run-time directory.
 const SOCKET_NAME: &str = "ipc_broker.sock";
+/// The name of the token file beside it.
+const TOKEN_NAME: &str = "ipc_broker.token";
 /// The Windows pipe.
 const PIPE: &str = "ipc_broker";
 /// The address on loopback.
@@ -22,10 +25,7 @@ const LOOPBACK: &str = "127.0.0.1:5123";
 /// `tcp:127.0.0.1:5123`. On Windows: `pipe:ipc_broker`, then TCP.
 #[must_use]
 pub fn endpoints() -> Vec<Endpoint> {
-    defaults(
-        cfg!(windows),
-        std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from).as_deref(),
-    )
+    defaults(cfg!(windows), run_time_dir().as_deref())
 }
 
 fn defaults(windows: bool, run_time_dir: Option<&Path>) -> Vec<Endpoint> {
@@ -44,13 +44,33 @@ fn defaults(windows: bool, run_time_dir: Option<&Path>) -> Vec<Endpoint> {
     list
 }
 
+/// Where a token of this user's broker may lie: `$XDG_RUNTIME_DIR/ipc_broker.token`, when that variable holds an absolute
+/// path.
+#[must_use]
+pub fn token_file() -> Option<PathBuf> {
+    run_time_dir().map(|dir| dir.join(TOKEN_NAME))
+}
+
+/// The user's run-time directory. A process that has more rights than who started it believes none of its variables.
+fn run_time_dir() -> Option<PathBuf> {
+    if process::has_more_rights_than_its_caller() {
+        return None;
+    }
+    std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|dir| dir.is_absolute())
+}
+
 /// What a client that was told nothing tries: `IPC_BROKER_ADDR` alone when it is set and not empty, otherwise
-/// [`endpoints`].
+/// [`endpoints`]. In a process that runs with more rights than its caller (set-user-id, file capabilities) the caller's
+/// variables are not read.
 ///
 /// # Errors
 /// The text of a variable that names no endpoint, with the reason.
 pub(crate) fn from_environment() -> Result<Vec<Endpoint>, ConnectError> {
-    match std::env::var_os(ADDRESS_VARIABLE).filter(|text| !text.is_empty()) {
+    let variable = std::env::var_os(ADDRESS_VARIABLE)
+        .filter(|text| !text.is_empty() && !process::has_more_rights_than_its_caller());
+    match variable {
         None => Ok(endpoints()),
         Some(text) => {
             let text = text.to_string_lossy();
@@ -64,7 +84,7 @@ pub(crate) fn from_environment() -> Result<Vec<Endpoint>, ConnectError> {
     }
 }
 
-/// Reads an endpoint as people write it: `unix:/path`, `tcp:host:port`, `pipe:name`, `mem:name`, and also a plain
+/// Reads an endpoint as people write it: `unix:/path`, `tcp:host:port`, `tls:host:port`, `pipe:name`, `mem:name`, and also a plain
 /// `/path` or `host:port`.
 ///
 /// # Errors
@@ -86,7 +106,7 @@ fn is_plain_host_and_port(text: &str) -> bool {
     let port = text
         .rsplit_once(':')
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    port && !["unix", "tcp", "pipe", "mem"].contains(&scheme)
+    port && !["unix", "tcp", "tls", "pipe", "mem"].contains(&scheme)
 }
 
 /// Why no broker was reached. Displays every endpoint that was tried with its own reason, and the command that
@@ -178,6 +198,71 @@ mod tests {
                 "{windows} {dir:?}"
             );
         }
+    }
+
+    /// Does nothing by itself: it is the set-user-id process of the next test.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn says_where_it_looks() {
+        if std::env::var_os("SAY_WHERE").is_some() {
+            let looks = from_environment().map(|list| texts(&list));
+            let more = process::has_more_rights_than_its_caller();
+            println!("more rights: {more}; looks: {looks:?}; token: {:?}", token_file());
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_set_user_id_program_does_not_believe_its_callers_variables() {
+        use std::os::unix::fs::PermissionsExt;
+        use std::os::unix::process::CommandExt;
+        if !rustix::process::geteuid().is_root() {
+            eprintln!("SKIPPED: only root can make a set-user-id program of another user");
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("program");
+        std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+        let allow =
+            |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        allow(folder.path(), 0o755);
+        let said = |mode| {
+            allow(&program, mode);
+            let mut command = std::process::Command::new(&program);
+            command
+                .args([
+                    "client::endpoints::tests::says_where_it_looks",
+                    "--exact",
+                    "--nocapture",
+                ])
+                .env("SAY_WHERE", "")
+                .env(ADDRESS_VARIABLE, "unix:/trap/broker.sock")
+                .env("XDG_RUNTIME_DIR", "/trap")
+                .uid(65_534)
+                .current_dir("/");
+            let output = command.output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let plain = said(0o755);
+        assert!(plain.contains("more rights: false"), "{plain}");
+        assert!(
+            plain.contains("looks: Ok([\"unix:/trap/broker.sock\"])"),
+            "{plain}"
+        );
+        let raised = said(0o4755);
+        if raised.contains("more rights: false") {
+            eprintln!(
+                "SKIPPED: the file system of {} ignores set-user-id",
+                folder.path().display()
+            );
+            return;
+        }
+        assert!(raised.contains("more rights: true"), "{raised}");
+        assert!(
+            raised.contains("looks: Ok([\"unix:/tmp/ipc_broker.sock\""),
+            "{raised}"
+        );
+        assert!(!raised.contains("trap"), "{raised}");
     }
 
     #[test]

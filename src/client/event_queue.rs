@@ -18,6 +18,8 @@ use std::task::{Context, Poll, Waker};
 /// What an event is charged at least, in bytes, however small it is.
 const CHARGE_MIN: usize = 64;
 
+/// Events that may be arriving in pieces together, however small they are.
+const PARTIAL_MAX: usize = 4_096;
 /// What is read is given back in parts of the queue's limit, so that not every event takes the lock.
 const RETURNS: usize = 8;
 
@@ -66,6 +68,8 @@ pub enum Update {
     /// This program did not read fast enough, and the subscription asked to be ended then
     /// ([`SlowPolicy::Disconnect`]). Nothing follows.
     TooSlow,
+    /// The broker has ended the subscription, and says why: its operator no longer allows it. Nothing follows.
+    Ended(String),
 }
 
 /// The queue of one subscription.
@@ -84,10 +88,14 @@ struct State {
     /// Bytes in the queue and in the reader's hands.
     charged: usize,
     gap: Gap,
+    /// The connection was lost, and the subscription does not stand again yet.
+    cut: bool,
     /// Events that are arriving in pieces, by their number.
     partial: HashMap<u32, Partial>,
     waker: Option<Waker>,
     closed: bool,
+    /// The broker closed it, for this reason, and that was not told.
+    ended: Option<String>,
     /// It was closed because it was full, and that was not told.
     too_slow: bool,
 }
@@ -181,7 +189,8 @@ impl EventQueue {
         };
         let mut state = self.lock();
         let drops = matches!(self.policy, SlowPolicy::DropOldest | SlowPolicy::Latest);
-        if state.partial_bytes().saturating_add(view.payload.len()) > message_bytes
+        if state.partial.len() >= PARTIAL_MAX
+            || state.partial_bytes().saturating_add(view.payload.len()) > message_bytes
             || !(drops || state.admits(self.limit))
         {
             return state.miss(1);
@@ -234,19 +243,34 @@ impl EventQueue {
         woken.extend(state.waker.take());
     }
 
-    /// The connection was lost.
-    pub(crate) fn interrupt(&self, woken: &mut Vec<Waker>) {
+    /// The connection was lost. That is told when it is over: what is published until then is missing as well.
+    pub(crate) fn interrupt(&self) {
         let mut state = self.lock();
         state.partial.clear();
-        state.gap.interrupted = true;
-        woken.extend(state.waker.take());
+        state.cut = true;
+    }
+
+    /// The broker has acknowledged the subscription, for the first time or again.
+    pub(crate) fn stands(&self, woken: &mut Vec<Waker>) {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.cut) {
+            state.gap.interrupted = true;
+            woken.extend(state.waker.take());
+        }
     }
 
     /// No event follows.
     pub(crate) fn close(&self, woken: &mut Vec<Waker>) {
         let mut state = self.lock();
         state.closed = true;
+        state.gap.interrupted |= std::mem::take(&mut state.cut);
         woken.extend(state.waker.take());
+    }
+
+    /// The broker has ended the subscription.
+    pub(crate) fn end(&self, reason: String, woken: &mut Vec<Waker>) {
+        self.lock().ended = Some(reason);
+        self.close(woken);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -281,6 +305,9 @@ impl State {
             return Poll::Ready(Some(update));
         }
         if self.closed {
+            if let Some(reason) = self.ended.take().filter(|_| gaps) {
+                return Poll::Ready(Some(Update::Ended(reason)));
+            }
             let slow = gaps && std::mem::take(&mut self.too_slow);
             return Poll::Ready(slow.then_some(Update::TooSlow));
         }

@@ -42,6 +42,7 @@ fn updates(reader: &mut Reader) -> Vec<String> {
             Update::Missed(count) => format!("missed {count}"),
             Update::Interrupted => "interrupted".to_owned(),
             Update::TooSlow => "too slow".to_owned(),
+            Update::Ended(reason) => reason,
         });
     }
     seen
@@ -58,7 +59,8 @@ fn events_come_in_order_with_their_gaps() {
     queue.push(&batch(&[(0, b"a"), (2, b"b")]), 0, 2, &mut woken);
     queue.gap(3, &mut woken);
     queue.push(&batch(&[(1, b"c")]), 0, 1, &mut woken);
-    queue.interrupt(&mut woken);
+    queue.interrupt();
+    queue.stands(&mut woken);
     queue.push(&batch(&[(0, b"d")]), 0, 1, &mut woken);
     let expected = [
         row("a", 0, false),
@@ -74,7 +76,8 @@ fn gaps_can_be_read_without_an_event() {
     let (queue, mut reader) = queue(1 << 20);
     let mut woken = Vec::new();
     queue.gap(3, &mut woken);
-    queue.interrupt(&mut woken);
+    queue.interrupt();
+    queue.stands(&mut woken);
     assert_eq!(updates(&mut reader), ["interrupted", "missed 3"]);
     queue.gap(1, &mut woken);
     queue.push(&batch(&[(2, b"a")]), 0, 1, &mut woken);

@@ -9,7 +9,7 @@ use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -23,6 +23,7 @@ pub(crate) struct Outgoing {
     pub(crate) flags: Flags,
     pub(crate) metadata: Metadata,
     pub(crate) payload: Payload,
+    pub(crate) attachments: Attachments,
     /// `None`: the broker's default.
     pub(crate) deadline: Option<Duration>,
 }
@@ -40,6 +41,7 @@ impl Outgoing {
             flags: Flags::NONE,
             metadata: Metadata::new(),
             payload,
+            attachments: Attachments::new(),
             deadline: None,
         }
     }
@@ -58,7 +60,9 @@ impl Outgoing {
         } else {
             0
         };
-        Draft::new(self.kind, id)
+        let draft = Draft::new(self.kind, id);
+        let attachments = u8::try_from(self.attachments.len()).unwrap_or(u8::MAX);
+        Draft { attachments, ..draft }
             .aux(aux)
             .flags(
                 self.flags
@@ -184,6 +188,7 @@ impl Exchange {
             return Poll::Pending;
         }
         let part = outgoing.first_part(&state)?;
+        state.check_attachments(&outgoing.attachments)?;
         if state.requests.len() >= state.grants.open_calls as usize {
             let text = format!(
                 "{} calls are open already, the most the broker takes",
@@ -205,7 +210,9 @@ impl Exchange {
             return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
         };
         let idle = state.out.is_idle();
-        let end = state.out.encode(&outgoing.draft(id, part));
+        let end = state
+            .out
+            .encode_with(&outgoing.draft(id, part), &outgoing.attachments);
         let whole = part.len() == outgoing.payload.bytes.len();
         if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
             request.end = end;

@@ -220,7 +220,7 @@ impl IpcClient {
     }
 
     /// A builder, for everything that has a default.
-    pub const fn builder() -> ClientBuilder {
+    pub fn builder() -> ClientBuilder {
         ClientBuilder::new()
     }
 

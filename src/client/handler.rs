@@ -5,7 +5,7 @@
 
 use super::serving::OpenCall;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Encoding, Metadata, Origin, Payload, PayloadError};
+use crate::message::{Attachments, Encoding, Metadata, Origin, Payload, PayloadError};
 use async_trait::async_trait;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use serde::Serialize;
@@ -121,6 +121,8 @@ pub struct CallContext {
     pub metadata: Metadata,
     /// The encoding of the parameters, in which the answer is expected.
     pub encoding: Encoding,
+    /// What came with the parameters: file descriptors, over Unix sockets. Closed with the last clone of this.
+    pub attachments: Attachments,
     /// Whether the caller takes a streamed reply.
     pub streaming: bool,
     pub(crate) open: Arc<OpenCall>,
@@ -161,6 +163,7 @@ impl CallContext {
 pub struct Response {
     pub(crate) body: Body,
     pub(crate) metadata: Metadata,
+    pub(crate) attachments: Attachments,
 }
 
 pub(crate) enum Body {
@@ -184,6 +187,7 @@ impl Response {
         Self {
             body: Body::Payload(payload),
             metadata: Metadata::new(),
+            attachments: Attachments::new(),
         }
     }
 
@@ -192,7 +196,16 @@ impl Response {
         Self {
             body: Body::Stream(items.boxed()),
             metadata: Metadata::new(),
+            attachments: Attachments::new(),
         }
+    }
+
+    /// Attaches what travels with the value, or with the end of a stream: file descriptors, over Unix sockets. The caller
+    /// gets an error instead of the answer when its connection or this one does not carry them.
+    #[must_use]
+    pub fn with_attachments(mut self, attachments: impl Into<Attachments>) -> Self {
+        self.attachments = attachments.into();
+        self
     }
 
     /// Puts metadata beside the value, or beside the end of a stream. With keys that begin with `sys.`, which are the

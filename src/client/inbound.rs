@@ -8,14 +8,19 @@ use super::after::After;
 use super::event_queue::EventQueue;
 use super::incoming::{self, Grants};
 use super::lasting::{Fact, Lasting};
-use super::request::{Answer, Request, Step};
+use super::request::{Answer, Step};
 use super::settle::{notice, ownership, settle};
 use super::shared::Shared;
 use super::state::State;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
+use crate::text;
 use std::sync::Arc;
+
+/// What may wait to be written beyond the out-buffer's limit, in bytes: answers that the broker's own frames ask for, such as
+/// Pong, are not held back by it. A broker that asks and does not read has ended.
+const OWED_MAX: usize = 64 * 1024 * 1024;
 
 /// Why the connection is at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,7 +58,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
             }
             _ => {
                 if let Some(view) = batch.view(index) {
-                    ended = answer(&mut state, &batch, &view, after);
+                    ended = answer(&mut state, (&batch, index), &view, after);
                 }
             }
         }
@@ -61,6 +66,11 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
             break;
         }
         index = index.saturating_add(1);
+    }
+    let owing = state.out.waiting();
+    if ended.is_none() && owing > OWED_MAX.saturating_add(shared.options.out_buffer) {
+        let text = format!("the broker sends and does not read: {owing} bytes wait for it");
+        ended = Some(Ended::new(CloseReason::SlowConsumer, text));
     }
     let restored = state.take_report();
     let grants = Grants {
@@ -96,20 +106,16 @@ fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {
 }
 
 /// Handles everything but calls to this client and whole events.
-fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, after: &mut After) -> Option<Ended> {
+fn answer(
+    state: &mut State,
+    (batch, index): (&Batch, usize),
+    view: &FrameView<'_>,
+    after: &mut After,
+) -> Option<Ended> {
     let Header { kind, id, aux, .. } = *view.header;
     let message_bytes = state.grants.message_bytes as usize;
     match kind {
-        Kind::Reply => {
-            return replied(state, id, after, |request| {
-                request.reply(batch, view, message_bytes)
-            });
-        }
-        Kind::ReplyPiece => {
-            return replied(state, id, after, |request| {
-                request.reply_piece(view, message_bytes)
-            });
-        }
+        Kind::Reply | Kind::ReplyPiece => return replied(state, batch, index, view, after),
         Kind::Error => finish(state, id, Err(error_of(view)), after),
         Kind::Done | Kind::Accepted | Kind::Pong => finish(state, id, Ok(aux), after),
         Kind::CallCredit => {
@@ -148,7 +154,7 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, after: &mut Af
             let _ = state.control(&Draft::new(Kind::Pong, id).payload(view.header.encoding, view.payload));
         }
         Kind::Goodbye => {
-            let text = String::from_utf8_lossy(view.payload).into_owned();
+            let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
             return Some(Ended::new(
                 reason,
@@ -166,14 +172,20 @@ fn answer(state: &mut State, batch: &Batch, view: &FrameView<'_>, after: &mut Af
 /// Hands a reply to its request and returns credit for it.
 fn replied(
     state: &mut State,
-    id: u64,
+    batch: &Batch,
+    index: usize,
+    view: &FrameView<'_>,
     after: &mut After,
-    step: impl FnOnce(&mut Request) -> Step,
 ) -> Option<Ended> {
+    let id = view.header.id;
     let window = state.grants.stream_window;
+    let message_bytes = state.grants.message_bytes as usize;
     let now = state.now;
     let request = state.requests.get_mut(id)?;
-    let step = step(request);
+    let step = match view.header.kind {
+        Kind::Reply => request.reply(batch, index, view, message_bytes),
+        _ => request.reply_piece(view, message_bytes),
+    };
     request.expires = request.expires.max(now + request.patience);
     let owed = request.take_owed(window);
     if step == Step::TooLarge {
@@ -182,6 +194,11 @@ fn replied(
         after.wakers.extend(request.waker.take());
         let _ = state.control(&Draft::new(Kind::Cancel, id));
         return None;
+    }
+    if request.is_flooded(window, view.header.wire_len()) {
+        let text =
+            format!("the broker sent more of a streamed reply than the window of {window} bytes allows");
+        return Some(Ended::new(CloseReason::Window, text));
     }
     if step == Step::Wake {
         after.wakers.extend(request.waker.take());

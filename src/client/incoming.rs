@@ -10,11 +10,13 @@ use super::serving::{OpenCall, PartialCall, Table, refuse};
 use super::shared::Shared;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
+use crate::message::{Attachments, Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
 use bytes::BytesMut;
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
+/// So many calls may be arriving in pieces together, however small they are.
+const PARTIAL_MAX: usize = 4_096;
 /// So many calls of the largest size may be arriving together; beyond that they are refused.
 const LARGEST_AT_ONCE: usize = 2;
 
@@ -30,13 +32,16 @@ pub(crate) struct Grants {
 /// Handles the frames of a batch that concern calls to this client.
 pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) {
     let now = Instant::now();
-    for view in frames.iter().filter_map(|index| batch.view(*index)) {
+    for (index, view) in frames
+        .iter()
+        .filter_map(|index| Some((*index, batch.view(*index)?)))
+    {
         let Header {
             kind, id, aux, flags, ..
         } = *view.header;
         let mut table = shared.serving.lock();
         match kind {
-            Kind::Call => call(shared, table, batch, &view, grants, now),
+            Kind::Call => call(shared, table, (batch, index), &view, grants, now),
             Kind::CallPiece => call_piece(shared, table, &view, grants),
             Kind::ReplyCredit => {
                 let open = table.open.get(&id).cloned();
@@ -61,7 +66,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
 fn call(
     shared: &Arc<Shared>,
     mut table: MutexGuard<'_, Table>,
-    batch: &Batch,
+    (batch, index): (&Batch, usize),
     view: &FrameView<'_>,
     grants: Grants,
     now: Instant,
@@ -78,10 +83,13 @@ fn call(
         );
         return refuse(shared, id, answered, &error);
     };
-    let context = context(&server, &method, view, grants, now);
+    let mut context = context(&server, &method, view, grants, now);
+    context.attachments = batch.attachments(index).to_vec().into();
     if flags.has(Flags::CONTINUED) {
-        let together = table.partial_bytes().saturating_add(view.payload.len());
-        if together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
+        let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
+        if table.partial.len() >= PARTIAL_MAX
+            || table.partial_bytes().saturating_add(view.payload.len()) > most
+        {
             drop(table);
             return refuse(shared, id, answered, &too_many_large());
         }
@@ -134,6 +142,7 @@ fn context(
         deadline: now + Duration::from_millis(u64::from(view.header.aux)),
         metadata,
         encoding: view.header.encoding,
+        attachments: Attachments::new(),
         streaming: view.header.flags.has(Flags::STREAM),
         open: Arc::new(OpenCall::new(view.header.id, grants.life, grants.window)),
     }

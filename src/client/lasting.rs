@@ -32,7 +32,7 @@ pub(crate) enum Fact {
     /// An object under a name.
     Object {
         name: Arc<str>,
-        standing: Arc<tokio::sync::watch::Sender<Standing>>,
+        standing: Arc<tokio::sync::watch::Sender<Held>>,
     },
     /// A subscription.
     Subscription(Arc<EventQueue>),
@@ -56,6 +56,18 @@ pub enum Standing {
     Queued,
     /// It was replaced, or refused after a reconnection; why.
     Lost(String),
+}
+
+/// What a registration holds, or the error that took it. Never `Ok` of [`Standing::Lost`], which is how it is told.
+pub(crate) type Held = Result<Standing, CallError>;
+
+impl Standing {
+    pub(crate) fn of(held: &Held) -> Self {
+        match held {
+            Ok(standing) => standing.clone(),
+            Err(error) => Self::Lost(error.to_string()),
+        }
+    }
 }
 
 /// One entry of the list.
@@ -339,7 +351,7 @@ mod tests {
     use crate::error::ErrorCode;
 
     fn object(lasting: &mut Lasting, name: &str) -> u64 {
-        let standing = Arc::new(tokio::sync::watch::channel(Standing::Asked).0);
+        let standing = Arc::new(tokio::sync::watch::channel(Ok(Standing::Asked)).0);
         let what = Fact::Object {
             name: name.into(),
             standing,
@@ -364,7 +376,7 @@ mod tests {
         lasting.pump(&mut out, Instant::now(), 1);
         let claim = out.claim().unwrap();
         assert_eq!(
-            claim.bytes(),
+            claim.part().0,
             [second.to_le_bytes(), third.to_le_bytes()].concat()
         );
         lasting.note_restored(third, Err(CallError::from(ErrorCode::NameTaken)));
@@ -419,7 +431,7 @@ mod tests {
             b"bye",
             &second.to_le_bytes(),
         ];
-        assert_eq!(out.claim().unwrap().bytes(), expected.concat());
+        assert_eq!(out.claim().unwrap().part().0, expected.concat());
         assert!(lasting.line.is_empty());
     }
 
@@ -433,7 +445,7 @@ mod tests {
         keys.iter()
             .for_each(|key| lasting.ask(*key, &mut out, Instant::now(), 1));
         let claim = out.claim().unwrap();
-        assert_eq!(claim.bytes().len(), ASKING_MAX * 8);
+        assert_eq!(claim.part().0.len(), ASKING_MAX * 8);
         out.release(claim, false);
         lasting.forget(keys[ASKING_MAX]);
         assert_eq!(lasting.answered(keys[0]), None);

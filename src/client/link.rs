@@ -9,15 +9,21 @@ use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::handshake::PREFACE;
-use crate::message::{Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Welcome};
-use crate::transport::{Endpoint, Stream, connect};
+use crate::message::{
+    Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Token, Welcome,
+};
+use crate::text;
+use crate::transport::{ConnectOptions, Endpoint, Stream, connect_with};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
+use zeroize::Zeroizing;
 
 /// What one endpoint may take to accept a connection.
 const CONNECT_LIMIT: Duration = Duration::from_millis(300);
+/// The most that a welcome is believed of any size, in bytes: what a broker may send is held, so its word is not enough.
+const SIZE_MAX: u32 = 1024 * 1024 * 1024;
 /// What one round over all endpoints may take when there are other rounds: a broker under load gets time to answer.
 pub(crate) const ROUND_LIMIT: Duration = Duration::from_secs(5);
 /// The same for the only round, so that its failure is told within a second.
@@ -54,8 +60,16 @@ pub(crate) async fn establish(options: &Options, budget: Duration) -> Result<Lin
 
 async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Result<Link, String> {
     let until = Instant::now() + share;
-    let limit = CONNECT_LIMIT.min(share);
-    let stream = match timeout(limit, connect(endpoint)).await {
+    let limit = if matches!(endpoint, Endpoint::Tls(_)) {
+        // The way to another machine takes what it takes, several times over.
+        share
+    } else {
+        CONNECT_LIMIT.min(share)
+    };
+    let connecting = ConnectOptions {
+        tls: options.tls.clone(),
+    };
+    let stream = match timeout(limit, connect_with(endpoint, &connecting)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let text = error.to_string();
@@ -66,7 +80,8 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         }
         Err(_) => return Err(format!("no connection within {} ms", limit.as_millis())),
     };
-    match timeout_at(until, greet(stream, options)).await {
+    let token = super::proof::token(endpoint, options.token_file.as_deref())?;
+    match timeout_at(until, greet(stream, &options.name, token)).await {
         Ok(result) => result,
         Err(_) => Err(format!(
             "connected, but got no welcome within {} ms; is it a broker?",
@@ -75,21 +90,27 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
     }
 }
 
-async fn greet(stream: Stream, options: &Options) -> Result<Link, String> {
+async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link, String> {
     let hello = Hello {
-        name: options.name.clone(),
-    }
-    .encode();
-    let mut greeting = PREFACE.to_vec();
+        name: name.to_owned(),
+        token,
+    };
+    // It may hold a token, which is not left behind in memory.
+    let hello = Zeroizing::new(hello.encode());
+    let mut greeting = Zeroizing::new(Vec::with_capacity(HELLO_BODY_MAX));
+    greeting.extend(PREFACE);
     Draft::new(Kind::Hello, u64::from(PROTOCOL_VERSION))
         .aux(PROTOCOL_VERSION)
         .payload(Encoding::RAW, &hello)
-        .encode(&mut greeting);
-    write_all(&stream, &greeting)
-        .await
-        .map_err(|error| format!("the greeting was not sent: {error}"))?;
+        .encode(&mut *greeting);
+    let sent = write_all(&stream, &greeting).await;
     let mut decoder = Decoder::new(HELLO_BODY_MAX);
-    let batch = first_batch(&stream, &mut decoder).await?;
+    let answer = first_batch(&stream, &mut decoder).await;
+    // A broker may refuse and close before it is greeted: what it said is there to be read, and tells more.
+    let batch = match (sent, answer) {
+        (Err(error), Err(_)) => return Err(format!("the greeting was not sent: {error}")),
+        (_, answer) => answer?,
+    };
     let (welcome, peer) = read_welcome(&batch)?;
     decoder.set_limit(body_limit(welcome.frame_bytes as usize));
     Ok(Link {
@@ -104,7 +125,7 @@ fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), String> {
     let first = batch.view(0).ok_or_else(|| "the answer is no frame".to_owned())?;
     match first.header.kind {
         Kind::Welcome if first.header.aux == PROTOCOL_VERSION => Welcome::decode(first.payload)
-            .map(|welcome| (welcome, PeerId(first.header.id)))
+            .map(|welcome| (believable(welcome), PeerId(first.header.id)))
             .ok_or_else(|| "the welcome is cut off".to_owned()),
         Kind::Welcome => Err(format!(
             "the broker chose protocol version {}, this library speaks {PROTOCOL_VERSION}",
@@ -114,13 +135,23 @@ fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), String> {
             let reason = CloseReason::from_code(first.header.aux);
             Err(format!(
                 "the broker refused: {reason}: {}",
-                String::from_utf8_lossy(first.payload)
+                text::text(&String::from_utf8_lossy(first.payload))
             ))
         }
         other => Err(format!(
             "the answer is a {} frame instead of a welcome",
             other.name()
         )),
+    }
+}
+
+/// A welcome without sizes that no client should prepare for.
+fn believable(welcome: Welcome) -> Welcome {
+    Welcome {
+        frame_bytes: welcome.frame_bytes.min(SIZE_MAX),
+        message_bytes: welcome.message_bytes.min(SIZE_MAX),
+        stream_window: welcome.stream_window.min(SIZE_MAX),
+        ..welcome
     }
 }
 
@@ -179,5 +210,39 @@ async fn first_batch(stream: &Stream, decoder: &mut Decoder) -> Result<Batch, St
                 .clamp(1, HELLO_BODY_MAX),
             None => HEADER_LEN.saturating_sub(head.len()),
         };
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::Shutdown;
+    use std::os::unix::net::UnixListener;
+
+    #[tokio::test]
+    async fn a_refusal_is_read_although_the_greeting_cannot_be_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let server = UnixListener::bind(&path).unwrap();
+        let goodbye = Draft::new(Kind::Goodbye, 0)
+            .aux(CloseReason::Denied.code())
+            .payload(Encoding::RAW, b"uid 7 may not connect")
+            .to_vec();
+        let endpoint = Endpoint::Unix(path);
+        for said in [&goodbye[..], b""].repeat(100) {
+            let stream = connect_with(&endpoint, &ConnectOptions::default()).await.unwrap();
+            let (mut peer, _) = server.accept().unwrap();
+            peer.write_all(said).unwrap();
+            peer.shutdown(Shutdown::Both).unwrap();
+            drop(peer);
+            let error = greet(stream, "", None).await.unwrap_err();
+            let expected = if said.is_empty() {
+                "the greeting was not sent"
+            } else {
+                "uid 7 may not connect"
+            };
+            assert!(error.contains(expected), "{error}");
+        }
     }
 }

@@ -35,8 +35,12 @@ mod incoming;
 mod lasting;
 mod link;
 mod methods;
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;
 mod outbox;
 mod presence;
+mod proof;
 mod publish;
 mod queue;
 mod reconnect;
@@ -58,7 +62,7 @@ mod worker;
 pub use builder::ClientBuilder;
 pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream};
 pub use connection_events::{ConnectionEvent, ConnectionEvents};
-pub use endpoints::{ADDRESS_VARIABLE, ConnectError, endpoints, parse_address};
+pub use endpoints::{ADDRESS_VARIABLE, ConnectError, endpoints, parse_address, token_file};
 pub use event_queue::{Event, Update};
 pub use handle::IpcClient;
 pub use handle::IpcClient as IPCClient;

@@ -6,6 +6,8 @@
 //! [`super::shared::Shared`].
 
 use super::waiters::Waiters;
+use crate::message::{Attachment, Attachments};
+use std::collections::VecDeque;
 
 /// Capacity that a drained buffer keeps, in multiples of the limit: one huge frame must not stay allocated.
 const KEPT_CAPACITY: usize = 2;
@@ -15,9 +17,13 @@ const KEPT_CAPACITY: usize = 2;
 pub(crate) struct Outbox {
     /// Frames that no writer has claimed.
     buffer: Vec<u8>,
+    /// What travels with frames of `buffer`, and where they begin in it.
+    attached: Attached,
     /// Frames that a writer has claimed and not finished, from `pending_at`.
     pending: Vec<u8>,
     pending_at: usize,
+    /// What travels with frames of `pending`.
+    pending_attached: Attached,
     /// Somebody is writing right now.
     claimed: bool,
     /// The socket takes no more for now; its task waits for that.
@@ -37,19 +43,33 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 pub(crate) struct Claim {
     bytes: Vec<u8>,
+    attached: Attached,
     from: usize,
     started_at: usize,
     life: u64,
 }
 
+/// Attachments with the positions of their frames, in order.
+type Attached = VecDeque<(usize, Attachments)>;
+
 impl Claim {
-    /// What is to be written.
-    pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(self.from..).unwrap_or(&[])
+    /// What is to be written next, and what travels with its first byte. A frame with attachments starts a part.
+    pub(crate) fn part(&self) -> (&[u8], &[Attachment]) {
+        let mut attached = self.attached.iter();
+        let (with, end) = match attached.next() {
+            None => (&[][..], None),
+            Some((at, list)) if *at == self.from => (&**list, attached.next().map(|(at, _)| *at)),
+            Some((at, _)) => (&[][..], Some(*at)),
+        };
+        let end = end.unwrap_or(self.bytes.len());
+        (self.bytes.get(self.from..end).unwrap_or(&[]), with)
     }
 
     /// Notes that `count` bytes more are written; `true` when none is left.
     pub(crate) fn advance(&mut self, count: usize) -> bool {
+        if count > 0 && self.attached.front().is_some_and(|(at, _)| *at == self.from) {
+            self.attached.pop_front();
+        }
         self.from = self.from.saturating_add(count).min(self.bytes.len());
         self.from == self.bytes.len()
     }
@@ -59,8 +79,10 @@ impl Outbox {
     pub(crate) const fn new(limit: usize) -> Self {
         Self {
             buffer: Vec::new(),
+            attached: VecDeque::new(),
             pending: Vec::new(),
             pending_at: 0,
+            pending_attached: VecDeque::new(),
             claimed: false,
             blocked: false,
             limit,
@@ -75,6 +97,11 @@ impl Outbox {
     /// Whether a frame may be added: the buffer was below its limit before it, so that every legal frame fits once.
     pub(crate) const fn has_room(&self) -> bool {
         self.buffer.len() < self.limit
+    }
+
+    /// Bytes that were added and are not written.
+    pub(crate) const fn waiting(&self) -> usize {
+        self.buffer.len().saturating_add(self.pending.len())
     }
 
     /// Whether nothing waits and nobody writes: what is added now has to be brought to somebody's attention.
@@ -113,6 +140,18 @@ impl Outbox {
         self.queued
     }
 
+    /// Adds a frame with attachments, whose number is in its header.
+    pub(crate) fn encode_with(
+        &mut self,
+        draft: &crate::message::Draft<'_>,
+        attachments: &Attachments,
+    ) -> u64 {
+        if !attachments.is_empty() {
+            self.attached.push_back((self.buffer.len(), attachments.clone()));
+        }
+        self.encode(draft)
+    }
+
     /// How many bytes of this connection the system may have taken: a writer at work tells only afterwards.
     pub(crate) const fn written(&self) -> u64 {
         if self.claimed {
@@ -129,6 +168,7 @@ impl Outbox {
         }
         if self.pending.is_empty() {
             std::mem::swap(&mut self.buffer, &mut self.pending);
+            std::mem::swap(&mut self.attached, &mut self.pending_attached);
             self.pending_at = 0;
         }
         if self.pending.is_empty() {
@@ -140,6 +180,7 @@ impl Outbox {
         let (from, life) = (self.pending_at, self.life);
         Some(Claim {
             bytes: std::mem::take(&mut self.pending),
+            attached: std::mem::take(&mut self.pending_attached),
             from,
             started_at: from,
             life,
@@ -151,6 +192,7 @@ impl Outbox {
     pub(crate) fn release(&mut self, claim: Claim, blocked: bool) {
         let Claim {
             mut bytes,
+            attached,
             from,
             started_at,
             life,
@@ -170,6 +212,7 @@ impl Outbox {
             self.pending_at = 0;
         }
         self.pending = bytes;
+        self.pending_attached = attached;
     }
 
     /// Whether the socket took less than it was given and has not said that it takes more.
@@ -203,7 +246,7 @@ mod tests {
         assert!(out.is_idle() && out.claim().is_none());
         assert_eq!(out.push(&[b"ab", b"c"]), 3);
         let mut claim = out.claim().unwrap();
-        assert_eq!(claim.bytes(), b"abc");
+        assert_eq!(claim.part().0, b"abc");
         out.push(&[b"def"]);
         assert!(out.claim().is_none(), "somebody writes");
         assert_eq!(out.written(), 3, "who knows how much of the claim");
@@ -212,15 +255,44 @@ mod tests {
         assert_eq!((out.written(), out.is_ready(), out.is_idle()), (2, false, false));
         out.unblock();
         let mut claim = out.claim().unwrap();
-        assert_eq!(claim.bytes(), b"c", "what was left goes before what came later");
+        assert_eq!(claim.part().0, b"c", "what was left goes before what came later");
         assert!(claim.advance(1));
         out.release(claim, false);
         let mut claim = out.claim().unwrap();
-        assert_eq!(claim.bytes(), b"def");
+        assert_eq!(claim.part().0, b"def");
         claim.advance(3);
         out.release(claim, false);
         assert!(out.is_empty() && out.is_idle());
         assert_eq!(out.written(), 6);
+    }
+
+    #[test]
+    fn a_frame_with_attachments_starts_a_write_and_they_go_with_its_first_byte() {
+        use crate::message::{Draft, Kind};
+        let mut out = Outbox::new(1 << 20);
+        let draft = Draft::new(Kind::Ping, 1);
+        let len = draft.wire_len();
+        let one = Attachments::new().with(1_u8);
+        out.encode(&draft);
+        out.encode_with(&draft, &one);
+        out.encode(&draft);
+        out.encode_with(&draft, &one);
+        let mut claim = out.claim().unwrap();
+        let part = |claim: &Claim| (claim.part().0.len(), claim.part().1.len());
+        assert_eq!(part(&claim), (len, 0));
+        claim.advance(len);
+        assert_eq!(part(&claim), (2 * len, 1));
+        claim.advance(0);
+        assert_eq!(part(&claim), (2 * len, 1), "nothing was sent");
+        claim.advance(3);
+        assert_eq!(part(&claim), (2 * len - 3, 0), "they are gone, the rest follows");
+        out.release(claim, true);
+        let mut claim = out.claim().unwrap();
+        claim.advance(2 * len - 3);
+        assert_eq!(part(&claim), (len, 1));
+        assert!(claim.advance(len));
+        out.release(claim, false);
+        assert!(out.is_idle());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload};
 use serde::Serialize;
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -94,6 +94,7 @@ impl<'a, T: Serialize + ?Sized> PublishBuilder<'a, T> {
             ..
         } = self;
         Ok(Outgoing {
+            attachments: Attachments::new(),
             kind: Kind::Publish,
             key,
             flags,

@@ -7,7 +7,7 @@ use super::call::{invalid, single};
 use super::exchange::{Exchange, Outgoing};
 use super::handle::{Handle, IpcClient, Lease};
 use super::handler::Handler;
-use super::lasting::{Fact, Standing};
+use super::lasting::{Fact, Held, Standing};
 use super::running::ObjectServer;
 use super::runtime::Home;
 use crate::error::{CallError, ErrorCode};
@@ -161,7 +161,7 @@ impl RegisterBuilder {
             self.terms.concurrency,
         ));
         let serving = ServingGuard::new(&self.handle, server)?;
-        let (standing, mut watch) = watch::channel(Standing::Asked);
+        let (standing, mut watch) = watch::channel(Ok(Standing::Asked));
         let fact = Fact::Object {
             name: Arc::clone(&serving.server.name),
             standing: Arc::new(standing),
@@ -250,7 +250,7 @@ pub struct Registration {
     // The order matters: the broker stops sending calls before the table forgets the object.
     lease: Lease,
     serving: ServingGuard,
-    watch: watch::Receiver<Standing>,
+    watch: watch::Receiver<Held>,
 }
 
 impl Registration {
@@ -263,7 +263,7 @@ impl Registration {
     /// What it holds now.
     #[must_use]
     pub fn standing(&self) -> Standing {
-        self.watch.borrow().clone()
+        Standing::of(&self.watch.borrow())
     }
 
     /// Ready when [`standing`](Self::standing) has changed since the registration or the last time this was ready, with
@@ -272,7 +272,23 @@ impl Registration {
         if self.watch.changed().await.is_err() {
             return Standing::Lost("the client is closed".to_owned());
         }
-        self.watch.borrow_and_update().clone()
+        Standing::of(&self.watch.borrow_and_update())
+    }
+
+    /// Ready when the broker has taken the name back or refused it; never for the end of the client or of a broker,
+    /// after which the name is asked for again. Says which name it was.
+    pub(crate) async fn lost(&mut self) -> CallError {
+        loop {
+            if let Err(error) = &*self.watch.borrow_and_update()
+                && !matches!(error.code, ErrorCode::NotConnected | ErrorCode::Draining)
+            {
+                let text = format!("the name {} is lost: {}", self.serving.server.name, error.message);
+                return CallError::new(error.code, text).ran(error.may_have_run);
+            }
+            if self.watch.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     }
 
     /// Gives the name up and waits for the broker's word: no call comes after that.

@@ -5,7 +5,7 @@
 
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Metadata, Payload};
+use crate::message::{Attachments, Batch, Encoding, Flags, Metadata, Payload};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::task::Waker;
@@ -19,6 +19,8 @@ pub struct Reply {
     pub payload: Payload,
     /// The handler's metadata.
     pub metadata: Metadata,
+    /// What the handler attached.
+    pub attachments: Attachments,
 }
 
 /// How a request ended well.
@@ -57,6 +59,8 @@ pub(crate) struct Request {
 #[derive(Debug, Default)]
 pub(crate) struct Items {
     queue: VecDeque<(Reply, usize)>,
+    /// What the queue holds of the window, in bytes.
+    unread: usize,
     /// The last reply is in the queue, or was taken.
     pub(crate) complete: bool,
 }
@@ -66,6 +70,7 @@ struct Partial {
     bytes: BytesMut,
     encoding: Encoding,
     metadata: Metadata,
+    attachments: Attachments,
     more: bool,
     /// Credit that is held because unread items are in front.
     held: usize,
@@ -107,7 +112,14 @@ impl Request {
     }
 
     /// A Reply frame arrived.
-    pub(crate) fn reply(&mut self, batch: &Batch, view: &FrameView<'_>, message_bytes: usize) -> Step {
+    pub(crate) fn reply(
+        &mut self,
+        batch: &Batch,
+        index: usize,
+        view: &FrameView<'_>,
+        message_bytes: usize,
+    ) -> Step {
+        let attachments = Attachments::from(batch.attachments(index).to_vec());
         let flags = view.header.flags;
         let metadata = Metadata::parse(view.meta).unwrap_or_default();
         let encoding = view.header.encoding;
@@ -117,6 +129,7 @@ impl Request {
                 bytes: BytesMut::new(),
                 encoding,
                 metadata,
+                attachments,
                 more,
                 held: 0,
             });
@@ -127,7 +140,11 @@ impl Request {
             bytes: keep(batch, view.payload),
         };
         self.complete(
-            Reply { payload, metadata },
+            Reply {
+                payload,
+                metadata,
+                attachments,
+            },
             more,
             if more { view.header.wire_len() } else { 0 },
         )
@@ -153,6 +170,7 @@ impl Request {
             Reply {
                 payload,
                 metadata: partial.metadata,
+                attachments: partial.attachments,
             },
             partial.more,
             partial.held,
@@ -191,8 +209,9 @@ impl Request {
             Some(items) => {
                 items.complete = !more;
                 // The end of a stream without a last item is an empty raw reply.
-                let nothing = !more && reply.payload == Payload::default();
+                let nothing = !more && reply.payload == Payload::default() && reply.attachments.is_empty();
                 if !nothing {
+                    items.unread = items.unread.saturating_add(charge);
                     items.queue.push_back((reply, charge));
                 }
             }
@@ -209,6 +228,7 @@ impl Request {
     pub(crate) fn next_item(&mut self) -> Option<Reply> {
         let items = self.items.as_mut()?;
         let (reply, charge) = items.queue.pop_front()?;
+        items.unread = items.unread.saturating_sub(charge);
         self.owed = self.owed.saturating_add(charge);
         let none_left = items.queue.is_empty();
         if let Some(partial) = self.partial.as_mut().filter(|_| none_left) {
@@ -220,6 +240,13 @@ impl Request {
     /// Whether unread items are there: the sender is not late then.
     pub(crate) fn has_items(&self) -> bool {
         self.items.as_ref().is_some_and(|items| !items.queue.is_empty())
+    }
+
+    /// Whether more came than the window allows. A sender may exceed it by one frame; twice the window is no mistake in
+    /// counting, and a stream that ignores its window has no bound.
+    pub(crate) fn is_flooded(&self, window: u32, frame: usize) -> bool {
+        let allowed = (window as usize).saturating_mul(2).saturating_add(frame);
+        self.items.as_ref().is_some_and(|items| items.unread > allowed)
     }
 
     /// Credit to tell the sender now: when half a window has come together.
@@ -255,7 +282,7 @@ mod tests {
         let batch = Batch::from_bytes(frame.into(), 1 << 20).unwrap();
         let view = batch.view(0).unwrap();
         match kind {
-            Kind::Reply => request.reply(&batch, &view, 100),
+            Kind::Reply => request.reply(&batch, 0, &view, 100),
             _ => request.reply_piece(&view, 100),
         }
     }
@@ -344,7 +371,7 @@ mod tests {
         let mut request = open(true);
         let frame = Draft::new(Kind::Reply, 1).to_vec();
         let batch = Batch::from_bytes(frame.into(), 100).unwrap();
-        assert_eq!(request.reply(&batch, &batch.view(0).unwrap(), 100), Step::Wake);
+        assert_eq!(request.reply(&batch, 0, &batch.view(0).unwrap(), 100), Step::Wake);
         assert!(request.next_item().is_none() && request.items.as_ref().unwrap().complete);
     }
 }

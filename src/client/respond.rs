@@ -8,7 +8,8 @@ use super::serving::OpenCall;
 use super::shared::{Shared, Spot};
 use super::state::{Direct, Next, State};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
+use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
+use crate::text;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use std::any::Any;
@@ -44,43 +45,11 @@ pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) 
         return;
     }
     let sent = match outcome {
-        // An empty raw reply would end a stream without an item.
-        Ok(Response {
-            body: Body::Payload(payload),
-            metadata,
-        }) if streaming && payload == Payload::default() => to.only_item(payload, &metadata).await,
-        Ok(Response {
-            body: Body::Payload(payload),
-            metadata,
-        }) => to.payload(payload, &metadata, Flags::NONE).await,
-        Ok(Response {
-            body: Body::Stream(items),
-            metadata,
-        }) if streaming => {
-            let sending = AssertUnwindSafe(to.stream(items, &metadata)).catch_unwind();
-            match sending.await {
-                Ok(sent) => sent,
-                Err(panic) => to.error(&panicked(server, &method, panic.as_ref())).await,
-            }
-        }
-        Ok(Response {
-            body: Body::Stream(_),
-            ..
-        }) => {
-            let text = format!(
-                "{}.{method} answers with a stream; the caller must ask for one",
-                server.name
-            );
-            to.error(&HandlerError {
-                code: ErrorCode::Invalid,
-                ..HandlerError::new(text)
-            })
-            .await
-        }
+        Ok(response) => to.response(response, server, &method, streaming).await,
         Err(error) => to.error(&error).await,
     };
     if let Err(error) = sent {
-        tracing::debug!(object = %server.name, %method, %error, "an answer was not sent");
+        tracing::debug!(object = %text::name(&server.name), method = %text::name(&method), %error, "an answer was not sent");
     }
 }
 
@@ -104,7 +73,7 @@ fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> Ha
         .map(|text| (*text).to_owned())
         .or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "with a value that is no text".to_owned());
-    tracing::error!(object = %server.name, %method, panic = %said, "a handler panicked");
+    tracing::error!(object = %text::name(&server.name), method = %text::name(method), panic = %text::text(&said), "a handler panicked");
     let text = format!("the handler of {}.{method} panicked: {said}", server.name);
     HandlerError {
         code: ErrorCode::HandlerPanicked,
@@ -112,9 +81,59 @@ fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> Ha
     }
 }
 
+/// What goes beside a value.
+#[derive(Default)]
+struct Beside {
+    metadata: Metadata,
+    attachments: Attachments,
+}
+
 impl To<'_> {
+    async fn response(
+        self,
+        response: Response,
+        server: &ObjectServer,
+        method: &str,
+        streaming: bool,
+    ) -> Result<(), CallError> {
+        let Response {
+            body,
+            metadata,
+            attachments,
+        } = response;
+        let beside = Beside {
+            metadata,
+            attachments,
+        };
+        match body {
+            // An empty raw reply would end a stream without an item.
+            Body::Payload(payload) if streaming && payload == Payload::default() => {
+                self.only_item(payload, &beside).await
+            }
+            Body::Payload(payload) => self.payload(payload, &beside, Flags::NONE).await,
+            Body::Stream(items) if streaming => {
+                let sending = AssertUnwindSafe(self.stream(items, &beside)).catch_unwind();
+                match sending.await {
+                    Ok(sent) => sent,
+                    Err(panic) => self.error(&panicked(server, method, panic.as_ref())).await,
+                }
+            }
+            Body::Stream(_) => {
+                let text = format!(
+                    "{}.{method} answers with a stream; the caller must ask for one",
+                    server.name
+                );
+                self.error(&HandlerError {
+                    code: ErrorCode::Invalid,
+                    ..HandlerError::new(text)
+                })
+                .await
+            }
+        }
+    }
+
     /// Sends a frame as soon as there is room. On another connection than that of the call it sends nothing.
-    async fn send(self, draft: &Draft<'_>) -> Result<(), CallError> {
+    async fn send(self, draft: &Draft<'_>, attachments: &Attachments) -> Result<(), CallError> {
         let mut spot = Spot::new(self.shared, |state| &mut state.out.room);
         let direct = if self.shared.serving.is_alone() {
             Direct::Now
@@ -124,7 +143,7 @@ impl To<'_> {
         std::future::poll_fn(|cx| {
             self.shared.poll_push(cx, &mut spot.place, direct, |state| {
                 if state.life == self.open.life {
-                    state.out.encode(draft);
+                    state.out.encode_with(draft, attachments);
                 }
             })
         })
@@ -132,20 +151,32 @@ impl To<'_> {
     }
 
     /// The same for a frame that the caller's window must cover.
-    async fn send_charged(self, draft: &Draft<'_>) -> Result<(), CallError> {
+    async fn send_charged(self, draft: &Draft<'_>, attachments: &Attachments) -> Result<(), CallError> {
         std::future::poll_fn(|cx| self.open.charge(draft.wire_len(), cx)).await;
-        self.send(draft).await
+        self.send(draft, attachments).await
     }
 
     /// One value, with MORE an item of a stream.
-    async fn payload(self, payload: Payload, metadata: &Metadata, flags: Flags) -> Result<(), CallError> {
-        let (frame_bytes, message_bytes) = {
+    async fn payload(self, payload: Payload, beside: &Beside, flags: Flags) -> Result<(), CallError> {
+        let Beside {
+            metadata,
+            attachments,
+        } = beside;
+        let (frame_bytes, message_bytes, carried) = {
             let state = self.shared.lock();
             (
                 state.grants.frame_bytes as usize,
                 state.grants.message_bytes as usize,
+                state.check_attachments(attachments),
             )
         };
+        if let Err(CallError { code, message, .. }) = carried {
+            let error = HandlerError {
+                code,
+                ..HandlerError::new(message)
+            };
+            return self.error(&error).await;
+        }
         let Payload { encoding, bytes } = payload;
         if bytes.len() > message_bytes {
             let text = format!(
@@ -159,49 +190,53 @@ impl To<'_> {
             return self.error(&error).await;
         }
         let ticket = self.open.ticket;
-        let draft = Draft::new(Kind::Reply, ticket)
-            .flags(flags)
-            .meta(metadata.as_bytes());
+        let draft = Draft {
+            attachments: u8::try_from(attachments.len()).unwrap_or(u8::MAX),
+            ..Draft::new(Kind::Reply, ticket)
+        }
+        .flags(flags)
+        .meta(metadata.as_bytes());
         if bytes.len() <= frame_bytes {
             let draft = draft.payload(encoding, &bytes);
             return if flags.has(Flags::MORE) {
-                self.send_charged(&draft).await
+                self.send_charged(&draft, attachments).await
             } else {
-                self.send(&draft).await
+                self.send(&draft, attachments).await
             };
         }
         let piece = PIECE.min(frame_bytes).max(1);
         let (first, rest) = bytes.split_at_checked(piece).unwrap_or((&bytes, &[]));
-        self.send_charged(&draft.flags(flags.with(Flags::CONTINUED)).payload(encoding, first))
-            .await?;
+        let first = draft.flags(flags.with(Flags::CONTINUED)).payload(encoding, first);
+        self.send_charged(&first, attachments).await?;
         let mut pieces = rest.chunks(piece).peekable();
         while let Some(part) = pieces.next() {
             let more = Flags::NONE.with_if(pieces.peek().is_some(), Flags::CONTINUED);
             let draft = Draft::new(Kind::ReplyPiece, ticket)
                 .flags(more)
                 .payload(encoding, part);
-            self.send_charged(&draft).await?;
+            self.send_charged(&draft, &Attachments::new()).await?;
         }
         Ok(())
     }
-    async fn only_item(self, payload: Payload, metadata: &Metadata) -> Result<(), CallError> {
-        self.payload(payload, metadata, Flags::MORE).await?;
-        self.payload(Payload::default(), &Metadata::new(), Flags::NONE)
+
+    async fn only_item(self, payload: Payload, beside: &Beside) -> Result<(), CallError> {
+        self.payload(payload, beside, Flags::MORE).await?;
+        self.payload(Payload::default(), &Beside::default(), Flags::NONE)
             .await
     }
 
     async fn stream(
         self,
         mut items: BoxStream<'static, Result<Payload, HandlerError>>,
-        metadata: &Metadata,
+        beside: &Beside,
     ) -> Result<(), CallError> {
         while let Some(item) = items.next().await {
             match item {
-                Ok(payload) => self.payload(payload, &Metadata::new(), Flags::MORE).await?,
+                Ok(payload) => self.payload(payload, &Beside::default(), Flags::MORE).await?,
                 Err(error) => return self.error(&error).await,
             }
         }
-        self.payload(Payload::default(), metadata, Flags::NONE).await
+        self.payload(Payload::default(), beside, Flags::NONE).await
     }
 
     async fn error(self, error: &HandlerError) -> Result<(), CallError> {
@@ -213,7 +248,7 @@ impl To<'_> {
             .flags(Flags::NONE.with_if(ran, Flags::MAY_HAVE_RUN))
             .meta(metadata.as_bytes())
             .payload(encoding, &payload);
-        self.send(&draft).await
+        self.send(&draft, &Attachments::new()).await
     }
 }
 

@@ -53,17 +53,36 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     }
     if let Fact::Object { standing, .. } = &entry.what {
         let now = match &result {
-            Ok(1) => Standing::Queued,
-            Ok(_) => Standing::Owner,
-            Err(error) => Standing::Lost(error.to_string()),
+            Ok(1) => Ok(Standing::Queued),
+            Ok(_) => Ok(Standing::Owner),
+            Err(error) => Err(error.clone()),
         };
         after.standing(standing, now);
+    }
+    if let (Fact::Subscription(queue), Ok(_)) = (&entry.what, &result) {
+        queue.stands(&mut after.wakers);
     }
     if entry.first.is_some() {
         let failed = result.is_err();
         return tell_first(state, id, result, failed, after);
     }
+    if let Err(error) = &result
+        && !entry.restoring
+    {
+        return revoked(state, id, error, after);
+    }
     state.lasting.note_restored(id, result.map(|_| ()));
+}
+
+/// The broker has ended what it had granted: its policy has changed.
+fn revoked(state: &mut State, id: u64, error: &CallError, after: &mut After) {
+    match state.lasting.get(id).map(|entry| &entry.what) {
+        Some(Fact::Subscription(queue)) => queue.end(error.to_string(), &mut after.wakers),
+        Some(Fact::Watch(queue)) => after.no_more(queue),
+        Some(Fact::Object { .. } | Fact::Wait { .. } | Fact::Will) | None => return,
+    }
+    tracing::warn!(reason = %error, "the broker has ended a subscription or watch");
+    state.lasting.forget(id);
 }
 
 fn tell_first(state: &mut State, id: u64, result: Result<u32, CallError>, remove: bool, after: &mut After) {
@@ -82,11 +101,14 @@ pub(crate) fn ownership(state: &State, id: u64, aux: u32, after: &mut After) {
         return;
     };
     let now = match aux {
-        0 => Standing::Lost(format!("another connection has replaced {name}")),
-        _ => Standing::Owner,
+        0 => Err(CallError::new(
+            ErrorCode::NotRegistered,
+            format!("another connection has replaced {name}, or the broker's policy has changed"),
+        )),
+        _ => Ok(Standing::Owner),
     };
-    if let Standing::Lost(reason) = &now {
-        after.replaced(name, reason.clone());
+    if let Err(error) = &now {
+        after.replaced(name, error.to_string());
     }
     after.standing(standing, now);
 }

@@ -9,10 +9,11 @@ use super::serving::Serving;
 use super::state::{Direct, Next, Phase, State};
 use super::waiters::{Place, Waiters};
 use crate::error::CallError;
+use crate::sync::slips::{self, Slip};
+use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 use crate::transport::Stream;
-use futures::task::AtomicWaker;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -91,8 +92,9 @@ impl Shared {
                 state.last_write = Instant::now();
                 // Whatever this thread did not bring out is the socket's business, errors included. Its task may be
                 // about to sleep without having asked when the socket takes more, so it is woken in any case then.
-                let stuck = !matches!(wrote, Ok(Wrote::All));
-                let wake = stuck || (state.out.is_ready() && !state.io_active);
+                let stuck = !matches!(wrote, Ok(Wrote::All)) && !slips::is(Slip::StuckNotTold);
+                let others = state.out.is_ready() && !slips::is(Slip::WriterForgetsOthers);
+                let wake = stuck || (others && !state.io_active);
                 drop(state);
                 if wake {
                     self.io.wake();
@@ -107,7 +109,8 @@ impl Shared {
     /// The socket's; the connection is at its end.
     pub(crate) fn write(&self, mut claim: Claim, stream: &Stream) -> io::Result<Wrote> {
         let result = loop {
-            match stream.try_write(&[IoSlice::new(claim.bytes())], &[]) {
+            let (bytes, attachments) = claim.part();
+            match stream.try_write(&[IoSlice::new(bytes)], attachments) {
                 Ok(count) => {
                     if claim.advance(count) {
                         break Ok(Wrote::All);

@@ -4,6 +4,8 @@
 //! so an answer that comes late for a slot that was given to somebody else finds nothing. Pure; used by the
 //! connection state for open requests and for lasting ones.
 
+use crate::sync::slips::{self, Slip};
+
 /// Bits of the generation in a key.
 const GENERATION_BITS: u32 = 30;
 
@@ -46,7 +48,8 @@ impl<T> Slab<T> {
         if let Some(index) = self.free.pop() {
             let entry = self.entries.get_mut(index as usize)?;
             // Generation 0 is left out: with slot 0 it would make the key 0, which means that nobody waits.
-            entry.generation = (entry.generation.wrapping_add(1) & ((1 << GENERATION_BITS) - 1)).max(1);
+            let next = u32::from(!slips::is(Slip::KeyUsedTwice));
+            entry.generation = (entry.generation.wrapping_add(next) & ((1 << GENERATION_BITS) - 1)).max(1);
             entry.value = Some(value);
             return Some(self.key(index, entry_generation(&self.entries, index)));
         }

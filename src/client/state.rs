@@ -9,7 +9,7 @@ use super::request::Request;
 use super::slab::Slab;
 use super::waiters::Waiters;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Flags, Kind, PeerId, Welcome};
+use crate::message::{Attachments, Draft, Flags, Kind, PeerId, Welcome};
 use crate::transport::Stream;
 use std::sync::Arc;
 use std::task::Waker;
@@ -122,6 +122,30 @@ impl State {
             )),
             Phase::Closed(error) => Err(error.clone()),
         }
+    }
+
+    /// Whether this connection carries these attachments.
+    ///
+    /// # Errors
+    /// TooLarge when there are too many, Invalid when one is of a kind that does not travel over it; not sent.
+    pub(crate) fn check_attachments(&self, attachments: &Attachments) -> Result<(), CallError> {
+        if attachments.is_empty() {
+            return Ok(());
+        }
+        let granted = self.grants.attachments as usize;
+        if attachments.len() > granted {
+            let text = format!(
+                "{} attachments at once, but at most {granted} travel over this connection",
+                attachments.len()
+            );
+            return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
+        }
+        let Phase::Up(stream) = &self.phase else {
+            return Ok(());
+        };
+        stream
+            .check_attachments(attachments)
+            .map_err(|error| CallError::new(ErrorCode::Invalid, error.to_string()).ran(false))
     }
 
     /// Adds a frame that no limit holds back, because it belongs to something that was admitted.

@@ -10,6 +10,7 @@ use super::lasting::Fact;
 use super::runtime::Home;
 use crate::error::CallError;
 use crate::message::{Draft, Flags, Kind, Metadata, Pattern, metadata};
+use crate::text;
 use futures::Stream;
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -262,7 +263,7 @@ where
     let (subscription, home) = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            tracing::error!(object, topic, %error, "the subscription was not made");
+            tracing::error!(object = %text::name(object), topic = %text::name(topic), %error, "the subscription was not made");
             return CallbackSubscription {
                 error: Some(error),
                 lease: Arc::default(),
@@ -280,10 +281,11 @@ where
             }
             if event.missed > 0 || event.interrupted {
                 let Event { object, topic, missed, interrupted, .. } = &event;
+                let (object, topic) = (text::name(object), text::name(topic));
                 tracing::warn!(%object, %topic, missed, interrupted, "events were missed");
             }
             match event.decode() {                Ok(value) => guarded(&callback, value),
-                Err(error) => tracing::warn!(object = %event.object, topic = %event.topic, %error, "an event was not shown"),
+                Err(error) => tracing::warn!(object = %text::name(&event.object), topic = %text::name(&event.topic), %error, "an event was not shown"),
             }
         }
         drop(held);

@@ -8,8 +8,11 @@ use super::handle::IpcClient;
 use super::handler::{Handler, Shared, SharedObject};
 use super::register::{Balance, RegisterBuilder, Registration, Terms};
 use super::runtime::{self, Home};
+use crate::error::CallError;
 use crate::message::Flags;
+use crate::text;
 use crate::transport::Endpoint;
+use futures::stream::{FuturesUnordered, StreamExt};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -67,7 +70,7 @@ impl Default for WorkerBuilder {
 
 impl WorkerBuilder {
     /// A worker without objects.
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             client: ClientBuilder::new(),
             objects: Vec::new(),
@@ -91,6 +94,18 @@ impl WorkerBuilder {
     /// Adds a broker's endpoint; see [`ClientBuilder::endpoint`].
     pub fn endpoint(mut self, endpoint: Endpoint) -> Self {
         self.client = self.client.endpoint(endpoint);
+        self
+    }
+
+    /// As [`ClientBuilder::token_file`].
+    pub fn token_file(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+        self.client = self.client.token_file(path);
+        self
+    }
+
+    /// As [`ClientBuilder::tls`].
+    pub fn tls(mut self, tls: crate::transport::TlsClient) -> Self {
+        self.client = self.client.tls(tls);
         self
     }
 
@@ -144,12 +159,14 @@ impl WorkerBuilder {
     }
 
     /// Waits for a broker (logged once), registers the objects and serves them, over any number of lost connections,
-    /// until it is told to stop. Then it takes no more calls, lets those that run come to their end (at most 10 s)
-    /// and returns. Handlers run on the run-time of this call. Dropping the future stops at once.
+    /// until it is told to stop or loses one of its names. Then it takes no more calls, lets those that run come to
+    /// their end (at most 10 s) and returns. Handlers run on the run-time of this call. Dropping the future stops at once.
     ///
     /// # Errors
     /// `AddrInUse` when a name is taken, `InvalidInput` or `InvalidData` for names and endpoints that are none, or what
-    /// ended the connection for good.
+    /// ended the connection for good. `AddrNotAvailable` when the broker took a name back, because another connection
+    /// replaced this worker or the policy changed; after a reconnection `AddrInUse`, `PermissionDenied` or another kind
+    /// when the broker refuses a name that this worker had. These wrap a [`CallError`] that names the object.
     pub async fn spawn(self) -> io::Result<()> {
         let Self {
             client,
@@ -175,7 +192,7 @@ impl WorkerBuilder {
             }
             Ok::<_, io::Error>((client, registrations))
         };
-        let (client, registrations) = match first(&mut stopped, start).await {
+        let (client, mut registrations) = match first(&mut stopped, start).await {
             Ok(started) => started?,
             Err(()) => return Ok(()),
         };
@@ -183,13 +200,41 @@ impl WorkerBuilder {
         if let Some(serving) = serving {
             serving();
         }
-        match first(&mut stopped, client.closed()).await {
-            Ok(error) => Err(error.into()),
+        let ended = {
+            let closed = async { Ended::Closed(client.closed().await) };
+            let lost = async { Ended::Lost(any_lost(&mut registrations).await) };
+            futures::pin_mut!(closed, lost);
+            let either = async { futures::future::select(closed, lost).await.factor_first().0 };
+            first(&mut stopped, either).await
+        };
+        match ended {
+            Ok(Ended::Closed(error)) => Err(error.into()),
+            Ok(Ended::Lost(error)) => {
+                stop(client, registrations).await;
+                Err(error.into())
+            }
             Err(()) => {
                 stop(client, registrations).await;
                 Ok(())
             }
         }
+    }
+}
+
+/// What ends a worker that nobody told to stop.
+enum Ended {
+    /// The connection, for good.
+    Closed(CallError),
+    /// One of the names.
+    Lost(CallError),
+}
+
+/// Ready when one of the names is lost; never without names.
+async fn any_lost(registrations: &mut [Registration]) -> CallError {
+    let mut lost: FuturesUnordered<_> = registrations.iter_mut().map(Registration::lost).collect();
+    match lost.next().await {
+        Some(error) => error,
+        None => std::future::pending().await,
     }
 }
 
@@ -223,7 +268,7 @@ async fn stop(client: IpcClient, registrations: Vec<Registration>) {
     for registration in registrations {
         let name = registration.name().to_owned();
         if let Err(error) = registration.unregister().await {
-            tracing::debug!(object = %name, %error, "the name could not be given up");
+            tracing::debug!(object = %text::name(&name), %error, "the name could not be given up");
         }
     }
     let serving = &client.handle.shared.serving;

@@ -4,7 +4,67 @@
 //! one knows what it is (a file descriptor on Unix, a handle on Windows) and downcasts it.
 
 use std::any::Any;
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
-/// A shared handle to a kernel object. The last clone to be dropped closes it.
+/// A shared handle to a kernel object: over Unix sockets an `Arc<OwnedFd>`. The last clone to be dropped closes it.
 pub type Attachment = Arc<dyn Any + Send + Sync>;
+
+/// The attachments of one message, in the order of its sender. Clones share them.
+#[derive(Clone, Default)]
+pub struct Attachments(Vec<Attachment>);
+
+impl Attachments {
+    /// None.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Adds an object of a kind that the transport carries: over Unix sockets an `OwnedFd`.
+    #[must_use]
+    pub fn with<T: Any + Send + Sync>(mut self, object: T) -> Self {
+        self.0.push(Arc::new(object));
+        self
+    }
+
+    /// The object at `index`, if there is one and it is a `T`.
+    #[must_use]
+    pub fn get<T: Any>(&self, index: usize) -> Option<&T> {
+        self.0.get(index)?.downcast_ref()
+    }
+}
+
+impl Deref for Attachments {
+    type Target = [Attachment];
+
+    fn deref(&self) -> &[Attachment] {
+        &self.0
+    }
+}
+
+impl From<Vec<Attachment>> for Attachments {
+    fn from(list: Vec<Attachment>) -> Self {
+        Self(list)
+    }
+}
+
+impl fmt::Debug for Attachments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} attachments", self.0.len())
+    }
+}
+
+/// Equal are the same objects, not equal ones.
+impl PartialEq for Attachments {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len()
+            && self
+                .iter()
+                .zip(other.iter())
+                .all(|(one, other)| Arc::ptr_eq(one, other))
+    }
+}
+
+impl Eq for Attachments {}

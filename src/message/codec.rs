@@ -8,6 +8,7 @@ use super::attachment::Attachment;
 use super::draft::Draft;
 use super::frame::{Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_header};
 use super::metadata;
+use crate::error::CallError;
 use bytes::{Buf, Bytes, BytesMut};
 
 /// The complete frames of one read, in order, as slices of one buffer.
@@ -15,8 +16,11 @@ use bytes::{Buf, Bytes, BytesMut};
 pub struct Batch {
     bytes: Bytes,
     frames: Vec<Entry>,
-    attachments: Vec<(u32, Vec<Attachment>)>,
+    attachments: Vec<(u32, Carried)>,
 }
+
+/// What travels with one frame, or why it was refused.
+type Carried = Result<Vec<Attachment>, Box<CallError>>;
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -108,9 +112,9 @@ impl Batch {
             else {
                 continue;
             };
-            let carried = self.attachments(index);
-            if !carried.is_empty() {
-                attachments.push((u32::try_from(frames.len()).unwrap_or(u32::MAX), carried.to_vec()));
+            if let Some(carried) = self.carried(index) {
+                let place = u32::try_from(frames.len()).unwrap_or(u32::MAX);
+                attachments.push((place, carried.clone()));
             }
             frames.push(Entry {
                 header: entry.header,
@@ -128,17 +132,38 @@ impl Batch {
     /// Gives the attachments of frame `index` to the batch.
     pub fn attach(&mut self, index: usize, attachments: Vec<Attachment>) {
         if let Ok(index) = u32::try_from(index) {
-            self.attachments.push((index, attachments));
+            self.attachments.push((index, Ok(attachments)));
         }
+    }
+
+    /// Frame `index` came with attachments, and they were refused.
+    pub fn refuse_attachments(&mut self, index: usize, why: Box<CallError>) {
+        if let Ok(index) = u32::try_from(index) {
+            self.attachments.push((index, Err(why)));
+        }
+    }
+
+    /// Why the attachments of frame `index` were refused, if they were.
+    #[must_use]
+    pub fn refused_attachments(&self, index: usize) -> Option<&CallError> {
+        match self.carried(index) {
+            Some(Err(why)) => Some(why),
+            _ => None,
+        }
+    }
+
+    fn carried(&self, index: usize) -> Option<&Carried> {
+        let found = self.attachments.iter().find(|(at, _)| *at as usize == index);
+        found.map(|(_, carried)| carried)
     }
 
     /// The attachments of frame `index`.
     #[must_use]
     pub fn attachments(&self, index: usize) -> &[Attachment] {
-        self.attachments
-            .iter()
-            .find(|(at, _)| *at as usize == index)
-            .map_or(&[], |(_, list)| list)
+        match self.carried(index) {
+            Some(Ok(list)) => list,
+            _ => &[],
+        }
     }
 }
 

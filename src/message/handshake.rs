@@ -4,6 +4,7 @@
 //! reader takes what it knows and ignores the rest.
 
 use super::id::Epoch;
+use super::token::Token;
 use bytes::BufMut;
 
 /// The first eight bytes of a client on any stream, before its first frame. No text protocol begins like this.
@@ -11,11 +12,14 @@ pub const PREFACE: [u8; 8] = [0xac, b'I', b'P', b'C', 0x0d, 0x0a, 0x1a, 0x0a];
 /// The protocol version that this library speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// What a client says of itself. Layout: `name length u8 | name`.
+/// What a client says of itself. Layout: `name length u8 | name | token length u8 | token`; what is behind the name may be
+/// missing. A token of a length other than 32 is none: what it could prove is not known here.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Hello {
     /// The name the program declares; shown to those it calls, never trusted. Empty: none.
     pub name: String,
+    /// Proves who the client is, where nothing else does.
+    pub token: Option<Token>,
 }
 
 impl Hello {
@@ -28,19 +32,32 @@ impl Hello {
             .unwrap_or_default();
         let mut out = vec![u8::try_from(name.len()).unwrap_or(u8::MAX)];
         out.put_slice(name);
+        if let Some(token) = &self.token {
+            let bytes = token.bytes();
+            out.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
+            out.put_slice(bytes);
+        }
         out
     }
 
-    /// Reads the payload; `None` when it is cut off or the name is not one.
+    /// Reads the payload; `None` when the name is cut off or is not one.
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let (length, rest) = payload.split_first()?;
-        let name = rest.get(..usize::from(*length))?;
+        let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+        let token = rest
+            .split_first()
+            .and_then(|(length, rest)| rest.get(..usize::from(*length)))
+            .and_then(|bytes| Token::from_wire(bytes).ok());
         if name.is_empty() {
-            return Some(Self::default());
+            return Some(Self {
+                token,
+                ..Self::default()
+            });
         }
         super::name::check(name).ok().map(|name| Self {
             name: name.to_owned(),
+            token,
         })
     }
 }
@@ -140,8 +157,20 @@ mod tests {
     fn both_payloads_come_back_and_may_grow() {
         let hello = Hello {
             name: "thermometer".into(),
+            token: None,
         };
         let mut bytes = hello.encode();
+        bytes.extend(b"of a later version");
+        assert_eq!(Hello::decode(&bytes), Some(hello.clone()));
+        let hello = Hello {
+            token: Some(Token::new([9; 32])),
+            ..hello
+        };
+        let mut bytes = hello.encode();
+        for cut in 13..bytes.len() {
+            let known = Hello::decode(&bytes[..cut]).unwrap();
+            assert_eq!(known.token, None, "a token that is cut off is none");
+        }
         bytes.extend(b"of a later version");
         assert_eq!(Hello::decode(&bytes), Some(hello));
         let welcome = Welcome {

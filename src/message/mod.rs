@@ -6,6 +6,7 @@
 //!
 //! The byte layout is described for other languages in `docs/protocol.md`; the constants here are its source.
 
+pub mod arrivals;
 pub mod attachment;
 pub mod codec;
 pub mod draft;
@@ -16,8 +17,9 @@ pub mod key;
 pub mod metadata;
 pub mod name;
 pub mod payload;
+pub mod token;
 
-pub use attachment::Attachment;
+pub use attachment::{Attachment, Attachments};
 pub use codec::{Batch, Decoder, FrameCodec};
 pub use draft::Draft;
 pub use frame::{Flags, FrameError, Header, Kind, Origin};
@@ -27,3 +29,4 @@ pub use key::Key;
 pub use metadata::{Metadata, MetadataError};
 pub use name::{EventName, Method, NameError, ObjectName, Pattern, PatternError};
 pub use payload::{Encoding, Payload, PayloadError};
+pub use token::Token;

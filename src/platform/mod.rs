@@ -1,11 +1,20 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files, the folders of settings and the signals that ask for the end. It knows nothing of endpoints, actors and frames;
+//! Owns lock files, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, and the
+//! signals that daemons get. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "cli")]
 pub mod folders;
 #[cfg(unix)]
 pub mod lock;
+pub mod open_files;
+pub mod plain;
+pub mod process;
+pub mod secret;
 #[cfg(feature = "cli")]
 pub mod signals;
+#[cfg(feature = "cli")]
+pub mod trusted;
+#[cfg(feature = "cli")]
+pub mod users;

@@ -1,4 +1,4 @@
-//! The signals that ask a program to end: SIGINT and SIGTERM under Unix, ctrl+c under Windows.
+//! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c) ask it to end, SIGHUP to read its settings again.
 //!
 //! Owns their registration with the system. It decides nothing; `ipc-broker` does. The library itself never calls
 //! this: signals belong to the program.
@@ -81,6 +81,42 @@ impl EndSignals {
             // `None` never comes as long as the process lives.
             let _ = self.interrupt.recv().await;
             EndSignal::Interrupt
+        }
+    }
+}
+
+/// The signal that asks to read the settings again, SIGHUP; there is none under Windows.
+#[derive(Debug)]
+pub struct ReloadSignal {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+impl ReloadSignal {
+    /// Receives it from now on instead of ending the process. Needs a tokio run-time.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn receive() -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            hangup: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    /// The next one. Several that come before they are taken count as one. Cancel safe.
+    #[cfg_attr(
+        not(unix),
+        allow(clippy::needless_pass_by_ref_mut, reason = "there is nothing to receive")
+    )]
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        {
+            self.hangup.recv().await;
+        }
+        #[cfg(not(unix))]
+        {
+            std::future::pending::<()>().await;
         }
     }
 }

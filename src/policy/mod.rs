@@ -61,13 +61,24 @@ impl Policy {
         &self.rules
     }
 
+    /// Whether the peer may connect, or could if it proved some name beside what is known of it.
+    #[must_use]
+    pub fn may_connect_with_a_name(&self, who: &Principal) -> bool {
+        let by_name = |rule: &Rule| {
+            rule.verdict == Verdict::Allow
+                && rule.plain.contains(&Right::Connect)
+                && rule.who.iter().any(|who| matches!(who, Who::Name(_)))
+        };
+        self.decide(who, Right::Connect, "", "").allowed || self.rules.iter().any(by_name)
+    }
+
     /// Decides. `object` and `member` (method or event) are concrete names; what the right has no use for is not looked at.
     /// For [`Right::Call`] an empty `member` asks about the object as a whole.
     #[must_use]
     pub fn decide(&self, who: &Principal, right: Right, object: &str, member: &str) -> Decision {
-        let about = |rule: &&Rule| rule.is_about(who);
+        let rules = self.rules.iter().enumerate();
         decide(
-            self.rules.iter().enumerate().filter(|(_, rule)| about(&rule)),
+            rules.filter(|(_, rule)| rule.is_about(who)),
             right,
             object,
             member,
@@ -117,11 +128,12 @@ fn decide<'a>(
 /// The right that a question is really about: the broker's own names are for those who may monitor to ask and hear, and for
 /// nobody else to own and publish (`None`).
 fn effective(right: Right, object: &str) -> Option<Right> {
-    let reserved = object.starts_with(RESERVED_PREFIX);
+    if !object.starts_with(RESERVED_PREFIX) && object != OLD_BROKER {
+        return Some(right);
+    }
     match right {
-        Right::Call if reserved || object == OLD_BROKER => Some(Right::Monitor),
-        Right::Subscribe if reserved => Some(Right::Monitor),
-        Right::Own | Right::Publish if reserved => None,
+        Right::Call | Right::Subscribe => Some(Right::Monitor),
+        Right::Own | Right::Publish => None,
         right => Some(right),
     }
 }

@@ -90,7 +90,7 @@ pub fn parse(text: &str, users: &dyn Users) -> Result<Policy, Faults> {
                 format!("{name} is a list of rules; begin each with [[{name}]] on a line of its own"),
             ),
             (None, _) => {
-                let text = match nearest(name, ["allow", "deny"].into_iter()) {
+                let text = match nearest(name, ["allow", "deny"]) {
                     Some(near) => format!("{name:?} is unknown; did you mean [[{near}]]?"),
                     None => format!("{name:?} is unknown; a policy consists of [[allow]] and [[deny]] rules"),
                 };

@@ -9,6 +9,12 @@ use crate::terminal::{nearest, printable};
 use crate::transport::Endpoint;
 use figment::value::Value;
 use std::fmt;
+use tracing_subscriber::filter::LevelFilter;
+
+/// What a filter of the log may say by itself.
+const LOG_LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+/// The library and the daemon, whose lines the log has.
+const LOG_TARGETS: [&str; 2] = ["actix_ipc", "ipc_broker"];
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +44,12 @@ impl fmt::Display for Problem {
         if let Some(key) = self.key.as_ref().filter(|_| !is_name(&self.origin)) {
             write!(f, ": {}", printable(key))?;
         }
-        write!(f, ": {}", self.text.trim_end())
+        // The complaint of the TOML reader has several lines, and all of them quote what was written.
+        f.write_str(": ")?;
+        for (index, line) in self.text.trim_end().lines().enumerate() {
+            write!(f, "{}{}", if index == 0 { "" } else { "\n" }, printable(line))?;
+        }
+        Ok(())
     }
 }
 
@@ -164,6 +175,8 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
             "wants a list, as in {key} = [\"unix:/tmp/ipc_broker.sock\"], not {}",
             found()
         )),
+        (Value::Bool(..), Value::Bool(..)) => None,
+        (Value::Bool(..), _) => Some(format!("wants true or false, not {}", found())),
         (Value::String(..), Value::String(..)) => None,
         (Value::String(..), _) => Some(format!("wants a string, not {}", found())),
         _ => None,
@@ -203,6 +216,27 @@ pub(super) fn values(
             Err(error) => complain("listen", error.to_string()),
         }
     }
+    let tls = &values.tls;
+    if tls.certificate.is_empty() != tls.key.is_empty() {
+        let (has, lacks) = if tls.key.is_empty() {
+            ("tls.certificate", "tls.key")
+        } else {
+            ("tls.key", "tls.certificate")
+        };
+        complain(
+            has,
+            format!("needs {lacks} beside it: a certificate is of use only with its key"),
+        );
+    }
+    let wants_tls = listen
+        .iter()
+        .find(|endpoint| matches!(endpoint, Endpoint::Tls(_)));
+    if let Some(endpoint) = wants_tls.filter(|_| tls.certificate.is_empty() && tls.key.is_empty()) {
+        complain(
+            "listen",
+            format!("{endpoint} needs a certificate and its key: set tls.certificate and tls.key"),
+        );
+    }
     if values.arbiters > ARBITERS_MAX {
         complain(
             "arbiters",
@@ -212,15 +246,38 @@ pub(super) fn values(
             ),
         );
     }
-    if let Err(error) = tracing_subscriber::EnvFilter::try_new(&values.log) {
-        complain(
-            "log",
-            format!(
-                "{:?} is no log filter ({error}); write info, debug or actix_ipc=trace",
-                values.log
-            ),
-        );
+    if let Err(text) = log_filter(&values.log) {
+        complain("log", text);
     }
     limits::check(&values.limits, &set, &mut complain);
     listen
+}
+
+/// Checks the filter of the log. A word by itself that is no level would be the target of a filter that shows next to nothing,
+/// so only targets of this program may stand alone.
+fn log_filter(filter: &str) -> Result<(), String> {
+    if let Err(error) = tracing_subscriber::EnvFilter::try_new(filter) {
+        return Err(format!(
+            "{filter:?} is no log filter ({error}); write info, debug or actix_ipc=trace"
+        ));
+    }
+    let own = |word: &str| {
+        let crate_name = word.split("::").next();
+        crate_name.is_some_and(|name| LOG_TARGETS.contains(&name))
+    };
+    let wrong = filter.split(',').map(str::trim).find(|part| {
+        let bare = !part.contains(['=', '[']);
+        bare && part.parse::<LevelFilter>().is_err() && !own(part)
+    });
+    match wrong {
+        None => Ok(()),
+        Some(word) => {
+            let meant = nearest(word, LOG_LEVELS.into_iter().chain(LOG_TARGETS))
+                .map_or_else(String::new, |like| format!(", did you mean {like}?"));
+            Err(format!(
+                "{word:?} is no level ({}){meant}; for all of a target write it with its level, as in actix_ipc=debug",
+                LOG_LEVELS.join(", ")
+            ))
+        }
+    }
 }

@@ -5,11 +5,14 @@
 
 use super::check::Problem;
 use super::{NOT_SETTINGS, PREFIX, Sources, Values};
+use crate::platform::plain;
 use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 use std::path::Path;
 
+/// The largest file of settings, in bytes.
+const FILE_MAX: u64 = 1 << 20;
 /// The origin of what nobody set.
 pub(super) const DEFAULT: &str = "default";
 
@@ -93,12 +96,15 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
             .map(|number| Layer::one("--arbiters", "arbiters", number)),
     );
     layers.extend(flags.log.clone().map(|filter| Layer::one("--log", "log", filter)));
+    let policy = flags.policy.as_ref().map(|path| path.display().to_string());
+    layers.extend(policy.map(|path| Layer::one("--policy", "policy", path)));
+    layers.extend(flags.system.then(|| Layer::one("--system", "system", true)));
     layers
 }
 
 fn file(path: &Path, wanted: bool, problems: &mut Vec<Problem>) -> Option<Layer> {
     let origin = path.display().to_string();
-    let text = match std::fs::read_to_string(path) {
+    let text = match plain::read_text(path, FILE_MAX) {
         Ok(text) => text,
         // A usual file may be missing, and so may its folder.
         Err(error) if !wanted && matches!(error.kind(), std::io::ErrorKind::NotFound) => return None,
@@ -149,6 +155,10 @@ fn environment(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> {
                 // The text itself, for `check` to complain of.
                 Err(_) => Layer::one(name, &key, text),
             },
+            // Other texts stay as they are, for `check` to complain of.
+            Some(Value::Bool(..)) if matches!(text.trim(), "true" | "false") => {
+                Layer::one(name, &key, text.trim() == "true")
+            }
             Some(Value::Array(..)) => {
                 let items: Vec<&str> = text
                     .split(',')

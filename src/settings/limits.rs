@@ -2,13 +2,15 @@
 //!
 //! Owns the relations between the keys of `[limits]`; what each limit means is written at [`Limits`]. Called by `check`.
 
-use crate::config::Limits;
+use crate::config::{CONNECTION_COST, Limits};
 use crate::message::frame::OVERHEAD_MAX;
+use crate::transport::ATTACHMENTS_MAX;
 
 /// Limits that must not be 0: nothing would work, or nothing would be noticed.
 const ABOVE_ZERO: &[&str] = &[
     "connections",
     "default_deadline_ms",
+    "descriptor_wait_ms",
     "frame_bytes",
     "frame_progress_ms",
     "handshake_ms",
@@ -20,15 +22,36 @@ const ABOVE_ZERO: &[&str] = &[
     "read_bytes",
     "read_bytes_total",
     "stream_window",
+    "user_part",
 ];
 
 /// The first of each pair is at most the second.
 const AT_MOST: &[(&str, &str)] = &[
+    ("attachments", "descriptors"),
     ("default_deadline_ms", "max_deadline_ms"),
+    ("descriptors", "descriptors_per_user"),
+    ("descriptors_per_user", "descriptors_total"),
     ("frame_bytes", "message_bytes"),
     ("read_bytes", "read_bytes_total"),
-    ("retained_bytes", "retained_bytes_total"),
 ];
+
+/// Budgets that are shared, and what one process alone must get of each: half of one user's part.
+const SHARED: &[(&str, Least)] = &[
+    ("connections", Least::Number(1)),
+    ("handshakes", Least::Number(1)),
+    ("memory_bytes_total", Least::Number(CONNECTION_COST as u64)),
+    ("memory_bytes_total", Least::Of("outbox_bytes")),
+    ("memory_bytes_total", Least::Of("frame_bytes")),
+    ("retained_bytes_total", Least::Of("retained_bytes")),
+];
+
+/// The least share of a process alone.
+#[derive(Clone, Copy)]
+enum Least {
+    Number(u64),
+    /// As much as this limit.
+    Of(&'static str),
+}
 
 /// Limits that are told to clients in 32 bits.
 const ON_THE_WIRE: &[&str] = &[
@@ -71,6 +94,11 @@ pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut 
             );
         }
     }
+    check_shares(&value, set, complain);
+    if limits.attachments > ATTACHMENTS_MAX {
+        let text = format!("at most {ATTACHMENTS_MAX}, not {}", limits.attachments);
+        complain("limits.attachments", text);
+    }
     for key in ON_THE_WIRE {
         // A frame's body is its payload and what stands before it.
         let rest = if *key == "frame_bytes" { OVERHEAD_MAX } else { 0 };
@@ -84,6 +112,58 @@ pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut 
     }
 }
 
+/// What is shared must suffice for one process alone, and a queue for one publisher at full speed.
+fn check_shares(
+    value: &dyn Fn(&str) -> u64,
+    set: &dyn Fn(&str) -> bool,
+    complain: &mut dyn FnMut(&str, String),
+) {
+    let full = |key: &str| format!("limits.{key}");
+    let parts = value("user_part").max(1).saturating_mul(2);
+    for (key, least) in SHARED {
+        let (total, share) = (value(key), value(key) / parts);
+        match least {
+            Least::Of(other) if value(other) > share && set(&full(other)) && !set(&full(key)) => complain(
+                &full(other),
+                format!(
+                    "{} is more than one process alone gets of limits.{key}, {share}",
+                    value(other)
+                ),
+            ),
+            Least::Of(other) if value(other) > share => complain(
+                &full(key),
+                format!(
+                    "{total} gives one process alone {share}, less than limits.{other} {}",
+                    value(other)
+                ),
+            ),
+            Least::Number(least) if *least > share => complain(
+                &full(key),
+                format!(
+                    "{total} gives one process alone {share} (with limits.user_part); at least {least} must be"
+                ),
+            ),
+            Least::Number(_) | Least::Of(_) => {}
+        }
+    }
+    // An event is charged as its publish; four publishers at full speed fill a queue's share for events in one round.
+    let quarter = value("outbox_bytes") / 4;
+    if value("publish_window") > quarter {
+        let key = if set("limits.publish_window") || !set("limits.outbox_bytes") {
+            "limits.publish_window"
+        } else {
+            "limits.outbox_bytes"
+        };
+        complain(
+            key,
+            format!(
+                "limits.publish_window {} is more than a quarter of limits.outbox_bytes, {quarter}: one publisher would overrun a subscriber's queue before it could be held",
+                value("publish_window")
+            ),
+        );
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,7 +172,8 @@ mod tests {
     fn every_key_of_the_tables_exists() {
         let numbers = serde_json::to_value(Limits::default()).unwrap();
         let pairs = AT_MOST.iter().flat_map(|(smaller, larger)| [smaller, larger]);
-        for key in ABOVE_ZERO.iter().chain(pairs).chain(ON_THE_WIRE) {
+        let shared = SHARED.iter().map(|(key, _)| key);
+        for key in ABOVE_ZERO.iter().chain(pairs).chain(shared).chain(ON_THE_WIRE) {
             assert!(numbers.get(key).is_some_and(serde_json::Value::is_u64), "{key}");
         }
     }
@@ -104,6 +185,7 @@ mod tests {
             stream_window: 1 << 32,
             message_bytes: u32::MAX as usize,
             frame_bytes: u32::MAX as usize,
+            memory_bytes_total: 1 << 40,
             ..Limits::default()
         };
         let mut found = Vec::new();

@@ -49,7 +49,7 @@ fn defaults_are_those_of_the_config_module() {
         .as_object()
         .unwrap()
         .len();
-    assert_eq!(settings.entries().len(), keys + 3);
+    assert_eq!(settings.entries().len(), keys + 11);
 }
 
 #[test]
@@ -58,17 +58,17 @@ fn each_layer_wins_over_those_before() {
     let system = write(
         folder.path(),
         "system.toml",
-        "log = \"system\"\narbiters = 1\n[limits]\nnames = 1\nhold_ms = 1\n",
+        "log = \"error\"\narbiters = 1\n[limits]\nnames = 1\nhold_ms = 1\n",
     );
     let user = write(
         folder.path(),
         "user.toml",
-        "log = \"user\"\narbiters = 2\n[limits]\nnames = 2\nwatches = 2\n",
+        "log = \"warn\"\narbiters = 2\n[limits]\nnames = 2\nwatches = 2\n",
     );
     let asked = write(
         folder.path(),
         "asked.toml",
-        "log = \"asked\"\narbiters = 3\nlisten = [\"tcp:127.0.0.1:1\"]\n",
+        "log = \"trace\"\narbiters = 3\nlisten = [\"tcp:127.0.0.1:1\"]\n",
     );
     let sources = Sources {
         usual_files: vec![system.clone(), folder.path().join("missing.toml"), user.clone()],
@@ -238,7 +238,7 @@ fn variables_are_checked_too() {
         (
             "IPC_BROKER_LISTEN",
             "tmp/b.sock",
-            "IPC_BROKER_LISTEN: `tmp/b.sock` is not an endpoint: there is no transport before a colon; write unix:/path, tcp:host:port, pipe:name or mem:name",
+            "IPC_BROKER_LISTEN: `tmp/b.sock` is not an endpoint: there is no transport before a colon; write unix:/path, tcp:host:port, tls:host:port, pipe:name or mem:name",
         ),
     ];
     for (name, value, expected) in table {
@@ -262,6 +262,7 @@ fn values_that_contradict_each_other_are_named_with_their_origin() {
             listen: vec!["mem:x".into(), "unix:/a".into(), "unix:/a".into()],
             arbiters: Some(5_000),
             log: Some("a=b=c".into()),
+            ..Flags::default()
         },
         ..Sources::default()
     };
@@ -274,6 +275,7 @@ fn values_that_contradict_each_other_are_named_with_their_origin() {
         "IPC_BROKER_LIMITS__STREAM_WINDOW: must be above 0",
         "IPC_BROKER_LIMITS__MAX_DEADLINE_MS: 10 is less than limits.default_deadline_ms 30000",
         "IPC_BROKER_LIMITS__FRAME_BYTES: 300000000 is more than limits.message_bytes 268435456",
+        "IPC_BROKER_LIMITS__FRAME_BYTES: 300000000 is more than one process alone gets of limits.memory_bytes_total, 67108864",
     ];
     assert_eq!(found.len(), expected.len(), "{found:#?}");
     for (found, expected) in found.iter().zip(expected) {
@@ -291,4 +293,175 @@ fn control_characters_of_a_file_do_not_reach_the_terminal() {
     })
     .join("\n");
     assert!(text.contains("a\\u{1b}[2Jb: unknown key"), "{text}");
+}
+
+#[test]
+fn a_broker_for_several_users_has_a_socket_of_its_own_and_needs_a_policy() {
+    let flags = |system, policy: Option<&str>| Sources {
+        flags: Flags {
+            system,
+            policy: policy.map(PathBuf::from),
+            ..Flags::default()
+        },
+        ..Sources::default()
+    };
+    let settings = Settings::load(&flags(true, Some("/p.toml"))).unwrap();
+    assert_eq!(settings.listen, [Endpoint::Unix(SYSTEM_SOCKET.into())]);
+    assert_eq!(settings.policy, Some(PathBuf::from("/p.toml")));
+    assert_eq!((settings.socket.mode, settings.socket.own_folder), (0o660, true));
+    assert_eq!(origin_of(&settings, "policy"), "--policy");
+    let listen = settings
+        .entries()
+        .iter()
+        .find(|entry| entry.key == "listen")
+        .unwrap();
+    assert_eq!(listen.value, format!("[\"unix:{SYSTEM_SOCKET}\"]"));
+    let own = Settings::load(&flags(false, None)).unwrap();
+    assert_eq!(
+        (own.socket, own.policy, own.system),
+        (UnixOptions::default(), None, false)
+    );
+    assert_eq!(
+        complaints(&flags(true, None)),
+        ["--system: a broker for several users needs a policy; add --policy FILE, or the key `policy`"]
+    );
+}
+
+#[test]
+fn the_sockets_mode_and_group_are_checked() {
+    let load = |mode: &str, group: &str, policy: &str| {
+        let environment = variables(&[
+            ("IPC_BROKER_SOCKET__MODE", mode),
+            ("IPC_BROKER_SOCKET__GROUP", group),
+            ("IPC_BROKER_POLICY", policy),
+        ]);
+        Settings::load(&Sources {
+            environment,
+            ..Sources::default()
+        })
+    };
+    for (mode, group, expected) in [
+        ("0660", "1234", (0o660, Some(1234))),
+        ("640", "", (0o640, None)),
+        ("", "7", (0o600, Some(7))),
+        ("0666", "", (0o666, None)),
+    ] {
+        let socket = load(mode, group, "p").unwrap().socket;
+        assert_eq!((socket.mode, socket.gid), expected, "{mode:?} {group:?}");
+        assert!(socket.own_folder);
+    }
+    let table = [
+        ("0999", "", "p", "IPC_BROKER_SOCKET__MODE: \"0999\" is no mode"),
+        ("1777", "", "p", "IPC_BROKER_SOCKET__MODE: \"1777\" is no mode"),
+        (
+            "0060",
+            "",
+            "p",
+            "IPC_BROKER_SOCKET__MODE: 0060 keeps the broker's own user out",
+        ),
+        (
+            "",
+            "no-such-group",
+            "p",
+            "IPC_BROKER_SOCKET__GROUP: there is no group \"no-such-group\"",
+        ),
+        (
+            "0660",
+            "",
+            "",
+            "IPC_BROKER_SOCKET__MODE: without a policy other users are refused",
+        ),
+    ];
+    for (mode, group, policy, said) in table {
+        let problems = load(mode, group, policy).unwrap_err().to_string();
+        assert!(problems.contains(said), "{problems}");
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_policy_file_is_said_with_its_path_and_lines() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = write(
+        folder.path(),
+        "policy.toml",
+        "[[allow]]\nuid = 1\nconect = true\nown = \"*x\"\n",
+    );
+    let said = load_policy(&path).unwrap_err().to_string();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines.len(), 2, "{said}");
+    assert!(
+        lines[0].starts_with(&format!("{}: line 3: unknown key", path.display())),
+        "{said}"
+    );
+    assert!(
+        lines[1].starts_with(&format!("{}: line 4: own", path.display())),
+        "{said}"
+    );
+    let missing = load_policy(&folder.path().join("none")).unwrap_err().to_string();
+    assert!(missing.contains("none: the policy cannot be read"), "{missing}");
+    let good = write(
+        folder.path(),
+        "good.toml",
+        "[[allow]]\nuser = \"root\"\nconnect = true\n",
+    );
+    assert_eq!(load_policy(&good).unwrap().rules().len(), 1);
+}
+
+#[test]
+fn control_characters_of_a_value_do_not_either() {
+    let flags = Flags {
+        listen: vec!["\u{7}\u{1b}[2J".into()],
+        ..Flags::default()
+    };
+    let problems = Settings::load(&Sources {
+        flags,
+        ..Sources::default()
+    })
+    .unwrap_err()
+    .to_string();
+    assert!(
+        problems.contains("`\\u{7}\\u{1b}[2J` is not an endpoint"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_word_that_is_no_level_is_no_filter() {
+    let load = |filter: &str| {
+        Settings::load(&Sources {
+            flags: Flags {
+                log: Some(filter.into()),
+                ..Flags::default()
+            },
+            ..Sources::default()
+        })
+    };
+    for good in [
+        "warn",
+        "WARN",
+        "off",
+        "actix_ipc",
+        "actix_ipc::actors",
+        "info,ipc_broker",
+        "warn,tokio=debug",
+        "[span{a=1}]=trace,info",
+        "",
+    ] {
+        assert!(load(good).is_ok(), "{good:?}: {:?}", load(good));
+    }
+    for (wrong, word) in [
+        ("wran", "\"wran\""),
+        ("info,wran", "\"wran\""),
+        ("actix_icp", "\"actix_icp\""),
+    ] {
+        let said = load(wrong).unwrap_err().to_string();
+        assert!(said.contains("--log: ") && said.contains(word), "{said}");
+        assert!(said.contains("error, warn, info, debug, trace, off"), "{said}");
+    }
+    assert!(
+        load("wran")
+            .unwrap_err()
+            .to_string()
+            .contains("did you mean warn?")
+    );
 }

@@ -1,13 +1,14 @@
 //! The way of a log line to standard error: never in an actor's way, never able to drive the terminal.
 //!
 //! Owns the queue between those who log and the one thread that writes. When nobody reads standard error, the
-//! queue fills up and lines are dropped and counted; the broker goes on. Used by `ipc-broker` as tracing's writer.
+//! queue fills up; when it fails, as on a full disk, so does a line. Both are dropped and counted; the broker goes on. Used by `ipc-broker` as tracing's writer.
 
 use super::printable;
+use crate::metrics::LOST_LOGS;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 /// Lines that wait to be written; at some hundred bytes each, less than a megabyte.
@@ -39,7 +40,11 @@ impl LogWriter {
         Self::start_with(io::stderr())
     }
 
-    fn start_with(sink: impl Write + Send + 'static) -> io::Result<Self> {
+    /// The same for another sink, which only that thread touches.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn start_with(sink: impl Write + Send + 'static) -> io::Result<Self> {
         let (queue, entries) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
@@ -65,8 +70,9 @@ impl Write for LogWriter {
         let text = String::from_utf8_lossy(line);
         let mut safe = printable(text.trim_end_matches('\n')).into_owned();
         safe.push('\n');
-        if let Err(TrySendError::Full(_)) = self.queue.try_send(Entry::Line(safe)) {
-            self.lost.fetch_add(1, Ordering::Relaxed);
+        // Full: nobody reads. Disconnected: the thread is gone.
+        if self.queue.try_send(Entry::Line(safe)).is_err() {
+            lose(&self.lost, 1);
         }
         Ok(line.len())
     }
@@ -77,11 +83,13 @@ impl Write for LogWriter {
 }
 
 fn write_all(mut sink: impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) {
-    // A closed standard error is no reason to end: there may be a reader later, and the queue must not fill up.
+    // A closed or full standard error is no reason to end: it may take lines later, and the queue must not fill up.
     while let Ok(entry) = entries.recv() {
         match entry {
             Entry::Line(line) => {
-                let _ = sink.write_all(line.as_bytes());
+                if sink.write_all(line.as_bytes()).is_err() {
+                    lose(lost, 1);
+                }
             }
             Entry::Flush(done) => {
                 let _ = sink.flush();
@@ -90,12 +98,22 @@ fn write_all(mut sink: impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) 
         }
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let _ = writeln!(
+            let told = writeln!(
                 sink,
-                "{count} log lines were lost: standard error was not read fast enough"
+                "{count} log lines were lost: standard error was not read fast enough, or failed"
             );
+            if told.is_err() {
+                // To be told when it works again.
+                lost.fetch_add(count, Ordering::Relaxed);
+            }
         }
     }
+}
+
+/// Counts lines that nobody will read: here to be told, and in the counters of the process.
+fn lose(lost: &AtomicU64, count: u64) {
+    lost.fetch_add(count, Ordering::Relaxed);
+    LOST_LOGS.add(count);
 }
 
 #[cfg(test)]
@@ -150,5 +168,44 @@ mod tests {
         let told = lines.iter().find(|line| !line.starts_with("line")).unwrap();
         let count: usize = told.split(' ').next().unwrap().parse().unwrap();
         assert!((99..=100).contains(&count), "{told}");
+    }
+
+    /// A sink that fails, as a full disk does, until it is told to work.
+    struct Failing(Arc<std::sync::atomic::AtomicBool>, Sender<String>);
+
+    impl Write for Failing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if !self.0.load(Ordering::SeqCst) {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let _ = self.1.send(String::from_utf8_lossy(bytes).into_owned());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_did_not_take_is_told_when_it_does() {
+        let works = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let (written, lines) = channel();
+        let mut log = LogWriter::start_with(Failing(works.clone(), written)).unwrap();
+        let before = LOST_LOGS.get();
+        for _ in 0..7 {
+            log.write_all(b"line\n").unwrap();
+        }
+        log.finish(PATIENCE);
+        assert!(LOST_LOGS.get() >= before + 7);
+        works.store(true, Ordering::SeqCst);
+        log.write_all(b"works\n").unwrap();
+        log.finish(PATIENCE);
+        let told: String = lines.try_iter().collect();
+        // The thread looks at the loss after each entry, so after the first flush as well: in either order.
+        assert!(
+            told.contains("works\n") && told.contains("7 log lines were lost"),
+            "{told}"
+        );
     }
 }

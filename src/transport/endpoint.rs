@@ -1,6 +1,6 @@
 //! Where a broker listens or is found, as text.
 //!
-//! Owns the four forms and their grammar: `unix:/path`, `tcp:host:port`, `pipe:name`, `mem:name`. It resolves no
+//! Owns the forms and their grammar: `unix:/path`, `tcp:host:port`, `tls:host:port`, `pipe:name`, `mem:name`. It resolves no
 //! host and touches no file. Used by settings, command lines, the broker's Listener and the client.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -23,6 +23,8 @@ pub enum Endpoint {
     /// `host:port`, the host an address (IPv6 in brackets) or a name: `tcp:127.0.0.1:5123`. Port 0 lets the system
     /// choose when it is bound.
     Tcp(String),
+    /// The same with TLS, also to and from other machines: `tls:broker.example:5124`.
+    Tls(String),
     /// A Windows named pipe, without the `\\.\pipe\` before it: `pipe:ipc_broker`.
     Pipe(String),
     /// A name inside this process: `mem:test`.
@@ -31,7 +33,9 @@ pub enum Endpoint {
 
 /// Why a text is not an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is not an endpoint: {reason}; write unix:/path, tcp:host:port, pipe:name or mem:name")]
+#[error(
+    "`{text}` is not an endpoint: {reason}; write unix:/path, tcp:host:port, tls:host:port, pipe:name or mem:name"
+)]
 pub struct EndpointError {
     /// What was given.
     pub text: String,
@@ -63,6 +67,7 @@ fn parse(text: &str) -> Result<Endpoint, &'static str> {
     match scheme {
         "unix" => path(rest).map(Endpoint::Unix),
         "tcp" => host_and_port(rest).map(|()| Endpoint::Tcp(rest.to_owned())),
+        "tls" => host_and_port(rest).map(|()| Endpoint::Tls(rest.to_owned())),
         "pipe" => name(rest).map(Endpoint::Pipe),
         "mem" => name(rest).map(Endpoint::Memory),
         _ => Err("the transport is unknown"),
@@ -141,6 +146,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Tcp(address) => write!(f, "tcp:{address}"),
+            Self::Tls(address) => write!(f, "tls:{address}"),
             Self::Pipe(name) => write!(f, "pipe:{name}"),
             Self::Memory(name) => write!(f, "mem:{name}"),
         }
@@ -177,6 +183,10 @@ mod tests {
             ("tcp:localhost:0", Endpoint::Tcp("localhost:0".into())),
             ("tcp:[::1]:65535", Endpoint::Tcp("[::1]:65535".into())),
             ("tcp:[fe80::1%eth0]:1", Endpoint::Tcp("[fe80::1%eth0]:1".into())),
+            (
+                "tls:broker.example:5124",
+                Endpoint::Tls("broker.example:5124".into()),
+            ),
             ("pipe:ipc_broker", Endpoint::Pipe("ipc_broker".into())),
             ("mem:a:b", Endpoint::Memory("a:b".into())),
         ];
@@ -211,6 +221,7 @@ mod tests {
             ("tcp:[::1:5", "not closed"),
             ("tcp:[nonsense]:5", "not an IPv6"),
             ("tcp:a b:5", "no host name"),
+            ("tls:broker.example", "port is missing"),
             ("pipe:", "name is missing"),
             ("pipe:a\\b", "backslash"),
             ("mem:a\nb", "control"),
@@ -219,7 +230,13 @@ mod tests {
         for (text, reason) in table {
             let error = text.parse::<Endpoint>().unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
-            for form in ["unix:/path", "tcp:host:port", "pipe:name", "mem:name"] {
+            for form in [
+                "unix:/path",
+                "tcp:host:port",
+                "tls:host:port",
+                "pipe:name",
+                "mem:name",
+            ] {
                 assert!(error.contains(form), "{error}");
             }
         }

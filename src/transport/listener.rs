@@ -3,15 +3,18 @@
 //! Owns [`Listener`], which hides the transports from the broker's Listener actor, and [`BindError`], which says
 //! who must act. It decides nothing about who may connect: it hands over the evidence.
 
+use super::accept::is_shortage;
 use super::memory::{self, MemoryOptions};
 #[cfg(windows)]
 use super::pipe;
 #[cfg(unix)]
 use super::unix;
-use super::{Endpoint, PeerCredentials, Socket, tcp};
+use super::{Endpoint, PeerCredentials, Socket, TlsServer, tcp};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+#[cfg(feature = "tls")]
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Why an endpoint could not be bound.
@@ -52,9 +55,10 @@ pub enum BindError {
         /// The largest length in bytes.
         max: usize,
     },
-    /// The address can be reached from other machines, which was not allowed explicitly.
+    /// The address can be reached from other machines, which plain TCP is not for.
     #[error(
-        "{endpoint} is {address}, which is not a loopback address; connections from other machines are not protected"
+        "{endpoint} is {address}, which is not a loopback address, and plain TCP is only for this machine; listen on \
+         tls:host:port for other machines, or on tcp:127.0.0.1:port"
     )]
     NotLoopback {
         /// The endpoint.
@@ -62,11 +66,27 @@ pub enum BindError {
         /// What it resolved to.
         address: SocketAddr,
     },
+    /// Others could put something in the place of the socket: give the folder another owner or mode.
+    #[error("the folder {} {what}; a socket for several users needs a folder of root or of this user that nobody else can write, as `install -d -m 0755` makes it", path.display())]
+    UnsafeFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
     /// This platform does not have the transport.
     #[error("{endpoint}: this platform does not have that transport")]
     Unsupported {
         /// The endpoint.
         endpoint: Endpoint,
+    },
+    /// The files or the build do not allow TLS; the reason says which file.
+    #[error("{endpoint}: {reason}")]
+    Tls {
+        /// The endpoint.
+        endpoint: Endpoint,
+        /// What is wrong and what to do.
+        reason: String,
     },
     /// The system refused.
     #[error("{endpoint}: cannot {action}: {source}")]
@@ -99,11 +119,36 @@ impl BindError {
     }
 }
 
+/// Who may reach a Unix socket, beside the broker's own user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnixOptions {
+    /// Permission bits of the socket. It has them, and its group, before anybody can connect, and never wider ones.
+    pub mode: u32,
+    /// The socket's group; `None`: the process's own.
+    pub gid: Option<u32>,
+    /// Refuse a folder in which others could put something in the socket's place: it must belong to root or to this user,
+    /// be no symbolic link, and be writable for its owner only. A mode or group of its own asks for that as well.
+    pub own_folder: bool,
+}
+
+impl Default for UnixOptions {
+    /// The socket is for this user only; the folder may be any.
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            gid: None,
+            own_folder: false,
+        }
+    }
+}
+
 /// What a listener may be told besides its endpoint.
 #[derive(Clone, Debug, Default)]
 pub struct BindOptions {
-    /// Let a TCP endpoint be reached from other machines. Their users are not known: every credential is `None`.
-    pub allow_remote: bool,
+    /// Certificates for `tls:` endpoints.
+    pub tls: Option<TlsServer>,
+    /// Who may reach Unix sockets.
+    pub unix: UnixOptions,
     /// Size and faults of connections over `mem:` endpoints.
     pub memory: MemoryOptions,
 }
@@ -115,6 +160,10 @@ pub struct Accepted {
     pub socket: Socket,
     /// Who is at the other end.
     pub credentials: PeerCredentials,
+    /// Its address, where it has one: whom failures are counted for.
+    pub address: Option<IpAddr>,
+    /// All groups of its process when it connected, the effective one and the supplementary ones; `None`: not known.
+    pub gids: Option<Box<[u32]>>,
 }
 
 #[derive(Debug)]
@@ -122,6 +171,8 @@ enum Kind {
     #[cfg(unix)]
     Unix(unix::Listener),
     Tcp(tcp::Listener),
+    #[cfg(feature = "tls")]
+    Tls(tcp::Listener, Arc<rustls::ServerConfig>),
     #[cfg(windows)]
     Pipe(pipe::Listener),
     Memory(memory::Listener),
@@ -161,14 +212,17 @@ impl Listener {
         };
         match endpoint {
             #[cfg(unix)]
-            Endpoint::Unix(path) => unix::Listener::bind(endpoint, path).map(Kind::Unix).map(bound),
+            Endpoint::Unix(path) => unix::Listener::bind(endpoint, path, &options.unix)
+                .map(Kind::Unix)
+                .map(bound),
             Endpoint::Tcp(address) => {
-                let (listener, endpoint) = tcp::Listener::bind(endpoint, address, options.allow_remote)?;
+                let (listener, endpoint) = tcp::Listener::bind(endpoint, address, false)?;
                 Ok(Self {
                     kind: Kind::Tcp(listener),
                     endpoint,
                 })
             }
+            Endpoint::Tls(address) => Self::bind_tls(endpoint, address, options.tls.as_ref()),
             #[cfg(windows)]
             Endpoint::Pipe(name) => pipe::Listener::bind(endpoint, name).map(Kind::Pipe).map(bound),
             Endpoint::Memory(name) => memory::Listener::bind(endpoint, name, &options.memory)
@@ -184,6 +238,33 @@ impl Listener {
         }
     }
 
+    #[cfg(feature = "tls")]
+    fn bind_tls(endpoint: &Endpoint, address: &str, tls: Option<&TlsServer>) -> Result<Self, BindError> {
+        let failed = |reason| BindError::Tls {
+            endpoint: endpoint.clone(),
+            reason,
+        };
+        let missing = "a certificate and its key are needed (tls.certificate, tls.key)";
+        let tls = tls.ok_or_else(|| failed(missing.to_owned()))?;
+        let config = super::tls::server(tls).map_err(failed)?;
+        let (listener, bound) = tcp::Listener::bind(endpoint, address, true)?;
+        Ok(Self {
+            kind: Kind::Tls(listener, config),
+            endpoint: match bound {
+                Endpoint::Tcp(address) => Endpoint::Tls(address),
+                other => other,
+            },
+        })
+    }
+
+    #[cfg(not(feature = "tls"))]
+    fn bind_tls(endpoint: &Endpoint, _: &str, _: Option<&TlsServer>) -> Result<Self, BindError> {
+        Err(BindError::Tls {
+            endpoint: endpoint.clone(),
+            reason: super::tls::NOT_BUILT_IN.to_owned(),
+        })
+    }
+
     /// Where it listens: as given, but with the port that the system chose in place of port 0.
     #[must_use]
     pub const fn endpoint(&self) -> &Endpoint {
@@ -193,16 +274,46 @@ impl Listener {
     /// Waits for the next connection. Only the task of the last call is woken.
     ///
     /// # Errors
-    /// The listener stays usable: no descriptor or memory may be left, so that asking again at once would spin.
-    /// A connection that its peer gave up before it was accepted is no error; it is passed over.
+    /// The listener stays usable: no descriptor ([`is_shortage`](Self::is_shortage)) or memory may be left, so that
+    /// asking again at once would spin. A connection that its peer gave up before it was accepted, or of which the
+    /// system does not tell whose it is, is no error; it is passed over, 64 of them in a row at most.
     pub fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match &mut self.kind {
             #[cfg(unix)]
             Kind::Unix(listener) => listener.poll_accept(cx),
             Kind::Tcp(listener) => listener.poll_accept(cx),
+            #[cfg(feature = "tls")]
+            Kind::Tls(listener, config) => listener.poll_accept(cx).map_ok(|accepted| Accepted {
+                socket: accepted.socket.with_tls(config),
+                // Whoever reaches a TLS port proves who it is by certificate or token, on this machine, too.
+                credentials: PeerCredentials::UNKNOWN,
+                ..accepted
+            }),
             #[cfg(windows)]
             Kind::Pipe(listener) => listener.poll_accept(cx),
             Kind::Memory(listener) => listener.poll_accept(cx),
+        }
+    }
+
+    /// Whether an error of [`poll_accept`](Self::poll_accept) means that no descriptor is left.
+    #[must_use]
+    pub fn is_shortage(error: &io::Error) -> bool {
+        is_shortage(error)
+    }
+
+    /// Accepts and closes those that wait, at most 64, with a descriptor that is kept for the time when none is left.
+    /// Each is sent `goodbye`, as far as its socket takes it at once. Returns how many there were; 0 where there are no
+    /// descriptors.
+    pub fn turn_away(&mut self, goodbye: &[u8]) -> usize {
+        match &mut self.kind {
+            #[cfg(unix)]
+            Kind::Unix(listener) => listener.turn_away(goodbye),
+            #[cfg(unix)]
+            Kind::Tcp(listener) => listener.turn_away(goodbye),
+            _ => {
+                let _ = goodbye;
+                0
+            }
         }
     }
 

@@ -105,8 +105,10 @@ impl Listener {
         let mut queue = lock(&self.door.queue);
         match queue.waiting.pop_front() {
             Some(half) => Poll::Ready(Ok(Accepted {
+                gids: None,
                 socket: Socket::memory(half),
                 credentials: PeerCredentials::current(),
+                address: None,
             })),
             None => {
                 queue.acceptor = Some(cx.waker().clone());

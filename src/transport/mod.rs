@@ -9,24 +9,34 @@
 //! connect ────────────────────────────────────────────────────────────────────────────────► Stream
 //! ```
 
+mod accept;
 pub mod credentials;
 pub mod endpoint;
+#[cfg(feature = "inject-faults")]
+pub mod inject;
+#[cfg(not(feature = "inject-faults"))]
+mod inject;
+pub mod keepalive;
 mod listener;
 #[cfg(target_os = "linux")]
 mod loopback;
 pub mod memory;
+pub mod passing;
 #[cfg(windows)]
 pub mod pipe;
 mod stream;
 pub mod tcp;
+pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 
 pub use credentials::{PeerCredentials, current_uid};
 pub use endpoint::{Endpoint, EndpointError};
-pub use listener::{Accepted, BindError, BindOptions, Listener};
+pub use listener::{Accepted, BindError, BindOptions, Listener, UnixOptions};
 pub use memory::{Faults, MemoryOptions};
-pub use stream::{ConnectOptions, Socket, Stream, connect, connect_with};
+pub use passing::Passing;
+pub use stream::{ConnectOptions, Obstacle, Socket, Stream, connect, connect_with};
+pub use tls::{TlsClient, TlsServer};
 
 /// Most attachments of one write, and of one read. A control message of this size fits in every kernel's limits and
 /// on the reader's stack.
@@ -34,6 +44,24 @@ pub const ATTACHMENTS_MAX: usize = 16;
 /// Connections that may wait to be accepted. Linux caps it at `net.core.somaxconn` (4,096 by default); a client that
 /// finds the queue full tries again for a while.
 const BACKLOG: i32 = 4096;
+
+/// Whether an attachment is a Unix socket. Those can carry descriptors themselves, even their own.
+#[must_use]
+pub fn is_unix_socket(attachment: &crate::message::Attachment) -> bool {
+    #[cfg(unix)]
+    return unix::is_unix_socket(attachment);
+    #[cfg(not(unix))]
+    return attachment.is::<std::convert::Infallible>();
+}
+
+/// The number of an attachment's descriptor; `None` for what has none.
+#[must_use]
+pub fn descriptor_number(attachment: &crate::message::Attachment) -> Option<usize> {
+    #[cfg(unix)]
+    return unix::number(attachment);
+    #[cfg(not(unix))]
+    return attachment.downcast_ref::<std::convert::Infallible>().map(|_| 0);
+}
 
 /// The guard of `mutex`, also after a panic of its last holder: what these mutexes hold is changed in single steps.
 fn lock<T>(mutex: &std::sync::Mutex<T>) -> std::sync::MutexGuard<'_, T> {

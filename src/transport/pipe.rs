@@ -184,8 +184,10 @@ impl Listener {
                 };
                 let credentials = client(stream.handle());
                 return Poll::Ready(Ok(Accepted {
+                    gids: None,
                     socket: Socket::pipe(stream),
                     credentials,
+                    address: None,
                 }));
             }
             let Some(waiting) = &mut self.waiting else {

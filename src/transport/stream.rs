@@ -6,9 +6,11 @@
 use super::credentials::check_server;
 #[cfg(windows)]
 use super::pipe;
+#[cfg(feature = "tls")]
+use super::tls;
 #[cfg(unix)]
 use super::unix;
-use super::{Endpoint, PeerCredentials, memory, tcp};
+use super::{Endpoint, PeerCredentials, TlsClient, memory, tcp};
 use crate::message::Attachment;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -22,6 +24,8 @@ enum Kind {
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixStream),
     Tcp(std::net::TcpStream),
+    #[cfg(feature = "tls")]
+    Tls(std::net::TcpStream, std::sync::Arc<rustls::ServerConfig>),
     #[cfg(windows)]
     Pipe(pipe::Stream),
     Memory(memory::Stream),
@@ -35,6 +39,15 @@ impl Socket {
 
     pub(super) const fn tcp(socket: std::net::TcpStream) -> Self {
         Self(Kind::Tcp(socket))
+    }
+
+    /// The same TCP connection with TLS on it; the handshake is done by whoever reads from it.
+    #[cfg(feature = "tls")]
+    pub(super) fn with_tls(self, config: &std::sync::Arc<rustls::ServerConfig>) -> Self {
+        match self.0 {
+            Kind::Tcp(socket) => Self(Kind::Tls(socket, config.clone())),
+            other => Self(other),
+        }
     }
 
     #[cfg(windows)]
@@ -59,6 +72,10 @@ impl Socket {
             #[cfg(unix)]
             Kind::Unix(socket) => unix::Stream::register(socket.into()).map(Stream::Unix),
             Kind::Tcp(socket) => tcp::Stream::register(socket).map(Stream::Tcp),
+            #[cfg(feature = "tls")]
+            Kind::Tls(socket, config) => tcp::Stream::register(socket)
+                .and_then(|socket| tls::Stream::server(socket, config))
+                .map(|stream| Stream::Tls(Box::new(stream))),
             #[cfg(windows)]
             Kind::Pipe(pipe) => Ok(Stream::Pipe(pipe)),
             Kind::Memory(half) => Ok(Stream::Memory(half)),
@@ -79,11 +96,27 @@ pub enum Stream {
     Unix(unix::Stream),
     /// Over TCP.
     Tcp(tcp::Stream),
+    /// Over TLS.
+    #[cfg(feature = "tls")]
+    Tls(Box<tls::Stream>),
     /// Over a named pipe.
     #[cfg(windows)]
     Pipe(pipe::Stream),
     /// Inside this process.
     Memory(memory::Stream),
+}
+
+/// Why the last write took nothing, or not all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Obstacle {
+    /// The socket is full.
+    Full = 1,
+    /// Attachments were to be written, and the peer has not yet read earlier ones.
+    Unread = 2,
+    /// Attachments were to be written, and the kernel takes no more that are sent and not received, of this user
+    /// (`ETOOMANYREFS`). Not this peer's fault; it is tried again after 10 ms, then later, up to a second.
+    InFlight = 3,
 }
 
 macro_rules! forward {
@@ -92,6 +125,8 @@ macro_rules! forward {
             #[cfg(unix)]
             Self::Unix($stream) => $call,
             Self::Tcp($stream) => $call,
+            #[cfg(feature = "tls")]
+            Self::Tls($stream) => $call,
             #[cfg(windows)]
             Self::Pipe($stream) => $call,
             Self::Memory($stream) => $call,
@@ -145,7 +180,7 @@ impl Stream {
     /// At most 1,024 slices are looked at.
     ///
     /// # Errors
-    /// `WouldBlock` when it takes nothing now. `InvalidInput` for attachments that are too many, of the wrong kind,
+    /// `WouldBlock` when it takes nothing now; [`obstacle`](Self::obstacle) says why. `InvalidInput` for attachments that are too many, of the wrong kind,
     /// without a byte to travel with, or over a transport that has none; nothing was sent then. Any other error is
     /// the end of this direction; `BrokenPipe` (never a signal) when the peer has closed.
     pub fn try_write(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
@@ -155,11 +190,46 @@ impl Stream {
         forward!(self, stream => stream.try_write(slices, attachments))
     }
 
+    /// What [`poll_write_ready`](Self::poll_write_ready) waits for; `None` when nothing is in the way, or the transport
+    /// has only one kind.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<Obstacle> {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.obstacle(),
+            _ => None,
+        }
+    }
+
+    /// Whether attachments lie unread in the peer's queue, as far as the system tells (Linux).
+    #[must_use]
+    pub fn holds_attachments(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.holds_descriptors(),
+            _ => false,
+        }
+    }
+
     /// Whether the peer has closed both directions, or the connection failed. Over TCP a peer that closed looks like
     /// one that only finished writing until something is written to it.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         forward!(self, stream => stream.is_closed())
+    }
+
+    /// Whether the peer can vanish without a word: nobody tells that the other end of a network connection has lost its power,
+    /// or that something between them has stopped relaying.
+    #[must_use]
+    pub const fn can_be_half_open(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_) => false,
+            #[cfg(windows)]
+            Self::Pipe(_) => false,
+            Self::Memory(_) => false,
+            _ => true,
+        }
     }
 
     /// Tells the peer that no more bytes follow; reading goes on. A Windows pipe cannot: there nothing happens, and
@@ -171,6 +241,22 @@ impl Stream {
         forward!(self, stream => stream.shutdown_write())
     }
 
+    /// Whether the stream can carry these attachments: not too many, and of a kind that it knows.
+    ///
+    /// # Errors
+    /// `InvalidInput`, saying what is wrong.
+    pub fn check_attachments(&self, attachments: &[Attachment]) -> io::Result<()> {
+        if attachments.is_empty() {
+            return Ok(());
+        }
+        check_attachments(self.max_attachments(), &[IoSlice::new(&[0])], attachments)?;
+        match self {
+            #[cfg(unix)]
+            Self::Unix(_) => unix::check_kinds(attachments),
+            _ => Ok(()),
+        }
+    }
+
     /// How many attachments one write may carry; 0 where the transport has none.
     #[must_use]
     pub fn max_attachments(&self) -> u32 {
@@ -179,8 +265,23 @@ impl Stream {
             Self::Unix(_) => super::ATTACHMENTS_MAX as u32,
             Self::Memory(_) => super::ATTACHMENTS_MAX as u32,
             Self::Tcp(_) => 0,
+            #[cfg(feature = "tls")]
+            Self::Tls(_) => 0,
             #[cfg(windows)]
             Self::Pipe(_) => 0,
+        }
+    }
+}
+
+impl Stream {
+    /// Who the peer is by its certificate: the only DNS name in it, with the certificate verified. `None` without TLS,
+    /// before the end of the handshake, without a certificate, and for one with no name, several or a wildcard.
+    #[must_use]
+    pub fn proven_name(&self) -> Option<String> {
+        match self {
+            #[cfg(feature = "tls")]
+            Self::Tls(stream) => stream.proven_name(),
+            _ => None,
         }
     }
 }
@@ -203,10 +304,10 @@ fn check_attachments(max: u32, slices: &[IoSlice<'_>], attachments: &[Attachment
 }
 
 /// What a client may be told besides the endpoint.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectOptions {
-    /// Connect to TCP servers on other machines, whose user nobody can tell.
-    pub allow_remote: bool,
+    /// Whom `tls:` endpoints are trusted to be, and who this client is there.
+    pub tls: TlsClient,
 }
 
 /// Connects to the server at `endpoint`, on the current tokio runtime, and makes sure that it belongs to this user
@@ -214,7 +315,7 @@ pub struct ConnectOptions {
 ///
 /// # Errors
 /// `PermissionDenied` when the server belongs to another user, or to one that cannot be told (both are named), or
-/// is on another machine. `Unsupported` for a transport that this platform does not have. Otherwise what the
+/// is on another machine (but for `tls:`, where its certificate decides). `Unsupported` for a transport that this platform does not have. Otherwise what the
 /// system says; every message names the endpoint.
 pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
     connect_with(endpoint, &ConnectOptions::default()).await
@@ -230,9 +331,12 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
         Endpoint::Unix(path) => unix::connect(path)
             .await
             .map(|(stream, server)| (Stream::Unix(stream), Some(server))),
-        Endpoint::Tcp(address) => tcp::connect(address, options.allow_remote)
+        Endpoint::Tcp(address) => tcp::connect(address, false)
             .await
             .map(|(stream, server)| (Stream::Tcp(stream), server)),
+        Endpoint::Tls(address) => connect_tls(address, &options.tls)
+            .await
+            .map(|stream| (stream, None)),
         #[cfg(windows)]
         Endpoint::Pipe(name) => pipe::connect(name)
             .await
@@ -253,4 +357,24 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
         check_server(endpoint, &server)?;
     }
     Ok(stream)
+}
+
+/// The certificate says who serves, whichever user that is.
+#[cfg(feature = "tls")]
+async fn connect_tls(address: &str, options: &TlsClient) -> io::Result<Stream> {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let trust =
+        tls::client(options, host).map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+    let (socket, _) = tcp::connect(address, true).await?;
+    let stream = tls::Stream::client(socket, trust).await?;
+    Ok(Stream::Tls(Box::new(stream)))
+}
+
+#[cfg(not(feature = "tls"))]
+async fn connect_tls(_: &str, _: &TlsClient) -> io::Result<Stream> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        super::tls::NOT_BUILT_IN,
+    ))
 }

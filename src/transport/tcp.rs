@@ -1,9 +1,13 @@
 //! TCP, between processes of this machine.
 //!
 //! Owns resolving, the restriction to loopback addresses, the socket options, and finding the user at the other end
-//! (on Linux). No attachments. TCP to other machines has no protection here and must be allowed explicitly.
+//! (on Linux). No attachments. To other machines it only carries TLS.
 
+#[cfg(unix)]
+use super::accept::Spare;
+use super::accept::{PASSED_OVER_MAX, is_the_listeners};
 use super::credentials::PeerCredentials;
+use super::inject::{Site, fault, retry};
 use super::listener::{Accepted, BindError};
 #[cfg(target_os = "linux")]
 use super::loopback;
@@ -36,6 +40,7 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn register(socket: std::net::TcpStream) -> io::Result<Self> {
+        fault(Site::Register)?;
         TcpStream::from_std(socket).map(Self::new)
     }
 
@@ -73,8 +78,10 @@ impl Stream {
         let mut emptied = None;
         let room = buffer.len();
         let result = self.stream.try_io(tokio::io::Interest::READABLE, || {
-            let (read, _) =
-                rustix::io::retry_on_intr(|| recv(&self.stream, &mut *buffer, RecvFlags::empty()))?;
+            let (read, _) = retry(|| {
+                fault(Site::Read)?;
+                Ok(recv(&self.stream, &mut *buffer, RecvFlags::empty())?)
+            })?;
             if read > 0 && read < room {
                 emptied = Some(read);
                 return Err(io::ErrorKind::WouldBlock.into());
@@ -101,7 +108,10 @@ impl Stream {
 
     #[cfg(unix)]
     pub(super) fn try_write(&self, slices: &[IoSlice<'_>], _: &[Attachment]) -> io::Result<usize> {
-        self.stream.try_write_vectored(slices)
+        retry(|| {
+            fault(Site::Write)?;
+            self.stream.try_write_vectored(slices)
+        })
     }
 
     #[cfg(unix)]
@@ -116,6 +126,7 @@ impl Stream {
     }
 
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
+        fault(Site::Shutdown)?;
         SockRef::from(&self.stream).shutdown(std::net::Shutdown::Write)
     }
 }
@@ -124,24 +135,24 @@ impl Stream {
 #[derive(Debug)]
 pub(super) struct Listener {
     listener: TcpListener,
+    #[cfg(unix)]
+    spare: Spare,
 }
 
 impl Listener {
-    /// Also returns the endpoint with the port that it got.
+    /// Also returns the endpoint with the port that it got. `remote`: it is for TLS, so it may be reached from other
+    /// machines.
     pub(super) fn bind(
         endpoint: &Endpoint,
         address: &str,
-        allow_remote: bool,
+        remote: bool,
     ) -> Result<(Self, Endpoint), BindError> {
         let failed = |action| BindError::io(endpoint, action);
         let addresses: Vec<_> = address
             .to_socket_addrs()
             .map_err(failed("look up the host"))?
             .collect();
-        if let Some(&remote) = addresses
-            .iter()
-            .find(|found| !allow_remote && !is_loopback(found))
-        {
+        if let Some(&remote) = addresses.iter().find(|found| !remote && !is_loopback(found)) {
             return Err(BindError::NotLoopback {
                 endpoint: endpoint.clone(),
                 address: remote,
@@ -157,7 +168,12 @@ impl Listener {
                     } else {
                         endpoint.clone()
                     };
-                    return Ok((Self { listener }, told));
+                    let listener = Self {
+                        listener,
+                        #[cfg(unix)]
+                        spare: Spare::keep(),
+                    };
+                    return Ok((listener, told));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = in_use(endpoint, &found),
                 Err(error) => last = failed("listen")(error),
@@ -167,36 +183,49 @@ impl Listener {
     }
 
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        loop {
-            match ready!(self.listener.poll_accept(cx)) {
-                Ok((stream, peer)) => {
-                    // An error here is the connection's, not the listener's: the peer is gone.
-                    if let Ok((stream, local)) = prepare(stream) {
-                        let credentials = client(peer, local);
-                        return Poll::Ready(Ok(Accepted {
-                            socket: Socket::tcp(stream),
-                            credentials,
-                        }));
-                    }
+        let mut last = None;
+        for _ in 0..PASSED_OVER_MAX {
+            let accepted = match fault(Site::Accept) {
+                Ok(()) => ready!(self.listener.poll_accept(cx)),
+                Err(error) => Err(error),
+            };
+            match accepted.and_then(|(stream, peer)| match prepare(stream) {
+                Ok((stream, local)) => Ok((stream, local, peer)),
+                // What cannot be set is that connection's end, whatever the error is called.
+                Err(error) => Err(io::Error::other(error)),
+            }) {
+                Ok((stream, local, peer)) => {
+                    return Poll::Ready(Ok(Accepted {
+                        socket: Socket::tcp(stream),
+                        credentials: client(peer, local),
+                        address: Some(peer.ip()),
+                        gids: None,
+                    }));
                 }
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::ConnectionAborted | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) if is_the_listeners(&error) => return Poll::Ready(Err(error)),
+                Err(error) => last = Some(error),
             }
         }
+        Poll::Ready(Err(
+            last.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into())
+        ))
+    }
+
+    #[cfg(unix)]
+    pub(super) fn turn_away(&mut self, goodbye: &[u8]) -> usize {
+        self.spare.turn_away(&SockRef::from(&self.listener), goodbye)
     }
 }
 
 fn prepare(stream: TcpStream) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+    retry(|| fault(Site::Identify))?;
     set_options(&stream)?;
     let local = stream.local_addr()?;
     Ok((stream.into_std()?, local))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    fault(Site::Bind)?;
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     // On Unix this only lets a new broker have the port while connections of the old one time out. On Windows it
     // would let another process take a port that is in use.
@@ -270,19 +299,21 @@ fn server(stream: &TcpStream) -> io::Result<Option<PeerCredentials>> {
     Ok(None)
 }
 
-pub(super) async fn connect(
-    address: &str,
-    allow_remote: bool,
-) -> io::Result<(Stream, Option<PeerCredentials>)> {
+/// `remote`: it is for TLS, so it may lead to another machine.
+pub(super) async fn connect(address: &str, remote: bool) -> io::Result<(Stream, Option<PeerCredentials>)> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
     for found in tokio::net::lookup_host(address).await? {
-        if !allow_remote && !is_loopback(&found) {
+        if !remote && !is_loopback(&found) {
             let text = format!(
-                "{found} is another machine, whose user cannot be told; it must be allowed explicitly"
+                "{found} is not a loopback address, and plain TCP is only for this machine; use tls:{address} instead"
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
         }
-        match TcpStream::connect(found).await {
+        let connected = match fault(Site::Connect) {
+            Ok(()) => TcpStream::connect(found).await,
+            Err(error) => Err(error),
+        };
+        match connected {
             Ok(stream) => {
                 set_options(&stream)?;
                 let server = server(&stream)?;

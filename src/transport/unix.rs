@@ -14,50 +14,55 @@
 //! - *Writing*: the socket is registered for reading only. A Unix socket that is watched for writing wakes its owner
 //!   each time the peer reads, about once a message, for nothing. Only when a write did not fit a second
 //!   registration (of a duplicate, since epoll takes a descriptor once) waits for space, and goes with the wait.
+//!
+//! # Descriptors
+//! At most one write with descriptors is in the peer's queue: the next waits until the peer has read everything, so
+//! that a peer that never reads holds at most [`ATTACHMENTS_MAX`](super::ATTACHMENTS_MAX) of them in the kernel. (Where the kernel does not say
+//! what is unread, on other systems than Linux, they are sent as they come.)
 
 mod bind;
+mod descriptors;
 mod establish;
+#[cfg(target_os = "linux")]
+mod groups;
+mod space;
 
 pub(super) use establish::{Listener, connect};
 
-use super::{ATTACHMENTS_MAX, lock};
+pub(super) use descriptors::check_kinds;
+pub use descriptors::{is_unix_socket, number};
+
+use super::inject::{Site, fault};
+use super::stream::Obstacle;
 use crate::message::Attachment;
+use descriptors::{receive, send, send_attachments};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::retry_on_intr;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, Shutdown, recvmsg, sendmsg,
-};
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, ready};
+use rustix::net::{SendAncillaryBuffer, Shutdown};
+use space::Space;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Slices of one write; Linux and macOS take no more.
 pub(super) const SLICES_MAX: usize = 1024;
-const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(ATTACHMENTS_MAX));
 
 /// A connected Unix socket on a reactor.
 #[derive(Debug)]
 pub struct Stream {
     fd: AsyncFd<OwnedFd>,
-    /// The last write did not fit. Set by any thread that writes, cleared by the task that waited.
-    blocked: AtomicBool,
-    /// The registration that waits for space; only there while it does.
-    space: Mutex<Option<AsyncFd<OwnedFd>>>,
+    space: Space,
 }
 
 impl Stream {
     pub(super) fn register(socket: OwnedFd) -> io::Result<Self> {
+        fault(Site::Register)?;
         let fd = watch(socket, Interest::READABLE)?;
         Ok(Self {
             fd,
-            blocked: AtomicBool::new(false),
-            space: Mutex::new(None),
+            space: Space::default(),
         })
     }
 
@@ -66,20 +71,7 @@ impl Stream {
     }
 
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.blocked.load(Ordering::Acquire) {
-            return Poll::Ready(Ok(()));
-        }
-        let mut space = lock(&self.space);
-        let waiting = match &mut *space {
-            Some(waiting) => waiting,
-            // Registering reports the present state as the first event, so space that appeared since the write is
-            // not missed.
-            None => space.insert(watch(self.fd.get_ref().try_clone()?, Interest::WRITABLE)?),
-        };
-        let ready = ready!(waiting.poll_write_ready(cx)).map(|_| ());
-        *space = None;
-        self.blocked.store(false, Ordering::Release);
-        Poll::Ready(ready)
+        self.space.poll(self.fd.get_ref(), cx)
     }
 
     pub(super) fn try_read(&self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
@@ -98,23 +90,55 @@ impl Stream {
 
     pub(super) fn try_write(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
         let slices = slices.get(..SLICES_MAX).unwrap_or(slices);
-        let result = if attachments.is_empty() {
-            send(
-                self.fd.get_ref().as_fd(),
-                slices,
-                &mut SendAncillaryBuffer::new(&mut []),
-            )
-        } else {
-            send_attachments(self.fd.get_ref().as_fd(), slices, attachments)
-        };
-        let full = match &result {
-            Ok(written) => *written < slices.iter().map(|slice| slice.len()).sum::<usize>(),
-            Err(error) => error.kind() == io::ErrorKind::WouldBlock,
-        };
-        if full {
-            self.blocked.store(true, Ordering::Release);
+        let socket = self.fd.get_ref().as_fd();
+        if attachments.is_empty() {
+            let result = send(socket, slices, &mut SendAncillaryBuffer::new(&mut []));
+            let full = match &result {
+                Ok(written) => *written < slices.iter().map(|slice| slice.len()).sum::<usize>(),
+                Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+            };
+            if full {
+                self.space.wait_for(Obstacle::Full);
+            }
+            return result;
+        }
+        self.write_attachments(socket, slices, attachments)
+    }
+
+    fn write_attachments(
+        &self,
+        socket: BorrowedFd<'_>,
+        slices: &[IoSlice<'_>],
+        attachments: &[Attachment],
+    ) -> io::Result<usize> {
+        if self.space.holds_descriptors(socket) {
+            self.space.wait_for(Obstacle::Unread);
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = send_attachments(socket, slices, attachments);
+        match &result {
+            Ok(written) => {
+                self.space.sent_descriptors();
+                if *written < slices.iter().map(|slice| slice.len()).sum::<usize>() {
+                    self.space.wait_for(Obstacle::Full);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.space.wait_for(Obstacle::Full),
+            Err(error) if descriptors::too_many_in_flight(error) => {
+                self.space.wait_for(Obstacle::InFlight);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Err(_) => {}
         }
         result
+    }
+
+    pub(super) fn obstacle(&self) -> Option<Obstacle> {
+        self.space.obstacle()
+    }
+
+    pub(super) fn holds_descriptors(&self) -> bool {
+        self.space.holds_descriptors(self.fd.get_ref().as_fd())
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -122,6 +146,7 @@ impl Stream {
     }
 
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
+        fault(Site::Shutdown)?;
         Ok(rustix::net::shutdown(self.fd.get_ref(), Shutdown::Write)?)
     }
 }
@@ -151,85 +176,7 @@ pub(super) fn hung_up(socket: BorrowedFd<'_>) -> bool {
             .intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
 }
 
-/// One `recvmsg`. Besides the length: whether descriptors came, which may have ended the read early.
-fn receive(
-    socket: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    attachments: &mut Vec<Attachment>,
-) -> io::Result<(usize, bool)> {
-    #[cfg(target_vendor = "apple")]
-    let flags = RecvFlags::empty();
-    #[cfg(not(target_vendor = "apple"))]
-    let flags = RecvFlags::CMSG_CLOEXEC;
-    let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut slices = [IoSliceMut::new(buffer)];
-    let message = retry_on_intr(|| recvmsg(socket, &mut slices, &mut control, flags))?;
-    // Every descriptor gets its owner before anything is judged: what an error leaves behind is closed.
-    let before = attachments.len();
-    for part in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(descriptors) = part {
-            attachments
-                .extend(descriptors.map(|descriptor| Arc::new(close_on_exec(descriptor)) as Attachment));
-        }
-    }
-    // The control buffer is padded, so one or two more may have come without being cut off.
-    let came = attachments.len() - before;
-    if message.flags.contains(ReturnFlags::CTRUNC) || came > ATTACHMENTS_MAX {
-        attachments.truncate(before);
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!(
-                "the peer sent more than {ATTACHMENTS_MAX} descriptors at once, or this process may open no more"
-            ),
-        ));
-    }
-    Ok((message.bytes, came > 0))
-}
-
-/// Sets what `MSG_CMSG_CLOEXEC` sets where that exists. A failure leaves a descriptor that works.
-fn close_on_exec(descriptor: OwnedFd) -> OwnedFd {
-    #[cfg(target_vendor = "apple")]
-    let _ = rustix::io::fcntl_setfd(&descriptor, rustix::io::FdFlags::CLOEXEC);
-    descriptor
-}
-
-fn send(
-    socket: BorrowedFd<'_>,
-    slices: &[IoSlice<'_>],
-    control: &mut SendAncillaryBuffer<'_, '_, '_>,
-) -> io::Result<usize> {
-    // On Apple systems SO_NOSIGPIPE, which socket2 sets, does the same.
-    #[cfg(target_vendor = "apple")]
-    let flags = SendFlags::empty();
-    #[cfg(not(target_vendor = "apple"))]
-    let flags = SendFlags::NOSIGNAL;
-    Ok(retry_on_intr(|| sendmsg(socket, slices, control, flags))?)
-}
-
-fn send_attachments(
-    socket: BorrowedFd<'_>,
-    slices: &[IoSlice<'_>],
-    attachments: &[Attachment],
-) -> io::Result<usize> {
-    let mut descriptors = [socket; ATTACHMENTS_MAX];
-    let wrong = |text| io::Error::new(io::ErrorKind::InvalidInput, text);
-    let chosen = descriptors
-        .get_mut(..attachments.len())
-        .ok_or_else(|| wrong("too many attachments at once"))?;
-    for (place, attachment) in chosen.iter_mut().zip(attachments) {
-        let descriptor = attachment.downcast_ref::<OwnedFd>();
-        *place = descriptor
-            .ok_or_else(|| wrong("an attachment is not a file descriptor (OwnedFd)"))?
-            .as_fd();
-    }
-    let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !control.push(SendAncillaryMessage::ScmRights(chosen)) {
-        return Err(wrong("too many attachments at once"));
-    }
-    send(socket, slices, &mut control)
-}
-
+#[cfg(test)]
+mod mode_tests;
 #[cfg(test)]
 mod tests;

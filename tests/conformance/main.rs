@@ -18,8 +18,17 @@
 )]
 
 mod cases;
+#[cfg(feature = "tls-tests")]
+mod certificates;
+#[cfg(feature = "tls-tests")]
+#[path = "../support/certificates.rs"]
+mod issuing;
 
+use actix_ipc::actors::BrokerBuilder;
+use actix_ipc::client::ClientBuilder;
+use actix_ipc::transport::TlsClient;
 use actix_ipc::{Broker, BrokerHandle, Endpoint, IpcClient};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -29,6 +38,7 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 pub struct World {
     pub broker: BrokerHandle,
     pub endpoint: Endpoint,
+    tls: TlsClient,
     _folder: tempfile::TempDir,
 }
 
@@ -42,17 +52,17 @@ impl World {
         );
         let endpoint = match transport {
             "unix" => format!("unix:{}", folder.path().join("b.sock").display()),
-            "tcp" => "tcp:127.0.0.1:0".into(),
+            "tcp" | "tls" => format!("{transport}:127.0.0.1:0"),
             other => format!("{other}:{unique}"),
         };
-        let broker = Broker::builder()
-            .listen(endpoint.parse().unwrap())
-            .start()
-            .unwrap();
+        let builder = Broker::builder().listen(endpoint.parse().unwrap());
+        let (builder, tls) = with_certificates(builder, transport, folder.path());
+        let broker = builder.start().unwrap();
         let endpoint = broker.endpoints()[0].clone();
         Self {
             broker,
             endpoint,
+            tls,
             _folder: folder,
         }
     }
@@ -64,13 +74,26 @@ impl World {
 
     /// The same under a declared name.
     pub async fn connect_as(&self, name: &str) -> IpcClient {
+        self.builder().name(name).connect().await.unwrap()
+    }
+
+    /// A client with options of its own.
+    pub fn builder(&self) -> ClientBuilder {
         IpcClient::builder()
             .endpoint(self.endpoint.clone())
-            .name(name)
-            .connect()
-            .await
-            .unwrap()
+            .tls(self.tls.clone())
     }
+}
+
+/// The broker with its certificate and what its clients need, for TLS; as it is for others.
+fn with_certificates(builder: BrokerBuilder, transport: &str, folder: &Path) -> (BrokerBuilder, TlsClient) {
+    #[cfg(feature = "tls-tests")]
+    if transport == "tls" {
+        let (server, client) = certificates::make(folder);
+        return (builder.tls(server), client);
+    }
+    let _ = (transport, folder);
+    (builder, TlsClient::default())
 }
 
 /// Runs a case in an actix System of its own, for at most a minute.
@@ -94,7 +117,7 @@ macro_rules! conformance {
 }
 
 conformance! {
-    #[cfg(unix)] unix, tcp, mem, #[cfg(windows)] pipe;
+    #[cfg(unix)] unix, tcp, mem, #[cfg(feature = "tls-tests")] tls, #[cfg(windows)] pipe;
     [
         calls_and_answers,
         each_failure_is_typed,

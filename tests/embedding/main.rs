@@ -257,7 +257,7 @@ async fn a_broker_that_fails_tells_its_host_and_the_host_goes_on() {
         }
         broker.handle.ended().await
     });
-    let text = "Registry panicked for more peers than its budget allows";
+    let text = "Registry panicked for more peers than its budget allows (limits.panic_budget)";
     assert_eq!(reason, EndReason::Failed(text));
     assert_eq!(code(cut), (ErrorCode::BrokerGone, true));
     let late = local.call("math", "add", json(&json!([1, 2]))).await;

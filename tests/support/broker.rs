@@ -1,7 +1,7 @@
 //! A broker in a thread of its own, for tests of the client library.
 //!
 //! Owns the temporary folder with the socket, starting again at the same place, and two ways to end: in order, and at
-//! once as a crash would.
+//! once as a crash would. After either the leak guard looks at what is left.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -10,6 +10,13 @@
     clippy::indexing_slicing,
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
+
+#[path = "guard.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod guard;
 
 use actix_ipc::actors::{Broker, BrokerHandle};
 use actix_ipc::client::IpcClient;
@@ -94,6 +101,7 @@ impl TestBroker {
     pub fn crash(mut self) {
         self.crash.take().unwrap().send(()).unwrap();
         self.thread.take().unwrap().join().unwrap();
+        guard::ended(&self.handle);
     }
 
     /// Ends in order.
@@ -103,6 +111,7 @@ impl TestBroker {
         tokio::task::spawn_blocking(move || thread.join().unwrap())
             .await
             .unwrap();
+        guard::ended(&self.handle);
     }
 }
 
@@ -113,6 +122,9 @@ impl Drop for TestBroker {
         }
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
+            if !std::thread::panicking() {
+                guard::ended(&self.handle);
+            }
         }
     }
 }

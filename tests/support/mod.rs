@@ -11,6 +11,13 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
+#[path = "guard.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod guard;
+
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -225,8 +232,11 @@ pub fn run(command: &mut Command) -> Ended {
     Process::spawn(command).end()
 }
 
-/// A broker process in a folder of its own.
+/// A broker process in a folder of its own. When it is dropped, it must have as many descriptors and threads as when it had just
+/// started: drop clients before it.
 pub struct Broker {
+    // The first, so that it is dropped while the process lives.
+    as_before: guard::AsBefore,
     /// The process; its "listening" lines are read already.
     pub process: Process,
     endpoint: String,
@@ -257,7 +267,9 @@ impl Broker {
     pub fn start_at(folder: TempDir, endpoint: &str, change: impl FnOnce(&mut Command)) -> Self {
         let mut command = broker_command();
         command
-            .args(["--listen", endpoint, "--log", "debug"])
+            .args(["--listen", endpoint])
+            // Not a flag: a test may give one.
+            .env("IPC_BROKER_LOG", "debug")
             .env("HOME", folder.path());
         change(&mut command);
         let process = Process::spawn(&mut command);
@@ -267,6 +279,7 @@ impl Broker {
             .unwrap_or_else(|| panic!("{line}"))
             .to_owned();
         Self {
+            as_before: guard::AsBefore::of(process.id()),
             process,
             endpoint,
             folder,
@@ -315,6 +328,7 @@ impl Broker {
             mut process,
             endpoint,
             folder,
+            ..
         } = self;
         process.kill();
         drop(process);

@@ -118,7 +118,11 @@ impl Raw {
 
     /// Sends preface and Hello, if the broker takes them.
     pub fn greet(&mut self, name: &str) {
-        let hello = Hello { name: name.into() }.encode();
+        let hello = Hello {
+            name: name.into(),
+            ..Hello::default()
+        }
+        .encode();
         let mut bytes = PREFACE.to_vec();
         Draft::new(Kind::Hello, 1)
             .aux(1)
@@ -238,6 +242,12 @@ impl Raw {
         for got in frames.into_iter().rev() {
             self.queue.push_front(got);
         }
+    }
+
+    /// Bytes that somebody else has read from the stream are to be read before what follows.
+    pub fn put_back_bytes(&mut self, bytes: &[u8]) {
+        let batch = self.decoder.decode(bytes).expect("frames");
+        self.queue.extend(all(&batch));
     }
 
     /// Frames that came already, without waiting for more.

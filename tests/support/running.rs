@@ -1,7 +1,7 @@
 //! A broker in a thread of its own, for tests that speak to it in raw frames.
 //!
-//! Owns the thread, the folder of its socket and how it ends. Dropping it without `stop` leaves the broker to the end of the test's
-//! process. Expects the raw client beside it, as `crate::raw`.
+//! Owns the thread, the folder of its socket and how it ends. However that is, the leak guard looks at what is left; dropping it
+//! without `stop` drains it. Expects the raw client beside it, as `crate::raw`.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -11,6 +11,13 @@
     clippy::indexing_slicing,
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
+
+#[path = "guard.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod guard;
 
 use crate::raw::Raw;
 use actix_ipc::actors::{Broker, BrokerHandle, EndReason};
@@ -81,7 +88,21 @@ impl Running {
 
     /// Waits until it has ended by itself.
     pub fn ended(mut self) -> EndReason {
-        let thread = self.thread.take().expect("nobody else waits");
-        thread.join().expect("the broker does not panic")
+        self.join().expect("nobody else waits")
+    }
+
+    fn join(&mut self) -> Option<EndReason> {
+        let reason = self.thread.take()?.join().expect("the broker does not panic");
+        guard::ended(&self.handle);
+        Some(reason)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !std::thread::panicking() && self.thread.is_some() {
+            self.begin_stop();
+            self.join();
+        }
     }
 }

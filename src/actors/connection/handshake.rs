@@ -2,9 +2,13 @@
 //!
 //! Part of [`Life`]; owns no state of its own. What a stranger sends is checked here before anything is answered.
 
+use super::identity::{Evidence, Unproven};
 use super::life::{Life, Phase};
 use super::perform::Rooms;
 use super::session::Session;
+use crate::actors::access;
+use crate::actors::accounts::Memory;
+use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::deliver::Room;
 use crate::actors::peer::{Account, Inbox, Peer};
@@ -12,20 +16,25 @@ use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
+use crate::policy::Principal;
+use crate::text;
 use std::sync::atomic::Ordering;
 
 impl<R: Rooms> Life<R> {
-    /// What one read brought. `inbox` makes the peer's inbox when it is welcomed.
+    /// What one read brought: so many complete frames. `inbox` makes the peer's inbox when it is welcomed.
     pub fn received(
         &mut self,
         mut bytes: &[u8],
         attachments: Vec<Attachment>,
         inbox: &dyn Fn() -> Box<dyn Inbox>,
-    ) {
-        let read = bytes.len();
-        if matches!(self.phase, Phase::Lingering(_)) {
+    ) -> usize {
+        let (read, now) = (bytes.len(), self.rooms.shared().now());
+        if let Some(keepalive) = &mut self.keepalive {
+            keepalive.heard();
+        }
+        if !self.arrived(now, attachments) || matches!(self.phase, Phase::Lingering(_)) {
             // It has said goodbye; only the end of file is still of interest.
-            return;
+            return 0;
         }
         if let Phase::Preface(seen) = self.phase {
             let (head, rest) = bytes
@@ -36,8 +45,9 @@ impl<R: Rooms> Life<R> {
                 .is_some_and(|expected| expected.starts_with(head))
             {
                 // A stranger's protocol gets no byte from us.
+                self.rooms.metrics().foreign_openings.add(1);
                 self.phase = Phase::Closing;
-                return;
+                return 0;
             }
             let seen = seen.saturating_add(head.len());
             self.phase = if seen == PREFACE.len() {
@@ -47,35 +57,27 @@ impl<R: Rooms> Life<R> {
             };
             bytes = rest;
         }
-        let now = self.rooms.shared().now();
+        if !self.charge_frame(bytes.len()) {
+            return 0;
+        }
         match self.decoder.decode(bytes) {
             Ok(mut batch) => {
+                let frames = batch.len();
+                if !self.charge_frame(0) {
+                    return frames;
+                }
                 self.waiting_since = (self.decoder.buffered() > 0).then_some(now);
-                if !attachments.is_empty() && !self.attach(&mut batch, attachments) {
-                    return self.close(
-                        CloseReason::Protocol,
-                        "attachments came without a frame that declares them",
-                    );
+                if !self.attach(&mut batch) {
+                    return frames;
                 }
                 self.batch(now, batch, read, inbox);
+                frames
             }
-            Err(error) => self.close(CloseReason::Protocol, &error.to_string()),
+            Err(error) => {
+                self.close(CloseReason::Protocol, &error.to_string());
+                0
+            }
         }
-    }
-
-    /// A frame with attachments ends its read, so they belong to the last frame that came.
-    fn attach(&self, batch: &mut Batch, attachments: Vec<Attachment>) -> bool {
-        let Some(last) = batch.len().checked_sub(1) else {
-            return false;
-        };
-        let declared = batch
-            .header(last)
-            .map_or(0, |header| usize::from(header.attachments));
-        if declared != attachments.len() || !matches!(self.phase, Phase::Ready(_)) {
-            return false;
-        }
-        batch.attach(last, attachments);
-        true
     }
 
     pub(super) fn hello(&mut self, batch: &Batch, inbox: &dyn Fn() -> Box<dyn Inbox>) {
@@ -94,23 +96,56 @@ impl<R: Rooms> Life<R> {
         if self.rooms.shared().stopping.load(Ordering::Acquire) {
             return self.close(CloseReason::Draining, CloseReason::Draining.text());
         }
+        if header.attachments > 0 {
+            return self.close(CloseReason::Protocol, "no attachments are granted before Welcome");
+        }
         let Some(hello) = Hello::decode(view.payload) else {
             return self.close(CloseReason::Protocol, "the payload of Hello is malformed");
         };
-        self.welcome(&hello, inbox);
+        let tokens = self.rooms.shared().tokens();
+        match self.evidence.principal(self.certified.take(), &hello, &tokens) {
+            Ok(principal) => self.welcome(&hello, principal, inbox),
+            Err(unproven) => self.unproven(unproven),
+        }
     }
 
-    fn welcome(&mut self, hello: &Hello, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+    /// The first failures of a source are answered at once, further ones late; nobody else waits for that.
+    fn unproven(&mut self, unproven: Unproven) {
         let shared = self.rooms.shared().clone();
+        let now = shared.now();
+        shared.metrics.unproven_peers.add(1);
+        let Evidence {
+            address, credentials, ..
+        } = self.evidence;
+        let reason = unproven.text();
+        tracing::warn!(?address, uid = ?credentials.uid, reason, "refused a connection");
+        let delay = shared.failure(address, now);
+        if delay.is_zero() {
+            return self.close(CloseReason::Denied, reason);
+        }
+        self.phase = Phase::Unproven(reason);
+        self.limit = now.checked_add(delay);
+    }
+
+    fn welcome(&mut self, hello: &Hello, principal: Principal, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+        let shared = self.rooms.shared().clone();
+        if let Some(text) = access::refuses(&shared.policy, &principal) {
+            shared.metrics.denied.add(1);
+            tracing::warn!(pid = ?self.evidence.credentials.pid, "refused a connection; {text}");
+            return self.close(CloseReason::Denied, &text);
+        }
         let limits = shared.limits.clone();
         let origin = Origin {
             peer: shared.next_peer(),
-            uid: self.credentials.uid.unwrap_or(u32::MAX),
-            pid: self.credentials.pid.unwrap_or(0),
+            uid: self.evidence.credentials.uid.unwrap_or(u32::MAX),
+            pid: self.evidence.credentials.pid.unwrap_or(0),
         };
-        let account = Account::new(Room::new(&limits), (limits.publish_window / 4).max(1));
+        let admission = self.admission.as_mut();
+        let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
+        let account =
+            Account::new(Room::new(&limits), (limits.publish_window / 4).max(1)).with_memory(memory);
         let attachments = self.max_attachments;
-        let me = Peer::new(origin, &hello.name, attachments, account, inbox());
+        let me = Peer::with_principal(origin, principal, &hello.name, attachments, account, inbox());
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let welcome = Welcome {
             epoch: shared.epoch,
@@ -133,9 +168,11 @@ impl<R: Rooms> Life<R> {
         self.decoder.set_limit(body_limit(limits.frame_bytes));
         self.rooms.joined(me.clone());
         self.gone = Some(GoneGuard::new(self.rooms.clone(), origin.peer));
-        self.phase = Phase::Ready(Box::new(Session::new(me, limits, shared.tickets.clone())));
+        let who = me.clone();
+        let session = Session::new(me, limits, shared.tickets.clone()).guarded(shared.policy.clone());
+        self.phase = Phase::Ready(Box::new(session));
         self.limit = None;
         shared.metrics.connections_opened.add(1);
-        tracing::debug!(peer = origin.peer.0, pid = origin.pid, name = ?hello.name, "connected");
+        tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");
     }
 }

@@ -5,9 +5,12 @@
 
 use super::life::Over;
 use super::outbox::WriteBuf;
+use super::pace::{Pace, defer};
+use super::sending::Sending;
 use super::{Connection, stop};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
+use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::Stream;
 use actix::{ActorFuture, AsyncContext, Context};
@@ -38,16 +41,18 @@ thread_local! {
 /// The stream and what belongs to driving it.
 pub(super) struct Io {
     pub(super) stream: Stream,
-    unsent: VecDeque<Bytes>,
+    pub(super) unsent: VecDeque<Bytes>,
+    pub(super) sending: Sending,
     write_blocked: bool,
     end_of_file: bool,
+    pace: Pace,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Until the welcome: the broker begins to stop.
     stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
 }
 
 impl Io {
-    pub(super) fn new(stream: Stream, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(stream: Stream, shared: Arc<Shared>, process: u64) -> Self {
         let stopped = async move {
             let rung = shared.stop_rung.notified();
             if !shared.stopping.load(Ordering::Acquire) {
@@ -57,8 +62,10 @@ impl Io {
         Self {
             stream,
             unsent: VecDeque::new(),
+            sending: Sending::default(),
             write_blocked: false,
             end_of_file: false,
+            pace: Pace::new(process),
             timer: None,
             stopped: Some(Box::pin(stopped)),
         }
@@ -106,8 +113,12 @@ impl Connection {
                 Poll::Ready(Err(Over)) => return Poll::Ready(()),
                 Poll::Pending => return self.rest(cx),
             }
+            if self.io.pace.measure().is_some() {
+                // Others have something to say: one read, then they.
+                break;
+            }
         }
-        cx.waker().wake_by_ref();
+        defer(cx);
         // A peer that never stops sending must not put its own deadlines off.
         self.poll_timer(cx)
     }
@@ -155,17 +166,28 @@ impl Connection {
         }
         let mut buffer = READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into());
         let mut attachments = Vec::new();
-        let read = self.io.stream.try_read(&mut buffer, &mut attachments);
+        let most = self.io.pace.measure().unwrap_or(READ_BUFFER).min(buffer.len());
+        let room = buffer.get_mut(..most).unwrap_or_default();
+        let read = self.io.stream.try_read(room, &mut attachments);
         let result = match read {
             Ok(0) => self.end_of_file(),
             Ok(count) => {
                 self.life.rooms.shared.metrics.bytes_in.add(count as u64);
                 let bytes = buffer.get(..count).unwrap_or_default();
-                self.life
+                if self.life.is_stranger() {
+                    self.life.certify(self.io.stream.proven_name());
+                }
+                let frames = self
+                    .life
                     .received(bytes, attachments, &|| Box::new(ctx.address().recipient()));
+                self.io.pace.has_read(self.life.rooms.shared.now(), frames);
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::InvalidData => {
+                self.life.close(CloseReason::Protocol, &error.to_string());
+                Ok(())
+            }
             Err(_) => Err(Over),
         };
         READ.set(Some(buffer));
@@ -185,7 +207,7 @@ impl Connection {
                 match self.io.stream.poll_write_ready(cx) {
                     Poll::Pending => {
                         // What came since then waits for longer than its batch is to live.
-                        self.life.compact();
+                        self.blocked();
                         return Ok(());
                     }
                     Poll::Ready(Err(_)) => return Err(Over),
@@ -195,26 +217,39 @@ impl Connection {
             if !self.io.unsent.is_empty() {
                 self.flush_unsent()?;
             } else if !self.life.has_output() {
+                self.life.all_written();
                 return Ok(());
             } else {
                 self.flush_outbox()?;
             }
+            if let Some(why) = self.io.sending.rejected.take() {
+                self.give_up(&why);
+            }
             if self.io.write_blocked {
-                self.life.compact();
+                self.blocked();
             }
         }
     }
 
+    fn blocked(&mut self) {
+        let unsent = self.io.unsent.iter().map(Bytes::len).sum();
+        self.life.blocked(unsent);
+    }
+
     fn flush_unsent(&mut self) -> Result<(), Over> {
         let unsent = std::mem::take(&mut self.io.unsent);
+        let attachments = std::mem::take(&mut self.io.sending.unsent);
         let slices: Vec<IoSlice<'_>> = unsent
             .iter()
             .take(SLICES_MAX)
             .map(|bytes| IoSlice::new(bytes))
             .collect();
-        let written = self.write(&slices, &[]);
+        let written = self.write(&slices, &attachments);
         drop(slices);
         self.io.unsent = unsent;
+        if !matches!(written, Ok(1..)) {
+            self.io.sending.unsent = attachments;
+        }
         let mut written = written?;
         while let Some(front) = self.io.unsent.front_mut() {
             if written < front.len() {
@@ -237,6 +272,10 @@ impl Connection {
             && written < buffer.len()
         {
             self.io.unsent = left_over(&slices, &buffer, written);
+            if written == 0 {
+                self.io.sending.unsent.clone_from(&buffer.attachments);
+                self.io.sending.subject = buffer.subject;
+            }
         }
         drop(slices);
         // Payloads and descriptors that are written must not live on in the arbiter's buffer.
@@ -255,21 +294,36 @@ impl Connection {
         {
             Ok(written) => {
                 self.life.rooms.shared.metrics.bytes_out.add(written as u64);
+                self.io.sending.wrote(&self.life.rooms.shared, attachments);
                 self.io.write_blocked = written < wanted && slices.len() <= SLICES_MAX;
                 Ok(written)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.io.write_blocked = true;
+                let obstacle = self.io.stream.obstacle();
+                self.io.sending.blocked(&self.life.rooms.shared, obstacle);
                 Ok(0)
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
+            Err(error)
+                if !attachments.is_empty()
+                    && matches!(
+                        error.kind(),
+                        ErrorKind::InvalidInput | ErrorKind::PermissionDenied
+                    ) =>
+            {
+                // It is about what is attached, and so the sender's fault; the receiver has seen nothing of it.
+                self.io.sending.rejected = Some(error.to_string());
+                Ok(0)
+            }
             Err(_) => Err(Over),
         }
     }
 
     fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            let Some(next) = self.life.next_deadline() else {
+            let deadlines = [self.life.next_deadline(), self.sending_deadline()];
+            let Some(next) = deadlines.into_iter().flatten().min() else {
                 self.io.timer = None;
                 return Poll::Pending;
             };
@@ -286,6 +340,7 @@ impl Connection {
             if self.life.time_passed().is_err() {
                 return Poll::Ready(());
             }
+            self.sending_expired();
         }
     }
 }

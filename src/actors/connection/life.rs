@@ -10,22 +10,25 @@
 //!      └───────wrong bytes: closed unanswered──────┴────protocol error: Goodbye with a reason ───────────────┘
 //! ```
 
-use super::CountGuard;
-use super::outbox::{Outbox, WriteBuf};
+use super::carry::Carry;
+use super::identity::Evidence;
+use super::outbox::Outbox;
 use super::perform::{self, Rooms};
 use super::session::{Closing, Effects, Session, goodbye_frame};
 use super::slots::Slots;
+use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::messages::{Control, Deliver};
-use crate::actors::peer::{Inbox, error_frame};
+use crate::actors::peer::Inbox;
 use crate::actors::quota::ReadGate;
 use crate::actors::supervise::guard;
-use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::config::raise;
+use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
-use crate::transport::PeerCredentials;
+use crate::text;
+use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to finish its calls and its queue when the broker stops.
@@ -42,6 +45,8 @@ pub(super) enum Phase {
     Ready(Box<Session>),
     /// Nothing is read any more; open calls are still answered, then the queue is flushed.
     Lingering(Box<Session>),
+    /// The peer has not proven who it is, once too often; it is not read, and told so later.
+    Unproven(&'static str),
     /// The goodbye is queued; when it is written, the connection is over.
     Closing,
 }
@@ -57,17 +62,23 @@ pub struct Life<R: Rooms> {
     pub(super) phase: Phase,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
-    pub(super) credentials: PeerCredentials,
+    pub(super) evidence: Evidence,
+    /// The name that the peer's certificate proves.
+    pub(super) certified: Option<String>,
     /// Attachments that one frame on this transport may carry.
     pub(super) max_attachments: u32,
+    pub(super) carry: Carry,
     gate: Arc<ReadGate>,
     /// The handshake must be done, or the drain be over, by then.
     pub(super) limit: Option<Instant>,
     /// Since when a started frame makes no progress.
     pub(super) waiting_since: Option<Instant>,
+    /// Where the system does not tell that the peer has gone.
+    pub(super) keepalive: Option<Keepalive>,
     pub(super) gone: Option<GoneGuard<R>>,
     pub(super) rooms: Arc<R>,
-    _count: Option<CountGuard>,
+    /// Its places among all connections; `None` when it was not let in.
+    pub(super) admission: Option<Admission>,
 }
 
 impl<R: Rooms> Life<R> {
@@ -75,16 +86,19 @@ impl<R: Rooms> Life<R> {
     #[must_use]
     pub fn new(
         rooms: Arc<R>,
-        credentials: PeerCredentials,
+        evidence: impl Into<Evidence>,
         max_attachments: u32,
-        admitted: Result<CountGuard, Closing>,
+        admitted: Result<Admission, Closing>,
     ) -> Self {
         let shared = rooms.shared();
         let limits = &shared.limits;
         let handshake = Duration::from_millis(u64::from(limits.handshake_ms));
+        let granted = u32::try_from(limits.attachments).unwrap_or(u32::MAX);
+        let evidence: Evidence = evidence.into();
+        let carry = Carry::new(evidence.credentials.uid, shared);
         let mut outbox = Outbox::default();
-        let (phase, patience, count) = match admitted {
-            Ok(count) => (Phase::Preface(0), handshake, Some(count)),
+        let (phase, patience, admission) = match admitted {
+            Ok(admission) => (Phase::Preface(0), handshake, Some(admission)),
             Err((reason, text)) => {
                 outbox.push_goodbye(goodbye_frame(reason, &text));
                 (Phase::Closing, DRAIN_GRACE, None)
@@ -94,13 +108,16 @@ impl<R: Rooms> Life<R> {
             phase,
             outbox,
             decoder: Decoder::new(HELLO_BODY_MAX),
-            credentials,
-            max_attachments,
+            evidence,
+            certified: None,
+            max_attachments: max_attachments.min(granted),
+            carry,
             gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
             limit: shared.now().checked_add(patience),
             waiting_since: None,
+            keepalive: None,
             gone: None,
-            _count: count,
+            admission,
             rooms,
         }
     }
@@ -110,8 +127,13 @@ impl<R: Rooms> Life<R> {
     #[must_use]
     pub fn may_read(&self) -> bool {
         // Who does not read the answers to its own requests is not read either, until it does.
-        !matches!(self.phase, Phase::Closing)
+        !matches!(self.phase, Phase::Closing | Phase::Unproven(_))
             && self.outbox.own_bytes() <= self.rooms.shared().limits.outbox_bytes / 2
+    }
+
+    /// The name in the certificate that the peer has shown, for its Hello.
+    pub fn certify(&mut self, name: Option<String>) {
+        self.certified = name;
     }
 
     /// What was read and is not handled yet.
@@ -135,7 +157,13 @@ impl<R: Rooms> Life<R> {
     /// Whether the handshake is not done yet, so that Registry cannot tell it anything.
     #[must_use]
     pub const fn is_stranger(&self) -> bool {
-        matches!(self.phase, Phase::Preface(_) | Phase::Hello)
+        matches!(self.phase, Phase::Preface(_) | Phase::Hello | Phase::Unproven(_))
+    }
+
+    /// Whether bytes of the peer are still looked at.
+    #[must_use]
+    pub const fn is_listening(&self) -> bool {
+        !matches!(self.phase, Phase::Lingering(_) | Phase::Closing)
     }
 
     /// What the peer may do and has done; `None` before the welcome and at the end.
@@ -143,25 +171,8 @@ impl<R: Rooms> Life<R> {
     pub const fn session(&self) -> Option<&Session> {
         match &self.phase {
             Phase::Ready(session) | Phase::Lingering(session) => Some(session),
-            Phase::Preface(_) | Phase::Hello | Phase::Closing => None,
+            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
         }
-    }
-
-    /// The next bytes to write, about `max`; what they were charged is given back.
-    pub fn fill(&mut self, max: usize, buffer: &mut WriteBuf) {
-        let (first, events) = self.outbox.fill(self.rooms.shared().now(), max, buffer);
-        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
-            let account = &session.me().account;
-            account.release(first);
-            if events > 0 && account.release_events(events) {
-                self.rooms.drained(session.me().id());
-            }
-        }
-    }
-
-    /// The socket is full: what waits is not to keep large buffers alive.
-    pub fn compact(&mut self) {
-        self.outbox.compact();
     }
 
     /// The peer will send nothing more. `closed`: it does not read either.
@@ -224,7 +235,7 @@ impl<R: Rooms> Life<R> {
         self.drain_if_idle();
     }
 
-    fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
+    pub(super) fn with_session(&mut self, step: impl FnOnce(&mut Session, &mut Effects)) {
         let (Phase::Ready(session) | Phase::Lingering(session)) = &mut self.phase else {
             return;
         };
@@ -274,7 +285,7 @@ impl<R: Rooms> Life<R> {
             CloseReason::Protocol | CloseReason::Window | CloseReason::Version
         ) {
             self.rooms.metrics().protocol_errors.add(1);
-            tracing::warn!(pid = ?self.credentials.pid, %reason, ?text, "closing a connection");
+            tracing::warn!(pid = ?self.evidence.credentials.pid, %reason, text = %text::text(text), "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
         if reason != CloseReason::Draining
@@ -300,7 +311,7 @@ impl<R: Rooms> Life<R> {
                 self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
                 self.drain_if_idle();
             }
-            Phase::Preface(_) | Phase::Hello => {
+            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) => {
                 self.close(CloseReason::Draining, CloseReason::Draining.text())
             }
             Phase::Lingering(_) | Phase::Closing => {}
@@ -317,32 +328,9 @@ impl<R: Rooms> Life<R> {
         }
     }
 
-    /// The handshake or the drain took too long.
-    fn overdue(&mut self) -> Result<(), Over> {
-        match &mut self.phase {
-            Phase::Preface(_) | Phase::Hello => {
-                self.close(CloseReason::Timeout, "the handshake took too long");
-                Ok(())
-            }
-            Phase::Ready(session) if session.is_draining() => {
-                let error = CallError::from(ErrorCode::Draining).ran(true);
-                for call in session.open.calls() {
-                    self.outbox.push_frame(error_frame(call.0, &error).into());
-                }
-                self.close(CloseReason::Draining, CloseReason::Draining.text());
-                Ok(())
-            }
-            Phase::Ready(_) | Phase::Lingering(_) => Ok(()),
-            Phase::Closing => {
-                self.rooms.shared().cut_off.fetch_add(1, Ordering::AcqRel);
-                Err(Over)
-            }
-        }
-    }
-
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
-        tracing::error!(pid = ?self.credentials.pid, panic, "a connection panicked; closing it");
+        tracing::error!(pid = ?self.evidence.credentials.pid, panic = %text::text(panic), "a connection panicked; closing it");
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.me().account.close();
         }
@@ -371,7 +359,10 @@ impl<R: Rooms> Life<R> {
         } else if full && !matches!(self.phase, Phase::Closing) {
             self.close(
                 CloseReason::SlowConsumer,
-                "it does not read what the broker tells it",
+                &format!(
+                    "it does not read what the broker tells it (limits.outbox_bytes); read faster, or {}",
+                    raise("outbox_bytes")
+                ),
             );
         }
     }
@@ -399,43 +390,11 @@ impl<R: Rooms> Life<R> {
 
     /// Goes on with an end that waited for open calls and answers.
     pub fn settle(&mut self) {
+        if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
+            session.settle();
+        }
         self.end_of_linger();
         self.drain_if_idle();
-    }
-
-    /// When [`Self::time_passed`] is to be called next.
-    pub fn next_deadline(&mut self) -> Option<Instant> {
-        let session = match &mut self.phase {
-            Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
-            Phase::Preface(_) | Phase::Hello | Phase::Closing => None,
-        };
-        [session, self.limit, self.progress_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    fn progress_deadline(&self) -> Option<Instant> {
-        let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.frame_progress_ms));
-        self.waiting_since.and_then(|since| since.checked_add(patience))
-    }
-
-    /// Ends what has lasted too long.
-    ///
-    /// # Errors
-    /// [`Over`]: the connection itself.
-    pub fn time_passed(&mut self) -> Result<(), Over> {
-        let now = self.rooms.shared().now();
-        if self.limit.is_some_and(|limit| limit <= now) {
-            self.limit = None;
-            self.overdue()?;
-        }
-        if self.progress_deadline().is_some_and(|limit| limit <= now) {
-            self.waiting_since = None;
-            self.close(CloseReason::Timeout, "a started frame did not arrive in time");
-        }
-        self.with_session(|session, effects| session.expire(now, effects));
-        Ok(())
     }
 
     /// The end, before anything is freed: what others wait for from this peer is answered now.

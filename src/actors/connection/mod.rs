@@ -4,24 +4,31 @@
 //! `outbox`'s. Reading and writing is `io`'s. The actor is never restarted: whatever goes wrong closes this connection with a
 //! reason, and nothing else.
 
+mod carry;
+mod charges;
+mod clock;
 mod handshake;
+pub mod identity;
 mod io;
 pub mod life;
 pub mod open_calls;
 pub mod outbox;
+pub(super) mod pace;
 pub mod perform;
+mod sending;
 pub mod session;
 pub mod slots;
 
-use super::core::{Core, Shared};
+use super::admission::Admission;
+use super::core::Core;
 use super::messages::Deliver;
 use super::peer::Inbox;
-use crate::transport::{PeerCredentials, Stream};
+use crate::transport::Stream;
 use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Running};
+use identity::Evidence;
 use life::Life;
 use session::Closing;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl Inbox for Recipient<Deliver> {
     fn post(&self, delivery: Deliver) {
@@ -35,39 +42,24 @@ pub struct Connection {
     io: io::Io,
 }
 
-/// Counts a living connection.
-#[derive(Debug)]
-pub struct CountGuard(Arc<Shared>);
-
-impl CountGuard {
-    /// Counts one more.
-    #[must_use]
-    pub fn new(shared: Arc<Shared>) -> Self {
-        shared.connections.fetch_add(1, Ordering::AcqRel);
-        Self(shared)
-    }
-}
-
-impl Drop for CountGuard {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::AcqRel);
-        self.0.connection_ended.notify_waiters();
-    }
-}
-
 impl Connection {
     /// An actor for a socket that was accepted; `stream` is registered on the arbiter that will run it. One that was not let in is
     /// told why, unread, and closed.
     pub(super) fn new(
         core: Arc<Core>,
         stream: Stream,
-        credentials: PeerCredentials,
-        admitted: Result<CountGuard, Closing>,
+        evidence: Evidence,
+        admitted: Result<Admission, Closing>,
     ) -> Self {
         let shared = core.shared.clone();
+        let process = admitted.as_ref().map_or(0, Admission::process);
+        let mut life = Life::new(core, evidence, stream.max_attachments(), admitted);
+        if stream.can_be_half_open() {
+            life.listen_for_signs();
+        }
         Self {
-            life: Life::new(core, credentials, stream.max_attachments(), admitted),
-            io: io::Io::new(stream, shared),
+            life,
+            io: io::Io::new(stream, shared, process),
         }
     }
 }

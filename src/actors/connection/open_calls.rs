@@ -66,6 +66,13 @@ pub struct Parked {
     bytes: usize,
 }
 
+/// Calls in the order of their numbers, not of a table: what happens next must not depend on chance.
+fn sorted(calls: impl Iterator<Item = CallId>) -> Vec<CallId> {
+    let mut calls: Vec<CallId> = calls.collect();
+    calls.sort_unstable();
+    calls
+}
+
 /// The table of one peer.
 #[derive(Debug, Default)]
 pub struct OpenCalls {
@@ -81,6 +88,12 @@ impl OpenCalls {
         self.open.len()
     }
 
+    /// How many of them a callee has: so many slots there must be.
+    #[must_use]
+    pub fn routed(&self) -> usize {
+        self.open.values().filter(|open| open.callee.is_some()).count()
+    }
+
     /// Whether none is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -90,19 +103,14 @@ impl OpenCalls {
     /// The numbers of all that waits for objects.
     #[must_use]
     pub fn waits(&self) -> Vec<CallId> {
-        self.open
-            .iter()
-            .filter(|(_, open)| open.waits)
-            .map(|(call, _)| *call)
-            .collect()
+        let waits = self.open.iter().filter(|(_, open)| open.waits);
+        sorted(waits.map(|(call, _)| *call))
     }
 
     /// The numbers of all that is open and wanted.
     pub fn calls(&self) -> impl Iterator<Item = CallId> {
-        self.open
-            .iter()
-            .filter(|(_, open)| !open.cancelled)
-            .map(|(call, _)| *call)
+        let wanted = self.open.iter().filter(|(_, open)| !open.cancelled);
+        sorted(wanted.map(|(call, _)| *call)).into_iter()
     }
 
     /// Opens a call or request. `false`: the number is in use.
@@ -163,8 +171,9 @@ impl OpenCalls {
 
     /// Everything that is open, to be cancelled at the end of the connection.
     pub fn drain(&mut self) -> impl Iterator<Item = OpenCall> + use<> {
-        let all = std::mem::take(self);
-        all.open.into_values().map(|mut open| {
+        let mut all: Vec<OpenCall> = std::mem::take(self).open.into_values().collect();
+        all.sort_unstable_by_key(|open| open.ticket);
+        all.into_iter().map(|mut open| {
             if let Some(parked) = open.parked.take()
                 && let Some(reply) = parked.invoke.reply
             {
@@ -225,6 +234,12 @@ impl OpenCalls {
                 (batch.clone(), frame)
             });
         true
+    }
+
+    /// Bytes that wait with their calls.
+    #[must_use]
+    pub const fn parked_bytes(&self) -> usize {
+        self.parked_bytes
     }
 
     /// Takes the pieces that waited for their call's callee.

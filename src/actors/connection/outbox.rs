@@ -59,6 +59,8 @@ pub struct Outbox {
     goodbye: Option<Box<[u8]>>,
     /// Bytes of frames that the broker made itself: nobody else's account holds them.
     own_bytes: usize,
+    /// Frames of the first lane that carry attachments.
+    carrying: usize,
 }
 
 impl Outbox {
@@ -74,6 +76,12 @@ impl Outbox {
         self.own_bytes
     }
 
+    /// Whether a frame with attachments waits.
+    #[must_use]
+    pub const fn carries(&self) -> bool {
+        self.carrying > 0
+    }
+
     /// A frame of the broker's own.
     pub fn push_frame(&mut self, frame: Box<[u8]>) {
         self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
@@ -87,6 +95,7 @@ impl Outbox {
 
     /// A frame of another peer, under the number that this one knows.
     pub fn push_forward(&mut self, batch: Arc<Batch>, frame: u32, id: u64) {
+        self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
         self.first.push_back(Out::Forward { batch, frame, id });
     }
 
@@ -99,6 +108,7 @@ impl Outbox {
             from,
             ..
         } = invoke;
+        self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
         self.first.push_back(Out::Invoke {
             batch: batch.clone(),
             frame,
@@ -162,6 +172,7 @@ impl Outbox {
     }
 
     fn pop_first(&mut self) -> Option<Out> {
+        self.carrying -= usize::from(self.attachments_next());
         let next = self.first.pop_front()?;
         self.compacted = self.compacted.saturating_sub(1);
         if let Out::Frame(frame) = &next {

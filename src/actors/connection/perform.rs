@@ -11,7 +11,9 @@ use crate::actors::messages::{
     Answer, Control, Deliver, Drained, EventItem, Gone, HubBatch, Invoke, Joined, RegistryBatch, RegistryItem,
 };
 use crate::actors::peer::PeerRef;
+use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
+use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Batch, CallId, Draft, Header, Kind, PeerId};
 use crate::metrics::Metrics;
@@ -87,10 +89,14 @@ pub fn perform(
     batch: Option<&Arc<Batch>>,
     permit: Option<Permit>,
 ) -> Option<Closing> {
-    rooms
-        .metrics()
-        .late_answers
-        .add(std::mem::take(&mut effects.late));
+    // Counters are shared by all arbiters: what is nothing, as nearly always, is not added.
+    if effects.late > 0 {
+        let late = std::mem::take(&mut effects.late);
+        rooms.metrics().late_answers.add(late);
+    }
+    if effects.denied > 0 {
+        rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
+    }
     for frame in effects.send.drain(..) {
         outbox.push_frame(frame.into());
     }
@@ -99,6 +105,9 @@ pub fn perform(
     }
     let from = session.me();
     let permit = permit.map(Arc::new);
+    if planted::is(Bug::PermitLeaked) {
+        Box::leak(Box::new(permit.clone()));
+    }
     if let Some(batch) = batch {
         for (caller, answers) in effects.answers.drain() {
             caller.post(Deliver::Answers(batch.clone(), answers));
@@ -143,6 +152,12 @@ pub fn deliver(
                 for route in routes.0.drain(..) {
                     session.routed(route, effects);
                 }
+                perform(session, outbox, rooms, effects, None, None)
+            });
+        }
+        Deliver::Control(Control::WaitDenied(call)) => {
+            return with_effects(|effects| {
+                session.deny_wait(call, effects);
                 perform(session, outbox, rooms, effects, None, None)
             });
         }
@@ -221,11 +236,19 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
         } else if session.is_draining() {
             (invoke, CallError::from(ErrorCode::Draining))
         } else {
-            let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
-                continue;
-            };
-            let text = "too many bytes of calls wait for their objects (limits.outbox_bytes)";
-            (invoke, CallError::new(ErrorCode::Overloaded, text))
+            let bytes = batch.header(invoke.frame as usize).map_or(0, Header::wire_len);
+            if let Err(over) = session.cover_calls(0, bytes) {
+                (invoke, over.error())
+            } else {
+                let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
+                    continue;
+                };
+                let how = raise("outbox_bytes");
+                let text = format!(
+                    "{limit} bytes of calls wait for their objects (limits.outbox_bytes); wait for some, or {how}"
+                );
+                (invoke, CallError::new(ErrorCode::Overloaded, text))
+            }
         };
         let Some(reply) = invoke.reply else { continue };
         rooms.registry(RegistryBatch {
@@ -243,6 +266,9 @@ fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answe
     for answer in answers {
         if session.open.is_wanted(answer.call, answer.ticket) {
             outbox.push_answer(batch, answer);
+            if planted::is(Bug::DoubleReply) {
+                outbox.push_answer(batch, answer);
+            }
         } else {
             let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
             session.me().account.release(charge(bytes));
@@ -304,20 +330,31 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
                 own(Draft::new(Kind::PublishCredit, 0).aux(bytes));
             }
         }
-        // How its life ends is the business of whoever owns the session.
-        Control::Drain | Control::Close(..) => {}
+        // How its life ends is the business of whoever owns the session; what a step follows from is taken above.
+        Control::WaitDenied(_) | Control::Drain | Control::Close(..) => {}
     }
 }
 
 fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call: CallId) {
     if let Some(parked) = session.open.unpark(call) {
+        if let Some(denied) = session.denied_while_parked(&parked) {
+            rooms.metrics().denied.add(1);
+            let reply = parked.invoke.reply;
+            return reply.into_iter().for_each(|reply| reply.fail(&denied));
+        }
         rooms.registry(RegistryBatch {
             from: session.me().clone(),
             batch: parked.batch,
             items: vec![RegistryItem::Call(parked.invoke)],
             permit: None,
         });
-    } else if session.open.remove(call).is_some_and(|open| !open.cancelled) {
+    } else if session
+        .open
+        .get_mut(call)
+        .is_some_and(|open| open.waits && !open.cancelled)
+    {
+        // A Wait. A call that was refused its place meanwhile has an error on its way instead.
+        session.open.remove(call);
         outbox.push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
     }
 }

@@ -4,7 +4,9 @@
 //! step: state in, [`Effects`] out; `Connection` (or `LocalPeer`, or the simulator) performs them. Pure: no socket, no
 //! actor, no clock.
 
+mod access;
 mod asks;
+mod attached;
 mod effects;
 mod pieces;
 
@@ -13,13 +15,16 @@ pub(in crate::actors) use pieces::message_too_large;
 
 use super::open_calls::OpenCalls;
 use super::slots::{NewCall, Outcome, Slots};
+use crate::actors::accounts::{CALL_COST, OverShare};
 use crate::actors::credit::Window;
 use crate::actors::messages::{Answer, Control, Invoke, RegistryItem};
 use crate::actors::peer::{PeerRef, error_frame};
-use crate::config::Limits;
+use crate::actors::planted::{self, Bug};
+use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
+use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -39,6 +44,13 @@ pub struct Session {
     tickets: Arc<AtomicU64>,
     /// Publishes in pieces that are not complete.
     publishing: HashSet<u64>,
+    /// Listings that it has asked for and, as far as is known, not got.
+    listings: Vec<CallId>,
+    /// The broker's policy, and what this peer may do under it; `None`: nobody asks.
+    policy: Option<Arc<Slot>>,
+    rights: Rights,
+    /// How often the policy denied something.
+    denied: u64,
     draining: bool,
     said_goodbye: bool,
 }
@@ -59,8 +71,21 @@ impl Session {
             limits,
             tickets,
             publishing: HashSet::new(),
+            listings: Vec::new(),
+            policy: None,
+            rights: Rights::default(),
+            denied: 0,
             draining: false,
             said_goodbye: false,
+        }
+    }
+
+    /// The same under a policy.
+    #[must_use]
+    pub fn guarded(self, policy: Arc<Slot>) -> Self {
+        Self {
+            policy: Some(policy),
+            ..self
         }
     }
 
@@ -93,6 +118,32 @@ impl Session {
         self.publish.refill(bytes);
     }
 
+    /// Makes sure that there is memory for so many more calls and bytes that wait with them. The caller pays for both ends of a call:
+    /// a callee cannot refuse one.
+    ///
+    /// # Errors
+    /// [`OverShare`] when this peer's process has no more.
+    pub fn cover_calls(&self, calls: usize, bytes: usize) -> Result<(), OverShare> {
+        let needed = self.calls_memory(calls).saturating_add(bytes);
+        self.me.account.memory.calls.cover(needed)
+    }
+
+    fn calls_memory(&self, more: usize) -> usize {
+        let entries = self
+            .open
+            .len()
+            .saturating_add(self.publishing.len())
+            .saturating_add(more);
+        entries
+            .saturating_mul(CALL_COST)
+            .saturating_add(self.open.parked_bytes())
+    }
+
+    /// Gives back memory that calls have left, once nothing is to be read.
+    pub fn settle(&self) {
+        self.me.account.memory.calls.settle(self.calls_memory(0));
+    }
+
     /// Steps through a batch; a protocol error ends it with `effects.close`.
     pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
         let mut last_key: &[u8] = &[];
@@ -115,19 +166,17 @@ impl Session {
     }
 
     /// What holds for frames of every kind.
-    fn check(&self, view: &FrameView<'_>, came: usize) -> Stop {
+    fn check(&self, view: &FrameView<'_>) -> Stop {
         let header = view.header;
         if header.flags.has(Flags::ORIGIN) {
             return Err(protocol("only the broker sets an origin"));
         }
-        if header.attachments > 0 {
-            self.check_attachments(header, came)?;
-        }
         if view.payload.len() > self.limits.frame_bytes {
             // The decoder allows a body with the largest parts; a receiver's may have other parts beside this payload.
             return Err(protocol(&format!(
-                "a payload has at most {} bytes (limits.frame_bytes); more goes in pieces",
-                self.limits.frame_bytes
+                "a payload has at most {} bytes (limits.frame_bytes); send more in pieces, or {}",
+                self.limits.frame_bytes,
+                raise("frame_bytes")
             )));
         }
         let piece = matches!(
@@ -143,23 +192,6 @@ impl Session {
         Ok(())
     }
 
-    fn check_attachments(&self, header: &Header, came: usize) -> Stop {
-        if u32::from(header.attachments) > self.me.max_attachments {
-            return Err(protocol(
-                "this transport carries fewer attachments than the frame declares",
-            ));
-        }
-        if !matches!(header.kind, Kind::Call | Kind::Reply) {
-            return Err(protocol("only calls and replies carry attachments"));
-        }
-        if came != usize::from(header.attachments) {
-            return Err(protocol(
-                "the attachments that a frame declares did not come with it",
-            ));
-        }
-        Ok(())
-    }
-
     fn step(
         &mut self,
         now: Instant,
@@ -169,8 +201,11 @@ impl Session {
         known_key: bool,
         effects: &mut Effects,
     ) -> Stop {
-        self.check(view, batch.attachments(frame as usize).len())?;
+        self.check(view)?;
         let header = view.header;
+        if header.attachments > 0 && !self.attached(batch, frame, header, effects)? {
+            return Ok(());
+        }
         match header.kind {
             Kind::Call => self.call(now, frame, view, effects),
             Kind::Publish => self.publish(frame, view, known_key, effects),
@@ -238,12 +273,28 @@ impl Session {
                     last,
                 },
             ),
+            Outcome::Late if planted::is(Bug::AnswerFromAnyone) => {
+                let last = true;
+                if let Some((caller, call)) = planted::asker(ticket) {
+                    effects.answers.push(
+                        &caller,
+                        Answer {
+                            frame,
+                            call,
+                            ticket,
+                            last,
+                        },
+                    );
+                }
+            }
             Outcome::Late => effects.late = effects.late.saturating_add(1),
             Outcome::Stop => effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec()),
             Outcome::WindowExceeded => {
                 return Err((
                     CloseReason::Window,
-                    format!("the window of the reply to {ticket} was exceeded"),
+                    format!(
+                        "the window of the reply to {ticket} was exceeded (limits.stream_window); wait for ReplyCredit"
+                    ),
                 ));
             }
         }
@@ -267,7 +318,9 @@ impl Session {
         }
         effects.send.push(error_frame(call.0, error));
         if let Some(callee) = open.callee.take() {
-            effects.tell.push((callee, Control::Cancel(open.ticket)));
+            if !planted::is(Bug::CancelNotPassed) {
+                effects.tell.push((callee, Control::Cancel(open.ticket)));
+            }
             self.open.remove(call);
         } else {
             // Registry has it, or had it: `Routed` or the answer will come and close the entry.

@@ -8,6 +8,7 @@ use crate::actors::credit::Window;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::actors::planted::{self, Bug};
 use crate::config::Limits;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
@@ -88,6 +89,7 @@ impl Slots {
             window,
         } = call;
         reply.mark_taken();
+        planted::remember(ticket, &reply);
         let slot = Slot {
             reply,
             deadline,
@@ -148,19 +150,20 @@ impl Slots {
         }
         if asker.account.admit(Class::Answer, header.wire_len()) == Verdict::Overflow {
             if let Some(slot) = self.remove(ticket) {
-                slot.reply.fail(&CallError::from(ErrorCode::ReplyLost));
+                let text = format!("{}; {}", ErrorCode::ReplyLost.text(), asker.account.why_full());
+                slot.reply.fail(&CallError::new(ErrorCode::ReplyLost, text));
             }
             return if last { Outcome::Late } else { Outcome::Stop };
         }
         let call = slot.reply.call();
-        if last {
+        if last && !planted::is(Bug::SlotNotReleased) {
             if let Some(slot) = self.remove(ticket) {
                 let _ = slot.reply.forward();
             }
         } else {
             slot.deadline = now.checked_add(slot.patience).unwrap_or(slot.deadline);
         }
-        Outcome::Forward(asker, call, last)
+        Outcome::Forward(asker, call, last && !planted::is(Bug::AnswerNeverEnds))
     }
 
     /// The caller of a call, with its number, to pass credit on.
@@ -183,11 +186,18 @@ impl Slots {
 
     /// The caller does not want it any more. `true`: it was still open, the callee is to be told.
     pub fn cancel(&mut self, ticket: Ticket) -> bool {
+        let ticket = match planted::is(Bug::CancelWrongTicket) {
+            true => self.slots.keys().min().copied().unwrap_or(ticket),
+            false => ticket,
+        };
         self.remove(ticket).map(|slot| slot.reply.forget()).is_some()
     }
 
     /// Ends the calls whose deadline has passed; returns one of them at a time.
     pub fn expire(&mut self, now: Instant) -> Option<Ticket> {
+        if planted::is(Bug::DeadlineIgnored) {
+            return self.deadlines.expired(now).and(None);
+        }
         while let Some(ticket) = self.deadlines.expired(now) {
             let Some(slot) = self.slots.get(&ticket) else {
                 continue;
@@ -215,6 +225,11 @@ impl Slots {
         self.deadlines.next(|ticket| slots.contains_key(&ticket))
     }
 
+    /// Answers a call with an error. `true`: it was still open.
+    pub fn fail(&mut self, ticket: Ticket, why: &CallError) -> bool {
+        self.remove(ticket).map(|slot| slot.reply.fail(why)).is_some()
+    }
+
     fn refuse(&mut self, ticket: Ticket, why: &CallError) -> Outcome {
         if let Some(slot) = self.remove(ticket) {
             slot.reply.fail(why);
@@ -228,6 +243,14 @@ impl Slots {
             *self = Self::default();
         }
         slot
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        // The callers hear of it in the order of their calls, not of a table: what happens next must not depend on chance.
+        let mut left: Vec<(Ticket, Slot)> = self.slots.drain().collect();
+        left.sort_unstable_by_key(|(ticket, _)| *ticket);
     }
 }
 

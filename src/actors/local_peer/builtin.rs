@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `rob` | `listObjects` | the names of all objects, sorted, without those of the broker that begin with `sys.` |
 //! | `rob` | any other | `null` |
-//! | `sys.broker` | `status` | `epoch`, `version`, `protocol`, `uptime_ms`, `endpoints`, `metrics` |
+//! | `sys.broker` | `status` | `epoch`, `version`, `protocol`, `uptime_ms`, `endpoints`, `metrics`, `accounts` |
 //! | `sys.broker` | `ping` | `"pong"` |
 
 use super::LocalPeer;
@@ -68,6 +68,7 @@ impl Builtin {
             "uptime_ms": u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
             "endpoints": endpoints,
             "metrics": self.shared.metrics.snapshot(),
+            "accounts": self.shared.accounts.snapshot(),
         })
     }
 

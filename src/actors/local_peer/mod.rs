@@ -39,6 +39,7 @@ use super::messages::{Control, Deliver, EventItem, Joined};
 use super::peer::{Account, Peer};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Batch, CallId, Flags, Kind, Origin, PeerId, SubscriptionId, Ticket};
+use crate::text;
 use crate::transport::PeerCredentials;
 use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Running as Goes};
 use object_call::Running;
@@ -233,7 +234,7 @@ impl LocalPeer {
     /// The broker ends this peer.
     fn close(&mut self, reason: CloseReason, text: &str) {
         if reason != CloseReason::Draining {
-            tracing::warn!(name = %self.session.me().name, %reason, text, "closing a local peer");
+            tracing::warn!(name = %text::name(&self.session.me().name), %reason, text = %text::text(text), "closing a local peer");
         }
         let code = match reason {
             CloseReason::Draining => ErrorCode::Draining,

@@ -2,18 +2,21 @@
 //!
 //! Reads the frame, asks the index, answers. The answer is queued before the notices that the step causes.
 
-use super::facts::{Balance, Interest};
+use super::facts::{self, Balance, Interest};
 use super::index::{NameView, RegisterError, Registered, Registration};
+use super::listing::{Listing, Shown, shown_peer};
 use super::state::{Current, State};
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::messages::{self, Deliver};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::Key;
+use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{Batch, Draft, Encoding, Flags, Kind, Pattern, RequestId, name};
-use serde_json::{Value, json};
+use crate::policy::Right;
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Names in one Wait, at most: they are told in one frame of small size.
@@ -24,7 +27,7 @@ type Answer = Result<Reply, CallError>;
 /// How a request is answered.
 enum Reply {
     Done(u32),
-    Json(Value),
+    Json(Vec<u8>),
     /// The Connection answers by itself when the time comes.
     Later,
 }
@@ -53,6 +56,10 @@ impl State {
             Kind::Register => self.register(current, view),
             Kind::Unregister => {
                 let object = text(view.key)?;
+                // Who holds it may give it back, whatever the policy says now; others learn nothing about it.
+                if !self.index.holds(current.key, object) {
+                    self.check_sees(current, object)?;
+                }
                 let held = self.index.unregister(current.key, object, &mut self.effects);
                 held.map(|()| Reply::Done(0)).map_err(|_| {
                     CallError::new(
@@ -67,8 +74,8 @@ impl State {
                 self.index.unwatch(current.key, request, &mut self.effects);
                 Ok(Reply::Done(0))
             }
-            Kind::List => Ok(Reply::Json(self.list())),
-            _ => self.describe(view),
+            Kind::List => self.list(current),
+            _ => self.describe(current, view),
         }
     }
 
@@ -77,16 +84,18 @@ impl State {
         if object.starts_with(RESERVED_PREFIX) && !current.from.is_local() {
             return Err(invalid("names that begin with `sys.` are the broker's own"));
         }
+        self.check_own(current, object)?;
         if self.facts.counts(current.key).names >= self.shared.limits.names
             && !self.index.holds(current.key, object)
         {
             return Err(too_many("names", self.shared.limits.names));
         }
         if view.payload.len() > self.shared.limits.retained_bytes {
-            let limit = self.shared.limits.retained_bytes;
-            let text = format!("a description has at most {limit} bytes (limits.retained_bytes)");
+            let (limit, how) = (self.shared.limits.retained_bytes, raise("retained_bytes"));
+            let text = format!("a description has at most {limit} bytes (limits.retained_bytes); {how}");
             return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
         }
+        self.room(current, facts::name_cost(object, view.payload))?;
         let flags = view.header.flags;
         let group = match flags.has(Flags::WORKER_GROUP) {
             true => {
@@ -133,9 +142,13 @@ impl State {
 
     fn wait(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
         let names = parse_names(view.payload)?;
+        for name in &names {
+            self.check_sees(current, name)?;
+        }
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
             return Err(too_many("watches", self.shared.limits.watches));
         }
+        self.room(current, facts::wait_cost(&names))?;
         let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         match self
             .index
@@ -159,12 +172,19 @@ impl State {
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
             return Err(too_many("watches", self.shared.limits.watches));
         }
-        let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         let interest = Interest {
             names,
             connections,
             pattern,
         };
+        if connections {
+            self.check_monitor(current)?;
+        }
+        if let Some(name) = interest.only_name() {
+            self.check_sees(current, name)?;
+        }
+        self.room(current, facts::watch_cost(&interest))?;
+        let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         match self
             .index
             .watch(ticket, current.key, request, interest, &mut self.effects)
@@ -174,22 +194,33 @@ impl State {
         }
     }
 
-    fn list(&self) -> Value {
-        let objects: Vec<Value> = self
-            .index
-            .names()
-            .map(|name| self.name_json(&name, false))
-            .collect();
-        let connections: Vec<Value> = self
-            .index
-            .connections()
-            .filter_map(|(key, ..)| self.peers.get(key))
-            .map(peer_json)
-            .collect();
-        json!({ "objects": objects, "connections": connections })
+    /// Written as it is found, and no further than a frame holds: a listing costs what its answer is long.
+    fn list(&mut self, current: &Current) -> Answer {
+        let (key, asker) = (current.key, &current.from);
+        let mut access = self.access.lend();
+        let monitors = access.may(key, asker, Right::Monitor, b"");
+        let mut list = Listing::new(self.shared.limits.frame_bytes);
+        list.begin("{\"objects\":[");
+        for name in self.index.names() {
+            if (monitors || access.sees(key, asker, name.name)) && !list.item(&self.shown(&name)) {
+                break;
+            }
+        }
+        self.access = access;
+        list.begin("],\"connections\":[");
+        let connections = self.index.connections();
+        for (other, ..) in connections.filter(|(other, ..)| monitors || *other == key) {
+            let peer = self.peers.get(other).map(shown_peer);
+            if peer.is_some_and(|peer| !list.item(&peer)) {
+                break;
+            }
+        }
+        list.begin("]}");
+        list.done().map(Reply::Json).ok_or_else(too_long)
     }
 
-    fn describe(&self, view: &FrameView<'_>) -> Answer {
+    fn describe(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+        self.check_sees(current, text(view.key)?)?;
         let Some(found) = self.index.describe(view.key) else {
             let name = String::from_utf8_lossy(view.key);
             return Err(CallError::new(
@@ -197,38 +228,34 @@ impl State {
                 format!("no object {name:?} is registered"),
             ));
         };
-        Ok(Reply::Json(self.name_json(&found, true)))
+        let shown = Shown {
+            description: Some(serde_json::from_slice(found.description).unwrap_or(Value::Null)),
+            ..self.shown(&found)
+        };
+        serde_json::to_vec(&shown)
+            .map(Reply::Json)
+            .map_err(|error| CallError::new(ErrorCode::Internal, error.to_string()))
     }
 
-    fn name_json(&self, view: &NameView<'_, Key>, full: bool) -> Value {
-        let mut value = json!({
-            "name": view.name,
-            "owner": self.peers.get(view.owner).map(peer_json),
-            "members": view.members.len(),
-            "queued": view.queue.len(),
-        });
-        if let Some(object) = value.as_object_mut() {
-            if let Some(balance) = view.balance {
-                object.insert("balance".into(), balance.name().into());
-            }
-            if full {
-                let description = serde_json::from_slice(view.description).unwrap_or(Value::Null);
-                object.insert("description".into(), description);
-            }
+    fn shown<'a>(&'a self, view: &NameView<'a, Key>) -> Shown<'a> {
+        Shown {
+            name: view.name,
+            owner: self.peers.get(view.owner).map(shown_peer),
+            members: view.members.len(),
+            queued: view.queue.len(),
+            balance: view.balance.map(Balance::name),
+            description: None,
         }
-        value
     }
 
     /// Answers with a listing. It may be large, so it takes its room in the asker's queue as any reply does.
-    fn reply_json(&mut self, reply: ReplyTo, value: &Value) {
-        let bytes = value.to_string().into_bytes();
+    fn reply_json(&mut self, reply: ReplyTo, bytes: &[u8]) {
         if bytes.len() > self.shared.limits.frame_bytes {
-            let text = "the listing is larger than a frame (limits.frame_bytes); ask about one object";
-            return reply.fail(&CallError::new(ErrorCode::TooLarge, text));
+            return reply.fail(&too_long());
         }
         self.turn.spend(bytes.len(), 1);
         let (call, ticket) = (reply.call(), reply.ticket());
-        let draft = Draft::new(Kind::Reply, call.0).payload(Encoding::JSON, &bytes);
+        let draft = Draft::new(Kind::Reply, call.0).payload(Encoding::JSON, bytes);
         let batch = Batch::from_bytes(draft.to_vec().into(), self.shared.limits.frame_bytes);
         let (Some(asker), Ok(batch)) = (reply.asker().cloned(), batch) else {
             return;
@@ -255,11 +282,10 @@ fn invalid(text: &str) -> CallError {
     CallError::new(ErrorCode::Invalid, text)
 }
 
-fn too_many(what: &str, limit: usize) -> CallError {
-    CallError::new(
-        ErrorCode::TooMany,
-        format!("a connection holds at most {limit} (limits.{what})"),
-    )
+pub(super) fn too_many(what: &str, limit: usize) -> CallError {
+    let how = raise(what);
+    let text = format!("a connection holds at most {limit} {what} (limits.{what}); give some back, or {how}");
+    CallError::new(ErrorCode::TooMany, text).ran(false)
 }
 
 fn describe_peer(peer: &PeerRef) -> String {
@@ -271,14 +297,9 @@ fn describe_peer(peer: &PeerRef) -> String {
     }
 }
 
-fn peer_json(peer: &PeerRef) -> Value {
-    let known = |number: u32, unknown: u32| (number != unknown).then_some(number);
-    json!({
-        "peer": peer.id().0,
-        "pid": known(peer.origin.pid, 0),
-        "uid": known(peer.origin.uid, u32::MAX),
-        "name": *peer.name,
-    })
+fn too_long() -> CallError {
+    let text = "the listing is larger than a frame (limits.frame_bytes); ask about one object";
+    CallError::new(ErrorCode::TooLarge, text)
 }
 
 fn parse_names(mut payload: &[u8]) -> Result<Vec<Box<str>>, CallError> {

@@ -120,6 +120,20 @@ pub enum Fact<P> {
 }
 
 impl<P: PeerKey> Fact<P> {
+    /// What it is charged, in bytes: what it holds and its places in the table and the index. A connection is charged as a whole
+    /// elsewhere.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Name {
+                object, description, ..
+            } => name_cost(object, description),
+            Self::Wait { names, .. } => wait_cost(names),
+            Self::Watch { interest, .. } => watch_cost(interest),
+            Self::Connection { .. } => 0,
+        }
+    }
+
     /// Whose fact it is: who answers for it when it makes the index panic.
     #[must_use]
     pub const fn peer(&self) -> P {
@@ -130,6 +144,36 @@ impl<P: PeerKey> Fact<P> {
             | Self::Connection { peer, .. } => *peer,
         }
     }
+}
+
+/// What a fact is charged beside what it holds.
+const OVERHEAD: usize = 512;
+
+/// What a claim to a name costs.
+#[must_use]
+pub const fn name_cost(object: &str, description: &[u8]) -> usize {
+    OVERHEAD
+        .saturating_add(object.len().saturating_mul(2))
+        .saturating_add(description.len())
+}
+
+/// What a wait costs: each name has a place of its own in the index.
+#[must_use]
+pub fn wait_cost(names: &[Box<str>]) -> usize {
+    let names = names
+        .iter()
+        .map(|name| name.len().saturating_mul(2).saturating_add(OVERHEAD / 4));
+    names.fold(OVERHEAD, usize::saturating_add)
+}
+
+/// What a watch costs.
+#[must_use]
+pub fn watch_cost(interest: &Interest) -> usize {
+    let pattern = interest
+        .pattern
+        .as_ref()
+        .map_or(0, |pattern| pattern.as_str().len());
+    OVERHEAD.saturating_add(pattern.saturating_mul(2))
 }
 
 /// What a watch is told.
@@ -205,6 +249,8 @@ pub struct Counts {
     pub watches: usize,
     /// 1 while it is connected.
     pub connections: usize,
+    /// What all of them cost, see [`Fact::cost`].
+    pub bytes: usize,
 }
 
 impl Counts {
@@ -255,6 +301,7 @@ impl<P: PeerKey> Facts<P> {
         if let Some(counts) = self.counts.get_mut(&fact.peer()) {
             let count = counts.of(&fact);
             *count = count.saturating_sub(1);
+            counts.bytes = counts.bytes.saturating_sub(fact.cost());
             if *counts == Counts::default() {
                 self.counts.remove(&fact.peer());
             }
@@ -294,7 +341,9 @@ impl<P: PeerKey> Facts<P> {
     fn add(&mut self, ticket: Ticket, fact: Fact<P>) {
         // A ticket is given once; should that ever fail, the counts must still add up.
         self.remove(ticket);
-        let count = self.counts.entry(fact.peer()).or_default().of(&fact);
+        let counts = self.counts.entry(fact.peer()).or_default();
+        counts.bytes = counts.bytes.saturating_add(fact.cost());
+        let count = counts.of(&fact);
         *count = count.saturating_add(1);
         self.by_ticket.insert(ticket, fact);
     }

@@ -8,10 +8,12 @@
 //!                      └─ panic: answered, blamed; actor restarts, index rebuilt from facts; rest of the batch goes on
 //! ```
 
+mod access;
 mod answer;
 mod claims;
 pub mod facts;
 pub mod index;
+mod listing;
 mod names;
 mod presence;
 mod request;
@@ -21,7 +23,7 @@ mod tests;
 
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
-use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch};
+use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch, Revise};
 use super::supervise::Progress;
 use crate::error::CloseReason;
 use actix::{
@@ -104,6 +106,15 @@ impl Handler<Gone> for Registry {
 
     fn handle(&mut self, message: Gone, ctx: &mut Self::Context) {
         let progress = self.state.gone(message);
+        self.go_on(progress, ctx);
+    }
+}
+
+impl Handler<Revise> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, message: Revise, ctx: &mut Self::Context) {
+        let progress = self.state.revise(message);
         self.go_on(progress, ctx);
     }
 }

@@ -3,8 +3,9 @@
 //! Owns everything that a restart must not lose, and the batch under way. Every entry answers with a [`Progress`]; whoever drives it (the
 //! actor, or the simulator) does what that asks for. Knows no actor and no socket; the time is `Shared`'s.
 
-use super::facts::{self, Effect, Facts};
+use super::facts::{self, Effect, Fact, Facts, Notice};
 use super::index::Index;
+use crate::actors::access::Access;
 use crate::actors::core::Shared;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::group::Grouped;
@@ -14,6 +15,7 @@ use crate::actors::messages::{
 };
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY, Peers};
+use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -29,6 +31,7 @@ pub struct State {
     pub(super) index: Index<Key>,
     pub(super) facts: Facts<Key>,
     pub(super) peers: Peers<()>,
+    pub(super) access: Access,
     pub(super) effects: Vec<Effect<Key>>,
     out: Outgoing,
     /// The batch under way, with what is left of it; survives a restart.
@@ -37,7 +40,7 @@ pub struct State {
     /// What this turn has handled, over all its batches.
     pub(super) turn: Turn,
     /// The index must be rebuilt before the next frame.
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 /// What one turn has for others.
@@ -65,6 +68,7 @@ impl State {
     pub fn new(shared: Arc<Shared>) -> Self {
         let blame = Blame::new(&shared.limits);
         Self {
+            access: Access::new(shared.policy.clone()),
             shared,
             index: Index::new(),
             facts: Facts::new(),
@@ -156,6 +160,10 @@ impl State {
 
     /// Sends what the turn has gathered.
     fn flush(&mut self, current: &Current) {
+        let memory = &current.from.account.memory.names;
+        if memory.is_reserved() {
+            memory.settle(self.facts.counts(current.key).bytes);
+        }
         let batch = &current.batch;
         let mut routed = 0;
         for (callee, invokes) in self.out.calls.drain() {
@@ -212,6 +220,10 @@ impl State {
         let Some(owner) = owner else {
             return self.unrouted(current, object, invoke);
         };
+        let owner = match planted::is(Bug::WrongOwner) {
+            true => self.peers.iter().last().unwrap_or(owner),
+            false => owner,
+        };
         if u32::from(view.header.attachments) > owner.max_attachments {
             return fail(
                 invoke.reply,
@@ -219,11 +231,20 @@ impl State {
                 "the object's connection takes fewer attachments",
             );
         }
-        if owner.account.admit(Class::Call, view.header.wire_len()) == Verdict::Overflow {
+        let class = if invoke.reply.is_some() {
+            Class::Call
+        } else {
+            Class::OneWay
+        };
+        if owner.account.admit(class, view.header.wire_len()) == Verdict::Overflow {
+            self.shared
+                .metrics
+                .one_way_dropped
+                .add(u64::from(invoke.reply.is_none()));
             return fail(
                 invoke.reply,
                 ErrorCode::Overloaded,
-                "the object's queue is full; call again later",
+                &format!("the object takes no more: {}", owner.account.why_full()),
             );
         }
         if let Some(reply) = &invoke.reply {
@@ -255,14 +276,18 @@ impl State {
             );
         }
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
-            let text = "too many waits and watches of this connection are open (limits.watches)";
-            return fail(invoke.reply, ErrorCode::TooMany, text);
+            let error = super::answer::too_many("watches", self.shared.limits.watches);
+            return fail(invoke.reply, ErrorCode::TooMany, &error.message);
+        }
+        let names = vec![Box::from(name)];
+        if let Err(error) = self.room(current, facts::wait_cost(&names)) {
+            return fail(invoke.reply, error.code, &error.message);
         }
         let request = RequestId(reply.call().0);
         let ticket = self.ticket();
         match self
             .index
-            .wait(ticket, current.key, request, vec![name.into()], &mut self.effects)
+            .wait(ticket, current.key, request, names, &mut self.effects)
         {
             Ok(false) => {
                 self.commit();
@@ -270,6 +295,15 @@ impl State {
             }
             Ok(true) | Err(_) => fail(invoke.reply, ErrorCode::Invalid, "this call waits already"),
         }
+    }
+
+    /// Whether the peer's process has memory for another fact.
+    pub(super) fn room(&self, current: &Current, cost: usize) -> Result<(), CallError> {
+        let held = self.facts.counts(current.key).bytes;
+        let memory = &current.from.account.memory.names;
+        memory
+            .cover(held.saturating_add(cost))
+            .map_err(|over| over.error())
     }
 
     /// Makes the facts of a completed step final, then sends what follows from it.
@@ -282,6 +316,9 @@ impl State {
 
     /// The only place that tells peers what a step of the index decided.
     fn perform(&mut self, effect: Effect<Key>) {
+        if self.access.is_guarded() && !self.may_know(&effect) {
+            return;
+        }
         let tell = |key, control| {
             if let Some(peer) = self.peers.get(key) {
                 peer.tell(control);
@@ -297,6 +334,11 @@ impl State {
                 tell(peer, Control::Frame(frame.to_vec().into()));
                 self.turn.spend(frame.wire_len(), 1);
             }
+            Effect::Present { .. } if planted::is(Bug::WaitNotTold) => {}
+            Effect::Notice {
+                what: Notice::NameVanished,
+                ..
+            } if planted::is(Bug::WatcherNotTold) => {}
             Effect::Present { peer, request } => {
                 let peer = self.peers.get(peer).cloned();
                 self.out
@@ -325,7 +367,9 @@ impl State {
         self.effects.clear();
         self.broken = true;
         match self.shared.blame(&mut self.blame, "Registry", author, panic) {
-            true => Progress::End("Registry panicked for more peers than its budget allows"),
+            true => {
+                Progress::End("Registry panicked for more peers than its budget allows (limits.panic_budget)")
+            }
             false => Progress::Restart,
         }
     }
@@ -334,7 +378,7 @@ impl State {
     /// is thrown away as well, and the next one begins without that fact.
     fn rebuild(&mut self) {
         while let Err(ticket) = self.try_rebuild() {
-            let owner = self.facts.get(ticket).map(facts::Fact::peer);
+            let owner = self.facts.get(ticket).map(Fact::peer);
             self.facts.remove(ticket);
             if let Some(peer) = owner.and_then(|owner| self.peers.get(owner)) {
                 let text = "what it registered made the broker fail";
@@ -345,8 +389,15 @@ impl State {
 
     fn try_rebuild(&mut self) -> Result<(), Ticket> {
         self.index = Index::new();
-        for (ticket, fact) in self.facts.iter() {
+        for (ticket, fact) in self
+            .facts
+            .iter()
+            .skip(usize::from(planted::is(Bug::LostAfterRebuild)))
+        {
             let index = &mut self.index;
+            if planted::is(Bug::WaitLostAfterPanic) && matches!(fact, Fact::Wait { .. }) {
+                continue;
+            }
             guard(|| index.insert_fact(ticket, fact)).map_err(|_| ticket)?;
         }
         Ok(())
@@ -366,6 +417,7 @@ impl State {
 
     fn add(&mut self, peer: &PeerRef) {
         let key = self.peers.add(peer);
+        self.admit(peer);
         if peer.id() == PeerId::BROKER {
             // The broker's own objects are no connection: nobody watches it come and go.
             return;
@@ -384,6 +436,9 @@ impl State {
         let author = self.peers.get(key).cloned();
         let left = guard(|| {
             self.index.gone(key, &mut self.effects);
+            if planted::is(Bug::DeathAfterReown) {
+                self.effects.reverse();
+            }
             self.commit();
         });
         let progress = match (left, author) {
@@ -393,8 +448,26 @@ impl State {
             }
             _ => Progress::Done,
         };
+        self.access.forget(key);
         self.peers.remove(peer);
         progress
+    }
+
+    /// How much there is of everything that peers cause. All of it is zero when nobody is connected.
+    #[must_use]
+    pub fn census(&self) -> [(&'static str, usize); 4] {
+        [
+            ("peers", self.peers.iter().count()),
+            ("facts", self.facts.len()),
+            ("names", self.index.name_count()),
+            ("connections", self.index.connections().count()),
+        ]
+    }
+
+    /// Whether somebody has the name now.
+    #[must_use]
+    pub fn has(&self, object: &str) -> bool {
+        self.index.owner(object.as_bytes()).is_some()
     }
 
     /// Tells every peer.

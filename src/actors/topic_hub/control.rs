@@ -3,24 +3,30 @@
 //! Each reads one frame, asks the index, and answers. Messages in pieces are followed here from their first frame to their last; what is
 //! under way belongs to the actor, not to the index, so a panic of the index does not lose it.
 
-use super::facts::{Policy, Retained, Subscription, Will};
-use super::fan_out::Receiver;
-use super::index::SubscribeError;
+use super::access::matching;
+use super::facts::{Policy, Retained, Subscription, subscription_cost};
+use super::index::{Match, SubscribeError};
 use super::retained::{RetainError, RetainLimits};
 use super::state::{Current, State};
+use crate::actors::accounts::Charge;
 use crate::actors::connection::session::message_too_large;
 use crate::actors::deliver::charge;
 use crate::actors::inject;
-use crate::actors::messages::{EventItem, EventMark, HubItem};
-use crate::actors::peer::{PeerRef, ReplyTo};
-use crate::actors::peers::{Key, NOBODY};
-use crate::actors::supervise::Progress;
-use crate::error::{CallError, ErrorCode};
+use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
+use crate::actors::peer::ReplyTo;
+use crate::actors::peers::Key;
+use crate::actors::planted::{self, Bug};
+use crate::config::raise;
+use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Flags, Kind, PeerId, SubscriptionId, metadata};
+use crate::policy::Right;
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::Arc;
+
+/// What a publish in pieces is charged beside its receivers.
+const UPLOAD_OVERHEAD: usize = 512;
 
 /// The largest event text in metadata that names a queue group.
 const GROUP_MAX: usize = 255;
@@ -35,6 +41,8 @@ pub(super) struct Upload {
     /// The answer that waits for the last piece, and how many subscribers it will name.
     reply: Option<ReplyTo>,
     targets: Vec<Target>,
+    /// The publisher pays for what is remembered of each receiver.
+    _charge: Option<Charge>,
 }
 
 /// One receiver of a publish in pieces.
@@ -66,10 +74,10 @@ impl State {
             index,
             receivers,
             fan_out,
+            access,
             ..
         } = self;
-        let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
-        let matches = index.matching(view.key, current.key, lagging);
+        let matches = matching(index, receivers, access, view.key, current.key);
         let mut accepted = 0_u32;
         for to in matches {
             let delivered = fan_out.offer(receivers, to, item.frame, charge, false);
@@ -108,18 +116,19 @@ impl State {
         Ok(())
     }
 
-    fn retain_limits(&self) -> RetainLimits {
+    pub(super) fn retain_limits(&self) -> RetainLimits {
         RetainLimits {
             value: self.shared.limits.retained_bytes,
             total: self.shared.limits.retained_bytes_total,
+            user_part: self.shared.limits.user_part,
         }
     }
 
     /// The first frame of a publish in pieces: each receiver gets an event of its own, which names its pieces.
-    fn publish_continued(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
+    fn publish_continued(&mut self, current: &Current, view: &FrameView<'_>, mut item: HubItem) {
         if view.header.flags.has(Flags::RETAIN) {
             if let Some(reply) = item.reply {
-                let text = "a retained value is sent in one frame (limits.retained_bytes)";
+                let text = "a retained value is sent in one frame, of at most limits.retained_bytes";
                 reply.fail(&CallError::new(ErrorCode::TooLarge, text).ran(false));
             }
             return;
@@ -128,10 +137,11 @@ impl State {
         if self.uploads.contains_key(&place) {
             return;
         }
-        let Self { index, receivers, .. } = self;
-        let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
-        let matches = index.matching(view.key, current.key, lagging).to_vec();
+        let matches = self.who_hears(view.key, current.key);
         let charged = charge(view.header.wire_len());
+        let Some(cost) = charge_upload(current, matches.len(), &mut item) else {
+            return;
+        };
         let mut targets = Vec::with_capacity(matches.len());
         for to in &matches {
             let Some(id) = self.receivers.get(to.peer).map(|peer| peer.id()) else {
@@ -174,6 +184,7 @@ impl State {
                 total: view.payload.len(),
                 reply: item.reply,
                 targets,
+                _charge: cost,
             },
         );
     }
@@ -261,19 +272,27 @@ impl State {
 
     /// Numbers messages in pieces: distinct among those that are under way.
     fn message_number(&self) -> u32 {
+        if planted::is(Bug::PiecesMixed) {
+            return 1;
+        }
         u32::try_from(self.ticket().0 & u64::from(u32::MAX)).unwrap_or_default()
     }
 
     /// A publisher is gone: what it had begun is void.
     pub(super) fn abort_uploads(&mut self, publisher: PeerId) {
-        let begun: Vec<(PeerId, u64)> = self
+        let mut begun: Vec<(PeerId, u64)> = self
             .uploads
             .keys()
             .filter(|(peer, _)| *peer == publisher)
             .copied()
             .collect();
+        // In the order of their numbers, not of a table: what happens next must not depend on chance.
+        begun.sort_unstable();
         for place in begun {
             if let Some(mut upload) = self.uploads.remove(&place) {
+                if let Some(reply) = upload.reply.take() {
+                    reply.fail(&CallError::from(ErrorCode::Cancelled).ran(false));
+                }
                 self.abort(&mut upload);
             }
         }
@@ -308,6 +327,12 @@ impl State {
             Ok(subscription) => subscription,
             Err(error) => return reply.fail(&error),
         };
+        if let Err(error) = self.check_subscribe(&current.from, &subscription) {
+            return reply.fail(&error);
+        }
+        if let Err(error) = self.room(current, key, subscription_cost(&subscription)) {
+            return reply.fail(&error);
+        }
         let (ticket, id) = (self.ticket(), subscription.id);
         // One member of a group hears an event; a retained value would reach each that comes.
         let wants_retained = subscription.group.is_none() && !view.header.flags.has(Flags::NO_RETAINED);
@@ -318,7 +343,7 @@ impl State {
         self.commit();
         reply.done(0);
         if wants_retained {
-            let to = super::subscribers::Match {
+            let to = Match {
                 peer: key,
                 subscription: id,
                 with_key: pattern,
@@ -331,11 +356,11 @@ impl State {
     fn parse(&self, peer: Key, view: &FrameView<'_>) -> Result<Subscription<Key>, CallError> {
         let invalid = |text: &str| CallError::new(ErrorCode::Invalid, text);
         if self.facts.subscriptions(peer) >= self.shared.limits.subscriptions {
+            let (limit, how) = (self.shared.limits.subscriptions, raise("subscriptions"));
             let text = format!(
-                "a connection holds at most {} (limits.subscriptions)",
-                self.shared.limits.subscriptions
+                "a connection holds at most {limit} subscriptions (limits.subscriptions); end some, or {how}"
             );
-            return Err(CallError::new(ErrorCode::TooMany, text));
+            return Err(CallError::new(ErrorCode::TooMany, text).ran(false));
         }
         let policy =
             Policy::from_code(view.header.aux).ok_or_else(|| invalid("unknown slow-subscriber policy"))?;
@@ -360,17 +385,23 @@ impl State {
         })
     }
 
+    /// Whether the peer's process has memory for another fact.
+    pub(super) fn room(&self, current: &Current, key: Key, cost: usize) -> Result<(), CallError> {
+        let held = self.facts.counts(key).bytes;
+        let memory = &current.from.account.memory.topics;
+        memory
+            .cover(held.saturating_add(cost))
+            .map_err(|over| over.error())
+    }
+
     /// What was published before, as events of a batch of their own.
-    fn send_retained(
-        &mut self,
-        current: &Current,
-        view: &FrameView<'_>,
-        to: &super::subscribers::Match<Key>,
-        no_local: bool,
-    ) {
+    fn send_retained(&mut self, current: &Current, view: &FrameView<'_>, to: &Match<Key>, no_local: bool) {
         let mut bytes = Vec::new();
         for (key, value) in self.index.retained_for(view.key, to.with_key) {
             if no_local && value.origin.peer == current.from.id() {
+                continue;
+            }
+            if !self.access.may(to.peer, &current.from, Right::Subscribe, key) {
                 continue;
             }
             let draft = Draft::new(Kind::Publish, 0);
@@ -397,52 +428,25 @@ impl State {
         self.fan_out
             .flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);
     }
+}
 
-    fn will(&mut self, current: &Current, view: &FrameView<'_>, reply: ReplyTo) {
-        let peer = self.receivers.add(&current.from);
-        let will = Will {
-            key: view.key.into(),
-            retain: view.header.flags.has(Flags::RETAIN),
-            encoding: view.header.encoding,
-            meta: Bytes::copy_from_slice(view.meta),
-            payload: Bytes::copy_from_slice(view.payload),
-        };
-        let (ticket, limits) = (self.ticket(), self.retain_limits());
-        let result = self.index.set_will(ticket, peer, will, limits, &mut self.effects);
-        self.commit();
-        match result {
-            Ok(()) => reply.done(0),
-            Err(error) => reply.fail(&CallError::new(ErrorCode::TooLarge, error.to_string()).ran(false)),
+/// Charges the publisher for what is remembered of a message in pieces. `None`: it was refused, and somebody was told.
+fn charge_upload(current: &Current, targets: usize, item: &mut HubItem) -> Option<Option<Charge>> {
+    let cost = targets
+        .saturating_mul(size_of::<Target>())
+        .saturating_add(UPLOAD_OVERHEAD);
+    match current.from.account.memory.charge(cost) {
+        Ok(cost) => Some(cost),
+        Err(over) => {
+            match item.reply.take() {
+                Some(reply) => reply.fail(&over.error()),
+                // Nobody else would hear of it: neither the publisher nor, with nothing begun, a subscriber.
+                None => current
+                    .from
+                    .tell(Control::Close(CloseReason::TooMany, over.to_string())),
+            }
+            None
         }
-    }
-
-    /// Publishes the will of a peer whose connection died.
-    pub(super) fn publish_will(&mut self, author: PeerRef, will: &Will) -> Progress {
-        let flags = Flags::NONE.with_if(will.retain, Flags::RETAIN);
-        let draft = Draft::new(Kind::Publish, 0)
-            .flags(flags)
-            .key(&will.key)
-            .meta(&will.meta);
-        let bytes = draft.payload(will.encoding, &will.payload).to_vec();
-        let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else {
-            return Progress::Done;
-        };
-        let items = vec![HubItem {
-            frame: 0,
-            reply: None,
-        }]
-        .into_iter();
-        let batch = Arc::new(batch);
-        self.current = Some(Current {
-            from: author,
-            key: NOBODY,
-            batch,
-            items,
-            published: 0,
-            will: true,
-            _permit: None,
-        });
-        self.run()
     }
 }
 

@@ -109,6 +109,17 @@ pub enum Fact<P> {
 }
 
 impl<P: PeerKey> Fact<P> {
+    /// What it is charged to its peer, in bytes: what it holds and its places in the table and the index. Retained values have a
+    /// budget of their own.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        match self {
+            Self::Subscription(subscription) => subscription_cost(subscription),
+            Self::Will { will, .. } => will_cost(will),
+            Self::Retained { .. } => 0,
+        }
+    }
+
     /// Whose fact it is: who answers for it when it makes the index panic. A retained value is nobody's.
     #[must_use]
     pub const fn peer(&self) -> Option<P> {
@@ -118,6 +129,34 @@ impl<P: PeerKey> Fact<P> {
             Self::Retained { .. } => None,
         }
     }
+}
+
+/// What a fact is charged beside what it holds.
+const OVERHEAD: usize = 512;
+
+/// What a subscription costs. Its key is in the table, in the index, and cut into levels when it is a pattern.
+#[must_use]
+pub fn subscription_cost<P>(subscription: &Subscription<P>) -> usize {
+    let group = subscription.group.as_ref().map_or(0, |group| group.len());
+    let text = subscription.key.len().saturating_add(group);
+    OVERHEAD.saturating_add(text.saturating_mul(3))
+}
+
+/// What a will costs: it is in the table and in the index.
+#[must_use]
+pub const fn will_cost(will: &Will) -> usize {
+    let text = will.key.len().saturating_mul(2);
+    let bytes = will.meta.len().saturating_add(will.payload.len());
+    OVERHEAD.saturating_add(text).saturating_add(bytes)
+}
+
+/// How many subscriptions a peer has, and what its facts cost.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Counts {
+    /// Subscriptions.
+    pub subscriptions: usize,
+    /// What all its facts cost, see [`Fact::cost`].
+    pub bytes: usize,
 }
 
 /// What a step of the index asks of the table, in this order.
@@ -133,7 +172,7 @@ pub enum Effect<P> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts<P> {
     by_ticket: BTreeMap<Ticket, Fact<P>>,
-    subscriptions: BTreeMap<P, usize>,
+    counts: BTreeMap<P, Counts>,
 }
 
 impl<P: PeerKey> Facts<P> {
@@ -142,7 +181,7 @@ impl<P: PeerKey> Facts<P> {
     pub const fn new() -> Self {
         Self {
             by_ticket: BTreeMap::new(),
-            subscriptions: BTreeMap::new(),
+            counts: BTreeMap::new(),
         }
     }
 
@@ -161,12 +200,14 @@ impl<P: PeerKey> Facts<P> {
     /// Takes a fact out: a step withdrew it, or it makes the index panic.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Fact<P>> {
         let fact = self.by_ticket.remove(&ticket)?;
-        if let Fact::Subscription(Subscription { peer, .. }) = &fact {
-            let left = self.subscriptions(*peer).saturating_sub(1);
-            if left == 0 {
-                self.subscriptions.remove(peer);
-            } else {
-                self.subscriptions.insert(*peer, left);
+        if let Some(peer) = fact.peer()
+            && let Some(counts) = self.counts.get_mut(&peer)
+        {
+            let one = usize::from(matches!(fact, Fact::Subscription(_)));
+            counts.subscriptions = counts.subscriptions.saturating_sub(one);
+            counts.bytes = counts.bytes.saturating_sub(fact.cost());
+            if *counts == Counts::default() {
+                self.counts.remove(&peer);
             }
         }
         Some(fact)
@@ -186,7 +227,13 @@ impl<P: PeerKey> Facts<P> {
     /// How many subscriptions the peer has, for its limit. O(log peers).
     #[must_use]
     pub fn subscriptions(&self, peer: P) -> usize {
-        self.subscriptions.get(&peer).copied().unwrap_or_default()
+        self.counts(peer).subscriptions
+    }
+
+    /// The same with what all its facts cost. O(log peers).
+    #[must_use]
+    pub fn counts(&self, peer: P) -> Counts {
+        self.counts.get(&peer).copied().unwrap_or_default()
     }
 
     /// How many facts there are.
@@ -204,9 +251,11 @@ impl<P: PeerKey> Facts<P> {
     fn add(&mut self, ticket: Ticket, fact: Fact<P>) {
         // A ticket is given once; should that ever fail, the counts must still add up.
         self.remove(ticket);
-        if let Fact::Subscription(Subscription { peer, .. }) = &fact {
-            let count = self.subscriptions.entry(*peer).or_default();
-            *count = count.saturating_add(1);
+        if let Some(peer) = fact.peer() {
+            let counts = self.counts.entry(peer).or_default();
+            let one = usize::from(matches!(fact, Fact::Subscription(_)));
+            counts.subscriptions = counts.subscriptions.saturating_add(one);
+            counts.bytes = counts.bytes.saturating_add(fact.cost());
         }
         self.by_ticket.insert(ticket, fact);
     }

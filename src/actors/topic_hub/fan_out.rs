@@ -10,6 +10,7 @@ use crate::actors::deliver::{Class, Verdict, decide};
 use crate::actors::messages::{Control, Deliver, EventItem, EventMark};
 use crate::actors::peer::Peer;
 use crate::actors::peers::{Key, Peers};
+use crate::actors::planted::{self, Bug};
 use crate::message::{Batch, SubscriptionId};
 use crate::metrics::Metrics;
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub(super) struct Receiver {
     bytes: usize,
     /// Events in its queue when the turn began.
     queued: usize,
+    /// All that was in its queue then.
+    base: usize,
     standing: Standing,
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
@@ -73,6 +76,9 @@ impl Receiver {
     /// Its queue has room again: what it missed is told now, even if no event follows.
     pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, others_idle: bool) {
         self.standing.caught_up(now, others_idle);
+        if planted::is(Bug::GapNotTold) {
+            self.missed.clear();
+        }
         if !self.missed.is_empty() {
             peer.tell(Control::Gaps(
                 std::mem::take(&mut self.missed).into_iter().collect(),
@@ -81,6 +87,9 @@ impl Receiver {
     }
 
     fn miss(&mut self, subscription: SubscriptionId) {
+        if planted::is(Bug::GapNotCounted) {
+            return;
+        }
         let count = self.missed.entry(subscription).or_default();
         *count = count.saturating_add(1);
     }
@@ -88,6 +97,16 @@ impl Receiver {
     fn offer(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
         let events = self.queued.saturating_add(self.bytes);
         let verdict = decide(Class::Event, peer.account.room(), 0, events);
+        let memory = self.base.saturating_add(self.bytes).saturating_add(charge);
+        if verdict != Verdict::Missed && !peer.account.covers(memory) {
+            // Its process has used up its share of the memory: as if the queue were full.
+            self.slow = self.slow.max(match policy {
+                Policy::Disconnect => Slow::Close,
+                Policy::Hold | Policy::DropOldest | Policy::Latest => Slow::Lag,
+            });
+            self.miss(item.subscription);
+            return false;
+        }
         let (deliver, slow) = match (policy, verdict) {
             (Policy::Hold, _) if self.is_lagging() => (false, Slow::No),
             // One event may be larger than what is left: it fits, and its publisher waits all the same.
@@ -121,7 +140,11 @@ impl Receiver {
                 }
                 self.pending.push(item);
             } else {
-                self.pending.push(EventItem { missed, ..item });
+                let at = match planted::is(Bug::OrderSwapped) {
+                    true => 0,
+                    false => self.pending.len(),
+                };
+                self.pending.insert(at, EventItem { missed, ..item });
             }
             self.bytes = self.bytes.saturating_add(charge);
         } else {
@@ -174,6 +197,7 @@ impl FanOut {
         };
         if receiver.pending.is_empty() && receiver.slow == Slow::No {
             receiver.queued = peer.account.events();
+            receiver.base = peer.account.queued();
             self.touched.push(to);
         }
         self.deliveries = self.deliveries.wrapping_add(1);
@@ -195,6 +219,7 @@ impl FanOut {
             delivered = delivered.saturating_add(items.len() as u64);
             let bytes = std::mem::take(&mut receiver.bytes);
             receiver.queued = receiver.queued.saturating_add(bytes);
+            receiver.base = receiver.base.saturating_add(bytes);
             peer.account.charge_events(bytes);
             peer.post(Deliver::Events(batch.clone(), items));
         }

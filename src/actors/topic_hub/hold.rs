@@ -189,6 +189,26 @@ mod tests {
     }
 
     #[test]
+    fn a_hold_ends_at_its_patience() {
+        let start = Instant::now();
+        let mut standing = Standing::default();
+        assert!(standing.hold(start, PATIENCE));
+        let limit = standing.limit(PATIENCE).unwrap();
+        assert_eq!(limit, start + PATIENCE);
+        for (ms, spent) in [(99, false), (100, true), (101, true)] {
+            let mut standing = Standing::default();
+            standing.hold(start, PATIENCE);
+            standing.caught_up(start + Duration::from_millis(ms), true);
+            let now = start + Duration::from_millis(ms);
+            assert_eq!(
+                !standing.hold(now, PATIENCE),
+                spent,
+                "{ms} ms of the time of others"
+            );
+        }
+    }
+
+    #[test]
     fn a_grant_waits_for_the_last_blocker() {
         let mut holds = Holds::<u32>::default();
         holds.add(PeerId(1), 10, &[7, 8], [7, 8, 9].into_iter());

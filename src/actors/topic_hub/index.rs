@@ -16,6 +16,7 @@ use super::selector::Selector;
 use super::subscribers::{Reuse, Subscriber, Subscribers};
 use super::trie::Trie;
 use crate::actors::peer_key::PeerKey;
+use crate::actors::planted::{self, Bug};
 use crate::message::{Key, NameError, PatternError, SubscriptionId, Ticket};
 use std::collections::{BTreeMap, HashMap};
 
@@ -146,6 +147,12 @@ impl<P: PeerKey> Index<P> {
         Ok(())
     }
 
+    /// How many subscriptions there are.
+    #[must_use]
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
     /// Ends a subscription.
     ///
     /// # Errors
@@ -157,7 +164,9 @@ impl<P: PeerKey> Index<P> {
         out: &mut Vec<Effect<P>>,
     ) -> Result<(), NotSubscribed> {
         let place = self.subscriptions.remove(&(peer, id)).ok_or(NotSubscribed)?;
-        self.remove_place(&place);
+        if !planted::is(Bug::UnsubscribeIgnored) {
+            self.remove_place(&place);
+        }
         out.push(Effect::FactRemoved(place.ticket));
         Ok(())
     }
@@ -174,10 +183,27 @@ impl<P: PeerKey> Index<P> {
         publisher: P,
         lagging: impl Fn(P, SubscriptionId) -> bool,
     ) -> &[Match<P>] {
+        self.matching_where(key, publisher, lagging, |_| true)
+    }
+
+    /// The same among peers that may hear the topic. What `may_hear` says holds for the list, too: when it would say something
+    /// else, [`forget_recent`](Self::forget_recent) is to be called.
+    pub fn matching_where(
+        &mut self,
+        key: &[u8],
+        publisher: P,
+        lagging: impl Fn(P, SubscriptionId) -> bool,
+        mut may_hear: impl FnMut(P) -> bool,
+    ) -> &[Match<P>] {
         if !self.recent.serves(key, publisher) {
-            self.look_up(key, publisher, &lagging);
+            self.look_up(key, publisher, &lagging, &mut may_hear);
         }
         &self.recent.matches
+    }
+
+    /// The next look-up looks again.
+    pub const fn forget_recent(&mut self) {
+        self.recent.reuse = Reuse::Never;
     }
 
     /// Keeps the last value of a topic; an empty payload clears it. The key must be a checked topic.
@@ -197,6 +223,9 @@ impl<P: PeerKey> Index<P> {
             return Ok(());
         }
         self.retained.check(key, &value, limits)?;
+        if planted::is(Bug::RetainedNotReplaced) && self.retained.get(key).is_some() {
+            return Ok(());
+        }
         out.extend(
             self.retained
                 .insert(ticket, key, value.clone())
@@ -275,7 +304,13 @@ impl<P: PeerKey> Index<P> {
         Some(will)
     }
 
-    fn look_up(&mut self, key: &[u8], publisher: P, lagging: &impl Fn(P, SubscriptionId) -> bool) {
+    fn look_up(
+        &mut self,
+        key: &[u8],
+        publisher: P,
+        lagging: &impl Fn(P, SubscriptionId) -> bool,
+        may_hear: &mut impl FnMut(P) -> bool,
+    ) {
         let Self {
             exact,
             patterns,
@@ -289,11 +324,11 @@ impl<P: PeerKey> Index<P> {
         recent.reuse = Reuse::Never;
         let mut reuse = Reuse::Always;
         if let Some(subscribers) = exact.get_mut(key) {
-            subscribers.collect(publisher, lagging, &mut reuse, &mut recent.matches);
+            subscribers.collect(publisher, lagging, may_hear, &mut reuse, &mut recent.matches);
         }
         if !patterns.is_empty() {
             patterns.walk(key, &mut |subscribers| {
-                subscribers.collect(publisher, lagging, &mut reuse, &mut recent.matches);
+                subscribers.collect(publisher, lagging, may_hear, &mut reuse, &mut recent.matches);
             });
         }
         recent.reuse = reuse;

@@ -9,6 +9,7 @@
 //!                                        └─ credit back to the publisher, held while a receiver is above its soft limit
 //! ```
 
+mod access;
 mod control;
 pub mod facts;
 mod fan_out;
@@ -21,10 +22,11 @@ mod subscribers;
 #[cfg(test)]
 mod tests;
 mod trie;
+mod wills;
 
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
-use super::messages::{Drained, Gone, HubBatch};
+use super::messages::{Drained, Gone, HubBatch, Revise};
 use super::supervise::Progress;
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture,
@@ -116,6 +118,15 @@ impl Handler<Gone> for TopicHub {
 
     fn handle(&mut self, message: Gone, ctx: &mut Self::Context) {
         let progress = self.state.gone(message);
+        self.go_on(progress, ctx);
+    }
+}
+
+impl Handler<Revise> for TopicHub {
+    type Result = ();
+
+    fn handle(&mut self, message: Revise, ctx: &mut Self::Context) {
+        let progress = self.state.revise(message);
         self.go_on(progress, ctx);
     }
 }

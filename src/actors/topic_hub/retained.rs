@@ -5,6 +5,8 @@
 
 use super::facts::Retained;
 use super::selector::Selector;
+use crate::actors::shares::{Shares, Who};
+use crate::config::raise;
 use crate::message::Ticket;
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -19,6 +21,8 @@ pub struct RetainLimits {
     pub value: usize,
     /// All values with their keys and [`RETAINED_OVERHEAD`] each (`Limits::retained_bytes_total`).
     pub total: usize,
+    /// One user gets at most the part `1/user_part` of that, its processes share it (`Limits::user_part`).
+    pub user_part: usize,
 }
 
 /// Why a value is not retained.
@@ -26,7 +30,8 @@ pub struct RetainLimits {
 pub enum RetainError {
     /// The value is too large.
     #[error(
-        "a retained value or will has at most {limit} bytes with its metadata, this one has {bytes} (raise limits.retained_bytes)"
+        "a retained value or will has at most {limit} bytes with its metadata, this one has {bytes} (limits.retained_bytes); {}",
+        raise("retained_bytes")
     )]
     TooLarge {
         /// What it has.
@@ -34,15 +39,16 @@ pub enum RetainError {
         /// The limit.
         limit: usize,
     },
-    /// There is no room among all values.
+    /// There is no room in the publisher's share.
     #[error(
-        "all retained values together have at most {limit} bytes, with this one they would have {bytes} (raise limits.retained_bytes_total, or clear some with an empty payload)"
+        "with this value, retained values of this publisher's process would have {bytes} bytes, and its share of limits.retained_bytes_total is {share}; clear some with an empty payload, or {}",
+        raise("retained_bytes_total")
     )]
     Full {
-        /// What all would have.
+        /// What its values would have.
         bytes: usize,
-        /// The limit.
-        limit: usize,
+        /// The most that they may have as things are.
+        share: usize,
     },
 }
 
@@ -61,45 +67,60 @@ impl RetainLimits {
 }
 
 /// The values.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RetainedValues {
     by_key: BTreeMap<Box<[u8]>, (Ticket, Retained)>,
-    bytes: usize,
+    /// Who has published how much of it; the publishers may be gone.
+    shares: Shares,
+}
+
+impl Default for RetainedValues {
+    fn default() -> Self {
+        Self {
+            by_key: BTreeMap::new(),
+            shares: Shares::new(0, 1),
+        }
+    }
 }
 
 impl RetainedValues {
     /// What all values cost.
     pub(super) const fn bytes(&self) -> usize {
-        self.bytes
+        self.shares.held()
     }
 
     /// Whether the value may be put in (in the place of the present one of its key).
     pub(super) fn check(
-        &self,
+        &mut self,
         key: &[u8],
         value: &Retained,
         limits: RetainLimits,
     ) -> Result<(), RetainError> {
         limits.check_value(&value.meta, &value.payload)?;
-        let present = self.by_key.get(key).map_or(0, |(_, present)| cost(key, present));
-        let bytes = self
-            .bytes
-            .saturating_sub(present)
-            .saturating_add(cost(key, value));
-        if bytes > limits.total {
-            Err(RetainError::Full {
-                bytes,
-                limit: limits.total,
-            })
-        } else {
-            Ok(())
+        self.shares.set_budget(limits.total, limits.user_part);
+        // As if the present value of the topic were gone already, whoever published it.
+        let present = self
+            .by_key
+            .get(key)
+            .map(|(_, present)| (who(present), cost(key, present)));
+        if let Some((whose, cost)) = present {
+            self.shares.release(whose, cost);
         }
+        let cost = cost(key, value);
+        let fits = self.shares.check(who(value), cost);
+        if let Some((whose, cost)) = present {
+            self.shares.add(whose, cost);
+        }
+        fits.map_err(|refused| RetainError::Full {
+            bytes: refused.held.saturating_add(cost),
+            share: refused.share,
+        })
     }
 
     /// Puts a value in. Returns the ticket of the one that it replaced.
     pub(super) fn insert(&mut self, ticket: Ticket, key: &[u8], value: Retained) -> Option<Ticket> {
         let replaced = self.remove(key);
-        self.bytes = self.bytes.saturating_add(cost(key, &value));
+        self.shares.add(who(&value), cost(key, &value));
         self.by_key.insert(key.into(), (ticket, value));
         replaced
     }
@@ -107,7 +128,7 @@ impl RetainedValues {
     /// Takes a value out. Returns its ticket.
     pub(super) fn remove(&mut self, key: &[u8]) -> Option<Ticket> {
         let (ticket, value) = self.by_key.remove(key)?;
-        self.bytes = self.bytes.saturating_sub(cost(key, &value));
+        self.shares.release(who(&value), cost(key, &value));
         Some(ticket)
     }
 
@@ -127,6 +148,15 @@ impl RetainedValues {
             .take_while(move |(key, _)| key.starts_with(&prefix))
             .filter(move |(key, _)| selector.matches(key))
             .map(|(key, (_, value))| (&**key, value))
+    }
+}
+
+/// Whose share a value is charged to.
+const fn who(value: &Retained) -> Who {
+    Who {
+        uid: value.origin.uid,
+        pid: value.origin.pid,
+        connection: value.origin.peer.0,
     }
 }
 

@@ -10,10 +10,12 @@ use super::facts::{Effect, Facts};
 use super::fan_out::{FanOut, Receiver};
 use super::hold::Holds;
 use super::index::Index;
+use crate::actors::access::Access;
 use crate::actors::core::Shared;
 use crate::actors::messages::{Control, Drained, Gone, HubBatch, HubItem};
 use crate::actors::peer::PeerRef;
 use crate::actors::peers::{Key, NOBODY, Peers};
+use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::CloseReason;
@@ -30,6 +32,7 @@ pub struct State {
     pub(super) index: Index<Key>,
     pub(super) facts: Facts<Key>,
     pub(super) receivers: Peers<Receiver>,
+    pub(super) access: Access,
     pub(super) effects: Vec<Effect<Key>>,
     pub(super) fan_out: FanOut,
     pub(super) uploads: Uploads,
@@ -43,7 +46,7 @@ pub struct State {
     blame: Blame,
     /// What this turn has handled, over all its batches.
     turn: Turn,
-    broken: bool,
+    pub(super) broken: bool,
 }
 
 #[derive(Debug)]
@@ -65,6 +68,7 @@ impl State {
     pub fn new(shared: Arc<Shared>) -> Self {
         let blame = Blame::new(&shared.limits);
         Self {
+            access: Access::new(shared.policy.clone()),
             shared,
             index: Index::new(),
             facts: Facts::new(),
@@ -142,16 +146,17 @@ impl State {
             }
             let before = self.fan_out.deliveries();
             let stepped = guard(|| self.step(&current, item));
+            if current.key == NOBODY && kind.is_some_and(|kind| matches!(kind, Kind::Subscribe | Kind::Will))
+            {
+                // The hub may have met the peer in this very step; the rest of its batch must be known for its own,
+                // even if the step panics after that.
+                current.key = self.receivers.key(current.from.id()).unwrap_or(NOBODY);
+            }
             if let Err(panic) = stepped {
                 self.flush(&mut current);
                 let author = current.from.clone();
                 self.current = Some(current);
                 return self.panicked(&author, &panic);
-            }
-            if current.key == NOBODY && kind.is_some_and(|kind| matches!(kind, Kind::Subscribe | Kind::Will))
-            {
-                // The hub may have met the peer in this very step; the rest of its batch must be known for its own.
-                current.key = self.receivers.key(current.from.id()).unwrap_or(NOBODY);
             }
             let deliveries = self.fan_out.deliveries().saturating_sub(before);
             if self.turn.spend(bytes, deliveries.max(1)) {
@@ -184,6 +189,10 @@ impl State {
     fn flush(&mut self, current: &mut Current) {
         let now = self.shared.now();
         let patience = self.patience();
+        let memory = &current.from.account.memory.topics;
+        if memory.is_reserved() {
+            memory.settle(self.facts.counts(current.key).bytes);
+        }
         self.fan_out
             .flush(&current.batch, &mut self.receivers, &self.shared.metrics);
         let bytes = std::mem::take(&mut current.published);
@@ -203,7 +212,7 @@ impl State {
         }
         if slow.holding.is_empty() || bytes == 0 {
             if bytes > 0 {
-                current.from.grant(bytes);
+                self.give_back(current, bytes);
             }
             return;
         }
@@ -219,12 +228,24 @@ impl State {
         self.arm(now, patience);
     }
 
+    fn give_back(&self, current: &Current, bytes: usize) {
+        if !planted::is(Bug::CreditNever) {
+            current.from.grant(bytes);
+        }
+        if planted::is(Bug::CreditTwice) {
+            current.from.grant(bytes);
+        }
+    }
+
     fn patience(&self) -> Duration {
         Duration::from_millis(u64::from(self.shared.limits.hold_ms))
     }
 
     /// Grants what only this subscriber held up.
     fn release(&mut self, blocker: Key) {
+        if planted::is(Bug::HoldNeverReleased) {
+            return;
+        }
         for (publisher, bytes) in self.holds.release(blocker) {
             if let Some(peer) = self.held_publishers.remove(&publisher) {
                 peer.grant(bytes);
@@ -300,9 +321,12 @@ impl State {
             will
         });
         self.fan_out.forget(key);
+        self.access.forget(key);
         self.receivers.remove(peer);
         match (will, author) {
-            (Ok(Some(will)), Some(author)) if !in_order => self.publish_will(author, &will),
+            (Ok(Some(will)), Some(author)) if !in_order || planted::is(Bug::WillAfterGoodbye) => {
+                self.publish_will(author, &will)
+            }
             (Ok(_), _) | (Err(_), None) => Progress::Done,
             (Err(panic), Some(author)) => {
                 self.withdraw(key);
@@ -311,11 +335,28 @@ impl State {
         }
     }
 
+    /// How much there is of everything that peers cause. All of it is zero when nobody is connected, but for the facts, which are
+    /// then the retained values.
+    #[must_use]
+    pub fn census(&self) -> [(&'static str, usize); 6] {
+        let retained = self.facts.iter().filter(|(_, fact)| fact.peer().is_none());
+        [
+            ("receivers", self.receivers.iter().count()),
+            ("facts", self.facts.len().saturating_sub(retained.count())),
+            ("subscriptions", self.index.subscription_count()),
+            ("uploads", self.uploads.len()),
+            ("held publishers", self.held_publishers.len()),
+            ("holding receivers", self.fan_out.holding().len()),
+        ]
+    }
+
     fn panicked(&mut self, author: &PeerRef, panic: &str) -> Progress {
         self.effects.clear();
         self.broken = true;
         match self.shared.blame(&mut self.blame, "TopicHub", author, panic) {
-            true => Progress::End("TopicHub panicked for more peers than its budget allows"),
+            true => {
+                Progress::End("TopicHub panicked for more peers than its budget allows (limits.panic_budget)")
+            }
             false => Progress::Restart,
         }
     }

@@ -5,6 +5,7 @@
 
 use super::facts::Policy;
 use crate::actors::peer_key::PeerKey;
+use crate::actors::planted::{self, Bug};
 use crate::message::{SubscriptionId, Ticket};
 
 /// One subscription that hears an event.
@@ -138,6 +139,7 @@ impl<P: PeerKey> Subscribers<P> {
         &mut self,
         publisher: P,
         lagging: &impl Fn(P, SubscriptionId) -> bool,
+        may_hear: &mut impl FnMut(P) -> bool,
         reuse: &mut Reuse,
         out: &mut Vec<Match<P>>,
     ) {
@@ -145,33 +147,50 @@ impl<P: PeerKey> Subscribers<P> {
             if subscriber.no_local {
                 *reuse = (*reuse).max(Reuse::SamePublisher);
             }
-            if subscriber.hears(publisher) {
+            if subscriber.hears(publisher) && may_hear(subscriber.to.peer) {
                 out.push(subscriber.to);
             }
         }
         for group in &mut self.groups {
             *reuse = Reuse::Never;
-            out.extend(group.turn(publisher, lagging));
+            out.extend(group.turn(publisher, lagging, may_hear));
+            if planted::is(Bug::QueueGroupTwice) {
+                out.extend(group.turn(publisher, lagging, may_hear));
+            }
         }
     }
 }
 
 impl<P: PeerKey> Subscriber<P> {
     fn hears(&self, publisher: P) -> bool {
-        !(self.no_local && self.to.peer == publisher)
+        !(self.no_local && self.to.peer == publisher) || planted::is(Bug::NoLocalIgnored)
     }
 }
 
 impl<P: PeerKey> Group<P> {
     /// The next member that keeps up, or the next one when none does. It gets the turn.
-    fn turn(&mut self, publisher: P, lagging: &impl Fn(P, SubscriptionId) -> bool) -> Option<Match<P>> {
+    fn turn(
+        &mut self,
+        publisher: P,
+        lagging: &impl Fn(P, SubscriptionId) -> bool,
+        may_hear: &mut impl FnMut(P) -> bool,
+    ) -> Option<Match<P>> {
         let next = self
             .members
             .partition_point(|member| member.ticket <= self.last_turn);
         let (had, not_yet) = self.members.split_at_checked(next)?;
-        let mut in_turn = not_yet.iter().chain(had).filter(|member| member.hears(publisher));
-        let keeps_up = |member: &&Subscriber<P>| !lagging(member.to.peer, member.to.subscription);
-        let chosen = in_turn.clone().find(keeps_up).or_else(|| in_turn.next())?;
+        let mut chosen = None;
+        for member in not_yet.iter().chain(had) {
+            if !member.hears(publisher) || !may_hear(member.to.peer) {
+                continue;
+            }
+            if !lagging(member.to.peer, member.to.subscription) {
+                chosen = Some(member);
+                break;
+            }
+            chosen = chosen.or(Some(member));
+        }
+        let chosen = chosen?;
         self.last_turn = chosen.ticket;
         Some(chosen.to)
     }

@@ -8,6 +8,7 @@ use crate::exit::{Exit, Failure};
 use crate::signature;
 use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::path::PathBuf;
 use std::time::Duration;
 
 const EXAMPLES: &str = "\
@@ -57,9 +58,27 @@ pub(crate) struct Options {
     /// How long to wait for an answer (`listen`: for the next event), in seconds.
     #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
     pub(crate) timeout: Option<Duration>,
-    /// The broker: unix:/path, tcp:host:port, pipe:name. Otherwise IPC_BROKER_ADDR, then the usual places.
+    /// The broker: unix:/path, tcp:host:port, tls:host:port, pipe:name. Otherwise IPC_BROKER_ADDR, then the usual places.
     #[arg(long, global = true, value_name = "ENDPOINT")]
     pub(crate) addr: Option<String>,
+    /// A file with the token that proves who this is, for TCP and TLS.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// The CA of the broker's certificate (PEM), for tls:host:port.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// The broker's certificate itself (PEM): exactly this one is trusted.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tls_pin: Option<PathBuf>,
+    /// The name in the broker's certificate, when it is not the host of the endpoint.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) tls_name: Option<String>,
+    /// This client's own certificate (PEM).
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of that certificate (PEM), readable by this user alone.
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// What to do.
@@ -198,6 +217,12 @@ impl Options {
         self.json |= later.json;
         self.timeout = later.timeout.or(self.timeout);
         self.addr = later.addr.or_else(|| self.addr.take());
+        self.token_file = later.token_file.or_else(|| self.token_file.take());
+        self.tls_ca = later.tls_ca.or_else(|| self.tls_ca.take());
+        self.tls_pin = later.tls_pin.or_else(|| self.tls_pin.take());
+        self.tls_name = later.tls_name.or_else(|| self.tls_name.take());
+        self.tls_cert = later.tls_cert.or_else(|| self.tls_cert.take());
+        self.tls_key = later.tls_key.or_else(|| self.tls_key.take());
         Ok(())
     }
 }

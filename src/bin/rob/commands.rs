@@ -12,6 +12,7 @@ use actix_ipc::client::{IpcClient, parse_address};
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::{Encoding, Payload};
 use actix_ipc::terminal::nearest;
+use actix_ipc::transport::TlsClient;
 use std::future::IntoFuture;
 use std::time::Duration;
 
@@ -46,7 +47,18 @@ async fn connect(rob: &Rob) -> Result<IpcClient, Failure> {
             parse_address(text).map_err(|error| Failure::new(Exit::Usage, format!("--addr: {error}")))?;
         builder = builder.endpoint(endpoint);
     }
+    let options = &rob.options;
+    if let Some(path) = &options.token_file {
+        builder = builder.token_file(path);
+    }
+    let tls = TlsClient {
+        ca: options.tls_ca.clone(),
+        pin: options.tls_pin.clone(),
+        server_name: options.tls_name.clone(),
+        identity: options.tls_cert.clone().zip(options.tls_key.clone()),
+    };
     builder
+        .tls(tls)
         .connect()
         .await
         .map_err(|error| Failure::new(Exit::NoBroker, error.to_string()))

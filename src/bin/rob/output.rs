@@ -153,8 +153,10 @@ pub(crate) fn compact(text: &str) -> String {
         }
         escaped = in_string && c == '\\' && !escaped;
         if is_unsafe(c) {
-            // All of them are below U+10000, so one unit is enough. Writing to a String cannot fail.
-            let _ = write!(out, "\\u{:04x}", u32::from(c));
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
         } else {
             out.push(c);
         }

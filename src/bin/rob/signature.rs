@@ -41,7 +41,8 @@ pub(crate) enum SignatureError {
     },
     #[error(
         "signature {signature:?}: {found:?} at position {position} goes on after the end of the value; \
-             a list of values is written ({signature})"
+             a list of values is written ({})",
+        .signature.escape_debug()
     )]
     Second {
         signature: String,

@@ -116,6 +116,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         r#"signature "si": 'i' at position 2 goes on after the end of the value; a list of values is written (si)"#,
     ),
     (
+        "ss\0",
+        "a",
+        r#"signature "ss\0": 's' at position 2 goes on after the end of the value; a list of values is written (ss\0)"#,
+    ),
+    (
         "s",
         "",
         r#"missing argument 1: a string for position 1 of the signature "s""#,

@@ -5,6 +5,7 @@
 //! [`proc_net`](super::proc_net) is asked when this knows nothing. The same rule holds: only a socket with an inode
 //! is evidence.
 
+use crate::transport::inject::{Site, fault};
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
 };
@@ -34,6 +35,7 @@ pub(super) struct Answer {
 /// The socket at `local` that is connected to `remote`, or else the one that listens for it. `None` when there is
 /// neither, or the kernel does not answer.
 pub(super) fn ask(local: SocketAddr, remote: SocketAddr) -> Option<Answer> {
+    fault(Site::Owner).ok()?;
     let kernel = socket_with(
         AddressFamily::NETLINK,
         SocketType::DGRAM,

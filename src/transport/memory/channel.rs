@@ -5,7 +5,7 @@
 
 use super::{Faults, MemoryOptions};
 use crate::message::Attachment;
-use crate::transport::lock;
+use crate::transport::{lock, passing};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -231,8 +231,9 @@ impl State {
         }
         let written = self.bytes.len() - before;
         if written > 0 && !attachments.is_empty() {
+            let inside = attachments.iter().filter_map(passing::inside).collect();
             self.attachments
-                .push_back((self.read.saturating_add(before as u64), attachments.to_vec()));
+                .push_back((self.read.saturating_add(before as u64), inside));
         }
         written
     }

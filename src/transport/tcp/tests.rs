@@ -1,7 +1,7 @@
 //! What only TCP has: addresses, users found by address, and socket options.
 
 use super::*;
-use crate::transport::{BindOptions, Listener, connect, connect_with};
+use crate::transport::{Listener, connect, connect_with};
 
 #[tokio::test]
 async fn the_port_is_told_and_the_host_may_be_a_name() {
@@ -28,19 +28,16 @@ async fn both_ends_know_the_others_user() {
 }
 
 #[tokio::test]
-async fn other_machines_must_be_allowed() {
+async fn plain_tcp_is_for_this_machine_and_the_refusal_says_what_else_is_there() {
     for text in ["tcp:0.0.0.0:0", "tcp:[::]:0"] {
         let endpoint = text.parse().unwrap();
         let error = Listener::bind(&endpoint).unwrap_err();
         assert!(matches!(error, BindError::NotLoopback { .. }), "{error}");
+        assert!(error.to_string().contains("tls:host:port"), "{error}");
     }
-    let options = BindOptions {
-        allow_remote: true,
-        ..BindOptions::default()
-    };
-    Listener::bind_with(&"tcp:0.0.0.0:0".parse().unwrap(), &options).unwrap();
     let error = connect(&"tcp:192.0.2.1:9".parse().unwrap()).await.unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
+    assert!(error.to_string().contains("use tls:192.0.2.1:9"), "{error}");
 }
 
 #[tokio::test]

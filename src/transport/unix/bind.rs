@@ -5,9 +5,10 @@
 
 use super::establish::{address, listener_pid};
 use crate::platform::lock::{LockError, LockFile, describe};
-use crate::transport::listener::BindError;
+use crate::transport::listener::{BindError, UnixOptions};
 use crate::transport::{BACKLOG, Endpoint};
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
@@ -19,6 +20,9 @@ pub(super) const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = 
 } else {
     103
 };
+
+/// The mode that every socket begins with: its user's alone.
+const PRIVATE: u32 = 0o600;
 
 /// A path that is taken. Dropping it removes the socket file, if it is still the same, and then the lock.
 #[derive(Debug)]
@@ -46,8 +50,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// A socket that listens at `path`, readable and writable for this user only.
-pub(super) fn bind(endpoint: &Endpoint, path: &Path) -> Result<(Socket, Place), BindError> {
+/// A socket that listens at `path`, for those whom the options name. Until it listens nobody can connect.
+pub(super) fn bind(
+    endpoint: &Endpoint,
+    path: &Path,
+    options: &UnixOptions,
+) -> Result<(Socket, Place), BindError> {
     let len = path.as_os_str().len();
     if len > PATH_MAX {
         return Err(BindError::PathTooLong {
@@ -56,9 +64,13 @@ pub(super) fn bind(endpoint: &Endpoint, path: &Path) -> Result<(Socket, Place), 
             max: PATH_MAX,
         });
     }
+    if options.own_folder || options.mode != PRIVATE || options.gid.is_some() {
+        check_folder(endpoint, path)?;
+    }
     let lock = take_lock(endpoint, path)?;
     remove_dead(endpoint, path)?;
     let (socket, file) = create(endpoint, path)?;
+    admit(endpoint, path, options)?;
     socket
         .listen(BACKLOG)
         .map_err(BindError::io(endpoint, "listen"))?;
@@ -69,6 +81,48 @@ pub(super) fn bind(endpoint: &Endpoint, path: &Path) -> Result<(Socket, Place), 
             _lock: lock,
         },
     ))
+}
+
+/// Refuses a folder in which somebody else could replace the socket.
+fn check_folder(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+    let wrong = |what: String| BindError::UnsafeFolder {
+        path: folder.to_owned(),
+        what,
+    };
+    let opened = rustix::fs::open(folder, flags, Mode::empty()).map_err(|error| match error {
+        Errno::NOENT => wrong("does not exist".into()),
+        Errno::LOOP | Errno::NOTDIR => wrong("is a symbolic link, or no folder".into()),
+        error => BindError::io(endpoint, "open the folder of the socket")(io::Error::from(error)),
+    })?;
+    let there = rustix::fs::fstat(&opened).map_err(|error| {
+        BindError::io(endpoint, "look at the folder of the socket")(io::Error::from(error))
+    })?;
+    if there.st_uid != 0 && there.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(wrong(format!("belongs to uid {}", there.st_uid)));
+    }
+    let mode = Mode::from_raw_mode(there.st_mode);
+    if mode.intersects(Mode::WGRP | Mode::WOTH) {
+        return Err(wrong(format!("has mode {:04o}", mode.bits() & 0o7777)));
+    }
+    Ok(())
+}
+
+/// Gives the socket its group and its mode, in this order: the mode never speaks of the wrong group.
+fn admit(endpoint: &Endpoint, path: &Path, options: &UnixOptions) -> Result<(), BindError> {
+    if let Some(gid) = options.gid {
+        std::os::unix::fs::lchown(path, None, Some(gid))
+            .map_err(BindError::io(endpoint, "give the socket its group"))?;
+    }
+    if options.mode != PRIVATE {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(options.mode))
+            .map_err(BindError::io(endpoint, "give the socket its mode"))?;
+    }
+    Ok(())
 }
 
 fn take_lock(endpoint: &Endpoint, path: &Path) -> Result<LockFile, BindError> {
@@ -143,7 +197,6 @@ enum Found {
 
 /// Connects, without waiting: only a listening socket takes that.
 fn probe(path: &Path) -> io::Result<Found> {
-    use rustix::io::Errno;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     let Err(error) = socket.connect(&address(path)?) else {
@@ -166,7 +219,7 @@ pub(super) fn create(endpoint: &Endpoint, path: &Path) -> Result<(Socket, Socket
     socket.set_nonblocking(true).map_err(failed("make a socket"))?;
     // Linux creates the file with the mode of the descriptor; where that does not work chmod below does.
     #[cfg(target_os = "linux")]
-    let _ = rustix::fs::fchmod(&socket, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+    let _ = rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR);
     let address = address(path).map_err(failed("use the path"))?;
     socket.bind(&address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => BindError::InUse {
@@ -187,8 +240,8 @@ pub(super) fn create(endpoint: &Endpoint, path: &Path) -> Result<(Socket, Socket
         device: there.dev(),
         inode: there.ino(),
     };
-    if there.permissions().mode() & 0o777 != 0o600 {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+    if there.permissions().mode() & 0o777 != PRIVATE {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(PRIVATE))
             .map_err(failed("restrict the socket to its user"))?;
     }
     Ok((socket, file))

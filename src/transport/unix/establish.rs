@@ -4,8 +4,10 @@
 //! about whom to trust.
 
 use super::{Stream, bind, watch};
+use crate::transport::accept::{PASSED_OVER_MAX, Spare, is_the_listeners};
 use crate::transport::credentials::PeerCredentials;
-use crate::transport::listener::{Accepted, BindError};
+use crate::transport::inject::{Site, fault, retry};
+use crate::transport::listener::{Accepted, BindError, UnixOptions};
 use crate::transport::{Endpoint, Socket};
 use rustix::fd::OwnedFd;
 use socket2::{Domain, SockAddr, Type};
@@ -24,56 +26,73 @@ const QUEUE_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(in crate::transport) struct Listener {
     socket: AsyncFd<socket2::Socket>,
+    spare: Spare,
     _place: bind::Place,
 }
 
 impl Listener {
-    pub(in crate::transport) fn bind(endpoint: &Endpoint, path: &Path) -> Result<Self, BindError> {
-        let (socket, place) = bind::bind(endpoint, path)?;
+    pub(in crate::transport) fn bind(
+        endpoint: &Endpoint,
+        path: &Path,
+        options: &UnixOptions,
+    ) -> Result<Self, BindError> {
+        fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
+        let (socket, place) = bind::bind(endpoint, path, options)?;
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
             socket,
+            spare: Spare::keep(),
             _place: place,
         })
     }
 
     pub(in crate::transport) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        loop {
+        let mut last = None;
+        for _ in 0..PASSED_OVER_MAX {
             let mut readable = ready!(self.socket.poll_read_ready(cx))?;
-            let Ok(accepted) = readable.try_io(|socket| socket.get_ref().accept()) else {
+            let accept = |socket: &AsyncFd<socket2::Socket>| {
+                fault(Site::Accept)?;
+                Ok(socket.get_ref().accept()?.0)
+            };
+            let Ok(accepted) = readable.try_io(accept) else {
                 continue;
             };
             match accepted {
-                Ok((socket, _nameless)) => match identify(socket) {
+                // What is not known of a peer, or cannot be set, is that peer's end.
+                Ok(socket) => match identify(socket) {
                     Ok((socket, credentials)) => {
                         return Poll::Ready(Ok(Accepted {
+                            gids: gids(&socket, &credentials),
                             socket: Socket::unix(socket),
                             credentials,
+                            address: None,
                         }));
                     }
-                    Err(error) if is_the_peers(&error) => {}
-                    Err(error) => return Poll::Ready(Err(error)),
+                    Err(error) => last = Some(error),
                 },
-                Err(error) if is_the_peers(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) if is_the_listeners(&error) => return Poll::Ready(Err(error)),
+                Err(error) => last = Some(error),
+            }
+        }
+        match last {
+            Some(error) => Poll::Ready(Err(error)),
+            None => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
             }
         }
     }
-}
 
-/// Whether an error of accepting concerns that connection only: its peer gave it up.
-fn is_the_peers(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, Interrupted, InvalidInput, NotConnected};
-    matches!(
-        error.kind(),
-        ConnectionAborted | Interrupted | InvalidInput | NotConnected
-    )
+    pub(in crate::transport) fn turn_away(&mut self, goodbye: &[u8]) -> usize {
+        self.spare.turn_away(self.socket.get_ref(), goodbye)
+    }
 }
 
 /// tokio knows how each system is asked, but only for its own streams, so the socket visits the reactor. (rustix
 /// has the question too, but its answer cannot hold the pid 0 of a peer from another pid namespace.)
 fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
+    retry(|| fault(Site::Identify))?;
     socket.set_nonblocking(true)?;
     let socket = tokio::net::UnixStream::from_std(OwnedFd::from(socket).into())?;
     let told = socket.peer_cred()?;
@@ -89,6 +108,20 @@ fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)
     Ok((socket.into_std()?, credentials))
 }
 
+/// The groups of the peer: what the kernel tells beyond its effective one. `None`: not all of them are known.
+#[cfg(target_os = "linux")]
+fn gids(socket: &UnixStream, credentials: &PeerCredentials) -> Option<Box<[u32]>> {
+    let mut gids = super::groups::supplementary(socket).ok()?;
+    gids.extend(credentials.gid.filter(|gid| !gids.contains(gid)));
+    Some(gids.into())
+}
+
+/// Other systems tell of the effective group only; that others are unknown counts against the peer.
+#[cfg(not(target_os = "linux"))]
+fn gids(_: &UnixStream, _: &PeerCredentials) -> Option<Box<[u32]>> {
+    None
+}
+
 /// The process that listens at the other end of `socket`, where there is a runtime to ask with.
 pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
     tokio::runtime::Handle::try_current().ok()?;
@@ -97,6 +130,7 @@ pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
 
 pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {
     let address = address(path)?;
+    fault(Site::Connect)?;
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
     let socket = match socket.connect(&address) {

@@ -3,13 +3,17 @@
 use super::establish::address;
 use super::*;
 use crate::transport::tests::{connected, read, write};
-use crate::transport::{BindError, Endpoint};
-use crate::transport::{Listener, Stream, connect, current_uid};
+use crate::transport::{ATTACHMENTS_MAX, Listener, Stream, connect, current_uid};
+use crate::transport::{BindError, Endpoint, UnixOptions};
+use rustix::net::SendAncillaryMessage;
 use socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
+use std::mem::MaybeUninit;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 fn place() -> (tempfile::TempDir, PathBuf, Endpoint) {
     let dir = tempfile::tempdir().unwrap();
@@ -72,23 +76,97 @@ async fn descriptors_travel_and_are_closed_on_exec() {
 async fn bytes_behind_descriptors_are_read_without_another_event() {
     let (_dir, server, client) = streams().await;
     let (sent, _writers) = pipes(1);
-    for (text, attachments) in [
-        ("plain", &[][..]),
-        ("first", &sent),
-        ("second", &sent),
-        ("end", &[]),
-    ] {
-        write(&client, &[IoSlice::new(text.as_bytes())], attachments)
-            .await
-            .unwrap();
+    let writing = async {
+        for (text, attachments) in [
+            ("plain", &[][..]),
+            ("first", &sent),
+            ("second", &sent),
+            ("end", &[]),
+        ] {
+            write(&client, &[IoSlice::new(text.as_bytes())], attachments)
+                .await
+                .unwrap();
+        }
+    };
+    let reading = async {
+        let (mut buffer, mut received, mut text) = ([0; 64], Vec::new(), String::new());
+        while text.len() < 19 {
+            let len = read(&server, &mut buffer, &mut received).await.unwrap();
+            text.push_str(std::str::from_utf8(&buffer[..len]).unwrap());
+        }
+        (text, received.len())
+    };
+    let (_, (text, received)) = tokio::join!(writing, reading);
+    assert_eq!((text.as_str(), received), ("plainfirstsecondend", 2));
+}
+
+/// Linux says what is unread. The wait ends with the peer's reading, or with its end.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn one_write_with_descriptors_is_in_the_queue_at_a_time() {
+    for peer_reads in [true, false] {
+        let (_dir, server, client) = streams().await;
+        let (sent, _writers) = pipes(2);
+        assert!(!client.holds_attachments());
+        assert_eq!(client.try_write(&[IoSlice::new(b"one")], &sent).unwrap(), 3);
+        assert!(client.holds_attachments());
+        let error = client.try_write(&[IoSlice::new(b"two")], &sent).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert_eq!(client.obstacle(), Some(Obstacle::Unread));
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        assert!(
+            client.poll_write_ready(&mut cx).is_pending(),
+            "there is space, but that is not it"
+        );
+        assert_eq!(client.try_write(&[IoSlice::new(b"plain")], &[]).unwrap(), 5);
+        let waited = async {
+            std::future::poll_fn(|cx| client.poll_write_ready(cx))
+                .await
+                .unwrap();
+            client.try_write(&[IoSlice::new(b"two")], &sent)
+        };
+        let (mut buffer, mut received) = ([0; 64], Vec::new());
+        let ending = async {
+            if peer_reads {
+                read(&server, &mut buffer, &mut received).await.unwrap();
+                // The bytes behind them are still in the queue; so is the wait.
+                read(&server, &mut buffer, &mut received).await.unwrap();
+                return Some(server);
+            }
+            drop(server);
+            None
+        };
+        let (written, server) = tokio::join!(waited, ending);
+        assert_eq!(written.is_ok(), peer_reads, "{written:?}");
+        if let Some(server) = server {
+            while received.len() < 4 {
+                read(&server, &mut buffer, &mut received).await.unwrap();
+            }
+            assert!(!client.holds_attachments());
+        }
     }
-    let (mut buffer, mut received, mut text) = ([0; 64], Vec::new(), String::new());
-    while text.len() < 19 {
-        let len = read(&server, &mut buffer, &mut received).await.unwrap();
-        text.push_str(std::str::from_utf8(&buffer[..len]).unwrap());
+}
+
+#[tokio::test]
+async fn what_only_passes_through_is_sent_as_it_is_and_closed_when_it_is_released() {
+    use crate::transport::{Passing, is_unix_socket, passing};
+    let (_dir, server, client) = streams().await;
+    let (mut sent, mut writers) = pipes(1);
+    let passed = [Passing::wrap(sent.remove(0), Box::new(()))];
+    write(&client, &[IoSlice::new(b"x")], &passed).await.unwrap();
+    let mut received = Vec::new();
+    read(&server, &mut [0; 8], &mut received).await.unwrap();
+    assert!(!is_unix_socket(&received[0]) && number(&received[0]).is_some());
+    received.clear();
+    passing::release(&passed[0]);
+    let error = client.try_write(&[IoSlice::new(b"x")], &passed).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    // Closed by another thread, some time: the pipe has no reader then.
+    while writers[0].write(b"x").is_ok() {
+        tokio::task::yield_now().await;
     }
-    assert_eq!(text, "plainfirstsecondend");
-    assert_eq!(received.len(), 2);
+    let pair = UnixStream::pair().unwrap();
+    assert!(is_unix_socket(&(Arc::new(OwnedFd::from(pair.0)) as Attachment)));
 }
 
 #[tokio::test]
@@ -272,7 +350,7 @@ async fn the_mode_is_never_wider() {
             }
         });
         while seen.load(Ordering::Relaxed) < 100 {
-            drop(bind::bind(&endpoint, &path).unwrap());
+            drop(bind::bind(&endpoint, &path, &UnixOptions::default()).unwrap());
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -340,7 +418,7 @@ fn of_many_at_once_one_wins() {
                 .map(|_| {
                     scope.spawn(|| {
                         barrier.wait();
-                        let bound = bind::bind(&endpoint, &path);
+                        let bound = bind::bind(&endpoint, &path, &UnixOptions::default());
                         barrier.wait();
                         bound
                     })

@@ -19,6 +19,9 @@ pub(super) type Gaps = BTreeMap<SubscriptionId, u32>;
 /// Emptied runs that may lie between others before they are swept out.
 const DEAD_MAX: usize = 16;
 
+/// So many places are kept without a look.
+const PLACES_MIN: usize = 1024;
+
 /// What a subscription allows to be dropped from its queue.
 const DROPPABLE: u8 = EventMark::DROP_OLDEST | EventMark::LATEST;
 
@@ -51,6 +54,8 @@ pub(super) struct Events {
 #[derive(Debug, Default)]
 struct Latest {
     places: HashMap<(SubscriptionId, u64), (u64, usize)>,
+    /// At how many places those of events that are gone are looked for.
+    sweep_at: usize,
     hasher: RandomState,
 }
 
@@ -112,6 +117,7 @@ impl Events {
         let mut dropped = Dropped::default();
         if marks & EventMark::LATEST != 0 {
             self.drop_replaced(&mut dropped);
+            self.forget_places();
         }
         // Even of the latest values of many topics: the newest matter more than those that nobody has read for long. TopicHub refuses
         // at twice this limit, so there is room for what it gathers in a turn.
@@ -147,8 +153,11 @@ impl Events {
             let Some(run) = self.runs.get_mut(at).filter(|run| place >= run.next) else {
                 continue;
             };
-            // A run that has shrunk may have another event in the place of one that was written.
-            let same = |item: &EventItem| latest.topic(&run.batch, item) == topic;
+            // A run that has shrunk may have another item in the place of one that was written, even the end of a message in
+            // pieces: that one bears a message's number, and must not go.
+            let same = |item: &EventItem| {
+                item.mark.has(EventMark::LATEST) && latest.topic(&run.batch, item) == topic
+            };
             if run.items.get(place).is_some_and(same) {
                 dropped.add(run, place);
                 touched.push(at);
@@ -156,6 +165,23 @@ impl Events {
         }
         touched.dedup();
         touched.into_iter().for_each(|at| self.shrink(at));
+    }
+
+    /// Forgets topics of which nothing is queued any more, when there may be as many of them as of others: a subscriber that never
+    /// reads must not make us remember every topic there ever was.
+    fn forget_places(&mut self) {
+        let Some(latest) = &mut self.latest else { return };
+        if latest.places.len() < latest.sweep_at.max(PLACES_MIN) {
+            return;
+        }
+        let runs = &self.runs;
+        latest.places.retain(|_, (number, place)| {
+            let at = runs.binary_search_by_key(number, |run| run.number);
+            let run = at.ok().and_then(|at| runs.get(at));
+            run.is_some_and(|run| *place >= run.next && run.items.get(*place).is_some_and(is_live))
+        });
+        latest.places.shrink_to(latest.places.len().saturating_mul(2));
+        latest.sweep_at = latest.places.len().saturating_mul(2);
     }
 
     /// Drops the oldest droppable events until `wanted` bytes have been dropped in all.

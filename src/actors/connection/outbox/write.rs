@@ -5,6 +5,7 @@
 use super::Out;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{EventItem, EventMark};
+use crate::actors::planted::{self, Bug};
 use crate::message::{Attachment, Batch, Draft, Flags, Kind};
 use bytes::Bytes;
 use std::time::Instant;
@@ -21,6 +22,8 @@ pub struct WriteBuf {
     pub shared: Vec<(usize, Bytes)>,
     /// Travel with the first byte.
     pub attachments: Vec<Attachment>,
+    /// The frame that carries them: its kind, and its number for the receiver.
+    pub subject: Option<(Kind, u64)>,
     len: usize,
 }
 
@@ -42,6 +45,7 @@ impl WriteBuf {
         self.copied.clear();
         self.shared.clear();
         self.attachments.clear();
+        self.subject = None;
         self.len = 0;
     }
 
@@ -49,6 +53,13 @@ impl WriteBuf {
     pub(super) fn bytes(&mut self, bytes: &[u8]) {
         self.copied.extend_from_slice(bytes);
         self.len = self.len.saturating_add(bytes.len());
+    }
+
+    fn carry(&mut self, draft: &Draft<'_>, attachments: &[Attachment]) {
+        if !attachments.is_empty() {
+            self.attachments.extend_from_slice(attachments);
+            self.subject = Some((draft.kind, draft.id));
+        }
     }
 
     fn frame(&mut self, draft: &Draft<'_>, batch: &Batch) {
@@ -119,9 +130,11 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             .meta(view.meta)
             .key(view.key)
             .payload(view.header.encoding, view.payload);
-            out.attachments
-                .extend_from_slice(batch.attachments(*frame as usize));
+            out.carry(&draft, batch.attachments(*frame as usize));
             out.frame(&draft, batch);
+            if planted::is(Bug::ChargeLeaked) {
+                return 0;
+            }
             charge(view.header.wire_len())
         }
         Out::Invoke {
@@ -134,9 +147,13 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             let Some(view) = batch.view(*frame as usize) else {
                 return 0;
             };
+            let mut origin = from.origin;
+            if planted::is(Bug::OriginForged) {
+                origin.peer.0 = origin.peer.0.wrapping_add(1);
+            }
             let left = deadline.saturating_duration_since(now).as_millis();
             let draft = Draft {
-                origin: Some(from.origin),
+                origin: Some(origin),
                 meta: [&from.sys_meta, view.meta],
                 attachments: view.header.attachments,
                 ..Draft::new(Kind::Call, ticket.0)
@@ -145,8 +162,7 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             .aux(u32::try_from(left).unwrap_or(u32::MAX).max(1))
             .key(view.key)
             .payload(view.header.encoding, view.payload);
-            out.attachments
-                .extend_from_slice(batch.attachments(*frame as usize));
+            out.carry(&draft, batch.attachments(*frame as usize));
             out.frame(&draft, batch);
             charge(view.header.wire_len())
         }

@@ -3,16 +3,22 @@
 //! Each is checked, admitted within the limits and given the one answer that it is owed. Steps of
 //! [`Session`], in a file of their own.
 
+use super::pieces::publish_window_exceeded;
 use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::connection::open_calls::Upload;
 use crate::actors::messages::{HubItem, Invoke, RegistryItem};
 use crate::actors::peer::{ReplyTo, error_frame};
-use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::config::raise;
+use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::METADATA_MAX;
 use crate::message::{CallId, Flags, Header, Key, Kind, Ticket};
+use crate::policy::Right;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+/// Listings of one peer that may be under way at once.
+const LISTINGS_MAX: usize = 4;
 
 impl Session {
     pub(super) fn call(
@@ -34,6 +40,9 @@ impl Session {
                 silent,
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
             );
+        }
+        if let Some(denied) = self.denied(Right::Call, view.key, effects) {
+            return refuse(effects, header, silent, &denied);
         }
         if view.meta.len().saturating_add(self.me.sys_meta.len()) > METADATA_MAX {
             let text = format!(
@@ -87,13 +96,17 @@ impl Session {
         // bounded by the read gate, because Registry and TopicHub answer it at once.
         let gives_back = matches!(header.kind, Kind::Unregister | Kind::Unsubscribe | Kind::Unwatch);
         if self.open.len() >= self.limits.open_calls && !gives_back {
+            let (open, how) = (self.open.len(), raise("open_calls"));
             let text = format!(
-                "{} calls of this connection are open (limits.open_calls); wait for some to end",
-                self.open.len()
+                "{open} calls of this connection are open (limits.open_calls); wait for some to end, or {how}"
             );
             effects
                 .send
                 .push(error_frame(header.id, &CallError::new(ErrorCode::TooMany, text)));
+            return Ok(None);
+        }
+        if !gives_back && let Err(over) = self.cover_calls(1, 0) {
+            effects.send.push(error_frame(header.id, &over.error()));
             return Ok(None);
         }
         if !self.open.insert(call, ticket, upload) {
@@ -125,6 +138,11 @@ impl Session {
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
             );
         }
+        if header.kind == Kind::List
+            && let Err(error) = self.may_list(CallId(header.id))
+        {
+            return refuse(effects, header, false, &error);
+        }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let Some(reply) = self.admit(header, None, ticket, effects)? else {
             return Ok(());
@@ -143,6 +161,18 @@ impl Session {
         Ok(())
     }
 
+    /// A listing costs Registry as much as there are names: a peer that asks for more before it has some holds up all others.
+    fn may_list(&mut self, call: CallId) -> Result<(), CallError> {
+        let open = &mut self.open;
+        self.listings.retain(|listing| open.get_mut(*listing).is_some());
+        if self.listings.len() >= LISTINGS_MAX {
+            let text = format!("{LISTINGS_MAX} listings of this connection are under way; wait for one");
+            return Err(CallError::new(ErrorCode::TooMany, text));
+        }
+        self.listings.push(call);
+        Ok(())
+    }
+
     pub(super) fn publish(
         &mut self,
         frame: u32,
@@ -152,7 +182,7 @@ impl Session {
     ) -> Stop {
         let header = view.header;
         if !self.publish.spend(header.wire_len()) {
-            return Err((CloseReason::Window, "the publish window was exceeded".into()));
+            return Err(publish_window_exceeded());
         }
         let (wants_answer, continued) = (header.flags.has(Flags::ACK), header.flags.has(Flags::CONTINUED));
         if continued {
@@ -167,6 +197,11 @@ impl Session {
                 !wants_answer,
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
             );
+        }
+        if let Some(denied) = self.denied(Right::Publish, view.key, effects) {
+            // Told without being asked: that every event is lost must not look as if nobody listened.
+            self.me.grant(header.wire_len());
+            return refuse(effects, header, false, &denied);
         }
         let reply = if wants_answer {
             let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));

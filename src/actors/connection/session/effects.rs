@@ -26,6 +26,8 @@ pub struct Effects {
     pub send: Vec<Vec<u8>>,
     /// Answers that nobody waited for.
     pub late: u64,
+    /// What the policy denied.
+    pub denied: u64,
     /// The connection ends.
     pub close: Option<Closing>,
 }

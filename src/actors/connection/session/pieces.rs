@@ -3,10 +3,10 @@
 //! Owns when a message in pieces may begin, go on and end, and what waits until its receiver is known. Whom it goes to is Registry's and TopicHub's business. Steps of
 //! [`Session`], in a file of their own.
 
-use super::{Effects, Session, Stop, protocol};
+use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::messages::{Control, HubItem, Route};
-use crate::config::Limits;
+use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Flags, Header, Kind, Ticket};
@@ -19,10 +19,14 @@ impl Session {
             return Err(protocol(&format!("publish {id} in pieces is still open")));
         }
         if self.publishing.len() >= self.limits.open_calls {
-            let open = self.publishing.len();
-            let text = format!("{open} publishes in pieces are open (limits.open_calls); finish some first");
+            let (open, how) = (self.publishing.len(), raise("open_calls"));
+            let text = format!(
+                "{open} publishes in pieces are open (limits.open_calls); finish some first, or {how}"
+            );
             return Err(protocol(&text));
         }
+        self.cover_calls(1, 0)
+            .map_err(|over| (CloseReason::TooMany, over.to_string()))?;
         Ok(())
     }
 
@@ -43,7 +47,7 @@ impl Session {
 
     fn publish_piece(&mut self, frame: u32, header: &Header, effects: &mut Effects) -> Stop {
         if !self.publish.spend(header.wire_len()) {
-            return Err((CloseReason::Window, "the publish window was exceeded".into()));
+            return Err(publish_window_exceeded());
         }
         let open = if header.flags.has(Flags::CONTINUED) {
             self.publishing.contains(&header.id)
@@ -79,7 +83,7 @@ impl Session {
         if !upload.window.spend(header.wire_len()) {
             return Err((
                 CloseReason::Window,
-                format!("the window of call {call} was exceeded"),
+                format!("the window of call {call} was exceeded (limits.stream_window); wait for CallCredit"),
             ));
         }
         if header.flags.has(Flags::ABORT) {
@@ -99,13 +103,21 @@ impl Session {
                 if callee.account.admit(Class::Call, header.wire_len()) == Verdict::Delivered {
                     effects.tell.push((callee.clone(), piece));
                 } else {
-                    self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
+                    let error = CallError::new(ErrorCode::Overloaded, callee.account.why_full());
+                    self.cancel_with(call, &error.ran(true), effects);
                 }
             }
             None => {
                 let room = self.me.account.room().bytes;
-                if !self.open.hold_piece(call, batch, frame, room) {
-                    self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(false), effects);
+                if let Err(over) = self.cover_calls(0, header.wire_len()) {
+                    self.cancel_with(call, &over.error(), effects);
+                } else if !self.open.hold_piece(call, batch, frame, room) {
+                    let how = raise("outbox_bytes");
+                    let text = format!(
+                        "{room} bytes of calls wait until their objects are known (limits.outbox_bytes); send slower, or {how}"
+                    );
+                    let error = CallError::new(ErrorCode::Overloaded, text);
+                    self.cancel_with(call, &error.ran(false), effects);
                 }
             }
         }
@@ -129,7 +141,8 @@ impl Session {
         for (batch, frame) in self.open.held_pieces(call) {
             let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
             if callee.account.admit(Class::Call, bytes) == Verdict::Overflow {
-                self.cancel_with(call, &CallError::from(ErrorCode::Overloaded).ran(true), effects);
+                let error = CallError::new(ErrorCode::Overloaded, callee.account.why_full());
+                self.cancel_with(call, &error.ran(true), effects);
                 return;
             }
             effects
@@ -156,11 +169,18 @@ impl Session {
     }
 }
 
+/// A publish was sent without credit.
+pub(super) fn publish_window_exceeded() -> Closing {
+    let text = "the publish window was exceeded (limits.publish_window); wait for PublishCredit";
+    (CloseReason::Window, text.into())
+}
+
 /// A message in pieces is larger than the limit.
 pub(in crate::actors) fn message_too_large(limits: &Limits) -> CallError {
     let text = format!(
-        "a message has at most {} bytes in all its pieces (limits.message_bytes)",
-        limits.message_bytes
+        "a message has at most {} bytes in all its pieces (limits.message_bytes); send several, or {}",
+        limits.message_bytes,
+        raise("message_bytes")
     );
     CallError::new(ErrorCode::TooLarge, text)
 }

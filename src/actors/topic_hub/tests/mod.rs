@@ -15,7 +15,8 @@ pub(super) type Peer = u8;
 
 pub(super) const LIMITS: RetainLimits = RetainLimits {
     value: 100,
-    total: 10_000,
+    total: 100_000,
+    user_part: 4,
 };
 
 /// An index with its table, driven as the actor drives it.

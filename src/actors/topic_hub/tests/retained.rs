@@ -54,7 +54,9 @@ fn values_are_limited_each_and_together() {
     let (a, b) = (topic("a/a"), topic("b/b"));
     let limits = RetainLimits {
         value: 10,
-        total: 2 * RETAINED_OVERHEAD + 16,
+        // One process alone has half of one user's half.
+        total: 4 * (2 * RETAINED_OVERHEAD + 16),
+        user_part: 2,
     };
     assert_eq!(
         room.retain(&a, "12345678901", limits),
@@ -66,10 +68,14 @@ fn values_are_limited_each_and_together() {
     room.retain(&a, "12345", limits).unwrap();
     room.retain(&b, "12345", limits).unwrap();
     let full = RetainError::Full {
-        bytes: limits.total + 1,
-        limit: limits.total,
+        bytes: limits.total / 4 + 1,
+        share: limits.total / 4,
     };
-    assert_eq!(room.retain(&b, "123456", limits), Err(full));
+    let RetainError::Full { bytes, share } = room.retain(&b, "123456", limits).unwrap_err() else {
+        panic!("another error");
+    };
+    // What the present value had counts as free.
+    assert_eq!((bytes, share), (limits.total / 4 + 1, limits.total / 4));
     assert_eq!(
         room.retained(&b, false),
         [(b.to_vec(), "12345".into())],

@@ -168,3 +168,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn topics_of_dropped_values_are_forgotten() {
+    let room = Room {
+        bytes: 4_000,
+        events: 2_000,
+        events_soft: 1_000,
+    };
+    let (mut events, mut queued) = (Events::default(), 0_usize);
+    for topic in 0..20_000_u32 {
+        let bytes = Draft::new(Kind::Publish, 0).key(&topic.to_le_bytes()).to_vec();
+        let item = EventItem {
+            frame: 0,
+            missed: 0,
+            subscription: SubscriptionId(LATEST),
+            mark: mark(LATEST),
+        };
+        let batch = Arc::new(Batch::from_bytes(bytes.into(), 100).unwrap());
+        queued += event_charge(&batch, &item);
+        queued -= events.push(batch, vec![item], queued, &room).0;
+        let places = events.latest.as_ref().map_or(0, |latest| latest.places.len());
+        assert!(places <= PLACES_MIN, "{places} places after {topic} topics");
+    }
+    assert!(queued <= 1_064);
+}

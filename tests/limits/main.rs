@@ -19,10 +19,13 @@
 )]
 #![cfg(unix)]
 
-#[path = "support/raw.rs"]
+#[path = "../support/raw.rs"]
 mod raw;
-#[path = "support/running.rs"]
+#[path = "../support/running.rs"]
 mod running;
+mod shared;
+mod table;
+mod times;
 
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
@@ -183,7 +186,8 @@ fn counts_of_a_connection() {
 fn retained_values_and_wills() {
     let broker = Running::start(Limits {
         retained_bytes: 100,
-        retained_bytes_total: 1_000,
+        // One process alone has half of a user's quarter.
+        retained_bytes_total: 1_000 * 8,
         ..Limits::default()
     });
     let mut raw = broker.connect();
@@ -448,7 +452,8 @@ fn what_only_the_broker_may_say() {
 fn connections_are_counted() {
     for arbiters in [0, 2] {
         let limits = Limits {
-            connections: 3,
+            // One process alone has half of a user's quarter.
+            connections: 3 * 8,
             ..Limits::default()
         };
         let broker = Running::with_arbiters(arbiters, limits);

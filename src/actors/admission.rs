@@ -1,0 +1,104 @@
+//! What a connection holds from its accept to its end: its places among the connections, the handshakes and in the memory.
+//!
+//! Owns the order in which they are taken; all come back when it is dropped, however the connection ends. Who may connect at all is
+//! `listener`'s question. Made there, or by a simulator; kept by the connection's life.
+
+use super::accounts::{Budget, Charge, Memory, OverShare};
+use super::core::Shared;
+use super::shares::Who;
+use crate::config::CONNECTION_COST;
+use crate::transport::PeerCredentials;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// The places of one living connection.
+#[derive(Debug)]
+pub struct Admission {
+    _connection: Charge,
+    _cost: Charge,
+    handshake: Option<Charge>,
+    who: Who,
+    // Last: whoever waits for the end of connections finds the places free.
+    count: CountGuard,
+}
+
+impl Admission {
+    /// Takes the places.
+    ///
+    /// # Errors
+    /// [`OverShare`] with the limit that is reached; nothing is held then.
+    pub fn new(
+        shared: Arc<Shared>,
+        credentials: &PeerCredentials,
+        address: Option<IpAddr>,
+    ) -> Result<Self, OverShare> {
+        let accounts = &shared.accounts;
+        let uid = credentials.uid.unwrap_or(u32::MAX);
+        let pid = credentials.pid.unwrap_or_else(|| address.map_or(0, stand_in));
+        let process = Who {
+            uid,
+            pid,
+            connection: 0,
+        };
+        let who = Who {
+            connection: accounts.next_connection(),
+            ..process
+        };
+        Ok(Self {
+            _connection: accounts.charge(Budget::Connections, process, 1)?,
+            handshake: Some(accounts.charge(Budget::Handshakes, process, 1)?),
+            _cost: accounts.charge(Budget::Memory, who, CONNECTION_COST)?,
+            who,
+            count: CountGuard::new(shared),
+        })
+    }
+
+    /// A number for the process, or for the connection when its process is not known.
+    pub(super) const fn process(&self) -> u64 {
+        match self.who.pid {
+            0 => self.who.connection | 1 << 63,
+            pid => pid as u64,
+        }
+    }
+
+    /// The handshake is done: its place is free for another. Returns the memory that is kept for the peer from now on.
+    pub(super) fn welcomed(&mut self) -> Memory {
+        self.handshake = None;
+        Memory::of(&self.count.0.accounts, self.who)
+    }
+}
+
+/// What a machine far away is counted as, in place of a process: one of them must not take what is for all. No process has such
+/// a number; processes of this machine that the system does not name are counted as one.
+fn stand_in(address: IpAddr) -> u32 {
+    let address = address.to_canonical();
+    if address.is_loopback() {
+        return 0;
+    }
+    let fold = |sum: u32, byte: &u8| (sum ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    let sum = match address {
+        IpAddr::V4(address) => address.octets().iter().fold(0x811c_9dc5, fold),
+        // Who has one address of such a network has all of it.
+        IpAddr::V6(address) => address.octets().iter().take(8).fold(0x811c_9dc5, fold),
+    };
+    sum | 1 << 31
+}
+
+/// Counts a living connection.
+#[derive(Debug)]
+struct CountGuard(Arc<Shared>);
+
+impl CountGuard {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Ordering::AcqRel);
+        Self(shared)
+    }
+}
+
+impl Drop for CountGuard {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::AcqRel);
+        self.0.connection_ended.notify_waiters();
+    }
+}

@@ -1,0 +1,161 @@
+//! The descriptors that came over one connection: their charge, and how long they may wait for their frame.
+//!
+//! Part of [`Life`]. What a frame with descriptors may do is `session`'s decision, sending them on is `sending`'s business. A
+//! descriptor is closed by a thread of its own, never here (see [`transport::passing`](crate::transport::passing)).
+
+use super::life::{Life, Phase};
+use super::perform::Rooms;
+use crate::actors::core::Shared;
+use crate::actors::descriptors::{Account, Table};
+use crate::actors::peer::error_frame;
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::arrivals::{Arrival, Arrivals};
+use crate::message::{Attachment, Batch, Kind, Ticket};
+use crate::platform::open_files;
+use crate::transport::{Passing, descriptor_number, is_unix_socket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a frame with descriptors is, for the answer if it cannot be sent: its kind, and its number for the receiver.
+pub(super) type Subject = (Kind, u64);
+
+/// What has come and waits.
+#[derive(Debug)]
+pub(super) struct Carry {
+    arrivals: Arrivals,
+    account: Arc<Account>,
+}
+
+impl Carry {
+    pub(super) fn new(user: Option<u32>, shared: &Shared) -> Self {
+        Self {
+            arrivals: Arrivals::default(),
+            account: Account::new(user, shared.descriptors.clone()),
+        }
+    }
+
+    fn judge(&self, shared: &Shared, attachment: Attachment) -> Arrival {
+        let limits = &shared.limits;
+        let charged = if !limits.attach_unix_sockets && is_unix_socket(&attachment) {
+            let text = "Unix sockets cannot be attached (limits.attach_unix_sockets)";
+            Err(CallError::new(ErrorCode::Denied, text).ran(false))
+        } else {
+            let table = Table {
+                limit: open_files::limit(),
+                number: descriptor_number(&attachment),
+            };
+            self.account.charge(limits, table)
+        };
+        match charged {
+            Ok(charge) => Ok(Passing::wrap(attachment, Box::new(charge))),
+            Err(refusal) => {
+                shared.metrics.attachments_refused.add(1);
+                discard(attachment);
+                Err(Box::new(refusal))
+            }
+        }
+    }
+}
+
+/// Closes what is not charged.
+fn discard(attachment: Attachment) {
+    drop(Passing::wrap(attachment, Box::new(())));
+}
+
+/// How long a descriptor may wait for anything.
+pub(super) fn wait_limit(shared: &Shared) -> Duration {
+    Duration::from_millis(u64::from(shared.limits.descriptor_wait_ms))
+}
+
+impl<R: Rooms> Life<R> {
+    /// Takes in what came with a read. `false`: it may not come now; its bytes are not to be looked at.
+    pub(super) fn arrived(&mut self, now: Instant, attachments: Vec<Attachment>) -> bool {
+        if attachments.is_empty() {
+            return true;
+        }
+        let rooms = self.rooms.clone();
+        let shared = rooms.shared();
+        let count = attachments.len() as u64;
+        if !matches!(self.phase, Phase::Ready(_)) {
+            attachments.into_iter().for_each(discard);
+            shared.metrics.attachments_in.add(count);
+            shared.metrics.attachments_refused.add(count);
+            if !matches!(self.phase, Phase::Lingering(_)) {
+                let text = "attachments came before the handshake was done";
+                self.close(CloseReason::Protocol, text);
+            }
+            return false;
+        }
+        for attachment in attachments {
+            let arrival = self.carry.judge(shared, attachment);
+            self.carry.arrivals.push(now, arrival);
+        }
+        shared.metrics.attachments_in.add(count);
+        let (waiting, most) = (self.carry.arrivals.len(), shared.limits.descriptors);
+        if waiting > most {
+            let text = format!(
+                "{waiting} descriptors wait for frames that take them, at most {most} may (limits.descriptors)"
+            );
+            self.close(CloseReason::TooMany, &text);
+            return false;
+        }
+        true
+    }
+
+    /// Gives the frames of a batch what has come for them. `false`: not enough has, and the connection is being closed.
+    pub(super) fn attach(&mut self, batch: &mut Batch) -> bool {
+        let enough = self.carry.arrivals.oldest().is_none() || self.carry.arrivals.attach(batch);
+        if !enough {
+            let text = "the attachments that a frame declares did not come with it";
+            self.close(CloseReason::Protocol, text);
+        }
+        enough
+    }
+
+    /// When the oldest descriptor has waited for too long.
+    pub(super) fn arrivals_deadline(&self) -> Option<Instant> {
+        self.carry
+            .arrivals
+            .oldest()?
+            .checked_add(wait_limit(self.rooms.shared()))
+    }
+
+    /// No frame took a descriptor in time.
+    pub(super) fn arrivals_expired(&mut self) {
+        let lost = std::mem::take(&mut self.carry.arrivals).len();
+        let shared = self.rooms.shared();
+        shared.metrics.attachments_refused.add(lost as u64);
+        let text = format!(
+            "no frame took the descriptors within {} ms (limits.descriptor_wait_ms)",
+            shared.limits.descriptor_wait_ms
+        );
+        self.close(CloseReason::Protocol, &text);
+    }
+
+    /// Whether a frame with descriptors waits to be written.
+    pub(super) fn carries(&self) -> bool {
+        self.outbox.carries() && !matches!(self.phase, Phase::Closing)
+    }
+
+    /// Whether nothing is worth waiting for any more.
+    pub(super) const fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing)
+    }
+
+    /// A frame with descriptors that was about to be written cannot be sent: who waits for its outcome is told.
+    pub(super) fn not_sent(&mut self, subject: Subject, why: &str) {
+        let (kind, id) = subject;
+        if kind != Kind::Call {
+            let text = format!("the reply was not sent: {why}");
+            let error = CallError::new(ErrorCode::ReplyLost, text).ran(true);
+            self.outbox.push_frame(error_frame(id, &error).into());
+            return;
+        }
+        let error = CallError::new(ErrorCode::Overloaded, why).ran(false);
+        if let Phase::Ready(session) | Phase::Lingering(session) = &mut self.phase
+            && session.slots.fail(Ticket(id), &error)
+        {
+            session.me().account.set_load(session.slots.len());
+        }
+    }
+}

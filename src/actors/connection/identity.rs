@@ -1,0 +1,142 @@
+//! Who a connection is: from what the kernel said, the certificate and the token in its Hello.
+//!
+//! Owns the rule which proof is needed, and nothing of what the peer may do then. Its caller is the handshake of a
+//! connection; the evidence comes from the Listener.
+
+use crate::actors::tokens::Tokens;
+use crate::message::Hello;
+use crate::policy::Principal;
+use crate::transport::PeerCredentials;
+use std::net::IpAddr;
+
+/// What is known of a peer before it has said anything.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// What the kernel says.
+    pub credentials: PeerCredentials,
+    /// All its groups, where the kernel says them.
+    pub gids: Option<Box<[u32]>>,
+    /// Where it comes from: whom its wrong tokens are counted for.
+    pub address: Option<IpAddr>,
+    /// The kernel does not say who it is: it comes in by certificate or token, or not at all.
+    pub must_prove: bool,
+}
+
+/// Why somebody was not believed. The texts say what to do and nothing that helps to guess.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unproven {
+    /// Nothing was shown.
+    Nothing,
+    /// A token that is not known.
+    Token,
+}
+
+impl Unproven {
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Nothing => {
+                "the broker cannot tell who this is; a token (`ipc-broker token create`) or a client certificate with one DNS name is needed"
+            }
+            Self::Token => "the broker does not know this token",
+        }
+    }
+}
+
+impl From<PeerCredentials> for Evidence {
+    /// Of a peer whom the kernel has named.
+    fn from(credentials: PeerCredentials) -> Self {
+        Self {
+            credentials,
+            gids: None,
+            address: None,
+            must_prove: false,
+        }
+    }
+}
+
+impl Evidence {
+    /// Who it is as long as it has proven nothing.
+    pub(in crate::actors) fn unproven(&self) -> Principal {
+        Principal {
+            uid: self.credentials.uid,
+            gids: self.gids.clone(),
+            ..Principal::default()
+        }
+    }
+
+    /// Who it is. `certified`: the name that the verified client certificate has. A wrong token is refused even where none
+    /// is needed: whoever sends one relies on the name that it was to prove.
+    pub(super) fn principal(
+        &self,
+        certified: Option<String>,
+        hello: &Hello,
+        tokens: &Tokens,
+    ) -> Result<Principal, Unproven> {
+        let by_token = match &hello.token {
+            None => None,
+            Some(token) => Some(tokens.owner(token).ok_or(Unproven::Token)?.to_owned()),
+        };
+        let name = by_token.or(certified);
+        if self.must_prove && name.is_none() {
+            return Err(Unproven::Nothing);
+        }
+        Ok(Principal {
+            name: name.map(String::into_boxed_str),
+            ..self.unproven()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Token;
+
+    #[test]
+    fn only_proof_or_the_kernel_lets_anybody_in() {
+        let mut tokens = Tokens::new();
+        tokens.insert("thermometer", Token::new([1; 32]));
+        let shown = |fill: Option<u8>| Hello {
+            name: "says what it likes".into(),
+            token: fill.map(|fill| Token::new([fill; 32])),
+        };
+        let evidence = |uid, must_prove| Evidence {
+            credentials: PeerCredentials {
+                uid,
+                ..PeerCredentials::UNKNOWN
+            },
+            gids: None,
+            address: None,
+            must_prove,
+        };
+        // uid, must prove, certificate's name, token, who it is
+        type Row = (
+            Option<u32>,
+            bool,
+            Option<&'static str>,
+            Option<u8>,
+            Result<Option<&'static str>, Unproven>,
+        );
+        let table: [Row; 9] = [
+            (Some(7), false, None, None, Ok(None)),
+            (Some(7), false, None, Some(1), Ok(Some("thermometer"))),
+            (Some(7), false, None, Some(2), Err(Unproven::Token)),
+            (None, true, None, None, Err(Unproven::Nothing)),
+            (None, true, None, Some(1), Ok(Some("thermometer"))),
+            (None, true, None, Some(2), Err(Unproven::Token)),
+            (None, true, Some("lamp.example"), None, Ok(Some("lamp.example"))),
+            (None, true, Some("lamp.example"), Some(1), Ok(Some("thermometer"))),
+            (None, true, Some("lamp.example"), Some(2), Err(Unproven::Token)),
+        ];
+        for (uid, must_prove, certified, token, expected) in table {
+            let found =
+                evidence(uid, must_prove).principal(certified.map(Into::into), &shown(token), &tokens);
+            let expected = expected.map(|name| Principal {
+                uid,
+                name: name.map(Into::into),
+                ..Principal::default()
+            });
+            assert_eq!(found, expected, "{uid:?} {must_prove} {certified:?} {token:?}");
+        }
+    }
+}

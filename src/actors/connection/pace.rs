@@ -1,0 +1,107 @@
+//! How much a connection reads in one turn while other processes have something to say on the same arbiter.
+//!
+//! Owns who has read lately on this arbiter, and each connection's own measure. Alone, a connection reads as much as the buffer
+//! holds, because large batches are cheap. Beside others it reads what makes about a hundred frames, so that a process that floods
+//! the broker delays the next frame of another one by tens of microseconds, not by the whole of its flood. Called by `io`.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::pin::pin;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+/// So long after it was heard a process counts as one that has something to say.
+const LATELY: Duration = Duration::from_millis(100);
+/// Frames of one read from which on the next is to be smaller, and up to which it may be larger.
+const FRAMES: (usize, usize) = (128, 32);
+/// The measure of a read beside others, in bytes: least and most. Of large frames there are few in any case.
+const BYTES: (usize, usize) = (2 * 1024, 32 * 1024);
+
+/// The two processes that were heard last.
+type Heard = [Option<(u64, Instant)>; 2];
+
+thread_local! {
+    static HEARD: Cell<Heard> = const { Cell::new([None, None]) };
+}
+
+/// One connection's measure.
+#[derive(Debug)]
+pub(super) struct Pace {
+    process: u64,
+    measure: usize,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// A connection of the process with this number.
+    pub(super) const fn new(process: u64) -> Self {
+        Self {
+            process,
+            measure: BYTES.1,
+            last: None,
+        }
+    }
+
+    /// The most to read in this turn beside others; `None`: there is nobody else.
+    pub(super) fn measure(&self) -> Option<usize> {
+        let last = self.last?;
+        let beside = |heard: &&(u64, Instant)| {
+            heard.0 != self.process && last.saturating_duration_since(heard.1) < LATELY
+        };
+        HEARD.get().iter().flatten().find(beside).map(|_| self.measure)
+    }
+
+    /// A read has brought so many frames.
+    pub(super) fn has_read(&mut self, now: Instant, frames: usize) {
+        self.last = Some(now);
+        let [first, second] = HEARD.get();
+        let own = Some((self.process, now));
+        HEARD.set(match first {
+            Some((process, _)) if process == self.process => [own, second],
+            _ => [own, first],
+        });
+        if frames > FRAMES.0 {
+            self.measure = (self.measure / 2).max(BYTES.0);
+        } else if frames < FRAMES.1 {
+            self.measure = self.measure.saturating_mul(2).min(BYTES.1);
+        }
+    }
+}
+
+/// Polls the task again after everything else that is ready now, and after the sockets were looked at: a task that only wakes
+/// itself would run dozens of times before anybody hears that another socket has something.
+pub(in crate::actors) fn defer(cx: &mut Context<'_>) {
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_beside_another_process_the_measure_counts() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let (mut one, mut same, mut other) = (Pace::new(1), Pace::new(1), Pace::new(2));
+        one.has_read(at(0), 1_000);
+        same.has_read(at(1), 1);
+        assert_eq!((one.measure(), same.measure()), (None, None));
+        other.has_read(at(2), 1);
+        assert_eq!(one.measure(), Some(BYTES.1 / 2));
+        for (ms, beside) in [(101, true), (102, false), (103, false)] {
+            one.has_read(at(ms), 50);
+            assert_eq!(one.measure().is_some(), beside, "{ms} ms");
+        }
+        for frames in [129, 128, 32, 31] {
+            let before = other.measure;
+            other.measure = 8 * 1024;
+            other.has_read(at(200), frames);
+            let expected = match frames {
+                129 => 4 * 1024,
+                31 => 16 * 1024,
+                _ => 8 * 1024,
+            };
+            assert_eq!(other.measure, expected, "{frames} frames; before: {before}");
+        }
+    }
+}

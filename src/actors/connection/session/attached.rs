@@ -1,0 +1,56 @@
+//! Frames with descriptors: which may carry how many, and the answer when what they carry was refused.
+//!
+//! Owns what holds before such a frame is handled like any other. Whether descriptors are refused is decided where they
+//! arrive. A step of [`Session`], in a file of its own.
+
+use super::{Closing, Effects, Session, protocol};
+use crate::actors::peer::error_frame;
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Batch, Draft, Flags, Header, Kind, Ticket};
+
+impl Session {
+    /// `true`: the frame goes on with what it carries. `false`: it has been answered.
+    pub(super) fn attached(
+        &mut self,
+        batch: &Batch,
+        frame: u32,
+        header: &Header,
+        effects: &mut Effects,
+    ) -> Result<bool, Closing> {
+        if u32::from(header.attachments) > self.me.max_attachments {
+            return Err(protocol(&format!(
+                "a frame declares {} attachments; at most {} travel over this connection (limits.attachments)",
+                header.attachments, self.me.max_attachments
+            )));
+        }
+        if !matches!(header.kind, Kind::Call | Kind::Reply) {
+            return Err(protocol("only calls and replies carry attachments"));
+        }
+        if let Some(why) = batch.refused_attachments(frame as usize) {
+            self.refuse_attached(header, why, effects);
+            return Ok(false);
+        }
+        if batch.attachments(frame as usize).len() != usize::from(header.attachments) {
+            return Err(protocol(
+                "the attachments that a frame declares did not come with it",
+            ));
+        }
+        Ok(true)
+    }
+
+    fn refuse_attached(&mut self, header: &Header, why: &CallError, effects: &mut Effects) {
+        if header.kind == Kind::Call {
+            if !header.flags.has(Flags::NO_REPLY) {
+                effects.send.push(error_frame(header.id, why));
+            }
+            return;
+        }
+        let text = format!("what the reply carries was refused: {}", why.message);
+        let lost = CallError::new(ErrorCode::ReplyLost, text).ran(true);
+        let ticket = Ticket(header.id);
+        if self.slots.fail(ticket, &lost) {
+            effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());
+            self.me.account.set_load(self.slots.len());
+        }
+    }
+}

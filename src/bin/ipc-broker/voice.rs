@@ -1,0 +1,55 @@
+//! What the daemon says on standard output and standard error.
+//!
+//! Owns who writes: the calling thread, as long as there is no broker that could be made to wait; from [`start`] on threads of
+//! their own, one for each, so that a full pipe, a closed one or a full disk holds nobody up. It knows no broker.
+
+use actix_ipc::terminal::{LogWriter, printable};
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// How long the end waits for the readers.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+static THREADS: OnceLock<(LogWriter, LogWriter)> = OnceLock::new();
+
+/// From now on no call here waits for a reader. Returns where the log goes: to standard error as well.
+pub(crate) fn start() -> io::Result<LogWriter> {
+    let log = LogWriter::start()?;
+    let threads = (LogWriter::start_with(io::stdout())?, log.clone());
+    // Called once; a second time would leave the first ones at work.
+    let _ = THREADS.set(threads);
+    // Rust's own hook writes to standard error itself, and would wait for its reader.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a thread panicked")));
+    Ok(log)
+}
+
+/// One line on standard output. Nobody may be reading; the broker runs all the same.
+pub(crate) fn say(line: impl Display) {
+    if let Some((out, _)) = THREADS.get() {
+        // It takes every line, or counts it as lost.
+        let _ = out.clone().write_all(line.to_string().as_bytes());
+        return;
+    }
+    let mut stdout = io::stdout().lock();
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}
+
+/// One line on standard error.
+pub(crate) fn complain(line: impl Display) {
+    let line = format!("ipc-broker: {}", printable(&line.to_string()));
+    if let Some((_, log)) = THREADS.get() {
+        let _ = log.clone().write_all(line.as_bytes());
+        return;
+    }
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Waits until everything is written, but not long.
+pub(crate) fn finish() {
+    if let Some((out, log)) = THREADS.get() {
+        out.finish(PATIENCE);
+        log.finish(PATIENCE);
+    }
+}

@@ -1,0 +1,117 @@
+//! Plain files, opened and read such that nothing at their path can hold the process up.
+//!
+//! Owns the opening (a named pipe or a device does not block it), the look at what was opened, and the limit of size. Whom a
+//! file must belong to and what is in it is its reader's business. Called for settings, policies, secrets and certificates.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::path::Path;
+
+/// Opens what is at the path without waiting for anybody: a named pipe without a writer opens at once. The caller must look
+/// at what it got, as [`open`] does.
+///
+/// # Errors
+/// What the system says; a link is an error unless `follow`.
+pub(super) fn open_any(path: &Path, follow: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    {
+        use rustix::fs::OFlags;
+        let mut flags = OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        flags.set(OFlags::NOFOLLOW, !follow);
+        if let Ok(flags) = i32::try_from(flags.bits()) {
+            std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
+        }
+    }
+    #[cfg(windows)]
+    if !follow {
+        // FILE_FLAG_OPEN_REPARSE_POINT: the link itself is opened, and is not a plain file.
+        std::os::windows::fs::OpenOptionsExt::custom_flags(&mut options, 0x0020_0000);
+    }
+    options.open(path)
+}
+
+/// Opens a regular file, through links too.
+///
+/// # Errors
+/// What the system says; `InvalidInput` when there is something else at the path.
+pub fn open(path: &Path) -> io::Result<(File, Metadata)> {
+    let file = open_any(path, true)?;
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file (a folder, a named pipe or a device is not read); name a plain file",
+        ));
+    }
+    Ok((file, about))
+}
+
+/// All that is in an open file, of at most `max` bytes.
+///
+/// # Errors
+/// What the system says; `FileTooLarge` when there is more.
+pub fn content(file: File, max: u64) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    file.take(max.saturating_add(1)).read_to_end(&mut content)?;
+    if content.len() as u64 > max {
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("it has more than {max} bytes"),
+        ));
+    }
+    Ok(content)
+}
+
+/// All that is in a regular file of at most `max` bytes.
+///
+/// # Errors
+/// As for [`open`] and [`content`].
+pub fn read(path: &Path, max: u64) -> io::Result<Vec<u8>> {
+    let (file, _) = open(path)?;
+    content(file, max)
+}
+
+/// The same for a text.
+///
+/// # Errors
+/// As for [`read`]; `InvalidData` when it is not UTF-8.
+pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
+    text(read(path, max)?)
+}
+
+pub(super) fn text(bytes: Vec<u8>) -> io::Result<String> {
+    String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_up_to_the_limit_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, fifo) = (
+            folder.path().join("file"),
+            folder.path().join("link"),
+            folder.path().join("fifo"),
+        );
+        std::fs::write(&file, "text").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(read_text(&link, 4).unwrap(), "text");
+        let large = read(&file, 3).unwrap_err();
+        assert_eq!(large.to_string(), "it has more than 3 bytes");
+        std::fs::write(&file, [0xff]).unwrap();
+        assert_eq!(
+            read_text(&file, 4).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+        let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+        assert!(made.success());
+        for path in [fifo.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let error = read(path, 4).unwrap_err().to_string();
+            assert!(error.contains("no regular file"), "{}: {error}", path.display());
+        }
+    }
+}

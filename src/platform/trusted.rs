@@ -1,0 +1,82 @@
+//! Files that decide who may do what, and must not have been written by just anybody.
+//!
+//! Owns the check of owner, mode and size of such a file, made on the open descriptor, so that nothing can be put in its place
+//! between the look and the reading. What is in it is its reader's business. Called by the daemon, for policies.
+
+use super::plain;
+use std::io;
+use std::path::Path;
+
+/// The largest such file, in bytes.
+const BYTES_MAX: u64 = 1 << 20;
+
+/// The text of a file that belongs to root or to this user, and that nobody else can write.
+///
+/// # Errors
+/// What is wrong with the file, or that it cannot be read (a process without descriptors left cannot).
+pub fn read(path: &Path) -> io::Result<String> {
+    let (file, about) = plain::open(path)?;
+    #[cfg(not(unix))]
+    let _ = about;
+    #[cfg(unix)]
+    let wrong = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        if about.uid() != 0 && Some(about.uid()) != crate::transport::current_uid() {
+            return wrong(format!(
+                "it belongs to uid {}; it must belong to root or to this user",
+                about.uid()
+            ));
+        }
+        if about.mode() & 0o022 != 0 {
+            return wrong(format!(
+                "others can write it (mode {:04o}); chmod go-w it",
+                about.mode() & 0o7777
+            ));
+        }
+    }
+    plain::text(plain::content(file, BYTES_MAX)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nobody_else_can_write_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("policy.toml");
+        std::fs::write(&path, "text").unwrap();
+        #[cfg(unix)]
+        for (mode, good) in [
+            (0o600, true),
+            (0o644, true),
+            (0o440, true),
+            (0o620, false),
+            (0o602, false),
+            (0o666, false),
+        ] {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let read = read(&path).map_err(|error| error.kind());
+            let expected = if good {
+                Ok("text".to_owned())
+            } else {
+                Err(io::ErrorKind::PermissionDenied)
+            };
+            assert_eq!(read, expected, "{mode:o}");
+        }
+        assert_eq!(
+            read(folder.path()).unwrap_err().kind(),
+            io::ErrorKind::InvalidInput
+        );
+        let large = folder.path().join("large");
+        std::fs::write(&large, vec![b' '; (1 << 20) + 1]).unwrap();
+        assert!(
+            read(&large)
+                .unwrap_err()
+                .to_string()
+                .contains("more than 1048576 bytes")
+        );
+    }
+}

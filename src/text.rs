@@ -1,0 +1,144 @@
+//! How text that came from a peer is shown: it cannot drive a terminal, forge a line or fill a log.
+//!
+//! Owns which characters are dangerous, how they are written instead, and how long a name in a log may be. It knows
+//! nothing of what the text says. Called wherever a peer's text meets a person: log fields, errors, terminals.
+
+use std::borrow::Cow;
+use std::fmt::{self, Write as _};
+
+/// How much of a peer's name a log shows, in bytes.
+const NAME_SHOWN: usize = 64;
+/// How much of a peer's longer text a log shows, in bytes.
+const TEXT_SHOWN: usize = 512;
+
+/// Whether a character could change what a terminal shows of other text: control characters, those that reorder or
+/// break lines, and those that nobody sees.
+#[must_use]
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// `text` with every character of [`is_unsafe`] written as an escape (`\n`, `\t`, `\r`, otherwise `\u{1b}`).
+/// Borrows when there is nothing to escape.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unsafe) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len().saturating_add(16));
+    for c in text.chars() {
+        // Writing to a String cannot fail.
+        let _ = escape(&mut out, c);
+    }
+    Cow::Owned(out)
+}
+
+fn escape(out: &mut impl fmt::Write, c: char) -> fmt::Result {
+    match c {
+        '\n' => out.write_str("\\n"),
+        '\r' => out.write_str("\\r"),
+        '\t' => out.write_str("\\t"),
+        c if is_unsafe(c) => write!(out, "\\u{{{:x}}}", u32::from(c)),
+        c => out.write_char(c),
+    }
+}
+
+/// A peer's text as a log shows it. Made by [`name`], [`text`] and [`escaped`].
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    text: &'a str,
+    most: usize,
+}
+
+/// A name for a log: escaped, and cut after 64 bytes.
+#[must_use]
+pub const fn name(text: &str) -> Shown<'_> {
+    Shown {
+        text,
+        most: NAME_SHOWN,
+    }
+}
+
+/// Any other text for a log: escaped, and cut after 512 bytes.
+#[must_use]
+pub const fn text(text: &str) -> Shown<'_> {
+    Shown {
+        text,
+        most: TEXT_SHOWN,
+    }
+}
+
+/// A text that is shown whole: escaped and not cut.
+#[must_use]
+pub const fn escaped(text: &str) -> Shown<'_> {
+    Shown {
+        text,
+        most: usize::MAX,
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut length = 0_usize;
+        for c in self.text.chars() {
+            length = length.saturating_add(c.len_utf8());
+            if length > self.most {
+                return write!(f, "… ({} bytes)", self.text.len());
+            }
+            escape(f, c)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        fmt::Display::fmt(self, f)?;
+        f.write_char('"')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn controls_are_escaped_and_text_is_not() {
+        let cases = [
+            ("25.6°C", "25.6°C"),
+            ("a\nb\tc\rd", "a\\nb\\tc\\rd"),
+            ("\x1b[31mred", "\\u{1b}[31mred"),
+            ("\u{9b}31m", "\\u{9b}31m"),
+            ("\u{202e}txt.exe", "\\u{202e}txt.exe"),
+            ("\x07\x7f", "\\u{7}\\u{7f}"),
+            ("pay\u{200b}pal", "pay\\u{200b}pal"),
+            (
+                "\u{2066}x\u{2069}\u{feff}\u{e0041}",
+                "\\u{2066}x\\u{2069}\\u{feff}\\u{e0041}",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(printable(text), expected);
+            assert_eq!(name(text).to_string(), expected);
+            assert_eq!(printable(expected), expected, "escaping twice changes nothing");
+        }
+    }
+
+    #[test]
+    fn long_names_are_cut_at_a_character() {
+        let exact = "x".repeat(64);
+        assert_eq!(name(&exact).to_string(), exact);
+        assert_eq!(
+            name(&format!("{exact}y")).to_string(),
+            format!("{exact}… (65 bytes)")
+        );
+        let wide = "é".repeat(40);
+        assert_eq!(name(&wide).to_string(), format!("{}… (80 bytes)", "é".repeat(32)));
+        assert_eq!(format!("{:?}", name("a\u{1b}b")), "\"a\\u{1b}b\"");
+    }
+}

@@ -1,0 +1,288 @@
+//! Limits of bytes that are waited with, and those that processes share.
+
+use super::raw::{Raw, meta};
+use super::running::Running;
+use super::{closed, refused};
+use actix_ipc::actors::quota::{ReadGate, TotalGate};
+use actix_ipc::config::{CONNECTION_COST, Limits};
+use actix_ipc::error::{CloseReason, ErrorCode};
+use actix_ipc::message::handshake::PREFACE;
+use actix_ipc::message::{Draft, Encoding, Flags, Hello, Kind};
+use std::io::Write;
+
+/// What one process alone gets of a budget by default: half of a user's quarter.
+const ALONE: usize = 8;
+
+#[test]
+fn a_message_in_pieces_has_at_most_message_bytes() {
+    let broker = Running::start(Limits {
+        frame_bytes: 1_000,
+        message_bytes: 1_500,
+        ..Limits::default()
+    });
+    let mut raw = broker.connect();
+    for (second, fits) in [(499, true), (500, true), (501, false)] {
+        let id = raw.id();
+        let (first, second) = (vec![1; 1_000], vec![2; second]);
+        raw.send_all(&[
+            Draft::new(Kind::Publish, id)
+                .flags(Flags::ACK.with(Flags::CONTINUED))
+                .pair("s", "t")
+                .payload(Encoding::RAW, &first),
+            Draft::new(Kind::PublishPiece, id).payload(Encoding::RAW, &second),
+        ]);
+        let got = raw.answer(id);
+        match fits {
+            true => assert_eq!(got.kind, Kind::Accepted),
+            false => refused(&got, ErrorCode::TooLarge, "limits.message_bytes"),
+        }
+    }
+    broker.stop();
+}
+
+#[test]
+fn calls_that_wait_for_objects_have_at_most_outbox_bytes() {
+    let limit = 10_000;
+    // One more call is taken while fewer bytes wait than the limit.
+    for (waiting, fits) in [(limit - 1, true), (limit, false), (limit + 1, false)] {
+        let broker = Running::start(Limits {
+            outbox_bytes: limit,
+            ..Limits::default()
+        });
+        let mut raw = broker.connect();
+        let payload = vec![0; waiting - 24 - "nobody\0m".len()];
+        let wait = |id| Draft::new(Kind::Call, id).flags(Flags::WAIT).pair("nobody", "m");
+        raw.send(&wait(5).payload(Encoding::RAW, &payload));
+        raw.after_registry();
+        raw.send(&wait(6));
+        raw.after_registry();
+        let told = raw.kept();
+        match fits {
+            true => assert_eq!(told, []),
+            false => refused(&told[0], ErrorCode::Overloaded, "limits.outbox_bytes"),
+        }
+        broker.stop();
+    }
+}
+
+#[test]
+fn a_gate_closes_at_its_limit_and_at_that_of_all() {
+    let waker = futures::task::noop_waker();
+    let cx = std::task::Context::from_waker(&waker);
+    for (read, open) in [(99, true), (100, false), (101, false)] {
+        let total = TotalGate::new(1_000);
+        let gate = ReadGate::new(100, total.clone());
+        let permit = gate.take(read);
+        assert_eq!(gate.poll_open(&cx).is_ready(), open, "{read} of one");
+        drop(permit);
+        assert!(gate.poll_open(&cx).is_ready());
+        assert_eq!(total.used(), 0);
+    }
+    for (read, open) in [(999, true), (1_000, false), (1_001, false)] {
+        let total = TotalGate::new(1_000);
+        let (busy, other) = (
+            ReadGate::new(9_999, total.clone()),
+            ReadGate::new(9_999, total.clone()),
+        );
+        let permit = busy.take(read);
+        assert_eq!(other.poll_open(&cx).is_ready(), open, "{read} of all");
+        drop(permit);
+        assert!(other.poll_open(&cx).is_ready());
+    }
+}
+
+#[test]
+fn handshakes_are_counted_until_the_welcome() {
+    let broker = Running::start(Limits {
+        handshakes: 3 * ALONE,
+        ..Limits::default()
+    });
+    let mut begun: Vec<Raw> = (0..3)
+        .map(|_| {
+            let mut raw = Raw::open(&broker.path);
+            raw.stream.write_all(&PREFACE).unwrap();
+            raw
+        })
+        .collect();
+    let mut fourth = Raw::open(&broker.path);
+    fourth.greet("");
+    closed(fourth, CloseReason::TooMany, "limits.handshakes");
+    // One is done: its place is free, and it stays connected.
+    let mut first = begun.remove(0);
+    let hello = Hello::default().encode();
+    first.send(&Draft::new(Kind::Hello, 1).aux(1).payload(Encoding::RAW, &hello));
+    first.expect(Kind::Welcome);
+    let mut next = broker.connect();
+    next.ping();
+    first.ping();
+    broker.stop();
+}
+
+/// What is held of a budget, as `sys.broker` tells it.
+pub fn held(raw: &mut Raw, budget: &str) -> u64 {
+    let id = raw.id();
+    let status = raw.ask(&Draft::new(Kind::Call, id).pair("sys.broker", "status"));
+    assert_eq!(status.kind, Kind::Reply, "{}", status.text());
+    status.json()["accounts"][budget]["held"].as_u64().unwrap()
+}
+
+/// Asks until the budget is back at what it was: a connection's end is told by no frame.
+fn returns(raw: &mut Raw, budget: &str, before: u64) {
+    let back = (0..10_000).any(|_| held(raw, budget) == before);
+    assert!(back, "{budget} does not come back");
+}
+
+#[test]
+fn names_subscriptions_and_wills_cost_memory() {
+    let mib = 1024 * 1024;
+    let broker = Running::start(Limits {
+        memory_bytes_total: ALONE * mib,
+        ..Limits::default()
+    });
+    let mut other = broker.connect();
+    let before = held(&mut other, "memory_bytes_total");
+    // Small enough to come whole: a part of a frame that finds no memory ends its connection.
+    let description = vec![b'd'; 6_000];
+    let filler = meta("k", &[0; 4_000]);
+    let mut raw = broker.connect();
+    assert_eq!(
+        held(&mut other, "memory_bytes_total"),
+        before + CONNECTION_COST as u64,
+        "a connection is charged for itself"
+    );
+    type Make = for<'a> fn(u64, &'a str, &'a [u8], &'a [u8]) -> Draft<'a>;
+    let kinds: [(&str, Make); 3] = [
+        ("names", |id, name, bytes, _| {
+            Draft::new(Kind::Register, id)
+                .key(name.as_bytes())
+                .payload(Encoding::RAW, bytes)
+        }),
+        ("subscriptions", |id, name, _, _| {
+            Draft::new(Kind::Subscribe, id).pair(name, "t")
+        }),
+        ("waits", |id, name, _, meta| {
+            Draft::new(Kind::Call, id)
+                .flags(Flags::WAIT)
+                .pair(name, "m")
+                .meta(meta)
+        }),
+    ];
+    for (what, make) in kinds {
+        let mut refusal = None;
+        for number in 0..20_000_u64 {
+            let name = format!("{what}.{number}.{}", "n".repeat(200));
+            raw.send(&make(1_000 + number, &name, &description, &filler));
+            if number % 64 == 0 {
+                raw.ping();
+                raw.after_registry();
+                raw.after_hub();
+            }
+            refusal = raw.kept().into_iter().find(|got| got.kind == Kind::Error);
+            if refusal.is_some() {
+                break;
+            }
+        }
+        let refusal = refusal.unwrap_or_else(|| panic!("{what} are not bounded"));
+        refused(&refusal, ErrorCode::TooMany, "limits.memory_bytes_total");
+        assert!(held(&mut other, "memory_bytes_total") <= mib as u64 + before);
+        drop(raw);
+        returns(&mut other, "memory_bytes_total", before);
+        raw = broker.connect();
+    }
+    broker.stop();
+}
+
+#[test]
+fn a_started_frame_is_charged_as_it_arrives() {
+    let mib = 1024 * 1024;
+    let broker = Running::start(Limits {
+        memory_bytes_total: ALONE * mib,
+        ..Limits::default()
+    });
+    let mut other = broker.connect();
+    let before = held(&mut other, "memory_bytes_total");
+    let mut raw = broker.connect();
+    let payload = vec![0; 4 * mib];
+    let frame = Draft::new(Kind::Publish, 0)
+        .pair("s", "t")
+        .payload(Encoding::RAW, &payload)
+        .to_vec();
+    // The header says four MiB; what is charged is what has come.
+    raw.stream.write_all(&frame[..1_000]).unwrap();
+    raw.stream.set_nonblocking(true).unwrap();
+    assert!(held(&mut other, "memory_bytes_total") <= before + CONNECTION_COST as u64);
+    raw.stream.set_nonblocking(false).unwrap();
+    raw.stream.write_all(&frame[1_000..300_000]).unwrap();
+    let grows = (0..10_000).any(|_| held(&mut other, "memory_bytes_total") >= before + 290_000);
+    assert!(grows, "not charged");
+    assert!(held(&mut other, "memory_bytes_total") < before + 500_000);
+    // At its share it is closed; how much of the rest was read is the socket's business.
+    let _ = raw.stream.write_all(&frame[300_000..frame.len() - 1]);
+    closed(raw, CloseReason::TooMany, "limits.memory_bytes_total");
+    returns(&mut other, "memory_bytes_total", before);
+    broker.stop();
+}
+
+#[test]
+fn what_a_full_socket_leaves_is_charged_until_it_is_written() {
+    let broker = Running::start(Limits::default());
+    let mut other = broker.connect();
+    let before = held(&mut other, "memory_bytes_total");
+    let [mut worker, mut caller] = broker.connect_all();
+    worker.register("o");
+    let cost = 2 * CONNECTION_COST as u64;
+    // Large answers that are not read stay with the broker…
+    let payload = vec![7; 2_000_000];
+    let ids: Vec<u64> = (0..2).map(|_| caller.call("o", Flags::NONE, b"")).collect();
+    for _ in &ids {
+        let call = worker.expect(Kind::Call);
+        worker.reply(&call, &payload);
+    }
+    worker.ping();
+    let charged = (0..10_000).any(|_| held(&mut other, "memory_bytes_total") > before + cost + 3_000_000);
+    assert!(charged, "{}", held(&mut other, "memory_bytes_total"));
+    // …until they are.
+    for id in ids {
+        assert_eq!(caller.answer(id).payload.len(), payload.len());
+    }
+    returns(&mut other, "memory_bytes_total", before + cost);
+    broker.stop();
+}
+
+#[test]
+fn calls_without_reply_leave_half_of_a_queue_to_others() {
+    let broker = Running::start(Limits {
+        outbox_bytes: 1_000_000,
+        publish_window: 250_000,
+        ..Limits::default()
+    });
+    let [mut worker, mut flood, mut caller] = broker.connect_all();
+    worker.register("o");
+    // More than the socket and the whole queue hold, while the callee reads nothing.
+    let payload = vec![0; 1_000];
+    for _ in 0..4_000 {
+        flood.call("o", Flags::NO_REPLY, &payload);
+    }
+    flood.ping();
+    flood.after_registry();
+    let dropped = broker.handle.metrics().one_way_dropped;
+    assert!(dropped > 0, "the queue did not fill");
+    let ids: Vec<u64> = (0..400)
+        .map(|_| caller.call("o", Flags::NONE, &payload))
+        .collect();
+    caller.after_registry();
+    assert_eq!(caller.kept(), [], "none was refused");
+    let mut one_way = 0;
+    for _ in &ids {
+        let call = std::iter::repeat_with(|| worker.expect(Kind::Call))
+            .inspect(|call| one_way += u64::from(call.flags.has(Flags::NO_REPLY)))
+            .find(|call| !call.flags.has(Flags::NO_REPLY))
+            .unwrap();
+        worker.reply(&call, b"");
+    }
+    assert_eq!(one_way + dropped, 4_000, "each was delivered or counted");
+    for id in ids {
+        assert_eq!(caller.answer(id).kind, Kind::Reply);
+    }
+    broker.stop();
+}
