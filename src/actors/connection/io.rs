@@ -113,8 +113,9 @@ impl Connection {
                 Poll::Ready(Err(Over)) => return Poll::Ready(()),
                 Poll::Pending => return self.rest(cx),
             }
-            if self.io.pace.measure().is_some() {
-                // Others have something to say: one read, then they.
+            // Others have something to say: one read, then they. When it has emptied the socket, as most do, there is nothing to come
+            // back for, and the rest of this turn is done now.
+            if self.io.pace.measure().is_some() && self.io.stream.poll_read_ready(cx).is_ready() {
                 break;
             }
         }
@@ -324,7 +325,8 @@ impl Connection {
         loop {
             let deadlines = [self.life.next_deadline(), self.sending_deadline()];
             let Some(next) = deadlines.into_iter().flatten().min() else {
-                self.io.timer = None;
+                // It is kept until it fires, for nothing: to arm one again for the next call wakes the reactor with a system call.
+                self.io.timer.take_if(|timer| timer.is_elapsed());
                 return Poll::Pending;
             };
             let timer = self
