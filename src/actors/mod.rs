@@ -41,6 +41,7 @@ pub mod quota;
 pub mod registry;
 pub mod shares;
 pub mod supervise;
+mod table;
 pub mod tokens;
 pub mod topic_hub;
 

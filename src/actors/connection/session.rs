@@ -152,8 +152,8 @@ impl Session {
                 return;
             }
             let Some(view) = batch.view(index) else { continue };
-            // Publishers send runs of one topic: its key is checked once.
-            let known_key = view.header.kind == Kind::Publish
+            // Publishers and callers send runs of one key: it is checked once.
+            let known_key = matches!(view.header.kind, Kind::Publish | Kind::Call)
                 && (!last_key.is_empty() && view.key == last_key || Key::pair(view.key).is_ok());
             let frame = u32::try_from(index).unwrap_or(u32::MAX);
             if let Err(closing) = self.step(now, batch, frame, &view, known_key, effects) {
@@ -207,7 +207,7 @@ impl Session {
             return Ok(());
         }
         match header.kind {
-            Kind::Call => self.call(now, frame, view, effects),
+            Kind::Call => self.call(now, frame, view, known_key, effects),
             Kind::Publish => self.publish(frame, view, known_key, effects),
             Kind::Reply | Kind::ReplyPiece | Kind::Error => self.answer(now, frame, view, effects),
             Kind::CallPiece | Kind::PublishPiece => self.piece(batch, frame, view, effects),

@@ -7,9 +7,10 @@ use super::claims::{Claim, Claims};
 use super::facts::Balance;
 use super::request::{NameView, RegisterError, Registered, Registration};
 use crate::actors::peer_key::PeerKey;
+use crate::actors::table::Table;
 use crate::message::Ticket;
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
 
 /// A name that can be looked up by its bytes, as they lie in a frame.
@@ -56,7 +57,7 @@ pub(super) struct Taken<P> {
 /// The tables.
 #[derive(Debug)]
 pub(super) struct Names<P> {
-    by_name: HashMap<NameKey, Claims<P>>,
+    by_name: Table<NameKey, Claims<P>>,
     /// The place of each claim, by peer and name.
     by_peer: BTreeMap<(P, Box<str>), Ticket>,
 }
@@ -64,7 +65,7 @@ pub(super) struct Names<P> {
 impl<P: PeerKey> Names<P> {
     pub(super) fn new() -> Self {
         Self {
-            by_name: HashMap::new(),
+            by_name: Table::default(),
             by_peer: BTreeMap::new(),
         }
     }

@@ -180,11 +180,13 @@ impl State {
         for (peer, call) in self.out.present.drain(..) {
             peer.tell(Control::Present(call));
         }
+        let routes = self.out.routed.len().min(1024);
         // After the calls, so that the callee works while the caller's side catches up.
         if !self.out.routed.is_empty() {
-            current
-                .from
-                .post(Deliver::Routed(Routes(std::mem::take(&mut self.out.routed))));
+            current.from.post(Deliver::Routed(Routes(std::mem::replace(
+                &mut self.out.routed,
+                Vec::with_capacity(routes),
+            ))));
         }
     }
 

@@ -17,8 +17,9 @@ use super::subscribers::{Reuse, Subscriber, Subscribers};
 use super::trie::Trie;
 use crate::actors::peer_key::PeerKey;
 use crate::actors::planted::{self, Bug};
+use crate::actors::table::Table;
 use crate::message::{Key, NameError, PatternError, SubscriptionId, Ticket};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// Why a Subscribe was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -71,7 +72,7 @@ impl<P: PeerKey> Recent<P> {
 /// The index.
 #[derive(Debug)]
 pub struct Index<P> {
-    exact: HashMap<Box<[u8]>, Subscribers<P>>,
+    exact: Table<Box<[u8]>, Subscribers<P>>,
     patterns: Trie<P>,
     subscriptions: BTreeMap<(P, SubscriptionId), Place>,
     retained: RetainedValues,
@@ -84,7 +85,7 @@ impl<P: PeerKey> Index<P> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            exact: HashMap::new(),
+            exact: Table::default(),
             patterns: Trie::new(),
             subscriptions: BTreeMap::new(),
             retained: RetainedValues::default(),

@@ -9,8 +9,8 @@
 
 use super::subscribers::Subscribers;
 use crate::actors::peer_key::PeerKey;
+use crate::actors::table::Table;
 use crate::message::key;
-use std::collections::HashMap;
 
 /// One step down the trie.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +28,7 @@ enum Step<'a> {
 /// One prefix of patterns.
 #[derive(Debug)]
 struct Node<P> {
-    exact: HashMap<Box<[u8]>, Self>,
+    exact: Table<Box<[u8]>, Self>,
     one: Option<Box<Self>>,
     rest: Option<Box<Self>>,
     boundary: Option<Box<Self>>,
@@ -84,7 +84,7 @@ impl<P: PeerKey> Trie<P> {
 impl<P: PeerKey> Node<P> {
     fn new() -> Self {
         Self {
-            exact: HashMap::new(),
+            exact: Table::default(),
             one: None,
             rest: None,
             boundary: None,
