@@ -56,6 +56,7 @@ mod slab;
 mod socket;
 mod state;
 mod subscription;
+mod turn;
 mod waiters;
 mod worker;
 

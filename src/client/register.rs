@@ -232,6 +232,7 @@ impl ServingGuard {
 
 impl Drop for ServingGuard {
     fn drop(&mut self) {
+        self.server.give_up();
         self.handle
             .shared
             .serving
