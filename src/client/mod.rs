@@ -38,6 +38,7 @@ mod methods;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;
+mod names;
 mod outbox;
 mod presence;
 mod proof;

@@ -5,12 +5,14 @@
 //! on the same thread. On a multi-threaded one each is spawned in that order. How one call runs is [`super::turn`]'s.
 
 use super::handler::{Handler, IncomingCall};
+use super::request::PINNED_MAX;
 use super::runtime::Home;
 use super::serving::refuse;
 use super::shared::Shared;
 use super::state::Direct;
 use super::turn::start;
 use crate::error::{CallError, ErrorCode};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -229,7 +231,7 @@ impl<'a> Here<'a> {
     }
 
     /// Takes a call that has come as a whole, for the object that was found last.
-    pub(crate) fn accept(&mut self, job: Job, method: &str) {
+    pub(crate) fn accept(&mut self, mut job: Job, method: &str) {
         let Some(server) = &self.server else { return };
         let (shared, here) = (self.shared, server.home.is_on(self.thread));
         if here && (self.held || server.enter()) {
@@ -237,6 +239,11 @@ impl<'a> Here<'a> {
             // socket's task writes the answers when it is through with the batch.
             self.held = start(shared, server, job, method, (false, Direct::No));
             return;
+        }
+        // What waits does not pin the buffer of its batch.
+        let bytes = &mut job.call.payload.bytes;
+        if bytes.len() < PINNED_MAX / 4 {
+            *bytes = Bytes::copy_from_slice(bytes);
         }
         shared.serving.register(&job.call.context.open);
         match server.enqueue(job) {
