@@ -38,6 +38,7 @@ mod methods;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;
+mod names;
 mod outbox;
 mod presence;
 mod proof;
@@ -56,6 +57,7 @@ mod slab;
 mod socket;
 mod state;
 mod subscription;
+mod turn;
 mod waiters;
 mod worker;
 
