@@ -29,6 +29,7 @@ pub mod group;
 pub mod inject;
 mod listener;
 pub mod local_peer;
+pub mod memory;
 pub mod messages;
 #[cfg(test)]
 #[cfg(feature = "models")]

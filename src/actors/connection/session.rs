@@ -48,7 +48,8 @@ pub struct Session {
     listings: Vec<CallId>,
     /// The broker's policy, and what this peer may do under it; `None`: nobody asks.
     policy: Option<Arc<Slot>>,
-    rights: Rights,
+    /// Nothing until the policy is asked for the first time.
+    rights: Option<Box<Rights>>,
     /// How often the policy denied something.
     denied: u64,
     draining: bool,
@@ -73,7 +74,7 @@ impl Session {
             publishing: HashSet::new(),
             listings: Vec::new(),
             policy: None,
-            rights: Rights::default(),
+            rights: None,
             denied: 0,
             draining: false,
             said_goodbye: false,
@@ -125,7 +126,7 @@ impl Session {
     /// [`OverShare`] when this peer's process has no more.
     pub fn cover_calls(&self, calls: usize, bytes: usize) -> Result<(), OverShare> {
         let needed = self.calls_memory(calls).saturating_add(bytes);
-        self.me.account.memory.calls.cover(needed)
+        self.me.account.memory.calls().cover(needed)
     }
 
     fn calls_memory(&self, more: usize) -> usize {
@@ -141,7 +142,7 @@ impl Session {
 
     /// Gives back memory that calls have left, once nothing is to be read.
     pub fn settle(&self) {
-        self.me.account.memory.calls.settle(self.calls_memory(0));
+        self.me.account.memory.calls().settle(self.calls_memory(0));
     }
 
     /// Steps through a batch; a protocol error ends it with `effects.close`.

@@ -160,7 +160,7 @@ impl State {
 
     /// Sends what the turn has gathered.
     fn flush(&mut self, current: &Current) {
-        let memory = &current.from.account.memory.names;
+        let memory = current.from.account.memory.names();
         if memory.is_reserved() {
             memory.settle(self.facts.counts(current.key).bytes);
         }
@@ -302,7 +302,7 @@ impl State {
     /// Whether the peer's process has memory for another fact.
     pub(super) fn room(&self, current: &Current, cost: usize) -> Result<(), CallError> {
         let held = self.facts.counts(current.key).bytes;
-        let memory = &current.from.account.memory.names;
+        let memory = current.from.account.memory.names();
         memory
             .cover(held.saturating_add(cost))
             .map_err(|over| over.error())
