@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 /// Limits far above what the parts need: growth is measured, not refusal.
 const LIMITS: &str = "[limits]\n\
-    names = 2000000\nsubscriptions = 2000000\nconnections = 65536\nhandshakes = 65536\n\
+    names = 2000000\nsubscriptions = 2000000\nconnections = 262144\nhandshakes = 262144\n\
     memory_bytes_total = 68719476736\nhold_ms = 10000\n";
 
 /// A process whose lines are read.

@@ -14,6 +14,8 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const MEASURED: Duration = Duration::from_millis(1_200);
 /// Requests of a holder that are on their way at one time.
 const PIPELINED: usize = 1_000;
+/// Objects and topics that a client draws before it begins, to go through them again and again.
+const DRAWN: usize = 200_000;
 /// Events of one write of a publisher.
 const BURST: usize = 100;
 
@@ -174,9 +176,7 @@ fn push_call(out: &mut Vec<u8>, id: u64, object: &str) {
 fn caller(socket: &Path, in_flight: usize, objects: usize) {
     let mut raw = Raw::connect(socket, 1 << 17);
     let mut draw = Draw::new(u64::from(std::process::id()));
-    let names: Vec<String> = (0..10_000.min(objects * 8))
-        .map(|_| object(draw.below(objects)))
-        .collect();
+    let names: Vec<String> = (0..DRAWN).map(|_| object(draw.below(objects))).collect();
     let (mut id, mut out, mut free) = (1, Vec::new(), in_flight);
     ready();
     measure(|| {
@@ -197,7 +197,7 @@ fn caller(socket: &Path, in_flight: usize, objects: usize) {
 fn publisher(socket: &Path, topics: usize) {
     let mut raw = Raw::connect(socket, 1 << 14);
     let mut draw = Draw::new(u64::from(std::process::id()));
-    let bursts: Vec<Vec<u8>> = (0..100)
+    let bursts: Vec<Vec<u8>> = (0..DRAWN / BURST)
         .map(|_| {
             let mut out = Vec::new();
             for _ in 0..BURST {
