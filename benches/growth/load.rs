@@ -10,14 +10,14 @@ const MANY: usize = 64;
 
 /// What one run has shown.
 #[derive(Clone, Copy)]
-struct Run {
+pub struct Run {
     /// Calls or events in a second, all clients together.
-    rate: f64,
+    pub rate: f64,
     /// Processor time of the broker in microseconds for one of them: the first thread, and all others.
-    core: f64,
-    others: f64,
+    pub core: f64,
+    pub others: f64,
     /// Processor time of everybody else.
-    clients: f64,
+    pub clients: f64,
 }
 
 /// Lets all of them run at the same time.
@@ -104,6 +104,20 @@ fn call(arbiters: usize, objects: usize, callers: usize, in_flight: usize) -> Ru
     run(&broker, &worker, &mut callers)
 }
 
+/// The median of some runs with one object.
+pub fn call_run(arbiters: usize, callers: usize, in_flight: usize) -> Run {
+    median(
+        (0..ROUNDS)
+            .map(|_| call(arbiters, 1, callers, in_flight))
+            .collect(),
+    )
+}
+
+/// The median of some runs with one subscriber.
+pub fn publish_run(arbiters: usize, publishers: usize) -> Run {
+    median((0..ROUNDS).map(|_| publish(arbiters, publishers)).collect())
+}
+
 fn publish(arbiters: usize, publishers: usize) -> Run {
     let broker = Broker::start(arbiters);
     let subscriber = Role::start(&broker.socket(), "subscriptions", &[0, 1]);
@@ -132,31 +146,34 @@ pub fn publishers() {
 
 pub fn connections() {
     for events in [false, true] {
-        compare(
-            &[1_usize, 10, 100, 1_000, 10_000],
-            |count| {
-                let what = if events { "events" } else { "calls" };
-                format!(
-                    "{count} connections, {} active, 100 {what} under way",
-                    count.min(&100)
-                )
-            },
-            |count| {
-                let broker = Broker::start(0);
-                let active = *count.min(&100);
-                let _idle = Role::start(&broker.socket(), "idle", &[count - active]);
-                let (role, numbers): (_, &[usize]) = if events {
-                    ("subscriptions", &[0, 1])
-                } else {
-                    ("objects", &[1])
-                };
-                let other = Role::start(&broker.socket(), role, numbers);
-                let numbers = [active, 100, usize::from(events)];
-                let mut active = [Role::start(&broker.socket(), "connections", &numbers)];
-                run(&broker, &other, &mut active)
-            },
-        );
+        for under_way in [1, MANY] {
+            compare(
+                &[1_usize, 10, 100, 1_000, 10_000],
+                |count| {
+                    let what = if events { "events" } else { "calls" };
+                    let active = count.min(&100);
+                    format!("{count} connections, {active} active, {under_way} {what} under way each")
+                },
+                |count| connected(*count, under_way, events),
+            );
+        }
     }
+}
+
+/// At most a hundred connections are active; the others are silent.
+fn connected(count: usize, under_way: usize, events: bool) -> Run {
+    let broker = Broker::start(0);
+    let active = count.min(100);
+    let _idle = Role::start(&broker.socket(), "idle", &[count - active]);
+    let (role, numbers): (_, &[usize]) = if events {
+        ("subscriptions", &[0, 1])
+    } else {
+        ("objects", &[1])
+    };
+    let other = Role::start(&broker.socket(), role, numbers);
+    let numbers = [active, under_way * active, usize::from(events)];
+    let mut active = [Role::start(&broker.socket(), "connections", &numbers)];
+    run(&broker, &other, &mut active)
 }
 
 pub fn arbiters() {

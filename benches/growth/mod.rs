@@ -1,6 +1,7 @@
 //! Which part runs, and which role this process has.
 
 mod load;
+mod model;
 mod process;
 mod raw;
 mod rebuild;
@@ -13,7 +14,7 @@ pub fn main() {
         return raw::role(&args[1..]);
     }
     let has = |word: &str| args.iter().any(|arg| arg == word);
-    let parts: [(&str, &dyn Fn()); 7] = [
+    let parts: [(&str, &dyn Fn()); 8] = [
         ("routing", &|| {
             if !has("broker") {
                 tables::routing();
@@ -35,6 +36,7 @@ pub fn main() {
         ("publishers", &load::publishers),
         ("connections", &load::connections),
         ("arbiters", &load::arbiters),
+        ("model", &model::run),
     ];
     let all = !parts.iter().any(|(name, _)| has(name));
     for (name, run) in parts {
