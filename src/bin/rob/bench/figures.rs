@@ -60,8 +60,9 @@ impl Figures {
         (broker.done > 0).then(|| spent / broker.done as f64)
     }
 
-    fn megabytes(&self, side: &Side) -> f64 {
-        side.rate() * self.payload as f64 / 1e6
+    /// Payload in 10⁶ bytes a second, where there is any.
+    fn megabytes(&self, side: &Side) -> Option<f64> {
+        (self.payload > 0).then(|| side.rate() * self.payload as f64 / 1e6)
     }
 
     /// One object. What is not known is null.
@@ -75,7 +76,7 @@ impl Figures {
         let mut add = |name: &str, value: Value| object.insert(name.to_owned(), value);
         add("bench", self.what.into());
         add("rate", rounded(Some(broker.rate())));
-        add("mb_per_s", rounded(Some(self.megabytes(broker))));
+        add("mb_per_s", rounded(self.megabytes(broker)));
         for (name, _, part) in PERCENTILES {
             add(name, rounded(broker.latencies.micros(part)));
         }
@@ -113,7 +114,7 @@ impl Figures {
             let mut row = vec![
                 name.to_owned(),
                 format!("{:.0}", side.rate()),
-                number(Some(self.megabytes(side))),
+                number(self.megabytes(side)),
             ];
             row.extend(cells(&side.latencies));
             row.push(side.lost.to_string());

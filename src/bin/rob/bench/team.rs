@@ -17,6 +17,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 /// How long any process may be silent when it should say something, beside the time that it was told to work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a failure waits for news of a process that is the reason for it: they come from the system at the same time.
+const NEWS_PATIENCE: Duration = Duration::from_millis(200);
+
 /// The place of a process in its team.
 pub(super) type Member = usize;
 
@@ -37,6 +40,8 @@ struct Process {
     part: Part,
     child: Child,
     stdin: Option<ChildStdin>,
+    /// It has been set up: a broker that it does not reach any more is lost.
+    ready: bool,
 }
 
 impl Team {
@@ -101,6 +106,7 @@ impl Team {
             part: spec.part,
             child,
             stdin,
+            ready: false,
         });
         if let Some(stdout) = stdout {
             let sender = self.sender.clone();
@@ -110,7 +116,12 @@ impl Team {
         }
         self.write(member, spec)?;
         match self.next(Duration::ZERO).await? {
-            (from, Said::Ready { address }) if from == member => Ok((member, address)),
+            (from, Said::Ready { address }) if from == member => {
+                if let Some(process) = self.processes.get_mut(member) {
+                    process.ready = true;
+                }
+                Ok((member, address))
+            }
             (_, said) => Err(unexpected(&said)),
         }
     }
@@ -183,7 +194,7 @@ impl Team {
             Ok(None) => Err(confused("nobody is left to measure")),
             Ok(Some((member, None))) => Err(self.ended(member)),
             Ok(Some((member, Some(Said::Failed { exit, message })))) => {
-                Err(self.failed(member, exit, &message))
+                Err(self.failed(member, exit, &message).await)
             }
             Ok(Some((member, Some(said)))) => Ok((member, said)),
         }
@@ -191,22 +202,27 @@ impl Team {
 
     /// What a process that cannot go on leaves to be told. When another one was killed, that is the reason, and not what
     /// this one saw of it.
-    fn failed(&mut self, member: Member, exit: u8, message: &str) -> Failure {
-        if let Some(killed) = self.killed() {
-            return self.ended(killed);
+    async fn failed(&mut self, member: Member, exit: u8, message: &str) -> Failure {
+        while let Ok(Some((other, said))) = tokio::time::timeout(NEWS_PATIENCE, self.news.recv()).await {
+            if said.is_none() && other != member && self.was_killed(other) {
+                return self.ended(other);
+            }
         }
-        let part = self
-            .processes
-            .get(member)
-            .map_or("a process", |process| process.part.name());
-        Failure::new(Exit::of_number(exit), format!("bench: {part}: {message}"))
+        let process = self.processes.get(member);
+        let part = process.map_or("a process", |process| process.part.name());
+        let exit = match Exit::of_number(exit) {
+            Exit::NoBroker if process.is_some_and(|process| process.ready) => Exit::Lost,
+            exit => exit,
+        };
+        Failure::new(exit, format!("bench: {part}: {message}"))
     }
 
-    /// A process that has ended otherwise than by itself.
-    fn killed(&mut self) -> Option<Member> {
-        self.processes.iter_mut().position(|process| {
-            let ended = process.child.try_wait();
-            matches!(ended, Ok(Some(status)) if !status.success())
+    /// Whether a process that has closed its output has ended otherwise than by itself.
+    fn was_killed(&mut self, member: Member) -> bool {
+        let process = self.processes.get_mut(member);
+        process.is_some_and(|process| {
+            process.stdin = None;
+            process.child.wait().is_ok_and(|status| !status.success())
         })
     }
 
