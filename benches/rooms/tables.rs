@@ -13,6 +13,7 @@ use actix_ipc::actors::connection::slots::{NewCall, Outcome, Slots};
 use actix_ipc::actors::credit::Window;
 use actix_ipc::actors::deadlines::Deadlines;
 use actix_ipc::actors::deliver::{Class, Room, decide};
+use actix_ipc::actors::memory::Memory;
 use actix_ipc::actors::messages::{
     Answer, Deliver, EventItem, EventMark, Invoke, RegistryBatch, RegistryItem,
 };
