@@ -13,8 +13,10 @@ use std::time::Duration;
 
 /// Rounds of a short measurement.
 const ROUNDS_MIN: u32 = 5;
-/// The longest part of a slice's time that is spent before anything counts.
-const WARM_UP: Duration = Duration::from_millis(500);
+/// The longest slice of time on one way: what else the machine does changes within seconds.
+const SLICE: Duration = Duration::from_millis(250);
+/// How long each way is used before anything counts, unless a slice is shorter.
+const WARM_UP: Duration = Duration::from_millis(250);
 
 /// What was measured on one way.
 #[derive(Debug)]
