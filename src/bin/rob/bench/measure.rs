@@ -110,9 +110,8 @@ pub(super) async fn rounds(
     seconds: Duration,
     progress: &Progress,
 ) -> Result<Measured, Failure> {
-    let rounds = u32::try_from(seconds.as_secs())
-        .unwrap_or(u32::MAX)
-        .max(ROUNDS_MIN);
+    let slices = seconds.as_millis().div_ceil(SLICE.as_millis());
+    let rounds = u32::try_from(slices).unwrap_or(u32::MAX).max(ROUNDS_MIN);
     let time = seconds.checked_div(rounds).unwrap_or(seconds);
     let (mut floor, mut broker) = (Side::new()?, Side::new()?);
     progress.show("warming up");
