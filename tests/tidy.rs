@@ -99,7 +99,7 @@ const IMPURE: &[&str] = &[
 
 /// What a pure file may say nevertheless, and why.
 const IMPURE_ALLOWED: &[(&str, &str, &str)] = &[(
-    "src/message/codec.rs",
+    "src/message/codec/framed.rs",
     "tokio_util",
     "implements that crate's codec traits; they do no I/O",
 )];
