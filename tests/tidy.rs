@@ -404,7 +404,7 @@ fn pure_files_are_pure() {
         fires(purity, "src/message/frame.rs", "use tokio_util::codec;\n"),
         [1]
     );
-    assert!(fires(purity, "src/message/codec.rs", "use tokio_util::codec;\n").is_empty());
+    assert!(fires(purity, "src/message/codec/framed.rs", "use tokio_util::codec;\n").is_empty());
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub(super) struct FanOut {
     touched: Vec<Key>,
     holding: Vec<Key>,
     deliveries: usize,
+    /// Events published and not counted in the metrics yet.
+    published: u64,
 }
 
 /// Who was too slow in a turn.
@@ -188,6 +190,15 @@ impl FanOut {
         self.deliveries
     }
 
+    /// An event was published; counted with the others of its turn, because the counter is shared by all threads.
+    pub(super) const fn published(&mut self) {
+        self.published = self.published.saturating_add(1);
+    }
+
+    pub(super) fn count_published(&mut self, metrics: &Metrics) {
+        metrics.events_published.add(std::mem::take(&mut self.published));
+    }
+
     /// Gathers one event for one match. `true`: it will be delivered.
     pub(super) fn offer(
         &mut self,
@@ -232,7 +243,7 @@ impl FanOut {
     }
 
     /// Sends each receiver what was gathered for it.
-    pub(super) fn flush(&self, batch: &Arc<Batch>, receivers: &mut Peers<Receiver>, metrics: &Metrics) {
+    pub(super) fn flush(&mut self, batch: &Arc<Batch>, receivers: &mut Peers<Receiver>, metrics: &Metrics) {
         let mut delivered = 0_u64;
         for key in &self.touched {
             let Some((peer, receiver)) = receivers.entry(*key) else {
@@ -253,6 +264,7 @@ impl FanOut {
             peer.account.covers(receiver.base);
             peer.post(Deliver::Events(batch.clone(), items));
         }
+        self.count_published(metrics);
         metrics.events_delivered.add(delivered);
     }
 

@@ -17,6 +17,10 @@ const COPY_MAX: usize = 8 * 1024;
 /// Flags of blocks that lie in front of the key: without them, key and payload follow the head.
 const IN_FRONT: u16 = Flags::META.0 | Flags::ORIGIN.0;
 
+/// What makes an event more than a head and a payload.
+const UNUSUAL: u16 = IN_FRONT | Flags::CONTINUED.0;
+const MARKS: u8 = EventMark::WITH_KEY | EventMark::RETAINED;
+
 /// Bytes for one write: copied small frames with large payloads between them.
 #[derive(Debug, Default)]
 pub struct WriteBuf {
@@ -96,20 +100,50 @@ impl WriteBuf {
 /// Writes one event. Returns what it was charged.
 pub(super) fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
     let id = item.subscription.0;
-    if item.mark.has(EventMark::ABORT) {
-        let abort = Draft::new(Kind::EventPiece, id)
-            .aux(item.missed)
-            .flags(Flags::ABORT);
-        out.frame(&abort, batch);
-        return 0;
-    }
-    if item.mark.has(EventMark::GAP) {
-        out.frame(&Draft::new(Kind::Gap, id).aux(item.missed), batch);
-        return 0;
+    if item.mark.0 & (EventMark::ABORT | EventMark::GAP) != 0 {
+        return write_note(batch, item, out);
     }
     let Some((header, body)) = batch.body(item.frame as usize) else {
         return 0;
     };
+    if item.mark.0 & MARKS == 0 && header.kind == Kind::Publish && header.flags.0 & UNUSUAL == 0 {
+        let payload = body.get(usize::from(header.key_len)..).unwrap_or_default();
+        let event = Header {
+            body_len: header.body_len.saturating_sub(u32::from(header.key_len)),
+            kind: Kind::Event,
+            encoding: header.encoding,
+            flags: Flags::NONE,
+            id,
+            aux: item.missed,
+            key_len: 0,
+            attachments: 0,
+        };
+        out.plain(event.bytes(), payload, batch);
+        return charge(header.wire_len());
+    }
+    write_unusual_event(batch, item, (header, body), out)
+}
+
+/// What a subscriber is told in the place of an event.
+fn write_note(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
+    let id = item.subscription.0;
+    let note = if item.mark.has(EventMark::ABORT) {
+        Draft::new(Kind::EventPiece, id).flags(Flags::ABORT)
+    } else {
+        Draft::new(Kind::Gap, id)
+    };
+    out.frame(&note.aux(item.missed), batch);
+    0
+}
+
+/// An event with its key, of a retained value, in pieces, or with metadata.
+fn write_unusual_event(
+    batch: &Batch,
+    item: &EventItem,
+    (header, body): (&Header, &[u8]),
+    out: &mut WriteBuf,
+) -> usize {
+    let id = item.subscription.0;
     let piece = header.kind == Kind::PublishPiece;
     let retained = item.mark.has(EventMark::RETAINED);
     let kept = Flags(header.flags.0 & (Flags::CONTINUED.0 | if piece { Flags::ABORT.0 } else { 0 }));
