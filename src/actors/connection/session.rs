@@ -362,7 +362,7 @@ impl Session {
             .min()
     }
 
-    /// Takes a call for this peer: it is about to be written.
+    /// Takes a call for this peer: it is about to be written. Who calls this tells the account the new load.
     pub fn accept(&mut self, now: Instant, header: &Header, invoke: &mut Invoke) {
         let Some(reply) = invoke.reply.take() else { return };
         let stream = header.flags.has(Flags::STREAM);
@@ -379,7 +379,6 @@ impl Session {
                 window,
             },
         );
-        self.me.account.set_load(self.slots.len());
     }
 
     /// The end: what this peer asked of others is taken back. Slots answer by being dropped.
