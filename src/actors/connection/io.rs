@@ -1,19 +1,20 @@
-//! Reading and writing of one connection: a single item of its actor's context.
+//! Reading and writing of one connection: what its actor's context drives.
 //!
 //! Owns the stream, what a short write left over, and the connection's one timer. It moves bytes between the stream and the
 //! connection's [`life`](super::life), and knows no frame. Buffers are shared by the arbiter: an idle connection has none.
 
+use super::Connection;
+use super::context::Context;
 use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
-use super::{Connection, stop};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::Stream;
-use actix::{ActorFuture, AsyncContext, Context};
+use actix::AsyncContext;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -71,33 +72,18 @@ impl Io {
     }
 }
 
-/// The item that drives a connection's I/O. It ends by stopping the actor.
-pub(super) struct Drive;
-
-impl ActorFuture<Connection> for Drive {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        act: &mut Connection,
-        ctx: &mut Context<Connection>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        let end = guard(|| act.drive(ctx, cx)).unwrap_or_else(|panic| {
-            act.life.panicked(&panic);
+impl Connection {
+    /// Drives the I/O; its context calls it in every turn, after the mailbox. Ready: the connection is over.
+    pub(super) fn poll_io(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<()> {
+        guard(|| self.drive(ctx, cx)).unwrap_or_else(|panic| {
+            self.life.panicked(&panic);
             cx.waker().wake_by_ref();
             Poll::Pending
-        });
-        if end.is_ready() {
-            stop(ctx);
-        }
-        end
+        })
     }
-}
 
-impl Connection {
     /// Ready: the connection is over.
-    fn drive(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn drive(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<()> {
         for _ in 0..READS_PER_TURN {
             if self.flush(cx).is_err() {
                 return Poll::Ready(());
@@ -152,7 +138,7 @@ impl Connection {
         }
     }
 
-    fn read(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
+    fn read(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
         if self.io.end_of_file || !self.life.may_read() {
             return Poll::Pending;
         }
@@ -179,7 +165,7 @@ impl Connection {
                 }
                 let frames = self
                     .life
-                    .received(bytes, attachments, &|| Box::new(ctx.address().recipient()));
+                    .received(bytes, attachments, &|| Box::new(ctx.address()));
                 self.io.pace.has_read(self.life.rooms.shared.now(), frames);
                 Ok(())
             }

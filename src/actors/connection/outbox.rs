@@ -16,6 +16,7 @@ use crate::actors::messages::{Answer, EventItem, Invoke};
 use crate::actors::peer::{Account, PeerRef};
 use crate::message::{Batch, Ticket};
 use events::{Events, wire_len};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,6 +49,28 @@ pub enum Out {
         /// Who calls.
         from: PeerRef,
     },
+}
+
+thread_local! {
+    /// The room of lanes that were emptied on this thread, for the next ones that fill: an idle peer has none of its own.
+    static SPARE: Cell<Vec<VecDeque<Out>>> = const { Cell::new(Vec::new()) };
+}
+/// Lanes that are kept for others; more are in use at once only beside as many busy peers.
+const SPARE_MAX: usize = 16;
+
+fn spare() -> VecDeque<Out> {
+    let mut spare = SPARE.take();
+    let lane = spare.pop().unwrap_or_default();
+    SPARE.set(spare);
+    lane
+}
+
+fn keep(lane: VecDeque<Out>) {
+    let mut spare = SPARE.take();
+    if spare.len() < SPARE_MAX && lane.capacity() <= KEPT_MAX {
+        spare.push(lane);
+    }
+    SPARE.set(spare);
 }
 
 /// The queue of one peer.
@@ -86,7 +109,7 @@ impl Outbox {
     /// A frame of the broker's own.
     pub fn push_frame(&mut self, frame: Box<[u8]>) {
         self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
-        self.first.push_back(Out::Frame(frame));
+        self.lane().push_back(Out::Frame(frame));
     }
 
     /// Answers, as their callee sent them.
@@ -97,7 +120,7 @@ impl Outbox {
     /// A frame of another peer, under the number that this one knows.
     pub fn push_forward(&mut self, batch: Arc<Batch>, frame: u32, id: u64) {
         self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
-        self.first.push_back(Out::Forward { batch, frame, id });
+        self.lane().push_back(Out::Forward { batch, frame, id });
     }
 
     /// A call for this peer.
@@ -110,7 +133,7 @@ impl Outbox {
             ..
         } = invoke;
         self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
-        self.first.push_back(Out::Invoke {
+        self.lane().push_back(Out::Invoke {
             batch: batch.clone(),
             frame,
             ticket,
@@ -167,10 +190,18 @@ impl Outbox {
         {
             out.bytes(&frame);
         }
-        if self.first.is_empty() && self.first.capacity() > KEPT_MAX {
-            self.first = VecDeque::new();
+        if self.first.is_empty() && self.first.capacity() > 0 {
+            keep(std::mem::take(&mut self.first));
         }
         (first, events)
+    }
+
+    /// The first lane, with the room of one that was emptied before.
+    fn lane(&mut self) -> &mut VecDeque<Out> {
+        if self.first.capacity() == 0 {
+            self.first = spare();
+        }
+        &mut self.first
     }
 
     fn pop_first(&mut self) -> Option<Out> {
