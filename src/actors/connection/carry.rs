@@ -86,9 +86,10 @@ impl<R: Rooms> Life<R> {
             }
             return false;
         }
+        let uid = self.session().and_then(|session| session.me().principal.uid);
         let carry = match &mut self.carry {
             Some(carry) => carry,
-            none => none.insert(Box::new(Carry::new(self.credentials.uid, shared))),
+            none => none.insert(Box::new(Carry::new(uid, shared))),
         };
         for attachment in attachments {
             let arrival = carry.judge(shared, attachment);

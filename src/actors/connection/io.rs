@@ -49,7 +49,7 @@ pub(super) struct Io {
     pace: Pace,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Until the welcome: the broker begins to stop.
-    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    stopped: Option<Box<Pin<Box<dyn Future<Output = ()>>>>>,
 }
 
 impl Io {
@@ -67,7 +67,7 @@ impl Io {
             end_of_file: false,
             pace: Pace::new(process),
             timer: None,
-            stopped: Some(Box::pin(stopped)),
+            stopped: Some(Box::new(Box::pin(stopped))),
         }
     }
 }
@@ -131,8 +131,10 @@ impl Connection {
             return;
         };
         if !self.life.is_stranger() {
+            // With the handshake go its limit in time and the timer for it.
             self.io.stopped = None;
-        } else if stopped.as_mut().poll(cx).is_ready() {
+            self.io.timer = None;
+        } else if stopped.as_mut().as_mut().poll(cx).is_ready() {
             self.io.stopped = None;
             self.life.stopping();
         }

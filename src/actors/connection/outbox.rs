@@ -78,20 +78,24 @@ fn keep(lane: VecDeque<Out>) {
 pub struct Outbox {
     first: VecDeque<Out>,
     /// So many of the first lane, from its front, were looked at by [`Self::compact`].
-    compacted: usize,
-    events: Events,
-    goodbye: Option<Box<[u8]>>,
+    compacted: u32,
+    /// Nothing until the first event: most peers subscribe to nothing.
+    events: Option<Box<Events>>,
+    /// Boxed twice: few ever have one.
+    goodbye: Option<Box<Box<[u8]>>>,
     /// Bytes of frames that the broker made itself: nobody else's account holds them.
     own_bytes: usize,
     /// Frames of the first lane that carry attachments.
-    carrying: usize,
+    carrying: u32,
 }
 
 impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.events.is_empty() && self.goodbye.is_none()
+        self.first.is_empty()
+            && self.goodbye.is_none()
+            && self.events.as_ref().is_none_or(|events| events.is_empty())
     }
 
     /// Bytes of the broker's own frames that wait.
@@ -119,7 +123,7 @@ impl Outbox {
 
     /// A frame of another peer, under the number that this one knows.
     pub fn push_forward(&mut self, batch: Arc<Batch>, frame: u32, id: u64) {
-        self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
+        self.carrying += u32::from(!batch.attachments(frame as usize).is_empty());
         self.lane().push_back(Out::Forward { batch, frame, id });
     }
 
@@ -132,7 +136,7 @@ impl Outbox {
             from,
             ..
         } = invoke;
-        self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
+        self.carrying += u32::from(!batch.attachments(frame as usize).is_empty());
         self.lane().push_back(Out::Invoke {
             batch: batch.clone(),
             frame,
@@ -144,12 +148,13 @@ impl Outbox {
 
     /// The last frame there will be.
     pub fn push_goodbye(&mut self, frame: Vec<u8>) {
-        self.goodbye.get_or_insert_with(|| frame.into());
+        self.goodbye.get_or_insert_with(|| Box::new(frame.into()));
     }
 
     /// Events, charged by their sender. Above the limits of their policies older ones go. Returns the bytes of what was dropped.
     pub fn push_events(&mut self, batch: Arc<Batch>, items: Vec<EventItem>, account: &Account) -> usize {
-        let (dropped, gaps) = self.events.push(batch, items, account.events(), account.room());
+        let lane = self.events.get_or_insert_default();
+        let (dropped, gaps) = lane.push(batch, items, account.events(), account.room());
         for (subscription, missed) in gaps {
             self.push_frame(gap_frame(subscription, missed).into());
         }
@@ -158,8 +163,10 @@ impl Outbox {
 
     /// Copies small remainders out of large buffers that would otherwise be kept alive by them. Each frame is looked at once.
     pub fn compact(&mut self) {
-        self.events.compact();
-        for out in self.first.iter_mut().skip(self.compacted) {
+        if let Some(events) = &mut self.events {
+            events.compact();
+        }
+        for out in self.first.iter_mut().skip(self.compacted as usize) {
             let (Out::Forward { batch, frame, .. } | Out::Invoke { batch, frame, .. }) = out else {
                 continue;
             };
@@ -167,7 +174,7 @@ impl Outbox {
                 (*batch, *frame) = (Arc::new(batch.extract(std::iter::once(*frame as usize))), 0);
             }
         }
-        self.compacted = self.first.len();
+        self.compacted = u32::try_from(self.first.len()).unwrap_or(u32::MAX);
     }
 
     /// Moves frames into `out` until it holds about `max` bytes. Returns the charged bytes that left: first lane, events.
@@ -184,7 +191,9 @@ impl Outbox {
                 return (first, events);
             }
         }
-        events = events.saturating_add(self.events.fill(max, out));
+        if let Some(lane) = &mut self.events {
+            events = events.saturating_add(lane.fill(max, out));
+        }
         if out.is_empty()
             && let Some(frame) = self.goodbye.take()
         {
@@ -205,7 +214,7 @@ impl Outbox {
     }
 
     fn pop_first(&mut self) -> Option<Out> {
-        self.carrying -= usize::from(self.attachments_next());
+        self.carrying -= u32::from(self.attachments_next());
         let next = self.first.pop_front()?;
         self.compacted = self.compacted.saturating_sub(1);
         if let Out::Frame(frame) = &next {
