@@ -142,8 +142,8 @@ impl<R: Rooms> Life<R> {
 
     /// Forgets the account of descriptors once nothing is charged to it.
     pub(super) fn settle_carry(&mut self) {
-        let idle = |carry: &Box<Carry>| carry.arrivals.is_empty() && carry.account.used() == 0;
-        if self.carry.as_ref().is_some_and(idle) {
+        let idle = |carry: &Carry| carry.arrivals.is_empty() && carry.account.used() == 0;
+        if self.carry.as_deref().is_some_and(idle) {
             self.carry = None;
         }
     }
