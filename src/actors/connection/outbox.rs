@@ -24,15 +24,19 @@ use std::time::Instant;
 #[derive(Debug, Default)]
 pub struct Outbox {
     first: Lane,
-    events: Events,
-    goodbye: Option<Box<[u8]>>,
+    /// Nothing until the first event: most peers subscribe to nothing.
+    events: Option<Box<Events>>,
+    /// Boxed twice: few ever have one.
+    goodbye: Option<Box<Box<[u8]>>>,
 }
 
 impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.events.is_empty() && self.goodbye.is_none()
+        self.first.is_empty()
+            && self.goodbye.is_none()
+            && self.events.as_ref().is_none_or(|events| events.is_empty())
     }
 
     /// Bytes of the broker's own frames that wait.
@@ -75,12 +79,13 @@ impl Outbox {
 
     /// The last frame there will be.
     pub fn push_goodbye(&mut self, frame: Vec<u8>) {
-        self.goodbye.get_or_insert_with(|| frame.into());
+        self.goodbye.get_or_insert_with(|| Box::new(frame.into()));
     }
 
     /// Events, charged by their sender. Above the limits of their policies older ones go. Returns the bytes of what was dropped.
     pub fn push_events(&mut self, batch: Arc<Batch>, items: Vec<EventItem>, account: &Account) -> usize {
-        let (dropped, gaps) = self.events.push(batch, items, account.events(), account.room());
+        let lane = self.events.get_or_insert_default();
+        let (dropped, gaps) = lane.push(batch, items, account.events(), account.room());
         for (subscription, missed) in gaps {
             self.push_frame(gap_frame(subscription, missed).into());
         }
@@ -89,7 +94,9 @@ impl Outbox {
 
     /// Copies small remainders out of large buffers that would otherwise be kept alive by them.
     pub fn compact(&mut self) {
-        self.events.compact();
+        if let Some(events) = &mut self.events {
+            events.compact();
+        }
         self.first.compact();
     }
 
@@ -100,7 +107,7 @@ impl Outbox {
             // The write is full, or what carries attachments is one of its own; nothing overtakes it.
             return (first, 0);
         }
-        let events = self.events.fill(max, out);
+        let events = self.events.as_mut().map_or(0, |lane| lane.fill(max, out));
         if out.is_empty()
             && let Some(frame) = self.goodbye.take()
         {

@@ -10,9 +10,32 @@ use crate::actors::deliver::charge;
 use crate::actors::messages::{Answer, Invoke};
 use crate::actors::peer::PeerRef;
 use crate::message::{Batch, Ticket};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
+
+thread_local! {
+    /// The room of lanes that were emptied on this thread, for the next ones that fill: an idle peer has none of its own.
+    static SPARE: Cell<Vec<VecDeque<Run>>> = const { Cell::new(Vec::new()) };
+}
+/// Lanes that are kept for others; more are in use at once only beside as many busy peers.
+const SPARE_MAX: usize = 16;
+
+fn spare() -> VecDeque<Run> {
+    let mut spare = SPARE.take();
+    let runs = spare.pop().unwrap_or_default();
+    SPARE.set(spare);
+    runs
+}
+
+fn keep(runs: VecDeque<Run>) {
+    let mut spare = SPARE.take();
+    if spare.len() < SPARE_MAX && runs.capacity() <= KEPT_MAX {
+        spare.push(runs);
+    }
+    SPARE.set(spare);
+}
 
 /// A frame of the first lane, taken out by itself.
 #[derive(Debug)]
@@ -219,14 +242,14 @@ impl Lane {
 
     pub(super) fn push_own(&mut self, frame: Box<[u8]>) {
         self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
-        self.runs.push_back(Run::Own(frame));
+        self.push(Run::Own(frame));
     }
 
     pub(super) fn push_forwards(&mut self, batch: Arc<Batch>, items: Vec<Answer>) {
         let frames = Frames::new(batch, items);
         if !frames.is_done() {
             self.carrying = self.carrying.saturating_add(frames.carrying());
-            self.runs.push_back(Run::Forwards(frames));
+            self.push(Run::Forwards(frames));
         }
     }
 
@@ -234,8 +257,15 @@ impl Lane {
         let frames = Frames::new(batch, items);
         if !frames.is_done() {
             self.carrying = self.carrying.saturating_add(frames.carrying());
-            self.runs.push_back(Run::Calls(from, frames));
+            self.push(Run::Calls(from, frames));
         }
+    }
+
+    fn push(&mut self, run: Run) {
+        if self.runs.capacity() == 0 {
+            self.runs = spare();
+        }
+        self.runs.push_back(run);
     }
 
     /// Copies small remainders out of large buffers that would otherwise be kept alive by them. Each run is looked at once, and the
@@ -305,8 +335,8 @@ impl Lane {
     fn pop(&mut self) {
         self.runs.pop_front();
         self.compacted = self.compacted.saturating_sub(1);
-        if self.runs.is_empty() && self.runs.capacity() > KEPT_MAX {
-            self.runs = VecDeque::new();
+        if self.runs.is_empty() {
+            keep(std::mem::take(&mut self.runs));
         }
     }
 }

@@ -15,6 +15,6 @@ impl Outbox {
 
     /// The next event that no policy has dropped.
     pub fn take_event(&mut self) -> Option<(Arc<Batch>, EventItem)> {
-        self.events.take()
+        self.events.as_mut()?.take()
     }
 }
