@@ -11,6 +11,10 @@ use super::metadata;
 use crate::error::CallError;
 use bytes::{Buf, Bytes, BytesMut};
 
+/// Bytes of a small frame, and the most frames that room is made for before they are found.
+const FRAME_SMALL: usize = 96;
+const FRAMES_AT_FIRST: usize = 48;
+
 /// The complete frames of one read, in order, as slices of one buffer.
 #[derive(Default)]
 pub struct Batch {
@@ -245,7 +249,7 @@ impl Decoder {
     /// # Errors
     /// [`FrameError`]; the decoder must not be used afterwards.
     pub fn decode(&mut self, mut input: &[u8]) -> Result<Batch, FrameError> {
-        let mut frames = Vec::new();
+        let mut frames = Vec::with_capacity((input.len() / FRAME_SMALL).clamp(1, FRAMES_AT_FIRST));
         if !self.partial.is_empty() && !self.top_up(&mut input, &mut frames)? {
             return Ok(Batch::default());
         }
