@@ -11,10 +11,6 @@ use super::metadata;
 use crate::error::CallError;
 use bytes::{Buf, Bytes, BytesMut};
 
-/// Bytes of a small frame, and the most frames that room is made for before they are found.
-const FRAME_SMALL: usize = 96;
-const FRAMES_AT_FIRST: usize = 48;
-
 /// The complete frames of one read, in order, as slices of one buffer.
 #[derive(Default)]
 pub struct Batch {
@@ -192,6 +188,8 @@ fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Res
         if let Some(header) = header {
             check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
             let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+            // One small frame seldom comes alone.
+            frames.reserve((bytes.len() / 96).clamp(1, 48).saturating_sub(frames.len()));
             frames.push(Entry {
                 header,
                 start: u32::try_from(start).unwrap_or(u32::MAX),
@@ -249,7 +247,7 @@ impl Decoder {
     /// # Errors
     /// [`FrameError`]; the decoder must not be used afterwards.
     pub fn decode(&mut self, mut input: &[u8]) -> Result<Batch, FrameError> {
-        let mut frames = Vec::with_capacity((input.len() / FRAME_SMALL).clamp(1, FRAMES_AT_FIRST));
+        let mut frames = Vec::new();
         if !self.partial.is_empty() && !self.top_up(&mut input, &mut frames)? {
             return Ok(Batch::default());
         }
