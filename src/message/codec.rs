@@ -201,6 +201,8 @@ fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Res
         if let Some(header) = header {
             check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
             let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+            // One small frame seldom comes alone.
+            frames.reserve((bytes.len() / 96).clamp(1, 48).saturating_sub(frames.len()));
             frames.push(Entry {
                 header,
                 start: u32::try_from(start).unwrap_or(u32::MAX),
