@@ -5,6 +5,8 @@
 //! inside the socket's actor.
 
 use super::after::After;
+use super::builder::SharedMemory;
+use super::busy::Busy;
 use super::inbound::{self, Ended};
 use super::link::Link;
 use super::outbox::Claim;
@@ -50,6 +52,7 @@ pub(crate) struct Drive {
     arrivals: Arrivals,
     after: After,
     tick: Option<Pin<Box<Sleep>>>,
+    busy: Busy,
     /// Where the system does not tell that the broker has gone.
     keepalive: Option<(Keepalive, Pin<Box<Sleep>>)>,
 }
@@ -58,6 +61,7 @@ impl Drive {
     pub(crate) fn new(shared: Arc<Shared>, link: Link) -> Self {
         let Link { stream, decoder, .. } = link;
         let every = shared.options.keepalive;
+        let watches = shared.options.shared_memory == SharedMemory::WhenBusy;
         let keepalive = stream
             .can_be_half_open()
             .then(|| Keepalive::new(every, Instant::now()))
@@ -71,6 +75,7 @@ impl Drive {
             arrivals: Arrivals::default(),
             after: After::default(),
             tick: None,
+            busy: Busy::new(watches, Instant::now()),
             keepalive,
         }
     }
@@ -81,15 +86,20 @@ impl Drive {
             return Poll::Ready(Err(lost(&error)));
         }
         let (stream, decoder, attachments) = (&self.stream, &mut self.decoder, &mut self.attachments);
+        let mut taken = 0_usize;
         let read = BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer, attachments) {
             Ok(0) => Err(Ended::new(CloseReason::Lost, "the broker closed the connection")),
-            Ok(count) => decoder
-                .decode(buffer.get(..count).unwrap_or_default())
-                .map(Some)
-                .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string())),
+            Ok(count) => {
+                taken = count;
+                decoder
+                    .decode(buffer.get(..count).unwrap_or_default())
+                    .map(Some)
+                    .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string()))
+            }
             Err(error) if is_again(&error) => Ok(None),
             Err(error) => Err(lost(&error)),
         });
+        self.did(taken);
         let read = match self.arrive() {
             Ok(()) => read,
             Err(ended) => Err(ended),
@@ -118,6 +128,13 @@ impl Drive {
         }
     }
 
+    /// A read or a write took so many bytes.
+    fn did(&mut self, bytes: usize) {
+        if self.busy.did(bytes, Instant::now) {
+            self.shared.lock().ask_for_ring();
+        }
+    }
+
     /// Takes in what came with a read: it waits for the frame that declares it.
     fn arrive(&mut self) -> Result<(), Ended> {
         if self.attachments.is_empty() && self.arrivals.oldest().is_none() {
@@ -141,6 +158,7 @@ impl Drive {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         loop {
             if let Some(claim) = self.claim() {
+                self.did(claim.part().0.len());
                 let wrote = self
                     .shared
                     .write(claim, &self.stream)

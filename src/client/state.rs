@@ -33,6 +33,18 @@ pub(crate) enum Phase {
     Closed(CallError),
 }
 
+/// A connection's way into shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ring {
+    /// It may be asked for.
+    Granted,
+    Asked,
+    /// The broker has not said its last word on the socket.
+    Taken,
+    /// There, or not to be had.
+    Done,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -45,6 +57,8 @@ pub(crate) struct State {
     pub(crate) publishers: Waiters,
     /// Publishes in pieces that were dropped halfway, to be told to the broker when the window allows.
     pub(crate) void_publishes: Vec<u64>,
+    /// How far this connection is on its way into shared memory.
+    pub(crate) ring: Ring,
     /// What the broker granted.
     pub(crate) grants: Welcome,
     pub(crate) peer: PeerId,
@@ -95,6 +109,7 @@ impl State {
             publish_window: 0,
             publishers: Waiters::new(),
             void_publishes: Vec::new(),
+            ring: Ring::Done,
             grants: Welcome::default(),
             peer: PeerId::default(),
             life: 0,
@@ -172,6 +187,14 @@ impl State {
             self.after_push(idle, Direct::No)
         } else {
             Next::Nothing
+        }
+    }
+
+    /// Asks for shared memory, if it may be had and nobody has asked.
+    pub(crate) fn ask_for_ring(&mut self) {
+        if self.ring == Ring::Granted {
+            self.ring = Ring::Asked;
+            let _ = self.control(&Draft::new(Kind::Ring, 0));
         }
     }
 

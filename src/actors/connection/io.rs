@@ -7,7 +7,7 @@ use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
-use super::{Connection, stop};
+use super::{Connection, ring, stop};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
@@ -46,6 +46,7 @@ pub(super) struct Io {
     write_blocked: bool,
     end_of_file: bool,
     pace: Pace,
+    pub(super) ring: ring::Ring,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Until the welcome: the broker begins to stop.
     stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
@@ -66,6 +67,7 @@ impl Io {
             write_blocked: false,
             end_of_file: false,
             pace: Pace::new(process),
+            ring: ring::Ring::default(),
             timer: None,
             stopped: Some(Box::pin(stopped)),
         }
@@ -181,6 +183,9 @@ impl Connection {
                     .life
                     .received(bytes, attachments, &|| Box::new(ctx.address().recipient()));
                 self.io.pace.has_read(self.life.rooms.shared.now(), frames);
+                if let Some(step) = self.life.ring_step.take() {
+                    self.ring_step(step);
+                }
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
@@ -216,6 +221,8 @@ impl Connection {
             }
             if !self.io.unsent.is_empty() {
                 self.flush_unsent()?;
+            } else if self.io.ring.moves() {
+                self.io.stream.write_to_ring();
             } else if !self.life.has_output() {
                 self.life.all_written();
                 return Ok(());
@@ -268,6 +275,9 @@ impl Connection {
         self.life.fill(WRITE_MAX, &mut buffer);
         let slices = slices(&buffer);
         let result = self.write(&slices, &buffer.attachments);
+        if buffer.last_on_socket {
+            self.io.ring.last_on_socket();
+        }
         if let Ok(written) = result
             && written < buffer.len()
         {

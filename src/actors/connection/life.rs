@@ -14,7 +14,7 @@ use super::carry::Carry;
 use super::identity::Evidence;
 use super::outbox::Outbox;
 use super::perform::{self, Rooms};
-use super::session::{Closing, Effects, Session, goodbye_frame};
+use super::session::{Closing, Effects, RingStep, Session, goodbye_frame};
 use super::slots::Slots;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
@@ -77,6 +77,10 @@ pub struct Life<R: Rooms> {
     pub(super) keepalive: Option<Keepalive>,
     pub(super) gone: Option<GoneGuard<R>>,
     pub(super) rooms: Arc<R>,
+    /// The peer has taken a step into shared memory, which its socket does not know of yet.
+    pub(super) ring_step: Option<RingStep>,
+    /// Bytes of each direction of the shared memory that it may ask for; 0: none.
+    pub(super) ring_bytes: u32,
     /// Its places among all connections; `None` when it was not let in.
     pub(super) admission: Option<Admission>,
 }
@@ -117,6 +121,8 @@ impl<R: Rooms> Life<R> {
             waiting_since: None,
             keepalive: None,
             gone: None,
+            ring_step: None,
+            ring_bytes: 0,
             admission,
             rooms,
         }
@@ -221,10 +227,13 @@ impl<R: Rooms> Life<R> {
         };
         let permit = self.gate.take(batch.buffer_len().max(read));
         let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
-        let closing = perform::with_effects(|effects| {
+        let (ring, closing) = perform::with_effects(|effects| {
             session.handle(now, batch, effects);
-            perform::perform(session, outbox, rooms, effects, Some(batch), Some(permit))
+            let ring = effects.ring.take();
+            let closing = perform::perform(session, outbox, rooms, effects, Some(batch), Some(permit));
+            (ring, closing)
         });
+        self.ring_step = ring;
         let said_goodbye = session.said_goodbye();
         if let Some((reason, text)) = closing {
             self.close(reason, &text);

@@ -13,7 +13,7 @@ pub use write::WriteBuf;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{Answer, EventItem, Invoke};
 use crate::actors::peer::{Account, PeerRef};
-use crate::message::{Batch, Ticket};
+use crate::message::{Attachments, Batch, Ticket};
 use events::{Events, wire_len};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +25,10 @@ use write::write;
 pub enum Out {
     /// The broker's own, complete.
     Frame(Box<[u8]>),
+    /// The offer of shared memory.
+    Ring(Box<RingOffer>),
+    /// The last frame on the socket; what follows goes to shared memory.
+    LastOnSocket(Box<[u8]>),
     /// A frame of another peer under another number.
     Forward {
         /// Holds the frame.
@@ -47,6 +51,15 @@ pub enum Out {
         /// Who calls.
         from: PeerRef,
     },
+}
+
+/// A frame of the broker's own with attachments.
+#[derive(Debug)]
+pub struct RingOffer {
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// The memory and the bells.
+    pub attachments: Attachments,
 }
 
 /// The queue of one peer.
@@ -86,6 +99,17 @@ impl Outbox {
     pub fn push_frame(&mut self, frame: Box<[u8]>) {
         self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
         self.first.push_back(Out::Frame(frame));
+    }
+
+    /// What follows this frame goes to shared memory.
+    pub fn push_last_on_socket(&mut self, frame: Box<[u8]>) {
+        self.first.push_back(Out::LastOnSocket(frame));
+    }
+
+    /// The offer of shared memory.
+    pub fn push_ring(&mut self, offer: RingOffer) {
+        self.carrying += 1;
+        self.first.push_back(Out::Ring(Box::new(offer)));
     }
 
     /// Answers, as their callee sent them.
@@ -155,7 +179,7 @@ impl Outbox {
             }
             let Some(next) = self.pop_first() else { break };
             first = first.saturating_add(write(&next, now, out));
-            if !out.attachments.is_empty() {
+            if !out.attachments.is_empty() || out.last_on_socket {
                 return (first, events);
             }
         }
@@ -186,6 +210,7 @@ impl Outbox {
             Some(Out::Forward { batch, frame, .. } | Out::Invoke { batch, frame, .. }) => {
                 !batch.attachments(*frame as usize).is_empty()
             }
+            Some(Out::Ring(_)) => true,
             _ => false,
         }
     }

@@ -24,6 +24,8 @@ pub struct WriteBuf {
     pub attachments: Vec<Attachment>,
     /// The frame that carries them: its kind, and its number for the receiver.
     pub subject: Option<(Kind, u64)>,
+    /// Nothing follows these bytes on the socket.
+    pub last_on_socket: bool,
     len: usize,
 }
 
@@ -46,6 +48,7 @@ impl WriteBuf {
         self.shared.clear();
         self.attachments.clear();
         self.subject = None;
+        self.last_on_socket = false;
         self.len = 0;
     }
 
@@ -114,6 +117,17 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
     match next {
         Out::Frame(frame) => {
             out.bytes(frame);
+            0
+        }
+        Out::LastOnSocket(frame) => {
+            out.last_on_socket = true;
+            out.bytes(frame);
+            0
+        }
+        Out::Ring(offer) => {
+            out.attachments.extend_from_slice(&offer.attachments);
+            out.subject = Some((Kind::Ring, 0));
+            out.bytes(&offer.frame);
             0
         }
         Out::Forward { batch, frame, id } => {
