@@ -220,7 +220,7 @@ impl Exchange {
         let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
             true => Direct::Unhurried,
             false if state.requests.len() == 1 => Direct::Now,
-            false => Direct::No,
+            false => Direct::Together,
         };
         let next = state.after_push(idle, direct);
         drop(state);

@@ -111,6 +111,10 @@ impl Outbox {
         self.buffer.len() < self.limit
     }
 
+    pub(crate) const fn buffered(&self) -> usize {
+        self.buffer.len()
+    }
+
     /// Bytes that were added and are not written.
     pub(crate) const fn waiting(&self) -> usize {
         self.buffer.len().saturating_add(self.pending.len())

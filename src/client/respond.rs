@@ -138,7 +138,7 @@ impl To<'_> {
         let direct = if self.shared.serving.is_alone() {
             Direct::Now
         } else {
-            Direct::No
+            Direct::Together
         };
         std::future::poll_fn(|cx| {
             self.shared.poll_push(cx, &mut spot.place, direct, |state| {

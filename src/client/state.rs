@@ -95,9 +95,14 @@ pub(crate) enum Direct {
     Now,
     /// The caller, unless it has just written: the socket's task takes the rest of a burst together.
     Unhurried,
-    /// The socket's task.
+    /// The socket's task, with what others add meanwhile; through shared memory a few at a time.
+    Together,
+    /// The socket's task. The caller need not do what comes of it.
     No,
 }
+
+fn env(name: &str, default: usize) -> usize { std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default) }
+static EARLY: std::sync::LazyLock<(usize, usize)> = std::sync::LazyLock::new(|| (env("EARLY_CALLS", 128), env("EARLY_EVENTS", 8192)));
 
 impl State {
     pub(crate) fn new(buffer: usize, now: Instant) -> Self {
@@ -205,8 +210,28 @@ impl State {
             .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
+    /// Writes before the rest of a burst is there, where writing costs no system call: the next process can begin beside this one.
+    fn early(&mut self, direct: Direct) -> Option<Next> {
+        let enough = match direct {
+            Direct::Together => EARLY.0,
+            Direct::Unhurried => EARLY.1,
+            Direct::Now | Direct::No => return None,
+        };
+        let Phase::Up(stream) = &self.phase else {
+            return None;
+        };
+        if self.out.buffered() < enough || !self.out.is_ready() || !stream.writes_to_ring() {
+            return None;
+        }
+        let stream = Arc::clone(stream);
+        self.out.claim().map(|claim| Next::Write(claim, stream))
+    }
+
     /// What to do about frames that were just added; `idle` is [`Outbox::is_idle`] from before.
     pub(crate) fn after_push(&mut self, idle: bool, direct: Direct) -> Next {
+        if let Some(next) = self.early(direct) {
+            return next;
+        }
         if self.io_active || !idle {
             return Next::Nothing;
         }
@@ -218,7 +243,7 @@ impl State {
                 self.last_write = now;
                 calm
             }
-            Direct::No => false,
+            Direct::Together | Direct::No => false,
         };
         if let (true, Phase::Up(stream)) = (write, &self.phase) {
             let stream = Arc::clone(stream);

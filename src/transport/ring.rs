@@ -60,6 +60,16 @@ impl Stream {
         }
     }
 
+    /// Whether bytes are written to a ring: without a system call, unless the peer sleeps.
+    #[must_use]
+    pub fn writes_to_ring(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.upgrade().writes(),
+            _ => false,
+        }
+    }
+
     /// From now on bytes are read from the ring: the peer has written its last one to the socket.
     pub fn read_from_ring(&self) {
         #[cfg(unix)]
