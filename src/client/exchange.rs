@@ -14,6 +14,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+const WHOLE: usize = 256 * 1024;
+
 /// What is to be sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -83,10 +85,11 @@ impl Outgoing {
             state.grants.message_bytes as usize,
         );
         let bytes = &self.payload.bytes;
-        if bytes.len() <= frame_bytes {
+        let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
+        let whole = if in_pieces { frame_bytes.min(WHOLE) } else { frame_bytes };
+        if bytes.len() <= whole {
             return Ok(bytes);
         }
-        let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
         let limit = if in_pieces { message_bytes } else { frame_bytes };
         if bytes.len() > limit {
             let text = format!("the payload has {} bytes, the broker takes {limit}", bytes.len());
