@@ -32,6 +32,8 @@ use raw::{Got, Raw, names};
 use running::Running;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 /// Connections that poison their batches, and how many batches each sends.
@@ -433,4 +435,93 @@ fn a_panic_of_the_first_subscribe_leaves_the_batch_its_author() {
     assert!(heard.iter().all(|got| got.kind != Kind::Event), "{heard:?}");
     assert_eq!(broker.handle.metrics().panics, 2);
     assert_eq!(broker.stop(), EndReason::Drained);
+}
+
+/// Objects in the index that is lost and made anew.
+const OBJECTS: usize = 100_000;
+/// How often it is lost while others call.
+const LOSSES: u64 = 4;
+
+/// Has all objects and answers what they are called with.
+fn many_objects(mut raw: Raw) -> JoinHandle<()> {
+    for first in (0..OBJECTS).step_by(500) {
+        let names: Vec<String> = (first..first + 500)
+            .map(|number| format!("object.{number}"))
+            .collect();
+        let drafts: Vec<Draft<'_>> = (1..)
+            .zip(&names)
+            .map(|(id, name)| Draft::new(Kind::Register, (first as u64) + id).key(name.as_bytes()))
+            .collect();
+        raw.send_all(&drafts);
+        assert!(raw.read_all(500).iter().all(|got| got.kind == Kind::Done));
+    }
+    std::thread::spawn(move || {
+        loop {
+            let call = raw.expect(Kind::Call);
+            raw.reply(&call, &call.payload);
+            if call.payload == b"last" {
+                return;
+            }
+        }
+    })
+}
+
+/// Calls all over the table, some calls at a time, until it is told to end. Returns how many were answered; each must be.
+fn call_until(mut raw: Raw, end: Arc<AtomicBool>) -> JoinHandle<usize> {
+    std::thread::spawn(move || {
+        let mut answered = 0;
+        while !end.load(Ordering::Acquire) {
+            let number = |at: usize| (answered + at) * 7_919 % OBJECTS;
+            let names: Vec<String> = (0..16).map(|at| format!("object.{}", number(at))).collect();
+            for name in &names {
+                raw.call(name, Flags::NONE, name.as_bytes());
+            }
+            let mut got: Vec<String> = (0..16).map(|_| raw.expect(Kind::Reply).text()).collect();
+            got.sort_unstable();
+            let mut asked = names;
+            asked.sort_unstable();
+            assert_eq!(got, asked);
+            answered += 16;
+        }
+        answered
+    })
+}
+
+#[test]
+fn calls_wait_while_an_index_of_a_hundred_thousand_names_is_made_anew() {
+    quiet();
+    for arbiters in [0, 1] {
+        let limits = Limits {
+            names: OBJECTS,
+            memory_bytes_total: 8 << 30,
+            ..raised()
+        };
+        let broker = Running::with_arbiters(arbiters, limits);
+        let [owner, first, second, mut author] = broker.connect_all();
+        let owner = many_objects(owner);
+        let end = Arc::new(AtomicBool::new(false));
+        let callers = [first, second].map(|raw| call_until(raw, end.clone()));
+        for loss in 0..LOSSES {
+            // The second call is in the batch that was interrupted: it is routed by the new index or not at all.
+            let [before, poisoned, after] = [1, 2, 3].map(|at| 1_000 + loss * 10 + at);
+            author.send_all(&[
+                Draft::new(Kind::Call, before).pair("object.7", "m"),
+                Draft::new(Kind::Register, poisoned).key(b"inject.before"),
+                Draft::new(Kind::Call, after).pair("object.99999", "m"),
+            ]);
+            assert_eq!(author.answer(poisoned).error(), (ErrorCode::Internal, true));
+            for call in [before, after] {
+                assert_eq!(author.answer(call).kind, Kind::Reply);
+            }
+        }
+        end.store(true, Ordering::Release);
+        let answered = callers.map(|caller| caller.join().unwrap());
+        assert!(answered.iter().all(|answered| *answered > 0), "{answered:?}");
+        assert_eq!(broker.handle.metrics().panics, LOSSES);
+        author.call("object.0", Flags::NONE, b"last");
+        assert_eq!(author.expect(Kind::Reply).payload, b"last");
+        owner.join().unwrap();
+        drop(author);
+        assert_eq!(broker.stop(), EndReason::Drained, "arbiters: {arbiters}");
+    }
 }

@@ -5,10 +5,10 @@
 
 use super::peer::PeerRef;
 use super::peers::{Key, NOBODY};
+use super::table::Table;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Pattern, PeerId};
 use crate::policy::{Principal, Right, Rights, Slot, denial};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// Why this peer may not connect.
@@ -27,14 +27,14 @@ pub(super) fn error(who: &Principal, right: Right, name: &[u8]) -> CallError {
 pub(super) struct Access {
     slot: Arc<Slot>,
     /// With whom they are of: a key may be given to another peer, and what was remembered must not go with it.
-    rights: HashMap<Key, (PeerId, Rights)>,
+    rights: Table<Key, (PeerId, Rights)>,
 }
 
 impl Access {
     pub(super) fn new(slot: Arc<Slot>) -> Self {
         Self {
             slot,
-            rights: HashMap::new(),
+            rights: Table::default(),
         }
     }
 

@@ -3,8 +3,9 @@
 //! Owns the order in which they are taken; all come back when it is dropped, however the connection ends. Who may connect at all is
 //! `listener`'s question. Made there, or by a simulator; kept by the connection's life.
 
-use super::accounts::{Budget, Charge, Memory, OverShare};
+use super::accounts::{Budget, Charge, OverShare};
 use super::core::Shared;
+use super::memory::Memory;
 use super::shares::Who;
 use crate::config::CONNECTION_COST;
 use crate::transport::PeerCredentials;
@@ -12,13 +13,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The places of one living connection.
+/// The places of one living connection: one among the connections, its cost in the memory, and one among the handshakes until it is
+/// welcomed. They are given back here and not by a charge each, because an idle connection should hold little.
 #[derive(Debug)]
 pub struct Admission {
-    _connection: Charge,
-    _cost: Charge,
-    handshake: Option<Charge>,
     who: Who,
+    in_handshake: bool,
     // Last: whoever waits for the end of connections finds the places free.
     count: CountGuard,
 }
@@ -36,20 +36,20 @@ impl Admission {
         let accounts = &shared.accounts;
         let uid = credentials.uid.unwrap_or(u32::MAX);
         let pid = credentials.pid.unwrap_or_else(|| address.map_or(0, stand_in));
-        let process = Who {
+        let who = Who {
             uid,
             pid,
-            connection: 0,
-        };
-        let who = Who {
             connection: accounts.next_connection(),
-            ..process
         };
+        let all = [
+            accounts.charge(Budget::Connections, process(who), 1)?,
+            accounts.charge(Budget::Handshakes, process(who), 1)?,
+            accounts.charge(Budget::Memory, who, CONNECTION_COST)?,
+        ];
+        all.into_iter().for_each(Charge::hand_over);
         Ok(Self {
-            _connection: accounts.charge(Budget::Connections, process, 1)?,
-            handshake: Some(accounts.charge(Budget::Handshakes, process, 1)?),
-            _cost: accounts.charge(Budget::Memory, who, CONNECTION_COST)?,
             who,
+            in_handshake: true,
             count: CountGuard::new(shared),
         })
     }
@@ -64,9 +64,30 @@ impl Admission {
 
     /// The handshake is done: its place is free for another. Returns the memory that is kept for the peer from now on.
     pub(super) fn welcomed(&mut self) -> Memory {
-        self.handshake = None;
+        self.leave_handshake();
         Memory::of(&self.count.0.accounts, self.who)
     }
+
+    fn leave_handshake(&mut self) {
+        if std::mem::take(&mut self.in_handshake) {
+            let accounts = &self.count.0.accounts;
+            accounts.release(Budget::Handshakes, process(self.who), 1);
+        }
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.leave_handshake();
+        let accounts = &self.count.0.accounts;
+        accounts.release(Budget::Connections, process(self.who), 1);
+        accounts.release(Budget::Memory, self.who, CONNECTION_COST);
+    }
+}
+
+/// Whose places they are: of the process as a whole.
+const fn process(who: Who) -> Who {
+    Who { connection: 0, ..who }
 }
 
 /// What a machine far away is counted as, in place of a process: one of them must not take what is for all. No process has such

@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::error::CloseReason;
 use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
-use crate::policy::Slot;
+use crate::policy::{Principal, Slot};
 use crate::text;
 use actix::Addr;
 use std::collections::HashMap;
@@ -64,6 +64,8 @@ pub struct Shared {
     /// Rung when a connection or a local peer has ended.
     pub connection_ended: tokio::sync::Notify,
     tokens: Mutex<Arc<Tokens>>,
+    /// Who was let in last: connections of one program are one principal, kept once.
+    last_principal: Mutex<Arc<Principal>>,
     failures: Mutex<Failures>,
     peers: AtomicU64,
     banned: Mutex<HashMap<u32, Instant>>,
@@ -100,6 +102,7 @@ impl Shared {
             cut_off: AtomicUsize::new(0),
             connection_ended: tokio::sync::Notify::new(),
             tokens: Mutex::default(),
+            last_principal: Mutex::default(),
             failures: Mutex::default(),
             peers: AtomicU64::new(1),
             banned: Mutex::default(),
@@ -116,6 +119,15 @@ impl Shared {
     /// The tokens that are known now.
     pub(super) fn tokens(&self) -> Arc<Tokens> {
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The principal, shared with the one before when they are the same.
+    pub(super) fn principal(&self, who: Principal) -> Arc<Principal> {
+        let mut last = self.last_principal.lock().unwrap_or_else(PoisonError::into_inner);
+        if **last != who {
+            *last = Arc::new(who);
+        }
+        last.clone()
     }
 
     /// Knows these tokens from now on and no others. Connections that are open stay open.

@@ -3,8 +3,8 @@
 //! Pure. Runs of the same receiver are the common case and cost one comparison; many receivers cost one hash each.
 
 use super::peer::PeerRef;
+use super::table::Table;
 use crate::message::PeerId;
-use std::collections::HashMap;
 
 /// How many receivers are searched one by one before a table is made.
 const LINEAR_MAX: usize = 8;
@@ -14,7 +14,10 @@ const LINEAR_MAX: usize = 8;
 pub struct Grouped<T> {
     groups: Vec<(PeerRef, Vec<T>)>,
     last: usize,
-    table: HashMap<PeerId, usize>,
+    /// Things in all, and how many there were for each receiver the last time.
+    things: usize,
+    expected: usize,
+    table: Table<PeerId, usize>,
 }
 
 impl<T> Default for Grouped<T> {
@@ -22,7 +25,9 @@ impl<T> Default for Grouped<T> {
         Self {
             groups: Vec::new(),
             last: 0,
-            table: HashMap::new(),
+            things: 0,
+            expected: 0,
+            table: Table::default(),
         }
     }
 }
@@ -33,6 +38,7 @@ impl<T> Grouped<T> {
         let at = self.find(to);
         if let Some((_, things)) = self.groups.get_mut(at) {
             things.push(thing);
+            self.things = self.things.saturating_add(1);
         }
     }
 
@@ -56,7 +62,7 @@ impl<T> Grouped<T> {
 
     fn add(&mut self, to: &PeerRef) -> usize {
         let at = self.groups.len();
-        self.groups.push((to.clone(), Vec::new()));
+        self.groups.push((to.clone(), Vec::with_capacity(self.expected)));
         if at == LINEAR_MAX {
             self.table = self
                 .groups
@@ -79,6 +85,11 @@ impl<T> Grouped<T> {
     /// Takes everything out.
     pub fn drain(&mut self) -> impl Iterator<Item = (PeerRef, Vec<T>)> {
         self.last = 0;
+        let things = std::mem::take(&mut self.things);
+        self.expected = things
+            .checked_div(self.groups.len())
+            .unwrap_or_default()
+            .min(1024);
         self.table.clear();
         self.groups.drain(..)
     }

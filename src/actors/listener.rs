@@ -106,6 +106,7 @@ impl Listener {
             address,
             gids: gids.filter(|_| !far),
             must_prove: self.must_prove(&credentials),
+            certified: None,
         };
         // Counted here and not where the connection runs: the next one of this turn must know of it.
         let admitted = self.admit(&evidence);

@@ -29,6 +29,7 @@ pub mod group;
 pub mod inject;
 mod listener;
 pub mod local_peer;
+pub mod memory;
 pub mod messages;
 #[cfg(test)]
 #[cfg(feature = "models")]
@@ -41,6 +42,7 @@ pub mod quota;
 pub mod registry;
 pub mod shares;
 pub mod supervise;
+mod table;
 pub mod tokens;
 pub mod topic_hub;
 

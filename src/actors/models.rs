@@ -3,8 +3,9 @@
 //! Owns the situations and what must be true after them; each has at least one slip that it must find. Knows no actor. Run by
 //! `cargo test --lib --features models models::`.
 
-use super::accounts::{Accounts, Budget, Memory};
+use super::accounts::{Accounts, Budget};
 use super::deliver::Room;
+use super::memory::Memory;
 use super::peer::Account;
 use super::quota::{ReadGate, TotalGate};
 use super::shares::Who;
@@ -99,8 +100,8 @@ fn charges() {
     let grow = |bytes| {
         let memory = shared.clone();
         spawn(move || {
-            memory.queue.cover(bytes).unwrap();
-            memory.queue.settle(0);
+            memory.queue().cover(bytes).unwrap();
+            memory.queue().settle(0);
         })
     };
     let (first, second) = (grow(100_000), grow(30_000));

@@ -4,9 +4,10 @@
 //! the peer can take. [`ReplyTo`] is exactly one answer: consumed by giving it, given by being dropped. Neither
 //! knows actix; an inbox is whatever takes a [`Deliver`] (an actor's mailbox, or a simulator's queue).
 
-use super::accounts::{Memory, OverShare};
+use super::accounts::OverShare;
 use super::credit::Window;
 use super::deliver::{self, Class, Room, Verdict};
+use super::memory::Memory;
 use super::messages::{Control, Deliver};
 use super::planted::{self, Bug};
 use crate::config::raise;
@@ -38,7 +39,7 @@ pub struct Peer {
     /// Attachments that one frame to it may carry.
     pub max_attachments: u32,
     /// Who it is, as the kernel or a proof says: what a policy speaks of.
-    pub principal: Principal,
+    pub principal: Arc<Principal>,
     /// Its account.
     pub account: Account,
     local: bool,
@@ -124,7 +125,7 @@ impl Account {
     /// Whether the peer's process has memory for so many queued bytes, beside what is on its way to the socket.
     pub fn covers(&self, queued: usize) -> bool {
         let backlog = self.backlog.load(Ordering::Relaxed);
-        self.memory.queue.cover(queued.saturating_add(backlog)).is_ok()
+        self.memory.queue().cover(queued.saturating_add(backlog)).is_ok()
     }
 
     /// Why nothing more fits, for whoever wanted to send.
@@ -146,9 +147,9 @@ impl Account {
 
     /// Nothing waits to be written: memory that was taken for it goes back.
     pub fn all_written(&self) {
-        if self.memory.queue.is_reserved() {
+        if self.memory.queue().is_reserved() {
             self.backlog.store(0, Ordering::Relaxed);
-            self.memory.queue.settle(self.queued());
+            self.memory.queue().settle(self.queued());
         }
     }
 
@@ -159,8 +160,8 @@ impl Account {
     pub fn settle(&self, backlog: usize) -> Result<(), OverShare> {
         self.backlog.store(backlog, Ordering::Relaxed);
         let needed = self.queued().saturating_add(backlog);
-        self.memory.queue.settle(needed);
-        self.memory.queue.cover(needed)
+        self.memory.queue().settle(needed);
+        self.memory.queue().cover(needed)
     }
 
     /// Charges events that were decided on by [`deliver::decide`].
@@ -255,23 +256,27 @@ impl Peer {
             uid: (origin.uid != u32::MAX).then_some(origin.uid),
             ..Principal::default()
         };
-        Self::with_principal(origin, principal, name, max_attachments, account, inbox)
+        Self::with_principal(origin, Arc::new(principal), name, max_attachments, account, inbox)
     }
 
     /// The same for a peer of whom more is known.
     #[must_use]
     pub fn with_principal(
         origin: Origin,
-        principal: Principal,
+        principal: Arc<Principal>,
         name: &str,
         max_attachments: u32,
         account: Account,
         inbox: Box<dyn Inbox>,
     ) -> PeerRef {
-        Arc::new(Self {
+        Arc::new(Self::build(
+            origin,
             principal,
-            ..Self::build(origin, name, max_attachments, account, inbox)
-        })
+            name,
+            max_attachments,
+            account,
+            inbox,
+        ))
     }
 
     /// The same for an actor of the broker's own process.
@@ -279,14 +284,14 @@ impl Peer {
     pub fn local(origin: Origin, name: &str, account: Account, inbox: Box<dyn Inbox>) -> PeerRef {
         Arc::new(Self {
             local: true,
-            principal: Principal::operator(),
             // Its handlers have no place for attachments, so a call that carries some is refused.
-            ..Self::build(origin, name, 0, account, inbox)
+            ..Self::build(origin, Arc::new(Principal::operator()), name, 0, account, inbox)
         })
     }
 
     fn build(
         origin: Origin,
+        principal: Arc<Principal>,
         name: &str,
         max_attachments: u32,
         account: Account,
@@ -303,7 +308,7 @@ impl Peer {
             sys_meta: sys_meta.as_bytes().into(),
             max_attachments,
             account,
-            principal: Principal::default(),
+            principal,
             local: false,
             inbox,
         }

@@ -3,8 +3,8 @@
 //! Owns the table of keys; a key is given again only after its peer is gone. Knows nothing of names and topics.
 
 use super::peer::PeerRef;
+use super::table::Table;
 use crate::message::PeerId;
-use std::collections::HashMap;
 
 /// A core actor's key for a peer.
 pub type Key = u32;
@@ -17,7 +17,7 @@ pub const NOBODY: Key = u32::MAX;
 pub struct Peers<T> {
     places: Vec<Option<(PeerRef, T)>>,
     free: Vec<Key>,
-    keys: HashMap<PeerId, Key>,
+    keys: Table<PeerId, Key>,
 }
 
 impl<T> Default for Peers<T> {
@@ -25,7 +25,7 @@ impl<T> Default for Peers<T> {
         Self {
             places: Vec::new(),
             free: Vec::new(),
-            keys: HashMap::new(),
+            keys: Table::default(),
         }
     }
 }

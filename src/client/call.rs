@@ -4,11 +4,10 @@
 
 use super::exchange::{Exchange, Outgoing};
 use super::handle::IpcClient;
+use super::names::Key;
 use super::request::{Answer, Reply};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{
-    Attachments, Encoding, Flags, Kind, Metadata, Payload, PayloadError, key, metadata, name,
-};
+use crate::message::{Attachments, Encoding, Flags, Kind, Metadata, Payload, PayloadError, metadata};
 use futures::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -147,7 +146,7 @@ impl<'a> CallBuilder<'a> {
 
     fn outgoing(self, payload: Result<Payload, CallError>) -> Result<Outgoing, CallError> {
         let payload = payload?;
-        let key = pair(self.object, self.method)?;
+        let key = Key::pair(self.object, self.method)?;
         check_metadata(&self.metadata)?;
         let Self {
             flags,
@@ -172,26 +171,6 @@ async fn sent(mut exchange: Exchange) -> Result<(), CallError> {
     std::future::poll_fn(|cx| exchange.poll_sent(cx)).await?;
     exchange.forget();
     Ok(())
-}
-
-/// The key of an object and its member, both checked.
-///
-/// # Errors
-/// Invalid, naming the half that is wrong.
-pub(crate) fn pair(object: &str, member: &str) -> Result<Vec<u8>, CallError> {
-    for text in [object, member] {
-        name::check(text.as_bytes()).map_err(|error| invalid(format!("{text:?} is not a name: {error}")))?;
-    }
-    Ok(key::join(object, member))
-}
-
-/// The key of one name, checked.
-///
-/// # Errors
-/// Invalid.
-pub(crate) fn single(text: &str) -> Result<Vec<u8>, CallError> {
-    name::check(text.as_bytes()).map_err(|error| invalid(format!("{text:?} is not a name: {error}")))?;
-    Ok(text.as_bytes().to_vec())
 }
 
 /// Whether peers may send this metadata.

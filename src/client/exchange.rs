@@ -4,8 +4,10 @@
 //! the broker when the request asks for that. Calls, acknowledged publishes, pings and queries are made of it.
 
 use super::handle::Handle;
+use super::names::Key;
 use super::request::{Answer, Items, Reply, Request};
 use super::respond::PIECE;
+use super::shared::Shared;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
@@ -20,8 +22,7 @@ const WHOLE: usize = 256 * 1024;
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     pub(crate) kind: Kind,
-    /// The key, whole.
-    pub(crate) key: Vec<u8>,
+    pub(crate) key: Key,
     pub(crate) flags: Flags,
     pub(crate) metadata: Metadata,
     pub(crate) payload: Payload,
@@ -32,7 +33,7 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     /// A request with nothing but a key.
-    pub(crate) const fn plain(kind: Kind, key: Vec<u8>) -> Self {
+    pub(crate) const fn plain(kind: Kind, key: Key) -> Self {
         let payload = Payload {
             encoding: Encoding::RAW,
             bytes: bytes::Bytes::new(),
@@ -70,7 +71,7 @@ impl Outgoing {
                 self.flags
                     .with_if(part.len() < self.payload.bytes.len(), Flags::CONTINUED),
             )
-            .key(&self.key)
+            .key(self.key.as_bytes())
             .meta(self.metadata.as_bytes())
             .payload(self.payload.encoding, part)
     }
@@ -104,30 +105,28 @@ impl Outgoing {
 pub(crate) struct Exchange {
     handle: Arc<Handle>,
     step: Step,
+    /// What is to be sent, until all of it is, or why it cannot be.
+    outgoing: Option<Result<Outgoing, CallError>>,
     place: Option<Place>,
     stream: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Step {
-    /// It cannot even be sent.
-    Failed(CallError),
-    Unsent(Outgoing),
+    Unsent,
     /// In pieces; so much of the payload is on its way.
-    Sending(u64, Outgoing, usize),
+    Sending(u64, usize),
     Waiting(u64),
     Over,
 }
 
 impl Exchange {
-    pub(crate) fn new(handle: Arc<Handle>, outgoing: Result<Outgoing, CallError>) -> Self {
-        let step = match outgoing {
-            Ok(outgoing) => Step::Unsent(outgoing),
-            Err(error) => Step::Failed(error),
-        };
+    #[inline]
+    pub(crate) const fn new(handle: Arc<Handle>, outgoing: Result<Outgoing, CallError>) -> Self {
         Self {
             handle,
-            step,
+            step: Step::Unsent,
+            outgoing: Some(outgoing),
             place: None,
             stream: false,
         }
@@ -140,144 +139,60 @@ impl Exchange {
     }
 
     /// Sends what is not sent. Ready when all of it is with the socket.
+    #[inline]
     pub(crate) fn poll_sent(&mut self, cx: &Context<'_>) -> Poll<Result<(), CallError>> {
+        match self.step {
+            Step::Waiting(_) => Poll::Ready(Ok(())),
+            Step::Unsent | Step::Sending(..) | Step::Over => self.poll_send(cx),
+        }
+    }
+
+    fn poll_send(&mut self, cx: &Context<'_>) -> Poll<Result<(), CallError>> {
         loop {
-            match std::mem::replace(&mut self.step, Step::Over) {
-                Step::Failed(error) => return Poll::Ready(Err(error)),
-                Step::Unsent(outgoing) => match self.poll_first(cx, &outgoing) {
-                    Poll::Ready(Ok((id, sent))) => {
-                        self.step = match sent >= outgoing.payload.bytes.len() {
-                            true => Step::Waiting(id),
-                            false => Step::Sending(id, outgoing, sent),
-                        };
-                    }
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                    Poll::Pending => {
-                        self.step = Step::Unsent(outgoing);
-                        return Poll::Pending;
-                    }
-                },
-                Step::Sending(id, outgoing, sent) => {
-                    let (sent, over) = self.send_piece(cx, id, &outgoing, sent);
-                    let whole = sent >= outgoing.payload.bytes.len();
-                    self.step = if whole {
-                        Step::Waiting(id)
-                    } else {
-                        Step::Sending(id, outgoing, sent)
-                    };
-                    if !over && !whole {
-                        return Poll::Pending;
+            // While it is being sent nobody else changes it, and an error in between ends it.
+            let step = std::mem::replace(&mut self.step, Step::Over);
+            let (id, sent, whole) = match (step, &self.outgoing) {
+                (Step::Unsent, Some(Ok(outgoing))) => {
+                    let total = outgoing.payload.bytes.len();
+                    match first(&self.handle.shared, outgoing, &mut self.place, self.stream, cx) {
+                        Poll::Ready(Ok((id, sent))) => (id, sent, sent >= total),
+                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Pending => {
+                            self.step = step;
+                            return Poll::Pending;
+                        }
                     }
                 }
-                Step::Waiting(id) => {
+                (Step::Sending(id, sent), Some(Ok(outgoing))) => {
+                    let total = outgoing.payload.bytes.len();
+                    let (sent, over) = next(&self.handle.shared, outgoing, &mut self.place, (id, sent), cx);
+                    if !over {
+                        self.step = Step::Sending(id, sent);
+                        return Poll::Pending;
+                    }
+                    (id, sent, sent >= total)
+                }
+                (Step::Waiting(id), _) => {
                     self.step = Step::Waiting(id);
                     return Poll::Ready(Ok(()));
                 }
-                Step::Over => {
-                    let text = "the future was polled after it had ended";
-                    return Poll::Ready(Err(CallError::new(ErrorCode::Invalid, text)));
-                }
+                _ => return Poll::Ready(Err(self.failure())),
+            };
+            if whole {
+                self.outgoing = None;
+                self.step = Step::Waiting(id);
+                return Poll::Ready(Ok(()));
             }
+            self.step = Step::Sending(id, sent);
         }
     }
 
-    /// Sends the first frame. Ready with the slot's key and how much of the payload is sent.
-    fn poll_first(&mut self, cx: &Context<'_>, outgoing: &Outgoing) -> Poll<Result<(u64, usize), CallError>> {
-        let shared = &self.handle.shared;
-        let mut state = shared.lock();
-        state.check_up()?;
-        if !state.out.has_room() {
-            state.out.room.wait(&mut self.place, cx.waker());
-            return Poll::Pending;
+    /// Why there is nothing to send.
+    fn failure(&mut self) -> CallError {
+        match self.outgoing.take() {
+            Some(Err(error)) => error,
+            _ => CallError::new(ErrorCode::Invalid, "the future was polled after it had ended"),
         }
-        let part = outgoing.first_part(&state)?;
-        state.check_attachments(&outgoing.attachments)?;
-        if state.requests.len() >= state.grants.open_calls as usize {
-            let text = format!(
-                "{} calls are open already, the most the broker takes",
-                state.requests.len()
-            );
-            return Poll::Ready(Err(CallError::new(ErrorCode::TooMany, text).ran(false)));
-        }
-        let (now, start_clock) = state.coarse_now();
-        let default = Duration::from_millis(u64::from(state.grants.default_deadline_ms));
-        let patience = outgoing
-            .deadline
-            .unwrap_or(default)
-            .min(MAX_PATIENCE)
-            .saturating_add(GRACE);
-        let mut request = Request::new(now + patience, patience, state.grants.stream_window);
-        request.cancellable = outgoing.kind == Kind::Call;
-        request.items = self.stream.then(|| Box::new(Items::default()));
-        let Some(id) = state.requests.insert(request) else {
-            return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
-        };
-        let idle = state.out.is_idle();
-        let end = state
-            .out
-            .encode_with(&outgoing.draft(id, part), &outgoing.attachments);
-        let whole = part.len() == outgoing.payload.bytes.len();
-        if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
-            request.end = end;
-        }
-        let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
-            true => Direct::Unhurried,
-            false if state.requests.len() == 1 => Direct::Now,
-            false => Direct::Together,
-        };
-        let next = state.after_push(idle, direct);
-        drop(state);
-        shared.perform(next);
-        if start_clock {
-            shared.io.wake();
-        }
-        Poll::Ready(Ok((id, part.len())))
-    }
-
-    /// Sends the next piece if it may. Returns how much is sent now, and whether to look again at once.
-    fn send_piece(&mut self, cx: &Context<'_>, id: u64, outgoing: &Outgoing, sent: usize) -> (usize, bool) {
-        let shared = &self.handle.shared;
-        let mut guard = shared.lock();
-        let state = &mut *guard;
-        let payload = &outgoing.payload;
-        let Some(request) = state
-            .requests
-            .get_mut(id)
-            .filter(|request| request.answer.is_none())
-        else {
-            // It is over before it was complete; the answer says why.
-            return (payload.bytes.len(), true);
-        };
-        if request.window <= 0 {
-            request.waker = Some(cx.waker().clone());
-            return (sent, false);
-        }
-        if !state.out.has_room() {
-            // The end of the call must be noticed too.
-            request.waker = Some(cx.waker().clone());
-            state.out.room.wait(&mut self.place, cx.waker());
-            return (sent, false);
-        }
-        let piece = PIECE.min(state.grants.frame_bytes as usize).max(1);
-        let upto = sent.saturating_add(piece).min(payload.bytes.len());
-        let last = upto == payload.bytes.len();
-        let part = payload.bytes.get(sent..upto).unwrap_or_default();
-        let flags = Flags::NONE.with_if(!last, Flags::CONTINUED);
-        let draft = Draft::new(Kind::CallPiece, id)
-            .flags(flags)
-            .payload(payload.encoding, part);
-        request.window = request
-            .window
-            .saturating_sub(i64::try_from(draft.wire_len()).unwrap_or(i64::MAX));
-        let idle = state.out.is_idle();
-        let end = state.out.encode(&draft);
-        if last {
-            request.end = end;
-        }
-        let next = state.after_push(idle, Direct::No);
-        drop(guard);
-        shared.perform(next);
-        (upto, true)
     }
 
     /// The answer of a request that is not streamed.
@@ -298,9 +213,10 @@ impl Exchange {
             }
             return Poll::Pending;
         };
-        let freed = state.requests.remove(id);
+        let rest = request.strip();
+        state.requests.vacate(id);
         drop(state);
-        drop(freed);
+        drop(rest);
         self.step = Step::Over;
         Poll::Ready(answer)
     }
@@ -354,6 +270,115 @@ impl Exchange {
             self.handle.shared.lock().requests.remove(id);
         }
     }
+}
+
+/// Sends the first frame. Ready with the slot's key and how much of the payload is sent.
+fn first(
+    shared: &Shared,
+    outgoing: &Outgoing,
+    place: &mut Option<Place>,
+    stream: bool,
+    cx: &Context<'_>,
+) -> Poll<Result<(u64, usize), CallError>> {
+    let mut state = shared.lock();
+    state.check_up()?;
+    if !state.out.has_room() {
+        state.out.room.wait(place, cx.waker());
+        return Poll::Pending;
+    }
+    let part = outgoing.first_part(&state)?;
+    state.check_attachments(&outgoing.attachments)?;
+    if state.requests.len() >= state.grants.open_calls as usize {
+        let text = format!(
+            "{} calls are open already, the most the broker takes",
+            state.requests.len()
+        );
+        return Poll::Ready(Err(CallError::new(ErrorCode::TooMany, text).ran(false)));
+    }
+    let (now, start_clock) = state.coarse_now();
+    let default = Duration::from_millis(u64::from(state.grants.default_deadline_ms));
+    let patience = outgoing
+        .deadline
+        .unwrap_or(default)
+        .min(MAX_PATIENCE)
+        .saturating_add(GRACE);
+    let mut request = Request::new(now + patience, patience, state.grants.stream_window);
+    request.cancellable = outgoing.kind == Kind::Call;
+    request.items = stream.then(|| Box::new(Items::default()));
+    let Some(id) = state.requests.insert(request) else {
+        return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
+    };
+    let idle = state.out.is_idle();
+    let end = state
+        .out
+        .encode_with(&outgoing.draft(id, part), &outgoing.attachments);
+    let whole = part.len() == outgoing.payload.bytes.len();
+    if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
+        request.end = end;
+    }
+    let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
+        true => Direct::Unhurried,
+        false if state.requests.len() == 1 => Direct::Now,
+        false => Direct::Together,
+    };
+    let next = state.after_push(idle, direct);
+    drop(state);
+    shared.perform(next);
+    if start_clock {
+        shared.io.wake();
+    }
+    Poll::Ready(Ok((id, part.len())))
+}
+
+/// Sends the next piece if it may. Returns how much is sent now, and whether to look again at once.
+fn next(
+    shared: &Shared,
+    outgoing: &Outgoing,
+    place: &mut Option<Place>,
+    (id, sent): (u64, usize),
+    cx: &Context<'_>,
+) -> (usize, bool) {
+    let mut guard = shared.lock();
+    let state = &mut *guard;
+    let payload = &outgoing.payload;
+    let Some(request) = state
+        .requests
+        .get_mut(id)
+        .filter(|request| request.answer.is_none())
+    else {
+        // It is over before it was complete; the answer says why.
+        return (payload.bytes.len(), true);
+    };
+    if request.window <= 0 {
+        request.waker = Some(cx.waker().clone());
+        return (sent, false);
+    }
+    if !state.out.has_room() {
+        // The end of the call must be noticed too.
+        request.waker = Some(cx.waker().clone());
+        state.out.room.wait(place, cx.waker());
+        return (sent, false);
+    }
+    let piece = PIECE.min(state.grants.frame_bytes as usize).max(1);
+    let upto = sent.saturating_add(piece).min(payload.bytes.len());
+    let last = upto == payload.bytes.len();
+    let part = payload.bytes.get(sent..upto).unwrap_or_default();
+    let flags = Flags::NONE.with_if(!last, Flags::CONTINUED);
+    let draft = Draft::new(Kind::CallPiece, id)
+        .flags(flags)
+        .payload(payload.encoding, part);
+    request.window = request
+        .window
+        .saturating_sub(i64::try_from(draft.wire_len()).unwrap_or(i64::MAX));
+    let idle = state.out.is_idle();
+    let end = state.out.encode(&draft);
+    if last {
+        request.end = end;
+    }
+    let next = state.after_push(idle, Direct::No);
+    drop(guard);
+    shared.perform(next);
+    (upto, true)
 }
 
 /// Longer deadlines than this would overflow clocks; the broker allows an hour by default.

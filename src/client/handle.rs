@@ -11,6 +11,7 @@ use super::endpoints::ConnectError;
 use super::exchange::Outgoing;
 use super::handler::{Handler, Shared as SharedHandler, SharedObject};
 use super::lasting::Fact;
+use super::names::Key;
 use super::presence;
 use super::publish::PublishBuilder;
 use super::register::RegisterBuilder;
@@ -317,12 +318,12 @@ impl IpcClient {
         metadata: Metadata,
         retained: bool,
     ) -> Result<(), CallError> {
-        let key = super::call::pair(object, topic)?;
+        let key = Key::pair(object, topic)?;
         super::call::check_metadata(&metadata)?;
         let asked = self.handle.ask(Fact::Will, |id| {
             Draft::new(Kind::Will, id)
                 .flags(Flags::NONE.with_if(retained, Flags::RETAIN))
-                .key(&key)
+                .key(key.as_bytes())
                 .meta(metadata.as_bytes())
                 .payload(payload.encoding, &payload.bytes)
                 .to_vec()
@@ -349,7 +350,7 @@ impl IpcClient {
                 state.lasting.forget(key);
             }
         }
-        presence::acknowledge(self, Outgoing::plain(Kind::Will, Vec::new())).await
+        presence::acknowledge(self, Outgoing::plain(Kind::Will, Key::EMPTY)).await
     }
 
     /// What happens to the connection from now on.

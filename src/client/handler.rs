@@ -66,7 +66,8 @@ impl<T: Handler + ?Sized> Handler for Arc<T> {
 pub struct IncomingCall {
     /// Who calls what, and until when.
     pub context: CallContext,
-    /// The parameters.
+    /// The parameters. They may share a buffer of 8 KiB, or of four times their length and 8 KiB, with other calls; copy
+    /// what is kept for long.
     pub payload: Payload,
 }
 

@@ -5,14 +5,14 @@
 
 use super::handler::{CallContext, IncomingCall};
 use super::request::keep;
-use super::running::{Job, ObjectServer, accept};
-use super::serving::{OpenCall, PartialCall, Table, refuse};
+use super::running::{Here, Job, ObjectServer};
+use super::serving::{OpenCall, PartialCall, refuse};
 use super::shared::Shared;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Attachments, Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
 use bytes::BytesMut;
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// So many calls may be arriving in pieces together, however small they are.
@@ -32,6 +32,7 @@ pub(crate) struct Grants {
 /// Handles the frames of a batch that concern calls to this client.
 pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) {
     let now = Instant::now();
+    let mut here = Here::new(shared);
     for (index, view) in frames
         .iter()
         .filter_map(|index| Some((*index, batch.view(*index)?)))
@@ -39,18 +40,17 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
         let Header {
             kind, id, aux, flags, ..
         } = *view.header;
-        let mut table = shared.serving.lock();
         match kind {
-            Kind::Call => call(shared, table, (batch, index), &view, grants, now),
-            Kind::CallPiece => call_piece(shared, table, &view, grants),
+            Kind::Call => call(shared, &mut here, (batch, index), &view, grants, now),
+            Kind::CallPiece => call_piece(shared, &mut here, &view, grants),
             Kind::ReplyCredit => {
-                let open = table.open.get(&id).cloned();
-                drop(table);
+                let open = shared.serving.lock().open.get(&id).cloned();
                 if let Some(open) = open {
                     open.credit(aux);
                 }
             }
             _ => {
+                let mut table = shared.serving.lock();
                 let (open, partial) = (table.open.remove(&id), table.partial.remove(&id));
                 drop(table);
                 drop(partial);
@@ -65,27 +65,29 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
 
 fn call(
     shared: &Arc<Shared>,
-    mut table: MutexGuard<'_, Table>,
+    here: &mut Here<'_>,
     (batch, index): (&Batch, usize),
     view: &FrameView<'_>,
     grants: Grants,
     now: Instant,
 ) {
     let (object, method) = key::split(view.key);
-    let (object, method) = (String::from_utf8_lossy(object), String::from_utf8_lossy(method));
+    let method = String::from_utf8_lossy(method);
     let Header { id, flags, .. } = *view.header;
     let answered = !flags.has(Flags::NO_REPLY);
-    let Some(server) = table.objects.get(&*object).cloned() else {
-        drop(table);
-        let error = CallError::new(
-            ErrorCode::NoSuchObject,
-            format!("{object} was given up a moment ago"),
-        );
+    let Some(server) = here.find(object) else {
+        let object = String::from_utf8_lossy(object);
+        let text = format!("{object} was given up a moment ago");
+        let error = CallError::new(ErrorCode::NoSuchObject, text);
         return refuse(shared, id, answered, &error);
     };
-    let mut context = context(&server, &method, view, grants, now);
-    context.attachments = batch.attachments(index).to_vec().into();
+    let mut context = context(server, &method, view, grants, now);
+    if view.header.attachments > 0 {
+        context.attachments = batch.attachments(index).to_vec().into();
+    }
     if flags.has(Flags::CONTINUED) {
+        let server = Arc::clone(server);
+        let mut table = shared.serving.lock();
         let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
         if table.partial.len() >= PARTIAL_MAX
             || table.partial_bytes().saturating_add(view.payload.len()) > most
@@ -103,19 +105,12 @@ fn call(
         table.partial.insert(id, partial);
         return;
     }
-    drop(table);
     let payload = Payload {
         encoding: view.header.encoding,
         bytes: keep(batch, view.payload),
     };
-    accept(
-        shared,
-        &server,
-        Job {
-            call: IncomingCall { context, payload },
-            answered,
-        },
-    );
+    let call = IncomingCall { context, payload };
+    here.accept(Job { call, answered }, &method);
 }
 
 fn too_many_large() -> CallError {
@@ -167,8 +162,9 @@ fn caller_words(bytes: &[u8]) -> (Metadata, Option<String>) {
     (own, all.get_str(metadata::SYS_NAME).map(ToOwned::to_owned))
 }
 
-fn call_piece(shared: &Arc<Shared>, mut table: MutexGuard<'_, Table>, view: &FrameView<'_>, grants: Grants) {
+fn call_piece(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants: Grants) {
     let Header { id, flags, .. } = *view.header;
+    let mut table = shared.serving.lock();
     if flags.has(Flags::ABORT) {
         table.partial.remove(&id);
         return;
@@ -218,14 +214,10 @@ fn call_piece(shared: &Arc<Shared>, mut table: MutexGuard<'_, Table>, view: &Fra
         encoding: context.encoding,
         bytes: bytes.freeze(),
     };
-    accept(
-        shared,
-        &server,
-        Job {
-            call: IncomingCall { context, payload },
-            answered,
-        },
-    );
+    let method = context.method.clone();
+    let call = IncomingCall { context, payload };
+    here.change(Some(server));
+    here.accept(Job { call, answered }, &method);
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ mod methods;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;
+mod names;
 mod outbox;
 mod presence;
 mod proof;
@@ -57,6 +58,7 @@ mod slab;
 mod socket;
 mod state;
 mod subscription;
+mod turn;
 mod waiters;
 mod worker;
 

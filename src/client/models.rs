@@ -9,6 +9,7 @@ use super::drive::Drive;
 use super::exchange::{Exchange, Outgoing};
 use super::handle::Handle;
 use super::link::Link;
+use super::names::Key;
 use super::request::Answer;
 use super::shared::{Shared, Spot};
 use super::state::{Direct, Phase};
@@ -182,7 +183,7 @@ fn room_that_is_not_told_is_found() {
 }
 
 fn call(handle: &Arc<Handle>, payload: &'static [u8]) -> Exchange {
-    let mut outgoing = Outgoing::plain(Kind::Call, b"object\0method".to_vec());
+    let mut outgoing = Outgoing::plain(Kind::Call, Key::pair("object", "method").unwrap());
     outgoing.payload = Payload {
         encoding: Encoding::RAW,
         bytes: payload.into(),

@@ -2,10 +2,10 @@
 //!
 //! Owns the requests of that kind and their answers' types.
 
-use super::call::single;
 use super::exchange::{Exchange, Outgoing};
 use super::handle::{IpcClient, Lease};
 use super::lasting::Fact;
+use super::names::Key;
 use super::queue::{Item, Queue};
 use super::request::Answer;
 use crate::error::{CallError, ErrorCode};
@@ -152,9 +152,10 @@ impl IpcClient {
     async fn wait(&self, names: &[&str], timeout: Option<Duration>) -> Result<(), CallError> {
         let mut payload = Vec::new();
         for name in names {
-            let name = single(name)?;
+            let key = Key::single(name)?;
+            let name = key.as_bytes();
             payload.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-            payload.extend_from_slice(&name);
+            payload.extend_from_slice(name);
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let frame = |id| {
@@ -199,7 +200,7 @@ impl IpcClient {
     /// # Errors
     /// NotConnected, BrokerGone or Deadline.
     pub async fn list(&self) -> Result<Value, CallError> {
-        self.query(Outgoing::plain(Kind::List, Vec::new())).await
+        self.query(Outgoing::plain(Kind::List, Key::EMPTY)).await
     }
 
     /// One object's owner and description, as the broker's JSON.
@@ -207,7 +208,8 @@ impl IpcClient {
     /// # Errors
     /// NoSuchObject, and as [`list`](Self::list).
     pub async fn describe(&self, name: &str) -> Result<Value, CallError> {
-        self.query(Outgoing::plain(Kind::Describe, single(name)?)).await
+        self.query(Outgoing::plain(Kind::Describe, Key::single(name)?))
+            .await
     }
 
     async fn query(&self, outgoing: Outgoing) -> Result<Value, CallError> {
@@ -240,6 +242,6 @@ pub(crate) async fn acknowledge(client: &IpcClient, outgoing: Outgoing) -> Resul
 
 pub(crate) async fn ping(client: &IpcClient) -> Result<Duration, CallError> {
     let start = Instant::now();
-    acknowledge(client, Outgoing::plain(Kind::Ping, Vec::new())).await?;
+    acknowledge(client, Outgoing::plain(Kind::Ping, Key::EMPTY)).await?;
     Ok(start.elapsed())
 }

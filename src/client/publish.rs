@@ -3,9 +3,10 @@
 //! Owns the publisher's side of the window: a frame is added while the window is above zero, and its wire length is
 //! taken from it.
 
-use super::call::{check_metadata, not_sent, pair};
+use super::call::{check_metadata, not_sent};
 use super::exchange::{MAX_PATIENCE, Outgoing};
 use super::handle::{Handle, IpcClient};
+use super::names::Key;
 use super::request::{Answer, Request};
 use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
@@ -81,7 +82,7 @@ impl<'a, T: Serialize + ?Sized> PublishBuilder<'a, T> {
     }
 
     fn outgoing(self) -> Result<Outgoing, CallError> {
-        let key = pair(self.object, self.topic)?;
+        let key = Key::pair(self.object, self.topic)?;
         check_metadata(&self.metadata)?;
         let payload = match self.value {
             Value::Typed(value) => Payload::encode(self.encoding, value).map_err(|error| not_sent(&error))?,

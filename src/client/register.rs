@@ -3,11 +3,12 @@
 //! Owns the options of a registration and its life: restored after a lost connection, given up when the
 //! [`Registration`] is dropped. Calls to it are run by [`super::serving`].
 
-use super::call::{invalid, single};
+use super::call::invalid;
 use super::exchange::{Exchange, Outgoing};
 use super::handle::{Handle, IpcClient, Lease};
 use super::handler::Handler;
 use super::lasting::{Fact, Held, Standing};
+use super::names::Key;
 use super::running::ObjectServer;
 use super::runtime::Home;
 use crate::error::{CallError, ErrorCode};
@@ -149,7 +150,7 @@ impl RegisterBuilder {
     }
 
     async fn open(self) -> Result<Registration, CallError> {
-        let key = single(&self.name)?;
+        let key = Key::single(&self.name)?;
         let home = match self.home {
             Some(home) => home,
             None => Home::current().map_err(|error| invalid(error.to_string()))?,
@@ -175,7 +176,7 @@ impl RegisterBuilder {
             Draft::new(Kind::Register, id)
                 .aux(self.terms.balance.code())
                 .flags(self.terms.flags)
-                .key(&key)
+                .key(key.as_bytes())
                 .payload(encoding, self.description.as_bytes())
                 .to_vec()
         });
@@ -232,6 +233,7 @@ impl ServingGuard {
 
 impl Drop for ServingGuard {
     fn drop(&mut self) {
+        self.server.give_up();
         self.handle
             .shared
             .serving
@@ -299,7 +301,7 @@ impl Registration {
     pub async fn unregister(self) -> Result<(), CallError> {
         let handle = Arc::clone(&self.lease.handle);
         handle.shared.lock().lasting.forget(self.lease.key);
-        let outgoing = Outgoing::plain(Kind::Unregister, self.name().as_bytes().to_vec());
+        let outgoing = Outgoing::plain(Kind::Unregister, Key::single(self.name())?);
         let mut exchange = Exchange::new(handle, Ok(outgoing));
         std::future::poll_fn(|cx| exchange.poll_answer(cx))
             .await

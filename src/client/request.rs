@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Reply {
-    /// The value, in the encoding of the call.
+    /// The value, in the encoding of the call. It may share a buffer of 8 KiB, or of four times its length and 8 KiB, with
+    /// other replies; copy what is kept for long.
     pub payload: Payload,
     /// The handler's metadata.
     pub metadata: Metadata,
@@ -48,7 +49,7 @@ pub(crate) struct Request {
     /// Whether dropping the future tells the broker.
     pub(crate) cancellable: bool,
     /// The reply that is arriving in pieces.
-    partial: Option<Partial>,
+    partial: Option<Box<Partial>>,
     /// The items of a streamed reply that nobody has taken yet.
     pub(crate) items: Option<Box<Items>>,
     /// Credit to give back, in bytes.
@@ -103,6 +104,11 @@ impl Request {
         }
     }
 
+    /// What else than its answer it holds: to be dropped when no lock is held.
+    pub(crate) fn strip(&mut self) -> impl Sized + use<> {
+        (self.waker.take(), self.partial.take(), self.items.take())
+    }
+
     /// Ends the request; the first ending counts.
     pub(crate) fn finish(&mut self, answer: Result<Answer, CallError>) {
         self.partial = None;
@@ -119,20 +125,23 @@ impl Request {
         view: &FrameView<'_>,
         message_bytes: usize,
     ) -> Step {
-        let attachments = Attachments::from(batch.attachments(index).to_vec());
+        let attachments = match view.header.attachments {
+            0 => Attachments::new(),
+            _ => Attachments::from(batch.attachments(index).to_vec()),
+        };
         let flags = view.header.flags;
         let metadata = Metadata::parse(view.meta).unwrap_or_default();
         let encoding = view.header.encoding;
         let more = flags.has(Flags::MORE);
         if flags.has(Flags::CONTINUED) {
-            self.partial = Some(Partial {
+            self.partial = Some(Box::new(Partial {
                 bytes: BytesMut::new(),
                 encoding,
                 metadata,
                 attachments,
                 more,
                 held: 0,
-            });
+            }));
             return self.extend(view, message_bytes);
         }
         let payload = Payload {
@@ -162,6 +171,7 @@ impl Request {
         let Some(partial) = self.partial.take() else {
             return Step::Quiet;
         };
+        let partial = *partial;
         let payload = Payload {
             encoding: partial.encoding,
             bytes: partial.bytes.freeze(),
@@ -260,9 +270,12 @@ impl Request {
     }
 }
 
-/// `part` of a batch, by reference when it is most of the buffer it pins, else as a copy.
+/// A buffer of so many bytes may be pinned by any part of it: less than that is not worth a copy.
+pub(crate) const PINNED_MAX: usize = 8 * 1024;
+
+/// `part` of a batch, by reference when it is most of the buffer it pins or that is small, else as a copy.
 pub(crate) fn keep(batch: &Batch, part: &[u8]) -> Bytes {
-    if part.len() >= batch.buffer_len() / 4 {
+    if part.len() >= batch.buffer_len().saturating_sub(PINNED_MAX) / 4 {
         batch.share(part)
     } else {
         Bytes::copy_from_slice(part)

@@ -3,10 +3,11 @@
 //! Owns the sending side of an answer. A panic of the handler ends here, as an error to its caller.
 
 use super::handler::{Body, HandlerError, Response};
-use super::running::{Job, ObjectServer};
+use super::running::ObjectServer;
 use super::serving::OpenCall;
 use super::shared::{Shared, Spot};
 use super::state::{Direct, Next, State};
+use super::turn::{Left, Outcome};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
 use crate::text;
@@ -24,37 +25,72 @@ const TEXT_MAX: usize = 64 * 1024;
 
 /// Where an answer goes.
 #[derive(Clone, Copy)]
-struct To<'a> {
-    shared: &'a Arc<Shared>,
-    open: &'a OpenCall,
+pub(crate) struct To<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) open: &'a OpenCall,
+    /// Whether the caller wants it.
+    pub(crate) answered: bool,
 }
 
-/// Runs the handler and sends its answer.
-pub(crate) async fn work(shared: &Arc<Shared>, server: &ObjectServer, job: Job) {
-    let Job { call, answered } = job;
-    let open = Arc::clone(&call.context.open);
-    let method = call.context.method.clone();
-    let streaming = call.context.streaming;
-    let handling = async { server.handler.handle(call).await };
-    let to = To { shared, open: &open };
-    let outcome = match AssertUnwindSafe(handling).catch_unwind().await {
-        Ok(outcome) => outcome.and_then(allowed),
-        Err(panic) => Err(panicked(server, &method, panic.as_ref())),
+/// Runs the handler to its end, and sends its answer.
+pub(crate) async fn work(to: To<'_>, server: &ObjectServer, left: Left, method: &str, streaming: bool) {
+    let outcome = match left {
+        Left::Answering(outcome) => outcome,
+        Left::Handling(handling) => match AssertUnwindSafe(handling).catch_unwind().await {
+            Ok(outcome) => outcome.and_then(allowed),
+            Err(panic) => Err(panicked(server, method, panic.as_ref())),
+        },
     };
-    if !answered {
+    if !to.answered {
         return;
     }
     let sent = match outcome {
-        Ok(response) => to.response(response, server, &method, streaming).await,
+        Ok(response) => to.response(response, server, method, streaming).await,
         Err(error) => to.error(&error).await,
     };
     if let Err(error) = sent {
-        tracing::debug!(object = %text::name(&server.name), method = %text::name(&method), %error, "an answer was not sent");
+        tracing::debug!(object = %text::name(&server.name), method = %text::name(method), %error, "an answer was not sent");
     }
 }
 
+/// Adds an answer that is one frame. Gives back what is more than that, or has to wait for room.
+pub(crate) fn at_once(
+    shared: &Shared,
+    open: &OpenCall,
+    outcome: Outcome,
+    streaming: bool,
+    direct: Direct,
+) -> Option<Outcome> {
+    let Ok(Response {
+        body: Body::Payload(payload),
+        metadata,
+        attachments,
+    }) = &outcome
+    else {
+        return Some(outcome);
+    };
+    let mut state = shared.lock();
+    let most = state.grants.frame_bytes.min(state.grants.message_bytes) as usize;
+    let whole = payload.bytes.len() <= most && attachments.is_empty();
+    // An empty raw reply would end a stream without an item.
+    let is_end = streaming && *payload == Payload::default();
+    if !whole || is_end || state.life != open.life || !state.takes_frames() {
+        drop(state);
+        return Some(outcome);
+    }
+    let idle = state.out.is_idle();
+    let draft = Draft::new(Kind::Reply, open.ticket)
+        .meta(metadata.as_bytes())
+        .payload(payload.encoding, &payload.bytes);
+    state.out.encode(&draft);
+    let next = state.after_push(idle, direct);
+    drop(state);
+    shared.perform(next);
+    None
+}
+
 /// The broker ends the connection of a peer that sends metadata which it may not send.
-fn allowed(response: Response) -> Result<Response, HandlerError> {
+pub(crate) fn allowed(response: Response) -> Result<Response, HandlerError> {
     if response.metadata.is_empty() {
         return Ok(response);
     }
@@ -67,7 +103,7 @@ fn allowed(response: Response) -> Result<Response, HandlerError> {
     }
 }
 
-fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> HandlerError {
+pub(crate) fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> HandlerError {
     let said = panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())

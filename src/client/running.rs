@@ -2,18 +2,22 @@
 //!
 //! Owns the queue in front of each object. Handlers run where their registration was made. On a single-threaded
 //! run-time each is polled once in the order of the calls, and most are done then; right here when the socket lives
-//! on the same thread. On a multi-threaded one each is spawned in that order. What they return is sent by
-//! [`super::respond`].
+//! on the same thread. On a multi-threaded one each is spawned in that order. How one call runs is [`super::turn`]'s.
 
 use super::handler::{Handler, IncomingCall};
+use super::request::PINNED_MAX;
 use super::runtime::Home;
-use super::serving::{OpenCall, refuse};
+use super::serving::refuse;
 use super::shared::Shared;
+use super::state::Direct;
+use super::turn::start;
 use crate::error::{CallError, ErrorCode};
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::thread::{self, ThreadId};
 
 /// Calls that may wait in front of one object.
 const QUEUE_MAX: usize = 16 * 1024;
@@ -26,8 +30,9 @@ const BURST: usize = 256;
 pub(crate) struct ObjectServer {
     pub(crate) name: Arc<str>,
     pub(crate) handler: Arc<dyn Handler>,
-    home: Home,
+    pub(crate) home: Home,
     limit: usize,
+    given_up: AtomicBool,
     waiting: Mutex<Waiting>,
 }
 
@@ -73,12 +78,22 @@ impl ObjectServer {
             handler,
             home,
             limit: limit.max(1),
+            given_up: AtomicBool::new(false),
             waiting: Mutex::default(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its registration is gone: calls that come from now on find no object.
+    pub(crate) fn give_up(&self) {
+        self.given_up.store(true, Ordering::Relaxed);
+    }
+
+    fn is_given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
     }
 
     /// Forgets the calls that have not started.
@@ -112,22 +127,28 @@ impl ObjectServer {
         Admission::Dispatch
     }
 
-    /// The next call that may run, which takes a place; at `None` the dispatching is over.
-    fn next(&self) -> Option<Job> {
+    /// The next call that may run, which takes a place, and whether it is the last one; at `None` the dispatching is over.
+    fn next(&self) -> Option<(Job, bool)> {
         let mut waiting = self.lock();
         if waiting.running < self.limit
             && let Some(job) = waiting.queue.pop_front()
         {
             waiting.bytes = waiting.bytes.saturating_sub(job.call.payload.bytes.len());
             waiting.running = waiting.running.saturating_add(1);
-            return Some(job);
+            return Some((job, waiting.queue.is_empty()));
         }
         waiting.dispatching = false;
         None
     }
 
+    /// Gives a place back; nobody starts what may run now.
+    pub(crate) fn give_place_back(&self) {
+        let mut waiting = self.lock();
+        waiting.running = waiting.running.saturating_sub(1);
+    }
+
     /// Gives a place back. `true`: the asker has to start what may run now.
-    fn leave(&self) -> bool {
+    pub(crate) fn leave(&self) -> bool {
         let mut waiting = self.lock();
         waiting.running = waiting.running.saturating_sub(1);
         let dispatch = !waiting.dispatching && !waiting.queue.is_empty();
@@ -136,53 +157,7 @@ impl ObjectServer {
     }
 }
 
-/// The place of a running call among those of its object. Given back when a run-time drops the call, too; its caller is
-/// told then.
-#[derive(Debug)]
-struct Turn {
-    shared: Arc<Shared>,
-    server: Arc<ObjectServer>,
-    open: Arc<OpenCall>,
-    answered: bool,
-    held: bool,
-}
-
-impl Turn {
-    fn new(shared: &Arc<Shared>, server: &Arc<ObjectServer>, open: Arc<OpenCall>, answered: bool) -> Self {
-        shared.serving.begin();
-        Self {
-            shared: Arc::clone(shared),
-            server: Arc::clone(server),
-            open,
-            answered,
-            held: true,
-        }
-    }
-
-    /// Ends the call. `true`: the asker has to start what may run now.
-    fn end(mut self) -> bool {
-        self.held = false;
-        self.server.leave()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.shared.serving.end();
-        self.shared.serving.close(self.open.ticket, self.open.life);
-        if self.held {
-            let mut waiting = self.server.lock();
-            waiting.running = waiting.running.saturating_sub(1);
-            drop(waiting);
-            if self.answered && !self.open.is_cancelled() {
-                let error = runtime_ended(&self.server).ran(true);
-                super::respond::answer_error(&self.shared, &self.open, &error);
-            }
-        }
-    }
-}
-
-fn runtime_ended(server: &ObjectServer) -> CallError {
+pub(crate) fn runtime_ended(server: &ObjectServer) -> CallError {
     let text = format!("the run-time that ran the calls of {} has ended", server.name);
     CallError::new(ErrorCode::CalleeGone, text)
 }
@@ -211,39 +186,112 @@ impl Drop for Dispatching {
     }
 }
 
-/// Takes a call that has come as a whole.
-pub(crate) fn accept(shared: &Arc<Shared>, server: &Arc<ObjectServer>, job: Job) {
-    let here = server.home.is_here();
-    if here && server.enter() {
-        // Nothing can happen to this call before it has had its first turn, so most are never in the table.
-        if start(shared, server, job, false) {
-            server.leave();
+/// The calls of one batch, on the thread that reads it. The object that one is for is kept for the next, and so is the
+/// place that one has left.
+pub(crate) struct Here<'a> {
+    shared: &'a Arc<Shared>,
+    thread: ThreadId,
+    server: Option<Arc<ObjectServer>>,
+    /// A place among the running calls of `server` is taken and free.
+    held: bool,
+}
+
+impl<'a> Here<'a> {
+    pub(crate) fn new(shared: &'a Arc<Shared>) -> Self {
+        shared.serving.begin();
+        Self {
+            shared,
+            thread: thread::current().id(),
+            server: None,
+            held: false,
         }
-        return;
     }
-    shared.serving.register(&job.call.context.open);
-    match server.enqueue(job) {
-        Admission::Queued => {}
-        Admission::Dispatch if here => dispatch(shared, server),
-        Admission::Dispatch => dispatch_later(shared, server),
-        Admission::Full(job) => {
-            let text = format!("{QUEUE_MAX} calls wait for {} already", server.name);
-            let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
-            refuse(shared, job.call.context.open.ticket, job.answered, &error);
+
+    /// Looks the object of that name up. `None`: it was given up, maybe by the call before this one.
+    pub(crate) fn find(&mut self, name: &[u8]) -> Option<&Arc<ObjectServer>> {
+        let same = |server: &Arc<ObjectServer>| server.name.as_bytes() == name && !server.is_given_up();
+        if !self.server.as_ref().is_some_and(same) {
+            let found = std::str::from_utf8(name)
+                .ok()
+                .and_then(|name| self.shared.serving.lock().objects.get(name).cloned());
+            self.change(found);
+        }
+        self.server.as_ref()
+    }
+
+    /// The next call is for this object.
+    pub(crate) fn change(&mut self, server: Option<Arc<ObjectServer>>) {
+        let before = std::mem::replace(&mut self.server, server);
+        if std::mem::take(&mut self.held)
+            && let Some(before) = before
+            && before.leave()
+        {
+            dispatch(self.shared, &before);
+        }
+    }
+
+    /// Takes a call that has come as a whole, for the object that was found last.
+    pub(crate) fn accept(&mut self, mut job: Job, method: &str) {
+        let Some(server) = &self.server else { return };
+        let (shared, here) = (self.shared, server.home.is_on(self.thread));
+        if here && (self.held || server.enter()) {
+            // Nothing can happen to this call before it has had its first turn, so most are never in the table. The
+            // socket's task writes the answers when it is through with the batch.
+            self.held = start(shared, server, job, method, (false, Direct::No));
+            return;
+        }
+        // What waits does not pin the buffer of its batch.
+        let bytes = &mut job.call.payload.bytes;
+        if bytes.len() < PINNED_MAX / 4 {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+        shared.serving.register(&job.call.context.open);
+        match server.enqueue(job) {
+            Admission::Queued => {}
+            Admission::Dispatch if here => dispatch(shared, server),
+            Admission::Dispatch => dispatch_later(shared, server),
+            Admission::Full(job) => {
+                let text = format!("{QUEUE_MAX} calls wait for {} already", server.name);
+                let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
+                refuse(shared, job.call.context.open.ticket, job.answered, &error);
+            }
         }
     }
 }
 
+impl Drop for Here<'_> {
+    fn drop(&mut self) {
+        self.change(None);
+        self.shared.serving.end();
+    }
+}
+
 /// Starts calls as long as they may run; after a burst of them elsewhere in the queue of the thread's tasks.
-fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
-    for _ in 0..BURST {
-        let Some(job) = server.next() else { return };
-        if start(shared, server, job, true) {
+pub(crate) fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
+    shared.serving.begin();
+    let mut burst = 0..BURST;
+    let over = loop {
+        if burst.next().is_none() {
+            break false;
+        }
+        let Some((job, last)) = server.next() else {
+            break true;
+        };
+        let method = job.call.context.method.clone();
+        // An answer that others follow at once goes out with theirs.
+        let direct = match last && shared.serving.is_alone() {
+            true => Direct::Now,
+            false => Direct::No,
+        };
+        if start(shared, server, job, &method, (true, direct)) {
             // Whoever dispatches sees the free place.
             server.leave();
         }
+    };
+    shared.serving.end();
+    if !over {
+        dispatch_later(shared, server);
     }
-    dispatch_later(shared, server);
 }
 
 /// The same as a task of the object's home.
@@ -257,75 +305,4 @@ fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
         dispatching.begun = true;
         dispatch(&dispatching.shared, &dispatching.server);
     }));
-}
-
-/// Starts one call, which has a place. `true`: it is over already, and its place is to be given back.
-fn start(shared: &Arc<Shared>, server: &Arc<ObjectServer>, job: Job, registered: bool) -> bool {
-    let open = Arc::clone(&job.call.context.open);
-    if open.is_cancelled() {
-        shared.serving.close(open.ticket, open.life);
-        return true;
-    }
-    let answered = job.answered;
-    if !server.home.is_single_threaded() {
-        let turn = Turn::new(shared, server, open, answered);
-        server.home.spawn(Box::pin(finish(
-            Box::pin(serve(Arc::clone(shared), Arc::clone(server), job)),
-            turn,
-        )));
-        return false;
-    }
-    shared.serving.begin();
-    let mut task = Box::pin(serve(Arc::clone(shared), Arc::clone(server), job));
-    // Its own task polls it again at once, with a waker that works.
-    let over = task
-        .as_mut()
-        .poll(&mut Context::from_waker(Waker::noop()))
-        .is_ready();
-    if over {
-        if registered {
-            shared.serving.close(open.ticket, open.life);
-        }
-    } else {
-        if !registered {
-            shared.serving.register(&open);
-        }
-        let turn = Turn::new(shared, server, open, answered);
-        server.home.spawn_here(Box::pin(finish(task, turn)));
-    }
-    shared.serving.end();
-    over
-}
-
-async fn finish(task: impl Future<Output = ()>, turn: Turn) {
-    task.await;
-    let (shared, server) = (Arc::clone(&turn.shared), Arc::clone(&turn.server));
-    if turn.end() {
-        dispatch(&shared, &server);
-    }
-}
-
-/// Tells those who watch a call that it is over, also when it was dropped halfway.
-struct Over(Arc<OpenCall>);
-
-impl Drop for Over {
-    fn drop(&mut self) {
-        self.0.finish();
-    }
-}
-
-/// One call from its handler to its answer.
-async fn serve(shared: Arc<Shared>, server: Arc<ObjectServer>, job: Job) {
-    let over = Over(Arc::clone(&job.call.context.open));
-    let open = &over.0;
-    let work = super::respond::work(&shared, &server, job);
-    futures::pin_mut!(work);
-    std::future::poll_fn(|cx| {
-        if open.watch(cx) {
-            Poll::Ready(())
-        } else {
-            work.as_mut().poll(cx)
-        }
-    })
-    .await;
 }

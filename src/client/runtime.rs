@@ -93,9 +93,9 @@ impl Home {
         pool().map(Self::Tokio)
     }
 
-    /// Whether the calling thread is the one where tasks of this home run, so that one may be polled right here.
-    pub(crate) fn is_here(&self) -> bool {
-        matches!(self, Self::Arbiter(thread, _) if *thread == thread::current().id())
+    /// Whether tasks of this home run on that thread, so that one may be polled there at once.
+    pub(crate) fn is_on(&self, thread: ThreadId) -> bool {
+        matches!(self, Self::Arbiter(own, _) if *own == thread)
     }
 
     /// Whether its tasks run one at a time, so that polling one here delays no other that could run meanwhile.
@@ -198,6 +198,6 @@ mod tests {
         let (done, wait) = tokio::sync::oneshot::channel();
         on_socket_arbiter(move || done.send(thread::current().id()).unwrap()).unwrap();
         assert_eq!(wait.await.unwrap(), here);
-        assert!(Home::current().unwrap().is_here());
+        assert!(Home::current().unwrap().is_on(here));
     }
 }

@@ -95,6 +95,20 @@ impl<T> Slab<T> {
         Some(value)
     }
 
+    /// Drops the value under `key` in its place and frees its slot.
+    pub(crate) fn vacate(&mut self, key: u64) {
+        let entry = self
+            .split(key)
+            .and_then(|(index, generation)| Some((index, generation, self.entries.get_mut(index as usize)?)));
+        if let Some((index, generation, entry)) = entry
+            && entry.generation == generation
+            && entry.value.is_some()
+        {
+            entry.value = None;
+            self.free.push(index);
+        }
+    }
+
     /// Every value with its key, in the order of the slots.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (u64, &mut T)> {
         let tag = self.tag;

@@ -144,6 +144,11 @@ impl State {
         }
     }
 
+    /// Whether a frame can be added at once.
+    pub(crate) const fn takes_frames(&self) -> bool {
+        matches!(self.phase, Phase::Up(_)) && self.closing.is_none() && self.out.has_room()
+    }
+
     /// Whether this connection carries these attachments.
     ///
     /// # Errors

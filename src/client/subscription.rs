@@ -3,10 +3,11 @@
 //! Owns the options of a subscription and its life: it is restored after a lost connection and ends when the
 //! [`Subscription`] is dropped. What has arrived waits in [`super::event_queue`].
 
-use super::call::{invalid, pair};
+use super::call::invalid;
 use super::event_queue::{Event, EventQueue, Reader, Update};
 use super::handle::{Handle, IpcClient};
 use super::lasting::Fact;
+use super::names::Key;
 use super::runtime::Home;
 use crate::error::CallError;
 use crate::message::{Draft, Flags, Kind, Metadata, Pattern, metadata};
@@ -113,7 +114,7 @@ impl SubscribeBuilder {
     }
 
     async fn open(self) -> Result<Subscription, CallError> {
-        let key = pair(&self.object, &self.topic)?;
+        let key = Key::pair(&self.object, &self.topic)?;
         if self.flags.has(Flags::PATTERN) {
             for text in [&self.object, &self.topic] {
                 Pattern::new(text).map_err(|error| invalid(error.to_string()))?;
@@ -136,7 +137,7 @@ impl SubscribeBuilder {
             Draft::new(Kind::Subscribe, id)
                 .aux(self.policy.code())
                 .flags(self.flags)
-                .key(&key)
+                .key(key.as_bytes())
                 .meta(block.as_bytes())
                 .to_vec()
         });

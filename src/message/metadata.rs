@@ -56,6 +56,9 @@ impl Metadata {
     /// # Errors
     /// [`MetadataError`] when it is too large or an entry is malformed.
     pub fn parse(bytes: &[u8]) -> Result<Self, MetadataError> {
+        if bytes.is_empty() {
+            return Ok(Self::new());
+        }
         check(bytes)?;
         Ok(Self(bytes.to_vec()))
     }

@@ -40,11 +40,28 @@ pub fn check(bytes: &[u8]) -> Result<&str, NameError> {
         return Err(NameError::TooLong(bytes.len()));
     }
     let text = std::str::from_utf8(bytes).map_err(|_| NameError::NotUtf8)?;
-    let plain = bytes.iter().all(|b| (0x20..0x7f).contains(b));
+    check_text(text)?;
+    Ok(text)
+}
+
+/// Checks a text as [`check`] does bytes.
+///
+/// # Errors
+/// [`NameError`] says which rule is broken.
+pub fn check_text(text: &str) -> Result<(), NameError> {
+    match text.len() {
+        0 => return Err(NameError::Empty),
+        1..=NAME_MAX => {}
+        length => return Err(NameError::TooLong(length)),
+    }
+    // Without a way out halfway, several bytes are looked at together.
+    let plain = text
+        .bytes()
+        .fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte));
     if !plain && text.chars().any(char::is_control) {
         return Err(NameError::Control);
     }
-    Ok(text)
+    Ok(())
 }
 
 macro_rules! name_type {

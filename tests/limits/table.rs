@@ -57,7 +57,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "memory_bytes_total",
-        "src/actors/accounts.rs",
+        "src/actors/memory.rs",
         "the_last_bytes_of_a_share_are_not_lost_to_rounding",
     ),
     (

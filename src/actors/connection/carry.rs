@@ -27,7 +27,7 @@ pub(super) struct Carry {
 }
 
 impl Carry {
-    pub(super) fn new(user: Option<u32>, shared: &Shared) -> Self {
+    fn new(user: Option<u32>, shared: &Shared) -> Self {
         Self {
             arrivals: Arrivals::default(),
             account: Account::new(user, shared.descriptors.clone()),
@@ -86,12 +86,16 @@ impl<R: Rooms> Life<R> {
             }
             return false;
         }
+        let carry = match &mut self.carry {
+            Some(carry) => carry,
+            none => none.insert(Box::new(Carry::new(self.credentials.uid, shared))),
+        };
         for attachment in attachments {
-            let arrival = self.carry.judge(shared, attachment);
-            self.carry.arrivals.push(now, arrival);
+            let arrival = carry.judge(shared, attachment);
+            carry.arrivals.push(now, arrival);
         }
         shared.metrics.attachments_in.add(count);
-        let (waiting, most) = (self.carry.arrivals.len(), shared.limits.descriptors);
+        let (waiting, most) = (carry.arrivals.len(), shared.limits.descriptors);
         if waiting > most {
             let text = format!(
                 "{waiting} descriptors wait for frames that take them, at most {most} may (limits.descriptors)"
@@ -104,7 +108,8 @@ impl<R: Rooms> Life<R> {
 
     /// Gives the frames of a batch what has come for them. `false`: not enough has, and the connection is being closed.
     pub(super) fn attach(&mut self, batch: &mut Batch) -> bool {
-        let enough = self.carry.arrivals.oldest().is_none() || self.carry.arrivals.attach(batch);
+        let Some(carry) = &mut self.carry else { return true };
+        let enough = carry.arrivals.is_empty() || carry.arrivals.attach(batch);
         if !enough {
             let text = "the attachments that a frame declares did not come with it";
             self.close(CloseReason::Protocol, text);
@@ -115,6 +120,7 @@ impl<R: Rooms> Life<R> {
     /// When the oldest descriptor has waited for too long.
     pub(super) fn arrivals_deadline(&self) -> Option<Instant> {
         self.carry
+            .as_ref()?
             .arrivals
             .oldest()?
             .checked_add(wait_limit(self.rooms.shared()))
@@ -122,7 +128,8 @@ impl<R: Rooms> Life<R> {
 
     /// No frame took a descriptor in time.
     pub(super) fn arrivals_expired(&mut self) {
-        let lost = std::mem::take(&mut self.carry.arrivals).len();
+        let Some(carry) = &mut self.carry else { return };
+        let lost = std::mem::take(&mut carry.arrivals).len();
         let shared = self.rooms.shared();
         shared.metrics.attachments_refused.add(lost as u64);
         let text = format!(
@@ -130,6 +137,14 @@ impl<R: Rooms> Life<R> {
             shared.limits.descriptor_wait_ms
         );
         self.close(CloseReason::Protocol, &text);
+    }
+
+    /// Forgets the account of descriptors once nothing is charged to it.
+    pub(super) fn settle_carry(&mut self) {
+        let idle = |carry: &Box<Carry>| carry.arrivals.is_empty() && carry.account.used() == 0;
+        if self.carry.as_ref().is_some_and(idle) {
+            self.carry = None;
+        }
     }
 
     /// Whether a frame with descriptors waits to be written.

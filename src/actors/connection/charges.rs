@@ -47,7 +47,7 @@ impl<R: Rooms> Life<R> {
             // Before the welcome the decoder takes less than what the connection itself was charged.
             return true;
         };
-        let frame = &session.me().account.memory.frame;
+        let frame = session.me().account.memory.frame();
         if buffered == 0 {
             frame.settle(0);
             return true;

@@ -75,8 +75,8 @@ impl<R: Rooms> Life<R> {
                 self.close(CloseReason::Timeout, &text);
                 Ok(())
             }
-            Phase::Unproven(text) => {
-                let text = *text;
+            Phase::Unproven(unproven) => {
+                let text = unproven.text();
                 self.close(CloseReason::Denied, text);
                 Ok(())
             }
@@ -100,13 +100,13 @@ impl<R: Rooms> Life<R> {
     pub fn listen_for_signs(&mut self) {
         let shared = self.rooms.shared();
         let every = Duration::from_millis(u64::from(shared.limits.keepalive_ms));
-        self.keepalive = Keepalive::new(every, shared.now());
+        self.keepalive = Keepalive::new(every, shared.now()).map(Box::new);
     }
 
     /// When to look for signs of the peer next.
     fn alive_deadline(&self) -> Option<Instant> {
         let served = matches!(self.phase, Phase::Ready(_));
-        self.keepalive.as_ref().filter(|_| served).map(Keepalive::next)
+        self.keepalive.as_ref().filter(|_| served).map(|it| it.next())
     }
 
     /// Asks a silent peer, or finds that it has gone.
@@ -130,7 +130,7 @@ impl<R: Rooms> Life<R> {
             Due::Lost => {
                 let silent = keepalive.patience();
                 self.rooms.metrics().vanished.add(1);
-                let credentials = &self.evidence.credentials;
+                let credentials = &self.credentials;
                 tracing::info!(uid = ?credentials.uid, ?silent, "a peer has vanished (limits.keepalive_ms)");
                 Err(Over)
             }

@@ -2,15 +2,15 @@
 //!
 //! Part of [`Life`]; owns no state of its own. What a stranger sends is checked here before anything is answered.
 
-use super::identity::{Evidence, Unproven};
+use super::identity::Unproven;
 use super::life::{Life, Phase};
 use super::perform::Rooms;
 use super::session::Session;
 use crate::actors::access;
-use crate::actors::accounts::Memory;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::deliver::Room;
+use crate::actors::memory::Memory;
 use crate::actors::peer::{Account, Inbox, Peer};
 use crate::error::CloseReason;
 use crate::message::codec::body_limit;
@@ -18,6 +18,7 @@ use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::policy::Principal;
 use crate::text;
+use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 impl<R: Rooms> Life<R> {
@@ -37,6 +38,7 @@ impl<R: Rooms> Life<R> {
             return 0;
         }
         if let Phase::Preface(seen) = self.phase {
+            let seen = usize::from(seen);
             let (head, rest) = bytes
                 .split_at_checked(PREFACE.len().saturating_sub(seen))
                 .unwrap_or((bytes, &[]));
@@ -53,7 +55,7 @@ impl<R: Rooms> Life<R> {
             self.phase = if seen == PREFACE.len() {
                 Phase::Hello
             } else {
-                Phase::Preface(seen)
+                Phase::Preface(u8::try_from(seen).unwrap_or(u8::MAX))
             };
             bytes = rest;
         }
@@ -102,28 +104,28 @@ impl<R: Rooms> Life<R> {
         let Some(hello) = Hello::decode(view.payload) else {
             return self.close(CloseReason::Protocol, "the payload of Hello is malformed");
         };
+        let Some(evidence) = self.evidence.take() else {
+            return;
+        };
         let tokens = self.rooms.shared().tokens();
-        match self.evidence.principal(self.certified.take(), &hello, &tokens) {
+        match evidence.principal(&hello, &tokens) {
             Ok(principal) => self.welcome(&hello, principal, inbox),
-            Err(unproven) => self.unproven(unproven),
+            Err(unproven) => self.unproven(unproven, evidence.address),
         }
     }
 
     /// The first failures of a source are answered at once, further ones late; nobody else waits for that.
-    fn unproven(&mut self, unproven: Unproven) {
+    fn unproven(&mut self, unproven: Unproven, address: Option<IpAddr>) {
         let shared = self.rooms.shared().clone();
         let now = shared.now();
         shared.metrics.unproven_peers.add(1);
-        let Evidence {
-            address, credentials, ..
-        } = self.evidence;
         let reason = unproven.text();
-        tracing::warn!(?address, uid = ?credentials.uid, reason, "refused a connection");
+        tracing::warn!(?address, uid = ?self.credentials.uid, reason, "refused a connection");
         let delay = shared.failure(address, now);
         if delay.is_zero() {
             return self.close(CloseReason::Denied, reason);
         }
-        self.phase = Phase::Unproven(reason);
+        self.phase = Phase::Unproven(unproven);
         self.limit = now.checked_add(delay);
     }
 
@@ -131,21 +133,28 @@ impl<R: Rooms> Life<R> {
         let shared = self.rooms.shared().clone();
         if let Some(text) = access::refuses(&shared.policy, &principal) {
             shared.metrics.denied.add(1);
-            tracing::warn!(pid = ?self.evidence.credentials.pid, "refused a connection; {text}");
+            tracing::warn!(pid = ?self.credentials.pid, "refused a connection; {text}");
             return self.close(CloseReason::Denied, &text);
         }
         let limits = shared.limits.clone();
         let origin = Origin {
             peer: shared.next_peer(),
-            uid: self.evidence.credentials.uid.unwrap_or(u32::MAX),
-            pid: self.evidence.credentials.pid.unwrap_or(0),
+            uid: self.credentials.uid.unwrap_or(u32::MAX),
+            pid: self.credentials.pid.unwrap_or(0),
         };
         let admission = self.admission.as_mut();
         let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
         let account =
             Account::new(Room::new(&limits), (limits.publish_window / 4).max(1)).with_memory(memory);
         let attachments = self.max_attachments;
-        let me = Peer::with_principal(origin, principal, &hello.name, attachments, account, inbox());
+        let me = Peer::with_principal(
+            origin,
+            shared.principal(principal),
+            &hello.name,
+            attachments,
+            account,
+            inbox(),
+        );
         let number = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         let welcome = Welcome {
             epoch: shared.epoch,

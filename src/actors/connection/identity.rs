@@ -20,6 +20,8 @@ pub struct Evidence {
     pub address: Option<IpAddr>,
     /// The kernel does not say who it is: it comes in by certificate or token, or not at all.
     pub must_prove: bool,
+    /// The name that its certificate proves; known once its handshake of TLS is done.
+    pub certified: Option<String>,
 }
 
 /// Why somebody was not believed. The texts say what to do and nothing that helps to guess.
@@ -50,6 +52,7 @@ impl From<PeerCredentials> for Evidence {
             gids: None,
             address: None,
             must_prove: false,
+            certified: None,
         }
     }
 }
@@ -66,17 +69,12 @@ impl Evidence {
 
     /// Who it is. `certified`: the name that the verified client certificate has. A wrong token is refused even where none
     /// is needed: whoever sends one relies on the name that it was to prove.
-    pub(super) fn principal(
-        &self,
-        certified: Option<String>,
-        hello: &Hello,
-        tokens: &Tokens,
-    ) -> Result<Principal, Unproven> {
+    pub(super) fn principal(&self, hello: &Hello, tokens: &Tokens) -> Result<Principal, Unproven> {
         let by_token = match &hello.token {
             None => None,
             Some(token) => Some(tokens.owner(token).ok_or(Unproven::Token)?.to_owned()),
         };
-        let name = by_token.or(certified);
+        let name = by_token.or_else(|| self.certified.clone());
         if self.must_prove && name.is_none() {
             return Err(Unproven::Nothing);
         }
@@ -100,7 +98,7 @@ mod tests {
             name: "says what it likes".into(),
             token: fill.map(|fill| Token::new([fill; 32])),
         };
-        let evidence = |uid, must_prove| Evidence {
+        let evidence = |uid, must_prove, certified: Option<&str>| Evidence {
             credentials: PeerCredentials {
                 uid,
                 ..PeerCredentials::UNKNOWN
@@ -108,6 +106,7 @@ mod tests {
             gids: None,
             address: None,
             must_prove,
+            certified: certified.map(Into::into),
         };
         // uid, must prove, certificate's name, token, who it is
         type Row = (
@@ -129,8 +128,7 @@ mod tests {
             (None, true, Some("lamp.example"), Some(2), Err(Unproven::Token)),
         ];
         for (uid, must_prove, certified, token, expected) in table {
-            let found =
-                evidence(uid, must_prove).principal(certified.map(Into::into), &shown(token), &tokens);
+            let found = evidence(uid, must_prove, certified).principal(&shown(token), &tokens);
             let expected = expected.map(|name| Principal {
                 uid,
                 name: name.map(Into::into),

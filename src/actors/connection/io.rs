@@ -41,8 +41,8 @@ thread_local! {
 /// The stream and what belongs to driving it.
 pub(super) struct Io {
     pub(super) stream: Stream,
-    pub(super) unsent: VecDeque<Bytes>,
-    pub(super) sending: Sending,
+    /// What a write left over, and descriptors on their way; nothing while everything is written.
+    pub(super) sending: Option<Box<Sending>>,
     write_blocked: bool,
     end_of_file: bool,
     pace: Pace,
@@ -62,8 +62,7 @@ impl Io {
         };
         Self {
             stream,
-            unsent: VecDeque::new(),
-            sending: Sending::default(),
+            sending: None,
             write_blocked: false,
             end_of_file: false,
             pace: Pace::new(process),
@@ -105,7 +104,7 @@ impl Connection {
             if self.flush(cx).is_err() {
                 return Poll::Ready(());
             }
-            if self.life.is_over() && self.io.unsent.is_empty() {
+            if self.life.is_over() && !self.io.has_unsent() {
                 // The goodbye is written; whether the peer hears the end of file is its business.
                 let _ = self.io.stream.shutdown_write();
                 return Poll::Ready(());
@@ -115,8 +114,9 @@ impl Connection {
                 Poll::Ready(Err(Over)) => return Poll::Ready(()),
                 Poll::Pending => return self.rest(cx),
             }
-            if self.io.pace.measure().is_some() {
-                // Others have something to say: one read, then they.
+            // Others have something to say: one read, then they. When it has emptied the socket, as most do, there is nothing to come
+            // back for, and the rest of this turn is done now.
+            if self.io.pace.measure().is_some() && self.io.stream.poll_read_ready(cx).is_ready() {
                 break;
             }
         }
@@ -135,7 +135,7 @@ impl Connection {
         if self.life.has_output() && !self.io.write_blocked {
             cx.waker().wake_by_ref();
         }
-        if self.life.is_over() && self.io.unsent.is_empty() {
+        if self.life.is_over() && !self.io.has_unsent() {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -219,17 +219,19 @@ impl Connection {
                     Poll::Ready(Ok(())) => self.io.write_blocked = false,
                 }
             }
-            if !self.io.unsent.is_empty() {
+            if self.io.has_unsent() {
                 self.flush_unsent()?;
             } else if self.io.ring.moves() {
                 self.io.stream.write_to_ring();
             } else if !self.life.has_output() {
                 self.life.all_written();
+                self.io.forget_sent();
                 return Ok(());
             } else {
                 self.flush_outbox()?;
             }
-            if let Some(why) = self.io.sending.rejected.take() {
+            let sending = self.io.sending.as_mut();
+            if let Some(why) = sending.and_then(|sending| sending.rejected.take()) {
                 self.give_up(&why);
             }
             if self.io.write_blocked {
@@ -239,13 +241,17 @@ impl Connection {
     }
 
     fn blocked(&mut self) {
-        let unsent = self.io.unsent.iter().map(Bytes::len).sum();
+        let sending = self.io.sending.as_ref();
+        let unsent = sending.map_or(0, |sending| sending.bytes.iter().map(Bytes::len).sum());
         self.life.blocked(unsent);
     }
 
     fn flush_unsent(&mut self) -> Result<(), Over> {
-        let unsent = std::mem::take(&mut self.io.unsent);
-        let attachments = std::mem::take(&mut self.io.sending.unsent);
+        let Some(sending) = &mut self.io.sending else {
+            return Ok(());
+        };
+        let unsent = std::mem::take(&mut sending.bytes);
+        let attachments = std::mem::take(&mut sending.unsent);
         let slices: Vec<IoSlice<'_>> = unsent
             .iter()
             .take(SLICES_MAX)
@@ -253,18 +259,19 @@ impl Connection {
             .collect();
         let written = self.write(&slices, &attachments);
         drop(slices);
-        self.io.unsent = unsent;
+        let sending = self.io.sending.get_or_insert_default();
+        sending.bytes = unsent;
         if !matches!(written, Ok(1..)) {
-            self.io.sending.unsent = attachments;
+            sending.unsent = attachments;
         }
         let mut written = written?;
-        while let Some(front) = self.io.unsent.front_mut() {
+        while let Some(front) = sending.bytes.front_mut() {
             if written < front.len() {
                 let _ = front.split_to(written);
                 break;
             }
             written = written.saturating_sub(front.len());
-            self.io.unsent.pop_front();
+            sending.bytes.pop_front();
         }
         Ok(())
     }
@@ -281,10 +288,11 @@ impl Connection {
         if let Ok(written) = result
             && written < buffer.len()
         {
-            self.io.unsent = left_over(&slices, &buffer, written);
+            let sending = self.io.sending.get_or_insert_default();
+            sending.bytes = left_over(&slices, &buffer, written);
             if written == 0 {
-                self.io.sending.unsent.clone_from(&buffer.attachments);
-                self.io.sending.subject = buffer.subject;
+                sending.unsent.clone_from(&buffer.attachments);
+                sending.subject = buffer.subject;
             }
         }
         drop(slices);
@@ -304,14 +312,15 @@ impl Connection {
         {
             Ok(written) => {
                 self.life.rooms.shared.metrics.bytes_out.add(written as u64);
-                self.io.sending.wrote(&self.life.rooms.shared, attachments);
+                self.io.wrote(&self.life.rooms.shared, attachments);
                 self.io.write_blocked = written < wanted && slices.len() <= SLICES_MAX;
                 Ok(written)
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 self.io.write_blocked = true;
                 let obstacle = self.io.stream.obstacle();
-                self.io.sending.blocked(&self.life.rooms.shared, obstacle);
+                let sending = self.io.sending.get_or_insert_default();
+                sending.blocked(&self.life.rooms.shared, obstacle);
                 Ok(0)
             }
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(0),
@@ -323,7 +332,7 @@ impl Connection {
                     ) =>
             {
                 // It is about what is attached, and so the sender's fault; the receiver has seen nothing of it.
-                self.io.sending.rejected = Some(error.to_string());
+                self.io.sending.get_or_insert_default().rejected = Some(error.to_string());
                 Ok(0)
             }
             Err(_) => Err(Over),
@@ -334,7 +343,8 @@ impl Connection {
         loop {
             let deadlines = [self.life.next_deadline(), self.sending_deadline()];
             let Some(next) = deadlines.into_iter().flatten().min() else {
-                self.io.timer = None;
+                // It is kept until it fires, for nothing: to arm one again for the next call wakes the reactor with a system call.
+                self.io.timer.take_if(|timer| timer.is_elapsed());
                 return Poll::Pending;
             };
             let timer = self

@@ -11,7 +11,7 @@
 //! ```
 
 use super::carry::Carry;
-use super::identity::Evidence;
+use super::identity::{Evidence, Unproven};
 use super::outbox::Outbox;
 use super::perform::{self, Rooms};
 use super::session::{Closing, Effects, RingStep, Session, goodbye_frame};
@@ -27,6 +27,7 @@ use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder};
 use crate::text;
+use crate::transport::PeerCredentials;
 use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +39,7 @@ const DRAIN_GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) enum Phase {
     /// So many bytes of the preface were right.
-    Preface(usize),
+    Preface(u8),
     /// The preface is complete; the next frame must be Hello.
     Hello,
     /// Everything is allowed.
@@ -46,7 +47,7 @@ pub(super) enum Phase {
     /// Nothing is read any more; open calls are still answered, then the queue is flushed.
     Lingering(Box<Session>),
     /// The peer has not proven who it is, once too often; it is not read, and told so later.
-    Unproven(&'static str),
+    Unproven(Unproven),
     /// The goodbye is queued; when it is written, the connection is over.
     Closing,
 }
@@ -62,19 +63,21 @@ pub struct Life<R: Rooms> {
     pub(super) phase: Phase,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
-    pub(super) evidence: Evidence,
-    /// The name that the peer's certificate proves.
-    pub(super) certified: Option<String>,
+    /// What the kernel says of the peer, for the log.
+    pub(super) credentials: PeerCredentials,
+    /// Who it is, until its Hello is answered.
+    pub(super) evidence: Option<Box<Evidence>>,
     /// Attachments that one frame on this transport may carry.
     pub(super) max_attachments: u32,
-    pub(super) carry: Carry,
+    /// Descriptors of it that were received; nothing while there are none.
+    pub(super) carry: Option<Box<Carry>>,
     gate: Arc<ReadGate>,
     /// The handshake must be done, or the drain be over, by then.
     pub(super) limit: Option<Instant>,
     /// Since when a started frame makes no progress.
     pub(super) waiting_since: Option<Instant>,
     /// Where the system does not tell that the peer has gone.
-    pub(super) keepalive: Option<Keepalive>,
+    pub(super) keepalive: Option<Box<Keepalive>>,
     pub(super) gone: Option<GoneGuard<R>>,
     pub(super) rooms: Arc<R>,
     /// The peer has taken a step into shared memory, which its socket does not know of yet.
@@ -99,7 +102,6 @@ impl<R: Rooms> Life<R> {
         let handshake = Duration::from_millis(u64::from(limits.handshake_ms));
         let granted = u32::try_from(limits.attachments).unwrap_or(u32::MAX);
         let evidence: Evidence = evidence.into();
-        let carry = Carry::new(evidence.credentials.uid, shared);
         let mut outbox = Outbox::default();
         let (phase, patience, admission) = match admitted {
             Ok(admission) => (Phase::Preface(0), handshake, Some(admission)),
@@ -112,10 +114,10 @@ impl<R: Rooms> Life<R> {
             phase,
             outbox,
             decoder: Decoder::new(HELLO_BODY_MAX),
-            evidence,
-            certified: None,
+            credentials: evidence.credentials,
+            evidence: Some(Box::new(evidence)),
             max_attachments: max_attachments.min(granted),
-            carry,
+            carry: None,
             gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
             limit: shared.now().checked_add(patience),
             waiting_since: None,
@@ -139,7 +141,9 @@ impl<R: Rooms> Life<R> {
 
     /// The name in the certificate that the peer has shown, for its Hello.
     pub fn certify(&mut self, name: Option<String>) {
-        self.certified = name;
+        if let Some(evidence) = &mut self.evidence {
+            evidence.certified = name;
+        }
     }
 
     /// What was read and is not handled yet.
@@ -294,7 +298,7 @@ impl<R: Rooms> Life<R> {
             CloseReason::Protocol | CloseReason::Window | CloseReason::Version
         ) {
             self.rooms.metrics().protocol_errors.add(1);
-            tracing::warn!(pid = ?self.evidence.credentials.pid, %reason, text = %text::text(text), "closing a connection");
+            tracing::warn!(pid = ?self.credentials.pid, %reason, text = %text::text(text), "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
         if reason != CloseReason::Draining
@@ -339,7 +343,7 @@ impl<R: Rooms> Life<R> {
 
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
-        tracing::error!(pid = ?self.evidence.credentials.pid, panic = %text::text(panic), "a connection panicked; closing it");
+        tracing::error!(pid = ?self.credentials.pid, panic = %text::text(panic), "a connection panicked; closing it");
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.me().account.close();
         }
@@ -402,6 +406,7 @@ impl<R: Rooms> Life<R> {
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.settle();
         }
+        self.settle_carry();
         self.end_of_linger();
         self.drain_if_idle();
     }

@@ -7,10 +7,16 @@ use crate::actors::credit::Window;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::messages::Invoke;
 use crate::actors::peer::PeerRef;
+use crate::actors::table::Table;
 use crate::message::{Batch, CallId, Ticket};
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::Instant;
+
+/// The largest table that is kept while it is empty, in entries: a caller that goes on with as many calls at once does not build
+/// it anew each time.
+pub(super) const KEPT_MAX: usize = 128;
 
 /// One open call or request.
 #[derive(Debug)]
@@ -76,7 +82,7 @@ fn sorted(calls: impl Iterator<Item = CallId>) -> Vec<CallId> {
 /// The table of one peer.
 #[derive(Debug, Default)]
 pub struct OpenCalls {
-    open: HashMap<CallId, OpenCall>,
+    open: Table<CallId, OpenCall>,
     waiting: Deadlines<CallId>,
     parked_bytes: usize,
 }
@@ -116,7 +122,6 @@ impl OpenCalls {
     /// Opens a call or request. `false`: the number is in use.
     #[must_use]
     pub fn insert(&mut self, call: CallId, ticket: Ticket, upload: Option<Upload>) -> bool {
-        use std::collections::hash_map::Entry;
         let Entry::Vacant(place) = self.open.entry(call) else {
             return false;
         };
@@ -136,13 +141,23 @@ impl OpenCalls {
         self.open.get_mut(&call)
     }
 
-    /// Whether the call that had this ticket is open and still wanted. The number alone does not tell: the caller may have
-    /// given it to another call meanwhile.
+    /// An answer has come for the call that had this ticket; the `last` one closes it. Returns whether it is still wanted. The
+    /// number alone does not tell: the caller may have given it to another call meanwhile.
     #[must_use]
-    pub fn is_wanted(&self, call: CallId, ticket: Ticket) -> bool {
-        self.open
-            .get(&call)
-            .is_some_and(|open| open.ticket == ticket && !open.cancelled)
+    pub fn answered(&mut self, call: CallId, ticket: Ticket, last: bool) -> bool {
+        let Entry::Occupied(place) = self.open.entry(call) else {
+            return false;
+        };
+        let open = place.get();
+        if open.ticket != ticket {
+            return false;
+        }
+        let wanted = !open.cancelled;
+        if last {
+            let open = place.remove();
+            self.removed(open);
+        }
+        wanted
     }
 
     /// Closes the call or request that had this ticket.
@@ -153,7 +168,11 @@ impl OpenCalls {
 
     /// Closes a call or request.
     pub fn remove(&mut self, call: CallId) -> Option<OpenCall> {
-        let mut open = self.open.remove(&call)?;
+        let open = self.open.remove(&call)?;
+        Some(self.removed(open))
+    }
+
+    fn removed(&mut self, mut open: OpenCall) -> OpenCall {
         let held = open.upload.as_ref().map_or(0, |upload| upload.held_bytes);
         self.parked_bytes = self.parked_bytes.saturating_sub(held);
         if let Some(parked) = open.parked.take() {
@@ -163,10 +182,10 @@ impl OpenCalls {
                 reply.forget();
             }
         }
-        if self.open.is_empty() && self.open.capacity() > 64 {
+        if self.open.is_empty() && self.open.capacity() > KEPT_MAX {
             *self = Self::default();
         }
-        Some(open)
+        open
     }
 
     /// Everything that is open, to be cancelled at the end of the connection.

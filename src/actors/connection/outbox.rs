@@ -10,6 +10,7 @@ mod write;
 pub use events::{event_charge, gap_frame};
 pub use write::WriteBuf;
 
+use super::open_calls::KEPT_MAX;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{Answer, EventItem, Invoke};
 use crate::actors::peer::{Account, PeerRef};
@@ -18,7 +19,7 @@ use events::{Events, wire_len};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-use write::write;
+use write::{Left, write};
 
 /// A frame of the first lane.
 #[derive(Debug)]
@@ -173,12 +174,13 @@ impl Outbox {
     /// Moves frames into `out` until it holds about `max` bytes. Returns the charged bytes that left: first lane, events.
     pub fn fill(&mut self, now: Instant, max: usize, out: &mut WriteBuf) -> (usize, usize) {
         let (mut first, mut events) = (0_usize, 0_usize);
+        let mut left = Left::new(now);
         while out.len() < max {
             if self.attachments_next() && !out.is_empty() {
                 return (first, events);
             }
             let Some(next) = self.pop_first() else { break };
-            first = first.saturating_add(write(&next, now, out));
+            first = first.saturating_add(write(&next, &mut left, out));
             if !out.attachments.is_empty() || out.last_on_socket {
                 return (first, events);
             }
@@ -189,7 +191,7 @@ impl Outbox {
         {
             out.bytes(&frame);
         }
-        if self.first.is_empty() && self.first.capacity() > 64 {
+        if self.first.is_empty() && self.first.capacity() > KEPT_MAX {
             self.first = VecDeque::new();
         }
         (first, events)

@@ -113,7 +113,7 @@ pub fn perform(
             caller.post(Deliver::Answers(batch.clone(), answers));
         }
         if !effects.hub.is_empty() {
-            let (items, permit) = (std::mem::take(&mut effects.hub), permit.clone());
+            let (items, permit) = (take(&mut effects.hub), permit.clone());
             let (from, batch) = (from.clone(), batch.clone());
             rooms.hub(HubBatch {
                 from,
@@ -124,7 +124,7 @@ pub fn perform(
         }
     }
     if !effects.registry.is_empty() {
-        let (items, from) = (std::mem::take(&mut effects.registry), from.clone());
+        let (items, from) = (take(&mut effects.registry), from.clone());
         let batch = batch.cloned().unwrap_or_default();
         rooms.registry(RegistryBatch {
             from,
@@ -134,6 +134,12 @@ pub fn perform(
         });
     }
     effects.close.take()
+}
+
+/// Takes a list and leaves one with as much room: the next turn is likely to want it.
+fn take<T>(list: &mut Vec<T>) -> Vec<T> {
+    let room = list.len().clamp(4, 1024);
+    std::mem::replace(list, Vec::with_capacity(room))
 }
 
 /// Takes a delivery. `ready`: the peer has not announced its end, so it still gets calls and events. Drain and Close are
@@ -264,7 +270,7 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
 /// Answers to calls of this peer, as their callee sent them.
 fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answers: Vec<Answer>) {
     for answer in answers {
-        if session.open.is_wanted(answer.call, answer.ticket) {
+        if session.open.answered(answer.call, answer.ticket, answer.last) {
             outbox.push_answer(batch, answer);
             if planted::is(Bug::DoubleReply) {
                 outbox.push_answer(batch, answer);
@@ -272,9 +278,6 @@ fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answe
         } else {
             let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
             session.me().account.release(charge(bytes));
-        }
-        if answer.last {
-            session.open.close(answer.call, answer.ticket);
         }
     }
 }

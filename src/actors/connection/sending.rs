@@ -5,16 +5,21 @@
 
 use super::Connection;
 use super::carry::{Subject, wait_limit};
+use super::io::Io;
 use crate::actors::core::Shared;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::{Obstacle, passing};
+use bytes::Bytes;
+use std::collections::VecDeque;
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 /// See the module's documentation.
 #[derive(Default)]
 pub(super) struct Sending {
+    /// The bytes that a write left over.
+    pub(super) bytes: VecDeque<Bytes>,
     /// Travel with the first of the bytes that a write left over.
     pub(super) unsent: Vec<Attachment>,
     pub(super) subject: Option<Subject>,
@@ -26,17 +31,38 @@ pub(super) struct Sending {
     sent: Option<Instant>,
 }
 
-impl Sending {
+impl Io {
+    /// Whether a write left bytes over.
+    pub(super) fn has_unsent(&self) -> bool {
+        self.sending
+            .as_ref()
+            .is_some_and(|sending| !sending.bytes.is_empty())
+    }
+
     /// The socket took bytes; with the first of them went `attachments`.
     pub(super) fn wrote(&mut self, shared: &Shared, attachments: &[Attachment]) {
-        self.stuck = None;
+        if let Some(sending) = &mut self.sending {
+            sending.stuck = None;
+        }
         if !attachments.is_empty() {
             shared.metrics.attachments_out.add(attachments.len() as u64);
             attachments.iter().for_each(passing::release);
-            self.sent = Some(shared.now());
+            self.sending.get_or_insert_default().sent = Some(shared.now());
         }
     }
 
+    /// Everything is written: an idle connection keeps nothing of it.
+    pub(super) fn forget_sent(&mut self) {
+        let over = |sending: &Box<Sending>| {
+            sending.stuck.is_none() && sending.sent.is_none() && sending.rejected.is_none()
+        };
+        if self.sending.as_ref().is_some_and(over) {
+            self.sending = None;
+        }
+    }
+}
+
+impl Sending {
     /// The socket took nothing.
     pub(super) fn blocked(&mut self, shared: &Shared, obstacle: Option<Obstacle>) {
         let now = shared.now();
@@ -57,8 +83,9 @@ fn in_flight_full(shared: &Shared, now: Instant) -> bool {
 impl Connection {
     /// Since when a frame with descriptors cannot be written, and how long that may last.
     fn stuck(&self) -> Option<(Instant, Duration)> {
-        let waits = !self.io.sending.unsent.is_empty() || self.life.carries();
-        let since = self.io.sending.stuck.filter(|_| waits)?;
+        let sending = self.io.sending.as_ref()?;
+        let waits = !sending.unsent.is_empty() || self.life.carries();
+        let since = sending.stuck.filter(|_| waits)?;
         let patience = wait_limit(&self.life.rooms.shared);
         // Who cannot be sent to because of others gets as long again, in which those are closed.
         match self.io.stream.obstacle() {
@@ -69,7 +96,7 @@ impl Connection {
 
     /// When [`Self::sending_expired`] is to be called next.
     pub(super) fn sending_deadline(&self) -> Option<Instant> {
-        let Sending { stuck, sent, .. } = &self.io.sending;
+        let Sending { stuck, sent, .. } = self.io.sending.as_deref()?;
         if (stuck.is_none() && sent.is_none()) || self.life.is_closing() {
             return None;
         }
@@ -87,9 +114,11 @@ impl Connection {
         }
         let (patience, ms) = (wait_limit(&shared), shared.limits.descriptor_wait_ms);
         let over = |since: Instant, limit| since.checked_add(limit).is_some_and(|limit| limit <= now);
-        if self.io.sending.sent.is_some_and(|since| over(since, patience)) {
+        if let Some(sending) = &mut self.io.sending
+            && sending.sent.is_some_and(|since| over(since, patience))
+        {
             let holds = self.io.stream.holds_attachments();
-            self.io.sending.sent = holds.then_some(now);
+            sending.sent = holds.then_some(now);
             if holds && in_flight_full(&shared, now) {
                 let text = format!(
                     "it has not read for {ms} ms what it was sent with descriptors, and the system takes no more of them"
@@ -112,8 +141,10 @@ impl Connection {
 
     /// The frame with descriptors that is the next to be written cannot be sent.
     pub(super) fn give_up(&mut self, why: &str) {
-        self.io.unsent.clear();
-        let sending = &mut self.io.sending;
+        let Some(sending) = &mut self.io.sending else {
+            return;
+        };
+        sending.bytes.clear();
         sending.stuck = None;
         sending.unsent.drain(..).for_each(|one| passing::release(&one));
         if let Some(subject) = sending.subject.take() {

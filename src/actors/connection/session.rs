@@ -48,7 +48,8 @@ pub struct Session {
     listings: Vec<CallId>,
     /// The broker's policy, and what this peer may do under it; `None`: nobody asks.
     policy: Option<Arc<Slot>>,
-    rights: Rights,
+    /// Nothing until the policy is asked for the first time.
+    rights: Option<Box<Rights>>,
     /// How often the policy denied something.
     denied: u64,
     draining: bool,
@@ -89,7 +90,7 @@ impl Session {
             publishing: HashSet::new(),
             listings: Vec::new(),
             policy: None,
-            rights: Rights::default(),
+            rights: None,
             denied: 0,
             draining: false,
             said_goodbye: false,
@@ -175,7 +176,7 @@ impl Session {
     /// [`OverShare`] when this peer's process has no more.
     pub fn cover_calls(&self, calls: usize, bytes: usize) -> Result<(), OverShare> {
         let needed = self.calls_memory(calls).saturating_add(bytes);
-        self.me.account.memory.calls.cover(needed)
+        self.me.account.memory.calls().cover(needed)
     }
 
     fn calls_memory(&self, more: usize) -> usize {
@@ -191,7 +192,7 @@ impl Session {
 
     /// Gives back memory that calls have left, once nothing is to be read.
     pub fn settle(&self) {
-        self.me.account.memory.calls.settle(self.calls_memory(0));
+        self.me.account.memory.calls().settle(self.calls_memory(0));
     }
 
     /// Steps through a batch; a protocol error ends it with `effects.close`.
@@ -202,8 +203,8 @@ impl Session {
                 return;
             }
             let Some(view) = batch.view(index) else { continue };
-            // Publishers send runs of one topic: its key is checked once.
-            let known_key = view.header.kind == Kind::Publish
+            // Publishers and callers send runs of one key: it is checked once.
+            let known_key = matches!(view.header.kind, Kind::Publish | Kind::Call)
                 && (!last_key.is_empty() && view.key == last_key || Key::pair(view.key).is_ok());
             let frame = u32::try_from(index).unwrap_or(u32::MAX);
             if let Err(closing) = self.step(now, batch, frame, &view, known_key, effects) {
@@ -257,7 +258,7 @@ impl Session {
             return Ok(());
         }
         match header.kind {
-            Kind::Call => self.call(now, frame, view, effects),
+            Kind::Call => self.call(now, frame, view, known_key, effects),
             Kind::Publish => self.publish(frame, view, known_key, effects),
             Kind::Reply | Kind::ReplyPiece | Kind::Error => self.answer(now, frame, view, effects),
             Kind::CallPiece | Kind::PublishPiece => self.piece(batch, frame, view, effects),

@@ -3,26 +3,28 @@
 //! Owns each call's [`ReplyTo`], its deadline and its stream window. An answer is accepted only here, that is, from the connection
 //! that was given the call. Dropping the table answers every caller. Pure; called by `session` and the Connection's timer.
 
+use super::open_calls::KEPT_MAX;
 use super::session::message_too_large;
 use crate::actors::credit::Window;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::planted::{self, Bug};
+use crate::actors::table::Table;
 use crate::config::Limits;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{CallId, Flags, Kind, Ticket};
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::collections::hash_map::Entry;
+use std::time::Instant;
 
 /// One call that waits for this peer.
 #[derive(Debug)]
 struct Slot {
     reply: ReplyTo,
     deadline: Instant,
-    /// What the deadline starts from again with each streamed item.
-    patience: Duration,
+    /// When the time until the deadline began: with each streamed item it begins again.
+    since: Instant,
     stream: bool,
     window: Window,
     /// A reply in pieces is under way; `true`: it is the last one.
@@ -62,7 +64,7 @@ pub enum Outcome {
 /// The table of one peer.
 #[derive(Debug, Default)]
 pub struct Slots {
-    slots: HashMap<Ticket, Slot>,
+    slots: Table<Ticket, Slot>,
     deadlines: Deadlines<Ticket>,
 }
 
@@ -93,7 +95,7 @@ impl Slots {
         let slot = Slot {
             reply,
             deadline,
-            patience: deadline.saturating_duration_since(now),
+            since: now,
             stream,
             window,
             continuing: None,
@@ -110,9 +112,10 @@ impl Slots {
     pub fn answer(&mut self, now: Instant, view: &FrameView<'_>, limits: &Limits) -> Outcome {
         let header = view.header;
         let ticket = Ticket(header.id);
-        let Some(slot) = self.slots.get_mut(&ticket) else {
+        let Entry::Occupied(mut place) = self.slots.entry(ticket) else {
             return Outcome::Late;
         };
+        let slot = place.get_mut();
         let more = header.flags.has(Flags::MORE);
         let continued = header.flags.has(Flags::CONTINUED);
         let last = match (header.kind, slot.continuing) {
@@ -141,7 +144,7 @@ impl Slots {
             Kind::ReplyPiece if continued => slot.continuing,
             _ => None,
         };
-        let Some(asker) = slot.reply.asker().cloned() else {
+        let Some(asker) = slot.reply.asker() else {
             return Outcome::Late;
         };
         if u32::from(header.attachments) > asker.max_attachments {
@@ -149,20 +152,22 @@ impl Slots {
             return self.refuse(ticket, &CallError::new(ErrorCode::TooLarge, text).ran(true));
         }
         if asker.account.admit(Class::Answer, header.wire_len()) == Verdict::Overflow {
-            if let Some(slot) = self.remove(ticket) {
-                let text = format!("{}; {}", ErrorCode::ReplyLost.text(), asker.account.why_full());
-                slot.reply.fail(&CallError::new(ErrorCode::ReplyLost, text));
-            }
+            let text = format!("{}; {}", ErrorCode::ReplyLost.text(), asker.account.why_full());
+            self.fail(ticket, &CallError::new(ErrorCode::ReplyLost, text));
             return if last { Outcome::Late } else { Outcome::Stop };
         }
         let call = slot.reply.call();
         if last && !planted::is(Bug::SlotNotReleased) {
-            if let Some(slot) = self.remove(ticket) {
-                let _ = slot.reply.forward();
-            }
-        } else {
-            slot.deadline = now.checked_add(slot.patience).unwrap_or(slot.deadline);
+            let asker = place.remove().reply.forward();
+            self.emptied();
+            return asker.map_or(Outcome::Late, |asker| {
+                Outcome::Forward(asker, call, !planted::is(Bug::AnswerNeverEnds))
+            });
         }
+        let asker = asker.clone();
+        let patience = slot.deadline.saturating_duration_since(slot.since);
+        slot.deadline = now.checked_add(patience).unwrap_or(slot.deadline);
+        slot.since = now;
         Outcome::Forward(asker, call, last && !planted::is(Bug::AnswerNeverEnds))
     }
 
@@ -239,10 +244,15 @@ impl Slots {
 
     fn remove(&mut self, ticket: Ticket) -> Option<Slot> {
         let slot = self.slots.remove(&ticket);
-        if self.slots.is_empty() && self.slots.capacity() > 64 {
+        self.emptied();
+        slot
+    }
+
+    /// Many calls leave large tables: an empty one is given back.
+    fn emptied(&mut self) {
+        if self.slots.is_empty() && self.slots.capacity() > KEPT_MAX {
             *self = Self::default();
         }
-        slot
     }
 }
 

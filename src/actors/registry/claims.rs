@@ -25,6 +25,8 @@ pub(super) struct Claim<P> {
 pub(super) struct Claims<P> {
     /// The balance of a group; without one the first claim owns the name and the others queue.
     balance: Option<Balance>,
+    /// Whose the first claim is, here as well: a call to a single owner looks no further.
+    first: P,
     /// Ascending by place. A vector, because a name with one claim is the usual case and must be small.
     claims: Vec<Claim<P>>,
     /// The place that had the last turn. A place, not a position: members come and go without anybody losing one.
@@ -35,6 +37,7 @@ impl<P: PeerKey> Claims<P> {
     pub(super) fn new(balance: Option<Balance>, first: Claim<P>) -> Self {
         Self {
             balance,
+            first: first.peer,
             claims: vec![first],
             last_turn: Ticket(0),
         }
@@ -57,6 +60,7 @@ impl<P: PeerKey> Claims<P> {
     pub(super) fn insert(&mut self, claim: Claim<P>) {
         let position = self.claims.partition_point(|other| other.place < claim.place);
         self.claims.insert(position, claim);
+        self.note_first();
     }
 
     /// Takes the claim with this place out, with its position. O(log claims) to find it.
@@ -65,7 +69,15 @@ impl<P: PeerKey> Claims<P> {
             .claims
             .binary_search_by_key(&place, |claim| claim.place)
             .ok()?;
-        Some((position, self.claims.remove(position)))
+        let claim = self.claims.remove(position);
+        self.note_first();
+        Some((position, claim))
+    }
+
+    fn note_first(&mut self) {
+        if let Some(claim) = self.claims.first() {
+            self.first = claim.peer;
+        }
     }
 
     pub(super) const fn is_empty(&self) -> bool {
@@ -76,7 +88,7 @@ impl<P: PeerKey> Claims<P> {
     #[inline]
     pub(super) fn pick(&mut self, sticky: Option<&[u8]>, load: impl Fn(P) -> u32) -> Option<P> {
         match (self.balance, sticky) {
-            (None, _) => self.claims.first().map(|claim| claim.peer),
+            (None, _) => Some(self.first),
             (Some(Balance::Sticky), Some(key)) => self.rendezvous(key),
             (Some(Balance::LeastBusy), _) => {
                 self.turn(|in_turn| in_turn.min_by_key(|claim| load(claim.peer)))

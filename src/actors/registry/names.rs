@@ -7,25 +7,18 @@ use super::claims::{Claim, Claims};
 use super::facts::Balance;
 use super::request::{NameView, RegisterError, Registered, Registration};
 use crate::actors::peer_key::PeerKey;
+use crate::actors::table::Table;
 use crate::message::Ticket;
-use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{Hash, Hasher};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
-/// A name that can be looked up by its bytes, as they lie in a frame.
-#[derive(PartialEq, Eq, Debug)]
-struct NameKey(Box<str>);
+/// A name as the key of its entry. Usual names lie in the table itself: with a million of them, each place in memory that a call
+/// has to look at costs as much as all the rest of its routing.
+type NameKey = SmallVec<[u8; 32]>;
 
-impl Hash for NameKey {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.as_bytes().hash(state);
-    }
-}
-
-impl Borrow<[u8]> for NameKey {
-    fn borrow(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
+/// Names come checked, so they are text.
+fn text(key: &NameKey) -> &str {
+    std::str::from_utf8(key).unwrap_or_default()
 }
 
 /// How a Register fits what is there.
@@ -56,7 +49,7 @@ pub(super) struct Taken<P> {
 /// The tables.
 #[derive(Debug)]
 pub(super) struct Names<P> {
-    by_name: HashMap<NameKey, Claims<P>>,
+    by_name: Table<NameKey, Claims<P>>,
     /// The place of each claim, by peer and name.
     by_peer: BTreeMap<(P, Box<str>), Ticket>,
 }
@@ -64,7 +57,7 @@ pub(super) struct Names<P> {
 impl<P: PeerKey> Names<P> {
     pub(super) fn new() -> Self {
         Self {
-            by_name: HashMap::new(),
+            by_name: Table::default(),
             by_peer: BTreeMap::new(),
         }
     }
@@ -121,7 +114,7 @@ impl<P: PeerKey> Names<P> {
             return false;
         }
         self.by_name
-            .insert(NameKey(object.into()), Claims::new(group, claim));
+            .insert(NameKey::from_slice(object.as_bytes()), Claims::new(group, claim));
         true
     }
 
@@ -157,7 +150,7 @@ impl<P: PeerKey> Names<P> {
         let mut all: Vec<_> = self
             .by_name
             .iter()
-            .map(|(key, claims)| (&*key.0, claims))
+            .map(|(key, claims)| (text(key), claims))
             .collect();
         all.sort_unstable_by_key(|(name, _)| *name);
         all
@@ -165,7 +158,7 @@ impl<P: PeerKey> Names<P> {
 
     pub(super) fn view(&self, object: &[u8]) -> Option<NameView<'_, P>> {
         let (key, claims) = self.by_name.get_key_value(object)?;
-        view(&key.0, claims)
+        view(text(key), claims)
     }
 }
 

@@ -160,7 +160,7 @@ impl State {
 
     /// Sends what the turn has gathered.
     fn flush(&mut self, current: &Current) {
-        let memory = &current.from.account.memory.names;
+        let memory = current.from.account.memory.names();
         if memory.is_reserved() {
             memory.settle(self.facts.counts(current.key).bytes);
         }
@@ -180,11 +180,13 @@ impl State {
         for (peer, call) in self.out.present.drain(..) {
             peer.tell(Control::Present(call));
         }
+        let routes = self.out.routed.len().min(1024);
         // After the calls, so that the callee works while the caller's side catches up.
         if !self.out.routed.is_empty() {
-            current
-                .from
-                .post(Deliver::Routed(Routes(std::mem::take(&mut self.out.routed))));
+            current.from.post(Deliver::Routed(Routes(std::mem::replace(
+                &mut self.out.routed,
+                Vec::with_capacity(routes),
+            ))));
         }
     }
 
@@ -300,7 +302,7 @@ impl State {
     /// Whether the peer's process has memory for another fact.
     pub(super) fn room(&self, current: &Current, cost: usize) -> Result<(), CallError> {
         let held = self.facts.counts(current.key).bytes;
-        let memory = &current.from.account.memory.names;
+        let memory = current.from.account.memory.names();
         memory
             .cover(held.saturating_add(cost))
             .map_err(|over| over.error())

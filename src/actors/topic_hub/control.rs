@@ -388,7 +388,7 @@ impl State {
     /// Whether the peer's process has memory for another fact.
     pub(super) fn room(&self, current: &Current, key: Key, cost: usize) -> Result<(), CallError> {
         let held = self.facts.counts(key).bytes;
-        let memory = &current.from.account.memory.topics;
+        let memory = current.from.account.memory.topics();
         memory
             .cover(held.saturating_add(cost))
             .map_err(|over| over.error())

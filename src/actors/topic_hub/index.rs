@@ -17,8 +17,10 @@ use super::subscribers::{Reuse, Subscriber, Subscribers};
 use super::trie::Trie;
 use crate::actors::peer_key::PeerKey;
 use crate::actors::planted::{self, Bug};
+use crate::actors::table::Table;
 use crate::message::{Key, NameError, PatternError, SubscriptionId, Ticket};
-use std::collections::{BTreeMap, HashMap};
+use smallvec::SmallVec;
+use std::collections::BTreeMap;
 
 /// Why a Subscribe was refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -68,10 +70,14 @@ impl<P: PeerKey> Recent<P> {
     }
 }
 
+/// A topic as the key of its entry. Usual topics lie in the table itself, and so does their one subscriber: with a million of
+/// them, each place in memory that an event has to look at costs as much as all the rest of its routing.
+type Topic = SmallVec<[u8; 56]>;
+
 /// The index.
 #[derive(Debug)]
 pub struct Index<P> {
-    exact: HashMap<Box<[u8]>, Subscribers<P>>,
+    exact: Table<Topic, Subscribers<P>>,
     patterns: Trie<P>,
     subscriptions: BTreeMap<(P, SubscriptionId), Place>,
     retained: RetainedValues,
@@ -84,7 +90,7 @@ impl<P: PeerKey> Index<P> {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            exact: HashMap::new(),
+            exact: Table::default(),
             patterns: Trie::new(),
             subscriptions: BTreeMap::new(),
             retained: RetainedValues::default(),
@@ -360,7 +366,7 @@ impl<P: PeerKey> Index<P> {
         let subscribers = if wild {
             self.patterns.get_or_insert(key)
         } else {
-            self.exact.entry(key.clone()).or_default()
+            self.exact.entry(Topic::from_slice(key)).or_default()
         };
         let slot = subscribers.insert(group.as_deref(), subscriber);
         let place = Place {
@@ -385,7 +391,7 @@ impl<P: PeerKey> Index<P> {
         let found = if *wild {
             self.patterns.get_mut(key)
         } else {
-            self.exact.get_mut(key)
+            self.exact.get_mut(&**key)
         };
         let Some(subscribers) = found else { return };
         let moved = subscribers.remove(group.as_deref(), *slot, *ticket);
@@ -393,7 +399,7 @@ impl<P: PeerKey> Index<P> {
             if *wild {
                 self.patterns.prune(key);
             } else {
-                self.exact.remove(key);
+                self.exact.remove(&**key);
             }
         }
         if let Some(moved) = moved.and_then(|to| self.subscriptions.get_mut(&(to.peer, to.subscription))) {

@@ -189,7 +189,7 @@ impl State {
     fn flush(&mut self, current: &mut Current) {
         let now = self.shared.now();
         let patience = self.patience();
-        let memory = &current.from.account.memory.topics;
+        let memory = current.from.account.memory.topics();
         if memory.is_reserved() {
             memory.settle(self.facts.counts(current.key).bytes);
         }

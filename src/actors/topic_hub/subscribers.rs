@@ -7,6 +7,7 @@ use super::facts::Policy;
 use crate::actors::peer_key::PeerKey;
 use crate::actors::planted::{self, Bug};
 use crate::message::{SubscriptionId, Ticket};
+use smallvec::SmallVec;
 
 /// One subscription that hears an event.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -41,7 +42,8 @@ struct Group<P> {
 /// All subscribers of one key.
 #[derive(Debug)]
 pub(super) struct Subscribers<P> {
-    plain: Vec<Subscriber<P>>,
+    /// One subscriber of a key is the usual case, and lies where the key lies.
+    plain: SmallVec<[Subscriber<P>; 1]>,
     /// Sorted by name.
     groups: Vec<Group<P>>,
 }
@@ -60,14 +62,14 @@ pub(super) enum Reuse {
 impl<P> Default for Subscribers<P> {
     fn default() -> Self {
         Self {
-            plain: Vec::new(),
+            plain: SmallVec::new(),
             groups: Vec::new(),
         }
     }
 }
 
 impl<P: PeerKey> Subscribers<P> {
-    pub(super) const fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.groups.is_empty()
     }
 

@@ -1,16 +1,21 @@
 //! The pattern trie: which pattern subscriptions select a key.
 //!
 //! One node per level of a pattern; the levels of the object's pattern, a boundary, the levels of the event's
-//! pattern. Owns the walk (it visits only nodes whose patterns agree with the key so far, each at most once, to
-//! a depth of at most twice [`LEVELS_MAX`](crate::message::name::LEVELS_MAX) and the boundary) and prunes what
-//! becomes empty. It refuses to know who subscribes. Called by [`Index`](super::index::Index) only.
+//! pattern. Where only one pattern goes on, what is left of it is one tail of text instead of a node for each level. Owns the walk
+//! (it visits only nodes whose patterns agree with the key so far, each at most once, to a depth of at most twice
+//! [`LEVELS_MAX`](crate::message::name::LEVELS_MAX) and the boundary) and prunes what becomes empty. It refuses to know who
+//! subscribes. Called by [`Index`](super::index::Index) only.
 //!
 //! Patterns come checked: `*` and `**` are whole levels, `**` ends its half.
 
 use super::subscribers::Subscribers;
 use crate::actors::peer_key::PeerKey;
+use crate::actors::table::Table;
 use crate::message::key;
-use std::collections::HashMap;
+use smallvec::SmallVec;
+
+/// A level, or what is left of a pattern. The usual ones lie where they are looked at, not behind a pointer.
+type Text = SmallVec<[u8; 24]>;
 
 /// One step down the trie.
 #[derive(Clone, Copy, Debug)]
@@ -28,12 +33,50 @@ enum Step<'a> {
 /// One prefix of patterns.
 #[derive(Debug)]
 struct Node<P> {
-    exact: HashMap<Box<[u8]>, Self>,
-    one: Option<Box<Self>>,
-    rest: Option<Box<Self>>,
-    boundary: Option<Box<Self>>,
+    exact: Table<Text, Below<P>>,
+    one: Option<Below<P>>,
+    rest: Option<Below<P>>,
+    boundary: Option<Below<P>>,
     /// Those whose pattern ends here.
     subscribers: Subscribers<P>,
+}
+
+/// What follows after a step.
+#[derive(Debug)]
+enum Below<P> {
+    /// Several patterns; or one, of those that were here.
+    Node(Box<Node<P>>),
+    /// One pattern.
+    Tail(Box<Tail<P>>),
+}
+
+/// The end of a pattern that goes its own way.
+#[derive(Debug)]
+struct Tail<P> {
+    begins: Begins,
+    /// The text behind the steps that led here.
+    left: Text,
+    subscribers: Subscribers<P>,
+}
+
+/// Where the text of a tail begins. A level may be empty, so the text alone does not tell.
+#[derive(Clone, Copy, Debug)]
+enum Begins {
+    /// In the object's half.
+    Object,
+    /// Behind the object's half: all of the event's.
+    Boundary,
+    /// In the event's half.
+    Event,
+    /// Behind everything.
+    End,
+}
+
+/// What is left of a key or a pattern: of the half under way, and the event's half while that is the object's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Rest<'a> {
+    here: Option<&'a [u8]>,
+    event: Option<&'a [u8]>,
 }
 
 /// The trie.
@@ -53,38 +96,37 @@ impl<P: PeerKey> Trie<P> {
 
     /// The subscribers of this pattern, with the nodes that lead there.
     pub(super) fn get_or_insert(&mut self, pattern: &[u8]) -> &mut Subscribers<P> {
-        let mut node = &mut self.root;
-        for step in steps(pattern) {
-            node = node.child_or_insert(step);
-        }
-        &mut node.subscribers
+        self.root.get_or_insert(Rest::all(pattern))
     }
 
     /// The subscribers of this pattern.
     pub(super) fn get_mut(&mut self, pattern: &[u8]) -> Option<&mut Subscribers<P>> {
-        let mut node = &mut self.root;
-        for step in steps(pattern) {
-            node = node.child(step)?;
+        let (mut node, mut left) = (&mut self.root, Rest::all(pattern));
+        while let Some((step, after)) = left.step() {
+            left = after;
+            match node.child(step)? {
+                Below::Node(below) => node = below,
+                Below::Tail(tail) => return (tail.left() == left).then_some(&mut tail.subscribers),
+            }
         }
         Some(&mut node.subscribers)
     }
 
     /// Removes the nodes on the way to this pattern that lead nowhere any more.
     pub(super) fn prune(&mut self, pattern: &[u8]) {
-        self.root.prune(&mut steps(pattern));
+        self.root.prune(Rest::all(pattern));
     }
 
     /// Visits the subscribers of every pattern that selects the key.
     pub(super) fn walk(&mut self, key: &[u8], visit: &mut impl FnMut(&mut Subscribers<P>)) {
-        let (object, event) = key::split(key);
-        self.root.walk(Some(object), Some(event), visit);
+        self.root.walk(Rest::all(key), visit);
     }
 }
 
 impl<P: PeerKey> Node<P> {
     fn new() -> Self {
         Self {
-            exact: HashMap::new(),
+            exact: Table::default(),
             one: None,
             rest: None,
             boundary: None,
@@ -100,30 +142,43 @@ impl<P: PeerKey> Node<P> {
             && self.boundary.is_none()
     }
 
-    fn child(&mut self, step: Step<'_>) -> Option<&mut Self> {
+    fn child(&mut self, step: Step<'_>) -> Option<&mut Below<P>> {
         match step {
             Step::Exact(text) => self.exact.get_mut(text),
-            Step::One => self.one.as_deref_mut(),
-            Step::Rest => self.rest.as_deref_mut(),
-            Step::Boundary => self.boundary.as_deref_mut(),
+            Step::One => self.one.as_mut(),
+            Step::Rest => self.rest.as_mut(),
+            Step::Boundary => self.boundary.as_mut(),
         }
     }
 
-    fn child_or_insert(&mut self, step: Step<'_>) -> &mut Self {
-        let new = || Box::new(Self::new());
-        match step {
-            Step::Exact(text) => self.exact.entry(text.into()).or_insert_with(Self::new),
+    /// The subscribers of the pattern whose text goes on like this.
+    fn get_or_insert(&mut self, left: Rest<'_>) -> &mut Subscribers<P> {
+        let Some((step, left)) = left.step() else {
+            return &mut self.subscribers;
+        };
+        let new = || Below::tail(left);
+        let below = match step {
+            Step::Exact(text) => self.exact.entry(text.into()).or_insert_with(new),
             Step::One => self.one.get_or_insert_with(new),
             Step::Rest => self.rest.get_or_insert_with(new),
             Step::Boundary => self.boundary.get_or_insert_with(new),
-        }
+        };
+        below.get_or_insert(left)
     }
 
-    fn prune(&mut self, steps: &mut dyn Iterator<Item = Step<'_>>) {
-        let Some(step) = steps.next() else { return };
+    fn prune(&mut self, left: Rest<'_>) {
+        let Some((step, left)) = left.step() else {
+            return;
+        };
         let Some(child) = self.child(step) else { return };
-        child.prune(steps);
-        if child.is_empty() {
+        let empty = match child {
+            Below::Tail(tail) => tail.subscribers.is_empty(),
+            Below::Node(node) => {
+                node.prune(left);
+                node.is_empty()
+            }
+        };
+        if empty {
             match step {
                 Step::Exact(text) => drop(self.exact.remove(text)),
                 Step::One => self.one = None,
@@ -133,51 +188,147 @@ impl<P: PeerKey> Node<P> {
         }
     }
 
-    /// `here`: what is left of this half; `event`: the other half, while this is the object's.
-    fn walk(
-        &mut self,
-        here: Option<&[u8]>,
-        event: Option<&[u8]>,
-        visit: &mut impl FnMut(&mut Subscribers<P>),
-    ) {
+    fn walk(&mut self, key: Rest<'_>, visit: &mut impl FnMut(&mut Subscribers<P>)) {
+        let Rest { here, event } = key;
         let Some(text) = here else {
-            return self.end_half(event, visit);
+            return match (event, &mut self.boundary) {
+                (Some(_), Some(boundary)) => boundary.walk(key.cross(), visit),
+                (Some(_), None) => {}
+                (None, _) => visit(&mut self.subscribers),
+            };
         };
-        let (level, left) = first_level(text);
+        let (level, here) = first_level(text);
         if let Some(child) = self.exact.get_mut(level) {
-            child.walk(left, event, visit);
+            child.walk(Rest { here, event }, visit);
         }
         if let Some(child) = &mut self.one {
-            child.walk(left, event, visit);
+            child.walk(Rest { here, event }, visit);
         }
         if let Some(child) = &mut self.rest {
-            child.end_half(event, visit);
-        }
-    }
-
-    fn end_half(&mut self, event: Option<&[u8]>, visit: &mut impl FnMut(&mut Subscribers<P>)) {
-        match (event, &mut self.boundary) {
-            (Some(event), Some(boundary)) => boundary.walk(Some(event), None, visit),
-            (Some(_), None) => {}
-            (None, _) => visit(&mut self.subscribers),
+            child.walk(Rest { here: None, event }, visit);
         }
     }
 }
 
-/// The way to a pattern.
-fn steps(pattern: &[u8]) -> impl Iterator<Item = Step<'_>> {
-    let (object, event) = key::split(pattern);
-    levels(object)
-        .chain(std::iter::once(Step::Boundary))
-        .chain(levels(event))
+impl<P: PeerKey> Below<P> {
+    fn tail(left: Rest<'_>) -> Self {
+        let (begins, left) = left.text();
+        Self::Tail(Box::new(Tail {
+            begins,
+            left,
+            subscribers: Subscribers::default(),
+        }))
+    }
+
+    fn get_or_insert(&mut self, left: Rest<'_>) -> &mut Subscribers<P> {
+        if let Self::Tail(tail) = self
+            && tail.left() != left
+        {
+            // Another pattern comes this way: the tail moves one step down, and they part there or further on.
+            let mut node = Box::new(Node::new());
+            *node.get_or_insert(Rest::from_text(tail.begins, &tail.left)) =
+                std::mem::take(&mut tail.subscribers);
+            *self = Self::Node(node);
+        }
+        match self {
+            Self::Tail(tail) => &mut tail.subscribers,
+            Self::Node(node) => node.get_or_insert(left),
+        }
+    }
+
+    fn walk(&mut self, key: Rest<'_>, visit: &mut impl FnMut(&mut Subscribers<P>)) {
+        match self {
+            Self::Node(node) => node.walk(key, visit),
+            Self::Tail(tail) => {
+                if key.is_selected_by(tail.left()) {
+                    visit(&mut tail.subscribers);
+                }
+            }
+        }
+    }
 }
 
-fn levels(half: &[u8]) -> impl Iterator<Item = Step<'_>> {
-    half.split(|byte| *byte == b'.').map(|level| match level {
-        b"*" => Step::One,
-        b"**" => Step::Rest,
-        text => Step::Exact(text),
-    })
+impl<P> Tail<P> {
+    fn left(&self) -> Rest<'_> {
+        Rest::from_text(self.begins, &self.left)
+    }
+}
+
+impl<'a> Rest<'a> {
+    fn all(key: &'a [u8]) -> Self {
+        Self::from_text(Begins::Object, key)
+    }
+
+    fn from_text(begins: Begins, text: &'a [u8]) -> Self {
+        let (here, event) = match begins {
+            Begins::Object => {
+                let (object, event) = key::split(text);
+                (Some(object), Some(event))
+            }
+            Begins::Boundary => (None, Some(text)),
+            Begins::Event => (Some(text), None),
+            Begins::End => (None, None),
+        };
+        Self { here, event }
+    }
+
+    fn text(self) -> (Begins, Text) {
+        match (self.here, self.event) {
+            (Some(object), Some(event)) => {
+                let mut text = Text::from_slice(object);
+                text.push(key::SEPARATOR);
+                text.extend_from_slice(event);
+                (Begins::Object, text)
+            }
+            (None, Some(event)) => (Begins::Boundary, event.into()),
+            (Some(event), None) => (Begins::Event, event.into()),
+            (None, None) => (Begins::End, Text::new()),
+        }
+    }
+
+    /// The event's half.
+    const fn cross(self) -> Self {
+        Self {
+            here: self.event,
+            event: None,
+        }
+    }
+
+    /// The first step of a pattern, and what is left behind it.
+    fn step(self) -> Option<(Step<'a>, Self)> {
+        let Some(text) = self.here else {
+            return self.event.map(|_| (Step::Boundary, self.cross()));
+        };
+        let (level, here) = first_level(text);
+        let step = match level {
+            b"*" => Step::One,
+            b"**" => Step::Rest,
+            text => Step::Exact(text),
+        };
+        Some((step, Self { here, ..self }))
+    }
+
+    /// Whether a pattern of which this is left selects what is left of the key.
+    fn is_selected_by(mut self, mut pattern: Rest<'_>) -> bool {
+        while let Some((step, after)) = pattern.step() {
+            pattern = after;
+            let Some(text) = self.here else {
+                if !matches!(step, Step::Boundary) {
+                    return false;
+                }
+                self = self.cross();
+                continue;
+            };
+            let (level, here) = first_level(text);
+            self.here = match step {
+                Step::Exact(text) if text == level => here,
+                Step::One => here,
+                Step::Rest => None,
+                Step::Exact(_) | Step::Boundary => return false,
+            };
+        }
+        self.here.is_none() && self.event.is_none()
+    }
 }
 
 fn first_level(text: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -187,14 +338,17 @@ fn first_level(text: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 #[cfg(test)]
 impl<P: PeerKey> Trie<P> {
-    /// Nodes without the root.
+    /// Nodes and tails without the root.
     pub(super) fn nodes(&self) -> usize {
         fn below<P>(node: &Node<P>) -> usize {
-            let boxed = [&node.one, &node.rest, &node.boundary];
+            let others = [&node.one, &node.rest, &node.boundary];
             node.exact
                 .values()
-                .chain(boxed.into_iter().flatten().map(|child| &**child))
-                .map(|n| 1 + below(n))
+                .chain(others.into_iter().flatten())
+                .map(|child| match child {
+                    Below::Node(node) => 1 + below(node),
+                    Below::Tail(_) => 1,
+                })
                 .sum()
         }
         below(&self.root)

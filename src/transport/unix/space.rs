@@ -32,7 +32,8 @@ pub(super) struct Space {
     obstacle: AtomicU8,
     /// Descriptors were sent, and the peer was not yet seen to have read everything.
     descriptors: AtomicBool,
-    waiting: Mutex<Waiting>,
+    /// Nothing while the socket was never full.
+    waiting: Mutex<Option<Box<Waiting>>>,
 }
 
 #[derive(Debug, Default)]
@@ -61,8 +62,9 @@ impl Space {
 
     pub(super) fn sent_descriptors(&self) {
         self.descriptors.store(true, Ordering::Release);
-        let mut waiting = lock(&self.waiting);
-        waiting.pauses = 0;
+        if let Some(waiting) = &mut *lock(&self.waiting) {
+            waiting.pauses = 0;
+        }
     }
 
     /// Whether descriptors lie in the peer's queue, as far as the kernel tells.
@@ -81,7 +83,8 @@ impl Space {
         let Some(obstacle) = self.obstacle() else {
             return Poll::Ready(Ok(()));
         };
-        let mut waiting = lock(&self.waiting);
+        let mut place = lock(&self.waiting);
+        let waiting = place.get_or_insert_default();
         let ready = match obstacle {
             Obstacle::InFlight => {
                 ready!(waiting.poll_pause(cx));
@@ -93,6 +96,9 @@ impl Space {
             }
         };
         waiting.event = None;
+        if waiting.pauses == 0 {
+            *place = None;
+        }
         self.obstacle.store(0, Ordering::Release);
         Poll::Ready(ready)
     }

@@ -112,8 +112,34 @@ pub(super) fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -
     charge(view.header.wire_len())
 }
 
+/// What is left of deadlines: calls of one batch mostly share theirs.
+#[derive(Debug)]
+pub(super) struct Left {
+    now: Instant,
+    last: Option<(Instant, u32)>,
+}
+
+impl Left {
+    pub(super) const fn new(now: Instant) -> Self {
+        Self { now, last: None }
+    }
+
+    /// In milliseconds, at least one.
+    fn of(&mut self, deadline: Instant) -> u32 {
+        if let Some((last, left)) = self.last
+            && last == deadline
+        {
+            return left;
+        }
+        let left = deadline.saturating_duration_since(self.now).as_millis();
+        let left = u32::try_from(left).unwrap_or(u32::MAX).max(1);
+        self.last = Some((deadline, left));
+        left
+    }
+}
+
 /// Writes one frame of the first lane. Returns what it was charged.
-pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
+pub(super) fn write(next: &Out, left: &mut Left, out: &mut WriteBuf) -> usize {
     match next {
         Out::Frame(frame) => {
             out.bytes(frame);
@@ -165,7 +191,6 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
             if planted::is(Bug::OriginForged) {
                 origin.peer.0 = origin.peer.0.wrapping_add(1);
             }
-            let left = deadline.saturating_duration_since(now).as_millis();
             let draft = Draft {
                 origin: Some(origin),
                 meta: [&from.sys_meta, view.meta],
@@ -173,7 +198,7 @@ pub(super) fn write(next: &Out, now: Instant, out: &mut WriteBuf) -> usize {
                 ..Draft::new(Kind::Call, ticket.0)
             }
             .flags(view.header.flags.without(Flags::META))
-            .aux(u32::try_from(left).unwrap_or(u32::MAX).max(1))
+            .aux(left.of(*deadline))
             .key(view.key)
             .payload(view.header.encoding, view.payload);
             out.carry(&draft, batch.attachments(*frame as usize));

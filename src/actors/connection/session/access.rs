@@ -14,7 +14,8 @@ impl Session {
     #[inline]
     pub(super) fn denied(&mut self, right: Right, key: &[u8], effects: &mut Effects) -> Option<CallError> {
         let slot = self.policy.as_deref().filter(|slot| slot.is_set())?;
-        if self.rights.may(slot, &self.me.principal, right, key) {
+        let rights = self.rights.get_or_insert_default();
+        if rights.may(slot, &self.me.principal, right, key) {
             return None;
         }
         effects.denied = effects.denied.saturating_add(1);
@@ -36,7 +37,8 @@ impl Session {
     pub fn denied_while_parked(&mut self, parked: &Parked) -> Option<CallError> {
         let slot = self.policy.as_deref().filter(|slot| slot.is_set())?;
         let key = parked.batch.view(parked.invoke.frame as usize)?.key;
-        let may = self.rights.may(slot, &self.me.principal, Right::Call, key);
+        let rights = self.rights.get_or_insert_default();
+        let may = rights.may(slot, &self.me.principal, Right::Call, key);
         let text = || denial(&self.me.principal, Right::Call, key);
         (!may).then(|| CallError::new(ErrorCode::Denied, text()).ran(false))
     }
