@@ -1,11 +1,13 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, and the
-//! signals that daemons get. It knows nothing of endpoints, actors and frames;
+//! Owns lock files, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
+//! signals that daemons get, and what measuring needs: blocking sockets and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "cli")]
 pub mod folders;
+#[cfg(feature = "cli")]
+pub mod local;
 #[cfg(unix)]
 pub mod lock;
 pub mod open_files;
@@ -16,5 +18,7 @@ pub mod secret;
 pub mod signals;
 #[cfg(feature = "cli")]
 pub mod trusted;
+#[cfg(feature = "cli")]
+pub mod usage;
 #[cfg(feature = "cli")]
 pub mod users;

@@ -17,6 +17,25 @@ pub fn limit() -> Option<usize> {
     }
 }
 
+/// Raises the limit to `wanted`, or as far as the system lets this process, also beyond the limit's own maximum where this process
+/// may raise that (root may); never lowers it. Children inherit it. Returns the limit that holds then.
+pub fn raise_beyond_maximum(wanted: u64) -> Option<usize> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+        let before = getrlimit(Resource::Nofile);
+        if before.maximum.is_some_and(|most| most < wanted) {
+            let raised = Rlimit {
+                current: Some(wanted),
+                maximum: Some(wanted),
+            };
+            // Who may not gets what the maximum allows, below.
+            let _ = setrlimit(Resource::Nofile, raised);
+        }
+    }
+    raise(wanted)
+}
+
 /// Raises the limit to `wanted`, or as far as the system lets this process; never lowers it. Returns the limit that holds
 /// then.
 pub fn raise(wanted: u64) -> Option<usize> {

@@ -1,7 +1,7 @@
-//! Failures of system calls on purpose, for tests. Without the feature `inject-faults` this file does nothing.
+//! Failures of system calls on purpose, and who looks on, for tests. Without the feature `inject-faults` this file does nothing.
 //!
-//! Owns the list of the places where a peer's socket meets the kernel, and which of them fails next. Each place asks
-//! [`fault`] before its call. The plan is the whole process's: a test that uses it has the process to itself.
+//! Owns the list of the places where a peer's socket meets the kernel, which of them fails next, and the observer who is told of
+//! each. Each place asks [`fault`] before its call. The plan is the whole process's: a test that uses it has the process to itself.
 #![cfg_attr(
     not(feature = "inject-faults"),
     allow(unreachable_pub, reason = "public in the builds of those tests only")
@@ -66,10 +66,17 @@ impl Site {
 mod plan {
     use super::Site;
     use std::io;
-    use std::sync::Mutex;
+    use std::sync::{Mutex, OnceLock};
 
     /// What is to fail, with which error, and how often.
     static PLAN: Mutex<Option<(Site, i32, usize)>> = Mutex::new(None);
+
+    static OBSERVER: OnceLock<fn(Site)> = OnceLock::new();
+
+    /// From now on `observer` is told of every call that is about to be made, on the thread that makes it. The first observer stays.
+    pub fn observe(observer: fn(Site)) {
+        OBSERVER.get_or_init(|| observer);
+    }
 
     /// The next `times` calls at `site` fail with this error of the system. Replaces an earlier plan.
     pub fn arm(site: Site, errno: i32, times: usize) {
@@ -90,6 +97,9 @@ mod plan {
     }
 
     pub(in crate::transport) fn fault(site: Site) -> io::Result<()> {
+        if let Some(observer) = OBSERVER.get() {
+            observer(site);
+        }
         match &mut *crate::transport::lock(&PLAN) {
             Some((armed, errno, left)) if *armed == site && *left > 0 => {
                 *left = left.saturating_sub(1);
@@ -103,7 +113,7 @@ mod plan {
 #[cfg(feature = "inject-faults")]
 pub(super) use plan::fault;
 #[cfg(feature = "inject-faults")]
-pub use plan::{arm, disarm, left};
+pub use plan::{arm, disarm, left, observe};
 
 /// Whether the call about to be made at `site` is to fail.
 #[cfg(not(feature = "inject-faults"))]

@@ -162,6 +162,8 @@ impl Raw {
                 Ok(0) => return None,
                 Ok(count) => count,
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
+                // A process that was stopped and goes on gets this from a read that has a limit in time.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => panic!("no frame within {PATIENCE:?}: {error}"),
             };
             let batch = self.decoder.decode(&self.buffer[..count]).expect("frames");

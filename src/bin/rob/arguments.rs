@@ -4,6 +4,9 @@
 //! last argument that the signature takes; every word between is a value, also one that begins with `-`. It
 //! knows no broker. Called by `main`.
 
+#[path = "bench/arguments.rs"]
+pub(crate) mod bench;
+
 use crate::exit::{Exit, Failure};
 use crate::signature;
 use clap::error::{ContextKind, ContextValue};
@@ -19,13 +22,14 @@ Examples:
   rob send sensor temperature s 25.6°C    publish an event
   rob listen sensor temperature           print events until ctrl+c
   rob --json list                         what is registered, for programs
+  rob bench rpc --payload 1KiB            how fast calls are on this machine
 
 Signature: one value, made of
   s string   i integer   d number   b true|false   n null   j JSON   {…} map   (…) or […] list
 An element of a map takes two arguments: its key and its value.
 
 Exit codes: 0 done, 1 remote error, 2 usage, 3 not found, 4 timeout, 5 no broker, 6 refused,
-7 connection lost, 8 output failed, 130 interrupted, 141 output closed. See docs/rob.md.";
+7 connection or process lost, 8 output failed, 130 interrupted, 141 output closed. See docs/rob.md.";
 
 /// Calls objects, sends events and listens to them, through the broker of this machine.
 #[derive(Debug, Parser)]
@@ -98,6 +102,9 @@ pub(crate) enum Command {
         #[arg(value_name = "OBJECT")]
         object: String,
     },
+    /// Measure the broker on this machine, beside a bare relay of sockets: a private broker unless --addr is given.
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// Where a value goes, and the value.
@@ -162,7 +169,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Resu
     let (verb, message) = match &mut rob.command {
         Command::Call(message) => ("call", message),
         Command::Send(message) => ("send", message),
-        Command::Listen(_) | Command::List | Command::Describe { .. } => return Ok(rob),
+        Command::Listen(_) | Command::List | Command::Describe { .. } | Command::Bench(_) => return Ok(rob),
     };
     let rest = std::mem::take(&mut message.rest);
     let (signature, arguments) = rest

@@ -4,6 +4,7 @@
 //! in `arguments`, the layout in `output` and `tables`, the exit codes in `exit`. Called by `main`.
 
 use crate::arguments::{Command, Message, Options, Rob};
+use crate::bench;
 use crate::exit::{Exit, Failure};
 use crate::listen;
 use crate::output::Output;
@@ -24,30 +25,35 @@ const GOODBYE_PATIENCE: Duration = Duration::from_millis(250);
 /// Carries the command out.
 pub(crate) async fn run(rob: Rob) -> Result<(), Failure> {
     let options = &rob.options;
+    if let Command::Bench(bench) = &rob.command {
+        return bench::run(bench, options).await;
+    }
     let mut output = Output::stdout(options.json);
-    let client = connect(&rob).await?;
+    // Whoever waits for one answer wants to know that it will not come; a listener goes on.
+    let lasting = matches!(rob.command, Command::Listen(_));
+    let client = connect(options, lasting).await?;
     match &rob.command {
         Command::Call(message) => call(&client, options, message, &mut output).await,
         Command::Send(message) => send(&client, options, message, &mut output).await,
         Command::Listen(wanted) => listen::run(&client, options, wanted, &mut output).await,
         Command::List => list(&client, options, &mut output).await,
         Command::Describe { object } => describe(&client, options, object, &mut output).await,
+        // Has connections of its own.
+        Command::Bench(_) => Ok(()),
     }?;
     // A goodbye is a courtesy: everything that matters has been answered.
     let _ = tokio::time::timeout(GOODBYE_PATIENCE, client.close()).await;
     Ok(())
 }
 
-async fn connect(rob: &Rob) -> Result<IpcClient, Failure> {
-    // Whoever waits for one answer wants to know that it will not come; a listener goes on.
-    let lasting = matches!(rob.command, Command::Listen(_));
+/// Connects to the broker that the options name; a lasting connection is made again when it is lost.
+pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClient, Failure> {
     let mut builder = IpcClient::builder().name("rob").reconnect(lasting);
-    if let Some(text) = &rob.options.addr {
+    if let Some(text) = &options.addr {
         let endpoint =
             parse_address(text).map_err(|error| Failure::new(Exit::Usage, format!("--addr: {error}")))?;
         builder = builder.endpoint(endpoint);
     }
-    let options = &rob.options;
     if let Some(path) = &options.token_file {
         builder = builder.token_file(path);
     }

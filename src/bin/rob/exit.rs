@@ -6,7 +6,8 @@ use actix_ipc::error::{CallError, ErrorCode};
 use std::io;
 use std::process::ExitCode;
 
-/// The exit codes of rob. 130 and 143 are what a shell reports when SIGINT or SIGTERM ended it.
+/// The exit codes of rob. 130 and 143 are what a shell reports when SIGINT or SIGTERM ended it; `bench`, which ends in order
+/// then, gives them itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Exit {
@@ -26,8 +27,35 @@ pub(crate) enum Exit {
     Lost = 7,
     /// The result could not be written.
     Output = 8,
+    /// SIGINT, or ctrl+c.
+    Interrupted = 130,
+    /// SIGTERM.
+    Terminated = 143,
     /// Who reads the output closed it: what a shell reports for SIGPIPE.
     ClosedOutput = 141,
+}
+
+impl Exit {
+    /// Every one but success.
+    const ALL: [Self; 11] = [
+        Self::Remote,
+        Self::Usage,
+        Self::NotFound,
+        Self::Timeout,
+        Self::NoBroker,
+        Self::Refused,
+        Self::Lost,
+        Self::Output,
+        Self::Interrupted,
+        Self::Terminated,
+        Self::ClosedOutput,
+    ];
+
+    /// The exit of this number; what is none of them is a failure like any other.
+    pub(crate) fn of_number(number: u8) -> Self {
+        let known = Self::ALL.into_iter().find(|exit| *exit as u8 == number);
+        known.unwrap_or(Self::Remote)
+    }
 }
 
 impl From<Exit> for ExitCode {

@@ -3,6 +3,7 @@
 //! Owns the way from the command line to the exit code, and what is said on standard error when something fails.
 
 mod arguments;
+mod bench;
 mod commands;
 mod exit;
 mod listen;

@@ -1,0 +1,192 @@
+//! The command line of `rob bench`: what is measured, and within which bounds.
+//!
+//! Owns the options, their defaults and how sizes are written. It runs nothing. Called by `arguments`, of which it is a part,
+//! and read by `bench`.
+
+use clap::{Args, Subcommand};
+use std::time::Duration;
+
+/// Processes of one kind. More would measure the machine's scheduler.
+const ROLES_MAX: u64 = 64;
+/// What a client may have open (`limits.open_calls`).
+const IN_FLIGHT_MAX: u64 = 4_096;
+/// Topics that are published to in turn.
+const TOPICS_MAX: u64 = 4_096;
+/// Connections that are held at once: what is left of the ports and descriptors of one machine.
+const CONNECTIONS_MAX: u64 = 100_000;
+/// The largest payload of a message (`limits.message_bytes`).
+const MESSAGE_MAX: usize = 256 << 20;
+/// The largest payload of an event: a queue of `limits.outbox_bytes` takes half of it as events.
+const EVENT_MAX: usize = 2 << 20;
+/// The longest measurement, in seconds.
+const SECONDS_MAX: f64 = 3_600.0;
+/// The shortest one, in seconds: five slices of it are taken.
+const SECONDS_MIN: f64 = 0.05;
+
+/// What is measured.
+#[derive(Clone, Debug, PartialEq, Subcommand)]
+pub(crate) enum Bench {
+    /// Calls that are answered at once with what they brought: round trips.
+    Rpc(Rpc),
+    /// Events from publishers to subscribers, as fast as they go.
+    Pubsub(Pubsub),
+    /// Large payloads: calls that are read through and answered with nothing.
+    Bulk(Bulk),
+    /// Connections that do nothing: what each costs.
+    Idle(Idle),
+    /// One process of a measurement; it reads what it is to do from standard input.
+    #[command(hide = true)]
+    Role,
+}
+
+/// `rob bench rpc`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Rpc {
+    /// Payload of a call and of its answer, such as 16, 1KiB or 4MiB; at most 256MiB.
+    #[arg(long, value_name = "SIZE", default_value = "16", value_parser = message_size)]
+    pub(crate) payload: usize,
+    /// Calls that each caller has open at the same time.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=IN_FLIGHT_MAX))]
+    pub(crate) in_flight: u64,
+    /// Processes that call.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ROLES_MAX))]
+    pub(crate) callers: u64,
+    /// How long the broker is measured, in seconds; the floor takes as long again.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+}
+
+/// `rob bench pubsub`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Pubsub {
+    /// Payload of an event, such as 16, 1KiB or 1MiB; at most 2MiB.
+    #[arg(long, value_name = "SIZE", default_value = "16", value_parser = event_size)]
+    pub(crate) payload: usize,
+    /// Processes that publish.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ROLES_MAX))]
+    pub(crate) publishers: u64,
+    /// Processes that listen, each to every topic.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ROLES_MAX))]
+    pub(crate) subscribers: u64,
+    /// Topics that each publisher publishes to in turn.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=TOPICS_MAX))]
+    pub(crate) topics: u64,
+    /// How long the broker is measured, in seconds; the floor takes as long again.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+}
+
+/// `rob bench bulk`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Bulk {
+    /// Payload of a call, such as 8MiB; at most 256MiB.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = message_size)]
+    pub(crate) size: usize,
+    /// How long the broker is measured, in seconds; the floor takes as long again.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    pub(crate) seconds: Duration,
+}
+
+/// `rob bench idle`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Idle {
+    /// Connections that are held at the same time. The limit of open files is raised for them as far as it may be.
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=CONNECTIONS_MAX))]
+    pub(crate) connections: u64,
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let wanted = || format!("a number of seconds from {SECONDS_MIN} to {SECONDS_MAX}");
+    let seconds = text.parse::<f64>().map_err(|_| wanted())?;
+    if !(SECONDS_MIN..=SECONDS_MAX).contains(&seconds) {
+        return Err(wanted());
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| wanted())
+}
+
+fn message_size(text: &str) -> Result<usize, String> {
+    size(text, MESSAGE_MAX)
+}
+
+fn event_size(text: &str) -> Result<usize, String> {
+    size(text, EVENT_MAX)
+}
+
+/// A number of bytes from 1 to `most`, with or without a unit.
+fn size(text: &str, most: usize) -> Result<usize, String> {
+    let wanted = || {
+        format!(
+            "a size from 1 to {} ({} MiB), with B, KiB, MiB, kB, MB or no unit",
+            most,
+            most >> 20
+        )
+    };
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).ok_or_else(wanted)?;
+    let factor = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kib" | "k" => 1 << 10,
+        "mib" | "m" => 1 << 20,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        _ => return Err(wanted()),
+    };
+    let number: usize = number.parse().map_err(|_| wanted())?;
+    number
+        .checked_mul(factor)
+        .filter(|bytes| (1..=most).contains(bytes))
+        .ok_or_else(wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let table = [
+            ("1", Ok(1)),
+            ("16", Ok(16)),
+            ("64B", Ok(64)),
+            ("1KiB", Ok(1_024)),
+            ("1 kib", Ok(1_024)),
+            ("2k", Ok(2_048)),
+            ("1kB", Ok(1_000)),
+            ("2MiB", Ok(2 << 20)),
+            ("1m", Ok(1 << 20)),
+            ("1MB", Ok(1_000_000)),
+            ("0", Err(())),
+            ("", Err(())),
+            ("KiB", Err(())),
+            ("-1", Err(())),
+            ("1.5MiB", Err(())),
+            ("1GiB", Err(())),
+            ("3MiB", Err(())),
+            ("99999999999999999999", Err(())),
+            ("18446744073709551615MiB", Err(())),
+            ("1 µB", Err(())),
+        ];
+        for (text, expected) in table {
+            assert_eq!(event_size(text).map_err(|_| ()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_have_bounds() {
+        let table = [
+            ("0.2", true),
+            ("5", true),
+            ("3600", true),
+            ("0", false),
+            ("0.01", false),
+            ("-1", false),
+            ("3601", false),
+            ("NaN", false),
+            ("inf", false),
+            ("soon", false),
+        ];
+        for (text, good) in table {
+            assert_eq!(seconds(text).is_ok(), good, "{text}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! How often the broker and the client library ask for memory, per call and per event, in the steady state.
+//!
+//! Owns the bounds; the scenes are `counts/scene.rs`'s. What is counted is what one thread asks for (new memory or larger, not what it gives back), in
+//! lockstep, so that neither the machine's mood nor the optimizer changes it. `-- --nocapture` prints every count, a failure prints its own.
+//! Who lowers a count lowers its bound.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    unreachable_pub,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
+#![cfg(target_os = "linux")]
+
+#[path = "counts/allocator.rs"]
+mod allocator;
+#[path = "counts/parts.rs"]
+mod parts;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "counts/scene.rs"]
+mod scene;
+
+use parts::{Part, Tally, Thing, play};
+use scene::Cost;
+use std::hint::black_box;
+
+// All of them for a whole round, so that one more for each batch is seen as well as one more for each call.
+
+/// The broker, one call and its reply. Measured: 23.00.
+const BROKER_CALL: f64 = 23.3;
+/// 64 calls that come with one write and are answered with one. Measured: 64.13, so 1.00 each.
+const BROKER_64_CALLS: f64 = 64.6;
+/// The broker, one event to one subscriber. Measured: 12.00.
+const BROKER_EVENT: f64 = 12.3;
+/// 64 events that come with one write. Measured: 20.2, so 0.32 each.
+const BROKER_64_EVENTS: f64 = 20.7;
+/// One event to eight subscribers. Measured: 41.00.
+const BROKER_EVENT_TO_8: f64 = 41.4;
+/// 64 events to eight. Measured: 58.4, so 0.91 each, 0.11 for each delivery.
+const BROKER_64_EVENTS_TO_8: f64 = 58.9;
+
+/// A caller, one call. Measured: 5.00.
+const CALLER: f64 = 5.2;
+/// A caller with 64 in flight. Measured: 135.0, so 2.11 each.
+const CALLER_64: f64 = 135.5;
+/// A worker with a handler of its own, one call. Measured: 10.00.
+const WORKER: f64 = 10.3;
+/// 64 calls that come at once. Measured: 396.0, so 6.19 each.
+const WORKER_64: f64 = 396.5;
+/// A publisher, one event and a flush, which is a round trip. Measured: 4.00 to 4.02.
+const PUBLISHER: f64 = 4.3;
+/// 64 events and a flush. Measured: 67.0, so 1.05 each.
+const PUBLISHER_64: f64 = 67.5;
+/// A subscriber, one event. Measured: 4.00 to 4.02.
+const SUBSCRIBER: f64 = 4.3;
+/// 64 events that come at once. Measured: 8.0 to 8.1, so 0.13 each.
+const SUBSCRIBER_64: f64 = 8.6;
+/// Eight subscribers on one thread, one event each. Measured: 32.1.
+const SUBSCRIBERS_8: f64 = 32.6;
+/// 64 events each. Measured: 64.0 to 65.0, so 0.13 each.
+const SUBSCRIBERS_8_64: f64 = 66.0;
+
+/// The cost of a round is within its bound, and something was counted.
+fn holds(what: &str, cost: &Cost, part: Part, most: f64) {
+    let (round, each) = (
+        cost.round(part, Thing::Allocation),
+        cost.each(part, Thing::Allocation),
+    );
+    println!("{what}: {round:.3} allocations, at most {most}; {each:.3} each");
+    assert!(
+        round <= most,
+        "{what}: {round:.3} allocations in a round, more than {most}; `cargo test --test counts_allocations -- --nocapture` shows all"
+    );
+    assert!(round > 0.0, "{what}: nothing was counted");
+}
+
+#[test]
+fn the_counter_counts_what_a_thread_asks_for() {
+    let _turn = scene::turn();
+    let thread = std::thread::spawn(|| {
+        play(Part::Client);
+        let before = Tally::now();
+        drop(black_box(Box::new(7)));
+        let mut grows: Vec<u8> = black_box(Vec::with_capacity(1));
+        grows.extend([1; 1_000]);
+        drop(black_box(grows));
+        drop(black_box(vec![0; 1_000]));
+        Tally::now().since(&before)
+    });
+    assert_eq!(thread.join().unwrap().of(Part::Client, Thing::Allocation), 4);
+}
+
+#[test]
+fn a_call_costs_the_broker_so_many_allocations() {
+    let one = scene::broker_calls(1, 0);
+    holds("broker, one call", &one, Part::Broker, BROKER_CALL);
+    let many = scene::broker_calls(64, 0);
+    holds("broker, 64 calls", &many, Part::Broker, BROKER_64_CALLS);
+}
+
+#[test]
+fn an_event_costs_the_broker_so_many_allocations() {
+    for (events, subscribers, most) in [
+        (1, 1, BROKER_EVENT),
+        (64, 1, BROKER_64_EVENTS),
+        (1, 8, BROKER_EVENT_TO_8),
+        (64, 8, BROKER_64_EVENTS_TO_8),
+    ] {
+        let cost = scene::broker_events(events, subscribers);
+        let what = format!("broker, {events} events to {subscribers}");
+        holds(&what, &cost, Part::Broker, most);
+    }
+}
+
+#[test]
+fn a_call_costs_its_caller_and_its_worker_so_many_allocations() {
+    holds("caller, one call", &scene::caller(1), Part::Client, CALLER);
+    holds("caller, 64 calls", &scene::caller(64), Part::Client, CALLER_64);
+    holds("worker, one call", &scene::worker(1), Part::Client, WORKER);
+    holds("worker, 64 calls", &scene::worker(64), Part::Client, WORKER_64);
+}
+
+#[test]
+fn an_event_costs_its_publisher_and_its_subscribers_so_many_allocations() {
+    let one = scene::publisher(1);
+    holds("publisher, one event and a flush", &one, Part::Client, PUBLISHER);
+    let many = scene::publisher(64);
+    holds(
+        "publisher, 64 events and a flush",
+        &many,
+        Part::Client,
+        PUBLISHER_64,
+    );
+    for (events, subscribers, most) in [
+        (1, 1, SUBSCRIBER),
+        (64, 1, SUBSCRIBER_64),
+        (1, 8, SUBSCRIBERS_8),
+        (64, 8, SUBSCRIBERS_8_64),
+    ] {
+        let cost = scene::subscribers(events, subscribers);
+        let what = format!("{subscribers} subscribers, {events} events");
+        holds(&what, &cost, Part::Client, most);
+    }
+}
