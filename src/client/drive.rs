@@ -26,10 +26,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
-/// The read buffer that all sockets of one thread share, in bytes.
-const READ_BUFFER: usize = 128 * 1024;
+/// The read buffer that all sockets of one thread share, in bytes: what is read is handed out while it is in the cache.
+const READ_BUFFER: usize = 32 * 1024;
 /// Reads in one turn before other tasks of the thread run.
 const READS: usize = 8;
+/// A read of so many bytes has brought enough for others to do: they run before the next. Programs then take their events in
+/// turn with the reading, and neither queues them up nor loses them.
+const READ_ENOUGH: usize = READ_BUFFER / 2;
 
 /// Attachments that may wait for their frames, and how long, as the broker does it by default.
 const ARRIVALS_MAX: usize = 64;
@@ -53,6 +56,8 @@ pub(crate) struct Drive {
     after: After,
     tick: Option<Pin<Box<Sleep>>>,
     busy: Busy,
+    /// The last read brought enough for this turn.
+    enough: bool,
     /// Where the system does not tell that the broker has gone.
     keepalive: Option<(Keepalive, Pin<Box<Sleep>>)>,
 }
@@ -75,6 +80,7 @@ impl Drive {
             arrivals: Arrivals::default(),
             after: After::default(),
             tick: None,
+            enough: false,
             busy: Busy::new(watches, Instant::now()),
             keepalive,
         }
@@ -100,6 +106,7 @@ impl Drive {
             Err(error) => Err(lost(&error)),
         });
         self.did(taken);
+        self.enough = taken >= READ_ENOUGH;
         let read = match self.arrive() {
             Ok(()) => read,
             Err(ended) => Err(ended),
@@ -248,6 +255,9 @@ impl Drive {
             };
             if !read && !wrote && self.leave() {
                 return Poll::Pending;
+            }
+            if std::mem::take(&mut self.enough) {
+                break;
             }
         }
         self.shared.lock().io_active = false;

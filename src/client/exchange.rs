@@ -16,7 +16,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-const WHOLE: usize = 256 * 1024;
+/// Larger payloads go in pieces, in bytes: the broker passes each on while the next is written, and others get their turn between
+/// them.
+pub(crate) const WHOLE: usize = 256 * 1024;
 
 /// What is to be sent.
 #[derive(Debug)]
@@ -87,7 +89,11 @@ impl Outgoing {
         );
         let bytes = &self.payload.bytes;
         let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
-        let whole = if in_pieces { frame_bytes.min(WHOLE) } else { frame_bytes };
+        let whole = if in_pieces {
+            frame_bytes.min(WHOLE)
+        } else {
+            frame_bytes
+        };
         if bytes.len() <= whole {
             return Ok(bytes);
         }

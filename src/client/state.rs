@@ -22,6 +22,9 @@ pub(crate) const TICK: Duration = Duration::from_millis(250);
 /// A publish goes out from its own thread when the last write was longer ago: a burst is cheaper in one write.
 const BURST: Duration = Duration::from_micros(50);
 
+/// Bytes of publishes that go out together through shared memory, where calls and answers go one by one.
+const EVENTS_AT_ONCE: usize = 8 * 1024;
+
 /// Whether there is a connection.
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -95,14 +98,11 @@ pub(crate) enum Direct {
     Now,
     /// The caller, unless it has just written: the socket's task takes the rest of a burst together.
     Unhurried,
-    /// The socket's task, with what others add meanwhile; through shared memory a few at a time.
+    /// The socket's task, with what others add meanwhile; through shared memory the caller.
     Together,
     /// The socket's task. The caller need not do what comes of it.
     No,
 }
-
-fn env(name: &str, default: usize) -> usize { std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(default) }
-static EARLY: std::sync::LazyLock<(usize, usize)> = std::sync::LazyLock::new(|| (env("EARLY_CALLS", 128), env("EARLY_EVENTS", 8192)));
 
 impl State {
     pub(crate) fn new(buffer: usize, now: Instant) -> Self {
@@ -218,8 +218,8 @@ impl State {
     /// Writes before the rest of a burst is there, where writing costs no system call: the next process can begin beside this one.
     fn early(&mut self, direct: Direct) -> Option<Next> {
         let enough = match direct {
-            Direct::Together => EARLY.0,
-            Direct::Unhurried => EARLY.1,
+            Direct::Together => 1,
+            Direct::Unhurried => EVENTS_AT_ONCE,
             Direct::Now | Direct::No => return None,
         };
         let Phase::Up(stream) = &self.phase else {

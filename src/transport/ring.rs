@@ -70,6 +70,16 @@ impl Stream {
         }
     }
 
+    /// Whether bytes are read from a ring: without a system call.
+    #[must_use]
+    pub fn reads_from_ring(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(stream) => stream.upgrade().reads(),
+            _ => false,
+        }
+    }
+
     /// From now on bytes are read from the ring: the peer has written its last one to the socket.
     pub fn read_from_ring(&self) {
         #[cfg(unix)]

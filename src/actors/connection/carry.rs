@@ -162,7 +162,7 @@ impl<R: Rooms> Life<R> {
         let (kind, id) = subject;
         if kind == Kind::Ring {
             // The client goes on as it did; an answer that says "not now" tells it so.
-            return self.outbox.push_frame(super::ring::not_now(id).into());
+            return self.outbox.push_frame(super::ring::not_now().into());
         }
         if kind != Kind::Call {
             let text = format!("the reply was not sent: {why}");

@@ -168,7 +168,8 @@ impl Connection {
         }
         let mut buffer = READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into());
         let mut attachments = Vec::new();
-        let most = self.io.pace.measure().unwrap_or(READ_BUFFER).min(buffer.len());
+        let from_ring = self.io.stream.reads_from_ring();
+        let most = self.io.pace.most(from_ring, buffer.len());
         let room = buffer.get_mut(..most).unwrap_or_default();
         let read = self.io.stream.try_read(room, &mut attachments);
         let result = match read {
@@ -183,6 +184,11 @@ impl Connection {
                     .life
                     .received(bytes, attachments, &|| Box::new(ctx.address().recipient()));
                 self.io.pace.has_read(self.life.rooms.shared.now(), frames);
+                if from_ring {
+                    self.io
+                        .pace
+                        .has_read_ring(frames, self.life.brought_bulk, buffer.len());
+                }
                 if let Some(step) = self.life.ring_step.take() {
                     self.ring_step(step);
                 }

@@ -25,7 +25,7 @@ use crate::actors::supervise::guard;
 use crate::config::raise;
 use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
-use crate::message::{Batch, Decoder};
+use crate::message::{Batch, Decoder, Kind};
 use crate::text;
 use crate::transport::PeerCredentials;
 use crate::transport::keepalive::Keepalive;
@@ -82,6 +82,8 @@ pub struct Life<R: Rooms> {
     pub(super) rooms: Arc<R>,
     /// The peer has taken a step into shared memory, which its socket does not know of yet.
     pub(super) ring_step: Option<RingStep>,
+    /// The last batch was of events or of pieces.
+    pub(super) brought_bulk: bool,
     /// Bytes of each direction of the shared memory that it may ask for; 0: none.
     pub(super) ring_bytes: u32,
     /// Its places among all connections; `None` when it was not let in.
@@ -124,6 +126,7 @@ impl<R: Rooms> Life<R> {
             keepalive: None,
             gone: None,
             ring_step: None,
+            brought_bulk: false,
             ring_bytes: 0,
             admission,
             rooms,
@@ -229,6 +232,14 @@ impl<R: Rooms> Life<R> {
         let Phase::Ready(session) = &mut self.phase else {
             return;
         };
+        let bulk = |index| {
+            let kind = batch.header(index).map(|header| header.kind);
+            matches!(
+                kind,
+                Some(Kind::Publish | Kind::PublishPiece | Kind::CallPiece | Kind::ReplyPiece)
+            )
+        };
+        self.brought_bulk = bulk(0) && bulk(batch.len().saturating_sub(1));
         let permit = self.gate.take(batch.buffer_len().max(read));
         let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
         let (ring, closing) = perform::with_effects(|effects| {

@@ -54,15 +54,15 @@ impl Ring {
 }
 
 /// The answer that offers nothing.
-pub(super) fn not_now(id: u64) -> Vec<u8> {
-    Draft::new(Kind::Ring, id).to_vec()
+pub(super) fn not_now() -> Vec<u8> {
+    Draft::new(Kind::Ring, 0).to_vec()
 }
 
 /// Bytes of each direction that a client on this stream may ask for; 0: none. Only processes of the broker's own user: they could
 /// stop it in simpler ways.
 pub(super) fn granted<R: Rooms>(stream: &Stream, life: &Life<R>) -> u32 {
     let bytes = life.rooms.shared().limits.ring_bytes;
-    let own = life.evidence.credentials.uid.is_some() && life.evidence.credentials.uid == current_uid();
+    let own = life.credentials.uid.is_some() && life.credentials.uid == current_uid();
     let carries = life.max_attachments >= 3;
     if stream.has_rings() && own && carries {
         u32::try_from(bytes).unwrap_or(0)
@@ -74,10 +74,10 @@ pub(super) fn granted<R: Rooms>(stream: &Stream, life: &Life<R>) -> u32 {
 impl Connection {
     pub(super) fn ring_step(&mut self, step: RingStep) {
         match step {
-            RingStep::Asked(id) => {
-                if self.offer_ring(id).is_none() {
+            RingStep::Asked => {
+                if self.offer_ring().is_none() {
                     self.life.rooms.shared.metrics.rings_refused.add(1);
-                    self.life.outbox.push_frame(not_now(id).into());
+                    self.life.outbox.push_frame(not_now().into());
                 }
             }
             RingStep::Taken if self.life.decoder.buffered() > 0 => self.life.close(
@@ -93,7 +93,7 @@ impl Connection {
     }
 
     /// `None`: there is no memory for it, or no descriptor, or others have it.
-    fn offer_ring(&mut self, id: u64) -> Option<()> {
+    fn offer_ring(&mut self) -> Option<()> {
         let Phase::Ready(session) = &mut self.life.phase else {
             return None;
         };
@@ -118,7 +118,7 @@ impl Connection {
             return None;
         }
         session.ring_offered();
-        let draft = Draft::new(Kind::Ring, id).aux(bytes);
+        let draft = Draft::new(Kind::Ring, 0).aux(bytes);
         let frame = Draft {
             attachments: 3,
             ..draft

@@ -114,7 +114,7 @@ impl Session {
     fn ring(&mut self, is_last: bool, header: &Header, effects: &mut Effects) -> Stop {
         self.ring = match (self.ring, header.aux) {
             (Ring::Granted, 0) => {
-                effects.ring = Some(RingStep::Asked(header.id));
+                effects.ring = Some(RingStep::Asked);
                 Ring::Asked
             }
             (Ring::Offered, 1) if is_last => {

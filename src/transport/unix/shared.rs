@@ -68,6 +68,10 @@ mod linux {
             self.writing().is_some()
         }
 
+        pub(in crate::transport) fn reads(&self) -> bool {
+            self.reading().is_some()
+        }
+
         pub(in crate::transport) fn poll_read_ready(
             &self,
             socket: &AsyncFd<OwnedFd>,
@@ -185,6 +189,10 @@ mod none {
         pub(in crate::transport) const fn start_writing(&self) {}
 
         pub(in crate::transport) const fn writes(&self) -> bool {
+            false
+        }
+
+        pub(in crate::transport) const fn reads(&self) -> bool {
             false
         }
 

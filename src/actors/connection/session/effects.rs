@@ -15,7 +15,7 @@ pub type Closing = (CloseReason, String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingStep {
     /// It would like to have some; the number of its frame.
-    Asked(u64),
+    Asked,
     /// It has taken what was offered, and says no more on the socket.
     Taken,
 }
