@@ -26,7 +26,11 @@ mod whole;
 // What the client's files name from the root of their crate.
 use actix_ipc::{error, message};
 #[path = "../src/sync/slips.rs"]
-#[allow(dead_code, reason = "one of its names is used by the files taken in")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the files taken in use a part of it, and its tests are not here"
+)]
 mod slips;
 mod sync {
     pub(crate) use crate::slips;

@@ -101,19 +101,8 @@ impl Plan {
 /// Things done in a second, on so many cores; clients on the same cores, or on cores of their own.
 pub fn simulate(plan: Plan, load: Load, costs: Costs, cores: usize, clients_beside: bool) -> f64 {
     let own = plan.threads();
-    let mut threads: Vec<Thread> = (0..own + load.clients + load.servers)
-        .map(|at| Thread {
-            queue: VecDeque::new(),
-            scheduled: false,
-            socket: if at < own {
-                costs.socket
-            } else {
-                costs.client_socket
-            },
-            wake: if at < own { costs.wake } else { 0.0 },
-        })
-        .collect();
     let routes = routes(plan, load, costs, own);
+    let mut threads = idle_threads(own, load, costs);
     let (mut now, mut done) = (0.0_f64, 0);
     let mut ends: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut batches: Vec<Vec<(usize, usize)>> = threads.iter().map(|_| Vec::new()).collect();
@@ -175,6 +164,21 @@ pub fn simulate(plan: Plan, load: Load, costs: Costs, cores: usize, clients_besi
         }
     }
     done as f64 / now * 1e6
+}
+
+fn idle_threads(own: usize, load: Load, costs: Costs) -> Vec<Thread> {
+    (0..own + load.clients + load.servers)
+        .map(|at| Thread {
+            queue: VecDeque::new(),
+            scheduled: false,
+            socket: if at < own {
+                costs.socket
+            } else {
+                costs.client_socket
+            },
+            wake: if at < own { costs.wake } else { 0.0 },
+        })
+        .collect()
 }
 
 /// How long a turn takes.

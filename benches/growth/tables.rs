@@ -66,7 +66,7 @@ fn sizes() -> Vec<usize> {
     let one = std::env::var("GROWTH_SIZE")
         .ok()
         .map(|text| text.parse().unwrap());
-    one.map_or(SIZES.to_vec(), |size| vec![size])
+    one.map_or_else(|| SIZES.to_vec(), |size| vec![size])
 }
 
 pub fn routing() {

@@ -31,7 +31,7 @@ export IPC_BROKER_ADDR=unix:$folder/ipc.sock
 
 "$target/ipc-broker" --listen "$IPC_BROKER_ADDR" --log error >"$folder/broker.out" &
 children+=($!)
-until grep -q listening "$folder/broker.out"; do :; done
+until grep -qs listening "$folder/broker.out"; do :; done
 "$target/examples/worker" 2>"$folder/worker.out" &
 children+=($!)
 

@@ -4,7 +4,7 @@
 //! Owns the scenes. Each step leaves its room as it found it, so that what is measured is what a broker does after an hour.
 
 use crate::scene::{Mailboxes, batch, finish, peer};
-use actix_ipc::actors::accounts::{Accounts, Memory};
+use actix_ipc::actors::accounts::Accounts;
 use actix_ipc::actors::connection::open_calls::OpenCalls;
 use actix_ipc::actors::connection::outbox::{Outbox, WriteBuf, event_charge};
 use actix_ipc::actors::connection::perform;
@@ -13,6 +13,7 @@ use actix_ipc::actors::connection::slots::{NewCall, Outcome, Slots};
 use actix_ipc::actors::credit::Window;
 use actix_ipc::actors::deadlines::Deadlines;
 use actix_ipc::actors::deliver::{Class, Room, decide};
+use actix_ipc::actors::memory::Memory;
 use actix_ipc::actors::messages::{
     Answer, Deliver, EventItem, EventMark, Invoke, RegistryBatch, RegistryItem,
 };
@@ -352,10 +353,10 @@ fn outbox_events(bencher: Bencher<'_, '_>) {
 fn accounts(bencher: Bencher<'_, '_>, bytes: usize) {
     let accounts = Accounts::new(&Limits::default());
     let memory = Memory::of(&accounts, WHO);
-    memory.calls.cover(1).unwrap();
+    memory.calls().cover(1).unwrap();
     bencher.bench_local(|| {
-        memory.calls.cover(black_box(bytes)).unwrap();
-        memory.calls.settle(0);
+        memory.calls().cover(black_box(bytes)).unwrap();
+        memory.calls().settle(0);
     });
 }
 

@@ -21,6 +21,7 @@ use crate::text;
 use actix::Addr;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -239,7 +240,8 @@ pub struct Core {
 #[derive(Debug)]
 pub struct GoneGuard<R: Rooms = Core> {
     rooms: Arc<R>,
-    peer: Option<PeerId>,
+    /// Its number; nothing once it was told.
+    peer: Option<NonZeroU64>,
 }
 
 impl<R: Rooms> GoneGuard<R> {
@@ -248,14 +250,14 @@ impl<R: Rooms> GoneGuard<R> {
     pub const fn new(rooms: Arc<R>, peer: PeerId) -> Self {
         Self {
             rooms,
-            peer: Some(peer),
+            peer: NonZeroU64::new(peer.0),
         }
     }
 
     /// Tells it now. `in_order`: the peer said goodbye.
     pub fn tell(&mut self, in_order: bool) {
         if let Some(peer) = self.peer.take() {
-            self.rooms.gone(peer, in_order);
+            self.rooms.gone(PeerId(peer.get()), in_order);
         }
     }
 }

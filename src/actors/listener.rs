@@ -4,10 +4,10 @@
 //! it: the next is tried after 10 ms, then later, up to one second; while no descriptor is left, those that wait are turned away.
 
 use super::admission::Admission;
-use super::connection::Connection;
 use super::connection::identity::Evidence;
 use super::connection::pace::defer;
 use super::connection::session::{Closing, goodbye_frame};
+use super::connection::{self, Connection};
 use super::core::Core;
 use crate::error::CloseReason;
 use crate::policy::{Right, denial};
@@ -116,7 +116,7 @@ impl Listener {
         let core = self.core.clone();
         let start = move || match socket.register() {
             Ok(stream) => {
-                Connection::new(core, stream, evidence, admitted).start();
+                connection::context::start(Connection::new(core, stream, evidence, admitted));
             }
             Err(error) => tracing::warn!(%error, "a socket that was accepted could not be used"),
         };

@@ -13,8 +13,8 @@ use std::time::Instant;
 /// What a peer's inbox takes: at most one per sender and turn.
 #[derive(Debug)]
 pub enum Deliver {
-    /// Calls for objects of this peer.
-    Calls(Arc<Batch>, Vec<Invoke>),
+    /// Calls of one caller for objects of this peer.
+    Calls(PeerRef, Arc<Batch>, Vec<Invoke>),
     /// Calls of this peer that found no object and are to wait with it.
     Parked(Arc<Batch>, Vec<Invoke>),
     /// Answers to calls of this peer, as their callee sent them.
@@ -62,8 +62,6 @@ pub struct Invoke {
     pub deadline: Instant,
     /// Where the answer goes; `None` for calls without reply.
     pub reply: Option<ReplyTo>,
-    /// Who calls.
-    pub from: PeerRef,
 }
 
 /// One frame of an answer on its way to the caller.

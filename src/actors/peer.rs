@@ -124,8 +124,14 @@ impl Account {
 
     /// Whether the peer's process has memory for so many queued bytes, beside what is on its way to the socket.
     pub fn covers(&self, queued: usize) -> bool {
-        let backlog = self.backlog.load(Ordering::Relaxed);
+        let backlog = self.backlog();
         self.memory.queue().cover(queued.saturating_add(backlog)).is_ok()
+    }
+
+    /// What is on its way to the socket, or is the broker's own.
+    #[must_use]
+    pub fn backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
     }
 
     /// Why nothing more fits, for whoever wanted to send.

@@ -13,7 +13,7 @@ use crate::message::{Batch, Encoding, Flags, Metadata, Payload, key};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 /// What an event is charged at least, in bytes, however small it is.
 const CHARGE_MIN: usize = 64;
@@ -353,62 +353,59 @@ impl Reader {
     /// The next event. Gaps are told by the event behind them.
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
         loop {
-            match self.poll(cx, false) {
-                Poll::Ready(Some(Update::Event(event))) => return Poll::Ready(Some(event)),
-                Poll::Ready(Some(_)) => {}
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
+            if let Some(event) = self.next_taken() {
+                return Poll::Ready(Some(event));
+            }
+            if ready!(self.take_more(cx, false)).is_err() {
+                return Poll::Ready(None);
             }
         }
     }
 
     /// The next event or gap, also one with no event behind it.
     pub(crate) fn poll_update(&mut self, cx: &Context<'_>) -> Poll<Option<Update>> {
-        self.poll(cx, true)
-    }
-
-    fn poll(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Option<Update>> {
         loop {
-            let told = self
-                .taken
-                .front_mut()
-                .filter(|_| gaps)
-                .and_then(|chunk| chunk.gap.tell());
+            let told = self.taken.front_mut().and_then(|chunk| chunk.gap.tell());
             if let Some(update) = told.or_else(|| self.next_taken().map(Update::Event)) {
                 return Poll::Ready(Some(update));
             }
-            let queue = Arc::clone(&self.queue);
-            let mut state = queue.lock();
-            state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
-            if state.chunks.is_empty() {
-                return state.poll_end(cx, gaps);
+            if let Err(last) = ready!(self.take_more(cx, true)) {
+                return Poll::Ready(last);
             }
-            std::mem::swap(&mut state.chunks, &mut self.taken);
         }
+    }
+
+    /// Takes all that has come meanwhile, or says what there is to say when that is nothing.
+    fn take_more(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Result<(), Option<Update>>> {
+        let mut state = self.queue.lock();
+        state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
+        if state.chunks.is_empty() {
+            return state.poll_end(cx, gaps).map(Err);
+        }
+        std::mem::swap(&mut state.chunks, &mut self.taken);
+        Poll::Ready(Ok(()))
     }
 
     fn next_taken(&mut self) -> Option<Event> {
         loop {
             let chunk = self.taken.front_mut()?;
-            let gap = std::mem::take(&mut chunk.gap);
+            let names = (&*self.queue, &mut self.names);
             let event = match &mut chunk.events {
                 Events::Frames { batch, next, count } if *count > 0 => {
                     let index = *next;
                     (*next, *count) = (next.saturating_add(1), count.saturating_sub(1));
-                    let batch = Arc::clone(batch);
-                    batch.view(index).map(|view| self.decode(&batch, &view))
+                    let gap = std::mem::take(&mut chunk.gap);
+                    batch.view(index).map(|view| decode(names, batch, &view, gap))
                 }
-                Events::Whole(whole) => whole.take().map(|whole| self.assemble(*whole)),
+                Events::Whole(whole) => whole
+                    .take()
+                    .map(|whole| assemble(names, *whole, std::mem::take(&mut chunk.gap))),
                 Events::Frames { .. } => None,
             };
-            match event {
-                Some(mut event) => {
-                    event.missed = event.missed.saturating_add(gap.missed);
-                    event.interrupted = gap.interrupted;
-                    return Some(event);
-                }
-                None => self.read_through(),
+            if event.is_some() {
+                return event;
             }
+            self.read_through();
         }
     }
 
@@ -423,57 +420,60 @@ impl Reader {
             state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
         }
     }
+}
 
-    fn decode(&mut self, batch: &Batch, view: &FrameView<'_>) -> Event {
-        let (object, topic) = self.names(view.key);
-        Event {
-            object,
-            topic,
-            payload: Payload {
-                encoding: view.header.encoding,
-                bytes: batch.share(view.payload),
-            },
-            missed: u64::from(view.header.aux),
-            interrupted: false,
-            retained: view.header.flags.has(Flags::RETAINED),
-            metadata: Metadata::parse(view.meta).unwrap_or_default(),
-        }
+/// The queue of a reader, and the names of its last event.
+type Names<'a> = (&'a EventQueue, &'a mut Option<(Arc<str>, Arc<str>)>);
+
+#[inline]
+fn decode(names: Names<'_>, batch: &Batch, view: &FrameView<'_>, gap: Gap) -> Event {
+    let (object, topic) = name(names, view.key);
+    Event {
+        object,
+        topic,
+        payload: Payload {
+            encoding: view.header.encoding,
+            bytes: batch.share(view.payload),
+        },
+        missed: u64::from(view.header.aux).saturating_add(gap.missed),
+        interrupted: gap.interrupted,
+        retained: view.header.flags.has(Flags::RETAINED),
+        metadata: Metadata::parse(view.meta).unwrap_or_default(),
     }
+}
 
-    fn assemble(&mut self, (head, bytes): (Head, Bytes)) -> Event {
-        let (object, topic) = self.names(&head.key);
-        Event {
-            object,
-            topic,
-            payload: Payload {
-                encoding: head.encoding,
-                bytes,
-            },
-            missed: 0,
-            interrupted: false,
-            retained: head.flags.has(Flags::RETAINED),
-            metadata: head.metadata,
-        }
+fn assemble(names: Names<'_>, (head, bytes): (Head, Bytes), gap: Gap) -> Event {
+    let (object, topic) = name(names, &head.key);
+    Event {
+        object,
+        topic,
+        payload: Payload {
+            encoding: head.encoding,
+            bytes,
+        },
+        missed: gap.missed,
+        interrupted: gap.interrupted,
+        retained: head.flags.has(Flags::RETAINED),
+        metadata: head.metadata,
     }
+}
 
-    /// The topic of an event: the key names it for patterns only.
-    fn names(&mut self, bytes: &[u8]) -> (Arc<str>, Arc<str>) {
-        if bytes.is_empty() {
-            return (Arc::clone(&self.queue.object), Arc::clone(&self.queue.topic));
+/// The topic of an event: the key names it for patterns only.
+#[inline]
+fn name((queue, last): Names<'_>, bytes: &[u8]) -> (Arc<str>, Arc<str>) {
+    if bytes.is_empty() {
+        return (Arc::clone(&queue.object), Arc::clone(&queue.topic));
+    }
+    let (object, topic) = key::split(bytes);
+    match last {
+        Some((last_object, last_topic))
+            if last_object.as_bytes() == object && last_topic.as_bytes() == topic =>
+        {
+            (Arc::clone(last_object), Arc::clone(last_topic))
         }
-        let (object, topic) = key::split(bytes);
-        match &self.names {
-            Some((last_object, last_topic))
-                if last_object.as_bytes() == object && last_topic.as_bytes() == topic =>
-            {
-                (Arc::clone(last_object), Arc::clone(last_topic))
-            }
-            _ => {
-                let text = |bytes| Arc::from(String::from_utf8_lossy(bytes));
-                let names: (Arc<str>, Arc<str>) = (text(object), text(topic));
-                self.names = Some(names.clone());
-                names
-            }
+        _ => {
+            let text = |bytes| Arc::from(String::from_utf8_lossy(bytes));
+            last.insert((text(object), text(topic))).clone()
         }
     }
 }

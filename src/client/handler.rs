@@ -111,7 +111,7 @@ pub struct CallContext {
     /// The name under which the object was called.
     pub object: Arc<str>,
     /// The method.
-    pub method: Box<str>,
+    pub method: Arc<str>,
     /// The caller's connection, user and process, as the broker knows them.
     pub caller: Origin,
     /// The name that the caller's program declares. It can declare any.

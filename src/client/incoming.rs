@@ -72,7 +72,7 @@ fn call(
     now: Instant,
 ) {
     let (object, method) = key::split(view.key);
-    let method = String::from_utf8_lossy(method);
+    let (method, open) = (here.method(method), here.open(view.header.id, grants));
     let Header { id, flags, .. } = *view.header;
     let answered = !flags.has(Flags::NO_REPLY);
     let Some(server) = here.find(object) else {
@@ -81,7 +81,7 @@ fn call(
         let error = CallError::new(ErrorCode::NoSuchObject, text);
         return refuse(shared, id, answered, &error);
     };
-    let mut context = context(server, &method, view, grants, now);
+    let mut context = context(server, Arc::clone(&method), view, open, now);
     if view.header.attachments > 0 {
         context.attachments = batch.attachments(index).to_vec().into();
     }
@@ -123,15 +123,15 @@ fn too_many_large() -> CallError {
 
 fn context(
     server: &ObjectServer,
-    method: &str,
+    method: Arc<str>,
     view: &FrameView<'_>,
-    grants: Grants,
+    open: Arc<OpenCall>,
     now: Instant,
 ) -> CallContext {
     let (metadata, caller_name) = caller_words(view.meta);
     CallContext {
         object: Arc::clone(&server.name),
-        method: method.into(),
+        method,
         caller: view.origin.unwrap_or_default(),
         caller_name,
         deadline: now + Duration::from_millis(u64::from(view.header.aux)),
@@ -139,7 +139,7 @@ fn context(
         encoding: view.header.encoding,
         attachments: Attachments::new(),
         streaming: view.header.flags.has(Flags::STREAM),
-        open: Arc::new(OpenCall::new(view.header.id, grants.life, grants.window)),
+        open,
     }
 }
 
@@ -214,7 +214,7 @@ fn call_piece(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, g
         encoding: context.encoding,
         bytes: bytes.freeze(),
     };
-    let method = context.method.clone();
+    let method = Arc::clone(&context.method);
     let call = IncomingCall { context, payload };
     here.change(Some(server));
     here.accept(Job { call, answered }, &method);

@@ -93,7 +93,7 @@ impl fmt::Debug for Methods {
 #[async_trait]
 impl Handler for Methods {
     async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
-        match self.table.get(&call.context.method) {
+        match self.table.get(&*call.context.method) {
             Some(method) => method(call).await,
             None => Err(HandlerError::no_such_method(
                 &call.context.object,

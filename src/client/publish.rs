@@ -179,7 +179,7 @@ impl Future for Publish {
                 Err(error) => return Poll::Ready(Err(error.clone())),
             };
             let total = outgoing.payload.bytes.len();
-            let shared = Arc::clone(&this.handle.shared);
+            let shared = &this.handle.shared;
             let mut state = shared.lock();
             if let Err(error) = check(&state, this.id) {
                 drop(state);
@@ -264,7 +264,8 @@ fn first(state: &mut State, outgoing: &Outgoing) -> Result<(u64, usize, Next), C
         request.end = end;
     }
     let alone = acknowledged && state.requests.len() == 1;
-    let next = state.after_push(idle, if alone { Direct::Now } else { Direct::Unhurried });
+    let direct = if alone { Direct::Now } else { Direct::Unhurried };
+    let next = state.after_push(idle, direct);
     let next = if wake && matches!(next, Next::Nothing) {
         Next::WakeSocket
     } else {

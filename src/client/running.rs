@@ -5,12 +5,13 @@
 //! on the same thread. On a multi-threaded one each is spawned in that order. How one call runs is [`super::turn`]'s.
 
 use super::handler::{Handler, IncomingCall};
+use super::incoming::Grants;
 use super::request::PINNED_MAX;
 use super::runtime::Home;
-use super::serving::refuse;
+use super::serving::{OpenCall, refuse};
 use super::shared::Shared;
 use super::state::Direct;
-use super::turn::start;
+use super::turn::{Spare, start};
 use crate::error::{CallError, ErrorCode};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -194,6 +195,9 @@ pub(crate) struct Here<'a> {
     server: Option<Arc<ObjectServer>>,
     /// A place among the running calls of `server` is taken and free.
     held: bool,
+    /// The method that was called last.
+    method: Option<Arc<str>>,
+    spare: Spare,
 }
 
 impl<'a> Here<'a> {
@@ -204,7 +208,22 @@ impl<'a> Here<'a> {
             thread: thread::current().id(),
             server: None,
             held: false,
+            method: None,
+            spare: Spare::default(),
         }
+    }
+
+    /// A method's name, of which the calls of one batch share the text.
+    pub(crate) fn method(&mut self, name: &[u8]) -> Arc<str> {
+        match &self.method {
+            Some(last) if last.as_bytes() == name => Arc::clone(last),
+            _ => Arc::clone(self.method.insert(String::from_utf8_lossy(name).into())),
+        }
+    }
+
+    /// What is known of a call that has come.
+    pub(crate) fn open(&mut self, ticket: u64, grants: Grants) -> Arc<OpenCall> {
+        self.spare.open(ticket, grants.life, grants.window)
     }
 
     /// Looks the object of that name up. `None`: it was given up, maybe by the call before this one.
@@ -237,7 +256,14 @@ impl<'a> Here<'a> {
         if here && (self.held || server.enter()) {
             // Nothing can happen to this call before it has had its first turn, so most are never in the table. The
             // socket's task writes the answers when it is through with the batch.
-            self.held = start(shared, server, job, method, (false, Direct::Together));
+            self.held = start(
+                shared,
+                server,
+                job,
+                method,
+                (false, Direct::Together),
+                &mut self.spare,
+            );
             return;
         }
         // What waits does not pin the buffer of its batch.
@@ -269,7 +295,7 @@ impl Drop for Here<'_> {
 /// Starts calls as long as they may run; after a burst of them elsewhere in the queue of the thread's tasks.
 pub(crate) fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
     shared.serving.begin();
-    let mut burst = 0..BURST;
+    let (mut burst, mut spare) = (0..BURST, Spare::default());
     let over = loop {
         if burst.next().is_none() {
             break false;
@@ -277,13 +303,13 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
         let Some((job, last)) = server.next() else {
             break true;
         };
-        let method = job.call.context.method.clone();
+        let method = Arc::clone(&job.call.context.method);
         // An answer that others follow at once goes out with theirs.
         let direct = match last && shared.serving.is_alone() {
             true => Direct::Now,
             false => Direct::Together,
         };
-        if start(shared, server, job, &method, (true, direct)) {
+        if start(shared, server, job, &method, (true, direct), &mut spare) {
             // Whoever dispatches sees the free place.
             server.leave();
         }

@@ -63,20 +63,31 @@ struct OpenState {
     others: Vec<Waker>,
 }
 
-impl OpenCall {
-    pub(crate) const fn new(ticket: u64, life: u64, window: u32) -> Self {
-        let state = OpenState {
+impl OpenState {
+    const fn new(window: u32) -> Self {
+        Self {
             cancelled: false,
             over: false,
             window: window as i64,
             task: None,
             others: Vec::new(),
-        };
+        }
+    }
+}
+
+impl OpenCall {
+    pub(crate) const fn new(ticket: u64, life: u64, window: u32) -> Self {
         Self {
             ticket,
             life,
-            state: Mutex::new(state),
+            state: Mutex::new(OpenState::new(window)),
         }
+    }
+
+    /// Becomes another call: nobody else knows this one any more.
+    pub(crate) fn renew(&mut self, ticket: u64, life: u64, window: u32) {
+        (self.ticket, self.life) = (ticket, life);
+        *self.state.get_mut().unwrap_or_else(PoisonError::into_inner) = OpenState::new(window);
     }
 
     fn lock(&self) -> MutexGuard<'_, OpenState> {

@@ -82,7 +82,14 @@ impl Shared {
     }
 
     /// Does what a step under the lock has left to do.
+    #[inline]
     pub(crate) fn perform(&self, next: Next) {
+        if !matches!(next, Next::Nothing) {
+            self.bring_out(next);
+        }
+    }
+
+    fn bring_out(&self, next: Next) {
         match next {
             Next::Nothing => {}
             Next::WakeSocket => self.io.wake(),

@@ -132,7 +132,16 @@ impl State {
     ///
     /// # Errors
     /// NotConnected while there is no connection, or the reason of the end.
+    #[inline]
     pub(crate) fn check_up(&self) -> Result<(), CallError> {
+        if matches!(self.phase, Phase::Up(_)) && self.closing.is_none() {
+            return Ok(());
+        }
+        self.why_not_up()
+    }
+
+    #[cold]
+    fn why_not_up(&self) -> Result<(), CallError> {
         match &self.phase {
             Phase::Up(_) if self.closing.is_none() => Ok(()),
             Phase::Up(_) => Err(CallError::new(ErrorCode::NotConnected, "this client was closed")),
@@ -153,10 +162,15 @@ impl State {
     ///
     /// # Errors
     /// TooLarge when there are too many, Invalid when one is of a kind that does not travel over it; not sent.
+    #[inline]
     pub(crate) fn check_attachments(&self, attachments: &Attachments) -> Result<(), CallError> {
         if attachments.is_empty() {
             return Ok(());
         }
+        self.check_some(attachments)
+    }
+
+    fn check_some(&self, attachments: &Attachments) -> Result<(), CallError> {
         let granted = self.grants.attachments as usize;
         if attachments.len() > granted {
             let text = format!(

@@ -10,18 +10,75 @@ use super::running::{Job, ObjectServer, dispatch, runtime_ended};
 use super::serving::OpenCall;
 use super::shared::Shared;
 use super::state::Direct;
-use futures::future::BoxFuture;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use tokio_util::sync::ReusableBoxFuture;
 
 /// What a handler made of its call.
 pub(crate) type Outcome = Result<Response, HandlerError>;
 
 /// What is left of a call.
 pub(crate) enum Left {
-    Handling(BoxFuture<'static, Outcome>),
+    Handling(Handling),
     Answering(Outcome),
+}
+
+/// A handler's future.
+type Handling = ReusableBoxFuture<'static, Outcome>;
+
+/// What a call leaves behind that was over at once, for the next one.
+#[derive(Default)]
+pub(crate) struct Spare {
+    handling: Option<Handling>,
+    open: Option<Arc<OpenCall>>,
+}
+
+impl Spare {
+    /// What is known of a call that has come.
+    pub(crate) fn open(&mut self, ticket: u64, life: u64, window: u32) -> Arc<OpenCall> {
+        if let Some(mut open) = self.open.take()
+            && let Some(own) = Arc::get_mut(&mut open)
+        {
+            own.renew(ticket, life, window);
+            return open;
+        }
+        Arc::new(OpenCall::new(ticket, life, window))
+    }
+
+    /// The handler's future, which keeps the handler.
+    fn handling(&mut self, server: &Arc<ObjectServer>, call: IncomingCall) -> Handling {
+        let handler = Arc::clone(&server.handler);
+        let future = async move { handler.handle(call).await };
+        match self.handling.take() {
+            Some(mut used) => {
+                used.set(future);
+                used
+            }
+            None => ReusableBoxFuture::new(future),
+        }
+    }
+
+    /// The handler works until it has to wait. Its own task polls it again then, with a waker that works.
+    fn first_turn(&mut self, server: &ObjectServer, mut handling: Handling, method: &str) -> Left {
+        let mut cx = Context::from_waker(Waker::noop());
+        let outcome = match catch_unwind(AssertUnwindSafe(|| handling.poll(&mut cx))) {
+            Ok(Poll::Pending) => return Left::Handling(handling),
+            Ok(Poll::Ready(outcome)) => outcome.and_then(allowed),
+            Err(panic) => Err(panicked(server, method, panic.as_ref())),
+        };
+        self.handling = Some(handling);
+        Left::Answering(outcome)
+    }
+
+    /// A call is over, and told so to those who watch it.
+    fn keep(&mut self, mut open: Arc<OpenCall>) {
+        if Arc::get_mut(&mut open).is_some() {
+            self.open = Some(open);
+        } else {
+            open.finish();
+        }
+    }
 }
 
 /// The place of a running call among those of its object. Given back when a run-time drops the call, too; its caller is
@@ -73,21 +130,20 @@ struct Over(Arc<OpenCall>);
 
 impl Drop for Over {
     fn drop(&mut self) {
-        // Nobody watches a call that nobody else knows.
-        if Arc::strong_count(&self.0) > 1 {
-            self.0.finish();
-        }
+        self.0.finish();
     }
 }
 
 /// Starts one call, which has a place. `true`: it is over already, and its place is free again. It is told whether the
 /// call is in the table of open ones, and who writes an answer that is ready.
+#[inline]
 pub(crate) fn start(
     shared: &Arc<Shared>,
     server: &Arc<ObjectServer>,
     job: Job,
     method: &str,
     (registered, direct): (bool, Direct),
+    spare: &mut Spare,
 ) -> bool {
     let Job { call, answered } = job;
     let open = Arc::clone(&call.context.open);
@@ -96,9 +152,9 @@ pub(crate) fn start(
         return true;
     }
     let streaming = call.context.streaming;
-    let handling = handle(Arc::clone(server), call);
+    let handling = spare.handling(server, call);
     let left = match server.home.is_single_threaded() {
-        true => first_turn(server, handling, method),
+        true => spare.first_turn(server, handling, method),
         false => Left::Handling(handling),
     };
     let left = match left {
@@ -108,18 +164,19 @@ pub(crate) fn start(
         }
         left @ Left::Handling(_) => Some(left),
     };
-    let over = Over(open);
     let Some(left) = left else {
         if registered {
-            shared.serving.close(over.0.ticket, over.0.life);
+            shared.serving.close(open.ticket, open.life);
         }
+        spare.keep(open);
         return true;
     };
     if !registered {
-        shared.serving.register(&over.0);
+        shared.serving.register(&open);
     }
-    let turn = Turn::new(shared, server, Arc::clone(&over.0), answered);
-    let task = Box::pin(go_on(turn, over, left, Box::from(method), streaming));
+    let over = Over(Arc::clone(&open));
+    let turn = Turn::new(shared, server, open, answered);
+    let task = Box::pin(go_on(turn, over, left, Arc::from(method), streaming));
     if server.home.is_single_threaded() {
         server.home.spawn_here(task);
     } else {
@@ -128,23 +185,8 @@ pub(crate) fn start(
     false
 }
 
-/// The handler's future, which keeps the handler.
-fn handle(server: Arc<ObjectServer>, call: IncomingCall) -> BoxFuture<'static, Outcome> {
-    Box::pin(async move { server.handler.handle(call).await })
-}
-
-/// Lets the handler work until it has to wait. Its own task polls it again then, with a waker that works.
-fn first_turn(server: &ObjectServer, mut handling: BoxFuture<'static, Outcome>, method: &str) -> Left {
-    let mut cx = Context::from_waker(Waker::noop());
-    match catch_unwind(AssertUnwindSafe(|| handling.as_mut().poll(&mut cx))) {
-        Ok(Poll::Pending) => Left::Handling(handling),
-        Ok(Poll::Ready(outcome)) => Left::Answering(outcome.and_then(allowed)),
-        Err(panic) => Left::Answering(Err(panicked(server, method, panic.as_ref()))),
-    }
-}
-
 /// The task of a call that was not over at once.
-async fn go_on(turn: Turn, over: Over, left: Left, method: Box<str>, streaming: bool) {
+async fn go_on(turn: Turn, over: Over, left: Left, method: Arc<str>, streaming: bool) {
     let to = To {
         shared: &turn.shared,
         open: &turn.open,

@@ -2,14 +2,17 @@
 //!
 //! [`Decoder`] turns what one read brought into one [`Batch`]: every complete frame, as ranges of one buffer.
 //! A frame that is not complete waits in the decoder and grows with the bytes that arrive, never to its declared length.
-//! Errors are final. [`FrameCodec`] offers the same to `tokio_util::codec::Framed`.
+//! Errors are final. [`FrameCodec`] offers the same to whoever frames a stream of its own.
+
+mod framed;
+
+pub use framed::{CodecError, FrameCodec};
 
 use super::attachment::Attachment;
-use super::draft::Draft;
 use super::frame::{Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_header};
 use super::metadata;
 use crate::error::CallError;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 /// The complete frames of one read, in order, as slices of one buffer.
 #[derive(Default)]
@@ -83,12 +86,22 @@ impl Batch {
     /// The parts of frame `index`.
     #[must_use]
     pub fn view(&self, index: usize) -> Option<FrameView<'_>> {
-        let entry = self.frames.get(index)?;
-        let start = entry.start as usize;
-        let body = self
-            .bytes
-            .get(start..start.checked_add(entry.header.body_len as usize)?)?;
-        FrameView::split(&entry.header, body).ok()
+        let (header, body) = self.body(index)?;
+        FrameView::split(header, body).ok()
+    }
+
+    /// Frame `index` as it came: its header, and everything behind that.
+    #[must_use]
+    pub fn body(&self, index: usize) -> Option<(&Header, &[u8])> {
+        let Entry { header, start } = self.frames.get(index)?;
+        let body = self.bytes.get(*start as usize..)?;
+        Some((header, body.get(..header.body_len as usize)?))
+    }
+
+    /// Whether any of its frames has attachments, or had some that were refused.
+    #[must_use]
+    pub const fn has_attachments(&self) -> bool {
+        !self.attachments.is_empty()
     }
 
     /// `part`, which must be a slice of one of this batch's views, sharing the buffer instead of borrowing it.
@@ -188,6 +201,8 @@ fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Res
         if let Some(header) = header {
             check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
             let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+            // One small frame seldom comes alone.
+            frames.reserve((bytes.len() / 96).clamp(1, 48).saturating_sub(frames.len()));
             frames.push(Entry {
                 header,
                 start: u32::try_from(start).unwrap_or(u32::MAX),
@@ -299,65 +314,9 @@ impl Decoder {
     }
 }
 
-/// The wire format for `tokio_util::codec::Framed`: batches out of bytes, drafts into bytes.
-#[derive(Clone, Copy, Debug)]
-pub struct FrameCodec {
-    limit: usize,
-}
-
-impl FrameCodec {
-    /// A codec for payloads up to `frame_bytes`.
-    #[must_use]
-    pub const fn new(frame_bytes: usize) -> Self {
-        Self {
-            limit: body_limit(frame_bytes),
-        }
-    }
-}
-
-/// What ends a `Framed` stream: the socket failed, or the bytes were no frame.
-#[derive(Debug, thiserror::Error)]
-pub enum CodecError {
-    /// The socket failed.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    /// The bytes were no frame.
-    #[error(transparent)]
-    Frame(#[from] FrameError),
-}
-
-impl tokio_util::codec::Decoder for FrameCodec {
-    type Item = Batch;
-    type Error = CodecError;
-
-    fn decode(&mut self, source: &mut BytesMut) -> Result<Option<Batch>, CodecError> {
-        let mut frames = Vec::new();
-        let complete = scan(source, 0, self.limit, &mut frames)?;
-        if frames.is_empty() {
-            source.advance(complete);
-            return Ok(None);
-        }
-        let bytes = source.split_to(complete).freeze();
-        Ok(Some(Batch {
-            bytes,
-            frames,
-            attachments: Vec::new(),
-        }))
-    }
-}
-
-impl tokio_util::codec::Encoder<Draft<'_>> for FrameCodec {
-    type Error = CodecError;
-
-    fn encode(&mut self, draft: Draft<'_>, out: &mut BytesMut) -> Result<(), CodecError> {
-        out.reserve(draft.wire_len());
-        draft.encode(out);
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::draft::Draft;
     use super::super::frame::{Kind, Origin};
     use super::super::id::PeerId;
     use super::super::payload::Encoding;

@@ -135,7 +135,6 @@ impl<'a> Draft<'a> {
             .without(Flags::META.with(Flags::ORIGIN))
             .with_if(self.origin.is_some(), Flags::ORIGIN)
             .with_if(self.meta_len() > 0, Flags::META);
-        let mut head = [0; HEADER_LEN];
         let header = Header {
             body_len: u32::try_from(self.body_len()).unwrap_or(u32::MAX),
             kind: self.kind,
@@ -146,12 +145,9 @@ impl<'a> Draft<'a> {
             key_len: u16::try_from(self.key_len()).unwrap_or(u16::MAX),
             attachments: self.attachments,
         };
-        header.write(&mut head);
-        out.put_slice(&head);
+        out.put_slice(header.bytes().as_flattened());
         if let Some(origin) = self.origin {
-            out.put_u64_le(origin.peer.0);
-            out.put_u32_le(origin.uid);
-            out.put_u32_le(origin.pid);
+            out.put_slice(origin.bytes().as_flattened());
         }
         if self.meta_len() > 0 {
             out.put_u16_le(u16::try_from(self.meta_len()).unwrap_or(u16::MAX));

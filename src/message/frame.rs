@@ -238,35 +238,15 @@ impl Header {
         HEADER_LEN + self.body_len as usize
     }
 
-    /// Writes the header as it crosses the wire.
-    pub fn write(&self, out: &mut [u8; HEADER_LEN]) {
-        let [
-            l0,
-            l1,
-            l2,
-            l3,
-            kind,
-            encoding,
-            f0,
-            f1,
-            i0,
-            i1,
-            i2,
-            i3,
-            i4,
-            i5,
-            i6,
-            i7,
-            rest @ ..,
-        ] = out;
-        let [a0, a1, a2, a3, k0, k1, attachments, reserved] = rest;
-        [*l0, *l1, *l2, *l3] = self.body_len.to_le_bytes();
-        (*kind, *encoding) = (self.kind as u8, self.encoding.0);
-        [*f0, *f1] = self.flags.0.to_le_bytes();
-        [*i0, *i1, *i2, *i3, *i4, *i5, *i6, *i7] = self.id.to_le_bytes();
-        [*a0, *a1, *a2, *a3] = self.aux.to_le_bytes();
-        [*k0, *k1] = self.key_len.to_le_bytes();
-        (*attachments, *reserved) = (self.attachments, 0);
+    /// The header as it crosses the wire.
+    #[must_use]
+    pub fn bytes(&self) -> [[u8; 8]; 3] {
+        let first = u64::from(self.body_len)
+            | u64::from(self.kind as u8) << 32
+            | u64::from(self.encoding.0) << 40
+            | u64::from(self.flags.0) << 48;
+        let third = u64::from(self.aux) | u64::from(self.key_len) << 32 | u64::from(self.attachments) << 48;
+        [first, self.id, third].map(u64::to_le_bytes)
     }
 }
 
@@ -372,6 +352,15 @@ pub struct Origin {
     pub uid: u32,
     /// Its process; 0 when unknown.
     pub pid: u32,
+}
+
+impl Origin {
+    /// The block as it crosses the wire.
+    #[must_use]
+    pub fn bytes(&self) -> [[u8; 8]; 2] {
+        let process = u64::from(self.uid) | u64::from(self.pid) << 32;
+        [self.peer.0, process].map(u64::to_le_bytes)
+    }
 }
 
 /// A frame's parts, borrowed from the batch that it lies in.

@@ -55,10 +55,15 @@ impl Metadata {
     ///
     /// # Errors
     /// [`MetadataError`] when it is too large or an entry is malformed.
+    #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Self, MetadataError> {
         if bytes.is_empty() {
             return Ok(Self::new());
         }
+        Self::parse_some(bytes)
+    }
+
+    fn parse_some(bytes: &[u8]) -> Result<Self, MetadataError> {
         check(bytes)?;
         Ok(Self(bytes.to_vec()))
     }

@@ -56,7 +56,10 @@ pub struct Faults {
 #[must_use]
 pub fn pair(options: &MemoryOptions) -> (super::Stream, super::Stream) {
     let (server, client) = channel::pair(options);
-    (super::Stream::Memory(server), super::Stream::Memory(client))
+    (
+        super::Stream::Memory(Box::new(server)),
+        super::Stream::Memory(Box::new(client)),
+    )
 }
 
 static NAMES: Mutex<BTreeMap<String, Arc<Door>>> = Mutex::new(BTreeMap::new());

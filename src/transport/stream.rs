@@ -78,7 +78,7 @@ impl Socket {
                 .map(|stream| Stream::Tls(Box::new(stream))),
             #[cfg(windows)]
             Kind::Pipe(pipe) => Ok(Stream::Pipe(pipe)),
-            Kind::Memory(half) => Ok(Stream::Memory(half)),
+            Kind::Memory(half) => Ok(Stream::Memory(Box::new(half))),
         }
     }
 }
@@ -102,8 +102,8 @@ pub enum Stream {
     /// Over a named pipe.
     #[cfg(windows)]
     Pipe(pipe::Stream),
-    /// Inside this process.
-    Memory(memory::Stream),
+    /// Inside this process. Boxed, because every idle connection has room for the largest of them.
+    Memory(Box<memory::Stream>),
 }
 
 /// Why the last write took nothing, or not all.
@@ -341,7 +341,9 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
         Endpoint::Pipe(name) => pipe::connect(name)
             .await
             .map(|(stream, server)| (Stream::Pipe(stream), Some(server))),
-        Endpoint::Memory(name) => memory::connect(name).map(|stream| (Stream::Memory(stream), None)),
+        Endpoint::Memory(name) => {
+            memory::connect(name).map(|stream| (Stream::Memory(Box::new(stream)), None))
+        }
         #[allow(
             unreachable_patterns,
             reason = "which transports are left differs by platform"

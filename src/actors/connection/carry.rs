@@ -86,9 +86,10 @@ impl<R: Rooms> Life<R> {
             }
             return false;
         }
+        let uid = self.session().and_then(|session| session.me().principal.uid);
         let carry = match &mut self.carry {
             Some(carry) => carry,
-            none => none.insert(Box::new(Carry::new(self.credentials.uid, shared))),
+            none => none.insert(Box::new(Carry::new(uid, shared))),
         };
         for attachment in attachments {
             let arrival = carry.judge(shared, attachment);
@@ -141,8 +142,8 @@ impl<R: Rooms> Life<R> {
 
     /// Forgets the account of descriptors once nothing is charged to it.
     pub(super) fn settle_carry(&mut self) {
-        let idle = |carry: &Box<Carry>| carry.arrivals.is_empty() && carry.account.used() == 0;
-        if self.carry.as_ref().is_some_and(idle) {
+        let idle = |carry: &Carry| carry.arrivals.is_empty() && carry.account.used() == 0;
+        if self.carry.as_deref().is_some_and(idle) {
             self.carry = None;
         }
     }

@@ -130,8 +130,7 @@ impl<R: Rooms> Life<R> {
             Due::Lost => {
                 let silent = keepalive.patience();
                 self.rooms.metrics().vanished.add(1);
-                let credentials = &self.credentials;
-                tracing::info!(uid = ?credentials.uid, ?silent, "a peer has vanished (limits.keepalive_ms)");
+                tracing::info!(pid = ?self.pid, ?silent, "a peer has vanished (limits.keepalive_ms)");
                 Err(Over)
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Part of [`Life`]; owns no state of its own. What a stranger sends is checked here before anything is answered.
 
-use super::identity::Unproven;
+use super::identity::{Evidence, Unproven};
 use super::life::{Life, Phase};
 use super::perform::Rooms;
 use super::session::Session;
@@ -18,7 +18,6 @@ use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::policy::Principal;
 use crate::text;
-use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
 impl<R: Rooms> Life<R> {
@@ -110,17 +109,20 @@ impl<R: Rooms> Life<R> {
         let tokens = self.rooms.shared().tokens();
         match evidence.principal(&hello, &tokens) {
             Ok(principal) => self.welcome(&hello, principal, inbox),
-            Err(unproven) => self.unproven(unproven, evidence.address),
+            Err(unproven) => self.unproven(unproven, &evidence),
         }
     }
 
     /// The first failures of a source are answered at once, further ones late; nobody else waits for that.
-    fn unproven(&mut self, unproven: Unproven, address: Option<IpAddr>) {
+    fn unproven(&mut self, unproven: Unproven, evidence: &Evidence) {
+        let Evidence {
+            address, credentials, ..
+        } = *evidence;
         let shared = self.rooms.shared().clone();
         let now = shared.now();
         shared.metrics.unproven_peers.add(1);
         let reason = unproven.text();
-        tracing::warn!(?address, uid = ?self.credentials.uid, reason, "refused a connection");
+        tracing::warn!(?address, uid = ?credentials.uid, reason, "refused a connection");
         let delay = shared.failure(address, now);
         if delay.is_zero() {
             return self.close(CloseReason::Denied, reason);
@@ -133,14 +135,14 @@ impl<R: Rooms> Life<R> {
         let shared = self.rooms.shared().clone();
         if let Some(text) = access::refuses(&shared.policy, &principal) {
             shared.metrics.denied.add(1);
-            tracing::warn!(pid = ?self.credentials.pid, "refused a connection; {text}");
+            tracing::warn!(pid = ?self.pid, "refused a connection; {text}");
             return self.close(CloseReason::Denied, &text);
         }
         let limits = shared.limits.clone();
         let origin = Origin {
             peer: shared.next_peer(),
-            uid: self.credentials.uid.unwrap_or(u32::MAX),
-            pid: self.credentials.pid.unwrap_or(0),
+            uid: principal.uid.unwrap_or(u32::MAX),
+            pid: self.pid.unwrap_or(0),
         };
         let admission = self.admission.as_mut();
         let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);

@@ -1,19 +1,20 @@
-//! Reading and writing of one connection: a single item of its actor's context.
+//! Reading and writing of one connection: what its actor's context drives.
 //!
 //! Owns the stream, what a short write left over, and the connection's one timer. It moves bytes between the stream and the
 //! connection's [`life`](super::life), and knows no frame. Buffers are shared by the arbiter: an idle connection has none.
 
+use super::context::Context;
 use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
-use super::{Connection, ring, stop};
+use super::{Connection, ring};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::Stream;
-use actix::{ActorFuture, AsyncContext, Context};
+use actix::AsyncContext;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -49,7 +50,7 @@ pub(super) struct Io {
     pub(super) ring: ring::Ring,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Until the welcome: the broker begins to stop.
-    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    stopped: Option<Box<Pin<Box<dyn Future<Output = ()>>>>>,
 }
 
 impl Io {
@@ -68,38 +69,23 @@ impl Io {
             pace: Pace::new(process),
             ring: ring::Ring::default(),
             timer: None,
-            stopped: Some(Box::pin(stopped)),
+            stopped: Some(Box::new(Box::pin(stopped))),
         }
-    }
-}
-
-/// The item that drives a connection's I/O. It ends by stopping the actor.
-pub(super) struct Drive;
-
-impl ActorFuture<Connection> for Drive {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        act: &mut Connection,
-        ctx: &mut Context<Connection>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<()> {
-        let end = guard(|| act.drive(ctx, cx)).unwrap_or_else(|panic| {
-            act.life.panicked(&panic);
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        });
-        if end.is_ready() {
-            stop(ctx);
-        }
-        end
     }
 }
 
 impl Connection {
+    /// Drives the I/O; its context calls it in every turn, after the mailbox. Ready: the connection is over.
+    pub(super) fn poll_io(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<()> {
+        guard(|| self.drive(ctx, cx)).unwrap_or_else(|panic| {
+            self.life.panicked(&panic);
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+
     /// Ready: the connection is over.
-    fn drive(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn drive(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<()> {
         for _ in 0..READS_PER_TURN {
             if self.flush(cx).is_err() {
                 return Poll::Ready(());
@@ -147,14 +133,16 @@ impl Connection {
             return;
         };
         if !self.life.is_stranger() {
+            // With the handshake go its limit in time and the timer for it.
             self.io.stopped = None;
-        } else if stopped.as_mut().poll(cx).is_ready() {
+            self.io.timer = None;
+        } else if stopped.as_mut().as_mut().poll(cx).is_ready() {
             self.io.stopped = None;
             self.life.stopping();
         }
     }
 
-    fn read(&mut self, ctx: &Context<Self>, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
+    fn read(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
         if self.io.end_of_file || !self.life.may_read() {
             return Poll::Pending;
         }
@@ -182,7 +170,7 @@ impl Connection {
                 }
                 let frames = self
                     .life
-                    .received(bytes, attachments, &|| Box::new(ctx.address().recipient()));
+                    .received(bytes, attachments, &|| Box::new(ctx.address()));
                 self.io.pace.has_read(self.life.rooms.shared.now(), frames);
                 if from_ring {
                     self.io

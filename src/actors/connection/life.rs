@@ -27,7 +27,6 @@ use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder, Kind};
 use crate::text;
-use crate::transport::PeerCredentials;
 use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,8 +62,8 @@ pub struct Life<R: Rooms> {
     pub(super) phase: Phase,
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
-    /// What the kernel says of the peer, for the log.
-    pub(super) credentials: PeerCredentials,
+    /// Its process, as the kernel says.
+    pub(super) pid: Option<u32>,
     /// Who it is, until its Hello is answered.
     pub(super) evidence: Option<Box<Evidence>>,
     /// Attachments that one frame on this transport may carry.
@@ -116,7 +115,7 @@ impl<R: Rooms> Life<R> {
             phase,
             outbox,
             decoder: Decoder::new(HELLO_BODY_MAX),
-            credentials: evidence.credentials,
+            pid: evidence.credentials.pid,
             evidence: Some(Box::new(evidence)),
             max_attachments: max_attachments.min(granted),
             carry: None,
@@ -309,7 +308,7 @@ impl<R: Rooms> Life<R> {
             CloseReason::Protocol | CloseReason::Window | CloseReason::Version
         ) {
             self.rooms.metrics().protocol_errors.add(1);
-            tracing::warn!(pid = ?self.credentials.pid, %reason, text = %text::text(text), "closing a connection");
+            tracing::warn!(pid = ?self.pid, %reason, text = %text::text(text), "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
         if reason != CloseReason::Draining
@@ -354,7 +353,7 @@ impl<R: Rooms> Life<R> {
 
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
-        tracing::error!(pid = ?self.credentials.pid, panic = %text::text(panic), "a connection panicked; closing it");
+        tracing::error!(pid = ?self.pid, panic = %text::text(panic), "a connection panicked; closing it");
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.me().account.close();
         }

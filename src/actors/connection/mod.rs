@@ -7,6 +7,7 @@
 mod carry;
 mod charges;
 mod clock;
+pub(super) mod context;
 mod handshake;
 pub mod identity;
 mod io;
@@ -25,13 +26,14 @@ use super::core::Core;
 use super::messages::Deliver;
 use super::peer::Inbox;
 use crate::transport::Stream;
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Recipient, Running};
+use actix::{Actor, Addr, Handler, Running};
+use context::Context;
 use identity::Evidence;
 use life::Life;
 use session::Closing;
 use std::sync::Arc;
 
-impl Inbox for Recipient<Deliver> {
+impl Inbox for Addr<Connection> {
     fn post(&self, delivery: Deliver) {
         self.do_send(delivery);
     }
@@ -67,11 +69,7 @@ impl Connection {
 }
 
 impl Actor for Connection {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        ctx.spawn(io::Drive);
-    }
+    type Context = Context;
 
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         self.life.finish();
@@ -84,7 +82,7 @@ impl Handler<Deliver> for Connection {
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) {
         self.life.deliver(delivery);
-        // The I/O item of this context is polled after the mailbox and writes everything in one go.
+        // The context polls the I/O after the mailbox, which writes everything in one go.
     }
 }
 
@@ -94,9 +92,4 @@ impl std::fmt::Debug for Connection {
             .field("life", &self.life)
             .finish_non_exhaustive()
     }
-}
-
-/// Lets [`io`] stop the actor without knowing its context type.
-fn stop(ctx: &mut Context<Connection>) {
-    ctx.stop();
 }

@@ -4,216 +4,125 @@
 //! them, straight from the batches they came in. Pure; called by `io` with a [`WriteBuf`].
 
 mod events;
+mod lane;
 mod take;
 mod write;
 
 pub use events::{event_charge, gap_frame};
+pub use lane::{Out, RingOffer};
 pub use write::WriteBuf;
 
-use super::open_calls::KEPT_MAX;
-use crate::actors::deliver::charge;
 use crate::actors::messages::{Answer, EventItem, Invoke};
 use crate::actors::peer::{Account, PeerRef};
-use crate::message::{Attachments, Batch, Ticket};
-use events::{Events, wire_len};
-use std::collections::VecDeque;
+use crate::message::{Batch, CallId, Ticket};
+use events::Events;
+use lane::Lane;
 use std::sync::Arc;
 use std::time::Instant;
-use write::{Left, write};
-
-/// A frame of the first lane.
-#[derive(Debug)]
-pub enum Out {
-    /// The broker's own, complete.
-    Frame(Box<[u8]>),
-    /// The offer of shared memory.
-    Ring(Box<RingOffer>),
-    /// The last frame on the socket; what follows goes to shared memory.
-    LastOnSocket(Box<[u8]>),
-    /// A frame of another peer under another number.
-    Forward {
-        /// Holds the frame.
-        batch: Arc<Batch>,
-        /// Which frame of the batch.
-        frame: u32,
-        /// The number that this peer knows.
-        id: u64,
-    },
-    /// A call, with its caller and what is left of its deadline.
-    Invoke {
-        /// Holds the frame.
-        batch: Arc<Batch>,
-        /// Which frame of the batch.
-        frame: u32,
-        /// The broker's number for it.
-        ticket: Ticket,
-        /// When it ends at the latest.
-        deadline: Instant,
-        /// Who calls.
-        from: PeerRef,
-    },
-}
-
-/// A frame of the broker's own with attachments.
-#[derive(Debug)]
-pub struct RingOffer {
-    /// The frame.
-    pub frame: Vec<u8>,
-    /// The memory and the bells.
-    pub attachments: Attachments,
-}
 
 /// The queue of one peer.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    first: VecDeque<Out>,
-    /// So many of the first lane, from its front, were looked at by [`Self::compact`].
-    compacted: usize,
-    events: Events,
-    goodbye: Option<Box<[u8]>>,
-    /// Bytes of frames that the broker made itself: nobody else's account holds them.
-    own_bytes: usize,
-    /// Frames of the first lane that carry attachments.
-    carrying: usize,
+    first: Lane,
+    /// Nothing until the first event: most peers subscribe to nothing.
+    events: Option<Box<Events>>,
+    /// Boxed twice: few ever have one.
+    goodbye: Option<Box<Box<[u8]>>>,
 }
 
 impl Outbox {
     /// Whether nothing waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.first.is_empty() && self.events.is_empty() && self.goodbye.is_none()
+        self.first.is_empty()
+            && self.goodbye.is_none()
+            && self.events.as_ref().is_none_or(|events| events.is_empty())
     }
 
     /// Bytes of the broker's own frames that wait.
     #[must_use]
     pub const fn own_bytes(&self) -> usize {
-        self.own_bytes
+        self.first.own_bytes()
     }
 
     /// Whether a frame with attachments waits.
     #[must_use]
     pub const fn carries(&self) -> bool {
-        self.carrying > 0
+        self.first.carries()
     }
 
     /// A frame of the broker's own.
     pub fn push_frame(&mut self, frame: Box<[u8]>) {
-        self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
-        self.first.push_back(Out::Frame(frame));
+        self.first.push_own(frame);
     }
 
     /// What follows this frame goes to shared memory.
     pub fn push_last_on_socket(&mut self, frame: Box<[u8]>) {
-        self.first.push_back(Out::LastOnSocket(frame));
+        self.first.push_last_on_socket(frame);
     }
 
     /// The offer of shared memory.
     pub fn push_ring(&mut self, offer: RingOffer) {
-        self.carrying += 1;
-        self.first.push_back(Out::Ring(Box::new(offer)));
+        self.first.push_ring(offer);
     }
 
     /// Answers, as their callee sent them.
-    pub fn push_answer(&mut self, batch: &Arc<Batch>, answer: Answer) {
-        self.push_forward(batch.clone(), answer.frame, answer.call.0);
+    pub fn push_answers(&mut self, batch: Arc<Batch>, answers: Vec<Answer>) {
+        self.first.push_forwards(batch, answers);
     }
 
     /// A frame of another peer, under the number that this one knows.
     pub fn push_forward(&mut self, batch: Arc<Batch>, frame: u32, id: u64) {
-        self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
-        self.first.push_back(Out::Forward { batch, frame, id });
+        let forward = Answer {
+            frame,
+            call: CallId(id),
+            ticket: Ticket(id),
+            last: false,
+        };
+        self.first.push_forwards(batch, vec![forward]);
     }
 
-    /// A call for this peer.
-    pub fn push_invoke(&mut self, batch: &Arc<Batch>, invoke: Invoke) {
-        let Invoke {
-            frame,
-            ticket,
-            deadline,
-            from,
-            ..
-        } = invoke;
-        self.carrying += usize::from(!batch.attachments(frame as usize).is_empty());
-        self.first.push_back(Out::Invoke {
-            batch: batch.clone(),
-            frame,
-            ticket,
-            deadline,
-            from,
-        });
+    /// Calls for this peer, all of one caller.
+    pub fn push_calls(&mut self, from: PeerRef, batch: Arc<Batch>, calls: Vec<Invoke>) {
+        self.first.push_calls(from, batch, calls);
     }
 
     /// The last frame there will be.
     pub fn push_goodbye(&mut self, frame: Vec<u8>) {
-        self.goodbye.get_or_insert_with(|| frame.into());
+        self.goodbye.get_or_insert_with(|| Box::new(frame.into()));
     }
 
     /// Events, charged by their sender. Above the limits of their policies older ones go. Returns the bytes of what was dropped.
     pub fn push_events(&mut self, batch: Arc<Batch>, items: Vec<EventItem>, account: &Account) -> usize {
-        let (dropped, gaps) = self.events.push(batch, items, account.events(), account.room());
+        let lane = self.events.get_or_insert_default();
+        let (dropped, gaps) = lane.push(batch, items, account.events(), account.room());
         for (subscription, missed) in gaps {
             self.push_frame(gap_frame(subscription, missed).into());
         }
         dropped
     }
 
-    /// Copies small remainders out of large buffers that would otherwise be kept alive by them. Each frame is looked at once.
+    /// Copies small remainders out of large buffers that would otherwise be kept alive by them.
     pub fn compact(&mut self) {
-        self.events.compact();
-        for out in self.first.iter_mut().skip(self.compacted) {
-            let (Out::Forward { batch, frame, .. } | Out::Invoke { batch, frame, .. }) = out else {
-                continue;
-            };
-            if wire_len(batch, *frame).saturating_mul(4) < batch.buffer_len() {
-                (*batch, *frame) = (Arc::new(batch.extract(std::iter::once(*frame as usize))), 0);
-            }
+        if let Some(events) = &mut self.events {
+            events.compact();
         }
-        self.compacted = self.first.len();
+        self.first.compact();
     }
 
     /// Moves frames into `out` until it holds about `max` bytes. Returns the charged bytes that left: first lane, events.
     pub fn fill(&mut self, now: Instant, max: usize, out: &mut WriteBuf) -> (usize, usize) {
-        let (mut first, mut events) = (0_usize, 0_usize);
-        let mut left = Left::new(now);
-        while out.len() < max {
-            if self.attachments_next() && !out.is_empty() {
-                return (first, events);
-            }
-            let Some(next) = self.pop_first() else { break };
-            first = first.saturating_add(write(&next, &mut left, out));
-            if !out.attachments.is_empty() || out.last_on_socket {
-                return (first, events);
-            }
+        let first = self.first.fill(now, max, out);
+        if !self.first.is_empty() || out.is_whole() {
+            // The write is full, or what carries attachments is one of its own; nothing overtakes it.
+            return (first, 0);
         }
-        events = events.saturating_add(self.events.fill(max, out));
+        let events = self.events.as_mut().map_or(0, |lane| lane.fill(max, out));
         if out.is_empty()
             && let Some(frame) = self.goodbye.take()
         {
             out.bytes(&frame);
         }
-        if self.first.is_empty() && self.first.capacity() > KEPT_MAX {
-            self.first = VecDeque::new();
-        }
         (first, events)
-    }
-
-    fn pop_first(&mut self) -> Option<Out> {
-        self.carrying -= usize::from(self.attachments_next());
-        let next = self.first.pop_front()?;
-        self.compacted = self.compacted.saturating_sub(1);
-        if let Out::Frame(frame) = &next {
-            self.own_bytes = self.own_bytes.saturating_sub(charge(frame.len()));
-        }
-        Some(next)
-    }
-
-    fn attachments_next(&self) -> bool {
-        match self.first.front() {
-            Some(Out::Forward { batch, frame, .. } | Out::Invoke { batch, frame, .. }) => {
-                !batch.attachments(*frame as usize).is_empty()
-            }
-            Some(Out::Ring(_)) => true,
-            _ => false,
-        }
     }
 }

@@ -152,7 +152,7 @@ pub fn deliver(
     ready: bool,
 ) -> Option<Closing> {
     match delivery {
-        Deliver::Answers(batch, list) => answers(session, outbox, &batch, list),
+        Deliver::Answers(batch, list) => answers(session, outbox, batch, list),
         Deliver::Routed(mut routes) => {
             return with_effects(|effects| {
                 for route in routes.0.drain(..) {
@@ -173,7 +173,7 @@ pub fn deliver(
         Deliver::Parked(batch, invokes) => parked(session, rooms, &batch, invokes, ready),
         _ if !ready => refund(session, rooms, &delivery),
         Deliver::Control(told) => control(session, outbox, rooms, told),
-        Deliver::Calls(batch, invokes) => calls(session, outbox, rooms, &batch, invokes),
+        Deliver::Calls(from, batch, invokes) => calls(session, outbox, rooms, (from, batch), invokes),
         Deliver::Events(batch, items) => events(session, outbox, rooms, batch, items),
     }
     None
@@ -184,7 +184,7 @@ fn refund(session: &Session, rooms: &impl Rooms, delivery: &Deliver) {
     let account = &session.me().account;
     let bytes = |batch: &Batch, frame: u32| charge(batch.header(frame as usize).map_or(0, Header::wire_len));
     match delivery {
-        Deliver::Calls(batch, invokes) => {
+        Deliver::Calls(_, batch, invokes) => {
             invokes
                 .iter()
                 .for_each(|invoke| account.release(bytes(batch, invoke.frame)));
@@ -220,16 +220,17 @@ fn calls(
     session: &mut Session,
     outbox: &mut Outbox,
     rooms: &impl Rooms,
-    batch: &Arc<Batch>,
-    invokes: Vec<Invoke>,
+    (from, batch): (PeerRef, Arc<Batch>),
+    mut invokes: Vec<Invoke>,
 ) {
     let now = rooms.shared().now();
-    for mut invoke in invokes {
+    for invoke in &mut invokes {
         if let Some(header) = batch.header(invoke.frame as usize) {
-            session.accept(now, header, &mut invoke);
-            outbox.push_invoke(batch, invoke);
+            session.accept(now, header, invoke);
         }
     }
+    session.me().account.set_load(session.slots.len());
+    outbox.push_calls(from, batch, invokes);
 }
 
 /// Calls of this peer that wait for their object. Above a whole outbox of bytes they are refused, and so is every one when the peer
@@ -268,18 +269,23 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
 }
 
 /// Answers to calls of this peer, as their callee sent them.
-fn answers(session: &mut Session, outbox: &mut Outbox, batch: &Arc<Batch>, answers: Vec<Answer>) {
-    for answer in answers {
-        if session.open.answered(answer.call, answer.ticket, answer.last) {
-            outbox.push_answer(batch, answer);
-            if planted::is(Bug::DoubleReply) {
-                outbox.push_answer(batch, answer);
-            }
-        } else {
+fn answers(session: &mut Session, outbox: &mut Outbox, batch: Arc<Batch>, mut answers: Vec<Answer>) {
+    let mut unwanted = 0_usize;
+    answers.retain(|answer| {
+        let wanted = session.open.answered(answer.call, answer.ticket, answer.last);
+        if !wanted {
             let bytes = batch.header(answer.frame as usize).map_or(0, Header::wire_len);
-            session.me().account.release(charge(bytes));
+            unwanted = unwanted.saturating_add(charge(bytes));
         }
+        wanted
+    });
+    if unwanted > 0 {
+        session.me().account.release(unwanted);
     }
+    if planted::is(Bug::DoubleReply) {
+        outbox.push_answers(batch.clone(), answers.clone());
+    }
+    outbox.push_answers(batch, answers);
 }
 
 fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, control: Control) {

@@ -62,7 +62,11 @@ pub(super) fn not_now() -> Vec<u8> {
 /// stop it in simpler ways.
 pub(super) fn granted<R: Rooms>(stream: &Stream, life: &Life<R>) -> u32 {
     let bytes = life.rooms.shared().limits.ring_bytes;
-    let own = life.credentials.uid.is_some() && life.credentials.uid == current_uid();
+    let uid = life
+        .evidence
+        .as_ref()
+        .and_then(|evidence| evidence.credentials.uid);
+    let own = uid.is_some() && uid == current_uid();
     let carries = life.max_attachments >= 3;
     if stream.has_rings() && own && carries {
         u32::try_from(bytes).unwrap_or(0)

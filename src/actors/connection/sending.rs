@@ -53,10 +53,10 @@ impl Io {
 
     /// Everything is written: an idle connection keeps nothing of it.
     pub(super) fn forget_sent(&mut self) {
-        let over = |sending: &Box<Sending>| {
+        let over = |sending: &Sending| {
             sending.stuck.is_none() && sending.sent.is_none() && sending.rejected.is_none()
         };
-        if self.sending.as_ref().is_some_and(over) {
+        if self.sending.as_deref().is_some_and(over) {
             self.sending = None;
         }
     }

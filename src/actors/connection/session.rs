@@ -26,7 +26,7 @@ use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
 use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
@@ -43,7 +43,7 @@ pub struct Session {
     limits: Arc<Limits>,
     tickets: Arc<AtomicU64>,
     /// Publishes in pieces that are not complete.
-    publishing: HashSet<u64>,
+    publishing: BTreeSet<u64>,
     /// Listings that it has asked for and, as far as is known, not got.
     listings: Vec<CallId>,
     /// The broker's policy, and what this peer may do under it; `None`: nobody asks.
@@ -87,7 +87,7 @@ impl Session {
             publish,
             limits,
             tickets,
-            publishing: HashSet::new(),
+            publishing: BTreeSet::new(),
             listings: Vec::new(),
             policy: None,
             rights: None,
@@ -416,7 +416,7 @@ impl Session {
             .min()
     }
 
-    /// Takes a call for this peer: it is about to be written.
+    /// Takes a call for this peer: it is about to be written. Who calls this tells the account the new load.
     pub fn accept(&mut self, now: Instant, header: &Header, invoke: &mut Invoke) {
         let Some(reply) = invoke.reply.take() else { return };
         let stream = header.flags.has(Flags::STREAM);
@@ -433,7 +433,6 @@ impl Session {
                 window,
             },
         );
-        self.me.account.set_load(self.slots.len());
     }
 
     /// The end: what this peer asked of others is taken back. Slots answer by being dropped.

@@ -65,8 +65,6 @@ impl LocalPeer {
         while let Some(out) = self.outbox.take_first() {
             match out {
                 Out::Frame(frame) => self.own_frame(&frame),
-                // Only sockets have such memory beside them.
-                Out::Ring(_) | Out::LastOnSocket(_) => {}
                 Out::Forward { batch, frame, id } => self.forwarded(&batch, frame, id),
                 Out::Invoke {
                     batch,

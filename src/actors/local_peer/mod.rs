@@ -36,12 +36,12 @@ use super::connection::slots::Slots;
 use super::core::{Core, GoneGuard};
 use super::deliver::Room;
 use super::messages::{Control, Deliver, EventItem, Joined};
-use super::peer::{Account, Peer};
+use super::peer::{Account, Inbox, Peer};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Batch, CallId, Flags, Kind, Origin, PeerId, SubscriptionId, Ticket};
 use crate::text;
 use crate::transport::PeerCredentials;
-use actix::{Actor, ActorContext, ActorFuture, AsyncContext, Context, Handler, Running as Goes};
+use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Running as Goes};
 use object_call::Running;
 use port::{Port, PortOwner, Pushed, Request};
 use std::collections::{BTreeMap, HashMap};
@@ -116,7 +116,7 @@ impl LocalPeer {
             pid: own.pid.unwrap_or(0),
         };
         let account = Account::new(Room::new(&limits), (limits.publish_window / 4).max(1));
-        let me = Peer::local(origin, name, account, Box::new(ctx.address().recipient()));
+        let me = Peer::local(origin, name, account, Box::new(ctx.address()));
         core.registry.do_send(Joined(me.clone()));
         let mut peer = Self {
             session: Box::new(Session::new(me, limits, shared.tickets.clone())),
@@ -351,6 +351,12 @@ impl Actor for LocalPeer {
             }
         }
         Goes::Stop
+    }
+}
+
+impl Inbox for Addr<LocalPeer> {
+    fn post(&self, delivery: Deliver) {
+        self.do_send(delivery);
     }
 }
 

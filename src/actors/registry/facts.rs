@@ -5,10 +5,10 @@
 //! searched or what follows from them. Called by the Registry actor ([`Facts::commit`]) and by
 //! [`Index::rebuild`](super::index::Index::rebuild).
 
+use super::sorted::Sorted;
 use crate::actors::peer_key::PeerKey;
 use crate::message::{Pattern, PeerId, RequestId, Ticket};
 use bytes::Bytes;
-use std::collections::BTreeMap;
 
 /// How calls are spread over the members of a worker group. The codes cross the wire in Register's `aux`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -266,8 +266,8 @@ impl Counts {
 /// The table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts<P> {
-    by_ticket: BTreeMap<Ticket, Fact<P>>,
-    counts: BTreeMap<P, Counts>,
+    by_ticket: Sorted<Ticket, Fact<P>>,
+    counts: Sorted<P, Counts>,
 }
 
 impl<P: PeerKey> Facts<P> {
@@ -275,8 +275,8 @@ impl<P: PeerKey> Facts<P> {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            by_ticket: BTreeMap::new(),
-            counts: BTreeMap::new(),
+            by_ticket: Sorted::new(),
+            counts: Sorted::new(),
         }
     }
 
@@ -297,13 +297,13 @@ impl<P: PeerKey> Facts<P> {
 
     /// Takes a fact out: a step withdrew it, or it makes the index panic.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Fact<P>> {
-        let fact = self.by_ticket.remove(&ticket)?;
-        if let Some(counts) = self.counts.get_mut(&fact.peer()) {
+        let fact = self.by_ticket.remove(ticket)?;
+        if let Some(counts) = self.counts.get_mut(fact.peer()) {
             let count = counts.of(&fact);
             *count = count.saturating_sub(1);
             counts.bytes = counts.bytes.saturating_sub(fact.cost());
             if *counts == Counts::default() {
-                self.counts.remove(&fact.peer());
+                self.counts.remove(fact.peer());
             }
         }
         Some(fact)
@@ -312,7 +312,7 @@ impl<P: PeerKey> Facts<P> {
     /// The fact with this ticket.
     #[must_use]
     pub fn get(&self, ticket: Ticket) -> Option<&Fact<P>> {
-        self.by_ticket.get(&ticket)
+        self.by_ticket.get(ticket)
     }
 
     /// All facts in ticket order.
@@ -323,7 +323,7 @@ impl<P: PeerKey> Facts<P> {
     /// How many facts the peer has. O(log peers).
     #[must_use]
     pub fn counts(&self, peer: P) -> Counts {
-        self.counts.get(&peer).copied().unwrap_or_default()
+        self.counts.get(peer).copied().unwrap_or_default()
     }
 
     /// How many facts there are.
@@ -341,10 +341,12 @@ impl<P: PeerKey> Facts<P> {
     fn add(&mut self, ticket: Ticket, fact: Fact<P>) {
         // A ticket is given once; should that ever fail, the counts must still add up.
         self.remove(ticket);
-        let counts = self.counts.entry(fact.peer()).or_default();
+        let peer = fact.peer();
+        let mut counts = self.counts(peer);
         counts.bytes = counts.bytes.saturating_add(fact.cost());
         let count = counts.of(&fact);
         *count = count.saturating_add(1);
+        self.counts.insert(peer, counts);
         self.by_ticket.insert(ticket, fact);
     }
 }

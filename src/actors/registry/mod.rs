@@ -17,6 +17,7 @@ mod listing;
 mod names;
 mod presence;
 mod request;
+mod sorted;
 pub mod state;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! name: [`Index`](super::index::Index), its only caller, tells it when a name arrives or leaves.
 
 use super::facts::{Effect, Interest, Notice};
+use super::sorted::Sorted;
 use crate::actors::peer_key::PeerKey;
 use crate::message::{PeerId, RequestId, Ticket};
 use std::collections::{BTreeMap, HashMap};
@@ -35,7 +36,7 @@ struct Watch {
 /// The tables.
 #[derive(Debug)]
 pub(super) struct Presence<P> {
-    connections: BTreeMap<P, Connection>,
+    connections: Sorted<P, Connection>,
     waits: BTreeMap<(P, RequestId), Wait>,
     watches: BTreeMap<(P, RequestId), Watch>,
     /// The waits for each name.
@@ -51,7 +52,7 @@ pub(super) struct Presence<P> {
 impl<P: PeerKey> Presence<P> {
     pub(super) fn new() -> Self {
         Self {
-            connections: BTreeMap::new(),
+            connections: Sorted::new(),
             waits: BTreeMap::new(),
             watches: BTreeMap::new(),
             waiting: HashMap::new(),
@@ -70,7 +71,7 @@ impl<P: PeerKey> Presence<P> {
     }
 
     pub(super) fn is_connected(&self, peer: P) -> bool {
-        self.connections.contains_key(&peer)
+        self.connections.get(peer).is_some()
     }
 
     /// In the order of the peers' keys.
@@ -166,7 +167,7 @@ impl<P: PeerKey> Presence<P> {
 
     /// Removes the connection and tells the watchers.
     pub(super) fn remove_connection(&mut self, peer: P, out: &mut Vec<Effect<P>>) {
-        if let Some(connection) = self.connections.remove(&peer) {
+        if let Some(connection) = self.connections.remove(peer) {
             out.push(Effect::FactRemoved(connection.ticket));
             self.tell_connection(Notice::ConnectionGone, &connection.name, peer, out);
         }

@@ -168,7 +168,7 @@ impl State {
         let mut routed = 0;
         for (callee, invokes) in self.out.calls.drain() {
             routed += invokes.len() as u64;
-            callee.post(Deliver::Calls(batch.clone(), invokes));
+            callee.post(Deliver::Calls(current.from.clone(), batch.clone(), invokes));
         }
         self.shared.metrics.calls_routed.add(routed);
         if !self.out.parked.is_empty() {

@@ -61,7 +61,7 @@ struct Target {
 impl State {
     pub(super) fn publish(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
         inject::before(view.key);
-        self.shared.metrics.events_published.add(1);
+        self.fan_out.published();
         if view.header.flags.has(Flags::CONTINUED) {
             return self.publish_continued(current, view, item);
         }
@@ -88,6 +88,10 @@ impl State {
                 .metrics
                 .events_missed
                 .add((matches.len() as u64).saturating_sub(u64::from(accepted)));
+        }
+        if item.reply.is_some() {
+            // Who is told that it was published may look at the counter.
+            self.fan_out.count_published(&self.shared.metrics);
         }
         match (item.reply, retained) {
             (Some(reply), Ok(())) => reply.answer(|id| Draft::new(Kind::Accepted, id).aux(accepted).to_vec()),

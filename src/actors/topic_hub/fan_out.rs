@@ -27,6 +27,8 @@ pub(super) struct Receiver {
     queued: usize,
     /// All that was in its queue then.
     base: usize,
+    /// As long as the pending events are charged less than this, there is room for them whatever their policy, and memory.
+    room: usize,
     standing: Standing,
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
@@ -49,6 +51,8 @@ pub(super) struct FanOut {
     touched: Vec<Key>,
     holding: Vec<Key>,
     deliveries: usize,
+    /// Events published and not counted in the metrics yet.
+    published: u64,
 }
 
 /// Who was too slow in a turn.
@@ -94,7 +98,31 @@ impl Receiver {
         *count = count.saturating_add(1);
     }
 
+    /// What is known at the beginning of a turn, so that most events of it need no look at what other threads change.
+    fn begin(&mut self, peer: &Peer) {
+        self.queued = peer.account.events();
+        self.base = peer.account.queued();
+        self.measure(peer);
+    }
+
+    fn measure(&mut self, peer: &Peer) {
+        let soft = peer.account.room().events_soft.saturating_sub(self.queued);
+        let covered = peer.account.memory.queue().covered().saturating_sub(self.base);
+        self.room = soft.min(covered.saturating_sub(peer.account.backlog()));
+    }
+
     fn offer(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
+        let after = self.bytes.saturating_add(charge);
+        let ordinary = self.missed.is_empty() && !self.is_lagging() && !item.mark.has(EventMark::NUMBERED);
+        if after < self.room && ordinary && !planted::is(Bug::OrderSwapped) {
+            self.pending.push(item);
+            self.bytes = after;
+            return true;
+        }
+        self.judge(peer, item, charge, policy)
+    }
+
+    fn judge(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
         let events = self.queued.saturating_add(self.bytes);
         let verdict = decide(Class::Event, peer.account.room(), 0, events);
         let memory = self.base.saturating_add(self.bytes).saturating_add(charge);
@@ -107,6 +135,8 @@ impl Receiver {
             self.miss(item.subscription);
             return false;
         }
+        // There may be more memory than before.
+        self.measure(peer);
         let (deliver, slow) = match (policy, verdict) {
             (Policy::Hold, _) if self.is_lagging() => (false, Slow::No),
             // One event may be larger than what is left: it fits, and its publisher waits all the same.
@@ -160,6 +190,15 @@ impl FanOut {
         self.deliveries
     }
 
+    /// An event was published; counted with the others of its turn, because the counter is shared by all threads.
+    pub(super) const fn published(&mut self) {
+        self.published = self.published.saturating_add(1);
+    }
+
+    pub(super) fn count_published(&mut self, metrics: &Metrics) {
+        metrics.events_published.add(std::mem::take(&mut self.published));
+    }
+
     /// Gathers one event for one match. `true`: it will be delivered.
     pub(super) fn offer(
         &mut self,
@@ -196,8 +235,7 @@ impl FanOut {
             return false;
         };
         if receiver.pending.is_empty() && receiver.slow == Slow::No {
-            receiver.queued = peer.account.events();
-            receiver.base = peer.account.queued();
+            receiver.begin(peer);
             self.touched.push(to);
         }
         self.deliveries = self.deliveries.wrapping_add(1);
@@ -205,7 +243,7 @@ impl FanOut {
     }
 
     /// Sends each receiver what was gathered for it.
-    pub(super) fn flush(&self, batch: &Arc<Batch>, receivers: &mut Peers<Receiver>, metrics: &Metrics) {
+    pub(super) fn flush(&mut self, batch: &Arc<Batch>, receivers: &mut Peers<Receiver>, metrics: &Metrics) {
         let mut delivered = 0_u64;
         for key in &self.touched {
             let Some((peer, receiver)) = receivers.entry(*key) else {
@@ -220,9 +258,13 @@ impl FanOut {
             let bytes = std::mem::take(&mut receiver.bytes);
             receiver.queued = receiver.queued.saturating_add(bytes);
             receiver.base = receiver.base.saturating_add(bytes);
+            receiver.room = receiver.room.saturating_sub(bytes);
             peer.account.charge_events(bytes);
+            // Its own thread may have given memory back since the turn began. What follows when there is none is its business.
+            peer.account.covers(receiver.base);
             peer.post(Deliver::Events(batch.clone(), items));
         }
+        self.count_published(metrics);
         metrics.events_delivered.add(delivered);
     }
 
@@ -307,9 +349,12 @@ impl FanOut {
     /// Voids a message in pieces that does not come to its end. Needs no room: what came before it is worthless. `told`: the
     /// missed event is told right behind it, because it was not counted and perhaps no event follows.
     pub(super) fn void(&mut self, receivers: &mut Peers<Receiver>, to: Key, item: EventItem, told: bool) {
-        let Some((_, receiver)) = receivers.entry(to) else {
+        let Some((peer, receiver)) = receivers.entry(to) else {
             return;
         };
+        if receiver.pending.is_empty() && receiver.slow == Slow::No {
+            receiver.begin(peer);
+        }
         let mark = EventMark::default()
             .with_if(true, EventMark::ABORT)
             .with_if(true, EventMark::NUMBERED);

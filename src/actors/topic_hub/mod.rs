@@ -15,6 +15,7 @@ pub mod facts;
 mod fan_out;
 mod hold;
 pub mod index;
+mod rest;
 mod retained;
 mod selector;
 pub mod state;

@@ -10,15 +10,11 @@ use std::sync::Arc;
 impl Outbox {
     /// The next frame of the first lane.
     pub fn take_first(&mut self) -> Option<Out> {
-        let next = self.pop_first();
-        if self.first.is_empty() && self.first.capacity() > 64 {
-            self.first = std::collections::VecDeque::new();
-        }
-        next
+        self.first.take()
     }
 
     /// The next event that no policy has dropped.
     pub fn take_event(&mut self) -> Option<(Arc<Batch>, EventItem)> {
-        self.events.take()
+        self.events.as_mut()?.take()
     }
 }

@@ -2,16 +2,24 @@
 //!
 //! Owns the bytes of one write. Pure; called by the outbox it belongs to, emptied by `io`.
 
-use super::Out;
 use crate::actors::deliver::charge;
-use crate::actors::messages::{EventItem, EventMark};
+use crate::actors::messages::{EventItem, EventMark, Invoke};
+use crate::actors::peer::PeerRef;
 use crate::actors::planted::{self, Bug};
-use crate::message::{Attachment, Batch, Draft, Flags, Kind};
+use crate::message::frame::{FrameView, ORIGIN_LEN};
+use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind};
 use bytes::Bytes;
 use std::time::Instant;
 
 /// Payloads up to this many bytes are copied together; larger ones are written from where they lie.
 const COPY_MAX: usize = 8 * 1024;
+
+/// Flags of blocks that lie in front of the key: without them, key and payload follow the head.
+const IN_FRONT: u16 = Flags::META.0 | Flags::ORIGIN.0;
+
+/// What makes an event more than a head and a payload.
+const UNUSUAL: u16 = IN_FRONT | Flags::CONTINUED.0;
+const MARKS: u8 = EventMark::WITH_KEY | EventMark::RETAINED;
 
 /// Bytes for one write: copied small frames with large payloads between them.
 #[derive(Debug, Default)]
@@ -36,6 +44,12 @@ impl WriteBuf {
         self.len
     }
 
+    /// Whether nothing may be added: what carries attachments is a write of its own, and nothing follows the last frame on a socket.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.attachments.is_empty() || self.last_on_socket
+    }
+
     /// Whether there is nothing.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
@@ -58,11 +72,27 @@ impl WriteBuf {
         self.len = self.len.saturating_add(bytes.len());
     }
 
-    fn carry(&mut self, draft: &Draft<'_>, attachments: &[Attachment]) {
+    fn carry(&mut self, kind: Kind, id: u64, attachments: &[Attachment]) {
         if !attachments.is_empty() {
             self.attachments.extend_from_slice(attachments);
-            self.subject = Some((draft.kind, draft.id));
+            self.subject = Some((kind, id));
         }
+    }
+
+    /// Adds a frame of a head and what comes behind it, which lies in one piece in the batch.
+    #[inline]
+    fn plain<const WORDS: usize>(&mut self, head: [[u8; 8]; WORDS], body: &[u8], batch: &Batch) {
+        let head = head.as_flattened();
+        let length = head.len().saturating_add(body.len());
+        if body.len() <= COPY_MAX {
+            self.copied.reserve(length);
+            self.copied.extend_from_slice(head);
+            self.copied.extend_from_slice(body);
+        } else {
+            self.copied.extend_from_slice(head);
+            self.shared.push((self.copied.len(), batch.share(body)));
+        }
+        self.len = self.len.saturating_add(length);
     }
 
     fn frame(&mut self, draft: &Draft<'_>, batch: &Batch) {
@@ -79,37 +109,89 @@ impl WriteBuf {
 /// Writes one event. Returns what it was charged.
 pub(super) fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
     let id = item.subscription.0;
-    if item.mark.has(EventMark::ABORT) {
-        let abort = Draft::new(Kind::EventPiece, id)
-            .aux(item.missed)
-            .flags(Flags::ABORT);
-        out.frame(&abort, batch);
-        return 0;
+    if item.mark.0 & (EventMark::ABORT | EventMark::GAP) != 0 {
+        return write_note(batch, item, out);
     }
-    if item.mark.has(EventMark::GAP) {
-        out.frame(&Draft::new(Kind::Gap, id).aux(item.missed), batch);
-        return 0;
-    }
-    let Some(view) = batch.view(item.frame as usize) else {
+    let Some((header, body)) = batch.body(item.frame as usize) else {
         return 0;
     };
-    let piece = view.header.kind == Kind::PublishPiece;
+    if item.mark.0 & MARKS == 0 && header.kind == Kind::Publish && header.flags.0 & UNUSUAL == 0 {
+        let payload = body.get(usize::from(header.key_len)..).unwrap_or_default();
+        let event = Header {
+            body_len: header.body_len.saturating_sub(u32::from(header.key_len)),
+            kind: Kind::Event,
+            encoding: header.encoding,
+            flags: Flags::NONE,
+            id,
+            aux: item.missed,
+            key_len: 0,
+            attachments: 0,
+        };
+        out.plain(event.bytes(), payload, batch);
+        return charge(header.wire_len());
+    }
+    write_unusual_event(batch, item, (header, body), out)
+}
+
+/// What a subscriber is told in the place of an event.
+fn write_note(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
+    let id = item.subscription.0;
+    let note = if item.mark.has(EventMark::ABORT) {
+        Draft::new(Kind::EventPiece, id).flags(Flags::ABORT)
+    } else {
+        Draft::new(Kind::Gap, id)
+    };
+    out.frame(&note.aux(item.missed), batch);
+    0
+}
+
+/// An event with its key, of a retained value, in pieces, or with metadata.
+fn write_unusual_event(
+    batch: &Batch,
+    item: &EventItem,
+    (header, body): (&Header, &[u8]),
+    out: &mut WriteBuf,
+) -> usize {
+    let id = item.subscription.0;
+    let piece = header.kind == Kind::PublishPiece;
     let retained = item.mark.has(EventMark::RETAINED);
-    let kept = Flags(view.header.flags.0 & (Flags::CONTINUED.0 | if piece { Flags::ABORT.0 } else { 0 }));
-    let message = Draft::new(Kind::EventPiece, id);
+    let kept = Flags(header.flags.0 & (Flags::CONTINUED.0 | if piece { Flags::ABORT.0 } else { 0 }));
+    let kind = if piece { Kind::EventPiece } else { Kind::Event };
+    let flags = kept.with_if(retained && !piece, Flags::RETAINED);
+    let with_key = item.mark.has(EventMark::WITH_KEY);
+    if header.flags.0 & IN_FRONT == 0 {
+        let key_len = if with_key { header.key_len } else { 0 };
+        let skipped = header.key_len.saturating_sub(key_len);
+        let body = body.get(usize::from(skipped)..).unwrap_or_default();
+        let event = Header {
+            body_len: header.body_len.saturating_sub(u32::from(skipped)),
+            kind,
+            flags,
+            id,
+            aux: item.missed,
+            key_len,
+            attachments: 0,
+            ..*header
+        };
+        out.plain(event.bytes(), body, batch);
+        return charge(header.wire_len());
+    }
+    let Ok(view) = FrameView::split(header, body) else {
+        return 0;
+    };
     let mut draft = Draft {
-        kind: if piece { Kind::EventPiece } else { Kind::Event },
-        ..message
+        kind,
+        ..Draft::new(Kind::Event, id)
     }
     .aux(item.missed)
-    .flags(kept.with_if(retained && !piece, Flags::RETAINED))
+    .flags(flags)
     .meta(view.meta)
-    .payload(view.header.encoding, view.payload);
-    if item.mark.has(EventMark::WITH_KEY) {
+    .payload(header.encoding, view.payload);
+    if with_key {
         draft = draft.key(view.key);
     }
     out.frame(&draft, batch);
-    charge(view.header.wire_len())
+    charge(header.wire_len())
 }
 
 /// What is left of deadlines: calls of one batch mostly share theirs.
@@ -138,72 +220,75 @@ impl Left {
     }
 }
 
-/// Writes one frame of the first lane. Returns what it was charged.
-pub(super) fn write(next: &Out, left: &mut Left, out: &mut WriteBuf) -> usize {
-    match next {
-        Out::Frame(frame) => {
-            out.bytes(frame);
-            0
+/// Writes a frame of another peer under another number. Returns what it was charged.
+pub(super) fn write_forward(batch: &Batch, frame: u32, id: u64, out: &mut WriteBuf) -> usize {
+    let Some((header, body)) = batch.body(frame as usize) else {
+        return 0;
+    };
+    out.carry(header.kind, id, batch.attachments(frame as usize));
+    if header.flags.0 & IN_FRONT == 0 {
+        let head = Header { id, ..*header };
+        out.plain(head.bytes(), body, batch);
+    } else if let Ok(view) = FrameView::split(header, body) {
+        let draft = Draft {
+            kind: header.kind,
+            flags: header.flags,
+            attachments: header.attachments,
+            ..Draft::new(Kind::Reply, id)
         }
-        Out::LastOnSocket(frame) => {
-            out.last_on_socket = true;
-            out.bytes(frame);
-            0
-        }
-        Out::Ring(offer) => {
-            out.attachments.extend_from_slice(&offer.attachments);
-            out.subject = Some((Kind::Ring, 0));
-            out.bytes(&offer.frame);
-            0
-        }
-        Out::Forward { batch, frame, id } => {
-            let Some(view) = batch.view(*frame as usize) else {
-                return 0;
-            };
-            let draft = Draft {
-                kind: view.header.kind,
-                flags: view.header.flags,
-                attachments: view.header.attachments,
-                ..Draft::new(Kind::Reply, *id)
-            }
-            .aux(view.header.aux)
-            .meta(view.meta)
-            .key(view.key)
-            .payload(view.header.encoding, view.payload);
-            out.carry(&draft, batch.attachments(*frame as usize));
-            out.frame(&draft, batch);
-            if planted::is(Bug::ChargeLeaked) {
-                return 0;
-            }
-            charge(view.header.wire_len())
-        }
-        Out::Invoke {
-            batch,
-            frame,
-            ticket,
-            deadline,
-            from,
-        } => {
-            let Some(view) = batch.view(*frame as usize) else {
-                return 0;
-            };
-            let mut origin = from.origin;
-            if planted::is(Bug::OriginForged) {
-                origin.peer.0 = origin.peer.0.wrapping_add(1);
-            }
-            let draft = Draft {
-                origin: Some(origin),
-                meta: [&from.sys_meta, view.meta],
-                attachments: view.header.attachments,
-                ..Draft::new(Kind::Call, ticket.0)
-            }
-            .flags(view.header.flags.without(Flags::META))
-            .aux(left.of(*deadline))
-            .key(view.key)
-            .payload(view.header.encoding, view.payload);
-            out.carry(&draft, batch.attachments(*frame as usize));
-            out.frame(&draft, batch);
-            charge(view.header.wire_len())
-        }
+        .aux(header.aux)
+        .meta(view.meta)
+        .key(view.key)
+        .payload(header.encoding, view.payload);
+        out.frame(&draft, batch);
     }
+    if planted::is(Bug::ChargeLeaked) {
+        return 0;
+    }
+    charge(header.wire_len())
+}
+
+/// Writes a call, with its caller and what is left of its deadline. Returns what it was charged.
+pub(super) fn write_call(
+    batch: &Batch,
+    call: &Invoke,
+    from: &PeerRef,
+    left: &mut Left,
+    out: &mut WriteBuf,
+) -> usize {
+    let Some((header, body)) = batch.body(call.frame as usize) else {
+        return 0;
+    };
+    let mut origin = from.origin;
+    if planted::is(Bug::OriginForged) {
+        origin.peer.0 = origin.peer.0.wrapping_add(1);
+    }
+    let (id, aux) = (call.ticket.0, left.of(call.deadline));
+    out.carry(Kind::Call, id, batch.attachments(call.frame as usize));
+    if header.flags.0 & IN_FRONT == 0 && from.sys_meta.is_empty() {
+        let [peer, process] = origin.bytes();
+        let [first, second, third] = Header {
+            body_len: header.body_len.saturating_add(ORIGIN_LEN as u32),
+            flags: header.flags.with(Flags::ORIGIN),
+            id,
+            aux,
+            ..*header
+        }
+        .bytes();
+        let head = [first, second, third, peer, process];
+        out.plain(head, body, batch);
+    } else if let Ok(view) = FrameView::split(header, body) {
+        let draft = Draft {
+            origin: Some(origin),
+            meta: [&from.sys_meta, view.meta],
+            attachments: header.attachments,
+            ..Draft::new(Kind::Call, id)
+        }
+        .flags(header.flags.without(Flags::META))
+        .aux(aux)
+        .key(view.key)
+        .payload(header.encoding, view.payload);
+        out.frame(&draft, batch);
+    }
+    charge(header.wire_len())
 }

@@ -73,13 +73,11 @@ impl Session {
                 None => return Ok(()),
             }
         };
-        let from = self.me.clone();
         effects.registry.push(RegistryItem::Call(Invoke {
             frame,
             ticket,
             deadline,
             reply,
-            from,
         }));
         Ok(())
     }

@@ -111,11 +111,7 @@ impl Figures {
         heading.extend(PERCENTILES.iter().map(|(_, heading, _)| (*heading).to_owned()));
         heading.extend(["max µs".to_owned(), "lost".to_owned()]);
         let row = |name: &str, side: &Side| {
-            let mut row = vec![
-                name.to_owned(),
-                format!("{:.0}", side.rate()),
-                number(self.megabytes(side)),
-            ];
+            let mut row = vec![name.to_owned(), rate(side.rate()), number(self.megabytes(side))];
             row.extend(cells(&side.latencies));
             row.push(side.lost.to_string());
             row
@@ -174,6 +170,15 @@ fn number(value: Option<f64>) -> String {
         Some(value) if value < 10.0 => format!("{value:.2}"),
         Some(value) if value < 1_000.0 => format!("{value:.1}"),
         Some(value) => format!("{value:.0}"),
+    }
+}
+
+/// Without digits behind the point, but for what happens a few times a second.
+fn rate(value: f64) -> String {
+    if value < 10.0 {
+        format!("{value:.2}")
+    } else {
+        format!("{value:.0}")
     }
 }
 

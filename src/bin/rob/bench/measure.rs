@@ -13,8 +13,10 @@ use std::time::Duration;
 
 /// Rounds of a short measurement.
 const ROUNDS_MIN: u32 = 5;
-/// The longest part of a slice's time that is spent before anything counts.
-const WARM_UP: Duration = Duration::from_millis(500);
+/// The longest slice of time on one way: what else the machine does changes within seconds.
+const SLICE: Duration = Duration::from_millis(250);
+/// How long each way is used before anything counts, unless a slice is shorter.
+const WARM_UP: Duration = Duration::from_millis(250);
 
 /// What was measured on one way.
 #[derive(Debug)]
@@ -108,9 +110,8 @@ pub(super) async fn rounds(
     seconds: Duration,
     progress: &Progress,
 ) -> Result<Measured, Failure> {
-    let rounds = u32::try_from(seconds.as_secs())
-        .unwrap_or(u32::MAX)
-        .max(ROUNDS_MIN);
+    let slices = seconds.as_millis().div_ceil(SLICE.as_millis());
+    let rounds = u32::try_from(slices).unwrap_or(u32::MAX).max(ROUNDS_MIN);
     let time = seconds.checked_div(rounds).unwrap_or(seconds);
     let (mut floor, mut broker) = (Side::new()?, Side::new()?);
     progress.show("warming up");
