@@ -200,7 +200,7 @@ async fn attachments_that_were_counted_and_not_sent_do_not_block() {
 #[tokio::test]
 async fn only_memory_that_stays_is_taken() {
     let (_maker, given) = make(CAPACITY).unwrap();
-    let length = super::memory::length(CAPACITY) as u64;
+    let length = memory::length(CAPACITY) as u64;
     let file = |size: u64, seals: SealFlags| -> Attachment {
         let file = memfd_create("x", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap();
         ftruncate(&file, size).unwrap();
