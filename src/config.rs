@@ -66,6 +66,11 @@ pub struct Limits {
     /// Whether Unix sockets may be attached. A socket can carry descriptors itself, even its own, and then only the kernel's collector
     /// gets rid of it.
     pub attach_unix_sockets: bool,
+    /// Bytes of each direction of the memory that the broker shares with a client of its own user that asks for it (Linux, Unix
+    /// sockets): a power of two from 65,536 to 16,777,216. Charged to `memory_bytes_total` while the connection lasts. 0: none.
+    pub ring_bytes: usize,
+    /// All such memory together, in bytes, both directions; clients beyond it stay on their sockets.
+    pub ring_bytes_total: usize,
     /// Largest retained value, in bytes.
     pub retained_bytes: usize,
     /// All retained values together, in bytes. Shared like `connections`: a publisher fills its process's share, not the table.
@@ -113,6 +118,8 @@ impl Default for Limits {
             descriptors_total: 16_384,
             descriptor_wait_ms: 10_000,
             attach_unix_sockets: false,
+            ring_bytes: 256 * KIB,
+            ring_bytes_total: 64 * MIB,
             retained_bytes: 64 * KIB,
             retained_bytes_total: 64 * MIB,
             default_deadline_ms: 30_000,

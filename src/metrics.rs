@@ -41,6 +41,10 @@ counters! {
     foreign_openings,
     /// Connections refused because they showed no proof of who they are, or a wrong one.
     unproven_peers,
+    /// Connections whose bytes go through shared memory now, or are about to. A level.
+    rings,
+    /// Connections that asked for shared memory and did not get it.
+    rings_refused,
     /// Bytes read from peers.
     bytes_in,
     /// Bytes written to peers.

@@ -30,6 +30,7 @@ const WELCOME: Welcome = Welcome {
     default_deadline_ms: 30_000,
     max_deadline_ms: 60_000,
     attachments: 0,
+    ring_bytes: 0,
 };
 
 /// A peer that does only what it is told.

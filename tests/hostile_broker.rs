@@ -63,6 +63,7 @@ fn welcome() -> Welcome {
         default_deadline_ms: 30_000,
         max_deadline_ms: 3_600_000,
         attachments: 0,
+        ring_bytes: 0,
     }
 }
 

@@ -319,6 +319,7 @@ fn welcome(fields: &Value) -> Welcome {
         default_deadline_ms: field("default_deadline_ms"),
         max_deadline_ms: field("max_deadline_ms"),
         attachments: field("attachments"),
+        ring_bytes: field("ring_bytes"),
     }
 }
 

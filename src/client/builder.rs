@@ -22,6 +22,21 @@ const SUBSCRIPTION_BUFFER: usize = 4 * 1024 * 1024;
 /// Silence of a broker over TCP after which it is asked for a sign; after four times as long the connection is lost.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// When a client moves its connection into memory that it shares with the broker. It can on Linux, over a Unix socket, with a
+/// broker of the same user that grants it (`limits.ring_bytes`); elsewhere, and when it does not get it, it stays on the socket.
+/// What crosses the connection, in which order, is the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SharedMemory {
+    /// Not at all.
+    Never,
+    /// Once the connection is busy: about 500 reads and writes, or 512 KiB, within a second.
+    #[default]
+    WhenBusy,
+    /// With its first frame.
+    AtOnce,
+}
+
 /// What a client was made with.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -35,6 +50,7 @@ pub(crate) struct Options {
     pub(crate) token_file: Option<PathBuf>,
     pub(crate) tls: TlsClient,
     pub(crate) keepalive: Duration,
+    pub(crate) shared_memory: SharedMemory,
 }
 
 /// Makes an [`IpcClient`]. Made by [`IpcClient::builder`].
@@ -58,6 +74,7 @@ impl ClientBuilder {
                 token_file: None,
                 tls: TlsClient::default(),
                 keepalive: KEEPALIVE,
+                shared_memory: SharedMemory::default(),
             },
         }
     }
@@ -126,6 +143,12 @@ impl ClientBuilder {
     /// Default: 15 s.
     pub const fn keepalive(mut self, silence: Duration) -> Self {
         self.options.keepalive = silence;
+        self
+    }
+
+    /// When the connection moves into memory that is shared with the broker. Default: once it is busy.
+    pub const fn shared_memory(mut self, when: SharedMemory) -> Self {
+        self.options.shared_memory = when;
         self
     }
 

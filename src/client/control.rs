@@ -3,13 +3,14 @@
 //! Owns what each turn means for everything that is open. Called by the socket's task only.
 
 use super::after::After;
+use super::builder::SharedMemory;
 use super::connection_events::ConnectionEvent;
 use super::inbound::Ended;
 use super::lasting::{Fact, Standing};
 use super::link::Link;
 use super::presence::Notice;
 use super::shared::Shared;
-use super::state::{GRACE, Next, Phase, State};
+use super::state::{GRACE, Next, Phase, Ring, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Epoch, Kind};
 use crate::text;
@@ -42,7 +43,7 @@ impl State {
         })
     }
 
-    fn up(&mut self, link: &Link) {
+    fn up(&mut self, link: &Link, rings: bool) {
         self.epoch_before = (self.life > 0).then_some(self.grants.epoch);
         self.life = self.life.wrapping_add(1);
         self.out.clear();
@@ -50,6 +51,8 @@ impl State {
         self.peer = link.peer;
         self.publish_window = i64::from(link.welcome.publish_window);
         self.phase = Phase::Up(Arc::clone(&link.stream));
+        let granted = rings && link.welcome.ring_bytes > 0 && link.stream.has_rings();
+        self.ring = if granted { Ring::Granted } else { Ring::Done };
         self.void_publishes.clear();
         self.lasting.limit(link.welcome.open_calls);
         self.lasting.restore();
@@ -162,7 +165,11 @@ impl Shared {
     pub(crate) fn connected(&self, link: &Link) {
         let mut after = After::default();
         let mut state = self.lock();
-        state.up(link);
+        let sharing = self.options.shared_memory;
+        state.up(link, sharing != SharedMemory::Never);
+        if sharing == SharedMemory::AtOnce {
+            state.ask_for_ring();
+        }
         let mut next = Next::Nothing;
         if let Some(since) = state.closing.take() {
             // It was closed while there was no connection: the goodbye is still owed.

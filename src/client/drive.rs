@@ -5,6 +5,8 @@
 //! inside the socket's actor.
 
 use super::after::After;
+use super::builder::SharedMemory;
+use super::busy::Busy;
 use super::inbound::{self, Ended};
 use super::link::Link;
 use super::outbox::Claim;
@@ -24,10 +26,13 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
-/// The read buffer that all sockets of one thread share, in bytes.
-const READ_BUFFER: usize = 128 * 1024;
+/// The read buffer that all sockets of one thread share, in bytes: what is read is handed out while it is in the cache.
+const READ_BUFFER: usize = 32 * 1024;
 /// Reads in one turn before other tasks of the thread run.
 const READS: usize = 8;
+/// A read of so many bytes has brought enough for others to do: they run before the next. Programs then take their events in
+/// turn with the reading, and neither queues them up nor loses them.
+const READ_ENOUGH: usize = READ_BUFFER / 2;
 
 /// Attachments that may wait for their frames, and how long, as the broker does it by default.
 const ARRIVALS_MAX: usize = 64;
@@ -50,6 +55,9 @@ pub(crate) struct Drive {
     arrivals: Arrivals,
     after: After,
     tick: Option<Pin<Box<Sleep>>>,
+    busy: Busy,
+    /// The last read brought enough for this turn.
+    enough: bool,
     /// Where the system does not tell that the broker has gone.
     keepalive: Option<(Keepalive, Pin<Box<Sleep>>)>,
 }
@@ -58,6 +66,7 @@ impl Drive {
     pub(crate) fn new(shared: Arc<Shared>, link: Link) -> Self {
         let Link { stream, decoder, .. } = link;
         let every = shared.options.keepalive;
+        let watches = shared.options.shared_memory == SharedMemory::WhenBusy;
         let keepalive = stream
             .can_be_half_open()
             .then(|| Keepalive::new(every, Instant::now()))
@@ -71,6 +80,8 @@ impl Drive {
             arrivals: Arrivals::default(),
             after: After::default(),
             tick: None,
+            enough: false,
+            busy: Busy::new(watches, Instant::now()),
             keepalive,
         }
     }
@@ -81,15 +92,21 @@ impl Drive {
             return Poll::Ready(Err(lost(&error)));
         }
         let (stream, decoder, attachments) = (&self.stream, &mut self.decoder, &mut self.attachments);
+        let mut taken = 0_usize;
         let read = BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer, attachments) {
             Ok(0) => Err(Ended::new(CloseReason::Lost, "the broker closed the connection")),
-            Ok(count) => decoder
-                .decode(buffer.get(..count).unwrap_or_default())
-                .map(Some)
-                .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string())),
+            Ok(count) => {
+                taken = count;
+                decoder
+                    .decode(buffer.get(..count).unwrap_or_default())
+                    .map(Some)
+                    .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string()))
+            }
             Err(error) if is_again(&error) => Ok(None),
             Err(error) => Err(lost(&error)),
         });
+        self.did(taken);
+        self.enough = taken >= READ_ENOUGH;
         let read = match self.arrive() {
             Ok(()) => read,
             Err(ended) => Err(ended),
@@ -118,6 +135,13 @@ impl Drive {
         }
     }
 
+    /// A read or a write took so many bytes.
+    fn did(&mut self, bytes: usize) {
+        if self.busy.did(bytes, Instant::now) {
+            self.shared.lock().ask_for_ring();
+        }
+    }
+
     /// Takes in what came with a read: it waits for the frame that declares it.
     fn arrive(&mut self) -> Result<(), Ended> {
         if self.attachments.is_empty() && self.arrivals.oldest().is_none() {
@@ -141,6 +165,7 @@ impl Drive {
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         loop {
             if let Some(claim) = self.claim() {
+                self.did(claim.part().0.len());
                 let wrote = self
                     .shared
                     .write(claim, &self.stream)
@@ -230,6 +255,9 @@ impl Drive {
             };
             if !read && !wrote && self.leave() {
                 return Poll::Pending;
+            }
+            if std::mem::take(&mut self.enough) {
+                break;
             }
         }
         self.shared.lock().io_active = false;

@@ -16,6 +16,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+/// Larger payloads go in pieces, in bytes: the broker passes each on while the next is written, and others get their turn between
+/// them.
+pub(crate) const WHOLE: usize = 256 * 1024;
+
 /// What is to be sent.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -84,10 +88,15 @@ impl Outgoing {
             state.grants.message_bytes as usize,
         );
         let bytes = &self.payload.bytes;
-        if bytes.len() <= frame_bytes {
+        let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
+        let whole = if in_pieces {
+            frame_bytes.min(WHOLE)
+        } else {
+            frame_bytes
+        };
+        if bytes.len() <= whole {
             return Ok(bytes);
         }
-        let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
         let limit = if in_pieces { message_bytes } else { frame_bytes };
         if bytes.len() > limit {
             let text = format!("the payload has {} bytes, the broker takes {limit}", bytes.len());
@@ -316,7 +325,7 @@ fn first(
     let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
         true => Direct::Unhurried,
         false if state.requests.len() == 1 => Direct::Now,
-        false => Direct::No,
+        false => Direct::Together,
     };
     let next = state.after_push(idle, direct);
     drop(state);

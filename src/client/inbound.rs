@@ -11,11 +11,12 @@ use super::lasting::{Fact, Lasting};
 use super::request::{Answer, Step};
 use super::settle::{notice, ownership, settle};
 use super::shared::Shared;
-use super::state::State;
+use super::state::{Phase, Ring, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
+use crate::message::{Attachment, Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
 use crate::text;
+use std::io;
 use std::sync::Arc;
 
 /// What may wait to be written beyond the out-buffer's limit, in bytes: answers that the broker's own frames ask for, such as
@@ -153,6 +154,7 @@ fn answer(
             // The socket's task is at work and writes when it is through with the batch.
             let _ = state.control(&Draft::new(Kind::Pong, id).payload(view.header.encoding, view.payload));
         }
+        Kind::Ring => return ring(state, batch.attachments(index), aux),
         Kind::Goodbye => {
             let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
@@ -163,6 +165,39 @@ fn answer(
         }
         other => {
             let text = format!("the broker sent a {} frame, which is for brokers", other.name());
+            return Some(Ended::new(CloseReason::Protocol, text));
+        }
+    }
+    None
+}
+
+/// Goes along into shared memory, where it was offered and can be had; else everything stays as it is.
+fn ring(state: &mut State, given: &[Attachment], aux: u32) -> Option<Ended> {
+    let Phase::Up(stream) = &state.phase else {
+        return None;
+    };
+    match (state.ring, aux) {
+        (Ring::Asked, 0) => state.ring = Ring::Done,
+        (Ring::Asked, bytes) if bytes > 1 => match stream.accept_ring(given, bytes) {
+            Ok(()) => {
+                state.ring = Ring::Taken;
+                // The socket's task is at work and writes when it is through with the batch.
+                state.out.encode_last_on_socket(&Draft::new(Kind::Ring, 0).aux(1));
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                return Some(Ended::new(CloseReason::Protocol, error.to_string()));
+            }
+            Err(_) => {
+                state.ring = Ring::Done;
+                let _ = state.control(&Draft::new(Kind::Ring, 0).aux(2));
+            }
+        },
+        (Ring::Taken, 1) => {
+            state.ring = Ring::Done;
+            stream.read_from_ring();
+        }
+        _ => {
+            let text = "the broker sent a Ring that was not asked for";
             return Some(Ended::new(CloseReason::Protocol, text));
         }
     }

@@ -21,6 +21,7 @@
 mod after;
 pub mod blocking;
 mod builder;
+mod busy;
 mod call;
 mod connection_events;
 mod control;
@@ -61,7 +62,7 @@ mod turn;
 mod waiters;
 mod worker;
 
-pub use builder::ClientBuilder;
+pub use builder::{ClientBuilder, SharedMemory};
 pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream};
 pub use connection_events::{ConnectionEvent, ConnectionEvents};
 pub use endpoints::{ADDRESS_VARIABLE, ConnectError, endpoints, parse_address, token_file};

@@ -24,6 +24,9 @@ pub(crate) struct Outbox {
     pending_at: usize,
     /// What travels with frames of `pending`.
     pending_attached: Attached,
+    /// From these places in `buffer` and `pending` on bytes go to shared memory.
+    turn: Option<usize>,
+    pending_turn: Option<usize>,
     /// Somebody is writing right now.
     claimed: bool,
     /// The socket takes no more for now; its task waits for that.
@@ -46,6 +49,7 @@ pub(crate) struct Claim {
     attached: Attached,
     from: usize,
     started_at: usize,
+    turn: Option<usize>,
     life: u64,
 }
 
@@ -62,6 +66,7 @@ impl Claim {
             Some((at, _)) => (&[][..], Some(*at)),
         };
         let end = end.unwrap_or(self.bytes.len());
+        let end = self.turn.map_or(end, |turn| end.min(turn));
         (self.bytes.get(self.from..end).unwrap_or(&[]), with)
     }
 
@@ -73,6 +78,11 @@ impl Claim {
         self.from = self.from.saturating_add(count).min(self.bytes.len());
         self.from == self.bytes.len()
     }
+
+    /// Whether the next byte is the first one for shared memory. True once.
+    pub(crate) fn turns(&mut self) -> bool {
+        self.turn.take_if(|turn| *turn == self.from).is_some()
+    }
 }
 
 impl Outbox {
@@ -83,6 +93,8 @@ impl Outbox {
             pending: Vec::new(),
             pending_at: 0,
             pending_attached: VecDeque::new(),
+            turn: None,
+            pending_turn: None,
             claimed: false,
             blocked: false,
             limit,
@@ -97,6 +109,10 @@ impl Outbox {
     /// Whether a frame may be added: the buffer was below its limit before it, so that every legal frame fits once.
     pub(crate) const fn has_room(&self) -> bool {
         self.buffer.len() < self.limit
+    }
+
+    pub(crate) const fn buffered(&self) -> usize {
+        self.buffer.len()
     }
 
     /// Bytes that were added and are not written.
@@ -152,6 +168,12 @@ impl Outbox {
         self.encode(draft)
     }
 
+    /// Adds the last frame on the socket: what follows goes to shared memory.
+    pub(crate) fn encode_last_on_socket(&mut self, draft: &crate::message::Draft<'_>) {
+        self.encode(draft);
+        self.turn = Some(self.buffer.len());
+    }
+
     /// How many bytes of this connection the system may have taken: a writer at work tells only afterwards.
     pub(crate) const fn written(&self) -> u64 {
         if self.claimed {
@@ -169,6 +191,7 @@ impl Outbox {
         if self.pending.is_empty() {
             std::mem::swap(&mut self.buffer, &mut self.pending);
             std::mem::swap(&mut self.attached, &mut self.pending_attached);
+            self.pending_turn = self.turn.take();
             self.pending_at = 0;
         }
         if self.pending.is_empty() {
@@ -183,6 +206,7 @@ impl Outbox {
             attached: std::mem::take(&mut self.pending_attached),
             from,
             started_at: from,
+            turn: self.pending_turn.take(),
             life,
         })
     }
@@ -195,6 +219,7 @@ impl Outbox {
             attached,
             from,
             started_at,
+            turn,
             life,
         } = claim;
         if life != self.life {
@@ -213,6 +238,7 @@ impl Outbox {
         }
         self.pending = bytes;
         self.pending_attached = attached;
+        self.pending_turn = turn;
     }
 
     /// Whether the socket took less than it was given and has not said that it takes more.

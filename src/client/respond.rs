@@ -2,6 +2,7 @@
 //!
 //! Owns the sending side of an answer. A panic of the handler ends here, as an error to its caller.
 
+use super::exchange::WHOLE;
 use super::handler::{Body, HandlerError, Response};
 use super::running::ObjectServer;
 use super::serving::OpenCall;
@@ -70,7 +71,7 @@ pub(crate) fn at_once(
         return Some(outcome);
     };
     let mut state = shared.lock();
-    let most = state.grants.frame_bytes.min(state.grants.message_bytes) as usize;
+    let most = (state.grants.frame_bytes.min(state.grants.message_bytes) as usize).min(WHOLE);
     let whole = payload.bytes.len() <= most && attachments.is_empty();
     // An empty raw reply would end a stream without an item.
     let is_end = streaming && *payload == Payload::default();
@@ -174,7 +175,7 @@ impl To<'_> {
         let direct = if self.shared.serving.is_alone() {
             Direct::Now
         } else {
-            Direct::No
+            Direct::Together
         };
         std::future::poll_fn(|cx| {
             self.shared.poll_push(cx, &mut spot.place, direct, |state| {
@@ -232,7 +233,7 @@ impl To<'_> {
         }
         .flags(flags)
         .meta(metadata.as_bytes());
-        if bytes.len() <= frame_bytes {
+        if bytes.len() <= frame_bytes.min(WHOLE) {
             let draft = draft.payload(encoding, &bytes);
             return if flags.has(Flags::MORE) {
                 self.send_charged(&draft, attachments).await

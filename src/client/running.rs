@@ -256,7 +256,14 @@ impl<'a> Here<'a> {
         if here && (self.held || server.enter()) {
             // Nothing can happen to this call before it has had its first turn, so most are never in the table. The
             // socket's task writes the answers when it is through with the batch.
-            self.held = start(shared, server, job, method, (false, Direct::No), &mut self.spare);
+            self.held = start(
+                shared,
+                server,
+                job,
+                method,
+                (false, Direct::Together),
+                &mut self.spare,
+            );
             return;
         }
         // What waits does not pin the buffer of its batch.
@@ -300,7 +307,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
         // An answer that others follow at once goes out with theirs.
         let direct = match last && shared.serving.is_alone() {
             true => Direct::Now,
-            false => Direct::No,
+            false => Direct::Together,
         };
         if start(shared, server, job, &method, (true, direct), &mut spare) {
             // Whoever dispatches sees the free place.

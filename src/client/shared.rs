@@ -119,7 +119,11 @@ impl Shared {
             let (bytes, attachments) = claim.part();
             match stream.try_write(&[IoSlice::new(bytes)], attachments) {
                 Ok(count) => {
-                    if claim.advance(count) {
+                    let all = claim.advance(count);
+                    if claim.turns() {
+                        stream.write_to_ring();
+                    }
+                    if all {
                         break Ok(Wrote::All);
                     }
                 }

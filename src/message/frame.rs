@@ -66,6 +66,10 @@ kinds! {
     Ping = 0x04, flags Flags::NONE;
     /// Answers a ping.
     Pong = 0x05, flags Flags::NONE;
+    /// Moves the connection's bytes into shared memory. From a client, `aux` 0: asks for it; 1: has taken it, and this is its
+    /// last frame on the socket; 2: has not. From the broker, `aux` 0: not now; 1: its own last frame on the socket; else an
+    /// offer: bytes of each direction, with three attachments (memory, the client's bell, the broker's bell).
+    Ring = 0x06, flags Flags::NONE;
     /// The request `id` was carried out. `aux`: detail (1 when a registration was queued).
     Done = 0x08, flags Flags::NONE;
     /// The request or call `id` failed. `aux`: [`crate::error::ErrorCode`]; payload: text, or a handler's own value.

@@ -88,6 +88,8 @@ pub struct Welcome {
     pub max_deadline_ms: u32,
     /// How many attachments one frame may carry; 0 where the transport carries none.
     pub attachments: u32,
+    /// Bytes of each direction of the shared memory that the client may ask for; 0: it may not.
+    pub ring_bytes: u32,
 }
 
 impl Welcome {
@@ -120,10 +122,11 @@ impl Welcome {
             default_deadline_ms: next()?,
             max_deadline_ms: next()?,
             attachments: next()?,
+            ring_bytes: next().unwrap_or(0),
         })
     }
 
-    const fn numbers(&self) -> [u32; 10] {
+    const fn numbers(&self) -> [u32; 11] {
         [
             self.frame_bytes,
             self.message_bytes,
@@ -135,6 +138,7 @@ impl Welcome {
             self.default_deadline_ms,
             self.max_deadline_ms,
             self.attachments,
+            self.ring_bytes,
         ]
     }
 }
@@ -180,7 +184,9 @@ mod tests {
             ..Welcome::default()
         };
         let mut bytes = welcome.encode();
-        assert_eq!(Welcome::decode(&bytes[..bytes.len() - 1]), None);
+        let short = Welcome::decode(&bytes[..bytes.len() - 4]);
+        assert_eq!(short, Some(welcome), "the last number may be missing");
+        assert_eq!(Welcome::decode(&bytes[..bytes.len() - 5]), None);
         bytes.push(1);
         assert_eq!(Welcome::decode(&bytes), Some(welcome));
     }

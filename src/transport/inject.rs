@@ -39,12 +39,14 @@ pub enum Site {
     Connect,
     /// Asking whose a TCP socket is.
     Owner,
+    /// Making or taking memory that is shared with the peer.
+    Ring,
 }
 
 #[cfg(feature = "inject-faults")]
 impl Site {
     /// Every place.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Bind,
         Self::Accept,
         Self::Identify,
@@ -56,6 +58,7 @@ impl Site {
         Self::Shutdown,
         Self::Connect,
         Self::Owner,
+        Self::Ring,
     ];
 }
 

@@ -24,6 +24,7 @@ pub mod memory;
 pub mod passing;
 #[cfg(windows)]
 pub mod pipe;
+pub mod ring;
 mod stream;
 pub mod tcp;
 pub mod tls;

@@ -25,6 +25,9 @@ mod descriptors;
 mod establish;
 #[cfg(target_os = "linux")]
 mod groups;
+#[cfg(target_os = "linux")]
+mod ring;
+mod shared;
 mod space;
 
 pub(super) use establish::{Listener, connect};
@@ -40,6 +43,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::retry_on_intr;
 use rustix::net::{SendAncillaryBuffer, Shutdown};
+use shared::Upgrade;
 use space::Space;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -54,6 +58,7 @@ pub(super) const SLICES_MAX: usize = 1024;
 pub struct Stream {
     fd: AsyncFd<OwnedFd>,
     space: Space,
+    upgrade: Upgrade,
 }
 
 impl Stream {
@@ -63,18 +68,33 @@ impl Stream {
         Ok(Self {
             fd,
             space: Space::default(),
+            upgrade: Upgrade::default(),
         })
     }
 
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(ready) = self.upgrade.poll_read_ready(&self.fd, cx) {
+            return ready;
+        }
         self.fd.poll_read_ready(cx).map_ok(|_still_ready| ())
     }
 
     pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.space.obstacle() == Some(Obstacle::Full)
+            && let Some(ready) = self.upgrade.poll_write_ready(cx)
+        {
+            if ready.is_ready() {
+                self.space.clear();
+            }
+            return ready;
+        }
         self.space.poll(self.fd.get_ref(), cx)
     }
 
     pub(super) fn try_read(&self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
+        if let Some(read) = self.upgrade.try_read(&self.fd, buffer, attachments) {
+            return read;
+        }
         let mut emptied = None;
         let result = self.fd.try_io(Interest::READABLE, |fd| {
             let room = buffer.len();
@@ -90,6 +110,9 @@ impl Stream {
 
     pub(super) fn try_write(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
         let slices = slices.get(..SLICES_MAX).unwrap_or(slices);
+        if self.upgrade.writes() {
+            return self.write_shared(slices, attachments);
+        }
         let socket = self.fd.get_ref().as_fd();
         if attachments.is_empty() {
             let result = send(socket, slices, &mut SendAncillaryBuffer::new(&mut []));
@@ -131,6 +154,31 @@ impl Stream {
             Err(_) => {}
         }
         result
+    }
+
+    /// The same where bytes go through shared memory: attachments go through the socket before them, with a byte of their own.
+    fn write_shared(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
+        if !attachments.is_empty() {
+            if !self.upgrade.has_room()? {
+                self.space.wait_for(Obstacle::Full);
+                return Err(io::ErrorKind::WouldBlock.into());
+            }
+            self.write_attachments(self.fd.get_ref().as_fd(), &[IoSlice::new(&[0])], attachments)?;
+            self.upgrade.attached();
+        }
+        let written = self.upgrade.write(slices);
+        let wanted: usize = slices.iter().map(|slice| slice.len()).sum();
+        match &written {
+            Ok(count) if *count == wanted => {}
+            Ok(_) => self.space.wait_for(Obstacle::Full),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.space.wait_for(Obstacle::Full),
+            Err(_) => {}
+        }
+        written
+    }
+
+    pub(super) const fn upgrade(&self) -> &Upgrade {
+        &self.upgrade
     }
 
     pub(super) fn obstacle(&self) -> Option<Obstacle> {

@@ -161,6 +161,10 @@ impl<R: Rooms> Life<R> {
     /// A frame with descriptors that was about to be written cannot be sent: who waits for its outcome is told.
     pub(super) fn not_sent(&mut self, subject: Subject, why: &str) {
         let (kind, id) = subject;
+        if kind == Kind::Ring {
+            // The client goes on as it did; an answer that says "not now" tells it so.
+            return self.outbox.push_frame(super::ring::not_now().into());
+        }
         if kind != Kind::Call {
             let text = format!("the reply was not sent: {why}");
             let error = CallError::new(ErrorCode::ReplyLost, text).ran(true);

@@ -170,6 +170,7 @@ impl<R: Rooms> Life<R> {
             default_deadline_ms: limits.default_deadline_ms,
             max_deadline_ms: limits.max_deadline_ms,
             attachments,
+            ring_bytes: self.ring_bytes,
         };
         let frame = Draft::new(Kind::Welcome, origin.peer.0)
             .aux(PROTOCOL_VERSION)
@@ -180,7 +181,9 @@ impl<R: Rooms> Life<R> {
         self.rooms.joined(me.clone());
         self.gone = Some(GoneGuard::new(self.rooms.clone(), origin.peer));
         let who = me.clone();
-        let session = Session::new(me, limits, shared.tickets.clone()).guarded(shared.policy.clone());
+        let session = Session::new(me, limits, shared.tickets.clone())
+            .guarded(shared.policy.clone())
+            .with_ring(self.ring_bytes > 0);
         self.phase = Phase::Ready(Box::new(session));
         self.limit = None;
         shared.metrics.connections_opened.add(1);

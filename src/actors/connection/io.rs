@@ -3,12 +3,12 @@
 //! Owns the stream, what a short write left over, and the connection's one timer. It moves bytes between the stream and the
 //! connection's [`life`](super::life), and knows no frame. Buffers are shared by the arbiter: an idle connection has none.
 
-use super::Connection;
 use super::context::Context;
 use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
+use super::{Connection, ring};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
@@ -47,6 +47,7 @@ pub(super) struct Io {
     write_blocked: bool,
     end_of_file: bool,
     pace: Pace,
+    pub(super) ring: ring::Ring,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Until the welcome: the broker begins to stop.
     stopped: Option<Box<Pin<Box<dyn Future<Output = ()>>>>>,
@@ -66,6 +67,7 @@ impl Io {
             write_blocked: false,
             end_of_file: false,
             pace: Pace::new(process),
+            ring: ring::Ring::default(),
             timer: None,
             stopped: Some(Box::new(Box::pin(stopped))),
         }
@@ -154,7 +156,8 @@ impl Connection {
         }
         let mut buffer = READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into());
         let mut attachments = Vec::new();
-        let most = self.io.pace.measure().unwrap_or(READ_BUFFER).min(buffer.len());
+        let from_ring = self.io.stream.reads_from_ring();
+        let most = self.io.pace.most(from_ring, buffer.len());
         let room = buffer.get_mut(..most).unwrap_or_default();
         let read = self.io.stream.try_read(room, &mut attachments);
         let result = match read {
@@ -169,6 +172,14 @@ impl Connection {
                     .life
                     .received(bytes, attachments, &|| Box::new(ctx.address()));
                 self.io.pace.has_read(self.life.rooms.shared.now(), frames);
+                if from_ring {
+                    self.io
+                        .pace
+                        .has_read_ring(frames, self.life.brought_bulk, buffer.len());
+                }
+                if let Some(step) = self.life.ring_step.take() {
+                    self.ring_step(step);
+                }
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
@@ -204,6 +215,8 @@ impl Connection {
             }
             if self.io.has_unsent() {
                 self.flush_unsent()?;
+            } else if self.io.ring.moves() {
+                self.io.stream.write_to_ring();
             } else if !self.life.has_output() {
                 self.life.all_written();
                 self.io.forget_sent();
@@ -263,6 +276,9 @@ impl Connection {
         self.life.fill(WRITE_MAX, &mut buffer);
         let slices = slices(&buffer);
         let result = self.write(&slices, &buffer.attachments);
+        if buffer.last_on_socket {
+            self.io.ring.last_on_socket();
+        }
         if let Ok(written) = result
             && written < buffer.len()
         {

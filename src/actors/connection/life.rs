@@ -14,7 +14,7 @@ use super::carry::Carry;
 use super::identity::{Evidence, Unproven};
 use super::outbox::Outbox;
 use super::perform::{self, Rooms};
-use super::session::{Closing, Effects, Session, goodbye_frame};
+use super::session::{Closing, Effects, RingStep, Session, goodbye_frame};
 use super::slots::Slots;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
@@ -25,7 +25,7 @@ use crate::actors::supervise::guard;
 use crate::config::raise;
 use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
-use crate::message::{Batch, Decoder};
+use crate::message::{Batch, Decoder, Kind};
 use crate::text;
 use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
@@ -79,6 +79,12 @@ pub struct Life<R: Rooms> {
     pub(super) keepalive: Option<Box<Keepalive>>,
     pub(super) gone: Option<GoneGuard<R>>,
     pub(super) rooms: Arc<R>,
+    /// The peer has taken a step into shared memory, which its socket does not know of yet.
+    pub(super) ring_step: Option<RingStep>,
+    /// The last batch was of events or of pieces.
+    pub(super) brought_bulk: bool,
+    /// Bytes of each direction of the shared memory that it may ask for; 0: none.
+    pub(super) ring_bytes: u32,
     /// Its places among all connections; `None` when it was not let in.
     pub(super) admission: Option<Admission>,
 }
@@ -118,6 +124,9 @@ impl<R: Rooms> Life<R> {
             waiting_since: None,
             keepalive: None,
             gone: None,
+            ring_step: None,
+            brought_bulk: false,
+            ring_bytes: 0,
             admission,
             rooms,
         }
@@ -222,12 +231,23 @@ impl<R: Rooms> Life<R> {
         let Phase::Ready(session) = &mut self.phase else {
             return;
         };
+        let bulk = |index| {
+            let kind = batch.header(index).map(|header| header.kind);
+            matches!(
+                kind,
+                Some(Kind::Publish | Kind::PublishPiece | Kind::CallPiece | Kind::ReplyPiece)
+            )
+        };
+        self.brought_bulk = bulk(0) && bulk(batch.len().saturating_sub(1));
         let permit = self.gate.take(batch.buffer_len().max(read));
         let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
-        let closing = perform::with_effects(|effects| {
+        let (ring, closing) = perform::with_effects(|effects| {
             session.handle(now, batch, effects);
-            perform::perform(session, outbox, rooms, effects, Some(batch), Some(permit))
+            let ring = effects.ring.take();
+            let closing = perform::perform(session, outbox, rooms, effects, Some(batch), Some(permit));
+            (ring, closing)
         });
+        self.ring_step = ring;
         let said_goodbye = session.said_goodbye();
         if let Some((reason, text)) = closing {
             self.close(reason, &text);

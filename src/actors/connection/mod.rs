@@ -16,6 +16,7 @@ pub mod open_calls;
 pub mod outbox;
 pub(super) mod pace;
 pub mod perform;
+mod ring;
 mod sending;
 pub mod session;
 pub mod slots;
@@ -59,6 +60,7 @@ impl Connection {
         if stream.can_be_half_open() {
             life.listen_for_signs();
         }
+        life.ring_bytes = ring::granted(&stream, &life);
         Self {
             life,
             io: io::Io::new(stream, shared, process),

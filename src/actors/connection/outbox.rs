@@ -9,7 +9,7 @@ mod take;
 mod write;
 
 pub use events::{event_charge, gap_frame};
-pub use lane::Out;
+pub use lane::{Out, RingOffer};
 pub use write::WriteBuf;
 
 use crate::actors::messages::{Answer, EventItem, Invoke};
@@ -54,6 +54,16 @@ impl Outbox {
     /// A frame of the broker's own.
     pub fn push_frame(&mut self, frame: Box<[u8]>) {
         self.first.push_own(frame);
+    }
+
+    /// What follows this frame goes to shared memory.
+    pub fn push_last_on_socket(&mut self, frame: Box<[u8]>) {
+        self.first.push_last_on_socket(frame);
+    }
+
+    /// The offer of shared memory.
+    pub fn push_ring(&mut self, offer: RingOffer) {
+        self.first.push_ring(offer);
     }
 
     /// Answers, as their callee sent them.
@@ -103,7 +113,7 @@ impl Outbox {
     /// Moves frames into `out` until it holds about `max` bytes. Returns the charged bytes that left: first lane, events.
     pub fn fill(&mut self, now: Instant, max: usize, out: &mut WriteBuf) -> (usize, usize) {
         let first = self.first.fill(now, max, out);
-        if !self.first.is_empty() || !out.attachments.is_empty() {
+        if !self.first.is_empty() || out.is_whole() {
             // The write is full, or what carries attachments is one of its own; nothing overtakes it.
             return (first, 0);
         }

@@ -2,7 +2,10 @@
 //!
 //! Owns who has read lately on this arbiter, and each connection's own measure. Alone, a connection reads as much as the buffer
 //! holds, because large batches are cheap. Beside others it reads what makes about a hundred frames, so that a process that floods
-//! the broker delays the next frame of another one by tens of microseconds, not by the whole of its flood. Called by `io`.
+//! the broker delays the next frame of another one by tens of microseconds, not by the whole of its flood.
+//!
+//! Where a read is no system call (a ring), calls and answers are read about sixteen at a time even then: while the broker works on
+//! these, the next process begins with the ones before. Called by `io`.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -17,6 +20,11 @@ const FRAMES: (usize, usize) = (128, 32);
 /// The measure of a read beside others, in bytes: least and most. Of large frames there are few in any case.
 const BYTES: (usize, usize) = (2 * 1024, 32 * 1024);
 
+/// The same for calls and answers in a ring.
+const RING_FRAMES: (usize, usize) = (24, 8);
+/// Least bytes of a read from a ring.
+const RING_BYTES: usize = 512;
+
 /// The two processes that were heard last.
 type Heard = [Option<(u64, Instant)>; 2];
 
@@ -29,6 +37,8 @@ thread_local! {
 pub(super) struct Pace {
     process: u64,
     measure: usize,
+    /// The measure of a read from a ring.
+    ring: usize,
     last: Option<Instant>,
 }
 
@@ -38,6 +48,7 @@ impl Pace {
         Self {
             process,
             measure: BYTES.1,
+            ring: RING_BYTES,
             last: None,
         }
     }
@@ -49,6 +60,25 @@ impl Pace {
             heard.0 != self.process && last.saturating_duration_since(heard.1) < LATELY
         };
         HEARD.get().iter().flatten().find(beside).map(|_| self.measure)
+    }
+
+    /// The most to read from a ring, at most `room`; nothing but what is beside others counts for a socket.
+    pub(super) fn most(&self, from_ring: bool, room: usize) -> usize {
+        let beside = self.measure().unwrap_or(room);
+        if from_ring {
+            self.ring.min(beside).min(room)
+        } else {
+            beside.min(room)
+        }
+    }
+
+    /// A read from a ring has brought so many frames. `bulk`: events, or parts of something large.
+    pub(super) fn has_read_ring(&mut self, frames: usize, bulk: bool, room: usize) {
+        if frames == 0 || bulk || frames < RING_FRAMES.1 {
+            self.ring = self.ring.saturating_mul(2).min(room);
+        } else if frames > RING_FRAMES.0 {
+            self.ring = (self.ring / 2).max(RING_BYTES);
+        }
     }
 
     /// A read has brought so many frames.

@@ -10,7 +10,7 @@ mod attached;
 mod effects;
 mod pieces;
 
-pub use effects::{Closing, Effects, goodbye_frame};
+pub use effects::{Closing, Effects, RingStep, goodbye_frame};
 pub(in crate::actors) use pieces::message_too_large;
 
 use super::open_calls::OpenCalls;
@@ -54,6 +54,22 @@ pub struct Session {
     denied: u64,
     draining: bool,
     said_goodbye: bool,
+    ring: Ring,
+}
+
+/// How far the connection is on its way into shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ring {
+    /// It may not ask.
+    Never,
+    /// It may ask.
+    Granted,
+    /// It has asked.
+    Asked,
+    /// It may take what was offered.
+    Offered,
+    /// It has taken it, or not.
+    Answered,
 }
 
 /// What stops the reading of a batch.
@@ -78,7 +94,41 @@ impl Session {
             denied: 0,
             draining: false,
             said_goodbye: false,
+            ring: Ring::Never,
         }
+    }
+
+    /// The same with leave to ask for shared memory.
+    #[must_use]
+    pub fn with_ring(self, granted: bool) -> Self {
+        let ring = if granted { Ring::Granted } else { Ring::Never };
+        Self { ring, ..self }
+    }
+
+    /// Shared memory is offered, and may be taken.
+    pub const fn ring_offered(&mut self) {
+        self.ring = Ring::Offered;
+    }
+
+    /// Where the connection's bytes go is the business of its socket; here is only what may be said of it when.
+    fn ring(&mut self, is_last: bool, header: &Header, effects: &mut Effects) -> Stop {
+        self.ring = match (self.ring, header.aux) {
+            (Ring::Granted, 0) => {
+                effects.ring = Some(RingStep::Asked);
+                Ring::Asked
+            }
+            (Ring::Offered, 1) if is_last => {
+                effects.ring = Some(RingStep::Taken);
+                Ring::Answered
+            }
+            (Ring::Offered, 2) => Ring::Answered,
+            (Ring::Offered, 1) => {
+                return Err(protocol("the Ring that takes is the last frame on the socket"));
+            }
+            (_, 0) => return Err(protocol("Ring is asked once, where the welcome grants it")),
+            _ => return Err(protocol("a Ring answers an offer")),
+        };
+        Ok(())
     }
 
     /// The same under a policy.
@@ -242,6 +292,10 @@ impl Session {
                 Ok(())
             }
             Kind::Pong => Ok(()),
+            Kind::Ring => {
+                let is_last = frame as usize + 1 == batch.len();
+                self.ring(is_last, header, effects)
+            }
             Kind::Goodbye => {
                 self.said_goodbye = true;
                 Ok(())

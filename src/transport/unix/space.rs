@@ -49,6 +49,11 @@ impl Space {
         self.obstacle.store(obstacle as u8, Ordering::Release);
     }
 
+    /// Nothing is waited for any more.
+    pub(super) fn clear(&self) {
+        self.obstacle.store(0, Ordering::Release);
+    }
+
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         [Obstacle::Full, Obstacle::Unread, Obstacle::InFlight]
             .into_iter()

@@ -9,7 +9,7 @@ use crate::actors::connection::open_calls::KEPT_MAX;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{Answer, Invoke};
 use crate::actors::peer::PeerRef;
-use crate::message::{Batch, Ticket};
+use crate::message::{Attachments, Batch, Kind, Ticket};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -64,6 +64,15 @@ pub enum Out {
         /// Who calls.
         from: PeerRef,
     },
+}
+
+/// A frame of the broker's own with attachments: the memory and the bells.
+#[derive(Debug)]
+pub struct RingOffer {
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// What travels with it.
+    pub attachments: Attachments,
 }
 
 /// Something about one frame of a batch.
@@ -161,6 +170,10 @@ impl<T: Item> Frames<T> {
 #[derive(Debug)]
 enum Run {
     Own(Box<[u8]>),
+    /// The offer of shared memory.
+    Ring(Box<RingOffer>),
+    /// The last frame on the socket; what follows goes to shared memory.
+    LastOnSocket(Box<[u8]>),
     Forwards(Frames<Answer>),
     Calls(PeerRef, Frames<Invoke>),
 }
@@ -168,7 +181,7 @@ enum Run {
 impl Run {
     const fn is_done(&self) -> bool {
         match self {
-            Self::Own(_) => true,
+            Self::Own(_) | Self::Ring(_) | Self::LastOnSocket(_) => true,
             Self::Forwards(frames) => frames.is_done(),
             Self::Calls(_, frames) => frames.is_done(),
         }
@@ -178,13 +191,14 @@ impl Run {
     fn own_bytes(&self) -> usize {
         match self {
             Self::Own(frame) => charge(frame.len()),
-            Self::Forwards(_) | Self::Calls(..) => 0,
+            Self::Ring(_) | Self::LastOnSocket(_) | Self::Forwards(_) | Self::Calls(..) => 0,
         }
     }
 
     fn next_carries(&self) -> bool {
         match self {
-            Self::Own(_) => false,
+            Self::Own(_) | Self::LastOnSocket(_) => false,
+            Self::Ring(_) => true,
             Self::Forwards(frames) => frames.next_carries(),
             Self::Calls(_, frames) => frames.next_carries(),
         }
@@ -194,6 +208,17 @@ impl Run {
     fn write(&mut self, left: &mut Left, out: &mut WriteBuf) -> usize {
         match self {
             Self::Own(frame) => {
+                out.bytes(frame);
+                0
+            }
+            Self::Ring(offer) => {
+                out.attachments.extend_from_slice(&offer.attachments);
+                out.subject = Some((Kind::Ring, 0));
+                out.bytes(&offer.frame);
+                0
+            }
+            Self::LastOnSocket(frame) => {
+                out.last_on_socket = true;
                 out.bytes(frame);
                 0
             }
@@ -208,7 +233,7 @@ impl Run {
 
     fn copy_out(&mut self) {
         match self {
-            Self::Own(_) => {}
+            Self::Own(_) | Self::Ring(_) | Self::LastOnSocket(_) => {}
             Self::Forwards(frames) => frames.copy_out(),
             Self::Calls(_, frames) => frames.copy_out(),
         }
@@ -243,6 +268,15 @@ impl Lane {
     pub(super) fn push_own(&mut self, frame: Box<[u8]>) {
         self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
         self.push(Run::Own(frame));
+    }
+
+    pub(super) fn push_ring(&mut self, offer: RingOffer) {
+        self.carrying = self.carrying.saturating_add(1);
+        self.push(Run::Ring(Box::new(offer)));
+    }
+
+    pub(super) fn push_last_on_socket(&mut self, frame: Box<[u8]>) {
+        self.push(Run::LastOnSocket(frame));
     }
 
     pub(super) fn push_forwards(&mut self, batch: Arc<Batch>, items: Vec<Answer>) {
@@ -297,7 +331,7 @@ impl Lane {
             if run.is_done() {
                 self.pop();
             }
-            if !out.attachments.is_empty() {
+            if out.is_whole() {
                 break;
             }
         }
@@ -313,6 +347,8 @@ impl Lane {
         self.own_bytes = self.own_bytes.saturating_sub(run.own_bytes());
         let next = match run {
             Run::Own(frame) => Some(Out::Frame(std::mem::take(frame))),
+            // Only sockets have such memory beside them, and nobody takes from those.
+            Run::Ring(_) | Run::LastOnSocket(_) => None,
             Run::Forwards(frames) => frames.take().map(|(item, batch)| Out::Forward {
                 batch: batch.clone(),
                 frame: item.frame,

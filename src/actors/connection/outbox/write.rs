@@ -32,6 +32,8 @@ pub struct WriteBuf {
     pub attachments: Vec<Attachment>,
     /// The frame that carries them: its kind, and its number for the receiver.
     pub subject: Option<(Kind, u64)>,
+    /// Nothing follows these bytes on the socket.
+    pub last_on_socket: bool,
     len: usize,
 }
 
@@ -40,6 +42,12 @@ impl WriteBuf {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether nothing may be added: what carries attachments is a write of its own, and nothing follows the last frame on a socket.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        !self.attachments.is_empty() || self.last_on_socket
     }
 
     /// Whether there is nothing.
@@ -54,6 +62,7 @@ impl WriteBuf {
         self.shared.clear();
         self.attachments.clear();
         self.subject = None;
+        self.last_on_socket = false;
         self.len = 0;
     }
 

@@ -11,6 +11,15 @@ use crate::message::{Draft, Encoding, Kind};
 /// Why a connection is to end, and what the peer is told.
 pub type Closing = (CloseReason, String);
 
+/// What a client says of shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingStep {
+    /// It would like to have some; the number of its frame.
+    Asked,
+    /// It has taken what was offered, and says no more on the socket.
+    Taken,
+}
+
 /// What a step asks for. Reused from batch to batch; drained completely after each.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -28,6 +37,8 @@ pub struct Effects {
     pub late: u64,
     /// What the policy denied.
     pub denied: u64,
+    /// The next step into shared memory.
+    pub ring: Option<RingStep>,
     /// The connection ends.
     pub close: Option<Closing>,
 }

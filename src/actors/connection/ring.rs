@@ -1,0 +1,136 @@
+//! A connection's way into memory that it shares with its client: who may, what it is charged, and when each direction moves.
+//!
+//! Part of the connection's actor. What may be said when is the session's decision; how the memory works is the transport's
+//! business. The client asks, the broker offers, the client takes (its last frame on the socket), the broker follows (its last one).
+
+use super::Connection;
+use super::life::{Life, Phase};
+use super::outbox::RingOffer;
+use super::perform::Rooms;
+use super::session::RingStep;
+use crate::actors::accounts::Charge;
+use crate::actors::core::Shared;
+use crate::actors::descriptors::RESERVED;
+use crate::error::CloseReason;
+use crate::message::{Attachments, Draft, Kind};
+use crate::platform::open_files;
+use crate::transport::{Stream, current_uid, descriptor_number};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// What a connection has of it.
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    /// The last frame on the socket is being written; what follows it goes to the memory.
+    moves: bool,
+    held: Option<Box<Held>>,
+}
+
+/// The memory in the accounts of the process and of the broker, until the connection ends.
+#[derive(Debug)]
+struct Held {
+    bytes: usize,
+    shared: Arc<Shared>,
+    _charge: Option<Charge>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.shared.ring_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        self.shared.metrics.rings.lower(1);
+    }
+}
+
+impl Ring {
+    /// The last frame on the socket is being written.
+    pub(super) const fn last_on_socket(&mut self) {
+        self.moves = true;
+    }
+
+    /// Whether the next byte is the first one for the memory. True once.
+    pub(super) const fn moves(&mut self) -> bool {
+        std::mem::replace(&mut self.moves, false)
+    }
+}
+
+/// The answer that offers nothing.
+pub(super) fn not_now() -> Vec<u8> {
+    Draft::new(Kind::Ring, 0).to_vec()
+}
+
+/// Bytes of each direction that a client on this stream may ask for; 0: none. Only processes of the broker's own user: they could
+/// stop it in simpler ways.
+pub(super) fn granted<R: Rooms>(stream: &Stream, life: &Life<R>) -> u32 {
+    let bytes = life.rooms.shared().limits.ring_bytes;
+    let uid = life
+        .evidence
+        .as_ref()
+        .and_then(|evidence| evidence.credentials.uid);
+    let own = uid.is_some() && uid == current_uid();
+    let carries = life.max_attachments >= 3;
+    if stream.has_rings() && own && carries {
+        u32::try_from(bytes).unwrap_or(0)
+    } else {
+        0
+    }
+}
+
+impl Connection {
+    pub(super) fn ring_step(&mut self, step: RingStep) {
+        match step {
+            RingStep::Asked => {
+                if self.offer_ring().is_none() {
+                    self.life.rooms.shared.metrics.rings_refused.add(1);
+                    self.life.outbox.push_frame(not_now().into());
+                }
+            }
+            RingStep::Taken if self.life.decoder.buffered() > 0 => self.life.close(
+                CloseReason::Protocol,
+                "the Ring that takes is the last frame on the socket",
+            ),
+            RingStep::Taken => {
+                self.io.stream.read_from_ring();
+                let last = Draft::new(Kind::Ring, 0).aux(1).to_vec();
+                self.life.outbox.push_last_on_socket(last.into());
+            }
+        }
+    }
+
+    /// `None`: there is no memory for it, or no descriptor, or others have it.
+    fn offer_ring(&mut self) -> Option<()> {
+        let Phase::Ready(session) = &mut self.life.phase else {
+            return None;
+        };
+        let shared = &self.life.rooms.shared;
+        let bytes = self.life.ring_bytes;
+        let all = (bytes as usize).saturating_mul(2);
+        let before = shared.ring_bytes.fetch_add(all, Ordering::AcqRel);
+        shared.metrics.rings.add(1);
+        let mut held = Held {
+            bytes: all,
+            shared: shared.clone(),
+            _charge: None,
+        };
+        if before.saturating_add(all) > shared.limits.ring_bytes_total {
+            return None;
+        }
+        held._charge = session.me().account.memory.charge(all).ok()?;
+        let given = self.io.stream.offer_ring(bytes).ok()?;
+        let short =
+            |number: usize| open_files::limit().is_some_and(|limit| number.saturating_add(RESERVED) >= limit);
+        if given.iter().filter_map(descriptor_number).any(short) {
+            return None;
+        }
+        session.ring_offered();
+        let draft = Draft::new(Kind::Ring, 0).aux(bytes);
+        let frame = Draft {
+            attachments: 3,
+            ..draft
+        }
+        .to_vec();
+        let attachments = Attachments::from(given);
+        self.life.outbox.push_ring(RingOffer { frame, attachments });
+        self.io.ring.held = Some(Box::new(held));
+        Some(())
+    }
+}

@@ -1,0 +1,260 @@
+//! A ring in shared memory beside a Unix socket: the bytes of both directions without system calls (Linux).
+//!
+//! Owns the two queues, who sleeps, and the bells. The socket stays: it tells that the peer has gone, and carries attachments.
+//! Bytes are a stream as on the socket; frames are not known here.
+//!
+//! # Protocol
+//! Each direction has a `Tail` (bytes written) and a `Head` (bytes read). The writer copies bytes in and then moves the tail; the
+//! reader copies them out and then moves the head. Who finds nothing to do says so in a word of the memory, looks once more, and
+//! sleeps on its eventfd; the other, after it has moved its index, rings when that word is set, and clears it. Each side is
+//! fenced between its write and its look, so that one of the two always sees the other. An attachment goes through the socket with one
+//! byte of its own, *before* the tail passes the frame that declares it; `Attached` counts such writes, so that a reader knows
+//! when to look into the socket.
+//!
+//! # A hostile peer
+//! can write anything anywhere at any time. The own index of each side is kept outside the memory; the other's is checked each
+//! time it is read (the difference is at most the capacity, else the connection is over); bytes are copied out once and judged
+//! afterwards. Bells that are rung for nothing wake a task that finds nothing. The memory is sealed, so its pages stay.
+//!
+//! # One task
+//! Reading and writing wait on the same bell: both are to be asked from one task.
+
+mod memory;
+mod offer;
+#[cfg(test)]
+mod tests;
+
+pub(super) use offer::{make, take};
+
+use super::watch;
+use crate::transport::lock;
+use memory::{Lane, Memory, Word};
+use rustix::fd::OwnedFd;
+use std::io::{self, IoSlice};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// After so many bytes of one write the reader may begin: on another core it then works beside the writer.
+const PUBLISH_EVERY: usize = 32 * 1024;
+/// Messages with attachments that are taken from the socket with one read. One that keeps the rules has at most one there.
+const ATTACHED_MAX: u32 = 64;
+
+/// One end of a ring.
+#[derive(Debug)]
+pub(super) struct Ring {
+    memory: Memory,
+    outgoing: Lane,
+    /// Bytes ever written.
+    tail: Mutex<u32>,
+    incoming: Mutex<Incoming>,
+    bell: AsyncFd<OwnedFd>,
+    peers_bell: OwnedFd,
+    writes: AtomicBool,
+    reads: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Incoming {
+    /// Bytes ever read.
+    head: u32,
+    /// Messages with attachments that were taken from the socket.
+    attached: u32,
+}
+
+impl Ring {
+    fn new(memory: Memory, outgoing: Lane, bell: OwnedFd, peers_bell: OwnedFd) -> io::Result<Self> {
+        Ok(Self {
+            memory,
+            outgoing,
+            tail: Mutex::new(0),
+            incoming: Mutex::default(),
+            bell: watch(bell, Interest::READABLE)?,
+            peers_bell,
+            writes: AtomicBool::new(false),
+            reads: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on bytes are written here.
+    pub(super) fn start_writing(&self) {
+        self.writes.store(true, Ordering::Release);
+    }
+
+    /// From now on bytes are read here.
+    pub(super) fn start_reading(&self) {
+        self.reads.store(true, Ordering::Release);
+    }
+
+    pub(super) fn writes(&self) -> bool {
+        self.writes.load(Ordering::Acquire)
+    }
+
+    pub(super) fn reads(&self) -> bool {
+        self.reads.load(Ordering::Acquire)
+    }
+
+    fn word(&self, lane: Lane, word: Word) -> &AtomicU32 {
+        self.memory.word(lane, word)
+    }
+
+    /// Wakes the peer if it has said in `word` that it sleeps.
+    fn ring_if(&self, lane: Lane, word: Word) {
+        // Between the index that was just moved and this look; its counterpart is in `settle_down`.
+        fence(Ordering::SeqCst);
+        let sleeps = self.word(lane, word);
+        if sleeps.load(Ordering::Relaxed) != 0 && sleeps.swap(0, Ordering::AcqRel) != 0 {
+            // It fails when the counter is full, and then the peer has been woken more often than it can have slept.
+            let _ = rustix::io::write(&self.peers_bell, &1_u64.to_ne_bytes());
+        }
+    }
+
+    /// Says that this side sleeps; the caller looks once more before it does.
+    fn settle_down(&self, lane: Lane, word: Word) {
+        self.word(lane, word).store(1, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Pending when nobody has rung since the last time; else the caller looks again.
+    fn poll_bell(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut rung = ready!(self.bell.poll_read_ready(cx))?;
+        // The counter is never read: each ring is an edge of its own.
+        rung.clear_ready();
+        Poll::Ready(Ok(()))
+    }
+
+    fn unread(&self, incoming: &Incoming) -> io::Result<usize> {
+        let tail = self
+            .word(self.outgoing.other(), Word::Tail)
+            .load(Ordering::Acquire);
+        self.distance(tail, incoming.head)
+    }
+
+    fn free(&self, tail: u32) -> io::Result<usize> {
+        let head = self.word(self.outgoing, Word::Head).load(Ordering::Acquire);
+        let used = self.distance(tail, head)?;
+        Ok((self.memory.capacity() as usize).saturating_sub(used))
+    }
+
+    fn distance(&self, tail: u32, head: u32) -> io::Result<usize> {
+        let distance = tail.wrapping_sub(head);
+        if distance > self.memory.capacity() {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "an index of the shared memory is out of bounds",
+            ));
+        }
+        Ok(distance as usize)
+    }
+
+    /// Ready when there are bytes to read.
+    pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let lane = self.outgoing.other();
+        loop {
+            let incoming = lock(&self.incoming);
+            if self.unread(&incoming)? > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.settle_down(lane, Word::ReaderSleeps);
+            if self.unread(&incoming)? > 0 {
+                self.word(lane, Word::ReaderSleeps).store(0, Ordering::Relaxed);
+                return Poll::Ready(Ok(()));
+            }
+            drop(incoming);
+            ready!(self.poll_bell(cx))?;
+        }
+    }
+
+    /// Copies out what is there, at most `buffer.len()` bytes, and says how many messages with attachments wait in the socket.
+    pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
+        let lane = self.outgoing.other();
+        let mut incoming = lock(&self.incoming);
+        let count = self.unread(&incoming)?.min(buffer.len());
+        if count == 0 {
+            return Ok((0, 0));
+        }
+        // Loaded after the tail: what those bytes declare is counted.
+        let attached = self.word(lane, Word::Attached).load(Ordering::Acquire);
+        let missing = attached.wrapping_sub(incoming.attached).min(ATTACHED_MAX);
+        incoming.attached = incoming.attached.wrapping_add(missing);
+        self.memory
+            .copy_out(lane, incoming.head, buffer.get_mut(..count).unwrap_or_default());
+        incoming.head = incoming
+            .head
+            .wrapping_add(u32::try_from(count).unwrap_or_default());
+        self.word(lane, Word::Head)
+            .store(incoming.head, Ordering::Release);
+        drop(incoming);
+        self.ring_if(lane, Word::WriterWaits);
+        Ok((count, missing))
+    }
+
+    /// Ready when a good part of the memory is free, so that a writer is not woken for every few bytes.
+    pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let enough = self.memory.capacity() as usize / 4;
+        loop {
+            let tail = lock(&self.tail);
+            if self.free(*tail)? >= enough {
+                return Poll::Ready(Ok(()));
+            }
+            self.settle_down(self.outgoing, Word::WriterWaits);
+            if self.free(*tail)? >= enough {
+                self.word(self.outgoing, Word::WriterWaits)
+                    .store(0, Ordering::Relaxed);
+                return Poll::Ready(Ok(()));
+            }
+            drop(tail);
+            ready!(self.poll_bell(cx))?;
+        }
+    }
+
+    /// Whether a write would take anything.
+    pub(super) fn has_room(&self) -> io::Result<bool> {
+        let tail = lock(&self.tail);
+        Ok(self.free(*tail)? > 0)
+    }
+
+    /// A message with attachments is in the socket; the bytes that declare it are written next.
+    pub(super) fn attached(&self) {
+        self.word(self.outgoing, Word::Attached)
+            .fetch_add(1, Ordering::Release);
+    }
+
+    /// Copies in what fits. Returns how many bytes did.
+    pub(super) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut tail = lock(&self.tail);
+        let mut free = self.free(*tail)?;
+        let (mut written, mut unpublished) = (0_usize, 0_usize);
+        for slice in slices {
+            let mut rest: &[u8] = slice;
+            while !rest.is_empty() && free > 0 {
+                let now = rest.len().min(free).min(PUBLISH_EVERY);
+                let (part, left) = rest.split_at_checked(now).unwrap_or((rest, &[]));
+                self.memory.copy_in(self.outgoing, *tail, part);
+                *tail = tail.wrapping_add(u32::try_from(part.len()).unwrap_or_default());
+                (free, rest) = (free.saturating_sub(part.len()), left);
+                written = written.saturating_add(part.len());
+                unpublished = unpublished.saturating_add(part.len());
+                if unpublished >= PUBLISH_EVERY {
+                    self.publish(*tail);
+                    unpublished = 0;
+                }
+            }
+        }
+        if unpublished > 0 {
+            self.publish(*tail);
+        }
+        if written == 0 && slices.iter().any(|slice| !slice.is_empty()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(written)
+    }
+
+    fn publish(&self, tail: u32) {
+        self.word(self.outgoing, Word::Tail)
+            .store(tail, Ordering::Release);
+        self.ring_if(self.outgoing, Word::ReaderSleeps);
+    }
+}

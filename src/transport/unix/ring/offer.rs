@@ -1,0 +1,90 @@
+//! Making the memory and the bells of a ring, and taking what another process made.
+//!
+//! Owns the three descriptors and their order: the memory (a sealed memfd), the bell of who receives the offer, the bell of who
+//! makes it. A peer's descriptors are checked here once; afterwards nothing that it can do takes the memory away.
+
+use super::Ring;
+use super::memory::{Lane, Memory, length};
+use crate::message::Attachment;
+use crate::transport::inject::{Site, fault};
+use crate::transport::ring::RING_BYTES;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{
+    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
+    memfd_create,
+};
+use std::io;
+use std::sync::Arc;
+
+/// The seals that make the mapping safe: nobody can take its pages away.
+const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+fn invalid(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// A new ring with so many bytes for each direction, and what its other end needs.
+///
+/// # Errors
+/// The system's, for lack of memory or descriptors. `InvalidInput` for a capacity that is no power of two between the bounds.
+pub(in crate::transport) fn make(capacity: u32) -> io::Result<(Ring, Vec<Attachment>)> {
+    if !capacity.is_power_of_two() || !(RING_BYTES.0..=RING_BYTES.1).contains(&capacity) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "a ring has a power of two of bytes, from {} to {}, not {capacity}",
+                RING_BYTES.0, RING_BYTES.1
+            ),
+        ));
+    }
+    fault(Site::Ring)?;
+    let file = memfd_create("actix-ipc-ring", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let size = length(capacity) as u64;
+    ftruncate(&file, size)?;
+    // What is short of memory is found here, as an error, and not by a signal at the first touch.
+    fallocate(&file, FallocateFlags::empty(), 0, size)?;
+    fcntl_add_seals(&file, SEALS)?;
+    let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
+    let (theirs, ours) = (eventfd(0, flags)?, eventfd(0, flags)?);
+    let given = vec![
+        Arc::new(file.try_clone()?) as Attachment,
+        Arc::new(theirs.try_clone()?),
+        Arc::new(ours.try_clone()?),
+    ];
+    let memory = Memory::map(&file, capacity)?;
+    Ok((Ring::new(memory, Lane::FromMaker, ours, theirs)?, given))
+}
+
+/// The other end of a ring that a peer made.
+///
+/// # Errors
+/// `InvalidData` for what is not an offer: other descriptors, memory of another size or that could be taken away. The
+/// system's, for lack of memory or descriptors.
+pub(in crate::transport) fn take(given: &[Attachment], capacity: u32) -> io::Result<Ring> {
+    if !capacity.is_power_of_two() || !(RING_BYTES.0..=RING_BYTES.1).contains(&capacity) {
+        return Err(invalid("the ring's size is none"));
+    }
+    let [file, ours, theirs] = given else {
+        return Err(invalid("a ring comes with three descriptors"));
+    };
+    let descriptor = |one: &Attachment| {
+        let inside = crate::transport::passing::inside(one);
+        inside
+            .as_ref()
+            .and_then(|one| one.downcast_ref::<OwnedFd>())
+            .ok_or_else(|| invalid("a ring comes with descriptors"))?
+            .try_clone()
+    };
+    fault(Site::Ring)?;
+    let (file, ours, theirs) = (descriptor(file)?, descriptor(ours)?, descriptor(theirs)?);
+    let seals = fcntl_get_seals(&file).map_err(|_| invalid("the memory of the ring is no memfd"))?;
+    if !seals.contains(SealFlags::SHRINK) || !seals.contains(SealFlags::SEAL) {
+        return Err(invalid("the memory of the ring is not sealed against shrinking"));
+    }
+    if u64::try_from(fstat(&file)?.st_size).ok() != Some(length(capacity) as u64) {
+        return Err(invalid("the memory of the ring has another size than it says"));
+    }
+    let memory = Memory::map(file.as_fd(), capacity)?;
+    Ring::new(memory, Lane::ToMaker, ours, theirs)
+}
