@@ -23,6 +23,9 @@ mod neighbour {
     use actix_ipc::actors::Broker;
     use actix_ipc::message::handshake::PREFACE;
     use actix_ipc::message::{Draft, Encoding, Flags, Kind};
+    use actix_ipc::{
+        Endpoint, Handler, HandlerError, IncomingCall, IpcClient, Payload, Response, async_trait,
+    };
     use std::io::{BufRead, BufReader, Read, Write};
     use std::os::unix::net::UnixStream;
     use std::path::Path;
@@ -32,7 +35,7 @@ mod neighbour {
     const CALLS: usize = 10_000;
     const ROUNDS: usize = 3;
     const KINDS: &[&str] = &[
-        "spin", "calls", "oneway", "publish", "connect", "frames", "unread", "requests",
+        "spin", "calls", "oneway", "publish", "connect", "frames", "unread", "requests", "bulk",
     ];
 
     pub fn main() {
@@ -148,6 +151,7 @@ mod neighbour {
             "frames" => frames(socket),
             "unread" => unread(socket),
             "requests" => requests(socket),
+            "bulk" => bulk(socket),
             other => panic!("no role {other:?}; there are: {KINDS:?}"),
         }
     }
@@ -257,6 +261,45 @@ mod neighbour {
             }
             window += i64::from(raw.expect(Kind::PublishCredit).aux);
         }
+    }
+
+    /// Answers nothing to whatever it takes.
+    struct Take;
+
+    #[async_trait]
+    impl Handler for Take {
+        async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
+            assert_eq!(call.payload.bytes.len(), 8 << 20);
+            Ok(Response::payload(Payload::default()))
+        }
+    }
+
+    /// 8 MiB in ordinary calls of the client library, one after another, to a worker of its own.
+    fn bulk(socket: &Path) {
+        let endpoint: Endpoint = format!("unix:{}", socket.display()).parse().unwrap();
+        let (registered, there) = std::sync::mpsc::channel();
+        let workers = endpoint.clone();
+        std::thread::spawn(move || {
+            actix::System::new().block_on(async {
+                let client = IpcClient::connect_to(workers).await.unwrap();
+                let _bulk = client.register("bulk", Take).await.unwrap();
+                registered.send(()).unwrap();
+                std::future::pending::<()>().await;
+            });
+        });
+        there.recv().unwrap();
+        actix::System::new().block_on(async {
+            let client = IpcClient::connect_to(endpoint).await.unwrap();
+            let payload = Payload::raw(vec![b'0'; 8 << 20]);
+            ready();
+            loop {
+                client
+                    .call("bulk", "take")
+                    .send_payload(payload.clone())
+                    .await
+                    .unwrap();
+            }
+        });
     }
 
     /// Opens connections and begins handshakes until it is refused, and goes on.
