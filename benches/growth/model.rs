@@ -106,19 +106,8 @@ pub fn simulate(plan: Plan, load: Load, costs: Costs, cores: usize, clients_besi
     let (mut now, mut done) = (0.0_f64, 0);
     let mut ends: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
     let mut batches: Vec<Vec<(usize, usize)>> = threads.iter().map(|_| Vec::new()).collect();
-    let mut ready = VecDeque::new();
+    let mut ready = begin(&routes, &mut threads);
     let mut free = cores;
-    for route in 0..routes.len() {
-        threads[routes[route][0].thread].queue.push_back((route, 0));
-    }
-    for (at, thread) in threads
-        .iter_mut()
-        .enumerate()
-        .filter(|(_, thread)| !thread.queue.is_empty())
-    {
-        thread.scheduled = true;
-        ready.push_back(at);
-    }
     loop {
         let mut later = VecDeque::new();
         while let Some(at) = ready.pop_front() {
@@ -164,6 +153,17 @@ pub fn simulate(plan: Plan, load: Load, costs: Costs, cores: usize, clients_besi
         }
     }
     done as f64 / now * 1e6
+}
+
+/// Each thing is where its way begins; the threads that are to handle them.
+fn begin(routes: &[Vec<Hop>], threads: &mut [Thread]) -> VecDeque<usize> {
+    for (route, hops) in routes.iter().enumerate() {
+        threads[hops[0].thread].queue.push_back((route, 0));
+    }
+    for thread in threads.iter_mut() {
+        thread.scheduled = !thread.queue.is_empty();
+    }
+    (0..threads.len()).filter(|at| threads[*at].scheduled).collect()
 }
 
 fn idle_threads(own: usize, load: Load, costs: Costs) -> Vec<Thread> {

@@ -30,6 +30,7 @@ use actix_ipc::policy::{Policy, Principal, Right, Rights, Rule, Selection, Slot,
 use bytes::Bytes;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -61,7 +62,6 @@ fn invoke(frame: usize, from: &PeerRef, deadline: Instant) -> Invoke {
         ticket,
         deadline,
         reply: Some(ReplyTo::new(from.clone(), call, ticket)),
-        from: from.clone(),
     }
 }
 
@@ -105,7 +105,7 @@ fn registry_state(bencher: Bencher<'_, '_>) {
         finish(state.handle(message), || state.resume());
         let mut got = 0;
         while let Some(delivery) = callee.1.pop() {
-            if let Deliver::Calls(_, invokes) = delivery {
+            if let Deliver::Calls(_, _, invokes) = delivery {
                 got += invokes.len();
                 invokes
                     .into_iter()
@@ -277,26 +277,37 @@ fn open_calls(bencher: Bencher<'_, '_>) {
     });
 }
 
+fn replies_to(tickets: RangeInclusive<u64>) -> Arc<Batch> {
+    let mut replies = Vec::new();
+    for ticket in tickets {
+        Draft::new(Kind::Reply, ticket)
+            .payload(Encoding::RAW, &[7; 16])
+            .encode(&mut replies);
+    }
+    batch(&replies)
+}
+
 /// 64 calls taken by their callee and answered.
 #[divan::bench]
 fn slots(bencher: Bencher<'_, '_>) {
     let (caller, limits, now) = (peer(1), Limits::default(), Instant::now());
-    let mut replies = Vec::new();
-    for frame in 0..BATCH {
-        Draft::new(Kind::Reply, 1_000 + frame as u64)
-            .payload(Encoding::RAW, &[7; 16])
-            .encode(&mut replies);
-    }
-    let (replies, mut slots) = (batch(&replies), Slots::default());
-    bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
-        for frame in 0..BATCH {
-            let invoke = invoke(frame, &caller.0, now + Duration::from_secs(30));
+    // A ticket is never given twice: with one that is, the deadline of a call that was answered would seem to live.
+    let mut last = 0;
+    let next = || {
+        let first = last + 1;
+        last += BATCH as u64;
+        (first..=last, replies_to(first..=last))
+    };
+    let mut slots = Slots::default();
+    let bencher = bencher.counter(ItemsCount::new(BATCH)).with_inputs(next);
+    bencher.bench_local_values(|(tickets, replies)| {
+        for ticket in tickets.map(Ticket) {
             slots.open(
                 now,
                 NewCall {
-                    ticket: invoke.ticket,
-                    reply: invoke.reply.unwrap(),
-                    deadline: invoke.deadline,
+                    ticket,
+                    reply: ReplyTo::new(caller.0.clone(), CallId(ticket.0), ticket),
+                    deadline: now + Duration::from_secs(30),
                     stream: false,
                     window: Window::new(1 << 20),
                 },
@@ -317,11 +328,12 @@ fn outbox_calls(bencher: Bencher<'_, '_>) {
     let (caller, batch, now) = (peer(1).0, calls(), Instant::now());
     let (mut outbox, mut out) = (Outbox::default(), WriteBuf::default());
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
-        for frame in 0..BATCH {
+        let invokes = (0..BATCH).map(|frame| {
             let mut invoke = invoke(frame, &caller, now + Duration::from_secs(30));
             invoke.reply.take().unwrap().forget();
-            outbox.push_invoke(&batch, invoke);
-        }
+            invoke
+        });
+        outbox.push_calls(caller.clone(), batch.clone(), invokes.collect());
         out.clear();
         outbox.fill(now, usize::MAX, &mut out);
         assert!(outbox.is_empty());

@@ -4,7 +4,7 @@
 //! out-buffer, the slots and [`Drive`] are the real ones, the stream is one in memory; a thread plays the broker. Run by
 //! `cargo test --lib --features models models::`.
 
-use super::builder::Options;
+use super::builder::{Options, SharedMemory};
 use super::drive::Drive;
 use super::exchange::{Exchange, Outgoing};
 use super::handle::Handle;
@@ -43,6 +43,7 @@ fn connection(out_buffer: usize, capacity: usize) -> (Arc<Shared>, Stream, JoinH
         token_file: None,
         tls: TlsClient::default(),
         keepalive: Duration::ZERO,
+        shared_memory: SharedMemory::Never,
     }));
     let options = MemoryOptions {
         capacity,

@@ -112,8 +112,10 @@ mod linux {
         }
 
         pub(in crate::transport) fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-            self.writing()
-                .map_or(Err(io::ErrorKind::WouldBlock.into()), |ring| ring.write(slices))
+            self.writing().map_or_else(
+                || Err(io::ErrorKind::WouldBlock.into()),
+                |ring| ring.write(slices),
+            )
         }
     }
 
