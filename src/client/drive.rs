@@ -312,8 +312,10 @@ fn is_again(error: &io::Error) -> bool {
 }
 
 fn lost(error: &io::Error) -> Ended {
-    Ended::new(
-        CloseReason::Lost,
-        format!("the connection to the broker failed: {error}"),
-    )
+    let reason = match error.kind() {
+        // Of shared memory: what no broker writes there.
+        io::ErrorKind::InvalidData => CloseReason::Protocol,
+        _ => CloseReason::Lost,
+    };
+    Ended::new(reason, format!("the connection to the broker failed: {error}"))
 }

@@ -5,6 +5,7 @@
 use crate::config::{CONNECTION_COST, Limits};
 use crate::message::frame::OVERHEAD_MAX;
 use crate::transport::ATTACHMENTS_MAX;
+use crate::transport::ring::{RING_BYTES, is_ring_size};
 
 /// Limits that must not be 0: nothing would work, or nothing would be noticed.
 const ABOVE_ZERO: &[&str] = &[
@@ -95,6 +96,7 @@ pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut 
         }
     }
     check_shares(&value, set, complain);
+    check_rings(&value, set, complain);
     if limits.attachments > ATTACHMENTS_MAX {
         let text = format!("at most {ATTACHMENTS_MAX}, not {}", limits.attachments);
         complain("limits.attachments", text);
@@ -164,6 +166,46 @@ fn check_shares(
     }
 }
 
+/// Shared memory is of a size that it can have, and there is some for one client.
+fn check_rings(
+    value: &dyn Fn(&str) -> u64,
+    set: &dyn Fn(&str) -> bool,
+    complain: &mut dyn FnMut(&str, String),
+) {
+    let (bytes, total) = (value("ring_bytes"), value("ring_bytes_total"));
+    if bytes == 0 {
+        return;
+    }
+    if !u32::try_from(bytes).is_ok_and(is_ring_size) {
+        let (least, most) = RING_BYTES;
+        let text = format!("{bytes} is neither 0 nor a power of two from {least} to {most}");
+        return complain("limits.ring_bytes", text);
+    }
+    let both = bytes.saturating_mul(2);
+    let alone = value("memory_bytes_total") / value("user_part").max(1).saturating_mul(2);
+    for (key, there) in [("ring_bytes_total", total), ("memory_bytes_total", alone)] {
+        if there >= both {
+            continue;
+        }
+        let full = format!("limits.{key}");
+        let what = if key == "memory_bytes_total" {
+            format!("what one process alone gets of {full}, {there}")
+        } else {
+            format!("{full} {there}")
+        };
+        if set("limits.ring_bytes") || !set(&full) {
+            let text =
+                format!("both directions of {bytes} are {both}, more than {what}; 0 is for no shared memory");
+            complain("limits.ring_bytes", text);
+        } else {
+            let text = format!(
+                "{what} is less than both directions of limits.ring_bytes, {both}; limits.ring_bytes 0 is for no shared memory"
+            );
+            complain(&full, text);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,5 +233,101 @@ mod tests {
         let mut found = Vec::new();
         check(&limits, &|_| true, &mut |key, _| found.push(key.to_owned()));
         assert_eq!(found, ["limits.frame_bytes", "limits.stream_window"]);
+    }
+
+    #[test]
+    fn shared_memory_has_a_size_that_it_can_have_and_fits_what_there_is() {
+        let none = Limits::default();
+        for (ring_bytes, ring_bytes_total, memory_bytes_total, set, expected) in [
+            (
+                256 << 10,
+                none.ring_bytes_total,
+                none.memory_bytes_total,
+                "",
+                &[][..],
+            ),
+            (0, 0, none.memory_bytes_total, "", &[]),
+            (0, 7, none.memory_bytes_total, "", &[]),
+            (64 << 10, 128 << 10, none.memory_bytes_total, "", &[]),
+            (16 << 20, 32 << 20, none.memory_bytes_total, "", &[]),
+            (
+                1,
+                none.ring_bytes_total,
+                none.memory_bytes_total,
+                "",
+                &["limits.ring_bytes"],
+            ),
+            (
+                32 << 10,
+                none.ring_bytes_total,
+                none.memory_bytes_total,
+                "",
+                &["limits.ring_bytes"],
+            ),
+            (
+                100_000,
+                none.ring_bytes_total,
+                none.memory_bytes_total,
+                "",
+                &["limits.ring_bytes"],
+            ),
+            (
+                32 << 20,
+                none.ring_bytes_total,
+                none.memory_bytes_total,
+                "",
+                &["limits.ring_bytes"],
+            ),
+            (
+                1 << 40,
+                1 << 42,
+                none.memory_bytes_total,
+                "",
+                &["limits.ring_bytes"],
+            ),
+            (
+                256 << 10,
+                (512 << 10) - 1,
+                none.memory_bytes_total,
+                "",
+                &["limits.ring_bytes"],
+            ),
+            (
+                256 << 10,
+                0,
+                none.memory_bytes_total,
+                "limits.ring_bytes_total",
+                &["limits.ring_bytes_total"],
+            ),
+            (
+                16 << 20,
+                32 << 20,
+                255 << 20,
+                "limits.memory_bytes_total",
+                &["limits.memory_bytes_total"],
+            ),
+            (
+                16 << 20,
+                32 << 20,
+                255 << 20,
+                "limits.ring_bytes",
+                &["limits.ring_bytes"],
+            ),
+        ] {
+            let limits = Limits {
+                ring_bytes,
+                ring_bytes_total,
+                memory_bytes_total,
+                ..Limits::default()
+            };
+            let mut found = Vec::new();
+            check(&limits, &|key| key == set, &mut |key, _| {
+                found.push(key.to_owned())
+            });
+            assert_eq!(
+                found, expected,
+                "{ring_bytes} {ring_bytes_total} {memory_bytes_total}"
+            );
+        }
     }
 }

@@ -10,6 +10,12 @@ use std::io;
 /// The least and the most bytes of one direction of a ring.
 pub const RING_BYTES: (u32, u32) = (64 * 1024, 16 * 1024 * 1024);
 
+/// Whether a ring may have so many bytes for each direction.
+#[must_use]
+pub const fn is_ring_size(bytes: u32) -> bool {
+    bytes.is_power_of_two() && bytes >= RING_BYTES.0 && bytes <= RING_BYTES.1
+}
+
 impl Stream {
     /// Whether [`offer_ring`](Self::offer_ring) may succeed on this transport and system.
     #[must_use]
@@ -22,16 +28,24 @@ impl Stream {
     }
 
     /// Makes shared memory with `bytes` for each direction, a power of two within [`RING_BYTES`]. What is returned is for
-    /// the peer's [`accept_ring`](Self::accept_ring). No byte takes another way yet.
+    /// the peer's [`accept_ring`](Self::accept_ring). No byte takes another way yet. `fits` is asked whether those descriptors may be had;
+    /// when not, nothing of it is kept.
     ///
     /// # Errors
-    /// `Unsupported`; `InvalidInput` for another size; `AlreadyExists` the second time; else the system's, for lack of
-    /// memory or descriptors.
-    pub fn offer_ring(&self, bytes: u32) -> io::Result<Vec<Attachment>> {
+    /// `Unsupported`; `InvalidInput` for another size; `AlreadyExists` the second time; `QuotaExceeded` for what does not fit;
+    /// else the system's, for lack of memory or descriptors.
+    pub fn offer_ring(
+        &self,
+        bytes: u32,
+        fits: impl Fn(&[Attachment]) -> bool,
+    ) -> io::Result<Vec<Attachment>> {
         match self {
             #[cfg(unix)]
-            Self::Unix(stream) => stream.upgrade().offer(bytes),
-            _ => Err(io::ErrorKind::Unsupported.into()),
+            Self::Unix(stream) => stream.upgrade().offer(bytes, &fits),
+            _ => {
+                let _ = (bytes, fits);
+                Err(io::ErrorKind::Unsupported.into())
+            }
         }
     }
 

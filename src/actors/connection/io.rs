@@ -19,7 +19,7 @@ use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
-use std::io::{ErrorKind, IoSlice};
+use std::io::{Error, ErrorKind, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -151,7 +151,7 @@ impl Connection {
         }
         match self.io.stream.poll_read_ready(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(Over)),
+            Poll::Ready(Err(error)) => return Poll::Ready(self.failed(&error)),
             Poll::Ready(Ok(())) => {}
         }
         let mut buffer = READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into());
@@ -183,14 +183,19 @@ impl Connection {
                 Ok(())
             }
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(()),
-            Err(error) if error.kind() == ErrorKind::InvalidData => {
-                self.life.close(CloseReason::Protocol, &error.to_string());
-                Ok(())
-            }
-            Err(_) => Err(Over),
+            Err(error) => self.failed(&error),
         };
         READ.set(Some(buffer));
         Poll::Ready(result)
+    }
+
+    /// What came is no peer's that keeps the rules, or nothing comes any more.
+    fn failed(&mut self, error: &Error) -> Result<(), Over> {
+        if error.kind() != ErrorKind::InvalidData {
+            return Err(Over);
+        }
+        self.life.close(CloseReason::Protocol, &error.to_string());
+        Ok(())
     }
 
     fn end_of_file(&mut self) -> Result<(), Over> {
@@ -209,7 +214,10 @@ impl Connection {
                         self.blocked();
                         return Ok(());
                     }
-                    Poll::Ready(Err(_)) => return Err(Over),
+                    Poll::Ready(Err(error)) => {
+                        let _ = self.failed(&error);
+                        return Err(Over);
+                    }
                     Poll::Ready(Ok(())) => self.io.write_blocked = false,
                 }
             }
@@ -329,7 +337,11 @@ impl Connection {
                 self.io.sending.get_or_insert_default().rejected = Some(error.to_string());
                 Ok(0)
             }
-            Err(_) => Err(Over),
+            Err(error) => {
+                // Nothing can be written, a goodbye neither; the reason is told to the log.
+                let _ = self.failed(&error);
+                Err(Over)
+            }
         }
     }
 

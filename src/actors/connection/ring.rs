@@ -12,8 +12,9 @@ use crate::actors::accounts::Charge;
 use crate::actors::core::Shared;
 use crate::actors::descriptors::RESERVED;
 use crate::error::CloseReason;
-use crate::message::{Attachments, Draft, Kind};
+use crate::message::{Attachment, Attachments, Draft, Kind};
 use crate::platform::open_files;
+use crate::transport::ring::is_ring_size;
 use crate::transport::{Stream, current_uid, descriptor_number};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -68,8 +69,10 @@ pub(super) fn granted<R: Rooms>(stream: &Stream, life: &Life<R>) -> u32 {
         .and_then(|evidence| evidence.credentials.uid);
     let own = uid.is_some() && uid == current_uid();
     let carries = life.max_attachments >= 3;
+    // What no ring can have is not told to anybody: limits of an embedded broker are not checked before.
+    let size = u32::try_from(bytes).ok().filter(|bytes| is_ring_size(*bytes));
     if stream.has_rings() && own && carries {
-        u32::try_from(bytes).unwrap_or(0)
+        size.unwrap_or(0)
     } else {
         0
     }
@@ -115,12 +118,10 @@ impl Connection {
             return None;
         }
         held._charge = session.me().account.memory.charge(all).ok()?;
-        let given = self.io.stream.offer_ring(bytes).ok()?;
         let short =
             |number: usize| open_files::limit().is_some_and(|limit| number.saturating_add(RESERVED) >= limit);
-        if given.iter().filter_map(descriptor_number).any(short) {
-            return None;
-        }
+        let fits = |given: &[Attachment]| !given.iter().filter_map(descriptor_number).any(short);
+        let given = self.io.stream.offer_ring(bytes, fits).ok()?;
         session.ring_offered();
         let draft = Draft::new(Kind::Ring, 0).aux(bytes);
         let frame = Draft {

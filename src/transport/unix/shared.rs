@@ -31,8 +31,15 @@ mod linux {
 
     impl Upgrade {
         /// Makes a ring; what its other end needs is returned. Nothing moves yet.
-        pub(in crate::transport) fn offer(&self, capacity: u32) -> io::Result<Vec<Attachment>> {
+        pub(in crate::transport) fn offer(
+            &self,
+            capacity: u32,
+            fits: &dyn Fn(&[Attachment]) -> bool,
+        ) -> io::Result<Vec<Attachment>> {
             let (ring, given) = make(capacity)?;
+            if !fits(&given) {
+                return Err(io::ErrorKind::QuotaExceeded.into());
+            }
             self.keep(ring)?;
             Ok(given)
         }
@@ -125,17 +132,8 @@ mod linux {
         buffer: &mut [u8],
         attachments: &mut Vec<Attachment>,
     ) -> io::Result<usize> {
-        let (count, with_attachments) = ring.read(buffer)?;
+        let count = read_ring(ring, socket, buffer, attachments)?;
         if count > 0 {
-            for _ in 0..with_attachments {
-                // They came with one byte each, before the bytes of the ring. A peer that counts more than it sends is
-                // found out by the frame that declares them.
-                match receive(socket.get_ref().as_fd(), &mut [0], attachments) {
-                    Ok(_) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(error) => return Err(error),
-                }
-            }
             return Ok(count);
         }
         // Nothing in the ring: has the peer gone? What lies in the socket belongs to bytes that are not written yet.
@@ -146,8 +144,28 @@ mod linux {
                 Err(io::ErrorKind::WouldBlock.into())
             }
         })?;
-        // It may have written its last bytes between the two looks.
-        Ok(ring.read(buffer)?.0)
+        // It may have written its last bytes between the two looks, and sent what they declare.
+        read_ring(ring, socket, buffer, attachments)
+    }
+
+    /// Bytes of the ring, and what came through the socket for them.
+    fn read_ring(
+        ring: &Ring,
+        socket: &AsyncFd<OwnedFd>,
+        buffer: &mut [u8],
+        attachments: &mut Vec<Attachment>,
+    ) -> io::Result<usize> {
+        let (count, with_attachments) = ring.read(buffer)?;
+        for _ in 0..with_attachments {
+            // They came with one byte each, before the bytes of the ring. A peer that counts more than it sends is
+            // found out by the frame that declares them.
+            match receive(socket.get_ref().as_fd(), &mut [0], attachments) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(count)
     }
 
     /// Whether the peer has ended its direction, or all.
@@ -178,7 +196,11 @@ mod none {
     }
 
     impl Upgrade {
-        pub(in crate::transport) fn offer(&self, _: u32) -> io::Result<Vec<Attachment>> {
+        pub(in crate::transport) fn offer(
+            &self,
+            _: u32,
+            _: &dyn Fn(&[Attachment]) -> bool,
+        ) -> io::Result<Vec<Attachment>> {
             unsupported()
         }
 

@@ -17,7 +17,8 @@
 //! afterwards. Bells that are rung for nothing wake a task that finds nothing. The memory is sealed, so its pages stay.
 //!
 //! # One task
-//! Reading and writing wait on the same bell: both are to be asked from one task.
+//! Reading and writing wait on the same bell: both are to be asked from one task. Whichever direction takes a ring of the bell looks
+//! whether it was meant for the other one, which may have been asked before it in the same turn.
 
 mod memory;
 mod offer;
@@ -54,6 +55,14 @@ pub(super) struct Ring {
     peers_bell: OwnedFd,
     writes: AtomicBool,
     reads: AtomicBool,
+    /// Which directions this end waits for, since it was asked last.
+    waits: Waits,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    for_bytes: AtomicBool,
+    for_room: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +84,7 @@ impl Ring {
             peers_bell,
             writes: AtomicBool::new(false),
             reads: AtomicBool::new(false),
+            waits: Waits::default(),
         })
     }
 
@@ -117,11 +127,21 @@ impl Ring {
         fence(Ordering::SeqCst);
     }
 
-    /// Pending when nobody has rung since the last time; else the caller looks again.
-    fn poll_bell(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Pending when nobody has rung since the last time; else the caller looks again. A ring that was meant for the other direction,
+    /// which waits with `word` of `lane`, is not lost: the task is woken to ask for both once more.
+    fn poll_bell(
+        &self,
+        cx: &mut Context<'_>,
+        other: &AtomicBool,
+        (lane, word): (Lane, Word),
+    ) -> Poll<io::Result<()>> {
         let mut rung = ready!(self.bell.poll_read_ready(cx))?;
         // The counter is never read: each ring is an edge of its own.
         rung.clear_ready();
+        if other.load(Ordering::Relaxed) && self.word(lane, word).load(Ordering::Relaxed) == 0 {
+            other.store(false, Ordering::Relaxed);
+            cx.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -152,6 +172,7 @@ impl Ring {
     /// Ready when there are bytes to read.
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let lane = self.outgoing.other();
+        self.waits.for_bytes.store(false, Ordering::Relaxed);
         loop {
             let incoming = lock(&self.incoming);
             if self.unread(&incoming)? > 0 {
@@ -163,7 +184,11 @@ impl Ring {
                 return Poll::Ready(Ok(()));
             }
             drop(incoming);
-            ready!(self.poll_bell(cx))?;
+            let other = (self.outgoing, Word::WriterWaits);
+            if self.poll_bell(cx, &self.waits.for_room, other)?.is_pending() {
+                self.waits.for_bytes.store(true, Ordering::Relaxed);
+                return Poll::Pending;
+            }
         }
     }
 
@@ -194,6 +219,7 @@ impl Ring {
     /// Ready when a good part of the memory is free, so that a writer is not woken for every few bytes.
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let enough = self.memory.capacity() as usize / 4;
+        self.waits.for_room.store(false, Ordering::Relaxed);
         loop {
             let tail = lock(&self.tail);
             if self.free(*tail)? >= enough {
@@ -206,7 +232,11 @@ impl Ring {
                 return Poll::Ready(Ok(()));
             }
             drop(tail);
-            ready!(self.poll_bell(cx))?;
+            let other = (self.outgoing.other(), Word::ReaderSleeps);
+            if self.poll_bell(cx, &self.waits.for_bytes, other)?.is_pending() {
+                self.waits.for_room.store(true, Ordering::Relaxed);
+                return Poll::Pending;
+            }
         }
     }
 

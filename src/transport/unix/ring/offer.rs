@@ -7,18 +7,21 @@ use super::Ring;
 use super::memory::{Lane, Memory, length};
 use crate::message::Attachment;
 use crate::transport::inject::{Site, fault};
-use crate::transport::ring::RING_BYTES;
+use crate::transport::ring::{RING_BYTES, is_ring_size};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
-    memfd_create,
+    FallocateFlags, MemfdFlags, OFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fcntl_getfl,
+    fstat, ftruncate, memfd_create,
 };
 use std::io;
 use std::sync::Arc;
 
 /// The seals that make the mapping safe: nobody can take its pages away.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// The bits of a mode that say what a file is; nothing of them is set for what has no name anywhere, as an eventfd.
+const KIND: u32 = 0o170_000;
 
 fn invalid(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
@@ -29,7 +32,7 @@ fn invalid(text: &str) -> io::Error {
 /// # Errors
 /// The system's, for lack of memory or descriptors. `InvalidInput` for a capacity that is no power of two between the bounds.
 pub(in crate::transport) fn make(capacity: u32) -> io::Result<(Ring, Vec<Attachment>)> {
-    if !capacity.is_power_of_two() || !(RING_BYTES.0..=RING_BYTES.1).contains(&capacity) {
+    if !is_ring_size(capacity) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             format!(
@@ -62,7 +65,7 @@ pub(in crate::transport) fn make(capacity: u32) -> io::Result<(Ring, Vec<Attachm
 /// `InvalidData` for what is not an offer: other descriptors, memory of another size or that could be taken away. The
 /// system's, for lack of memory or descriptors.
 pub(in crate::transport) fn take(given: &[Attachment], capacity: u32) -> io::Result<Ring> {
-    if !capacity.is_power_of_two() || !(RING_BYTES.0..=RING_BYTES.1).contains(&capacity) {
+    if !is_ring_size(capacity) {
         return Err(invalid("the ring's size is none"));
     }
     let [file, ours, theirs] = given else {
@@ -85,6 +88,21 @@ pub(in crate::transport) fn take(given: &[Attachment], capacity: u32) -> io::Res
     if u64::try_from(fstat(&file)?.st_size).ok() != Some(length(capacity) as u64) {
         return Err(invalid("the memory of the ring has another size than it says"));
     }
+    for bell in [&ours, &theirs] {
+        check_bell(bell)?;
+    }
     let memory = Memory::map(file.as_fd(), capacity)?;
     Ring::new(memory, Lane::ToMaker, ours, theirs)
+}
+
+/// A bell is written to by whoever wakes the peer: a pipe or a socket could end the process with a signal, a file would be changed, and
+/// what waits would make the peer wait.
+fn check_bell(bell: &OwnedFd) -> io::Result<()> {
+    if fstat(bell)?.st_mode & KIND != 0 {
+        return Err(invalid("a bell of the ring is no eventfd"));
+    }
+    if !fcntl_getfl(bell)?.contains(OFlags::NONBLOCK) {
+        return Err(invalid("a bell of the ring may wait when it is rung"));
+    }
+    Ok(())
 }

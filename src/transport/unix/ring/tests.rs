@@ -26,9 +26,12 @@ fn streams() -> (Stream, Stream) {
         Stream::Unix(crate::transport::unix::Stream::register(socket.into()).unwrap())
     };
     let (one, other) = (stream(one), stream(other));
-    let given = one.offer_ring(CAPACITY).unwrap();
+    let given = one.offer_ring(CAPACITY, |_| true).unwrap();
     other.accept_ring(&given, CAPACITY).unwrap();
-    assert!(one.offer_ring(CAPACITY).is_err(), "one ring for a connection");
+    assert!(
+        one.offer_ring(CAPACITY, |_| true).is_err(),
+        "one ring for a connection"
+    );
     for stream in [&one, &other] {
         stream.write_to_ring();
         stream.read_from_ring();
