@@ -8,6 +8,7 @@
 use super::waiters::Waiters;
 use crate::message::{Attachment, Attachments};
 use std::collections::VecDeque;
+use std::io;
 
 /// Capacity that a drained buffer keeps, in multiples of the limit: one huge frame must not stay allocated.
 const KEPT_CAPACITY: usize = 2;
@@ -211,6 +212,29 @@ impl Outbox {
         })
     }
 
+    /// Writes what waits under the lock, for a writer that neither blocks nor takes long. `None`: that is not for it to do, and
+    /// nothing happened. `false`: something is left.
+    pub(crate) fn write_through(&mut self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> Option<bool> {
+        if !self.is_ready() || !self.pending.is_empty() || !self.attached.is_empty() || self.turn.is_some() {
+            return None;
+        }
+        let written = match write(&self.buffer) {
+            Ok(written) => written.min(self.buffer.len()),
+            Err(error) => {
+                self.blocked = error.kind() == io::ErrorKind::WouldBlock;
+                return Some(false);
+            }
+        };
+        self.written = self.written.saturating_add(written as u64);
+        if written == self.buffer.len() {
+            self.buffer.clear();
+            return Some(true);
+        }
+        std::mem::swap(&mut self.buffer, &mut self.pending);
+        (self.pending_at, self.blocked) = (written, true);
+        Some(false)
+    }
+
     /// Gives a claim back. `blocked`: the socket took less than all of it and its task will say when it takes more.
     /// A claim of an earlier connection is dropped.
     pub(crate) fn release(&mut self, claim: Claim, blocked: bool) {
@@ -319,6 +343,42 @@ mod tests {
         assert!(claim.advance(len));
         out.release(claim, false);
         assert!(out.is_idle());
+    }
+
+    #[test]
+    fn what_is_written_through_is_in_order_with_what_is_claimed() {
+        let full = || Err(io::ErrorKind::WouldBlock.into());
+        let mut out = Outbox::new(100);
+        assert_eq!(out.write_through(|_| panic!("nothing waits")), None);
+        out.push(&[b"abc"]);
+        let mut seen = Vec::new();
+        let take = |bytes: &[u8], most: usize, seen: &mut Vec<u8>| {
+            let count = most.min(bytes.len());
+            seen.extend(&bytes[..count]);
+            Ok(count)
+        };
+        assert_eq!(out.write_through(|bytes| take(bytes, 9, &mut seen)), Some(true));
+        assert_eq!((out.written(), out.is_idle()), (3, true));
+        out.push(&[b"def"]);
+        assert_eq!(out.write_through(|bytes| take(bytes, 1, &mut seen)), Some(false));
+        out.push(&[b"ghi"]);
+        assert!(out.is_blocked() && !out.is_ready() && out.written() == 4);
+        assert_eq!(out.write_through(|_| panic!("it is blocked")), None);
+        out.unblock();
+        assert_eq!(out.write_through(|_| panic!("a claim goes first")), None);
+        let mut claim = out.claim().unwrap();
+        assert_eq!(claim.part().0, b"ef");
+        assert!(claim.advance(2));
+        assert_eq!(out.write_through(|_| panic!("somebody writes")), None);
+        out.release(claim, false);
+        assert_eq!(out.write_through(|_| full()), Some(false));
+        assert!(out.is_blocked());
+        out.unblock();
+        assert_eq!(out.write_through(|bytes| take(bytes, 9, &mut seen)), Some(true));
+        assert_eq!(
+            (&seen[..], out.written(), out.is_idle()),
+            (&b"abcdghi"[..], 9, true)
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ use super::waiters::Waiters;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Flags, Kind, PeerId, Welcome};
 use crate::transport::Stream;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -232,9 +233,9 @@ impl State {
     /// Writes before the rest of a burst is there, where writing costs no system call: the next process can begin beside this one.
     fn early(&mut self, direct: Direct) -> Option<Next> {
         let enough = match direct {
-            Direct::Together => 1,
+            Direct::Together | Direct::Now => 1,
             Direct::Unhurried => EVENTS_AT_ONCE,
-            Direct::Now | Direct::No => return None,
+            Direct::No => return None,
         };
         let Phase::Up(stream) = &self.phase else {
             return None;
@@ -242,8 +243,15 @@ impl State {
         if self.out.buffered() < enough || !self.out.is_ready() || !stream.writes_to_ring() {
             return None;
         }
-        let stream = Arc::clone(stream);
-        self.out.claim().map(|claim| Next::Write(claim, stream))
+        match self
+            .out
+            .write_through(|bytes| stream.try_write(&[IoSlice::new(bytes)], &[]))
+        {
+            Some(true) => Some(Next::Nothing),
+            // The memory is full, or the connection at its end: either is for the socket's task to see.
+            Some(false) => Some(Next::WakeSocket),
+            None => None,
+        }
     }
 
     /// What to do about frames that were just added; `idle` is [`Outbox::is_idle`] from before.

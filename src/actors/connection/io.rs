@@ -175,7 +175,7 @@ impl Connection {
                 if from_ring {
                     self.io
                         .pace
-                        .has_read_ring(frames, self.life.brought_bulk, buffer.len());
+                        .has_read_ring(frames, count >= most, self.life.brought_bulk, buffer.len());
                 }
                 if let Some(step) = self.life.ring_step.take() {
                     self.ring_step(step);

@@ -21,7 +21,7 @@ const FRAMES: (usize, usize) = (128, 32);
 const BYTES: (usize, usize) = (2 * 1024, 32 * 1024);
 
 /// The same for calls and answers in a ring.
-const RING_FRAMES: (usize, usize) = (24, 8);
+const RING_FRAMES: (usize, usize) = (24, 6);
 /// Least bytes of a read from a ring.
 const RING_BYTES: usize = 512;
 
@@ -72,10 +72,13 @@ impl Pace {
         }
     }
 
-    /// A read from a ring has brought so many frames. `bulk`: events, or parts of something large.
-    pub(super) fn has_read_ring(&mut self, frames: usize, bulk: bool, room: usize) {
-        if frames == 0 || bulk || frames < RING_FRAMES.1 {
-            self.ring = self.ring.saturating_mul(2).min(room);
+    /// A read from a ring has brought so many frames. `filled`: it could have been more, but for the measure. `bulk`: events, or
+    /// parts of something large.
+    pub(super) fn has_read_ring(&mut self, frames: usize, filled: bool, bulk: bool, room: usize) {
+        if bulk || frames < RING_FRAMES.1 {
+            if filled {
+                self.ring = self.ring.saturating_mul(2).min(room);
+            }
         } else if frames > RING_FRAMES.0 {
             self.ring = (self.ring / 2).max(RING_BYTES);
         }
@@ -107,6 +110,32 @@ pub(in crate::actors) fn defer(cx: &mut Context<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_ring_is_read_in_small_parts_but_for_what_is_large() {
+        const ROOM: usize = 128 * 1024;
+        let mut pace = Pace::new(1);
+        let cases = [
+            // Frames, whether the measure was filled, whether they were bulk, and the measure afterwards.
+            (12, true, false, RING_BYTES),
+            (2, false, false, RING_BYTES),
+            (2, true, false, RING_BYTES * 2),
+            (0, true, false, RING_BYTES * 4),
+            (25, true, false, RING_BYTES * 2),
+            (40, true, true, RING_BYTES * 4),
+            (40, false, true, RING_BYTES * 4),
+            (40, false, false, RING_BYTES * 2),
+            (40, false, false, RING_BYTES),
+            (40, false, false, RING_BYTES),
+        ];
+        for (at, (frames, filled, bulk, expected)) in cases.into_iter().enumerate() {
+            pace.has_read_ring(frames, filled, bulk, ROOM);
+            assert_eq!(pace.most(true, ROOM), expected, "case {at}");
+            assert_eq!(pace.most(false, ROOM), ROOM, "a socket is read as far as it goes");
+        }
+        (0..20).for_each(|_| pace.has_read_ring(0, true, true, ROOM));
+        assert_eq!(pace.most(true, ROOM), ROOM);
+    }
 
     #[test]
     fn only_beside_another_process_the_measure_counts() {
