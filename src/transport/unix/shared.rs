@@ -106,8 +106,19 @@ mod linux {
             buffer: &mut [u8],
             attachments: &mut Vec<Attachment>,
         ) -> Option<io::Result<usize>> {
+            self.try_read_unless(socket, buffer, attachments, ended)
+        }
+
+        /// The same; `ended` is asked whether the peer has, when there is nothing to read.
+        pub(in crate::transport::unix) fn try_read_unless(
+            &self,
+            socket: &AsyncFd<OwnedFd>,
+            buffer: &mut [u8],
+            attachments: &mut Vec<Attachment>,
+            ended: impl FnOnce(&OwnedFd) -> bool,
+        ) -> Option<io::Result<usize>> {
             let ring = self.reading()?;
-            Some(read(ring, socket, buffer, attachments))
+            Some(read(ring, socket, buffer, attachments, ended))
         }
 
         pub(in crate::transport) fn has_room(&self) -> io::Result<bool> {
@@ -131,6 +142,7 @@ mod linux {
         socket: &AsyncFd<OwnedFd>,
         buffer: &mut [u8],
         attachments: &mut Vec<Attachment>,
+        ended: impl FnOnce(&OwnedFd) -> bool,
     ) -> io::Result<usize> {
         let count = read_ring(ring, socket, buffer, attachments)?;
         if count > 0 {

@@ -24,6 +24,8 @@ mod memory;
 mod offer;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod wake_tests;
 
 pub(super) use offer::{make, take};
 

@@ -4,22 +4,23 @@ use super::memory::{Lane, Word};
 use super::*;
 use crate::message::Attachment;
 use crate::transport::Stream;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
 use std::future::poll_fn;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-const CAPACITY: u32 = 64 * 1024;
+pub(super) const CAPACITY: u32 = 64 * 1024;
 
-fn pair() -> (Ring, Ring) {
+pub(super) fn pair() -> (Ring, Ring) {
     let (maker, given) = make(CAPACITY).unwrap();
     let taker = take(&given, CAPACITY).unwrap();
     (maker, taker)
 }
 
 /// Two streams whose bytes go through a ring both ways.
-fn streams() -> (Stream, Stream) {
+pub(super) fn streams() -> (Stream, Stream) {
     let (one, other) = UnixStream::pair().unwrap();
     let stream = |socket: UnixStream| {
         socket.set_nonblocking(true).unwrap();
@@ -39,12 +40,12 @@ fn streams() -> (Stream, Stream) {
     (one, other)
 }
 
-fn write(stream: &Stream, bytes: &[u8], attachments: &[Attachment]) -> io::Result<usize> {
+pub(super) fn write(stream: &Stream, bytes: &[u8], attachments: &[Attachment]) -> io::Result<usize> {
     stream.try_write(&[IoSlice::new(bytes)], attachments)
 }
 
 /// The next bytes, and what came with them.
-async fn read(stream: &Stream) -> io::Result<(Vec<u8>, Vec<Attachment>)> {
+pub(super) async fn read(stream: &Stream) -> io::Result<(Vec<u8>, Vec<Attachment>)> {
     let (mut buffer, mut attachments) = (vec![0; 1 << 20], Vec::new());
     loop {
         poll_fn(|cx| stream.poll_read_ready(cx)).await?;
@@ -170,7 +171,7 @@ async fn what_a_hostile_peer_writes_ends_the_connection_and_nothing_else() {
         maker
             .memory
             .word(Lane::FromMaker, Word::Head)
-            .store(distance, Ordering::Relaxed);
+            .store(distance.wrapping_neg(), Ordering::Relaxed);
         wrong(maker.write(&[IoSlice::new(b"x")]).map(drop));
     }
     // Bells for nothing, and flags that are always set, only cost their author time.
@@ -238,6 +239,21 @@ async fn only_memory_that_stays_is_taken() {
             take(offer, capacity).unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
+    }
+    let flags = EventfdFlags::CLOEXEC;
+    let (_reader, pipe) = io::pipe().unwrap();
+    let bells: Vec<OwnedFd> = vec![
+        eventfd(0, flags).unwrap(),
+        pipe.into(),
+        UnixStream::pair().unwrap().0.into(),
+        memfd_create("x", MemfdFlags::CLOEXEC).unwrap(),
+    ];
+    for bell in bells {
+        let bell: Attachment = Arc::new(bell);
+        for offer in [[&given[0], &bell, &given[2]], [&given[0], &given[1], &bell]] {
+            let error = take(&offer.map(Clone::clone), CAPACITY).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+        }
     }
     assert!(take(&given, CAPACITY).is_ok());
     for capacity in [0, 1, CAPACITY - 1, CAPACITY / 2, 1 << 25, u32::MAX] {
