@@ -61,7 +61,7 @@ impl World {
                 ("load", account.load() as usize),
                 (
                     "bytes read and not handled",
-                    link.life.as_ref().map_or(0, |life| life.gate().used()),
+                    link.life.as_ref().map_or(0, |life| life.unhandled()),
                 ),
             ];
             for (what, count) in counts.into_iter().filter(|(_, count)| *count > 0) {

@@ -94,7 +94,7 @@ impl Link {
     /// The broker's side reads up to `most` bytes. Returns what it has decoded.
     pub fn read(&mut self, most: usize, observe: &mut dyn FnMut(What)) -> bool {
         let Some(life) = &mut self.life else { return false };
-        if self.up_seen || !life.may_read() || !life.gate().is_open() {
+        if self.up_seen || !life.may_read() || !life.is_gate_open() {
             return false;
         }
         if self.up.is_empty() {

@@ -35,6 +35,12 @@ impl TotalGate {
         self.used.load(Ordering::Acquire)
     }
 
+    /// Whether anybody may be read.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.used() < self.limit
+    }
+
     fn release(&self, bytes: usize) {
         let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
         if before >= self.limit {
@@ -96,7 +102,7 @@ impl ReadGate {
         if self.used() >= self.limit || slips::is(Slip::GateLooksOnce) {
             return Poll::Pending;
         }
-        let room = self.total.used() < self.total.limit;
+        let room = self.total.is_open();
         if room && !slips::is(Slip::GateForgetsQueue) {
             return Poll::Ready(());
         }
@@ -120,7 +126,7 @@ impl ReadGate {
     /// Whether the connection may read on.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.used.load(Ordering::SeqCst) < self.limit && self.total.used() < self.total.limit
+        self.used.load(Ordering::SeqCst) < self.limit && self.total.is_open()
     }
 
     /// Charges bytes that were read.

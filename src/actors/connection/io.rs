@@ -146,7 +146,7 @@ impl Connection {
         if self.io.end_of_file || !self.life.may_read() {
             return Poll::Pending;
         }
-        if self.life.gate().poll_open(cx).is_pending() {
+        if self.life.poll_gate(cx).is_pending() {
             return Poll::Pending;
         }
         match self.io.stream.poll_read_ready(cx) {

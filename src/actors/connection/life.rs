@@ -29,6 +29,7 @@ use crate::message::{Batch, Decoder, Kind};
 use crate::text;
 use crate::transport::keepalive::Keepalive;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to finish its calls and its queue when the broker stops.
@@ -70,7 +71,8 @@ pub struct Life<R: Rooms> {
     pub(super) max_attachments: u32,
     /// Descriptors of it that were received; nothing while there are none.
     pub(super) carry: Option<Box<Carry>>,
-    gate: Arc<ReadGate>,
+    /// What was read and is not handled yet; nothing before the first batch.
+    gate: Option<Arc<ReadGate>>,
     /// The handshake must be done, or the drain be over, by then.
     pub(super) limit: Option<Instant>,
     /// Since when a started frame makes no progress.
@@ -87,6 +89,14 @@ pub struct Life<R: Rooms> {
     pub(super) ring_bytes: u32,
     /// Its places among all connections; `None` when it was not let in.
     pub(super) admission: Option<Admission>,
+}
+
+/// The gate of one peer, made when it is needed: who only listens has none.
+fn gate<'a>(gate: &'a mut Option<Arc<ReadGate>>, rooms: &impl Rooms) -> &'a Arc<ReadGate> {
+    gate.get_or_insert_with(|| {
+        let shared = rooms.shared();
+        ReadGate::new(shared.limits.read_bytes, shared.gate.clone())
+    })
 }
 
 impl<R: Rooms> Life<R> {
@@ -119,7 +129,7 @@ impl<R: Rooms> Life<R> {
             evidence: Some(Box::new(evidence)),
             max_attachments: max_attachments.min(granted),
             carry: None,
-            gate: ReadGate::new(limits.read_bytes, shared.gate.clone()),
+            gate: None,
             limit: shared.now().checked_add(patience),
             waiting_since: None,
             keepalive: None,
@@ -132,8 +142,8 @@ impl<R: Rooms> Life<R> {
         }
     }
 
-    /// Whether the peer may be read: it is not being closed, and takes the answers to its own requests. The [`Self::gate`] must be open
-    /// as well.
+    /// Whether the peer may be read: it is not being closed, and takes the answers to its own requests. Its gate must be open
+    /// as well ([`Self::poll_gate`]).
     #[must_use]
     pub fn may_read(&self) -> bool {
         // Who does not read the answers to its own requests is not read either, until it does.
@@ -148,10 +158,26 @@ impl<R: Rooms> Life<R> {
         }
     }
 
-    /// What was read and is not handled yet.
+    /// Ready while what was read and is not handled yet, of this peer and of all, is below its limits; otherwise the task is woken
+    /// when it is.
+    pub fn poll_gate(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.gate.is_none() && self.rooms.shared().gate.is_open() {
+            return Poll::Ready(());
+        }
+        gate(&mut self.gate, &*self.rooms).poll_open(cx)
+    }
+
+    /// Bytes that were read and are not handled yet.
     #[must_use]
-    pub const fn gate(&self) -> &Arc<ReadGate> {
-        &self.gate
+    pub fn unhandled(&self) -> usize {
+        self.gate.as_ref().map_or(0, |gate| gate.used())
+    }
+
+    /// The same as [`Self::poll_gate`], without waiting.
+    #[must_use]
+    pub fn is_gate_open(&self) -> bool {
+        let own = self.gate.as_ref();
+        own.map_or_else(|| self.rooms.shared().gate.is_open(), |gate| gate.is_open())
     }
 
     /// Whether anything waits to be written.
@@ -239,7 +265,7 @@ impl<R: Rooms> Life<R> {
             )
         };
         self.brought_bulk = bulk(0) && bulk(batch.len().saturating_sub(1));
-        let permit = self.gate.take(batch.buffer_len().max(read));
+        let permit = gate(&mut self.gate, &*self.rooms).take(batch.buffer_len().max(read));
         let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
         let (ring, closing) = perform::with_effects(|effects| {
             session.handle(now, batch, effects);

@@ -79,10 +79,16 @@ fn sorted(calls: impl Iterator<Item = CallId>) -> Vec<CallId> {
     calls
 }
 
-/// The table of one peer.
+/// What one peer has open.
 #[derive(Debug, Default)]
 pub struct OpenCalls {
-    open: Table<CallId, OpenCall>,
+    /// Nothing until the first one: most connections wait for others most of the time.
+    table: Option<Box<Open>>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    calls: Table<CallId, OpenCall>,
     waiting: Deadlines<CallId>,
     parked_bytes: usize,
 }
@@ -91,38 +97,47 @@ impl OpenCalls {
     /// How many are open.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.open.len()
+        self.table.as_ref().map_or(0, |table| table.calls.len())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&CallId, &OpenCall)> {
+        self.table.iter().flat_map(|table| &table.calls)
+    }
+
+    fn get(&self, call: CallId) -> Option<&OpenCall> {
+        self.table.as_ref()?.calls.get(&call)
     }
 
     /// How many of them a callee has: so many slots there must be.
     #[must_use]
     pub fn routed(&self) -> usize {
-        self.open.values().filter(|open| open.callee.is_some()).count()
+        self.iter().filter(|(_, open)| open.callee.is_some()).count()
     }
 
     /// Whether none is open.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
+        self.len() == 0
     }
 
     /// The numbers of all that waits for objects.
     #[must_use]
     pub fn waits(&self) -> Vec<CallId> {
-        let waits = self.open.iter().filter(|(_, open)| open.waits);
+        let waits = self.iter().filter(|(_, open)| open.waits);
         sorted(waits.map(|(call, _)| *call))
     }
 
     /// The numbers of all that is open and wanted.
     pub fn calls(&self) -> impl Iterator<Item = CallId> {
-        let wanted = self.open.iter().filter(|(_, open)| !open.cancelled);
+        let wanted = self.iter().filter(|(_, open)| !open.cancelled);
         sorted(wanted.map(|(call, _)| *call)).into_iter()
     }
 
     /// Opens a call or request. `false`: the number is in use.
     #[must_use]
     pub fn insert(&mut self, call: CallId, ticket: Ticket, upload: Option<Upload>) -> bool {
-        let Entry::Vacant(place) = self.open.entry(call) else {
+        let table = self.table.get_or_insert_default();
+        let Entry::Vacant(place) = table.calls.entry(call) else {
             return false;
         };
         place.insert(OpenCall {
@@ -138,14 +153,17 @@ impl OpenCalls {
 
     /// The open call with this number.
     pub fn get_mut(&mut self, call: CallId) -> Option<&mut OpenCall> {
-        self.open.get_mut(&call)
+        self.table.as_mut()?.calls.get_mut(&call)
     }
 
     /// An answer has come for the call that had this ticket; the `last` one closes it. Returns whether it is still wanted. The
     /// number alone does not tell: the caller may have given it to another call meanwhile.
     #[must_use]
     pub fn answered(&mut self, call: CallId, ticket: Ticket, last: bool) -> bool {
-        let Entry::Occupied(place) = self.open.entry(call) else {
+        let Some(table) = &mut self.table else {
+            return false;
+        };
+        let Entry::Occupied(place) = table.calls.entry(call) else {
             return false;
         };
         let open = place.get();
@@ -162,35 +180,39 @@ impl OpenCalls {
 
     /// Closes the call or request that had this ticket.
     pub fn close(&mut self, call: CallId, ticket: Ticket) -> Option<OpenCall> {
-        self.open.get(&call).filter(|open| open.ticket == ticket)?;
+        self.get(call).filter(|open| open.ticket == ticket)?;
         self.remove(call)
     }
 
     /// Closes a call or request.
     pub fn remove(&mut self, call: CallId) -> Option<OpenCall> {
-        let open = self.open.remove(&call)?;
+        let open = self.table.as_mut()?.calls.remove(&call)?;
         Some(self.removed(open))
     }
 
     fn removed(&mut self, mut open: OpenCall) -> OpenCall {
+        let Some(table) = &mut self.table else {
+            return open;
+        };
         let held = open.upload.as_ref().map_or(0, |upload| upload.held_bytes);
-        self.parked_bytes = self.parked_bytes.saturating_sub(held);
+        table.parked_bytes = table.parked_bytes.saturating_sub(held);
         if let Some(parked) = open.parked.take() {
-            self.parked_bytes = self.parked_bytes.saturating_sub(parked.bytes);
+            table.parked_bytes = table.parked_bytes.saturating_sub(parked.bytes);
             // Nobody is owed an answer: the caller's entry is what has just been removed.
             if let Some(reply) = parked.invoke.reply {
                 reply.forget();
             }
         }
-        if self.open.is_empty() && self.open.capacity() > KEPT_MAX {
-            *self = Self::default();
+        if table.calls.is_empty() && table.calls.capacity() > KEPT_MAX {
+            self.table = None;
         }
         open
     }
 
     /// Everything that is open, to be cancelled at the end of the connection.
     pub fn drain(&mut self) -> impl Iterator<Item = OpenCall> + use<> {
-        let mut all: Vec<OpenCall> = std::mem::take(self).open.into_values().collect();
+        let table = self.table.take().unwrap_or_default();
+        let mut all: Vec<OpenCall> = table.calls.into_values().collect();
         all.sort_unstable_by_key(|open| open.ticket);
         all.into_iter().map(|mut open| {
             if let Some(parked) = open.parked.take()
@@ -213,13 +235,16 @@ impl OpenCalls {
         let bytes = batch
             .header(invoke.frame as usize)
             .map_or(0, crate::message::Header::wire_len);
-        let Some(open) = self.open.get_mut(&call).filter(|open| !open.cancelled) else {
+        let Some(table) = &mut self.table else {
             return Err(invoke);
         };
-        if self.parked_bytes >= limit {
+        let Some(open) = table.calls.get_mut(&call).filter(|open| !open.cancelled) else {
+            return Err(invoke);
+        };
+        if table.parked_bytes >= limit {
             return Err(invoke);
         }
-        self.parked_bytes = self.parked_bytes.saturating_add(bytes);
+        table.parked_bytes = table.parked_bytes.saturating_add(bytes);
         let deadline = invoke.deadline;
         // A small frame must not keep the large buffer it was read with.
         let (batch, invoke) = if bytes.saturating_mul(4) < batch.buffer_len() {
@@ -239,11 +264,14 @@ impl OpenCalls {
         let bytes = batch
             .header(frame as usize)
             .map_or(0, crate::message::Header::wire_len);
-        let upload = self.open.get_mut(&call).and_then(|open| open.upload.as_mut());
-        let Some(upload) = upload.filter(|_| self.parked_bytes < limit) else {
+        let Some(table) = self.table.as_mut().filter(|table| table.parked_bytes < limit) else {
             return false;
         };
-        self.parked_bytes = self.parked_bytes.saturating_add(bytes);
+        let open = table.calls.get_mut(&call);
+        let Some(upload) = open.and_then(|open| open.upload.as_mut()) else {
+            return false;
+        };
+        table.parked_bytes = table.parked_bytes.saturating_add(bytes);
         upload.held_bytes = upload.held_bytes.saturating_add(bytes);
         upload
             .held
@@ -257,47 +285,51 @@ impl OpenCalls {
 
     /// Bytes that wait with their calls.
     #[must_use]
-    pub const fn parked_bytes(&self) -> usize {
-        self.parked_bytes
+    pub fn parked_bytes(&self) -> usize {
+        self.table.as_ref().map_or(0, |table| table.parked_bytes)
     }
 
     /// Takes the pieces that waited for their call's callee.
     pub fn held_pieces(&mut self, call: CallId) -> VecDeque<(Arc<Batch>, u32)> {
-        let upload = self.open.get_mut(&call).and_then(|open| open.upload.as_mut());
-        let Some(upload) = upload else {
+        let Some(table) = &mut self.table else {
             return VecDeque::new();
         };
-        self.parked_bytes = self
-            .parked_bytes
-            .saturating_sub(std::mem::take(&mut upload.held_bytes));
+        let open = table.calls.get_mut(&call);
+        let Some(upload) = open.and_then(|open| open.upload.as_mut()) else {
+            return VecDeque::new();
+        };
+        let bytes = std::mem::take(&mut upload.held_bytes);
+        table.parked_bytes = table.parked_bytes.saturating_sub(bytes);
         std::mem::take(&mut upload.held)
     }
 
     /// The call's object is there: takes it out to be routed again.
     pub fn unpark(&mut self, call: CallId) -> Option<Parked> {
-        let parked = self.open.get_mut(&call)?.parked.take()?;
-        self.parked_bytes = self.parked_bytes.saturating_sub(parked.bytes);
-        if let Some(open) = self.open.get_mut(&call) {
-            open.waits = false;
-        }
+        let table = self.table.as_mut()?;
+        let open = table.calls.get_mut(&call)?;
+        let parked = open.parked.take()?;
+        open.waits = false;
+        table.parked_bytes = table.parked_bytes.saturating_sub(parked.bytes);
         Some(*parked)
     }
 
     /// Ends the wait of `call` at `deadline`, unless it is closed before.
     pub fn wait_until(&mut self, call: CallId, deadline: Instant) {
-        if let Some(open) = self.open.get_mut(&call) {
+        let table = self.table.get_or_insert_default();
+        if let Some(open) = table.calls.get_mut(&call) {
             open.waits = true;
         }
-        let open = &self.open;
-        self.waiting
-            .insert(deadline, call, open.len(), |call| open.contains_key(&call));
+        let calls = &table.calls;
+        let is_open = |call| calls.contains_key(&call);
+        table.waiting.insert(deadline, call, calls.len(), is_open);
     }
 
     /// The next wait whose deadline has passed. Calls that were routed meanwhile are their callee's business.
     pub fn expire(&mut self, now: Instant) -> Option<CallId> {
-        while let Some(call) = self.waiting.expired(now) {
-            if self
-                .open
+        let table = self.table.as_mut()?;
+        while let Some(call) = table.waiting.expired(now) {
+            if table
+                .calls
                 .get(&call)
                 .is_some_and(|open| open.waits && !open.cancelled)
             {
@@ -309,7 +341,7 @@ impl OpenCalls {
 
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let open = &self.open;
-        self.waiting.next(|call| open.contains_key(&call))
+        let Open { calls, waiting, .. } = &mut **self.table.as_mut()?;
+        waiting.next(|call| calls.contains_key(&call))
     }
 }

@@ -42,10 +42,8 @@ pub struct Session {
     publish: Window,
     limits: Arc<Limits>,
     tickets: Arc<AtomicU64>,
-    /// Publishes in pieces that are not complete.
-    publishing: BTreeSet<u64>,
-    /// Listings that it has asked for and, as far as is known, not got.
-    listings: Vec<CallId>,
+    /// Nothing until it does one of these.
+    rare: Option<Box<Rare>>,
     /// The broker's policy, and what this peer may do under it; `None`: nobody asks.
     policy: Option<Arc<Slot>>,
     /// Nothing until the policy is asked for the first time.
@@ -55,6 +53,15 @@ pub struct Session {
     draining: bool,
     said_goodbye: bool,
     ring: Ring,
+}
+
+/// What few peers do.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Publishes in pieces that are not complete.
+    publishing: BTreeSet<u64>,
+    /// Listings that it has asked for and, as far as is known, not got.
+    listings: Vec<CallId>,
 }
 
 /// How far the connection is on its way into shared memory.
@@ -87,8 +94,7 @@ impl Session {
             publish,
             limits,
             tickets,
-            publishing: BTreeSet::new(),
-            listings: Vec::new(),
+            rare: None,
             policy: None,
             rights: None,
             denied: 0,
@@ -183,11 +189,16 @@ impl Session {
         let entries = self
             .open
             .len()
-            .saturating_add(self.publishing.len())
+            .saturating_add(self.publishing())
             .saturating_add(more);
         entries
             .saturating_mul(CALL_COST)
             .saturating_add(self.open.parked_bytes())
+    }
+
+    /// How many publishes in pieces are not complete.
+    fn publishing(&self) -> usize {
+        self.rare.as_ref().map_or(0, |rare| rare.publishing.len())
     }
 
     /// Gives back memory that calls have left, once nothing is to be read.

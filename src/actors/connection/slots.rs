@@ -61,9 +61,15 @@ pub enum Outcome {
     WindowExceeded,
 }
 
-/// The table of one peer.
+/// What one peer owes.
 #[derive(Debug, Default)]
 pub struct Slots {
+    /// Nothing until the first call: most connections are nobody's callee.
+    table: Option<Box<Owed>>,
+}
+
+#[derive(Debug, Default)]
+struct Owed {
     slots: Table<Ticket, Slot>,
     deadlines: Deadlines<Ticket>,
 }
@@ -72,13 +78,13 @@ impl Slots {
     /// How many calls wait.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.table.as_ref().map_or(0, |table| table.slots.len())
     }
 
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 
     /// Takes a call: from now on it may have run.
@@ -101,9 +107,9 @@ impl Slots {
             continuing: None,
             total: 0,
         };
-        self.slots.insert(ticket, slot);
-        let slots = &self.slots;
-        self.deadlines.insert(deadline, ticket, slots.len(), |ticket| {
+        let Owed { slots, deadlines } = &mut **self.table.get_or_insert_default();
+        slots.insert(ticket, slot);
+        deadlines.insert(deadline, ticket, slots.len(), |ticket| {
             slots.contains_key(&ticket)
         });
     }
@@ -112,7 +118,10 @@ impl Slots {
     pub fn answer(&mut self, now: Instant, view: &FrameView<'_>, limits: &Limits) -> Outcome {
         let header = view.header;
         let ticket = Ticket(header.id);
-        let Entry::Occupied(mut place) = self.slots.entry(ticket) else {
+        let Some(table) = &mut self.table else {
+            return Outcome::Late;
+        };
+        let Entry::Occupied(mut place) = table.slots.entry(ticket) else {
             return Outcome::Late;
         };
         let slot = place.get_mut();
@@ -174,25 +183,26 @@ impl Slots {
     /// The caller of a call, with its number, to pass credit on.
     #[must_use]
     pub fn caller(&self, ticket: Ticket) -> Option<(&PeerRef, CallId)> {
-        let slot = self.slots.get(&ticket)?;
+        let slot = self.table.as_ref()?.slots.get(&ticket)?;
         Some((slot.reply.asker()?, slot.reply.call()))
     }
 
     /// Whether the call still waits.
     #[must_use]
     pub fn contains(&self, ticket: Ticket) -> bool {
-        self.slots.contains_key(&ticket)
+        let table = self.table.as_ref();
+        table.is_some_and(|table| table.slots.contains_key(&ticket))
     }
 
     /// The caller takes more. Some: so much is to be passed on to the callee now.
     pub fn refill(&mut self, ticket: Ticket, bytes: u32) -> Option<u32> {
-        self.slots.get_mut(&ticket)?.window.give(bytes)
+        self.table.as_mut()?.slots.get_mut(&ticket)?.window.give(bytes)
     }
 
     /// The caller does not want it any more. `true`: it was still open, the callee is to be told.
     pub fn cancel(&mut self, ticket: Ticket) -> bool {
         let ticket = match planted::is(Bug::CancelWrongTicket) {
-            true => self.slots.keys().min().copied().unwrap_or(ticket),
+            true => self.first().unwrap_or(ticket),
             false => ticket,
         };
         self.remove(ticket).map(|slot| slot.reply.forget()).is_some()
@@ -201,16 +211,19 @@ impl Slots {
     /// Ends the calls whose deadline has passed; returns one of them at a time.
     pub fn expire(&mut self, now: Instant) -> Option<Ticket> {
         if planted::is(Bug::DeadlineIgnored) {
-            return self.deadlines.expired(now).and(None);
+            return self.table.as_mut()?.deadlines.expired(now).and(None);
         }
-        while let Some(ticket) = self.deadlines.expired(now) {
-            let Some(slot) = self.slots.get(&ticket) else {
+        // Whatever ends here may have taken the table with it.
+        while let Some(table) = &mut self.table
+            && let Some(ticket) = table.deadlines.expired(now)
+        {
+            let Some(slot) = table.slots.get(&ticket) else {
                 continue;
             };
             if slot.deadline > now {
-                let (slots, at) = (&self.slots, slot.deadline);
-                self.deadlines
-                    .insert(at, ticket, slots.len(), |ticket| slots.contains_key(&ticket));
+                let (slots, at) = (&table.slots, slot.deadline);
+                let is_open = |ticket| slots.contains_key(&ticket);
+                table.deadlines.insert(at, ticket, slots.len(), is_open);
                 continue;
             }
             if let Some(slot) = self.remove(ticket) {
@@ -226,8 +239,13 @@ impl Slots {
 
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let slots = &self.slots;
-        self.deadlines.next(|ticket| slots.contains_key(&ticket))
+        let Owed { slots, deadlines } = &mut **self.table.as_mut()?;
+        deadlines.next(|ticket| slots.contains_key(&ticket))
+    }
+
+    /// The oldest of them.
+    fn first(&self) -> Option<Ticket> {
+        self.table.as_ref()?.slots.keys().min().copied()
     }
 
     /// Answers a call with an error. `true`: it was still open.
@@ -243,20 +261,21 @@ impl Slots {
     }
 
     fn remove(&mut self, ticket: Ticket) -> Option<Slot> {
-        let slot = self.slots.remove(&ticket);
+        let slot = self.table.as_mut()?.slots.remove(&ticket);
         self.emptied();
         slot
     }
 
     /// Many calls leave large tables: an empty one is given back.
     fn emptied(&mut self) {
-        if self.slots.is_empty() && self.slots.capacity() > KEPT_MAX {
-            *self = Self::default();
+        let large = |table: &Owed| table.slots.is_empty() && table.slots.capacity() > KEPT_MAX;
+        if self.table.as_deref().is_some_and(large) {
+            self.table = None;
         }
     }
 }
 
-impl Drop for Slots {
+impl Drop for Owed {
     fn drop(&mut self) {
         // The callers hear of it in the order of their calls, not of a table: what happens next must not depend on chance.
         let mut left: Vec<(Ticket, Slot)> = self.slots.drain().collect();

@@ -163,12 +163,13 @@ impl Session {
     /// A listing costs Registry as much as there are names: a peer that asks for more before it has some holds up all others.
     fn may_list(&mut self, call: CallId) -> Result<(), CallError> {
         let open = &mut self.open;
-        self.listings.retain(|listing| open.get_mut(*listing).is_some());
-        if self.listings.len() >= LISTINGS_MAX {
+        let listings = &mut self.rare.get_or_insert_default().listings;
+        listings.retain(|listing| open.get_mut(*listing).is_some());
+        if listings.len() >= LISTINGS_MAX {
             let text = format!("{LISTINGS_MAX} listings of this connection are under way; wait for one");
             return Err(CallError::new(ErrorCode::TooMany, text));
         }
-        self.listings.push(call);
+        listings.push(call);
         Ok(())
     }
 
@@ -215,7 +216,7 @@ impl Session {
             None
         };
         if continued {
-            self.publishing.insert(header.id);
+            self.rare.get_or_insert_default().publishing.insert(header.id);
         }
         effects.hub.push(HubItem { frame, reply });
         Ok(())

@@ -15,11 +15,11 @@ use std::sync::Arc;
 impl Session {
     /// Whether a publish in pieces of this number may begin.
     pub(super) fn may_begin(&self, id: u64) -> Stop {
-        if self.publishing.contains(&id) {
+        if self.publishes(id) {
             return Err(protocol(&format!("publish {id} in pieces is still open")));
         }
-        if self.publishing.len() >= self.limits.open_calls {
-            let (open, how) = (self.publishing.len(), raise("open_calls"));
+        if self.publishing() >= self.limits.open_calls {
+            let (open, how) = (self.publishing(), raise("open_calls"));
             let text = format!(
                 "{open} publishes in pieces are open (limits.open_calls); finish some first, or {how}"
             );
@@ -28,6 +28,13 @@ impl Session {
         self.cover_calls(1, 0)
             .map_err(|over| (CloseReason::TooMany, over.to_string()))?;
         Ok(())
+    }
+
+    /// Whether the publish in pieces of this number has begun and not ended.
+    fn publishes(&self, id: u64) -> bool {
+        self.rare
+            .as_ref()
+            .is_some_and(|rare| rare.publishing.contains(&id))
     }
 
     /// More of a call or of a publish.
@@ -50,9 +57,10 @@ impl Session {
             return Err(publish_window_exceeded());
         }
         let open = if header.flags.has(Flags::CONTINUED) {
-            self.publishing.contains(&header.id)
+            self.publishes(header.id)
         } else {
-            self.publishing.remove(&header.id)
+            let rare = self.rare.as_mut();
+            rare.is_some_and(|rare| rare.publishing.remove(&header.id))
         };
         if open {
             effects.hub.push(HubItem { frame, reply: None });
