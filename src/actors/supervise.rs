@@ -100,6 +100,12 @@ impl Turn {
         self.deliveries = self.deliveries.saturating_add(deliveries);
         self.bytes >= Self::BYTES || self.deliveries >= Self::DELIVERIES
     }
+
+    /// Whether so much of it is spent that a new one is to begin when the actor rests.
+    #[must_use]
+    pub const fn is_begun(&self) -> bool {
+        self.bytes >= Self::BYTES / 16 || self.deliveries >= Self::DELIVERIES / 16
+    }
 }
 
 #[cfg(test)]
@@ -131,6 +137,16 @@ mod tests {
             let at = start + Duration::from_secs(author * 3);
             assert!(!blame.record(at, PeerId(author)).end, "spread over time");
         }
+    }
+
+    #[test]
+    fn a_turn_is_begun_long_before_it_is_over() {
+        let mut turn = Turn::default();
+        assert!(!turn.is_begun());
+        assert!(!turn.spend(100, 255) && !turn.is_begun());
+        assert!(!turn.spend(100, 1) && turn.is_begun());
+        assert!(!Turn::default().spend(256 * 1024 - 1, 4_095));
+        assert!(Turn::default().spend(0, 4_096) && Turn::default().spend(256 * 1024, 1));
     }
 
     #[test]

@@ -25,18 +25,21 @@ mod tests;
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch, Revise};
-use super::supervise::Progress;
+use super::supervise::{Progress, Turn};
 use crate::error::CloseReason;
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture,
 };
 use state::State;
+use std::future::ready;
 use std::sync::Arc;
 
 /// Who has which object.
 #[derive(Debug)]
 pub struct Registry {
     state: State,
+    /// A new turn begins when the mailbox is empty.
+    resting: bool,
     ended: EndReport,
 }
 
@@ -46,19 +49,32 @@ impl Registry {
     pub fn new(shared: Arc<Shared>, ended: Recipient<CoreEnded>) -> Self {
         Self {
             state: State::new(shared),
+            resting: false,
             ended: EndReport::new(ended, "Registry ended unexpectedly"),
         }
     }
 
-    fn go_on(&self, progress: Progress, ctx: &mut Context<Self>) {
+    fn go_on(&mut self, progress: Progress, ctx: &mut Context<Self>) {
         match progress {
-            Progress::Done => {}
+            Progress::Done => self.rest_later(ctx),
             Progress::Yield => self.resume_later(ctx),
             Progress::Restart => ctx.stop(),
             Progress::End(why) => {
                 self.ended.tell(why);
                 ctx.stop();
             }
+        }
+    }
+
+    /// What is spawned here is looked at when the mailbox is empty.
+    fn rest_later(&mut self, ctx: &mut Context<Self>) {
+        if self.state.turn.is_begun() && !self.resting {
+            self.resting = true;
+            let rested = |(), act: &mut Self, _: &mut Context<Self>| {
+                act.resting = false;
+                act.state.turn = Turn::default();
+            };
+            ctx.spawn(ready(()).into_actor(self).map(rested));
         }
     }
 
@@ -76,6 +92,8 @@ impl Actor for Registry {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // The restart has cleared what this context had spawned.
+        self.resting = false;
         if self.state.is_interrupted() {
             self.resume_later(ctx);
         }

@@ -28,11 +28,12 @@ mod wills;
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{Drained, Gone, HubBatch, Revise};
-use super::supervise::Progress;
+use super::supervise::{Progress, Turn};
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture,
 };
 use state::State;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -42,6 +43,8 @@ pub struct TopicHub {
     state: State,
     /// The timer of the holds runs.
     armed: bool,
+    /// A new turn begins when the mailbox is empty.
+    resting: bool,
     ended: EndReport,
 }
 
@@ -52,6 +55,7 @@ impl TopicHub {
         Self {
             state: State::new(shared),
             armed: false,
+            resting: false,
             ended: EndReport::new(ended, "TopicHub ended unexpectedly"),
         }
     }
@@ -59,13 +63,25 @@ impl TopicHub {
     fn go_on(&mut self, progress: Progress, ctx: &mut Context<Self>) {
         self.arm(ctx);
         match progress {
-            Progress::Done => {}
+            Progress::Done => self.rest_later(ctx),
             Progress::Yield => self.resume_later(ctx),
             Progress::Restart => ctx.stop(),
             Progress::End(why) => {
                 self.ended.tell(why);
                 ctx.stop();
             }
+        }
+    }
+
+    /// What is spawned here is looked at when the mailbox is empty.
+    fn rest_later(&mut self, ctx: &mut Context<Self>) {
+        if self.state.turn.is_begun() && !self.resting {
+            self.resting = true;
+            let rested = |(), act: &mut Self, _: &mut Context<Self>| {
+                act.resting = false;
+                act.state.turn = Turn::default();
+            };
+            ctx.spawn(ready(()).into_actor(self).map(rested));
         }
     }
 
@@ -94,8 +110,9 @@ impl Actor for TopicHub {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // The restart has cleared this context's timers.
+        // The restart has cleared what this context had spawned.
         self.armed = false;
+        self.resting = false;
         self.arm(ctx);
         if self.state.is_interrupted() {
             self.resume_later(ctx);

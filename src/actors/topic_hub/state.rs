@@ -45,7 +45,7 @@ pub struct State {
     pub(super) current: Option<Current>,
     blame: Blame,
     /// What this turn has handled, over all its batches.
-    turn: Turn,
+    pub(super) turn: Turn,
     pub(super) broken: bool,
 }
 
