@@ -293,15 +293,7 @@ impl Session {
                 self.request(now, frame, view, Target::Hub(Needs::Nothing), effects)
             }
             Kind::Will => self.request(now, frame, view, Target::Hub(Needs::Pair), effects),
-            Kind::Ping if view.payload.len() > 64 => Err(protocol("a ping carries at most 64 bytes")),
-            Kind::Ping => {
-                effects.send.push(
-                    Draft::new(Kind::Pong, header.id)
-                        .payload(header.encoding, view.payload)
-                        .to_vec(),
-                );
-                Ok(())
-            }
+            Kind::Ping => ping(view, effects),
             Kind::Pong => Ok(()),
             Kind::Ring => {
                 let is_last = frame as usize + 1 == batch.len();
@@ -458,4 +450,13 @@ impl Session {
 
 fn protocol(what: &str) -> Closing {
     (CloseReason::Protocol, what.to_owned())
+}
+
+fn ping(view: &FrameView<'_>, effects: &mut Effects) -> Stop {
+    if view.payload.len() > 64 {
+        return Err(protocol("a ping carries at most 64 bytes"));
+    }
+    let pong = Draft::new(Kind::Pong, view.header.id).payload(view.header.encoding, view.payload);
+    effects.send.push(pong.to_vec());
+    Ok(())
 }
