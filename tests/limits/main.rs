@@ -34,6 +34,7 @@ use actix_ipc::message::{Draft, Encoding, Flags, Kind, Origin};
 use raw::{Got, Raw, meta, names};
 use running::Running;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 /// A connection that broke the rules: its goodbye has this reason and a text with this word.
 fn closed(mut raw: Raw, reason: CloseReason, word: &str) {
@@ -470,6 +471,35 @@ fn connections_are_counted() {
             raw.read().kind == Kind::Welcome
         });
         assert!(free, "a place comes back");
+        broker.stop();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn shared_memory_of_all_has_at_most_ring_bytes_total() {
+    const BYTES: usize = 64 * 1024;
+    for (ring_bytes_total, fit) in [(4 * BYTES - 1, 1), (4 * BYTES, 2), (4 * BYTES + 1, 2)] {
+        let broker = Running::start(Limits {
+            ring_bytes: BYTES,
+            ring_bytes_total,
+            ..Limits::default()
+        });
+        let mut all: Vec<Raw> = (0..3).map(|_| Raw::connect(&broker.path)).collect();
+        let offered = |raw: &mut Raw| {
+            raw.send(&Draft::new(Kind::Ring, 0));
+            raw.expect(Kind::Ring).aux as usize
+        };
+        let got: Vec<usize> = all.iter_mut().map(offered).collect();
+        let wanted: Vec<usize> = (0..3).map(|nth| if nth < fit { BYTES } else { 0 }).collect();
+        assert_eq!(got, wanted, "of {ring_bytes_total} bytes");
+        // Who gets none goes on where it is, and what one has had comes back with its end.
+        assert_eq!(all[2].register("left").kind, Kind::Done);
+        drop(all);
+        let end = Instant::now() + Duration::from_secs(20);
+        while offered(&mut Raw::connect(&broker.path)) == 0 {
+            assert!(Instant::now() < end, "nothing came back");
+        }
         broker.stop();
     }
 }

@@ -190,6 +190,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "tests/descriptors.rs",
         "an_answer_whose_descriptors_are_refused_is_lost_aloud",
     ),
+    (
+        "ring_bytes",
+        "src/settings/limits.rs",
+        "shared_memory_has_a_size_that_it_can_have_and_fits_what_there_is",
+    ),
+    (
+        "ring_bytes_total",
+        "tests/limits/main.rs",
+        "shared_memory_of_all_has_at_most_ring_bytes_total",
+    ),
 ];
 
 #[test]
