@@ -237,83 +237,38 @@ mod tests {
 
     #[test]
     fn shared_memory_has_a_size_that_it_can_have_and_fits_what_there_is() {
+        const KIB: usize = 1024;
+        const MIB: usize = 1024 * KIB;
+        let (ring, total, memory) = (
+            ("limits.ring_bytes", ""),
+            ("limits.ring_bytes_total", "limits.ring_bytes_total"),
+            ("limits.memory_bytes_total", "limits.memory_bytes_total"),
+        );
         let none = Limits::default();
-        for (ring_bytes, ring_bytes_total, memory_bytes_total, set, expected) in [
+        let [all, most] = [none.memory_bytes_total, none.ring_bytes_total];
+        for (ring_bytes, ring_bytes_total, memory_bytes_total, wrong) in [
+            (256 * KIB, most, all, None),
+            (0, 0, all, None),
+            (0, 7, all, None),
+            (64 * KIB, 128 * KIB, all, None),
+            (16 * MIB, 32 * MIB, all, None),
+            (1, most, all, Some(ring)),
+            (64 * KIB - 1, most, all, Some(ring)),
+            (64 * KIB + 1, most, all, Some(ring)),
+            (16 * MIB - 1, most, all, Some(ring)),
+            (16 * MIB + 1, most, all, Some(ring)),
+            (1 << 40, 1 << 42, all, Some(ring)),
+            (256 * KIB, 512 * KIB - 1, all, Some(ring)),
+            (256 * KIB, 0, all, Some(total)),
+            (16 * MIB, 32 * MIB, 255 * MIB, Some(memory)),
             (
-                256 << 10,
-                none.ring_bytes_total,
-                none.memory_bytes_total,
-                "",
-                &[][..],
-            ),
-            (0, 0, none.memory_bytes_total, "", &[]),
-            (0, 7, none.memory_bytes_total, "", &[]),
-            (64 << 10, 128 << 10, none.memory_bytes_total, "", &[]),
-            (16 << 20, 32 << 20, none.memory_bytes_total, "", &[]),
-            (
-                1,
-                none.ring_bytes_total,
-                none.memory_bytes_total,
-                "",
-                &["limits.ring_bytes"],
-            ),
-            (
-                (64 << 10) - 1,
-                none.ring_bytes_total,
-                none.memory_bytes_total,
-                "",
-                &["limits.ring_bytes"],
-            ),
-            (
-                (64 << 10) + 1,
-                none.ring_bytes_total,
-                none.memory_bytes_total,
-                "",
-                &["limits.ring_bytes"],
-            ),
-            (
-                (16 << 20) + 1,
-                none.ring_bytes_total,
-                none.memory_bytes_total,
-                "",
-                &["limits.ring_bytes"],
-            ),
-            (
-                1 << 40,
-                1 << 42,
-                none.memory_bytes_total,
-                "",
-                &["limits.ring_bytes"],
-            ),
-            (
-                256 << 10,
-                (512 << 10) - 1,
-                none.memory_bytes_total,
-                "",
-                &["limits.ring_bytes"],
-            ),
-            (
-                256 << 10,
-                0,
-                none.memory_bytes_total,
-                "limits.ring_bytes_total",
-                &["limits.ring_bytes_total"],
-            ),
-            (
-                16 << 20,
-                32 << 20,
-                255 << 20,
-                "limits.memory_bytes_total",
-                &["limits.memory_bytes_total"],
-            ),
-            (
-                16 << 20,
-                32 << 20,
-                255 << 20,
-                "limits.ring_bytes",
-                &["limits.ring_bytes"],
+                16 * MIB,
+                32 * MIB,
+                255 * MIB,
+                Some(("limits.ring_bytes", "limits.ring_bytes")),
             ),
         ] {
+            let (expected, set) = wrong.unzip();
             let limits = Limits {
                 ring_bytes,
                 ring_bytes_total,
@@ -321,11 +276,12 @@ mod tests {
                 ..Limits::default()
             };
             let mut found = Vec::new();
-            check(&limits, &|key| key == set, &mut |key, _| {
+            check(&limits, &|key| Some(key) == set, &mut |key, _| {
                 found.push(key.to_owned())
             });
             assert_eq!(
-                found, expected,
+                found,
+                Vec::from_iter(expected),
                 "{ring_bytes} {ring_bytes_total} {memory_bytes_total}"
             );
         }
