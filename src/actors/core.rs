@@ -154,6 +154,7 @@ impl Shared {
             charged_memory_bytes: held(Budget::Memory),
             read_bytes: self.gate.used(),
             descriptors: self.descriptors.used(),
+            ring_bytes: self.ring_bytes.load(Ordering::Acquire),
         }
     }
 
@@ -223,6 +224,8 @@ pub struct Levels {
     pub read_bytes: usize,
     /// Descriptors that were received and are not sent on (`limits.descriptors_total`).
     pub descriptors: usize,
+    /// Bytes of memory that is shared with clients (`limits.ring_bytes_total`).
+    pub ring_bytes: usize,
 }
 
 /// The shared part and the addresses of the core actors.

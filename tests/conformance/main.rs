@@ -25,7 +25,7 @@ mod certificates;
 mod issuing;
 
 use actix_ipc::actors::BrokerBuilder;
-use actix_ipc::client::ClientBuilder;
+use actix_ipc::client::{ClientBuilder, SharedMemory};
 use actix_ipc::transport::TlsClient;
 use actix_ipc::{Broker, BrokerHandle, Endpoint, IpcClient};
 use std::path::Path;
@@ -39,6 +39,8 @@ pub struct World {
     pub broker: BrokerHandle,
     pub endpoint: Endpoint,
     tls: TlsClient,
+    /// Everything goes through shared memory.
+    ring: bool,
     _folder: tempfile::TempDir,
 }
 
@@ -51,7 +53,7 @@ impl World {
             NEXT.fetch_add(1, Ordering::Relaxed)
         );
         let endpoint = match transport {
-            "unix" => format!("unix:{}", folder.path().join("b.sock").display()),
+            "unix" | "ring" => format!("unix:{}", folder.path().join("b.sock").display()),
             "tcp" | "tls" => format!("{transport}:127.0.0.1:0"),
             other => format!("{other}:{unique}"),
         };
@@ -63,6 +65,7 @@ impl World {
             broker,
             endpoint,
             tls,
+            ring: transport == "ring",
             _folder: folder,
         }
     }
@@ -74,13 +77,24 @@ impl World {
 
     /// The same under a declared name.
     pub async fn connect_as(&self, name: &str) -> IpcClient {
-        self.builder().name(name).connect().await.unwrap()
+        let client = self.builder().name(name).connect().await.unwrap();
+        if self.ring {
+            // Answered behind the broker's offer.
+            client.ping().await.unwrap();
+            assert!(self.broker.metrics().rings > 0 && self.broker.metrics().rings_refused == 0);
+        }
+        client
     }
 
     /// A client with options of its own.
     pub fn builder(&self) -> ClientBuilder {
         IpcClient::builder()
             .endpoint(self.endpoint.clone())
+            .shared_memory(if self.ring {
+                SharedMemory::AtOnce
+            } else {
+                SharedMemory::default()
+            })
             .tls(self.tls.clone())
     }
 }
@@ -117,7 +131,7 @@ macro_rules! conformance {
 }
 
 conformance! {
-    #[cfg(unix)] unix, tcp, mem, #[cfg(feature = "tls-tests")] tls, #[cfg(windows)] pipe;
+    #[cfg(unix)] unix, #[cfg(target_os = "linux")] ring, tcp, mem, #[cfg(feature = "tls-tests")] tls, #[cfg(windows)] pipe;
     [
         calls_and_answers,
         each_failure_is_typed,
