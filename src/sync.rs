@@ -1,8 +1,8 @@
 //! Locks, atomics and the waker's cell of what several threads share, so that a scheduler can take their place in tests.
 //!
 //! Owns the choice: the standard ones in every build, and in the library's own tests with the feature `models` those of `shuttle`,
-//! which runs each model under many interleavings. Knows nothing of who uses them; called by the accounts, the read gates and
-//! the client's connection state.
+//! which runs each model under many interleavings. Knows nothing of who uses them; called by the accounts, the read gates, the inboxes
+//! and the client's connection state.
 
 #[cfg(test)]
 #[cfg(feature = "models")]

@@ -8,7 +8,7 @@ use crate::clock;
 use actix_ipc::actors::admission::Admission;
 use actix_ipc::actors::connection::life::Life;
 use actix_ipc::actors::connection::outbox::WriteBuf;
-use actix_ipc::actors::peer::{Inbox, PeerRef};
+use actix_ipc::actors::peer::{PeerRef, Post};
 use actix_ipc::error::CloseReason;
 use actix_ipc::message::Decoder;
 use actix_ipc::message::codec::body_limit;
@@ -122,7 +122,7 @@ impl Link {
             );
         }
         let inbox = self.inbox.clone();
-        let make = move || Box::new(inbox.clone()) as Box<dyn Inbox>;
+        let make = move || Post::Passed(Box::new(inbox.clone()));
         life.received(&bytes, Vec::new(), &make);
         if self.peer.is_none() {
             self.peer = life.session().map(|session| session.me().clone());

@@ -1,11 +1,13 @@
-//! Models of what several actors' threads do to the read gates and accounts, tried under many interleavings.
+//! Models of what several actors' threads do to the read gates, inboxes and accounts, tried under many interleavings.
 //!
 //! Owns the situations and what must be true after them; each has at least one slip that it must find. Knows no actor. Run by
 //! `cargo test --lib --features models models::`.
 
 use super::accounts::{Accounts, Budget};
 use super::deliver::Room;
+use super::inbox::{Inbox, Queue};
 use super::memory::Memory;
+use super::messages::{Control, Deliver};
 use super::peer::Account;
 use super::quota::{ReadGate, TotalGate};
 use super::shares::Who;
@@ -16,6 +18,7 @@ use shuttle::future::block_on;
 use shuttle::thread::spawn;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 const DEADLOCK: &str = "deadlock";
 
@@ -162,4 +165,46 @@ fn drained_is_told_exactly_when_it_is_owed() {
 #[test]
 fn a_question_that_looks_once_is_found() {
     finds(Slip::DrainedLooksOnce, "Drained is told once", drained);
+}
+
+/// Two threads post to a connection that takes and sleeps.
+fn deliveries() {
+    let waker = futures::task::noop_waker();
+    let queue = Arc::new(Queue::new(waker));
+    let posters = [1, 2].map(|_| {
+        let queue = queue.clone();
+        spawn(move || {
+            queue.post(Deliver::Control(Control::Grant));
+            queue.post(Deliver::Control(Control::Drain));
+        })
+    });
+    let mut taken = Vec::new();
+    block_on(poll_fn(|cx| {
+        while let Some(list) = queue.take(cx.waker()) {
+            taken.extend(list);
+        }
+        if taken.len() < 4 {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
+    }));
+    for poster in posters {
+        poster.join().unwrap();
+    }
+    let first = |delivery: &Deliver| matches!(delivery, Deliver::Control(Control::Grant));
+    assert!(taken.first().is_some_and(first), "in order");
+    queue.close();
+    queue.post(Deliver::Control(Control::Grant));
+    assert!(queue.take(&futures::task::noop_waker()).is_none(), "closed");
+}
+
+#[test]
+fn a_connection_takes_all_that_was_posted() {
+    holds("deliveries", deliveries);
+}
+
+#[test]
+fn a_connection_that_looks_before_it_registers_is_found() {
+    finds(Slip::InboxLooksFirst, DEADLOCK, deliveries);
 }

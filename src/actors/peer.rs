@@ -1,29 +1,25 @@
-//! A peer as the rest of the broker sees it, and the answer that is owed to one.
+//! A peer as the rest of the broker sees it.
 //!
 //! [`PeerRef`] is the only way to send to a peer: it holds the inbox, the account of what is queued there, and what
-//! the peer can take. [`ReplyTo`] is exactly one answer: consumed by giving it, given by being dropped. Neither
-//! knows actix; an inbox is whatever takes a [`Deliver`] (an actor's mailbox, or a simulator's queue).
+//! the peer can take. It does not know actix; an inbox is whatever takes a [`Deliver`] (the queue of a connection, an actor's mailbox,
+//! or a simulator's queue).
 
 use super::accounts::OverShare;
 use super::credit::Window;
 use super::deliver::{self, Class, Room, Verdict};
 use super::memory::Memory;
 use super::messages::{Control, Deliver};
-use super::planted::{self, Bug};
 use crate::config::raise;
-use crate::error::{CallError, ErrorCode};
-use crate::message::{CallId, Draft, Flags, Kind, Metadata, Origin, PeerId, Ticket, metadata};
+use crate::message::{Metadata, Origin, PeerId, metadata};
 use crate::policy::Principal;
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::slips::{self, Slip};
 use std::fmt;
 use std::sync::Arc;
+use std::task::Waker;
 
-/// Takes deliveries for one peer. Must not block and must not panic.
-pub trait Inbox: Send + Sync {
-    /// Queues the delivery; a closed inbox drops it.
-    fn post(&self, delivery: Deliver);
-}
+pub use super::inbox::{Inbox, Post};
+pub use super::reply::{ReplyTo, error_frame};
 
 /// What every room may know of a peer, shared.
 pub type PeerRef = Arc<Peer>;
@@ -32,10 +28,8 @@ pub type PeerRef = Arc<Peer>;
 pub struct Peer {
     /// Who it is, as frames tell it.
     pub origin: Origin,
-    /// The name it declared; empty when none.
-    pub name: Box<str>,
-    /// `sys.name` as an encoded metadata entry; empty when it declared no name.
-    pub sys_meta: Box<[u8]>,
+    /// The name it declared, if any.
+    declared: Option<Box<Declared>>,
     /// Attachments that one frame to it may carry.
     pub max_attachments: u32,
     /// Who it is, as the kernel or a proof says: what a policy speaks of.
@@ -43,7 +37,30 @@ pub struct Peer {
     /// Its account.
     pub account: Account,
     local: bool,
-    inbox: Box<dyn Inbox>,
+    inbox: Post,
+}
+
+/// A declared name.
+struct Declared {
+    name: Box<str>,
+    /// The same as an encoded metadata entry, `sys.name`.
+    meta: Box<[u8]>,
+}
+
+impl Declared {
+    /// `None`: the name is empty.
+    fn new(name: &str) -> Option<Box<Self>> {
+        if name.is_empty() {
+            return None;
+        }
+        let mut meta = Metadata::new();
+        // A declared name is at most 255 bytes, so the entry fits.
+        let _ = meta.insert(metadata::SYS_NAME, name);
+        Some(Box::new(Self {
+            name: name.into(),
+            meta: meta.as_bytes().into(),
+        }))
+    }
 }
 
 /// What is queued for a peer and what it is owed. Senders add before they post; the peer's outbox subtracts.
@@ -262,7 +279,14 @@ impl Peer {
             uid: (origin.uid != u32::MAX).then_some(origin.uid),
             ..Principal::default()
         };
-        Self::with_principal(origin, Arc::new(principal), name, max_attachments, account, inbox)
+        Self::with_principal(
+            origin,
+            Arc::new(principal),
+            name,
+            max_attachments,
+            account,
+            Post::Passed(inbox),
+        )
     }
 
     /// The same for a peer of whom more is known.
@@ -273,7 +297,7 @@ impl Peer {
         name: &str,
         max_attachments: u32,
         account: Account,
-        inbox: Box<dyn Inbox>,
+        inbox: Post,
     ) -> PeerRef {
         Arc::new(Self::build(
             origin,
@@ -291,7 +315,14 @@ impl Peer {
         Arc::new(Self {
             local: true,
             // Its handlers have no place for attachments, so a call that carries some is refused.
-            ..Self::build(origin, Arc::new(Principal::operator()), name, 0, account, inbox)
+            ..Self::build(
+                origin,
+                Arc::new(Principal::operator()),
+                name,
+                0,
+                account,
+                Post::Passed(inbox),
+            )
         })
     }
 
@@ -301,17 +332,11 @@ impl Peer {
         name: &str,
         max_attachments: u32,
         account: Account,
-        inbox: Box<dyn Inbox>,
+        inbox: Post,
     ) -> Self {
-        let mut sys_meta = Metadata::new();
-        if !name.is_empty() {
-            // A declared name is at most 255 bytes, so the entry fits.
-            let _ = sys_meta.insert(metadata::SYS_NAME, name);
-        }
         Self {
             origin,
-            name: name.into(),
-            sys_meta: sys_meta.as_bytes().into(),
+            declared: Declared::new(name),
             max_attachments,
             account,
             principal,
@@ -326,6 +351,18 @@ impl Peer {
         self.origin.peer
     }
 
+    /// The name it declared; empty when none.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.declared.as_ref().map_or("", |declared| &declared.name)
+    }
+
+    /// `sys.name` as an encoded metadata entry; empty when it declared no name.
+    #[must_use]
+    pub fn sys_meta(&self) -> &[u8] {
+        self.declared.as_ref().map_or(&[], |declared| &declared.meta)
+    }
+
     /// Whether it is an actor of the broker's own process, without a socket.
     #[must_use]
     pub const fn is_local(&self) -> bool {
@@ -335,6 +372,22 @@ impl Peer {
     /// Queues a delivery that was admitted, or that is small and owed (control).
     pub fn post(&self, delivery: Deliver) {
         self.inbox.post(delivery);
+    }
+
+    /// Takes what waits for it, in order. `None`: nothing does, and `task` is woken when something is posted; or it does not wait here.
+    #[must_use]
+    pub fn take(&self, task: &Waker) -> Option<Vec<Deliver>> {
+        match &self.inbox {
+            Post::Kept(queue) => queue.take(task),
+            Post::Passed(_) => None,
+        }
+    }
+
+    /// Nobody takes its deliveries any more: they are dropped, those that wait and those that follow.
+    pub fn close_queue(&self) {
+        if let Post::Kept(queue) = &self.inbox {
+            queue.close();
+        }
     }
 
     /// Queues one control message.
@@ -355,7 +408,7 @@ impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Peer")
             .field("origin", &self.origin)
-            .field("name", &self.name)
+            .field("name", &self.name())
             .finish_non_exhaustive()
     }
 }
@@ -364,126 +417,4 @@ impl fmt::Debug for Peer {
 #[must_use]
 pub fn publish_window(limit: usize) -> (Window, usize) {
     (Window::new(limit), (limit / 4).max(1))
-}
-
-/// One answer that is owed to an asker. Giving it consumes it; dropping it gives an error, so that no way of
-/// losing a message leaves somebody waiting.
-#[derive(Debug)]
-pub struct ReplyTo {
-    to: Option<PeerRef>,
-    call: CallId,
-    ticket: Ticket,
-    taken: bool,
-}
-
-impl ReplyTo {
-    /// The answer that `to` waits for under its number `call`.
-    #[must_use]
-    pub const fn new(to: PeerRef, call: CallId, ticket: Ticket) -> Self {
-        Self {
-            to: Some(to),
-            call,
-            ticket,
-            taken: false,
-        }
-    }
-
-    /// The asker's number.
-    #[must_use]
-    pub const fn call(&self) -> CallId {
-        self.call
-    }
-
-    /// The broker's number for the request.
-    #[must_use]
-    pub const fn ticket(&self) -> Ticket {
-        self.ticket
-    }
-
-    /// The asker; `None` once answered.
-    #[must_use]
-    pub const fn asker(&self) -> Option<&PeerRef> {
-        self.to.as_ref()
-    }
-
-    /// From now on the request may have run, whatever happens.
-    pub const fn mark_taken(&mut self) {
-        self.taken = true;
-    }
-
-    /// The answer travels as a frame of the callee.
-    #[must_use]
-    pub fn forward(mut self) -> Option<PeerRef> {
-        self.to.take()
-    }
-
-    /// Nobody waits any more.
-    pub fn forget(mut self) {
-        self.to = None;
-    }
-
-    /// Answers with a frame of the broker's own.
-    pub fn answer(mut self, draft: impl FnOnce(u64) -> Vec<u8>) {
-        if let Some(to) = self.to.take() {
-            to.tell(Control::Answered {
-                call: self.call,
-                ticket: self.ticket,
-                frame: draft(self.call.0).into(),
-            });
-        }
-    }
-
-    /// Answers `Done`.
-    pub fn done(self, aux: u32) {
-        self.answer(|id| Draft::new(Kind::Done, id).aux(aux).to_vec());
-    }
-
-    /// Answers with an error.
-    pub fn fail(self, error: &CallError) {
-        self.answer(|id| error_frame(id, error));
-    }
-
-    fn orphaned(&self) -> CallError {
-        if std::thread::panicking() {
-            return CallError::new(
-                ErrorCode::Internal,
-                "the broker failed while it handled this request",
-            );
-        }
-        let error = CallError::from(ErrorCode::CalleeGone);
-        if self.taken {
-            if planted::is(Bug::RanForgotten) {
-                return error.ran(false);
-            }
-            return error;
-        }
-        CallError {
-            message: "the connection ended before it was given the call".into(),
-            ..error
-        }
-        .ran(false)
-    }
-}
-
-impl Drop for ReplyTo {
-    fn drop(&mut self) {
-        if let Some(to) = self.to.take() {
-            let frame = error_frame(self.call.0, &self.orphaned());
-            to.tell(Control::Answered {
-                call: self.call,
-                ticket: self.ticket,
-                frame: frame.into(),
-            });
-        }
-    }
-}
-
-/// The frame that tells an asker of an error.
-#[must_use]
-pub fn error_frame(id: u64, error: &CallError) -> Vec<u8> {
-    Draft::new(Kind::Error, id)
-        .aux(error.code.code())
-        .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN))
-        .payload(crate::message::Encoding::RAW, error.message.as_bytes())
-        .to_vec()
 }

@@ -26,6 +26,8 @@ pub(crate) enum Slip {
     StuckNotTold,
     /// Who waits for room in the out-buffer is not woken when the frames are claimed.
     RoomNotTold,
+    /// A connection looks whether something waits for it, and registers its waker afterwards.
+    InboxLooksFirst,
     /// A slot is given away under its old key.
     KeyUsedTwice,
 }

@@ -11,7 +11,7 @@ use actix_ipc::actors::connection::outbox::WriteBuf;
 use actix_ipc::actors::connection::perform::Rooms;
 use actix_ipc::actors::core::Shared;
 use actix_ipc::actors::messages::{Deliver, HubBatch, RegistryBatch};
-use actix_ipc::actors::peer::{Inbox, PeerRef};
+use actix_ipc::actors::peer::{Inbox, PeerRef, Post};
 use actix_ipc::config::Limits;
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Decoder, Epoch, Kind, PeerId};
@@ -110,7 +110,8 @@ impl Scene {
             return;
         }
         let inbox = self.inbox.clone();
-        self.life.received(bytes, Vec::new(), &|| Box::new(inbox.clone()));
+        self.life
+            .received(bytes, Vec::new(), &|| Post::Passed(Box::new(inbox.clone())));
     }
 
     /// What waits for it, and what it writes.

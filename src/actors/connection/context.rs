@@ -1,14 +1,14 @@
-//! The execution context of a [`Connection`]: its mailbox and the one future that drives its I/O.
+//! The execution context of a [`Connection`]: what was delivered to it, and the one future that drives its I/O.
 //!
-//! Owns the order of a turn (messages first, then the socket, which writes what they brought), the state of the actor and its end.
-//! actix's own `Context` has places for further futures and for those that wait, twice: more than three hundred bytes of every idle
-//! connection, and a walk through all of them in every turn. Knows nothing of sockets and frames. Called by `Listener`, which
-//! starts connections, and by the runtime.
+//! Owns the order of a turn (deliveries first, then the socket, which writes what they brought), the state of the actor and its end.
+//! actix's own `Context` has places for further futures and for those that wait, twice, and its mailbox a channel for each actor:
+//! six hundred bytes of every idle connection. Here the typed messages wait in the peer (see [`inbox`]) and are handled in the order
+//! in which they were posted; there is no address, because whoever has something for a connection knows its peer. Knows nothing of
+//! sockets and frames. Called by `Listener`, which starts connections, and by the runtime.
 
 use super::Connection;
-use crate::actors::messages::Deliver;
-use actix::dev::{Envelope, Mailbox, OneshotSender, ToEnvelope};
-use actix::{Actor, ActorContext, ActorFuture, ActorState, Addr, AsyncContext, SpawnHandle, WeakAddr};
+use crate::actors::inbox;
+use actix::{Actor, ActorContext, ActorState, Handler};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
@@ -16,8 +16,6 @@ use std::task::{Context as TaskContext, Poll};
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Context {
-    /// Weak: an address of its own would keep two more allocations per connection.
-    me: WeakAddr<Connection>,
     state: ActorState,
 }
 
@@ -37,65 +35,18 @@ impl ActorContext for Context {
     }
 }
 
-impl AsyncContext<Connection> for Context {
-    /// An address that nobody hears, once the mailbox is gone.
-    fn address(&self) -> Addr<Connection> {
-        let me = self.me.upgrade();
-        me.unwrap_or_else(|| Mailbox::default().address())
-    }
-
-    /// Refused: a connection has one future, its I/O. The other one is dropped.
-    fn spawn<F>(&mut self, _: F) -> SpawnHandle
-    where
-        F: ActorFuture<Connection, Output = ()> + 'static,
-    {
-        tracing::error!("a connection's actor runs no futures beside its I/O; one was dropped");
-        SpawnHandle::default()
-    }
-
-    /// Refused like [`Self::spawn`].
-    fn wait<F>(&mut self, other: F)
-    where
-        F: ActorFuture<Connection, Output = ()> + 'static,
-    {
-        self.spawn(other);
-    }
-
-    /// Whether the mailbox rests: only at the end.
-    fn waiting(&self) -> bool {
-        !self.state.alive()
-    }
-
-    fn cancel_future(&mut self, _: SpawnHandle) -> bool {
-        false
-    }
-}
-
-impl ToEnvelope<Connection, Deliver> for Context {
-    fn pack(delivery: Deliver, answer: Option<OneshotSender<()>>) -> Envelope<Connection> {
-        Envelope::new(delivery, answer)
-    }
-}
-
 /// A connection that runs.
 struct Run {
     actor: Connection,
     context: Context,
-    mailbox: Mailbox<Connection>,
 }
 
 /// Starts the actor on this thread's arbiter.
 pub(in crate::actors) fn start(actor: Connection) {
-    let mailbox = Mailbox::default();
     let context = Context {
-        me: mailbox.address().downgrade(),
         state: ActorState::Started,
     };
-    actix::spawn(Run {
-        actor,
-        context,
-        mailbox,
-    });
+    actix::spawn(Run { actor, context });
 }
 
 impl Future for Run {
@@ -108,8 +59,13 @@ impl Future for Run {
             context.state = ActorState::Running;
             actor.started(context);
         }
-        this.mailbox.poll(actor, context, cx);
-        if context.state.alive() && actor.poll_io(context, cx).is_ready() {
+        while let Some(mut deliveries) = actor.take_deliveries(cx.waker()) {
+            for delivery in deliveries.drain(..) {
+                actor.handle(delivery, context);
+            }
+            inbox::keep(deliveries);
+        }
+        if context.state.alive() && actor.poll_io(cx).is_ready() {
             context.stop();
         }
         if context.state.alive() {
@@ -128,6 +84,7 @@ impl Run {
         }
         self.context.terminate();
         self.actor.stopped(&mut self.context);
+        self.actor.close_queue();
     }
 }
 

@@ -11,7 +11,7 @@ use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::deliver::Room;
 use crate::actors::memory::Memory;
-use crate::actors::peer::{Account, Inbox, Peer};
+use crate::actors::peer::{Account, Peer, Post};
 use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::handshake::{PREFACE, choose_version};
@@ -26,7 +26,7 @@ impl<R: Rooms> Life<R> {
         &mut self,
         mut bytes: &[u8],
         attachments: Vec<Attachment>,
-        inbox: &dyn Fn() -> Box<dyn Inbox>,
+        inbox: &dyn Fn() -> Post,
     ) -> usize {
         let (read, now) = (bytes.len(), self.rooms.shared().now());
         if let Some(keepalive) = &mut self.keepalive {
@@ -81,7 +81,7 @@ impl<R: Rooms> Life<R> {
         }
     }
 
-    pub(super) fn hello(&mut self, batch: &Batch, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+    pub(super) fn hello(&mut self, batch: &Batch, inbox: &dyn Fn() -> Post) {
         let Some(view) = batch.view(0) else { return };
         let header = view.header;
         if header.kind != Kind::Hello {
@@ -131,7 +131,7 @@ impl<R: Rooms> Life<R> {
         self.limit = now.checked_add(delay);
     }
 
-    fn welcome(&mut self, hello: &Hello, principal: Principal, inbox: &dyn Fn() -> Box<dyn Inbox>) {
+    fn welcome(&mut self, hello: &Hello, principal: Principal, inbox: &dyn Fn() -> Post) {
         let shared = self.rooms.shared().clone();
         if let Some(text) = access::refuses(&shared.policy, &principal) {
             shared.metrics.denied.add(1);
@@ -179,6 +179,7 @@ impl<R: Rooms> Life<R> {
         self.outbox.push_frame(frame.into());
         self.decoder.set_limit(body_limit(limits.frame_bytes));
         self.rooms.joined(me.clone());
+        self.me = Some(me.clone());
         self.gone = Some(GoneGuard::new(self.rooms.clone(), origin.peer));
         let who = me.clone();
         let session = Session::new(me, limits, shared.tickets.clone())

@@ -3,18 +3,17 @@
 //! Owns the stream, what a short write left over, and the connection's one timer. It moves bytes between the stream and the
 //! connection's [`life`](super::life), and knows no frame. Buffers are shared by the arbiter: an idle connection has none.
 
-use super::context::Context;
 use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
 use super::{Connection, ring};
 use crate::actors::core::Shared;
+use crate::actors::inbox::{Post, Queue};
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::Stream;
-use actix::AsyncContext;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -75,9 +74,9 @@ impl Io {
 }
 
 impl Connection {
-    /// Drives the I/O; its context calls it in every turn, after the mailbox. Ready: the connection is over.
-    pub(super) fn poll_io(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<()> {
-        guard(|| self.drive(ctx, cx)).unwrap_or_else(|panic| {
+    /// Drives the I/O; its context calls it in every turn, after the deliveries. Ready: the connection is over.
+    pub(super) fn poll_io(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
+        guard(|| self.drive(cx)).unwrap_or_else(|panic| {
             self.life.panicked(&panic);
             cx.waker().wake_by_ref();
             Poll::Pending
@@ -85,7 +84,7 @@ impl Connection {
     }
 
     /// Ready: the connection is over.
-    fn drive(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<()> {
+    fn drive(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         for _ in 0..READS_PER_TURN {
             if self.flush(cx).is_err() {
                 return Poll::Ready(());
@@ -95,7 +94,7 @@ impl Connection {
                 let _ = self.io.stream.shutdown_write();
                 return Poll::Ready(());
             }
-            match self.read(ctx, cx) {
+            match self.read(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(Over)) => return Poll::Ready(()),
                 Poll::Pending => return self.rest(cx),
@@ -142,7 +141,7 @@ impl Connection {
         }
     }
 
-    fn read(&mut self, ctx: &Context, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
+    fn read(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
         if self.io.end_of_file || !self.life.may_read() {
             return Poll::Pending;
         }
@@ -170,7 +169,7 @@ impl Connection {
                 }
                 let frames = self
                     .life
-                    .received(bytes, attachments, &|| Box::new(ctx.address()));
+                    .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
                 self.io.pace.has_read(self.life.rooms.shared.now(), frames);
                 if from_ring {
                     self.io

@@ -19,7 +19,7 @@ use super::slots::Slots;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::messages::{Control, Deliver};
-use crate::actors::peer::Inbox;
+use crate::actors::peer::{PeerRef, Post};
 use crate::actors::quota::ReadGate;
 use crate::actors::supervise::guard;
 use crate::config::raise;
@@ -87,6 +87,8 @@ pub struct Life<R: Rooms> {
     pub(super) brought_bulk: bool,
     /// Bytes of each direction of the shared memory that it may ask for; 0: none.
     pub(super) ring_bytes: u32,
+    /// Whom others deliver to, from the welcome on.
+    pub(super) me: Option<PeerRef>,
     /// Its places among all connections; `None` when it was not let in.
     pub(super) admission: Option<Admission>,
 }
@@ -137,6 +139,7 @@ impl<R: Rooms> Life<R> {
             ring_step: None,
             brought_bulk: false,
             ring_bytes: 0,
+            me: None,
             admission,
             rooms,
         }
@@ -229,13 +232,7 @@ impl<R: Rooms> Life<R> {
     }
 
     /// Frames of one read. `read`: how many bytes it brought.
-    pub(super) fn batch(
-        &mut self,
-        now: Instant,
-        batch: Batch,
-        read: usize,
-        inbox: &dyn Fn() -> Box<dyn Inbox>,
-    ) {
+    pub(super) fn batch(&mut self, now: Instant, batch: Batch, read: usize, inbox: &dyn Fn() -> Post) {
         if batch.is_empty() {
             return;
         }

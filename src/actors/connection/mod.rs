@@ -24,20 +24,14 @@ pub mod slots;
 use super::admission::Admission;
 use super::core::Core;
 use super::messages::Deliver;
-use super::peer::Inbox;
 use crate::transport::Stream;
-use actix::{Actor, Addr, Handler, Running};
+use actix::{Actor, Handler, Running};
 use context::Context;
 use identity::Evidence;
 use life::Life;
 use session::Closing;
 use std::sync::Arc;
-
-impl Inbox for Addr<Connection> {
-    fn post(&self, delivery: Deliver) {
-        self.do_send(delivery);
-    }
-}
+use std::task::Waker;
 
 /// One socket's actor.
 pub struct Connection {
@@ -68,6 +62,20 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// What others have for this peer, in order; none before the welcome. `None`: nothing waits, and `task` is woken for the next.
+    fn take_deliveries(&self, task: &Waker) -> Option<Vec<Deliver>> {
+        self.life.me.as_ref()?.take(task)
+    }
+
+    /// Nobody handles deliveries any more: what waits is dropped, and so answered.
+    fn close_queue(&self) {
+        if let Some(me) = &self.life.me {
+            me.close_queue();
+        }
+    }
+}
+
 impl Actor for Connection {
     type Context = Context;
 
@@ -82,7 +90,7 @@ impl Handler<Deliver> for Connection {
 
     fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) {
         self.life.deliver(delivery);
-        // The context polls the I/O after the mailbox, which writes everything in one go.
+        // The context polls the I/O after the deliveries, which writes everything in one go.
     }
 }
 

@@ -41,13 +41,13 @@ impl Outbox {
 
     /// Bytes of the broker's own frames that wait.
     #[must_use]
-    pub const fn own_bytes(&self) -> usize {
+    pub fn own_bytes(&self) -> usize {
         self.first.own_bytes()
     }
 
     /// Whether a frame with attachments waits.
     #[must_use]
-    pub const fn carries(&self) -> bool {
+    pub fn carries(&self) -> bool {
         self.first.carries()
     }
 

@@ -22,14 +22,15 @@ use std::sync::atomic::Ordering;
 /// What a connection has of it.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
-    /// The last frame on the socket is being written; what follows it goes to the memory.
-    moves: bool,
+    /// Nothing before the offer.
     held: Option<Box<Held>>,
 }
 
 /// The memory in the accounts of the process and of the broker, until the connection ends.
 #[derive(Debug)]
 struct Held {
+    /// The last frame on the socket is being written; what follows it goes to the memory.
+    moves: bool,
     bytes: usize,
     shared: Arc<Shared>,
     _charge: Option<Charge>,
@@ -44,13 +45,16 @@ impl Drop for Held {
 
 impl Ring {
     /// The last frame on the socket is being written.
-    pub(super) const fn last_on_socket(&mut self) {
-        self.moves = true;
+    pub(super) fn last_on_socket(&mut self) {
+        if let Some(held) = &mut self.held {
+            held.moves = true;
+        }
     }
 
     /// Whether the next byte is the first one for the memory. True once.
-    pub(super) const fn moves(&mut self) -> bool {
-        std::mem::replace(&mut self.moves, false)
+    pub(super) fn moves(&mut self) -> bool {
+        let held = self.held.as_mut();
+        held.is_some_and(|held| std::mem::take(&mut held.moves))
     }
 }
 
@@ -110,6 +114,7 @@ impl Connection {
         let before = shared.ring_bytes.fetch_add(all, Ordering::AcqRel);
         shared.metrics.rings.add(1);
         let mut held = Held {
+            moves: false,
             bytes: all,
             shared: shared.clone(),
             _charge: None,

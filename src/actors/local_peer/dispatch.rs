@@ -322,7 +322,9 @@ impl LocalPeer {
             streams: call.flags.has(Flags::STREAM) && !silent,
             done: silent,
         };
-        let name = Some(call.from.name.clone()).filter(|name| !name.is_empty());
+        let name = Some(call.from.name())
+            .filter(|name| !name.is_empty())
+            .map(Box::from);
         let caller = Caller {
             origin: call.from.origin,
             name,

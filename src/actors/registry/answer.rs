@@ -289,7 +289,7 @@ pub(super) fn too_many(what: &str, limit: usize) -> CallError {
 }
 
 fn describe_peer(peer: &PeerRef) -> String {
-    match (peer.origin.pid, peer.name.as_ref()) {
+    match (peer.origin.pid, peer.name()) {
         (0, "") => format!("connection {}", peer.id()),
         (0, name) => format!("connection {} ({name:?})", peer.id()),
         (pid, "") => format!("process {pid}"),

@@ -35,7 +35,7 @@ pub(super) fn shown_peer(peer: &PeerRef) -> ShownPeer<'_> {
         peer: peer.id().0,
         pid: known(peer.origin.pid, 0),
         uid: known(peer.origin.uid, u32::MAX),
-        name: &peer.name,
+        name: peer.name(),
     }
 }
 

@@ -426,7 +426,7 @@ impl State {
         }
         let ticket = self.ticket();
         self.index
-            .connected(ticket, key, peer.id(), peer.name.clone(), &mut self.effects);
+            .connected(ticket, key, peer.id(), peer.name().into(), &mut self.effects);
         self.commit();
     }
 

@@ -16,23 +16,27 @@ use std::sync::Arc;
 use std::time::Instant;
 
 thread_local! {
-    /// The room of lanes that were emptied on this thread, for the next ones that fill: an idle peer has none of its own.
-    static SPARE: Cell<Vec<VecDeque<Run>>> = const { Cell::new(Vec::new()) };
+    /// Queues of lanes that were emptied on this thread, for the next ones that fill: an idle peer has none of its own.
+    static SPARE: Cell<Spare> = const { Cell::new(Vec::new()) };
 }
-/// Lanes that are kept for others; more are in use at once only beside as many busy peers.
+/// Queues that are kept for others; more are in use at once only beside as many busy peers.
 const SPARE_MAX: usize = 16;
 
-fn spare() -> VecDeque<Run> {
+#[expect(clippy::vec_box, reason = "a queue goes from lane to lane as it is")]
+type Spare = Vec<Box<Queue>>;
+
+fn spare() -> Box<Queue> {
     let mut spare = SPARE.take();
-    let runs = spare.pop().unwrap_or_default();
+    let queue = spare.pop().unwrap_or_default();
     SPARE.set(spare);
-    runs
+    queue
 }
 
-fn keep(runs: VecDeque<Run>) {
+fn keep(mut queue: Box<Queue>) {
     let mut spare = SPARE.take();
-    if spare.len() < SPARE_MAX && runs.capacity() <= KEPT_MAX {
-        spare.push(runs);
+    if spare.len() < SPARE_MAX && queue.runs.capacity() <= KEPT_MAX {
+        (queue.own_bytes, queue.carrying, queue.compacted) = (0, 0, 0);
+        spare.push(queue);
     }
     SPARE.set(spare);
 }
@@ -240,77 +244,94 @@ impl Run {
     }
 }
 
-/// The lane. A run in it is never done.
+/// The lane.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
+    /// Nothing while the lane is empty.
+    queue: Option<Box<Queue>>,
+}
+
+/// What waits in a lane that is not empty. A run in it is never done.
+#[derive(Debug, Default)]
+struct Queue {
     runs: VecDeque<Run>,
     /// Bytes of frames that the broker made itself: nobody else's account holds them.
     own_bytes: usize,
     /// Frames that carry attachments.
     carrying: usize,
-    /// So many runs, from the first, were looked at by [`Self::compact`].
+    /// So many runs, from the first, were looked at by [`Lane::compact`].
     compacted: usize,
 }
 
+impl Queue {
+    fn push_frames(&mut self, carrying: usize, run: Run) {
+        self.carrying = self.carrying.saturating_add(carrying);
+        self.runs.push_back(run);
+    }
+
+    /// The next frame leaves: it is not counted any more.
+    fn leaves(&mut self, own_bytes: usize, carries: bool) {
+        self.own_bytes = self.own_bytes.saturating_sub(own_bytes);
+        self.carrying = self.carrying.saturating_sub(usize::from(carries));
+    }
+}
+
 impl Lane {
-    pub(super) fn is_empty(&self) -> bool {
-        self.runs.is_empty()
+    pub(super) const fn is_empty(&self) -> bool {
+        self.queue.is_none()
     }
 
-    pub(super) const fn own_bytes(&self) -> usize {
-        self.own_bytes
+    pub(super) fn own_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.own_bytes)
     }
 
-    pub(super) const fn carries(&self) -> bool {
-        self.carrying > 0
+    pub(super) fn carries(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.carrying > 0)
+    }
+
+    fn queue(&mut self) -> &mut Queue {
+        self.queue.get_or_insert_with(spare)
     }
 
     pub(super) fn push_own(&mut self, frame: Box<[u8]>) {
-        self.own_bytes = self.own_bytes.saturating_add(charge(frame.len()));
-        self.push(Run::Own(frame));
+        let queue = self.queue();
+        queue.own_bytes = queue.own_bytes.saturating_add(charge(frame.len()));
+        queue.runs.push_back(Run::Own(frame));
     }
 
     pub(super) fn push_ring(&mut self, offer: RingOffer) {
-        self.carrying = self.carrying.saturating_add(1);
-        self.push(Run::Ring(Box::new(offer)));
+        self.queue().push_frames(1, Run::Ring(Box::new(offer)));
     }
 
     pub(super) fn push_last_on_socket(&mut self, frame: Box<[u8]>) {
-        self.push(Run::LastOnSocket(frame));
+        self.queue().push_frames(0, Run::LastOnSocket(frame));
     }
 
     pub(super) fn push_forwards(&mut self, batch: Arc<Batch>, items: Vec<Answer>) {
         let frames = Frames::new(batch, items);
         if !frames.is_done() {
-            self.carrying = self.carrying.saturating_add(frames.carrying());
-            self.push(Run::Forwards(frames));
+            self.queue().push_frames(frames.carrying(), Run::Forwards(frames));
         }
     }
 
     pub(super) fn push_calls(&mut self, from: PeerRef, batch: Arc<Batch>, items: Vec<Invoke>) {
         let frames = Frames::new(batch, items);
         if !frames.is_done() {
-            self.carrying = self.carrying.saturating_add(frames.carrying());
-            self.push(Run::Calls(from, frames));
+            self.queue()
+                .push_frames(frames.carrying(), Run::Calls(from, frames));
         }
-    }
-
-    fn push(&mut self, run: Run) {
-        if self.runs.capacity() == 0 {
-            self.runs = spare();
-        }
-        self.runs.push_back(run);
     }
 
     /// Copies small remainders out of large buffers that would otherwise be kept alive by them. Each run is looked at once, and the
     /// first one again when something was taken of it.
     pub(super) fn compact(&mut self) {
-        let news = self.runs.iter_mut().skip(self.compacted.max(1));
+        let Some(queue) = &mut self.queue else { return };
+        let news = queue.runs.iter_mut().skip(queue.compacted.max(1));
         news.for_each(Run::copy_out);
-        if let Some(first) = self.runs.front_mut() {
+        if let Some(first) = queue.runs.front_mut() {
             first.copy_out();
         }
-        self.compacted = self.runs.len();
+        queue.compacted = queue.runs.len();
     }
 
     /// Moves frames into `out` until it holds about `max` bytes; one with attachments begins a write and ends it. Returns the
@@ -318,17 +339,17 @@ impl Lane {
     pub(super) fn fill(&mut self, now: Instant, max: usize, out: &mut WriteBuf) -> usize {
         let (mut charged, mut left) = (0_usize, Left::new(now));
         while out.len() < max
-            && let Some(run) = self.runs.front_mut()
+            && let Some(queue) = &mut self.queue
+            && let Some(run) = queue.runs.front_mut()
         {
-            if self.carrying > 0 && run.next_carries() {
-                if !out.is_empty() {
-                    break;
-                }
-                self.carrying = self.carrying.saturating_sub(1);
+            let carries = queue.carrying > 0 && run.next_carries();
+            if carries && !out.is_empty() {
+                break;
             }
             charged = charged.saturating_add(run.write(&mut left, out));
-            self.own_bytes = self.own_bytes.saturating_sub(run.own_bytes());
-            if run.is_done() {
+            let (own_bytes, is_done) = (run.own_bytes(), run.is_done());
+            queue.leaves(own_bytes, carries);
+            if is_done {
                 self.pop();
             }
             if out.is_whole() {
@@ -340,11 +361,10 @@ impl Lane {
 
     /// Takes the next frame, for a peer without a socket.
     pub(super) fn take(&mut self) -> Option<Out> {
-        let run = self.runs.front_mut()?;
-        if self.carrying > 0 && run.next_carries() {
-            self.carrying = self.carrying.saturating_sub(1);
-        }
-        self.own_bytes = self.own_bytes.saturating_sub(run.own_bytes());
+        let queue = self.queue.as_mut()?;
+        let run = queue.runs.front_mut()?;
+        let carries = queue.carrying > 0 && run.next_carries();
+        let own_bytes = run.own_bytes();
         let next = match run {
             Run::Own(frame) => Some(Out::Frame(std::mem::take(frame))),
             // Only sockets have such memory beside them, and nobody takes from those.
@@ -362,17 +382,20 @@ impl Lane {
                 from: from.clone(),
             }),
         };
-        if run.is_done() {
+        let is_done = run.is_done();
+        queue.leaves(own_bytes, carries);
+        if is_done {
             self.pop();
         }
         next
     }
 
     fn pop(&mut self) {
-        self.runs.pop_front();
-        self.compacted = self.compacted.saturating_sub(1);
-        if self.runs.is_empty() {
-            keep(std::mem::take(&mut self.runs));
+        let Some(queue) = &mut self.queue else { return };
+        queue.runs.pop_front();
+        queue.compacted = queue.compacted.saturating_sub(1);
+        if queue.runs.is_empty() {
+            self.queue.take().into_iter().for_each(keep);
         }
     }
 }
@@ -419,7 +442,7 @@ mod tests {
             assert_eq!(lane.own_bytes(), 64);
             let (mut bytes, mut charged) = written(&mut lane, first);
             lane.compact();
-            if let Some(Run::Forwards(frames)) = lane.runs.front() {
+            if let Some(Run::Forwards(frames)) = lane.queue.as_ref().and_then(|queue| queue.runs.front()) {
                 let kept = frames.batch.buffer_len();
                 assert_eq!(kept < large, first >= 11_000, "{first}: {kept} of {large}");
             }

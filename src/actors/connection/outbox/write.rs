@@ -265,7 +265,7 @@ pub(super) fn write_call(
     }
     let (id, aux) = (call.ticket.0, left.of(call.deadline));
     out.carry(Kind::Call, id, batch.attachments(call.frame as usize));
-    if header.flags.0 & IN_FRONT == 0 && from.sys_meta.is_empty() {
+    if header.flags.0 & IN_FRONT == 0 && from.sys_meta().is_empty() {
         let [peer, process] = origin.bytes();
         let [first, second, third] = Header {
             body_len: header.body_len.saturating_add(ORIGIN_LEN as u32),
@@ -280,7 +280,7 @@ pub(super) fn write_call(
     } else if let Ok(view) = FrameView::split(header, body) {
         let draft = Draft {
             origin: Some(origin),
-            meta: [&from.sys_meta, view.meta],
+            meta: [from.sys_meta(), view.meta],
             attachments: header.attachments,
             ..Draft::new(Kind::Call, id)
         }

@@ -45,7 +45,7 @@ impl Session {
         if let Some(denied) = self.denied(Right::Call, view.key, effects) {
             return refuse(effects, header, silent, &denied);
         }
-        if view.meta.len().saturating_add(self.me.sys_meta.len()) > METADATA_MAX {
+        if view.meta.len().saturating_add(self.me.sys_meta().len()) > METADATA_MAX {
             let text = format!(
                 "with the name of its caller, the metadata of a call has at most {METADATA_MAX} bytes"
             );

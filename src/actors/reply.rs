@@ -1,0 +1,132 @@
+//! The answer that is owed to a peer.
+//!
+//! [`ReplyTo`] is exactly one answer: consumed by giving it, given by being dropped. It goes the way of all deliveries, to the asker's
+//! [`Peer`](super::peer::Peer). Knows no actor; made by whoever asks, and held by whoever owes.
+
+use super::messages::Control;
+use super::peer::PeerRef;
+use super::planted::{self, Bug};
+use crate::error::{CallError, ErrorCode};
+use crate::message::{CallId, Draft, Flags, Kind, Ticket};
+
+/// One answer that is owed to an asker. Giving it consumes it; dropping it gives an error, so that no way of
+/// losing a message leaves somebody waiting.
+#[derive(Debug)]
+pub struct ReplyTo {
+    to: Option<PeerRef>,
+    call: CallId,
+    ticket: Ticket,
+    taken: bool,
+}
+
+impl ReplyTo {
+    /// The answer that `to` waits for under its number `call`.
+    #[must_use]
+    pub const fn new(to: PeerRef, call: CallId, ticket: Ticket) -> Self {
+        Self {
+            to: Some(to),
+            call,
+            ticket,
+            taken: false,
+        }
+    }
+
+    /// The asker's number.
+    #[must_use]
+    pub const fn call(&self) -> CallId {
+        self.call
+    }
+
+    /// The broker's number for the request.
+    #[must_use]
+    pub const fn ticket(&self) -> Ticket {
+        self.ticket
+    }
+
+    /// The asker; `None` once answered.
+    #[must_use]
+    pub const fn asker(&self) -> Option<&PeerRef> {
+        self.to.as_ref()
+    }
+
+    /// From now on the request may have run, whatever happens.
+    pub const fn mark_taken(&mut self) {
+        self.taken = true;
+    }
+
+    /// The answer travels as a frame of the callee.
+    #[must_use]
+    pub fn forward(mut self) -> Option<PeerRef> {
+        self.to.take()
+    }
+
+    /// Nobody waits any more.
+    pub fn forget(mut self) {
+        self.to = None;
+    }
+
+    /// Answers with a frame of the broker's own.
+    pub fn answer(mut self, draft: impl FnOnce(u64) -> Vec<u8>) {
+        if let Some(to) = self.to.take() {
+            to.tell(Control::Answered {
+                call: self.call,
+                ticket: self.ticket,
+                frame: draft(self.call.0).into(),
+            });
+        }
+    }
+
+    /// Answers `Done`.
+    pub fn done(self, aux: u32) {
+        self.answer(|id| Draft::new(Kind::Done, id).aux(aux).to_vec());
+    }
+
+    /// Answers with an error.
+    pub fn fail(self, error: &CallError) {
+        self.answer(|id| error_frame(id, error));
+    }
+
+    fn orphaned(&self) -> CallError {
+        if std::thread::panicking() {
+            return CallError::new(
+                ErrorCode::Internal,
+                "the broker failed while it handled this request",
+            );
+        }
+        let error = CallError::from(ErrorCode::CalleeGone);
+        if self.taken {
+            if planted::is(Bug::RanForgotten) {
+                return error.ran(false);
+            }
+            return error;
+        }
+        CallError {
+            message: "the connection ended before it was given the call".into(),
+            ..error
+        }
+        .ran(false)
+    }
+}
+
+impl Drop for ReplyTo {
+    fn drop(&mut self) {
+        if let Some(to) = self.to.take() {
+            let frame = error_frame(self.call.0, &self.orphaned());
+            to.tell(Control::Answered {
+                call: self.call,
+                ticket: self.ticket,
+                frame: frame.into(),
+            });
+        }
+    }
+}
+
+/// The frame that tells an asker of an error.
+#[must_use]
+pub fn error_frame(id: u64, error: &CallError) -> Vec<u8> {
+    Draft::new(Kind::Error, id)
+        .aux(error.code.code())
+        .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN))
+        .payload(crate::message::Encoding::RAW, error.message.as_bytes())
+        .to_vec()
+}
