@@ -90,6 +90,25 @@ impl Batch {
         FrameView::split(header, body).ok()
     }
 
+    /// The header, the key and the payload of frame `index`, the payload sharing the buffer; `None` when it has an origin or
+    /// metadata, too: see [`view`](Self::view).
+    #[must_use]
+    #[inline]
+    pub fn plain(&self, index: usize) -> Option<(&Header, &[u8], Bytes)> {
+        let Entry { header, start } = self.frames.get(index)?;
+        if header.flags.0 & (Flags::META.0 | Flags::ORIGIN.0) != 0 {
+            return None;
+        }
+        let start = *start as usize;
+        let payload = start.checked_add(usize::from(header.key_len))?;
+        let end = start.checked_add(header.body_len as usize)?;
+        let key = self.bytes.get(start..payload)?;
+        if payload > end || end > self.bytes.len() {
+            return None;
+        }
+        Some((header, key, self.bytes.slice(payload..end)))
+    }
+
     /// Frame `index` as it came: its header, and everything behind that.
     #[must_use]
     pub fn body(&self, index: usize) -> Option<(&Header, &[u8])> {
@@ -189,30 +208,38 @@ pub const fn body_limit(frame_bytes: usize) -> usize {
 /// Finds the complete frames of `bytes` and adds them, their offsets moved by `base`. Returns where the first
 /// incomplete frame begins.
 fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Result<usize, FrameError> {
-    let mut at = 0_usize;
-    while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER_LEN>()) {
-        let (total, header) = match parse_header(head, limit)? {
-            Ok(header) => (header.wire_len(), Some(header)),
-            Err(total) => (total, None),
+    let mut rest = bytes;
+    while let Some(head) = rest.first_chunk::<HEADER_LEN>() {
+        let header = match parse_header(head, limit)? {
+            Ok(header) => header,
+            Err(total) => match rest.get(total..) {
+                Some(after) => {
+                    rest = after;
+                    continue;
+                }
+                None => break,
+            },
         };
-        let Some(frame) = bytes.get(at..at.saturating_add(total)) else {
+        let Some((frame, after)) = rest.split_at_checked(header.wire_len()) else {
             break;
         };
-        if let Some(header) = header {
-            check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
-            let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+        check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
+        let at = bytes.len().saturating_sub(rest.len());
+        let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+        if frames.len() == frames.capacity() {
             // One small frame seldom comes alone.
-            frames.reserve((bytes.len() / 96).clamp(1, 48).saturating_sub(frames.len()));
-            frames.push(Entry {
-                header,
-                start: u32::try_from(start).unwrap_or(u32::MAX),
-            });
+            frames.reserve((rest.len() / 96).clamp(1, 48));
         }
-        at = at.saturating_add(total);
+        frames.push(Entry {
+            header,
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+        });
+        rest = after;
     }
-    Ok(at)
+    Ok(bytes.len().saturating_sub(rest.len()))
 }
 
+#[inline]
 fn check_parts(header: &Header, body: &[u8]) -> Result<(), FrameError> {
     if header.flags.0 & (Flags::META.0 | Flags::ORIGIN.0) == 0 {
         return match usize::from(header.key_len) <= body.len() {

@@ -288,6 +288,7 @@ pub enum FrameError {
 ///
 /// # Errors
 /// [`FrameError`] when the frame must be refused.
+#[inline]
 pub fn parse_header(bytes: &[u8; HEADER_LEN], limit: usize) -> Result<Result<Header, usize>, FrameError> {
     let [l0, l1, l2, l3, kind, encoding, f0, f1, rest @ ..] = *bytes;
     let [
