@@ -128,7 +128,9 @@ impl Run {
     /// How many events are lost with these, and with what the broker has told in front of each.
     fn lost(&self, batch: &Batch) -> u64 {
         let headers = batch.headers().skip(self.first).take(self.count);
-        headers.map(|header| u64::from(header.aux).saturating_add(1)).sum()
+        headers
+            .map(|header| u64::from(header.aux).saturating_add(1))
+            .sum()
     }
 }
 
@@ -407,7 +409,9 @@ impl Reader {
         while *count > 0 {
             let index = *next;
             (*next, *count) = (next.saturating_add(1), count.saturating_sub(1));
-            let parts = batch.plain(index).map(|(header, key, bytes)| (header, key, bytes, Metadata::new()));
+            let parts = batch
+                .plain(index)
+                .map(|(header, key, bytes)| (header, key, bytes, Metadata::new()));
             let Some((header, key, bytes, metadata)) = parts.or_else(|| with_metadata(batch, index)) else {
                 continue;
             };
