@@ -351,10 +351,29 @@ impl Reader {
     #[inline]
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
         loop {
-            if let Some(event) = self.next_taken() {
+            if let Some(chunk) = &mut self.current
+                && let Events::Frames { batch, next, count } = &mut chunk.events
+                && *count > 0
+                && let Some((header, key, bytes)) = batch.plain(*next)
+            {
+                (*next, *count) = (next.wrapping_add(1), count.wrapping_sub(1));
+                let gap = std::mem::take(&mut chunk.gap);
+                return Poll::Ready(Some(Event {
+                    payload: Payload {
+                        encoding: header.encoding,
+                        bytes,
+                    },
+                    missed: u64::from(header.aux).saturating_add(gap.missed),
+                    interrupted: gap.interrupted,
+                    retained: header.flags.has(Flags::RETAINED),
+                    metadata: Metadata::new(),
+                    name: named(&self.queue, &mut self.last, key),
+                }));
+            }
+            if let Some(event) = self.next_here() {
                 return Poll::Ready(Some(event));
             }
-            if ready!(self.take_more(cx, false)).is_err() {
+            if !self.go_on() && ready!(self.take_more(cx, false)).is_err() {
                 return Poll::Ready(None);
             }
         }
@@ -387,20 +406,7 @@ impl Reader {
         Poll::Ready(Ok(()))
     }
 
-    #[inline]
-    fn next_taken(&mut self) -> Option<Event> {
-        loop {
-            if let Some(event) = self.next_here() {
-                return Some(event);
-            }
-            if !self.go_on() {
-                return None;
-            }
-        }
-    }
-
-    /// The next event of the chunk that is being read.
-    #[inline]
+    /// The next event of the chunk that is being read, whatever is in it.
     fn next_here(&mut self) -> Option<Event> {
         let chunk = self.current.as_mut()?;
         let Events::Frames { batch, next, count } = &mut chunk.events else {
@@ -408,23 +414,21 @@ impl Reader {
         };
         while *count > 0 {
             let index = *next;
-            (*next, *count) = (next.saturating_add(1), count.saturating_sub(1));
-            let parts = batch
-                .plain(index)
-                .map(|(header, key, bytes)| (header, key, bytes, Metadata::new()));
-            let Some((header, key, bytes, metadata)) = parts.or_else(|| with_metadata(batch, index)) else {
+            (*next, *count) = (next.wrapping_add(1), count.wrapping_sub(1));
+            let Some(view) = batch.view(index) else {
                 continue;
             };
+            let gap = std::mem::take(&mut chunk.gap);
             return Some(Event {
                 payload: Payload {
-                    encoding: header.encoding,
-                    bytes,
+                    encoding: view.header.encoding,
+                    bytes: batch.share(view.payload),
                 },
-                missed: u64::from(header.aux).saturating_add(std::mem::take(&mut chunk.gap.missed)),
-                interrupted: std::mem::take(&mut chunk.gap.interrupted),
-                retained: header.flags.has(Flags::RETAINED),
-                metadata,
-                name: named(&self.queue, &mut self.last, key),
+                missed: u64::from(view.header.aux).saturating_add(gap.missed),
+                interrupted: gap.interrupted,
+                retained: view.header.flags.has(Flags::RETAINED),
+                metadata: Metadata::parse(view.meta).unwrap_or_default(),
+                name: named(&self.queue, &mut self.last, view.key),
             });
         }
         None
@@ -461,13 +465,6 @@ impl Reader {
         }
         self.current.is_some()
     }
-}
-
-/// The parts of an event with metadata.
-fn with_metadata(batch: &Batch, index: usize) -> Option<(&Header, &[u8], Bytes, Metadata)> {
-    let view = batch.view(index)?;
-    let metadata = Metadata::parse(view.meta).unwrap_or_default();
-    Some((view.header, view.key, batch.share(view.payload), metadata))
 }
 
 /// The topic of an event: the key names it for patterns only.

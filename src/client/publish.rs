@@ -12,7 +12,7 @@ use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, key};
 use serde::Serialize;
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -111,10 +111,10 @@ impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, T> {
                 Err(error) => (Payload::default(), Err(not_sent(&error))),
             },
         };
-        let refused = may_be_sent(self.object, self.topic, &self.metadata)
-            .and(encoded)
-            .err()
-            .map(Box::new);
+        let refused = match check_metadata(&self.metadata).and(encoded) {
+            Ok(()) => None,
+            Err(error) => Some(Box::new(error)),
+        };
         Publish {
             client: self.client,
             object: self.object,
@@ -130,11 +130,37 @@ impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, T> {
     }
 }
 
-/// Whether an event may have this topic and this beside it.
-fn may_be_sent(object: &str, topic: &str, metadata: &Metadata) -> Result<(), CallError> {
-    names::check(object)?;
-    names::check(topic)?;
-    check_metadata(metadata)
+/// The topic that was published to last: its names are checked, and joined as in the key of a frame.
+#[derive(Debug, Default)]
+pub(crate) struct LastTopic {
+    key: Vec<u8>,
+    /// Where the second name begins.
+    topic: usize,
+}
+
+impl LastTopic {
+    fn is(&self, object: &str, topic: &str) -> bool {
+        match self.key.split_at_checked(self.topic) {
+            Some((first, second)) => {
+                second == topic.as_bytes()
+                    && first.len() == object.len().wrapping_add(1)
+                    && first.starts_with(object.as_bytes())
+            }
+            None => false,
+        }
+    }
+
+    #[cold]
+    fn set(&mut self, object: &str, topic: &str) -> Result<(), CallError> {
+        names::check(object)?;
+        names::check(topic)?;
+        self.key.clear();
+        self.key.extend_from_slice(object.as_bytes());
+        self.key.push(key::SEPARATOR);
+        self.topic = self.key.len();
+        self.key.extend_from_slice(topic.as_bytes());
+        Ok(())
+    }
 }
 
 /// The future of a publish. Ready when the event is in the order of the connection, behind everything that was
@@ -184,23 +210,28 @@ impl Future for Publish<'_> {
                 return Poll::Ready(this.refused.take().map_or(Ok(()), |error| Err(*error)));
             }
             let shared = &this.client.handle.shared;
-            let mut state = shared.lock();
-            if let Err(error) = check(&state, this.id) {
-                drop(state);
+            let mut guard = shared.lock();
+            let state = &mut *guard;
+            let named = match state.last_topic.is(this.object, this.topic) {
+                true => Ok(()),
+                false => state.last_topic.set(this.object, this.topic),
+            };
+            if let Err(error) = named.and_then(|()| check(state, this.id)) {
+                drop(guard);
                 this.over = true;
                 return Poll::Ready(Err(error));
             }
             if state.publish_window <= 0 || !state.out.has_room() {
-                this.wait(&mut state, cx.waker());
+                this.wait(state, cx.waker());
                 return Poll::Pending;
             }
             let sent = this.halfway.as_ref().map_or(0, |halfway| halfway.sent);
             let (sent, next) = match sent {
-                0 => this.first(&mut state)?,
-                sent => this.piece(&mut state, sent),
+                0 => this.first(state)?,
+                sent => this.piece(state, sent),
             };
             let life = state.life;
-            drop(state);
+            drop(guard);
             shared.perform(next);
             this.over = sent >= this.payload.bytes.len();
             if !this.over || this.halfway.is_some() {
@@ -248,13 +279,15 @@ impl Publish<'_> {
             (self.id, wake) = slot(state, self.client.handle.shared.options.deadline)?;
         }
         let idle = state.out.is_idle();
+        let State { last_topic, out, .. } = state;
         let draft = Draft::new(Kind::Publish, self.id)
             .flags(self.flags.with_if(!whole, Flags::CONTINUED))
-            .pair(self.object, self.topic)
+            .key(&last_topic.key)
             .meta(self.metadata.as_bytes())
             .payload(self.payload.encoding, part);
-        let (before, end) = (state.out.buffered(), state.out.encode(&draft));
-        state.charge_publish(state.out.buffered().saturating_sub(before));
+        let (before, end) = (out.buffered(), out.encode(&draft));
+        let charge = out.buffered().saturating_sub(before);
+        state.charge_publish(charge);
         if acknowledged
             && whole
             && let Some(request) = state.requests.get_mut(self.id)

@@ -9,7 +9,9 @@ mod framed;
 pub use framed::{CodecError, FrameCodec};
 
 use super::attachment::Attachment;
-use super::frame::{Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_header};
+use super::frame::{
+    ALIKE_LEN, Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_alike, parse_header,
+};
 use super::metadata;
 use crate::error::CallError;
 use bytes::{Bytes, BytesMut};
@@ -209,15 +211,23 @@ pub const fn body_limit(frame_bytes: usize) -> usize {
 /// incomplete frame begins.
 fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Result<usize, FrameError> {
     let mut rest = bytes;
+    let mut like: Option<([u8; ALIKE_LEN], Header)> = None;
     while let Some(head) = rest.first_chunk::<HEADER_LEN>() {
-        let header = match parse_header(head, limit)? {
-            Ok(header) => header,
-            Err(total) => match rest.get(total..) {
-                Some(after) => {
-                    rest = after;
-                    continue;
+        let header = match &like {
+            // What was checked of the frame before this one holds for this one.
+            Some((alike, header)) if head.starts_with(alike) => parse_alike(head, header),
+            _ => match parse_header(head, limit)? {
+                Ok(header) => {
+                    like = head.first_chunk().map(|alike| (*alike, header));
+                    header
                 }
-                None => break,
+                Err(total) => match rest.get(total..) {
+                    Some(after) => {
+                        rest = after;
+                        continue;
+                    }
+                    None => break,
+                },
             },
         };
         let Some((frame, after)) = rest.split_at_checked(header.wire_len()) else {
