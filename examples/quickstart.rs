@@ -72,8 +72,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if let Some(event) = StreamExt::next(&mut news).await {
         println!(
             "   {} / {}: {}",
-            event.object,
-            event.topic,
+            event.object(),
+            event.topic(),
             event.decode::<String>()?
         );
     }

@@ -55,7 +55,7 @@ async fn events_come_in_order_and_none_is_missing() {
         let event = next(&mut events).await;
         expected += event.missed;
         assert_eq!(
-            (number(&event), &*event.object, &*event.topic),
+            (number(&event), event.object(), event.topic()),
             (expected, "sensor", "count")
         );
         assert_eq!(event.missed, 0, "a reader that keeps up misses nothing");
@@ -175,7 +175,7 @@ async fn patterns_groups_and_no_local() {
     let mut topics = Vec::new();
     for _ in 0..3 {
         let event = next(&mut all).await;
-        topics.push(format!("{} {} {}", event.object, event.topic, number(&event)));
+        topics.push(format!("{} {} {}", event.object(), event.topic(), number(&event)));
     }
     assert_eq!(
         topics,

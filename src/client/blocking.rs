@@ -4,7 +4,7 @@
 //! background thread of the library, so nothing here runs on the caller's thread but the encoding and decoding.
 
 use super::builder::ClientBuilder;
-use super::event_queue::Event;
+use super::event::Event;
 use super::handle::IpcClient;
 use super::handler::{Handler, SharedObject};
 use super::register::Registration;

@@ -177,6 +177,7 @@ async fn sent(mut exchange: Exchange) -> Result<(), CallError> {
 ///
 /// # Errors
 /// Invalid.
+#[inline]
 pub(crate) fn check_metadata(block: &Metadata) -> Result<(), CallError> {
     if block.is_empty() {
         return Ok(());

@@ -3,7 +3,7 @@
 //! Owns the choice and the count of what is dropped. Called by the queue under its own lock, which is not that of the
 //! connection.
 
-use super::{CHARGE_MIN, Events, Gap, State};
+use super::{CHARGE_MIN, Events, Gap, Run, State};
 use crate::client::subscription::SlowPolicy;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -79,7 +79,7 @@ impl Events {
     /// How many events are lost with these, and with what the broker has told in front of each.
     fn lost(&self) -> u64 {
         match self {
-            Self::Frames { batch, next, count } => Self::lost_in(batch, *next, *count),
+            Self::Frames { batch, next, count } => Run::new(batch, *next, *count).lost(batch),
             Self::Whole(whole) => u64::from(whole.is_some()),
         }
     }
@@ -105,29 +105,19 @@ impl Events {
                     return 0;
                 }
                 kept.reverse();
-                let before = Self::lost_in(batch, *next, *count);
+                let before = Run::new(batch, *next, *count).lost(batch);
                 let few = Arc::new(batch.extract(kept.iter().copied()));
-                let lost = before.saturating_sub(Self::lost_in(&few, 0, kept.len()));
+                let lost = before.saturating_sub(Run::new(&few, 0, kept.len()).lost(&few));
                 (*batch, *next, *count) = (few, 0, kept.len());
                 lost
             }
         }
     }
 
-    fn lost_in(batch: &crate::message::Batch, next: usize, count: usize) -> u64 {
-        (next..next.saturating_add(count))
-            .filter_map(|index| batch.header(index))
-            .map(|header| u64::from(header.aux).saturating_add(1))
-            .sum()
-    }
-
     fn charge(&self) -> usize {
         match self {
             Self::Frames { batch, next, count } => {
-                let bytes: usize = (*next..next.saturating_add(*count))
-                    .filter_map(|index| batch.header(index))
-                    .map(crate::message::Header::wire_len)
-                    .sum();
+                let bytes = Run::new(batch, *next, *count).bytes;
                 bytes.max(count.saturating_mul(CHARGE_MIN))
             }
             Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.1.len().max(CHARGE_MIN)),

@@ -7,9 +7,10 @@
 #[path = "event_overflow.rs"]
 mod overflow;
 
+use super::event::{Event, Topic, Update};
 use super::subscription::SlowPolicy;
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Metadata, Payload, key};
+use crate::message::{Batch, Encoding, Flags, Header, Kind, Metadata, Payload};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,60 +24,10 @@ const PARTIAL_MAX: usize = 4_096;
 /// What is read is given back in parts of the queue's limit, so that not every event takes the lock.
 const RETURNS: usize = 8;
 
-/// Something that was published to a topic this client subscribes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Event {
-    /// The object half of the topic.
-    pub object: Arc<str>,
-    /// The event half of the topic.
-    pub topic: Arc<str>,
-    /// The value. It shares a buffer of at most 128 KiB with its neighbours; copy what is kept for long.
-    pub payload: Payload,
-    /// How many events of this subscription were lost just before this one, because this program or the broker's
-    /// queue for it did not keep up.
-    pub missed: u64,
-    /// The connection was lost and made again just before this event: what was published meanwhile did not arrive,
-    /// and nobody knows how much it was.
-    pub interrupted: bool,
-    /// A retained value: it was published before the subscription was opened.
-    pub retained: bool,
-    /// What the publisher put beside the value.
-    pub metadata: Metadata,
-}
-
-impl Event {
-    /// The value as a Rust type.
-    ///
-    /// # Errors
-    /// [`PayloadError`](crate::message::PayloadError) when the payload is not such a value.
-    pub fn decode<T: serde::de::DeserializeOwned>(&self) -> Result<T, crate::message::PayloadError> {
-        self.payload.decode()
-    }
-}
-
-/// What a subscription's reader can be told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Update {
-    /// An event.
-    Event(Event),
-    /// So many events were lost, and none follows for now.
-    Missed(u64),
-    /// The connection was lost and made again; an unknown number of events is missing.
-    Interrupted,
-    /// This program did not read fast enough, and the subscription asked to be ended then
-    /// ([`SlowPolicy::Disconnect`]). Nothing follows.
-    TooSlow,
-    /// The broker has ended the subscription, and says why: its operator no longer allows it. Nothing follows.
-    Ended(String),
-}
-
 /// The queue of one subscription.
 #[derive(Debug)]
 pub(crate) struct EventQueue {
-    pub(crate) object: Arc<str>,
-    pub(crate) topic: Arc<str>,
+    name: Topic,
     limit: usize,
     policy: SlowPolicy,
     state: Mutex<State>,
@@ -104,6 +55,15 @@ struct State {
 struct Gap {
     missed: u64,
     interrupted: bool,
+}
+
+/// Whole events of one subscription that follow each other in a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) first: usize,
+    pub(crate) count: usize,
+    /// What their frames have on the wire.
+    pub(crate) bytes: usize,
 }
 
 /// Consecutive events.
@@ -142,26 +102,60 @@ struct Partial {
     bytes: BytesMut,
 }
 
+impl Run {
+    /// `count` frames from `first`.
+    pub(crate) fn new(batch: &Batch, first: usize, count: usize) -> Self {
+        let headers = batch.headers().skip(first).take(count);
+        let bytes = headers.map(Header::wire_len).sum();
+        Self { first, count, bytes }
+    }
+
+    /// The whole events of one subscription that follow each other from `first`, at which there is one.
+    pub(crate) fn whole_events(batch: &Batch, first: usize) -> Self {
+        let (mut count, mut bytes, mut id) = (0_usize, 0_usize, None);
+        for header in batch.headers().skip(first) {
+            let whole = header.kind == Kind::Event && !header.flags.has(Flags::CONTINUED);
+            if !whole || *id.get_or_insert(header.id) != header.id {
+                break;
+            }
+            count = count.saturating_add(1);
+            bytes = bytes.saturating_add(header.wire_len());
+        }
+        let count = count.max(1);
+        Self { first, count, bytes }
+    }
+
+    /// How many events are lost with these, and with what the broker has told in front of each.
+    fn lost(&self, batch: &Batch) -> u64 {
+        let headers = batch.headers().skip(self.first).take(self.count);
+        headers
+            .map(|header| u64::from(header.aux).saturating_add(1))
+            .sum()
+    }
+}
+
 impl EventQueue {
     pub(crate) fn new(object: &str, topic: &str, limit: usize, policy: SlowPolicy) -> Self {
         Self {
-            object: object.into(),
-            topic: topic.into(),
+            name: Topic::pair(object, topic),
             limit,
             policy,
             state: Mutex::default(),
         }
     }
 
-    /// Adds `count` whole Event frames of a batch, from `first`, which follow each other.
-    pub(crate) fn push(&self, batch: &Arc<Batch>, first: usize, count: usize, woken: &mut Vec<Waker>) {
-        let frames = (first..first.saturating_add(count)).filter_map(|index| batch.header(index));
-        let bytes: usize = frames.clone().map(crate::message::Header::wire_len).sum();
+    /// What is subscribed to, as it was asked for.
+    pub(crate) const fn name(&self) -> &Topic {
+        &self.name
+    }
+
+    /// Adds whole Event frames of a batch, which follow each other.
+    pub(crate) fn push(&self, batch: &Arc<Batch>, run: Run, woken: &mut Vec<Waker>) {
+        let Run { first, count, bytes } = run;
         let mut state = self.lock();
         let full = !state.admits(self.limit);
         if full | state.closed && !state.makes_room(self.limit, self.policy) {
-            let lost: u64 = frames.map(|header| u64::from(header.aux).saturating_add(1)).sum();
-            return state.refuse(lost, woken);
+            return state.refuse(run.lost(batch), woken);
         }
         // What is a small part of its buffer must not keep the whole of it.
         let (batch, next) = match bytes < batch.buffer_len() / 4 {
@@ -333,30 +327,53 @@ impl State {
 #[derive(Debug)]
 pub(crate) struct Reader {
     pub(crate) queue: Arc<EventQueue>,
+    /// What is being read.
+    current: Option<Chunk>,
     taken: VecDeque<Chunk>,
     /// The charge of chunks that are read, and still counted as held.
     charge: usize,
-    /// The names of the last event of a pattern.
-    names: Option<(Arc<str>, Arc<str>)>,
+    /// The topic of the last event of a pattern.
+    last: Option<Topic>,
 }
 
 impl Reader {
     pub(crate) const fn new(queue: Arc<EventQueue>) -> Self {
         Self {
             queue,
+            current: None,
             taken: VecDeque::new(),
             charge: 0,
-            names: None,
+            last: None,
         }
     }
 
     /// The next event. Gaps are told by the event behind them.
+    #[inline]
     pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
         loop {
-            if let Some(event) = self.next_taken() {
+            if let Some(chunk) = &mut self.current
+                && let Events::Frames { batch, next, count } = &mut chunk.events
+                && *count > 0
+                && let Some((header, key, bytes)) = batch.plain(*next)
+            {
+                (*next, *count) = (next.wrapping_add(1), count.wrapping_sub(1));
+                let gap = std::mem::take(&mut chunk.gap);
+                return Poll::Ready(Some(Event {
+                    payload: Payload {
+                        encoding: header.encoding,
+                        bytes,
+                    },
+                    missed: u64::from(header.aux).saturating_add(gap.missed),
+                    interrupted: gap.interrupted,
+                    retained: header.flags.has(Flags::RETAINED),
+                    metadata: Metadata::new(),
+                    name: named(&self.queue, &mut self.last, key),
+                }));
+            }
+            if let Some(event) = self.next_here() {
                 return Poll::Ready(Some(event));
             }
-            if ready!(self.take_more(cx, false)).is_err() {
+            if !self.go_on() && ready!(self.take_more(cx, false)).is_err() {
                 return Poll::Ready(None);
             }
         }
@@ -365,9 +382,12 @@ impl Reader {
     /// The next event or gap, also one with no event behind it.
     pub(crate) fn poll_update(&mut self, cx: &Context<'_>) -> Poll<Option<Update>> {
         loop {
-            let told = self.taken.front_mut().and_then(|chunk| chunk.gap.tell());
-            if let Some(update) = told.or_else(|| self.next_taken().map(Update::Event)) {
+            let told = self.current.as_mut().and_then(|chunk| chunk.gap.tell());
+            if let Some(update) = told.or_else(|| self.next_here().map(Update::Event)) {
                 return Poll::Ready(Some(update));
+            }
+            if self.go_on() {
+                continue;
             }
             if let Err(last) = ready!(self.take_more(cx, true)) {
                 return Poll::Ready(last);
@@ -386,95 +406,76 @@ impl Reader {
         Poll::Ready(Ok(()))
     }
 
-    fn next_taken(&mut self) -> Option<Event> {
-        loop {
-            let chunk = self.taken.front_mut()?;
-            let names = (&*self.queue, &mut self.names);
-            let event = match &mut chunk.events {
-                Events::Frames { batch, next, count } if *count > 0 => {
-                    let index = *next;
-                    (*next, *count) = (next.saturating_add(1), count.saturating_sub(1));
-                    let gap = std::mem::take(&mut chunk.gap);
-                    batch.view(index).map(|view| decode(names, batch, &view, gap))
-                }
-                Events::Whole(whole) => whole
-                    .take()
-                    .map(|whole| assemble(names, *whole, std::mem::take(&mut chunk.gap))),
-                Events::Frames { .. } => None,
+    /// The next event of the chunk that is being read, whatever is in it.
+    fn next_here(&mut self) -> Option<Event> {
+        let chunk = self.current.as_mut()?;
+        let Events::Frames { batch, next, count } = &mut chunk.events else {
+            return self.next_whole();
+        };
+        while *count > 0 {
+            let index = *next;
+            (*next, *count) = (next.wrapping_add(1), count.wrapping_sub(1));
+            let Some(view) = batch.view(index) else {
+                continue;
             };
-            if event.is_some() {
-                return event;
-            }
-            self.read_through();
+            let gap = std::mem::take(&mut chunk.gap);
+            return Some(Event {
+                payload: Payload {
+                    encoding: view.header.encoding,
+                    bytes: batch.share(view.payload),
+                },
+                missed: u64::from(view.header.aux).saturating_add(gap.missed),
+                interrupted: gap.interrupted,
+                retained: view.header.flags.has(Flags::RETAINED),
+                metadata: Metadata::parse(view.meta).unwrap_or_default(),
+                name: named(&self.queue, &mut self.last, view.key),
+            });
         }
+        None
     }
 
-    /// The first chunk is read: its bytes are no longer held, which the queue is told now and then.
-    fn read_through(&mut self) {
-        let Some(chunk) = self.taken.pop_front() else {
-            return;
+    /// The next event, when it came in pieces.
+    fn next_whole(&mut self) -> Option<Event> {
+        let Chunk { events, gap, .. } = self.current.as_mut()?;
+        let Events::Whole(whole) = events else {
+            return None;
         };
-        self.charge = self.charge.saturating_add(chunk.charge);
-        if self.charge >= self.queue.limit / RETURNS {
+        let (head, bytes) = *whole.take()?;
+        let gap = std::mem::take(gap);
+        Some(Event {
+            payload: Payload {
+                encoding: head.encoding,
+                bytes,
+            },
+            missed: gap.missed,
+            interrupted: gap.interrupted,
+            retained: head.flags.has(Flags::RETAINED),
+            metadata: head.metadata,
+            name: named(&self.queue, &mut self.last, &head.key),
+        })
+    }
+
+    /// Goes on with the next chunk, when there is one. What was read is no longer held, which the queue is told now and then.
+    fn go_on(&mut self) -> bool {
+        let read = std::mem::replace(&mut self.current, self.taken.pop_front());
+        self.charge = self.charge.saturating_add(read.map_or(0, |chunk| chunk.charge));
+        if self.charge > 0 && self.charge >= self.queue.limit / RETURNS {
             let mut state = self.queue.lock();
             state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
         }
-    }
-}
-
-/// The queue of a reader, and the names of its last event.
-type Names<'a> = (&'a EventQueue, &'a mut Option<(Arc<str>, Arc<str>)>);
-
-#[inline]
-fn decode(names: Names<'_>, batch: &Batch, view: &FrameView<'_>, gap: Gap) -> Event {
-    let (object, topic) = name(names, view.key);
-    Event {
-        object,
-        topic,
-        payload: Payload {
-            encoding: view.header.encoding,
-            bytes: batch.share(view.payload),
-        },
-        missed: u64::from(view.header.aux).saturating_add(gap.missed),
-        interrupted: gap.interrupted,
-        retained: view.header.flags.has(Flags::RETAINED),
-        metadata: Metadata::parse(view.meta).unwrap_or_default(),
-    }
-}
-
-fn assemble(names: Names<'_>, (head, bytes): (Head, Bytes), gap: Gap) -> Event {
-    let (object, topic) = name(names, &head.key);
-    Event {
-        object,
-        topic,
-        payload: Payload {
-            encoding: head.encoding,
-            bytes,
-        },
-        missed: gap.missed,
-        interrupted: gap.interrupted,
-        retained: head.flags.has(Flags::RETAINED),
-        metadata: head.metadata,
+        self.current.is_some()
     }
 }
 
 /// The topic of an event: the key names it for patterns only.
 #[inline]
-fn name((queue, last): Names<'_>, bytes: &[u8]) -> (Arc<str>, Arc<str>) {
-    if bytes.is_empty() {
-        return (Arc::clone(&queue.object), Arc::clone(&queue.topic));
+fn named(queue: &EventQueue, last: &mut Option<Topic>, key: &[u8]) -> Topic {
+    if key.is_empty() {
+        return queue.name.clone();
     }
-    let (object, topic) = key::split(bytes);
     match last {
-        Some((last_object, last_topic))
-            if last_object.as_bytes() == object && last_topic.as_bytes() == topic =>
-        {
-            (Arc::clone(last_object), Arc::clone(last_topic))
-        }
-        _ => {
-            let text = |bytes| Arc::from(String::from_utf8_lossy(bytes));
-            last.insert((text(object), text(topic))).clone()
-        }
+        Some(last) if last.as_bytes() == key => last.clone(),
+        _ => last.insert(Topic::of_key(key)).clone(),
     }
 }
 

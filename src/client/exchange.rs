@@ -83,27 +83,31 @@ impl Outgoing {
     /// # Errors
     /// TooLarge for a message that the broker would refuse.
     pub(crate) fn first_part(&self, state: &State) -> Result<&[u8], CallError> {
-        let (frame_bytes, message_bytes) = (
-            state.grants.frame_bytes as usize,
-            state.grants.message_bytes as usize,
-        );
-        let bytes = &self.payload.bytes;
         let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
-        let whole = if in_pieces {
-            frame_bytes.min(WHOLE)
-        } else {
-            frame_bytes
-        };
-        if bytes.len() <= whole {
-            return Ok(bytes);
-        }
-        let limit = if in_pieces { message_bytes } else { frame_bytes };
-        if bytes.len() > limit {
-            let text = format!("the payload has {} bytes, the broker takes {limit}", bytes.len());
-            return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
-        }
-        Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
+        first_part(state, &self.payload.bytes, in_pieces)
     }
+}
+
+/// How much of a payload the first frame carries; all of it, unless it may go in pieces.
+///
+/// # Errors
+/// TooLarge for a message that the broker would refuse.
+#[inline]
+pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) -> Result<&'a [u8], CallError> {
+    let frame_bytes = state.grants.frame_bytes as usize;
+    if bytes.len() <= frame_bytes.min(WHOLE) {
+        return Ok(bytes);
+    }
+    if !in_pieces && bytes.len() <= frame_bytes {
+        return Ok(bytes);
+    }
+    let message_bytes = state.grants.message_bytes as usize;
+    let limit = if in_pieces { message_bytes } else { frame_bytes };
+    if bytes.len() > limit {
+        let text = format!("the payload has {} bytes, the broker takes {limit}", bytes.len());
+        return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
+    }
+    Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
 }
 
 /// See the module's documentation.

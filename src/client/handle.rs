@@ -248,6 +248,7 @@ impl IpcClient {
     ///
     /// # Errors
     /// See [`Publish`](super::Publish).
+    #[inline]
     pub fn publish<'a, T: Serialize + ?Sized>(
         &'a self,
         object: &'a str,
@@ -261,6 +262,7 @@ impl IpcClient {
     ///
     /// # Errors
     /// See [`Publish`](super::Publish).
+    #[inline]
     pub fn publish_payload<'a>(
         &'a self,
         object: &'a str,

@@ -5,7 +5,7 @@
 //! [`super::drive`].
 
 use super::after::After;
-use super::event_queue::EventQueue;
+use super::event_queue::{EventQueue, Run};
 use super::incoming::{self, Grants};
 use super::lasting::{Fact, Lasting};
 use super::request::{Answer, Step};
@@ -50,11 +50,11 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
         match header.kind {
             Kind::Call | Kind::CallPiece | Kind::Cancel | Kind::ReplyCredit => calls.push(index),
             Kind::Event if !header.flags.has(Flags::CONTINUED) => {
-                let count = run_length(&batch, index);
+                let run = Run::whole_events(&batch, index);
                 if let Some(queue) = subscription(&state, header.id) {
-                    queue.push(&batch, index, count, &mut after.wakers);
+                    queue.push(&batch, run, &mut after.wakers);
                 }
-                index = index.saturating_add(count);
+                index = index.saturating_add(run.count);
                 continue;
             }
             _ => {
@@ -88,15 +88,6 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
         incoming::serve(shared, &batch, &calls, grants);
     }
     ended
-}
-
-/// How many whole events of one subscription follow each other from `first`.
-fn run_length(batch: &Batch, first: usize) -> usize {
-    let id = batch.header(first).map(|header| header.id);
-    let same = |header: &&Header| {
-        header.kind == Kind::Event && Some(header.id) == id && !header.flags.has(Flags::CONTINUED)
-    };
-    batch.headers().skip(first).take_while(same).count().max(1)
 }
 
 fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {

@@ -337,7 +337,7 @@ impl Fact {
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Object { name, .. } => format!("object {name}"),
-            Self::Subscription(queue) => format!("subscription {} {}", queue.object, queue.topic),
+            Self::Subscription(queue) => format!("subscription {}", queue.name()),
             Self::Wait { .. } => "wait".to_owned(),
             Self::Watch(_) => "watch".to_owned(),
             Self::Will => "will".to_owned(),

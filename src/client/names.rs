@@ -74,7 +74,11 @@ impl fmt::Debug for Key {
     }
 }
 
-fn check(text: &str) -> Result<(), CallError> {
+/// Whether this is a name.
+///
+/// # Errors
+/// Invalid, naming it.
+pub(crate) fn check(text: &str) -> Result<(), CallError> {
     match name::check_text(text) {
         Ok(()) => Ok(()),
         Err(error) => Err(invalid(format!("{text:?} is not a name: {error}"))),

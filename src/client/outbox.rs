@@ -148,6 +148,7 @@ impl Outbox {
     }
 
     /// Adds a frame. Returns how many bytes were ever added: where it ends.
+    #[inline]
     pub(crate) fn encode(&mut self, draft: &crate::message::Draft<'_>) -> u64 {
         let before = self.buffer.len();
         draft.encode(&mut self.buffer);
@@ -158,6 +159,7 @@ impl Outbox {
     }
 
     /// Adds a frame with attachments, whose number is in its header.
+    #[inline]
     pub(crate) fn encode_with(
         &mut self,
         draft: &crate::message::Draft<'_>,

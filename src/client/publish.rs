@@ -4,20 +4,19 @@
 //! taken from it.
 
 use super::call::{check_metadata, not_sent};
-use super::exchange::{MAX_PATIENCE, Outgoing};
-use super::handle::{Handle, IpcClient};
-use super::names::Key;
+use super::exchange::{MAX_PATIENCE, first_part};
+use super::handle::IpcClient;
+use super::names;
 use super::request::{Answer, Request};
 use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload};
+use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, key};
 use serde::Serialize;
 use std::future::IntoFuture;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// An event that is being described. Made by [`IpcClient::publish`]; await it to publish.
@@ -74,39 +73,16 @@ impl<'a, T: Serialize + ?Sized> PublishBuilder<'a, T> {
 
     /// Waits until the broker has accepted the event. Await the result for the number of subscribers it was queued
     /// to; a program may exit then and lose nothing.
-    pub fn acknowledged(mut self) -> Acknowledged {
+    pub fn acknowledged(mut self) -> Acknowledged<'a> {
         self.flags = self.flags.with(Flags::ACK);
         Acknowledged {
             sending: self.into_future(),
         }
     }
-
-    fn outgoing(self) -> Result<Outgoing, CallError> {
-        let key = Key::pair(self.object, self.topic)?;
-        check_metadata(&self.metadata)?;
-        let payload = match self.value {
-            Value::Typed(value) => Payload::encode(self.encoding, value).map_err(|error| not_sent(&error))?,
-            Value::Payload(payload) => payload,
-        };
-        let Self {
-            client,
-            flags,
-            metadata,
-            ..
-        } = self;
-        Ok(Outgoing {
-            attachments: Attachments::new(),
-            kind: Kind::Publish,
-            key,
-            flags,
-            metadata,
-            payload,
-            deadline: client.handle.shared.options.deadline,
-        })
-    }
 }
 
 impl<'a> PublishBuilder<'a, ()> {
+    #[inline]
     pub(crate) fn payload(client: &'a IpcClient, object: &'a str, topic: &'a str, payload: Payload) -> Self {
         let encoding = payload.encoding;
         let (value, metadata) = (Value::Payload(payload), Metadata::new());
@@ -122,24 +98,68 @@ impl<'a> PublishBuilder<'a, ()> {
     }
 }
 
-impl<T: Serialize + ?Sized> IntoFuture for PublishBuilder<'_, T> {
+impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, T> {
     type Output = Result<(), CallError>;
-    type IntoFuture = Publish;
+    type IntoFuture = Publish<'a>;
 
-    fn into_future(self) -> Publish {
-        let handle = Arc::clone(&self.client.handle);
-        let acknowledged = self.flags.has(Flags::ACK);
-        let outgoing = self.outgoing().map(Some);
+    #[inline]
+    fn into_future(self) -> Publish<'a> {
+        let (payload, encoded) = match self.value {
+            Value::Payload(payload) => (payload, Ok(())),
+            Value::Typed(value) => match Payload::encode(self.encoding, value) {
+                Ok(payload) => (payload, Ok(())),
+                Err(error) => (Payload::default(), Err(not_sent(&error))),
+            },
+        };
+        let refused = match check_metadata(&self.metadata).and(encoded) {
+            Ok(()) => None,
+            Err(error) => Some(Box::new(error)),
+        };
         Publish {
-            handle,
-            outgoing,
-            sent: 0,
-            acknowledged,
+            client: self.client,
+            object: self.object,
+            topic: self.topic,
+            payload,
+            metadata: self.metadata,
+            flags: self.flags,
+            over: refused.is_some(),
+            refused,
             id: 0,
-            half: None,
-            place: None,
-            credit_place: None,
+            halfway: None,
         }
+    }
+}
+
+/// The topic that was published to last: its names are checked, and joined as in the key of a frame.
+#[derive(Debug, Default)]
+pub(crate) struct LastTopic {
+    key: Vec<u8>,
+    /// Where the second name begins.
+    topic: usize,
+}
+
+impl LastTopic {
+    fn is(&self, object: &str, topic: &str) -> bool {
+        match self.key.split_at_checked(self.topic) {
+            Some((first, second)) => {
+                second == topic.as_bytes()
+                    && first.len() == object.len().wrapping_add(1)
+                    && first.starts_with(object.as_bytes())
+            }
+            None => false,
+        }
+    }
+
+    #[cold]
+    fn set(&mut self, object: &str, topic: &str) -> Result<(), CallError> {
+        names::check(object)?;
+        names::check(topic)?;
+        self.key.clear();
+        self.key.extend_from_slice(object.as_bytes());
+        self.key.push(key::SEPARATOR);
+        self.topic = self.key.len();
+        self.key.extend_from_slice(topic.as_bytes());
+        Ok(())
     }
 }
 
@@ -153,166 +173,172 @@ impl<T: Serialize + ?Sized> IntoFuture for PublishBuilder<'_, T> {
 /// NotConnected while there is no connection, Encoding, TooLarge or Invalid. Nothing was published then.
 #[derive(Debug)]
 #[must_use = "an event is not published until it is awaited"]
-pub struct Publish {
-    handle: Arc<Handle>,
-    /// What is left to be sent.
-    outgoing: Result<Option<Outgoing>, CallError>,
-    sent: usize,
-    acknowledged: bool,
+pub struct Publish<'a> {
+    client: &'a IpcClient,
+    object: &'a str,
+    topic: &'a str,
+    payload: Payload,
+    metadata: Metadata,
+    flags: Flags,
+    /// Nothing is left to be sent.
+    over: bool,
+    /// Why it cannot be sent.
+    refused: Option<Box<CallError>>,
     /// The slot of one with an acknowledgement or in pieces.
     id: u64,
+    /// For one that has to wait, or goes in pieces.
+    halfway: Option<Box<Halfway>>,
+}
+
+#[derive(Debug, Default)]
+struct Halfway {
+    /// How much of the payload is with the broker.
+    sent: usize,
     /// Some pieces are with the broker and some are not; the connection that has them.
     half: Option<u64>,
     place: Option<Place>,
     credit_place: Option<Place>,
 }
 
-impl Future for Publish {
+impl Future for Publish<'_> {
     type Output = Result<(), CallError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         loop {
-            let outgoing = match &this.outgoing {
-                Ok(Some(outgoing)) => outgoing,
-                Ok(None) => return Poll::Ready(Ok(())),
-                Err(error) => return Poll::Ready(Err(error.clone())),
+            if this.over {
+                return Poll::Ready(this.refused.take().map_or(Ok(()), |error| Err(*error)));
+            }
+            let shared = &this.client.handle.shared;
+            let mut guard = shared.lock();
+            let state = &mut *guard;
+            let named = match state.last_topic.is(this.object, this.topic) {
+                true => Ok(()),
+                false => state.last_topic.set(this.object, this.topic),
             };
-            let total = outgoing.payload.bytes.len();
-            let shared = &this.handle.shared;
-            let mut state = shared.lock();
-            if let Err(error) = check(&state, this.id) {
-                drop(state);
-                this.outgoing = Ok(None);
+            if let Err(error) = named.and_then(|()| check(state, this.id)) {
+                drop(guard);
+                this.over = true;
                 return Poll::Ready(Err(error));
             }
-            let held = state.publish_window <= 0;
-            if held || !state.out.has_room() {
-                // The end of its time must be noticed too.
-                if let Some(request) = state.requests.get_mut(this.id) {
-                    request.waker = Some(cx.waker().clone());
-                }
-                if held {
-                    state.publishers.wait(&mut this.credit_place, cx.waker());
-                } else {
-                    state.out.room.wait(&mut this.place, cx.waker());
-                }
+            if state.publish_window <= 0 || !state.out.has_room() {
+                this.wait(state, cx.waker());
                 return Poll::Pending;
             }
-            let pushed = if this.id == 0 || this.sent == 0 {
-                first(&mut state, outgoing).map(|(id, sent, next)| {
-                    this.id = id;
-                    (sent, next)
-                })
-            } else {
-                Ok(piece(&mut state, outgoing, this.id, this.sent))
+            let sent = this.halfway.as_ref().map_or(0, |halfway| halfway.sent);
+            let (sent, next) = match sent {
+                0 => this.first(state)?,
+                sent => this.piece(state, sent),
             };
             let life = state.life;
-            drop(state);
-            let (sent, next) = pushed?;
+            drop(guard);
             shared.perform(next);
-            this.sent = sent;
-            this.half = (sent < total).then_some(life);
-            if sent >= total {
-                this.outgoing = Ok(None);
-                if this.id != 0 && !this.acknowledged {
-                    shared.lock().requests.remove(this.id);
-                    this.id = 0;
-                }
-                return Poll::Ready(Ok(()));
+            this.over = sent >= this.payload.bytes.len();
+            if !this.over || this.halfway.is_some() {
+                this.went_on(sent, life);
             }
         }
     }
 }
 
-/// Whether the publish can go on: there is a connection, and it is the one on which it began.
-fn check(state: &State, id: u64) -> Result<(), CallError> {
-    if let Some(Err(error)) = state.requests.get(id).and_then(|request| request.answer.as_ref()) {
-        return Err(error.clone());
-    }
-    state.check_up()
-}
-
-/// Adds the first frame. Returns the slot (0: none), how much of the payload is sent, and what to do.
-fn first(state: &mut State, outgoing: &Outgoing) -> Result<(u64, usize, Next), CallError> {
-    let part = outgoing.first_part(state)?;
-    let whole = part.len() == outgoing.payload.bytes.len();
-    let acknowledged = outgoing.flags.has(Flags::ACK);
-    let mut id = 0;
-    let mut wake = false;
-    if acknowledged || !whole {
-        let (now, start_clock) = state.coarse_now();
-        wake = start_clock;
-        let default = Duration::from_millis(u64::from(state.grants.default_deadline_ms));
-        let patience = outgoing
-            .deadline
-            .unwrap_or(default)
-            .min(MAX_PATIENCE)
-            .saturating_add(GRACE);
-        let mut request = Request::new(now + patience, patience, 0);
-        request.cancellable = false;
-        id = state
-            .requests
-            .insert(request)
-            .ok_or_else(|| CallError::from(ErrorCode::TooMany))?;
-    }
-    let idle = state.out.is_idle();
-    let draft = outgoing.draft(id, part);
-    state.charge_publish(draft.wire_len());
-    let end = state.out.encode(&draft);
-    if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
-        request.end = end;
-    }
-    let alone = acknowledged && state.requests.len() == 1;
-    let direct = if alone { Direct::Now } else { Direct::Unhurried };
-    let next = state.after_push(idle, direct);
-    let next = if wake && matches!(next, Next::Nothing) {
-        Next::WakeSocket
-    } else {
-        next
-    };
-    Ok((id, part.len(), next))
-}
-
-/// Adds the next piece.
-fn piece(state: &mut State, outgoing: &Outgoing, id: u64, sent: usize) -> (usize, Next) {
-    let bytes = &outgoing.payload.bytes;
-    let upto = sent
-        .saturating_add(PIECE.min(state.grants.frame_bytes as usize).max(1))
-        .min(bytes.len());
-    let last = upto == bytes.len();
-    let draft = Draft::new(Kind::PublishPiece, id)
-        .flags(Flags::NONE.with_if(!last, Flags::CONTINUED))
-        .payload(
-            outgoing.payload.encoding,
-            bytes.get(sent..upto).unwrap_or_default(),
-        );
-    state.charge_publish(draft.wire_len());
-    let idle = state.out.is_idle();
-    let end = state.out.encode(&draft);
-    let now = Instant::now();
-    if let Some(request) = state.requests.get_mut(id) {
-        // A large message may take its time as long as it makes progress.
-        request.expires = request.expires.max(now + request.patience);
-        if last {
-            request.end = end;
+impl Publish<'_> {
+    /// The window is used up, or the out-buffer is full.
+    #[cold]
+    fn wait(&mut self, state: &mut State, waker: &Waker) {
+        // The end of its time must be noticed too.
+        if let Some(request) = state.requests.get_mut(self.id) {
+            request.waker = Some(waker.clone());
+        }
+        let halfway = self.halfway.get_or_insert_default();
+        if state.publish_window <= 0 {
+            state.publishers.wait(&mut halfway.credit_place, waker);
+        } else {
+            state.out.room.wait(&mut halfway.place, waker);
         }
     }
-    (upto, state.after_push(idle, Direct::No))
-}
 
-impl Drop for Publish {
-    fn drop(&mut self) {
-        let shared = &self.handle.shared;
-        shared.leave(&mut self.place, |state| &mut state.out.room);
-        shared.leave(&mut self.credit_place, |state| &mut state.publishers);
+    /// Notes how far one has come that did not go out at once.
+    fn went_on(&mut self, sent: usize, life: u64) {
+        let halfway = self.halfway.get_or_insert_default();
+        halfway.sent = sent;
+        halfway.half = (!self.over).then_some(life);
+        if self.over && self.id != 0 && !self.flags.has(Flags::ACK) {
+            self.client.handle.shared.lock().requests.remove(self.id);
+            self.id = 0;
+        }
+    }
+
+    /// Adds the first frame. Returns how much of the payload is sent, and what to do.
+    fn first(&mut self, state: &mut State) -> Result<(usize, Next), CallError> {
+        let bytes = &self.payload.bytes;
+        let part = first_part(state, bytes, true)?;
+        let whole = part.len() == bytes.len();
+        let acknowledged = self.flags.has(Flags::ACK);
+        let mut wake = false;
+        if acknowledged || !whole {
+            (self.id, wake) = slot(state, self.client.handle.shared.options.deadline)?;
+        }
+        let idle = state.out.is_idle();
+        let State { last_topic, out, .. } = state;
+        let draft = Draft::new(Kind::Publish, self.id)
+            .flags(self.flags.with_if(!whole, Flags::CONTINUED))
+            .key(&last_topic.key)
+            .meta(self.metadata.as_bytes())
+            .payload(self.payload.encoding, part);
+        let (before, end) = (out.buffered(), out.encode(&draft));
+        let charge = out.buffered().saturating_sub(before);
+        state.charge_publish(charge);
+        if acknowledged
+            && whole
+            && let Some(request) = state.requests.get_mut(self.id)
+        {
+            request.end = end;
+        }
+        let alone = acknowledged && state.requests.len() == 1;
+        let next = match state.after_push(idle, if alone { Direct::Now } else { Direct::Unhurried }) {
+            Next::Nothing if wake => Next::WakeSocket,
+            next => next,
+        };
+        Ok((part.len(), next))
+    }
+
+    /// Adds the next piece.
+    fn piece(&self, state: &mut State, sent: usize) -> (usize, Next) {
+        let bytes = &self.payload.bytes;
+        let upto = sent
+            .saturating_add(PIECE.min(state.grants.frame_bytes as usize).max(1))
+            .min(bytes.len());
+        let last = upto == bytes.len();
+        let draft = Draft::new(Kind::PublishPiece, self.id)
+            .flags(Flags::NONE.with_if(!last, Flags::CONTINUED))
+            .payload(self.payload.encoding, bytes.get(sent..upto).unwrap_or_default());
+        state.charge_publish(draft.wire_len());
+        let idle = state.out.is_idle();
+        let end = state.out.encode(&draft);
+        let now = Instant::now();
+        if let Some(request) = state.requests.get_mut(self.id) {
+            // A large message may take its time as long as it makes progress.
+            request.expires = request.expires.max(now + request.patience);
+            if last {
+                request.end = end;
+            }
+        }
+        (upto, state.after_push(idle, Direct::No))
+    }
+
+    /// Leaves the places where it waits, and takes back what it has begun.
+    fn leave(&mut self) {
+        let shared = &self.client.handle.shared;
+        let mut halfway = self.halfway.take().unwrap_or_default();
+        shared.leave(&mut halfway.place, |state| &mut state.out.room);
+        shared.leave(&mut halfway.credit_place, |state| &mut state.publishers);
         if self.id == 0 {
             return;
         }
         let mut state = shared.lock();
         state.requests.remove(self.id);
         // Half a message must not stay open at the broker, whether it was dropped, refused or took too long.
-        let next = if self.half == Some(state.life) && state.check_up().is_ok() {
+        let next = if halfway.half == Some(state.life) && state.check_up().is_ok() {
             state.void_publishes.push(self.id);
             state.void_publishes()
         } else {
@@ -323,6 +349,42 @@ impl Drop for Publish {
     }
 }
 
+impl Drop for Publish<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.id != 0 || self.halfway.is_some() {
+            self.leave();
+        }
+    }
+}
+
+/// Whether the publish can go on: there is a connection, and it is the one on which it began.
+#[inline]
+fn check(state: &State, id: u64) -> Result<(), CallError> {
+    if id != 0
+        && let Some(Err(error)) = state.requests.get(id).and_then(|request| request.answer.as_ref())
+    {
+        return Err(error.clone());
+    }
+    state.check_up()
+}
+
+/// Opens a slot for one with an acknowledgement or in pieces. Returns it, and whether the socket's task must be woken to keep
+/// the time.
+fn slot(state: &mut State, deadline: Option<Duration>) -> Result<(u64, bool), CallError> {
+    let (now, wake) = state.coarse_now();
+    let default = Duration::from_millis(u64::from(state.grants.default_deadline_ms));
+    let patience = deadline
+        .unwrap_or(default)
+        .min(MAX_PATIENCE)
+        .saturating_add(GRACE);
+    let mut request = Request::new(now + patience, patience, 0);
+    request.cancellable = false;
+    let id = state.requests.insert(request);
+    id.map(|id| (id, wake))
+        .ok_or_else(|| CallError::from(ErrorCode::TooMany))
+}
+
 /// The future of an acknowledged publish: ready with the number of subscribers it was queued to.
 ///
 /// # Errors
@@ -331,17 +393,17 @@ impl Drop for Publish {
 /// `may_have_run` tells whether it may have been published), or the broker's reason for refusing it.
 #[derive(Debug)]
 #[must_use = "an event is not published until it is awaited"]
-pub struct Acknowledged {
-    sending: Publish,
+pub struct Acknowledged<'a> {
+    sending: Publish<'a>,
 }
 
-impl Future for Acknowledged {
+impl Future for Acknowledged<'_> {
     type Output = Result<u32, CallError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let sending = &mut self.sending;
         ready!(Pin::new(&mut *sending).poll(cx))?;
-        let shared = &sending.handle.shared;
+        let shared = &sending.client.handle.shared;
         let mut state = shared.lock();
         let Some(request) = state.requests.get_mut(sending.id) else {
             return Poll::Ready(Err(CallError::from(ErrorCode::Internal)));

@@ -69,6 +69,7 @@ impl Shared {
     }
 
     /// The lock. A panic under it cannot leave anything half done that matters more than going on.
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,7 @@
 
 use super::lasting::Lasting;
 use super::outbox::{Claim, Outbox};
+use super::publish::LastTopic;
 use super::request::Request;
 use super::slab::Slab;
 use super::waiters::Waiters;
@@ -59,6 +60,7 @@ pub(crate) struct State {
     /// Bytes that may be published now.
     pub(crate) publish_window: i64,
     pub(crate) publishers: Waiters,
+    pub(crate) last_topic: LastTopic,
     /// Publishes in pieces that were dropped halfway, to be told to the broker when the window allows.
     pub(crate) void_publishes: Vec<u64>,
     /// How far this connection is on its way into shared memory.
@@ -114,6 +116,7 @@ impl State {
             lasting: Lasting::new(),
             publish_window: 0,
             publishers: Waiters::new(),
+            last_topic: LastTopic::default(),
             void_publishes: Vec::new(),
             ring: Ring::Done,
             grants: Welcome::default(),
@@ -231,6 +234,7 @@ impl State {
     }
 
     /// Writes before the rest of a burst is there, where writing costs no system call: the next process can begin beside this one.
+    #[inline]
     fn early(&mut self, direct: Direct) -> Option<Next> {
         let enough = match direct {
             Direct::Together | Direct::Now => 1,
@@ -255,6 +259,7 @@ impl State {
     }
 
     /// What to do about frames that were just added; `idle` is [`Outbox::is_idle`] from before.
+    #[inline]
     pub(crate) fn after_push(&mut self, idle: bool, direct: Direct) -> Next {
         if let Some(next) = self.early(direct) {
             return next;

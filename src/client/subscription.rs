@@ -4,7 +4,8 @@
 //! [`Subscription`] is dropped. What has arrived waits in [`super::event_queue`].
 
 use super::call::invalid;
-use super::event_queue::{Event, EventQueue, Reader, Update};
+use super::event::{Event, Update};
+use super::event_queue::{EventQueue, Reader};
 use super::handle::{Handle, IpcClient};
 use super::lasting::Fact;
 use super::names::Key;
@@ -281,12 +282,13 @@ where
                 break;
             }
             if event.missed > 0 || event.interrupted {
-                let Event { object, topic, missed, interrupted, .. } = &event;
-                let (object, topic) = (text::name(object), text::name(topic));
+                let (object, topic) = (text::name(event.object()), text::name(event.topic()));
+                let Event { missed, interrupted, .. } = event;
                 tracing::warn!(%object, %topic, missed, interrupted, "events were missed");
             }
-            match event.decode() {                Ok(value) => guarded(&callback, value),
-                Err(error) => tracing::warn!(object = %text::name(&event.object), topic = %text::name(&event.topic), %error, "an event was not shown"),
+            match event.decode() {
+                Ok(value) => guarded(&callback, value),
+                Err(error) => tracing::warn!(object = %text::name(event.object()), topic = %text::name(event.topic()), %error, "an event was not shown"),
             }
         }
         drop(held);

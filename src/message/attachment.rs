@@ -11,48 +11,57 @@ use std::sync::Arc;
 /// A shared handle to a kernel object: over Unix sockets an `Arc<OwnedFd>`. The last clone to be dropped closes it.
 pub type Attachment = Arc<dyn Any + Send + Sync>;
 
-/// The attachments of one message, in the order of its sender. Clones share them.
+/// The attachments of one message, in the order of its sender. Clones share them. Most messages have none, so it is a
+/// pointer's size.
 #[derive(Clone, Default)]
-pub struct Attachments(Vec<Attachment>);
+pub struct Attachments(Option<Box<List>>);
+
+/// At least one.
+#[derive(Clone, Default)]
+struct List(Vec<Attachment>);
 
 impl Attachments {
     /// None.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// Adds an object of a kind that the transport carries: over Unix sockets an `OwnedFd`.
     #[must_use]
     pub fn with<T: Any + Send + Sync>(mut self, object: T) -> Self {
-        self.0.push(Arc::new(object));
+        self.0.get_or_insert_default().0.push(Arc::new(object));
         self
     }
 
     /// The object at `index`, if there is one and it is a `T`.
     #[must_use]
     pub fn get<T: Any>(&self, index: usize) -> Option<&T> {
-        self.0.get(index)?.downcast_ref()
+        (**self).get(index)?.downcast_ref()
     }
 }
 
 impl Deref for Attachments {
     type Target = [Attachment];
 
+    #[inline]
     fn deref(&self) -> &[Attachment] {
-        &self.0
+        match &self.0 {
+            Some(list) => &list.0,
+            None => &[],
+        }
     }
 }
 
 impl From<Vec<Attachment>> for Attachments {
     fn from(list: Vec<Attachment>) -> Self {
-        Self(list)
+        Self((!list.is_empty()).then(|| Box::new(List(list))))
     }
 }
 
 impl fmt::Debug for Attachments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} attachments", self.0.len())
+        write!(f, "{} attachments", self.len())
     }
 }
 

@@ -9,7 +9,9 @@ mod framed;
 pub use framed::{CodecError, FrameCodec};
 
 use super::attachment::Attachment;
-use super::frame::{Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_header};
+use super::frame::{
+    ALIKE_LEN, Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_alike, parse_header,
+};
 use super::metadata;
 use crate::error::CallError;
 use bytes::{Bytes, BytesMut};
@@ -88,6 +90,25 @@ impl Batch {
     pub fn view(&self, index: usize) -> Option<FrameView<'_>> {
         let (header, body) = self.body(index)?;
         FrameView::split(header, body).ok()
+    }
+
+    /// The header, the key and the payload of frame `index`, the payload sharing the buffer; `None` when it has an origin or
+    /// metadata, too: see [`view`](Self::view).
+    #[must_use]
+    #[inline]
+    pub fn plain(&self, index: usize) -> Option<(&Header, &[u8], Bytes)> {
+        let Entry { header, start } = self.frames.get(index)?;
+        if header.flags.0 & (Flags::META.0 | Flags::ORIGIN.0) != 0 {
+            return None;
+        }
+        let start = *start as usize;
+        let payload = start.checked_add(usize::from(header.key_len))?;
+        let end = start.checked_add(header.body_len as usize)?;
+        let key = self.bytes.get(start..payload)?;
+        if payload > end || end > self.bytes.len() {
+            return None;
+        }
+        Some((header, key, self.bytes.slice(payload..end)))
     }
 
     /// Frame `index` as it came: its header, and everything behind that.
@@ -189,30 +210,46 @@ pub const fn body_limit(frame_bytes: usize) -> usize {
 /// Finds the complete frames of `bytes` and adds them, their offsets moved by `base`. Returns where the first
 /// incomplete frame begins.
 fn scan(bytes: &[u8], base: usize, limit: usize, frames: &mut Vec<Entry>) -> Result<usize, FrameError> {
-    let mut at = 0_usize;
-    while let Some(head) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER_LEN>()) {
-        let (total, header) = match parse_header(head, limit)? {
-            Ok(header) => (header.wire_len(), Some(header)),
-            Err(total) => (total, None),
+    let mut rest = bytes;
+    let mut like: Option<([u8; ALIKE_LEN], Header)> = None;
+    while let Some(head) = rest.first_chunk::<HEADER_LEN>() {
+        let header = match &like {
+            // What was checked of the frame before this one holds for this one.
+            Some((alike, header)) if head.starts_with(alike) => parse_alike(head, header),
+            _ => match parse_header(head, limit)? {
+                Ok(header) => {
+                    like = head.first_chunk().map(|alike| (*alike, header));
+                    header
+                }
+                Err(total) => match rest.get(total..) {
+                    Some(after) => {
+                        rest = after;
+                        continue;
+                    }
+                    None => break,
+                },
+            },
         };
-        let Some(frame) = bytes.get(at..at.saturating_add(total)) else {
+        let Some((frame, after)) = rest.split_at_checked(header.wire_len()) else {
             break;
         };
-        if let Some(header) = header {
-            check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
-            let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+        check_parts(&header, frame.get(HEADER_LEN..).unwrap_or(&[]))?;
+        let at = bytes.len().saturating_sub(rest.len());
+        let start = base.saturating_add(at).saturating_add(HEADER_LEN);
+        if frames.len() == frames.capacity() {
             // One small frame seldom comes alone.
-            frames.reserve((bytes.len() / 96).clamp(1, 48).saturating_sub(frames.len()));
-            frames.push(Entry {
-                header,
-                start: u32::try_from(start).unwrap_or(u32::MAX),
-            });
+            frames.reserve((rest.len() / 96).clamp(1, 48));
         }
-        at = at.saturating_add(total);
+        frames.push(Entry {
+            header,
+            start: u32::try_from(start).unwrap_or(u32::MAX),
+        });
+        rest = after;
     }
-    Ok(at)
+    Ok(bytes.len().saturating_sub(rest.len()))
 }
 
+#[inline]
 fn check_parts(header: &Header, body: &[u8]) -> Result<(), FrameError> {
     if header.flags.0 & (Flags::META.0 | Flags::ORIGIN.0) == 0 {
         return match usize::from(header.key_len) <= body.len() {

@@ -97,28 +97,25 @@ impl<'a> Draft<'a> {
 
     /// Bytes of the whole frame on the wire.
     #[must_use]
-    pub fn wire_len(&self) -> usize {
-        HEADER_LEN.saturating_add(self.body_len())
+    pub const fn wire_len(&self) -> usize {
+        HEADER_LEN.saturating_add(self.body_len(self.meta_len(), self.key_len()))
     }
 
-    fn body_len(&self) -> usize {
+    const fn body_len(&self, meta: usize, key: usize) -> usize {
         let origin = if self.origin.is_some() { ORIGIN_LEN } else { 0 };
-        let meta = match self.meta_len() {
-            0 => 0,
-            length => length.saturating_add(2),
-        };
+        let meta = if meta == 0 { 0 } else { meta.saturating_add(2) };
         origin
             .saturating_add(meta)
-            .saturating_add(self.key_len())
+            .saturating_add(key)
             .saturating_add(self.payload.len())
     }
 
-    fn meta_len(&self) -> usize {
+    const fn meta_len(&self) -> usize {
         let [first, second] = self.meta;
         first.len().saturating_add(second.len())
     }
 
-    fn key_len(&self) -> usize {
+    const fn key_len(&self) -> usize {
         let [object, member] = self.key;
         object.len().saturating_add(if member.is_empty() {
             0
@@ -128,40 +125,52 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes everything but the payload, so that a large one can follow by reference.
+    #[inline]
     pub fn encode_head(&self, out: &mut impl BufMut) {
+        let (meta, key) = (self.meta_len(), self.key_len());
         // A forwarded frame brings the flags it came with: an empty block, which is legal, is not written again.
         let flags = self
             .flags
             .without(Flags::META.with(Flags::ORIGIN))
             .with_if(self.origin.is_some(), Flags::ORIGIN)
-            .with_if(self.meta_len() > 0, Flags::META);
+            .with_if(meta > 0, Flags::META);
         let header = Header {
-            body_len: u32::try_from(self.body_len()).unwrap_or(u32::MAX),
+            body_len: u32::try_from(self.body_len(meta, key)).unwrap_or(u32::MAX),
             kind: self.kind,
             encoding: self.encoding,
             flags,
             id: self.id,
             aux: self.aux,
-            key_len: u16::try_from(self.key_len()).unwrap_or(u16::MAX),
+            key_len: u16::try_from(key).unwrap_or(u16::MAX),
             attachments: self.attachments,
         };
         out.put_slice(header.bytes().as_flattened());
-        if let Some(origin) = self.origin {
-            out.put_slice(origin.bytes().as_flattened());
-        }
-        if self.meta_len() > 0 {
-            out.put_u16_le(u16::try_from(self.meta_len()).unwrap_or(u16::MAX));
-            self.meta.iter().for_each(|part| out.put_slice(part));
+        if self.origin.is_some() || meta > 0 {
+            self.encode_blocks(meta, out);
         }
         let [object, member] = self.key;
-        out.put_slice(object);
+        if !object.is_empty() {
+            out.put_slice(object);
+        }
         if !member.is_empty() {
             out.put_u8(key::SEPARATOR);
             out.put_slice(member);
         }
     }
 
+    /// What most frames do not have.
+    fn encode_blocks(&self, meta: usize, out: &mut impl BufMut) {
+        if let Some(origin) = self.origin {
+            out.put_slice(origin.bytes().as_flattened());
+        }
+        if meta > 0 {
+            out.put_u16_le(u16::try_from(meta).unwrap_or(u16::MAX));
+            self.meta.iter().for_each(|part| out.put_slice(part));
+        }
+    }
+
     /// Writes the whole frame.
+    #[inline]
     pub fn encode(&self, out: &mut impl BufMut) {
         self.encode_head(out);
         out.put_slice(self.payload);

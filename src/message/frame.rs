@@ -16,6 +16,8 @@ use std::fmt;
 
 /// Bytes of the fixed header.
 pub const HEADER_LEN: usize = 24;
+/// The bytes of a header by which it is refused or not: the body's length, the kind, the encoding and the flags.
+pub(super) const ALIKE_LEN: usize = 8;
 /// Bytes of the origin block.
 pub const ORIGIN_LEN: usize = 16;
 /// What a body may hold beside its payload: origin, metadata with its length, key.
@@ -240,13 +242,14 @@ impl Header {
 
     /// The header as it crosses the wire.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> [[u8; 8]; 3] {
         let first = u64::from(self.body_len)
             | u64::from(self.kind as u8) << 32
             | u64::from(self.encoding.0) << 40
             | u64::from(self.flags.0) << 48;
         let third = u64::from(self.aux) | u64::from(self.key_len) << 32 | u64::from(self.attachments) << 48;
-        [first, self.id, third].map(u64::to_le_bytes)
+        [first.to_le_bytes(), self.id.to_le_bytes(), third.to_le_bytes()]
     }
 }
 
@@ -341,6 +344,21 @@ pub fn parse_header(bytes: &[u8; HEADER_LEN], limit: usize) -> Result<Result<Hea
         key_len: u16::from_le_bytes([k0, k1]),
         attachments,
     }))
+}
+
+/// Reads the header at the start of `bytes`, whose first [`ALIKE_LEN`] bytes are those of a frame that was read and not refused.
+#[inline]
+pub(super) fn parse_alike(bytes: &[u8; HEADER_LEN], checked: &Header) -> Header {
+    let [_, _, _, _, _, _, _, _, rest @ ..] = *bytes;
+    let [i0, i1, i2, i3, i4, i5, i6, i7, rest @ ..] = rest;
+    let [a0, a1, a2, a3, k0, k1, attachments, _reserved] = rest;
+    Header {
+        id: u64::from_le_bytes([i0, i1, i2, i3, i4, i5, i6, i7]),
+        aux: u32::from_le_bytes([a0, a1, a2, a3]),
+        key_len: u16::from_le_bytes([k0, k1]),
+        attachments,
+        ..*checked
+    }
 }
 
 /// Who caused a frame, as the broker tells it to the receiver.

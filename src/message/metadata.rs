@@ -40,15 +40,19 @@ pub enum MetadataError {
     Reserved,
 }
 
-/// An owned, checked block of entries in the order they were added.
+/// An owned, checked block of entries in the order they were added. Most frames have none, so it is a pointer's size.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Metadata(Vec<u8>);
+pub struct Metadata(Option<Box<Block>>);
+
+/// The entries as they cross the wire; at least one.
+#[derive(Clone, PartialEq, Eq, Default)]
+struct Block(Vec<u8>);
 
 impl Metadata {
     /// An empty block.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Vec::new())
+        Self(None)
     }
 
     /// Checks the bytes of a block and keeps a copy.
@@ -65,7 +69,7 @@ impl Metadata {
 
     fn parse_some(bytes: &[u8]) -> Result<Self, MetadataError> {
         check(bytes)?;
-        Ok(Self(bytes.to_vec()))
+        Ok(Self(Some(Box::new(Block(bytes.to_vec())))))
     }
 
     /// Adds an entry.
@@ -79,7 +83,7 @@ impl Metadata {
             .filter(|n| *n > 0)
             .ok_or(MetadataError::BadKey)?;
         let needed = self
-            .0
+            .as_bytes()
             .len()
             .saturating_add(key.len())
             .saturating_add(value.len())
@@ -88,17 +92,18 @@ impl Metadata {
             .ok()
             .filter(|_| needed <= METADATA_MAX)
             .ok_or(MetadataError::TooLarge(needed))?;
-        self.0.put_u8(key_len);
-        self.0.put_slice(key.as_bytes());
-        self.0.put_u16_le(value_len);
-        self.0.put_slice(value);
+        let Block(bytes) = &mut **self.0.get_or_insert_default();
+        bytes.put_u8(key_len);
+        bytes.put_slice(key.as_bytes());
+        bytes.put_u16_le(value_len);
+        bytes.put_slice(value);
         Ok(())
     }
 
     /// The first value under `key`.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&[u8]> {
-        get(&self.0, key)
+        get(self.as_bytes(), key)
     }
 
     /// The first value under `key`, when it is UTF-8.
@@ -109,19 +114,23 @@ impl Metadata {
 
     /// The entries in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        Entries(&self.0).map_while(Result::ok)
+        Entries(self.as_bytes()).map_while(Result::ok)
     }
 
     /// Whether there is no entry.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_none()
     }
 
     /// The block as it crosses the wire.
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Some(block) => &block.0,
+            None => &[],
+        }
     }
 }
 

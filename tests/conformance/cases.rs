@@ -374,7 +374,7 @@ pub async fn patterns_groups_and_no_local(world: World) {
     for n in [1, 2] {
         let event = wide.next().await.unwrap();
         assert_eq!(
-            (event.decode::<i32>().unwrap(), &*event.topic),
+            (event.decode::<i32>().unwrap(), event.topic()),
             (n, "kitchen.oven")
         );
     }

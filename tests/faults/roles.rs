@@ -285,14 +285,14 @@ fn heard(me: &Me, update: Update) -> bool {
         }
         other => panic!("{other:?}"),
     };
-    if event.topic.starts_with("end.") {
+    if event.topic().starts_with("end.") {
         if event.interrupted {
             me.write(Entry::Interrupted);
         }
         if event.missed > 0 {
             me.write(Entry::Gap { missed: event.missed });
         }
-        return *event.topic == format!("end.{}", me.process);
+        return event.topic() == format!("end.{}", me.process);
     }
     let word = |at: usize| u64::from_le_bytes(event.payload.bytes[at..at + 8].try_into().unwrap());
     me.write(Entry::Heard {
