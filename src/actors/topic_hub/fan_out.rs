@@ -77,9 +77,20 @@ impl Receiver {
         self.standing.is_lagging()
     }
 
-    /// Its queue has room again: what it missed is told now, even if no event follows.
-    pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, others_idle: bool) {
-        self.standing.caught_up(now, others_idle);
+    /// Since when others may have stood idle for it.
+    pub(super) fn holds_since(&self) -> Option<Instant> {
+        self.standing.since()
+    }
+
+    /// It has had nothing to do since then, while another one was waited for. Returns for how long.
+    pub(super) fn was_idle(&mut self, since: Instant, now: Instant) -> Duration {
+        self.standing.was_idle(since, now)
+    }
+
+    /// Its queue has room again: what it missed is told now, even if no event follows. `idle`: for how long others had nothing to do
+    /// for its sake.
+    pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, idle: Duration) {
+        self.standing.caught_up(now, idle);
         if planted::is(Bug::GapNotTold) {
             self.missed.clear();
         }
@@ -284,20 +295,22 @@ impl FanOut {
             match std::mem::take(&mut receiver.slow) {
                 Slow::No => {}
                 Slow::Close => slow.closed.push(key),
-                Slow::Hold if receiver.standing.hold(now, patience) && peer.account.ask_drained() => {
+                // Nobody waits for it any more; until its queue is full it misses nothing all the same.
+                Slow::Hold if !receiver.standing.hold(now, patience, peer.account.events()) => {}
+                Slow::Hold if peer.account.ask_drained() => {
                     slow.holding.push(key);
                     if !self.holding.contains(&key) {
                         self.holding.push(key);
                     }
                 }
-                Slow::Hold | Slow::Lag if peer.account.ask_drained() => {
-                    receiver.standing.lag(now, false);
+                Slow::Lag if peer.account.ask_drained() => {
+                    receiver.standing.lag(now, Duration::ZERO);
                     metrics.lagging.add(1);
                     self.holding.retain(|other| *other != key);
                     slow.lagging.push(key);
                 }
                 // It has caught up meanwhile.
-                Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, false),
+                Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, Duration::ZERO),
             }
             slow.receivers.push(key);
         }
@@ -309,33 +322,36 @@ impl FanOut {
         &self.holding
     }
 
-    /// Ends the holds that lasted too long: their receivers lag from now on.
+    /// Ends the holds that lasted too long: their receivers lag from now on. `idle`: for how long others had nothing to do for the
+    /// sake of each that holds, in their order.
     pub(super) fn end_holds(
         &mut self,
         receivers: &mut Peers<Receiver>,
         now: Instant,
         patience: Duration,
-        idle: &[Key],
+        idle: &[Duration],
         metrics: &Metrics,
     ) -> Over {
         let mut over = Over::default();
+        let mut idle = idle.iter().copied();
         self.holding.retain(|key| {
-            let Some((_, receiver)) = receivers.entry(*key) else {
+            let idle = idle.next().unwrap_or_default();
+            let Some((peer, receiver)) = receivers.entry(*key) else {
                 return false;
             };
-            match receiver.standing.limit(patience) {
-                None => false,
-                Some(limit) if limit <= now => {
-                    receiver.standing.lag(now, idle.contains(key));
-                    metrics.lagging.add(1);
-                    over.lagging.push(*key);
-                    false
-                }
-                Some(limit) => {
-                    over.next = Some(over.next.map_or(limit, |next| next.min(limit)));
-                    true
-                }
+            let Some(limit) = receiver.standing.limit(patience) else {
+                return false;
+            };
+            let standing = &mut receiver.standing;
+            if limit <= now && !standing.goes_on(now, idle, peer.account.events(), patience) {
+                standing.lag(now, Duration::ZERO);
+                metrics.lagging.add(1);
+                over.lagging.push(*key);
+                return false;
             }
+            let limit = standing.limit(patience);
+            over.next = [over.next, limit].into_iter().flatten().min();
+            true
         });
         over
     }

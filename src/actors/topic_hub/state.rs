@@ -243,10 +243,15 @@ impl State {
 
     /// Grants what only this subscriber held up.
     fn release(&mut self, blocker: Key) {
+        let free = self.holds.release(blocker);
+        self.give(free);
+    }
+
+    fn give(&mut self, grants: Vec<(PeerId, usize)>) {
         if planted::is(Bug::HoldNeverReleased) {
             return;
         }
-        for (publisher, bytes) in self.holds.release(blocker) {
+        for (publisher, bytes) in grants {
             if let Some(peer) = self.held_publishers.remove(&publisher) {
                 peer.grant(bytes);
             }
@@ -270,8 +275,18 @@ impl State {
     pub fn holds_over(&mut self) {
         self.due = None;
         let (now, patience) = (self.shared.now(), self.patience());
-        let holding = self.fan_out.holding().iter().copied();
-        let idle: Vec<Key> = holding.filter(|key| self.others_idle(*key)).collect();
+        let holding: Vec<Key> = self.fan_out.holding().to_vec();
+        let idle: Vec<Duration> = holding
+            .into_iter()
+            .map(
+                |key| match self.receivers.own(key).and_then(Receiver::holds_since) {
+                    Some(since) if since.checked_add(patience).is_some_and(|limit| limit <= now) => {
+                        self.others_idle(key, now)
+                    }
+                    _ => Duration::ZERO,
+                },
+            )
+            .collect();
         let metrics = &self.shared.metrics;
         let over = self
             .fan_out
@@ -284,13 +299,24 @@ impl State {
         }
     }
 
-    /// Whether somebody who hears the same has nothing to do while this receiver is waited for.
-    fn others_idle(&self, blocker: Key) -> bool {
-        let mut witnesses = self.holds.witnesses(blocker);
-        witnesses.any(|other| {
-            let receiver = self.receivers.get(other);
-            receiver.is_some_and(|receiver| receiver.account.events() == 0)
-        })
+    /// For how long this receiver alone was waited for: since the last of those who hear the same had nothing more to do. Those who have
+    /// something to do now do not count. What they stood idle is set off against what they have cost others.
+    fn others_idle(&mut self, blocker: Key, now: Instant) -> Duration {
+        let Some(since) = self.receivers.own(blocker).and_then(Receiver::holds_since) else {
+            return Duration::ZERO;
+        };
+        let mut alone: Option<Duration> = None;
+        for other in self.holds.witnesses(blocker) {
+            let Some((peer, receiver)) = self.receivers.entry(other) else {
+                continue;
+            };
+            if peer.account.has_little() && !receiver.is_lagging() {
+                let emptied = self.shared.instant(peer.account.emptied());
+                let idle = receiver.was_idle(since.max(emptied), now);
+                alone = Some(alone.map_or(idle, |least| least.min(idle)));
+            }
+        }
+        alone.unwrap_or_default()
     }
 
     /// A subscriber that was full has room again.
@@ -298,9 +324,10 @@ impl State {
         let Some(key) = self.receivers.key(peer) else {
             return;
         };
-        let (now, others_idle) = (self.shared.now(), self.others_idle(key));
+        let now = self.shared.now();
+        let idle = self.others_idle(key, now);
         if let Some((peer, receiver)) = self.receivers.entry(key) {
-            receiver.caught_up(peer, now, others_idle);
+            receiver.caught_up(peer, now, idle);
         }
         self.release(key);
     }
@@ -314,7 +341,8 @@ impl State {
             return Progress::Done;
         };
         let author = self.receivers.get(key).cloned();
-        self.release(key);
+        let free = self.holds.remove(key);
+        self.give(free);
         let will = guard(|| {
             let will = self.index.gone(key, &mut self.effects);
             self.commit();
