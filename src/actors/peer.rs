@@ -7,6 +7,7 @@
 use super::accounts::OverShare;
 use super::credit::Window;
 use super::deliver::{self, Class, Room, Verdict};
+use super::idle::Idle;
 use super::memory::Memory;
 use super::messages::{Control, Deliver};
 use super::planted::{self, Bug};
@@ -56,8 +57,8 @@ pub struct Account {
     /// What is on its way to the socket, or is the broker's own: counted against the memory only.
     backlog: AtomicUsize,
     events: AtomicUsize,
-    /// When many of them left and few remained, in microseconds of the broker's life.
-    emptied: AtomicUsize,
+    /// Since when these are few.
+    pub idle: Idle,
     /// Calls that wait for this peer's answer: the load that "least busy" compares.
     load: AtomicU32,
     granted: AtomicUsize,
@@ -77,7 +78,7 @@ impl Account {
             queued: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
-            emptied: AtomicUsize::new(0),
+            idle: Idle::new(),
             load: AtomicU32::new(0),
             granted: AtomicUsize::new(0),
             grant_step,
@@ -191,25 +192,10 @@ impl Account {
         self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::SeqCst)
     }
 
-    /// Events of so many bytes are about to be released. If they were much and leave little, the peer has nothing more to do since
-    /// then, in microseconds of the broker's life.
-    pub fn empties(&self, bytes: usize, micros: usize) {
-        let left = self.events().saturating_sub(bytes);
-        if bytes >= self.room.little() && left < self.room.little() {
-            self.emptied.store(micros, Ordering::Release);
-        }
-    }
-
     /// Whether so few events are queued that the peer has as good as nothing to do.
     #[must_use]
     pub fn has_little(&self) -> bool {
         self.events() < self.room.little()
-    }
-
-    /// Since when little is queued, if it is little; 0 when nobody has told.
-    #[must_use]
-    pub fn emptied(&self) -> usize {
-        self.emptied.load(Ordering::Acquire)
     }
 
     /// Asks for one `true` from [`Self::release_events`]. `false`: there is room already.

@@ -240,6 +240,7 @@ impl Header {
 
     /// The header as it crosses the wire.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> [[u8; 8]; 3] {
         let first = u64::from(self.body_len)
             | u64::from(self.kind as u8) << 32

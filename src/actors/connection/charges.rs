@@ -18,7 +18,10 @@ impl<R: Rooms> Life<R> {
             if events == 0 {
                 return;
             }
-            account.empties(events, self.rooms.shared().micros(now));
+            let micros = self.rooms.shared().micros(now);
+            account
+                .idle
+                .leaves(account.events(), events, account.room(), micros);
             if account.release_events(events) {
                 self.rooms.drained(session.me().id());
             }
