@@ -141,18 +141,21 @@ fn topic_hub_state(bencher: Bencher<'_, '_>, count: usize) {
         let message = HubBatch {
             from: peer.clone(),
             batch: subscribe.clone(),
-            items: vec![HubItem { frame: 0, reply }],
+            items: vec![HubItem::new(0, reply)],
             permit: None,
         };
         finish(state.handle(message), || state.resume());
     }
     let batch = events();
     bencher.counter(ItemsCount::new(BATCH * count)).bench_local(|| {
-        let frames = 0..BATCH as u32;
+        let count = BATCH as u32;
         let message = HubBatch {
             from: publisher.0.clone(),
             batch: batch.clone(),
-            items: frames.map(|frame| HubItem { frame, reply: None }).collect(),
+            items: vec![HubItem {
+                count,
+                ..HubItem::new(0, None)
+            }],
             permit: None,
         };
         finish(state.handle(message), || state.resume());
@@ -346,14 +349,15 @@ fn outbox_events(bencher: Bencher<'_, '_>) {
     let (batch, now) = (events(), Instant::now());
     let account = Account::new(Room::new(&Limits::default()), 1);
     let (mut outbox, mut out) = (Outbox::default(), WriteBuf::default());
-    let item = |frame| EventItem {
-        frame,
+    let item = EventItem {
+        frame: 0,
+        count: BATCH as u32,
         missed: 0,
         subscription: SubscriptionId(5),
         mark: EventMark::default(),
     };
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
-        outbox.push_events(batch.clone(), (0..BATCH as u32).map(item).collect(), &account);
+        outbox.push_events(batch.clone(), vec![item], &account);
         out.clear();
         outbox.fill(now, usize::MAX, &mut out);
         assert!(outbox.is_empty());

@@ -71,6 +71,7 @@ pub struct Shared {
     peers: AtomicU64,
     banned: Mutex<HashMap<u32, Instant>>,
     clock: fn() -> Instant,
+    started: Instant,
 }
 
 impl Shared {
@@ -108,6 +109,7 @@ impl Shared {
             peers: AtomicU64::new(1),
             banned: Mutex::default(),
             clock,
+            started: clock(),
         })
     }
 
@@ -115,6 +117,18 @@ impl Shared {
     #[must_use]
     pub fn now(&self) -> Instant {
         (self.clock)()
+    }
+
+    /// The time in microseconds of this broker's life: what fits into one word that threads share.
+    pub(super) fn micros(&self, now: Instant) -> usize {
+        let life = now.saturating_duration_since(self.started);
+        usize::try_from(life.as_micros()).unwrap_or(usize::MAX)
+    }
+
+    /// The time that [`Self::micros`] tells.
+    pub(super) fn instant(&self, micros: usize) -> Instant {
+        let life = Duration::from_micros(micros as u64);
+        self.started.checked_add(life).unwrap_or(self.started)
     }
 
     /// The tokens that are known now.

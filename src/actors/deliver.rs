@@ -62,6 +62,12 @@ impl Room {
     pub const fn resume(&self) -> usize {
         self.events_soft / 2
     }
+
+    /// Events below which nobody needs to wait for a receiver: a trickle beside what others publish is not work.
+    #[must_use]
+    pub const fn little(&self) -> usize {
+        self.events_soft / 16
+    }
 }
 
 /// What a frame of `bytes` is charged.

@@ -77,12 +77,14 @@ pub struct Answer {
     pub last: bool,
 }
 
-/// One event on its way to one subscription.
+/// Events on their way to one subscription: one, or a run of plain ones that follow each other in the batch.
 #[derive(Clone, Copy, Debug)]
 pub struct EventItem {
-    /// Which frame of the batch.
+    /// Which frame of the batch is the first.
     pub frame: u32,
-    /// Events that this subscription missed just before, or the number of a message in pieces.
+    /// How many frames it names, that one included. More than one only without marks but [`EventMark::WITH_KEY`].
+    pub count: u32,
+    /// Events that this subscription missed just before the first, or the number of a message in pieces.
     pub missed: u32,
     /// The subscriber's number.
     pub subscription: SubscriptionId,
@@ -198,13 +200,27 @@ pub struct HubBatch {
     pub permit: Option<Arc<Permit>>,
 }
 
-/// One thing for TopicHub: a frame, and the answer that is owed for it, if any.
+/// One thing for TopicHub: a frame and the answer that is owed for it, if any, or a run of plain publishes of one topic.
 #[derive(Debug)]
 pub struct HubItem {
-    /// Which frame of the batch.
+    /// Which frame of the batch is the first.
     pub frame: u32,
-    /// Where the answer goes.
+    /// How many frames it names, that one included. The others follow it in the batch and are its like: a key and a payload.
+    pub count: u32,
+    /// Where the answer goes; nothing for a run.
     pub reply: Option<ReplyTo>,
+}
+
+impl HubItem {
+    /// One frame.
+    #[must_use]
+    pub const fn new(frame: u32, reply: Option<ReplyTo>) -> Self {
+        Self {
+            frame,
+            count: 1,
+            reply,
+        }
+    }
 }
 
 /// A peer is ready; sent to Registry before any batch of it.

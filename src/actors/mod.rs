@@ -26,6 +26,7 @@ pub mod deadlines;
 pub mod deliver;
 pub mod descriptors;
 pub mod group;
+pub mod idle;
 pub mod inbox;
 pub mod inject;
 mod listener;

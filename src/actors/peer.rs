@@ -7,6 +7,7 @@
 use super::accounts::OverShare;
 use super::credit::Window;
 use super::deliver::{self, Class, Room, Verdict};
+use super::idle::Idle;
 use super::memory::Memory;
 use super::messages::{Control, Deliver};
 use crate::config::raise;
@@ -73,6 +74,8 @@ pub struct Account {
     /// What is on its way to the socket, or is the broker's own: counted against the memory only.
     backlog: AtomicUsize,
     events: AtomicUsize,
+    /// Since when these are few.
+    pub idle: Idle,
     /// Calls that wait for this peer's answer: the load that "least busy" compares.
     load: AtomicU32,
     granted: AtomicUsize,
@@ -92,6 +95,7 @@ impl Account {
             queued: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
+            idle: Idle::new(),
             load: AtomicU32::new(0),
             granted: AtomicUsize::new(0),
             grant_step,
@@ -203,6 +207,12 @@ impl Account {
         subtract(&self.queued, bytes);
         subtract(&self.events, bytes);
         self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether so few events are queued that the peer has as good as nothing to do.
+    #[must_use]
+    pub fn has_little(&self) -> bool {
+        self.events() < self.room.little()
     }
 
     /// Asks for one `true` from [`Self::release_events`]. `false`: there is room already.

@@ -119,6 +119,22 @@ impl Batch {
         Some((header, body.get(..header.body_len as usize)?))
     }
 
+    /// The headers from frame `first` on.
+    pub fn headers_from(&self, first: usize) -> impl Iterator<Item = &Header> {
+        let entries = self.frames.get(first..).unwrap_or_default();
+        entries.iter().map(|entry| &entry.header)
+    }
+
+    /// The frames from `first` on, as [`Self::body`] gives each.
+    pub fn bodies(&self, first: usize) -> impl Iterator<Item = (&Header, &[u8])> {
+        let entries = self.frames.get(first..).unwrap_or_default();
+        entries.iter().map_while(|Entry { header, start }| {
+            let start = *start as usize;
+            let end = start.saturating_add(header.body_len as usize);
+            Some((header, self.bytes.get(start..end)?))
+        })
+    }
+
     /// Whether any of its frames has attachments, or had some that were refused.
     #[must_use]
     pub const fn has_attachments(&self) -> bool {

@@ -10,11 +10,19 @@ use crate::error::CloseReason;
 impl<R: Rooms> Life<R> {
     /// The next bytes to write, about `max`; what they were charged is given back.
     pub fn fill(&mut self, max: usize, buffer: &mut WriteBuf) {
-        let (first, events) = self.outbox.fill(self.rooms.shared().now(), max, buffer);
+        let now = self.rooms.shared().now();
+        let (first, events) = self.outbox.fill(now, max, buffer);
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             let account = &session.me().account;
             account.release(first);
-            if events > 0 && account.release_events(events) {
+            if events == 0 {
+                return;
+            }
+            let micros = self.rooms.shared().micros(now);
+            account
+                .idle
+                .leaves(account.events(), events, account.room(), micros);
+            if account.release_events(events) {
                 self.rooms.drained(session.me().id());
             }
         }

@@ -3,6 +3,7 @@
 //! Owns the order of the lanes; what is dropped of a long queue is decided in `events`. Frames are encoded when the socket takes
 //! them, straight from the batches they came in. Pure; called by `io` with a [`WriteBuf`].
 
+mod again;
 mod events;
 mod lane;
 mod take;

@@ -209,11 +209,11 @@ impl Session {
     /// Steps through a batch; a protocol error ends it with `effects.close`.
     pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
         let mut last_key: &[u8] = &[];
-        for index in 0..batch.len() {
-            if effects.close.is_some() || self.said_goodbye {
-                return;
-            }
-            let Some(view) = batch.view(index) else { continue };
+        let mut next = 0_usize;
+        while effects.close.is_none() && !self.said_goodbye {
+            let index = next;
+            let Some(view) = batch.view(index) else { return };
+            next = next.saturating_add(1);
             // Publishers and callers send runs of one key: it is checked once.
             let known_key = matches!(view.header.kind, Kind::Publish | Kind::Call)
                 && (!last_key.is_empty() && view.key == last_key || Key::pair(view.key).is_ok());
@@ -223,6 +223,9 @@ impl Session {
             }
             if known_key {
                 last_key = view.key;
+                if asks::is_plain_publish(view.header) {
+                    next = next.saturating_add(self.publish_run(batch, next, last_key, effects));
+                }
             }
         }
     }

@@ -20,7 +20,10 @@ use crate::policy::{Right, Rights};
 impl State {
     /// A list of its own of those who hear an event: see [`matching`].
     pub(super) fn who_hears(&mut self, key: &[u8], publisher: Key) -> Vec<Match<Key>> {
-        matching(&mut self.index, &self.receivers, &mut self.access, key, publisher).to_vec()
+        let (index, access) = (&mut self.index, &mut self.access);
+        matching(index, &self.receivers, access, key, publisher)
+            .0
+            .to_vec()
     }
 
     /// Whether the peer may hold this subscription: it may hear its topic, or some topic that its patterns could select.
@@ -116,21 +119,21 @@ impl State {
     }
 }
 
-/// Who hears an event: those who subscribed and may, on this concrete topic.
+/// Who hears an event: those who subscribed and may, on this concrete topic. `true`: and the same event once more.
 pub(super) fn matching<'i>(
     index: &'i mut Index<Key>,
     receivers: &Peers<Receiver>,
     access: &mut Access,
     key: &[u8],
     publisher: Key,
-) -> &'i [Match<Key>] {
+) -> (&'i [Match<Key>], bool) {
     let lagging = |peer, _| receivers.own(peer).is_some_and(Receiver::is_lagging);
     if !access.is_guarded() {
-        return index.matching(key, publisher, lagging);
+        return index.matching_run(key, publisher, lagging, |_| true);
     }
     let mut may_hear = |to| {
         let peer = receivers.get(to);
         peer.is_some_and(|peer| access.may(to, peer, Right::Subscribe, key))
     };
-    index.matching_where(key, publisher, lagging, &mut may_hear)
+    index.matching_run(key, publisher, lagging, &mut may_hear)
 }

@@ -5,6 +5,7 @@
 
 use super::access::matching;
 use super::facts::{Policy, Retained, Subscription, subscription_cost};
+use super::fan_out::Frames;
 use super::index::{Match, SubscribeError};
 use super::retained::{RetainError, RetainLimits};
 use super::state::{Current, State};
@@ -61,7 +62,7 @@ struct Target {
 impl State {
     pub(super) fn publish(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
         inject::before(view.key);
-        self.fan_out.published();
+        self.fan_out.published(1);
         if view.header.flags.has(Flags::CONTINUED) {
             return self.publish_continued(current, view, item);
         }
@@ -69,25 +70,35 @@ impl State {
             true => self.retain(current, view),
             false => Ok(()),
         };
-        let charge = charge(view.header.wire_len());
+        let (first, count) = (item.frame, item.count);
         let Self {
+            routed,
             index,
             receivers,
             fan_out,
             access,
             ..
         } = self;
-        let matches = matching(index, receivers, access, view.key, current.key);
         let mut accepted = 0_u32;
-        for to in matches {
-            let delivered = fan_out.offer(receivers, to, item.frame, charge, false);
-            accepted = accepted.saturating_add(u32::from(delivered));
+        let mut offered = 0_u64;
+        // What lasts for the whole run is looked up once; where a group takes turns, that is one event.
+        let mut left = count;
+        while left > 0 {
+            let frame = first.saturating_add(count.saturating_sub(left));
+            let (matches, lasts) = matching(index, receivers, access, view.key, current.key);
+            if !std::mem::replace(routed, true) {
+                fan_out.published(count.saturating_sub(1));
+            }
+            let run = Frames::new(&current.batch, frame, if lasts { left } else { 1 });
+            for to in matches {
+                accepted = accepted.saturating_add(fan_out.offer(receivers, to, &run, false));
+            }
+            offered = offered.saturating_add((matches.len() as u64).saturating_mul(u64::from(run.count)));
+            left = left.saturating_sub(run.count);
         }
-        if matches.len() as u64 > u64::from(accepted) {
-            self.shared
-                .metrics
-                .events_missed
-                .add((matches.len() as u64).saturating_sub(u64::from(accepted)));
+        if offered > u64::from(accepted) {
+            let missed = offered.saturating_sub(u64::from(accepted));
+            self.shared.metrics.events_missed.add(missed);
         }
         if item.reply.is_some() {
             // Who is told that it was published may look at the counter.
@@ -163,6 +174,7 @@ impl State {
                 .with_if(true, EventMark::NUMBERED);
             let event = EventItem {
                 frame: item.frame,
+                count: 1,
                 missed: message,
                 subscription: to.subscription,
                 mark,
@@ -226,6 +238,7 @@ impl State {
             let mark = EventMark::default().with_if(true, EventMark::NUMBERED);
             let item = EventItem {
                 frame,
+                count: 1,
                 missed: target.message,
                 subscription: target.subscription,
                 mark,
@@ -265,6 +278,7 @@ impl State {
                 } = target;
                 let item = EventItem {
                     frame: 0,
+                    count: 1,
                     missed,
                     subscription,
                     mark: EventMark::default(),
@@ -424,10 +438,9 @@ impl State {
         // What the turn has gathered so far belongs to another batch and goes first.
         self.fan_out
             .flush(&current.batch, &mut self.receivers, &self.shared.metrics);
-        for (frame, header) in batch.headers().enumerate() {
-            let frame = u32::try_from(frame).unwrap_or(u32::MAX);
-            let charge = charge(header.wire_len());
-            self.fan_out.offer(&mut self.receivers, to, frame, charge, true);
+        for frame in 0..u32::try_from(batch.len()).unwrap_or(u32::MAX) {
+            let frames = Frames::new(&batch, frame, 1);
+            self.fan_out.offer(&mut self.receivers, to, &frames, true);
         }
         self.fan_out
             .flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);

@@ -6,7 +6,7 @@
 use super::facts::Policy;
 use super::hold::Standing;
 use super::subscribers::Match;
-use crate::actors::deliver::{Class, Verdict, decide};
+use crate::actors::deliver::{Class, Verdict, charge, decide};
 use crate::actors::messages::{Control, Deliver, EventItem, EventMark};
 use crate::actors::peer::Peer;
 use crate::actors::peers::{Key, Peers};
@@ -16,6 +16,34 @@ use crate::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// Frames that follow each other in a batch, for every receiver of a topic.
+#[derive(Debug)]
+pub(super) struct Frames<'b> {
+    batch: &'b Batch,
+    first: u32,
+    pub(super) count: u32,
+    /// What all of them are charged.
+    charge: usize,
+}
+
+impl<'b> Frames<'b> {
+    pub(super) fn new(batch: &'b Batch, first: u32, count: u32) -> Self {
+        let headers = batch.headers_from(first as usize).take(count as usize);
+        Self {
+            batch,
+            first,
+            count,
+            charge: headers.map(|header| charge(header.wire_len())).sum(),
+        }
+    }
+
+    fn each(&self) -> impl Iterator<Item = (u32, usize)> {
+        let headers = self.batch.headers_from(self.first as usize);
+        let charges = headers.map(|header| charge(header.wire_len()));
+        (self.first..).zip(charges).take(self.count as usize)
+    }
+}
 
 /// What TopicHub keeps of one receiver.
 #[derive(Debug, Default)]
@@ -77,9 +105,20 @@ impl Receiver {
         self.standing.is_lagging()
     }
 
-    /// Its queue has room again: what it missed is told now, even if no event follows.
-    pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, others_idle: bool) {
-        self.standing.caught_up(now, others_idle);
+    /// Since when others may have stood idle for it.
+    pub(super) fn holds_since(&self) -> Option<Instant> {
+        self.standing.since()
+    }
+
+    /// It has had nothing to do since then, while another one was waited for. Returns for how long.
+    pub(super) fn was_idle(&mut self, since: Instant, now: Instant) -> Duration {
+        self.standing.was_idle(since, now)
+    }
+
+    /// Its queue has room again: what it missed is told now, even if no event follows. `idle`: for how long others had nothing to do
+    /// for its sake.
+    pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, idle: Duration) {
+        self.standing.caught_up(now, idle);
         if planted::is(Bug::GapNotTold) {
             self.missed.clear();
         }
@@ -120,6 +159,19 @@ impl Receiver {
             return true;
         }
         self.judge(peer, item, charge, policy)
+    }
+
+    /// Takes a run as one, where each of its events would be taken without a question. What happens to its last one would happen to
+    /// those before it as well: there is room for all.
+    fn offer_run(&mut self, item: EventItem, charge: usize) -> bool {
+        let after = self.bytes.saturating_add(charge);
+        let plain = item.mark.0 & !EventMark::WITH_KEY == 0 && !planted::is(Bug::OrderSwapped);
+        if after >= self.room || !self.missed.is_empty() || self.is_lagging() || !plain {
+            return false;
+        }
+        self.pending.push(item);
+        self.bytes = after;
+        true
     }
 
     fn judge(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
@@ -190,36 +242,67 @@ impl FanOut {
         self.deliveries
     }
 
-    /// An event was published; counted with the others of its turn, because the counter is shared by all threads.
-    pub(super) const fn published(&mut self) {
-        self.published = self.published.saturating_add(1);
+    /// Events were published; counted with the others of their turn, because the counter is shared by all threads.
+    pub(super) fn published(&mut self, events: u32) {
+        self.published = self.published.saturating_add(u64::from(events));
     }
 
     pub(super) fn count_published(&mut self, metrics: &Metrics) {
         metrics.events_published.add(std::mem::take(&mut self.published));
     }
 
-    /// Gathers one event for one match. `true`: it will be delivered.
+    /// Gathers events for one match. Returns how many will be delivered.
     pub(super) fn offer(
         &mut self,
         receivers: &mut Peers<Receiver>,
         to: &Match<Key>,
-        frame: u32,
-        charge: usize,
+        frames: &Frames<'_>,
         retained: bool,
-    ) -> bool {
+    ) -> u32 {
         let mark = EventMark::default()
             .with_if(to.with_key, EventMark::WITH_KEY)
             .with_if(retained, EventMark::RETAINED)
             .with_if(to.policy == Policy::DropOldest, EventMark::DROP_OLDEST)
             .with_if(to.policy == Policy::Latest, EventMark::LATEST);
         let item = EventItem {
-            frame,
+            frame: frames.first,
+            count: frames.count,
             missed: 0,
             subscription: to.subscription,
             mark,
         };
-        self.offer_item(receivers, to.peer, item, charge, to.policy)
+        let Some((peer, receiver)) = self.receiver(receivers, to.peer) else {
+            return 0;
+        };
+        if receiver.offer_run(item, frames.charge) {
+            return frames.count;
+        }
+        self.deliveries = self
+            .deliveries
+            .wrapping_add(frames.count.saturating_sub(1) as usize);
+        let mut delivered = 0_u32;
+        for (frame, charge) in frames.each() {
+            let count = 1;
+            let item = EventItem { frame, count, ..item };
+            let taken = receiver.offer(peer, item, charge, to.policy);
+            delivered = delivered.saturating_add(u32::from(taken));
+        }
+        delivered
+    }
+
+    /// The receiver, which is about to be offered something.
+    fn receiver<'r>(
+        &mut self,
+        receivers: &'r mut Peers<Receiver>,
+        to: Key,
+    ) -> Option<(&'r Peer, &'r mut Receiver)> {
+        let (peer, receiver) = receivers.entry(to)?;
+        if receiver.pending.is_empty() && receiver.slow == Slow::No {
+            receiver.begin(peer);
+            self.touched.push(to);
+        }
+        self.deliveries = self.deliveries.wrapping_add(1);
+        Some((peer, receiver))
     }
 
     /// Gathers one item for one receiver.
@@ -231,15 +314,8 @@ impl FanOut {
         charge: usize,
         policy: Policy,
     ) -> bool {
-        let Some((peer, receiver)) = receivers.entry(to) else {
-            return false;
-        };
-        if receiver.pending.is_empty() && receiver.slow == Slow::No {
-            receiver.begin(peer);
-            self.touched.push(to);
-        }
-        self.deliveries = self.deliveries.wrapping_add(1);
-        receiver.offer(peer, item, charge, policy)
+        let receiver = self.receiver(receivers, to);
+        receiver.is_some_and(|(peer, receiver)| receiver.offer(peer, item, charge, policy))
     }
 
     /// Sends each receiver what was gathered for it.
@@ -254,7 +330,8 @@ impl FanOut {
             }
             let room = receiver.pending.len();
             let items = std::mem::replace(&mut receiver.pending, Vec::with_capacity(room.min(1024)));
-            delivered = delivered.saturating_add(items.len() as u64);
+            let events = items.iter().map(|item| u64::from(item.count)).sum();
+            delivered = delivered.saturating_add(events);
             let bytes = std::mem::take(&mut receiver.bytes);
             receiver.queued = receiver.queued.saturating_add(bytes);
             receiver.base = receiver.base.saturating_add(bytes);
@@ -284,20 +361,22 @@ impl FanOut {
             match std::mem::take(&mut receiver.slow) {
                 Slow::No => {}
                 Slow::Close => slow.closed.push(key),
-                Slow::Hold if receiver.standing.hold(now, patience) && peer.account.ask_drained() => {
+                // Nobody waits for it any more; until its queue is full it misses nothing all the same.
+                Slow::Hold if !receiver.standing.hold(now, patience, peer.account.events()) => {}
+                Slow::Hold if peer.account.ask_drained() => {
                     slow.holding.push(key);
                     if !self.holding.contains(&key) {
                         self.holding.push(key);
                     }
                 }
-                Slow::Hold | Slow::Lag if peer.account.ask_drained() => {
-                    receiver.standing.lag(now, false);
+                Slow::Lag if peer.account.ask_drained() => {
+                    receiver.standing.lag(now, Duration::ZERO);
                     metrics.lagging.add(1);
                     self.holding.retain(|other| *other != key);
                     slow.lagging.push(key);
                 }
                 // It has caught up meanwhile.
-                Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, false),
+                Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, Duration::ZERO),
             }
             slow.receivers.push(key);
         }
@@ -309,33 +388,36 @@ impl FanOut {
         &self.holding
     }
 
-    /// Ends the holds that lasted too long: their receivers lag from now on.
+    /// Ends the holds that lasted too long: their receivers lag from now on. `idle`: for how long others had nothing to do for the
+    /// sake of each that holds, in their order.
     pub(super) fn end_holds(
         &mut self,
         receivers: &mut Peers<Receiver>,
         now: Instant,
         patience: Duration,
-        idle: &[Key],
+        idle: &[Duration],
         metrics: &Metrics,
     ) -> Over {
         let mut over = Over::default();
+        let mut idle = idle.iter().copied();
         self.holding.retain(|key| {
-            let Some((_, receiver)) = receivers.entry(*key) else {
+            let idle = idle.next().unwrap_or_default();
+            let Some((peer, receiver)) = receivers.entry(*key) else {
                 return false;
             };
-            match receiver.standing.limit(patience) {
-                None => false,
-                Some(limit) if limit <= now => {
-                    receiver.standing.lag(now, idle.contains(key));
-                    metrics.lagging.add(1);
-                    over.lagging.push(*key);
-                    false
-                }
-                Some(limit) => {
-                    over.next = Some(over.next.map_or(limit, |next| next.min(limit)));
-                    true
-                }
+            let Some(limit) = receiver.standing.limit(patience) else {
+                return false;
+            };
+            let standing = &mut receiver.standing;
+            if limit <= now && !standing.goes_on(now, idle, peer.account.events(), patience) {
+                standing.lag(now, Duration::ZERO);
+                metrics.lagging.add(1);
+                over.lagging.push(*key);
+                return false;
             }
+            let limit = standing.limit(patience);
+            over.next = [over.next, limit].into_iter().flatten().min();
+            true
         });
         over
     }
@@ -371,6 +453,7 @@ fn gap(subscription: SubscriptionId, missed: u32) -> EventItem {
     let mark = EventMark::default().with_if(true, EventMark::GAP);
     EventItem {
         frame: 0,
+        count: 1,
         missed,
         subscription,
         mark,

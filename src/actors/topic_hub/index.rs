@@ -199,12 +199,23 @@ impl<P: PeerKey> Index<P> {
         key: &[u8],
         publisher: P,
         lagging: impl Fn(P, SubscriptionId) -> bool,
-        mut may_hear: impl FnMut(P) -> bool,
+        may_hear: impl FnMut(P) -> bool,
     ) -> &[Match<P>] {
+        self.matching_run(key, publisher, lagging, may_hear).0
+    }
+
+    /// The same, and whether the next event of this key and publisher is heard by the same: no queue group has given a turn.
+    pub fn matching_run(
+        &mut self,
+        key: &[u8],
+        publisher: P,
+        lagging: impl Fn(P, SubscriptionId) -> bool,
+        mut may_hear: impl FnMut(P) -> bool,
+    ) -> (&[Match<P>], bool) {
         if !self.recent.serves(key, publisher) {
             self.look_up(key, publisher, &lagging, &mut may_hear);
         }
-        &self.recent.matches
+        (&self.recent.matches, self.recent.reuse != Reuse::Never)
     }
 
     /// The next look-up looks again.

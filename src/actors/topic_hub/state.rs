@@ -19,7 +19,7 @@ use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::CloseReason;
-use crate::message::{Batch, Header, Kind, PeerId, Ticket};
+use crate::message::{Batch, Kind, PeerId, Ticket};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -47,6 +47,8 @@ pub struct State {
     /// What this turn has handled, over all its batches.
     pub(super) turn: Turn,
     pub(super) broken: bool,
+    /// The step under way knows who hears its events.
+    pub(super) routed: bool,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(super) struct Current {
     pub(super) key: Key,
     pub(super) batch: Arc<Batch>,
     pub(super) items: std::vec::IntoIter<HubItem>,
+    /// What comes before them: the rest of a run whose first event made the index panic.
+    pub(super) rest: Option<HubItem>,
     /// Bytes of publishes handled so far: credit that is to be returned.
     pub(super) published: usize,
     /// What is published is the last will of a peer that is gone.
@@ -83,6 +87,7 @@ impl State {
             blame,
             turn: Turn::default(),
             broken: false,
+            routed: false,
         }
     }
 
@@ -104,6 +109,7 @@ impl State {
             key,
             batch,
             items: items.into_iter(),
+            rest: None,
             published: 0,
             will: false,
             _permit: permit,
@@ -131,20 +137,19 @@ impl State {
         let Some(mut current) = self.current.take() else {
             return Progress::Done;
         };
-        while let Some(item) = current.items.next() {
+        while let Some(item) = current.rest.take().or_else(|| current.items.next()) {
             if current.from.account.is_closed() && !current.will {
                 // Nobody reads the answers any more; what is owed to others is given by dropping it.
                 break;
             }
-            let header = current.batch.header(item.frame as usize);
-            let (bytes, kind) = (
-                header.map_or(0, Header::wire_len),
-                header.map(|header| header.kind),
-            );
+            let (frame, count) = (item.frame as usize, item.count);
+            let kind = current.batch.header(frame).map(|header| header.kind);
+            let bytes = wire_len(&current.batch, frame, count);
             if kind.is_some_and(|kind| matches!(kind, Kind::Publish | Kind::PublishPiece)) {
                 current.published = current.published.saturating_add(bytes);
             }
             let before = self.fan_out.deliveries();
+            self.routed = false;
             let stepped = guard(|| self.step(&current, item));
             if current.key == NOBODY && kind.is_some_and(|kind| matches!(kind, Kind::Subscribe | Kind::Will))
             {
@@ -153,6 +158,16 @@ impl State {
                 current.key = self.receivers.key(current.from.id()).unwrap_or(NOBODY);
             }
             if let Err(panic) = stepped {
+                if !self.routed && count > 1 {
+                    // The next one has its own try, as if they had come one by one. Their bytes are counted already.
+                    let first = wire_len(&current.batch, frame, 1);
+                    current.published = current.published.saturating_sub(bytes.saturating_sub(first));
+                    current.rest = Some(HubItem {
+                        frame: u32::try_from(frame.saturating_add(1)).unwrap_or(u32::MAX),
+                        count: count.saturating_sub(1),
+                        reply: None,
+                    });
+                }
                 self.flush(&mut current);
                 let author = current.from.clone();
                 self.current = Some(current);
@@ -243,10 +258,15 @@ impl State {
 
     /// Grants what only this subscriber held up.
     fn release(&mut self, blocker: Key) {
+        let free = self.holds.release(blocker);
+        self.give(free);
+    }
+
+    fn give(&mut self, grants: Vec<(PeerId, usize)>) {
         if planted::is(Bug::HoldNeverReleased) {
             return;
         }
-        for (publisher, bytes) in self.holds.release(blocker) {
+        for (publisher, bytes) in grants {
             if let Some(peer) = self.held_publishers.remove(&publisher) {
                 peer.grant(bytes);
             }
@@ -270,8 +290,18 @@ impl State {
     pub fn holds_over(&mut self) {
         self.due = None;
         let (now, patience) = (self.shared.now(), self.patience());
-        let holding = self.fan_out.holding().iter().copied();
-        let idle: Vec<Key> = holding.filter(|key| self.others_idle(*key)).collect();
+        let holding: Vec<Key> = self.fan_out.holding().to_vec();
+        let idle: Vec<Duration> = holding
+            .into_iter()
+            .map(
+                |key| match self.receivers.own(key).and_then(Receiver::holds_since) {
+                    Some(since) if since.checked_add(patience).is_some_and(|limit| limit <= now) => {
+                        self.others_idle(key, now)
+                    }
+                    _ => Duration::ZERO,
+                },
+            )
+            .collect();
         let metrics = &self.shared.metrics;
         let over = self
             .fan_out
@@ -284,13 +314,24 @@ impl State {
         }
     }
 
-    /// Whether somebody who hears the same has nothing to do while this receiver is waited for.
-    fn others_idle(&self, blocker: Key) -> bool {
-        let mut witnesses = self.holds.witnesses(blocker);
-        witnesses.any(|other| {
-            let receiver = self.receivers.get(other);
-            receiver.is_some_and(|receiver| receiver.account.events() == 0)
-        })
+    /// For how long this receiver alone was waited for: since the last of those who hear the same had nothing more to do. Those who have
+    /// something to do now do not count. What they stood idle is set off against what they have cost others.
+    fn others_idle(&mut self, blocker: Key, now: Instant) -> Duration {
+        let Some(since) = self.receivers.own(blocker).and_then(Receiver::holds_since) else {
+            return Duration::ZERO;
+        };
+        let mut alone: Option<Duration> = None;
+        for other in self.holds.witnesses(blocker) {
+            let Some((peer, receiver)) = self.receivers.entry(other) else {
+                continue;
+            };
+            if peer.account.has_little() && !receiver.is_lagging() {
+                let emptied = self.shared.instant(peer.account.idle.since());
+                let idle = receiver.was_idle(since.max(emptied), now);
+                alone = Some(alone.map_or(idle, |least| least.min(idle)));
+            }
+        }
+        alone.unwrap_or_default()
     }
 
     /// A subscriber that was full has room again.
@@ -298,9 +339,10 @@ impl State {
         let Some(key) = self.receivers.key(peer) else {
             return;
         };
-        let (now, others_idle) = (self.shared.now(), self.others_idle(key));
+        let now = self.shared.now();
+        let idle = self.others_idle(key, now);
         if let Some((peer, receiver)) = self.receivers.entry(key) {
-            receiver.caught_up(peer, now, others_idle);
+            receiver.caught_up(peer, now, idle);
         }
         self.release(key);
     }
@@ -314,7 +356,8 @@ impl State {
             return Progress::Done;
         };
         let author = self.receivers.get(key).cloned();
-        self.release(key);
+        let free = self.holds.remove(key);
+        self.give(free);
         let will = guard(|| {
             let will = self.index.gone(key, &mut self.effects);
             self.commit();
@@ -394,4 +437,10 @@ impl State {
             self.facts.remove(ticket);
         }
     }
+}
+
+/// What frames of a batch take on the wire.
+fn wire_len(batch: &Batch, first: usize, count: u32) -> usize {
+    let headers = batch.headers_from(first).take(count as usize);
+    headers.map(crate::message::Header::wire_len).sum()
 }

@@ -59,17 +59,14 @@ impl State {
         let Ok(batch) = Batch::from_bytes(bytes.into(), self.shared.limits.frame_bytes) else {
             return Progress::Done;
         };
-        let items = vec![HubItem {
-            frame: 0,
-            reply: None,
-        }]
-        .into_iter();
+        let items = vec![HubItem::new(0, None)].into_iter();
         let batch = Arc::new(batch);
         self.current = Some(Current {
             from: author,
             key: NOBODY,
             batch,
             items,
+            rest: None,
             published: 0,
             will: true,
             _permit: None,

@@ -4,7 +4,7 @@
 //! and that nothing which was dropped keeps memory alive. Charges are given back by whoever takes or drops. Pure; called by
 //! [`Outbox`](super::Outbox).
 
-use super::write::{WriteBuf, write_event};
+use super::write::{WriteBuf, write_events};
 use crate::actors::deliver::{Room, charge};
 use crate::actors::messages::{EventItem, EventMark};
 use crate::message::frame::HEADER_LEN;
@@ -275,9 +275,11 @@ impl Events {
             && let Some(run) = self.runs.front_mut()
         {
             while out.len() < max
-                && let Some(item) = run.take()
+                && let Some(item) = run.first()
             {
-                charged = charged.saturating_add(write_event(&run.batch, &item, out));
+                let (bytes, events) = write_events(&run.batch, &item, max, out);
+                charged = charged.saturating_add(bytes);
+                run.advance(events);
             }
             if run.live > 0 {
                 break;
@@ -291,7 +293,9 @@ impl Events {
     pub(super) fn take(&mut self) -> Option<(Arc<Batch>, EventItem)> {
         loop {
             let run = self.runs.front_mut()?;
-            if let Some(item) = run.take() {
+            if let Some(item) = run.first() {
+                run.advance(1);
+                let item = EventItem { count: 1, ..item };
                 let batch = run.batch.clone();
                 if run.live == 0 {
                     self.pop();
@@ -326,15 +330,29 @@ impl Events {
 
 impl Run {
     /// The next item that was not dropped.
-    fn take(&mut self) -> Option<EventItem> {
+    fn first(&mut self) -> Option<EventItem> {
         while let Some(item) = self.items.get(self.next) {
-            self.next = self.next.saturating_add(1);
             if is_live(item) {
-                self.live = self.live.saturating_sub(1);
                 return Some(*item);
             }
+            self.next = self.next.saturating_add(1);
         }
         None
+    }
+
+    /// So many events of the first item are taken.
+    fn advance(&mut self, events: u32) {
+        let Some(item) = self.items.get_mut(self.next) else {
+            return;
+        };
+        if events < item.count {
+            item.frame = item.frame.saturating_add(events);
+            item.count = item.count.saturating_sub(events);
+            item.missed = 0;
+        } else {
+            self.next = self.next.saturating_add(1);
+            self.live = self.live.saturating_sub(1);
+        }
     }
 
     /// Copies the frames that are still wanted when they are less than a quarter of their buffer.
@@ -345,19 +363,25 @@ impl Run {
         if rest.len().saturating_mul(4 * HEADER_LEN) >= buffer {
             return;
         }
-        let kept: usize = rest.iter().map(|item| wire_len(&self.batch, item.frame)).sum();
-        if kept.saturating_mul(4) >= buffer {
-            return;
+        // Several subscriptions may share one frame: it is copied once. What follows each other does so in the copy.
+        let mut frames: Vec<u32> = Vec::new();
+        let mut kept = 0_usize;
+        for item in rest {
+            let named = item.frame..item.frame.saturating_add(item.count);
+            let headers = self.batch.headers_from(item.frame as usize);
+            for (frame, header) in named.zip(headers) {
+                kept = kept.saturating_add(header.wire_len());
+                frames.push(frame);
+            }
+            if kept.saturating_mul(4) >= buffer {
+                return;
+            }
         }
-        // Several subscriptions may share one frame: it is copied once.
-        let mut frames: Vec<u32> = rest.iter().map(|item| item.frame).collect();
+        frames.sort_unstable();
         frames.dedup();
         let copy = self.batch.extract(frames.iter().map(|frame| *frame as usize));
-        let mut at = 0_usize;
         for item in self.items.iter_mut().skip(self.next) {
-            while frames.get(at).is_some_and(|frame| *frame != item.frame) {
-                at = at.saturating_add(1);
-            }
+            let at = frames.partition_point(|frame| *frame < item.frame);
             item.frame = u32::try_from(at).unwrap_or(u32::MAX);
         }
         self.batch = Arc::new(copy);
@@ -368,13 +392,17 @@ const fn is_live(item: &EventItem) -> bool {
     !item.mark.has(EventMark::DROPPED)
 }
 
-/// What an event is charged: its publish, which is never smaller than the event.
+/// What events are charged: each its publish, which is never smaller than the event.
 #[must_use]
 pub fn event_charge(batch: &Batch, item: &EventItem) -> usize {
     if item.mark.0 & (EventMark::ABORT | EventMark::GAP) != 0 {
         0
     } else {
-        charge(wire_len(batch, item.frame))
+        let headers = batch.headers_from(item.frame as usize);
+        headers
+            .take(item.count as usize)
+            .map(|header| charge(header.wire_len()))
+            .sum()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Owns the bytes of one write. Pure; called by the outbox it belongs to, emptied by `io`.
 
+use super::again::Again;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{EventItem, EventMark, Invoke};
 use crate::actors::peer::PeerRef;
@@ -9,6 +10,7 @@ use crate::actors::planted::{self, Bug};
 use crate::message::frame::{FrameView, ORIGIN_LEN};
 use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// Payloads up to this many bytes are copied together; larger ones are written from where they lie.
@@ -34,6 +36,8 @@ pub struct WriteBuf {
     pub subject: Option<(Kind, u64)>,
     /// Nothing follows these bytes on the socket.
     pub last_on_socket: bool,
+    /// Survives the write: for the next peer.
+    again: Again,
     len: usize,
 }
 
@@ -106,8 +110,63 @@ impl WriteBuf {
     }
 }
 
+/// Writes the events of an item, at least one, until there are about `max` bytes. Returns what they were charged, and how many.
+pub(super) fn write_events(
+    batch: &Arc<Batch>,
+    item: &EventItem,
+    max: usize,
+    out: &mut WriteBuf,
+) -> (usize, u32) {
+    if item.count <= 1 {
+        return (write_event(batch, item, out), 1);
+    }
+    let room = max.saturating_sub(out.len());
+    let (before, shared) = (out.copied.len(), out.shared.len());
+    if let Some(charged) = out.again.copy(batch, item, room, &mut out.copied) {
+        let more = out.copied.len().saturating_sub(before);
+        out.len = out.len.saturating_add(more);
+        return (charged, item.count);
+    }
+    let (charged, written) = encode_events(batch, item, max, out);
+    if out.shared.len() == shared {
+        let bytes = out.copied.get(before..).unwrap_or_default();
+        let run = EventItem {
+            count: written,
+            ..*item
+        };
+        out.again.keep(batch, &run, bytes, charged);
+    }
+    (charged, written)
+}
+
+fn encode_events(batch: &Batch, item: &EventItem, max: usize, out: &mut WriteBuf) -> (usize, u32) {
+    let with_key = item.mark.has(EventMark::WITH_KEY);
+    let (mut charged, mut written, mut missed) = (0_usize, 0_u32, item.missed);
+    for (header, body) in batch.bodies(item.frame as usize).take(item.count as usize) {
+        if out.len() >= max && written > 0 {
+            return (charged, written);
+        }
+        let skipped = if with_key { 0 } else { header.key_len };
+        let body = body.get(usize::from(skipped)..).unwrap_or_default();
+        let event = Header {
+            body_len: header.body_len.saturating_sub(u32::from(skipped)),
+            kind: Kind::Event,
+            encoding: header.encoding,
+            flags: Flags::NONE,
+            id: item.subscription.0,
+            aux: std::mem::take(&mut missed),
+            key_len: header.key_len.saturating_sub(skipped),
+            attachments: 0,
+        };
+        out.plain(event.bytes(), body, batch);
+        charged = charged.saturating_add(charge(header.wire_len()));
+        written = written.saturating_add(1);
+    }
+    (charged, item.count)
+}
+
 /// Writes one event. Returns what it was charged.
-pub(super) fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
+fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
     let id = item.subscription.0;
     if item.mark.0 & (EventMark::ABORT | EventMark::GAP) != 0 {
         return write_note(batch, item, out);

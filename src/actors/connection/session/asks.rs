@@ -12,8 +12,8 @@ use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::METADATA_MAX;
-use crate::message::{CallId, Flags, Header, Key, Kind, Ticket};
-use crate::policy::Right;
+use crate::message::{Batch, CallId, Flags, Header, Key, Kind, Ticket};
+use crate::policy::{Right, Slot};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -152,10 +152,7 @@ impl Session {
         }
         match target {
             Target::Registry(_) => effects.registry.push(RegistryItem::Request(frame, reply)),
-            Target::Hub(_) => effects.hub.push(HubItem {
-                frame,
-                reply: Some(reply),
-            }),
+            Target::Hub(_) => effects.hub.push(HubItem::new(frame, Some(reply))),
         }
         Ok(())
     }
@@ -218,8 +215,42 @@ impl Session {
         if continued {
             self.rare.get_or_insert_default().publishing.insert(header.id);
         }
-        effects.hub.push(HubItem { frame, reply });
+        effects.hub.push(HubItem::new(frame, reply));
         Ok(())
+    }
+
+    /// Takes as many frames from `first` on as are like the publish before them, which has gone to TopicHub: a key and a payload, and
+    /// the key the same. What holds for that one holds for them, but for the window. Returns how many.
+    pub(super) fn publish_run(
+        &mut self,
+        batch: &Batch,
+        first: usize,
+        key: &[u8],
+        effects: &mut Effects,
+    ) -> usize {
+        let guarded = self.policy.as_deref().is_some_and(Slot::is_set);
+        let Some(run) = effects.hub.last_mut().filter(|_| !guarded) else {
+            return 0;
+        };
+        if run.reply.is_some() || (run.frame as usize).saturating_add(run.count as usize) != first {
+            return 0;
+        }
+        let mut taken = 0_u32;
+        for (header, body) in batch.bodies(first) {
+            let alike = is_plain_publish(header) && usize::from(header.key_len) == key.len();
+            if !alike || !body.starts_with(key) || header.body_len as usize > self.limits.frame_bytes {
+                break;
+            }
+            if !self.publish.is_open() {
+                // The next step says so.
+                break;
+            }
+            // It was open.
+            let _ = self.publish.spend(header.wire_len());
+            taken = taken.saturating_add(1);
+        }
+        run.count = run.count.saturating_add(taken);
+        taken as usize
     }
 
     fn patience(&self, deadline_ms: u32) -> Duration {
@@ -229,6 +260,11 @@ impl Session {
         };
         Duration::from_millis(u64::from(ms))
     }
+}
+
+/// A publish of nothing but a key and a payload.
+pub(super) fn is_plain_publish(header: &Header) -> bool {
+    header.kind == Kind::Publish && header.flags == Flags::NONE && header.attachments == 0
 }
 
 #[derive(Clone, Copy)]

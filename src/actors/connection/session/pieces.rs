@@ -63,7 +63,7 @@ impl Session {
             rare.is_some_and(|rare| rare.publishing.remove(&header.id))
         };
         if open {
-            effects.hub.push(HubItem { frame, reply: None });
+            effects.hub.push(HubItem::new(frame, None));
         } else {
             // Its publish was refused: nobody handles this, so its bytes come back from here.
             self.me.grant(header.wire_len());

@@ -50,14 +50,25 @@ struct Model {
 
 impl Model {
     fn push(&mut self, pushed: &[(u64, u8)], room: &Room) {
-        let (mut bytes, mut items) = (Vec::new(), Vec::new());
+        let (mut bytes, mut items, mut count) = (Vec::new(), Vec::<EventItem>::new(), 0);
         for (subscription, topic) in pushed {
             let number = self.next.to_le_bytes();
             let key = [b's', 0, b'a' + topic];
             let draft = Draft::new(Kind::Publish, 0).key(&key);
             draft.payload(Encoding::RAW, &number).encode(&mut bytes);
+            let frame = count;
+            count += 1;
+            if let Some(last) = items.last_mut().filter(|_| *subscription == HOLD)
+                && last.subscription.0 == HOLD
+            {
+                last.count += 1;
+                *self.pushed.entry(HOLD).or_default() += 1;
+                self.next += 1;
+                continue;
+            }
             items.push(EventItem {
-                frame: u32::try_from(items.len()).unwrap(),
+                frame,
+                count: 1,
                 missed: 0,
                 subscription: SubscriptionId(*subscription),
                 // Keys are written so that the topic is seen.
@@ -114,7 +125,7 @@ impl Model {
             // One that is being written goes as a whole, soon.
             kept += if run.next == 0 { rest.len() } else { 0 };
             for item in living {
-                *counted.entry(item.subscription.0).or_default() += item.missed + 1;
+                *counted.entry(item.subscription.0).or_default() += item.missed + item.count;
             }
         }
         for subscription in SUBSCRIPTIONS {
@@ -181,6 +192,7 @@ fn topics_of_dropped_values_are_forgotten() {
         let bytes = Draft::new(Kind::Publish, 0).key(&topic.to_le_bytes()).to_vec();
         let item = EventItem {
             frame: 0,
+            count: 1,
             missed: 0,
             subscription: SubscriptionId(LATEST),
             mark: mark(LATEST),
