@@ -249,12 +249,12 @@ impl IpcClient {
     /// # Errors
     /// See [`Publish`](super::Publish).
     #[inline]
-    pub fn publish<'a, T: Serialize + ?Sized>(
+    pub fn publish<'a, 'v, T: Serialize + ?Sized>(
         &'a self,
         object: &'a str,
         topic: &'a str,
-        value: &'a T,
-    ) -> PublishBuilder<'a, T> {
+        value: &'v T,
+    ) -> PublishBuilder<'a, 'v, T> {
         PublishBuilder::new(self, object, topic, value)
     }
 
@@ -268,7 +268,7 @@ impl IpcClient {
         object: &'a str,
         topic: &'a str,
         payload: Payload,
-    ) -> PublishBuilder<'a, ()> {
+    ) -> PublishBuilder<'a, 'static, ()> {
         PublishBuilder::payload(self, object, topic, payload)
     }
 

@@ -22,11 +22,11 @@ use std::time::{Duration, Instant};
 /// An event that is being described. Made by [`IpcClient::publish`]; await it to publish.
 #[derive(Debug)]
 #[must_use = "an event is not published until it is awaited"]
-pub struct PublishBuilder<'a, T: ?Sized> {
+pub struct PublishBuilder<'a, 'v, T: ?Sized> {
     client: &'a IpcClient,
     object: &'a str,
     topic: &'a str,
-    value: Value<'a, T>,
+    value: Value<'v, T>,
     flags: Flags,
     encoding: Encoding,
     metadata: Metadata,
@@ -38,8 +38,8 @@ enum Value<'a, T: ?Sized> {
     Payload(Payload),
 }
 
-impl<'a, T: Serialize + ?Sized> PublishBuilder<'a, T> {
-    pub(crate) fn new(client: &'a IpcClient, object: &'a str, topic: &'a str, value: &'a T) -> Self {
+impl<'a, 'v, T: Serialize + ?Sized> PublishBuilder<'a, 'v, T> {
+    pub(crate) fn new(client: &'a IpcClient, object: &'a str, topic: &'a str, value: &'v T) -> Self {
         let encoding = client.handle.shared.options.encoding;
         let (value, metadata) = (Value::Typed(value), Metadata::new());
         Self {
@@ -81,7 +81,7 @@ impl<'a, T: Serialize + ?Sized> PublishBuilder<'a, T> {
     }
 }
 
-impl<'a> PublishBuilder<'a, ()> {
+impl<'a> PublishBuilder<'a, 'static, ()> {
     #[inline]
     pub(crate) fn payload(client: &'a IpcClient, object: &'a str, topic: &'a str, payload: Payload) -> Self {
         let encoding = payload.encoding;
@@ -98,7 +98,7 @@ impl<'a> PublishBuilder<'a, ()> {
     }
 }
 
-impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, T> {
+impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, '_, T> {
     type Output = Result<(), CallError>;
     type IntoFuture = Publish<'a>;
 
