@@ -4,6 +4,9 @@
 
 // Where the files expect each other.
 #[allow(dead_code, unused_imports, reason = "the library and its tests use the rest")]
+#[path = "../../src/client/event.rs"]
+mod event;
+#[allow(dead_code, unused_imports, reason = "the library and its tests use the rest")]
 #[path = "../../src/client/event_queue.rs"]
 mod event_queue;
 #[allow(dead_code, unused_imports, reason = "the library and its tests use the rest")]
@@ -31,10 +34,10 @@ mod subscription {
 }
 
 use crate::scene::batch;
-use actix_ipc::message::{Draft, Encoding, Kind};
+use actix_ipc::message::{Draft, Encoding, Header, Kind};
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use event_queue::{EventQueue, Reader};
+use event_queue::{EventQueue, Reader, Run};
 use outbox::Outbox;
 use request::{Request, Step};
 use slab::Slab;
@@ -87,10 +90,16 @@ fn event_queue(bencher: Bencher<'_, '_>, policy: SlowPolicy) {
     let event = Draft::new(Kind::Event, 5).payload(Encoding::RAW, &[7; 16]);
     let batch = batch(&event.to_vec().repeat(64));
     let queue = Arc::new(EventQueue::new("sensors", "kitchen", 1 << 20, policy));
+    let bytes = batch.headers().map(Header::wire_len).sum();
+    let run = Run {
+        first: 0,
+        count: 64,
+        bytes,
+    };
     let (mut reader, mut woken) = (Reader::new(queue.clone()), Vec::new());
     let cx = Context::from_waker(Waker::noop());
     bencher.counter(ItemsCount::new(64_usize)).bench_local(|| {
-        queue.push(&batch, 0, 64, &mut woken);
+        queue.push(&batch, run, &mut woken);
         woken.clear();
         let mut read = 0;
         while let Poll::Ready(Some(_)) = reader.poll_event(&cx) {

@@ -8,6 +8,7 @@ use actix_ipc::actors::connection::outbox::WriteBuf;
 use actix_ipc::actors::connection::perform::Rooms;
 use actix_ipc::actors::core::Shared;
 use actix_ipc::actors::deliver::Room;
+use actix_ipc::actors::inbox::Post;
 use actix_ipc::actors::messages::{Deliver, Drained, Gone, HubBatch, Joined, RegistryBatch};
 use actix_ipc::actors::peer::{Account, Inbox, Peer, PeerRef};
 use actix_ipc::actors::supervise::Progress;
@@ -100,7 +101,8 @@ impl Client {
     /// Bytes came from its socket.
     pub fn send(&mut self, bytes: &[u8]) {
         let inbox = &self.inbox;
-        self.life.received(bytes, Vec::new(), &|| Box::new(inbox.clone()));
+        self.life
+            .received(bytes, Vec::new(), &|| Post::Passed(Box::new(inbox.clone())));
     }
 
     /// Takes what waits for it and writes it. `out` holds what was written last.
