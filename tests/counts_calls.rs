@@ -54,11 +54,11 @@ const BROKER_64_CALLS: Most = most(2.2, 2.3, 2.9, 0.1);
 /// One event to one subscriber. Measured: 1, 1, 1, 0.
 const BROKER_EVENT: Most = most(1.05, 1.05, 2.0, 0.05);
 /// 64 events with one write. Measured: 1, 1.03, 1.02, 0: credit, and a turn of TopicHub that ends in the middle of a round.
-const BROKER_64_EVENTS: Most = most(1.2, 1.3, 2.0, 0.1);
+const BROKER_64_EVENTS: Most = most(1.2, 1.1, 2.0, 0.1);
 /// One event to eight subscribers. Measured: 1, 8, 1, 0.
 const BROKER_EVENT_TO_8: Most = most(1.05, 8.05, 2.0, 0.05);
 /// 64 events to eight. Measured: 1, 9.02, 1.13, 0: the turn ends after 4,096 deliveries, so in the middle of every eighth round.
-const BROKER_64_EVENTS_TO_8: Most = most(1.2, 10.0, 3.0, 0.1);
+const BROKER_64_EVENTS_TO_8: Most = most(1.2, 8.5, 3.0, 0.1);
 
 /// A caller, one call. Measured: 1, 1, 1, 0.
 const CALLER: Most = most(1.05, 1.05, 2.0, 0.05);

@@ -229,7 +229,18 @@ fn fail(endpoint: &Endpoint, site: Site, errno: Errno) {
             happened("a goodbye");
             assert!(!victim.pong(2));
         }
-        _ => unreachable!(),
+        Site::Ring => {
+            let Endpoint::Unix(path) = endpoint else {
+                panic!("{endpoint}")
+            };
+            let mut victim = Raw::connect(path);
+            arm();
+            victim.send(&Draft::new(Kind::Ring, 0));
+            let answer = victim.expect(Kind::Ring);
+            assert_eq!((answer.aux, left()), (0, 0), "none is offered");
+            victim.ping();
+        }
+        _ => unreachable!("{site:?} has no connection of a broker"),
     }
 }
 
@@ -242,7 +253,7 @@ fn broker_sites_survive(endpoint: &Endpoint, broker: &BrokerHandle) -> usize {
         let applies = match site {
             Site::Bind | Site::Connect => false,
             Site::Owner => !unix,
-            Site::Space | Site::Attach => unix,
+            Site::Space | Site::Attach | Site::Ring => unix,
             _ => true,
         };
         for &errno in ERRNOS.iter().filter(|_| applies) {
@@ -317,7 +328,7 @@ fn each_error_at_each_place_ends_one_connection_at_most() {
         let _ = broker.stop().await;
     });
     // Places times errors: those of a broker over each transport, connecting and binding.
-    assert_eq!(cases, (8 + 7 + 2 + 2) * ERRNOS.len());
+    assert_eq!(cases, (9 + 7 + 2 + 2) * ERRNOS.len());
 }
 
 /// ETOOMANYREFS: the kernel counts what was sent and not received, for a whole user.
