@@ -234,7 +234,7 @@ impl LocalPeer {
     /// The broker ends this peer.
     fn close(&mut self, reason: CloseReason, text: &str) {
         if reason != CloseReason::Draining {
-            tracing::warn!(name = %text::name(&self.session.me().name()), %reason, text = %text::text(text), "closing a local peer");
+            tracing::warn!(name = %text::name(self.session.me().name()), %reason, text = %text::text(text), "closing a local peer");
         }
         let code = match reason {
             CloseReason::Draining => ErrorCode::Draining,

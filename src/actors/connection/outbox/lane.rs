@@ -22,7 +22,6 @@ thread_local! {
 /// Queues that are kept for others; more are in use at once only beside as many busy peers.
 const SPARE_MAX: usize = 16;
 
-#[expect(clippy::vec_box, reason = "a queue goes from lane to lane as it is")]
 type Spare = Vec<Box<Queue>>;
 
 fn spare() -> Box<Queue> {
