@@ -37,8 +37,8 @@ const BROKER_CALL: f64 = 22.3;
 const BROKER_64_CALLS: f64 = 35.7;
 /// The broker, one event to one subscriber. Measured: 12.00.
 const BROKER_EVENT: f64 = 12.3;
-/// 64 events that come with one write. Measured: 16.2, so 0.25 each.
-const BROKER_64_EVENTS: f64 = 16.7;
+/// 64 events that come with one write. Measured: 13.2, so 0.21 each.
+const BROKER_64_EVENTS: f64 = 13.7;
 /// One event to eight subscribers. Measured: 41.00.
 const BROKER_EVENT_TO_8: f64 = 41.4;
 /// 64 events to eight. Measured: 54.4, so 0.85 each, 0.11 for each delivery.
@@ -52,18 +52,18 @@ const CALLER_64: f64 = 6.5;
 const WORKER: f64 = 9.3;
 /// 64 calls that come at once. Measured: 77.0, so 1.20 each: the future of the handler.
 const WORKER_64: f64 = 77.5;
-/// A publisher, one event and a flush, which is a round trip. Measured: 4.00 to 4.02.
-const PUBLISHER: f64 = 4.3;
+/// A publisher, one event and a flush, which is a round trip. Measured: 3.04.
+const PUBLISHER: f64 = 3.3;
 /// 64 events and a flush. Measured: 3.0, so 0.05 each.
 const PUBLISHER_64: f64 = 3.5;
 /// A subscriber, one event. Measured: 4.00 to 4.02.
 const SUBSCRIBER: f64 = 4.3;
-/// 64 events that come at once. Measured: 8.0 to 8.1, so 0.13 each.
-const SUBSCRIBER_64: f64 = 8.6;
+/// 64 events that come at once. Measured: 6.1, so 0.10 each.
+const SUBSCRIBER_64: f64 = 6.6;
 /// Eight subscribers on one thread, one event each. Measured: 32.1.
 const SUBSCRIBERS_8: f64 = 32.6;
-/// 64 events each. Measured: 64.0 to 65.4, so 0.13 each; every eighth round may come in two reads, which would make 72.
-const SUBSCRIBERS_8_64: f64 = 73.0;
+/// 64 events each. Measured: 48.8, so 0.10 each; every eighth round may come in two reads, which would make 56.
+const SUBSCRIBERS_8_64: f64 = 57.0;
 
 /// The cost of a round is within its bound, and something was counted.
 fn holds(what: &str, cost: &Cost, part: Part, most: f64) {
