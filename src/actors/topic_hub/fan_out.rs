@@ -58,6 +58,8 @@ pub(super) struct Receiver {
     /// As long as the pending events are charged less than this, there is room for them whatever their policy, and memory.
     room: usize,
     standing: Standing,
+    /// Bytes of events that were ever sent to it.
+    sent: usize,
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
     slow: Slow,
@@ -127,6 +129,11 @@ impl Receiver {
                 std::mem::take(&mut self.missed).into_iter().collect(),
             ));
         }
+    }
+
+    /// Bytes of events that it has taken, ever.
+    fn taken(&self, peer: &Peer) -> usize {
+        self.sent.wrapping_sub(peer.account.events())
     }
 
     fn miss(&mut self, subscription: SubscriptionId) {
@@ -336,6 +343,7 @@ impl FanOut {
             receiver.queued = receiver.queued.saturating_add(bytes);
             receiver.base = receiver.base.saturating_add(bytes);
             receiver.room = receiver.room.saturating_sub(bytes);
+            receiver.sent = receiver.sent.wrapping_add(bytes);
             peer.account.charge_events(bytes);
             // Its own thread may have given memory back since the turn began. What follows when there is none is its business.
             peer.account.covers(receiver.base);
@@ -358,11 +366,12 @@ impl FanOut {
             let Some((peer, receiver)) = receivers.entry(key) else {
                 continue;
             };
+            let taken = receiver.taken(peer);
             match std::mem::take(&mut receiver.slow) {
                 Slow::No => {}
                 Slow::Close => slow.closed.push(key),
                 // Nobody waits for it any more; until its queue is full it misses nothing all the same.
-                Slow::Hold if !receiver.standing.hold(now, patience, peer.account.events()) => {}
+                Slow::Hold if !receiver.standing.hold(now, patience, taken) => {}
                 Slow::Hold if peer.account.ask_drained() => {
                     slow.holding.push(key);
                     if !self.holding.contains(&key) {
@@ -408,8 +417,9 @@ impl FanOut {
             let Some(limit) = receiver.standing.limit(patience) else {
                 return false;
             };
+            let progress = (receiver.taken(peer), peer.account.room().little());
             let standing = &mut receiver.standing;
-            if limit <= now && !standing.goes_on(now, idle, peer.account.events(), patience) {
+            if limit <= now && !standing.goes_on(now, idle, patience, progress) {
                 standing.lag(now, Duration::ZERO);
                 metrics.lagging.add(1);
                 over.lagging.push(*key);

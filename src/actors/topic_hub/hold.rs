@@ -19,7 +19,7 @@ const SHARE: u32 = 10;
 /// One subscriber's standing.
 #[derive(Debug, Default)]
 pub(super) struct Standing {
-    /// Since when it holds its publishers, or has last made progress since then, and what was queued for it then.
+    /// Since when it holds its publishers, or has last made progress since then, and the bytes that it had taken by then.
     since: Option<(Instant, usize)>,
     /// Events are counted as missed until it has caught up.
     lagging: bool,
@@ -49,8 +49,8 @@ impl Standing {
         self.lagging = true;
     }
 
-    /// Asks for a hold while `queued` bytes wait for it. `false`: its part is used up, nobody is to wait for it.
-    pub(super) fn hold(&mut self, now: Instant, patience: Duration, queued: usize) -> bool {
+    /// Asks for a hold when it has `taken` so many bytes, ever. `false`: its part is used up, nobody is to wait for it.
+    pub(super) fn hold(&mut self, now: Instant, patience: Duration, taken: usize) -> bool {
         if self.since.is_some() {
             return true;
         }
@@ -58,24 +58,25 @@ impl Standing {
         if self.spent >= patience {
             return false;
         }
-        self.since = Some((now, queued));
+        self.since = Some((now, taken));
         true
     }
 
-    /// Its patience is over while `queued` bytes wait. `false`: it has made no progress, or its part is used up, and the hold is to end.
+    /// Its patience is over when it has `taken` so many bytes, ever. `false`: they are not `enough` more, or its part is used up, and the
+    /// hold is to end.
     pub(super) fn goes_on(
         &mut self,
         now: Instant,
         idle: Duration,
-        queued: usize,
         patience: Duration,
+        (taken, enough): (usize, usize),
     ) -> bool {
         let Some((_, before)) = self.since else {
             return false;
         };
         self.spend(now, idle);
-        self.since = Some((now, queued));
-        queued < before && self.spent < patience
+        self.since = Some((now, taken));
+        taken.wrapping_sub(before) >= enough && self.spent < patience
     }
 
     /// Its queue has emptied. `idle`: for how long somebody had nothing to do while it was waited for.
@@ -228,7 +229,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_millis(100);
 
-    const FULL: usize = 1_000;
+    const TAKEN: usize = 1_000;
 
     fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -239,36 +240,36 @@ mod tests {
         let start = Instant::now();
         let at = |at| start + ms(at);
         let mut standing = Standing::default();
-        assert!(standing.hold(at(0), PATIENCE, FULL));
+        assert!(standing.hold(at(0), PATIENCE, TAKEN));
         standing.caught_up(at(60), ms(60));
-        assert!(standing.hold(at(61), PATIENCE, FULL));
+        assert!(standing.hold(at(61), PATIENCE, TAKEN));
         standing.caught_up(at(121), ms(600));
         assert!(
-            !standing.hold(at(122), PATIENCE, FULL),
+            !standing.hold(at(122), PATIENCE, TAKEN),
             "120 of 100 ms are spent: no more than the hold has lasted"
         );
         assert!(
-            standing.hold(at(500), PATIENCE, FULL),
+            standing.hold(at(500), PATIENCE, TAKEN),
             "a tenth of the time since then is made good"
         );
         standing.caught_up(at(590), Duration::ZERO);
-        assert!(standing.hold(at(600), PATIENCE, FULL), "nobody was idle");
+        assert!(standing.hold(at(600), PATIENCE, TAKEN), "nobody was idle");
     }
 
     #[test]
     fn a_hold_ends_at_its_patience() {
         let start = Instant::now();
         let mut standing = Standing::default();
-        assert!(standing.hold(start, PATIENCE, FULL));
+        assert!(standing.hold(start, PATIENCE, TAKEN));
         let limit = standing.limit(PATIENCE).unwrap();
         assert_eq!(limit, start + PATIENCE);
         for (after, spent) in [(99, false), (100, true), (101, true)] {
             let mut standing = Standing::default();
-            standing.hold(start, PATIENCE, FULL);
+            standing.hold(start, PATIENCE, TAKEN);
             let now = start + ms(after);
             standing.caught_up(now, ms(after));
             assert_eq!(
-                !standing.hold(now, PATIENCE, FULL),
+                !standing.hold(now, PATIENCE, TAKEN),
                 spent,
                 "{after} ms of the time of others"
             );
@@ -278,18 +279,20 @@ mod tests {
     #[test]
     fn a_hold_goes_on_with_progress_that_costs_nobody_anything() {
         let start = Instant::now();
-        for (idle, queued, goes_on) in [
-            (0, FULL - 1, true),
-            (0, FULL, false),
-            (0, FULL + 1, false),
-            (99, FULL - 1, true),
-            (100, FULL - 1, false),
+        const ENOUGH: usize = 10;
+        for (idle, more, goes_on) in [
+            (0, ENOUGH - 1, false),
+            (0, ENOUGH, true),
+            (99, ENOUGH, true),
+            (100, ENOUGH, false),
         ] {
             let mut standing = Standing::default();
-            assert!(standing.hold(start, PATIENCE, FULL));
+            let before = usize::MAX - 5;
+            assert!(standing.hold(start, PATIENCE, before));
             let now = start + PATIENCE;
-            let verdict = standing.goes_on(now, ms(idle), queued, PATIENCE);
-            assert_eq!(verdict, goes_on, "{idle} ms idle, {queued} queued");
+            let taken = before.wrapping_add(more);
+            let verdict = standing.goes_on(now, ms(idle), PATIENCE, (taken, ENOUGH));
+            assert_eq!(verdict, goes_on, "{idle} ms idle, {more} bytes taken");
             assert_eq!(standing.limit(PATIENCE), Some(now + PATIENCE));
         }
     }
@@ -299,9 +302,9 @@ mod tests {
         let start = Instant::now();
         let at = |at| start + ms(at);
         let mut standing = Standing::default();
-        assert!(standing.hold(at(0), PATIENCE, FULL));
+        assert!(standing.hold(at(0), PATIENCE, TAKEN));
         standing.caught_up(at(100), ms(100));
-        assert!(!standing.hold(at(100), PATIENCE, FULL));
+        assert!(!standing.hold(at(100), PATIENCE, TAKEN));
         // Two others end their holds at almost the same time: that it was idle for both is counted once.
         assert_eq!(standing.was_idle(at(100), at(140)), ms(40));
         assert_eq!(standing.was_idle(at(110), at(140)), ms(30));
@@ -318,7 +321,7 @@ mod tests {
             let (mut now, mut standing, mut cost) = (start, Standing::default(), Duration::ZERO);
             for (between, lasts) in steps {
                 now += ms(between);
-                if standing.hold(now, PATIENCE, FULL) {
+                if standing.hold(now, PATIENCE, TAKEN) {
                     now += ms(lasts);
                     standing.caught_up(now, ms(lasts));
                     cost += ms(lasts);
@@ -334,7 +337,7 @@ mod tests {
             let mut all: Vec<Standing> = (0..count).map(|_| Standing::default()).collect();
             for slow in (0..count).cycle().take(2_000) {
                 let since = now;
-                prop_assert!(all[slow].hold(since, PATIENCE, FULL));
+                prop_assert!(all[slow].hold(since, PATIENCE, TAKEN));
                 now += ms(turn);
                 let others = (0..count).filter(|other| *other != slow);
                 let idle = others.map(|other| all[other].was_idle(since, now)).max();

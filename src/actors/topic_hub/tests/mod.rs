@@ -3,6 +3,7 @@
 mod properties;
 mod retained;
 mod subscriptions;
+mod turns;
 
 use super::facts::{Effect, Facts, Policy, Retained, Subscription, Will};
 use super::index::{
