@@ -170,6 +170,48 @@ async fn payloads_of_many_reads_carry_descriptors_both_ways() {
     broker.stop().await;
 }
 
+#[test]
+fn attachments_right_behind_the_last_frame_on_the_socket_belong_to_the_first_in_the_memory() {
+    let ring = |aux| Draft::new(Kind::Ring, 0).aux(aux);
+    // What comes behind the frame that takes, how many descriptors with it, and whether that is in order.
+    for (behind, descriptors, fits) in [(0, 0, true), (1, 1, true), (1, 0, false), (2, 1, false)] {
+        let running = Running::start(limits(|_| {}));
+        let mut raw = running.connect();
+        raw.send(&ring(0));
+        assert!(raw.expect(Kind::Ring).header.aux > 1);
+        let mut bytes = ring(1).to_vec();
+        bytes.resize(bytes.len() + behind, 0);
+        send(&raw, &bytes, &pipes(descriptors).0);
+        let case = format!("{behind} bytes, {descriptors} descriptors");
+        if fits {
+            assert_eq!(raw.expect(Kind::Ring).header.aux, 1, "{case}");
+        } else {
+            assert_eq!(raw.goodbye().0, CloseReason::Protocol, "{case}");
+        }
+        running.stop();
+    }
+}
+
+/// A connection is busy enough for shared memory while each call and each answer carries descriptors.
+#[actix::test]
+async fn no_descriptor_is_lost_on_the_way_into_shared_memory() {
+    let place = Place::new();
+    let broker = place.start_with(limits(|_| {}));
+    for _ in 0..8 {
+        let (callee, caller) = (broker.client().await, broker.client().await);
+        let _echo = callee.register("echo", Echo).await.unwrap();
+        let (sent, _readers) = pipes(1);
+        let sent = Attachments::new().with(sent.into_iter().next().unwrap());
+        for _ in 0..100 {
+            let calls = (0..8).map(|_| echo(&caller, Payload::raw(vec![7; 16 * 1024]), sent.clone()));
+            for (_, came) in futures::future::join_all(calls).await {
+                assert_eq!(came.len(), 1);
+            }
+        }
+    }
+    broker.stop().await;
+}
+
 #[actix::test]
 async fn what_cannot_travel_is_an_error_and_the_connection_stays() {
     let place = Place::new();

@@ -19,6 +19,8 @@ pub(crate) type First = oneshot::Sender<Result<u32, CallError>>;
 #[derive(Debug, Default)]
 pub(crate) struct After {
     pub(crate) wakers: Vec<Waker>,
+    /// The broker's next byte is in shared memory; for who reads.
+    pub(crate) moved: bool,
     told: Vec<Told>,
 }
 

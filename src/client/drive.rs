@@ -39,6 +39,8 @@ const ARRIVALS_MAX: usize = 64;
 const ARRIVAL_WAIT: Duration = Duration::from_secs(10);
 const UNCLAIMED: &str = "the broker sent attachments without frames that take them";
 const MISSING: &str = "the broker sent a frame without the attachments that it declares";
+const BEHIND_LAST: &str =
+    "the broker sent more on the socket behind the Ring that was to be its last frame there";
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_BUFFER]);
@@ -105,6 +107,7 @@ impl Drive {
             Err(error) if is_again(&error) => Ok(None),
             Err(error) => Err(lost(&error)),
         });
+        let with_attachments = !self.attachments.is_empty();
         self.did(taken);
         self.enough = taken >= READ_ENOUGH;
         let read = match self.arrive() {
@@ -121,6 +124,8 @@ impl Drive {
                     return Poll::Ready(Err(Ended::new(CloseReason::Protocol, MISSING)));
                 }
                 let ended = inbound::dispatch(&self.shared, batch, &mut self.after);
+                let moved = std::mem::take(&mut self.after.moved);
+                let ended = ended.or_else(|| moved.then(|| self.follow(with_attachments)).flatten());
                 Poll::Ready(ended.map_or(Ok(()), Err))
             }
             Ok(None) => {
@@ -133,6 +138,19 @@ impl Drive {
             }
             Err(ended) => Poll::Ready(Err(ended)),
         }
+    }
+
+    /// The broker has written its last frame to the socket. One read brings it together with what was sent at once behind it for the
+    /// first frame in the memory: attachments, and the byte that they travel with.
+    fn follow(&mut self, with_attachments: bool) -> Option<Ended> {
+        let left = self.decoder.buffered();
+        let early = with_attachments && left == 1;
+        if left > 0 && !early {
+            return Some(Ended::new(CloseReason::Protocol, BEHIND_LAST));
+        }
+        self.decoder.forget_partial();
+        self.stream.read_from_ring(early);
+        None
     }
 
     /// A read or a write took so many bytes.

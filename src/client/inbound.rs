@@ -145,7 +145,7 @@ fn answer(
             // The socket's task is at work and writes when it is through with the batch.
             let _ = state.control(&Draft::new(Kind::Pong, id).payload(view.header.encoding, view.payload));
         }
-        Kind::Ring => return ring(state, batch.attachments(index), aux),
+        Kind::Ring => return ring(state, batch.attachments(index), aux, after),
         Kind::Goodbye => {
             let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
@@ -163,7 +163,7 @@ fn answer(
 }
 
 /// Goes along into shared memory, where it was offered and can be had; else everything stays as it is.
-fn ring(state: &mut State, given: &[Attachment], aux: u32) -> Option<Ended> {
+fn ring(state: &mut State, given: &[Attachment], aux: u32, after: &mut After) -> Option<Ended> {
     let Phase::Up(stream) = &state.phase else {
         return None;
     };
@@ -185,7 +185,7 @@ fn ring(state: &mut State, given: &[Attachment], aux: u32) -> Option<Ended> {
         },
         (Ring::Taken, 1) => {
             state.ring = Ring::Done;
-            stream.read_from_ring();
+            after.moved = true;
         }
         _ => {
             let text = "the broker sent a Ring that was not asked for";

@@ -308,6 +308,11 @@ impl Decoder {
         self.partial.len()
     }
 
+    /// Forgets the bytes of the frame that is not complete: they were none.
+    pub fn forget_partial(&mut self) {
+        self.partial.clear();
+    }
+
     /// Takes the bytes of one read and returns the frames that are complete now.
     ///
     /// # Errors

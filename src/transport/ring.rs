@@ -94,11 +94,13 @@ impl Stream {
         }
     }
 
-    /// From now on bytes are read from the ring: the peer has written its last one to the socket.
-    pub fn read_from_ring(&self) {
+    /// From now on bytes are read from the ring: the peer has written its last frame to the socket. `early`: the read that brought
+    /// that frame has brought the attachments of the first message behind it as well, and the one byte that they came with.
+    pub fn read_from_ring(&self, early: bool) {
+        let _ = early;
         #[cfg(unix)]
         if let Self::Unix(stream) = self {
-            stream.upgrade().start_reading();
+            stream.upgrade().start_reading(early);
         }
     }
 }

@@ -163,7 +163,12 @@ impl Stream {
                 self.space.wait_for(Obstacle::Full);
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            self.write_attachments(self.fd.get_ref().as_fd(), &[IoSlice::new(&[0])], attachments)?;
+            let sent = self.write_attachments(self.fd.get_ref().as_fd(), &[IoSlice::new(&[0])], attachments);
+            if sent.is_err() && self.space.obstacle() == Some(Obstacle::Full) {
+                // It is the socket that is full, and not the memory, which `Full` stands for here.
+                self.space.wait_for(Obstacle::Unread);
+            }
+            sent?;
             self.upgrade.attached();
         }
         let written = self.upgrade.write(slices);

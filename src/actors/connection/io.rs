@@ -167,6 +167,7 @@ impl Connection {
                 if self.life.is_stranger() {
                     self.life.certify(self.io.stream.proven_name());
                 }
+                let with_attachments = !attachments.is_empty();
                 let frames = self
                     .life
                     .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
@@ -177,7 +178,7 @@ impl Connection {
                         .has_read_ring(frames, count >= most, self.life.brought_bulk, buffer.len());
                 }
                 if let Some(step) = self.life.ring_step.take() {
-                    self.ring_step(step);
+                    self.ring_step(step, with_attachments);
                 }
                 Ok(())
             }

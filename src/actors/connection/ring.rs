@@ -83,7 +83,11 @@ pub(super) fn granted<R: Rooms>(stream: &Stream, life: &Life<R>) -> u32 {
 }
 
 impl Connection {
-    pub(super) fn ring_step(&mut self, step: RingStep) {
+    /// `with_attachments`: some came with the read that brought the step.
+    pub(super) fn ring_step(&mut self, step: RingStep, with_attachments: bool) {
+        // One read brings the last frame on the socket together with what was sent at once behind it for the first frame in the memory:
+        // attachments, and the byte that they travel with.
+        let early = with_attachments && self.life.decoder.buffered() == 1;
         match step {
             RingStep::Asked => {
                 if self.offer_ring().is_none() {
@@ -91,12 +95,14 @@ impl Connection {
                     self.life.outbox.push_frame(not_now().into());
                 }
             }
-            RingStep::Taken if self.life.decoder.buffered() > 0 => self.life.close(
+            RingStep::Taken if self.life.decoder.buffered() > 0 && !early => self.life.close(
                 CloseReason::Protocol,
                 "the Ring that takes is the last frame on the socket",
             ),
             RingStep::Taken => {
-                self.io.stream.read_from_ring();
+                self.life.decoder.forget_partial();
+                self.life.waiting_since = None;
+                self.io.stream.read_from_ring(early);
                 let last = Draft::new(Kind::Ring, 0).aux(1).to_vec();
                 self.life.outbox.push_last_on_socket(last.into());
             }

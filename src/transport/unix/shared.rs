@@ -55,8 +55,9 @@ mod linux {
             self.0.set(Box::new(ring)).map_err(again)
         }
 
-        pub(in crate::transport) fn start_reading(&self) {
-            self.0.get().into_iter().for_each(|ring| ring.start_reading());
+        pub(in crate::transport) fn start_reading(&self, early: bool) {
+            let ring = self.0.get().into_iter();
+            ring.for_each(|ring| ring.start_reading(early));
         }
 
         pub(in crate::transport) fn start_writing(&self) {
@@ -220,7 +221,7 @@ mod none {
             unsupported()
         }
 
-        pub(in crate::transport) const fn start_reading(&self) {}
+        pub(in crate::transport) const fn start_reading(&self, _: bool) {}
 
         pub(in crate::transport) const fn start_writing(&self) {}
 

@@ -95,8 +95,9 @@ impl Ring {
         self.writes.store(true, Ordering::Release);
     }
 
-    /// From now on bytes are read here.
-    pub(super) fn start_reading(&self) {
+    /// From now on bytes are read here. `early`: the first message with attachments was taken from the socket before.
+    pub(super) fn start_reading(&self, early: bool) {
+        lock(&self.incoming).attached = u32::from(early);
         self.reads.store(true, Ordering::Release);
     }
 

@@ -19,8 +19,8 @@ pub(super) fn pair() -> (Ring, Ring) {
     (maker, taker)
 }
 
-/// Two streams whose bytes go through a ring both ways.
-pub(super) fn streams() -> (Stream, Stream) {
+/// Two streams with a ring beside them.
+fn offered() -> (Stream, Stream) {
     let (one, other) = UnixStream::pair().unwrap();
     let stream = |socket: UnixStream| {
         socket.set_nonblocking(true).unwrap();
@@ -33,9 +33,15 @@ pub(super) fn streams() -> (Stream, Stream) {
         one.offer_ring(CAPACITY, |_| true).is_err(),
         "one ring for a connection"
     );
+    (one, other)
+}
+
+/// Two streams whose bytes go through a ring both ways.
+pub(super) fn streams() -> (Stream, Stream) {
+    let (one, other) = offered();
     for stream in [&one, &other] {
         stream.write_to_ring();
-        stream.read_from_ring();
+        stream.read_from_ring(false);
     }
     (one, other)
 }
@@ -138,6 +144,62 @@ async fn attachments_arrive_with_the_bytes_that_they_go_with() {
         assert_eq!((bytes, came.len()), (vec![round; 15], 2));
         drop((kept, came));
     }
+}
+
+fn descriptor() -> Attachment {
+    Arc::new(OwnedFd::from(UnixStream::pair().unwrap().0))
+}
+
+#[tokio::test]
+async fn what_is_attached_right_behind_the_move_comes_with_the_last_bytes_of_the_socket() {
+    let (one, other) = offered();
+    write(&one, b"last", &[]).unwrap();
+    one.write_to_ring();
+    write(&one, b"first", &[descriptor()]).unwrap();
+    let (bytes, came) = read(&other).await.unwrap();
+    assert_eq!((&bytes[..4], bytes.len(), came.len()), (&b"last"[..], 5, 1));
+    other.read_from_ring(true);
+    write(&one, b"second", &[]).unwrap();
+    let (bytes, came) = read(&other).await.unwrap();
+    assert_eq!((&bytes[..], came.len()), (&b"firstsecond"[..], 0));
+    write(&one, b"third", &[descriptor(), descriptor()]).unwrap();
+    let (bytes, came) = read(&other).await.unwrap();
+    assert_eq!(
+        (&bytes[..], came.len()),
+        (&b"third"[..], 2),
+        "none is counted twice"
+    );
+}
+
+#[tokio::test]
+async fn who_cannot_attach_because_the_socket_is_full_waits_for_the_socket() {
+    let (one, other) = offered();
+    let mut unread = 0;
+    while let Ok(count) = write(&one, &[1; 64 * 1024], &[]) {
+        unread += count;
+    }
+    poll_fn(|cx| {
+        // The obstacle of the bytes before is gone when it is asked next.
+        let _ = one.poll_write_ready(cx);
+        Poll::Ready(())
+    })
+    .await;
+    one.write_to_ring();
+    let full = write(&one, b"bytes", &[descriptor()]).unwrap_err();
+    assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+    poll_fn(|cx| {
+        assert!(
+            one.poll_write_ready(cx).is_pending(),
+            "there is room in the ring, not in the socket"
+        );
+        Poll::Ready(())
+    })
+    .await;
+    while unread > 0 {
+        unread -= read(&other).await.unwrap().0.len();
+    }
+    poll_fn(|cx| one.poll_write_ready(cx)).await.unwrap();
+    assert_eq!(write(&one, b"bytes", &[descriptor()]).unwrap(), 5);
 }
 
 #[tokio::test]

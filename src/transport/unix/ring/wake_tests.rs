@@ -178,7 +178,7 @@ fn registered(socket: UnixStream) -> Stream {
 
 fn moved(stream: &Stream) {
     stream.write_to_ring();
-    stream.read_from_ring();
+    stream.read_from_ring(false);
 }
 
 /// Two ends on two threads with a reactor each, in which one hands the other the memory.
