@@ -229,19 +229,22 @@ fn fail(endpoint: &Endpoint, site: Site, errno: Errno) {
             happened("a goodbye");
             assert!(!victim.pong(2));
         }
-        Site::Ring => {
-            let Endpoint::Unix(path) = endpoint else {
-                panic!("{endpoint}")
-            };
-            let mut victim = Raw::connect(path);
-            arm();
-            victim.send(&Draft::new(Kind::Ring, 0));
-            let answer = victim.expect(Kind::Ring);
-            assert_eq!((answer.aux, left()), (0, 0), "none is offered");
-            victim.ping();
-        }
+        Site::Ring => fail_ring(endpoint, arm),
         _ => unreachable!("{site:?} has no connection of a broker"),
     }
+}
+
+/// Memory that cannot be made or shared: its client stays where it is.
+fn fail_ring(endpoint: &Endpoint, arm: impl Fn()) {
+    let Endpoint::Unix(path) = endpoint else {
+        panic!("{endpoint}")
+    };
+    let mut victim = Raw::connect(path);
+    arm();
+    victim.send(&Draft::new(Kind::Ring, 0));
+    let answer = victim.expect(Kind::Ring);
+    assert_eq!((answer.aux, left()), (0, 0), "none is offered");
+    victim.ping();
 }
 
 fn broker_sites_survive(endpoint: &Endpoint, broker: &BrokerHandle) -> usize {
