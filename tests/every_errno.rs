@@ -254,8 +254,7 @@ fn broker_sites_survive(endpoint: &Endpoint, broker: &BrokerHandle) -> usize {
     let (mut cases, mut id) = (0, 1);
     for site in Site::ALL {
         let applies = match site {
-            // Shared memory has a case of its own: whoever gets none stays on the socket.
-            Site::Bind | Site::Connect | Site::Ring => false,
+            Site::Bind | Site::Connect => false,
             Site::Owner => !unix,
             Site::Space | Site::Attach | Site::Ring => unix,
             _ => true,
