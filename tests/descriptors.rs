@@ -178,13 +178,13 @@ fn attachments_right_behind_the_last_frame_on_the_socket_belong_to_the_first_in_
         let running = Running::start(limits(|_| {}));
         let mut raw = running.connect();
         raw.send(&ring(0));
-        assert!(raw.expect(Kind::Ring).header.aux > 1);
+        assert!(raw.expect(Kind::Ring).aux > 1);
         let mut bytes = ring(1).to_vec();
         bytes.resize(bytes.len() + behind, 0);
         send(&raw, &bytes, &pipes(descriptors).0);
         let case = format!("{behind} bytes, {descriptors} descriptors");
         if fits {
-            assert_eq!(raw.expect(Kind::Ring).header.aux, 1, "{case}");
+            assert_eq!(raw.expect(Kind::Ring).aux, 1, "{case}");
         } else {
             assert_eq!(raw.goodbye().0, CloseReason::Protocol, "{case}");
         }
