@@ -499,6 +499,37 @@ async fn calls_without_an_answer_arrive_in_order() {
     }
 }
 
+/// One that goes in pieces keeps its place before those that were made after it, and one that is given up holds nobody up.
+#[tokio::test]
+async fn a_large_call_is_not_overtaken_by_a_later_small_one() {
+    let place = Place::new();
+    let broker = place.start();
+    let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+    let object = Methods::new().method("note", move |text: String, _| {
+        sender.send(text.len()).unwrap();
+        std::future::ready(Ok(()))
+    });
+    let (caller, _worker, _object) = pair(&broker, "o", object).await;
+    let sizes = [3 << 20, 1, 700_000, 2, 2 << 20, 3];
+    for _ in 0..10 {
+        let call = |size: usize| caller.remote_call::<_, ()>("o", "note", "x".repeat(size));
+        for answer in futures::future::join_all(sizes.map(call)).await {
+            answer.unwrap();
+        }
+        for expected in sizes {
+            assert_eq!(receiver.recv().await, Some(expected));
+        }
+        let mut given_up = Box::pin(call(8 << 20));
+        let mut later = Box::pin(call(4));
+        let first = futures::future::select(&mut given_up, std::future::ready(())).await;
+        let small = futures::future::select(&mut later, std::future::ready(())).await;
+        drop((first, small));
+        drop(given_up);
+        later.await.unwrap();
+        assert_eq!(receiver.recv().await, Some(4));
+    }
+}
+
 #[tokio::test]
 async fn a_full_buffer_holds_callers_back_and_loses_nothing() {
     let place = Place::new();

@@ -226,7 +226,8 @@ impl IpcClient {
     }
 
     /// Calls `method` of `object` and decodes the answer. Calls of one client to one object arrive in the order in
-    /// which their futures were first polled. Dropping the future cancels the call.
+    /// which their futures were first polled: one of more than 256 KiB is sent while it is polled, and those behind it wait at the object
+    /// until it is sent or dropped. Dropping the future cancels the call.
     ///
     /// # Errors
     /// See [`Call`].

@@ -51,9 +51,9 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
             }
             _ => {
                 let mut table = shared.serving.lock();
-                let (open, partial) = (table.open.remove(&id), table.partial.remove(&id));
+                let (open, partial) = (table.open.remove(&id), table.give_up_partial(id));
                 drop(table);
-                drop(partial);
+                give_up(&mut here, partial);
                 if let Some(open) = open {
                     tracing::trace!(ticket = id, ?flags, "a call was cancelled");
                     open.cancel();
@@ -75,6 +75,7 @@ fn call(
     let (method, open) = (here.method(method), here.open(view.header.id, grants));
     let Header { id, flags, .. } = *view.header;
     let answered = !flags.has(Flags::NO_REPLY);
+    let partials = here.partials;
     let Some(server) = here.find(object) else {
         let object = String::from_utf8_lossy(object);
         let text = format!("{object} was given up a moment ago");
@@ -101,8 +102,11 @@ fn call(
             bytes: BytesMut::from(view.payload),
             answered,
             owed: 0,
+            came: table.next_place(),
+            behind: Vec::new(),
         };
         table.partial.insert(id, partial);
+        here.partials = true;
         return;
     }
     let payload = Payload {
@@ -110,7 +114,50 @@ fn call(
         bytes: keep(batch, view.payload),
     };
     let call = IncomingCall { context, payload };
-    here.accept(Job { call, answered }, &method);
+    let job = Job { call, answered };
+    let job = match partials {
+        true => keep_back(shared, &Arc::clone(server), job, grants),
+        false => Some(job),
+    };
+    if let Some(job) = job {
+        here.accept(job, &method);
+    }
+}
+
+/// Calls of one caller to one object run in the order in which they came: a complete one waits behind one that still arrives. `None`:
+/// it waits, or was refused.
+fn keep_back(shared: &Arc<Shared>, server: &Arc<ObjectServer>, mut job: Job, grants: Grants) -> Option<Job> {
+    let mut table = shared.serving.lock();
+    let held = table.partial_bytes();
+    let Some(earlier) = table.before(u64::MAX, server, job.call.context.caller.peer) else {
+        return Some(job);
+    };
+    let together = held.saturating_add(job.call.payload.bytes.len());
+    if earlier.behind.len() >= PARTIAL_MAX || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE)
+    {
+        drop(table);
+        refuse(
+            shared,
+            job.call.context.open.ticket,
+            job.answered,
+            &too_many_large(),
+        );
+        return None;
+    }
+    job.unpin();
+    let open = Arc::clone(&job.call.context.open);
+    earlier.behind.push(job);
+    table.open.insert(open.ticket, open);
+    None
+}
+
+/// What has waited behind a call that will not be complete goes on.
+fn give_up(here: &mut Here<'_>, given_up: Option<(PartialCall, Vec<Job>)>) {
+    let Some((partial, behind)) = given_up.filter(|(_, behind)| !behind.is_empty()) else {
+        return;
+    };
+    here.change(Some(partial.server));
+    behind.into_iter().for_each(|job| here.accept_later(job));
 }
 
 fn too_many_large() -> CallError {
@@ -166,8 +213,9 @@ fn call_piece(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, g
     let Header { id, flags, .. } = *view.header;
     let mut table = shared.serving.lock();
     if flags.has(Flags::ABORT) {
-        table.partial.remove(&id);
-        return;
+        let partial = table.give_up_partial(id);
+        drop(table);
+        return give_up(here, partial);
     }
     let together = table.partial_bytes().saturating_add(view.payload.len());
     let Some(partial) = table.partial.get_mut(&id) else {
@@ -176,8 +224,9 @@ fn call_piece(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, g
     let size = partial.bytes.len().saturating_add(view.payload.len());
     if size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
         let answered = partial.answered;
-        table.partial.remove(&id);
+        let partial = table.give_up_partial(id);
         drop(table);
+        give_up(here, partial);
         let limit = grants.message_bytes;
         let error = match size > limit {
             true => CallError::new(ErrorCode::TooLarge, format!("a call has at most {limit} bytes")),
@@ -204,20 +253,31 @@ fn call_piece(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, g
         context,
         bytes,
         answered,
+        came,
+        mut behind,
         ..
     }) = table.partial.remove(&id)
     else {
         return;
     };
-    drop(table);
     let payload = Payload {
         encoding: context.encoding,
         bytes: bytes.freeze(),
     };
     let method = Arc::clone(&context.method);
     let call = IncomingCall { context, payload };
+    let (caller, open) = (call.context.caller.peer, Arc::clone(&call.context.open));
+    let job = Job { call, answered };
+    if let Some(earlier) = table.before(came, &server, caller) {
+        earlier.behind.push(job);
+        earlier.behind.append(&mut behind);
+        table.open.insert(open.ticket, open);
+        return;
+    }
+    drop(table);
     here.change(Some(server));
-    here.accept(Job { call, answered }, &method);
+    here.accept(job, &method);
+    behind.into_iter().for_each(|job| here.accept_later(job));
 }
 
 #[cfg(test)]

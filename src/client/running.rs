@@ -54,6 +54,16 @@ pub(crate) struct Job {
     pub(crate) answered: bool,
 }
 
+impl Job {
+    /// What waits does not pin the buffer of its batch.
+    pub(crate) fn unpin(&mut self) {
+        let bytes = &mut self.call.payload.bytes;
+        if bytes.len() < PINNED_MAX / 4 {
+            *bytes = Bytes::copy_from_slice(bytes);
+        }
+    }
+}
+
 impl fmt::Debug for ObjectServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectServer")
@@ -197,6 +207,8 @@ pub(crate) struct Here<'a> {
     held: bool,
     /// The method that was called last.
     method: Option<Arc<str>>,
+    /// A call may be arriving in pieces.
+    pub(crate) partials: bool,
     spare: Spare,
 }
 
@@ -209,6 +221,7 @@ impl<'a> Here<'a> {
             server: None,
             held: false,
             method: None,
+            partials: !shared.serving.lock().partial.is_empty(),
             spare: Spare::default(),
         }
     }
@@ -266,12 +279,21 @@ impl<'a> Here<'a> {
             );
             return;
         }
-        // What waits does not pin the buffer of its batch.
-        let bytes = &mut job.call.payload.bytes;
-        if bytes.len() < PINNED_MAX / 4 {
-            *bytes = Bytes::copy_from_slice(bytes);
-        }
+        job.unpin();
         shared.serving.register(&job.call.context.open);
+        self.enqueue(job);
+    }
+
+    /// Takes a call that was kept back and is among the open ones, for the object that was found last.
+    pub(crate) fn accept_later(&mut self, job: Job) {
+        // What comes next must not take the free place before it.
+        self.change(self.server.clone());
+        self.enqueue(job);
+    }
+
+    fn enqueue(&self, job: Job) {
+        let Some(server) = &self.server else { return };
+        let (shared, here) = (self.shared, server.home.is_on(self.thread));
         match server.enqueue(job) {
             Admission::Queued => {}
             Admission::Dispatch if here => dispatch(shared, server),

@@ -4,9 +4,10 @@
 //! wanted, and what its answer may use of the window. Calls are run by [`super::running`].
 
 use super::handler::CallContext;
-use super::running::ObjectServer;
+use super::running::{Job, ObjectServer};
 use super::shared::Shared;
 use crate::error::CallError;
+use crate::message::PeerId;
 use bytes::BytesMut;
 use futures::task::AtomicWaker;
 use std::collections::HashMap;
@@ -29,6 +30,8 @@ pub(crate) struct Table {
     pub(crate) objects: HashMap<Arc<str>, Arc<ObjectServer>>,
     pub(crate) open: HashMap<u64, Arc<OpenCall>>,
     pub(crate) partial: HashMap<u64, PartialCall>,
+    /// Calls in pieces that ever came.
+    came: u64,
 }
 
 /// A call that is arriving in pieces.
@@ -40,6 +43,18 @@ pub(crate) struct PartialCall {
     pub(crate) answered: bool,
     /// Credit to give back, in bytes.
     pub(crate) owed: usize,
+    /// Its place among those that arrive.
+    pub(crate) came: u64,
+    /// Calls of the same caller to the same object that came later and are complete: they run behind it.
+    pub(crate) behind: Vec<Job>,
+}
+
+impl PartialCall {
+    /// What is kept for it, in bytes.
+    fn held(&self) -> usize {
+        let behind = self.behind.iter().map(|job| job.call.payload.bytes.len());
+        self.bytes.len().saturating_add(behind.sum())
+    }
 }
 
 /// A call that has come and is not answered.
@@ -165,9 +180,40 @@ impl OpenCall {
 }
 
 impl Table {
-    /// Bytes of the calls that are arriving in pieces.
+    /// Bytes of the calls that are arriving in pieces, and of those behind them.
     pub(crate) fn partial_bytes(&self) -> usize {
-        self.partial.values().map(|partial| partial.bytes.len()).sum()
+        self.partial.values().map(PartialCall::held).sum()
+    }
+
+    /// The place of a call in pieces that comes now.
+    pub(crate) const fn next_place(&mut self) -> u64 {
+        self.came = self.came.saturating_add(1);
+        self.came
+    }
+
+    /// The last call in pieces of the same caller to the same object that came before the place `came`.
+    pub(crate) fn before(
+        &mut self,
+        came: u64,
+        server: &Arc<ObjectServer>,
+        caller: PeerId,
+    ) -> Option<&mut PartialCall> {
+        let earlier = self.partial.values_mut().filter(|partial| {
+            partial.came < came
+                && partial.context.caller.peer == caller
+                && Arc::ptr_eq(&partial.server, server)
+        });
+        earlier.max_by_key(|partial| partial.came)
+    }
+
+    /// Takes out a call that will never be complete, and what may run now because of that.
+    pub(crate) fn give_up_partial(&mut self, ticket: u64) -> Option<(PartialCall, Vec<Job>)> {
+        let mut partial = self.partial.remove(&ticket)?;
+        let mut behind = std::mem::take(&mut partial.behind);
+        if let Some(earlier) = self.before(partial.came, &partial.server, partial.context.caller.peer) {
+            earlier.behind.append(&mut behind);
+        }
+        Some((partial, behind))
     }
 }
 
