@@ -1,6 +1,7 @@
 //! What a handle and its socket have in common: the lock around [`State`], and what follows each step under it.
 //!
-//! Owns the discipline of the lock: short, never across an await, and nothing is woken or written while it is held.
+//! Owns the discipline of the lock: short, never across an await, and nothing is woken while it is held. Nothing is written either,
+//! but into shared memory ([`State::after_push`]), which takes no longer than a copy and, where the broker sleeps, its bell.
 //! Called by every other file of the client.
 
 use super::builder::Options;
