@@ -67,7 +67,7 @@ pub struct Limits {
     /// gets rid of it.
     pub attach_unix_sockets: bool,
     /// Bytes of each direction of the memory that the broker shares with a client of its own user that asks for it (Linux, Unix
-    /// sockets): a power of two from 65,536 to 16,777,216. Charged to `memory_bytes_total` while the connection lasts. 0: none.
+    /// sockets): a power of two from 65,536 to 16,777,216. Not part of `memory_bytes_total`. 0: none.
     pub ring_bytes: usize,
     /// All such memory together, in bytes, both directions; clients beyond it stay on their sockets.
     pub ring_bytes_total: usize,

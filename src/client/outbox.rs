@@ -230,6 +230,7 @@ impl Outbox {
         self.written = self.written.saturating_add(written as u64);
         if written == self.buffer.len() {
             self.buffer.clear();
+            self.buffer.shrink_to(self.limit.saturating_mul(KEPT_CAPACITY));
             return Some(true);
         }
         std::mem::swap(&mut self.buffer, &mut self.pending);

@@ -27,6 +27,9 @@ const BURST: Duration = Duration::from_micros(50);
 /// Bytes of publishes that go out together through shared memory, where calls and answers go one by one.
 const EVENTS_AT_ONCE: usize = 8 * 1024;
 
+/// What is copied into shared memory under the lock, in bytes; more goes as through a socket, while others may use the lock.
+const THROUGH_MAX: usize = 64 * 1024;
+
 /// Whether there is a connection.
 #[derive(Debug)]
 pub(crate) enum Phase {
@@ -244,7 +247,10 @@ impl State {
         let Phase::Up(stream) = &self.phase else {
             return None;
         };
-        if self.out.buffered() < enough || !self.out.is_ready() || !stream.writes_to_ring() {
+        if !(enough..=THROUGH_MAX).contains(&self.out.buffered())
+            || !self.out.is_ready()
+            || !stream.writes_to_ring()
+        {
             return None;
         }
         match self

@@ -1,6 +1,7 @@
-//! What the system says of this process.
+//! What the system says of this process and of others.
 //!
-//! Owns one question: may the environment be believed? Called by the client library.
+//! Owns two questions: may the environment be believed (asked by the client library), and does another process live in the same
+//! namespace of processes (asked by the broker before it shares memory).
 
 /// Whether this process has rights that who started it has not (set-user-id, set-group-id, file capabilities). Then the
 /// environment is that of somebody with fewer rights, and must not decide whom this process speaks to.
@@ -20,6 +21,23 @@ pub fn has_more_rights_than_its_caller() -> bool {
     false
 }
 
+/// Whether a process sees the same processes as this one, and so may signal it if the user is the same. `false` when the system
+/// does not tell: no `/proc`, or the process is gone.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn is_in_own_namespace(pid: u32) -> bool {
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/pid")).ok();
+    let own = namespace("self");
+    own.is_some() && own == namespace(&pid.to_string())
+}
+
+/// Whether a process sees the same processes as this one; this system has no such namespaces.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub const fn is_in_own_namespace(_: u32) -> bool {
+    true
+}
+
 #[cfg(target_os = "linux")]
 #[allow(
     unsafe_code,
@@ -33,6 +51,13 @@ fn secure_execution() -> bool {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_is_in_its_own_namespace_and_one_that_is_not_there_is_not() {
+        assert!(super::is_in_own_namespace(std::process::id()));
+        assert!(!super::is_in_own_namespace(u32::MAX));
+    }
+
     #[test]
     fn a_test_has_no_more_rights_than_who_started_it() {
         assert!(!super::has_more_rights_than_its_caller());

@@ -182,27 +182,20 @@ fn check_rings(
         return complain("limits.ring_bytes", text);
     }
     let both = bytes.saturating_mul(2);
-    let alone = value("memory_bytes_total") / value("user_part").max(1).saturating_mul(2);
-    for (key, there) in [("ring_bytes_total", total), ("memory_bytes_total", alone)] {
-        if there >= both {
-            continue;
-        }
-        let full = format!("limits.{key}");
-        let what = if key == "memory_bytes_total" {
-            format!("what one process alone gets of {full}, {there}")
-        } else {
-            format!("{full} {there}")
-        };
-        if set("limits.ring_bytes") || !set(&full) {
-            let text =
-                format!("both directions of {bytes} are {both}, more than {what}; 0 is for no shared memory");
-            complain("limits.ring_bytes", text);
-        } else {
-            let text = format!(
-                "{what} is less than both directions of limits.ring_bytes, {both}; limits.ring_bytes 0 is for no shared memory"
-            );
-            complain(&full, text);
-        }
+    let full = "limits.ring_bytes_total";
+    if total >= both {
+        return;
+    }
+    if set("limits.ring_bytes") || !set(full) {
+        let text = format!(
+            "both directions of {bytes} are {both} bytes, more than {full} {total}; to have no shared memory, set limits.ring_bytes to 0"
+        );
+        complain("limits.ring_bytes", text);
+    } else {
+        let text = format!(
+            "{total} is less than both directions of limits.ring_bytes, {both}; to have no shared memory, set limits.ring_bytes to 0"
+        );
+        complain(full, text);
     }
 }
 
@@ -254,8 +247,7 @@ mod tests {
             (32 * MIB, 64 * MIB, 512 * MIB, "", "ring_bytes"),
             (256 * KIB, 512 * KIB - 1, 512 * MIB, "", "ring_bytes"),
             (256 * KIB, 0, 512 * MIB, "ring_bytes_total", "ring_bytes_total"),
-            (16 * MIB, 32 * MIB, 255 * MIB, "memory_bytes_total", "memory_bytes_total"),
-            (16 * MIB, 32 * MIB, 255 * MIB, "ring_bytes", "ring_bytes"),
+            (16 * MIB, 32 * MIB, 255 * MIB, "memory_bytes_total", ""),
         ];
         for (ring_bytes, ring_bytes_total, memory_bytes_total, set, expected) in cases {
             let limits = Limits {

@@ -1,4 +1,4 @@
-//! A connection's way into memory that it shares with its client: who may, what it is charged, and when each direction moves.
+//! A connection's way into memory that it shares with its client: who may, what counts against its limit, and when each direction moves.
 //!
 //! Part of the connection's actor. What may be said when is the session's decision; how the memory works is the transport's
 //! business. The client asks, the broker offers, the client takes (its last frame on the socket), the broker follows (its last one).
@@ -8,12 +8,11 @@ use super::life::{Life, Phase};
 use super::outbox::RingOffer;
 use super::perform::Rooms;
 use super::session::RingStep;
-use crate::actors::accounts::Charge;
 use crate::actors::core::Shared;
 use crate::actors::descriptors::RESERVED;
 use crate::error::CloseReason;
 use crate::message::{Attachment, Attachments, Draft, Kind};
-use crate::platform::open_files;
+use crate::platform::{open_files, process};
 use crate::transport::ring::is_ring_size;
 use crate::transport::{Stream, current_uid, descriptor_number};
 use std::sync::Arc;
@@ -26,14 +25,13 @@ pub(super) struct Ring {
     held: Option<Box<Held>>,
 }
 
-/// The memory in the accounts of the process and of the broker, until the connection ends.
+/// The memory in the account of the broker, until the connection ends.
 #[derive(Debug)]
 struct Held {
     /// The last frame on the socket is being written; what follows it goes to the memory.
     moves: bool,
     bytes: usize,
     shared: Arc<Shared>,
-    _charge: Option<Charge>,
 }
 
 impl Drop for Held {
@@ -63,8 +61,8 @@ pub(super) fn not_now() -> Vec<u8> {
     Draft::new(Kind::Ring, 0).to_vec()
 }
 
-/// Bytes of each direction that a client on this stream may ask for; 0: none. Only processes of the broker's own user: they could
-/// stop it in simpler ways.
+/// Bytes of each direction that a client on this stream may ask for; 0: none. Only processes of the broker's own user, and (see
+/// [`Connection::offer_ring`]) of its own namespace of processes: who shares a bell could stop the broker, but these may kill it.
 pub(super) fn granted<R: Rooms>(stream: &Stream, life: &Life<R>) -> u32 {
     let bytes = life.rooms.shared().limits.ring_bytes;
     let uid = life
@@ -119,16 +117,18 @@ impl Connection {
         let all = (bytes as usize).saturating_mul(2);
         let before = shared.ring_bytes.fetch_add(all, Ordering::AcqRel);
         shared.metrics.rings.add(1);
-        let mut held = Held {
+        let held = Held {
             moves: false,
             bytes: all,
             shared: shared.clone(),
-            _charge: None,
         };
         if before.saturating_add(all) > shared.limits.ring_bytes_total {
             return None;
         }
-        held._charge = session.me().account.memory.charge(all).ok()?;
+        // It has a limit of its own: what makes a connection fast must not take from what its calls and events need.
+        if !self.life.pid.is_some_and(process::is_in_own_namespace) {
+            return None;
+        }
         let short =
             |number: usize| open_files::limit().is_some_and(|limit| number.saturating_add(RESERVED) >= limit);
         let fits = |given: &[Attachment]| !given.iter().filter_map(descriptor_number).any(short);

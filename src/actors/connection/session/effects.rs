@@ -14,7 +14,7 @@ pub type Closing = (CloseReason, String);
 /// What a client says of shared memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingStep {
-    /// It would like to have some; the number of its frame.
+    /// It would like to have some.
     Asked,
     /// It has taken what was offered, and says no more on the socket.
     Taken,

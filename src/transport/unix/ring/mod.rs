@@ -14,7 +14,7 @@
 //! # A hostile peer
 //! can write anything anywhere at any time. The own index of each side is kept outside the memory; the other's is checked each
 //! time it is read (the difference is at most the capacity, else the connection is over); bytes are copied out once and judged
-//! afterwards. Bells that are rung for nothing wake a task that finds nothing. The memory is sealed, so its pages stay.
+//! afterwards. Bells that are rung for nothing wake a task that finds nothing. The memory is sealed, so its length stays.
 //!
 //! # One task
 //! Reading and writing wait on the same bell: both are to be asked from one task. Whichever direction takes a ring of the bell looks
