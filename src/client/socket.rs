@@ -5,7 +5,7 @@
 
 use super::after::After;
 use super::drive::Drive;
-use super::endpoints::ConnectError;
+use super::connect_error::ConnectError;
 use super::link::{Link, ONLY_ROUND_LIMIT, ROUND_LIMIT, establish};
 use super::reconnect;
 use super::shared::Shared;

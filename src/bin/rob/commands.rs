@@ -67,7 +67,7 @@ pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClien
         .tls(tls)
         .connect()
         .await
-        .map_err(|error| Failure::new(Exit::NoBroker, error.to_string()))
+        .map_err(Failure::of_connect)
 }
 
 async fn call(
