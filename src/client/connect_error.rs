@@ -60,7 +60,10 @@ impl ConnectError {
 
     fn write_tried(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let refused = self.refusal.as_ref().map(|refusal| &refusal.endpoint);
-        let others = self.tried.iter().filter(|(endpoint, _)| Some(endpoint) != refused);
+        let others = self
+            .tried
+            .iter()
+            .filter(|(endpoint, _)| Some(endpoint) != refused);
         for (index, (endpoint, reason)) in others.enumerate() {
             let before = match (index, refused) {
                 (0, None) => "",
@@ -214,7 +217,10 @@ mod tests {
             ("pipe:x", Obstacle::Unsupported("no pipes".into())),
             ("tcp:127.0.0.1:1", Obstacle::Other("connection refused".into())),
         ]);
-        assert_eq!((error.code(), error.unsupported), (ErrorCode::NotConnected, false));
+        assert_eq!(
+            (error.code(), error.unsupported),
+            (ErrorCode::NotConnected, false)
+        );
         assert_eq!(
             error.to_string(),
             "no broker was reached: unix:/tmp/a.sock (there is no socket), pipe:x (no pipes), tcp:127.0.0.1:1 \
@@ -265,7 +271,10 @@ mod tests {
 
     #[test]
     fn a_transport_that_is_lacking_is_the_programs_matter() {
-        let error = after(vec![("tls:host:1", Obstacle::Unsupported("built without TLS".into()))]);
+        let error = after(vec![(
+            "tls:host:1",
+            Obstacle::Unsupported("built without TLS".into()),
+        )]);
         assert_eq!((error.code(), error.unsupported), (ErrorCode::Invalid, true));
         assert_eq!(
             error.to_string(),

@@ -117,8 +117,9 @@ pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) ->
 #[cold]
 pub(crate) fn too_large(what: &str, bytes: usize, limit: usize, key: &str) -> CallError {
     let how = raise(key);
-    let text =
-        format!("{what} has {bytes} bytes, the broker takes at most {limit} (limits.{key}); send less, or {how}");
+    let text = format!(
+        "{what} has {bytes} bytes, the broker takes at most {limit} (limits.{key}); send less, or {how}"
+    );
     CallError::new(ErrorCode::TooLarge, text).ran(false)
 }
 

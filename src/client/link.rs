@@ -137,11 +137,7 @@ fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), Obstacle> {
             CloseReason::from_code(first.header.aux),
             String::from_utf8_lossy(first.payload).into_owned(),
         )),
-        other => Err(format!(
-            "the answer is a {} frame instead of a welcome",
-            other.name()
-        )
-        .into()),
+        other => Err(format!("the answer is a {} frame instead of a welcome", other.name()).into()),
     }
 }
 

@@ -66,8 +66,8 @@ mod worker;
 
 pub use builder::{ClientBuilder, SharedMemory};
 pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream};
-pub use connection_events::{ConnectionEvent, ConnectionEvents};
 pub use connect_error::{ConnectError, Refusal};
+pub use connection_events::{ConnectionEvent, ConnectionEvents};
 pub use endpoints::{ADDRESS_VARIABLE, endpoints, parse_address, token_file};
 pub use event::{Event, Update};
 pub use handle::IpcClient;

@@ -45,7 +45,10 @@ impl Scratch {
     fn make(place: &Path, kind: Kind) -> io::Result<Self> {
         let mut attempts = 0;
         loop {
-            let folder = tempfile::Builder::new().prefix(kind.prefix).tempdir_in(place)?;
+            let folder = tempfile::Builder::new()
+                .prefix(kind.prefix)
+                .permissions(unix::private())
+                .tempdir_in(place)?;
             // Between the making and the lock somebody may have taken the folder for a dead one.
             let lock = unix::lock(folder.path())?;
             if lock.is_some() || attempts == unix::ATTEMPTS {
@@ -82,6 +85,11 @@ mod unix {
     const RANDOM: usize = 6;
     /// How many names of the place are looked at: a place with more is not worth the time.
     const LOOKED_AT: usize = 100_000;
+
+    /// The mode of a folder that only its user may enter.
+    pub(super) fn private() -> std::fs::Permissions {
+        std::os::unix::fs::PermissionsExt::from_mode(0o700)
+    }
 
     fn open(folder: &Path) -> io::Result<File> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

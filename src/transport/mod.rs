@@ -10,6 +10,7 @@
 //! ```
 
 mod accept;
+pub(crate) mod check;
 pub mod credentials;
 pub mod endpoint;
 #[cfg(feature = "inject-faults")]

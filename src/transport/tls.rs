@@ -10,7 +10,7 @@ mod config;
 mod stream;
 
 #[cfg(feature = "tls")]
-pub(super) use config::{client, server};
+pub(super) use config::{client, server, wrong_files};
 #[cfg(feature = "tls")]
 pub use stream::Stream;
 

@@ -30,6 +30,7 @@ mod ring;
 mod shared;
 mod space;
 
+pub(super) use bind::check;
 pub(super) use establish::{Listener, connect};
 
 pub(super) use descriptors::check_kinds;

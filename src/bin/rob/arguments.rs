@@ -243,9 +243,7 @@ impl Options {
             command
                 .try_get_matches_from(tail)
                 .map_err(|error| match error.get(ContextKind::InvalidArg) {
-                    Some(ContextValue::String(word))
-                        if error.kind() == ErrorKind::UnknownArgument =>
-                    {
+                    Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => {
                         Leftover::Word(word.clone())
                     }
                     _ => Leftover::Clap(error.with_cmd(&Rob::command())),

@@ -137,6 +137,20 @@ fn what_is_wrong_is_named() {
             "listen o t --count 0",
             "error: invalid value '0' for '--count <N>': a whole number above 0",
         ),
+        ("listen o t u", "error: unexpected argument 'u' found"),
+        (
+            "call m",
+            "error: the following required arguments were not provided:",
+        ),
+    ];
+    for (line, expected) in table {
+        assert_eq!(refusal(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_negative_number_is_a_wrong_number_and_no_option() {
+    let table = [
         (
             "listen o t --count -3",
             "error: invalid value '-3' for '--count <N>': a whole number above 0",
@@ -161,11 +175,6 @@ fn what_is_wrong_is_named() {
             "--timeout -1 list",
             "error: invalid value '-1' for '--timeout <SECONDS>': a number of seconds above 0, such as 2 or 0.5",
         ),
-        ("listen o t u", "error: unexpected argument 'u' found"),
-        (
-            "call m",
-            "error: the following required arguments were not provided:",
-        ),
     ];
     for (line, expected) in table {
         assert_eq!(refusal(line), expected, "{line}");
@@ -177,7 +186,10 @@ fn a_command_that_does_not_exist_is_answered_with_those_that_do() {
     let table = [
         ("fetch", "there are call, send, listen, list, describe, bench"),
         ("bench fetch", "there are rpc, pubsub, bulk, idle"),
-        ("--json bench fetch --seconds 1", "there are rpc, pubsub, bulk, idle"),
+        (
+            "--json bench fetch --seconds 1",
+            "there are rpc, pubsub, bulk, idle",
+        ),
     ];
     for (line, expected) in table {
         let Err(Stop::Clap(error)) = parse_line(line) else {
