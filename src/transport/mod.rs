@@ -10,6 +10,7 @@
 //! ```
 
 mod accept;
+#[cfg(feature = "cli")]
 pub(crate) mod check;
 pub mod credentials;
 pub mod endpoint;

@@ -9,8 +9,10 @@ mod config;
 #[cfg(feature = "tls")]
 mod stream;
 
+#[cfg(all(feature = "tls", feature = "cli"))]
+pub(super) use config::wrong_files;
 #[cfg(feature = "tls")]
-pub(super) use config::{client, server, wrong_files};
+pub(super) use config::{client, server};
 #[cfg(feature = "tls")]
 pub use stream::Stream;
 

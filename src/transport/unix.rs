@@ -30,6 +30,7 @@ mod ring;
 mod shared;
 mod space;
 
+#[cfg(feature = "cli")]
 pub(super) use bind::check;
 pub(super) use establish::{Listener, connect};
 

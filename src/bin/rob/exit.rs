@@ -161,9 +161,10 @@ impl Failure {
 
     /// What programs read as the code: that of the call, or what rob found by itself.
     pub(crate) fn code(&self) -> &'static str {
-        self.call
-            .as_ref()
-            .map_or(self.exit.name(), |call| call.code.name())
+        match &self.call {
+            Some(call) => call.code.name(),
+            None => self.exit.name(),
+        }
     }
 
     /// Whether the call may have run: `false` means that trying again cannot do it twice.

@@ -61,6 +61,7 @@ fn roots(path: &Path) -> Made<Arc<RootCertStore>> {
 }
 
 /// What is wrong with the files of a server: each file's key of the settings, and the reason.
+#[cfg(feature = "cli")]
 pub(in crate::transport) fn wrong_files(options: &TlsServer) -> Vec<(&'static str, String)> {
     let chain = certificates(&options.certificate).err();
     let key = key(&options.key).err();

@@ -7,7 +7,7 @@ use super::establish::{address, listener_pid};
 use crate::platform::lock::{LockError, LockFile, describe};
 use crate::transport::listener::{BindError, UnixOptions};
 use crate::transport::{BACKLOG, Endpoint};
-use rustix::fs::{Access, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 use std::io;
@@ -20,6 +20,10 @@ pub(super) const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = 
 } else {
     103
 };
+
+/// What a folder must allow for a socket to be made in it.
+#[cfg(feature = "cli")]
+const WRITABLE: rustix::fs::Access = rustix::fs::Access::WRITE_OK.union(rustix::fs::Access::EXEC_OK);
 
 /// The mode that every socket begins with: its user's alone.
 const PRIVATE: u32 = 0o600;
@@ -75,6 +79,7 @@ pub(super) fn bind(
 
 /// What would keep [`bind`] from the path, as far as that can be told without touching anything. That a broker listens there
 /// already is no such thing.
+#[cfg(feature = "cli")]
 pub(in crate::transport) fn check(
     endpoint: &Endpoint,
     path: &Path,
@@ -82,7 +87,7 @@ pub(in crate::transport) fn check(
 ) -> Result<(), BindError> {
     check_path(endpoint, path, options)?;
     let failed = BindError::io(endpoint, "make a socket in its folder");
-    rustix::fs::access(folder_of(path), Access::WRITE_OK | Access::EXEC_OK).map_err(failed)?;
+    rustix::fs::access(folder_of(path), WRITABLE).map_err(failed)?;
     match std::fs::symlink_metadata(path) {
         Err(_) => Ok(()),
         Ok(there) if there.uid() != rustix::process::geteuid().as_raw() => Err(BindError::OtherUser {
