@@ -253,8 +253,8 @@ mod tests {
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
 
-    #[test]
     #[cfg(target_pointer_width = "64")]
+    #[test]
     fn shared_memory_has_a_size_that_it_can_have_and_fits_what_there_is() {
         // `ring_bytes`, `ring_bytes_total`, `memory_bytes_total`, the key that was set, the key that is complained of.
         #[rustfmt::skip]
