@@ -9,7 +9,6 @@ use super::session::Session;
 use crate::actors::access;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
-use crate::actors::deliver::Room;
 use crate::actors::memory::Memory;
 use crate::actors::peer::{Account, Peer, Post};
 use crate::error::CloseReason;
@@ -147,7 +146,7 @@ impl<R: Rooms> Life<R> {
         let admission = self.admission.as_mut();
         let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
         let account =
-            Account::new(Room::new(&limits), (limits.publish_window / 4).max(1)).with_memory(memory);
+            Account::new(limits.outbox_bytes, (limits.publish_window / 4).max(1)).with_memory(memory);
         let attachments = self.max_attachments;
         let me = Peer::with_principal(
             origin,

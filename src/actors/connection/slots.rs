@@ -156,7 +156,7 @@ impl Slots {
         let Some(asker) = slot.reply.asker() else {
             return Outcome::Late;
         };
-        if u32::from(header.attachments) > asker.max_attachments {
+        if u32::from(header.attachments) > asker.max_attachments() {
             let text = "the reply carries attachments, and the caller's connection takes none";
             return self.refuse(ticket, &CallError::new(ErrorCode::TooLarge, text).ran(true));
         }
