@@ -184,7 +184,7 @@ impl<R: Rooms> Life<R> {
         let session = Session::new(me, limits, shared.tickets.clone())
             .guarded(shared.policy.clone())
             .with_ring(self.ring_bytes > 0);
-        self.phase = Phase::Ready(Box::new(session));
+        self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);
         tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");

@@ -43,9 +43,9 @@ pub(super) enum Phase {
     /// The preface is complete; the next frame must be Hello.
     Hello,
     /// Everything is allowed.
-    Ready(Box<Session>),
+    Ready(Session),
     /// Nothing is read any more; open calls are still answered, then the queue is flushed.
-    Lingering(Box<Session>),
+    Lingering(Session),
     /// The peer has not proven who it is, once too often; it is not read, and told so later.
     Unproven(Unproven),
     /// The goodbye is queued; when it is written, the connection is over.
