@@ -17,6 +17,7 @@ use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::policy::Principal;
 use crate::text;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 
 impl<R: Rooms> Life<R> {
@@ -141,7 +142,7 @@ impl<R: Rooms> Life<R> {
         let origin = Origin {
             peer: shared.next_peer(),
             uid: principal.uid.unwrap_or(u32::MAX),
-            pid: self.pid.unwrap_or(0),
+            pid: self.pid.map_or(0, NonZeroU32::get),
         };
         let admission = self.admission.as_mut();
         let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
