@@ -266,6 +266,11 @@ impl Slots {
         slot
     }
 
+    /// Nothing has been asked of this peer for a while: an empty table goes, of whatever size.
+    pub fn rest(&mut self) {
+        self.table.take_if(|table| table.slots.is_empty());
+    }
+
     /// Many calls leave large tables: an empty one is given back.
     fn emptied(&mut self) {
         let large = |table: &Owed| table.slots.is_empty() && table.slots.capacity() > KEPT_MAX;
