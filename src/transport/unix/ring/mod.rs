@@ -24,14 +24,18 @@
 mod bell;
 #[cfg_attr(all(test, feature = "models"), allow(dead_code, reason = "played"))]
 mod memory;
-#[cfg(all(test, feature = "models"))]
+#[cfg(test)]
+#[cfg(feature = "models")]
 mod models;
 mod offer;
-#[cfg(all(test, feature = "models"))]
+#[cfg(test)]
+#[cfg(feature = "models")]
 mod played;
-#[cfg(all(test, not(feature = "models")))]
+#[cfg(test)]
+#[cfg(not(feature = "models"))]
 mod tests;
-#[cfg(all(test, not(feature = "models")))]
+#[cfg(test)]
+#[cfg(not(feature = "models"))]
 mod wake_tests;
 
 pub(super) use offer::{make, take};
