@@ -99,10 +99,8 @@ impl Pace {
         let mut heard = HEARD.get();
         let own = |one: &Option<(u64, Instant)>| one.is_some_and(|(process, _)| process == self.process);
         // Its own place, or that of the one that was silent for the longest time.
-        let place = heard
-            .iter()
-            .position(own)
-            .unwrap_or(heard.len().saturating_sub(1));
+        let last = heard.len().saturating_sub(1);
+        let place = heard.iter().position(own).unwrap_or(last);
         if let Some(up_to) = heard.get_mut(..=place) {
             up_to.rotate_right(1);
         }
