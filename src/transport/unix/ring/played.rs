@@ -120,7 +120,7 @@ impl Bells {
         Ok(Self::pair().0)
     }
 
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         self.own.sleeper.register(cx.waker());
         match self.own.rung.swap(false, Ordering::SeqCst) {
             true => Poll::Ready(Ok(())),
