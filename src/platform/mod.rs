@@ -19,6 +19,7 @@ pub mod plain;
 pub mod process;
 #[cfg(feature = "cli")]
 pub mod scratch;
+#[cfg(feature = "broker")]
 pub mod secret;
 #[cfg(feature = "cli")]
 pub mod signals;
