@@ -98,3 +98,24 @@ fn the_documents_server_and_its_client_speak_to_each_other() {
     ));
     assert_eq!(values, [7]);
 }
+
+/// The bytes that `docs/lazy.md` shows.
+#[test]
+fn the_bytes_are_those_of_the_page() {
+    use std::io::{Read, Write};
+    let page = include_str!("../docs/lazy.md");
+    let bytes = |who: &str| -> Vec<u8> {
+        let line = page.lines().find(|line| line.starts_with(who)).unwrap();
+        let words = line.split_whitespace().skip(1);
+        words.map(|word| u8::from_str_radix(word, 16).unwrap()).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let mut server = IpcServer::<ClientCommand>::new(&path).unwrap();
+    let mut client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    client.write_all(&bytes("client ")).unwrap();
+    assert_eq!(server.handle_new_messages(&mut Vec::new()).unwrap(), 1);
+    let mut answer = vec![0; bytes("server ").len()];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, bytes("server "));
+}

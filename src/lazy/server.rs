@@ -52,6 +52,8 @@ pub struct IpcServer<C> {
     events: Events,
     listener: Socket,
     accepting: Accepting,
+    /// The system may have told of a part of what happened only.
+    untold: bool,
     peers: Vec<Option<Peer<Socket>>>,
     free: Vec<usize>,
     /// Who is to be looked at, in turn.
@@ -118,6 +120,7 @@ impl<C: IpcServerCommand> IpcServer<C> {
             events: Events::with_capacity(EVENTS),
             listener,
             accepting: Accepting::Nobody,
+            untold: false,
             peers: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
@@ -180,7 +183,7 @@ impl<C: IpcServerCommand> IpcServer<C> {
     /// long as it likes. Zero: something waits that the last poll's budget did not cover.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.accepting == Accepting::More {
+        if !self.queue.is_empty() || self.untold || self.accepting == Accepting::More {
             return Some(Duration::ZERO);
         }
         let due = self.due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -200,7 +203,9 @@ impl<C: IpcServerCommand> IpcServer<C> {
             Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
+        let mut told = 0;
         for event in &self.events {
+            told += 1;
             if event.token() == LISTENER {
                 self.accepting = Accepting::More;
                 continue;
@@ -214,6 +219,7 @@ impl<C: IpcServerCommand> IpcServer<C> {
                 self.queue.push_back(key);
             }
         }
+        self.untold = told >= EVENTS;
         Ok(())
     }
 

@@ -29,9 +29,9 @@ fn what_is_wrong_is_told_to_its_sender_and_costs_nobody_else() {
         let (mut bad, mut good) = (bench.raw(), bench.raw());
         bad.send(bytes);
         good.send(PREFACE);
-        good.send(&frame(&Command::Echo(b"good".to_vec())));
+        good.send(&frame(&Command::Echo("good".into())));
         assert_eq!(bench.poll(), 1 + usize::from(goes_on), "{bytes:?}");
-        assert_eq!(good.done(), Answer::Bytes(b"good".to_vec()));
+        assert_eq!(good.done(), Answer::Text("good".into()));
         let (told, why) = bad.answer();
         let why = String::from_utf8(why).unwrap();
         assert_eq!(told, status, "{why}");
@@ -172,7 +172,7 @@ fn clients_get_typed_errors() {
     let path = bench.path.clone();
     let client = std::thread::spawn(move || {
         [
-            Command::Echo(vec![0; 2_000]),
+            Command::Echo("0".repeat(2_000)),
             Command::Large { bytes: 2_000 },
             Command::Count,
         ]

@@ -30,7 +30,7 @@ use std::path::PathBuf;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Command {
     /// Answered as it is.
-    Echo(Vec<u8>),
+    Echo(String),
     /// Remembered; the answer is how many there are.
     Push { x: u64 },
     /// Answered with so many bytes.
@@ -43,7 +43,7 @@ pub enum Command {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Answer {
-    Bytes(Vec<u8>),
+    Text(String),
     Count(u64),
 }
 
@@ -53,12 +53,12 @@ impl IpcServerCommand for Command {
 
     fn process<'a, 'b>(self, values: &'b mut Self::Context<'a>) -> Answer {
         match self {
-            Self::Echo(bytes) => Answer::Bytes(bytes),
+            Self::Echo(text) => Answer::Text(text),
             Self::Push { x } => {
                 values.push(x);
                 Answer::Count(values.len() as u64)
             }
-            Self::Large { bytes } => Answer::Bytes(vec![7; bytes]),
+            Self::Large { bytes } => Answer::Text("7".repeat(bytes)),
             Self::Panic => panic!("as asked"),
             Self::Count => Answer::Count(values.len() as u64),
         }
