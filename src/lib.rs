@@ -34,7 +34,7 @@ pub mod client;
 pub mod config;
 #[cfg(feature = "broker")]
 pub mod error;
-#[cfg(all(feature = "lazy", unix))]
+#[cfg(feature = "lazy")]
 pub mod lazy;
 #[cfg(feature = "broker")]
 pub mod message;

@@ -5,6 +5,7 @@
     unreachable_pub,
     missing_docs,
     elided_lifetimes_in_paths,
+    clippy::use_self,
     reason = "the snippets are as the document has them"
 )]
 #![cfg(unix)]

@@ -58,7 +58,7 @@ const PLATFORM_ASKERS: &[(&str, &str)] = &[(
 )];
 
 /// Where code may ask which platform it is built for.
-const PLATFORM_ROOMS: &[&str] = &["src/transport", "src/bus", "src/platform"];
+const PLATFORM_ROOMS: &[&str] = &["src/transport", "src/bus", "src/platform", "src/lazy"];
 
 /// What is pure. A trailing `*` stands for the rest of a path.
 const PURE: &[&str] = &[

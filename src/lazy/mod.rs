@@ -62,6 +62,8 @@
 //! The same commands can be served to the clients of a broker as well, see `serve_lazily` (feature `broker`).
 //! Unix only; the feature `lazy` alone pulls in neither tokio nor actix.
 
+#![cfg(unix)]
+
 mod budget;
 mod client;
 mod peer;

@@ -417,7 +417,7 @@ mod tests {
         peer.stream.takes = 0;
         peer.read(&limits(), 64 * 1024);
         let mut answered = 0;
-        while let Some(_) = peer.next(&limits()) {
+        while peer.next(&limits()).is_some() {
             wire::text(peer.outgoing(), Status::Done, "0123456789");
             answered += 1;
         }

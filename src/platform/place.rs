@@ -23,6 +23,10 @@ pub const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = "androi
     103
 };
 
+/// What a folder must allow for a socket to be made in it.
+#[cfg(feature = "cli")]
+const WRITABLE: rustix::fs::Access = rustix::fs::Access::WRITE_OK.union(rustix::fs::Access::EXEC_OK);
+
 /// The mode that every socket begins with: its user's alone.
 const PRIVATE: u32 = 0o600;
 
@@ -137,17 +141,7 @@ impl Drop for SocketFile {
 /// # Errors
 /// [`PlaceError`]; what was there is still there then.
 pub fn bind(path: &Path, options: &UnixOptions, backlog: i32) -> Result<(Socket, Place), PlaceError> {
-    let len = path.as_os_str().len();
-    if len > PATH_MAX {
-        return Err(PlaceError::PathTooLong {
-            path: path.to_owned(),
-            len,
-            max: PATH_MAX,
-        });
-    }
-    if options.own_folder || options.mode != PRIVATE || options.gid.is_some() {
-        check_folder(path)?;
-    }
+    check_path(path, options)?;
     let lock = take_lock(path)?;
     remove_dead(path)?;
     let (socket, file) = create(path)?;
@@ -162,12 +156,55 @@ pub fn bind(path: &Path, options: &UnixOptions, backlog: i32) -> Result<(Socket,
     ))
 }
 
-/// Refuses a folder in which somebody else could replace the socket.
-fn check_folder(path: &Path) -> Result<(), PlaceError> {
-    let folder = match path.parent() {
+/// What would keep [`bind`] from the path, as far as that can be told without touching anything. That somebody listens there
+/// already is no such thing.
+///
+/// # Errors
+/// What [`bind`] would say.
+#[cfg(feature = "cli")]
+pub fn check(path: &Path, options: &UnixOptions) -> Result<(), PlaceError> {
+    check_path(path, options)?;
+    rustix::fs::access(folder_of(path), WRITABLE).map_err(failed(path, "make a socket in its folder"))?;
+    match std::fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(there) if there.uid() != rustix::process::geteuid().as_raw() => Err(PlaceError::OtherUser {
+            path: path.to_owned(),
+            uid: there.uid(),
+        }),
+        Ok(there) if there.file_type().is_socket() => Ok(()),
+        Ok(there) => Err(PlaceError::Foreign {
+            path: path.to_owned(),
+            what: describe(FileType::from_raw_mode(there.mode() as rustix::fs::RawMode)),
+        }),
+    }
+}
+
+/// What is to be said of the path and its folder before anything is made.
+fn check_path(path: &Path, options: &UnixOptions) -> Result<(), PlaceError> {
+    let len = path.as_os_str().len();
+    if len > PATH_MAX {
+        return Err(PlaceError::PathTooLong {
+            path: path.to_owned(),
+            len,
+            max: PATH_MAX,
+        });
+    }
+    if options.own_folder || options.mode != PRIVATE || options.gid.is_some() {
+        check_folder(path)?;
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// Refuses a folder in which somebody else could replace the socket.
+fn check_folder(path: &Path) -> Result<(), PlaceError> {
+    let folder = folder_of(path);
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let wrong = |what: String| PlaceError::UnsafeFolder {
         path: folder.to_owned(),

@@ -29,8 +29,6 @@ mod ring;
 mod shared;
 mod space;
 
-#[cfg(feature = "cli")]
-pub(super) use bind::check;
 pub(super) use establish::{Listener, connect};
 
 pub(super) use descriptors::check_kinds;

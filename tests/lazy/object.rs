@@ -190,7 +190,7 @@ async fn the_asynchronous_client_speaks_to_a_lazy_server() {
     assert_eq!(
         Command::Echo(match client.await.unwrap().unwrap() {
             Answer::Text(text) => text,
-            other => panic!("{other:?}"),
+            other @ Answer::Count(_) => panic!("{other:?}"),
         }),
         large
     );
