@@ -24,7 +24,7 @@ const BYTES: (usize, usize) = (2 * 1024, 32 * 1024);
 /// The same for calls and answers in a ring.
 const RING_FRAMES: (usize, usize) = (24, 6);
 /// Least bytes of a read from a ring.
-const RING_BYTES: usize = 1024;
+const RING_BYTES: usize = 512;
 
 /// The processes that were heard last, the latest first.
 type Heard = [Option<(u64, Instant)>; 5];
