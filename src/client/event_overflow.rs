@@ -3,7 +3,7 @@
 //! Owns the choice and the count of what is dropped. Called by the queue under its own lock, which is not that of the
 //! connection.
 
-use super::{CHARGE_MIN, Events, Gap, Run, State};
+use super::{Events, Gap, Run, State, charge};
 use crate::client::subscription::SlowPolicy;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ impl State {
     pub(super) fn shed(&mut self, limit: usize, policy: SlowPolicy) {
         let mut gap = Gap::default();
         if policy == SlowPolicy::Latest {
-            self.keep_newest(&mut gap);
+            self.keep_newest(limit, &mut gap);
         }
         let newest = self.chunks.back().map_or(0, |chunk| chunk.charge);
         while self.chunks.len() > 1 && self.charged.saturating_sub(newest) >= limit {
@@ -49,7 +49,7 @@ impl State {
     }
 
     /// Keeps the newest event of each topic.
-    fn keep_newest(&mut self, gap: &mut Gap) {
+    fn keep_newest(&mut self, limit: usize, gap: &mut Gap) {
         let mut seen = HashSet::new();
         let chunks = std::mem::take(&mut self.chunks);
         for mut chunk in chunks.into_iter().rev() {
@@ -58,7 +58,7 @@ impl State {
             gap.missed = gap.missed.saturating_add(lost);
             gap.add(std::mem::take(&mut chunk.gap));
             if lost > 0 {
-                chunk.charge = chunk.events.charge();
+                chunk.charge = chunk.events.charge(limit);
             }
             self.charged = self.charged.saturating_sub(before.saturating_sub(chunk.charge));
             if chunk.charge > 0 {
@@ -114,13 +114,10 @@ impl Events {
         }
     }
 
-    fn charge(&self) -> usize {
+    fn charge(&self, limit: usize) -> usize {
         match self {
-            Self::Frames { batch, next, count } => {
-                let bytes = Run::new(batch, *next, *count).bytes;
-                bytes.max(count.saturating_mul(CHARGE_MIN))
-            }
-            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.1.len().max(CHARGE_MIN)),
+            Self::Frames { batch, next, count } => Run::new(batch, *next, *count).charge(batch, limit),
+            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| charge(whole.1.len(), limit)),
         }
     }
 }
