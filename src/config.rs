@@ -120,7 +120,7 @@ impl Default for Limits {
             descriptor_wait_ms: 10_000,
             attach_unix_sockets: false,
             ring_bytes: 256 * KIB,
-            ring_bytes_total: 64 * MIB,
+            ring_bytes_total: 128 * MIB,
             retained_bytes: 64 * KIB,
             retained_bytes_total: 64 * MIB,
             default_deadline_ms: 30_000,
