@@ -10,7 +10,7 @@ mod program {
     use mio::unix::SourceFd;
     use mio::{Events, Interest, Poll, Token};
     use serde::{Deserialize, Serialize};
-    use std::io::{Read, Write};
+    use std::io::{ErrorKind, Read, Write};
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
@@ -23,10 +23,26 @@ mod program {
         Stop,
     }
 
-    #[derive(Default)]
     struct State {
+        device: UnixStream,
         ticks: u64,
         stopping: bool,
+    }
+
+    impl State {
+        /// Counts the ticks that have come.
+        fn read_device(&mut self) -> std::io::Result<()> {
+            let mut bytes = [0; 64];
+            loop {
+                match self.device.read(&mut bytes) {
+                    Ok(0) => return Ok(()),
+                    Ok(count) => self.ticks += count as u64 / 4,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
     }
 
     impl IpcServerCommand for Command {
@@ -34,7 +50,8 @@ mod program {
         type Context<'a> = &'a mut State;
 
         fn process<'a, 'b>(self, state: &'b mut Self::Context<'a>) -> u64 {
-            state.stopping |= matches!(self, Self::Stop);
+            // A command may come between the look at the device and that at the server: it must not overtake the ticks before it.
+            state.stopping |= matches!(self, Self::Stop) || state.read_device().is_err();
             state.ticks
         }
     }
@@ -42,7 +59,7 @@ mod program {
     pub(crate) fn run() -> Result<(), Box<dyn std::error::Error>> {
         let path = std::env::temp_dir().join(format!("actix-ipc-lazy-mio-{}.sock", std::process::id()));
         let mut server = IpcServer::<Command>::new(&path)?;
-        let (mut device, mut other_end) = UnixStream::pair()?;
+        let (device, mut other_end) = UnixStream::pair()?;
         device.set_nonblocking(true)?;
         let user = std::thread::spawn(move || {
             for _ in 0..3 {
@@ -60,13 +77,18 @@ mod program {
             .register(&mut SourceFd(&server.raw_fd()), SERVER, Interest::READABLE)?;
         poll.registry()
             .register(&mut SourceFd(&device.as_raw_fd()), DEVICE, Interest::READABLE)?;
-        let mut state = State::default();
+        let mut state = State {
+            device,
+            ticks: 0,
+            stopping: false,
+        };
         while !state.stopping {
-            poll.poll(&mut events, server.next_timeout())?;
-            let mut bytes = [0; 64];
-            while let Ok(count @ 1..) = device.read(&mut bytes) {
-                state.ticks += count as u64 / 4;
+            match poll.poll(&mut events, server.next_timeout()) {
+                // A signal: round again.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
             }
+            state.read_device()?;
             server.handle_new_messages(&mut state)?;
         }
         let (before, after) = user.join().map_err(|_| "the user's thread panicked")??;

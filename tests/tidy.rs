@@ -81,6 +81,9 @@ const PURE: &[&str] = &[
     "src/actors/shares*",
     "src/actors/deliver*",
     "src/transport/keepalive.rs",
+    "src/lazy/wire.rs",
+    "src/lazy/method.rs",
+    "src/lazy/memory.rs",
 ];
 
 /// What a pure file does not say.

@@ -3,17 +3,16 @@
 //! Owns only the waiting; what is said is [`client`](super::client)'s business.
 
 use super::IpcServerCommand;
-use super::client::{ClientError, check_server, decode, encode, no_server_of_ours};
+use super::client::{ClientError, RESPONSE_MAX, check_server, connect_until, decode, encode, too_large};
+use super::stream::QUIETLY;
 use super::wire::{self, Found};
-use std::io;
-use std::os::fd::AsFd;
+use socket2::SockRef;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::UnixStream;
-
-/// Largest response that is believed, in bytes.
-const RESPONSE_MAX: usize = 1 << 30;
 
 /// Sends one command to the server at `socket_path` and returns its response, within `timeout`.
 ///
@@ -32,8 +31,11 @@ pub async fn client_send_async<C: IpcServerCommand>(
     let path = socket_path.as_ref();
     let request = encode(command, true)?;
     let mut sent = false;
-    let exchange = exchange(path, &request, &mut sent);
-    let answer = match tokio::time::timeout(timeout, exchange).await {
+    let until = Instant::now().checked_add(timeout);
+    let mut stream = connect(path, until).await?;
+    let left = until.map_or(timeout, |until| until.saturating_duration_since(Instant::now()));
+    let exchange = exchange(&mut stream, &request, &mut sent);
+    let answer = match tokio::time::timeout(left, exchange).await {
         Ok(answer) => answer?,
         Err(_) => {
             return Err(ClientError::Timeout {
@@ -46,15 +48,56 @@ pub async fn client_send_async<C: IpcServerCommand>(
     decode::<C>(status, &body)
 }
 
-async fn exchange(path: &Path, request: &[u8], sent: &mut bool) -> Result<(u8, Vec<u8>), ClientError> {
-    let none = |source: io::Error| ClientError::NoServer {
-        path: path.to_owned(),
+/// Connects; when so many wait already that the system takes no more, one of the runtime's threads for blocking work waits for it.
+async fn connect(path: &Path, until: Option<Instant>) -> Result<UnixStream, ClientError> {
+    let failed = |source| ClientError::Io {
+        action: "connect",
         source,
     };
-    let mut stream = UnixStream::connect(path).await.map_err(none)?;
-    check_server(path, stream.as_fd())?;
+    match UnixStream::connect(path).await {
+        Ok(stream) => {
+            check_server(path, stream.as_fd())?;
+            Ok(stream)
+        }
+        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+            let path = path.to_owned();
+            let waiting = tokio::task::spawn_blocking(move || connect_until(&path, until));
+            let socket = waiting.await.map_err(|error| failed(error.into()))??;
+            socket.set_nonblocking(true).map_err(failed)?;
+            let socket = std::os::unix::net::UnixStream::from(OwnedFd::from(socket));
+            UnixStream::from_std(socket).map_err(failed)
+        }
+        Err(source) => Err(ClientError::NoServer {
+            path: path.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// Writes everything, without a signal when nobody reads it.
+async fn write(stream: &UnixStream, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        let sent = stream
+            .async_io(Interest::WRITABLE, || {
+                SockRef::from(stream).send_with_flags(rest, QUIETLY)
+            })
+            .await;
+        match sent {
+            Ok(count) => rest = rest.get(count..).unwrap_or_default(),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+async fn exchange(
+    stream: &mut UnixStream,
+    request: &[u8],
+    sent: &mut bool,
+) -> Result<(u8, Vec<u8>), ClientError> {
     // The server may have said why it takes no more before it closed: the answer is looked at in any case.
-    *sent = stream.write_all(request).await.is_ok();
+    *sent = write(stream, request).await.is_ok();
     let mut incoming = Vec::new();
     loop {
         match wire::find(&incoming, 0, RESPONSE_MAX) {
@@ -62,7 +105,7 @@ async fn exchange(path: &Path, request: &[u8], sent: &mut bool) -> Result<(u8, V
                 let body = incoming.get(body).unwrap_or_default().to_vec();
                 return Ok((status, body));
             }
-            Found::TooLarge(_) => return Err(no_server_of_ours()),
+            Found::TooLarge(bytes) => return Err(too_large(bytes)),
             Found::Partial { .. } => {}
         }
         match stream.read_buf(&mut incoming).await {

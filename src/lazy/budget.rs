@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 pub struct Budget {
     /// Commands; `None`: all that had come when the poll began.
     pub commands: Option<usize>,
-    /// Time, looked at before each connection is read and before each command; the last command may take longer. `None`: as long as it takes.
+    /// Time, looked at before each turn of a connection, which is one command at most; the last command may take longer. However short it
+    /// is, one turn is made. `None`: as long as it takes.
     pub time: Option<Duration>,
 }
 
@@ -29,9 +30,9 @@ impl Left {
         }
     }
 
-    /// Whether there is something left of it.
-    pub(super) fn has_some(&self) -> bool {
-        self.commands > 0 && self.until.is_none_or(|until| Instant::now() < until)
+    /// Whether there is something left of it. Time ends nothing before something was done with it: a poll that comes late goes on all the same.
+    pub(super) fn has_some(&self, done: bool) -> bool {
+        self.commands > 0 && (!done || self.until.is_none_or(|until| Instant::now() < until))
     }
 
     /// Takes one command.
@@ -45,13 +46,30 @@ impl Left {
 pub struct Limits {
     /// The largest command and the largest response, in bytes of postcard: 16 MiB. At most 4 GiB less one.
     pub message_bytes: usize,
-    /// Connections at a time: 1,024. Whoever comes then is told so and may try again.
+    /// Connections at a time: 1,024. Whoever comes then takes the place of the one that has been silent for longest, of the process that has
+    /// most; when all have something under way, it is told so and may try again.
     pub connections: usize,
-    /// What all commands that have come in part, and all responses that were not read, may hold together, in bytes: 256 MiB. The
-    /// connection that would go beyond it is told and ended.
+    /// What commands that have come in part, and responses that were not read, may hold together, in bytes: 256 MiB, at least twice
+    /// `message_bytes`, which it is raised to. In the moment of a command its response comes on top, and 4 KiB for each connection do. When it is
+    /// full, the largest connection of the process that holds most is ended; the largest of all waits in its socket.
     pub memory_bytes: usize,
-    /// How long a command that began to come may take to come whole, and a response to be read: 30 s. Looked at when the server is polled.
+    /// In this time at least 4 KiB must move of a command that began to come, or of a response that was not read, or come to its end: 30 s.
+    /// Looked at when the server is polled, and counted only while its last look had found nothing more to read, or no room to write.
     pub transfer_time: Duration,
+}
+
+impl Limits {
+    /// With what every command needs.
+    pub(super) fn possible(self) -> Self {
+        let message_bytes = self.message_bytes.min(u32::MAX as usize);
+        let both = message_bytes.saturating_mul(2);
+        Self {
+            message_bytes,
+            connections: self.connections.max(1),
+            memory_bytes: self.memory_bytes.max(both),
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {
@@ -70,6 +88,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_holds_a_command_and_its_response() {
+        let limits = Limits {
+            memory_bytes: 1,
+            ..Limits::default()
+        };
+        assert_eq!(limits.possible().memory_bytes, 2 * limits.message_bytes);
+        assert_eq!(Limits::default().possible(), Limits::default());
+    }
+
+    #[test]
     fn a_budget_ends_with_its_commands_or_its_time() {
         let mut all = Left::of(Budget::default());
         let mut two = Left::of(Budget {
@@ -78,7 +106,7 @@ mod tests {
         });
         let mut left = Vec::new();
         for _ in 0..3 {
-            left.push((all.has_some(), two.has_some()));
+            left.push((all.has_some(true), two.has_some(true)));
             all.take();
             two.take();
         }
@@ -87,6 +115,6 @@ mod tests {
             commands: None,
             time: Some(Duration::ZERO),
         });
-        assert!(!none.has_some());
+        assert_eq!((none.has_some(true), none.has_some(false)), (false, true));
     }
 }

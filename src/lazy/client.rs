@@ -3,6 +3,7 @@
 //! Owns what a client may conclude from what it sees: above all whether a command may have been carried out. `asynchronous` shares it.
 
 use super::IpcServerCommand;
+use super::stream::Stream;
 use super::wire::{self, Found, PREFACE, Status};
 use crate::platform::peer::credentials;
 use crate::platform::place::address;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 /// How long [`client_send`] waits: a lazy server answers when its loop gets to it.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// Largest response that a client takes, in bytes: what the length of a frame can say is believed up to here.
-const RESPONSE_MAX: usize = 1 << 30;
+pub(super) const RESPONSE_MAX: usize = 1 << 30;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +31,8 @@ pub enum ClientError {
         /// What the system says.
         source: io::Error,
     },
-    /// The server belongs to somebody else, who must not learn the command.
+    /// The server belongs to somebody else, who must not learn the command. A server takes commands of root, but root sends its commands to
+    /// servers of root only: the owner of the other one would learn them.
     #[error("the server at {} belongs to uid {uid}; only one of this user or root is trusted", path.display())]
     OtherUser {
         /// The path.
@@ -58,10 +60,10 @@ pub enum ClientError {
     /// The command is larger than the server takes; it was not carried out.
     #[error("{0}")]
     TooLarge(String),
-    /// The server has too much to do; it was not carried out. Try again.
+    /// The server has too much to do, or has not accepted the connection in time; it was not carried out. Try again.
     #[error("{0}")]
     Busy(String),
-    /// The command was begun and panicked, or it was carried out and its response cannot be sent; the text says which.
+    /// The command was begun and panicked, or it was carried out and its response cannot be sent or is none; the text says which.
     #[error("{0}")]
     Failed(String),
     /// What listens there is no lazy server, or one of another version.
@@ -75,7 +77,7 @@ pub enum ClientError {
         /// postcard's answer.
         source: postcard::Error,
     },
-    /// The system failed.
+    /// The system failed before the command was sent.
     #[error("cannot {action}: {source}")]
     Io {
         /// What was tried.
@@ -99,7 +101,7 @@ impl ClientError {
     pub const fn may_have_run(&self) -> bool {
         match self {
             Self::Timeout { may_have_run, .. } | Self::Closed { may_have_run } => *may_have_run,
-            Self::Failed(_) | Self::Io { .. } => true,
+            Self::Failed(_) => true,
             Self::Encoding { what, .. } => matches!(what.as_bytes(), b"the response"),
             _ => false,
         }
@@ -126,13 +128,15 @@ pub fn client_send_within<C: IpcServerCommand>(
     socket_path: impl AsRef<Path>,
     timeout: Duration,
 ) -> Result<C::Response, ClientError> {
-    Client::connect(socket_path)?.timeout(timeout).send(command)
+    let until = Instant::now().checked_add(timeout);
+    let mut client = Client::connect_until(socket_path.as_ref(), until)?.timeout(timeout);
+    client.send_until(command, until)
 }
 
 /// A connection, for several commands.
 #[derive(Debug)]
 pub struct Client {
-    socket: Socket,
+    socket: Stream,
     timeout: Duration,
     incoming: Vec<u8>,
     greeted: bool,
@@ -141,23 +145,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects to the server at `path`. The server may be busy with other things: this does not wait for it.
+    /// Connects to the server at `path`. The server may be busy with other things: this waits for it only when so many clients wait already that
+    /// the system takes no more, for at most [`TIMEOUT`].
     ///
     /// # Errors
-    /// [`ClientError::NoServer`], [`ClientError::OtherUser`].
+    /// [`ClientError::NoServer`], [`ClientError::OtherUser`], [`ClientError::Busy`].
     pub fn connect(path: impl AsRef<Path>) -> Result<Self, ClientError> {
-        let path = path.as_ref();
-        let none = |source| ClientError::NoServer {
-            path: path.to_owned(),
-            source,
-        };
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(none)?;
-        // A full queue of waiting clients is waited for; the time for that is set as that for writing.
-        socket.set_write_timeout(Some(TIMEOUT)).map_err(none)?;
-        socket.connect(&address(path).map_err(none)?).map_err(none)?;
-        check_server(path, socket.as_fd())?;
+        Self::connect_until(path.as_ref(), Instant::now().checked_add(TIMEOUT))
+    }
+
+    fn connect_until(path: &Path, until: Option<Instant>) -> Result<Self, ClientError> {
         Ok(Self {
-            socket,
+            socket: Stream(connect_until(path, until)?),
             timeout: TIMEOUT,
             incoming: Vec::new(),
             greeted: false,
@@ -178,12 +177,19 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub fn send<C: IpcServerCommand>(&mut self, command: &C) -> Result<C::Response, ClientError> {
+        self.send_until(command, Instant::now().checked_add(self.timeout))
+    }
+
+    fn send_until<C: IpcServerCommand>(
+        &mut self,
+        command: &C,
+        until: Option<Instant>,
+    ) -> Result<C::Response, ClientError> {
         if self.broken {
             return Err(ClientError::Closed { may_have_run: false });
         }
         let request = encode(command, !self.greeted)?;
         self.broken = true;
-        let until = Instant::now().checked_add(self.timeout);
         let (status, body) = self.exchange(&request, until)?;
         self.broken = false;
         self.greeted = true;
@@ -193,15 +199,10 @@ impl Client {
     }
 
     fn left(&self, until: Option<Instant>, may_have_run: bool) -> Result<Option<Duration>, ClientError> {
-        let Some(until) = until else { return Ok(None) };
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ClientError::Timeout {
-                timeout: self.timeout,
-                may_have_run,
-            });
-        }
-        Ok(Some(left))
+        remaining(until).ok_or(ClientError::Timeout {
+            timeout: self.timeout,
+            may_have_run,
+        })
     }
 
     fn exchange(
@@ -213,6 +214,7 @@ impl Client {
         while !rest.is_empty() {
             let left = self.left(until, false)?;
             self.socket
+                .0
                 .set_write_timeout(left)
                 .map_err(failed("set a timeout"))?;
             match self.socket.write(rest) {
@@ -227,13 +229,13 @@ impl Client {
         loop {
             match wire::find(&self.incoming, 0, RESPONSE_MAX) {
                 Found::Frame(status, body) => return Ok((status, body)),
-                Found::TooLarge(_) => return Err(no_server_of_ours()),
+                Found::TooLarge(bytes) => return Err(too_large(bytes)),
                 Found::Partial { .. } => {}
             }
             let left = self.left(until, may_have_run)?;
-            self.socket
-                .set_read_timeout(left)
-                .map_err(failed("set a timeout"))?;
+            if self.socket.0.set_read_timeout(left).is_err() {
+                return Err(ClientError::Closed { may_have_run });
+            }
             match self.socket.read(&mut chunk) {
                 Ok(0) => return Err(ClientError::Closed { may_have_run }),
                 Ok(count) => self
@@ -258,8 +260,47 @@ fn failed(action: &'static str) -> impl FnOnce(io::Error) -> ClientError {
     move |source| ClientError::Io { action, source }
 }
 
-pub(super) fn no_server_of_ours() -> ClientError {
-    ClientError::Protocol("what listens there is no lazy server of actix-ipc".into())
+pub(super) fn too_large(bytes: u32) -> ClientError {
+    ClientError::Failed(format!(
+        "the answer has {bytes} bytes, more than the {RESPONSE_MAX} that are taken; the command {}",
+        ran(true)
+    ))
+}
+
+/// The time left until then; `None`: none. `Some(None)`: there is no end.
+fn remaining(until: Option<Instant>) -> Option<Option<Duration>> {
+    let Some(until) = until else { return Some(None) };
+    let left = until.saturating_duration_since(Instant::now());
+    // The system counts microseconds, and takes none for no limit.
+    (!left.is_zero()).then(|| Some(left.max(Duration::from_micros(1))))
+}
+
+/// A socket that blocks, connected to a server that is trusted.
+pub(super) fn connect_until(path: &Path, until: Option<Instant>) -> Result<Socket, ClientError> {
+    let none = |source| ClientError::NoServer {
+        path: path.to_owned(),
+        source,
+    };
+    let address = address(path).map_err(none)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed("make a socket"))?;
+    loop {
+        let Some(left) = remaining(until) else {
+            return Err(ClientError::Busy(format!(
+                "the server at {} has not accepted the connection in time, others wait before it; the command {}",
+                path.display(),
+                ran(false)
+            )));
+        };
+        // A full queue of waiting clients is waited for; the time for that is set as that for writing.
+        socket.set_write_timeout(left).map_err(failed("set a timeout"))?;
+        match socket.connect(&address) {
+            Ok(()) => break,
+            Err(error) if is_a_pause(&error) => {}
+            Err(error) => return Err(none(error)),
+        }
+    }
+    check_server(path, socket.as_fd())?;
+    Ok(socket)
 }
 
 /// Refuses a server of another user, who must not learn the command.
@@ -295,16 +336,24 @@ pub(super) fn decode<C: IpcServerCommand>(status: u8, body: &[u8]) -> Result<C::
     let text = || String::from_utf8_lossy(body).into_owned();
     Err(match Status::from_code(status) {
         Some(Status::Done) => {
-            return postcard::from_bytes(body).map_err(|source| ClientError::Encoding {
+            let wrong = |source| ClientError::Encoding {
                 what: "the response",
                 source,
-            });
+            };
+            return match postcard::take_from_bytes(body) {
+                Ok((response, [])) => Ok(response),
+                Ok(_) => Err(wrong(postcard::Error::DeserializeBadEncoding)),
+                Err(error) => Err(wrong(error)),
+            };
         }
         Some(Status::Malformed) => ClientError::Malformed(text()),
         Some(Status::TooLarge) => ClientError::TooLarge(text()),
         Some(Status::Busy | Status::Slow) => ClientError::Busy(text()),
         Some(Status::Failed) => ClientError::Failed(text()),
         Some(Status::Protocol) => ClientError::Protocol(text()),
-        None => no_server_of_ours(),
+        None => ClientError::Failed(format!(
+            "the answer has the unknown status {status}: what listens there is no lazy server of actix-ipc, or a newer one; the command {}",
+            ran(true)
+        )),
     })
 }

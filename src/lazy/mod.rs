@@ -52,11 +52,12 @@
 //! one by one to [`IpcServerCommand::process`], and writes the answers. What did not fit, either way, waits in the connection (`peer`) until the next poll.
 //!
 //! # What is promised
-//! - *Lazy*: no thread, no task, no timer. A poll handles what was there when it began, or less if a [`Budget`] says so.
+//! - *Lazy*: no thread, no task, no timer. A poll handles what was there when it began, or less if a [`Budget`] says so; of one client at
+//!   most a mebibyte and what a turn reads, so that a client which never stops cannot keep it.
 //! - *Order*: commands of one connection are handled, and answered, in their order; connections take turns, one command each.
 //! - *At most once*: a command is handled once or not at all; errors of the client say whether it may have been handled.
 //! - *Bounded*: the size of a command and of a response, connections and memory have limits ([`Limits`]); a client that goes
-//!   beyond one gets an error, and no client waits for another one.
+//!   beyond one gets an error, and no client waits for another one. What a client sends faster than it is served waits in its own socket.
 //! - *Only this user*: the socket is for its user from the moment at which it exists; the other end's user (this one or root) is checked on both sides.
 //!
 //! The same commands can be served to the clients of a broker as well, see `serve_lazily` (feature `broker`).
@@ -64,10 +65,13 @@
 
 #![cfg(unix)]
 
+mod answer;
 mod budget;
 mod client;
+mod memory;
 mod peer;
 mod server;
+mod stream;
 mod wire;
 
 #[cfg(feature = "broker")]
@@ -90,6 +94,8 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Debug;
 
 /// What a client can ask for, and what is done then.
+///
+/// A type that contains itself (`Box<Self>`) is read by recursion, as deep as the client likes: it can end the program by its stack. Let commands be flat.
 ///
 /// On the wire a command and its response are in postcard, so fields must not be skipped or flattened by serde attributes; see
 /// <https://postcard.jamesmunns.com/wire-format>. An enum whose variants are commands is the usual form.

@@ -35,6 +35,16 @@ struct Queue<C> {
     calls: VecDeque<Waiting<C>>,
     bytes: usize,
     closed: bool,
+    /// The loop was woken and has not come since.
+    told: bool,
+}
+
+impl<C> Queue<C> {
+    /// Calls whose callers do not wait any more keep no place from those who do.
+    fn forget_those_given_up(&mut self) {
+        self.calls.retain(|call| !call.answer.is_closed());
+        self.bytes = self.calls.iter().map(|call| call.bytes).sum();
+    }
 }
 
 struct Shared<C> {
@@ -56,6 +66,8 @@ struct Doorkeeper<C>(Arc<Shared<C>>);
 /// Parameters in JSON: the method names the variant of the command (`add_user`, `AddUser` and `add-user` are the same), the
 /// parameters are its fields. In postcard: the parameters are the whole command, whatever the method is. The response has the encoding of the call.
 ///
+/// Its future may be dropped: the name may stay registered until the broker sees that nobody holds it, and calls that came are refused.
+///
 /// # Errors
 /// As [`IpcClient::register`]: the name is taken, not allowed, or there is no broker.
 pub async fn serve_lazily<C>(client: &IpcClient, name: &str) -> Result<LazyObject<C>, CallError>
@@ -65,7 +77,9 @@ where
     serve_lazily_with(client, name, || {}).await
 }
 
-/// Like [`serve_lazily`], for loops that sleep: `wake` runs on the client's thread whenever the first call begins to wait. It must not block.
+/// Like [`serve_lazily`], for loops that sleep: `wake` runs once for all the calls that begin to wait until the loop polls: on the client's
+/// thread when the first of them comes, whether or not a poll is going on; and on the loop's own thread at the end of a poll that leaves
+/// calls waiting, be it for its budget or for a panic. So a loop that polls once for each wake leaves no call behind. It must not block, panic or poll.
 ///
 /// # Errors
 /// As there.
@@ -82,6 +96,7 @@ where
             calls: VecDeque::new(),
             bytes: 0,
             closed: false,
+            told: false,
         }),
         wake: Box::new(wake),
     });
@@ -127,8 +142,14 @@ impl<C: IpcServerCommand> LazyObject<C> {
     pub fn handle_within(&self, mut context: C::Context<'_>, budget: Budget) -> usize {
         let mut left = Left::of(budget);
         let mut handled = 0;
-        for _ in 0..self.waiting() {
-            if !left.has_some() {
+        let waiting = {
+            let mut queue = self.shared.lock();
+            queue.told = false;
+            queue.calls.len()
+        };
+        let _again = Again(&self.shared);
+        for _ in 0..waiting {
+            if !left.has_some(handled > 0) {
                 break;
             }
             let Some(call) = self.next() else { break };
@@ -161,6 +182,21 @@ impl<C: IpcServerCommand> LazyObject<C> {
     #[must_use]
     pub fn standing(&self) -> Standing {
         self.registration.standing()
+    }
+}
+
+/// Wakes the loop again if a poll, however it ends, leaves calls for which nobody was told.
+struct Again<'a, C>(&'a Shared<C>);
+
+impl<C> Drop for Again<'_, C> {
+    fn drop(&mut self) {
+        let wake = {
+            let mut queue = self.0.lock();
+            !queue.calls.is_empty() && !std::mem::replace(&mut queue.told, true)
+        };
+        if wake {
+            (self.0.wake)();
+        }
     }
 }
 
@@ -215,10 +251,13 @@ impl<C: IpcServerCommand + Send + 'static> Handler for Doorkeeper<C> {
         let command = command_of::<C>(&call)?;
         let bytes = call.payload.bytes.len();
         let (answer, answered) = oneshot::channel();
-        let first = {
+        let wake = {
             let mut queue = self.0.lock();
             if queue.closed {
                 return Err(given_up());
+            }
+            if queue.calls.len() >= WAITING_MAX || queue.bytes.saturating_add(bytes) > WAITING_BYTES {
+                queue.forget_those_given_up();
             }
             if queue.calls.len() >= WAITING_MAX {
                 return Err(overloaded(&format!("{WAITING_MAX} calls wait already")));
@@ -236,9 +275,9 @@ impl<C: IpcServerCommand + Send + 'static> Handler for Doorkeeper<C> {
                 bytes,
                 answer,
             });
-            queue.calls.len() == 1
+            !std::mem::replace(&mut queue.told, true)
         };
-        if first {
+        if wake {
             (self.0.wake)();
         }
         answered.await.unwrap_or_else(|_| Err(panicked()))

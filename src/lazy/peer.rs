@@ -1,7 +1,15 @@
 //! One client of the lazy server: what has come of its commands, and what it has not read of its responses.
 //!
 //! Owns the two buffers and when the connection ends; generic over the stream, so that tests drive it without sockets. What a
-//! command does is the server's business.
+//! command does, and how much all may hold, is the server's business.
+//!
+//! # The rule of reading
+//! A client is read only while no whole command of it waits and at most [`RESPONSES`] bytes of its responses do. Everything else stays in its
+//! socket, where it holds back nobody but the client. So a buffer holds one command in part, or the small ones of one read.
+//!
+//! # The rule of time
+//! A client has taken too long when for `transfer_time` less than [`PROGRESS`] bytes moved, and no command and no response came to its end, although
+//! the server's last look found its socket empty (of a command that began) or full (of responses). What waits for the server counts for nobody.
 
 use super::budget::Limits;
 use super::wire::{self, Found, PREFACE, Status};
@@ -13,13 +21,19 @@ use std::time::Instant;
 const READ_MAX: usize = 1024 * 1024;
 /// Room for one read.
 const READ: usize = 64 * 1024;
-/// Capacity that an empty buffer keeps.
-const KEPT: usize = 4 * 1024;
+/// Capacity that every client may have whatever the others hold, and that an empty buffer keeps.
+pub(super) const KEPT: usize = 4 * 1024;
+/// Responses that may wait before the next command is taken.
+pub(super) const RESPONSES: usize = 64 * 1024;
+/// Bytes that must move in each `transfer_time`.
+pub(super) const PROGRESS: usize = 4 * 1024;
 
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Peer<S> {
     pub(super) stream: S,
+    /// Its process, where the system tells.
+    pub(super) pid: Option<u32>,
     /// Bytes that came; those before `at` are done with.
     incoming: Vec<u8>,
     at: usize,
@@ -27,29 +41,51 @@ pub(super) struct Peer<S> {
     /// Bytes to be written; those before `written` were.
     outgoing: Vec<u8>,
     written: usize,
-    /// When what is under way, either way, began.
+    /// Since when too little moved.
     since: Option<Instant>,
+    /// What moved since then.
+    moved: usize,
+    /// What was read in the poll of this number.
+    read: (u64, usize),
+    /// What the server's total counts for it.
+    pub(super) counted: usize,
     /// The socket may have more to read.
     pub(super) readable: bool,
-    /// It waits for its turn.
+    /// The socket may take more.
+    pub(super) writable: bool,
+    /// The system tells when it can be written.
+    pub(super) watched: bool,
+    /// It waits for its turn, or for memory.
     pub(super) queued: bool,
-    /// Nothing more is read or handled; it ends when everything is written.
+    /// Nothing more is read; it ends when everything is handled and written.
     ending: bool,
     /// It is over.
     pub(super) gone: bool,
 }
 
+/// What the next read does.
+struct Plan {
+    count: usize,
+    capacity: usize,
+}
+
 impl<S: Read + Write> Peer<S> {
-    pub(super) const fn new(stream: S) -> Self {
+    pub(super) const fn new(stream: S, pid: Option<u32>) -> Self {
         Self {
             stream,
+            pid,
             incoming: Vec::new(),
             at: 0,
             greeted: false,
             outgoing: Vec::new(),
             written: 0,
             since: None,
+            moved: 0,
+            read: (0, 0),
+            counted: 0,
             readable: true,
+            writable: true,
+            watched: false,
             queued: false,
             ending: false,
             gone: false,
@@ -57,86 +93,105 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// Bytes that it makes the server hold.
-    pub(super) fn held(&self) -> usize {
+    pub(super) const fn held(&self) -> usize {
         self.incoming.capacity().saturating_add(self.outgoing.capacity())
     }
 
-    /// Reads what there is, at most [`READ_MAX`], into memory of which `room` is left for all.
-    pub(super) fn read(&mut self, limits: &Limits, room: usize) {
-        let mut total = 0;
-        let most = room.saturating_add(self.incoming.capacity());
-        // A client that reads nothing is read no further; what it has sent stays in its socket.
-        while self.readable && !self.ending && self.pending() <= limits.message_bytes {
-            let from = self.incoming.len();
-            let wanted = self.wanted(limits).clamp(1, READ);
-            if from.saturating_add(wanted).saturating_sub(self.at) > most {
-                let text = format!(
-                    "the clients of this server hold {} bytes together, its limit; try again",
-                    limits.memory_bytes
-                );
-                self.end(Status::Busy, &text);
-                return;
-            }
-            if total >= READ_MAX {
-                return;
-            }
-            self.make_room();
-            let from = from.min(self.incoming.len());
-            self.incoming.resize(from.saturating_add(wanted), 0);
-            let read = self
-                .incoming
-                .get_mut(from..)
-                .map_or(Ok(0), |room| self.stream.read(room));
-            let count = *read.as_ref().unwrap_or(&0);
-            self.incoming.truncate(from.saturating_add(count));
-            match read {
-                Ok(0) => {
-                    // Whole commands are still handled and answered: a client may close its writing side.
-                    self.readable = false;
-                    self.ending = true;
-                }
-                Ok(count) => total = total.saturating_add(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
-                Err(_) => {
-                    self.gone = true;
-                    return;
-                }
-            }
+    /// The number of the poll that last read from it.
+    pub(super) const fn last_read(&self) -> u64 {
+        self.read.0
+    }
+
+    /// Whether the poll of this number may read from it, by the rule of reading; to be asked when [`next`](Self::next) found nothing.
+    pub(super) const fn may_read(&self, poll: u64) -> bool {
+        let spent = self.read.0 == poll && self.read.1 >= READ_MAX;
+        self.readable && !spent && self.takes_commands() && !self.ending
+    }
+
+    const fn takes_commands(&self) -> bool {
+        !self.gone && self.pending() <= RESPONSES
+    }
+
+    /// Reads a handful of small commands, or the rest of a command that is known to be large. The buffer grows with what has come, not with
+    /// what was promised.
+    fn plan(&self, limits: &Limits) -> Plan {
+        let have = self.incoming.len().saturating_sub(self.at);
+        let capacity = self.incoming.capacity();
+        let spare = capacity.saturating_sub(have);
+        let whole = match wire::find(&self.incoming, self.at, limits.message_bytes) {
+            Found::Partial { wanted: Some(whole) } => Some(whole),
+            _ => None,
+        };
+        if spare >= KEPT / 4 || whole.is_some_and(|whole| capacity >= whole && spare > 0) {
+            let count = spare.min(READ);
+            return Plan { count, capacity };
+        }
+        let rest = whole.map_or(KEPT, |whole| whole.saturating_sub(have));
+        let count = rest.clamp(KEPT, READ);
+        let grown = capacity.saturating_mul(2).min(whole.unwrap_or(0));
+        Plan {
+            count,
+            capacity: have.saturating_add(count).max(grown),
         }
     }
 
-    /// How many bytes the next read should take: the rest of a command that is known to be large, else a handful of small ones.
-    fn wanted(&self, limits: &Limits) -> usize {
-        match wire::find(&self.incoming, self.at, limits.message_bytes) {
-            Found::Partial { wanted: Some(whole) } => whole
-                .saturating_sub(self.incoming.len().saturating_sub(self.at))
-                .max(KEPT),
-            _ => KEPT,
+    /// By how much the next read makes what it holds grow.
+    pub(super) fn growth(&self, limits: &Limits) -> usize {
+        self.plan(limits)
+            .capacity
+            .saturating_sub(self.incoming.capacity())
+    }
+
+    /// Reads once, in the poll of this number.
+    pub(super) fn read(&mut self, limits: &Limits, poll: u64) {
+        self.compact();
+        let Plan { count, capacity } = self.plan(limits);
+        let from = self.incoming.len();
+        self.incoming.reserve_exact(capacity.saturating_sub(from));
+        self.incoming.resize(from.saturating_add(count), 0);
+        let read = self
+            .incoming
+            .get_mut(from..)
+            .map_or(Ok(0), |room| self.stream.read(room));
+        let count = *read.as_ref().unwrap_or(&0);
+        self.incoming.truncate(from.saturating_add(count));
+        match read {
+            Ok(0) => {
+                // Whole commands are still handled and answered: a client may close its writing side.
+                self.readable = false;
+                self.ending = true;
+            }
+            Ok(count) => {
+                self.moved = self.moved.saturating_add(count);
+                let before = if self.read.0 == poll { self.read.1 } else { 0 };
+                self.read = (poll, before.saturating_add(count));
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.readable = false,
+            Err(_) => self.gone = true,
         }
     }
 
-    /// Throws away what is done with, when that is most of the buffer or all of it.
-    fn make_room(&mut self) {
+    /// Throws away what is done with.
+    pub(super) fn compact(&mut self) {
         if self.at >= self.incoming.len() {
             self.incoming.clear();
             self.incoming.shrink_to(KEPT);
-            self.at = 0;
-        } else if self.at > self.incoming.len() / 2 {
+        } else if self.at > 0 {
             self.incoming.drain(..self.at);
-            self.at = 0;
         }
+        self.at = 0;
     }
 
-    /// The next whole command, taken. `None`: there is none now; `is_partial` says whether one has begun.
+    /// The next whole command, taken. `None`: there is none now, or too many responses wait.
     pub(super) fn next(&mut self, limits: &Limits) -> Option<Range<usize>> {
-        if self.gone || self.pending() > limits.message_bytes || !self.greeting() {
+        if !self.takes_commands() || !self.greeting() {
             return None;
         }
         match wire::find(&self.incoming, self.at, limits.message_bytes) {
             Found::Frame(0, body) => {
                 self.at = body.end;
-                self.since = None;
+                self.moved = PROGRESS;
                 Some(body)
             }
             Found::Frame(..) => {
@@ -176,14 +231,11 @@ impl<S: Read + Write> Peer<S> {
         self.greeted
     }
 
-    /// The bytes of a command that [`next`](Self::next) gave, until the next read.
-    pub(super) fn body(&self, range: Range<usize>) -> &[u8] {
-        self.incoming.get(range).unwrap_or_default()
-    }
-
-    /// Where a response is written, with [`wire::begin`] and [`wire::finish`].
-    pub(super) const fn outgoing(&mut self) -> &mut Vec<u8> {
-        &mut self.outgoing
+    /// The bytes of a command that [`next`](Self::next) gave, until the next read, and where its response is written, with [`wire::begin`] and
+    /// [`wire::finish`].
+    pub(super) fn exchange(&mut self, range: Range<usize>) -> (&[u8], &mut Vec<u8>) {
+        let body = self.incoming.get(range).unwrap_or_default();
+        (body, &mut self.outgoing)
     }
 
     /// Bytes that the client has not read.
@@ -191,8 +243,8 @@ impl<S: Read + Write> Peer<S> {
         self.outgoing.len().saturating_sub(self.written)
     }
 
-    /// Says why, as the last thing, and takes nothing more.
-    pub(super) fn end(&mut self, status: Status, text: &str) {
+    /// Says why, as the last thing, and takes nothing more. Only when no whole command waits.
+    fn end(&mut self, status: Status, text: &str) {
         wire::text(&mut self.outgoing, status, text);
         self.ending = true;
         self.readable = false;
@@ -200,25 +252,38 @@ impl<S: Read + Write> Peer<S> {
         self.at = 0;
     }
 
+    /// Ends at once and holds nothing any more; a client that has read all its responses is told why.
+    pub(super) fn give_up(&mut self, status: Status, text: &str) {
+        if self.pending() == 0 && !self.gone {
+            self.end(status, text);
+            self.write();
+        }
+        self.incoming = Vec::new();
+        self.outgoing = Vec::new();
+        (self.at, self.written) = (0, 0);
+        self.gone = true;
+    }
+
     /// Writes what can be written; ends the connection that has nothing more to say.
     pub(super) fn write(&mut self) {
         while self.pending() > 0 && !self.gone {
-            match self
-                .outgoing
-                .get(self.written..)
-                .map_or(Ok(0), |bytes| self.stream.write(bytes))
-            {
+            if !self.writable {
+                return;
+            }
+            let bytes = self.outgoing.get(self.written..).unwrap_or_default();
+            match self.stream.write(bytes) {
                 Ok(0) => self.gone = true,
                 Ok(count) => {
                     self.written = self.written.saturating_add(count);
-                    // It reads, however slowly, as long as it does so at all.
-                    self.since = None;
+                    self.moved = self.moved.saturating_add(count);
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.writable = false;
                     // What was written is not kept for the sake of what was not.
                     if self.written > self.outgoing.len() / 2 {
                         self.outgoing.drain(..self.written);
+                        self.outgoing.shrink_to(KEPT);
                         self.written = 0;
                     }
                     return;
@@ -226,18 +291,20 @@ impl<S: Read + Write> Peer<S> {
                 Err(_) => self.gone = true,
             }
         }
+        if !self.outgoing.is_empty() {
+            self.moved = PROGRESS;
+        }
         self.outgoing.clear();
         self.outgoing.shrink_to(KEPT);
         self.written = 0;
-        self.make_room();
         if self.ending && !self.has_command() {
             self.gone = true;
         }
     }
 
-    /// Whether the next poll has something to do for it, whatever the system says: it was not read to the end.
-    pub(super) fn has_more(&self, limits: &Limits) -> bool {
-        self.readable && !self.ending && self.pending() <= limits.message_bytes
+    /// Whether it has something to do by itself, whatever the system says: a whole command waits, or it was not read to the end.
+    pub(super) fn has_more(&self) -> bool {
+        self.takes_commands() && (self.has_command() || (self.readable && !self.ending))
     }
 
     fn has_command(&self) -> bool {
@@ -251,235 +318,41 @@ impl<S: Read + Write> Peer<S> {
     }
 
     /// Whether a command has begun to come, or a response is not read yet.
-    fn is_under_way(&self) -> bool {
+    pub(super) const fn is_under_way(&self) -> bool {
         !self.gone && (self.at < self.incoming.len() || self.pending() > 0)
     }
 
-    /// To be told at the end of each poll that touched it; the clock is asked only when something is under way.
+    /// To be told at the end of each turn; the clock is asked only when something is under way.
     pub(super) fn note(&mut self, now: impl FnOnce() -> Instant) {
         if !self.is_under_way() {
             self.since = None;
-        } else if self.since.is_none() {
+        } else if self.since.is_none() || self.moved >= PROGRESS {
             self.since = Some(now());
+        } else {
+            return;
         }
+        self.moved = 0;
     }
 
     /// When it will have taken too long.
     pub(super) fn due(&self, limits: &Limits) -> Option<Instant> {
+        if self.queued {
+            return None;
+        }
         self.since
             .and_then(|since| since.checked_add(limits.transfer_time))
     }
 
     /// It has taken too long.
     pub(super) fn expire(&mut self, limits: &Limits) {
-        if self.pending() > 0 {
-            self.gone = true;
-            return;
-        }
         let text = format!(
-            "the command did not come whole within {} ms",
+            "the command did not come whole: less than {PROGRESS} bytes of it within {} ms",
             limits.transfer_time.as_millis()
         );
-        self.end(Status::Slow, &text);
-        self.write();
-        self.gone = true;
+        self.give_up(Status::Slow, &text);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::VecDeque;
-    use std::io;
-    use std::time::Duration;
-
-    /// A socket that gives and takes what it is told.
-    #[derive(Default)]
-    struct Fake {
-        reads: VecDeque<Vec<u8>>,
-        closed: bool,
-        wrote: Vec<u8>,
-        takes: usize,
-    }
-
-    impl Read for Fake {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let Some(mut next) = self.reads.pop_front() else {
-                return if self.closed {
-                    Ok(0)
-                } else {
-                    Err(ErrorKind::WouldBlock.into())
-                };
-            };
-            let count = next.len().min(into.len());
-            into[..count].copy_from_slice(&next[..count]);
-            if count < next.len() {
-                self.reads.push_front(next.split_off(count));
-            }
-            Ok(count)
-        }
-    }
-
-    impl Write for Fake {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let count = bytes.len().min(self.takes);
-            if count == 0 {
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            self.takes -= count;
-            self.wrote.extend_from_slice(&bytes[..count]);
-            Ok(count)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn limits() -> Limits {
-        Limits {
-            message_bytes: 100,
-            memory_bytes: 64 * 1024,
-            ..Limits::default()
-        }
-    }
-
-    fn command(body: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let at = wire::begin(&mut out, 0);
-        out.extend_from_slice(body);
-        wire::finish(&mut out, at).unwrap();
-        out
-    }
-
-    fn greeted(reads: &[Vec<u8>]) -> Peer<Fake> {
-        let mut peer = Peer::new(Fake {
-            takes: usize::MAX,
-            ..Fake::default()
-        });
-        peer.stream.reads.push_back(PREFACE.to_vec());
-        // A read of nothing would be the end.
-        peer.stream
-            .reads
-            .extend(reads.iter().filter(|read| !read.is_empty()).cloned());
-        peer
-    }
-
-    fn all(peer: &mut Peer<Fake>) -> Vec<Vec<u8>> {
-        let mut found = Vec::new();
-        while let Some(range) = peer.next(&limits()) {
-            found.push(peer.body(range).to_vec());
-        }
-        found
-    }
-
-    #[test]
-    fn commands_are_found_however_they_are_cut() {
-        let whole = [command(b"one"), command(b""), command(&[7; 100])].concat();
-        for cut in 0..whole.len() {
-            let (before, after) = whole.split_at(cut);
-            let mut peer = greeted(&[before.to_vec()]);
-            peer.read(&limits(), 64 * 1024);
-            let mut found = all(&mut peer);
-            peer.stream.reads.push_back(after.to_vec());
-            peer.readable = true;
-            peer.read(&limits(), 64 * 1024);
-            found.extend(all(&mut peer));
-            assert_eq!(found, [b"one".to_vec(), Vec::new(), vec![7; 100]], "{cut}");
-        }
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_once_and_ends_the_connection() {
-        let mut foreign = command(b"x");
-        foreign[4] = 9;
-        let table: [(&[u8], Status); 4] = [
-            (b"GET / HTTP/1.1", Status::Protocol),
-            (b"aipcLZ\x00\x02", Status::Protocol),
-            (&[&PREFACE[..], &foreign].concat(), Status::Protocol),
-            (&[&PREFACE[..], &[101, 0, 0, 0, 0]].concat(), Status::TooLarge),
-        ];
-        for (bytes, status) in table {
-            let mut peer = greeted(&[]);
-            peer.stream.reads = [bytes.to_vec(), command(b"more")].into();
-            peer.read(&limits(), 64 * 1024);
-            assert_eq!(all(&mut peer), Vec::<Vec<u8>>::new());
-            peer.write();
-            assert_eq!(peer.stream.wrote[4], status.code(), "{bytes:?}");
-            assert!(peer.gone);
-        }
-    }
-
-    #[test]
-    fn a_client_that_reads_nothing_is_not_read_and_not_answered_until_it_does() {
-        let many: Vec<_> = (0..50).map(|_| command(&[1; 10])).collect();
-        let mut peer = greeted(&[many.concat()]);
-        peer.stream.takes = 0;
-        peer.read(&limits(), 64 * 1024);
-        let mut answered = 0;
-        while peer.next(&limits()).is_some() {
-            wire::text(peer.outgoing(), Status::Done, "0123456789");
-            answered += 1;
-        }
-        assert_eq!(answered, 101_usize.div_ceil(15));
-        peer.write();
-        assert_eq!(peer.pending(), answered * 15);
-        peer.stream.takes = 60;
-        peer.write();
-        assert_eq!(peer.pending(), answered * 15 - 60);
-        assert!(peer.outgoing.len() <= answered * 15 - 60 || peer.written <= peer.outgoing.len() / 2);
-        assert!(peer.next(&limits()).is_some());
-    }
-
-    #[test]
-    fn whole_commands_before_the_end_are_handled() {
-        let mut peer = greeted(&[command(b"last"), vec![9, 0, 0]]);
-        peer.stream.closed = true;
-        peer.read(&limits(), 64 * 1024);
-        peer.write();
-        assert!(!peer.gone);
-        assert_eq!(all(&mut peer), [b"last"]);
-        peer.write();
-        assert!(peer.gone);
-    }
-
-    #[test]
-    fn time_counts_only_while_something_is_under_way() {
-        let begun = Instant::now();
-        let mut peer = greeted(&[command(b"x")[..3].to_vec()]);
-        peer.note(|| unreachable!("nothing is under way"));
-        peer.read(&limits(), 64 * 1024);
-        assert_eq!(all(&mut peer), Vec::<Vec<u8>>::new());
-        peer.note(|| begun);
-        peer.note(|| begun + Duration::from_secs(9));
-        assert_eq!(peer.due(&limits()), Some(begun + Duration::from_secs(30)));
-        peer.expire(&limits());
-        assert_eq!(peer.stream.wrote[4], Status::Slow.code());
-        assert!(peer.gone);
-        let mut peer = greeted(&[command(b"x")]);
-        peer.read(&limits(), 64 * 1024);
-        assert_eq!(all(&mut peer).len(), 1);
-        peer.note(|| unreachable!("everything was handled"));
-        assert_eq!(peer.due(&limits()), None);
-    }
-
-    #[test]
-    fn memory_of_all_is_bounded() {
-        let mut large = Limits {
-            message_bytes: 1 << 20,
-            ..limits()
-        };
-        large.memory_bytes = 100_000;
-        let mut head = PREFACE.to_vec();
-        head.extend_from_slice(&(1_u32 << 20).to_le_bytes());
-        head.push(0);
-        head.extend_from_slice(&[0; 200_000]);
-        let mut peer = greeted(&[]);
-        peer.stream.reads = [head].into();
-        peer.read(&large, 100_000);
-        assert!(peer.held() <= 2 * 100_000);
-        peer.write();
-        assert_eq!(peer.stream.wrote[4], Status::Busy.code());
-        assert!(peer.gone);
-    }
-}
+#[path = "peer_tests.rs"]
+mod tests;

@@ -1,11 +1,20 @@
 //! The lazy server: a listening socket, its clients, and the poll that serves them.
 //!
-//! Owns who is accepted, whose turn it is and when a connection is forgotten. The bytes are [`peer`](super::peer)'s business, the safe taking of the
-//! path `platform::place`'s.
+//! Owns who is accepted, whose turn it is, and when a connection is forgotten. The bytes are [`peer`](super::peer)'s business, the memory of all is
+//! [`memory`](super::memory)'s, the safe taking of the path `platform::place`'s.
+//!
+//! # Turns
+//! Whoever has something to do stands in one queue, which lasts from poll to poll. A turn is one command, for which its client is read if
+//! none waits; then the next one has its turn. A client from which a poll has read enough, or whose turn the budget cut off, goes on in the next poll,
+//! where the queue was left. However short the time of its budget, a poll makes at least one turn that carries out or reads something, so that
+//! nothing stands still.
 
 use super::IpcServerCommand;
+use super::answer::answer;
 use super::budget::{Budget, Left, Limits};
-use super::peer::Peer;
+use super::memory::Memory;
+use super::peer::{KEPT, Peer, RESPONSES};
+use super::stream::Stream;
 use super::wire::{self, Status};
 use crate::platform::peer::credentials;
 use crate::platform::place::{self, Place, PlaceError};
@@ -13,7 +22,7 @@ use crate::platform::socket_options::UnixOptions;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::Socket;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::io::{self, ErrorKind, Write};
 use std::marker::PhantomData;
@@ -44,6 +53,14 @@ enum Accepting {
     Again,
 }
 
+/// What a turn did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Command,
+    Read,
+    Idle,
+}
+
 /// A server that works only while [`handle_new_messages`](Self::handle_new_messages) runs.
 ///
 /// Dropping it closes the connections and removes the socket. It is `Send`, so a loop may run on any thread.
@@ -54,12 +71,17 @@ pub struct IpcServer<C> {
     accepting: Accepting,
     /// The system may have told of a part of what happened only.
     untold: bool,
-    peers: Vec<Option<Peer<Socket>>>,
+    peers: Vec<Option<Peer<Stream>>>,
     free: Vec<usize>,
-    /// Who is to be looked at, in turn.
+    /// Who is to have a turn, in this order.
     queue: VecDeque<usize>,
-    /// Who is to be looked at in the next poll.
-    later: VecDeque<usize>,
+    /// Who goes on in the next poll.
+    later: Vec<usize>,
+    /// Who waits for memory.
+    starved: Vec<usize>,
+    memory: Memory,
+    /// The number of this poll.
+    number: u64,
     /// The first moment at which a connection may have taken too long.
     due: Option<Instant>,
     limits: Limits,
@@ -102,6 +124,7 @@ impl<C: IpcServerCommand> IpcServer<C> {
     /// # Errors
     /// As there.
     pub fn with_limits(path: impl AsRef<Path>, limits: Limits) -> Result<Self, PlaceError> {
+        let limits = limits.possible();
         let path = path.as_ref();
         let failed = |action| {
             move |source| PlaceError::Io {
@@ -124,7 +147,10 @@ impl<C: IpcServerCommand> IpcServer<C> {
             peers: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
-            later: VecDeque::new(),
+            later: Vec::new(),
+            starved: Vec::new(),
+            memory: Memory::new(&limits),
+            number: 0,
             due: None,
             limits,
             uid: rustix::process::geteuid().as_raw(),
@@ -148,24 +174,30 @@ impl<C: IpcServerCommand> IpcServer<C> {
     /// As there.
     pub fn handle_within(&mut self, mut context: C::Context<'_>, budget: Budget) -> io::Result<usize> {
         let mut left = Left::of(budget);
+        let begun = self.due.map(|_| Instant::now());
+        self.number = self.number.saturating_add(1);
+        // Here and not at the end: the end may be a panic of a command.
+        self.queue.extend(self.later.drain(..));
+        if self.memory.has_grown_free() {
+            self.memory.try_again();
+            self.queue.extend(self.starved.drain(..));
+        }
         self.look()?;
-        self.expire();
-        self.accept();
-        self.read(&left);
-        let mut handled = 0;
-        while left.has_some()
+        self.accept(&left);
+        let (mut handled, mut did) = (0, false);
+        while left.has_some(did)
             && let Some(key) = self.queue.pop_front()
         {
-            let Some(peer) = self.peers.get_mut(key).and_then(Option::as_mut) else {
-                continue;
-            };
-            if let Some(body) = peer.next(&self.limits) {
+            let turn = self.turn(key, &mut context);
+            did |= turn != Turn::Idle;
+            if turn == Turn::Command {
                 left.take();
-                // Back into the queue first: it is still there if the command panics.
-                self.queue.push_back(key);
-                answer::<C>(peer, body, &mut context, &self.limits);
                 handled += 1;
-            } else {
+            }
+        }
+        for key in self.memory.take_ended() {
+            // Whoever waits for its turn is forgotten then.
+            if matches!(self.peers.get(key), Some(Some(peer)) if peer.gone && !peer.queued) {
                 self.settle(key);
             }
         }
@@ -173,17 +205,82 @@ impl<C: IpcServerCommand> IpcServer<C> {
         for key in &self.queue {
             if let Some(Some(peer)) = self.peers.get_mut(*key) {
                 peer.write();
+                self.memory.count(peer);
             }
         }
-        self.queue.append(&mut self.later);
+        if let Some(begun) = begun {
+            self.expire(begun);
+        }
         Ok(handled)
+    }
+
+    /// One command of a client, if one is there or in its socket; else it is settled.
+    fn turn(&mut self, key: usize, context: &mut C::Context<'_>) -> Turn {
+        let mut turn = Turn::Idle;
+        loop {
+            let Some(Some(peer)) = self.peers.get_mut(key) else {
+                return turn;
+            };
+            // By and by, rather than once for each of many small ones.
+            let scarce = peer.pending() > 0 && !self.memory.has_room(self.limits.message_bytes);
+            if scarce || peer.pending() > RESPONSES {
+                peer.write();
+                self.memory.count(peer);
+            }
+            if scarce && peer.pending() > 0 {
+                break;
+            }
+            if let Some(body) = peer.next(&self.limits) {
+                // Back into the queue first: it is still there if the command panics.
+                self.queue.push_back(key);
+                let (body, out) = peer.exchange(body);
+                answer::<C>(body, out, context, self.limits.message_bytes);
+                self.answered(key);
+                return Turn::Command;
+            }
+            if !peer.may_read(self.number) {
+                break;
+            }
+            let growth = peer.growth(&self.limits);
+            if peer.held().saturating_add(growth) > KEPT
+                && !self.memory.make_room(&mut self.peers, key, growth)
+            {
+                self.starved.push(key);
+                return turn;
+            }
+            if let Some(Some(peer)) = self.peers.get_mut(key) {
+                peer.read(&self.limits, self.number);
+                if peer.last_read() == self.number {
+                    turn = Turn::Read;
+                }
+                self.memory.count(peer);
+            }
+        }
+        self.settle(key);
+        turn
+    }
+
+    /// A large command is not kept, nor a large response before it was tried to be written; whoever holds most makes room for it.
+    fn answered(&mut self, key: usize) {
+        if let Some(Some(peer)) = self.peers.get_mut(key) {
+            if peer.held() > RESPONSES {
+                peer.compact();
+            }
+            if peer.pending() > RESPONSES {
+                peer.write();
+            }
+            self.memory.count(peer);
+        }
+        self.memory.keep(&mut self.peers);
     }
 
     /// How long a loop that waits for [`as_raw_fd`](AsRawFd::as_raw_fd) to become readable may wait at most before it polls again. `None`: as
     /// long as it likes. Zero: something waits that the last poll's budget did not cover.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.untold || self.accepting == Accepting::More {
+        let waits = !self.queue.is_empty() || !self.later.is_empty();
+        let fed = !self.starved.is_empty() && self.memory.has_grown_free();
+        if waits || fed || self.untold || self.accepting == Accepting::More {
             return Some(Duration::ZERO);
         }
         let due = self.due.map(|due| due.saturating_duration_since(Instant::now()));
@@ -199,36 +296,47 @@ impl<C: IpcServerCommand> IpcServer<C> {
 
     /// Asks the system what happened: the one system call of a poll that finds nothing.
     fn look(&mut self) -> io::Result<()> {
-        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
-            Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
-            other => other?,
-        }
-        let mut told = 0;
-        for event in &self.events {
-            told += 1;
-            if event.token() == LISTENER {
-                self.accepting = Accepting::More;
-                continue;
+        // Each connection is told of once; so many times are enough for all of them.
+        for _ in 0..=self.peers.len() / EVENTS {
+            match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => return Ok(()),
+                other => other?,
             }
-            let Token(key) = event.token();
-            let Some(Some(peer)) = self.peers.get_mut(key) else {
-                continue;
-            };
-            peer.readable |= event.is_readable() || event.is_read_closed() || event.is_error();
-            if !std::mem::replace(&mut peer.queued, true) {
-                self.queue.push_back(key);
+            let mut told = 0;
+            for event in &self.events {
+                told += 1;
+                if event.token() == LISTENER {
+                    self.accepting = Accepting::More;
+                    continue;
+                }
+                let Token(key) = event.token();
+                let Some(Some(peer)) = self.peers.get_mut(key) else {
+                    continue;
+                };
+                let ended = event.is_read_closed() || event.is_error();
+                peer.readable |= event.is_readable() || ended;
+                peer.writable |= event.is_writable() || ended;
+                if !std::mem::replace(&mut peer.queued, true) {
+                    self.queue.push_back(key);
+                }
+            }
+            self.untold = told >= EVENTS;
+            if !self.untold {
+                break;
             }
         }
-        self.untold = told >= EVENTS;
         Ok(())
     }
 
-    fn accept(&mut self) {
+    fn accept(&mut self, left: &Left) {
         if self.accepting == Accepting::Nobody {
             return;
         }
         self.accepting = Accepting::More;
-        for _ in 0..ACCEPTS {
+        for turn in 0..ACCEPTS {
+            if !left.has_some(turn > 0) {
+                return;
+            }
             match self.listener.accept() {
                 Ok((socket, _)) => self.admit(socket),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -247,11 +355,15 @@ impl<C: IpcServerCommand> IpcServer<C> {
 
     /// Takes a client in; another user's is closed without a word.
     fn admit(&mut self, socket: Socket) {
-        let is_ours = credentials(socket.as_fd()).is_ok_and(|peer| peer.uid == self.uid || peer.uid == 0);
+        let Ok(other) = credentials(socket.as_fd()) else {
+            return;
+        };
+        let is_ours = other.uid == self.uid || other.uid == 0;
         if !is_ours || socket.set_nonblocking(true).is_err() {
             return;
         }
-        if self.connections() >= self.limits.connections {
+        let mut stream = Stream(socket);
+        if self.connections() >= self.limits.connections && !self.free_a_place() {
             let text = format!(
                 "this server has {} clients, its limit; try again",
                 self.limits.connections
@@ -259,16 +371,17 @@ impl<C: IpcServerCommand> IpcServer<C> {
             let mut refusal = Vec::new();
             wire::text(&mut refusal, Status::Busy, &text);
             // An empty socket takes it whole; if not, the end of the connection says enough.
-            let _ = (&socket).write(&refusal);
+            let _ = stream.write(&refusal);
             return;
         }
         let key = self.free.pop().unwrap_or(self.peers.len());
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let registered =
-            self.poll
-                .registry()
-                .register(&mut SourceFd(&socket.as_raw_fd()), Token(key), interest);
-        let mut peer = Peer::new(socket);
+        let source = stream.as_raw_fd();
+        let source = &mut SourceFd(&source);
+        let registered = self
+            .poll
+            .registry()
+            .register(source, Token(key), Interest::READABLE);
+        let mut peer = Peer::new(stream, other.pid);
         peer.queued = registered.is_ok();
         let peer = registered.is_ok().then_some(peer);
         match (self.peers.get_mut(key), peer) {
@@ -280,23 +393,32 @@ impl<C: IpcServerCommand> IpcServer<C> {
         self.queue.push_back(key);
     }
 
-    /// Reads from those that have sent something.
-    fn read(&mut self, left: &Left) {
-        let mut held: Option<usize> = None;
-        for key in &self.queue {
-            if !left.has_some() {
-                return;
+    /// Ends the connection that has been silent for longest, of the process that has most of them; whether there was one with nothing under way.
+    fn free_a_place(&mut self) -> bool {
+        let mut silent: BTreeMap<Option<u32>, (usize, u64, usize)> = BTreeMap::new();
+        for (key, peer) in self.peers.iter().enumerate() {
+            let Some(peer) = peer else { continue };
+            if peer.queued || peer.is_under_way() {
+                continue;
             }
-            let all = match held {
-                Some(held) => held,
-                None => self.peers.iter().flatten().map(Peer::held).sum(),
-            };
-            if let Some(Some(peer)) = self.peers.get_mut(*key) {
-                let before = peer.held();
-                peer.read(&self.limits, self.limits.memory_bytes.saturating_sub(all));
-                held = Some(all.saturating_sub(before).saturating_add(peer.held()));
+            let (count, last, oldest) = silent.entry(peer.pid).or_insert((0, u64::MAX, key));
+            *count += 1;
+            if peer.last_read() < *last {
+                (*last, *oldest) = (peer.last_read(), key);
             }
         }
+        let Some((_, _, key)) = silent.into_values().max_by_key(|(count, ..)| *count) else {
+            return false;
+        };
+        if let Some(Some(peer)) = self.peers.get_mut(key) {
+            let text = format!(
+                "this server has {} clients, its limit, and this one was silent for longest; connect again",
+                self.limits.connections
+            );
+            peer.give_up(Status::Busy, &text);
+        }
+        self.settle(key);
+        true
     }
 
     /// A client has no whole command now: writes what it is owed, and forgets it if it is gone.
@@ -306,40 +428,51 @@ impl<C: IpcServerCommand> IpcServer<C> {
         };
         let Some(peer) = place else { return };
         peer.write();
-        peer.note(Instant::now);
-        peer.queued = peer.has_more(&self.limits);
+        let full = !peer.gone && peer.pending() > 0;
+        if full != peer.watched && !peer.gone {
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let interest = if full { both } else { Interest::READABLE };
+            let source = peer.stream.as_raw_fd();
+            let source = &mut SourceFd(&source);
+            // A socket that becomes writable meanwhile is told of nevertheless: the system looks anew.
+            let again = self.poll.registry().reregister(source, Token(key), interest);
+            peer.gone |= again.is_err();
+            peer.watched = full;
+        }
         if peer.gone {
+            self.memory.forget(peer);
             *place = None;
             self.free.push(key);
             return;
         }
+        peer.compact();
+        self.memory.count(peer);
+        peer.note(Instant::now);
+        peer.queued = peer.has_more();
         if peer.queued {
-            self.later.push_back(key);
+            self.later.push(key);
         }
         self.due = self.due.into_iter().chain(peer.due(&self.limits)).min();
     }
 
-    /// Ends the connections that take too long.
-    fn expire(&mut self) {
-        let Some(due) = self.due else { return };
-        let now = Instant::now();
-        if now < due {
+    /// Ends the connections that had taken too long when this poll began, and of which it heard nothing.
+    fn expire(&mut self, begun: Instant) {
+        if self.due.is_none_or(|due| begun < due) {
             return;
         }
-        let mut next: Option<Instant> = None;
-        for (key, place) in self.peers.iter_mut().enumerate() {
-            let Some(peer) = place else { continue };
+        self.due = None;
+        for key in 0..self.peers.len() {
+            let Some(Some(peer)) = self.peers.get_mut(key) else {
+                continue;
+            };
             match peer.due(&self.limits) {
-                Some(due) if due <= now => {
+                Some(due) if due <= begun => {
                     peer.expire(&self.limits);
-                    // Whoever waits for its turn finds an empty place.
-                    *place = None;
-                    self.free.push(key);
+                    self.settle(key);
                 }
-                due => next = next.into_iter().chain(due).min(),
+                due => self.due = self.due.into_iter().chain(due).min(),
             }
         }
-        self.due = next;
     }
 }
 
@@ -355,90 +488,4 @@ fn is_of_one_client(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::PermissionDenied
     )
-}
-
-/// Carries one command out and writes its answer.
-fn answer<C: IpcServerCommand>(
-    peer: &mut Peer<Socket>,
-    body: std::ops::Range<usize>,
-    context: &mut C::Context<'_>,
-    limits: &Limits,
-) {
-    let command = match postcard::from_bytes::<C>(peer.body(body)) {
-        Ok(command) => command,
-        Err(error) => {
-            let text = format!(
-                "the command is not understood ({error}); do both programs have the same version of it?"
-            );
-            return wire::text(peer.outgoing(), Status::Malformed, &text);
-        }
-    };
-    let answering = Answering(peer.outgoing());
-    let response = command.process(context);
-    answering.respond(&response, limits);
-}
-
-/// Sees to it that a command is answered, even if it panics.
-struct Answering<'a>(&'a mut Vec<u8>);
-
-impl Answering<'_> {
-    fn respond<R: serde::Serialize>(self, response: &R, limits: &Limits) {
-        let mut this = std::mem::ManuallyDrop::new(self);
-        let out: &mut Vec<u8> = this.0;
-        let at = wire::begin(out, Status::Done.code());
-        let sink = Bounded {
-            out,
-            left: limits.message_bytes,
-        };
-        let result = postcard::serialize_with_flavor(response, sink);
-        let text = match result {
-            Ok(()) if wire::finish(out, at).is_some() => return,
-            Err(postcard::Error::SerializeBufferFull) | Ok(()) => format!(
-                "the command was carried out, but its response has more than {} bytes",
-                limits.message_bytes
-            ),
-            Err(error) => {
-                format!("the command was carried out, but its response cannot be written: {error}")
-            }
-        };
-        out.truncate(at);
-        wire::text(out, Status::Failed, &text);
-    }
-}
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        wire::text(
-            self.0,
-            Status::Failed,
-            "the command panicked; it may have done a part of its work",
-        );
-    }
-}
-
-/// Writes postcard behind what is there, up to a limit.
-struct Bounded<'a> {
-    out: &'a mut Vec<u8>,
-    left: usize,
-}
-
-impl postcard::ser_flavors::Flavor for Bounded<'_> {
-    type Output = ();
-
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.try_extend(&[byte])
-    }
-
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len())
-            .ok_or(postcard::Error::SerializeBufferFull)?;
-        self.out.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
 }

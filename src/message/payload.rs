@@ -67,7 +67,11 @@ impl Encoding {
         };
         match self {
             Self::JSON => serde_json::from_slice(bytes).map_err(|error| failed(error.to_string())),
-            Self::POSTCARD => postcard::from_bytes(bytes).map_err(|error| failed(error.to_string())),
+            Self::POSTCARD => match postcard::take_from_bytes(bytes) {
+                Ok((value, [])) => Ok(value),
+                Ok((_, rest)) => Err(failed(format!("{} bytes too many", rest.len()))),
+                Err(error) => Err(failed(error.to_string())),
+            },
             Self::RAW => {
                 use serde::de::value::{BytesDeserializer, Error};
                 T::deserialize(BytesDeserializer::<Error>::new(bytes))
@@ -189,5 +193,13 @@ mod tests {
         assert!(Payload::encode(Encoding::RAW, &7).is_err());
         assert!(Payload::raw(&b"\xff"[..]).decode::<String>().is_err());
         assert!(Encoding(9).decode::<u8>(b"1").is_err());
+        for encoding in [Encoding::JSON, Encoding::POSTCARD] {
+            let mut longer = encoding.encode(&7_u8).unwrap();
+            longer.push(b'1' - 32);
+            assert!(
+                encoding.decode::<u8>(&longer).is_err(),
+                "{encoding:?} takes no more than the value"
+            );
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns the rules for a file that may lie in a directory where others write (`/tmp`): a symbolic link is never
 //! followed, a file that is not plainly a lock file of this user is never written. The lock is `flock`, so the
-//! kernel releases it with the process, however that ends. `transport::unix` is the caller.
+//! kernel releases it with the process, however that ends. `place` is the caller.
 
 use super::process::holder;
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};

@@ -129,7 +129,7 @@ impl Drop for SocketFile {
         let same = std::fs::symlink_metadata(&self.path)
             .is_ok_and(|there| (there.dev(), there.ino()) == (self.device, self.inode));
         if same {
-            // If it fails a dead socket stays behind, which the next broker replaces.
+            // If it fails a dead socket stays behind, which the next server replaces.
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -245,13 +245,18 @@ fn admit(path: &Path, options: &UnixOptions) -> Result<(), PlaceError> {
     Ok(())
 }
 
+/// The path in a form that means the same after the program went to another folder.
+fn lasting(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 fn take_lock(path: &Path) -> Result<LockFile, PlaceError> {
     let lock = lock_of(path);
     LockFile::acquire(&lock).map_err(no_lock(path, lock))
 }
 
 fn lock_of(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
+    let mut name = lasting(path).into_os_string();
     name.push(".lock");
     PathBuf::from(name)
 }
@@ -276,7 +281,7 @@ fn no_lock(path: &Path, name: PathBuf) -> impl FnOnce(LockError) -> PlaceError {
     }
 }
 
-/// Makes the path free if a broker that is gone left its socket there. To be called under the lock.
+/// Makes the path free if a server that is gone left its socket there. To be called under the lock.
 fn remove_dead(path: &Path) -> Result<(), PlaceError> {
     let there = match std::fs::symlink_metadata(path) {
         Ok(there) => there,
@@ -367,7 +372,7 @@ pub(crate) fn create(path: &Path) -> Result<(Socket, SocketFile), PlaceError> {
         });
     }
     let file = SocketFile {
-        path: path.to_owned(),
+        path: lasting(path),
         device: there.dev(),
         inode: there.ino(),
     };

@@ -12,7 +12,9 @@
 )]
 #![cfg(unix)]
 
+mod broken;
 mod crowd;
+mod fair;
 mod hostile;
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod idle;

@@ -3,7 +3,6 @@
 use crate::{Answer, Bench, Command, PREFACE, Raw, frame};
 use actix_ipc::lazy::{Budget, Client, Limits};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 fn greeted(bench: &Bench) -> Raw {
@@ -67,7 +66,9 @@ fn a_budget_leaves_the_rest_for_the_next_poll_which_is_due_at_once() {
         time: Some(Duration::ZERO),
     };
     raw.send(&frame(&Command::Count));
-    assert_eq!(bench.server.handle_within(&mut bench.values, none).unwrap(), 0);
+    raw.send(&frame(&Command::Count));
+    // However short the time: one.
+    assert_eq!(bench.server.handle_within(&mut bench.values, none).unwrap(), 1);
     assert_eq!(bench.server.next_timeout(), Some(Duration::ZERO));
     assert_eq!(bench.poll(), 1);
 }
@@ -87,9 +88,7 @@ fn the_descriptor_is_readable_when_a_poll_has_something_to_find() {
     let mut raw = greeted(&bench);
     assert!(readable(&bench));
     assert_eq!(bench.poll(), 0);
-    // The socket says once that it can be written.
-    assert_eq!(bench.poll(), 0);
-    assert!(!readable(&bench));
+    assert!(!readable(&bench), "that it can be written is no reason to poll");
     raw.send(&frame(&Command::Count));
     assert!(readable(&bench));
     assert_eq!(bench.poll(), 1);
@@ -98,7 +97,6 @@ fn the_descriptor_is_readable_when_a_poll_has_something_to_find() {
     assert!(readable(&bench));
     bench.poll();
     assert_eq!(bench.server.connections(), 0);
-    let _ = bench.path.as_path();
 }
 
 #[test]
@@ -142,5 +140,4 @@ fn the_server_may_be_moved_to_another_thread() {
     fn is_send<T: Send>(_: &T) {}
     let bench = Bench::new(Limits::default());
     is_send(&bench.server);
-    let _ = bench.raw().socket.as_fd();
 }
