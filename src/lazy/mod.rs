@@ -87,7 +87,10 @@ pub use asynchronous::client_send_async;
 pub use budget::{Budget, Limits};
 pub use client::{Client, ClientError, TIMEOUT, client_send, client_send_within};
 #[cfg(feature = "broker")]
-pub use object::{LazyObject, WAITING_BYTES, WAITING_MAX, serve_lazily, serve_lazily_with};
+pub use object::{
+    LazyObject, ObjectLimits, WAITING_BYTES, WAITING_MAX, serve_lazily, serve_lazily_with,
+    serve_lazily_within,
+};
 pub use server::IpcServer;
 
 use serde::{Deserialize, Serialize};

@@ -17,10 +17,28 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-/// Calls that may wait for the loop; those beyond are refused, they did not run.
+/// Calls that may wait for the loop, unless [`ObjectLimits`] say otherwise.
 pub const WAITING_MAX: usize = 4_096;
-/// Bytes of parameters that may wait for the loop, together.
+/// Bytes of parameters that may wait for the loop, together, unless [`ObjectLimits`] say otherwise.
 pub const WAITING_BYTES: usize = 256 * 1024 * 1024;
+
+/// What may wait for the loop. Calls beyond it are refused with `Overloaded`; they did not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectLimits {
+    /// Calls: [`WAITING_MAX`], as many as a loop of sixty rounds a second gets to in a moment. Fewer where callers should rather be told early.
+    pub calls: usize,
+    /// Bytes of their parameters, together: [`WAITING_BYTES`], as much as a lazy server's connections hold. One call may be larger.
+    pub bytes: usize,
+}
+
+impl Default for ObjectLimits {
+    fn default() -> Self {
+        Self {
+            calls: WAITING_MAX,
+            bytes: WAITING_BYTES,
+        }
+    }
+}
 
 type Answer = Result<Response, HandlerError>;
 
@@ -50,6 +68,7 @@ impl<C> Queue<C> {
 struct Shared<C> {
     queue: Mutex<Queue<C>>,
     wake: Box<dyn Fn() + Send + Sync>,
+    limits: ObjectLimits,
 }
 
 impl<C> Shared<C> {
@@ -66,7 +85,7 @@ struct Doorkeeper<C>(Arc<Shared<C>>);
 /// Parameters in JSON: the method names the variant of the command (`add_user`, `AddUser` and `add-user` are the same), the
 /// parameters are its fields. In postcard: the parameters are the whole command, whatever the method is. The response has the encoding of the call.
 ///
-/// Its future may be dropped: the name may stay registered until the broker sees that nobody holds it, and calls that came are refused.
+/// Its future may be dropped: the name is given up then, and calls that came are refused, as when the object is dropped.
 ///
 /// # Errors
 /// As [`IpcClient::register`]: the name is taken, not allowed, or there is no broker.
@@ -91,6 +110,22 @@ pub async fn serve_lazily_with<C>(
 where
     C: IpcServerCommand + Send + 'static,
 {
+    serve_lazily_within(client, name, ObjectLimits::default(), wake).await
+}
+
+/// Like [`serve_lazily_with`], with other limits.
+///
+/// # Errors
+/// As there.
+pub async fn serve_lazily_within<C>(
+    client: &IpcClient,
+    name: &str,
+    limits: ObjectLimits,
+    wake: impl Fn() + Send + Sync + 'static,
+) -> Result<LazyObject<C>, CallError>
+where
+    C: IpcServerCommand + Send + 'static,
+{
     let shared = Arc::new(Shared {
         queue: Mutex::new(Queue {
             calls: VecDeque::new(),
@@ -99,6 +134,7 @@ where
             told: false,
         }),
         wake: Box::new(wake),
+        limits,
     });
     let registration = client.register(name, Doorkeeper(Arc::clone(&shared))).await?;
     Ok(LazyObject { shared, registration })
@@ -256,13 +292,14 @@ impl<C: IpcServerCommand + Send + 'static> Handler for Doorkeeper<C> {
             if queue.closed {
                 return Err(given_up());
             }
-            if queue.calls.len() >= WAITING_MAX || queue.bytes.saturating_add(bytes) > WAITING_BYTES {
+            let limits = self.0.limits;
+            if queue.calls.len() >= limits.calls || queue.bytes.saturating_add(bytes) > limits.bytes {
                 queue.forget_those_given_up();
             }
-            if queue.calls.len() >= WAITING_MAX {
-                return Err(overloaded(&format!("{WAITING_MAX} calls wait already")));
+            if queue.calls.len() >= limits.calls {
+                return Err(overloaded(&format!("{} calls wait already", limits.calls)));
             }
-            if queue.bytes > 0 && queue.bytes.saturating_add(bytes) > WAITING_BYTES {
+            if queue.bytes > 0 && queue.bytes.saturating_add(bytes) > limits.bytes {
                 return Err(overloaded(&format!(
                     "{} bytes of calls wait already",
                     queue.bytes

@@ -1,6 +1,6 @@
 //! The lazy server: a listening socket, its clients, and the poll that serves them.
 //!
-//! Owns who is accepted, whose turn it is, and when a connection is forgotten. The bytes are [`peer`](super::peer)'s business, the memory of all is
+//! Owns whose turn it is and when a connection is forgotten; `accepting` owns who is let in. The bytes are [`peer`](super::peer)'s business, the memory of all is
 //! [`memory`](super::memory)'s, the safe taking of the path `platform::place`'s.
 //!
 //! # Turns
@@ -9,24 +9,25 @@
 //! where the queue was left. However short the time of its budget, a poll makes at least one turn that carries out or reads something, so that
 //! nothing stands still.
 
+mod accepting;
+
+use self::accepting::Accepting;
 use super::IpcServerCommand;
 use super::answer::answer;
 use super::budget::{Budget, Left, Limits};
 use super::memory::Memory;
 use super::peer::{KEPT, Peer, RESPONSES};
 use super::stream::Stream;
-use super::wire::{self, Status};
-use crate::platform::peer::credentials;
 use crate::platform::place::{self, Place, PlaceError};
 use crate::platform::socket_options::UnixOptions;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use socket2::Socket;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::marker::PhantomData;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,22 +37,8 @@ const LISTENER: Token = Token(usize::MAX);
 const EVENTS: usize = 1_024;
 /// Connections that may wait to be accepted; the system may allow fewer.
 const BACKLOG: i32 = 4_096;
-/// Connections accepted in one poll: what can have waited when it began.
-const ACCEPTS: usize = 4_096;
-
 /// When to try to accept again after the system could not.
 const AGAIN: Duration = Duration::from_millis(100);
-
-/// Whether somebody may wait to be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accepting {
-    /// Not before the system says so.
-    Nobody,
-    /// At once.
-    More,
-    /// Yes, but the system had no descriptor or no memory.
-    Again,
-}
 
 /// What a turn did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -328,99 +315,6 @@ impl<C: IpcServerCommand> IpcServer<C> {
         Ok(())
     }
 
-    fn accept(&mut self, left: &Left) {
-        if self.accepting == Accepting::Nobody {
-            return;
-        }
-        self.accepting = Accepting::More;
-        for turn in 0..ACCEPTS {
-            if !left.has_some(turn > 0) {
-                return;
-            }
-            match self.listener.accept() {
-                Ok((socket, _)) => self.admit(socket),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.accepting = Accepting::Nobody;
-                    return;
-                }
-                Err(error) if is_of_one_client(&error) => {}
-                // No descriptor, no memory: whoever waits goes on waiting.
-                Err(_) => {
-                    self.accepting = Accepting::Again;
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Takes a client in; another user's is closed without a word.
-    fn admit(&mut self, socket: Socket) {
-        let Ok(other) = credentials(socket.as_fd()) else {
-            return;
-        };
-        let is_ours = other.uid == self.uid || other.uid == 0;
-        if !is_ours || socket.set_nonblocking(true).is_err() {
-            return;
-        }
-        let mut stream = Stream(socket);
-        if self.connections() >= self.limits.connections && !self.free_a_place() {
-            let text = format!(
-                "this server has {} clients, its limit; try again",
-                self.limits.connections
-            );
-            let mut refusal = Vec::new();
-            wire::text(&mut refusal, Status::Busy, &text);
-            // An empty socket takes it whole; if not, the end of the connection says enough.
-            let _ = stream.write(&refusal);
-            return;
-        }
-        let key = self.free.pop().unwrap_or(self.peers.len());
-        let source = stream.as_raw_fd();
-        let source = &mut SourceFd(&source);
-        let registered = self
-            .poll
-            .registry()
-            .register(source, Token(key), Interest::READABLE);
-        let mut peer = Peer::new(stream, other.pid);
-        peer.queued = registered.is_ok();
-        let peer = registered.is_ok().then_some(peer);
-        match (self.peers.get_mut(key), peer) {
-            (Some(place), Some(peer)) => *place = Some(peer),
-            (None, Some(peer)) => self.peers.push(Some(peer)),
-            (Some(_), None) => return self.free.push(key),
-            (None, None) => return,
-        }
-        self.queue.push_back(key);
-    }
-
-    /// Ends the connection that has been silent for longest, of the process that has most of them; whether there was one with nothing under way.
-    fn free_a_place(&mut self) -> bool {
-        let mut silent: BTreeMap<Option<u32>, (usize, u64, usize)> = BTreeMap::new();
-        for (key, peer) in self.peers.iter().enumerate() {
-            let Some(peer) = peer else { continue };
-            if peer.queued || peer.is_under_way() {
-                continue;
-            }
-            let (count, last, oldest) = silent.entry(peer.pid).or_insert((0, u64::MAX, key));
-            *count += 1;
-            if peer.last_read() < *last {
-                (*last, *oldest) = (peer.last_read(), key);
-            }
-        }
-        let Some((_, _, key)) = silent.into_values().max_by_key(|(count, ..)| *count) else {
-            return false;
-        };
-        if let Some(Some(peer)) = self.peers.get_mut(key) {
-            let text = format!(
-                "this server has {} clients, its limit, and this one was silent for longest; connect again",
-                self.limits.connections
-            );
-            peer.give_up(Status::Busy, &text);
-        }
-        self.settle(key);
-        true
-    }
-
     /// A client has no whole command now: writes what it is owed, and forgets it if it is gone.
     fn settle(&mut self, key: usize) {
         let Some(place) = self.peers.get_mut(key) else {
@@ -480,12 +374,4 @@ impl<C> AsRawFd for IpcServer<C> {
     fn as_raw_fd(&self) -> RawFd {
         self.poll.as_raw_fd()
     }
-}
-
-/// Whether an error of `accept` speaks of the client that was to be accepted, so that the next one can be tried.
-fn is_of_one_client(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::PermissionDenied
-    )
 }

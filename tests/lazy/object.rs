@@ -1,7 +1,9 @@
 //! The same commands, for the clients of a broker.
 
 use crate::{Answer, Command};
-use actix_ipc::lazy::{Budget, LazyObject, client_send_async, serve_lazily_with};
+use actix_ipc::lazy::{
+    Budget, LazyObject, ObjectLimits, client_send_async, serve_lazily_with, serve_lazily_within,
+};
 use actix_ipc::{Broker, CallError, ErrorCode, IpcClient, Payload};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -165,6 +167,47 @@ async fn whoever_gave_up_is_left_out_and_a_panic_is_told() {
     }
     assert_eq!(call.await.unwrap().unwrap_err().code, ErrorCode::HandlerPanicked);
     assert!(values.is_empty());
+    served.broker.stop().await;
+}
+
+#[actix::test]
+async fn calls_given_up_keep_no_place_and_those_beyond_the_limit_are_refused() {
+    let served = served("limits").await;
+    let limits = ObjectLimits {
+        calls: 2,
+        ..ObjectLimits::default()
+    };
+    let object = serve_lazily_within::<Command>(&served.worker, "small", limits, || {})
+        .await
+        .unwrap();
+    let push = || {
+        let caller = served.caller.clone();
+        actix::spawn(async move {
+            caller
+                .call("small", "push")
+                .send::<_, Value>(&json!({"x": 1}))
+                .await
+        })
+    };
+    let calls = [push(), push()];
+    while object.waiting() < 2 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(push().await.unwrap().unwrap_err().code, ErrorCode::Overloaded);
+    for call in calls {
+        call.abort();
+        assert!(call.await.unwrap_err().is_cancelled());
+    }
+    // Their cancelling takes its way through the broker; then one more waits until its own deadline.
+    loop {
+        let caller = &served.caller;
+        let call = caller.call("small", "push").deadline(Duration::from_millis(50));
+        let error = call.send::<_, Value>(&json!({"x": 1})).await.unwrap_err();
+        if error.code == ErrorCode::Deadline {
+            break;
+        }
+        assert_eq!(error.code, ErrorCode::Overloaded);
+    }
     served.broker.stop().await;
 }
 
