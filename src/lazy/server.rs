@@ -342,7 +342,9 @@ impl<C: IpcServerCommand> IpcServer<C> {
         peer.compact();
         self.memory.count(peer);
         peer.note(Instant::now);
-        peer.queued = peer.has_more();
+        // As long as memory is scarce its commands wait until it reads, of which the system tells.
+        let scarce = peer.pending() > 0 && !self.memory.has_room(self.limits.message_bytes);
+        peer.queued = peer.has_more() && !scarce;
         if peer.queued {
             self.later.push(key);
         }

@@ -72,6 +72,33 @@ fn responses_that_nobody_reads_are_bounded_together() {
 }
 
 #[test]
+fn whoever_has_to_read_first_is_waited_for_without_polling() {
+    let mut bench = Bench::new(Limits {
+        message_bytes: MIB,
+        memory_bytes: 2 * MIB,
+        ..Limits::default()
+    });
+    let mut raws: Vec<_> = (0..3).map(|_| bench.raw()).collect();
+    for (raw, bytes) in raws.iter_mut().zip([MIB - 10, MIB - 10, 50_000]) {
+        raw.send(PREFACE);
+        let commands = if bytes == 50_000 { 20 } else { 1 };
+        for _ in 0..commands {
+            raw.send(&frame(&Command::Large { bytes }));
+        }
+    }
+    let handled = bench.poll();
+    assert!((3..22).contains(&handled), "{handled}");
+    assert_ne!(bench.server.next_timeout(), Some(Duration::ZERO));
+    let mut all = handled;
+    raws[2].socket.set_nonblocking(true).unwrap();
+    for _ in 0..40 {
+        drain(&raws[2]);
+        all += bench.poll();
+    }
+    assert_eq!(all, 22);
+}
+
+#[test]
 fn whoever_holds_most_makes_room_for_the_others() {
     let mut bench = Bench::new(Limits {
         message_bytes: 2 * MIB,
