@@ -196,7 +196,7 @@ impl MemoryRegion {
     ///
     /// The kernel counts. One message to several receivers is one holder until they have taken it. Where `/proc` is not mounted
     /// (Linux), a handle that stays here and what was sent of it count as one. At most 1,024 others are counted. Other Unix systems count this
-    /// process's handles only.
+    /// process's handles only. On Windows the registry that the memory belongs to counts too.
     #[must_use]
     pub fn ref_count(&self) -> u32 {
         let Ok(core) = &self.core else { return 0 };
