@@ -206,6 +206,12 @@ impl Session {
         self.me.account.memory.calls().settle(self.calls_memory(0));
     }
 
+    /// The deadlines of the last calls have passed, and no new one has come: what is empty goes, until there is a call again.
+    pub fn rest(&mut self) {
+        self.open.rest();
+        self.slots.rest();
+    }
+
     /// Steps through a batch; a protocol error ends it with `effects.close`.
     pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
         let mut last_key: &[u8] = &[];

@@ -1,6 +1,6 @@
 //! Which groups the process at the other end of a Unix socket had when it connected.
 //!
-//! Owns the one question to the kernel for it, `SO_PEERGROUPS`, which no crate in use asks. It decides nothing.
+//! Owns the question to the kernel for that, `SO_PEERGROUPS`. It decides nothing.
 #![allow(
     unsafe_code,
     reason = "the option has no safe wrapper; see the proof at the call"
@@ -19,16 +19,15 @@ const GROUPS_USUAL: usize = 64;
 /// # Errors
 /// What the kernel answers; it knows the option from 4.13 on.
 pub(super) fn supplementary(socket: impl AsFd) -> io::Result<Vec<u32>> {
-    match ask(&socket, GROUPS_USUAL) {
-        Err(error) if error.raw_os_error() == Some(libc::ERANGE) => ask(&socket, GROUPS_MAX),
+    match ask(&socket, &mut [0; GROUPS_USUAL]) {
+        Err(error) if error.raw_os_error() == Some(libc::ERANGE) => ask(&socket, &mut vec![0; GROUPS_MAX]),
         answer => answer,
     }
 }
 
-fn ask(socket: &impl AsFd, room: usize) -> io::Result<Vec<u32>> {
+fn ask(socket: &impl AsFd, groups: &mut [libc::gid_t]) -> io::Result<Vec<u32>> {
     use std::os::fd::AsRawFd;
     const EACH: usize = size_of::<libc::gid_t>();
-    let mut groups: Vec<libc::gid_t> = vec![0; room];
     let bytes = groups.len().saturating_mul(EACH);
     let mut length = libc::socklen_t::try_from(bytes).map_err(io::Error::other)?;
     // SAFETY: the descriptor is borrowed and so open for the whole call. `groups` is an initialised buffer of exactly `length`
@@ -46,13 +45,11 @@ fn ask(socket: &impl AsFd, room: usize) -> io::Result<Vec<u32>> {
     if answer != 0 {
         return Err(io::Error::last_os_error());
     }
-    groups.truncate(
-        usize::try_from(length)
-            .unwrap_or_default()
-            .checked_div(EACH)
-            .unwrap_or_default(),
-    );
-    Ok(groups)
+    let count = usize::try_from(length)
+        .unwrap_or_default()
+        .checked_div(EACH)
+        .unwrap_or_default();
+    Ok(groups.iter().take(count).copied().collect())
 }
 
 #[cfg(test)]
@@ -73,7 +70,7 @@ mod tests {
     fn who_has_more_groups_than_there_is_room_for_is_asked_again() {
         let (one, _other) = UnixStream::pair().unwrap();
         if !supplementary(&one).unwrap().is_empty() {
-            let error = ask(&one, 0).unwrap_err();
+            let error = ask(&one, &mut []).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::ERANGE));
         }
     }
