@@ -28,6 +28,7 @@
 
 #[cfg(feature = "broker")]
 pub mod actors;
+#[cfg(feature = "broker")]
 pub mod bus;
 #[cfg(feature = "broker")]
 pub mod client;
