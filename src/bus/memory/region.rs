@@ -111,7 +111,7 @@ impl MemoryRegion {
     /// look, by one system call that touches no page.
     ///
     /// Memory that its sender meant to be immutable and could not seal (other systems than Linux) is copied as a whole at the first
-    /// look, when it has at most [`COPY_MAX`] bytes.
+    /// look, when it has at most [`COPY_MAX`](super::COPY_MAX) bytes.
     ///
     /// # Errors
     /// [`MapError::OutOfRange`]; [`MapError::Changing`] when somebody may change it; [`MapError::TooLarge`] and
