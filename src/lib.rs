@@ -29,6 +29,8 @@
 #[cfg(feature = "broker")]
 pub mod actors;
 #[cfg(feature = "broker")]
+pub mod bus;
+#[cfg(feature = "broker")]
 pub mod client;
 #[cfg(feature = "broker")]
 pub mod config;

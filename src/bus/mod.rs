@@ -1,0 +1,2 @@
+//! The label bus: what travels with its messages.
+pub mod memory;
