@@ -27,6 +27,8 @@
 //! [`config::Limits`]; the bytes in `docs/protocol.md`.
 
 pub mod actors;
+#[cfg(feature = "bus")]
+pub mod bus;
 pub mod client;
 pub mod config;
 pub mod error;

@@ -47,7 +47,9 @@ fn message(variant: &Variant) -> Result<&Type> {
 
 fn generate(name: &Ident, held: &[(&Ident, &Type)]) -> TokenStream {
     let (variants, types): (Vec<&Ident>, Vec<&Type>) = held.iter().copied().unzip();
-    let twice = format!("two variants of {name} hold messages of the same UUID: which one a message is, would be by chance");
+    let twice = format!(
+        "two variants of {name} hold messages of the same UUID: which one a message is, would be by chance"
+    );
     quote! {
         const _: () = {
             const UUIDS: &[::actix_ipc::bus::Uuid] = &[#(<#types as ::actix_ipc::bus::TypeUuid>::UUID),*];

@@ -32,7 +32,8 @@ fn attribute(input: &DeriveInput) -> Result<&LitStr> {
         .iter()
         .filter(|attribute| attribute.path().is_ident("uuid"));
     let Some(first) = given.next() else {
-        let text = "a message type needs a UUID of its own: #[uuid = \"…\"] above it, with what `uuidgen` prints";
+        let text =
+            "a message type needs a UUID of its own: #[uuid = \"…\"] above it, with what `uuidgen` prints";
         return Err(Error::new(input.ident.span(), text));
     };
     if let Some(second) = given.next() {

@@ -161,6 +161,11 @@ impl Drop for Lease {
                 Draft::new(Kind::Unwatch, self.key)
             }
             Fact::Wait { .. } => Draft::new(Kind::Cancel, self.key),
+            Fact::Endpoint { port, .. } => {
+                let text = "this endpoint has left the bus";
+                port.end(CallError::new(ErrorCode::NotConnected, text), &mut after.wakers);
+                Draft::new(Kind::Leave, self.key)
+            }
             // It is taken back with an empty key.
             Fact::Will => Draft::new(Kind::Will, self.key),
         };

@@ -1,0 +1,61 @@
+//! What did not arrive: the reports to an endpoint of its own messages.
+//!
+//! Owns the reader's end of a bounded queue; what does not fit is counted and told. Made by `endpoint`.
+
+use crate::client::Undelivered;
+use crate::client::join::Joined;
+use crate::client::queue::Item;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+/// One entry of [`Reports`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Report {
+    /// A message did not reach all whom it was for.
+    Undelivered(Undelivered),
+    /// So many more did not, before the next entry: the queue of 1,024 was full because nobody read it.
+    Missed(u64),
+}
+
+impl From<Item<Undelivered>> for Report {
+    fn from(item: Item<Undelivered>) -> Self {
+        match item {
+            Item::Next(undelivered) => Self::Undelivered(undelivered),
+            Item::Missed(count) => Self::Missed(count),
+        }
+    }
+}
+
+/// The messages of an endpoint that did not arrive. Made by [`EndpointSender::undelivered`](super::EndpointSender::undelivered). It keeps
+/// the endpoint on the bus.
+#[derive(Debug)]
+pub struct Reports {
+    joined: Arc<Joined>,
+}
+
+impl Reports {
+    pub(crate) const fn new(joined: Arc<Joined>) -> Self {
+        Self { joined }
+    }
+
+    /// The next one that is there.
+    #[must_use]
+    pub fn try_next(&self) -> Option<Report> {
+        self.joined.port.reports.try_next().map(Report::from)
+    }
+
+    /// The next one. `None` once the endpoint is no longer on the bus. Cancel safe.
+    pub async fn next(&self) -> Option<Report> {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&self, cx: &Context<'_>) -> Poll<Option<Report>> {
+        self.joined
+            .port
+            .reports
+            .poll(cx)
+            .map(|item| item.map(Report::from))
+    }
+}
