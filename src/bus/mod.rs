@@ -17,6 +17,7 @@ mod join;
 mod label;
 mod message;
 mod message_box;
+pub mod memory;
 mod options;
 mod receive;
 mod report;
@@ -32,6 +33,7 @@ pub use endpoint::{EndpointSender, Receipt};
 pub use error::{ConfirmError, JoinError, RecvError, SendError};
 pub use join::{Ends, join, join_async};
 pub use label::Label;
+pub use memory::{MapError, MemoryRegion, MemoryRegistry, Object};
 pub use message::{BytesMessage, Message};
 #[doc(hidden)]
 pub use message_box::are_distinct;

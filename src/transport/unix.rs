@@ -27,6 +27,7 @@ mod establish;
 mod groups;
 #[cfg(target_os = "linux")]
 mod ring;
+pub mod seals;
 mod shared;
 mod space;
 
