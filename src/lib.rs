@@ -27,6 +27,7 @@
 //! [`config::Limits`]; the bytes in `docs/protocol.md`.
 
 pub mod actors;
+pub mod bus;
 pub mod client;
 pub mod config;
 pub mod error;
