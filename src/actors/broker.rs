@@ -124,6 +124,7 @@ pub struct BrokerBuilder {
     tokens: Tokens,
     policy: Option<Policy>,
     unix: UnixOptions,
+    adopted: Vec<transport::Listener>,
 }
 
 impl BrokerBuilder {
@@ -153,6 +154,13 @@ impl BrokerBuilder {
     #[must_use]
     pub fn listen(mut self, endpoint: Endpoint) -> Self {
         self.listen.push(endpoint);
+        self
+    }
+
+    /// Accepts from this listener as well, which was bound on this thread.
+    #[must_use]
+    pub(crate) fn adopt(mut self, listener: transport::Listener) -> Self {
+        self.adopted.push(listener);
         self
     }
 
@@ -196,7 +204,8 @@ impl BrokerBuilder {
         }
         let mut epoch = [0; 16];
         getrandom::fill(&mut epoch).map_err(|error| StartError::Random(error.to_string()))?;
-        let (sockets, skipped) = self.bind()?;
+        let (mut sockets, skipped) = self.bind()?;
+        sockets.extend(self.adopted);
         let shared = Shared::new(self.limits, Epoch(epoch));
         shared.set_tokens(self.tokens);
         if let Some(policy) = self.policy {

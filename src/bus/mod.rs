@@ -13,6 +13,7 @@
 mod endpoint;
 mod error;
 mod frame;
+pub mod host;
 mod join;
 mod label;
 mod message;

@@ -32,6 +32,7 @@ mod event_queue;
 mod exchange;
 mod handle;
 mod handler;
+mod hook;
 mod inbound;
 mod incoming;
 #[cfg(feature = "bus")]
@@ -75,6 +76,7 @@ pub use event::{Event, Update};
 pub use handle::IpcClient;
 pub use handle::IpcClient as IPCClient;
 pub use handler::{CallContext, Handler, HandlerError, IncomingCall, Response, SharedObject};
+pub(crate) use hook::ClientHook;
 pub use lasting::Standing;
 pub use methods::Methods;
 pub use presence::{Notice, Watch, WatchScope};

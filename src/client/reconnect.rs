@@ -21,6 +21,21 @@ pub(crate) fn pause(attempt: u32, random: u32) -> Duration {
     half.saturating_add(half.mul_f64(share))
 }
 
+/// The longest pause where another broker is expected at once, and how many there are of them: the first second's.
+const PROMPT: Duration = Duration::from_millis(20);
+const PROMPT_ATTEMPTS: u32 = 60;
+
+/// The same where another broker is expected at once: short pauses for a second, then as [`pause`].
+pub(crate) fn prompt_pause(attempt: u32, random: u32) -> Duration {
+    match attempt.checked_sub(PROMPT_ATTEMPTS) {
+        Some(later) => pause(later, random),
+        None => {
+            let half = PROMPT / 2;
+            half.saturating_add(half.mul_f64(f64::from(random) / f64::from(u32::MAX)))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -45,6 +60,25 @@ mod tests {
                 "attempt {attempt}, random {random}"
             );
         }
+    }
+
+    #[test]
+    fn where_a_broker_is_expected_pauses_are_short_for_a_second() {
+        let table = [
+            (0, 0, 10),
+            (0, u32::MAX, 20),
+            (59, 0, 10),
+            (59, u32::MAX, 20),
+            (60, 0, 25),
+            (61, u32::MAX, 100),
+            (u32::MAX, 0, 500),
+        ];
+        for (attempt, random, expected) in table {
+            assert_eq!(prompt_pause(attempt, random).as_millis(), expected, "{attempt} {random}");
+        }
+        let shortest: Duration = (0..PROMPT_ATTEMPTS).map(|attempt| prompt_pause(attempt, 0)).sum();
+        let longest: Duration = (0..PROMPT_ATTEMPTS).map(|attempt| prompt_pause(attempt, u32::MAX)).sum();
+        assert!(shortest <= Duration::from_secs(1) && longest >= Duration::from_secs(1));
     }
 
     #[test]

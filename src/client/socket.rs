@@ -155,8 +155,15 @@ async fn attempts(
         if let Some(pauses) = attempt.checked_sub(1) {
             // Without randomness the pause is the longest of its range.
             let random = getrandom::u32().unwrap_or(u32::MAX);
-            let next = Instant::now() + reconnect::pause(pauses, random);
-            sleep_until(until.map_or(next, |until| until.min(next))).await;
+            let pause = match shared.options.prompt_reconnect {
+                true => reconnect::prompt_pause(pauses, random),
+                false => reconnect::pause(pauses, random),
+            };
+            let next = Instant::now() + pause;
+            tokio::select! {
+                () = sleep_until(until.map_or(next, |until| until.min(next))) => {}
+                () = shared.retry.notified() => {}
+            }
         }
         // The last round after the last pause is short, but it is one.
         let budget = until.map_or(ROUND_LIMIT, |until| {

@@ -218,6 +218,14 @@ impl Stream {
         forward!(self, stream => stream.is_closed())
     }
 
+    /// Gives the connection up: both directions end now, as if the peer had closed it. Over other transports than Unix sockets it does nothing.
+    pub(crate) fn give_up(&self) {
+        #[cfg(unix)]
+        if let Self::Unix(stream) = self {
+            stream.shutdown();
+        }
+    }
+
     /// Whether the peer can vanish without a word: nobody tells that the other end of a network connection has lost its power,
     /// or that something between them has stopped relaying.
     #[must_use]

@@ -39,6 +39,7 @@ pub use descriptors::{is_unix_socket, number};
 use super::inject::{Site, fault};
 use super::stream::Obstacle;
 use crate::message::Attachment;
+use crate::platform::fork::{Noted, note};
 use descriptors::{receive, send, send_attachments};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -57,6 +58,8 @@ pub(super) const SLICES_MAX: usize = 1024;
 /// A connected Unix socket on a reactor.
 #[derive(Debug)]
 pub struct Stream {
+    // Before the descriptor is closed.
+    _noted: Noted,
     fd: AsyncFd<OwnedFd>,
     space: Space,
     upgrade: Upgrade,
@@ -67,6 +70,7 @@ impl Stream {
         fault(Site::Register)?;
         let fd = watch(socket, Interest::READABLE)?;
         Ok(Self {
+            _noted: note(&fd),
             fd,
             space: Space::default(),
             upgrade: Upgrade::default(),
@@ -197,6 +201,11 @@ impl Stream {
 
     pub(super) fn is_closed(&self) -> bool {
         hung_up(self.fd.get_ref().as_fd())
+    }
+
+    pub(super) fn shutdown(&self) {
+        // It fails where the other end has gone, and this one is at its end already.
+        let _ = rustix::net::shutdown(self.fd.get_ref(), Shutdown::Both);
     }
 
     pub(super) fn shutdown_write(&self) -> io::Result<()> {

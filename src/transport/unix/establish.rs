@@ -4,6 +4,7 @@
 //! about whom to trust.
 
 use super::{Stream, bind, watch};
+use crate::platform::fork::{Noted, note};
 use crate::transport::accept::{PASSED_OVER_MAX, Spare, is_the_listeners};
 use crate::transport::credentials::PeerCredentials;
 use crate::transport::inject::{Site, fault, retry};
@@ -25,9 +26,12 @@ const QUEUE_WAIT: Duration = Duration::from_millis(500);
 /// A listening Unix socket, its path and its lock.
 #[derive(Debug)]
 pub(in crate::transport) struct Listener {
+    // Before the descriptor is closed.
+    _noted: Noted,
     socket: AsyncFd<socket2::Socket>,
     spare: Spare,
-    _place: bind::Place,
+    /// None: the path is its caller's business.
+    _place: Option<bind::Place>,
 }
 
 impl Listener {
@@ -38,9 +42,27 @@ impl Listener {
     ) -> Result<Self, BindError> {
         fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
         let (socket, place) = bind::bind(endpoint, path, options)?;
+        Self::on(endpoint, socket, Some(place))
+    }
+
+    pub(in crate::transport) fn replace(
+        endpoint: &Endpoint,
+        path: &Path,
+        mode: u32,
+    ) -> Result<Self, BindError> {
+        fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
+        Self::on(endpoint, bind::replace(endpoint, path, mode)?, None)
+    }
+
+    fn on(
+        endpoint: &Endpoint,
+        socket: socket2::Socket,
+        place: Option<bind::Place>,
+    ) -> Result<Self, BindError> {
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
+            _noted: note(&socket),
             socket,
             spare: Spare::keep(),
             _place: place,

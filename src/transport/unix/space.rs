@@ -5,6 +5,7 @@
 
 use super::descriptors::unread;
 use super::{hung_up, watch};
+use crate::platform::fork::{Noted, note};
 use crate::transport::inject::{Site, fault};
 use crate::transport::lock;
 use crate::transport::stream::Obstacle;
@@ -38,7 +39,8 @@ pub(super) struct Space {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    event: Option<AsyncFd<OwnedFd>>,
+    /// A duplicate of the socket, struck off before it is closed.
+    event: Option<(Noted, AsyncFd<OwnedFd>)>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Pauses in a row.
     pauses: u32,
@@ -129,14 +131,15 @@ impl Waiting {
             // missed.
             let registered = fault(Site::Space)
                 .and_then(|()| socket.try_clone())
-                .and_then(|duplicate| watch(duplicate, Interest::WRITABLE));
+                .and_then(|duplicate| watch(duplicate, Interest::WRITABLE))
+                .map(|event| (note(&event), event));
             match registered {
                 Ok(event) => self.event = Some(event),
                 // No descriptor is left to wait with: then by looking again after a while.
                 Err(_) => return self.poll_pause(cx).map(Ok),
             }
         }
-        let Some(event) = &self.event else {
+        let Some((_, event)) = &self.event else {
             return Poll::Ready(Ok(()));
         };
         self.pauses = 0;
