@@ -8,8 +8,9 @@ use super::frame::Outgoing;
 use super::message::Message;
 use super::message_box::MessageBox;
 use super::report::Reports;
+use super::seat::Seat;
 use crate::client::blocking;
-use crate::client::join::{Joined, Waiting};
+use crate::client::join::Waiting;
 use crate::client::runtime::at_most;
 use crate::message::id::MessageId;
 use std::fmt;
@@ -26,14 +27,14 @@ use std::time::{Duration, Instant};
 /// not arrive is told by [`undelivered`](Self::undelivered). A receiver that is slow slows its senders: at most 1 MiB of messages
 /// (`limits.send_window` of the host) is under way for each endpoint, counted until their receivers have taken them.
 pub struct EndpointSender<T> {
-    joined: Arc<Joined>,
+    seat: Arc<Seat>,
     of: PhantomData<fn(T)>,
 }
 
 impl<T> Clone for EndpointSender<T> {
     fn clone(&self) -> Self {
         Self {
-            joined: Arc::clone(&self.joined),
+            seat: Arc::clone(&self.seat),
             of: PhantomData,
         }
     }
@@ -56,9 +57,9 @@ pub struct Receipt {
 }
 
 impl<T: MessageBox> EndpointSender<T> {
-    pub(crate) const fn new(joined: Arc<Joined>) -> Self {
+    pub(crate) const fn new(seat: Arc<Seat>) -> Self {
         let of = PhantomData;
-        Self { joined, of }
+        Self { seat, of }
     }
 
     /// Sends a message: ready when it has its place behind everything that this endpoint sent before. Blocks while more is under way
@@ -67,7 +68,7 @@ impl<T: MessageBox> EndpointSender<T> {
     /// # Errors
     /// [`SendError`] says why it was not sent. That it was does not mean that it arrives: see [`undelivered`](Self::undelivered).
     pub fn send(&self, message: Message<T>) -> Result<MessageId, SendError> {
-        let mut sending = self.sending(&message, false)?;
+        let mut sending = self.sending(message, false)?;
         if let Poll::Ready(result) = sending.poll_send(&Context::from_waker(Waker::noop())) {
             return result;
         }
@@ -79,7 +80,7 @@ impl<T: MessageBox> EndpointSender<T> {
     /// # Errors
     /// As [`send`](Self::send).
     pub async fn send_async(&self, message: Message<T>) -> Result<MessageId, SendError> {
-        self.sending(&message, false)?.await
+        self.sending(message, false)?.await
     }
 
     /// Sends a message and waits until all that it was for have taken it.
@@ -90,7 +91,7 @@ impl<T: MessageBox> EndpointSender<T> {
         let until = Instant::now().checked_add(timeout).unwrap_or_else(Instant::now);
         let left = || until.saturating_duration_since(Instant::now());
         let blocked = |_| ConfirmError::NotSent(SendError::Blocking);
-        let sending = self.sending(&message, true)?;
+        let sending = self.sending(message, true)?;
         let id = blocking::block_on_for(sending, left())
             .map_err(blocked)?
             .ok_or(ConfirmError::NoRoom)??;
@@ -114,7 +115,7 @@ impl<T: MessageBox> EndpointSender<T> {
     ) -> Result<Receipt, ConfirmError> {
         let until = Instant::now().checked_add(timeout);
         let left = || until.map(|until| until.saturating_duration_since(Instant::now()));
-        let sending = self.sending(&message, true)?;
+        let sending = self.sending(message, true)?;
         let id = at_most(left(), sending).await.ok_or(ConfirmError::NoRoom)??;
         match at_most(left(), self.confirmed(id)).await {
             Some(outcome) => Ok(Receipt {
@@ -128,20 +129,29 @@ impl<T: MessageBox> EndpointSender<T> {
     /// What did not arrive of what this endpoint has sent, in the order in which that became known. One reader for all clones.
     #[must_use]
     pub fn undelivered(&self) -> Reports {
-        Reports::new(Arc::clone(&self.joined))
+        Reports::new(Arc::clone(&self.seat))
+    }
+
+    /// Leaves the bus when the receiver and all clones are gone, and waits for that: what was sent before is with the host then, and if
+    /// this process hosts the bus for this endpoint alone, another has been handed it, or nobody wants it. Takes a few seconds at most.
+    /// With others still there it only drops this one.
+    pub async fn leave(self) {
+        if let Some(seat) = Arc::into_inner(self.seat) {
+            seat.leave().await;
+        }
     }
 
     fn confirmed(&self, id: MessageId) -> Confirmed<'_> {
         Confirmed {
-            joined: &self.joined,
+            seat: &self.seat,
             id,
             over: false,
         }
     }
 
-    fn sending(&self, message: &Message<T>, confirm: bool) -> Result<Sending<'_>, SendError> {
+    fn sending(&self, message: Message<T>, confirm: bool) -> Result<Sending<'_>, SendError> {
         Ok(Sending {
-            joined: &self.joined,
+            seat: &self.seat,
             outgoing: Outgoing::new(message)?,
             waiting: None,
             confirm,
@@ -152,7 +162,7 @@ impl<T: MessageBox> EndpointSender<T> {
 /// A message that may have to wait.
 #[derive(Debug)]
 struct Sending<'a> {
-    joined: &'a Joined,
+    seat: &'a Seat,
     outgoing: Outgoing,
     waiting: Option<Waiting>,
     confirm: bool,
@@ -160,11 +170,12 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     fn poll_send(&mut self, cx: &Context<'_>) -> Poll<Result<MessageId, SendError>> {
+        let Some(joined) = self.seat.joined() else {
+            return Poll::Ready(Err(SendError::Forked));
+        };
         let mut waiting = self.waiting.take().unwrap_or_default();
         let Outgoing { frame, attachments } = &mut self.outgoing;
-        let sent = self
-            .joined
-            .poll_send(cx, &mut waiting, frame, attachments, self.confirm);
+        let sent = joined.poll_send(cx, &mut waiting, frame, attachments, self.confirm);
         if sent.is_pending() || waiting.is_somewhere() {
             self.waiting = Some(waiting);
         }
@@ -182,8 +193,8 @@ impl Future for Sending<'_> {
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        if let Some(mut waiting) = self.waiting.take() {
-            self.joined.leave(&mut waiting);
+        if let (Some(mut waiting), Some(joined)) = (self.waiting.take(), self.seat.joined()) {
+            joined.leave(&mut waiting);
         }
     }
 }
@@ -191,25 +202,28 @@ impl Drop for Sending<'_> {
 /// The wait for what becomes of a message.
 #[derive(Debug)]
 struct Confirmed<'a> {
-    joined: &'a Joined,
+    seat: &'a Seat,
     id: MessageId,
     over: bool,
 }
 
 impl Future for Confirmed<'_> {
-    type Output = Result<u16, crate::client::Undelivered>;
+    type Output = Result<u16, ConfirmError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let outcome = self.joined.poll_outcome(cx, self.id);
+        let Some(joined) = self.seat.joined() else {
+            return Poll::Ready(Err(SendError::Forked.into()));
+        };
+        let outcome = joined.poll_outcome(cx, self.id);
         self.over = outcome.is_ready();
-        outcome
+        outcome.map_err(ConfirmError::from)
     }
 }
 
 impl Drop for Confirmed<'_> {
     fn drop(&mut self) {
-        if !self.over {
-            self.joined.forget_outcome(self.id);
+        if let (false, Some(joined)) = (self.over, self.seat.joined()) {
+            joined.forget_outcome(self.id);
         }
     }
 }

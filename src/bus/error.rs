@@ -36,8 +36,8 @@ pub enum JoinError {
     /// The time was over before there was a host that let this endpoint in.
     #[error("no host of the bus let this endpoint in in time: {0}")]
     Timeout(String),
-    /// This process was forked from the one that made the handle; it joins for itself.
-    #[error("this process was forked from the one that joined; join again here")]
+    /// This process was forked from one that uses a bus, and shares nothing of that; only a new program (exec) can join.
+    #[error("this process was forked from the one that joined; only a new program (exec) can join")]
     Forked,
     /// The process that hosts the bus is stopped (SIGSTOP, a debugger) and answers nobody; it must go on, or be ended.
     #[error("the process {pid}, which hosts the bus, is stopped: continue it or end it")]
@@ -90,8 +90,8 @@ pub enum SendError {
     /// The endpoint is no longer on the bus; why.
     #[error("the endpoint is no longer on the bus: {0}")]
     Left(String),
-    /// This process was forked from the one that joined; it joins for itself.
-    #[error("this process was forked from the one that joined; join again here")]
+    /// This process was forked from the one that joined, and shares nothing of that; only a new program (exec) can join.
+    #[error("this process was forked from the one that joined; only a new program (exec) can join")]
     Forked,
     /// A blocking method was called where it must not block; use the async one there.
     #[error("a blocking method was called on a thread that runs an executor; use the async one there")]
@@ -129,14 +129,18 @@ pub enum RecvError {
     /// One came that is not what its type says. It is gone; the next can be received.
     #[error(transparent)]
     Codec(#[from] CodecError),
+    /// What came with a message cannot be used: its sender is broken, or this process may open no more. The message is gone; the next
+    /// can be received.
+    #[error("{0}")]
+    Attachments(String),
     /// The host was lost, and the new one does not let this endpoint in.
     #[error("the new host of the bus refused this endpoint: {0}")]
     Refused(JoinError),
     /// The endpoint is no longer on the bus; why.
     #[error("the endpoint is no longer on the bus: {0}")]
     Left(String),
-    /// This process was forked from the one that joined; it joins for itself.
-    #[error("this process was forked from the one that joined; join again here")]
+    /// This process was forked from the one that joined, and shares nothing of that; only a new program (exec) can join.
+    #[error("this process was forked from the one that joined; only a new program (exec) can join")]
     Forked,
     /// A blocking method was called where it must not block; use the async one there.
     #[error("a blocking method was called on a thread that runs an executor; use the async one there")]

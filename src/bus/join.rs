@@ -5,15 +5,16 @@
 
 use super::endpoint::EndpointSender;
 use super::error::{JoinError, refusal};
+use super::host::{AttachError, AttachOptions, Attached, attach, is_forked};
 use super::message_box::MessageBox;
 use super::options::Options;
 use super::receive::EndpointReceiver;
-use crate::client::IpcClient;
+use super::seat::Seat;
+use crate::client::{ClientBuilder, IpcClient};
 use crate::client::blocking::block_on;
 use crate::client::join::Joined;
 use crate::client::runtime::at_most;
 use crate::message::bus::{BUS_VERSION, Join};
-use crate::transport::Endpoint;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,14 +45,30 @@ pub async fn join_async<T: MessageBox, R: MessageBox>(
     timeout: Option<Duration>,
 ) -> Result<Ends<T, R>, JoinError> {
     let payload = check(&options)?;
+    if is_forked() {
+        return Err(JoinError::Forked);
+    }
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let joining = attempts(&options, &payload, until);
-    let joined = Arc::new(at_most(left(until), joining).await.unwrap_or_else(|| {
-        let text = "its host accepts connections and does not answer".to_owned();
-        Err(JoinError::Timeout(text))
-    })?);
-    let receiver = EndpointReceiver::new(Arc::clone(&joined));
-    Ok((EndpointSender::new(joined), receiver))
+    let attached = match &options.endpoint {
+        Some(_) => None,
+        None => Some(attach(&options.identifier, attach_options(&options, until)).await?),
+    };
+    let joining = attempts(&options, attached.as_ref(), &payload, until);
+    let joined = match at_most(left(until), joining).await {
+        Some(joined) => joined?,
+        None => return Err(late(attached.as_ref(), "a host accepts connections, and does not answer")),
+    };
+    let seat = Arc::new(Seat::new(joined, attached));
+    let receiver = EndpointReceiver::new(Arc::clone(&seat));
+    Ok((EndpointSender::new(seat), receiver))
+}
+
+fn attach_options(options: &Options, until: Option<Instant>) -> AttachOptions {
+    AttachOptions {
+        may_host: options.controller_affinity,
+        until,
+        ..AttachOptions::default()
+    }
 }
 
 /// The payload of the Join.
@@ -75,16 +92,21 @@ fn left(until: Option<Instant>) -> Option<Duration> {
 }
 
 /// Until a host lets the endpoint in, or refuses it for good.
-async fn attempts(options: &Options, payload: &[u8], until: Option<Instant>) -> Result<Joined, JoinError> {
+async fn attempts(
+    options: &Options,
+    attached: Option<&Attached>,
+    payload: &[u8],
+    until: Option<Instant>,
+) -> Result<Joined, JoinError> {
     loop {
-        let client = connect(host(options)?, until).await?;
+        let client = connect(options, attached, until).await?;
         match client.join_bus(payload, options.unix_sockets).await {
             Ok(joined) => return Ok(joined),
             // Without such an answer the host is leaving, or has gone: there will be another.
             Err(error) => match refusal(&error) {
                 Some(refused) => return Err(refused),
                 None if until.is_some_and(|until| Instant::now() >= until) => {
-                    return Err(JoinError::Timeout(error.to_string()));
+                    return Err(late(attached, &error.to_string()));
                 }
                 None => {}
             },
@@ -92,18 +114,40 @@ async fn attempts(options: &Options, payload: &[u8], until: Option<Instant>) -> 
     }
 }
 
-fn host(options: &Options) -> Result<Endpoint, JoinError> {
-    options
-        .endpoint
-        .clone()
-        .ok_or_else(|| JoinError::System("no host".to_owned()))
-}
-
-async fn connect(endpoint: Endpoint, until: Option<Instant>) -> Result<IpcClient, JoinError> {
-    let builder = IpcClient::builder().endpoint(endpoint);
+async fn connect(
+    options: &Options,
+    attached: Option<&Attached>,
+    until: Option<Instant>,
+) -> Result<IpcClient, JoinError> {
+    let endpoint = options.endpoint.clone().or_else(|| attached.map(Attached::endpoint));
+    let builder = IpcClient::builder().prompt_reconnect(attached.is_some());
+    let builder = endpoint.into_iter().fold(builder, ClientBuilder::endpoint);
     let connected = match left(until) {
         Some(left) => builder.connect_wait(left).await,
         None => builder.connect_forever().await,
     };
-    connected.map_err(|error| JoinError::Timeout(error.to_string()))
+    let client = connected.map_err(|error| late(attached, &error.to_string()))?;
+    if let Some(attached) = attached {
+        attached.look_after(&client);
+    }
+    Ok(client)
+}
+
+/// Time was over.
+fn late(attached: Option<&Attached>, why: &str) -> JoinError {
+    match attached.and_then(Attached::stopped_host) {
+        Some(pid) => JoinError::HostStopped { pid },
+        None => JoinError::Timeout(why.to_owned()),
+    }
+}
+
+impl From<AttachError> for JoinError {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Forked => Self::Forked,
+            AttachError::HostStopped { pid } => Self::HostStopped { pid },
+            AttachError::NoHost { .. } => Self::Timeout(error.to_string()),
+            other => Self::System(other.to_string()),
+        }
+    }
 }

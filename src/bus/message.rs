@@ -2,6 +2,7 @@
 //!
 //! Owns the parts that a program sees. How they cross the wire is `frame`'s. Called by programs, `endpoint` and `receive`.
 
+use super::memory::{MemoryRegion, Object};
 use super::message_box::{TypeUuid, Uuid};
 use super::selector::Selector;
 use crate::message::Origin;
@@ -15,6 +16,13 @@ use std::fmt;
 pub struct Message<T> {
     /// The content: one message, or a box of one.
     pub payload: T,
+    /// Kernel objects that travel with it, in order: at most 16 with the memory regions (`limits.attachments` of the host).
+    pub objects: Vec<Object>,
+    /// Memory that travels with it, in order.
+    pub memory_regions: Vec<MemoryRegion>,
+    /// Whether each of several receivers may be given the same objects, which they then share. Default: no, and a message with objects
+    /// for which several endpoints match reaches none of them. Memory that nobody can change any more is shared in any case.
+    pub share: bool,
     /// Where it is to go. `None` in a message that was received: who sends it on says where.
     pub selector: Option<Selector>,
     /// Who sent it. `None` before it was received.
@@ -26,15 +34,25 @@ impl<T> Message<T> {
     pub fn new(selector: Selector, payload: T) -> Self {
         Self {
             payload,
+            objects: Vec::new(),
+            memory_regions: Vec::new(),
+            share: false,
             selector: Some(selector),
             origin: None,
         }
     }
 
     /// One that has come.
-    pub(crate) const fn received(payload: T, origin: Option<Origin>) -> Self {
+    pub(crate) fn received(
+        payload: T,
+        (objects, memory_regions): (Vec<Object>, Vec<MemoryRegion>),
+        origin: Option<Origin>,
+    ) -> Self {
         Self {
             payload,
+            objects,
+            memory_regions,
+            share: false,
             selector: None,
             origin,
         }

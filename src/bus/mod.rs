@@ -22,6 +22,7 @@ pub mod memory;
 mod options;
 mod receive;
 mod report;
+mod seat;
 mod selector;
 
 #[doc(inline)]

@@ -7,6 +7,7 @@ use super::error::RecvError;
 use super::frame::read;
 use super::message::Message;
 use super::message_box::MessageBox;
+use super::seat::Seat;
 use crate::client::blocking::{block_on, block_on_for};
 use crate::client::join::Joined;
 use crate::client::port::Reader;
@@ -14,14 +15,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Receives messages of the type `R` that are sent to this endpoint's label. Dropping it takes the label off the bus; messages that were
 /// not taken are reported to their senders.
 pub struct EndpointReceiver<R> {
-    joined: Arc<Joined>,
+    seat: Arc<Seat>,
     reader: Mutex<Reader>,
     skipped: AtomicU64,
     /// How many bytes are told as taken at the latest.
@@ -38,10 +39,10 @@ impl<R> fmt::Debug for EndpointReceiver<R> {
 }
 
 impl<R: MessageBox> EndpointReceiver<R> {
-    pub(crate) fn new(joined: Arc<Joined>) -> Self {
-        let part = joined.part();
+    pub(crate) fn new(seat: Arc<Seat>) -> Self {
+        let part = seat.joined().map_or(1, Joined::part);
         Self {
-            joined,
+            seat,
             reader: Mutex::default(),
             skipped: AtomicU64::new(0),
             part,
@@ -55,7 +56,8 @@ impl<R: MessageBox> EndpointReceiver<R> {
     /// [`RecvError::Timeout`] when none came in time, [`RecvError::Codec`] for one that cannot be read; else why none will come.
     pub fn recv(&self, timeout: Option<Duration>) -> Result<Message<R>, RecvError> {
         if timeout == Some(Duration::ZERO) {
-            return self.take().unwrap_or_else(|| Err(self.why_none()));
+            let joined = self.seat.joined().ok_or(RecvError::Forked)?;
+            return self.take(joined).unwrap_or_else(|| Err(why_none(joined)));
         }
         match timeout {
             None => block_on(self.recv_async()).unwrap_or(Err(RecvError::Blocking)),
@@ -82,48 +84,52 @@ impl<R: MessageBox> EndpointReceiver<R> {
     }
 
     fn poll_recv(&self, cx: &Context<'_>) -> Poll<Result<Message<R>, RecvError>> {
+        let Some(joined) = self.seat.joined() else {
+            return Poll::Ready(Err(RecvError::Forked));
+        };
         loop {
-            if let Some(received) = self.take() {
+            if let Some(received) = self.take(joined) {
                 return Poll::Ready(received);
             }
-            let reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            if reader.poll_more(&self.joined.port, cx).is_pending() {
+            if self.lock().poll_more(&joined.port, cx).is_pending() {
                 return Poll::Pending;
             }
-            drop(reader);
             // One that came just before the end goes first.
-            if self.joined.port.ended().is_some() {
-                return Poll::Ready(self.take().unwrap_or_else(|| Err(self.why_none())));
+            if joined.port.ended().is_some() {
+                return Poll::Ready(self.take(joined).unwrap_or_else(|| Err(why_none(joined))));
             }
         }
     }
 
     /// The next message that is here and is one of `R`'s.
-    fn take(&self) -> Option<Result<Message<R>, RecvError>> {
-        let port = &self.joined.port;
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+    fn take(&self, joined: &Joined) -> Option<Result<Message<R>, RecvError>> {
+        let port = &joined.port;
+        let mut reader = self.lock();
         loop {
             let message = reader.next(port, |view, attachments| read::<R>(view, attachments))?;
             if let Some(taken) = reader.tell(port, self.part) {
-                self.joined.taken(taken);
+                joined.taken(taken);
             }
             match message {
-                Some(message) => return Some(message.map_err(RecvError::from)),
+                Some(message) => return Some(message),
                 None => self.skipped.fetch_add(1, Ordering::Relaxed),
             };
         }
     }
 
-    fn why_none(&self) -> RecvError {
-        self.joined
-            .port
-            .ended()
-            .map_or(RecvError::Timeout, RecvError::from)
+    fn lock(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn why_none(joined: &Joined) -> RecvError {
+    joined.port.ended().map_or(RecvError::Timeout, RecvError::from)
 }
 
 impl<R> Drop for EndpointReceiver<R> {
     fn drop(&mut self) {
-        self.joined.deafen();
+        if let Some(joined) = self.seat.joined() {
+            joined.deafen();
+        }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns the reader's end of a bounded queue; what does not fit is counted and told. Made by `endpoint`.
 
+use super::seat::Seat;
 use crate::client::Undelivered;
-use crate::client::join::Joined;
 use crate::client::queue::Item;
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -32,18 +32,18 @@ impl From<Item<Undelivered>> for Report {
 /// the endpoint on the bus.
 #[derive(Debug)]
 pub struct Reports {
-    joined: Arc<Joined>,
+    seat: Arc<Seat>,
 }
 
 impl Reports {
-    pub(crate) const fn new(joined: Arc<Joined>) -> Self {
-        Self { joined }
+    pub(crate) const fn new(seat: Arc<Seat>) -> Self {
+        Self { seat }
     }
 
     /// The next one that is there.
     #[must_use]
     pub fn try_next(&self) -> Option<Report> {
-        self.joined.port.reports.try_next().map(Report::from)
+        self.seat.joined()?.port.reports.try_next().map(Report::from)
     }
 
     /// The next one. `None` once the endpoint is no longer on the bus. Cancel safe.
@@ -52,10 +52,9 @@ impl Reports {
     }
 
     fn poll(&self, cx: &Context<'_>) -> Poll<Option<Report>> {
-        self.joined
-            .port
-            .reports
-            .poll(cx)
-            .map(|item| item.map(Report::from))
+        match self.seat.joined() {
+            Some(joined) => joined.port.reports.poll(cx).map(|item| item.map(Report::from)),
+            None => Poll::Ready(None),
+        }
     }
 }

@@ -8,6 +8,7 @@ use super::after::After;
 use super::event_queue::{EventQueue, Run};
 use super::incoming::{self, Grants};
 use super::lasting::{Fact, Lasting};
+use super::port::Given;
 use super::request::{Answer, Step};
 use super::settle::{notice, ownership, settle};
 use super::shared::Shared;
@@ -17,6 +18,7 @@ use crate::message::bus::{Settlement, VERSION_KEY};
 use crate::message::frame::FrameView;
 use crate::message::{Attachment, Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
 use crate::text;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -41,7 +43,11 @@ impl Ended {
 }
 
 /// Handles one batch. `after` is scratch space. Returns why the connection is at its end, when it is.
-pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) -> Option<Ended> {
+pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After) -> Option<Ended> {
+    let mut given = VecDeque::new();
+    if batch.has_attachments() {
+        given.extend(batch.take_attachments(Kind::Message));
+    }
     let batch = Arc::new(batch);
     let mut calls = Vec::new();
     let mut ended = None;
@@ -60,7 +66,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
             }
             Kind::Message if !header.flags.has(Flags::CONTINUED) => {
                 let run = Run::whole(&batch, index);
-                ended = deliver(&state, &batch, run, header.id, after);
+                ended = deliver(&state, &batch, run, &mut given, after);
                 index = index.saturating_add(run.count);
                 if ended.is_some() {
                     break;
@@ -108,11 +114,18 @@ fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {
 }
 
 /// Hands messages to their endpoint.
-fn deliver(state: &State, batch: &Arc<Batch>, run: Run, id: u64, after: &mut After) -> Option<Ended> {
+fn deliver(
+    state: &State,
+    batch: &Arc<Batch>,
+    run: Run,
+    given: &mut VecDeque<Given>,
+    after: &mut After,
+) -> Option<Ended> {
+    let id = batch.header(run.first)?.id;
     let Fact::Endpoint { port, .. } = &state.lasting.get(id)?.what else {
         return None;
     };
-    if port.push(batch, run, state.life, &mut after.wakers) {
+    if port.push(batch, run, given, state.life, &mut after.wakers) {
         return None;
     }
     let text = "the broker sent more messages than any window of the label bus allows";

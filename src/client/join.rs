@@ -87,6 +87,11 @@ impl IpcClient {
 }
 
 impl Joined {
+    /// The connection.
+    pub(crate) fn client(&self) -> IpcClient {
+        self.lease.client()
+    }
+
     pub(crate) const fn handle(&self) -> &Arc<Handle> {
         &self.lease.handle
     }

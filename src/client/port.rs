@@ -8,7 +8,7 @@ use super::queue::Queue;
 use super::sends::Undelivered;
 use crate::error::CallError;
 use crate::message::frame::FrameView;
-use crate::message::{Attachments, Batch};
+use crate::message::{Attachment, Batch};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -38,12 +38,19 @@ struct Inbox {
     deaf: bool,
 }
 
+/// The place of a frame, and what travels with it.
+pub(crate) type Given = (usize, Vec<Attachment>);
+
 /// Messages that follow each other in a batch.
 #[derive(Debug)]
 struct Chunk {
     batch: Arc<Batch>,
+    /// The frame at which they begin.
+    first: usize,
     next: usize,
     count: usize,
+    /// What travels with them, each with how far behind the first it is.
+    given: VecDeque<Given>,
     /// Over which connection they came.
     life: u64,
 }
@@ -60,23 +67,38 @@ impl Default for Port {
 }
 
 impl Port {
-    /// Adds whole Message frames of a batch, which follow each other. `false`: more than any broker may send.
-    pub(crate) fn push(&self, batch: &Arc<Batch>, run: Run, life: u64, woken: &mut Vec<Waker>) -> bool {
+    /// Adds whole Message frames of a batch, which follow each other, with those of `given` that are theirs. `false`: more than any
+    /// broker may send.
+    pub(crate) fn push(
+        &self,
+        batch: &Arc<Batch>,
+        run: Run,
+        given: &mut VecDeque<Given>,
+        life: u64,
+        woken: &mut Vec<Waker>,
+    ) -> bool {
         let Run { first, count, bytes } = run;
         let mut inbox = self.lock();
         if inbox.deaf {
             return true;
         }
         // What is a small part of its buffer must not keep the whole of it.
-        let (batch, next) = match bytes < batch.buffer_len() / 4 {
-            true => (Arc::new(batch.extract(first..first.saturating_add(count))), 0),
+        let end = first.saturating_add(count);
+        let mut theirs = VecDeque::new();
+        while let Some((at, list)) = given.pop_front_if(|(at, _)| *at < end) {
+            theirs.push_back((at.saturating_sub(first), list));
+        }
+        let (batch, first) = match bytes < batch.buffer_len() / 4 {
+            true => (Arc::new(batch.extract(first..end)), 0),
             false => (Arc::clone(batch), first),
         };
         inbox.bytes = inbox.bytes.saturating_add(bytes);
         inbox.chunks.push_back(Chunk {
             batch,
-            next,
+            first,
+            next: first,
             count,
+            given: theirs,
             life,
         });
         woken.append(&mut inbox.wakers);
@@ -147,7 +169,7 @@ impl Reader {
     pub(crate) fn next<T>(
         &mut self,
         port: &Port,
-        read: impl FnOnce(&FrameView<'_>, Attachments) -> T,
+        read: impl FnOnce(&FrameView<'_>, Vec<Attachment>) -> T,
     ) -> Option<T> {
         loop {
             if let Some(chunk) = self.current.as_mut().filter(|chunk| chunk.count > 0) {
@@ -161,11 +183,9 @@ impl Reader {
                     continue;
                 };
                 self.untold_bytes = self.untold_bytes.saturating_add(view.header.wire_len());
-                let attachments = match view.header.attachments {
-                    0 => Attachments::new(),
-                    _ => Attachments::from(chunk.batch.attachments(index).to_vec()),
-                };
-                return Some(read(&view, attachments));
+                let behind = index.saturating_sub(chunk.first);
+                let given = chunk.given.pop_front_if(|(at, _)| *at == behind);
+                return Some(read(&view, given.map(|(_, list)| list).unwrap_or_default()));
             }
             self.current = self.taken.pop_front();
             if self.current.is_none() && !self.take_more(port) {
@@ -237,7 +257,8 @@ mod tests {
             count: ids.len(),
             bytes: ids.len() * 64,
         };
-        assert!(port.push(&batch(ids), run, life, &mut woken));
+        let mut given = VecDeque::new();
+        assert!(port.push(&batch(ids), run, &mut given, life, &mut woken));
         woken.len()
     }
 
