@@ -18,7 +18,10 @@ pub const READY: &str = "ACTIX_IPC_TEST_READY";
 fn say(text: impl std::fmt::Display) {
     // In one write, because threads say things, and past the lock of the standard library, which a forked child may find taken.
     let line = format!("= {text}\n");
-    assert_eq!(rustix::io::write(std::io::stderr(), line.as_bytes()), Ok(line.len()));
+    assert_eq!(
+        rustix::io::write(std::io::stderr(), line.as_bytes()),
+        Ok(line.len())
+    );
 }
 
 fn name(host: Host) -> String {

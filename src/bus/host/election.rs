@@ -84,7 +84,9 @@ pub(super) enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
-    /// Nobody has asked yet, or nobody hosts and this process may not.
+    /// Nobody has asked yet.
+    Idle,
+    /// Nobody hosts, and this process may not or cannot for now.
     Waiting,
     /// A step about the lock was asked for.
     Looking,
@@ -112,7 +114,7 @@ pub(super) struct Election {
 impl Election {
     pub(super) const fn new() -> Self {
         Self {
-            phase: Phase::Waiting,
+            phase: Phase::Idle,
             endpoints: 0,
             candidates: 0,
             looks: 0,
@@ -148,9 +150,11 @@ impl Election {
             Phase::Hosting if candidates == 0 => self.stop(steps),
             Phase::Hosting => {}
             Phase::Looking => self.again |= first || may_now,
-            Phase::Waiting | Phase::Following(_) if endpoints == 0 => self.end(steps),
-            Phase::Waiting | Phase::Following(_) if first || may_now => self.look(false, steps),
-            Phase::Waiting | Phase::Following(_) => {}
+            Phase::Idle | Phase::Waiting | Phase::Following(_) if endpoints == 0 => self.end(steps),
+            Phase::Idle | Phase::Waiting | Phase::Following(_) if first || may_now => {
+                self.look(false, steps);
+            }
+            Phase::Idle | Phase::Waiting | Phase::Following(_) => {}
         }
     }
 
@@ -168,8 +172,8 @@ impl Election {
         match self.phase {
             Phase::Waiting | Phase::Following(_) => self.look(rested, steps),
             Phase::Looking => self.again = true,
-            // Whoever has the lock need not look at it.
-            Phase::Starting | Phase::Hosting | Phase::Stopping | Phase::Ended => {}
+            // Whoever has the lock need not look at it, nor does anybody before there is an endpoint.
+            Phase::Idle | Phase::Starting | Phase::Hosting | Phase::Stopping | Phase::Ended => {}
         }
     }
 
@@ -205,7 +209,7 @@ impl Election {
                 self.phase = Phase::Waiting;
                 steps.push(Step::TellNobody);
                 steps.push(Step::LookAfter(self.rest()));
-                self.looks = self.looks.saturating_add(1);
+                self.looks = more(self.looks);
             }
         }
     }
@@ -238,7 +242,7 @@ impl Election {
         self.phase = Phase::Waiting;
         steps.push(Step::TellNobody);
         // Others get their turn meanwhile: what ails this process need not ail them.
-        self.failures = self.failures.saturating_add(1);
+        self.failures = more(self.failures);
         steps.push(Step::LookAfter(self.rest()));
     }
 
@@ -264,6 +268,11 @@ impl Election {
         self.phase = Phase::Ended;
         steps.push(Step::End);
     }
+}
+
+/// Counts up to where pauses are the longest anyway.
+fn more(count: u32) -> u32 {
+    count.saturating_add(1).min(8)
 }
 
 /// The pause before attempt `attempt` (from 0): from the first, doubling up to the longest.
