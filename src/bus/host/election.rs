@@ -39,7 +39,7 @@ pub(super) enum Input {
         /// Those whose process may host for them.
         candidates: usize,
     },
-    /// What came of [`Step::TryLock`] or [`Step::LookAtLock`].
+    /// What came of [`Step::TryLock`] or [`Step::LookAtLock`]; told before anything else is.
     Lock(Lock),
     /// The broker listens.
     Started,
@@ -88,7 +88,7 @@ enum Phase {
     Idle,
     /// Nobody hosts, and this process may not or cannot for now.
     Waiting,
-    /// A step about the lock was asked for.
+    /// A step about the lock was asked for. Its answer is the next input.
     Looking,
     Starting,
     Hosting,
@@ -107,8 +107,6 @@ pub(super) struct Election {
     looks: u32,
     /// Attempts to host in a row that failed.
     failures: u32,
-    /// Something happened while the answer about the lock was on its way: that answer may be old.
-    again: bool,
 }
 
 impl Election {
@@ -119,7 +117,6 @@ impl Election {
             candidates: 0,
             looks: 0,
             failures: 0,
-            again: false,
         }
     }
 
@@ -146,10 +143,9 @@ impl Election {
         let may_now = self.candidates == 0 && candidates > 0;
         (self.endpoints, self.candidates) = (endpoints, candidates);
         match self.phase {
-            Phase::Ended | Phase::Starting | Phase::Stopping => {}
+            Phase::Ended | Phase::Looking | Phase::Starting | Phase::Stopping => {}
             Phase::Hosting if candidates == 0 => self.stop(steps),
             Phase::Hosting => {}
-            Phase::Looking => self.again |= first || may_now,
             Phase::Idle | Phase::Waiting | Phase::Following(_) if endpoints == 0 => self.end(steps),
             Phase::Idle | Phase::Waiting | Phase::Following(_) if first || may_now => {
                 self.look(false, steps);
@@ -161,7 +157,6 @@ impl Election {
     /// Whoever has failed to host tries again after its pause, and not because the lock that it gave back is free.
     fn look(&mut self, rested: bool, steps: &mut Vec<Step>) {
         self.phase = Phase::Looking;
-        self.again = false;
         steps.push(match self.candidates > 0 && (rested || self.failures == 0) {
             true => Step::TryLock,
             false => Step::LookAtLock,
@@ -171,9 +166,13 @@ impl Election {
     fn look_again(&mut self, rested: bool, steps: &mut Vec<Step>) {
         match self.phase {
             Phase::Waiting | Phase::Following(_) => self.look(rested, steps),
-            Phase::Looking => self.again = true,
             // Whoever has the lock need not look at it, nor does anybody before there is an endpoint.
-            Phase::Idle | Phase::Starting | Phase::Hosting | Phase::Stopping | Phase::Ended => {}
+            Phase::Idle
+            | Phase::Looking
+            | Phase::Starting
+            | Phase::Hosting
+            | Phase::Stopping
+            | Phase::Ended => {}
         }
     }
 
@@ -186,12 +185,6 @@ impl Election {
             self.phase = Phase::Starting;
             return steps.push(Step::Start);
         }
-        if self.endpoints == 0 {
-            return self.end(steps);
-        }
-        if self.again {
-            return self.look(false, steps);
-        }
         match lock {
             Lock::Taken => {}
             Lock::Held(pid) => {
@@ -203,8 +196,6 @@ impl Election {
                     None => steps.push(Step::LookAfter(LOOK_AGAIN)),
                 }
             }
-            // It has become a candidate meanwhile.
-            Lock::Free if self.candidates > 0 && self.failures == 0 => self.look(false, steps),
             Lock::Free | Lock::Ending | Lock::Failed => {
                 self.phase = Phase::Waiting;
                 steps.push(Step::TellNobody);

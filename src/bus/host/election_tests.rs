@@ -99,14 +99,6 @@ fn what_one_process_does() {
             ],
         ),
         (
-            "leaving while the lock is tried, which is held",
-            vec![
-                (one(1), vec![S::TryLock]),
-                (GONE, vec![]),
-                (I::Lock(Lock::Held(None)), vec![S::End]),
-            ],
-        ),
-        (
             "the host dies",
             then(
                 follow(1, S::TryLock),
@@ -149,14 +141,6 @@ fn what_one_process_does() {
                     vec![S::TellElsewhere(None), S::LookAfter(LOOK_AGAIN)],
                 ),
                 (I::PauseOver, vec![S::TryLock]),
-            ],
-        ),
-        (
-            "a change while the answer is on its way makes it old",
-            vec![
-                (one(1), vec![S::TryLock]),
-                (I::Changed, vec![]),
-                (I::Lock(Lock::Held(Some(7))), vec![S::TryLock]),
             ],
         ),
         (
