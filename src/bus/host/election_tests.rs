@@ -18,33 +18,53 @@ const GONE: Input = Input::Wanted {
     candidates: 0,
 };
 
+type Row = (&'static str, Vec<(Input, Vec<Step>)>);
+
+fn check(table: Vec<Row>) {
+    for (name, rows) in table {
+        let mut election = Election::new();
+        for (input, steps) in rows {
+            assert_eq!(election.on(input), steps, "{name}: {input:?}");
+        }
+    }
+}
+
+const fn ms(count: u64) -> Duration {
+    Duration::from_millis(count)
+}
+
+/// What follows on a beginning.
+fn then(mut rows: Vec<(Input, Vec<Step>)>, more: Vec<(Input, Vec<Step>)>) -> Vec<(Input, Vec<Step>)> {
+    rows.extend(more);
+    rows
+}
+
+fn hosting() -> Vec<(Input, Vec<Step>)> {
+    vec![
+        (one(1), vec![Step::TryLock]),
+        (Input::Lock(Lock::Taken), vec![Step::Start]),
+        (Input::Started, vec![Step::TellHere]),
+    ]
+}
+
+fn following(candidates: usize, first: Step) -> Vec<(Input, Vec<Step>)> {
+    let told = vec![Step::TellElsewhere(Some(7)), Step::Watch(7)];
+    vec![
+        (one(candidates), vec![first]),
+        (Input::Lock(Lock::Held(Some(7))), told),
+    ]
+}
+
 #[test]
-fn what_one_process_does() {
+fn the_end_is_a_hand_over() {
     use Input as I;
     use Step as S;
-    let ms = Duration::from_millis;
-    type Row = (&'static str, Vec<(Input, Vec<Step>)>);
-    let host = || {
-        vec![
-            (one(1), vec![S::TryLock]),
-            (I::Lock(Lock::Taken), vec![S::Start]),
-            (I::Started, vec![S::TellHere]),
-        ]
+    let many = I::Wanted {
+        endpoints: 5,
+        candidates: 2,
     };
-    let follow = |candidates, first| {
-        vec![
-            (one(candidates), vec![first]),
-            (
-                I::Lock(Lock::Held(Some(7))),
-                vec![S::TellElsewhere(Some(7)), S::Watch(7)],
-            ),
-        ]
-    };
-    let then = |mut rows: Vec<(Input, Vec<Step>)>, more: Vec<(Input, Vec<Step>)>| {
-        rows.extend(more);
-        rows
-    };
-    let table: Vec<Row> = vec![
+    let waits = |pause| vec![S::TellNobody, S::LookAfter(ms(pause))];
+    check(vec![
         (
             "before anybody asks nothing is done",
             vec![
@@ -56,35 +76,25 @@ fn what_one_process_does() {
         ("nobody comes", vec![(GONE, vec![S::End]), (one(1), vec![])]),
         (
             "a host that leaves hands over",
-            then(host(), vec![(GONE, vec![S::Stop]), (I::Stopped, vec![S::End])]),
+            then(hosting(), vec![(GONE, vec![S::Stop]), (I::Stopped, vec![S::End])]),
         ),
         (
             "a host is not disturbed",
             then(
-                host(),
-                vec![
-                    (I::Changed, vec![]),
-                    (I::PauseOver, vec![]),
-                    (
-                        I::Wanted {
-                            endpoints: 5,
-                            candidates: 2,
-                        },
-                        vec![],
-                    ),
-                ],
+                hosting(),
+                vec![(I::Changed, vec![]), (I::PauseOver, vec![]), (many, vec![])],
             ),
         ),
         (
             "a host whose candidates leave stops, and its others wait",
             then(
-                host(),
+                hosting(),
                 vec![
                     (one(0), vec![S::Stop]),
                     (I::Stopped, vec![S::TellNobody, S::LookAtLock]),
-                    (I::Lock(Lock::Free), vec![S::TellNobody, S::LookAfter(ms(1))]),
+                    (I::Lock(Lock::Free), waits(1)),
                     (I::PauseOver, vec![S::LookAtLock]),
-                    (I::Lock(Lock::Free), vec![S::TellNobody, S::LookAfter(ms(2))]),
+                    (I::Lock(Lock::Free), waits(2)),
                 ],
             ),
         ),
@@ -98,10 +108,22 @@ fn what_one_process_does() {
                 (I::Stopped, vec![S::End]),
             ],
         ),
+    ]);
+}
+
+#[test]
+fn who_follows_takes_over() {
+    use Input as I;
+    use Step as S;
+    let free = vec![S::TellNobody, S::LookAfter(ms(1))];
+    let other = vec![S::TellElsewhere(Some(8)), S::Watch(8)];
+    let unknown = vec![S::TellElsewhere(None), S::LookAfter(LOOK_AGAIN)];
+    let try_lock = || following(1, S::TryLock);
+    check(vec![
         (
             "the host dies",
             then(
-                follow(1, S::TryLock),
+                try_lock(),
                 vec![
                     (I::HolderDied, vec![S::TryLock]),
                     (I::Lock(Lock::Taken), vec![S::Start]),
@@ -111,23 +133,20 @@ fn what_one_process_does() {
         (
             "the host dies and others were faster",
             then(
-                follow(1, S::TryLock),
+                try_lock(),
                 vec![
                     (I::HolderDied, vec![S::TryLock]),
-                    (
-                        I::Lock(Lock::Held(Some(8))),
-                        vec![S::TellElsewhere(Some(8)), S::Watch(8)],
-                    ),
+                    (I::Lock(Lock::Held(Some(8))), other),
                 ],
             ),
         ),
         (
             "who may not host only looks",
             then(
-                follow(0, S::LookAtLock),
+                following(0, S::LookAtLock),
                 vec![
                     (I::HolderDied, vec![S::LookAtLock]),
-                    (I::Lock(Lock::Free), vec![S::TellNobody, S::LookAfter(ms(1))]),
+                    (I::Lock(Lock::Free), free.clone()),
                     (one(1), vec![S::TryLock]),
                 ],
             ),
@@ -136,51 +155,49 @@ fn what_one_process_does() {
             "a host without a number is looked at again",
             vec![
                 (one(1), vec![S::TryLock]),
-                (
-                    I::Lock(Lock::Held(None)),
-                    vec![S::TellElsewhere(None), S::LookAfter(LOOK_AGAIN)],
-                ),
+                (I::Lock(Lock::Held(None)), unknown),
                 (I::PauseOver, vec![S::TryLock]),
             ],
-        ),
-        (
-            "who fails lets others try first, longer each time",
-            vec![
-                (one(1), vec![S::TryLock]),
-                (I::Lock(Lock::Taken), vec![S::Start]),
-                (I::Failed, vec![S::Release, S::TellNobody, S::LookAfter(ms(50))]),
-                (I::Changed, vec![S::LookAtLock]),
-                (I::Lock(Lock::Free), vec![S::TellNobody, S::LookAfter(ms(50))]),
-                (I::PauseOver, vec![S::TryLock]),
-                (I::Lock(Lock::Taken), vec![S::Start]),
-                (I::Failed, vec![S::Release, S::TellNobody, S::LookAfter(ms(100))]),
-            ],
-        ),
-        (
-            "a broker that ends by itself",
-            then(
-                host(),
-                vec![
-                    (I::Failed, vec![S::Release, S::TellNobody, S::LookAfter(ms(50))]),
-                    (I::PauseOver, vec![S::TryLock]),
-                ],
-            ),
         ),
         (
             "a host of before is still ending in this process",
             vec![
                 (one(1), vec![S::TryLock]),
-                (I::Lock(Lock::Ending), vec![S::TellNobody, S::LookAfter(ms(1))]),
+                (I::Lock(Lock::Ending), free),
                 (I::Changed, vec![S::TryLock]),
             ],
         ),
-    ];
-    for (name, rows) in table {
-        let mut election = Election::new();
-        for (input, steps) in rows {
-            assert_eq!(election.on(input), steps, "{name}: {input:?}");
-        }
-    }
+    ]);
+}
+
+#[test]
+fn who_fails_lets_others_try_first() {
+    use Input as I;
+    use Step as S;
+    let rests = |pause| vec![S::TellNobody, S::LookAfter(ms(pause))];
+    let fails = |pause| vec![S::Release, S::TellNobody, S::LookAfter(ms(pause))];
+    check(vec![
+        (
+            "longer each time, and not because the lock that it gave back is free",
+            vec![
+                (one(1), vec![S::TryLock]),
+                (I::Lock(Lock::Taken), vec![S::Start]),
+                (I::Failed, fails(50)),
+                (I::Changed, vec![S::LookAtLock]),
+                (I::Lock(Lock::Free), rests(50)),
+                (I::PauseOver, vec![S::TryLock]),
+                (I::Lock(Lock::Taken), vec![S::Start]),
+                (I::Failed, fails(100)),
+            ],
+        ),
+        (
+            "a broker that ends by itself",
+            then(
+                hosting(),
+                vec![(I::Failed, fails(50)), (I::PauseOver, vec![S::TryLock])],
+            ),
+        ),
+    ]);
 }
 
 #[test]
