@@ -74,10 +74,16 @@ mod tests {
             (u32::MAX, 0, 500),
         ];
         for (attempt, random, expected) in table {
-            assert_eq!(prompt_pause(attempt, random).as_millis(), expected, "{attempt} {random}");
+            assert_eq!(
+                prompt_pause(attempt, random).as_millis(),
+                expected,
+                "{attempt} {random}"
+            );
         }
         let shortest: Duration = (0..PROMPT_ATTEMPTS).map(|attempt| prompt_pause(attempt, 0)).sum();
-        let longest: Duration = (0..PROMPT_ATTEMPTS).map(|attempt| prompt_pause(attempt, u32::MAX)).sum();
+        let longest: Duration = (0..PROMPT_ATTEMPTS)
+            .map(|attempt| prompt_pause(attempt, u32::MAX))
+            .sum();
         assert!(shortest <= Duration::from_secs(1) && longest >= Duration::from_secs(1));
     }
 

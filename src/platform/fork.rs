@@ -91,7 +91,10 @@ mod system {
         Ok(())
     }
 
-    #[allow(unsafe_code, reason = "no safe crate registers what is to run in a forked child")]
+    #[allow(
+        unsafe_code,
+        reason = "no safe crate registers what is to run in a forked child"
+    )]
     fn listen_for_forks() -> io::Result<()> {
         // SAFETY: `in_child` has the type that is asked for, lives as long as the program and does only what is allowed between fork and
         // exec (see there). There is no handler for the time before the fork and none for the parent.

@@ -6,9 +6,9 @@
 
 #[cfg(feature = "cli")]
 pub mod folders;
+pub(crate) mod fork;
 #[cfg(feature = "cli")]
 pub mod local;
-pub(crate) mod fork;
 #[cfg(unix)]
 pub mod lock;
 pub mod open_files;

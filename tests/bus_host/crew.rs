@@ -3,12 +3,13 @@
 //! Owns the processes, their standard input and the lines that they said. Who holds the lock is asked of the system, not of them.
 
 use crate::member::{BUS, LIMIT, MAY_HOST, READY};
-use crate::support::Process;
+use crate::support::{PATIENCE, Process};
 use rustix::process::{Flock, FlockType, Pid, Signal, fcntl_getlk, kill_process};
 use std::cell::RefCell;
 use std::io::{PipeWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 use tempfile::TempDir;
 
 /// A folder that stands for a user's.
@@ -146,6 +147,10 @@ impl Member {
             let line = self.process.error_line();
             if let Some(line) = line.strip_prefix("= ") {
                 self.said.borrow_mut().push(line.to_owned());
+                // What may be waited for differs; these are only ever waited for themselves.
+                let ending = ["error", "no connection", "no pong"].map(|bad| line.starts_with(bad));
+                let waited = ["error", "no connection", "no pong"].contains(&words);
+                assert!(waited || !ending.contains(&true), "waiting for {words:?}: {line}");
             } else if line.contains("panicked") {
                 panic!("a member failed: {line} {}", self.process.error_line());
             }
@@ -156,6 +161,19 @@ impl Member {
     pub fn ask(&mut self, line: &str, answer: &str) -> String {
         self.tell(line);
         self.wait(answer)
+    }
+
+    /// Says sooner or later that this is the host. Its connection and its view of the lock are told by different descriptors.
+    #[track_caller]
+    pub fn learns(&mut self, host: &str) {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let is = self.ask("host", "is");
+            if is == host {
+                return;
+            }
+            assert!(Instant::now() < until, "{is} instead of {host}");
+        }
     }
 
     /// It is connected to a broker that answers.

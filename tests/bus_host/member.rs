@@ -3,7 +3,7 @@
 //! Owns the words of both directions. Lines in: `leave`, `ping`, `fork`, `end`. Lines out begin with `= `.
 
 use actix_ipc::IpcClient;
-use actix_ipc::bus::host::{AttachError, AttachOptions, Host, attach, is_forked};
+use actix_ipc::bus::host::{AttachError, AttachOptions, Attached, Host, attach, is_forked};
 use actix_ipc::client::ConnectionEvent;
 use actix_ipc::client::blocking::block_on;
 use std::io::BufRead;
@@ -32,6 +32,29 @@ fn name(host: Host) -> String {
     }
 }
 
+fn tell_hosts(attached: &Attached) {
+    let mut hosts = attached.hosts();
+    std::thread::spawn(move || {
+        loop {
+            let host = block_on(hosts.next()).unwrap();
+            say(format_args!("host {}", name(host)));
+        }
+    });
+}
+
+fn tell_connections(client: &IpcClient) {
+    let mut events = client.connection_events();
+    std::thread::spawn(move || {
+        while let Some(event) = block_on(events.next()).unwrap() {
+            match event {
+                ConnectionEvent::Lost { reason } => say(format_args!("lost {reason}")),
+                ConnectionEvent::Reconnected { .. } => say("up"),
+                _ => {}
+            }
+        }
+    });
+}
+
 pub fn run() {
     let Ok(bus) = std::env::var(BUS) else {
         return;
@@ -52,13 +75,7 @@ pub fn run() {
         Err(error) => return say(format_args!("error {error}")),
     };
     say(format_args!("host {}", name(attached.host())));
-    let mut hosts = attached.hosts();
-    std::thread::spawn(move || {
-        loop {
-            let host = block_on(hosts.next()).unwrap();
-            say(format_args!("host {}", name(host)));
-        }
-    });
+    tell_hosts(&attached);
     let client = IpcClient::builder()
         .endpoint(attached.endpoint())
         .prompt_reconnect(true)
@@ -68,17 +85,8 @@ pub fn run() {
         Err(error) => return say(format_args!("no connection {error}")),
     };
     attached.look_after(&client);
-    let mut events = client.connection_events();
+    tell_connections(&client);
     say("up");
-    std::thread::spawn(move || {
-        while let Some(event) = block_on(events.next()).unwrap() {
-            match event {
-                ConnectionEvent::Lost { reason } => say(format_args!("lost {reason}")),
-                ConnectionEvent::Reconnected { .. } => say("up"),
-                _ => {}
-            }
-        }
-    });
     for line in lines {
         match line.as_str() {
             "ping" => match block_on(client.ping()).unwrap() {
@@ -107,7 +115,7 @@ pub fn run() {
 
 /// Leaves a child behind that lives until it is killed.
 #[allow(unsafe_code, reason = "there is no safe fork")]
-fn fork(attached: &actix_ipc::bus::host::Attached) {
+fn fork(attached: &Attached) {
     // SAFETY: the child does nothing that needs another thread of this process: it asks two questions and writes and waits with plain
     // system calls.
     let pid = unsafe { libc::fork() };

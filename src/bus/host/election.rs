@@ -39,7 +39,7 @@ pub(super) enum Input {
         /// Those whose process may host for them.
         candidates: usize,
     },
-    /// What came of [`Step::TryLock`] or [`Step::LookAtLock`].
+    /// What came of [`Step::TryLock`] or [`Step::LookAtLock`]; told before anything else is.
     Lock(Lock),
     /// The broker listens.
     Started,
@@ -84,9 +84,11 @@ pub(super) enum Step {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Phase {
-    /// Nobody has asked yet, or nobody hosts and this process may not.
+    /// Nobody has asked yet.
+    Idle,
+    /// Nobody hosts, and this process may not or cannot for now.
     Waiting,
-    /// A step about the lock was asked for.
+    /// A step about the lock was asked for. Its answer is the next input.
     Looking,
     Starting,
     Hosting,
@@ -105,19 +107,16 @@ pub(super) struct Election {
     looks: u32,
     /// Attempts to host in a row that failed.
     failures: u32,
-    /// Something happened while the answer about the lock was on its way: that answer may be old.
-    again: bool,
 }
 
 impl Election {
     pub(super) const fn new() -> Self {
         Self {
-            phase: Phase::Waiting,
+            phase: Phase::Idle,
             endpoints: 0,
             candidates: 0,
             looks: 0,
             failures: 0,
-            again: false,
         }
     }
 
@@ -144,20 +143,20 @@ impl Election {
         let may_now = self.candidates == 0 && candidates > 0;
         (self.endpoints, self.candidates) = (endpoints, candidates);
         match self.phase {
-            Phase::Ended | Phase::Starting | Phase::Stopping => {}
+            Phase::Ended | Phase::Looking | Phase::Starting | Phase::Stopping => {}
             Phase::Hosting if candidates == 0 => self.stop(steps),
             Phase::Hosting => {}
-            Phase::Looking => self.again |= first || may_now,
-            Phase::Waiting | Phase::Following(_) if endpoints == 0 => self.end(steps),
-            Phase::Waiting | Phase::Following(_) if first || may_now => self.look(false, steps),
-            Phase::Waiting | Phase::Following(_) => {}
+            Phase::Idle | Phase::Waiting | Phase::Following(_) if endpoints == 0 => self.end(steps),
+            Phase::Idle | Phase::Waiting | Phase::Following(_) if first || may_now => {
+                self.look(false, steps);
+            }
+            Phase::Idle | Phase::Waiting | Phase::Following(_) => {}
         }
     }
 
     /// Whoever has failed to host tries again after its pause, and not because the lock that it gave back is free.
     fn look(&mut self, rested: bool, steps: &mut Vec<Step>) {
         self.phase = Phase::Looking;
-        self.again = false;
         steps.push(match self.candidates > 0 && (rested || self.failures == 0) {
             true => Step::TryLock,
             false => Step::LookAtLock,
@@ -167,9 +166,13 @@ impl Election {
     fn look_again(&mut self, rested: bool, steps: &mut Vec<Step>) {
         match self.phase {
             Phase::Waiting | Phase::Following(_) => self.look(rested, steps),
-            Phase::Looking => self.again = true,
-            // Whoever has the lock need not look at it.
-            Phase::Starting | Phase::Hosting | Phase::Stopping | Phase::Ended => {}
+            // Whoever has the lock need not look at it, nor does anybody before there is an endpoint.
+            Phase::Idle
+            | Phase::Looking
+            | Phase::Starting
+            | Phase::Hosting
+            | Phase::Stopping
+            | Phase::Ended => {}
         }
     }
 
@@ -182,12 +185,6 @@ impl Election {
             self.phase = Phase::Starting;
             return steps.push(Step::Start);
         }
-        if self.endpoints == 0 {
-            return self.end(steps);
-        }
-        if self.again {
-            return self.look(false, steps);
-        }
         match lock {
             Lock::Taken => {}
             Lock::Held(pid) => {
@@ -199,13 +196,11 @@ impl Election {
                     None => steps.push(Step::LookAfter(LOOK_AGAIN)),
                 }
             }
-            // It has become a candidate meanwhile.
-            Lock::Free if self.candidates > 0 && self.failures == 0 => self.look(false, steps),
             Lock::Free | Lock::Ending | Lock::Failed => {
                 self.phase = Phase::Waiting;
                 steps.push(Step::TellNobody);
                 steps.push(Step::LookAfter(self.rest()));
-                self.looks = self.looks.saturating_add(1);
+                self.looks = more(self.looks);
             }
         }
     }
@@ -238,7 +233,7 @@ impl Election {
         self.phase = Phase::Waiting;
         steps.push(Step::TellNobody);
         // Others get their turn meanwhile: what ails this process need not ail them.
-        self.failures = self.failures.saturating_add(1);
+        self.failures = more(self.failures);
         steps.push(Step::LookAfter(self.rest()));
     }
 
@@ -264,6 +259,11 @@ impl Election {
         self.phase = Phase::Ended;
         steps.push(Step::End);
     }
+}
+
+/// Counts up to where pauses are the longest anyway.
+fn more(count: u32) -> u32 {
+    count.saturating_add(1).min(8)
 }
 
 /// The pause before attempt `attempt` (from 0): from the first, doubling up to the longest.

@@ -51,7 +51,9 @@ pub enum AttachError {
         pid: u32,
     },
     /// This process was forked off from one that uses a bus, and shares nothing of that with it: start a program (`exec`) instead.
-    #[error("this process was forked off from one that uses the bus; only a new program (exec) can use one itself")]
+    #[error(
+        "this process was forked off from one that uses the bus; only a new program (exec) can use one itself"
+    )]
     Forked,
     /// The system refuses a thread, a descriptor or memory.
     #[error("the bus cannot be looked after: {0}")]

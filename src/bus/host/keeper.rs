@@ -26,7 +26,8 @@ const BREATH: Duration = Duration::from_millis(1);
 pub(super) struct Interest {
     pub(super) id: u64,
     pub(super) may_host: bool,
-    pub(super) hosting: Hosting,
+    /// In a box: it is large, and most endpoints never need it.
+    pub(super) hosting: Box<Hosting>,
 }
 
 /// Whom an endpoint that waits for a host is told by.
@@ -327,7 +328,7 @@ impl Keeper {
     fn start_broker(&mut self) -> Input {
         let hosting = self.interests.iter().find(|interest| interest.may_host);
         let hosting = hosting
-            .map(|interest| interest.hosting.clone())
+            .map(|interest| (*interest.hosting).clone())
             .unwrap_or_default();
         let labelled = self.lock.set_label(&self.label);
         let started = labelled
@@ -365,7 +366,8 @@ impl Keeper {
         }
         self.touch();
         if let Some(broker) = self.broker.take() {
-            self.stopping.push(actix_rt::spawn(async move { broker.stop().await }));
+            self.stopping
+                .push(actix_rt::spawn(async move { broker.stop().await }));
         }
     }
 
@@ -377,7 +379,11 @@ impl Keeper {
     }
 
     fn follow(&mut self, pid: u32) -> Option<Input> {
-        if self.followed.as_ref().is_some_and(|(followed, _)| *followed == pid) {
+        if self
+            .followed
+            .as_ref()
+            .is_some_and(|(followed, _)| *followed == pid)
+        {
             return None;
         }
         self.followed = None;

@@ -118,9 +118,13 @@ pub async fn attach(identifier: &str, options: AttachOptions) -> Result<Attached
     let interest = Interest {
         id,
         may_host: options.may_host,
-        hosting: options.hosting,
+        hosting: Box::new(options.hosting),
     };
-    let gone = || AttachError::System(std::io::Error::other("the thread that looks after the bus has ended"));
+    let gone = || {
+        AttachError::System(std::io::Error::other(
+            "the thread that looks after the bus has ended",
+        ))
+    };
     bus.asks
         .send(Ask::Join(interest, until, reply))
         .map_err(|_| gone())?;

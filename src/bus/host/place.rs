@@ -122,7 +122,10 @@ mod folder {
         let folder = above.join("bus");
         for path in [&above, &folder] {
             if rustix::process::geteuid().is_root() {
-                make(path, Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH)?;
+                make(
+                    path,
+                    Mode::RWXU | Mode::RGRP | Mode::XGRP | Mode::ROTH | Mode::XOTH,
+                )?;
             }
             check(path, 0, OTHERS_WRITE)?;
         }
@@ -161,7 +164,10 @@ mod folder {
         }
         let mode = Mode::from_raw_mode(there.st_mode);
         if mode.intersects(forbidden) {
-            let text = format!("is open to others (mode {:04o}); chmod 0700 it", mode.bits() & 0o7777);
+            let text = format!(
+                "is open to others (mode {:04o}); chmod 0700 it",
+                mode.bits() & 0o7777
+            );
             return Err(failed(path, text));
         }
         Ok(())
@@ -177,7 +183,8 @@ mod folder {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};

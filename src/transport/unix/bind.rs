@@ -92,10 +92,7 @@ pub(super) fn replace(endpoint: &Endpoint, path: &Path, mode: u32) -> Result<Soc
     let new = path.with_extension("new");
     match std::fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(BindError::io(
-                endpoint,
-                "remove a socket that was left half made",
-            )(error));
+            return Err(BindError::io(endpoint, "remove a socket that was left half made")(error));
         }
         _ => {}
     }
