@@ -96,7 +96,11 @@ fn take_apart(
     let total = objects.len().saturating_add(regions.len());
     let count = u8::try_from(total)
         .and_then(|_| u8::try_from(regions.len()))
-        .map_err(|_| SendError::Attachments(format!("{total} objects and regions are more than a message takes")))?;
+        .map_err(|_| {
+            SendError::Attachments(format!(
+                "{total} objects and regions are more than a message takes"
+            ))
+        })?;
     out.push(count);
     let mut all: Vec<Attachment> = objects.into_iter().map(Object::into_attachment).collect();
     for region in regions {

@@ -10,10 +10,10 @@ use super::message_box::MessageBox;
 use super::options::Options;
 use super::receive::EndpointReceiver;
 use super::seat::Seat;
-use crate::client::{ClientBuilder, IpcClient};
 use crate::client::blocking::block_on;
 use crate::client::join::Joined;
 use crate::client::runtime::at_most;
+use crate::client::{ClientBuilder, IpcClient};
 use crate::message::bus::{BUS_VERSION, Join};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +56,12 @@ pub async fn join_async<T: MessageBox, R: MessageBox>(
     let joining = attempts(&options, attached.as_ref(), &payload, until);
     let joined = match at_most(left(until), joining).await {
         Some(joined) => joined?,
-        None => return Err(late(attached.as_ref(), "a host accepts connections, and does not answer")),
+        None => {
+            return Err(late(
+                attached.as_ref(),
+                "a host accepts connections, and does not answer",
+            ));
+        }
     };
     let seat = Arc::new(Seat::new(joined, attached));
     let receiver = EndpointReceiver::new(Arc::clone(&seat));
@@ -119,7 +124,10 @@ async fn connect(
     attached: Option<&Attached>,
     until: Option<Instant>,
 ) -> Result<IpcClient, JoinError> {
-    let endpoint = options.endpoint.clone().or_else(|| attached.map(Attached::endpoint));
+    let endpoint = options
+        .endpoint
+        .clone()
+        .or_else(|| attached.map(Attached::endpoint));
     let builder = IpcClient::builder().prompt_reconnect(attached.is_some());
     let builder = endpoint.into_iter().fold(builder, ClientBuilder::endpoint);
     let connected = match left(until) {

@@ -11,8 +11,9 @@ mod tests;
 pub use framed::{CodecError, FrameCodec};
 
 use super::attachment::Attachment;
-use super::frame::{Kind, 
-    ALIKE_LEN, Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_alike, parse_header,
+use super::frame::{
+    ALIKE_LEN, Flags, FrameError, FrameView, HEADER_LEN, Header, Kind, OVERHEAD_MAX, parse_alike,
+    parse_header,
 };
 use super::metadata;
 use crate::error::CallError;
@@ -195,7 +196,9 @@ impl Batch {
             let frame = frames.get(index as usize);
             frame.is_some_and(|frame| frame.header.kind == kind)
         };
-        let taken = self.attachments.extract_if(.., |(index, carried)| carried.is_ok() && of_kind(*index));
+        let taken = self
+            .attachments
+            .extract_if(.., |(index, carried)| carried.is_ok() && of_kind(*index));
         taken
             .filter_map(|(index, carried)| Some((index as usize, carried.ok()?)))
             .collect()
