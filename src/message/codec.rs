@@ -12,8 +12,7 @@ pub use framed::{CodecError, FrameCodec};
 
 use super::attachment::Attachment;
 use super::frame::{
-    ALIKE_LEN, Flags, FrameError, FrameView, HEADER_LEN, Header, Kind, OVERHEAD_MAX, parse_alike,
-    parse_header,
+    ALIKE_LEN, Flags, FrameError, FrameView, HEADER_LEN, Header, OVERHEAD_MAX, parse_alike, parse_header,
 };
 use super::metadata;
 use crate::error::CallError;
