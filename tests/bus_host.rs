@@ -16,12 +16,14 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(target_os = "linux")]
+#![cfg(all(feature = "cli", target_os = "linux"))]
 
 mod support;
 
 #[path = "bus_host/crew.rs"]
 mod crew;
+#[path = "bus_host/daemon.rs"]
+mod daemon;
 #[path = "bus_host/hosting.rs"]
 mod hosting;
 #[path = "bus_host/member.rs"]

@@ -4,7 +4,7 @@
 //! lock. Who may host is [`super::election`]'s decision. Called by [`super::keeper`].
 
 use super::place::{Place, Scope};
-use crate::actors::{Broker, BrokerHandle};
+use crate::actors::{Broker, BrokerHandle, BusOptions};
 use crate::config::Limits;
 use crate::transport::Listener;
 
@@ -13,6 +13,8 @@ use crate::transport::Listener;
 pub struct Hosting {
     /// What connections and the broker may use.
     pub limits: Limits,
+    /// What endpoints must present.
+    pub bus: BusOptions,
 }
 
 /// Starts the broker on the current actix System. The caller has the lock.
@@ -27,6 +29,7 @@ pub(super) fn start(place: &Place, hosting: &Hosting) -> Result<BrokerHandle, St
     let listener = Listener::replace(&place.socket, mode).map_err(|error| error.to_string())?;
     Broker::builder()
         .limits(hosting.limits.clone())
+        .bus(hosting.bus.clone())
         .adopt(listener)
         .start()
         .map_err(|error| error.to_string())
