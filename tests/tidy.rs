@@ -46,6 +46,10 @@ const SLEEPERS: &[(&str, &str)] = &[
         "makes the timer for executors that have none",
     ),
     (
+        "tests/document_004.rs",
+        "the document's own snippet sends once a second",
+    ),
+    (
         "src/client/worker.rs",
         "the limit of a drain, beside the wait for its end",
     ),
@@ -155,7 +159,7 @@ fn files(folders: &[&str], endings: &[&str]) -> Vec<Source> {
 }
 
 fn rust_files() -> Vec<Source> {
-    files(&["src", "tests", "examples", "benches", "simulate"], &[".rs"])
+    files(&["src", "macros", "tests", "examples", "benches", "simulate"], &[".rs"])
 }
 
 fn assert_tidy(files: &[Source], check: impl Fn(&Source) -> Vec<Finding>) {

@@ -38,6 +38,12 @@ impl<R> fmt::Debug for EndpointReceiver<R> {
     }
 }
 
+impl<R> EndpointReceiver<R> {
+    fn lock(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<R: MessageBox> EndpointReceiver<R> {
     pub(crate) fn new(seat: Arc<Seat>) -> Self {
         let part = seat.joined().map_or(1, Joined::part);
@@ -116,10 +122,6 @@ impl<R: MessageBox> EndpointReceiver<R> {
             };
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, Reader> {
-        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 fn why_none(joined: &Joined) -> RecvError {
@@ -129,6 +131,9 @@ fn why_none(joined: &Joined) -> RecvError {
 impl<R> Drop for EndpointReceiver<R> {
     fn drop(&mut self) {
         if let Some(joined) = self.seat.joined() {
+            if let Some(taken) = self.lock().tell_rest() {
+                joined.taken(taken);
+            }
             joined.deafen();
         }
     }

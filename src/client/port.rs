@@ -218,6 +218,13 @@ impl Reader {
         })
     }
 
+    /// What is to be told at the end, however little it is.
+    pub(crate) fn tell_rest(&mut self) -> Option<Taken> {
+        let count = std::mem::take(&mut self.untold);
+        let life = self.life;
+        (count > 0).then_some(Taken { count, life })
+    }
+
     fn is_empty(&self, port: &Port) -> bool {
         let here = self.current.as_ref().is_some_and(|chunk| chunk.count > 0);
         !here && self.taken.is_empty() && !port.filled.load(Ordering::Acquire)

@@ -2,8 +2,8 @@
 
 use super::{Bus, LONG, text, to};
 use actix_ipc::bus::{
-    BytesMessage, ConfirmError, EndpointReceiver, LabelOp, Message, MessageBox, Reason, Report, SendError,
-    Selector, TypeUuid, label,
+    BytesMessage, ConfirmError, EndpointReceiver, LabelOp, Message, MessageBox, Reason, Report, Selector,
+    SendError, TypeUuid, label,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -126,7 +126,10 @@ async fn what_nobody_matches_waits_for_its_time_and_is_then_told() {
     let Some(Report::Undelivered(told)) = reports.next().await else {
         panic!("no report");
     };
-    assert_eq!((told.id, told.reason, told.may_have_arrived), (id, Reason::NoMatch, false));
+    assert_eq!(
+        (told.id, told.reason, told.may_have_arrived),
+        (id, Reason::NoMatch, false)
+    );
     let waiting = |ttl| {
         let selector = Selector::unicast("late").with_ttl(ttl);
         sender.send_async(Message::new(selector, "early".to_owned()))
@@ -145,10 +148,7 @@ async fn what_was_not_taken_before_its_receiver_left_is_told() {
     let (sender, _none) = bus.join::<String, String>(label!("a")).await;
     let (b, receiver) = bus.join::<String, String>(label!("b")).await;
     for number in 0..3 {
-        sender
-            .send_async(to("b", &number.to_string()))
-            .await
-            .unwrap();
+        sender.send_async(to("b", &number.to_string())).await.unwrap();
     }
     assert_eq!(text(&receiver).await, "0");
     drop((b, receiver));
@@ -167,34 +167,29 @@ async fn a_receiver_that_does_not_take_slows_its_sender() {
     let (sender, _none) = bus.join::<BytesMessage, ()>(label!("a")).await;
     let (_b, receiver) = bus.join::<(), BytesMessage>(label!("b")).await;
     let message = || Message::new(Selector::unicast("b"), BytesMessage::new(1, vec![0; 100_000]));
-    let mut sent = 0_u32;
-    loop {
-        let sending = sender.send_async(message());
-        futures::pin_mut!(sending);
-        if futures::poll!(sending.as_mut()).is_pending() {
-            let (sent, ()) = futures::join!(sending, async {
-                for _ in 0..=sent {
-                    receiver.recv_async().await.unwrap();
-                }
-            });
-            sent.unwrap();
-            break;
-        }
-        sent += 1;
-        assert!(sent < 100, "nothing held it back");
+    // So many fit into a window of 1 MiB, and one that goes beyond it.
+    for _ in 0..11 {
+        sender.send_async(message()).await.unwrap();
     }
-    assert_eq!(sent, 11, "as many as fit into 1 MiB, and one more");
+    let waiting = sender.send_async(message());
+    futures::pin_mut!(waiting);
+    assert!(futures::poll!(waiting.as_mut()).is_pending());
+    let taking = async {
+        for _ in 0..12 {
+            receiver.recv_async().await.unwrap();
+        }
+    };
+    let (sent, ()) = futures::join!(waiting, taking);
+    assert_eq!(sent.unwrap().0, 12);
 }
 
 #[actix::test]
 async fn what_can_never_be_sent_is_refused_at_once() {
     let bus = Bus::start();
     let (sender, receiver) = bus.join::<BytesMessage, BytesMessage>(label!("a")).await;
-    let message = |op: LabelOp, length| Message::new(Selector::unicast(op), BytesMessage::new(0, vec![0; length]));
-    let refused = sender
-        .send_async(message("".into(), 0))
-        .await
-        .unwrap_err();
+    let message =
+        |op: LabelOp, length| Message::new(Selector::unicast(op), BytesMessage::new(0, vec![0; length]));
+    let refused = sender.send_async(message("".into(), 0)).await.unwrap_err();
     assert!(matches!(refused, SendError::Selector(_)), "{refused}");
     let refused = sender
         .send_async(message("a".into(), 17 << 20))
@@ -222,5 +217,8 @@ async fn who_waits_too_briefly_is_told_by_the_reports_later() {
     };
     drop((b, receiver));
     let told = sender.undelivered().next().await;
-    assert!(matches!(told, Some(Report::Undelivered(told)) if told.id == id), "{told:?}");
+    assert!(
+        matches!(told, Some(Report::Undelivered(told)) if told.id == id),
+        "{told:?}"
+    );
 }

@@ -12,7 +12,9 @@ async fn a_descriptor_goes_to_one_receiver_and_is_the_same_thing_there() {
     let (_b, receiver) = bus.join::<u8, u8>(label!("b")).await;
     let (mut here, there) = std::io::pipe().unwrap();
     let mut message = Message::new(Selector::unicast("b"), 7);
-    message.objects.push(Object::from(std::os::fd::OwnedFd::from(there)));
+    message
+        .objects
+        .push(Object::from(std::os::fd::OwnedFd::from(there)));
     sender.send_async(message).await.unwrap();
     let mut received = receiver.recv_async().await.unwrap();
     assert_eq!((received.payload, received.objects.len()), (7, 1));
@@ -33,14 +35,16 @@ async fn memory_that_nobody_can_change_goes_to_all_and_other_things_to_one() {
     region.map(..).unwrap()[99_999] = 9;
     let mut message = Message::new(Selector::multicast("x"), 1);
     message.memory_regions.push(region);
-    sender.send_async(message).await.unwrap();
-    for receiver in [&a, &b] {
-        let received = receiver.recv_async().await.unwrap();
-        let [region] = &received.memory_regions[..] else {
-            panic!("{received:?}");
-        };
-        assert_eq!(region.view(..).unwrap()[99_999], 9);
-    }
+    let (sent, ()) = futures::join!(sender.send_confirmed_async(message, LONG), async {
+        for receiver in [&a, &b] {
+            let received = receiver.recv_async().await.unwrap();
+            let [region] = &received.memory_regions[..] else {
+                panic!("{received:?}");
+            };
+            assert_eq!(region.view(..).unwrap()[99_999], 9);
+        }
+    });
+    assert_eq!(sent.unwrap().receivers, 2);
     let message = |share| {
         let mut message = Message::new(Selector::multicast("x"), 2);
         message.objects.push(File::open("/dev/null").unwrap().into());
