@@ -8,6 +8,7 @@
 
 pub mod arrivals;
 pub mod attachment;
+pub mod bus;
 pub mod codec;
 pub mod draft;
 pub mod frame;
@@ -17,6 +18,7 @@ pub mod key;
 pub mod metadata;
 pub mod name;
 pub mod payload;
+pub mod selector;
 pub mod token;
 
 pub use attachment::{Attachment, Attachments};

@@ -171,6 +171,7 @@ impl<R: Rooms> Life<R> {
             max_deadline_ms: limits.max_deadline_ms,
             attachments,
             ring_bytes: self.ring_bytes,
+            send_window: 0,
         };
         let frame = Draft::new(Kind::Welcome, origin.peer.0)
             .aux(PROTOCOL_VERSION)

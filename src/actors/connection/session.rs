@@ -321,7 +321,15 @@ impl Session {
             | Kind::Accepted
             | Kind::Event
             | Kind::EventPiece
-            | Kind::Gap => Err(protocol(&format!(
+            | Kind::Gap
+            | Kind::Join
+            | Kind::Leave
+            | Kind::Send
+            | Kind::SendPiece
+            | Kind::Message
+            | Kind::MessagePiece
+            | Kind::Taken
+            | Kind::Settled => Err(protocol(&format!(
                 "a client does not send {} here",
                 header.kind.name()
             ))),
