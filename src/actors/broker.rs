@@ -9,6 +9,7 @@
 //! ```
 //! It ends with a reason, never the process: no signal handler, no panic hook, no logger. [`BrokerHandle`] is how everybody else speaks to it.
 
+use super::bus::BusOptions;
 use super::core::{Core, Levels, Shared};
 use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
@@ -124,6 +125,7 @@ pub struct BrokerBuilder {
     tokens: Tokens,
     policy: Option<Policy>,
     unix: UnixOptions,
+    bus: Option<BusOptions>,
 }
 
 impl BrokerBuilder {
@@ -186,6 +188,14 @@ impl BrokerBuilder {
         self
     }
 
+    /// Hosts a label bus: a connection may do nothing before it has joined, with the bus's token. Without this the broker is an
+    /// ordinary one, whose label bus anybody joins who is let in, with an empty token. Under a policy nobody joins.
+    #[must_use]
+    pub fn bus(mut self, bus: BusOptions) -> Self {
+        self.bus = Some(bus);
+        self
+    }
+
     /// Starts the broker on the current actix System. With no endpoint it serves only actors of this process.
     ///
     /// # Errors
@@ -199,6 +209,10 @@ impl BrokerBuilder {
         let (sockets, skipped) = self.bind()?;
         let shared = Shared::new(self.limits, Epoch(epoch));
         shared.set_tokens(self.tokens);
+        if let Some(bus) = self.bus {
+            // Nobody has set it before: the broker is only just made.
+            let _ = shared.bus.set(Arc::new(bus));
+        }
         if let Some(policy) = self.policy {
             shared.policy.set(policy);
         }

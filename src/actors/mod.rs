@@ -19,6 +19,7 @@ mod access;
 pub mod accounts;
 pub mod admission;
 pub mod broker;
+pub mod bus;
 pub mod connection;
 pub mod core;
 pub mod credit;
@@ -41,6 +42,7 @@ pub mod peer_key;
 pub mod peers;
 pub mod planted;
 pub mod quota;
+pub mod receipt;
 pub mod registry;
 pub mod reply;
 pub mod shares;
@@ -50,6 +52,7 @@ pub mod tokens;
 pub mod topic_hub;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
+pub use bus::BusOptions;
 pub use core::Levels;
 pub use local_peer::{
     CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,

@@ -135,13 +135,9 @@ kinds! {
     Leave = 0x41, flags Flags::NONE;
     /// A message for the endpoints that match the key, a [`super::selector::Selector`]. `id`: the sender's number, increasing;
     /// `aux`: how long it may wait for an endpoint that matches, in ms. Payload: the type's UUID and the body.
-    Send = 0x42, flags Flags::COMMON.with(Flags::SHARE);
-    /// More payload of the message `id`.
-    SendPiece = 0x43, flags Flags::CONTINUED.with(Flags::ABORT);
-    /// A message for the endpoint `id`; with CONTINUED `aux` is its number.
-    Message = 0x44, flags Flags::COMMON.with(Flags::ORIGIN);
-    /// More payload of the message for the endpoint `id` whose number is `aux`.
-    MessagePiece = 0x45, flags Flags::CONTINUED.with(Flags::ABORT);
+    Send = 0x42, flags Flags::META.with(Flags::SHARE);
+    /// A message for the endpoint `id`.
+    Message = 0x44, flags Flags::META.with(Flags::ORIGIN);
     /// The application of the endpoint `id` has taken `aux` more messages.
     Taken = 0x46, flags Flags::NONE;
     /// From the broker: what became of messages. Payload: [`super::bus::Settlement`]s.

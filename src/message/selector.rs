@@ -178,6 +178,14 @@ impl<'a> Selector<'a> {
         Ok(Self { mode, expression })
     }
 
+    /// The selector of bytes that [`Self::parse`] has taken before; `None` when it cannot have.
+    #[must_use]
+    pub fn checked(bytes: &'a [u8]) -> Option<Self> {
+        let (mode, expression) = bytes.split_first()?;
+        let mode = Mode::from_code(*mode)?;
+        Some(Self { mode, expression })
+    }
+
     /// To whom of those that match.
     #[must_use]
     pub const fn mode(&self) -> Mode {
@@ -193,6 +201,14 @@ impl<'a> Selector<'a> {
     /// The operations, in postfix order.
     pub fn operations(&self) -> impl Iterator<Item = Operation<'a>> + Clone + use<'a> {
         Operations(self.expression).map_while(Result::ok)
+    }
+
+    /// The labels that it names, each as often as it does.
+    pub fn labels(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.operations().filter_map(|operation| match operation {
+            Operation::Label(label) => Some(label),
+            _ => None,
+        })
     }
 
     /// Whether an endpoint with the labels of which `has` says that it has them matches.

@@ -171,7 +171,11 @@ impl<R: Rooms> Life<R> {
             max_deadline_ms: limits.max_deadline_ms,
             attachments,
             ring_bytes: self.ring_bytes,
-            send_window: 0,
+            send_window: if shared.policy.is_set() {
+                0
+            } else {
+                number(limits.send_window)
+            },
         };
         let frame = Draft::new(Kind::Welcome, origin.peer.0)
             .aux(PROTOCOL_VERSION)
@@ -185,7 +189,8 @@ impl<R: Rooms> Life<R> {
         let who = me.clone();
         let session = Session::new(me, limits, shared.tickets.clone())
             .guarded(shared.policy.clone())
-            .with_ring(self.ring_bytes > 0);
+            .with_ring(self.ring_bytes > 0)
+            .on_bus(shared.bus.get().cloned());
         self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);

@@ -259,7 +259,7 @@ impl<R: Rooms> Life<R> {
             let kind = batch.header(index).map(|header| header.kind);
             matches!(
                 kind,
-                Some(Kind::Publish | Kind::PublishPiece | Kind::CallPiece | Kind::ReplyPiece)
+                Some(Kind::Publish | Kind::PublishPiece | Kind::CallPiece | Kind::ReplyPiece | Kind::Send)
             )
         };
         self.brought_bulk = bulk(0) && bulk(batch.len().saturating_sub(1));
@@ -306,7 +306,10 @@ impl<R: Rooms> Life<R> {
             gone.tell(in_order);
         }
         self.phase = Phase::Lingering(session);
-        self.with_session(|session, effects| session.give_up_waiting(ErrorCode::Cancelled, effects));
+        self.with_session(|session, effects| {
+            session.give_up_waiting(ErrorCode::Cancelled, effects);
+            session.finish_endpoints(effects);
+        });
         self.end_of_linger();
     }
 
@@ -370,6 +373,7 @@ impl<R: Rooms> Life<R> {
             && session.is_draining()
             && session.open.is_empty()
             && session.slots.is_empty()
+            && session.is_bus_idle()
         {
             self.close(CloseReason::Draining, CloseReason::Draining.text());
         }
