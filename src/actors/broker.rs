@@ -125,8 +125,7 @@ pub struct BrokerBuilder {
     tokens: Tokens,
     policy: Option<Policy>,
     unix: UnixOptions,
-    adopted: Vec<transport::Listener>,
-    bus: Option<BusOptions>,
+    pub(super) bus: Option<BusOptions>,
 }
 
 impl BrokerBuilder {

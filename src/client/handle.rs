@@ -6,8 +6,8 @@
 use super::after::{After, First};
 use super::builder::ClientBuilder;
 use super::call::{Call, CallBuilder};
+use super::connect_error::ConnectError;
 use super::connection_events::{ConnectionEvent, ConnectionEvents};
-use super::endpoints::ConnectError;
 use super::exchange::Outgoing;
 use super::handler::{Handler, Shared as SharedHandler, SharedObject};
 use super::lasting::Fact;

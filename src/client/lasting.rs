@@ -6,12 +6,13 @@
 
 use super::after::First;
 use super::event_queue::EventQueue;
+use super::exchange::too_large;
 use super::outbox::Outbox;
 use super::port::Port;
 use super::presence::Notice;
 use super::queue::Queue;
 use super::slab::Slab;
-use crate::error::{CallError, ErrorCode};
+use crate::error::CallError;
 use crate::message::Batch;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -304,11 +305,7 @@ impl Entry {
         }
         let batch = Batch::from_bytes(self.frame.clone().into(), self.frame.len()).ok()?;
         let payload = batch.view(0)?.payload.len();
-        let text = format!(
-            "{} has {payload} bytes, the broker takes {frame_bytes} in one frame",
-            self.what.describe()
-        );
-        (payload > frame_bytes).then(|| CallError::new(ErrorCode::TooLarge, text).ran(false))
+        (payload > frame_bytes).then(|| too_large(&self.what.describe(), payload, frame_bytes, "frame_bytes"))
     }
 
     /// Writes what is left of a wait's time into its frame; other frames stay as they are.

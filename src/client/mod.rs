@@ -23,6 +23,7 @@ pub mod blocking;
 mod builder;
 mod busy;
 mod call;
+mod connect_error;
 mod connection_events;
 mod control;
 mod drive;
@@ -70,8 +71,9 @@ mod worker;
 
 pub use builder::{ClientBuilder, SharedMemory};
 pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream};
+pub use connect_error::{ConnectError, Refusal};
 pub use connection_events::{ConnectionEvent, ConnectionEvents};
-pub use endpoints::{ADDRESS_VARIABLE, ConnectError, endpoints, parse_address, token_file};
+pub use endpoints::{ADDRESS_VARIABLE, endpoints, parse_address, token_file};
 pub use event::{Event, Update};
 pub use handle::IpcClient;
 pub use handle::IpcClient as IPCClient;

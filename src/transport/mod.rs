@@ -10,6 +10,8 @@
 //! ```
 
 mod accept;
+#[cfg(feature = "cli")]
+pub(crate) mod check;
 pub mod credentials;
 pub mod endpoint;
 #[cfg(feature = "inject-faults")]

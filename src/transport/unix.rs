@@ -31,6 +31,8 @@ pub mod seals;
 mod shared;
 mod space;
 
+#[cfg(feature = "cli")]
+pub(super) use bind::check;
 pub(super) use establish::{Listener, connect};
 
 pub(super) use descriptors::check_kinds;

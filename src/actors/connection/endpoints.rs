@@ -246,3 +246,124 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::deliver::Room;
+    use crate::actors::inbox::Inbox;
+    use crate::actors::messages::Deliver;
+    use crate::actors::peer::{Account, Peer};
+    use crate::actors::receipt::Owed;
+    use crate::config::Limits;
+    use crate::message::{Origin, PeerId};
+
+    struct Nobody;
+
+    impl Inbox for Nobody {
+        fn post(&self, _: Deliver) {}
+    }
+
+    fn receipt(first: u64, count: u32) -> Receipt {
+        let origin = Origin {
+            peer: PeerId(1),
+            uid: 0,
+            pid: 0,
+        };
+        let account = Account::new(Room::new(&Limits::default()), 1);
+        let peer = Peer::new(origin, "", 0, account, Box::new(Nobody));
+        Receipt::alone(Owed::new(peer, first, count, 100))
+    }
+
+    const PATIENCE: Duration = Duration::from_millis(10);
+
+    /// Number, count and outcome of what is told.
+    type Heard = Vec<(u64, u32, Outcome)>;
+
+    fn expired(endpoints: &mut Endpoints, now: Instant) -> (u64, Heard) {
+        let mut heard = Vec::new();
+        let mut told =
+            |_: &PeerRef, it: Settled| heard.push((it.entry.first, it.entry.count, it.entry.outcome));
+        (endpoints.expire(now, PATIENCE, &mut told), heard)
+    }
+
+    #[test]
+    fn an_endpoint_is_stalled_at_its_patience_and_not_before() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let (one, two) = (RequestId(1), RequestId(2));
+        let mut endpoints = Endpoints::default();
+        let mut quiet = |_: &PeerRef, _: Settled| ();
+        endpoints.open(start, one);
+        endpoints.open(start, two);
+        assert_eq!(endpoints.next_deadline(), None, "nothing waits");
+        assert!(
+            endpoints
+                .accept(at(5), one, receipt(1, 3), 100, false, PATIENCE)
+                .is_some()
+        );
+        assert!(
+            endpoints
+                .accept(at(7), two, receipt(9, 1), 100, false, PATIENCE)
+                .is_some()
+        );
+        assert_eq!(endpoints.next_deadline(), Some(at(15)));
+        assert_eq!(endpoints.taken(at(8), one, 1, &mut quiet), Ok(100));
+        assert_eq!(expired(&mut endpoints, at(14)), (0, vec![]));
+        assert_eq!(
+            expired(&mut endpoints, at(16)),
+            (0, vec![]),
+            "it has taken one at 8"
+        );
+        assert_eq!(endpoints.next_deadline(), Some(at(17)));
+        assert_eq!(
+            expired(&mut endpoints, at(17)),
+            (1, vec![(9, 1, Outcome::ReceiverFull)])
+        );
+        assert_eq!(
+            expired(&mut endpoints, at(18)),
+            (1, vec![(2, 2, Outcome::ReceiverFull)])
+        );
+        assert_eq!((endpoints.waiting(), endpoints.next_deadline()), (0, None));
+        assert!(
+            endpoints
+                .accept(at(19), one, receipt(4, 1), 100, false, PATIENCE)
+                .is_none()
+        );
+        // It takes again: what was given up stays charged until then.
+        assert_eq!(endpoints.taken(at(20), one, 2, &mut quiet), Ok(200));
+        assert!(
+            endpoints
+                .accept(at(21), one, receipt(5, 1), 100, false, PATIENCE)
+                .is_some()
+        );
+        assert_eq!(endpoints.taken(at(22), one, 2, &mut quiet), Err(Excess));
+        assert_eq!(
+            endpoints.taken(at(22), RequestId(3), 2, &mut quiet),
+            Ok(0),
+            "it has left"
+        );
+    }
+
+    #[test]
+    fn what_is_closed_or_not_sent_gives_its_charge_back() {
+        let now = Instant::now();
+        let one = RequestId(1);
+        let mut endpoints = Endpoints::default();
+        endpoints.open(now, one);
+        let plain = endpoints.accept(now, one, receipt(1, 2), 10, false, PATIENCE);
+        let carrying = endpoints
+            .accept(now, one, receipt(3, 1), 300, true, PATIENCE)
+            .unwrap();
+        assert!(plain == Some(0) && carrying > 0);
+        let mut heard = Vec::new();
+        let mut told =
+            |_: &PeerRef, it: Settled| heard.push((it.entry.first, it.entry.count, it.entry.outcome));
+        assert_eq!(endpoints.not_sent(carrying, &mut told), 300);
+        assert_eq!(endpoints.not_sent(carrying, &mut told), 0);
+        assert_eq!(endpoints.close_all(&mut told), 128, "each at least 64");
+        let expected = [(3, 1, Outcome::Attachments), (1, 2, Outcome::ReceiverGone)];
+        assert_eq!((heard.as_slice(), endpoints.waiting()), (&expected[..], 0));
+        assert!(!endpoints.contains(one));
+    }
+}

@@ -31,6 +31,7 @@ use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
 use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
+use bus::Member;
 use ring::Ring;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -48,14 +49,8 @@ pub struct Session {
     pub endpoints: Endpoints,
     me: PeerRef,
     publish: Window,
-    /// Messages that it may still send.
-    sending: Window,
-    /// Messages of it of which it has not been told what became of them.
-    unsettled: u64,
-    /// What it must know before anything else; nothing where no bus is hosted.
-    bus: Option<Arc<BusOptions>>,
-    /// It has joined.
-    is_member: bool,
+    /// Nothing until it uses the label bus, where it need not join one first.
+    bus: Option<Box<Member>>,
     limits: Arc<Limits>,
     tickets: Arc<AtomicU64>,
     /// Nothing until it does one of these.
@@ -94,10 +89,7 @@ impl Session {
             endpoints: Endpoints::default(),
             me,
             publish,
-            sending: Window::new(limits.send_window),
-            unsettled: 0,
             bus: None,
-            is_member: false,
             limits,
             tickets,
             rare: None,
@@ -108,12 +100,6 @@ impl Session {
             said_goodbye: false,
             ring: Ring::Never,
         }
-    }
-
-    /// The same with a bus that it must join first.
-    #[must_use]
-    pub fn on_bus(self, bus: Option<Arc<BusOptions>>) -> Self {
-        Self { bus, ..self }
     }
 
     /// The same under a policy.
@@ -185,6 +171,12 @@ impl Session {
         self.me.account.memory.calls().settle(self.calls_memory(0));
     }
 
+    /// The deadlines of the last calls have passed, and no new one has come: what is empty goes, until there is a call again.
+    pub fn rest(&mut self) {
+        self.open.rest();
+        self.slots.rest();
+    }
+
     /// Steps through a batch; a protocol error ends it with `effects.close`.
     pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
         let (mut last_key, mut last_selector): (&[u8], &[u8]) = (&[], &[]);
@@ -222,6 +214,7 @@ impl Session {
     /// What holds for frames of every kind.
     fn check(&self, view: &FrameView<'_>) -> Stop {
         let header = view.header;
+        self.may_say(header.kind)?;
         if header.flags.has(Flags::ORIGIN) {
             return Err(protocol("only the broker sets an origin"));
         }
@@ -413,7 +406,7 @@ impl Session {
 
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let endpoints = self.endpoints.next_deadline();
+        let endpoints = self.bus.as_ref().and_then(|bus| bus.endpoints.next_deadline());
         [self.open.next_deadline(), self.slots.next_deadline(), endpoints]
             .into_iter()
             .flatten()
