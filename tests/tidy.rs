@@ -85,6 +85,9 @@ const PURE: &[&str] = &[
     "src/actors/shares*",
     "src/actors/deliver*",
     "src/transport/keepalive.rs",
+    "src/bus/memory/entry.rs",
+    "src/bus/memory/range.rs",
+    "src/bus/memory/pool.rs",
 ];
 
 /// What a pure file does not say.
@@ -130,6 +133,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("src/client/", &["actors", "settings"]),
     ("src/actors/", &["client", "settings"]),
     ("src/platform/", &["actors", "client", "settings"]),
+    ("src/bus/memory/", &["actors", "client", "settings"]),
 ];
 
 /// What the library must not pull in without its default features.

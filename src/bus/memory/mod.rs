@@ -31,6 +31,7 @@
 //! The count of holders is kept by the kernel, as record locks of open files (on Windows as handles). A crash takes them off as
 //! `drop` does, also what was still on its way.
 
+mod core;
 pub mod entry;
 mod error;
 mod frozen;
@@ -47,15 +48,14 @@ mod region;
 #[cfg(test)]
 mod region_tests;
 mod registry;
-#[cfg(test)]
-mod registry_tests;
 mod system;
 
+pub use self::core::{COPY_MAX, SIZE_MAX};
 pub use entry::{Entry, EntryError, Kind, TAG_MAX};
 pub use error::MapError;
 pub use object::Object;
 pub use reader::RegionReader;
-pub use region::{COPY_MAX, MemoryRegion, SIZE_MAX};
+pub use region::MemoryRegion;
 pub use registry::{MemoryRegistry, RegistryLimits};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -18,6 +18,11 @@ pub(super) struct Own {
     mapping: Option<Mapping>,
 }
 
+/// The descriptor that others may have, or the memory as it was.
+pub(super) type GivenAway = Result<Arc<Descriptor>, (Own, MapError)>;
+/// A way to give memory away.
+pub(super) type GiveAway = fn(Own) -> GivenAway;
+
 impl Own {
     /// # Errors
     /// The system's, for want of descriptors say. Pages are taken at their first touch, not here.
@@ -76,7 +81,7 @@ impl Own {
     ///
     /// # Errors
     /// The system's, with the memory as it was.
-    pub(super) fn freeze(self) -> Result<Arc<Descriptor>, (Self, MapError)> {
+    pub(super) fn freeze(self) -> GivenAway {
         self.release(system::freeze, "seal the shared memory")
     }
 
@@ -84,15 +89,11 @@ impl Own {
     ///
     /// # Errors
     /// The system's, with the memory as it was.
-    pub(super) fn open(self) -> Result<Arc<Descriptor>, (Self, MapError)> {
+    pub(super) fn open(self) -> GivenAway {
         self.release(system::fix_length, "seal the length of the shared memory")
     }
 
-    fn release(
-        mut self,
-        seal: fn(&Descriptor) -> io::Result<()>,
-        doing: &'static str,
-    ) -> Result<Arc<Descriptor>, (Self, MapError)> {
+    fn release(mut self, seal: fn(&Descriptor) -> io::Result<()>, doing: &'static str) -> GivenAway {
         // A mapping that may write keeps the system from sealing.
         self.mapping = None;
         match seal(&self.descriptor) {

@@ -30,7 +30,7 @@ proptest! {
     #[test]
     fn a_class_holds_what_it_is_for(min in 0_usize..1 << 40) {
         let class = size_class(min).unwrap();
-        prop_assert!(class >= min && class % 4096 == 0);
+        prop_assert!(class >= min && class.is_multiple_of(4096));
         prop_assert!(class <= min + min / 4 + 4096);
         prop_assert_eq!(size_class(class), Some(class), "a class is its own class");
     }

@@ -72,7 +72,7 @@ mod tests {
             let bytes = vec![0_u8; size];
             let (start, end) = (start % 80, end % 80);
             let found = resolve(&(start..end), size).ok();
-            prop_assert_eq!(found.clone().map(|range| range.len()), bytes.get(start..end).map(<[u8]>::len));
+            prop_assert_eq!(found.map(|range| range.len()), bytes.get(start..end).map(<[u8]>::len));
             let spanned = span(start, end, size).ok();
             prop_assert_eq!(spanned.map(|range| range.len()), bytes.get(start..).and_then(|rest| rest.get(..end)).map(<[u8]>::len));
         }

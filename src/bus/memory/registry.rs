@@ -113,6 +113,12 @@ impl MemoryRegistry {
         self.pool.held()
     }
 
+    /// Whether memory is used again at all. Where not, every region is a new one, and immutable once it is sent.
+    #[must_use]
+    pub const fn uses_again(&self) -> bool {
+        self.reuses
+    }
+
     fn look(&mut self, now: Instant, all: bool) {
         let mut due = Vec::new();
         self.looked = now;

@@ -48,7 +48,7 @@ mod tests {
             (all - SealFlags::GROW, false),
             (all - SealFlags::WRITE, false),
             (all - SealFlags::SEAL, false),
-            (all - SealFlags::WRITE | SealFlags::FUTURE_WRITE, false),
+            ((all - SealFlags::WRITE) | SealFlags::FUTURE_WRITE, false),
             (all, true),
             (all | SealFlags::FUTURE_WRITE, true),
         ] {
@@ -67,16 +67,20 @@ mod tests {
         }
     }
 
-    fn passing_ends(passing: &Attachment) {
-        crate::transport::passing::release(passing);
-        assert!(!is_sealed_immutable(passing), "it was given up");
+    fn passing_ends(held: &Attachment) {
+        passing::release(held);
+        assert!(!is_sealed_immutable(held), "it was given up");
     }
 
     #[test]
     fn what_is_no_memory_is_not_immutable() {
-        let (pipe, _other) = rustix::pipe::pipe().unwrap();
+        let (pipe, _other) = std::io::pipe().unwrap();
         let file = tempfile::tempfile().unwrap();
-        let others: [Attachment; 3] = [Arc::new(pipe), Arc::new(OwnedFd::from(file)), Arc::new(7_u8)];
+        let others: [Attachment; 3] = [
+            Arc::new(OwnedFd::from(pipe)),
+            Arc::new(OwnedFd::from(file)),
+            Arc::new(7_u8),
+        ];
         for other in &others {
             assert!(!is_sealed_immutable(other));
         }

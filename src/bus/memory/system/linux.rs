@@ -3,9 +3,10 @@
 //! Owns the calls and what may be concluded from their answers.
 //!
 //! # Why nothing that a peer does raises SIGBUS
-//! A page of a mapping is missing when the file was cut off: a seal against shrinking, which cannot be taken off, excludes it. Punched
-//! holes are zeros, and a seal against writing excludes them too. Huge pages may run out: files that have them are on another
-//! file system, and refused. What is not sealed is copied by `pread`, which ends early where the file does.
+//! A page of a mapping is missing when the file was cut off: a seal against shrinking, which cannot be taken off, excludes it, and own
+//! memory has it from the beginning. Punched holes are zeros, and a seal against writing excludes them too. Huge pages may run out:
+//! files that have them are on another file system, and refused. What is not sealed is copied by `pread`, which ends early where the
+//! file does.
 
 use super::{Descriptor, Examined, hold, whole};
 use crate::bus::memory::MapError;
@@ -21,7 +22,7 @@ use std::sync::{Arc, OnceLock};
 
 const NAME: &str = "actix-ipc-region";
 /// The file system of memfds with small pages, as `statfs` tells it (`TMPFS_MAGIC` of linux/magic.h).
-const TMPFS: i64 = 0x0102_1994;
+const TMPFS: i128 = 0x0102_1994;
 /// Its length stays, and nobody may seal it further.
 const LENGTH: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
 
@@ -39,6 +40,8 @@ pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
         OLD.store(made.is_ok(), Ordering::Relaxed);
     }
     let memory = made?;
+    // Before it has a length: other processes of this user can open it by /proc, and cutting it off would raise SIGBUS here.
+    fcntl_add_seals(&memory, SealFlags::SHRINK)?;
     ftruncate(&memory, size as u64)?;
     Ok(memory)
 }
@@ -81,7 +84,7 @@ pub(in crate::bus::memory) fn examine(descriptor: Arc<Descriptor>) -> Result<Exa
     };
     let system = MapError::system("examine the shared memory");
     let kind = fstatfs(&descriptor).map_err(|error| system(error.into()))?;
-    if i64::try_from(kind.f_type) != Ok(TMPFS) {
+    if i128::from(kind.f_type) != TMPFS {
         return Err(MapError::NotMemory(
             "it has huge pages, which may run out at any touch",
         ));

@@ -66,6 +66,18 @@ pub(super) struct Examined {
 }
 
 impl Examined {
+    /// The same memory by a reference that counts on its own; by this one where the system has none. Only what was examined is opened
+    /// again: to open a named pipe or a device may wait, or do something.
+    pub(super) fn reopened(self, writable: bool) -> Self {
+        match reopen(&self.descriptor, writable) {
+            Ok(other) => Self {
+                descriptor: Arc::new(other),
+                ..self
+            },
+            Err(_) => self,
+        }
+    }
+
     pub(super) fn into_descriptor(self) -> Arc<Descriptor> {
         self.descriptor
     }

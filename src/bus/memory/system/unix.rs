@@ -37,7 +37,7 @@ fn unnamed() -> io::Result<Descriptor> {
     let folder = std::env::temp_dir();
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for _ in 0..ATTEMPTS {
-        let number = getrandom::u64().map_err(io::Error::other)?;
+        let number = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
         let path = folder.join(format!("actix-ipc-region-{number:016x}"));
         match open(&path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => {
