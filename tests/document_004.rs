@@ -137,7 +137,6 @@ mod message_box {
 mod object {
     use crate::mach as libc;
     use actix_ipc::bus as ipmb;
-    use ipmb::label;
 
     #[allow(unsafe_code, reason = "the snippet takes over what nobody owns")]
     pub fn main() {

@@ -163,7 +163,10 @@ fn files(folders: &[&str], endings: &[&str]) -> Vec<Source> {
 }
 
 fn rust_files() -> Vec<Source> {
-    files(&["src", "macros", "tests", "examples", "benches", "simulate"], &[".rs"])
+    files(
+        &["src", "macros", "tests", "examples", "benches", "simulate"],
+        &[".rs"],
+    )
 }
 
 fn assert_tidy(files: &[Source], check: impl Fn(&Source) -> Vec<Finding>) {

@@ -9,6 +9,7 @@ use actix_ipc::config::Limits;
 use actix_ipc::platform::open_files;
 use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
+use actix_ipc::settings::buses::Bus;
 use actix_ipc::settings::{ARBITERS_MAX, Flags, Problems, Settings, Sources, default_endpoints, tokens};
 use actix_ipc::terminal::printable;
 use clap::{Args, Parser, Subcommand};

@@ -218,7 +218,14 @@ impl Joined {
         self.port.deafen();
         let shared = &self.handle().shared;
         let mut state = shared.lock();
-        let next = state.control(&Draft::new(Kind::Leave, self.lease.key));
+        let entry = state.lasting.get(self.lease.key).map(|entry| &entry.what);
+        // Until it is let in, its number belongs to that question; the answer sees to it.
+        let next = match entry {
+            Some(Fact::Endpoint { joined: true, .. }) => {
+                state.control(&Draft::new(Kind::Leave, self.lease.key))
+            }
+            _ => Next::Nothing,
+        };
         drop(state);
         shared.perform(next);
     }

@@ -16,11 +16,9 @@ pub(super) use bus::message_charge;
 pub use effects::{Closing, Effects, RingStep, goodbye_frame};
 pub(in crate::actors) use pieces::message_too_large;
 
-use super::endpoints::Endpoints;
 use super::open_calls::OpenCalls;
 use super::slots::{NewCall, Outcome, Slots};
 use crate::actors::accounts::{CALL_COST, OverShare};
-use crate::actors::bus::BusOptions;
 use crate::actors::credit::Window;
 use crate::actors::messages::{Answer, Control, Invoke, RegistryItem};
 use crate::actors::peer::{PeerRef, error_frame};
@@ -45,8 +43,6 @@ pub struct Session {
     pub open: OpenCalls,
     /// Calls for this peer.
     pub slots: Slots,
-    /// Its endpoints of the label bus.
-    pub endpoints: Endpoints,
     me: PeerRef,
     publish: Window,
     /// Nothing until it uses the label bus, where it need not join one first.
@@ -86,7 +82,6 @@ impl Session {
         Self {
             open: OpenCalls::default(),
             slots: Slots::default(),
-            endpoints: Endpoints::default(),
             me,
             publish,
             bus: None,
@@ -250,7 +245,6 @@ impl Session {
     ) -> Stop {
         self.check(view)?;
         let header = view.header;
-        self.may_say(header.kind)?;
         if header.attachments > 0 && !self.attached(batch, frame, header, effects)? {
             return Ok(());
         }
