@@ -1,7 +1,6 @@
 //! Receipts against a model: whatever becomes of its parts, each message has one outcome, in order.
 
 use super::*;
-use crate::actors::deliver::Room;
 use crate::actors::inbox::Inbox;
 use crate::actors::peer::{Account, Peer};
 use crate::config::Limits;
@@ -35,7 +34,7 @@ fn owed(count: u32) -> (Owed, Heard, Arc<Mutex<usize>>) {
         uid: 0,
         pid: 0,
     };
-    let account = Account::new(Room::new(&Limits::default()), 1);
+    let account = Account::new(Limits::default().outbox_bytes, 1);
     let inbox = Box::new(Sender(heard.clone(), bytes.clone()));
     let peer = Peer::new(origin, "", 0, account, inbox);
     (Owed::new(peer, 100, count, 40), heard, bytes)

@@ -43,13 +43,13 @@ struct Table {
 
 /// The endpoints of one peer; nothing until the first.
 #[derive(Debug, Default)]
-pub struct Endpoints {
+pub(super) struct Endpoints {
     table: Option<Box<Table>>,
 }
 
 /// More messages were taken than were given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Excess;
+pub(super) struct Excess;
 
 /// Hears what is settled.
 type Told<'a> = &'a mut dyn FnMut(&PeerRef, Settled);
@@ -57,19 +57,19 @@ type Told<'a> = &'a mut dyn FnMut(&PeerRef, Settled);
 impl Endpoints {
     /// Whether there is such an endpoint.
     #[must_use]
-    pub fn contains(&self, number: RequestId) -> bool {
+    pub(super) fn contains(&self, number: RequestId) -> bool {
         let table = self.table.as_ref();
         table.is_some_and(|table| table.endpoints.contains_key(&number))
     }
 
     /// How many messages were given and are not settled.
     #[must_use]
-    pub fn waiting(&self) -> u64 {
+    pub(super) fn waiting(&self) -> u64 {
         self.table.as_ref().map_or(0, |table| table.waiting)
     }
 
     /// An endpoint is about to join.
-    pub fn open(&mut self, now: Instant, number: RequestId) {
+    pub(super) fn open(&mut self, now: Instant, number: RequestId) {
         let endpoint = Endpoint {
             queue: VecDeque::new(),
             since: now,
@@ -80,7 +80,7 @@ impl Endpoints {
     }
 
     /// An endpoint is no more: what it has not taken is settled as lost. Returns what that was charged.
-    pub fn close(&mut self, number: RequestId, told: Told<'_>) -> usize {
+    pub(super) fn close(&mut self, number: RequestId, told: Told<'_>) -> usize {
         let Some(table) = &mut self.table else { return 0 };
         let endpoint = table.endpoints.remove(&number);
         let mut released = 0_usize;
@@ -92,7 +92,7 @@ impl Endpoints {
     }
 
     /// The connection ends: nothing that was given is taken any more.
-    pub fn close_all(&mut self, told: Told<'_>) -> usize {
+    pub(super) fn close_all(&mut self, told: Told<'_>) -> usize {
         let numbers: Vec<RequestId> = self
             .table
             .iter()
@@ -103,7 +103,7 @@ impl Endpoints {
 
     /// Takes messages for an endpoint, each of `bytes` on the wire; a serial number for one that carries attachments. `None`: there
     /// is no such endpoint, or it is stalled, and their sender has been told.
-    pub fn accept(
+    pub(super) fn accept(
         &mut self,
         now: Instant,
         number: RequestId,
@@ -146,7 +146,7 @@ impl Endpoints {
     ///
     /// # Errors
     /// [`Excess`]: there are not so many.
-    pub fn taken(
+    pub(super) fn taken(
         &mut self,
         now: Instant,
         number: RequestId,
@@ -184,7 +184,7 @@ impl Endpoints {
     }
 
     /// The message with this serial number could not be written. Returns what it was charged.
-    pub fn not_sent(&mut self, serial: u64, told: Told<'_>) -> usize {
+    pub(super) fn not_sent(&mut self, serial: u64, told: Told<'_>) -> usize {
         let Some(table) = &mut self.table else { return 0 };
         let mut found = None;
         for endpoint in table.endpoints.values_mut() {
@@ -201,7 +201,7 @@ impl Endpoints {
 
     /// Endpoints that have taken nothing for so long although something waits are stalled: what waits is settled, and stays. Returns
     /// how many were found.
-    pub fn expire(&mut self, now: Instant, patience: Duration, told: Told<'_>) -> u64 {
+    pub(super) fn expire(&mut self, now: Instant, patience: Duration, told: Told<'_>) -> u64 {
         let Some(table) = &mut self.table else { return 0 };
         if table.look_at.is_none_or(|at| at > now) {
             return 0;
@@ -233,7 +233,7 @@ impl Endpoints {
 
     /// When [`Self::expire`] is to be called next.
     #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.table.as_ref()?.look_at
     }
 }
@@ -250,7 +250,6 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::deliver::Room;
     use crate::actors::inbox::Inbox;
     use crate::actors::messages::Deliver;
     use crate::actors::peer::{Account, Peer};
@@ -270,7 +269,7 @@ mod tests {
             uid: 0,
             pid: 0,
         };
-        let account = Account::new(Room::new(&Limits::default()), 1);
+        let account = Account::new(Limits::default().outbox_bytes, 1);
         let peer = Peer::new(origin, "", 0, account, Box::new(Nobody));
         Receipt::alone(Owed::new(peer, first, count, 100))
     }
