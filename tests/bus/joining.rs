@@ -1,7 +1,10 @@
 //! Coming onto a bus, and off it again.
 
 use super::{Bus, LONG, text, to};
-use actix_ipc::bus::{ConfirmError, JoinError, Label, Options, Reason, RecvError, SendError, join, label};
+use actix_ipc::bus::{
+    ConfirmError, JoinError, Label, Message, Options, Reason, RecvError, Report, Selector, SendError, join,
+    label,
+};
 
 #[actix::test]
 async fn a_wrong_token_is_refused_and_named_as_that() {
@@ -90,4 +93,46 @@ async fn an_endpoint_is_gone_when_its_ends_are() {
     assert_eq!(text(&mailbox).await, "last words");
     let told = other.send_confirmed_async(to("a", "x"), LONG).await.unwrap_err();
     assert!(matches!(told, ConfirmError::Undelivered(_)), "{told}");
+}
+
+#[actix::test]
+async fn when_the_host_is_lost_what_was_written_is_told_and_the_rest_goes_to_the_next() {
+    let mut bus = Bus::start();
+    let (sender, _none) = bus.join::<String, String>(label!("a")).await;
+    let (_b, receiver) = bus.join::<String, String>(label!("b")).await;
+    let reports = sender.undelivered();
+    sender
+        .send_confirmed_async(to("nobody", "x"), LONG)
+        .await
+        .unwrap_err();
+    let waiting = Selector::unicast("nobody").with_ttl(LONG);
+    let id = sender
+        .send_async(Message::new(waiting, "written".to_owned()))
+        .await
+        .unwrap();
+    // The answer comes behind the message that waits.
+    sender
+        .send_confirmed_async(to("nobody", "y"), LONG)
+        .await
+        .unwrap_err();
+    bus.broker.take().unwrap().kill().await;
+    let Some(Report::Undelivered(told)) = reports.next().await else {
+        panic!("no report");
+    };
+    assert_eq!(told.id, id);
+    let held = sender
+        .send_async(Message::new(
+            Selector::unicast("b").with_ttl(LONG),
+            "held".to_owned(),
+        ))
+        .await
+        .unwrap();
+    assert_eq!(held.0, id.0 + 2);
+    bus.host(actix_ipc::config::Limits::default());
+    assert_eq!(text(&receiver).await, "held");
+    sender
+        .send_confirmed_async(to("nobody", "z"), LONG)
+        .await
+        .unwrap_err();
+    assert_eq!(reports.try_next(), None, "nothing else was lost");
 }
