@@ -58,3 +58,8 @@ pub use transport::Endpoint;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The same for the guide to the label bus.
+#[cfg(all(doctest, feature = "bus"))]
+#[doc = include_str!("../docs/bus.md")]
+struct BusGuide;

@@ -110,8 +110,7 @@ impl Run {
         Self { first, count, bytes }
     }
 
-    /// The whole events of one subscription, or messages for one endpoint, that follow each other from `first`, at which there is
-    /// one.
+    /// The whole events of a subscription, or messages for an endpoint, that follow each other from `first`, where there is one.
     pub(crate) fn whole(batch: &Batch, first: usize) -> Self {
         let (mut count, mut bytes, mut of) = (0_usize, 0_usize, None);
         for header in batch.headers().skip(first) {
