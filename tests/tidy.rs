@@ -130,8 +130,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["transport", "actors", "client", "settings", "platform"],
     ),
     ("src/transport/", &["actors", "client", "settings"]),
-    ("src/client/", &["actors", "settings"]),
+    ("src/client/", &["actors", "settings", "bus"]),
     ("src/actors/", &["client", "settings"]),
+    ("src/bus/", &["settings"]),
     ("src/platform/", &["actors", "client", "settings"]),
     ("src/bus/memory/", &["actors", "client", "settings"]),
 ];
