@@ -28,6 +28,8 @@ mod attachments;
 mod ends;
 mod joining;
 mod outcomes;
+#[cfg(feature = "inject-panics")]
+mod panics;
 mod waiting;
 
 use actix_ipc::message::bus::{BUS_VERSION, Join, Outcome, Settlement};
