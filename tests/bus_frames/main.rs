@@ -30,6 +30,7 @@ mod joining;
 mod outcomes;
 #[cfg(feature = "inject-panics")]
 mod panics;
+mod transports;
 mod waiting;
 
 use actix_ipc::message::bus::{BUS_VERSION, Join, Outcome, Settlement};
