@@ -85,7 +85,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
         shared.report(report);
     }
     if !calls.is_empty() {
-        incoming::serve(shared, &batch, &calls, grants);
+        after.enough = incoming::serve(shared, &batch, &calls, grants);
     }
     ended
 }
