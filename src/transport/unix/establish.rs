@@ -3,16 +3,21 @@
 //! Owns the waiting for a place in an accept queue and the question to the kernel about the peer. It decides nothing
 //! about whom to trust.
 
-use super::{Stream, bind, watch};
+use super::{Stream, watch};
 use crate::platform::fork::{Noted, note};
+#[cfg(target_os = "linux")]
+use crate::platform::peer;
+use crate::platform::place::{self, Place, address};
 use crate::transport::accept::{PASSED_OVER_MAX, Spare, is_the_listeners};
 use crate::transport::credentials::PeerCredentials;
 use crate::transport::inject::{Site, fault, retry};
 use crate::transport::listener::{Accepted, BindError, UnixOptions};
-use crate::transport::{Endpoint, Socket};
+use crate::transport::{BACKLOG, Endpoint, Socket};
 use rustix::fd::OwnedFd;
 use socket2::{Domain, SockAddr, Type};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
@@ -31,7 +36,7 @@ pub(in crate::transport) struct Listener {
     socket: AsyncFd<socket2::Socket>,
     spare: Spare,
     /// None: the path is its caller's business.
-    _place: Option<bind::Place>,
+    _place: Option<Place>,
 }
 
 impl Listener {
@@ -41,7 +46,8 @@ impl Listener {
         options: &UnixOptions,
     ) -> Result<Self, BindError> {
         fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
-        let (socket, place) = bind::bind(endpoint, path, options)?;
+        let (socket, place) =
+            place::bind(path, options, BACKLOG).map_err(|error| BindError::place(endpoint, error))?;
         Self::on(endpoint, socket, Some(place))
     }
 
@@ -51,14 +57,12 @@ impl Listener {
         mode: u32,
     ) -> Result<Self, BindError> {
         fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
-        Self::on(endpoint, bind::replace(endpoint, path, mode)?, None)
+        let socket =
+            place::replace(path, mode, BACKLOG).map_err(|error| BindError::place(endpoint, error))?;
+        Self::on(endpoint, socket, None)
     }
 
-    fn on(
-        endpoint: &Endpoint,
-        socket: socket2::Socket,
-        place: Option<bind::Place>,
-    ) -> Result<Self, BindError> {
+    fn on(endpoint: &Endpoint, socket: socket2::Socket, place: Option<Place>) -> Result<Self, BindError> {
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
@@ -116,11 +120,11 @@ impl Listener {
 fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
     retry(|| fault(Site::Identify))?;
     socket.set_nonblocking(true)?;
-    let told = super::groups::credentials(&socket)?;
+    let told = peer::credentials(socket.as_fd())?;
     let credentials = PeerCredentials {
         uid: Some(told.uid),
         gid: Some(told.gid),
-        pid: u32::try_from(told.pid).ok().filter(|pid| *pid != 0),
+        pid: told.pid,
     };
     Ok((OwnedFd::from(socket).into(), credentials))
 }
@@ -159,13 +163,6 @@ fn gids(_: &UnixStream, _: &PeerCredentials) -> Option<Box<[u32]>> {
     None
 }
 
-/// The process that listens at the other end of `socket`, where there is a runtime to ask with.
-pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
-    #[cfg(not(target_os = "linux"))]
-    tokio::runtime::Handle::try_current().ok()?;
-    identify(socket).ok()?.1.pid
-}
-
 pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {
     let address = address(path)?;
     fault(Site::Connect)?;
@@ -197,16 +194,4 @@ fn connect_waiting(socket: socket2::Socket, address: &SockAddr) -> io::Result<so
         _ => error,
     })?;
     Ok(socket)
-}
-
-/// The socket address of `path`.
-pub(super) fn address(path: &Path) -> io::Result<SockAddr> {
-    SockAddr::unix(path).map_err(|_| {
-        let len = path.as_os_str().len();
-        let text = format!(
-            "the path has {len} bytes, but that of a Unix socket has at most {}",
-            bind::PATH_MAX
-        );
-        io::Error::new(io::ErrorKind::InvalidInput, text)
-    })
 }
