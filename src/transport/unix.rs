@@ -26,7 +26,6 @@ mod establish;
 mod groups;
 #[cfg(target_os = "linux")]
 mod ring;
-pub mod seals;
 mod shared;
 mod space;
 
