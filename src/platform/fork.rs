@@ -165,3 +165,63 @@ mod system {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use rustix::fd::AsRawFd;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    /// What a child finds at a descriptor: 0 the end, 1 bytes or nothing yet, 2 no descriptor.
+    #[allow(unsafe_code, reason = "there is no safe fork")]
+    fn in_a_child(number: i32) -> i32 {
+        // SAFETY: the child makes three plain system calls and ends, without allocating and without a lock.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let mut byte = 0_u8;
+            // SAFETY: one byte of this frame is written; `_exit` runs nothing of this process.
+            unsafe {
+                let found = match libc::recv(
+                    number,
+                    std::ptr::from_mut(&mut byte).cast(),
+                    1,
+                    libc::MSG_DONTWAIT | libc::MSG_PEEK,
+                ) {
+                    0 => 0,
+                    -1 if libc::fcntl(number, libc::F_GETFD) < 0 => 2,
+                    _ => 1,
+                };
+                libc::_exit(if is_forked() { found } else { found + 10 });
+            }
+        }
+        assert!(pid > 0);
+        let mut status = 0;
+        // SAFETY: a child of this process is waited for; `status` lives longer than the call.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert!(libc::WIFEXITED(status));
+        libc::WEXITSTATUS(status)
+    }
+
+    #[test]
+    fn a_child_has_dead_ends_in_the_place_of_what_is_noted_and_the_parent_has_not() {
+        arm().unwrap();
+        arm().unwrap();
+        let (kept, mut other) = UnixStream::pair().unwrap();
+        let (mut mine, mut theirs) = UnixStream::pair().unwrap();
+        let noted = note(&mine);
+        assert_eq!(in_a_child(mine.as_raw_fd()), 0, "noted");
+        assert_eq!(in_a_child(kept.as_raw_fd()), 1, "not noted");
+        drop(noted);
+        assert_eq!(in_a_child(mine.as_raw_fd()), 1, "no longer noted");
+        assert!(!is_forked());
+        let _noted = note(&mine);
+        assert_eq!(in_a_child(mine.as_raw_fd()), 0, "noted again");
+        theirs.write_all(b"x").unwrap();
+        mine.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(mine.read(&mut [0; 1]).unwrap(), 1, "the parent's is what it was");
+        other.write_all(b"x").unwrap();
+    }
+}

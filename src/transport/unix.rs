@@ -62,6 +62,8 @@ pub struct Stream {
     fd: AsyncFd<OwnedFd>,
     space: Space,
     upgrade: Upgrade,
+    /// The process that listens, on the side that connected.
+    server: Option<u32>,
 }
 
 impl Stream {
@@ -73,7 +75,13 @@ impl Stream {
             fd,
             space: Space::default(),
             upgrade: Upgrade::default(),
+            server: None,
         })
+    }
+
+    fn with_server(mut self, pid: Option<u32>) -> Self {
+        self.server = pid;
+        self
     }
 
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -200,6 +208,10 @@ impl Stream {
 
     pub(super) fn is_closed(&self) -> bool {
         hung_up(self.fd.get_ref().as_fd())
+    }
+
+    pub(super) const fn server(&self) -> Option<u32> {
+        self.server
     }
 
     pub(super) fn shutdown(&self) {

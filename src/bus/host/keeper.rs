@@ -10,6 +10,8 @@ use crate::actors::{BrokerHandle, EndReason};
 use crate::client::ClientHook;
 use crate::platform::record_lock::{Holder, RecordLock};
 use crate::platform::watch::{Changes, End, is_stopped};
+use futures::FutureExt;
+use futures::future::select_all;
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
@@ -20,6 +22,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 const UNWATCHED: Duration = Duration::from_millis(500);
 /// The pause before a look that follows another one at once.
 const BREATH: Duration = Duration::from_millis(1);
+
+/// How many hosts of before are known of, those that live each with a descriptor. A connection to one that has handed over ends within seconds by itself.
+const FORMER_MAX: usize = 8;
 
 /// One endpoint.
 #[derive(Debug)]
@@ -67,6 +72,11 @@ pub(super) struct Keeper {
     leaving: Vec<oneshot::Sender<()>>,
     changes: Option<Changes>,
     followed: Option<(u32, End)>,
+    /// Hosts of before that have not ended, as far as was told: connections to them are given up when they do. A new host may be heard of
+    /// before the end of the old one.
+    former: VecDeque<(u32, End)>,
+    /// Hosts that have ended: a client may have connected to one just before, and say so just after.
+    dead: VecDeque<u32>,
     pause: Option<Instant>,
     broker: Option<BrokerHandle>,
     /// Brokers that were told to stop.
@@ -82,6 +92,7 @@ pub(super) struct Keeper {
 enum Event {
     Asked(Option<Ask>),
     Learned(Input),
+    Died(u32),
     BrokerEnded(EndReason),
     Time,
 }
@@ -107,6 +118,8 @@ impl Keeper {
             leaving: Vec::new(),
             changes: None,
             followed: None,
+            former: VecDeque::new(),
+            dead: VecDeque::new(),
             pause: None,
             broker: None,
             stopping: Vec::new(),
@@ -135,6 +148,7 @@ impl Keeper {
                 // Every endpoint says that it leaves, so this is one that could not.
                 Event::Asked(None) => self.wanted(),
                 Event::Learned(input) => self.learn(input),
+                Event::Died(pid) => self.died(pid),
                 Event::BrokerEnded(reason) => self.broker_ended(&reason),
                 Event::Time => self.time(),
             }
@@ -153,12 +167,16 @@ impl Keeper {
     }
 
     async fn event(&mut self) -> Event {
-        let (followed, changes, broker) = (&self.followed, &self.changes, &self.broker);
+        let (changes, broker) = (&self.changes, &self.broker);
         let next = self.next_time();
+        let watched = self.followed.iter().chain(&self.former);
+        let ends: Vec<_> = watched
+            .map(|(pid, end)| Box::pin(end.wait().map(|()| *pid)))
+            .collect();
         let died = async {
-            match followed {
-                Some((_, end)) => end.wait().await,
-                None => pending().await,
+            match ends.is_empty() {
+                true => pending().await,
+                false => select_all(ends).await.0,
             }
         };
         let changed = async {
@@ -180,8 +198,10 @@ impl Keeper {
             }
         };
         tokio::select! {
+            // What endpoints say first: it may be about what follows.
+            biased;
             ask = self.asks.recv() => Event::Asked(ask),
-            () = died => Event::Learned(Input::HolderDied),
+            pid = died => Event::Died(pid),
             () = changed => Event::Learned(Input::Changed),
             reason = ended => Event::BrokerEnded(reason),
             () = time => Event::Time,
@@ -227,8 +247,23 @@ impl Keeper {
             Ask::LookAgain => self.learn(Input::Changed),
             Ask::LookAfter(client) => {
                 self.clients.retain(ClientHook::is_in_use);
+                self.dead.iter().for_each(|pid| client.give_up(*pid));
                 self.clients.push(client);
             }
+        }
+    }
+
+    /// A process has ended that hosts the bus, or did.
+    fn died(&mut self, pid: u32) {
+        self.clients.retain(ClientHook::is_in_use);
+        self.clients.iter().for_each(|client| client.give_up(pid));
+        self.former.retain(|(former, _)| *former != pid);
+        self.dead.push_back(pid);
+        if self.dead.len() > FORMER_MAX {
+            self.dead.pop_front();
+        }
+        if self.followed.take_if(|(followed, _)| *followed == pid).is_some() {
+            self.learn(Input::HolderDied);
         }
     }
 
@@ -246,11 +281,6 @@ impl Keeper {
 
     /// Decides, and performs what was decided until nothing more comes of it.
     fn learn(&mut self, input: Input) {
-        if input == Input::HolderDied {
-            self.followed = None;
-            self.clients.retain(ClientHook::is_in_use);
-            self.clients.iter().for_each(ClientHook::give_up);
-        }
         if input == Input::Changed && self.broker.is_some() && !self.lock.is_there() {
             // Somebody has removed the lock's file: the next one makes another, and may host as well.
             tracing::warn!(path = %self.lock.path().display(), "the lock of a bus was removed; hosting it ends");
@@ -386,7 +416,10 @@ impl Keeper {
         {
             return None;
         }
-        self.followed = None;
+        self.unfollow();
+        // A number may come again.
+        self.former.retain(|(former, _)| *former != pid);
+        self.dead.retain(|dead| *dead != pid);
         match End::of(pid) {
             Ok(Some(end)) => {
                 self.followed = Some((pid, end));
@@ -407,9 +440,17 @@ impl Keeper {
         None
     }
 
+    /// The host of before is one no more, by its end or because it has handed over.
+    fn unfollow(&mut self) {
+        self.former.extend(self.followed.take());
+        if self.former.len() > FORMER_MAX {
+            self.former.pop_front();
+        }
+    }
+
     fn tell(&mut self, host: Host) {
         if !matches!(host, Host::Elsewhere { .. }) {
-            self.followed = None;
+            self.unfollow();
         }
         self.host.send_if_modified(|now| {
             let modified = *now != host;

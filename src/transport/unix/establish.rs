@@ -164,7 +164,8 @@ pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, Pe
         Err(error) => return Err(error),
     };
     let (socket, server) = identify(socket)?;
-    Ok((Stream::register(socket.into())?, server))
+    let stream = Stream::register(socket.into())?.with_server(server.pid);
+    Ok((stream, server))
 }
 
 fn connect_waiting(socket: socket2::Socket, address: &SockAddr) -> io::Result<socket2::Socket> {
