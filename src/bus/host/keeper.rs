@@ -5,13 +5,12 @@
 
 use super::election::{Election, Input, LOOK_AGAIN, Lock, Step};
 use super::place::Place;
+use super::watched::Watched;
 use super::{AttachError, Host, Hosting, hosted};
 use crate::actors::{BrokerHandle, EndReason};
 use crate::client::ClientHook;
 use crate::platform::record_lock::{Holder, RecordLock};
-use crate::platform::watch::{Changes, End, is_stopped};
-use futures::FutureExt;
-use futures::future::select_all;
+use crate::platform::watch::{Changes, is_stopped};
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
@@ -22,9 +21,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 const UNWATCHED: Duration = Duration::from_millis(500);
 /// The pause before a look that follows another one at once.
 const BREATH: Duration = Duration::from_millis(1);
-
-/// How many hosts of before are known of, those that live each with a descriptor. A connection to one that has handed over ends within seconds by itself.
-const FORMER_MAX: usize = 8;
 
 /// One endpoint.
 #[derive(Debug)]
@@ -67,16 +63,10 @@ pub(super) struct Keeper {
     host: watch::Sender<Host>,
     interests: Vec<Interest>,
     waiting: Vec<Waiting>,
-    clients: Vec<ClientHook>,
     /// Who wants to know of the end, when this is the end of all.
     leaving: Vec<oneshot::Sender<()>>,
     changes: Option<Changes>,
-    followed: Option<(u32, End)>,
-    /// Hosts of before that have not ended, as far as was told: connections to them are given up when they do. A new host may be heard of
-    /// before the end of the old one.
-    former: VecDeque<(u32, End)>,
-    /// Hosts that have ended: a client may have connected to one just before, and say so just after.
-    dead: VecDeque<u32>,
+    watched: Watched,
     pause: Option<Instant>,
     broker: Option<BrokerHandle>,
     /// Brokers that were told to stop.
@@ -114,12 +104,9 @@ impl Keeper {
             host,
             interests: Vec::new(),
             waiting: Vec::new(),
-            clients: Vec::new(),
             leaving: Vec::new(),
             changes: None,
-            followed: None,
-            former: VecDeque::new(),
-            dead: VecDeque::new(),
+            watched: Watched::new(),
             pause: None,
             broker: None,
             stopping: Vec::new(),
@@ -169,16 +156,7 @@ impl Keeper {
     async fn event(&mut self) -> Event {
         let (changes, broker) = (&self.changes, &self.broker);
         let next = self.next_time();
-        let watched = self.followed.iter().chain(&self.former);
-        let ends: Vec<_> = watched
-            .map(|(pid, end)| Box::pin(end.wait().map(|()| *pid)))
-            .collect();
-        let died = async {
-            match ends.is_empty() {
-                true => pending().await,
-                false => select_all(ends).await.0,
-            }
-        };
+        let died = self.watched.next_end();
         let changed = async {
             match changes {
                 Some(changes) => changes.wait().await,
@@ -245,24 +223,13 @@ impl Keeper {
                 self.wanted();
             }
             Ask::LookAgain => self.learn(Input::Changed),
-            Ask::LookAfter(client) => {
-                self.clients.retain(ClientHook::is_in_use);
-                self.dead.iter().for_each(|pid| client.give_up(*pid));
-                self.clients.push(client);
-            }
+            Ask::LookAfter(client) => self.watched.look_after(client),
         }
     }
 
     /// A process has ended that hosts the bus, or did.
     fn died(&mut self, pid: u32) {
-        self.clients.retain(ClientHook::is_in_use);
-        self.clients.iter().for_each(|client| client.give_up(pid));
-        self.former.retain(|(former, _)| *former != pid);
-        self.dead.push_back(pid);
-        if self.dead.len() > FORMER_MAX {
-            self.dead.pop_front();
-        }
-        if self.followed.take_if(|(followed, _)| *followed == pid).is_some() {
+        if self.watched.died(pid) {
             self.learn(Input::HolderDied);
         }
     }
@@ -308,7 +275,7 @@ impl Keeper {
                 return Some(Input::Stopped);
             }
             Step::Release => self.give_up(),
-            Step::Watch(pid) => return self.follow(pid),
+            Step::Watch(pid) => self.follow(pid),
             Step::LookAfter(pause) => self.pause = Instant::now().checked_add(pause),
             Step::TellHere => self.tell(Host::Here),
             Step::TellElsewhere(pid) => self.tell(Host::Elsewhere { pid }),
@@ -408,49 +375,32 @@ impl Keeper {
         }
     }
 
-    fn follow(&mut self, pid: u32) -> Option<Input> {
-        if self
-            .followed
-            .as_ref()
-            .is_some_and(|(followed, _)| *followed == pid)
-        {
-            return None;
-        }
-        self.unfollow();
-        // A number may come again.
-        self.former.retain(|(former, _)| *former != pid);
-        self.dead.retain(|dead| *dead != pid);
-        match End::of(pid) {
-            Ok(Some(end)) => {
-                self.followed = Some((pid, end));
-                // The number may be another process's by now, unless that one has the lock.
-                let holder = self.lock.holder();
-                let same = holder.is_ok_and(|holder| holder == Holder::Process(Some(pid)));
-                if !same {
-                    self.followed = None;
-                    self.pause = Instant::now().checked_add(BREATH);
-                }
+    fn follow(&mut self, pid: u32) {
+        let pause = match self.watched.follow(pid) {
+            // The number may be another process's by now, unless that one has the lock.
+            Ok(true)
+                if self
+                    .lock
+                    .holder()
+                    .is_ok_and(|holder| holder == Holder::Process(Some(pid))) =>
+            {
+                return;
             }
-            Ok(None) => self.pause = Instant::now().checked_add(BREATH),
+            Ok(_) => {
+                self.watched.unfollow();
+                BREATH
+            }
             Err(error) => {
                 tracing::debug!(%error, pid, "the host of a bus cannot be watched; looking at its lock from time to time");
-                self.pause = Instant::now().checked_add(LOOK_AGAIN);
+                LOOK_AGAIN
             }
-        }
-        None
-    }
-
-    /// The host of before is one no more, by its end or because it has handed over.
-    fn unfollow(&mut self) {
-        self.former.extend(self.followed.take());
-        if self.former.len() > FORMER_MAX {
-            self.former.pop_front();
-        }
+        };
+        self.pause = Instant::now().checked_add(pause);
     }
 
     fn tell(&mut self, host: Host) {
         if !matches!(host, Host::Elsewhere { .. }) {
-            self.unfollow();
+            self.watched.unfollow();
         }
         self.host.send_if_modified(|now| {
             let modified = *now != host;
@@ -458,7 +408,7 @@ impl Keeper {
             modified
         });
         if host != Host::Nobody {
-            self.clients.iter().for_each(ClientHook::try_now);
+            self.watched.try_now();
         }
     }
 
