@@ -49,6 +49,7 @@ fn a_host_that_leaves_hands_the_bus_over() {
     host.ask("leave", "left");
     let next = crew.holder();
     for other in &mut others {
+        assert!(other.wait("lost").contains("moves to another host"));
         other.wait("up");
         other.works();
     }
