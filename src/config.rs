@@ -69,7 +69,7 @@ pub struct Limits {
     /// Bytes of each direction of the memory that the broker shares with a client of its own user that asks for it (Linux, Unix
     /// sockets): a power of two from 65,536 to 16,777,216. Not part of `memory_bytes_total`. 0: none.
     pub ring_bytes: usize,
-    /// All such memory together, in bytes, both directions; clients beyond it stay on their sockets.
+    /// All such memory together, in bytes, both directions; clients beyond it stay on their sockets. At most 512 GiB: more is a slip.
     pub ring_bytes_total: usize,
     /// Window of the messages that one connection sends on the label bus, in bytes on the wire: what may be on its way and not taken
     /// by its receivers.

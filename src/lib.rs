@@ -27,6 +27,7 @@
 //! [`config::Limits`]; the bytes in `docs/protocol.md`.
 
 pub mod actors;
+#[cfg(feature = "bus")]
 pub mod bus;
 pub mod client;
 pub mod config;

@@ -16,6 +16,7 @@ mod layer;
 mod limits;
 mod policy;
 mod socket;
+mod start;
 pub mod tokens;
 
 pub use check::{Problem, Problems};
@@ -23,6 +24,7 @@ pub use policy::load as load_policy;
 pub use socket::SYSTEM_SOCKET;
 
 use crate::config::Limits;
+use crate::policy::Policy;
 use crate::transport::credentials::tcp_peers_are_known;
 use crate::transport::{Endpoint, TlsServer, UnixOptions};
 use figment::Figment;
@@ -184,32 +186,92 @@ impl Settings {
     /// [`Problems`] lists everything that is wrong, each with its key, its origin and what to write instead.
     pub fn load(sources: &Sources) -> Result<Self, Problems> {
         let mut problems = Vec::new();
-        let layers = layer::all(sources, &mut problems);
-        for layer in &layers {
-            check::layer(layer, &mut problems);
+        let settings = Self::gather(sources, &mut problems);
+        Problems::or(settings, problems)
+    }
+
+    /// The same, and the policy that the settings name.
+    ///
+    /// # Errors
+    /// [`Problems`] lists everything that is wrong with either.
+    pub fn load_with_policy(sources: &Sources) -> Result<(Self, Option<Policy>), Problems> {
+        Self::gather_with_policy(sources, |_, _| ())
+    }
+
+    /// The same, and a look at what the start would stumble over: files of certificates, folders of sockets and tokens, transports
+    /// that this program does not have. Nothing is changed, and whether an address is in use is not asked.
+    ///
+    /// # Errors
+    /// [`Problems`] lists everything that is wrong with any of them.
+    pub fn check(sources: &Sources) -> Result<(Self, Option<Policy>), Problems> {
+        // Of one file alone, what lies at the usual places is no business.
+        let usual = !sources.usual_files.is_empty();
+        Self::gather_with_policy(sources, |settings, problems| {
+            start::problems(settings, &|key| settings.origin(key), usual, problems);
+        })
+    }
+
+    fn gather_with_policy(
+        sources: &Sources,
+        more: impl FnOnce(&Self, &mut Vec<Problem>),
+    ) -> Result<(Self, Option<Policy>), Problems> {
+        let mut problems = Vec::new();
+        let loaded = Self::gather(sources, &mut problems).map(|settings| {
+            let policy = match settings.policy.as_deref().map(load_policy) {
+                None => None,
+                Some(Ok(policy)) => Some(policy),
+                Some(Err(wrong)) => {
+                    problems.extend(wrong.0);
+                    None
+                }
+            };
+            more(&settings, &mut problems);
+            (settings, policy)
+        });
+        Problems::or(loaded, problems)
+    }
+
+    fn origin(&self, key: &str) -> String {
+        let entry = self.entries.iter().find(|entry| entry.key == key);
+        entry.map_or_else(|| layer::DEFAULT.to_owned(), |entry| entry.origin.clone())
+    }
+
+    /// The settings without what is wrong with them; `None` when a source cannot be read at all, because nobody knows then what it
+    /// would have said.
+    fn gather(sources: &Sources, problems: &mut Vec<Problem>) -> Option<Self> {
+        let mut layers = layer::all(sources, problems);
+        let unread = !problems.is_empty();
+        let mut wrong = Vec::new();
+        for layer in &mut layers {
+            wrong.extend(check::layer(layer, problems));
         }
-        if !problems.is_empty() {
-            return Err(Problems(problems));
+        if unread {
+            return None;
         }
         let figment = layers.into_iter().fold(Figment::new(), Figment::merge);
-        let values: Values = figment
-            .extract()
-            .map_err(|error| Problems(vec![check::of_figment(&error)]))?;
+        let values: Values = match figment.extract() {
+            Ok(values) => values,
+            Err(error) => {
+                problems.push(check::of_figment(&error));
+                return None;
+            }
+        };
         let origin = |key: &str| {
             figment
                 .find_metadata(key)
                 .map_or_else(|| layer::DEFAULT.to_owned(), |metadata| metadata.name.to_string())
         };
-        let mut listen = check::values(&values, &origin, &mut problems);
-        let socket = socket::options(&values, &origin, &mut problems);
-        if !problems.is_empty() {
-            return Err(Problems(problems));
-        }
+        let mut found = Vec::new();
+        let mut listen = check::values(&values, &origin, &mut found);
+        let socket = socket::options(&values, &origin, &mut found);
+        // What contradicts a value that was left out may not contradict the one that was meant.
+        found.retain(|problem| !wrong.iter().any(|key| problem.is_about(key)));
+        problems.append(&mut found);
         if values.system && listen.is_empty() {
             listen.push(Endpoint::Unix(SYSTEM_SOCKET.into()));
         }
         let entries = entries(&values, &origin);
-        Ok(Self {
+        Some(Self {
             listen,
             arbiters: values.arbiters,
             log: values.log,

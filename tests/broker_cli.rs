@@ -166,7 +166,7 @@ fn config_check_names_every_problem() {
     assert_eq!(ended.code(), SETTINGS);
     let file_name = file.display();
     let expected = format!(
-        "ipc-broker: {file_name}: arbiters: wants a whole number, not \"two\"\n\
+        "ipc-broker: {file_name}: arbiters: wants a whole number from 0 to 1024, not \"two\"\n\
          ipc-broker: {file_name}: lsiten: unknown key; did you mean listen?\n"
     );
     assert_eq!((ended.stdout.as_str(), ended.stderr), ("", expected));
@@ -174,6 +174,88 @@ fn config_check_names_every_problem() {
     assert_eq!(
         run(broker_command().args(["config", "check"]).arg(&file)).success(),
         "the settings are in order\n"
+    );
+}
+
+#[test]
+fn config_check_finds_what_would_stop_the_start_and_all_of_it_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("plain.sock"), "somebody's file").unwrap();
+    std::fs::write(
+        path("policy.toml"),
+        "[[allow]]\nuid = 1\nown = \"a\"\nconect = true\n",
+    )
+    .unwrap();
+    std::fs::create_dir(path("tokens")).unwrap();
+    std::fs::write(path("tokens/a.token"), "no token").unwrap();
+    let long = format!("/tmp/{}.sock", "x".repeat(200));
+    let text = format!(
+        "listen = [\"unix:{}\", \"unix:{}\", \"unix:{long}\", \"pipe:x\"]\npolicy = \"{}\"\ntokens = \"{}\"\n\
+         arbiters = -1\nlsten = []\n[limits]\nring_bytes = -1\nring_bytes_total = 1000000000000000\nopen_calls = \"x\"\n\
+         default_deadline_ms = 7200000\n",
+        path("missing/b.sock"),
+        path("plain.sock"),
+        path("policy.toml"),
+        path("tokens"),
+    );
+    let file = path("broker.toml");
+    std::fs::write(&file, text).unwrap();
+    let ended = run(broker_command().args(["config", "check", &file]));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (SETTINGS, ""));
+    let expected = [
+        format!("{file}: arbiters: wants a whole number from 0 to 1024, not -1"),
+        format!("{file}: lsten: unknown key; did you mean listen?"),
+        format!("{file}: limits.open_calls: wants a whole number, not \"x\""),
+        format!("{file}: limits.ring_bytes: wants 0 or a power of two from 65536 to 16777216, not -1"),
+        format!("{file}: limits.default_deadline_ms: 7200000 is more than limits.max_deadline_ms 3600000"),
+        format!(
+            "{file}: limits.ring_bytes_total: wants a whole number from 0 to 549755813888, not 1000000000000000"
+        ),
+        format!("{}: line 4: unknown key", path("policy.toml")),
+        format!(
+            "{file}: listen: unix:{}: cannot make a socket in its folder: ",
+            path("missing/b.sock")
+        ),
+        format!(
+            "{file}: listen: {} is a regular file; it was left alone",
+            path("plain.sock")
+        ),
+        format!("{file}: listen: {long} has 210 bytes, but the path of a Unix socket has at most "),
+        format!("{file}: listen: pipe:x: named pipes are there under Windows only"),
+        format!("{file}: tokens: {}", path("tokens")),
+    ];
+    for expected in &expected {
+        assert!(
+            ended.stderr.contains(expected),
+            "{expected}\nis missing:\n{}",
+            ended.stderr
+        );
+    }
+    assert_eq!(ended.stderr.lines().count(), expected.len(), "{}", ended.stderr);
+    assert!(!folder.path().join("missing").exists(), "nothing was made");
+}
+
+#[test]
+fn a_socket_that_a_broker_listens_at_is_nothing_wrong() {
+    let broker = Broker::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("broker.toml");
+    std::fs::write(&file, format!("listen = [\"{}\"]\n", broker.endpoint())).unwrap();
+    let ended = run(broker_command().args(["config", "check"]).arg(&file));
+    assert_eq!(ended.success(), "the settings are in order\n");
+}
+
+#[test]
+fn a_negative_number_is_a_wrong_number() {
+    let ended = run(broker_command().args(["--arbiters", "-1"]));
+    assert_eq!(ended.code(), 2);
+    assert!(
+        ended
+            .stderr
+            .contains("invalid value '-1' for '--arbiters <N>': a whole number from 0 to 1024"),
+        "{}",
+        ended.stderr
     );
 }
 

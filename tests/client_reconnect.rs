@@ -22,7 +22,8 @@ use actix_ipc::client::{
     ConnectError, ConnectionEvent, ConnectionEvents, IpcClient, Methods, Notice, SharedObject, Standing,
     Update, WatchScope, WorkerBuilder,
 };
-use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::config::Limits;
+use actix_ipc::error::{CallError, CloseReason, ErrorCode};
 use actix_ipc::transport::Endpoint;
 use broker::Place;
 use serde_json::{Value, json};
@@ -473,6 +474,41 @@ async fn a_worker_outlives_a_broker_that_stops_in_order() {
     soon(broker.client().await.wait_for_object("o")).await.unwrap();
     stop.send(true).unwrap();
     soon(serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_broker_that_refuses_is_no_broker_that_is_missing() {
+    let place = Place::new();
+    // One process alone gets an eighth of the connections: one.
+    let broker = place.start_with(Limits {
+        connections: 8,
+        ..Limits::default()
+    });
+    let first = broker.client().await;
+    let error = IpcClient::builder()
+        .endpoint(Endpoint::Memory("nobody".to_owned()))
+        .endpoint(broker.endpoint.clone())
+        .connect()
+        .await
+        .unwrap_err();
+    let refusal = error.refusal.clone().unwrap();
+    assert_eq!(
+        (&refusal.endpoint, refusal.reason),
+        (&broker.endpoint, CloseReason::TooMany)
+    );
+    for text in [&refusal.text, &error.to_string()] {
+        for part in [
+            "this process has 1 connections, asked for 1 more and gets at most 1",
+            "limits.connections",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+    assert!(!error.to_string().contains("start one"), "{error}");
+    let call = CallError::from(error);
+    assert_eq!((call.code, call.may_have_run), (ErrorCode::TooMany, false));
+    first.close().await;
+    broker.stop().await;
 }
 
 #[tokio::test]

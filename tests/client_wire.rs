@@ -303,6 +303,13 @@ async fn open_calls_are_limited_by_an_error() {
     }
     let error = client.remote_call::<_, u8>("o", "m", ()).await.unwrap_err();
     assert_eq!((error.code, error.may_have_run), (ErrorCode::TooMany, false));
+    for part in [
+        "3 calls are open already",
+        "limits.open_calls",
+        "IPC_BROKER_LIMITS__OPEN_CALLS",
+    ] {
+        assert!(error.message.contains(part), "{error}");
+    }
     drop(calls);
     for _ in 0..3 {
         peer.expect(Kind::Call).await;

@@ -190,22 +190,30 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
     let table = [
         ("", 2, "Usage"),
         ("rcp", 2, "unrecognized subcommand 'rcp'"),
-        ("rpc --callers 0", 2, "0 is not in 1..=64"),
-        ("rpc --in-flight 0", 2, "1..=4096"),
-        ("rpc --in-flight 5000", 2, "1..=4096"),
+        ("fetch", 2, "there are rpc, pubsub, bulk, idle"),
+        ("rpc --callers 0", 2, "a whole number from 1 to 64"),
+        ("rpc --callers -1", 2, "invalid value '-1' for '--callers <N>'"),
+        ("rpc --in-flight 0", 2, "from 1 to 4096"),
+        ("rpc --in-flight 5000", 2, "from 1 to 4096"),
         ("rpc --payload 0", 2, "a size from 1 to"),
         ("rpc --payload 300MiB", 2, "(256 MiB)"),
         ("rpc --payload many", 2, "KiB"),
         ("rpc --seconds 0", 2, "a number of seconds from 0.05 to 3600"),
         ("rpc --seconds NaN", 2, "a number of seconds"),
         ("pubsub --payload 3MiB", 2, "(2 MiB)"),
-        ("pubsub --publishers 0", 2, "1..=64"),
-        ("pubsub --subscribers 65", 2, "1..=64"),
-        ("pubsub --topics 0", 2, "1..=4096"),
+        ("pubsub --publishers 0", 2, "from 1 to 64"),
+        ("pubsub --subscribers 65", 2, "from 1 to 64"),
+        ("pubsub --topics 0", 2, "from 1 to 4096"),
         ("bulk --size 0", 2, "a size from 1 to"),
-        ("idle --connections 0", 2, "1..=100000"),
+        ("idle --connections 0", 2, "from 1 to 100000"),
         ("rpc --addr unix:/nonexistent/b.sock", 5, "/nonexistent/b.sock"),
         ("idle --addr nonsense", 2, "--addr"),
+        // No process is there so soon.
+        (
+            "rpc --timeout 0.000001",
+            4,
+            "no process has said anything for 0.000001 s; --timeout SECONDS waits longer",
+        ),
     ];
     let folder = tempfile::tempdir().unwrap();
     for (line, code, part) in table {
@@ -223,6 +231,57 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
     let ended = run(&mut bench(&folder, "rpc"));
     assert_eq!(ended.code(), 6, "{ended:?}");
     assert!(ended.stderr.contains("set TMPDIR"), "{ended:?}");
+}
+
+/// The error that a measurement prints for programs.
+#[track_caller]
+fn error(ended: &Ended) -> Value {
+    assert_eq!(ended.stdout, "");
+    assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+    let mut value: Value = serde_json::from_str(&ended.stderr).unwrap();
+    let error = value["error"].take();
+    assert_eq!(error["exit"], ended.code(), "{error}");
+    assert_eq!(error["may_have_run"], false, "{error}");
+    error
+}
+
+#[test]
+fn a_limit_of_the_broker_that_is_measured_is_named() {
+    // One process alone gets an eighth.
+    let broker = Broker::start_with(|command| {
+        command.env("IPC_BROKER_LIMITS__CONNECTIONS", "80");
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = bench(folder.path(), "idle --connections 20");
+    let ended = run(command.args(["--addr", broker.endpoint()]));
+    assert_eq!(ended.code(), 6, "{ended:?}");
+    for part in [
+        "the holder of connections: connection ",
+        "the broker refused: too many connections: ",
+        "limits.connections",
+    ] {
+        assert!(ended.stderr.contains(part), "{part:?}: {ended:?}");
+    }
+    let ended = run(command.arg("--json"));
+    assert_eq!(ended.code(), 6, "{ended:?}");
+    assert_eq!(error(&ended)["code"], "TooMany");
+    assert!(is_empty(folder.path()));
+}
+
+#[test]
+fn programs_are_told_what_ended_a_measurement() {
+    let folder = tempfile::tempdir().unwrap();
+    let line = "rpc --json --addr unix:/nonexistent/b.sock";
+    assert_eq!(
+        error(&run(&mut bench(folder.path(), line)))["code"],
+        "NotConnected"
+    );
+    let line = "rpc --json --timeout 0.000001";
+    assert_eq!(error(&run(&mut bench(folder.path(), line)))["code"], "Timeout");
+    let (process, roles) = start(folder.path(), "rpc --seconds 3600 --json", 4);
+    kill(roles[0], Signal::KILL);
+    assert_eq!(error(&process.end())["code"], "Lost");
+    assert_gone(folder.path(), &roles);
 }
 
 #[test]
@@ -353,4 +412,29 @@ fn processes_whose_measurement_was_killed_end_by_themselves() {
     let (mut process, roles) = start(folder.path(), "pubsub --seconds 3600", 4);
     process.kill();
     assert_gone(folder.path(), &roles);
+}
+
+#[test]
+fn what_is_left_when_all_are_killed_at_once_is_removed_by_the_next_one() {
+    use std::os::unix::process::CommandExt;
+    let folder = tempfile::tempdir().unwrap();
+    let process = Process::spawn(bench(folder.path(), "rpc --seconds 3600").process_group(0));
+    let roles = until("all roles", || {
+        Some(children(process.id())).filter(|found| found.len() == 4)
+    });
+    // A measurement beside it leaves it alone.
+    let beside = run(&mut bench(folder.path(), "rpc --timeout 0.000001"));
+    assert_eq!(beside.code(), 4, "{beside:?}");
+    assert!(!is_empty(folder.path()), "the one that runs has its folder");
+    let group = rustix::process::Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+    rustix::process::kill_process_group(group, Signal::KILL).unwrap();
+    until("all roles have ended", || {
+        let gone = |pid: &u32| stat(*pid).is_none_or(|(state, _)| state == "Z");
+        roles.iter().all(gone).then_some(())
+    });
+    drop(process);
+    assert!(!is_empty(folder.path()), "nobody was left to remove it");
+    let next = run(&mut bench(folder.path(), "rpc --timeout 0.000001"));
+    assert_eq!(next.code(), 4, "{next:?}");
+    assert!(is_empty(folder.path()), "it is left");
 }

@@ -207,6 +207,97 @@ fn no_broker_is_code_5_and_says_how_to_start_one() {
         "{}",
         ended.stderr
     );
+    let ended = run(rob_command().args(["--json", "--addr", &endpoint, "list"]));
+    let error: Value = serde_json::from_str(&ended.stderr).unwrap();
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["may_have_run"]),
+        (&json!("NotConnected"), &json!(false))
+    );
+}
+
+#[test]
+fn a_broker_that_refuses_is_code_6_and_is_quoted() {
+    let broker = Broker::start_with(|command| {
+        command.env("IPC_BROKER_LIMITS__CONNECTIONS", "8");
+    });
+    // All that one user's second process could have.
+    let _first = std::os::unix::net::UnixStream::connect(broker.socket()).unwrap();
+    let ended = broker.rob("list");
+    assert_eq!(ended.code(), 6, "{ended:#?}");
+    for part in [
+        "the broker refused: too many connections: ",
+        "asked for 1 more",
+        "limits.connections",
+        "IPC_BROKER_LIMITS__CONNECTIONS",
+    ] {
+        assert!(ended.stderr.contains(part), "{part:?}: {}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains("start one"), "{}", ended.stderr);
+    let ended = broker.rob("--json list");
+    assert_eq!(ended.code(), 6, "{ended:#?}");
+    let error: Value = serde_json::from_str(&ended.stderr).unwrap();
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["may_have_run"]),
+        (&json!("TooMany"), &json!(false))
+    );
+}
+
+#[test]
+fn a_transport_that_rob_lacks_is_named_and_nobody_is_told_to_start_a_broker() {
+    let mut table = vec![
+        ("pipe:x", "under Windows only"),
+        ("mem:x", "a broker inside the same program"),
+    ];
+    if cfg!(not(feature = "tls")) {
+        table.push(("tls:127.0.0.1:1", "the feature `tls`"));
+    }
+    for (endpoint, part) in table {
+        let ended = run(rob_command().args(["--addr", endpoint, "list"]));
+        assert_eq!(ended.code(), 2, "{ended:#?}");
+        assert!(
+            ended.stderr.contains(endpoint) && ended.stderr.contains(part),
+            "{}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("no broker"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn with_json_a_wrong_command_line_is_one_json_line_as_well() {
+    let table = [
+        (
+            "--json call",
+            "the following required arguments were not provided",
+        ),
+        (
+            "--json lst",
+            "there are call, send, listen, list, describe, bench",
+        ),
+        ("bench --json fetch", "there are rpc, pubsub, bulk, idle"),
+        ("--json", "requires a subcommand"),
+        ("--json bench", "a command is missing"),
+        ("bench rpc --callers -1 --json", "a whole number from 1 to 64"),
+        ("call math add i 1 2 --json", "leftover argument \"2\""),
+        ("--json --addr nonsense list", "`nonsense` is not an endpoint"),
+    ];
+    for (line, part) in table {
+        let ended = run(rob_command().args(line.split_whitespace()));
+        assert_eq!((ended.code(), ended.stdout.as_str()), (2, ""), "{line}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{line}: {}", ended.stderr);
+        let value: Value = serde_json::from_str(&ended.stderr).unwrap();
+        let error = &value["error"];
+        assert_eq!(
+            (&error["code"], &error["exit"], &error["may_have_run"]),
+            (&json!("Usage"), &json!(2), &json!(false)),
+            "{line}"
+        );
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(part), "{line}: {message}");
+        assert!(!message.starts_with("error"), "{message}");
+    }
+    let help = run(rob_command().args(["--json", "--help"]));
+    assert!(help.success().contains("Examples:"), "help is for people");
 }
 
 #[test]
@@ -219,6 +310,13 @@ fn a_limit_is_code_6() {
     let _math = objects::serve(broker.endpoint());
     let ended = broker.rob(&format!("call math echo s {}", "x".repeat(5_000)));
     assert_eq!(ended.code(), 6, "{ended:#?}");
+    for part in [
+        "the payload has 5002 bytes",
+        "at most 1024 (limits.message_bytes)",
+        "IPC_BROKER_LIMITS__MESSAGE_BYTES",
+    ] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
 }
 
 #[test]
@@ -324,10 +422,19 @@ fn a_full_disk_is_code_8() {
     };
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
+    let again = full.try_clone().unwrap();
     let mut command = broker.rob_command(["call", "math", "echo"]);
     let ended = command.stdout(full).output().unwrap();
     assert_eq!(ended.status.code(), Some(8));
     assert!(String::from_utf8_lossy(&ended.stderr).starts_with("rob: the result cannot be written: "));
+    let mut command = broker.rob_command(["--json", "call", "math", "echo"]);
+    let ended = command.stdout(again).output().unwrap();
+    let error: Value = serde_json::from_slice(&ended.stderr).unwrap();
+    assert_eq!(
+        (&error["error"]["code"], &error["error"]["may_have_run"]),
+        (&json!("Output"), &json!(true)),
+        "the call was answered"
+    );
 }
 
 #[test]

@@ -344,3 +344,33 @@ async fn plain_bytes_are_no_way_in_and_there_is_no_way_back_to_them() {
     broker.stop().await;
     plain.stop().await;
 }
+
+#[test]
+fn config_check_finds_certificates_that_would_stop_the_start() {
+    let world = World::new();
+    let check = |certificate: &Path, key: &Path, client_ca: &Path| {
+        let file = world.path().join("broker.toml");
+        let text = format!(
+            "listen = [\"tls:127.0.0.1:0\"]\n[tls]\ncertificate = {certificate:?}\nkey = {key:?}\nclient_ca = {client_ca:?}\n"
+        );
+        std::fs::write(&file, text).unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ipc-broker"));
+        let ended = command.args(["config", "check"]).arg(file).output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        (ended.status.code(), said)
+    };
+    let (certificate, key) = world.identity("checked", &SERVER);
+    let ca = world.ca.pem.clone();
+    assert_eq!(check(&certificate, &key, &ca), (Some(0), String::new()));
+    let missing = world.path().join("missing.pem");
+    let (code, said) = check(&missing, &missing, &missing);
+    assert_eq!((code, said.lines().count()), (Some(78), 3), "{said}");
+    for key in ["tls.certificate: ", "tls.key: ", "tls.client_ca: "] {
+        assert!(said.contains(key) && said.contains("missing.pem"), "{said}");
+    }
+    // Each is good by itself, and they do not belong together.
+    let (_, other) = world.identity("other", &SERVER);
+    let (code, said) = check(&certificate, &other, &ca);
+    assert_eq!((code, said.lines().count()), (Some(78), 1), "{said}");
+    assert!(said.contains("tls.certificate: "), "{said}");
+}

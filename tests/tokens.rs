@@ -161,7 +161,7 @@ fn show_in_every_way(world: &World, endpoint: &str, path: &Path, hex: &str) {
             0,
             "unproven_peers",
         ),
-        ("a wrong one", &wrong, &["list"], 5, "does not know this token"),
+        ("a wrong one", &wrong, &["list"], 6, "does not know this token"),
         ("one that others can read", &wide, &["list"], 5, "0644"),
         ("a link to it", &link, &["list"], 5, "cannot be opened"),
         (

@@ -180,10 +180,10 @@ fn idle() {
 fn broker(socket: &Path) {
     let endpoint = format!("unix:{}", socket.display()).parse().unwrap();
     actix::System::new().block_on(async {
-        // One process holds 10,000 idle connections here, more than the share of one process is by default.
+        // One process holds 10,000 idle connections here, more than the share of one process is by default: an eighth of these.
         let limits = actix_ipc::config::Limits {
-            connections: 65_536,
-            handshakes: 65_536,
+            connections: 131_072,
+            handshakes: 131_072,
             memory_bytes_total: 8 << 30,
             ..actix_ipc::config::Limits::default()
         };

@@ -30,13 +30,18 @@ impl Raw {
             .aux(1)
             .payload(Encoding::RAW, &hello)
             .encode(&mut bytes);
-        stream.write_all(&bytes).unwrap();
+        // A broker that refuses may have closed before it is greeted; what it said is there to be read.
+        let sent = stream.write_all(&bytes);
         let mut raw = Self {
             stream,
             decoder: Decoder::new(1 << 24),
             buffer: vec![0; 128 * 1024],
         };
-        raw.batch();
+        let answer = raw.batch();
+        let first = answer.view(0).unwrap();
+        let said = String::from_utf8_lossy(first.payload);
+        assert_eq!(first.header.kind, Kind::Welcome, "the broker refused: {said}");
+        sent.unwrap();
         raw
     }
 

@@ -109,7 +109,7 @@ pub fn calls() {
 
 /// The claim to the name with this number.
 pub fn name(number: usize) -> names::Fact<u32> {
-    names::Fact::Name {
+    names::Fact::Name(Box::new(names::Named {
         peer: u32::try_from(number % 100).unwrap(),
         request: RequestId(number as u64),
         object: topics::object(number).into(),
@@ -117,5 +117,5 @@ pub fn name(number: usize) -> names::Fact<u32> {
         allow_replace: false,
         group: None,
         description: bytes::Bytes::new(),
-    }
+    }))
 }

@@ -7,7 +7,6 @@ use actix_ipc::actors::connection::life::Life;
 use actix_ipc::actors::connection::outbox::WriteBuf;
 use actix_ipc::actors::connection::perform::Rooms;
 use actix_ipc::actors::core::Shared;
-use actix_ipc::actors::deliver::Room;
 use actix_ipc::actors::inbox::Post;
 use actix_ipc::actors::messages::{Deliver, Drained, Gone, HubBatch, Joined, RegistryBatch};
 use actix_ipc::actors::peer::{Account, Inbox, Peer, PeerRef};
@@ -81,7 +80,7 @@ pub fn peer(id: u64) -> (PeerRef, Mailbox) {
         uid: 1000,
         pid: 7,
     };
-    let account = Account::new(Room::new(&Limits::default()), 64 * 1024);
+    let account = Account::new(Limits::default().outbox_bytes, 64 * 1024);
     (Peer::new(origin, "", 0, account, Box::new(inbox.clone())), inbox)
 }
 

@@ -347,7 +347,7 @@ fn outbox_calls(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn outbox_events(bencher: Bencher<'_, '_>) {
     let (batch, now) = (events(), Instant::now());
-    let account = Account::new(Room::new(&Limits::default()), 1);
+    let account = Account::new(Limits::default().outbox_bytes, 1);
     let (mut outbox, mut out) = (Outbox::default(), WriteBuf::default());
     let item = EventItem {
         frame: 0,

@@ -104,7 +104,6 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::deliver::Room;
     use crate::actors::messages::Deliver;
     use crate::actors::peer::{Account, Inbox, Peer};
     use crate::config::Limits;
@@ -123,7 +122,7 @@ mod tests {
             uid,
             pid: 0,
         };
-        let account = Account::new(Room::new(&Limits::default()), 1);
+        let account = Account::new(Limits::default().outbox_bytes, 1);
         Peer::new(origin, "", 0, account, Box::new(Deaf))
     }
 

@@ -62,11 +62,15 @@ impl std::fmt::Display for OverShare {
             Budget::Handshakes => "connections in their handshake",
             Budget::Memory => "bytes of the broker's memory",
         };
-        let (Refused { held, share, .. }, key) = (self.refused, self.budget.key());
+        let Refused {
+            held, asked, share, ..
+        } = self.refused;
+        let key = self.budget.key();
         let (total, how) = (self.total, raise(key));
         write!(
             f,
-            "{who} has {held} {what} and gets at most {share} as its share of {total} (limits.{key}); give some back, or {how}"
+            "{who} has {held} {what}, asked for {asked} more and gets at most {share} as its share of {total} (limits.{key}); \
+             give some back, or {how}"
         )
     }
 }

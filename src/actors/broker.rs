@@ -83,8 +83,8 @@ pub struct BrokerBuilder {
     tokens: Tokens,
     policy: Option<Policy>,
     unix: UnixOptions,
-    adopted: Vec<transport::Listener>,
-    bus: Option<BusOptions>,
+    pub(super) adopted: Vec<transport::Listener>,
+    pub(super) bus: Option<BusOptions>,
 }
 
 impl BrokerBuilder {
@@ -151,14 +151,6 @@ impl BrokerBuilder {
     #[must_use]
     pub fn tokens(mut self, tokens: Tokens) -> Self {
         self.tokens = tokens;
-        self
-    }
-
-    /// Hosts a label bus: a connection may do nothing before it has joined, with the bus's token. Without this the broker is an
-    /// ordinary one, whose label bus anybody joins who is let in, with an empty token. Under a policy nobody joins.
-    #[must_use]
-    pub fn bus(mut self, bus: BusOptions) -> Self {
-        self.bus = Some(bus);
         self
     }
 

@@ -3,6 +3,7 @@
 //! Owns the token and its comparison, whose time tells nothing but its length. It refuses to know endpoints and selectors. Set by
 //! the builder, asked by each `Session`.
 
+use super::broker::BrokerBuilder;
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -33,6 +34,16 @@ impl BusOptions {
 impl fmt::Debug for BusOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("BusOptions(token not shown)")
+    }
+}
+
+impl BrokerBuilder {
+    /// Hosts a label bus: a connection may do nothing before it has joined, with the bus's token. Without this the broker is an
+    /// ordinary one, whose label bus anybody joins who is let in, with an empty token. Under a policy nobody joins.
+    #[must_use]
+    pub fn bus(mut self, bus: BusOptions) -> Self {
+        self.bus = Some(bus);
+        self
     }
 }
 

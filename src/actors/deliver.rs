@@ -49,9 +49,15 @@ impl Room {
     /// The room that the limits grant.
     #[must_use]
     pub const fn new(limits: &Limits) -> Self {
-        let events = limits.outbox_bytes / 2;
+        Self::of(limits.outbox_bytes)
+    }
+
+    /// The room of a queue of so many bytes.
+    #[must_use]
+    pub const fn of(bytes: usize) -> Self {
+        let events = bytes / 2;
         Self {
-            bytes: limits.outbox_bytes,
+            bytes,
             events,
             events_soft: events / 2,
         }

@@ -241,7 +241,6 @@ mod tests {
 
     #[test]
     fn what_is_dropped_may_post_to_the_same_queue() {
-        use crate::actors::deliver::Room;
         use crate::actors::messages::{Route, Routes};
         use crate::actors::peer::{Account, Peer};
         use crate::config::Limits;
@@ -254,7 +253,7 @@ mod tests {
             uid: 0,
             pid: 0,
         };
-        let account = Account::new(Room::new(&Limits::default()), 1);
+        let account = Account::new(Limits::default().outbox_bytes, 1);
         let queue = Queue::new(waker(woken));
         let peer = Peer::with_principal(
             origin,

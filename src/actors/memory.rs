@@ -4,7 +4,7 @@
 //! there once, so that an idle connection pays for little more than five counters. Called by whoever stores something for a peer.
 
 use super::accounts::{Accounts, Budget, Charge, OverShare};
-use super::shares::Who;
+use super::shares::{Refused, Who};
 use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::slips::{self, Slip};
 use std::sync::Arc;
@@ -76,7 +76,12 @@ impl Reserve<'_> {
         let taken = take(rounded).or_else(|_| take(exact));
         let more = taken.map_err(|refused| OverShare {
             budget: Budget::Memory,
-            refused,
+            // What stays free for frames under way is no part of what was asked for, nor of what there is for it.
+            refused: Refused {
+                asked: exact,
+                share: refused.share.saturating_sub(margin),
+                ..refused
+            },
             total,
         })?;
         self.reserved

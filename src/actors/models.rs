@@ -4,7 +4,6 @@
 //! `cargo test --lib --features models models::`.
 
 use super::accounts::{Accounts, Budget};
-use super::deliver::Room;
 use super::inbox::{Inbox, Queue};
 use super::memory::Memory;
 use super::messages::{Control, Deliver};
@@ -142,9 +141,8 @@ fn a_reserve_that_reads_before_it_locks_is_found() {
 
 /// TopicHub finds a receiver slow and asks for Drained while its connection writes what is queued.
 fn drained() {
-    let room = Room::new(&Limits::default());
-    let account = Arc::new(Account::new(room, 1));
-    let part = room.resume();
+    let account = Arc::new(Account::new(Limits::default().outbox_bytes, 1));
+    let part = account.room().resume();
     account.charge_events(part);
     account.charge_events(part);
     let writers = [(); 2].map(|()| {

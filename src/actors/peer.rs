@@ -31,13 +31,10 @@ pub struct Peer {
     pub origin: Origin,
     /// The name it declared, if any.
     declared: Option<Box<Declared>>,
-    /// Attachments that one frame to it may carry.
-    pub max_attachments: u32,
     /// Who it is, as the kernel or a proof says: what a policy speaks of.
     pub principal: Arc<Principal>,
     /// Its account.
     pub account: Account,
-    local: bool,
     inbox: Post,
 }
 
@@ -67,7 +64,8 @@ impl Declared {
 /// What is queued for a peer and what it is owed. Senders add before they post; the peer's outbox subtracts.
 #[derive(Debug)]
 pub struct Account {
-    room: Room,
+    /// What its [`Room`] is made of: an idle connection should hold little.
+    outbox_bytes: usize,
     /// What the broker keeps for this peer, charged to its process.
     pub memory: Memory,
     queued: AtomicUsize,
@@ -83,14 +81,18 @@ pub struct Account {
     tell_drained: AtomicBool,
     /// The peer is being closed: what it asked for is no longer worth doing.
     closed: AtomicBool,
+    /// Attachments that one frame to the peer may carry; a frame cannot say more. Here, beside other small things, it costs nothing.
+    attachments: u8,
+    /// The peer is an actor of the broker's own process; here for the same reason.
+    local: bool,
 }
 
 impl Account {
-    /// An empty account with these limits; credit is returned in steps of `grant_step` bytes.
+    /// An empty account of a peer whose queue has so many bytes; credit is returned in steps of `grant_step` bytes.
     #[must_use]
-    pub const fn new(room: Room, grant_step: usize) -> Self {
+    pub const fn new(outbox_bytes: usize, grant_step: usize) -> Self {
         Self {
-            room,
+            outbox_bytes,
             memory: Memory::unlimited(),
             queued: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
@@ -101,6 +103,8 @@ impl Account {
             grant_step,
             tell_drained: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            attachments: 0,
+            local: false,
         }
     }
 
@@ -113,8 +117,8 @@ impl Account {
 
     /// The limits of the peer's queue.
     #[must_use]
-    pub const fn room(&self) -> &Room {
-        &self.room
+    pub const fn room(&self) -> Room {
+        Room::of(self.outbox_bytes)
     }
 
     /// Bytes of events that are queued.
@@ -132,7 +136,7 @@ impl Account {
     /// Charges an answer or a call of `bytes`, if it fits.
     pub fn admit(&self, class: Class, bytes: usize) -> Verdict {
         let (queued, charge) = (self.queued(), deliver::charge(bytes));
-        let verdict = deliver::decide(class, &self.room, queued, 0);
+        let verdict = deliver::decide(class, &self.room(), queued, 0);
         if verdict != Verdict::Delivered {
             return verdict;
         }
@@ -146,7 +150,7 @@ impl Account {
     /// Charges messages of `each` bytes, as many of `count` as fit. Returns how many those are.
     pub fn admit_run(&self, each: usize, count: u32) -> u32 {
         let (queued, charge) = (self.queued(), deliver::charge(each));
-        let room = self.room.bytes.saturating_sub(queued);
+        let room = self.room().bytes.saturating_sub(queued);
         let fit = u32::try_from(room.div_ceil(charge))
             .unwrap_or(u32::MAX)
             .min(count);
@@ -173,7 +177,7 @@ impl Account {
     /// Why nothing more fits, for whoever wanted to send.
     #[must_use]
     pub fn why_full(&self) -> String {
-        let (key, what) = if self.queued() >= self.room.bytes {
+        let (key, what) = if self.queued() >= self.outbox_bytes {
             ("outbox_bytes", "its queue is full")
         } else {
             (
@@ -221,13 +225,13 @@ impl Account {
     pub fn release_events(&self, bytes: usize) -> bool {
         subtract(&self.queued, bytes);
         subtract(&self.events, bytes);
-        self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::SeqCst)
+        self.events() <= self.room().resume() && self.tell_drained.swap(false, Ordering::SeqCst)
     }
 
     /// Whether so few events are queued that the peer has as good as nothing to do.
     #[must_use]
     pub fn has_little(&self) -> bool {
-        self.events() < self.room.little()
+        self.events() < self.room().little()
     }
 
     /// Asks for one `true` from [`Self::release_events`]. `false`: there is room already.
@@ -236,7 +240,7 @@ impl Account {
         if slips::is(Slip::DrainedLooksOnce) {
             return true;
         }
-        !(self.events() <= self.room.resume() && self.tell_drained.swap(false, Ordering::SeqCst))
+        !(self.events() <= self.room().resume() && self.tell_drained.swap(false, Ordering::SeqCst))
     }
 
     /// From now on what the peer still asks is not worth doing.
@@ -324,50 +328,35 @@ impl Peer {
         account: Account,
         inbox: Post,
     ) -> PeerRef {
-        Arc::new(Self::build(
+        let account = Account {
+            attachments: u8::try_from(max_attachments).unwrap_or(u8::MAX),
+            ..account
+        };
+        Arc::new(Self {
             origin,
-            principal,
-            name,
-            max_attachments,
+            declared: Declared::new(name),
             account,
+            principal,
             inbox,
-        ))
+        })
     }
 
     /// The same for an actor of the broker's own process.
     #[must_use]
     pub fn local(origin: Origin, name: &str, account: Account, inbox: Box<dyn Inbox>) -> PeerRef {
-        Arc::new(Self {
+        let account = Account {
             local: true,
-            // Its handlers have no place for attachments, so a call that carries some is refused.
-            ..Self::build(
-                origin,
-                Arc::new(Principal::operator()),
-                name,
-                0,
-                account,
-                Post::Passed(inbox),
-            )
-        })
-    }
-
-    fn build(
-        origin: Origin,
-        principal: Arc<Principal>,
-        name: &str,
-        max_attachments: u32,
-        account: Account,
-        inbox: Post,
-    ) -> Self {
-        Self {
+            ..account
+        };
+        // Its handlers have no place for attachments, so a call that carries some is refused.
+        Self::with_principal(
             origin,
-            declared: Declared::new(name),
-            max_attachments,
+            Arc::new(Principal::operator()),
+            name,
+            0,
             account,
-            principal,
-            local: false,
-            inbox,
-        }
+            Post::Passed(inbox),
+        )
     }
 
     /// The peer's number.
@@ -391,7 +380,13 @@ impl Peer {
     /// Whether it is an actor of the broker's own process, without a socket.
     #[must_use]
     pub const fn is_local(&self) -> bool {
-        self.local
+        self.account.local
+    }
+
+    /// Attachments that one frame to it may carry.
+    #[must_use]
+    pub fn max_attachments(&self) -> u32 {
+        u32::from(self.account.attachments)
     }
 
     /// Queues a delivery that was admitted, or that is small and owed (control).

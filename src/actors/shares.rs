@@ -44,6 +44,8 @@ pub struct Refused {
     pub level: Level,
     /// What it has.
     pub held: usize,
+    /// What it asked for beside that.
+    pub asked: usize,
     /// The most that it may have as things are.
     pub share: usize,
 }
@@ -126,15 +128,17 @@ impl Shares {
         let of_user = self.total / self.user_part;
         let user_held = user.map_or(0, |user| user.held);
         let process_held = process.map_or(0, |process| process.held);
-        fits(self.total, self.users.len(), self.held, user_held, charge).map_err(refused(Level::User))?;
+        fits(self.total, self.users.len(), self.held, user_held, charge)
+            .map_err(refused(Level::User, charge))?;
         let others = user.map_or(0, |user| user.processes.len());
-        fits(of_user, others, user_held, process_held, charge).map_err(refused(Level::Process))?;
+        fits(of_user, others, user_held, process_held, charge).map_err(refused(Level::Process, charge))?;
         if who.connection != 0 && who.pid == 0 {
             let connections = process.map(|process| &process.connections);
             let own = connections.and_then(|all| all.get(&who.connection)).copied();
             let others = connections.map_or(0, HashMap::len);
             let room = of_user / 2;
-            fits(room, others, process_held, own.unwrap_or(0), charge).map_err(refused(Level::Connection))?;
+            fits(room, others, process_held, own.unwrap_or(0), charge)
+                .map_err(refused(Level::Connection, charge))?;
         }
         Ok(())
     }
@@ -217,8 +221,13 @@ fn fits(pool: usize, holders: usize, held: usize, own: usize, charge: usize) -> 
     }
 }
 
-fn refused(level: Level) -> impl FnOnce((usize, usize)) -> Refused {
-    move |(held, share)| Refused { level, held, share }
+fn refused(level: Level, asked: usize) -> impl FnOnce((usize, usize)) -> Refused {
+    move |(held, share)| Refused {
+        level,
+        held,
+        asked,
+        share,
+    }
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@ use actix_ipc::config::Limits;
 use actix_ipc::platform::open_files;
 use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
-use actix_ipc::settings::{
-    Flags, Problems, Settings, Sources, buses::Bus, default_endpoints, load_policy, tokens,
-};
+use actix_ipc::settings::buses::Bus;
+use actix_ipc::settings::{ARBITERS_MAX, Flags, Problems, Settings, Sources, default_endpoints, tokens};
 use actix_ipc::terminal::printable;
 use clap::{Args, Parser, Subcommand};
 use futures::future::OptionFuture;
@@ -70,7 +69,13 @@ struct Arguments {
     #[arg(long, value_name = "FILE", global = true, env = "IPC_BROKER_CONFIG")]
     config: Option<PathBuf>,
     /// Threads for connections beside the first; 0 keeps everything on one.
-    #[arg(long, value_name = "N", global = true)]
+    #[arg(
+        long,
+        value_name = "N",
+        global = true,
+        allow_negative_numbers = true,
+        value_parser = |text: &str| text.parse::<usize>().map_err(|_| format!("a whole number from 0 to {ARBITERS_MAX}"))
+    )]
     arbiters: Option<usize>,
     /// What to log: error, warn, info, debug, trace or a filter such as actix_ipc=debug.
     #[arg(long, value_name = "FILTER", global = true)]
@@ -123,10 +128,10 @@ enum Ask {
 #[derive(Debug, Args)]
 struct Question {
     /// The user's number; without it the user is unknown.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     uid: Option<u32>,
     /// A group that the peer has, its effective one first; without any the groups are unknown.
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     gid: Vec<u32>,
     /// A name that the peer has proven.
     #[arg(long)]
@@ -172,7 +177,12 @@ fn main() -> ExitCode {
         },
         _ => Sources::of_process(arguments.config, flags),
     };
-    let (settings, policy) = match load(&sources) {
+    let checking = matches!(arguments.command, Some(Command::Config(Config::Check { .. })));
+    let loaded = match checking {
+        true => Settings::check(&sources),
+        false => load(&sources),
+    };
+    let (settings, policy) = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
             problems.0.iter().for_each(complain);
@@ -194,9 +204,7 @@ fn main() -> ExitCode {
 
 /// The settings, and the policy that they name: everything that is wrong with either, at once.
 fn load(sources: &Sources) -> Result<(Settings, Option<Policy>), Problems> {
-    let settings = Settings::load(sources)?;
-    let policy = settings.policy.as_deref().map(load_policy).transpose()?;
-    Ok((settings, policy))
+    Settings::load_with_policy(sources)
 }
 
 fn show(settings: &Settings) -> ExitCode {

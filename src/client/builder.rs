@@ -2,7 +2,8 @@
 //!
 //! Owns the defaults. The connection itself is made by [`super::socket`].
 
-use super::endpoints::{ConnectError, from_environment};
+use super::connect_error::ConnectError;
+use super::endpoints::from_environment;
 use super::handle::{Handle, IpcClient};
 use super::runtime;
 use super::shared::Shared;

@@ -1,10 +1,10 @@
-//! Where a client looks for a broker, and what it says when none is there.
+//! Where a client looks for a broker.
 //!
 //! Owns the default list, which the broker binds too, and the reading of `IPC_BROKER_ADDR`. It opens no socket.
 
+use super::connect_error::ConnectError;
 use crate::platform::process;
 use crate::transport::Endpoint;
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// The variable that names the broker's endpoint for clients.
@@ -76,10 +76,7 @@ pub(crate) fn from_environment() -> Result<Vec<Endpoint>, ConnectError> {
             let text = text.to_string_lossy();
             parse_address(&text)
                 .map(|endpoint| vec![endpoint])
-                .map_err(|reason| ConnectError {
-                    tried: Vec::new(),
-                    reason: Some(format!("{ADDRESS_VARIABLE} is set, but {reason}")),
-                })
+                .map_err(|reason| ConnectError::because(format!("{ADDRESS_VARIABLE} is set, but {reason}")))
         }
     }
 }
@@ -107,56 +104,6 @@ fn is_plain_host_and_port(text: &str) -> bool {
         .rsplit_once(':')
         .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
     port && !["unix", "tcp", "tls", "pipe", "mem"].contains(&scheme)
-}
-
-/// Why no broker was reached. Displays every endpoint that was tried with its own reason, and the command that
-/// starts a broker.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConnectError {
-    /// Every endpoint that was tried, in order, with what went wrong there.
-    pub tried: Vec<(Endpoint, String)>,
-    /// What was wrong before or beside any endpoint.
-    pub reason: Option<String>,
-}
-
-impl ConnectError {
-    pub(crate) fn because(reason: impl Into<String>) -> Self {
-        Self {
-            tried: Vec::new(),
-            reason: Some(reason.into()),
-        }
-    }
-}
-
-impl fmt::Display for ConnectError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no broker was reached")?;
-        if let Some(reason) = &self.reason {
-            write!(f, ": {reason}")?;
-        }
-        if self.tried.is_empty() {
-            return Ok(());
-        }
-        f.write_str(": ")?;
-        for (index, (endpoint, reason)) in self.tried.iter().enumerate() {
-            write!(f, "{}{endpoint} ({reason})", if index == 0 { "" } else { ", " })?;
-        }
-        f.write_str("; start one with `ipc-broker`, or `cargo run --release` in its repository")
-    }
-}
-
-impl std::error::Error for ConnectError {}
-
-impl From<ConnectError> for std::io::Error {
-    fn from(error: ConnectError) -> Self {
-        Self::new(std::io::ErrorKind::NotConnected, error)
-    }
-}
-
-impl From<ConnectError> for crate::error::CallError {
-    fn from(error: ConnectError) -> Self {
-        Self::new(crate::error::ErrorCode::NotConnected, error.to_string())
-    }
 }
 
 #[cfg(test)]
@@ -280,25 +227,6 @@ mod tests {
         }
         for text in ["", "nonsense", "http://x", "tcp:5123"] {
             assert!(parse_address(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn the_error_names_everything_one_needs() {
-        let error = ConnectError {
-            tried: vec![
-                (Endpoint::Unix("/tmp/a.sock".into()), "there is no socket".into()),
-                (Endpoint::Tcp("127.0.0.1:1".into()), "connection refused".into()),
-            ],
-            reason: None,
-        };
-        let text = error.to_string();
-        for part in [
-            "unix:/tmp/a.sock (there is no socket)",
-            "tcp:127.0.0.1:1 (connection refused)",
-            "`ipc-broker`",
-        ] {
-            assert!(text.contains(part), "{text}");
         }
     }
 }

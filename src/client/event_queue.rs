@@ -10,7 +10,7 @@ mod overflow;
 use super::event::{Event, Topic, Update};
 use super::subscription::SlowPolicy;
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Header, Kind, Metadata, Payload};
+use crate::message::{Batch, Encoding, Flags, Header, Metadata, Payload};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -110,12 +110,13 @@ impl Run {
         Self { first, count, bytes }
     }
 
-    /// The whole events of one subscription that follow each other from `first`, at which there is one.
-    pub(crate) fn whole_events(batch: &Batch, first: usize) -> Self {
-        let (mut count, mut bytes, mut id) = (0_usize, 0_usize, None);
+    /// The whole events of one subscription, or messages for one endpoint, that follow each other from `first`, at which there is
+    /// one.
+    pub(crate) fn whole(batch: &Batch, first: usize) -> Self {
+        let (mut count, mut bytes, mut of) = (0_usize, 0_usize, None);
         for header in batch.headers().skip(first) {
-            let whole = header.kind == Kind::Event && !header.flags.has(Flags::CONTINUED);
-            if !whole || *id.get_or_insert(header.id) != header.id {
+            let same = (header.kind, header.id);
+            if header.flags.has(Flags::CONTINUED) || *of.get_or_insert(same) != same {
                 break;
             }
             count = count.saturating_add(1);

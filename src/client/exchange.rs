@@ -10,6 +10,7 @@ use super::respond::PIECE;
 use super::shared::Shared;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
+use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload};
 use std::sync::Arc;
@@ -102,12 +103,24 @@ pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) ->
         return Ok(bytes);
     }
     let message_bytes = state.grants.message_bytes as usize;
-    let limit = if in_pieces { message_bytes } else { frame_bytes };
+    let (limit, key) = match in_pieces {
+        true => (message_bytes, "message_bytes"),
+        false => (frame_bytes, "frame_bytes"),
+    };
     if bytes.len() > limit {
-        let text = format!("the payload has {} bytes, the broker takes {limit}", bytes.len());
-        return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
+        return Err(too_large("the payload", bytes.len(), limit, key));
     }
     Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
+}
+
+/// The error of a message that the broker would refuse for its size.
+#[cold]
+pub(crate) fn too_large(what: &str, bytes: usize, limit: usize, key: &str) -> CallError {
+    let how = raise(key);
+    let text = format!(
+        "{what} has {bytes} bytes, the broker takes at most {limit} (limits.{key}); send less, or {how}"
+    );
+    CallError::new(ErrorCode::TooLarge, text).ran(false)
 }
 
 /// See the module's documentation.
@@ -299,9 +312,10 @@ fn first(
     let part = outgoing.first_part(&state)?;
     state.check_attachments(&outgoing.attachments)?;
     if state.requests.len() >= state.grants.open_calls as usize {
+        let (open, how) = (state.requests.len(), raise("open_calls"));
         let text = format!(
-            "{} calls are open already, the most the broker takes",
-            state.requests.len()
+            "{open} calls are open already, the most that the broker takes of one connection (limits.open_calls); \
+             wait for some of them, or {how}"
         );
         return Poll::Ready(Err(CallError::new(ErrorCode::TooMany, text).ran(false)));
     }

@@ -6,11 +6,13 @@
 
 use super::after::First;
 use super::event_queue::EventQueue;
+use super::exchange::too_large;
 use super::outbox::Outbox;
+use super::port::Port;
 use super::presence::Notice;
 use super::queue::Queue;
 use super::slab::Slab;
-use crate::error::{CallError, ErrorCode};
+use crate::error::CallError;
 use crate::message::Batch;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -42,6 +44,8 @@ pub(crate) enum Fact {
     Watch(Arc<Queue<Notice>>),
     /// What the broker is to publish when the connection dies.
     Will,
+    /// An endpoint of the label bus; whether this connection's broker has let it in.
+    Endpoint { port: Arc<Port>, joined: bool },
 }
 
 /// What a registration holds.
@@ -301,11 +305,7 @@ impl Entry {
         }
         let batch = Batch::from_bytes(self.frame.clone().into(), self.frame.len()).ok()?;
         let payload = batch.view(0)?.payload.len();
-        let text = format!(
-            "{} has {payload} bytes, the broker takes {frame_bytes} in one frame",
-            self.what.describe()
-        );
-        (payload > frame_bytes).then(|| CallError::new(ErrorCode::TooLarge, text).ran(false))
+        (payload > frame_bytes).then(|| too_large(&self.what.describe(), payload, frame_bytes, "frame_bytes"))
     }
 
     /// Writes what is left of a wait's time into its frame; other frames stay as they are.
@@ -329,7 +329,7 @@ impl Fact {
         match self {
             Self::Object { name, .. } => Some(Arc::clone(name)),
             Self::Will => Some(Arc::from("")),
-            Self::Subscription(_) | Self::Wait { .. } | Self::Watch(_) => None,
+            Self::Subscription(_) | Self::Wait { .. } | Self::Watch(_) | Self::Endpoint { .. } => None,
         }
     }
 
@@ -341,6 +341,7 @@ impl Fact {
             Self::Wait { .. } => "wait".to_owned(),
             Self::Watch(_) => "watch".to_owned(),
             Self::Will => "will".to_owned(),
+            Self::Endpoint { .. } => "endpoint of the label bus".to_owned(),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! connection afterwards is [`super::drive`]'s.
 
 use super::builder::Options;
-use super::endpoints::ConnectError;
+use super::connect_error::{Attempts, ConnectError, Obstacle};
 use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::frame::HELLO_BODY_MAX;
@@ -12,7 +12,6 @@ use crate::message::handshake::PREFACE;
 use crate::message::{
     Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Token, Welcome,
 };
-use crate::text;
 use crate::transport::{ConnectOptions, Endpoint, Stream, connect_with};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -45,20 +44,23 @@ pub(crate) struct Link {
 /// Every endpoint with its own reason.
 pub(crate) async fn establish(options: &Options, budget: Duration) -> Result<Link, ConnectError> {
     let until = Instant::now() + budget;
-    let mut tried = Vec::new();
+    let mut attempts = Attempts::new();
     let mut left = u32::try_from(options.endpoints.len()).unwrap_or(u32::MAX);
     for endpoint in &options.endpoints {
         let share = until.saturating_duration_since(Instant::now()) / left.max(1);
         left = left.saturating_sub(1);
         match attempt(endpoint, options, share).await {
             Ok(link) => return Ok(link),
-            Err(reason) => tried.push((endpoint.clone(), reason)),
+            Err(obstacle) => attempts.failed(endpoint, obstacle),
         }
     }
-    Err(ConnectError { tried, reason: None })
+    Err(attempts.into_error())
 }
 
-async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Result<Link, String> {
+async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Result<Link, Obstacle> {
+    if let Some(why) = endpoint.lacking() {
+        return Err(Obstacle::Unsupported(why.to_owned()));
+    }
     let until = Instant::now() + share;
     let limit = if matches!(endpoint, Endpoint::Tls(_)) {
         // The way to another machine takes what it takes, several times over.
@@ -73,12 +75,10 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             let text = error.to_string();
-            return Err(text
-                .strip_prefix(&format!("{endpoint}: "))
-                .unwrap_or(&text)
-                .to_owned());
+            let own = text.strip_prefix(&format!("{endpoint}: ")).unwrap_or(&text);
+            return Err(own.to_owned().into());
         }
-        Err(_) => return Err(format!("no connection within {} ms", limit.as_millis())),
+        Err(_) => return Err(format!("no connection within {} ms", limit.as_millis()).into()),
     };
     let token = super::proof::token(endpoint, options.token_file.as_deref())?;
     match timeout_at(until, greet(stream, &options.name, token)).await {
@@ -86,11 +86,12 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         Err(_) => Err(format!(
             "connected, but got no welcome within {} ms; is it a broker?",
             share.as_millis()
-        )),
+        )
+        .into()),
     }
 }
 
-async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link, String> {
+async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link, Obstacle> {
     let hello = Hello {
         name: name.to_owned(),
         token,
@@ -108,7 +109,7 @@ async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link,
     let answer = first_batch(&stream, &mut decoder).await;
     // A broker may refuse and close before it is greeted: what it said is there to be read, and tells more.
     let batch = match (sent, answer) {
-        (Err(error), Err(_)) => return Err(format!("the greeting was not sent: {error}")),
+        (Err(error), Err(_)) => return Err(format!("the greeting was not sent: {error}").into()),
         (_, answer) => answer?,
     };
     let (welcome, peer) = read_welcome(&batch)?;
@@ -121,27 +122,22 @@ async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link,
     })
 }
 
-fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), String> {
+fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), Obstacle> {
     let first = batch.view(0).ok_or_else(|| "the answer is no frame".to_owned())?;
     match first.header.kind {
         Kind::Welcome if first.header.aux == PROTOCOL_VERSION => Welcome::decode(first.payload)
             .map(|welcome| (believable(welcome), PeerId(first.header.id)))
-            .ok_or_else(|| "the welcome is cut off".to_owned()),
+            .ok_or_else(|| "the welcome is cut off".to_owned().into()),
         Kind::Welcome => Err(format!(
             "the broker chose protocol version {}, this library speaks {PROTOCOL_VERSION}",
             first.header.aux
+        )
+        .into()),
+        Kind::Goodbye => Err(Obstacle::Refused(
+            CloseReason::from_code(first.header.aux),
+            String::from_utf8_lossy(first.payload).into_owned(),
         )),
-        Kind::Goodbye => {
-            let reason = CloseReason::from_code(first.header.aux);
-            Err(format!(
-                "the broker refused: {reason}: {}",
-                text::text(&String::from_utf8_lossy(first.payload))
-            ))
-        }
-        other => Err(format!(
-            "the answer is a {} frame instead of a welcome",
-            other.name()
-        )),
+        other => Err(format!("the answer is a {} frame instead of a welcome", other.name()).into()),
     }
 }
 
@@ -237,12 +233,12 @@ mod tests {
             peer.shutdown(Shutdown::Both).unwrap();
             drop(peer);
             let error = greet(stream, "", None).await.unwrap_err();
-            let expected = if said.is_empty() {
-                "the greeting was not sent"
-            } else {
-                "uid 7 may not connect"
+            let as_expected = match (&error, said.is_empty()) {
+                (Obstacle::Other(text), true) => text.contains("the greeting was not sent"),
+                (Obstacle::Refused(CloseReason::Denied, text), false) => text == "uid 7 may not connect",
+                _ => false,
             };
-            assert!(error.contains(expected), "{error}");
+            assert!(as_expected, "{error:?}");
         }
     }
 }

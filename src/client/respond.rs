@@ -2,7 +2,7 @@
 //!
 //! Owns the sending side of an answer. A panic of the handler ends here, as an error to its caller.
 
-use super::exchange::WHOLE;
+use super::exchange::{WHOLE, too_large};
 use super::handler::{Body, HandlerError, Response};
 use super::running::ObjectServer;
 use super::serving::OpenCall;
@@ -216,13 +216,10 @@ impl To<'_> {
         }
         let Payload { encoding, bytes } = payload;
         if bytes.len() > message_bytes {
-            let text = format!(
-                "the reply has {} bytes, the broker takes {message_bytes}",
-                bytes.len()
-            );
+            let refused = too_large("the reply", bytes.len(), message_bytes, "message_bytes");
             let error = HandlerError {
                 code: ErrorCode::TooLarge,
-                ..HandlerError::new(text)
+                ..HandlerError::new(refused.message)
             };
             return self.error(&error).await;
         }

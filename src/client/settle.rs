@@ -5,6 +5,7 @@
 
 use super::after::After;
 use super::lasting::{Fact, Standing};
+use super::port::Port;
 use super::presence::Notice;
 use super::state::State;
 use crate::error::{CallError, ErrorCode};
@@ -62,6 +63,14 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     if let (Fact::Subscription(queue), Ok(_)) = (&entry.what, &result) {
         queue.stands(&mut after.wakers);
     }
+    match (&entry.what, &result) {
+        (Fact::Endpoint { .. }, Ok(_)) => state.endpoint_joined(id, after),
+        (Fact::Endpoint { port, .. }, Err(error)) => refused(port, error, after),
+        _ => {}
+    }
+    let Some(entry) = state.lasting.get_mut(id) else {
+        return;
+    };
     if entry.first.is_some() {
         let failed = result.is_err();
         return tell_first(state, id, result, failed, after);
@@ -71,7 +80,22 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     {
         return revoked(state, id, error, after);
     }
+    let refused = matches!(entry.what, Fact::Endpoint { .. })
+        && result
+            .as_ref()
+            .is_err_and(|error| error.code != ErrorCode::Draining);
     state.lasting.note_restored(id, result.map(|_| ()));
+    if refused {
+        // The next host is not asked: its program has been told.
+        state.lasting.forget(id);
+    }
+}
+
+/// The broker does not let an endpoint in. One that leaves says so because the next host is to be asked.
+fn refused(port: &Port, error: &CallError, after: &mut After) {
+    if error.code != ErrorCode::Draining {
+        port.end(error.clone(), &mut after.wakers);
+    }
 }
 
 /// The broker has ended what it had granted: its policy has changed.
@@ -79,7 +103,7 @@ fn revoked(state: &mut State, id: u64, error: &CallError, after: &mut After) {
     match state.lasting.get(id).map(|entry| &entry.what) {
         Some(Fact::Subscription(queue)) => queue.end(error.to_string(), &mut after.wakers),
         Some(Fact::Watch(queue)) => after.no_more(queue),
-        Some(Fact::Object { .. } | Fact::Wait { .. } | Fact::Will) | None => return,
+        Some(Fact::Object { .. } | Fact::Wait { .. } | Fact::Will | Fact::Endpoint { .. }) | None => return,
     }
     tracing::warn!(reason = %error, "the broker has ended a subscription or watch");
     state.lasting.forget(id);

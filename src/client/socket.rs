@@ -4,8 +4,8 @@
 //! no messages: handles share [`super::state::State`] with it and wake it.
 
 use super::after::After;
+use super::connect_error::ConnectError;
 use super::drive::Drive;
-use super::endpoints::ConnectError;
 use super::link::{Link, ONLY_ROUND_LIMIT, ROUND_LIMIT, establish};
 use super::reconnect;
 use super::shared::Shared;

@@ -26,7 +26,7 @@ pub use codec::{Batch, Decoder, FrameCodec};
 pub use draft::Draft;
 pub use frame::{Flags, FrameError, Header, Kind, Origin};
 pub use handshake::{Hello, PROTOCOL_VERSION, Welcome};
-pub use id::{CallId, Epoch, PeerId, RequestId, SubscriptionId, Ticket};
+pub use id::{CallId, Epoch, MessageId, PeerId, RequestId, SubscriptionId, Ticket};
 pub use key::Key;
 pub use metadata::{Metadata, MetadataError};
 pub use name::{EventName, Method, NameError, ObjectName, Pattern, PatternError};

@@ -29,12 +29,12 @@ pub const STACK_MAX: u32 = 32;
 /// The longest selector, in bytes: it travels as a frame's key.
 pub const SELECTOR_MAX: usize = KEY_MAX;
 
-const LEAF: u8 = 1;
-const AND: u8 = 2;
-const OR: u8 = 3;
-const NOT: u8 = 4;
-const TRUE: u8 = 5;
-const FALSE: u8 = 6;
+pub(crate) const LEAF: u8 = 1;
+pub(crate) const AND: u8 = 2;
+pub(crate) const OR: u8 = 3;
+pub(crate) const NOT: u8 = 4;
+pub(crate) const TRUE: u8 = 5;
+pub(crate) const FALSE: u8 = 6;
 
 /// One element of a label: UTF-8, 1 to 255 bytes, no control characters. Cloning shares the text.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,7 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
 //! Owns lock files and record locks, the ends of other processes, what forked children find, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
-//! signals that daemons get, and what measuring needs: blocking sockets and what a process has used. It knows nothing of endpoints, actors and frames;
+//! signals that daemons get, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "cli")]
@@ -16,6 +16,8 @@ pub mod plain;
 pub mod process;
 #[cfg_attr(not(unix), path = "no_record_lock.rs")]
 pub(crate) mod record_lock;
+#[cfg(feature = "cli")]
+pub mod scratch;
 pub mod secret;
 #[cfg(feature = "cli")]
 pub mod signals;

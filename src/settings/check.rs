@@ -37,6 +37,18 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// Whether it is about this key or one of this table, or mentions it.
+    pub(super) fn is_about(&self, key: &str) -> bool {
+        let own = self.key.as_deref().unwrap_or_default();
+        let inside = own.strip_prefix(key).is_some_and(|rest| rest.starts_with('.'));
+        let mut words = self
+            .text
+            .split(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '_' | '.')));
+        own == key || inside || words.any(|word| word == key)
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&printable(&self.origin))?;
@@ -57,6 +69,16 @@ impl fmt::Display for Problem {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub struct Problems(pub Vec<Problem>);
 
+impl Problems {
+    /// What was loaded, if there is no problem.
+    pub(super) fn or<T>(loaded: Option<T>, problems: Vec<Problem>) -> Result<T, Self> {
+        match loaded {
+            Some(loaded) if problems.is_empty() => Ok(loaded),
+            _ => Err(Self(problems)),
+        }
+    }
+}
+
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, problem) in self.0.iter().enumerate() {
@@ -71,8 +93,20 @@ fn is_name(origin: &str) -> bool {
     origin.starts_with(PREFIX) || origin.starts_with("--")
 }
 
-/// Checks that every key of a layer is known and every value is of its key's kind.
-pub(super) fn layer(layer: &Layer, problems: &mut Vec<Problem>) {
+/// Checks that every key of a layer is known and every value is of its key's kind. What is not is taken out, so that the rest can
+/// be looked at; returns its keys.
+pub(super) fn layer(layer: &mut Layer, problems: &mut Vec<Problem>) -> Vec<String> {
+    let before = problems.len();
+    find_wrong(layer, problems);
+    let found = problems.iter().skip(before);
+    let wrong: Vec<String> = found.filter_map(|problem| problem.key.clone()).collect();
+    for key in &wrong {
+        layer.remove(key);
+    }
+    wrong
+}
+
+fn find_wrong(layer: &Layer, problems: &mut Vec<Problem>) {
     let known = layer::flat(&Layer::of_values(&Values::default()));
     for (key, value) in layer::flat(layer) {
         match known.iter().find(|(known, _)| *known == key) {
@@ -141,6 +175,14 @@ pub(super) fn whole(number: figment::value::Num) -> Option<i128> {
         .or_else(|| number.to_u128().and_then(|number| i128::try_from(number).ok()))
 }
 
+/// What a number must be that is not just any; said of whatever else was written.
+fn wanted(key: &str) -> Option<String> {
+    match key {
+        "arbiters" => Some(format!("a whole number from 0 to {ARBITERS_MAX}")),
+        key => limits::wanted(key),
+    }
+}
+
 fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
     let found = || match value {
         Value::String(_, text) => format!("{text:?}"),
@@ -155,6 +197,14 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
         Value::Dict(..) => "a table".into(),
         Value::Array(..) => "a list".into(),
     };
+    if let (Value::Num(..), Some(wanted)) = (default, wanted(key)) {
+        let number = match value {
+            Value::Num(_, number) => whole(*number),
+            _ => None,
+        };
+        let fits = number.is_some_and(|number| u64::try_from(number).is_ok());
+        return (!fits).then(|| format!("wants {wanted}, not {}", found()));
+    }
     match (default, value) {
         (Value::Num(_, default), Value::Num(_, number)) => {
             let largest = match default {

@@ -35,6 +35,20 @@ impl Layer {
         }
     }
 
+    /// Takes a key out, and the table that it was in when nothing else is in there.
+    pub(super) fn remove(&mut self, key: &str) {
+        let Some((table, inner)) = key.split_once('.') else {
+            self.values.remove(key);
+            return;
+        };
+        if let Some(Value::Dict(_, keys)) = self.values.get_mut(table) {
+            keys.remove(inner);
+            if keys.is_empty() {
+                self.values.remove(table);
+            }
+        }
+    }
+
     fn one(origin: impl Into<String>, key: &str, value: impl Into<Value>) -> Self {
         Self {
             origin: origin.into(),

@@ -12,6 +12,7 @@ const ABOVE_ZERO: &[&str] = &[
     "connections",
     "default_deadline_ms",
     "descriptor_wait_ms",
+    "endpoint_stall_ms",
     "frame_bytes",
     "frame_progress_ms",
     "handshake_ms",
@@ -32,6 +33,7 @@ const AT_MOST: &[(&str, &str)] = &[
     ("default_deadline_ms", "max_deadline_ms"),
     ("descriptors", "descriptors_per_user"),
     ("descriptors_per_user", "descriptors_total"),
+    ("endpoints", "endpoints_total"),
     ("frame_bytes", "message_bytes"),
     ("read_bytes", "read_bytes_total"),
 ];
@@ -54,6 +56,20 @@ enum Least {
     Of(&'static str),
 }
 
+/// The most that `ring_bytes_total` may be: what 16,384 clients take of the largest size, more than any machine of today lends. A
+/// larger one is a slip.
+const RING_BYTES_TOTAL_MAX: u64 = 16_384 * 2 * RING_BYTES.1 as u64;
+
+/// What a limit wants that is not any whole number; said of whatever else was written.
+pub(super) fn wanted(key: &str) -> Option<String> {
+    let (least, most) = RING_BYTES;
+    match key {
+        "limits.ring_bytes" => Some(format!("0 or a power of two from {least} to {most}")),
+        "limits.ring_bytes_total" => Some(format!("a whole number from 0 to {RING_BYTES_TOTAL_MAX}")),
+        _ => None,
+    }
+}
+
 /// Limits that are told to clients in 32 bits.
 const ON_THE_WIRE: &[&str] = &[
     "frame_bytes",
@@ -61,6 +77,7 @@ const ON_THE_WIRE: &[&str] = &[
     "names",
     "open_calls",
     "publish_window",
+    "send_window",
     "stream_window",
     "subscriptions",
 ];
@@ -173,16 +190,24 @@ fn check_rings(
     complain: &mut dyn FnMut(&str, String),
 ) {
     let (bytes, total) = (value("ring_bytes"), value("ring_bytes_total"));
+    let full = "limits.ring_bytes_total";
+    if total > RING_BYTES_TOTAL_MAX {
+        complain(
+            full,
+            format!("wants {}, not {total}", wanted(full).unwrap_or_default()),
+        );
+    }
     if bytes == 0 {
         return;
     }
     if !u32::try_from(bytes).is_ok_and(is_ring_size) {
-        let (least, most) = RING_BYTES;
-        let text = format!("{bytes} is neither 0 nor a power of two from {least} to {most}");
-        return complain("limits.ring_bytes", text);
+        let key = "limits.ring_bytes";
+        return complain(
+            key,
+            format!("wants {}, not {bytes}", wanted(key).unwrap_or_default()),
+        );
     }
     let both = bytes.saturating_mul(2);
-    let full = "limits.ring_bytes_total";
     if total >= both {
         return;
     }
@@ -231,6 +256,7 @@ mod tests {
     const KIB: usize = 1 << 10;
     const MIB: usize = 1 << 20;
 
+    #[cfg(target_pointer_width = "64")]
     #[test]
     fn shared_memory_has_a_size_that_it_can_have_and_fits_what_there_is() {
         // `ring_bytes`, `ring_bytes_total`, `memory_bytes_total`, the key that was set, the key that is complained of.
@@ -248,6 +274,9 @@ mod tests {
             (256 * KIB, 512 * KIB - 1, 512 * MIB, "", "ring_bytes"),
             (256 * KIB, 0, 512 * MIB, "ring_bytes_total", "ring_bytes_total"),
             (16 * MIB, 32 * MIB, 255 * MIB, "memory_bytes_total", ""),
+            (256 * KIB, RING_BYTES_TOTAL_MAX as usize, 512 * MIB, "", ""),
+            (256 * KIB, RING_BYTES_TOTAL_MAX as usize + 1, 512 * MIB, "", "ring_bytes_total"),
+            (0, usize::MAX, 512 * MIB, "", "ring_bytes_total"),
         ];
         for (ring_bytes, ring_bytes_total, memory_bytes_total, set, expected) in cases {
             let limits = Limits {

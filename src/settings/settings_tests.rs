@@ -152,7 +152,7 @@ fn every_problem_of_a_file_is_named_at_once() {
     let file = write(folder.path(), "bad.toml", text);
     let name = file.display();
     let expected = [
-        format!("{name}: arbiters: wants a whole number, not \"two\""),
+        format!("{name}: arbiters: wants a whole number from 0 to 1024, not \"two\""),
         format!("{name}: limit: unknown key; did you mean limits?"),
         format!("{name}: log: wants a string, not 5"),
         format!("{name}: lsiten: unknown key; did you mean listen?"),
@@ -233,7 +233,7 @@ fn variables_are_checked_too() {
         (
             "IPC_BROKER_ARBITERS",
             "many",
-            "IPC_BROKER_ARBITERS: wants a whole number, not \"many\"",
+            "IPC_BROKER_ARBITERS: wants a whole number from 0 to 1024, not \"many\"",
         ),
         (
             "IPC_BROKER_LISTEN",

@@ -141,6 +141,24 @@ fn name(text: &str) -> Result<String, &'static str> {
     Ok(text.to_owned())
 }
 
+impl Endpoint {
+    /// Why this program cannot use such an endpoint, wherever it leads: its build or its platform does not have the
+    /// transport. `None`: it can.
+    #[must_use]
+    pub const fn lacking(&self) -> Option<&'static str> {
+        match self {
+            Self::Unix(_) if !cfg!(unix) => {
+                Some("this program has no Unix sockets on this platform; use pipe:name or tcp:host:port")
+            }
+            Self::Pipe(_) if !cfg!(windows) => {
+                Some("named pipes are there under Windows only; use unix:/path or tcp:host:port")
+            }
+            Self::Tls(_) if !cfg!(feature = "tls") => Some(super::tls::NOT_BUILT_IN),
+            Self::Unix(_) | Self::Tcp(_) | Self::Tls(_) | Self::Pipe(_) | Self::Memory(_) => None,
+        }
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

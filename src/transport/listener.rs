@@ -75,7 +75,7 @@ pub enum BindError {
         what: String,
     },
     /// This platform does not have the transport.
-    #[error("{endpoint}: this platform does not have that transport")]
+    #[error("{endpoint}: {}", endpoint.lacking().unwrap_or("this platform does not have that transport"))]
     Unsupported {
         /// The endpoint.
         endpoint: Endpoint,

@@ -10,6 +10,8 @@
 //! ```
 
 mod accept;
+#[cfg(feature = "cli")]
+pub(crate) mod check;
 pub mod credentials;
 pub mod endpoint;
 #[cfg(feature = "inject-faults")]
@@ -51,6 +53,16 @@ const BACKLOG: i32 = 4096;
 pub fn is_unix_socket(attachment: &crate::message::Attachment) -> bool {
     #[cfg(unix)]
     return unix::is_unix_socket(attachment);
+    #[cfg(not(unix))]
+    return attachment.is::<std::convert::Infallible>();
+}
+
+/// Whether an attachment is memory whose content and length can never change again, in any process, as its system
+/// promises: on Linux a memfd with all four seals. It may be given to any number of receivers.
+#[must_use]
+pub fn is_sealed_immutable(attachment: &crate::message::Attachment) -> bool {
+    #[cfg(unix)]
+    return unix::seals::is_sealed_immutable(attachment);
     #[cfg(not(unix))]
     return attachment.is::<std::convert::Infallible>();
 }

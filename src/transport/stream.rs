@@ -363,7 +363,9 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
         )]
         _ => Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "this platform does not have that transport",
+            endpoint
+                .lacking()
+                .unwrap_or("this platform does not have that transport"),
         )),
     };
     let (stream, server) =

@@ -9,6 +9,8 @@ mod config;
 #[cfg(feature = "tls")]
 mod stream;
 
+#[cfg(all(feature = "tls", feature = "cli"))]
+pub(super) use config::wrong_files;
 #[cfg(feature = "tls")]
 pub(super) use config::{client, server};
 #[cfg(feature = "tls")]

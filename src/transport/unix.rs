@@ -27,9 +27,12 @@ mod establish;
 mod groups;
 #[cfg(target_os = "linux")]
 mod ring;
+pub mod seals;
 mod shared;
 mod space;
 
+#[cfg(feature = "cli")]
+pub(super) use bind::check;
 pub(super) use establish::{Listener, connect};
 
 pub(super) use descriptors::check_kinds;

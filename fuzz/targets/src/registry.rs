@@ -398,7 +398,6 @@ fn agrees(room: &mut Room, model: &Model) {
                 .chain(model.watches.keys())
                 .filter(|(asker, _)| *asker == peer)
                 .count(),
-            connections: usize::from(model.connected.contains_key(&peer)),
             bytes: room
                 .facts
                 .iter()

@@ -21,7 +21,7 @@ impl<R: Rooms> Life<R> {
             let micros = self.rooms.shared().micros(now);
             account
                 .idle
-                .leaves(account.events(), events, account.room(), micros);
+                .leaves(account.events(), events, &account.room(), micros);
             if account.release_events(events) {
                 self.rooms.drained(session.me().id());
             }

@@ -33,6 +33,13 @@ impl<R: Rooms> Life<R> {
         .min()
     }
 
+    /// The timer has fired, and there is nothing that it could be for.
+    pub fn rest(&mut self) {
+        if let Phase::Ready(session) = &mut self.phase {
+            session.rest();
+        }
+    }
+
     fn progress_deadline(&self) -> Option<Instant> {
         let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.frame_progress_ms));
         self.waiting_since.and_then(|since| since.checked_add(patience))

@@ -9,7 +9,6 @@ use super::session::Session;
 use crate::actors::access;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
-use crate::actors::deliver::Room;
 use crate::actors::memory::Memory;
 use crate::actors::peer::{Account, Peer, Post};
 use crate::error::CloseReason;
@@ -18,6 +17,7 @@ use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::policy::Principal;
 use crate::text;
+use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 
 impl<R: Rooms> Life<R> {
@@ -142,12 +142,12 @@ impl<R: Rooms> Life<R> {
         let origin = Origin {
             peer: shared.next_peer(),
             uid: principal.uid.unwrap_or(u32::MAX),
-            pid: self.pid.unwrap_or(0),
+            pid: self.pid.map_or(0, NonZeroU32::get),
         };
         let admission = self.admission.as_mut();
         let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
         let account =
-            Account::new(Room::new(&limits), (limits.publish_window / 4).max(1)).with_memory(memory);
+            Account::new(limits.outbox_bytes, (limits.publish_window / 4).max(1)).with_memory(memory);
         let attachments = self.max_attachments;
         let me = Peer::with_principal(
             origin,
@@ -191,7 +191,7 @@ impl<R: Rooms> Life<R> {
             .guarded(shared.policy.clone())
             .with_ring(self.ring_bytes > 0)
             .on_bus(shared.bus.get().cloned());
-        self.phase = Phase::Ready(Box::new(session));
+        self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);
         tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");

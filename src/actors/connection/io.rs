@@ -350,7 +350,9 @@ impl Connection {
             let deadlines = [self.life.next_deadline(), self.sending_deadline()];
             let Some(next) = deadlines.into_iter().flatten().min() else {
                 // It is kept until it fires, for nothing: to arm one again for the next call wakes the reactor with a system call.
-                self.io.timer.take_if(|timer| timer.is_elapsed());
+                if self.io.timer.take_if(|timer| timer.is_elapsed()).is_some() {
+                    self.life.rest();
+                }
                 return Poll::Pending;
             };
             let timer = self

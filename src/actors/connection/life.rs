@@ -28,6 +28,7 @@ use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder, Kind};
 use crate::text;
 use crate::transport::keepalive::Keepalive;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -43,9 +44,9 @@ pub(super) enum Phase {
     /// The preface is complete; the next frame must be Hello.
     Hello,
     /// Everything is allowed.
-    Ready(Box<Session>),
+    Ready(Session),
     /// Nothing is read any more; open calls are still answered, then the queue is flushed.
-    Lingering(Box<Session>),
+    Lingering(Session),
     /// The peer has not proven who it is, once too often; it is not read, and told so later.
     Unproven(Unproven),
     /// The goodbye is queued; when it is written, the connection is over.
@@ -64,7 +65,7 @@ pub struct Life<R: Rooms> {
     pub(super) outbox: Outbox,
     pub(super) decoder: Decoder,
     /// Its process, as the kernel says.
-    pub(super) pid: Option<u32>,
+    pub(super) pid: Option<NonZeroU32>,
     /// Who it is, until its Hello is answered.
     pub(super) evidence: Option<Box<Evidence>>,
     /// Attachments that one frame on this transport may carry.
@@ -127,7 +128,7 @@ impl<R: Rooms> Life<R> {
             phase,
             outbox,
             decoder: Decoder::new(HELLO_BODY_MAX),
-            pid: evidence.credentials.pid,
+            pid: evidence.credentials.pid.and_then(NonZeroU32::new),
             evidence: Some(Box::new(evidence)),
             max_attachments: max_attachments.min(granted),
             carry: None,

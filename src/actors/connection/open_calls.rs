@@ -209,6 +209,11 @@ impl OpenCalls {
         open
     }
 
+    /// Nothing has been asked for a while: an empty table goes, of whatever size.
+    pub fn rest(&mut self) {
+        self.table.take_if(|table| table.calls.is_empty());
+    }
+
     /// Everything that is open, to be cancelled at the end of the connection.
     pub fn drain(&mut self) -> impl Iterator<Item = OpenCall> + use<> {
         let table = self.table.take().unwrap_or_default();
@@ -343,5 +348,24 @@ impl OpenCalls {
     pub fn next_deadline(&mut self) -> Option<Instant> {
         let Open { calls, waiting, .. } = &mut **self.table.as_mut()?;
         waiting.next(|call| calls.contains_key(&call))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rest_takes_a_table_only_when_it_is_empty() {
+        let mut open = OpenCalls::default();
+        for call in [1, 2] {
+            assert!(open.insert(CallId(call), Ticket(call), None));
+            open.rest();
+            assert_eq!(open.len(), 1);
+            assert!(open.remove(CallId(call)).is_some());
+            assert!(open.table.is_some(), "the next call needs it soon");
+            open.rest();
+            assert!(open.table.is_none());
+        }
     }
 }

@@ -108,7 +108,7 @@ impl Outbox {
     /// Events, charged by their sender. Above the limits of their policies older ones go. Returns the bytes of what was dropped.
     pub fn push_events(&mut self, batch: Arc<Batch>, items: Vec<EventItem>, account: &Account) -> usize {
         let lane = self.events.get_or_insert_default();
-        let (dropped, gaps) = lane.push(batch, items, account.events(), account.room());
+        let (dropped, gaps) = lane.push(batch, items, account.events(), &account.room());
         for (subscription, missed) in gaps {
             self.push_frame(gap_frame(subscription, missed).into());
         }

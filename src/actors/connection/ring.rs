@@ -126,7 +126,11 @@ impl Connection {
             return None;
         }
         // It has a limit of its own: what makes a connection fast must not take from what its calls and events need.
-        if !self.life.pid.is_some_and(process::is_in_own_namespace) {
+        if !self
+            .life
+            .pid
+            .is_some_and(|pid| process::is_in_own_namespace(pid.get()))
+        {
             return None;
         }
         let short =

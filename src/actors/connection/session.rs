@@ -16,11 +16,9 @@ pub(super) use bus::message_charge;
 pub use effects::{Closing, Effects, RingStep, goodbye_frame};
 pub(in crate::actors) use pieces::message_too_large;
 
-use super::endpoints::Endpoints;
 use super::open_calls::OpenCalls;
 use super::slots::{NewCall, Outcome, Slots};
 use crate::actors::accounts::{CALL_COST, OverShare};
-use crate::actors::bus::BusOptions;
 use crate::actors::credit::Window;
 use crate::actors::messages::{Answer, Control, Invoke, RegistryItem};
 use crate::actors::peer::{PeerRef, error_frame};
@@ -31,6 +29,7 @@ use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
 use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
+use bus::Member;
 use ring::Ring;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -44,18 +43,10 @@ pub struct Session {
     pub open: OpenCalls,
     /// Calls for this peer.
     pub slots: Slots,
-    /// Its endpoints of the label bus.
-    pub endpoints: Endpoints,
     me: PeerRef,
     publish: Window,
-    /// Messages that it may still send.
-    sending: Window,
-    /// Messages of it of which it has not been told what became of them.
-    unsettled: u64,
-    /// What it must know before anything else; nothing where no bus is hosted.
-    bus: Option<Arc<BusOptions>>,
-    /// It has joined.
-    is_member: bool,
+    /// Nothing until it uses the label bus, where it need not join one first.
+    bus: Option<Box<Member>>,
     limits: Arc<Limits>,
     tickets: Arc<AtomicU64>,
     /// Nothing until it does one of these.
@@ -91,13 +82,9 @@ impl Session {
         Self {
             open: OpenCalls::default(),
             slots: Slots::default(),
-            endpoints: Endpoints::default(),
             me,
             publish,
-            sending: Window::new(limits.send_window),
-            unsettled: 0,
             bus: None,
-            is_member: false,
             limits,
             tickets,
             rare: None,
@@ -108,12 +95,6 @@ impl Session {
             said_goodbye: false,
             ring: Ring::Never,
         }
-    }
-
-    /// The same with a bus that it must join first.
-    #[must_use]
-    pub fn on_bus(self, bus: Option<Arc<BusOptions>>) -> Self {
-        Self { bus, ..self }
     }
 
     /// The same under a policy.
@@ -185,6 +166,12 @@ impl Session {
         self.me.account.memory.calls().settle(self.calls_memory(0));
     }
 
+    /// The deadlines of the last calls have passed, and no new one has come: what is empty goes, until there is a call again.
+    pub fn rest(&mut self) {
+        self.open.rest();
+        self.slots.rest();
+    }
+
     /// Steps through a batch; a protocol error ends it with `effects.close`.
     pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
         let (mut last_key, mut last_selector): (&[u8], &[u8]) = (&[], &[]);
@@ -222,6 +209,7 @@ impl Session {
     /// What holds for frames of every kind.
     fn check(&self, view: &FrameView<'_>) -> Stop {
         let header = view.header;
+        self.may_say(header.kind)?;
         if header.flags.has(Flags::ORIGIN) {
             return Err(protocol("only the broker sets an origin"));
         }
@@ -257,7 +245,6 @@ impl Session {
     ) -> Stop {
         self.check(view)?;
         let header = view.header;
-        self.may_say(header.kind)?;
         if header.attachments > 0 && !self.attached(batch, frame, header, effects)? {
             return Ok(());
         }
@@ -413,7 +400,7 @@ impl Session {
 
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let endpoints = self.endpoints.next_deadline();
+        let endpoints = self.bus.as_ref().and_then(|bus| bus.endpoints.next_deadline());
         [self.open.next_deadline(), self.slots.next_deadline(), endpoints]
             .into_iter()
             .flatten()

@@ -156,7 +156,7 @@ impl Slots {
         let Some(asker) = slot.reply.asker() else {
             return Outcome::Late;
         };
-        if u32::from(header.attachments) > asker.max_attachments {
+        if u32::from(header.attachments) > asker.max_attachments() {
             let text = "the reply carries attachments, and the caller's connection takes none";
             return self.refuse(ticket, &CallError::new(ErrorCode::TooLarge, text).ran(true));
         }
@@ -264,6 +264,11 @@ impl Slots {
         let slot = self.table.as_mut()?.slots.remove(&ticket);
         self.emptied();
         slot
+    }
+
+    /// Nothing has been asked of this peer for a while: an empty table goes, of whatever size.
+    pub fn rest(&mut self) {
+        self.table.take_if(|table| table.slots.is_empty());
     }
 
     /// Many calls leave large tables: an empty one is given back.

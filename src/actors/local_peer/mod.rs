@@ -34,7 +34,6 @@ use super::connection::perform::{self, Rooms};
 use super::connection::session::{Effects, Session};
 use super::connection::slots::Slots;
 use super::core::{Core, GoneGuard};
-use super::deliver::Room;
 use super::messages::{Control, Deliver, EventItem, Joined};
 use super::peer::{Account, Inbox, Peer};
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -115,7 +114,7 @@ impl LocalPeer {
             uid: own.uid.unwrap_or(u32::MAX),
             pid: own.pid.unwrap_or(0),
         };
-        let account = Account::new(Room::new(&limits), (limits.publish_window / 4).max(1));
+        let account = Account::new(limits.outbox_bytes, (limits.publish_window / 4).max(1));
         let me = Peer::local(origin, name, account, Box::new(ctx.address()));
         core.registry.do_send(Joined(me.clone()));
         let mut peer = Self {

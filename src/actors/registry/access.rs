@@ -114,8 +114,8 @@ impl State {
         };
         let access = &mut self.access;
         match fact {
-            Fact::Name { request, object, .. } if !access.may(key, peer, Right::Own, object.as_bytes()) => {
-                Revised::Taken(key, *request, object.clone())
+            Fact::Name(named) if !access.may(key, peer, Right::Own, named.object.as_bytes()) => {
+                Revised::Taken(key, named.request, named.object.clone())
             }
             Fact::Wait { request, names, .. } if !names.iter().all(|name| access.sees(key, peer, name)) => {
                 Revised::Waits(key, *request)
@@ -125,7 +125,7 @@ impl State {
             } if interest.connections && !access.may(key, peer, Right::Monitor, b"") => {
                 Revised::Watches(key, *request)
             }
-            Fact::Name { .. }
+            Fact::Name(_)
             | Fact::Wait { .. }
             | Fact::Watch { .. }
             | Fact::Connection { .. }

@@ -129,7 +129,7 @@ impl State {
             let Some(peer) = self.peers.get(target.peer) else {
                 continue;
             };
-            if u32::from(header.attachments) > peer.max_attachments || (sockets && !target.sockets) {
+            if u32::from(header.attachments) > peer.max_attachments() || (sockets && !target.sockets) {
                 receipt.fail(Outcome::Attachments);
                 continue;
             }

@@ -70,27 +70,31 @@ impl Interest {
     }
 }
 
+/// A claim to a name, as a fact.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Named<P> {
+    /// Whose claim it is.
+    pub peer: P,
+    /// The Register that made it; Ownership frames bear this number.
+    pub request: RequestId,
+    /// The name.
+    pub object: Box<str>,
+    /// Orders the claims to one name; the lowest owns it. The claim's own ticket, or the place of the owner
+    /// that it replaced, so that a rebuilt index does not put the queue before it.
+    pub place: Ticket,
+    /// Whether another peer may replace this owner.
+    pub allow_replace: bool,
+    /// The balance of the group that it joined; none for a single owner.
+    pub group: Option<Balance>,
+    /// What the registrant says about the object, unread.
+    pub description: Bytes,
+}
+
 /// One accepted fact. It belongs to `peer` and goes when the peer goes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Fact<P> {
-    /// A claim to a name: its owner, a place in its queue, or a member of its group.
-    Name {
-        /// Whose claim it is.
-        peer: P,
-        /// The Register that made it; Ownership frames bear this number.
-        request: RequestId,
-        /// The name.
-        object: Box<str>,
-        /// Orders the claims to one name; the lowest owns it. The claim's own ticket, or the place of the owner
-        /// that it replaced, so that a rebuilt index does not put the queue before it.
-        place: Ticket,
-        /// Whether another peer may replace this owner.
-        allow_replace: bool,
-        /// The balance of the group that it joined; none for a single owner.
-        group: Option<Balance>,
-        /// What the registrant says about the object, unread.
-        description: Bytes,
-    },
+    /// A claim to a name: its owner, a place in its queue, or a member of its group. Boxed, because every idle connection is a fact.
+    Name(Box<Named<P>>),
     /// Somebody waits until all of these names are registered.
     Wait {
         /// Who waits.
@@ -144,9 +148,7 @@ impl<P: PeerKey> Fact<P> {
     #[must_use]
     pub fn cost(&self) -> usize {
         match self {
-            Self::Name {
-                object, description, ..
-            } => name_cost(object, description),
+            Self::Name(named) => name_cost(&named.object, &named.description),
             Self::Wait { names, .. } => wait_cost(names),
             Self::Watch { interest, .. } => watch_cost(interest),
             Self::Connection { .. } => 0,
@@ -159,8 +161,8 @@ impl<P: PeerKey> Fact<P> {
     #[must_use]
     pub const fn peer(&self) -> P {
         match self {
-            Self::Name { peer, .. }
-            | Self::Wait { peer, .. }
+            Self::Name(named) => named.peer,
+            Self::Wait { peer, .. }
             | Self::Watch { peer, .. }
             | Self::Connection { peer, .. }
             | Self::Endpoint { peer, .. }
@@ -289,7 +291,7 @@ pub enum Effect<P> {
     },
 }
 
-/// How many facts a peer has, for its limits.
+/// How many facts a peer has, for its limits; that it is connected has none.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Counts {
     /// Names that it owns, and its places in queues and groups.
@@ -298,19 +300,18 @@ pub struct Counts {
     pub watches: usize,
     /// Its endpoints.
     pub endpoints: usize,
-    /// 1 while it is connected.
-    pub connections: usize,
     /// What all of them cost, see [`Fact::cost`].
     pub bytes: usize,
 }
 
 impl Counts {
-    const fn of<P>(&mut self, fact: &Fact<P>) -> &mut usize {
+    /// The count that the fact is part of.
+    const fn of<P>(&mut self, fact: &Fact<P>) -> Option<&mut usize> {
         match fact {
-            Fact::Name { .. } => &mut self.names,
-            Fact::Wait { .. } | Fact::Watch { .. } | Fact::Seek { .. } => &mut self.watches,
-            Fact::Endpoint { .. } => &mut self.endpoints,
-            Fact::Connection { .. } => &mut self.connections,
+            Fact::Name(_) => Some(&mut self.names),
+            Fact::Wait { .. } | Fact::Watch { .. } | Fact::Seek { .. } => Some(&mut self.watches),
+            Fact::Endpoint { .. } => Some(&mut self.endpoints),
+            Fact::Connection { .. } => None,
         }
     }
 }
@@ -319,6 +320,7 @@ impl Counts {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts<P> {
     by_ticket: Sorted<Ticket, Fact<P>>,
+    /// Of those who have more than a connection: an idle one has no place here.
     counts: Sorted<P, Counts>,
 }
 
@@ -354,9 +356,10 @@ impl<P: PeerKey> Facts<P> {
     pub fn remove(&mut self, ticket: Ticket) -> Option<Fact<P>> {
         let fact = self.by_ticket.remove(ticket)?;
         if let Some(counts) = self.counts.get_mut(fact.peer()) {
-            let count = counts.of(&fact);
-            *count = count.saturating_sub(1);
-            counts.bytes = counts.bytes.saturating_sub(fact.cost());
+            if let Some(count) = counts.of(&fact) {
+                *count = count.saturating_sub(1);
+                counts.bytes = counts.bytes.saturating_sub(fact.cost());
+            }
             if *counts == Counts::default() {
                 self.counts.remove(fact.peer());
             }
@@ -398,10 +401,11 @@ impl<P: PeerKey> Facts<P> {
         self.remove(ticket);
         let peer = fact.peer();
         let mut counts = self.counts(peer);
-        counts.bytes = counts.bytes.saturating_add(fact.cost());
-        let count = counts.of(&fact);
-        *count = count.saturating_add(1);
-        self.counts.insert(peer, counts);
+        if let Some(count) = counts.of(&fact) {
+            *count = count.saturating_add(1);
+            counts.bytes = counts.bytes.saturating_add(fact.cost());
+            self.counts.insert(peer, counts);
+        }
         self.by_ticket.insert(ticket, fact);
     }
 }

@@ -10,7 +10,7 @@
 pub use super::request::{NameView, NotRegistered, RegisterError, Registered, Registration, RequestInUse};
 
 use super::claims::{Claim, Claims};
-use super::facts::{Effect, Fact, Facts, Interest, Notice};
+use super::facts::{Effect, Fact, Facts, Interest, Named, Notice};
 use super::labels::{Labels, Target};
 use super::names::{self, Admission, Names};
 use super::presence::{Presence, notice};
@@ -50,25 +50,17 @@ impl<P: PeerKey> Index<P> {
     /// an index that must be thrown away.
     pub fn insert_fact(&mut self, ticket: Ticket, fact: &Fact<P>) {
         match fact {
-            Fact::Name {
-                peer,
-                request,
-                object,
-                place,
-                allow_replace,
-                group,
-                description,
-            } => {
+            Fact::Name(named) => {
                 let claim = Claim {
-                    place: *place,
+                    place: named.place,
                     ticket,
-                    peer: *peer,
-                    request: *request,
-                    allow_replace: *allow_replace,
-                    description: description.clone(),
+                    peer: named.peer,
+                    request: named.request,
+                    allow_replace: named.allow_replace,
+                    description: named.description.clone(),
                 };
-                if self.names.insert(object, *group, claim) {
-                    self.presence.arrive(object);
+                if self.names.insert(&named.object, named.group, claim) {
+                    self.presence.arrive(&named.object);
                 }
             }
             Fact::Wait { peer, request, names } => {
@@ -138,7 +130,7 @@ impl<P: PeerKey> Index<P> {
             }
             Admission::First | Admission::Join | Admission::Queue => {}
         }
-        let fact = Fact::Name {
+        let named = Named {
             peer,
             request,
             object: object.into(),
@@ -147,7 +139,7 @@ impl<P: PeerKey> Index<P> {
             group,
             description,
         };
-        self.accept(ticket, fact, out);
+        self.accept(ticket, Fact::Name(Box::new(named)), out);
         if matches!(admission, Admission::First | Admission::Replace(_)) {
             self.presence.tell_name(Notice::NameAppeared, object, peer, out);
             self.presence.settle(object, out);

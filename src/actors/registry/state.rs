@@ -236,7 +236,7 @@ impl State {
             true => self.peers.iter().last().unwrap_or(owner),
             false => owner,
         };
-        if u32::from(view.header.attachments) > owner.max_attachments {
+        if u32::from(view.header.attachments) > owner.max_attachments() {
             return fail(
                 invoke.reply,
                 ErrorCode::TooLarge,

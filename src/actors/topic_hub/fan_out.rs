@@ -183,7 +183,7 @@ impl Receiver {
 
     fn judge(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
         let events = self.queued.saturating_add(self.bytes);
-        let verdict = decide(Class::Event, peer.account.room(), 0, events);
+        let verdict = decide(Class::Event, &peer.account.room(), 0, events);
         let memory = self.base.saturating_add(self.bytes).saturating_add(charge);
         if verdict != Verdict::Missed && !peer.account.covers(memory) {
             // Its process has used up its share of the memory: as if the queue were full.

@@ -9,7 +9,7 @@ pub(crate) mod bench;
 
 use crate::exit::{Exit, Failure};
 use crate::signature;
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -59,8 +59,14 @@ pub(crate) struct Options {
     /// One compact JSON value per line on stdout, and nothing else there.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// How long to wait for an answer (`listen`: for the next event), in seconds.
-    #[arg(long, global = true, value_name = "SECONDS", value_parser = seconds)]
+    /// How long to wait for an answer (`listen`: for the next event; `bench`: for any of its processes), in seconds.
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        allow_negative_numbers = true,
+        value_parser = seconds
+    )]
     pub(crate) timeout: Option<Duration>,
     /// The broker: unix:/path, tcp:host:port, tls:host:port, pipe:name. Otherwise IPC_BROKER_ADDR, then the usual places.
     #[arg(long, global = true, value_name = "ENDPOINT")]
@@ -138,7 +144,12 @@ pub(crate) struct Listen {
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: String,
     /// End after so many events.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(
+        long,
+        value_name = "N",
+        allow_negative_numbers = true,
+        value_parser = |text: &str| bench::number(text, u64::MAX)
+    )]
     pub(crate) count: Option<u64>,
 }
 
@@ -165,7 +176,7 @@ pub(crate) enum Stop {
 
 /// Reads the command line, the program's name first.
 pub(crate) fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Rob, Stop> {
-    let mut rob = Rob::try_parse_from(words).map_err(Stop::Clap)?;
+    let mut rob = Rob::try_parse_from(words).map_err(|error| Stop::Clap(with_choices(error)))?;
     let (verb, message) = match &mut rob.command {
         Command::Call(message) => ("call", message),
         Command::Send(message) => ("send", message),
@@ -194,6 +205,25 @@ pub(crate) fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Resu
     Ok(rob)
 }
 
+/// A command that does not exist, with those that do.
+fn with_choices(mut error: clap::Error) -> clap::Error {
+    if error.kind() != ErrorKind::InvalidSubcommand {
+        return error;
+    }
+    let rob = Rob::command();
+    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
+    let of_bench = usage.is_some_and(|usage| usage.contains("rob bench"));
+    let among = rob.find_subcommand("bench").filter(|_| of_bench).unwrap_or(&rob);
+    let names: Vec<&str> = among
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+        .map(clap::Command::get_name)
+        .collect();
+    let tip = format!("there are {}", names.join(", "));
+    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+    error
+}
+
 /// What stands behind the last argument and is no option.
 enum Leftover {
     Word(String),
@@ -213,9 +243,7 @@ impl Options {
             command
                 .try_get_matches_from(tail)
                 .map_err(|error| match error.get(ContextKind::InvalidArg) {
-                    Some(ContextValue::String(word))
-                        if error.kind() == clap::error::ErrorKind::UnknownArgument =>
-                    {
+                    Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => {
                         Leftover::Word(word.clone())
                     }
                     _ => Leftover::Clap(error.with_cmd(&Rob::command())),

@@ -135,7 +135,7 @@ fn what_is_wrong_is_named() {
         ("lst", "error: unrecognized subcommand 'lst'"),
         (
             "listen o t --count 0",
-            "error: invalid value '0' for '--count <N>': 0 is not in 1..18446744073709551615",
+            "error: invalid value '0' for '--count <N>': a whole number above 0",
         ),
         ("listen o t u", "error: unexpected argument 'u' found"),
         (
@@ -145,6 +145,59 @@ fn what_is_wrong_is_named() {
     ];
     for (line, expected) in table {
         assert_eq!(refusal(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_negative_number_is_a_wrong_number_and_no_option() {
+    let table = [
+        (
+            "listen o t --count -3",
+            "error: invalid value '-3' for '--count <N>': a whole number above 0",
+        ),
+        (
+            "bench rpc --callers -1",
+            "error: invalid value '-1' for '--callers <N>': a whole number from 1 to 64",
+        ),
+        (
+            "bench idle --connections many",
+            "error: invalid value 'many' for '--connections <N>': a whole number from 1 to 100000",
+        ),
+        (
+            "bench rpc --seconds -0.5",
+            "error: invalid value '-0.5' for '--seconds <SECONDS>': a number of seconds from 0.05 to 3600",
+        ),
+        (
+            "bench bulk --size -8",
+            "error: invalid value '-8' for '--size <SIZE>': a size from 1 to 268435456 (256 MiB), with B, KiB, MiB, kB, MB or no unit",
+        ),
+        (
+            "--timeout -1 list",
+            "error: invalid value '-1' for '--timeout <SECONDS>': a number of seconds above 0, such as 2 or 0.5",
+        ),
+    ];
+    for (line, expected) in table {
+        assert_eq!(refusal(line), expected, "{line}");
+    }
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_answered_with_those_that_do() {
+    let table = [
+        ("fetch", "there are call, send, listen, list, describe, bench"),
+        ("bench fetch", "there are rpc, pubsub, bulk, idle"),
+        (
+            "--json bench fetch --seconds 1",
+            "there are rpc, pubsub, bulk, idle",
+        ),
+    ];
+    for (line, expected) in table {
+        let Err(Stop::Clap(error)) = parse_line(line) else {
+            panic!("{line}")
+        };
+        let text = error.to_string();
+        assert!(text.contains(expected), "{line}: {text}");
+        assert!(!text.contains("role"), "{text}");
     }
 }
 

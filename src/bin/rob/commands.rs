@@ -63,11 +63,7 @@ pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClien
         server_name: options.tls_name.clone(),
         identity: options.tls_cert.clone().zip(options.tls_key.clone()),
     };
-    builder
-        .tls(tls)
-        .connect()
-        .await
-        .map_err(|error| Failure::new(Exit::NoBroker, error.to_string()))
+    builder.tls(tls).connect().await.map_err(Failure::of_connect)
 }
 
 async fn call(

@@ -2,7 +2,9 @@
 //!
 //! Owns the table that `docs/rob.md` shows. It prints nothing; `main` does. Called by everything in this binary.
 
+use actix_ipc::client::ConnectError;
 use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::transport::Endpoint;
 use std::io;
 use std::process::ExitCode;
 
@@ -55,6 +57,23 @@ impl Exit {
     pub(crate) fn of_number(number: u8) -> Self {
         let known = Self::ALL.into_iter().find(|exit| *exit as u8 == number);
         known.unwrap_or(Self::Remote)
+    }
+
+    /// What stands for the code of an error in `--json` when rob itself found what is wrong.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Remote => "Remote",
+            Self::Usage => "Usage",
+            Self::NotFound => "NotFound",
+            Self::Timeout => "Timeout",
+            Self::NoBroker => "NoBroker",
+            Self::Refused => "Refused",
+            Self::Lost => "Lost",
+            Self::Output => "Output",
+            Self::Interrupted => "Interrupted",
+            Self::Terminated => "Terminated",
+            Self::ClosedOutput => "ClosedOutput",
+        }
     }
 }
 
@@ -110,6 +129,49 @@ impl Failure {
             message,
             call: Some(Box::new(error)),
         }
+    }
+}
+
+impl Failure {
+    /// The failure to get a connection: nobody was there, or who was there refused.
+    pub(crate) fn of_connect(error: ConnectError) -> Self {
+        let inside = error
+            .tried
+            .iter()
+            .find(|(at, _)| matches!(at, Endpoint::Memory(_)));
+        if let (Some((endpoint, _)), 1) = (inside, error.tried.len()) {
+            let text = format!(
+                "{endpoint}: mem: leads to a broker inside the same program, and rob is another one; \
+                 let that broker listen on unix:/path or tcp:host:port as well"
+            );
+            return Self::new(Exit::Usage, text);
+        }
+        let mut message = error.to_string();
+        let error = CallError::from(error);
+        if error.code == ErrorCode::Draining {
+            message.push_str("; ");
+            message.push_str(hint(error.code));
+        }
+        Self {
+            exit: exit_of(error.code),
+            message,
+            call: Some(Box::new(error)),
+        }
+    }
+
+    /// What programs read as the code: that of the call, or what rob found by itself.
+    pub(crate) fn code(&self) -> &'static str {
+        match &self.call {
+            Some(call) => call.code.name(),
+            None => self.exit.name(),
+        }
+    }
+
+    /// Whether the call may have run: `false` means that trying again cannot do it twice.
+    pub(crate) fn may_have_run(&self) -> bool {
+        // What cannot be written was answered.
+        let by_itself = matches!(self.exit, Exit::Output | Exit::ClosedOutput);
+        self.call.as_ref().map_or(by_itself, |call| call.may_have_run)
     }
 }
 

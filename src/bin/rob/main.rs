@@ -13,25 +13,46 @@ mod tables;
 
 use actix_ipc::terminal::printable;
 use arguments::Stop;
-use exit::Failure;
+use clap::error::ErrorKind;
+use exit::{Exit, Failure};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let rob = match arguments::parse(std::env::args_os()) {
+    let words: Vec<_> = std::env::args_os().collect();
+    let rob = match arguments::parse(words.iter().cloned()) {
         Ok(rob) => rob,
-        Err(Stop::Clap(error)) => {
-            // Help and version go to stdout; when that is closed there is nobody to tell.
-            let _ = error.print();
-            return u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from);
-        }
-        Err(Stop::Failure(failure)) => return report(&failure, false),
+        // What the words mean is not known then, so the word alone decides.
+        Err(stop) => return stopped(stop, words.iter().any(|word| word == "--json")),
     };
     let json = rob.options.json;
     // One thread: nothing here runs long enough to be worth a second one's start.
     match actix_rt::System::new().block_on(commands::run(rob)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report(&failure, json),
+    }
+}
+
+/// Says why the command line is not carried out: clap as it likes for people, one object for programs. Help and version are for
+/// people in any case.
+fn stopped(stop: Stop, json: bool) -> ExitCode {
+    match stop {
+        Stop::Failure(failure) => report(&failure, json),
+        Stop::Clap(error) if json && error.exit_code() != 0 => {
+            let text = match error.kind() {
+                ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
+                    "a command is missing; `rob --help` shows all of them".to_owned()
+                }
+                _ => error.render().to_string(),
+            };
+            let text = text.trim().trim_start_matches("error: ");
+            report(&Failure::new(Exit::Usage, text), json)
+        }
+        Stop::Clap(error) => {
+            // Help and version go to stdout; when that is closed there is nobody to tell.
+            let _ = error.print();
+            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+        }
     }
 }
 
@@ -67,11 +88,11 @@ fn failure_text(failure: &Failure) -> String {
 
 fn failure_json(failure: &Failure) -> String {
     let mut error = serde_json::Map::new();
+    error.insert("code".into(), failure.code().into());
     error.insert("exit".into(), (failure.exit as u8).into());
+    error.insert("may_have_run".into(), failure.may_have_run().into());
     error.insert("message".into(), failure.message.as_str().into());
     if let Some(call) = &failure.call {
-        error.insert("code".into(), call.code.name().into());
-        error.insert("may_have_run".into(), call.may_have_run.into());
         error.extend(
             call.name
                 .as_ref()

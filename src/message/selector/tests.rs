@@ -97,9 +97,9 @@ fn the_binary_form_is_as_documented() {
 enum Tree {
     Leaf(u8),
     Constant(bool),
-    Not(Box<Tree>),
-    And(Box<Tree>, Box<Tree>),
-    Or(Box<Tree>, Box<Tree>),
+    Not(Box<Self>),
+    And(Box<Self>, Box<Self>),
+    Or(Box<Self>, Box<Self>),
 }
 
 impl Tree {

@@ -60,6 +60,28 @@ fn roots(path: &Path) -> Made<Arc<RootCertStore>> {
     Ok(Arc::new(roots))
 }
 
+/// What is wrong with the files of a server: each file's key of the settings, and the reason.
+#[cfg(feature = "cli")]
+pub(in crate::transport) fn wrong_files(options: &TlsServer) -> Vec<(&'static str, String)> {
+    let chain = certificates(&options.certificate).err();
+    let key = key(&options.key).err();
+    let client_ca = options.client_ca.as_deref().and_then(|path| roots(path).err());
+    let found = [
+        ("tls.certificate", chain),
+        ("tls.key", key),
+        ("tls.client_ca", client_ca),
+    ];
+    let mut wrong: Vec<_> = found
+        .into_iter()
+        .filter_map(|(key, text)| Some((key, text?)))
+        .collect();
+    if wrong.is_empty() {
+        // Each by itself is as it should be: they may not belong together.
+        wrong.extend(server(options).err().map(|text| ("tls.certificate", text)));
+    }
+    wrong
+}
+
 /// What a server needs for its connections.
 pub(in crate::transport) fn server(options: &TlsServer) -> Made<Arc<ServerConfig>> {
     let chain = certificates(&options.certificate)?;

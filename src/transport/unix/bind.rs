@@ -21,6 +21,10 @@ pub(super) const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = 
     103
 };
 
+/// What a folder must allow for a socket to be made in it.
+#[cfg(feature = "cli")]
+const WRITABLE: rustix::fs::Access = rustix::fs::Access::WRITE_OK.union(rustix::fs::Access::EXEC_OK);
+
 /// The mode that every socket begins with: its user's alone.
 const PRIVATE: u32 = 0o600;
 
@@ -56,17 +60,7 @@ pub(super) fn bind(
     path: &Path,
     options: &UnixOptions,
 ) -> Result<(Socket, Place), BindError> {
-    let len = path.as_os_str().len();
-    if len > PATH_MAX {
-        return Err(BindError::PathTooLong {
-            path: path.to_owned(),
-            len,
-            max: PATH_MAX,
-        });
-    }
-    if options.own_folder || options.mode != PRIVATE || options.gid.is_some() {
-        check_folder(endpoint, path)?;
-    }
+    check_path(endpoint, path, options)?;
     let lock = take_lock(endpoint, path)?;
     remove_dead(endpoint, path)?;
     let (socket, file) = create(endpoint, path)?;
@@ -81,6 +75,54 @@ pub(super) fn bind(
             _lock: lock,
         },
     ))
+}
+
+/// What would keep [`bind`] from the path, as far as that can be told without touching anything. That a broker listens there
+/// already is no such thing.
+#[cfg(feature = "cli")]
+pub(in crate::transport) fn check(
+    endpoint: &Endpoint,
+    path: &Path,
+    options: &UnixOptions,
+) -> Result<(), BindError> {
+    check_path(endpoint, path, options)?;
+    let failed = BindError::io(endpoint, "make a socket in its folder");
+    rustix::fs::access(folder_of(path), WRITABLE).map_err(failed)?;
+    match std::fs::symlink_metadata(path) {
+        Err(_) => Ok(()),
+        Ok(there) if there.uid() != rustix::process::geteuid().as_raw() => Err(BindError::OtherUser {
+            endpoint: endpoint.clone(),
+            uid: there.uid(),
+        }),
+        Ok(there) if there.file_type().is_socket() => Ok(()),
+        Ok(there) => Err(BindError::Foreign {
+            path: path.to_owned(),
+            what: describe(FileType::from_raw_mode(there.mode() as rustix::fs::RawMode)),
+        }),
+    }
+}
+
+/// What is to be said of the path and its folder before anything is made.
+fn check_path(endpoint: &Endpoint, path: &Path, options: &UnixOptions) -> Result<(), BindError> {
+    let len = path.as_os_str().len();
+    if len > PATH_MAX {
+        return Err(BindError::PathTooLong {
+            path: path.to_owned(),
+            len,
+            max: PATH_MAX,
+        });
+    }
+    if options.own_folder || options.mode != PRIVATE || options.gid.is_some() {
+        check_folder(endpoint, path)?;
+    }
+    Ok(())
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// A socket that listens at `path` in the place of whatever is there. The caller has a lock for the path, in a folder where nobody else
@@ -111,10 +153,7 @@ pub(super) fn replace(endpoint: &Endpoint, path: &Path, mode: u32) -> Result<Soc
 
 /// Refuses a folder in which somebody else could replace the socket.
 fn check_folder(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let folder = folder_of(path);
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
     let wrong = |what: String| BindError::UnsafeFolder {
         path: folder.to_owned(),

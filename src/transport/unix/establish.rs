@@ -111,8 +111,23 @@ impl Listener {
     }
 }
 
-/// tokio knows how each system is asked, but only for its own streams, so the socket visits the reactor. (rustix
-/// has the question too, but its answer cannot hold the pid 0 of a peer from another pid namespace.)
+/// Asks the kernel itself: see the other one for what that spares.
+#[cfg(target_os = "linux")]
+fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
+    retry(|| fault(Site::Identify))?;
+    socket.set_nonblocking(true)?;
+    let told = super::groups::credentials(&socket)?;
+    let credentials = PeerCredentials {
+        uid: Some(told.uid),
+        gid: Some(told.gid),
+        pid: u32::try_from(told.pid).ok().filter(|pid| *pid != 0),
+    };
+    Ok((OwnedFd::from(socket).into(), credentials))
+}
+
+/// tokio knows how each system is asked, but only for its own streams, so the socket visits the reactor: two system calls, and a block
+/// that lies between those of the connection and leaves a hole there.
+#[cfg(not(target_os = "linux"))]
 fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
     retry(|| fault(Site::Identify))?;
     socket.set_nonblocking(true)?;
@@ -146,6 +161,7 @@ fn gids(_: &UnixStream, _: &PeerCredentials) -> Option<Box<[u32]>> {
 
 /// The process that listens at the other end of `socket`, where there is a runtime to ask with.
 pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
+    #[cfg(not(target_os = "linux"))]
     tokio::runtime::Handle::try_current().ok()?;
     identify(socket).ok()?.1.pid
 }

@@ -1,9 +1,9 @@
-//! Which groups the process at the other end of a Unix socket had when it connected.
+//! Who the process at the other end of a Unix socket was when it connected, and which groups it had.
 //!
-//! Owns the one question to the kernel for it, `SO_PEERGROUPS`, which no crate in use asks. It decides nothing.
+//! Owns the two questions to the kernel for that, `SO_PEERCRED` and `SO_PEERGROUPS`. It decides nothing.
 #![allow(
     unsafe_code,
-    reason = "the option has no safe wrapper; see the proof at the call"
+    reason = "neither option has a safe wrapper that holds every answer; see the proofs at the calls"
 )]
 
 use rustix::fd::AsFd;
@@ -19,16 +19,15 @@ const GROUPS_USUAL: usize = 64;
 /// # Errors
 /// What the kernel answers; it knows the option from 4.13 on.
 pub(super) fn supplementary(socket: impl AsFd) -> io::Result<Vec<u32>> {
-    match ask(&socket, GROUPS_USUAL) {
-        Err(error) if error.raw_os_error() == Some(libc::ERANGE) => ask(&socket, GROUPS_MAX),
+    match ask(&socket, &mut [0; GROUPS_USUAL]) {
+        Err(error) if error.raw_os_error() == Some(libc::ERANGE) => ask(&socket, &mut vec![0; GROUPS_MAX]),
         answer => answer,
     }
 }
 
-fn ask(socket: &impl AsFd, room: usize) -> io::Result<Vec<u32>> {
+fn ask(socket: &impl AsFd, groups: &mut [libc::gid_t]) -> io::Result<Vec<u32>> {
     use std::os::fd::AsRawFd;
     const EACH: usize = size_of::<libc::gid_t>();
-    let mut groups: Vec<libc::gid_t> = vec![0; room];
     let bytes = groups.len().saturating_mul(EACH);
     let mut length = libc::socklen_t::try_from(bytes).map_err(io::Error::other)?;
     // SAFETY: the descriptor is borrowed and so open for the whole call. `groups` is an initialised buffer of exactly `length`
@@ -46,13 +45,42 @@ fn ask(socket: &impl AsFd, room: usize) -> io::Result<Vec<u32>> {
     if answer != 0 {
         return Err(io::Error::last_os_error());
     }
-    groups.truncate(
-        usize::try_from(length)
-            .unwrap_or_default()
-            .checked_div(EACH)
-            .unwrap_or_default(),
-    );
-    Ok(groups)
+    let count = usize::try_from(length)
+        .unwrap_or_default()
+        .checked_div(EACH)
+        .unwrap_or_default();
+    Ok(groups.iter().take(count).copied().collect())
+}
+
+/// The user, the effective group and the number of the process that connected (of a listener: that made it). The number is 0 for a
+/// process of another pid namespace, which is why rustix is not asked: its answer has no place for that.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn credentials(socket: impl AsFd) -> io::Result<libc::ucred> {
+    use std::os::fd::AsRawFd;
+    let mut told = libc::ucred {
+        pid: 0,
+        uid: u32::MAX,
+        gid: u32::MAX,
+    };
+    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
+    // SAFETY: the descriptor is borrowed and so open for the whole call. `told` is an initialised `ucred` (three numbers, any bits of
+    // which are valid), not aliased, of exactly `length` bytes; the kernel writes at most `length` bytes into it, and stores in
+    // `length`, which is a valid `socklen_t`, how many. Neither pointer is kept.
+    let answer = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut told).cast(),
+            &raw mut length,
+        )
+    };
+    if answer != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(told)
 }
 
 #[cfg(test)]
@@ -70,10 +98,19 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_of_this_process_is_this_process() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let told = credentials(&one).unwrap();
+        assert_eq!(told.pid.cast_unsigned(), std::process::id());
+        assert_eq!(told.uid, rustix::process::geteuid().as_raw());
+        assert_eq!(told.gid, rustix::process::getegid().as_raw());
+    }
+
+    #[test]
     fn who_has_more_groups_than_there_is_room_for_is_asked_again() {
         let (one, _other) = UnixStream::pair().unwrap();
         if !supplementary(&one).unwrap().is_empty() {
-            let error = ask(&one, 0).unwrap_err();
+            let error = ask(&one, &mut []).unwrap_err();
             assert_eq!(error.raw_os_error(), Some(libc::ERANGE));
         }
     }

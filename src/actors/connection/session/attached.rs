@@ -17,10 +17,11 @@ impl Session {
         header: &Header,
         effects: &mut Effects,
     ) -> Result<bool, Closing> {
-        if u32::from(header.attachments) > self.me.max_attachments {
+        if u32::from(header.attachments) > self.me.max_attachments() {
             return Err(protocol(&format!(
                 "a frame declares {} attachments; at most {} travel over this connection (limits.attachments)",
-                header.attachments, self.me.max_attachments
+                header.attachments,
+                self.me.max_attachments()
             )));
         }
         if !matches!(header.kind, Kind::Call | Kind::Reply | Kind::Send) {

@@ -5,25 +5,75 @@
 
 use super::asks::{Needs, Target, refuse};
 use super::{Closing, Effects, Session, Stop, protocol};
+use crate::actors::bus::BusOptions;
+use crate::actors::connection::endpoints::Endpoints;
+use crate::actors::credit::Window;
 use crate::actors::messages::{MessageItem, RegistryItem, SendRun};
 use crate::actors::peer::PeerRef;
 use crate::actors::receipt::{Owed, Settled};
+use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::bus::{BUS_VERSION, Join, Outcome, TYPE_LEN, VERSION_KEY};
 use crate::message::frame::FrameView;
 use crate::message::selector::Selector;
 use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Metadata, RequestId};
 use crate::policy::Slot;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+/// What a peer has to do with the label bus.
+#[derive(Debug)]
+pub(super) struct Member {
+    /// Its endpoints.
+    pub(super) endpoints: Endpoints,
+    /// Messages that it may still send.
+    sending: Window,
+    /// Messages of it of which it has not been told what became of them.
+    unsettled: u64,
+    /// What it must know before anything else; nothing where no bus is hosted.
+    asked: Option<Arc<BusOptions>>,
+    /// It has joined.
+    has_joined: bool,
+}
+
+impl Member {
+    fn new(limits: &Limits, asked: Option<Arc<BusOptions>>) -> Box<Self> {
+        Box::new(Self {
+            endpoints: Endpoints::default(),
+            sending: Window::new(limits.send_window),
+            unsettled: 0,
+            asked,
+            has_joined: false,
+        })
+    }
+}
+
 impl Session {
+    /// The same with a bus that it must join first.
+    #[must_use]
+    pub fn on_bus(mut self, asked: Option<Arc<BusOptions>>) -> Self {
+        self.bus = asked.map(|asked| Member::new(&self.limits, Some(asked)));
+        self
+    }
+
+    fn member(&mut self) -> &mut Member {
+        let limits = &self.limits;
+        self.bus.get_or_insert_with(|| Member::new(limits, None))
+    }
+
+    fn has_endpoint(&self, number: RequestId) -> bool {
+        let bus = self.bus.as_ref();
+        bus.is_some_and(|bus| bus.endpoints.contains(number))
+    }
+
     /// Whether the peer may send this before it has joined.
     pub(super) fn may_say(&self, kind: Kind) -> Stop {
         let always = matches!(
             kind,
             Kind::Join | Kind::Ping | Kind::Pong | Kind::Goodbye | Kind::Ring
         );
-        if self.is_member || always || self.bus.is_none() {
+        let outside = |bus: &Member| bus.asked.is_some() && !bus.has_joined;
+        if always || !self.bus.as_deref().is_some_and(outside) {
             return Ok(());
         }
         let text = "this broker hosts a label bus; join it first";
@@ -54,11 +104,11 @@ impl Session {
             )));
             return refuse(effects, header, false, &error);
         }
-        self.is_member = true;
+        self.member().has_joined = true;
         let before = effects.registry.len();
         self.request(now, frame, view, Target::Registry(Needs::Nothing), effects)?;
         if effects.registry.len() > before {
-            self.endpoints.open(now, RequestId(header.id));
+            self.member().endpoints.open(now, RequestId(header.id));
         }
         Ok(())
     }
@@ -83,17 +133,15 @@ impl Session {
         }
         let join = Join::decode(view.payload)
             .map_err(|error| CallError::new(ErrorCode::Invalid, error.to_string()).ran(false))?;
-        let admitted = self
-            .bus
-            .as_ref()
-            .map_or(join.token.is_empty(), |bus| bus.admits(join.token));
+        let asked = self.bus.as_ref().and_then(|bus| bus.asked.as_ref());
+        let admitted = asked.map_or(join.token.is_empty(), |bus| bus.admits(join.token));
         if !admitted {
             return fail(ErrorCode::TokenRefused, ErrorCode::TokenRefused.text());
         }
         if self.draining {
             return fail(ErrorCode::Draining, ErrorCode::Draining.text());
         }
-        if self.endpoints.contains(RequestId(view.header.id)) {
+        if self.has_endpoint(RequestId(view.header.id)) {
             return fail(ErrorCode::Invalid, "an endpoint of this number has joined");
         }
         Ok(())
@@ -103,8 +151,8 @@ impl Session {
     pub(in crate::actors::connection) fn refused(&mut self, request: u64, frame: &[u8]) {
         let number = RequestId(request);
         let failed = frame.get(4) == Some(&(Kind::Error as u8));
-        if failed && self.endpoints.contains(number) {
-            let bytes = self.endpoints.close(number, &mut post);
+        if failed && self.has_endpoint(number) {
+            let bytes = self.member().endpoints.close(number, &mut post);
             self.me.account.release(bytes);
         }
     }
@@ -118,8 +166,10 @@ impl Session {
     ) -> Stop {
         let settled = &mut effects.settled;
         let mut told = |to: &PeerRef, what| settled.push(to, what);
-        let bytes = self.endpoints.close(RequestId(view.header.id), &mut told);
-        self.me.account.release(bytes);
+        if let Some(bus) = &mut self.bus {
+            let bytes = bus.endpoints.close(RequestId(view.header.id), &mut told);
+            self.me.account.release(bytes);
+        }
         self.request(now, frame, view, Target::Registry(Needs::Nothing), effects)
     }
 
@@ -157,11 +207,12 @@ impl Session {
 
     /// Charges a message to the window; from now on its sender is owed an outcome.
     fn owe(&mut self, header: &Header) -> Result<Owed, Closing> {
-        if !self.sending.spend(header.wire_len()) {
+        let bus = self.member();
+        if !bus.sending.spend(header.wire_len()) {
             let text = "the window for messages was exceeded (limits.send_window); wait for Settled";
             return Err((CloseReason::Window, text.into()));
         }
-        self.unsettled = self.unsettled.saturating_add(1);
+        bus.unsettled = bus.unsettled.saturating_add(1);
         Ok(Owed::new(self.me.clone(), header.id, 1, header.wire_len()))
     }
 
@@ -183,28 +234,29 @@ impl Session {
         if run.frame as usize + 1 != first {
             return 0;
         }
+        let Some(bus) = &mut self.bus else { return 0 };
         let (mut taken, mut number) = (0_u32, like.id);
         for (header, body) in batch.bodies(first) {
             number = number.wrapping_add(1);
             let next = Header { id: number, ..*like };
-            if *header != next || !body.starts_with(key) || !self.sending.is_open() {
+            if *header != next || !body.starts_with(key) || !bus.sending.is_open() {
                 break;
             }
             // It was open.
-            let _ = self.sending.spend(header.wire_len());
+            let _ = bus.sending.spend(header.wire_len());
             taken = taken.saturating_add(1);
         }
         run.owed.extend(taken);
-        self.unsettled = self.unsettled.saturating_add(u64::from(taken));
+        bus.unsettled = bus.unsettled.saturating_add(u64::from(taken));
         taken as usize
     }
 
     pub(super) fn taken(&mut self, now: Instant, header: &Header, effects: &mut Effects) -> Stop {
         let settled = &mut effects.settled;
         let mut told = |to: &PeerRef, what| settled.push(to, what);
-        let taken = self
-            .endpoints
-            .taken(now, RequestId(header.id), header.aux, &mut told);
+        let Some(bus) = &mut self.bus else { return Ok(()) };
+        let number = RequestId(header.id);
+        let taken = bus.endpoints.taken(now, number, header.aux, &mut told);
         let bytes = taken.map_err(|_| protocol("more messages were taken than were given"))?;
         self.me.account.release(bytes);
         Ok(())
@@ -225,9 +277,10 @@ impl Session {
             let Some(receipt) = item.receipt.take() else {
                 return false;
             };
-            let accepted = self
-                .endpoints
-                .accept(now, item.endpoint, receipt, bytes, carries, patience);
+            let accepted =
+                self.member()
+                    .endpoints
+                    .accept(now, item.endpoint, receipt, bytes, carries, patience);
             match accepted {
                 Some(serial) => item.serial = serial,
                 None => self.me.account.release(message_charge(batch, item)),
@@ -245,38 +298,43 @@ impl Session {
         let patience = self.stall_patience();
         let settled = &mut effects.settled;
         let mut told = |to: &PeerRef, what| settled.push(to, what);
-        effects.stalled = effects
-            .stalled
-            .saturating_add(self.endpoints.expire(now, patience, &mut told));
+        if let Some(bus) = &mut self.bus {
+            let stalled = bus.endpoints.expire(now, patience, &mut told);
+            effects.stalled = effects.stalled.saturating_add(stalled);
+        }
     }
 
     /// What became of messages of this peer: what they took of the window comes back.
     pub fn settled(&mut self, list: &[Settled]) {
+        let bus = self.member();
         for settled in list {
-            self.unsettled = self.unsettled.saturating_sub(u64::from(settled.entry.count));
+            bus.unsettled = bus.unsettled.saturating_sub(u64::from(settled.entry.count));
             let bytes = u32::try_from(settled.bytes).unwrap_or(u32::MAX);
-            self.sending.refill(bytes);
+            bus.sending.refill(bytes);
         }
     }
 
     /// A message with attachments could not be written.
     pub fn message_not_sent(&mut self, serial: u64) {
-        let bytes = self.endpoints.not_sent(serial, &mut post);
+        let bytes = self.member().endpoints.not_sent(serial, &mut post);
         self.me.account.release(bytes);
     }
 
     /// Whether no message of this peer, and none for it, is under way.
     #[must_use]
     pub fn is_bus_idle(&self) -> bool {
-        self.unsettled == 0 && self.endpoints.waiting() == 0
+        let bus = self.bus.as_ref();
+        bus.is_none_or(|bus| bus.unsettled == 0 && bus.endpoints.waiting() == 0)
     }
 
     /// The end: what was given to this peer and not taken is lost.
     pub fn finish_endpoints(&mut self, effects: &mut Effects) {
         let settled = &mut effects.settled;
         let mut told = |to: &PeerRef, what| settled.push(to, what);
-        let bytes = self.endpoints.close_all(&mut told);
-        self.me.account.release(bytes);
+        if let Some(bus) = &mut self.bus {
+            let bytes = bus.endpoints.close_all(&mut told);
+            self.me.account.release(bytes);
+        }
     }
 }
 

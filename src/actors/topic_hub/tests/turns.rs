@@ -7,7 +7,6 @@ use super::super::state::State;
 use crate::actors::connection::outbox::event_charge;
 use crate::actors::core::Shared;
 use crate::actors::credit::Window;
-use crate::actors::deliver::Room;
 use crate::actors::messages::{Control, Deliver, Drained, EventItem, HubBatch, HubItem};
 use crate::actors::peer::{Account, Inbox, Peer, PeerRef, ReplyTo, publish_window};
 use crate::actors::supervise::Progress;
@@ -106,7 +105,7 @@ impl World {
         let limits = limits();
         let (window, step) = publish_window(limits.publish_window);
         let peer = |id, post: &Post| {
-            let account = Account::new(Room::new(&limits), step);
+            let account = Account::new(limits.outbox_bytes, step);
             let origin = Origin {
                 peer: PeerId(id),
                 ..Origin::default()
@@ -200,7 +199,7 @@ impl World {
         let micros = self.shared.micros(now());
         account
             .idle
-            .leaves(account.events(), charged, account.room(), micros);
+            .leaves(account.events(), charged, &account.room(), micros);
         if account.release_events(charged) {
             self.state.drained(Drained(peer.id()));
         }

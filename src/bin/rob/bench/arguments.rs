@@ -42,57 +42,66 @@ pub(crate) enum Bench {
 /// `rob bench rpc`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub(crate) struct Rpc {
-    /// Payload of a call and of its answer, such as 16, 1KiB or 4MiB; at most 256MiB.
-    #[arg(long, value_name = "SIZE", default_value = "16", value_parser = message_size)]
+    /// Payload of a call and of its answer, such as 16, 1KiB or 4MiB; from 1 byte to 256MiB.
+    #[arg(long, value_name = "SIZE", default_value = "16", allow_negative_numbers = true, value_parser = message_size)]
     pub(crate) payload: usize,
-    /// Calls that each caller has open at the same time.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=IN_FLIGHT_MAX))]
+    /// Calls that each caller has open at the same time, from 1 to 4096.
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = |text: &str| number(text, IN_FLIGHT_MAX))]
     pub(crate) in_flight: u64,
-    /// Processes that call.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ROLES_MAX))]
+    /// Processes that call, from 1 to 64.
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = |text: &str| number(text, ROLES_MAX))]
     pub(crate) callers: u64,
-    /// How long the broker is measured, in seconds; the floor takes as long again.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    /// How long the broker is measured, in seconds, from 0.05 to 3600; the floor takes as long again.
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) seconds: Duration,
 }
 
 /// `rob bench pubsub`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub(crate) struct Pubsub {
-    /// Payload of an event, such as 16, 1KiB or 1MiB; at most 2MiB.
-    #[arg(long, value_name = "SIZE", default_value = "16", value_parser = event_size)]
+    /// Payload of an event, such as 16, 1KiB or 1MiB; from 1 byte to 2MiB.
+    #[arg(long, value_name = "SIZE", default_value = "16", allow_negative_numbers = true, value_parser = event_size)]
     pub(crate) payload: usize,
-    /// Processes that publish.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ROLES_MAX))]
+    /// Processes that publish, from 1 to 64.
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = |text: &str| number(text, ROLES_MAX))]
     pub(crate) publishers: u64,
-    /// Processes that listen, each to every topic.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=ROLES_MAX))]
+    /// Processes that listen, each to every topic, from 1 to 64.
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = |text: &str| number(text, ROLES_MAX))]
     pub(crate) subscribers: u64,
-    /// Topics that each publisher publishes to in turn.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=TOPICS_MAX))]
+    /// Topics that each publisher publishes to in turn, from 1 to 4096.
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true, value_parser = |text: &str| number(text, TOPICS_MAX))]
     pub(crate) topics: u64,
-    /// How long the broker is measured, in seconds; the floor takes as long again.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    /// How long the broker is measured, in seconds, from 0.05 to 3600; the floor takes as long again.
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) seconds: Duration,
 }
 
 /// `rob bench bulk`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub(crate) struct Bulk {
-    /// Payload of a call, such as 8MiB; at most 256MiB.
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = message_size)]
+    /// Payload of a call, such as 8MiB; from 1 byte to 256MiB.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", allow_negative_numbers = true, value_parser = message_size)]
     pub(crate) size: usize,
-    /// How long the broker is measured, in seconds; the floor takes as long again.
-    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = seconds)]
+    /// How long the broker is measured, in seconds, from 0.05 to 3600; the floor takes as long again.
+    #[arg(long, value_name = "SECONDS", default_value = "5", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) seconds: Duration,
 }
 
 /// `rob bench idle`.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub(crate) struct Idle {
-    /// Connections that are held at the same time. The limit of open files is raised for them as far as it may be.
-    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..=CONNECTIONS_MAX))]
+    /// Connections that are held at the same time, from 1 to 100000. The limit of open files is raised for them as far as it may be.
+    #[arg(long, value_name = "N", default_value_t = 1_000, allow_negative_numbers = true, value_parser = |text: &str| number(text, CONNECTIONS_MAX))]
     pub(crate) connections: u64,
+}
+
+/// A whole number from 1 to `most`. What it is not is said in words: a library's own would speak of digits.
+pub(crate) fn number(text: &str, most: u64) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
+    number.ok_or_else(|| match most {
+        u64::MAX => "a whole number above 0".to_owned(),
+        most => format!("a whole number from 1 to {most}"),
+    })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

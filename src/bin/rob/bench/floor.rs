@@ -1,4 +1,4 @@
-//! The bare floor: a blocking relay and its ends, the least that messages between processes through a third one can cost.
+//! The bare floor: a blocking relay and its ends, what messages between processes through a third one cost over bare sockets.
 //!
 //! Owns the relay (one thread for each direction, no frames, no names, no accounts) and how a process joins it. It knows nothing
 //! of brokers. Its ends are `calls`, `events` and `hold`; called by `role`.

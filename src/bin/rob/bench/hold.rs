@@ -53,7 +53,10 @@ async fn open(
         let before = watch.now();
         let client = connect(options).await.map_err(|failure| {
             let text = format!("connection {}: {}", held.len().saturating_add(1), failure.message);
-            Failure::new(failure.exit, text)
+            Failure {
+                message: text,
+                ..failure
+            }
         })?;
         held.push(client);
         let now = watch.now();

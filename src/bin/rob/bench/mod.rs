@@ -1,4 +1,4 @@
-//! `rob bench`: what the broker costs on this machine, beside the least that it could cost.
+//! `rob bench`: what the broker costs on this machine, beside a bare relay of sockets.
 //!
 //! Owns what each measurement is made of: which processes, how many of each, under which title. `team` starts and ends them,
 //! `measure` says when who works, `figures` shows what came out; `role` and what it calls is what runs in those processes.

@@ -102,7 +102,12 @@ pub(super) enum Said {
     /// An order is carried out.
     Done(Slice),
     /// It cannot go on.
-    Failed { exit: u8, message: String },
+    Failed {
+        exit: u8,
+        message: String,
+        /// The code of the call or connection that failed, and whether the call may have run.
+        call: Option<(u32, bool)>,
+    },
 }
 
 /// What one process did in one slice of time.
@@ -125,6 +130,10 @@ pub(super) fn failed(failure: &Failure) -> Said {
     Said::Failed {
         exit: failure.exit as u8,
         message: failure.message.clone(),
+        call: failure
+            .call
+            .as_ref()
+            .map(|call| (call.code.code(), call.may_have_run)),
     }
 }
 

@@ -1,24 +1,33 @@
 //! The processes of one measurement: started, told what to do, awaited, and ended together.
 //!
 //! Owns their pipes and the temporary folder. However the measurement ends (done, failed, interrupted), every process is ended
-//! and the folder removed; should this process be killed, each of them sees the end of its standard input and does the same.
+//! and the folder removed; should this process be killed, each of them sees the end of its standard input and does the same. When
+//! all are killed at once, the next measurement removes the folder.
 //! What they measure is not known here. Called by `bench` and `measure`.
 
 use super::protocol::{Order, Part, Said, Slice, Spec, confused};
 use crate::arguments::Options;
 use crate::exit::{Exit, Failure};
+use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::platform::scratch::{Kind, Scratch};
 use actix_ipc::platform::signals::{EndSignal, EndSignals};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// How long any process may be silent when it should say something, beside the time that it was told to work.
+/// How long any process may be silent when it should say something, beside the time that it was told to work; `--timeout`
+/// says otherwise.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long a failure waits for news of a process that is the reason for it: they come from the system at the same time.
 const NEWS_PATIENCE: Duration = Duration::from_millis(200);
+
+/// The temporary folder: the sockets of the relay and of the private broker, and the lock beside that.
+const FOLDER: Kind = Kind {
+    prefix: "rob-bench.tmp-",
+    contents: &["relay.sock", "broker.sock", "broker.sock.lock"],
+};
 
 /// The place of a process in its team.
 pub(super) type Member = usize;
@@ -32,7 +41,7 @@ pub(super) struct Team {
     sender: UnboundedSender<News>,
     news: UnboundedReceiver<News>,
     signals: EndSignals,
-    folder: TempDir,
+    folder: Scratch,
     options: Options,
 }
 
@@ -50,8 +59,7 @@ impl Team {
     /// # Errors
     /// When there is no temporary folder or the system refuses signals.
     pub(super) fn new(options: Options) -> Result<Self, Failure> {
-        let folder = tempfile::Builder::new().prefix("rob-bench-").tempdir();
-        let folder = folder.map_err(|error| {
+        let folder = Scratch::new(FOLDER).map_err(|error| {
             let place = std::env::temp_dir();
             let text = format!(
                 "bench: no folder can be made in {} ({error}); set TMPDIR",
@@ -175,6 +183,7 @@ impl Team {
     }
 
     async fn next(&mut self, work: Duration) -> Result<(Member, Said), Failure> {
+        let patience = self.options.timeout.unwrap_or(PATIENCE);
         let news = tokio::select! {
             signal = self.signals.next() => return Err(Failure::new(
                 match signal {
@@ -183,18 +192,29 @@ impl Team {
                 },
                 String::new(),
             )),
-            news = tokio::time::timeout(work.saturating_add(PATIENCE), self.news.recv()) => news,
+            news = tokio::time::timeout(work.saturating_add(patience), self.news.recv()) => news,
         };
         match news {
             Err(_) => Err(Failure::new(
                 Exit::Timeout,
-                format!("bench: no process has said anything for {} s", PATIENCE.as_secs()),
+                format!(
+                    "bench: no process has said anything for {} s; --timeout SECONDS waits longer",
+                    patience.as_secs_f64()
+                ),
             )),
             // The sender is held here, so there is always one.
             Ok(None) => Err(confused("nobody is left to measure")),
             Ok(Some((member, None))) => Err(self.ended(member)),
-            Ok(Some((member, Some(Said::Failed { exit, message })))) => {
-                Err(self.failed(member, exit, &message).await)
+            Ok(Some((member, Some(Said::Failed { exit, message, call })))) => {
+                let mut failure = self.failed(member, exit, &message).await;
+                // When another process is the reason, its end is told, and not what this one saw of it.
+                if failure.exit as u8 == exit {
+                    failure.call = call.map(|(code, ran)| {
+                        let error = CallError::new(ErrorCode::from_code(code), &*failure.message);
+                        Box::new(error.ran(ran))
+                    });
+                }
+                Err(failure)
             }
             Ok(Some((member, Some(said)))) => Ok((member, said)),
         }

@@ -1,0 +1,498 @@
+//! What the endpoints of one connection have sent over the label bus and the broker has not settled.
+//!
+//! Owns the window, the numbers of messages, what became of each, and the frames that wait for a connection. Knows no socket and
+//! no selector; a frame is bytes here. Used under the connection's lock.
+
+use super::after::After;
+use super::port::Port;
+use super::waiters::Waiters;
+use crate::message::Attachments;
+use crate::message::bus::{Outcome, Settlement};
+use crate::message::id::MessageId;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::sync::Arc;
+use std::task::Waker;
+
+/// Where a frame holds its number.
+const ID: std::ops::Range<usize> = 8..16;
+
+/// Why a message did not reach all whom it was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// No endpoint matched before the message's ttl was over.
+    NoMatch,
+    /// A receiver ended before its program took the message.
+    ReceiverGone,
+    /// A receiver's queue was full, or its program has stopped taking messages.
+    ReceiverFull,
+    /// A receiver cannot be given what travels with the message.
+    Attachments,
+    /// What travels with the message may be given to one receiver only, and several matched.
+    NotShareable,
+    /// The message is larger than a receiver or a limit of the bus admits.
+    TooLarge,
+    /// The bus stopped or failed before the message was taken.
+    Cancelled,
+    /// The policy of the broker forbids it.
+    Denied,
+    /// The process that hosted the bus ended, and nobody knows how far the message came.
+    HostLost,
+    /// This endpoint has left the bus before the message could be sent.
+    Closed,
+}
+
+impl Reason {
+    const fn of(outcome: Outcome) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Taken => return None,
+            Outcome::NoMatch => Self::NoMatch,
+            Outcome::ReceiverGone => Self::ReceiverGone,
+            Outcome::ReceiverFull => Self::ReceiverFull,
+            Outcome::Attachments => Self::Attachments,
+            Outcome::NotShareable => Self::NotShareable,
+            Outcome::TooLarge => Self::TooLarge,
+            Outcome::Cancelled => Self::Cancelled,
+            Outcome::Denied => Self::Denied,
+        })
+    }
+
+    /// What it means, in one sentence.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::NoMatch => Outcome::NoMatch.text(),
+            Self::ReceiverGone => Outcome::ReceiverGone.text(),
+            Self::ReceiverFull => Outcome::ReceiverFull.text(),
+            Self::Attachments => Outcome::Attachments.text(),
+            Self::NotShareable => Outcome::NotShareable.text(),
+            Self::TooLarge => Outcome::TooLarge.text(),
+            Self::Cancelled => Outcome::Cancelled.text(),
+            Self::Denied => Outcome::Denied.text(),
+            Self::HostLost => "the process that hosted the bus ended",
+            Self::Closed => "the endpoint left the bus before it could be sent",
+        }
+    }
+}
+
+/// A message that did not reach all whom it was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub struct Undelivered {
+    /// Its number, as `send` returned it.
+    pub id: MessageId,
+    /// The worst of what became of it.
+    pub reason: Reason,
+    /// Whether a receiver may have got it all the same: `false` means that sending it again cannot make it arrive twice.
+    pub may_have_arrived: bool,
+    /// How many receivers have taken it for certain.
+    pub receivers: u16,
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arrived = if self.may_have_arrived {
+            " (a receiver may have got it)"
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "message {} was not delivered: {}{arrived}",
+            self.id,
+            self.reason.text()
+        )
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Sends {
+    /// Bytes that may be sent now.
+    pub(crate) window: i64,
+    granted: i64,
+    /// The number of the first of `sent`.
+    first: u64,
+    sent: VecDeque<Sent>,
+    /// How many of `sent` are not settled.
+    open: usize,
+    ports: HashMap<u32, Arc<Port>>,
+    next_port: u32,
+    confirms: HashMap<u64, Confirm>,
+    /// Endpoints that the broker of this connection has let in: without one it takes nothing.
+    pub(crate) joined: usize,
+    /// What is to be sent once there is a connection, in order.
+    held: VecDeque<Held>,
+    held_bytes: usize,
+    /// Tasks that wait for the window, or for held messages to go.
+    pub(crate) waiters: Waiters,
+}
+
+/// A message; settled when it has no bytes.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    bytes: u32,
+    port: u32,
+}
+
+/// A frame that waits for a connection.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) frame: Vec<u8>,
+    pub(crate) attachments: Attachments,
+}
+
+/// Somebody waits for what becomes of one message.
+#[derive(Debug, Default)]
+struct Confirm {
+    outcome: Option<Result<u16, Undelivered>>,
+    waker: Option<Waker>,
+}
+
+impl Sends {
+    pub(crate) fn new() -> Self {
+        Self {
+            window: 0,
+            granted: 0,
+            first: 1,
+            sent: VecDeque::new(),
+            open: 0,
+            ports: HashMap::new(),
+            next_port: 0,
+            confirms: HashMap::new(),
+            joined: 0,
+            held: VecDeque::new(),
+            held_bytes: 0,
+            waiters: Waiters::new(),
+        }
+    }
+
+    /// Adds an endpoint, which is told what becomes of its messages.
+    pub(crate) fn add_port(&mut self, port: Arc<Port>) -> u32 {
+        let number = self.next_port;
+        self.next_port = number.wrapping_add(1);
+        self.ports.insert(number, port);
+        number
+    }
+
+    /// Nobody asks any more what becomes of an endpoint's messages.
+    pub(crate) fn remove_port(&mut self, number: u32) {
+        self.ports.remove(&number);
+    }
+
+    /// Whether a message may go out now, as far as the window and the order say.
+    pub(crate) const fn may_go(&self) -> bool {
+        self.window > 0
+    }
+
+    /// Whether messages have to wait for a connection, or behind some that do.
+    pub(crate) fn must_hold(&self) -> bool {
+        self.joined == 0 || !self.held.is_empty()
+    }
+
+    pub(crate) const fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
+    /// Numbers a message of so many bytes and takes them from the window.
+    #[inline]
+    pub(crate) fn add(&mut self, port: u32, frame: &mut [u8]) -> MessageId {
+        let id = self.number(port, frame);
+        self.charge(frame.len());
+        id
+    }
+
+    /// Numbers a message and keeps it for the next connection.
+    pub(crate) fn hold(&mut self, port: u32, mut frame: Vec<u8>, attachments: Attachments) -> MessageId {
+        let id = self.number(port, &mut frame);
+        self.held_bytes = self.held_bytes.saturating_add(frame.len());
+        self.held.push_back(Held { frame, attachments });
+        id
+    }
+
+    #[inline]
+    fn number(&mut self, port: u32, frame: &mut [u8]) -> MessageId {
+        let id = self.first.saturating_add(self.sent.len() as u64);
+        if let Some(place) = frame.get_mut(ID) {
+            place.copy_from_slice(&id.to_le_bytes());
+        }
+        // A frame is never empty, and never that long.
+        let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        self.sent.push_back(Sent { bytes, port });
+        self.open = self.open.saturating_add(1);
+        MessageId(id)
+    }
+
+    fn charge(&mut self, bytes: usize) {
+        self.window = self
+            .window
+            .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// Somebody waits for what becomes of a message.
+    pub(crate) fn confirm(&mut self, id: MessageId) {
+        self.confirms.insert(id.0, Confirm::default());
+    }
+
+    /// What became of a message that somebody waits for; `None`: nothing yet, and the waker is kept.
+    pub(crate) fn outcome(&mut self, id: MessageId, waker: &Waker) -> Option<Result<u16, Undelivered>> {
+        let confirm = self.confirms.get_mut(&id.0)?;
+        if let Some(outcome) = confirm.outcome.take() {
+            self.confirms.remove(&id.0);
+            return Some(outcome);
+        }
+        confirm.waker = Some(waker.clone());
+        None
+    }
+
+    /// Nobody waits any more. What became of it already is told as of any other message.
+    pub(crate) fn unconfirm(&mut self, id: MessageId) -> Option<Undelivered> {
+        self.confirms.remove(&id.0)?.outcome?.err()
+    }
+
+    /// The broker tells what became of messages. What was told before, and what was never sent, changes nothing.
+    pub(crate) fn settle(&mut self, settlement: &Settlement, after: &mut After) {
+        let reason = Reason::of(settlement.outcome);
+        let upto = settlement.first.saturating_add(u64::from(settlement.count));
+        let report = |id| {
+            let undelivered = |reason| Undelivered {
+                id: MessageId(id),
+                reason,
+                may_have_arrived: settlement.may_have_arrived,
+                receivers: settlement.receivers,
+            };
+            reason.map_or(Ok(settlement.receivers), |reason| Err(undelivered(reason)))
+        };
+        self.end(settlement.first, upto, report, after);
+        // A window that has opened by a sliver is not worth waking anybody, as long as more is to come.
+        if self.window >= self.granted / 4 || self.open == 0 {
+            self.waiters.drain(&mut after.wakers);
+        }
+    }
+
+    /// Ends the open ones of these numbers.
+    fn end(
+        &mut self,
+        from: u64,
+        upto: u64,
+        report: impl Fn(u64) -> Result<u16, Undelivered>,
+        after: &mut After,
+    ) {
+        let first = self.first;
+        let index = |id: u64| usize::try_from(id.saturating_sub(first)).unwrap_or(usize::MAX);
+        let (from, upto) = (index(from), index(upto).min(self.sent.len()));
+        let quiet = self.confirms.is_empty();
+        let mut freed = 0_u64;
+        for (at, sent) in self.sent.range_mut(from.min(upto)..upto).enumerate() {
+            let bytes = std::mem::take(&mut sent.bytes);
+            if bytes == 0 {
+                continue;
+            }
+            freed = freed.saturating_add(u64::from(bytes));
+            self.open = self.open.saturating_sub(1);
+            let id = first.saturating_add(from.saturating_add(at) as u64);
+            let outcome = report(id);
+            if quiet && outcome.is_ok() {
+                continue;
+            }
+            if let Some(confirm) = self.confirms.get_mut(&id) {
+                confirm.outcome = Some(outcome);
+                after.wakers.extend(confirm.waker.take());
+            } else if let (Err(undelivered), Some(port)) = (outcome, self.ports.get(&sent.port)) {
+                after.undelivered(port, undelivered);
+            }
+        }
+        self.window = self
+            .window
+            .saturating_add(i64::try_from(freed).unwrap_or(i64::MAX));
+        while self.sent.front().is_some_and(|sent| sent.bytes == 0) {
+            self.sent.pop_front();
+            self.first = self.first.saturating_add(1);
+        }
+    }
+
+    /// A connection is there: so much may be sent on it.
+    pub(crate) fn up(&mut self, window: u32) {
+        self.granted = i64::from(window);
+        self.window = self.granted;
+        self.joined = 0;
+    }
+
+    /// The connection is gone. What was not given to the system waits for the next one; of the rest nobody knows.
+    pub(crate) fn interrupt(&mut self, unwritten: Vec<Held>, after: &mut After) {
+        for held in unwritten.into_iter().rev() {
+            self.held_bytes = self.held_bytes.saturating_add(held.frame.len());
+            self.held.push_front(held);
+        }
+        self.joined = 0;
+        let next = self.first.saturating_add(self.sent.len() as u64);
+        let lost = self.held.front().map_or(next, Held::id);
+        self.end(
+            self.first,
+            lost,
+            |id| Err(Undelivered::new(id, Reason::HostLost, true)),
+            after,
+        );
+        self.window = 0;
+    }
+
+    /// There will be no connection any more.
+    pub(crate) fn close(&mut self, after: &mut After) {
+        self.interrupt(Vec::new(), after);
+        self.held.clear();
+        self.held_bytes = 0;
+        let next = self.first.saturating_add(self.sent.len() as u64);
+        let report = |id| Err(Undelivered::new(id, Reason::Closed, false));
+        self.end(self.first, next, report, after);
+        self.waiters.drain(&mut after.wakers);
+    }
+
+    /// The next of those that wait for a connection, if it may go now; its bytes are taken from the window.
+    pub(crate) fn next_held(&mut self) -> Option<Held> {
+        if self.joined == 0 || self.window <= 0 {
+            return None;
+        }
+        let held = self.held.pop_front()?;
+        self.held_bytes = self.held_bytes.saturating_sub(held.frame.len());
+        self.charge(held.frame.len());
+        Some(held)
+    }
+
+    /// One of those that waited cannot go over the new connection.
+    pub(crate) fn refuse(&mut self, held: &Held, reason: Reason, after: &mut After) {
+        let id = held.id();
+        let report = |id| Err(Undelivered::new(id, reason, false));
+        self.end(id, id.saturating_add(1), report, after);
+    }
+}
+
+impl Undelivered {
+    const fn new(id: u64, reason: Reason, may_have_arrived: bool) -> Self {
+        Self {
+            id: MessageId(id),
+            reason,
+            may_have_arrived,
+            receivers: 0,
+        }
+    }
+}
+
+impl Held {
+    fn id(&self) -> u64 {
+        let bytes = self.frame.get(ID).and_then(|bytes| bytes.first_chunk());
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Draft, Kind};
+
+    const FRAME: usize = 124;
+
+    fn frame() -> Vec<u8> {
+        let payload = [0; 100];
+        let raw = crate::message::Encoding::RAW;
+        Draft::new(Kind::Send, 0).payload(raw, &payload).to_vec()
+    }
+
+    fn sends(window: u32) -> (Sends, Arc<Port>, u32) {
+        let mut sends = Sends::new();
+        sends.up(window);
+        sends.joined = 1;
+        let port = Arc::new(Port::default());
+        let number = sends.add_port(Arc::clone(&port));
+        (sends, port, number)
+    }
+
+    fn settled(first: u64, count: u32, outcome: Outcome) -> Settlement {
+        Settlement {
+            first,
+            count,
+            outcome,
+            may_have_arrived: false,
+            receivers: 1,
+        }
+    }
+
+    fn told(after: &mut After, port: &Port) -> Vec<(u64, Reason, bool)> {
+        after.perform();
+        std::iter::from_fn(|| port.try_report())
+            .map(|told| (told.id.0, told.reason, told.may_have_arrived))
+            .collect()
+    }
+
+    #[test]
+    fn the_window_comes_back_in_any_order_and_each_message_counts_once() {
+        let (mut sends, port, number) = sends(1000);
+        let mut after = After::default();
+        for id in 1..=8 {
+            assert!(sends.may_go());
+            let mut frame = frame();
+            assert_eq!(sends.add(number, &mut frame).0, id);
+            assert_eq!(frame[ID], id.to_le_bytes());
+        }
+        assert_eq!(sends.window, 1000 - 8 * FRAME as i64);
+        sends.settle(&settled(3, 2, Outcome::Taken), &mut after);
+        sends.settle(&settled(2, 3, Outcome::Taken), &mut after);
+        assert_eq!((sends.first, sends.open), (1, 5));
+        sends.settle(&settled(0, 2, Outcome::NoMatch), &mut after);
+        assert_eq!((sends.first, sends.open), (5, 4));
+        sends.settle(&settled(u64::MAX, u32::MAX, Outcome::Taken), &mut after);
+        sends.settle(&settled(5, u32::MAX, Outcome::ReceiverGone), &mut after);
+        assert_eq!((sends.first, sends.open, sends.window), (9, 0, 1000));
+        let gone = |id| (id, Reason::ReceiverGone, false);
+        let expected = [(1, Reason::NoMatch, false), gone(5), gone(6), gone(7), gone(8)];
+        assert_eq!(told(&mut after, &port), expected);
+    }
+
+    #[test]
+    fn who_waits_for_one_is_told_instead_of_the_queue() {
+        let (mut sends, port, number) = sends(1000);
+        let mut after = After::default();
+        let ids: Vec<MessageId> = (0..3).map(|_| sends.add(number, &mut frame())).collect();
+        ids.iter().for_each(|id| sends.confirm(*id));
+        assert_eq!(sends.outcome(ids[0], Waker::noop()), None);
+        sends.settle(&settled(1, 1, Outcome::Taken), &mut after);
+        sends.settle(&settled(2, 2, Outcome::NoMatch), &mut after);
+        assert_eq!(sends.outcome(ids[0], Waker::noop()), Some(Ok(1)));
+        let refused = sends.outcome(ids[1], Waker::noop()).unwrap().unwrap_err();
+        assert_eq!((refused.id, refused.reason), (ids[1], Reason::NoMatch));
+        assert_eq!(sends.unconfirm(ids[2]).unwrap().id, ids[2]);
+        assert!(told(&mut after, &port).is_empty());
+    }
+
+    #[test]
+    fn what_was_not_written_goes_to_the_next_host_and_the_rest_is_told() {
+        let (mut sends, port, number) = sends(1000);
+        let mut after = After::default();
+        let mut frames: Vec<Vec<u8>> = (0..3).map(|_| frame()).collect();
+        for frame in &mut frames {
+            sends.add(number, frame);
+        }
+        let unwritten = Held {
+            frame: frames.pop().unwrap(),
+            attachments: Attachments::new(),
+        };
+        sends.interrupt(vec![unwritten], &mut after);
+        let lost = |id| (id, Reason::HostLost, true);
+        assert_eq!(told(&mut after, &port), [lost(1), lost(2)]);
+        assert!(sends.must_hold());
+        assert_eq!(sends.hold(number, frame(), Attachments::new()).0, 4);
+        assert_eq!(sends.held_bytes(), 2 * FRAME);
+        sends.up(150);
+        assert!(sends.next_held().is_none(), "nobody has joined");
+        sends.joined = 1;
+        let next = |sends: &mut Sends| sends.next_held().map(|held| held.id());
+        assert_eq!((next(&mut sends), next(&mut sends)), (Some(3), Some(4)));
+        assert!(!sends.must_hold() && !sends.may_go());
+        sends.settle(&settled(3, 2, Outcome::Taken), &mut after);
+        assert_eq!((sends.open, sends.window), (0, 150));
+        sends.interrupt(Vec::new(), &mut after);
+        sends.hold(number, frame(), Attachments::new());
+        sends.close(&mut after);
+        assert_eq!(told(&mut after, &port), [(5, Reason::Closed, false)]);
+    }
+}

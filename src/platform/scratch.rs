@@ -1,0 +1,208 @@
+//! A temporary folder that is removed with its owner, and where the owner was killed, by the next one of its kind.
+//!
+//! Owns how a living folder is told from a dead one: the owner holds a lock (`flock`) on the folder itself, which the kernel releases
+//! with the process. No process numbers, which other namespaces and later processes have as well. What is in a folder is the
+//! caller's business. `rob bench` calls it.
+
+use std::io;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// Folders of one kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// What their names begin with; six more characters follow.
+    pub prefix: &'static str,
+    /// The names that may be in one. A folder that holds anything else is left alone: it may be somebody's.
+    pub contents: &'static [&'static str],
+}
+
+/// A folder of this process. Dropping it removes the folder with all that is in it.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: TempDir,
+    #[cfg(unix)]
+    _lock: Option<std::fs::File>,
+}
+
+impl Scratch {
+    /// Makes a folder that only this user may enter, in the place for temporary files, after a look for those that are left of
+    /// this user's processes that were killed.
+    ///
+    /// # Errors
+    /// When no folder can be made there.
+    pub fn new(kind: Kind) -> io::Result<Self> {
+        Self::new_in(&std::env::temp_dir(), kind)
+    }
+
+    fn new_in(place: &Path, kind: Kind) -> io::Result<Self> {
+        #[cfg(unix)]
+        unix::sweep(place, kind);
+        Self::make(place, kind)
+    }
+
+    #[cfg(unix)]
+    fn make(place: &Path, kind: Kind) -> io::Result<Self> {
+        let mut attempts = 0;
+        loop {
+            let folder = tempfile::Builder::new()
+                .prefix(kind.prefix)
+                .permissions(unix::private())
+                .tempdir_in(place)?;
+            // Between the making and the lock somebody may have taken the folder for a dead one.
+            let lock = unix::lock(folder.path())?;
+            if lock.is_some() || attempts == unix::ATTEMPTS {
+                return Ok(Self { folder, _lock: lock });
+            }
+            attempts = attempts.saturating_add(1);
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn make(place: &Path, kind: Kind) -> io::Result<Self> {
+        let folder = tempfile::Builder::new().prefix(kind.prefix).tempdir_in(place)?;
+        Ok(Self { folder })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+#[cfg(unix)]
+mod unix {
+    use super::Kind;
+    use rustix::fs::{FlockOperation, Mode, OFlags, Stat};
+    use std::fs::File;
+    use std::io;
+    use std::path::Path;
+
+    /// How often a folder may vanish while it is made.
+    pub(super) const ATTEMPTS: usize = 16;
+    /// What `tempfile` adds to the prefix, in characters.
+    const RANDOM: usize = 6;
+    /// How many names of the place are looked at: a place with more is not worth the time.
+    const LOOKED_AT: usize = 100_000;
+
+    /// The mode of a folder that only its user may enter.
+    pub(super) fn private() -> std::fs::Permissions {
+        std::os::unix::fs::PermissionsExt::from_mode(0o700)
+    }
+
+    fn open(folder: &Path) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(rustix::fs::open(folder, flags, Mode::empty())?.into())
+    }
+
+    /// Whether the path still leads to what was opened.
+    fn is_at(opened: &Stat, folder: &Path) -> bool {
+        rustix::fs::lstat(folder)
+            .is_ok_and(|there| (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino))
+    }
+
+    /// Locks a folder that was just made; `None` when it is gone, and where a file system knows no such locks.
+    pub(super) fn lock(folder: &Path) -> io::Result<Option<File>> {
+        let opened = match open(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        // Who looks for dead folders holds it for a moment only.
+        let locked = rustix::fs::flock(&opened, FlockOperation::LockExclusive).is_ok();
+        let there = is_at(&rustix::fs::fstat(&opened)?, folder);
+        Ok((locked && there).then_some(opened))
+    }
+
+    /// Removes the folders of that kind whose owners are gone. What cannot be removed stays for the next time.
+    pub(super) fn sweep(place: &Path, kind: Kind) {
+        let Ok(entries) = std::fs::read_dir(place) else {
+            return;
+        };
+        for entry in entries.take(LOOKED_AT).flatten() {
+            let name = entry.file_name();
+            let random = name.to_str().and_then(|name| name.strip_prefix(kind.prefix));
+            let is_ours = random.is_some_and(|rest| {
+                rest.len() == RANDOM && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+            });
+            if is_ours {
+                let _ = remove_dead(&entry.path(), kind);
+            }
+        }
+    }
+
+    fn remove_dead(folder: &Path, kind: Kind) -> io::Result<()> {
+        let opened = open(folder)?;
+        let stat = rustix::fs::fstat(&opened)?;
+        if stat.st_uid != rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        rustix::fs::flock(&opened, FlockOperation::NonBlockingLockExclusive)?;
+        if !is_at(&stat, folder) {
+            return Ok(());
+        }
+        for name in kind.contents {
+            let _ = std::fs::remove_file(folder.join(name));
+        }
+        // Only when nothing is left in it.
+        std::fs::remove_dir(folder)
+    }
+}
+
+#[cfg(test)]
+#[cfg(unix)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    const KIND: Kind = Kind {
+        prefix: "scratch.tmp-",
+        contents: &["one", "two.lock"],
+    };
+
+    fn left(place: &Path, name: &str, contents: &[&str]) -> PathBuf {
+        let folder = place.join(name);
+        std::fs::create_dir(&folder).unwrap();
+        for name in contents {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_the_dead_have_left_is_removed_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let living = Scratch::new_in(place.path(), KIND).unwrap();
+        std::fs::write(living.path().join("one"), "").unwrap();
+        let dead = [
+            left(place.path(), "scratch.tmp-AbCd01", &["one", "two.lock"]),
+            left(place.path(), "scratch.tmp-AbCd02", &[]),
+        ];
+        let foreign = [
+            // A name of another length, something in it that is nobody's business, another prefix, no folder of its own.
+            left(place.path(), "scratch.tmp-results", &["one"]),
+            left(place.path(), "scratch.tmp-AbCd03", &["figures.json"]),
+            left(place.path(), "other.tmp-AbCd04", &["one"]),
+        ];
+        let link = place.path().join("scratch.tmp-AbCd05");
+        std::os::unix::fs::symlink(&foreign[2], &link).unwrap();
+        let second = Scratch::new_in(place.path(), KIND).unwrap();
+        assert!(dead.iter().all(|folder| !folder.exists()));
+        assert!(foreign.iter().all(|folder| folder.exists()));
+        assert!(link.symlink_metadata().is_ok() && foreign[2].join("one").exists());
+        assert!(living.path().join("one").exists(), "its owner lives");
+        let paths = [living.path().to_owned(), second.path().to_owned()];
+        drop((living, second));
+        assert!(paths.iter().all(|folder| !folder.exists()));
+    }
+
+    #[test]
+    fn a_folder_is_its_users_alone_and_there_must_be_a_place_for_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let place = tempfile::tempdir().unwrap();
+        let folder = Scratch::new_in(place.path(), KIND).unwrap();
+        let mode = folder.path().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        assert!(Scratch::new_in(&place.path().join("missing"), KIND).is_err());
+    }
+}

@@ -1,0 +1,36 @@
+//! What would keep a server from listening, found without listening.
+//!
+//! Owns the questions that can be asked before a start: does this program have the transport, can the path hold a socket, do the
+//! files of TLS hold what they should. Whether an address is taken is not asked: it may be by the broker whose settings these are.
+//! `settings` calls it.
+
+use super::{BindError, Endpoint, TlsServer, UnixOptions};
+
+/// Whether the endpoint could be bound.
+///
+/// # Errors
+/// What [`Listener::bind_with`](super::Listener::bind_with) would say.
+pub(crate) fn endpoint(endpoint: &Endpoint, unix: &UnixOptions) -> Result<(), BindError> {
+    if endpoint.lacking().is_some() {
+        return Err(BindError::Unsupported {
+            endpoint: endpoint.clone(),
+        });
+    }
+    #[cfg(unix)]
+    if let Endpoint::Unix(path) = endpoint {
+        return super::unix::check(endpoint, path, unix);
+    }
+    let _ = unix;
+    Ok(())
+}
+
+/// What is wrong with the files of TLS, each with its key; nothing where TLS is not built in, because the endpoint is refused then.
+pub(crate) fn tls(server: &TlsServer) -> Vec<(&'static str, String)> {
+    #[cfg(feature = "tls")]
+    return super::tls::wrong_files(server);
+    #[cfg(not(feature = "tls"))]
+    {
+        let _ = server;
+        Vec::new()
+    }
+}
