@@ -41,7 +41,7 @@ pub use descriptors::{is_unix_socket, number};
 use super::inject::{Site, fault};
 use super::stream::Obstacle;
 use crate::message::Attachment;
-use crate::platform::fork::{Noted, note};
+use crate::platform::fork::Noted;
 use descriptors::{receive, send, send_attachments};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -60,13 +60,9 @@ pub(super) const SLICES_MAX: usize = 1024;
 /// A connected Unix socket on a reactor.
 #[derive(Debug)]
 pub struct Stream {
-    // Before the descriptor is closed.
-    _noted: Noted,
-    fd: AsyncFd<OwnedFd>,
+    fd: Noted<AsyncFd<OwnedFd>>,
     space: Space,
     upgrade: Upgrade,
-    /// The process that listens, on the side that connected.
-    server: Option<u32>,
 }
 
 impl Stream {
@@ -74,17 +70,10 @@ impl Stream {
         fault(Site::Register)?;
         let fd = watch(socket, Interest::READABLE)?;
         Ok(Self {
-            _noted: note(&fd),
-            fd,
+            fd: Noted::new(fd),
             space: Space::default(),
             upgrade: Upgrade::default(),
-            server: None,
         })
-    }
-
-    fn with_server(mut self, pid: Option<u32>) -> Self {
-        self.server = pid;
-        self
     }
 
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -213,8 +202,10 @@ impl Stream {
         hung_up(self.fd.get_ref().as_fd())
     }
 
-    pub(super) const fn server(&self) -> Option<u32> {
-        self.server
+    /// The process that listens, on the side that connected; asks the system.
+    pub(super) fn server(&self) -> Option<u32> {
+        let copy = self.fd.get_ref().try_clone().ok()?;
+        establish::listener_pid(copy.into())
     }
 
     pub(super) fn shutdown(&self) {

@@ -4,7 +4,7 @@
 //! about whom to trust.
 
 use super::{Stream, bind, watch};
-use crate::platform::fork::{Noted, note};
+use crate::platform::fork::Noted;
 use crate::transport::accept::{PASSED_OVER_MAX, Spare, is_the_listeners};
 use crate::transport::credentials::PeerCredentials;
 use crate::transport::inject::{Site, fault, retry};
@@ -26,9 +26,7 @@ const QUEUE_WAIT: Duration = Duration::from_millis(500);
 /// A listening Unix socket, its path and its lock.
 #[derive(Debug)]
 pub(in crate::transport) struct Listener {
-    // Before the descriptor is closed.
-    _noted: Noted,
-    socket: AsyncFd<socket2::Socket>,
+    socket: Noted<AsyncFd<socket2::Socket>>,
     spare: Spare,
     /// None: the path is its caller's business.
     _place: Option<bind::Place>,
@@ -62,8 +60,7 @@ impl Listener {
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
-            _noted: note(&socket),
-            socket,
+            socket: Noted::new(socket),
             spare: Spare::keep(),
             _place: place,
         })
@@ -180,8 +177,7 @@ pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, Pe
         Err(error) => return Err(error),
     };
     let (socket, server) = identify(socket)?;
-    let stream = Stream::register(socket.into())?.with_server(server.pid);
-    Ok((stream, server))
+    Ok((Stream::register(socket.into())?, server))
 }
 
 fn connect_waiting(socket: socket2::Socket, address: &SockAddr) -> io::Result<socket2::Socket> {
