@@ -85,6 +85,7 @@ const PURE: &[&str] = &[
     "src/actors/shares*",
     "src/actors/deliver*",
     "src/transport/keepalive.rs",
+    "src/bus/host/election*",
     "src/bus/memory/entry.rs",
     "src/bus/memory/range.rs",
     "src/bus/memory/pool.rs",

@@ -123,6 +123,14 @@ impl Shared {
         (self.clock)()
     }
 
+    /// What peers are told when this broker has drained: a bus goes on at another process.
+    pub(super) fn drain_reason(&self) -> CloseReason {
+        match self.bus.get() {
+            Some(_) => CloseReason::Moved,
+            None => CloseReason::Draining,
+        }
+    }
+
     /// The time in microseconds of this broker's life: what fits into one word that threads share.
     pub(super) fn micros(&self, now: Instant) -> usize {
         let life = now.saturating_duration_since(self.started);

@@ -5,11 +5,12 @@
 
 use super::endpoint::EndpointSender;
 use super::error::{JoinError, refusal};
-use super::host::{AttachError, AttachOptions, Attached, attach, is_forked};
+use super::host::{AttachError, AttachOptions, Attached, Hosting, attach, is_forked};
 use super::message_box::MessageBox;
 use super::options::Options;
 use super::receive::EndpointReceiver;
 use super::seat::Seat;
+use crate::actors::BusOptions;
 use crate::client::blocking::block_on;
 use crate::client::join::Joined;
 use crate::client::runtime::at_most;
@@ -72,7 +73,10 @@ fn attach_options(options: &Options, until: Option<Instant>) -> AttachOptions {
     AttachOptions {
         may_host: options.controller_affinity,
         until,
-        ..AttachOptions::default()
+        hosting: Hosting {
+            bus: BusOptions::new(options.token.as_bytes()),
+            ..Hosting::default()
+        },
     }
 }
 

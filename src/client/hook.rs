@@ -25,15 +25,15 @@ impl ClientHook {
         self.0.strong_count() > 0
     }
 
-    /// The broker's process has died: the connection ends now.
-    pub(crate) fn give_up(&self) {
+    /// This process has died: a connection to it ends now. One to its successor, which may be there already, goes on.
+    pub(crate) fn give_up(&self, server: u32) {
         if let Some(shared) = self.0.upgrade() {
             let stream = match &shared.lock().phase {
                 Phase::Up(stream) => Some(Arc::clone(stream)),
                 Phase::Down | Phase::Closed(_) => None,
             };
             if let Some(stream) = stream {
-                stream.give_up();
+                stream.give_up(server);
             }
         }
     }

@@ -3,6 +3,7 @@
 //! Owns the back-off and nothing else: it is told the random number and returns a duration. Called by the socket
 //! actor between two attempts.
 
+use super::link::ROUND_LIMIT;
 use std::time::Duration;
 
 /// The first pause.
@@ -34,6 +35,17 @@ pub(crate) fn prompt_pause(attempt: u32, random: u32) -> Duration {
             half.saturating_add(half.mul_f64(f64::from(random) / f64::from(u32::MAX)))
         }
     }
+}
+
+/// The longest first round where another broker is expected at once.
+const FIRST_ROUND: Duration = Duration::from_millis(250);
+
+/// What round `attempt` (from 0) over all endpoints may take where another broker is expected at once: who answers nothing may be a socket that
+/// a process has left to its child. The next round is twice as long, for a broker that only has much to do.
+pub(crate) fn prompt_round(attempt: u32) -> Duration {
+    FIRST_ROUND
+        .saturating_mul(1_u32.checked_shl(attempt.min(16)).unwrap_or(u32::MAX))
+        .min(ROUND_LIMIT)
 }
 
 #[cfg(test)]
@@ -85,6 +97,12 @@ mod tests {
             .map(|attempt| prompt_pause(attempt, u32::MAX))
             .sum();
         assert!(shortest <= Duration::from_secs(1) && longest >= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn rounds_double_up_to_the_longest() {
+        let found: Vec<u128> = [0, 1, 4, 5, u32::MAX].map(|n| prompt_round(n).as_millis()).into();
+        assert_eq!(found, [250, 500, 4_000, 5_000, 5_000]);
     }
 
     #[test]

@@ -10,11 +10,42 @@
 //! A descriptor is noted right after it was made and struck off right before it is closed. A fork by another thread in between leaves
 //! that one to the child; hosts are therefore watched as processes, too, and not by their sockets alone.
 
-pub(crate) use system::{Noted, arm, is_forked, note};
+pub(crate) use system::{arm, is_forked};
+
+use std::ops::Deref;
+use system::Raw;
+
+/// The owner of a descriptor that a forked child does not keep. It takes no room beside what it owns.
+#[derive(Debug)]
+pub(crate) struct Noted<T: Raw>(T);
+
+impl<T: Raw> Noted<T> {
+    /// Notes the descriptor, in a process that has [`arm`]ed.
+    pub(crate) fn new(owner: T) -> Self {
+        system::note(&owner);
+        Self(owner)
+    }
+}
+
+impl<T: Raw> Deref for Noted<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Raw> Drop for Noted<T> {
+    fn drop(&mut self) {
+        // The owner closes it right after this.
+        system::strike_off(&self.0);
+    }
+}
 
 #[cfg(target_os = "linux")]
 mod system {
-    use rustix::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
+    pub(crate) use rustix::fd::AsRawFd as Raw;
+    use rustix::fd::{IntoRawFd, OwnedFd, RawFd};
     use std::io;
     use std::sync::Mutex;
     use std::sync::PoisonError;
@@ -32,36 +63,32 @@ mod system {
     static FORKED: AtomicBool = AtomicBool::new(false);
     static ARMING: Mutex<()> = Mutex::new(());
 
-    /// A descriptor that a forked child does not keep. To be dropped before the descriptor is closed.
-    #[derive(Debug)]
-    #[must_use = "dropped at once it notes nothing"]
-    pub(crate) struct Noted(Option<usize>);
-
-    impl Drop for Noted {
-        fn drop(&mut self) {
-            if let Some((word, bit)) = self.0.and_then(place) {
-                word.fetch_and(!bit, Ordering::AcqRel);
-            }
-        }
-    }
-
     fn place(number: usize) -> Option<(&'static AtomicU64, u64)> {
         let word = TABLE.get(number / BITS)?;
         Some((word, 1 << (number % BITS)))
     }
 
-    /// Notes a descriptor. Does nothing in a process that has not [`arm`]ed.
-    pub(crate) fn note(descriptor: &impl AsRawFd) -> Noted {
+    fn number(owner: &impl Raw) -> Option<usize> {
+        usize::try_from(owner.as_raw_fd()).ok()
+    }
+
+    pub(super) fn note(owner: &impl Raw) {
         if DEAD_END.load(Ordering::Acquire) < 0 {
-            return Noted(None);
+            return;
         }
-        let number = usize::try_from(descriptor.as_raw_fd()).ok();
-        let Some((number, (word, bit))) = number.and_then(|number| Some((number, place(number)?))) else {
-            return Noted(None);
-        };
-        USED.fetch_max(number / BITS + 1, Ordering::AcqRel);
-        word.fetch_or(bit, Ordering::AcqRel);
-        Noted(Some(number))
+        if let Some((number, (word, bit))) = number(owner).and_then(|number| Some((number, place(number)?))) {
+            USED.fetch_max(number / BITS + 1, Ordering::AcqRel);
+            word.fetch_or(bit, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn strike_off(owner: &impl Raw) {
+        if DEAD_END.load(Ordering::Acquire) < 0 {
+            return;
+        }
+        if let Some((word, bit)) = number(owner).and_then(place) {
+            word.fetch_and(!bit, Ordering::AcqRel);
+        }
     }
 
     /// Whether this process was forked off from one that had armed. For ever: what it has of the library was its parent's.
@@ -149,12 +176,14 @@ mod system {
 
     static ARMED_BY: OnceLock<u32> = OnceLock::new();
 
-    #[derive(Debug)]
-    pub(crate) struct Noted;
+    /// Whatever owns a descriptor here.
+    pub(crate) trait Raw {}
 
-    pub(crate) const fn note<T>(_: &T) -> Noted {
-        Noted
-    }
+    impl<T> Raw for T {}
+
+    pub(super) const fn note<T>(_: &T) {}
+
+    pub(super) const fn strike_off<T>(_: &T) {}
 
     pub(crate) fn is_forked() -> bool {
         ARMED_BY.get().is_some_and(|pid| *pid != std::process::id())
@@ -163,5 +192,67 @@ mod system {
     pub(crate) fn arm() -> io::Result<()> {
         ARMED_BY.get_or_init(std::process::id);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+    use rustix::fd::AsRawFd;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    /// What a child finds at a descriptor: 0 the end, 1 bytes or nothing yet, 2 no descriptor.
+    #[allow(unsafe_code, reason = "there is no safe fork")]
+    fn in_a_child(number: i32) -> i32 {
+        // SAFETY: the child makes three plain system calls and ends, without allocating and without a lock.
+        let pid = unsafe { libc::fork() };
+        if pid == 0 {
+            let mut byte = 0_u8;
+            // SAFETY: one byte of this frame is written; `_exit` runs nothing of this process.
+            unsafe {
+                let found = match libc::recv(
+                    number,
+                    std::ptr::from_mut(&mut byte).cast(),
+                    1,
+                    libc::MSG_DONTWAIT | libc::MSG_PEEK,
+                ) {
+                    0 => 0,
+                    -1 if libc::fcntl(number, libc::F_GETFD) < 0 => 2,
+                    _ => 1,
+                };
+                libc::_exit(if is_forked() { found } else { found + 10 });
+            }
+        }
+        assert!(pid > 0);
+        let mut status = 0;
+        // SAFETY: a child of this process is waited for; `status` lives longer than the call.
+        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
+        assert!(libc::WIFEXITED(status));
+        libc::WEXITSTATUS(status)
+    }
+
+    #[test]
+    fn a_child_has_dead_ends_in_the_place_of_what_is_noted_and_the_parent_has_not() {
+        arm().unwrap();
+        arm().unwrap();
+        let (kept, mut other) = UnixStream::pair().unwrap();
+        let (mut mine, mut theirs) = UnixStream::pair().unwrap();
+        let noted = Noted::new(mine.try_clone().unwrap());
+        let number = noted.as_raw_fd();
+        assert_eq!(in_a_child(number), 0, "noted");
+        assert_eq!(in_a_child(kept.as_raw_fd()), 1, "not noted");
+        assert_eq!(in_a_child(mine.as_raw_fd()), 1, "its duplicate is not noted");
+        drop(noted);
+        assert!(in_a_child(number) != 0, "its number may be anything's now");
+        assert!(!is_forked());
+        let noted = Noted::new(mine.try_clone().unwrap());
+        assert_eq!(in_a_child(noted.as_raw_fd()), 0, "noted again");
+        theirs.write_all(b"x").unwrap();
+        mine.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        assert_eq!(mine.read(&mut [0; 1]).unwrap(), 1, "the parent's is what it was");
+        other.write_all(b"x").unwrap();
     }
 }

@@ -265,3 +265,89 @@ fn holder(file: &File) -> io::Result<Holder> {
         ),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    #[test]
+    fn a_process_has_a_lock_once_and_loses_it_only_by_giving_it_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let first = RecordLock::open(&path).unwrap();
+        let second = RecordLock::open(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(first.holder().unwrap(), Holder::Nobody);
+        assert_eq!(first.take().unwrap(), Holder::Nobody);
+        // The system would give it to the same process again and again.
+        assert_eq!(second.take().unwrap(), Holder::Here);
+        assert_eq!(first.take().unwrap(), Holder::Here);
+        // Closing a descriptor of the file would lose the lock; that of `second` is the same one.
+        drop(second);
+        let third = RecordLock::open(&path).unwrap();
+        assert_eq!(third.holder().unwrap(), Holder::Here);
+        first.release().unwrap();
+        assert_eq!(third.holder().unwrap(), Holder::Nobody);
+        assert_eq!(third.take().unwrap(), Holder::Nobody);
+        // The last one takes it along.
+        drop((first, third));
+        assert_eq!(RecordLock::open(&path).unwrap().take().unwrap(), Holder::Nobody);
+    }
+
+    #[test]
+    fn a_file_that_was_removed_or_replaced_locks_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.lock");
+        let old = RecordLock::open(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        for _ in 0..2 {
+            assert_eq!(old.take().unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert_eq!(old.holder().unwrap_err().kind(), io::ErrorKind::NotFound);
+            assert!(!old.is_there());
+            std::fs::write(&path, "").unwrap();
+        }
+        let new = RecordLock::open(&path).unwrap();
+        assert_eq!(new.take().unwrap(), Holder::Nobody);
+        drop(old);
+        assert_eq!(new.holder().unwrap(), Holder::Here);
+    }
+
+    #[test]
+    fn what_is_not_a_lock_file_of_this_user_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::create_dir(path("folder")).unwrap();
+        symlink(path("nowhere"), path("link")).unwrap();
+        std::fs::write(path("one"), "").unwrap();
+        std::fs::hard_link(path("one"), path("two")).unwrap();
+        for name in ["folder", "link", "one", "two"] {
+            assert!(RecordLock::open(&path(name)).is_err(), "{name}");
+        }
+        assert!(!path("nowhere").exists());
+        if rustix::process::geteuid().is_root() {
+            std::fs::write(path("foreign"), "").unwrap();
+            std::os::unix::fs::chown(path("foreign"), Some(54_321), None).unwrap();
+            let error = RecordLock::open(&path("foreign")).unwrap_err().to_string();
+            assert!(error.contains("uid 54321"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_label_tells_whose_lock_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = RecordLock::open(&folder.path().join("x.lock")).unwrap();
+        let long = vec![b'x'; 10 * LABEL_MAX];
+        assert!(
+            !lock.is_labelled_otherwise(b"a\0b").unwrap(),
+            "nobody has said yet"
+        );
+        lock.set_label(b"a\0b").unwrap();
+        for (label, otherwise) in [(&b"a\0b"[..], false), (b"a\0", true), (b"", true), (&long, true)] {
+            assert_eq!(lock.is_labelled_otherwise(label).unwrap(), otherwise, "{label:?}");
+        }
+        lock.set_label(&long).unwrap();
+        assert!(!lock.is_labelled_otherwise(&long).unwrap());
+        assert!(lock.is_labelled_otherwise(&long[1..LABEL_MAX]).unwrap());
+    }
+}

@@ -37,7 +37,7 @@ pub use descriptors::{is_unix_socket, number};
 use super::inject::{Site, fault};
 use super::stream::Obstacle;
 use crate::message::Attachment;
-use crate::platform::fork::{Noted, note};
+use crate::platform::fork::Noted;
 use descriptors::{receive, send, send_attachments};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -56,9 +56,7 @@ pub(super) const SLICES_MAX: usize = 1024;
 /// A connected Unix socket on a reactor.
 #[derive(Debug)]
 pub struct Stream {
-    // Before the descriptor is closed.
-    _noted: Noted,
-    fd: AsyncFd<OwnedFd>,
+    fd: Noted<AsyncFd<OwnedFd>>,
     space: Space,
     upgrade: Upgrade,
 }
@@ -68,8 +66,7 @@ impl Stream {
         fault(Site::Register)?;
         let fd = watch(socket, Interest::READABLE)?;
         Ok(Self {
-            _noted: note(&fd),
-            fd,
+            fd: Noted::new(fd),
             space: Space::default(),
             upgrade: Upgrade::default(),
         })
@@ -199,6 +196,12 @@ impl Stream {
 
     pub(super) fn is_closed(&self) -> bool {
         hung_up(self.fd.get_ref().as_fd())
+    }
+
+    /// The process that listens, on the side that connected; asks the system.
+    pub(super) fn server(&self) -> Option<u32> {
+        let copy = self.fd.get_ref().try_clone().ok()?;
+        establish::listener_pid(copy.into())
     }
 
     pub(super) fn shutdown(&self) {

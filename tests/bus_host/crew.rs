@@ -23,10 +23,15 @@ pub struct Member {
     input: PipeWriter,
 }
 
-/// Kills a process that is nobody's child here.
-pub fn kill(pid: u32) {
-    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    let _ = kill_process(pid, Signal::KILL);
+/// A process that is nobody's child here; killed at the end, whatever that is.
+pub struct Stray(pub u32);
+
+impl Drop for Stray {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.0).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
 }
 
 impl Crew {
@@ -161,6 +166,21 @@ impl Member {
     pub fn ask(&mut self, line: &str, answer: &str) -> String {
         self.tell(line);
         self.wait(answer)
+    }
+
+    /// Stops it, and returns when the system says that it has been: a signal may take its time.
+    #[track_caller]
+    pub fn stop(&self) {
+        self.process.signal(Signal::STOP);
+        let until = Instant::now() + PATIENCE;
+        let stopped = || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('T')
+        };
+        while !stopped() {
+            assert!(Instant::now() < until, "it is not stopped");
+            std::thread::yield_now();
+        }
     }
 
     /// Says sooner or later that this is the host. Its connection and its view of the lock are told by different descriptors.

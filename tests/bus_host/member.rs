@@ -96,6 +96,7 @@ pub fn run() {
             "host" => say(format_args!("is {}", name(attached.host()))),
             "stopped" => say(format_args!("stopped {:?}", attached.stopped_host())),
             "fork" => fork(&attached),
+            "clone" => clone(),
             "twice" => {
                 let second = block_on(attach(&bus, AttachOptions::default())).unwrap().unwrap();
                 let both = (name(attached.host()), name(second.host()));
@@ -132,4 +133,20 @@ fn fork(attached: &Attached) {
         }
     }
     assert!(pid > 0);
+}
+
+/// The same past the C library, so that nothing of ours runs in the child: it keeps every descriptor.
+#[allow(unsafe_code, reason = "there is no safe fork")]
+fn clone() {
+    // SAFETY: without flags but the signal for the end and without a stack of its own this is a fork. The child allocates nothing and takes
+    // no lock: it waits with a plain system call until it is killed.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    if pid == 0 {
+        loop {
+            // SAFETY: `pause` takes nothing and touches no memory.
+            unsafe { libc::pause() };
+        }
+    }
+    assert!(pid > 0);
+    say(format_args!("clone {pid}"));
 }

@@ -95,7 +95,7 @@ impl<R: Rooms> Life<R> {
             return self.close(CloseReason::Version, &text);
         }
         if self.rooms.shared().stopping.load(Ordering::Acquire) {
-            return self.close(CloseReason::Draining, CloseReason::Draining.text());
+            return self.close_drained();
         }
         if header.attachments > 0 {
             return self.close(CloseReason::Protocol, "no attachments are granted before Welcome");

@@ -338,7 +338,7 @@ impl<R: Rooms> Life<R> {
             tracing::warn!(pid = ?self.pid, %reason, text = %text::text(text), "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
-        if reason != CloseReason::Draining
+        if !matches!(reason, CloseReason::Draining | CloseReason::Moved)
             && let Phase::Ready(session) | Phase::Lingering(session) = &self.phase
         {
             // A peer that did wrong gets nothing more done; what others had asked before a drain still counts.
@@ -354,6 +354,12 @@ impl<R: Rooms> Life<R> {
         self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
     }
 
+    /// The goodbye at the end of a drain.
+    pub(super) fn close_drained(&mut self) {
+        let reason = self.rooms.shared().drain_reason();
+        self.close(reason, reason.text());
+    }
+
     fn drain(&mut self) {
         match self.phase {
             Phase::Ready(_) => {
@@ -362,7 +368,7 @@ impl<R: Rooms> Life<R> {
                 self.drain_if_idle();
             }
             Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) => {
-                self.close(CloseReason::Draining, CloseReason::Draining.text())
+                self.close_drained();
             }
             Phase::Lingering(_) | Phase::Closing => {}
         }
@@ -375,7 +381,7 @@ impl<R: Rooms> Life<R> {
             && session.slots.is_empty()
             && session.is_bus_idle()
         {
-            self.close(CloseReason::Draining, CloseReason::Draining.text());
+            self.close_drained();
         }
     }
 
@@ -435,7 +441,7 @@ impl<R: Rooms> Life<R> {
     /// The broker has begun to stop: a stranger goes; the others are told by Registry.
     pub fn stopping(&mut self) {
         if self.is_stranger() {
-            self.close(CloseReason::Draining, CloseReason::Draining.text());
+            self.close_drained();
         }
     }
 

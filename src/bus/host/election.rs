@@ -3,7 +3,7 @@
 //! Owns the decisions and nothing else: whether to try for the lock, to host, to follow another process, to give up hosting. It takes no lock,
 //! knows no socket and no clock. [`super::keeper`] performs the steps and tells what came of them. The promise that it makes together with
 //! a lock that one process at a time can hold is that there are never two hosts, and never none while a process is there that may be one;
-//! `election_tests.rs` explores every order of events for that.
+//! `election_worlds.rs` explores every order of events for that.
 
 use std::time::Duration;
 
@@ -276,3 +276,6 @@ fn pause((first, longest): (Duration, Duration), attempt: u32) -> Duration {
 #[cfg(test)]
 #[path = "election_tests.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "election_worlds.rs"]
+mod worlds;

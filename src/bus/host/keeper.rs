@@ -5,11 +5,12 @@
 
 use super::election::{Election, Input, LOOK_AGAIN, Lock, Step};
 use super::place::Place;
+use super::watched::Watched;
 use super::{AttachError, Host, Hosting, hosted};
 use crate::actors::{BrokerHandle, EndReason};
 use crate::client::ClientHook;
 use crate::platform::record_lock::{Holder, RecordLock};
-use crate::platform::watch::{Changes, End, is_stopped};
+use crate::platform::watch::{Changes, is_stopped};
 use std::collections::VecDeque;
 use std::future::pending;
 use std::io;
@@ -62,11 +63,10 @@ pub(super) struct Keeper {
     host: watch::Sender<Host>,
     interests: Vec<Interest>,
     waiting: Vec<Waiting>,
-    clients: Vec<ClientHook>,
     /// Who wants to know of the end, when this is the end of all.
     leaving: Vec<oneshot::Sender<()>>,
     changes: Option<Changes>,
-    followed: Option<(u32, End)>,
+    watched: Watched,
     pause: Option<Instant>,
     broker: Option<BrokerHandle>,
     /// Brokers that were told to stop.
@@ -82,6 +82,7 @@ pub(super) struct Keeper {
 enum Event {
     Asked(Option<Ask>),
     Learned(Input),
+    Died(u32),
     BrokerEnded(EndReason),
     Time,
 }
@@ -103,10 +104,9 @@ impl Keeper {
             host,
             interests: Vec::new(),
             waiting: Vec::new(),
-            clients: Vec::new(),
             leaving: Vec::new(),
             changes: None,
-            followed: None,
+            watched: Watched::new(),
             pause: None,
             broker: None,
             stopping: Vec::new(),
@@ -135,6 +135,7 @@ impl Keeper {
                 // Every endpoint says that it leaves, so this is one that could not.
                 Event::Asked(None) => self.wanted(),
                 Event::Learned(input) => self.learn(input),
+                Event::Died(pid) => self.died(pid),
                 Event::BrokerEnded(reason) => self.broker_ended(&reason),
                 Event::Time => self.time(),
             }
@@ -153,14 +154,9 @@ impl Keeper {
     }
 
     async fn event(&mut self) -> Event {
-        let (followed, changes, broker) = (&self.followed, &self.changes, &self.broker);
+        let (changes, broker) = (&self.changes, &self.broker);
         let next = self.next_time();
-        let died = async {
-            match followed {
-                Some((_, end)) => end.wait().await,
-                None => pending().await,
-            }
-        };
+        let died = self.watched.next_end();
         let changed = async {
             match changes {
                 Some(changes) => changes.wait().await,
@@ -180,8 +176,10 @@ impl Keeper {
             }
         };
         tokio::select! {
+            // What endpoints say first: it may be about what follows.
+            biased;
             ask = self.asks.recv() => Event::Asked(ask),
-            () = died => Event::Learned(Input::HolderDied),
+            pid = died => Event::Died(pid),
             () = changed => Event::Learned(Input::Changed),
             reason = ended => Event::BrokerEnded(reason),
             () = time => Event::Time,
@@ -225,10 +223,14 @@ impl Keeper {
                 self.wanted();
             }
             Ask::LookAgain => self.learn(Input::Changed),
-            Ask::LookAfter(client) => {
-                self.clients.retain(ClientHook::is_in_use);
-                self.clients.push(client);
-            }
+            Ask::LookAfter(client) => self.watched.look_after(client),
+        }
+    }
+
+    /// A process has ended that hosts the bus, or did.
+    fn died(&mut self, pid: u32) {
+        if self.watched.died(pid) {
+            self.learn(Input::HolderDied);
         }
     }
 
@@ -246,11 +248,6 @@ impl Keeper {
 
     /// Decides, and performs what was decided until nothing more comes of it.
     fn learn(&mut self, input: Input) {
-        if input == Input::HolderDied {
-            self.followed = None;
-            self.clients.retain(ClientHook::is_in_use);
-            self.clients.iter().for_each(ClientHook::give_up);
-        }
         if input == Input::Changed && self.broker.is_some() && !self.lock.is_there() {
             // Somebody has removed the lock's file: the next one makes another, and may host as well.
             tracing::warn!(path = %self.lock.path().display(), "the lock of a bus was removed; hosting it ends");
@@ -278,7 +275,7 @@ impl Keeper {
                 return Some(Input::Stopped);
             }
             Step::Release => self.give_up(),
-            Step::Watch(pid) => return self.follow(pid),
+            Step::Watch(pid) => self.follow(pid),
             Step::LookAfter(pause) => self.pause = Instant::now().checked_add(pause),
             Step::TellHere => self.tell(Host::Here),
             Step::TellElsewhere(pid) => self.tell(Host::Elsewhere { pid }),
@@ -378,38 +375,32 @@ impl Keeper {
         }
     }
 
-    fn follow(&mut self, pid: u32) -> Option<Input> {
-        if self
-            .followed
-            .as_ref()
-            .is_some_and(|(followed, _)| *followed == pid)
-        {
-            return None;
-        }
-        self.followed = None;
-        match End::of(pid) {
-            Ok(Some(end)) => {
-                self.followed = Some((pid, end));
-                // The number may be another process's by now, unless that one has the lock.
-                let holder = self.lock.holder();
-                let same = holder.is_ok_and(|holder| holder == Holder::Process(Some(pid)));
-                if !same {
-                    self.followed = None;
-                    self.pause = Instant::now().checked_add(BREATH);
-                }
+    fn follow(&mut self, pid: u32) {
+        let pause = match self.watched.follow(pid) {
+            // The number may be another process's by now, unless that one has the lock.
+            Ok(true)
+                if self
+                    .lock
+                    .holder()
+                    .is_ok_and(|holder| holder == Holder::Process(Some(pid))) =>
+            {
+                return;
             }
-            Ok(None) => self.pause = Instant::now().checked_add(BREATH),
+            Ok(_) => {
+                self.watched.unfollow();
+                BREATH
+            }
             Err(error) => {
                 tracing::debug!(%error, pid, "the host of a bus cannot be watched; looking at its lock from time to time");
-                self.pause = Instant::now().checked_add(LOOK_AGAIN);
+                LOOK_AGAIN
             }
-        }
-        None
+        };
+        self.pause = Instant::now().checked_add(pause);
     }
 
     fn tell(&mut self, host: Host) {
         if !matches!(host, Host::Elsewhere { .. }) {
-            self.followed = None;
+            self.watched.unfollow();
         }
         self.host.send_if_modified(|now| {
             let modified = *now != host;
@@ -417,7 +408,7 @@ impl Keeper {
             modified
         });
         if host != Host::Nobody {
-            self.clients.iter().for_each(ClientHook::try_now);
+            self.watched.try_now();
         }
     }
 

@@ -18,6 +18,7 @@ mod error;
 mod hosted;
 mod keeper;
 mod place;
+mod watched;
 
 pub use error::AttachError;
 pub use hosted::Hosting;

@@ -4,7 +4,7 @@
 //! about whom to trust.
 
 use super::{Stream, watch};
-use crate::platform::fork::{Noted, note};
+use crate::platform::fork::Noted;
 #[cfg(target_os = "linux")]
 use crate::platform::peer;
 use crate::platform::place::{self, Place, address};
@@ -31,9 +31,7 @@ const QUEUE_WAIT: Duration = Duration::from_millis(500);
 /// A listening Unix socket, its path and its lock.
 #[derive(Debug)]
 pub(in crate::transport) struct Listener {
-    // Before the descriptor is closed.
-    _noted: Noted,
-    socket: AsyncFd<socket2::Socket>,
+    socket: Noted<AsyncFd<socket2::Socket>>,
     spare: Spare,
     /// None: the path is its caller's business.
     _place: Option<Place>,
@@ -66,8 +64,7 @@ impl Listener {
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
-            _noted: note(&socket),
-            socket,
+            socket: Noted::new(socket),
             spare: Spare::keep(),
             _place: place,
         })
@@ -161,6 +158,13 @@ fn gids(socket: &UnixStream, credentials: &PeerCredentials) -> Option<Box<[u32]>
 #[cfg(not(target_os = "linux"))]
 fn gids(_: &UnixStream, _: &PeerCredentials) -> Option<Box<[u32]>> {
     None
+}
+
+/// The process that listens at the other end of `socket`, where there is a runtime to ask with.
+pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
+    #[cfg(not(target_os = "linux"))]
+    tokio::runtime::Handle::try_current().ok()?;
+    identify(socket).ok()?.1.pid
 }
 
 pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {

@@ -5,7 +5,7 @@
 
 use super::descriptors::unread;
 use super::{hung_up, watch};
-use crate::platform::fork::{Noted, note};
+use crate::platform::fork::Noted;
 use crate::transport::inject::{Site, fault};
 use crate::transport::lock;
 use crate::transport::stream::Obstacle;
@@ -39,8 +39,8 @@ pub(super) struct Space {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    /// A duplicate of the socket, struck off before it is closed.
-    event: Option<(Noted, AsyncFd<OwnedFd>)>,
+    /// A duplicate of the socket.
+    event: Option<Noted<AsyncFd<OwnedFd>>>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Pauses in a row.
     pauses: u32,
@@ -132,14 +132,14 @@ impl Waiting {
             let registered = fault(Site::Space)
                 .and_then(|()| socket.try_clone())
                 .and_then(|duplicate| watch(duplicate, Interest::WRITABLE))
-                .map(|event| (note(&event), event));
+                .map(Noted::new);
             match registered {
                 Ok(event) => self.event = Some(event),
                 // No descriptor is left to wait with: then by looking again after a while.
                 Err(_) => return self.poll_pause(cx).map(Ok),
             }
         }
-        let Some((_, event)) = &self.event else {
+        let Some(event) = &self.event else {
             return Poll::Ready(Ok(()));
         };
         self.pauses = 0;
