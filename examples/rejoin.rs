@@ -3,6 +3,7 @@
 //! It starts itself twice more: `host`, which joins first and so hosts, and `earth`, which answers to its label. Then it joins as moon, kills
 //! the host, sends earth a message and says how long it took until that was taken. In the next round whoever hosts by then goes on, and another
 //! process is killed only if it hosts.
+#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
 
 use actix_ipc::bus::{self, label};
 use std::io::{BufRead, BufReader};

@@ -7,7 +7,7 @@ use super::lasting::Held;
 use super::port::Port;
 use super::presence::Notice;
 use super::queue::Queue;
-use super::sends::Undelivered;
+use super::undelivered::Undelivered;
 use crate::error::CallError;
 use crate::text;
 use std::sync::Arc;

@@ -78,6 +78,11 @@ mod socket;
 mod state;
 mod subscription;
 mod turn;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
+mod undelivered;
 mod waiters;
 mod worker;
 
@@ -98,6 +103,6 @@ pub use presence::{Notice, Watch, WatchScope};
 pub use publish::{Acknowledged, Publish, PublishBuilder};
 pub use register::{Balance, RegisterBuilder, Registration};
 pub use request::Reply;
-pub use sends::{Reason, Undelivered};
 pub use subscription::{CallbackSubscription, SlowPolicy, SubscribeBuilder, Subscription};
+pub use undelivered::{Reason, Undelivered};
 pub use worker::WorkerBuilder;

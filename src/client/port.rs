@@ -5,7 +5,7 @@
 
 use super::event_queue::Run;
 use super::queue::Queue;
-use super::sends::Undelivered;
+use super::undelivered::Undelivered;
 use crate::error::CallError;
 use crate::message::frame::FrameView;
 use crate::message::{Attachment, Batch};

@@ -5,12 +5,12 @@
 
 use super::after::After;
 use super::port::Port;
+use super::undelivered::{Reason, Undelivered};
 use super::waiters::Waiters;
 use crate::message::Attachments;
-use crate::message::bus::{Outcome, Settlement};
+use crate::message::bus::Settlement;
 use crate::message::id::MessageId;
 use std::collections::{HashMap, VecDeque};
-use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -21,95 +21,6 @@ const ID: std::ops::Range<usize> = 8..16;
 const TTL: std::ops::Range<usize> = 16..20;
 /// After the loss of a host everybody joins again, and not in the same moment: so long messages wait for their receivers.
 const REJOINING: Duration = Duration::from_secs(2);
-
-/// Why a message did not reach all whom it was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum Reason {
-    /// No endpoint matched before the message's ttl was over.
-    NoMatch,
-    /// A receiver ended before its program took the message.
-    ReceiverGone,
-    /// A receiver's queue was full, or its program has stopped taking messages.
-    ReceiverFull,
-    /// A receiver cannot be given what travels with the message.
-    Attachments,
-    /// What travels with the message may be given to one receiver only, and several matched.
-    NotShareable,
-    /// The message is larger than a receiver or a limit of the bus admits.
-    TooLarge,
-    /// The bus stopped or failed before the message was taken.
-    Cancelled,
-    /// The policy of the broker forbids it.
-    Denied,
-    /// The process that hosted the bus ended, and nobody knows how far the message came.
-    HostLost,
-    /// This endpoint has left the bus before the message could be sent.
-    Closed,
-}
-
-impl Reason {
-    const fn of(outcome: Outcome) -> Option<Self> {
-        Some(match outcome {
-            Outcome::Taken => return None,
-            Outcome::NoMatch => Self::NoMatch,
-            Outcome::ReceiverGone => Self::ReceiverGone,
-            Outcome::ReceiverFull => Self::ReceiverFull,
-            Outcome::Attachments => Self::Attachments,
-            Outcome::NotShareable => Self::NotShareable,
-            Outcome::TooLarge => Self::TooLarge,
-            Outcome::Cancelled => Self::Cancelled,
-            Outcome::Denied => Self::Denied,
-        })
-    }
-
-    /// What it means, in one sentence.
-    #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
-            Self::NoMatch => Outcome::NoMatch.text(),
-            Self::ReceiverGone => Outcome::ReceiverGone.text(),
-            Self::ReceiverFull => Outcome::ReceiverFull.text(),
-            Self::Attachments => Outcome::Attachments.text(),
-            Self::NotShareable => Outcome::NotShareable.text(),
-            Self::TooLarge => Outcome::TooLarge.text(),
-            Self::Cancelled => Outcome::Cancelled.text(),
-            Self::Denied => Outcome::Denied.text(),
-            Self::HostLost => "the process that hosted the bus ended",
-            Self::Closed => "the endpoint left the bus before it could be sent",
-        }
-    }
-}
-
-/// A message that did not reach all whom it was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub struct Undelivered {
-    /// Its number, as `send` returned it.
-    pub id: MessageId,
-    /// The worst of what became of it.
-    pub reason: Reason,
-    /// Whether a receiver may have got it all the same: `false` means that sending it again cannot make it arrive twice.
-    pub may_have_arrived: bool,
-    /// How many receivers have taken it for certain.
-    pub receivers: u16,
-}
-
-impl fmt::Display for Undelivered {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let arrived = if self.may_have_arrived {
-            " (a receiver may have got it)"
-        } else {
-            ""
-        };
-        write!(
-            f,
-            "message {} was not delivered: {}{arrived}",
-            self.id,
-            self.reason.text()
-        )
-    }
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -393,17 +304,6 @@ impl Sends {
     }
 }
 
-impl Undelivered {
-    const fn new(id: u64, reason: Reason, may_have_arrived: bool) -> Self {
-        Self {
-            id: MessageId(id),
-            reason,
-            may_have_arrived,
-            receivers: 0,
-        }
-    }
-}
-
 impl Held {
     fn id(&self) -> u64 {
         let bytes = self.frame.get(ID).and_then(|bytes| bytes.first_chunk());
@@ -414,6 +314,7 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::bus::Outcome;
     use crate::message::{Draft, Kind};
 
     const FRAME: usize = 124;
