@@ -28,7 +28,7 @@
 
 #[cfg(feature = "broker")]
 pub mod actors;
-#[cfg(feature = "broker")]
+#[cfg(feature = "bus")]
 pub mod bus;
 #[cfg(feature = "broker")]
 pub mod client;
@@ -76,3 +76,8 @@ pub use transport::Endpoint;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The same for the guide to the label bus.
+#[cfg(all(doctest, feature = "bus"))]
+#[doc = include_str!("../docs/bus.md")]
+struct BusGuide;

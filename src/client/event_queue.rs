@@ -14,7 +14,7 @@ pub(crate) use reader::Reader;
 use super::event::{Topic, Update};
 use super::subscription::SlowPolicy;
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Header, Kind, Metadata};
+use crate::message::{Batch, Encoding, Flags, Header, Metadata};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -112,12 +112,12 @@ impl Run {
         Self { first, count, bytes }
     }
 
-    /// The whole events of one subscription that follow each other from `first`, at which there is one.
-    pub(crate) fn whole_events(batch: &Batch, first: usize) -> Self {
-        let (mut count, mut bytes, mut id) = (0_usize, 0_usize, None);
+    /// The whole events of a subscription, or messages for an endpoint, that follow each other from `first`, where there is one.
+    pub(crate) fn whole(batch: &Batch, first: usize) -> Self {
+        let (mut count, mut bytes, mut of) = (0_usize, 0_usize, None);
         for header in batch.headers().skip(first) {
-            let whole = header.kind == Kind::Event && !header.flags.has(Flags::CONTINUED);
-            if !whole || *id.get_or_insert(header.id) != header.id {
+            let same = (header.kind, header.id);
+            if header.flags.has(Flags::CONTINUED) || *of.get_or_insert(same) != same {
                 break;
             }
             count = count.saturating_add(1);

@@ -188,6 +188,21 @@ impl Batch {
         }
     }
 
+    /// Takes the attachments of frames of one kind out, with the indexes of their frames, in order.
+    pub(crate) fn take_attachments(&mut self, kind: super::frame::Kind) -> Vec<(usize, Vec<Attachment>)> {
+        let frames = &self.frames;
+        let of_kind = |index: u32| {
+            let frame = frames.get(index as usize);
+            frame.is_some_and(|frame| frame.header.kind == kind)
+        };
+        let taken = self
+            .attachments
+            .extract_if(.., |(index, carried)| carried.is_ok() && of_kind(*index));
+        taken
+            .filter_map(|(index, carried)| Some((index as usize, carried.ok()?)))
+            .collect()
+    }
+
     /// Frame `index` came with attachments, and they were refused.
     pub fn refuse_attachments(&mut self, index: usize, why: Box<CallError>) {
         if let Ok(index) = u32::try_from(index) {

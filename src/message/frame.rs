@@ -129,6 +129,19 @@ kinds! {
     Gap = 0x38, flags Flags::NONE;
     /// What to publish when this connection ends without a goodbye; an empty key takes it back.
     Will = 0x39, flags Flags::META.with(Flags::RETAIN);
+    /// Joins the label bus as the endpoint `id`. `aux`: bit 0, it may be given Unix sockets. Payload: [`super::bus::Join`].
+    Join = 0x40, flags Flags::NONE;
+    /// The endpoint `id` takes no more messages.
+    Leave = 0x41, flags Flags::NONE;
+    /// A message for the endpoints that match the key, a [`super::selector::Selector`]. `id`: the sender's number, increasing;
+    /// `aux`: how long it may wait for an endpoint that matches, in ms. Payload: the type's UUID and the body.
+    Send = 0x42, flags Flags::META.with(Flags::SHARE);
+    /// A message for the endpoint `id`.
+    Message = 0x44, flags Flags::META.with(Flags::ORIGIN);
+    /// The application of the endpoint `id` has taken `aux` more messages.
+    Taken = 0x46, flags Flags::NONE;
+    /// From the broker: what became of messages. Payload: [`super::bus::Settlement`]s.
+    Settled = 0x47, flags Flags::NONE;
 }
 
 /// Modifiers of a frame. The low twelve bits are mandatory: an unknown one is refused; the high four are optional.
@@ -174,6 +187,8 @@ impl Flags {
     pub const RETAIN: Self = Self(0x020);
     /// Event: a retained value, published before the subscription was opened.
     pub const RETAINED: Self = Self(0x010);
+    /// Send: the attachments may be given to several receivers although these could then write to the same thing.
+    pub const SHARE: Self = Self(0x010);
     /// Piece: the message ends here, incomplete; what came before is void.
     pub const ABORT: Self = Self(0x010);
     /// What calls, replies and events share.

@@ -1,11 +1,12 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
+//! Owns lock files and record locks, the ends of other processes, what forked children find, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
 //! signals that daemons get, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "cli")]
 pub mod folders;
+pub(crate) mod fork;
 #[cfg(feature = "cli")]
 pub mod local;
 #[cfg(unix)]
@@ -17,6 +18,8 @@ pub mod peer;
 pub mod place;
 pub mod plain;
 pub mod process;
+#[cfg_attr(not(unix), path = "no_record_lock.rs")]
+pub(crate) mod record_lock;
 #[cfg(feature = "cli")]
 pub mod scratch;
 #[cfg(feature = "broker")]
@@ -30,3 +33,4 @@ pub mod trusted;
 pub mod usage;
 #[cfg(feature = "cli")]
 pub mod users;
+pub(crate) mod watch;

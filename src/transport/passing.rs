@@ -77,6 +77,20 @@ pub fn release(attachment: &Attachment) {
     }
 }
 
+/// Whether these may be given to several receivers at once without their sender's saying so: nobody could change, through one of
+/// them, what the others have. Of no kind of object that a transport carries today is that known.
+#[must_use]
+pub fn may_share(attachments: &[Attachment]) -> bool {
+    attachments.is_empty()
+}
+
+/// Whether there is a Unix socket among them.
+#[must_use]
+pub fn has_unix_socket(attachments: &[Attachment]) -> bool {
+    let mut inside = attachments.iter().filter_map(inside);
+    inside.any(|attachment| super::is_unix_socket(&attachment))
+}
+
 /// What waits to be closed, and the threads for it.
 struct Closer {
     waiting: VecDeque<Held>,

@@ -165,6 +165,12 @@ impl<R: Rooms> Life<R> {
             // The client goes on as it did; an answer that says "not now" tells it so.
             return self.outbox.push_frame(super::ring::not_now().into());
         }
+        if kind == Kind::Message {
+            if let Phase::Ready(session) | Phase::Lingering(session) = &mut self.phase {
+                session.message_not_sent(id);
+            }
+            return;
+        }
         if kind != Kind::Call {
             let text = format!("the reply was not sent: {why}");
             let error = CallError::new(ErrorCode::ReplyLost, text).ran(true);

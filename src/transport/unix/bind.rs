@@ -125,6 +125,32 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// A socket that listens at `path` in the place of whatever is there. The caller has a lock for the path, in a folder where nobody else
+/// can write; without that lock this would take the path from a living broker.
+///
+/// The path leads to a socket that listens or, after a crash, to one that is dead, and never nowhere: who connects while a host follows on
+/// another one need not tell these apart. A process that has inherited the old socket keeps nobody from the new one.
+pub(super) fn replace(endpoint: &Endpoint, path: &Path, mode: u32) -> Result<Socket, BindError> {
+    let new = path.with_extension("new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(BindError::io(endpoint, "remove a socket that was left half made")(error));
+        }
+        _ => {}
+    }
+    // Removed by its guard, unless it has got the path's name by then.
+    let (socket, _file) = create(endpoint, &new)?;
+    if mode != PRIVATE {
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))
+            .map_err(BindError::io(endpoint, "give the socket its mode"))?;
+    }
+    socket
+        .listen(BACKLOG)
+        .map_err(BindError::io(endpoint, "listen"))?;
+    std::fs::rename(&new, path).map_err(BindError::io(endpoint, "put the socket at its path"))?;
+    Ok(socket)
+}
+
 /// Refuses a folder in which somebody else could replace the socket.
 fn check_folder(endpoint: &Endpoint, path: &Path) -> Result<(), BindError> {
     let folder = folder_of(path);

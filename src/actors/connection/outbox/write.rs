@@ -8,7 +8,7 @@ use crate::actors::messages::{EventItem, EventMark, Invoke};
 use crate::actors::peer::PeerRef;
 use crate::actors::planted::{self, Bug};
 use crate::message::frame::{FrameView, ORIGIN_LEN};
-use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind};
+use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind, Origin};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -76,7 +76,7 @@ impl WriteBuf {
         self.len = self.len.saturating_add(bytes.len());
     }
 
-    fn carry(&mut self, kind: Kind, id: u64, attachments: &[Attachment]) {
+    pub(super) fn carry(&mut self, kind: Kind, id: u64, attachments: &[Attachment]) {
         if !attachments.is_empty() {
             self.attachments.extend_from_slice(attachments);
             self.subject = Some((kind, id));
@@ -85,7 +85,7 @@ impl WriteBuf {
 
     /// Adds a frame of a head and what comes behind it, which lies in one piece in the batch.
     #[inline]
-    fn plain<const WORDS: usize>(&mut self, head: [[u8; 8]; WORDS], body: &[u8], batch: &Batch) {
+    pub(super) fn plain<const WORDS: usize>(&mut self, head: [[u8; 8]; WORDS], body: &[u8], batch: &Batch) {
         let head = head.as_flattened();
         let length = head.len().saturating_add(body.len());
         if body.len() <= COPY_MAX {
@@ -251,6 +251,27 @@ fn write_unusual_event(
     }
     out.frame(&draft, batch);
     charge(header.wire_len())
+}
+
+/// A message with metadata.
+pub(super) fn write_unusual_message(
+    batch: &Batch,
+    (header, body): (&Header, &[u8]),
+    endpoint: u64,
+    origin: Origin,
+    out: &mut WriteBuf,
+) {
+    let Ok(view) = FrameView::split(header, body) else {
+        return;
+    };
+    let draft = Draft {
+        origin: Some(origin),
+        attachments: header.attachments,
+        ..Draft::new(Kind::Message, endpoint)
+    }
+    .meta(view.meta)
+    .payload(header.encoding, view.payload);
+    out.frame(&draft, batch);
 }
 
 /// What is left of deadlines: calls of one batch mostly share theirs.

@@ -24,10 +24,13 @@ impl Session {
                 self.me.max_attachments()
             )));
         }
-        if !matches!(header.kind, Kind::Call | Kind::Reply) {
-            return Err(protocol("only calls and replies carry attachments"));
+        if !matches!(header.kind, Kind::Call | Kind::Reply | Kind::Send) {
+            return Err(protocol("only calls, replies and messages carry attachments"));
         }
         if let Some(why) = batch.refused_attachments(frame as usize) {
+            if header.kind == Kind::Send {
+                return self.send_refused(header).map(|()| false);
+            }
             self.refuse_attached(header, why, effects);
             return Ok(false);
         }

@@ -5,6 +5,7 @@
 use crate::actors::group::Grouped;
 use crate::actors::messages::{Answer, Control, HubItem, RegistryItem};
 use crate::actors::peer::PeerRef;
+use crate::actors::receipt::Settled;
 use crate::error::CloseReason;
 use crate::message::{Draft, Encoding, Kind};
 
@@ -29,6 +30,10 @@ pub struct Effects {
     pub hub: Vec<HubItem>,
     /// Answers, by caller.
     pub answers: Grouped<Answer>,
+    /// What became of messages, by sender.
+    pub settled: Grouped<Settled>,
+    /// Endpoints that were found stalled.
+    pub stalled: u64,
     /// Small things for other peers.
     pub tell: Vec<(PeerRef, Control)>,
     /// Frames for this peer.
