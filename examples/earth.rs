@@ -1,5 +1,6 @@
 //! Joins the bus `com.solar` as earth and prints what it receives: `earth [messages]` ends after so many. No broker is needed; start
 //! `moon` in another terminal.
+#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
 
 use actix_ipc::bus::{self, label};
 

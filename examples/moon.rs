@@ -1,5 +1,6 @@
 //! Joins the bus `com.solar` as moon and sends earth a message, which waits up to ten seconds for earth to come. Ends when earth has
 //! taken it.
+#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
 
 use actix_ipc::bus::{self, label};
 use std::time::Duration;

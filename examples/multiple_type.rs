@@ -1,5 +1,6 @@
 //! Several message types on one endpoint: an enum of them is sent, received and told apart; what another endpoint does not know it
 //! skips and counts.
+#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
 
 use actix_ipc::bus::{self, MessageBox, TypeUuid, label};
 use serde::{Deserialize, Serialize};

@@ -26,35 +26,58 @@
 //! What is promised of calls and events stands in [`client`]; every limit, with its unit and reason, in
 //! [`config::Limits`]; the bytes in `docs/protocol.md`.
 
+#[cfg(feature = "broker")]
 pub mod actors;
 #[cfg(feature = "bus")]
 pub mod bus;
+#[cfg(feature = "broker")]
 pub mod client;
+#[cfg(feature = "broker")]
 pub mod config;
+#[cfg(feature = "broker")]
 pub mod error;
+#[cfg(feature = "lazy")]
+pub mod lazy;
+#[cfg(feature = "broker")]
 pub mod message;
+#[cfg(feature = "broker")]
 pub mod metrics;
 pub mod platform;
+#[cfg(feature = "broker")]
 pub mod policy;
 #[cfg(feature = "cli")]
 pub mod settings;
+#[cfg(feature = "broker")]
 mod sync;
 #[cfg(feature = "cli")]
 pub mod terminal;
+#[cfg(feature = "broker")]
 pub mod text;
+#[cfg(feature = "broker")]
 pub mod transport;
 
+#[cfg(feature = "broker")]
 pub use actors::{Broker, BrokerHandle, EndReason, StartError};
+#[cfg(feature = "broker")]
 pub use async_trait::async_trait;
+#[cfg(feature = "broker")]
 pub use client::{
     CallContext, Event, Handler, HandlerError, IPCClient, IncomingCall, IpcClient, Methods, Response,
     SharedObject, Subscription, WorkerBuilder,
 };
+#[cfg(feature = "broker")]
 pub use error::{CallError, CloseReason, ErrorCode};
+#[cfg(feature = "broker")]
 pub use message::{Encoding, Payload};
+#[cfg(feature = "broker")]
 pub use transport::Endpoint;
 
 /// The README's Rust code is compiled with the documentation tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The same for the guide to the label bus.
+#[cfg(all(doctest, feature = "bus"))]
+#[doc = include_str!("../docs/bus.md")]
+struct BusGuide;

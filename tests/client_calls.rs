@@ -27,8 +27,8 @@ use actix_ipc::message::{Encoding, Metadata, Payload};
 use broker::{Place, TestBroker};
 use futures::StreamExt;
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
@@ -437,7 +437,7 @@ async fn no_more_than_the_limit_run_at_once_and_the_rest_in_order() {
     let broker = place.start();
     let worker = broker.client().await;
     let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = Arc::new(Mutex::new(Vec::new()));
     let (busy, peak, order) = (running.clone(), most.clone(), seen.clone());
     let object = Methods::new().method("m", move |number: u32, _| {
         let (busy, peak, order) = (busy.clone(), peak.clone(), order.clone());
@@ -500,6 +500,73 @@ async fn calls_without_an_answer_arrive_in_order() {
 }
 
 /// One that goes in pieces keeps its place before those that were made after it, and one that is given up holds nobody up.
+/// Calls that are answered at their first turn, and how often another task of the same thread had its turn when each began.
+async fn turns_of_others_before_each(calls: usize, work: impl Fn() + Send + Sync + 'static) -> Vec<usize> {
+    let place = Place::new();
+    let broker = place.start();
+    let (caller, worker) = (broker.client().await, broker.client().await);
+    let (turns, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (had, begun) = (turns.clone(), seen.clone());
+    let object = Methods::new().method("work", move |number: usize, _| {
+        begun.lock().unwrap().push((number, had.load(Ordering::SeqCst)));
+        work();
+        async move { Ok(number) }
+    });
+    let _object = worker.register("o", object).await.unwrap();
+    let other = actix::spawn(async move {
+        loop {
+            turns.fetch_add(1, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+        }
+    });
+    // Calls of another thread: they come as one batch, or a few.
+    let calling = std::thread::spawn(move || {
+        let all = async {
+            let all = (0..calls).map(|number| caller.remote_call::<usize, usize>("o", "work", number));
+            futures::future::try_join_all(all).await.unwrap()
+        };
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(all)
+    });
+    let answers = tokio::task::spawn_blocking(move || calling.join().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(answers, (0..calls).collect::<Vec<_>>());
+    other.abort();
+    let seen = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(seen.iter().map(|(number, _)| *number).eq(0..calls), "in order");
+    seen.into_iter().map(|(_, turns)| turns).collect()
+}
+
+/// The most that began between two turns of another task.
+fn most_at_once(turns: &[usize]) -> usize {
+    turns
+        .chunk_by(|one, next| one == next)
+        .map(<[usize]>::len)
+        .max()
+        .unwrap()
+}
+
+#[actix::test]
+async fn many_calls_that_are_ready_at_once_leave_others_their_turns() {
+    let turns = turns_of_others_before_each(3_000, || ()).await;
+    assert!(most_at_once(&turns) <= 256, "{}", most_at_once(&turns));
+}
+
+#[actix::test]
+async fn handlers_that_work_for_long_leave_others_their_turns() {
+    let work = || {
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_millis(2) {
+            std::hint::spin_loop();
+        }
+    };
+    let turns = turns_of_others_before_each(40, work).await;
+    assert!(most_at_once(&turns) <= 2, "{}", most_at_once(&turns));
+}
+
 #[tokio::test]
 async fn a_large_call_is_not_overtaken_by_a_later_small_one() {
     let place = Place::new();

@@ -99,9 +99,11 @@ fn as_the_other_process() {
     socket.write_all(b"r").unwrap();
     match &role[..] {
         b"hold" => hold(&mut socket),
+        b"hold and read no more" => hold_only(&mut socket),
         b"cut" => cut(&mut socket),
         b"count descriptors" => count_descriptors(),
         b"make" => make(&socket),
+        b"fork" => fork(),
         _ => panic!("{role:?}"),
     }
 }
@@ -123,6 +125,17 @@ fn hold(socket: &mut UnixStream) {
     }
 }
 
+/// Takes a region, tells its first byte, and leaves what comes then in the socket, until the other end is closed.
+fn hold_only(socket: &mut UnixStream) {
+    let region = receive_region(socket).unwrap();
+    socket.write_all(&region.to_vec(..1).unwrap()).unwrap();
+    let mut closed = [rustix::event::PollFd::new(
+        socket,
+        rustix::event::PollFlags::empty(),
+    )];
+    rustix::event::poll(&mut closed, None).unwrap();
+}
+
 /// Sends memory and cuts it off, again and again, until the receiver has looked at it for long enough.
 fn cut(socket: &mut UnixStream) {
     let memory = memory(1 << 16, SealFlags::empty());
@@ -142,6 +155,54 @@ fn make(socket: &UnixStream) {
     let mut region = MemoryRegion::new(1 << 16);
     region.map(..).unwrap().fill(5);
     send_region(socket, region, false);
+}
+
+/// Forks, with memory of all kinds. The child tells what went wrong by the way it ends.
+fn fork() {
+    let mut registry = MemoryRegistry::default();
+    let mut regions = [
+        MemoryRegion::new(4096),
+        registry.alloc(4096, None),
+        MemoryRegion::new(4096),
+    ];
+    regions[..2]
+        .iter_mut()
+        .for_each(|region| region.map(..).unwrap()[0] = 1);
+    let sealed = MemoryRegion::copy_of(b"x").unwrap();
+    // SAFETY: the child makes system calls and takes memory, which the C library keeps usable for it, and ends itself.
+    #[allow(unsafe_code, reason = "there is no safe fork")]
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let refused = |result: Result<(), MapError>| matches!(result, Err(MapError::Forked));
+        let all = regions
+            .iter_mut()
+            .all(|region| refused(region.map(..).map(drop)) && refused(region.write_at(0, &[2])));
+        let [own, _, unmapped] = &regions;
+        let kept = [own, unmapped]
+            .iter()
+            .all(|region| refused(region.seal()) && refused(region.share_writable()));
+        let copied = regions[0].to_vec(..1).is_ok_and(|copy| copy == [1]);
+        let seen = sealed.view(..).is_ok_and(|seen| seen == b"x");
+        let wrong = [all, kept, copied, seen].iter().rposition(|right| !right);
+        // SAFETY: nothing of the parent is flushed or ended twice.
+        #[allow(unsafe_code, reason = "there is no safe end without the parent's handlers")]
+        unsafe {
+            libc::_exit(wrong.map_or(0, |at| at as i32 + 1))
+        };
+    }
+    let child = rustix::process::Pid::from_raw(child).unwrap();
+    let ended = rustix::process::waitpid(Some(child), rustix::process::WaitOptions::empty());
+    assert_eq!(ended.unwrap().unwrap().1.exit_status(), Some(0));
+    regions
+        .iter_mut()
+        .for_each(|region| region.map(..).unwrap()[0] += 1);
+    assert_eq!(regions.map(|region| region.to_vec(..1).unwrap()[0]), [2, 2, 1]);
+}
+
+#[test]
+fn a_forked_child_changes_nothing() {
+    let _alone = alone();
+    assert!(Other::start("fork").end());
 }
 
 /// A region of `registry` with a mark.
@@ -175,7 +236,7 @@ fn the_death_of_a_holder_gives_its_memory_back() {
 fn the_death_of_who_was_to_receive_it_gives_it_back_too() {
     let _alone = alone();
     let mut registry = MemoryRegistry::default();
-    let mut other = Other::start("hold");
+    let mut other = Other::start("hold and read no more");
     send_region(&other.socket, marked(&mut registry, 1), false);
     assert_eq!(other.hear(), 1);
     // It holds the first and does not read on: the second lies in its socket, with nobody's descriptor.

@@ -62,7 +62,7 @@ const PLATFORM_ASKERS: &[(&str, &str)] = &[(
 )];
 
 /// Where code may ask which platform it is built for.
-const PLATFORM_ROOMS: &[&str] = &["src/transport", "src/bus", "src/platform"];
+const PLATFORM_ROOMS: &[&str] = &["src/transport", "src/bus", "src/platform", "src/lazy"];
 
 /// What is pure. A trailing `*` stands for the rest of a path.
 const PURE: &[&str] = &[
@@ -131,8 +131,9 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["transport", "actors", "client", "settings", "platform"],
     ),
     ("src/transport/", &["actors", "client", "settings"]),
-    ("src/client/", &["actors", "settings"]),
+    ("src/client/", &["actors", "settings", "bus"]),
     ("src/actors/", &["client", "settings"]),
+    ("src/bus/", &["settings"]),
     ("src/platform/", &["actors", "client", "settings"]),
     ("src/bus/memory/", &["actors", "client", "settings"]),
 ];
@@ -551,7 +552,7 @@ fn dependencies(features: &[&str]) -> String {
 
 #[test]
 fn the_library_alone_pulls_in_no_command_line() {
-    let tree = dependencies(&["--no-default-features"]);
+    let tree = dependencies(&["--no-default-features", "--features", "broker"]);
     let library = packages(&tree);
     assert!(library.contains(&"actix"), "{tree}");
     let found: Vec<&&str> = CLI_ONLY.iter().filter(|name| library.contains(name)).collect();
@@ -561,4 +562,16 @@ fn the_library_alone_pulls_in_no_command_line() {
     );
     // The check fires: the default features do bring them.
     assert!(packages(&dependencies(&[])).contains(&"clap"));
+}
+
+#[test]
+fn the_lazy_server_alone_pulls_in_no_runtime() {
+    let tree = dependencies(&["--no-default-features", "--features", "lazy"]);
+    let lazy = packages(&tree);
+    assert!(lazy.contains(&"postcard"), "{tree}");
+    let runtimes = ["actix", "actix-rt", "tokio", "tokio-util", "futures", "tracing"];
+    let found: Vec<_> = runtimes.iter().filter(|name| lazy.contains(name)).collect();
+    assert!(found.is_empty(), "the lazy server alone depends on {found:?}");
+    // The check fires: the broker does bring them.
+    assert!(packages(&dependencies(&[])).contains(&"tokio"));
 }

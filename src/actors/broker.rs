@@ -117,13 +117,6 @@ impl BrokerBuilder {
         self
     }
 
-    /// Accepts from this listener as well, which was bound on this thread.
-    #[must_use]
-    pub(crate) fn adopt(mut self, listener: transport::Listener) -> Self {
-        self.adopted.push(listener);
-        self
-    }
-
     /// Listens on this endpoint as well, unless it belongs to another user; then it is skipped with a reason.
     #[must_use]
     pub fn listen_default(mut self, endpoint: Endpoint) -> Self {

@@ -4,6 +4,7 @@
 //! the builder, asked by each `Session`.
 
 use super::broker::BrokerBuilder;
+use crate::transport::Listener;
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -38,6 +39,13 @@ impl fmt::Debug for BusOptions {
 }
 
 impl BrokerBuilder {
+    /// Accepts from this listener as well, which was bound on this thread.
+    #[must_use]
+    pub(crate) fn adopt(mut self, listener: Listener) -> Self {
+        self.adopted.push(listener);
+        self
+    }
+
     /// Hosts a label bus: a connection may do nothing before it has joined, with the bus's token. Without this the broker is an
     /// ordinary one, whose label bus anybody joins who is let in, with an empty token. Under a policy nobody joins.
     #[must_use]

@@ -1,14 +1,50 @@
 //! The label bus: endpoints of any processes that meet by the name of a bus, and send each other messages by what they are called.
 //!
-//! ```
+//! No broker has to run: the first process that [joins](join()) hosts the bus for the others, and when it ends another takes over.
+//!
+//! ```no_run
+//! use actix_ipc::bus::{self, label};
+//!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let bus = "mem:bus-module".parse::<actix_ipc::Endpoint>()?;
-//! Ok(())
+//! let options = bus::Options::new("com.solar", label!("earth"), "");
+//! let (sender, receiver) = bus::join::<String, String>(options, None)?;
+//! sender.send(bus::Message::new(bus::Selector::unicast("moon"), "hello".to_string()))?;
+//! println!("{}", receiver.recv(None)?.payload);
+//! # Ok(())
 //! # }
 //! ```
 //!
-//! Owns the library's side of the bus; the broker's side, and the bytes between them, are elsewhere. It refuses to know what the broker
-//! keeps of endpoints.
+//! A broker that is there anyway can have the bus as well:
+//!
+//! ```
+//! use actix_ipc::actors::{Broker, BusOptions};
+//! use actix_ipc::bus::{Message, Options, Selector, join_async, label};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! actix::System::new().block_on(async {
+//!     let bus: actix_ipc::Endpoint = "mem:bus-example".parse()?;
+//!     let broker = Broker::builder().listen(bus.clone()).bus(BusOptions::new(b"token")).start()?;
+//!     let options = |label| Options::new("", label, "token").at(bus.clone());
+//!     let (_, earth) = join_async::<(), String>(options(label!("earth")), None).await?;
+//!     let (moon, _) = join_async::<String, ()>(options(label!("moon")), None).await?;
+//!     moon.send_async(Message::new(Selector::unicast("earth"), "hello".to_owned())).await?;
+//!     assert_eq!(earth.recv_async().await?.payload, "hello");
+//!     broker.stop().await;
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! # Promises
+//!
+//! Messages of one sender to one receiver arrive in order, and none arrives twice. What does not arrive is told to its sender
+//! ([`EndpointSender::undelivered`]). A receiver that is slow slows its senders; nothing waits without a bound. `docs/bus.md` is the guide.
+//!
+//! # How it is built
+//!
+//! Owns the library's side: labels, selectors, types, and how they become frames. [`host`] decides which process hosts, [`memory`] owns what
+//! travels beside the bytes, the client library the connection with its windows and what was lost with a host. What the broker keeps
+//! of endpoints nobody here knows. Called by programs.
 
 mod endpoint;
 mod error;

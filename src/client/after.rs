@@ -23,6 +23,8 @@ pub(crate) struct After {
     pub(crate) wakers: Vec<Waker>,
     /// The broker's next byte is in shared memory; for who reads.
     pub(crate) moved: bool,
+    /// Others on the thread are to have their turn before the next read; for who reads.
+    pub(crate) enough: bool,
     told: Vec<Told>,
 }
 

@@ -54,7 +54,8 @@ impl State {
         let granted = rings && link.welcome.ring_bytes > 0 && link.stream.has_rings();
         self.ring = if granted { Ring::Granted } else { Ring::Done };
         self.void_publishes.clear();
-        self.sends.up(link.welcome.send_window);
+        let again = self.life > 1;
+        self.sends.up(link.welcome.send_window, again, Instant::now());
         self.lasting.limit(link.welcome.open_calls);
         self.lasting.restore();
         self.lasting

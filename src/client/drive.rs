@@ -20,7 +20,7 @@ use crate::transport::Stream;
 use crate::transport::keepalive::{Due, Keepalive};
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
@@ -60,6 +60,8 @@ pub(crate) struct Drive {
     busy: Busy,
     /// The last read brought enough for this turn.
     enough: bool,
+    /// Handlers have had the thread for as long as they may.
+    worked: bool,
     /// Where the system does not tell that the broker has gone.
     keepalive: Option<(Keepalive, Pin<Box<Sleep>>)>,
 }
@@ -83,6 +85,7 @@ impl Drive {
             after: After::default(),
             tick: None,
             enough: false,
+            worked: false,
             busy: Busy::new(watches, Instant::now()),
             keepalive,
         }
@@ -125,6 +128,8 @@ impl Drive {
                 }
                 let ended = inbound::dispatch(&self.shared, batch, &mut self.after);
                 let moved = std::mem::take(&mut self.after.moved);
+                self.worked = std::mem::take(&mut self.after.enough);
+                self.enough |= self.worked;
                 let ended = ended.or_else(|| moved.then(|| self.follow(with_attachments)).flatten());
                 Poll::Ready(ended.map_or(Ok(()), Err))
             }
@@ -279,7 +284,12 @@ impl Drive {
             }
         }
         self.shared.lock().io_active = false;
-        cx.waker().wake_by_ref();
+        if std::mem::take(&mut self.worked) {
+            // Behind all other tasks that are ready, and behind a look at the other sockets and timers of this thread.
+            let _ = pin!(tokio::task::yield_now()).poll(cx);
+        } else {
+            cx.waker().wake_by_ref();
+        }
         Poll::Pending
     }
 

@@ -6,23 +6,25 @@
 
 #[path = "event_overflow.rs"]
 mod overflow;
+#[path = "event_reader.rs"]
+mod reader;
 
-use super::event::{Event, Topic, Update};
+pub(crate) use reader::Reader;
+
+use super::event::{Topic, Update};
 use super::subscription::SlowPolicy;
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Header, Metadata, Payload};
+use crate::message::{Batch, Encoding, Flags, Header, Metadata};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, Waker};
 
 /// What an event is charged at least, in bytes, however small it is.
 const CHARGE_MIN: usize = 64;
 
 /// Events that may be arriving in pieces together, however small they are.
 const PARTIAL_MAX: usize = 4_096;
-/// What is read is given back in parts of the queue's limit, so that not every event takes the lock.
-const RETURNS: usize = 8;
 
 /// The queue of one subscription.
 #[derive(Debug)]
@@ -110,8 +112,7 @@ impl Run {
         Self { first, count, bytes }
     }
 
-    /// The whole events of one subscription, or messages for one endpoint, that follow each other from `first`, at which there is
-    /// one.
+    /// The whole events of a subscription, or messages for an endpoint, that follow each other from `first`, where there is one.
     pub(crate) fn whole(batch: &Batch, first: usize) -> Self {
         let (mut count, mut bytes, mut of) = (0_usize, 0_usize, None);
         for header in batch.headers().skip(first) {
@@ -163,7 +164,10 @@ impl EventQueue {
             true => (Arc::new(batch.extract(first..first.saturating_add(count))), 0),
             false => (Arc::clone(batch), first),
         };
-        let charge = bytes.max(count.saturating_mul(CHARGE_MIN));
+        let charge = match count {
+            1 => self.charge(bytes),
+            _ => bytes.max(count.saturating_mul(CHARGE_MIN)),
+        };
         state.add(Events::Frames { batch, next, count }, charge, woken);
         if full {
             state.shed(self.limit, self.policy);
@@ -224,11 +228,17 @@ impl EventQueue {
         if full | state.closed && !state.makes_room(self.limit, self.policy) {
             return state.refuse(1, woken);
         }
-        let size = bytes.len().max(CHARGE_MIN);
+        let size = self.charge(bytes.len());
         state.add(Events::Whole(Some(Box::new((head, bytes.freeze())))), size, woken);
         if full {
             state.shed(self.limit, self.policy);
         }
+    }
+
+    /// What one event counts: half the limit at most, however large it is. Else a program that reads each event as it comes would miss
+    /// what follows a large one at once.
+    fn charge(&self, bytes: usize) -> usize {
+        bytes.min(self.limit / 2).max(CHARGE_MIN)
     }
 
     /// The broker tells of events that did not reach this connection.
@@ -321,162 +331,6 @@ impl State {
             gap: std::mem::take(&mut self.gap),
         });
         woken.extend(self.waker.take());
-    }
-}
-
-/// The reader's end of a queue.
-#[derive(Debug)]
-pub(crate) struct Reader {
-    pub(crate) queue: Arc<EventQueue>,
-    /// What is being read.
-    current: Option<Chunk>,
-    taken: VecDeque<Chunk>,
-    /// The charge of chunks that are read, and still counted as held.
-    charge: usize,
-    /// The topic of the last event of a pattern.
-    last: Option<Topic>,
-}
-
-impl Reader {
-    pub(crate) const fn new(queue: Arc<EventQueue>) -> Self {
-        Self {
-            queue,
-            current: None,
-            taken: VecDeque::new(),
-            charge: 0,
-            last: None,
-        }
-    }
-
-    /// The next event. Gaps are told by the event behind them.
-    #[inline]
-    pub(crate) fn poll_event(&mut self, cx: &Context<'_>) -> Poll<Option<Event>> {
-        loop {
-            if let Some(chunk) = &mut self.current
-                && let Events::Frames { batch, next, count } = &mut chunk.events
-                && *count > 0
-                && let Some((header, key, bytes)) = batch.plain(*next)
-            {
-                (*next, *count) = (next.wrapping_add(1), count.wrapping_sub(1));
-                let gap = std::mem::take(&mut chunk.gap);
-                return Poll::Ready(Some(Event {
-                    payload: Payload {
-                        encoding: header.encoding,
-                        bytes,
-                    },
-                    missed: u64::from(header.aux).saturating_add(gap.missed),
-                    interrupted: gap.interrupted,
-                    retained: header.flags.has(Flags::RETAINED),
-                    metadata: Metadata::new(),
-                    name: named(&self.queue, &mut self.last, key),
-                }));
-            }
-            if let Some(event) = self.next_here() {
-                return Poll::Ready(Some(event));
-            }
-            if !self.go_on() && ready!(self.take_more(cx, false)).is_err() {
-                return Poll::Ready(None);
-            }
-        }
-    }
-
-    /// The next event or gap, also one with no event behind it.
-    pub(crate) fn poll_update(&mut self, cx: &Context<'_>) -> Poll<Option<Update>> {
-        loop {
-            let told = self.current.as_mut().and_then(|chunk| chunk.gap.tell());
-            if let Some(update) = told.or_else(|| self.next_here().map(Update::Event)) {
-                return Poll::Ready(Some(update));
-            }
-            if self.go_on() {
-                continue;
-            }
-            if let Err(last) = ready!(self.take_more(cx, true)) {
-                return Poll::Ready(last);
-            }
-        }
-    }
-
-    /// Takes all that has come meanwhile, or says what there is to say when that is nothing.
-    fn take_more(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Result<(), Option<Update>>> {
-        let mut state = self.queue.lock();
-        state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
-        if state.chunks.is_empty() {
-            return state.poll_end(cx, gaps).map(Err);
-        }
-        std::mem::swap(&mut state.chunks, &mut self.taken);
-        Poll::Ready(Ok(()))
-    }
-
-    /// The next event of the chunk that is being read, whatever is in it.
-    fn next_here(&mut self) -> Option<Event> {
-        let chunk = self.current.as_mut()?;
-        let Events::Frames { batch, next, count } = &mut chunk.events else {
-            return self.next_whole();
-        };
-        while *count > 0 {
-            let index = *next;
-            (*next, *count) = (next.wrapping_add(1), count.wrapping_sub(1));
-            let Some(view) = batch.view(index) else {
-                continue;
-            };
-            let gap = std::mem::take(&mut chunk.gap);
-            return Some(Event {
-                payload: Payload {
-                    encoding: view.header.encoding,
-                    bytes: batch.share(view.payload),
-                },
-                missed: u64::from(view.header.aux).saturating_add(gap.missed),
-                interrupted: gap.interrupted,
-                retained: view.header.flags.has(Flags::RETAINED),
-                metadata: Metadata::parse(view.meta).unwrap_or_default(),
-                name: named(&self.queue, &mut self.last, view.key),
-            });
-        }
-        None
-    }
-
-    /// The next event, when it came in pieces.
-    fn next_whole(&mut self) -> Option<Event> {
-        let Chunk { events, gap, .. } = self.current.as_mut()?;
-        let Events::Whole(whole) = events else {
-            return None;
-        };
-        let (head, bytes) = *whole.take()?;
-        let gap = std::mem::take(gap);
-        Some(Event {
-            payload: Payload {
-                encoding: head.encoding,
-                bytes,
-            },
-            missed: gap.missed,
-            interrupted: gap.interrupted,
-            retained: head.flags.has(Flags::RETAINED),
-            metadata: head.metadata,
-            name: named(&self.queue, &mut self.last, &head.key),
-        })
-    }
-
-    /// Goes on with the next chunk, when there is one. What was read is no longer held, which the queue is told now and then.
-    fn go_on(&mut self) -> bool {
-        let read = std::mem::replace(&mut self.current, self.taken.pop_front());
-        self.charge = self.charge.saturating_add(read.map_or(0, |chunk| chunk.charge));
-        if self.charge > 0 && self.charge >= self.queue.limit / RETURNS {
-            let mut state = self.queue.lock();
-            state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
-        }
-        self.current.is_some()
-    }
-}
-
-/// The topic of an event: the key names it for patterns only.
-#[inline]
-fn named(queue: &EventQueue, last: &mut Option<Topic>, key: &[u8]) -> Topic {
-    if key.is_empty() {
-        return queue.name.clone();
-    }
-    match last {
-        Some(last) if last.as_bytes() == key => last.clone(),
-        _ => last.insert(Topic::of_key(key)).clone(),
     }
 }
 

@@ -212,3 +212,45 @@ fn what_is_read_makes_room_before_all_is_read() {
     push(&queue, &batch(&[(0, b"e")]), 0, 1, &mut woken);
     assert_eq!(events(&mut reader), [row("d", 0, false), row("e", 0, false)]);
 }
+
+#[test]
+fn what_follows_a_large_event_is_not_missed() {
+    const LIMIT: usize = 1_000;
+    let large = vec![b'L'; 20 * LIMIT];
+    let text = String::from_utf8(large.clone()).unwrap();
+    let frame = |kind, flags, payload: &[u8]| {
+        let draft = Draft::new(kind, 5).flags(flags).payload(Encoding::RAW, payload);
+        Batch::from_bytes(draft.to_vec().into(), 1 << 20).unwrap()
+    };
+    for in_pieces in [false, true] {
+        let (queue, mut reader) = queue(LIMIT);
+        let mut woken = Vec::new();
+        let add_large = || match in_pieces {
+            false => push(&queue, &batch(&[(0, &large)]), 0, 1, &mut Vec::new()),
+            true => {
+                let begin = frame(Kind::Event, Flags::CONTINUED, &[]);
+                queue.begin(&begin.view(0).unwrap(), 1 << 20);
+                let rest = frame(Kind::EventPiece, Flags::NONE, &large);
+                queue.piece(&rest.view(0).unwrap(), 1 << 20, &mut Vec::new());
+            }
+        };
+        add_large();
+        push(&queue, &batch(&[(0, b"small")]), 0, 1, &mut woken);
+        let whole = [row(&text, 0, false), row("small", 0, false)];
+        assert_eq!(events(&mut reader), whole, "in pieces: {in_pieces}");
+        // And so are those that come while the program works on it. Two of them fill the queue.
+        for _ in 0..3 {
+            add_large();
+        }
+        push(&queue, &batch(&[(0, b"small")]), 0, 1, &mut woken);
+        let cx = Context::from_waker(Waker::noop());
+        assert!(reader.poll_event(&cx).is_ready());
+        push(&queue, &batch(&[(0, b"later")]), 0, 1, &mut woken);
+        let after = match in_pieces {
+            // What was taken is the program's.
+            true => vec![row(&text, 0, false), row("later", 2, false)],
+            false => vec![row(&text, 0, false)],
+        };
+        assert_eq!(events(&mut reader), after, "in pieces: {in_pieces}");
+    }
+}

@@ -101,7 +101,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         shared.report(report);
     }
     if !calls.is_empty() {
-        incoming::serve(shared, &batch, &calls, grants);
+        after.enough = incoming::serve(shared, &batch, &calls, grants);
     }
     ended
 }

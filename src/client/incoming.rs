@@ -29,10 +29,10 @@ pub(crate) struct Grants {
     pub(crate) message_bytes: usize,
 }
 
-/// Handles the frames of a batch that concern calls to this client.
-pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) {
+/// Handles the frames of a batch that concern calls to this client. `true`: handlers have had the thread for as long as they may.
+pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) -> bool {
     let now = Instant::now();
-    let mut here = Here::new(shared);
+    let mut here = Here::new(shared, now);
     for (index, view) in frames
         .iter()
         .filter_map(|index| Some((*index, batch.view(*index)?)))
@@ -61,6 +61,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
             }
         }
     }
+    here.is_spent()
 }
 
 fn call(

@@ -33,10 +33,14 @@ mod event_queue;
 mod exchange;
 mod handle;
 mod handler;
+#[cfg(feature = "bus")]
 mod hook;
 mod inbound;
 mod incoming;
-#[cfg(feature = "bus")]
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
 pub(crate) mod join;
 mod lasting;
 mod link;
@@ -46,6 +50,10 @@ mod methods;
 mod models;
 mod names;
 mod outbox;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
 pub(crate) mod port;
 mod presence;
 mod proof;
@@ -57,6 +65,10 @@ mod request;
 mod respond;
 mod running;
 pub(crate) mod runtime;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
 mod sends;
 mod serving;
 mod settle;
@@ -78,6 +90,7 @@ pub use event::{Event, Update};
 pub use handle::IpcClient;
 pub use handle::IpcClient as IPCClient;
 pub use handler::{CallContext, Handler, HandlerError, IncomingCall, Response, SharedObject};
+#[cfg(feature = "bus")]
 pub(crate) use hook::ClientHook;
 pub use lasting::Standing;
 pub use methods::Methods;

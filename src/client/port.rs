@@ -85,7 +85,7 @@ impl Port {
         // What is a small part of its buffer must not keep the whole of it.
         let end = first.saturating_add(count);
         let mut theirs = VecDeque::new();
-        while let Some((at, list)) = given.pop_front_if(|(at, _)| *at < end) {
+        while let Some((at, list)) = pop_below(given, end) {
             theirs.push_back((at.saturating_sub(first), list));
         }
         let (batch, first) = match bytes < batch.buffer_len() / 4 {
@@ -145,6 +145,12 @@ impl Port {
     }
 }
 
+/// The first of them, if its place is below `end`.
+fn pop_below(given: &mut VecDeque<Given>, end: usize) -> Option<Given> {
+    given.front().filter(|(at, _)| *at < end)?;
+    given.pop_front()
+}
+
 /// The reader's end of a port.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
@@ -184,7 +190,7 @@ impl Reader {
                 };
                 self.untold_bytes = self.untold_bytes.saturating_add(view.header.wire_len());
                 let behind = index.saturating_sub(chunk.first);
-                let given = chunk.given.pop_front_if(|(at, _)| *at == behind);
+                let given = pop_below(&mut chunk.given, behind.saturating_add(1));
                 return Some(read(&view, given.map(|(_, list)| list).unwrap_or_default()));
             }
             self.current = self.taken.pop_front();

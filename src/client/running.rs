@@ -19,13 +19,18 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
 
 /// Calls that may wait in front of one object.
 const QUEUE_MAX: usize = 16 * 1024;
 /// Bytes of parameters that may wait in front of one object.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Calls that are started before other tasks of the thread run.
-const BURST: usize = 256;
+/// Calls that are started before other tasks of the thread run, the socket's among them.
+const BURST: u32 = 256;
+/// What these calls may take together.
+const BURST_TIME: Duration = Duration::from_millis(1);
+/// The time is looked at after the first call, and then each time when so many more are done.
+const LOOK_EVERY: u32 = 8;
 
 /// One object: its handler and the calls in front of it.
 pub(crate) struct ObjectServer {
@@ -197,6 +202,34 @@ impl Drop for Dispatching {
     }
 }
 
+/// What handlers may have of their thread before others on it get their turn.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    since: Instant,
+    started: u32,
+    spent: bool,
+}
+
+impl Budget {
+    pub(crate) const fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            started: 0,
+            spent: false,
+        }
+    }
+
+    /// Whether one call more may start, which counts.
+    fn allows(&mut self, now: impl FnOnce() -> Instant) -> bool {
+        let look = self.started % LOOK_EVERY == 1;
+        self.spent = self.spent
+            || self.started >= BURST
+            || (look && now().saturating_duration_since(self.since) >= BURST_TIME);
+        self.started = self.started.saturating_add(1);
+        !self.spent
+    }
+}
+
 /// The calls of one batch, on the thread that reads it. The object that one is for is kept for the next, and so is the
 /// place that one has left.
 pub(crate) struct Here<'a> {
@@ -210,10 +243,11 @@ pub(crate) struct Here<'a> {
     /// A call may be arriving in pieces.
     pub(crate) partials: bool,
     spare: Spare,
+    budget: Budget,
 }
 
 impl<'a> Here<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: &'a Arc<Shared>, now: Instant) -> Self {
         shared.serving.begin();
         Self {
             shared,
@@ -223,7 +257,13 @@ impl<'a> Here<'a> {
             method: None,
             partials: !shared.serving.lock().partial.is_empty(),
             spare: Spare::default(),
+            budget: Budget::new(now),
         }
+    }
+
+    /// Whether the handlers have had what they may have: what else has come runs later.
+    pub(crate) const fn is_spent(&self) -> bool {
+        self.budget.spent
     }
 
     /// A method's name, of which the calls of one batch share the text.
@@ -258,7 +298,7 @@ impl<'a> Here<'a> {
             && let Some(before) = before
             && before.leave()
         {
-            dispatch(self.shared, &before);
+            dispatch_within(self.shared, &before, &mut self.budget);
         }
     }
 
@@ -266,6 +306,12 @@ impl<'a> Here<'a> {
     pub(crate) fn accept(&mut self, mut job: Job, method: &str) {
         let Some(server) = &self.server else { return };
         let (shared, here) = (self.shared, server.home.is_on(self.thread));
+        if here && !self.budget.allows(Instant::now) {
+            // The place is given back first: from now on all stand in the queue, in their order.
+            job.unpin();
+            shared.serving.register(&job.call.context.open);
+            return self.accept_later(job);
+        }
         if here && (self.held || server.enter()) {
             // Nothing can happen to this call before it has had its first turn, so most are never in the table. The
             // socket's task writes the answers when it is through with the batch.
@@ -291,13 +337,13 @@ impl<'a> Here<'a> {
         self.enqueue(job);
     }
 
-    fn enqueue(&self, job: Job) {
+    fn enqueue(&mut self, job: Job) {
         let Some(server) = &self.server else { return };
         let (shared, here) = (self.shared, server.home.is_on(self.thread));
         match server.enqueue(job) {
             Admission::Queued => {}
-            Admission::Dispatch if here => dispatch(shared, server),
-            Admission::Dispatch => dispatch_later(shared, server),
+            Admission::Dispatch if here => dispatch_within(shared, server, &mut self.budget),
+            Admission::Dispatch => dispatch_later(shared, server, false),
             Admission::Full(job) => {
                 let text = format!("{QUEUE_MAX} calls wait for {} already", server.name);
                 let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
@@ -316,10 +362,14 @@ impl Drop for Here<'_> {
 
 /// Starts calls as long as they may run; after a burst of them elsewhere in the queue of the thread's tasks.
 pub(crate) fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
+    dispatch_within(shared, server, &mut Budget::new(Instant::now()));
+}
+
+fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mut Budget) {
     shared.serving.begin();
-    let (mut burst, mut spare) = (0..BURST, Spare::default());
+    let mut spare = Spare::default();
     let over = loop {
-        if burst.next().is_none() {
+        if !budget.allows(Instant::now) {
             break false;
         }
         let Some((job, last)) = server.next() else {
@@ -338,19 +388,45 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
     };
     shared.serving.end();
     if !over {
-        dispatch_later(shared, server);
+        dispatch_later(shared, server, true);
     }
 }
 
-/// The same as a task of the object's home.
-fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
+/// The same as a task of the object's home; behind everything else there that is ready, sockets and timers too, if `last`.
+fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>, last: bool) {
     let mut dispatching = Dispatching {
         shared: Arc::clone(shared),
         server: Arc::clone(server),
         begun: false,
     };
     server.home.spawn(Box::pin(async move {
+        if last {
+            tokio::task::yield_now().await;
+        }
         dispatching.begun = true;
         dispatch(&dispatching.shared, &dispatching.server);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_ends_by_count_or_by_time_and_asks_for_the_time_now_and_then() {
+        let start = Instant::now();
+        for (each_us, expected) in [(0, 256), (10, 105), (100, 17), (990, 9), (1_000, 1), (500_000, 1)] {
+            let (mut budget, mut looks) = (Budget::new(start), 0);
+            let mut allowed = 0;
+            while budget.allows(|| {
+                looks += 1;
+                start + Duration::from_micros(each_us * allowed)
+            }) {
+                allowed += 1;
+            }
+            assert_eq!(allowed, expected, "{each_us} us each");
+            assert!(looks <= allowed.div_ceil(8), "{looks} looks");
+            assert!(budget.spent && !budget.allows(|| start), "it stays spent");
+        }
+    }
 }

@@ -13,9 +13,14 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 /// Where a frame holds its number.
 const ID: std::ops::Range<usize> = 8..16;
+/// Where it holds how long it may wait for an endpoint that matches, in ms.
+const TTL: std::ops::Range<usize> = 16..20;
+/// After the loss of a host everybody joins again, and not in the same moment: so long messages wait for their receivers.
+const REJOINING: Duration = Duration::from_secs(2);
 
 /// Why a message did not reach all whom it was for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,6 +130,8 @@ pub(crate) struct Sends {
     /// What is to be sent once there is a connection, in order.
     held: VecDeque<Held>,
     held_bytes: usize,
+    /// Until when others may not have joined again.
+    rejoining: Option<Instant>,
     /// Tasks that wait for the window, or for held messages to go.
     pub(crate) waiters: Waiters,
 }
@@ -164,6 +171,7 @@ impl Sends {
             joined: 0,
             held: VecDeque::new(),
             held_bytes: 0,
+            rejoining: None,
             waiters: Waiters::new(),
         }
     }
@@ -198,6 +206,9 @@ impl Sends {
     /// Numbers a message of so many bytes and takes them from the window.
     #[inline]
     pub(crate) fn add(&mut self, port: u32, frame: &mut [u8]) -> MessageId {
+        if self.rejoining.is_some() {
+            self.be_patient(frame, Instant::now());
+        }
         let id = self.number(port, frame);
         self.charge(frame.len());
         id
@@ -222,6 +233,19 @@ impl Sends {
         self.sent.push_back(Sent { bytes, port });
         self.open = self.open.saturating_add(1);
         MessageId(id)
+    }
+
+    /// Lets a message wait for those that have not joined again yet.
+    #[cold]
+    fn be_patient(&mut self, frame: &mut [u8], now: Instant) {
+        let Some(until) = self.rejoining.filter(|until| *until > now) else {
+            self.rejoining = None;
+            return;
+        };
+        let left = u32::try_from(until.saturating_duration_since(now).as_millis()).unwrap_or(u32::MAX);
+        if let Some(place) = frame.get_mut(TTL).and_then(|place| place.first_chunk_mut::<4>()) {
+            *place = left.max(u32::from_le_bytes(*place)).to_le_bytes();
+        }
     }
 
     fn charge(&mut self, bytes: usize) {
@@ -312,8 +336,9 @@ impl Sends {
         }
     }
 
-    /// A connection is there: so much may be sent on it.
-    pub(crate) fn up(&mut self, window: u32) {
+    /// A connection is there: so much may be sent on it. `again`: there was another before it.
+    pub(crate) fn up(&mut self, window: u32, again: bool, now: Instant) {
+        self.rejoining = again.then(|| now + REJOINING);
         self.granted = i64::from(window);
         self.window = self.granted;
         self.joined = 0;
@@ -353,7 +378,8 @@ impl Sends {
         if self.joined == 0 || self.window <= 0 {
             return None;
         }
-        let held = self.held.pop_front()?;
+        let mut held = self.held.pop_front()?;
+        self.be_patient(&mut held.frame, Instant::now());
         self.held_bytes = self.held_bytes.saturating_sub(held.frame.len());
         self.charge(held.frame.len());
         Some(held)
@@ -400,7 +426,7 @@ mod tests {
 
     fn sends(window: u32) -> (Sends, Arc<Port>, u32) {
         let mut sends = Sends::new();
-        sends.up(window);
+        sends.up(window, false, Instant::now());
         sends.joined = 1;
         let port = Arc::new(Port::default());
         let number = sends.add_port(Arc::clone(&port));
@@ -482,11 +508,15 @@ mod tests {
         assert!(sends.must_hold());
         assert_eq!(sends.hold(number, frame(), Attachments::new()).0, 4);
         assert_eq!(sends.held_bytes(), 2 * FRAME);
-        sends.up(150);
+        sends.up(150, true, Instant::now());
         assert!(sends.next_held().is_none(), "nobody has joined");
         sends.joined = 1;
-        let next = |sends: &mut Sends| sends.next_held().map(|held| held.id());
-        assert_eq!((next(&mut sends), next(&mut sends)), (Some(3), Some(4)));
+        let next = |sends: &mut Sends| {
+            let held = sends.next_held().unwrap();
+            let ttl = u32::from_le_bytes(held.frame[TTL].try_into().unwrap());
+            (held.id(), ttl > 0)
+        };
+        assert_eq!((next(&mut sends), next(&mut sends)), ((3, true), (4, true)));
         assert!(!sends.must_hold() && !sends.may_go());
         sends.settle(&settled(3, 2, Outcome::Taken), &mut after);
         assert_eq!((sends.open, sends.window), (0, 150));

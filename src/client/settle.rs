@@ -5,7 +5,6 @@
 
 use super::after::After;
 use super::lasting::{Fact, Standing};
-use super::port::Port;
 use super::presence::Notice;
 use super::state::State;
 use crate::error::{CallError, ErrorCode};
@@ -26,6 +25,9 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     let Some(entry) = state.lasting.get_mut(id) else {
         return;
     };
+    if matches!(entry.what, Fact::Endpoint { .. }) {
+        return endpoint(state, id, result, after);
+    }
     if let Fact::Wait { until } = entry.what {
         let leaving = result
             .as_ref()
@@ -63,14 +65,6 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     if let (Fact::Subscription(queue), Ok(_)) = (&entry.what, &result) {
         queue.stands(&mut after.wakers);
     }
-    match (&entry.what, &result) {
-        (Fact::Endpoint { .. }, Ok(_)) => state.endpoint_joined(id, after),
-        (Fact::Endpoint { port, .. }, Err(error)) => refused(port, error, after),
-        _ => {}
-    }
-    let Some(entry) = state.lasting.get_mut(id) else {
-        return;
-    };
     if entry.first.is_some() {
         let failed = result.is_err();
         return tell_first(state, id, result, failed, after);
@@ -80,21 +74,33 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     {
         return revoked(state, id, error, after);
     }
-    let refused = matches!(entry.what, Fact::Endpoint { .. })
-        && result
-            .as_ref()
-            .is_err_and(|error| error.code != ErrorCode::Draining);
     state.lasting.note_restored(id, result.map(|_| ()));
-    if refused {
-        // The next host is not asked: its program has been told.
-        state.lasting.forget(id);
-    }
 }
 
-/// The broker does not let an endpoint in. One that leaves says so because the next host is to be asked.
-fn refused(port: &Port, error: &CallError, after: &mut After) {
-    if error.code != ErrorCode::Draining {
+/// The broker has let an endpoint in, or not. One that is leaving does not decide that: the next host is asked.
+fn endpoint(state: &mut State, id: u64, result: Result<u32, CallError>, after: &mut After) {
+    if result.is_ok() {
+        state.endpoint_joined(id, after);
+    }
+    let Some(entry) = state.lasting.get(id) else {
+        return;
+    };
+    let refused = result
+        .as_ref()
+        .err()
+        .filter(|error| error.code != ErrorCode::Draining);
+    if let (Fact::Endpoint { port, .. }, Some(error)) = (&entry.what, refused) {
         port.end(error.clone(), &mut after.wakers);
+    }
+    if entry.first.is_some() {
+        let failed = result.is_err();
+        return tell_first(state, id, result, failed, after);
+    }
+    let refused = refused.is_some();
+    state.lasting.note_restored(id, result.map(|_| ()));
+    if refused {
+        // No other host is asked: the program has been told.
+        state.lasting.forget(id);
     }
 }
 

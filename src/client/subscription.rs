@@ -107,8 +107,8 @@ impl SubscribeBuilder {
         self
     }
 
-    /// What may wait unread in this program, in bytes; beyond it events are missed, and counted. Default: that of
-    /// the client, 4 MiB.
+    /// What may wait unread in this program, in bytes; beyond it events are missed, and counted. One event counts as
+    /// half of it at most, however large it is. Default: that of the client, 4 MiB.
     pub const fn buffer(mut self, bytes: usize) -> Self {
         self.buffer = if bytes == 0 { 1 } else { bytes };
         self

@@ -4,6 +4,7 @@
 //! followed, a file that is not plainly a lock file of this user is never written. The lock is `flock`, so the
 //! kernel releases it with the process, however that ends. `transport::unix` is the caller.
 
+use super::process::holder;
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
 use std::fs::File;
@@ -39,10 +40,6 @@ pub enum LockError {
     /// The system refused.
     #[error(transparent)]
     Io(#[from] io::Error),
-}
-
-fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
 /// A held lock. Dropping it removes the file, if it is still this one, and releases the lock.

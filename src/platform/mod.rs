@@ -1,6 +1,6 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files and record locks, the ends of other processes, what forked children find, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
+//! Owns lock files and record locks, the ends of other processes, what forked children find, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
 //! signals that daemons get, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
@@ -12,15 +12,21 @@ pub mod local;
 #[cfg(unix)]
 pub mod lock;
 pub mod open_files;
+#[cfg(unix)]
+pub mod peer;
+#[cfg(unix)]
+pub mod place;
 pub mod plain;
 pub mod process;
 #[cfg_attr(not(unix), path = "no_record_lock.rs")]
 pub(crate) mod record_lock;
 #[cfg(feature = "cli")]
 pub mod scratch;
+#[cfg(feature = "broker")]
 pub mod secret;
 #[cfg(feature = "cli")]
 pub mod signals;
+pub mod socket_options;
 #[cfg(feature = "cli")]
 pub mod trusted;
 #[cfg(feature = "cli")]

@@ -38,6 +38,11 @@ pub const fn is_in_own_namespace(_: u32) -> bool {
     true
 }
 
+/// A process in words, for messages.
+pub(crate) fn holder(pid: Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
 #[cfg(target_os = "linux")]
 #[allow(
     unsafe_code,

@@ -30,6 +30,12 @@ pub(crate) enum Slip {
     InboxLooksFirst,
     /// A slot is given away under its old key.
     KeyUsedTwice,
+    /// A reader of a ring says that it sleeps, and does not look again.
+    RingLooksOnce,
+    /// A writer to a full ring does the same.
+    RoomLooksOnce,
+    /// A reader looks whether the writer has room from the bytes that were there before it read.
+    RoomToldLate,
 }
 
 /// Whether this slip is to be made here.

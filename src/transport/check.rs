@@ -18,7 +18,7 @@ pub(crate) fn endpoint(endpoint: &Endpoint, unix: &UnixOptions) -> Result<(), Bi
     }
     #[cfg(unix)]
     if let Endpoint::Unix(path) = endpoint {
-        return super::unix::check(endpoint, path, unix);
+        return crate::platform::place::check(path, unix).map_err(|error| BindError::place(endpoint, error));
     }
     let _ = unix;
     Ok(())

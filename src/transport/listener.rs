@@ -10,6 +10,10 @@ use super::pipe;
 #[cfg(unix)]
 use super::unix;
 use super::{Endpoint, PeerCredentials, Socket, TlsServer, tcp};
+#[cfg(unix)]
+use crate::platform::place::PlaceError;
+use crate::platform::process::holder;
+pub use crate::platform::socket_options::UnixOptions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -100,11 +104,25 @@ pub enum BindError {
     },
 }
 
-fn holder(pid: Option<u32>) -> String {
-    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
-}
-
 impl BindError {
+    /// The path of `endpoint` was not taken.
+    #[cfg(unix)]
+    pub(super) fn place(endpoint: &Endpoint, error: PlaceError) -> Self {
+        let endpoint = endpoint.clone();
+        match error {
+            PlaceError::InUse { pid, .. } => Self::InUse { endpoint, pid },
+            PlaceError::OtherUser { uid, .. } => Self::OtherUser { endpoint, uid },
+            PlaceError::Foreign { path, what } => Self::Foreign { path, what },
+            PlaceError::PathTooLong { path, len, max } => Self::PathTooLong { path, len, max },
+            PlaceError::UnsafeFolder { path, what } => Self::UnsafeFolder { path, what },
+            PlaceError::Io { action, source, .. } => Self::Io {
+                endpoint,
+                action,
+                source,
+            },
+        }
+    }
+
     /// For `map_err`: the system refused `action` at `endpoint`.
     pub(super) fn io<E: Into<io::Error>>(
         endpoint: &Endpoint,
@@ -115,29 +133,6 @@ impl BindError {
             endpoint,
             action,
             source: source.into(),
-        }
-    }
-}
-
-/// Who may reach a Unix socket, beside the broker's own user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnixOptions {
-    /// Permission bits of the socket. It has them, and its group, before anybody can connect, and never wider ones.
-    pub mode: u32,
-    /// The socket's group; `None`: the process's own.
-    pub gid: Option<u32>,
-    /// Refuse a folder in which others could put something in the socket's place: it must belong to root or to this user,
-    /// be no symbolic link, and be writable for its owner only. A mode or group of its own asks for that as well.
-    pub own_folder: bool,
-}
-
-impl Default for UnixOptions {
-    /// The socket is for this user only; the folder may be any.
-    fn default() -> Self {
-        Self {
-            mode: 0o600,
-            gid: None,
-            own_folder: false,
         }
     }
 }

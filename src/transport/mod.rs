@@ -57,16 +57,6 @@ pub fn is_unix_socket(attachment: &crate::message::Attachment) -> bool {
     return attachment.is::<std::convert::Infallible>();
 }
 
-/// Whether an attachment is memory whose content and length can never change again, in any process, as its system
-/// promises: on Linux a memfd with all four seals. It may be given to any number of receivers.
-#[must_use]
-pub fn is_sealed_immutable(attachment: &crate::message::Attachment) -> bool {
-    #[cfg(unix)]
-    return unix::seals::is_sealed_immutable(attachment);
-    #[cfg(not(unix))]
-    return attachment.is::<std::convert::Infallible>();
-}
-
 /// The number of an attachment's descriptor; `None` for what has none.
 #[must_use]
 pub fn descriptor_number(attachment: &crate::message::Attachment) -> Option<usize> {

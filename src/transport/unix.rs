@@ -1,7 +1,7 @@
 //! Unix stream sockets: bytes and descriptors.
 //!
 //! Owns reading and writing with `recvmsg` and `sendmsg`, and waiting. How connections come about is [`establish`]'s
-//! business, how a path is taken safely is [`bind`]'s. Attachments here are `Arc<OwnedFd>`.
+//! business, how a path is taken safely `platform::place`'s. Attachments here are `Arc<OwnedFd>`.
 //!
 //! # System calls
 //! One read or write is one system call, and waiting is none:
@@ -20,19 +20,15 @@
 //! that a peer that never reads holds at most [`ATTACHMENTS_MAX`](super::ATTACHMENTS_MAX) of them in the kernel. (Where the kernel does not say
 //! what is unread, on other systems than Linux, they are sent as they come.)
 
-mod bind;
 mod descriptors;
 mod establish;
 #[cfg(target_os = "linux")]
 mod groups;
 #[cfg(target_os = "linux")]
 mod ring;
-pub mod seals;
 mod shared;
 mod space;
 
-#[cfg(feature = "cli")]
-pub(super) use bind::check;
 pub(super) use establish::{Listener, connect};
 
 pub(super) use descriptors::check_kinds;

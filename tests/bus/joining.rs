@@ -115,7 +115,7 @@ async fn when_the_host_is_lost_what_was_written_is_told_and_the_rest_goes_to_the
         .send_confirmed_async(to("nobody", "y"), LONG)
         .await
         .unwrap_err();
-    bus.broker.take().unwrap().kill().await;
+    bus.broker.take().unwrap().stop().await;
     let Some(Report::Undelivered(told)) = reports.next().await else {
         panic!("no report");
     };

@@ -28,6 +28,9 @@ mod attachments;
 mod ends;
 mod joining;
 mod outcomes;
+#[cfg(feature = "inject-panics")]
+mod panics;
+mod transports;
 mod waiting;
 
 use actix_ipc::message::bus::{BUS_VERSION, Join, Outcome, Settlement};

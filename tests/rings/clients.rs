@@ -155,6 +155,57 @@ async fn a_busy_client_goes_to_memory_by_itself_and_a_quiet_one_does_not() {
 }
 
 #[actix::test]
+async fn busy_clients_that_get_no_memory_any_more_work_beside_those_that_have_it() {
+    const CLIENTS: usize = 12;
+    const TOTAL: usize = 2 * 2 * LEAST;
+    let place = Place::new();
+    let broker = place.start_with(Limits {
+        ring_bytes: LEAST,
+        ring_bytes_total: TOTAL,
+        outbox_bytes: 64 << 20,
+        ..Limits::default()
+    });
+    let worker = client(&broker.endpoint, SharedMemory::Never).await;
+    let _registration = worker.register("echo", Echo).await.unwrap();
+    let clients = join_all((0..CLIENTS).map(|_| client(&broker.endpoint, SharedMemory::default()))).await;
+    // All become busy at the same time, and go on through the moments at which some of them get memory and others are refused.
+    let (mut rounds, mut settled) = (0, 0);
+    while settled < 2 {
+        let calls = clients.iter().enumerate().map(|(number, client)| async move {
+            for size in [number, 100 + number, LEAST - 10 + number, 3 * LEAST + number] {
+                let all =
+                    join_all((0..8).map(|one| echo(client, bytes(size + one), Attachments::new()))).await;
+                for (one, (payload, _)) in all.into_iter().enumerate() {
+                    assert!(
+                        payload == bytes(size + one),
+                        "client {number}, {size} + {one} bytes"
+                    );
+                }
+            }
+        });
+        join_all(calls).await;
+        let metrics = broker.handle.metrics();
+        assert!(metrics.rings <= 2 && broker.handle.levels().ring_bytes <= TOTAL);
+        settled += usize::from(metrics.rings_refused == (CLIENTS - 2) as u64);
+        rounds += 1;
+    }
+    assert_eq!(broker.handle.metrics().rings, 2, "after {rounds} rounds");
+    // Who ends gives its memory to who comes.
+    join_all(
+        clients
+            .into_iter()
+            .map(|client| async move { client.close().await }),
+    )
+    .await;
+    until("all memory is given back", || {
+        broker.handle.levels().ring_bytes == 0
+    });
+    let next = client(&broker.endpoint, SharedMemory::AtOnce).await;
+    assert_eq!(broker.handle.metrics().rings, 1);
+    assert!(echo(&next, bytes(LEAST), Attachments::new()).await.0 == bytes(LEAST));
+}
+
+#[actix::test]
 async fn whoever_comes_back_gets_memory_again() {
     let place = Place::new();
     let broker = place.start();

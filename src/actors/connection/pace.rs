@@ -5,7 +5,8 @@
 //! the broker delays the next frame of another one by tens of microseconds, not by the whole of its flood.
 //!
 //! Where a read is no system call (a ring), calls and answers are read about sixteen at a time even then: while the broker works on
-//! these, the next process begins with the ones before. Called by `io`.
+//! these, the next process begins with the ones before. The more processes have something to say, the larger are these parts: there is
+//! work for everybody in any case, and each part costs the wake-up of a process. Called by `io`.
 
 use std::cell::Cell;
 use std::future::Future;
@@ -25,11 +26,11 @@ const RING_FRAMES: (usize, usize) = (24, 6);
 /// Least bytes of a read from a ring.
 const RING_BYTES: usize = 512;
 
-/// The two processes that were heard last.
-type Heard = [Option<(u64, Instant)>; 2];
+/// The processes that were heard last, the latest first.
+type Heard = [Option<(u64, Instant)>; 5];
 
 thread_local! {
-    static HEARD: Cell<Heard> = const { Cell::new([None, None]) };
+    static HEARD: Cell<Heard> = const { Cell::new([None; 5]) };
 }
 
 /// One connection's measure.
@@ -55,18 +56,25 @@ impl Pace {
 
     /// The most to read in this turn beside others; `None`: there is nobody else.
     pub(super) fn measure(&self) -> Option<usize> {
-        let last = self.last?;
+        (self.others() > 0).then_some(self.measure)
+    }
+
+    /// How many other processes were heard lately, as far as they are counted.
+    fn others(&self) -> usize {
+        let Some(last) = self.last else { return 0 };
         let beside = |heard: &&(u64, Instant)| {
             heard.0 != self.process && last.saturating_duration_since(heard.1) < LATELY
         };
-        HEARD.get().iter().flatten().find(beside).map(|_| self.measure)
+        HEARD.get().iter().flatten().filter(beside).count()
     }
 
     /// The most to read from a ring, at most `room`; nothing but what is beside others counts for a socket.
     pub(super) fn most(&self, from_ring: bool, room: usize) -> usize {
-        let beside = self.measure().unwrap_or(room);
+        let others = self.others();
+        let beside = if others > 0 { self.measure } else { room };
         if from_ring {
-            self.ring.min(beside).min(room)
+            let part = self.ring.saturating_mul(others.max(1));
+            part.min(beside).min(room)
         } else {
             beside.min(room)
         }
@@ -75,6 +83,7 @@ impl Pace {
     /// A read from a ring has brought so many frames. `filled`: it could have been more, but for the measure. `bulk`: events, or
     /// parts of something large.
     pub(super) fn has_read_ring(&mut self, frames: usize, filled: bool, bulk: bool, room: usize) {
+        let frames = frames / self.others().max(1);
         if bulk || frames < RING_FRAMES.1 {
             if filled {
                 self.ring = self.ring.saturating_mul(2).min(room);
@@ -87,12 +96,18 @@ impl Pace {
     /// A read has brought so many frames.
     pub(super) fn has_read(&mut self, now: Instant, frames: usize) {
         self.last = Some(now);
-        let [first, second] = HEARD.get();
-        let own = Some((self.process, now));
-        HEARD.set(match first {
-            Some((process, _)) if process == self.process => [own, second],
-            _ => [own, first],
-        });
+        let mut heard = HEARD.get();
+        let own = |one: &Option<(u64, Instant)>| one.is_some_and(|(process, _)| process == self.process);
+        // Its own place, or that of the one that was silent for the longest time.
+        let last = heard.len().saturating_sub(1);
+        let place = heard.iter().position(own).unwrap_or(last);
+        if let Some(up_to) = heard.get_mut(..=place) {
+            up_to.rotate_right(1);
+        }
+        if let Some(first) = heard.first_mut() {
+            *first = Some((self.process, now));
+        }
+        HEARD.set(heard);
         if frames > FRAMES.0 {
             self.measure = (self.measure / 2).max(BYTES.0);
         } else if frames < FRAMES.1 {
@@ -135,6 +150,37 @@ mod tests {
         }
         (0..20).for_each(|_| pace.has_read_ring(0, true, true, ROOM));
         assert_eq!(pace.most(true, ROOM), ROOM);
+    }
+
+    #[test]
+    fn the_more_others_are_heard_the_larger_are_the_parts_of_a_ring() {
+        const ROOM: usize = 128 * 1024;
+        let start = Instant::now();
+        let mut all: Vec<Pace> = (1..=7).map(Pace::new).collect();
+        for (heard, parts) in [(1, 1), (2, 1), (3, 2), (4, 3), (5, 4)] {
+            let now = start + LATELY * heard;
+            all.iter_mut()
+                .take(heard as usize)
+                .for_each(|pace| pace.has_read(now, 50));
+            for pace in all.iter_mut().take(heard as usize) {
+                assert_eq!(pace.most(true, ROOM), RING_BYTES * parts, "{heard} processes");
+                // As many frames for each part as when there is one.
+                pace.has_read_ring(RING_FRAMES.0 * parts, true, false, ROOM);
+                assert_eq!(pace.ring, RING_BYTES);
+            }
+            // Those that are heard again do not count twice.
+            all.iter_mut()
+                .take(heard as usize)
+                .for_each(|pace| pace.has_read(now, 50));
+            assert_eq!(all[0].most(true, ROOM), RING_BYTES * parts);
+        }
+        let later = start + LATELY * 7;
+        all.iter_mut().for_each(|pace| pace.has_read(later, 50));
+        let most = all.iter().map(|pace| pace.most(true, ROOM)).max();
+        assert_eq!(most, Some(RING_BYTES * 5), "no more are counted");
+        let later = start + LATELY * 9;
+        all[0].has_read(later, 50);
+        assert_eq!(all[0].most(true, ROOM), RING_BYTES, "the others are silent");
     }
 
     #[test]

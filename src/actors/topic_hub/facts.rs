@@ -6,7 +6,7 @@
 //! [`Index::rebuild`](super::index::Index::rebuild).
 
 use crate::actors::peer_key::PeerKey;
-use crate::message::{Encoding, Origin, SubscriptionId, Ticket};
+use crate::message::{Encoding, Origin, SubscriptionId, Ticket, key};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -131,15 +131,32 @@ impl<P: PeerKey> Fact<P> {
     }
 }
 
-/// What a fact is charged beside what it holds.
-const OVERHEAD: usize = 512;
+/// What a fact is charged beside what it holds: its places in the tables, which grow by doubling.
+const OVERHEAD: usize = 1_024;
+/// What each level of a pattern is charged. A node of the trie has about twice as many bytes with its table, and at least two patterns
+/// share it. `tests/pattern_memory.rs` counts them.
+const LEVEL: usize = 512;
 
 /// What a subscription costs. Its key is in the table, in the index, and cut into levels when it is a pattern.
 #[must_use]
 pub fn subscription_cost<P>(subscription: &Subscription<P>) -> usize {
     let group = subscription.group.as_ref().map_or(0, |group| group.len());
     let text = subscription.key.len().saturating_add(group);
-    OVERHEAD.saturating_add(text.saturating_mul(3))
+    // Of a pattern without a star no level has a node, but that is the index' business.
+    let levels = if subscription.pattern {
+        levels(&subscription.key)
+    } else {
+        0
+    };
+    OVERHEAD
+        .saturating_add(text.saturating_mul(3))
+        .saturating_add(levels.saturating_mul(LEVEL))
+}
+
+/// Levels of both halves, and the boundary between them.
+fn levels(key: &[u8]) -> usize {
+    let ends = key.iter().filter(|byte| matches!(**byte, b'.' | key::SEPARATOR));
+    ends.count().saturating_add(2)
 }
 
 /// What a will costs: it is in the table and in the index.

@@ -43,6 +43,12 @@ pub(super) struct Rest<'a> {
 }
 
 impl<'a> Rest<'a> {
+    /// The end of every pattern.
+    pub(super) const NOTHING: Self = Self {
+        here: None,
+        event: None,
+    };
+
     pub(super) fn all(key: &'a [u8]) -> Self {
         Self::from_text(Begins::Object, key)
     }
@@ -72,6 +78,29 @@ impl<'a> Rest<'a> {
             (Some(event), None) => (Begins::Event, event.into()),
             (None, None) => (Begins::End, Text::new()),
         }
+    }
+
+    /// The text of what leads here by this step.
+    pub(super) fn behind(self, step: Step<'_>) -> (Begins, Text) {
+        let level = match step {
+            Step::Exact(text) => text,
+            Step::One => b"*",
+            Step::Rest => b"**",
+            Step::Boundary => {
+                let (here, event) = (None, self.here);
+                return Rest { here, event }.text();
+            }
+        };
+        let mut text = Text::from_slice(level);
+        if let Some(here) = self.here {
+            text.push(b'.');
+            text.extend_from_slice(here);
+        }
+        Rest {
+            here: Some(&text),
+            event: self.event,
+        }
+        .text()
     }
 
     /// The event's half.

@@ -27,7 +27,7 @@ struct Node<P> {
 /// What follows after a step.
 #[derive(Debug)]
 enum Below<P> {
-    /// Several patterns; or one, of those that were here.
+    /// Several patterns.
     Node(Box<Node<P>>),
     /// One pattern. Here, not behind a pointer: with a million of them that is one place in memory less to look at.
     Tail(Tail<P>),
@@ -138,6 +138,10 @@ impl<P: PeerKey> Node<P> {
             Below::Tail(tail) => tail.subscribers.is_empty(),
             Below::Node(node) => {
                 node.prune(left);
+                if let Some(tail) = node.take_tail() {
+                    *child = Below::Tail(tail);
+                    return;
+                }
                 node.is_empty()
             }
         };
@@ -148,6 +152,40 @@ impl<P: PeerKey> Node<P> {
                 Step::Rest => self.rest = None,
                 Step::Boundary => self.boundary = None,
             }
+        }
+    }
+
+    /// The one pattern that goes through or ends here, as a tail; nothing when there are several, or none. A node that one pattern
+    /// alone would keep costs many times what a subscription does.
+    fn take_tail(&mut self) -> Option<Tail<P>> {
+        let marks = [(Step::One, &mut self.one), (Step::Rest, &mut self.rest)];
+        let mut below: Vec<_> = marks
+            .into_iter()
+            .chain([(Step::Boundary, &mut self.boundary)])
+            .filter_map(|(step, place)| Some((step, place.as_mut()?)))
+            .collect();
+        let exact = self.exact.iter_mut().take(2);
+        below.extend(exact.map(|(text, place)| (Step::Exact(text), place)));
+        match (below.pop(), below.is_empty()) {
+            (None, _) if !self.subscribers.is_empty() => {
+                let (begins, left) = Rest::NOTHING.text();
+                let subscribers = std::mem::take(&mut self.subscribers);
+                Some(Tail {
+                    begins,
+                    left,
+                    subscribers,
+                })
+            }
+            (Some((step, Below::Tail(tail))), true) if self.subscribers.is_empty() => {
+                let (begins, left) = tail.left().behind(step);
+                let subscribers = std::mem::take(&mut tail.subscribers);
+                Some(Tail {
+                    begins,
+                    left,
+                    subscribers,
+                })
+            }
+            _ => None,
         }
     }
 

@@ -69,6 +69,11 @@ pub enum MapError {
         /// What there is.
         actual: u64,
     },
+    /// This process was forked from the one that made the memory, which may be changing it.
+    #[error(
+        "this process was forked from the one that made the region, and shares it: make a new region after a fork"
+    )]
+    Forked,
     /// It cannot be described in a message.
     #[error(transparent)]
     Entry(#[from] super::EntryError),
@@ -101,7 +106,7 @@ impl From<MapError> for io::Error {
             }
             MapError::Shared | MapError::Changing => io::ErrorKind::ResourceBusy,
             MapError::Sealed => io::ErrorKind::ReadOnlyFilesystem,
-            MapError::Pooled => io::ErrorKind::Unsupported,
+            MapError::Pooled | MapError::Forked => io::ErrorKind::Unsupported,
             MapError::RegistryFull { .. } => io::ErrorKind::QuotaExceeded,
             MapError::NotMemory(_) => io::ErrorKind::InvalidData,
             MapError::Truncated { .. } => io::ErrorKind::UnexpectedEof,

@@ -16,6 +16,26 @@ pub(super) struct Own {
     descriptor: Descriptor,
     size: usize,
     mapping: Option<Mapping>,
+    maker: Maker,
+}
+
+/// The process that made memory. A forked child has the same memory and believes that it is its alone; it may not change it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Maker(u32);
+
+impl Maker {
+    pub(super) fn here() -> Self {
+        Self(std::process::id())
+    }
+
+    /// # Errors
+    /// [`MapError::Forked`] in a child of it.
+    pub(super) fn check(self) -> Result<(), MapError> {
+        match self.0 == std::process::id() {
+            true => Ok(()),
+            false => Err(MapError::Forked),
+        }
+    }
 }
 
 /// The descriptor that others may have, or the memory as it was.
@@ -32,6 +52,7 @@ impl Own {
             descriptor,
             size,
             mapping: None,
+            maker: Maker::here(),
         })
     }
 
@@ -54,10 +75,12 @@ impl Own {
     /// The system's, for want of addresses say.
     #[allow(unsafe_code, reason = "shared memory")]
     pub(super) fn bytes(&mut self) -> Result<&mut [u8], MapError> {
+        self.maker.check()?;
         let mapping = self.mapped()?;
-        // SAFETY: `mapped` maps for writing. `create` has made the memory with this length, and only `self` has a descriptor of
-        // it (`descriptor` lends it for calls that neither write nor keep it), so no other process can reach it, and none of this
-        // one but through `&mut self`, which the slice borrows.
+        // SAFETY: `mapped` maps for writing. `create` has made the memory with this length, which cannot shrink, and only `self` has a
+        // descriptor of it (`descriptor` lends it for calls that neither write nor keep it). So no other process can reach it but a
+        // forked child, in which every way to change it or to give it away is closed by `maker`; and nobody of this process
+        // but through `&mut self`, which the slice borrows.
         Ok(unsafe { mapping.bytes_mut() })
     }
 
@@ -67,6 +90,7 @@ impl Own {
     /// [`MapError::OutOfRange`], and the system's.
     pub(super) fn write_at(&mut self, offset: usize, bytes: &[u8]) -> Result<(), MapError> {
         let range = range::span(offset, bytes.len(), self.size)?;
+        self.maker.check()?;
         if self.mapping.is_none() {
             let written = system::write_at(&self.descriptor, offset, bytes);
             return settled(written, bytes.len());
@@ -94,6 +118,9 @@ impl Own {
     }
 
     fn release(mut self, seal: fn(&Descriptor) -> io::Result<()>, doing: &'static str) -> GivenAway {
+        if let Err(forked) = self.maker.check() {
+            return Err((self, forked));
+        }
         // A mapping that may write keeps the system from sealing.
         self.mapping = None;
         match seal(&self.descriptor) {
@@ -107,6 +134,7 @@ impl Own {
     /// # Errors
     /// The system's: no such promise can be had.
     pub(super) fn into_writer(mut self) -> Result<(Descriptor, Mapping), MapError> {
+        self.maker.check()?;
         self.mapped()?;
         let doing = "keep the shared memory from other writers";
         system::keep_for_writer(&self.descriptor).map_err(MapError::system(doing))?;

@@ -4,7 +4,7 @@
 //! the registry decides; a region has it on lease.
 
 use super::mapping::Mapping;
-use super::own::Own;
+use super::own::{Maker, Own};
 use super::system::{self, Descriptor};
 use super::{MapError, lock};
 use std::sync::{Arc, Mutex};
@@ -15,6 +15,7 @@ pub(super) struct Pooled {
     descriptor: Descriptor,
     mapping: Mapping,
     lent: bool,
+    maker: Maker,
 }
 
 impl Pooled {
@@ -28,6 +29,7 @@ impl Pooled {
             descriptor,
             mapping,
             lent: false,
+            maker: Maker::here(),
         })
     }
 
@@ -41,13 +43,14 @@ impl Pooled {
     /// [`MapError::Shared`] from [`lend`](Self::lend) until [`reclaim`](Self::reclaim).
     #[allow(unsafe_code, reason = "shared memory")]
     pub(super) fn bytes(&mut self) -> Result<&mut [u8], MapError> {
+        self.maker.check()?;
         if self.lent {
             return Err(MapError::Shared);
         }
         // SAFETY: `Own` has made the mapping for writing, of memory with this length that cannot shrink. It is the only one that may
         // write: before `into_writer` nobody else had a descriptor, and since then the system lets no descriptor write or be mapped to
-        // write. This process reaches it by `self.mapping` only, which the slice borrows. Others may read while it is written, if they
-        // break the rules; what they see then is theirs to bear.
+        // write; a forked child has the mapping too, and is refused by `maker`. This process reaches it by `self.mapping` only, which
+        // the slice borrows. Others may read while it is written, if they break the rules; what they see then is theirs to bear.
         Ok(unsafe { self.mapping.bytes_mut() })
     }
 

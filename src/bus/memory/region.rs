@@ -111,7 +111,7 @@ impl MemoryRegion {
     /// look, by one system call that touches no page.
     ///
     /// Memory that its sender meant to be immutable and could not seal (other systems than Linux) is copied as a whole at the first
-    /// look, when it has at most [`COPY_MAX`] bytes.
+    /// look, when it has at most [`COPY_MAX`](super::COPY_MAX) bytes.
     ///
     /// # Errors
     /// [`MapError::OutOfRange`]; [`MapError::Changing`] when somebody may change it; [`MapError::TooLarge`] and
@@ -196,7 +196,7 @@ impl MemoryRegion {
     ///
     /// The kernel counts. One message to several receivers is one holder until they have taken it. Where `/proc` is not mounted
     /// (Linux), a handle that stays here and what was sent of it count as one. At most 1,024 others are counted. Other Unix systems count this
-    /// process's handles only.
+    /// process's handles only. On Windows the registry that the memory belongs to counts too.
     #[must_use]
     pub fn ref_count(&self) -> u32 {
         let Ok(core) = &self.core else { return 0 };

@@ -163,16 +163,14 @@ fn what_is_shared_for_writing_is_copied() {
 #[test]
 fn what_is_no_memory_is_refused() {
     let entry = Entry::new(4, Kind::Immutable, false, None).unwrap();
-    let mut others: Vec<Attachment> = vec![Arc::new(7_u8)];
-    #[cfg(unix)]
-    {
-        let (pipe, _) = std::io::pipe().unwrap();
-        others.push(Arc::new(std::os::fd::OwnedFd::from(pipe)));
+    let (pipe, _) = std::io::pipe().unwrap();
+    let mut others: Vec<Attachment> = vec![
+        Arc::new(7_u8),
+        Object::from(system::Descriptor::from(pipe)).into_attachment(),
+    ];
+    if cfg!(target_os = "linux") {
+        others.push(Object::from(tempfile::tempfile().unwrap()).into_attachment());
     }
-    #[cfg(target_os = "linux")]
-    others.push(Arc::new(std::os::fd::OwnedFd::from(
-        tempfile::tempfile().unwrap(),
-    )));
     for other in others {
         let refused = MemoryRegion::from_attachment(other, &entry).unwrap_err();
         assert!(matches!(refused, MapError::NotMemory(_)), "{refused}");

@@ -3,16 +3,21 @@
 //! Owns the waiting for a place in an accept queue and the question to the kernel about the peer. It decides nothing
 //! about whom to trust.
 
-use super::{Stream, bind, watch};
+use super::{Stream, watch};
 use crate::platform::fork::Noted;
+#[cfg(target_os = "linux")]
+use crate::platform::peer;
+use crate::platform::place::{self, Place, address};
 use crate::transport::accept::{PASSED_OVER_MAX, Spare, is_the_listeners};
 use crate::transport::credentials::PeerCredentials;
 use crate::transport::inject::{Site, fault, retry};
 use crate::transport::listener::{Accepted, BindError, UnixOptions};
-use crate::transport::{Endpoint, Socket};
+use crate::transport::{BACKLOG, Endpoint, Socket};
 use rustix::fd::OwnedFd;
 use socket2::{Domain, SockAddr, Type};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
@@ -29,7 +34,7 @@ pub(in crate::transport) struct Listener {
     socket: Noted<AsyncFd<socket2::Socket>>,
     spare: Spare,
     /// None: the path is its caller's business.
-    _place: Option<bind::Place>,
+    _place: Option<Place>,
 }
 
 impl Listener {
@@ -39,7 +44,8 @@ impl Listener {
         options: &UnixOptions,
     ) -> Result<Self, BindError> {
         fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
-        let (socket, place) = bind::bind(endpoint, path, options)?;
+        let (socket, place) =
+            place::bind(path, options, BACKLOG).map_err(|error| BindError::place(endpoint, error))?;
         Self::on(endpoint, socket, Some(place))
     }
 
@@ -49,14 +55,12 @@ impl Listener {
         mode: u32,
     ) -> Result<Self, BindError> {
         fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
-        Self::on(endpoint, bind::replace(endpoint, path, mode)?, None)
+        let socket =
+            place::replace(path, mode, BACKLOG).map_err(|error| BindError::place(endpoint, error))?;
+        Self::on(endpoint, socket, None)
     }
 
-    fn on(
-        endpoint: &Endpoint,
-        socket: socket2::Socket,
-        place: Option<bind::Place>,
-    ) -> Result<Self, BindError> {
+    fn on(endpoint: &Endpoint, socket: socket2::Socket, place: Option<Place>) -> Result<Self, BindError> {
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
@@ -113,11 +117,11 @@ impl Listener {
 fn identify(socket: socket2::Socket) -> io::Result<(UnixStream, PeerCredentials)> {
     retry(|| fault(Site::Identify))?;
     socket.set_nonblocking(true)?;
-    let told = super::groups::credentials(&socket)?;
+    let told = peer::credentials(socket.as_fd())?;
     let credentials = PeerCredentials {
         uid: Some(told.uid),
         gid: Some(told.gid),
-        pid: u32::try_from(told.pid).ok().filter(|pid| *pid != 0),
+        pid: told.pid,
     };
     Ok((OwnedFd::from(socket).into(), credentials))
 }
@@ -194,16 +198,4 @@ fn connect_waiting(socket: socket2::Socket, address: &SockAddr) -> io::Result<so
         _ => error,
     })?;
     Ok(socket)
-}
-
-/// The socket address of `path`.
-pub(super) fn address(path: &Path) -> io::Result<SockAddr> {
-    SockAddr::unix(path).map_err(|_| {
-        let len = path.as_os_str().len();
-        let text = format!(
-            "the path has {len} bytes, but that of a Unix socket has at most {}",
-            bind::PATH_MAX
-        );
-        io::Error::new(io::ErrorKind::InvalidInput, text)
-    })
 }

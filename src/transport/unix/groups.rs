@@ -1,9 +1,9 @@
-//! Who the process at the other end of a Unix socket was when it connected, and which groups it had.
+//! Which groups the process at the other end of a Unix socket had when it connected.
 //!
-//! Owns the two questions to the kernel for that, `SO_PEERCRED` and `SO_PEERGROUPS`. It decides nothing.
+//! Owns the question to the kernel for that, `SO_PEERGROUPS`. It decides nothing.
 #![allow(
     unsafe_code,
-    reason = "neither option has a safe wrapper that holds every answer; see the proofs at the calls"
+    reason = "the option has no safe wrapper; see the proof at the call"
 )]
 
 use rustix::fd::AsFd;
@@ -52,37 +52,6 @@ fn ask(socket: &impl AsFd, groups: &mut [libc::gid_t]) -> io::Result<Vec<u32>> {
     Ok(groups.iter().take(count).copied().collect())
 }
 
-/// The user, the effective group and the number of the process that connected (of a listener: that made it). The number is 0 for a
-/// process of another pid namespace, which is why rustix is not asked: its answer has no place for that.
-///
-/// # Errors
-/// What the kernel answers.
-pub(super) fn credentials(socket: impl AsFd) -> io::Result<libc::ucred> {
-    use std::os::fd::AsRawFd;
-    let mut told = libc::ucred {
-        pid: 0,
-        uid: u32::MAX,
-        gid: u32::MAX,
-    };
-    let mut length = libc::socklen_t::try_from(size_of::<libc::ucred>()).map_err(io::Error::other)?;
-    // SAFETY: the descriptor is borrowed and so open for the whole call. `told` is an initialised `ucred` (three numbers, any bits of
-    // which are valid), not aliased, of exactly `length` bytes; the kernel writes at most `length` bytes into it, and stores in
-    // `length`, which is a valid `socklen_t`, how many. Neither pointer is kept.
-    let answer = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut told).cast(),
-            &raw mut length,
-        )
-    };
-    if answer != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(told)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -95,15 +64,6 @@ mod tests {
         let told: BTreeSet<u32> = supplementary(&one).unwrap().into_iter().collect();
         let own = rustix::process::getgroups().unwrap();
         assert_eq!(told, own.into_iter().map(|gid| gid.as_raw()).collect());
-    }
-
-    #[test]
-    fn a_peer_of_this_process_is_this_process() {
-        let (one, _other) = UnixStream::pair().unwrap();
-        let told = credentials(&one).unwrap();
-        assert_eq!(told.pid.cast_unsigned(), std::process::id());
-        assert_eq!(told.uid, rustix::process::geteuid().as_raw());
-        assert_eq!(told.gid, rustix::process::getegid().as_raw());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! What only Unix sockets have: descriptors, paths, locks, modes and users.
 
-use super::establish::address;
 use super::*;
+use crate::platform::place::{self, address};
+use crate::transport::BACKLOG;
 use crate::transport::tests::{connected, read, write};
 use crate::transport::{ATTACHMENTS_MAX, Listener, Stream, connect, current_uid};
 use crate::transport::{BindError, Endpoint, UnixOptions};
@@ -323,8 +324,8 @@ async fn what_no_broker_made_is_refused_and_kept() {
 /// At every step between the first appearance of the path and the listening socket.
 #[tokio::test]
 async fn nobody_else_can_connect_at_any_moment() {
-    let (_dir, path, endpoint) = place();
-    let (bound, _file) = bind::create(&endpoint, &path).unwrap();
+    let (_dir, path, _) = place();
+    let (bound, _file) = place::create(&path).unwrap();
     assert_eq!(mode(&path), 0o600);
     let refused = UnixStream::connect(&path).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
@@ -338,7 +339,7 @@ async fn nobody_else_can_connect_at_any_moment() {
 #[tokio::test]
 async fn the_mode_is_never_wider() {
     use std::sync::atomic::AtomicUsize;
-    let (_dir, path, endpoint) = place();
+    let (_dir, path, _) = place();
     let (done, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -350,7 +351,7 @@ async fn the_mode_is_never_wider() {
             }
         });
         while seen.load(Ordering::Relaxed) < 100 {
-            drop(bind::bind(&endpoint, &path, &UnixOptions::default()).unwrap());
+            drop(place::bind(&path, &UnixOptions::default(), BACKLOG).unwrap());
         }
         done.store(true, Ordering::Relaxed);
     });
@@ -374,14 +375,14 @@ async fn only_its_own_socket_is_removed() {
 #[tokio::test]
 async fn a_path_that_does_not_fit_is_explained() {
     let (dir, ..) = place();
-    let path = dir.path().join("x".repeat(bind::PATH_MAX));
+    let path = dir.path().join("x".repeat(place::PATH_MAX));
     let endpoint = Endpoint::Unix(path.clone());
     let error = Listener::bind(&endpoint).unwrap_err();
     assert!(
         matches!(
             error,
             BindError::PathTooLong {
-                max: bind::PATH_MAX,
+                max: place::PATH_MAX,
                 ..
             }
         ),
@@ -389,10 +390,12 @@ async fn a_path_that_does_not_fit_is_explained() {
     );
     let error = connect(&endpoint).await.unwrap_err();
     assert!(
-        error.to_string().contains(&format!("at most {}", bind::PATH_MAX)),
+        error
+            .to_string()
+            .contains(&format!("at most {}", place::PATH_MAX)),
         "{error}"
     );
-    let fill = bind::PATH_MAX - dir.path().as_os_str().len() - 1;
+    let fill = place::PATH_MAX - dir.path().as_os_str().len() - 1;
     let longest = Endpoint::Unix(dir.path().join("y".repeat(fill)));
     let _listener = Listener::bind(&longest).unwrap();
     connect(&longest).await.unwrap();
@@ -410,7 +413,7 @@ async fn a_missing_directory_is_named() {
 /// The lock decides among many that start at once: exactly one gets the path.
 #[test]
 fn of_many_at_once_one_wins() {
-    let (_dir, path, endpoint) = place();
+    let (_dir, path, _) = place();
     for _ in 0..20 {
         let barrier = std::sync::Barrier::new(8);
         let winners: Vec<_> = std::thread::scope(|scope| {
@@ -418,7 +421,7 @@ fn of_many_at_once_one_wins() {
                 .map(|_| {
                     scope.spawn(|| {
                         barrier.wait();
-                        let bound = bind::bind(&endpoint, &path, &UnixOptions::default());
+                        let bound = place::bind(&path, &UnixOptions::default(), BACKLOG);
                         barrier.wait();
                         bound
                     })

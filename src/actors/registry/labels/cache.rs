@@ -7,7 +7,9 @@ use super::Slot;
 use crate::actors::table::Table;
 
 /// Selectors that are remembered.
-const ENTRIES_MAX: usize = 1_024;
+const ENTRIES_MAX: usize = 16_384;
+/// Bytes of all of them together.
+const BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Endpoints in all of them together.
 const SLOTS_MAX: usize = 512 * 1024;
 
@@ -42,6 +44,7 @@ pub(super) struct Cache {
     by_expression: Table<Box<[u8]>, usize>,
     entries: Vec<Found>,
     slots: usize,
+    bytes: usize,
 }
 
 impl Cache {
@@ -66,17 +69,13 @@ impl Cache {
             .and_then(|at| self.entries.get(at))
             .map_or(0, |found| found.slots.len());
         let held = self.slots.saturating_sub(before).saturating_add(slots.len());
-        let known = if held > SLOTS_MAX || (known.is_none() && self.entries.len() >= ENTRIES_MAX) {
+        let bytes = self.bytes.saturating_add(expression.len());
+        let full = self.entries.len() >= ENTRIES_MAX || bytes > BYTES_MAX;
+        if held > SLOTS_MAX || (known.is_none() && full) {
             self.clear();
-            None
-        } else {
-            known
-        };
-        self.slots = if known.is_none() && self.entries.is_empty() {
-            slots.len()
-        } else {
-            held
-        };
+            return self.insert(None, expression, slots, changes, depends_on_all);
+        }
+        self.slots = held;
         if let Some(at) = known
             && let Some(found) = self.entries.get_mut(at)
         {
@@ -85,6 +84,7 @@ impl Cache {
             found.depends_on_all = depends_on_all;
             return at;
         }
+        self.bytes = bytes;
         let at = self.entries.len();
         self.by_expression.insert(expression.into(), at);
         self.entries.push(Found {
@@ -123,11 +123,17 @@ mod tests {
     fn it_holds_no_more_than_its_bounds() {
         let mut cache = Cache::default();
         for number in 0..ENTRIES_MAX * 2 + 1 {
-            let expression = number.to_le_bytes();
+            let expression = number.to_le_bytes().repeat(8);
             let at = cache.insert(None, &expression, vec![1, 2], 1, false);
             assert_eq!(cache.find(&expression), Some(at));
             assert!(cache.entries.len() <= ENTRIES_MAX);
             assert_eq!(cache.slots, cache.entries.len() * 2);
+            assert_eq!(cache.bytes, cache.entries.len() * 64);
+        }
+        cache.clear();
+        for number in 0..BYTES_MAX / 256 + 1 {
+            cache.insert(None, &number.to_le_bytes().repeat(64), vec![], 1, false);
+            assert!(cache.bytes <= BYTES_MAX);
         }
         let large = vec![0; SLOTS_MAX / 2 + 1];
         let first = cache.insert(None, b"first", large.clone(), 1, false);

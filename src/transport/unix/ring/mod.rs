@@ -20,25 +20,38 @@
 //! Reading and writing wait on the same bell: both are to be asked from one task. Whichever direction takes a ring of the bell looks
 //! whether it was meant for the other one, which may have been asked before it in the same turn.
 
+#[cfg_attr(all(test, feature = "models"), allow(dead_code, reason = "played"))]
+mod bell;
+#[cfg_attr(all(test, feature = "models"), allow(dead_code, reason = "played"))]
 mod memory;
+#[cfg(test)]
+#[cfg(feature = "models")]
+mod models;
 mod offer;
 #[cfg(test)]
+#[cfg(feature = "models")]
+mod played;
+#[cfg(test)]
+#[cfg(not(feature = "models"))]
 mod tests;
 #[cfg(test)]
+#[cfg(not(feature = "models"))]
 mod wake_tests;
 
 pub(super) use offer::{make, take};
 
-use super::watch;
-use crate::transport::lock;
-use memory::{Lane, Memory, Word};
-use rustix::fd::OwnedFd;
+use crate::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use crate::sync::slips::{self, Slip};
+use crate::sync::{Mutex, MutexGuard};
+use memory::{Lane, Word};
 use std::io::{self, IoSlice};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+use std::sync::PoisonError;
 use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+
+#[cfg(all(test, feature = "models"))]
+use played::{Bells, Memory};
+#[cfg(not(all(test, feature = "models")))]
+use {bell::Bells, memory::Memory};
 
 /// After so many bytes of one write the reader may begin: on another core it then works beside the writer.
 const PUBLISH_EVERY: usize = 32 * 1024;
@@ -53,8 +66,7 @@ pub(super) struct Ring {
     /// Bytes ever written.
     tail: Mutex<u32>,
     incoming: Mutex<Incoming>,
-    bell: AsyncFd<OwnedFd>,
-    peers_bell: OwnedFd,
+    bells: Bells,
     writes: AtomicBool,
     reads: AtomicBool,
     /// Which directions this end waits for, since it was asked last.
@@ -75,19 +87,23 @@ struct Incoming {
     attached: u32,
 }
 
+/// The guard, also after a panic of its last holder: an index is changed in single steps.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Ring {
-    fn new(memory: Memory, outgoing: Lane, bell: OwnedFd, peers_bell: OwnedFd) -> io::Result<Self> {
-        Ok(Self {
+    fn new(memory: Memory, outgoing: Lane, bells: Bells) -> Self {
+        Self {
             memory,
             outgoing,
             tail: Mutex::new(0),
-            incoming: Mutex::default(),
-            bell: watch(bell, Interest::READABLE)?,
-            peers_bell,
+            incoming: Mutex::new(Incoming::default()),
+            bells,
             writes: AtomicBool::new(false),
             reads: AtomicBool::new(false),
             waits: Waits::default(),
-        })
+        }
     }
 
     /// From now on bytes are written here.
@@ -119,8 +135,7 @@ impl Ring {
         fence(Ordering::SeqCst);
         let sleeps = self.word(lane, word);
         if sleeps.load(Ordering::Relaxed) != 0 && sleeps.swap(0, Ordering::AcqRel) != 0 {
-            // It fails when the counter is full, and then the peer has been woken more often than it can have slept.
-            let _ = rustix::io::write(&self.peers_bell, &1_u64.to_ne_bytes());
+            self.bells.ring();
         }
     }
 
@@ -138,9 +153,7 @@ impl Ring {
         other: &AtomicBool,
         (lane, word): (Lane, Word),
     ) -> Poll<io::Result<()>> {
-        let mut rung = ready!(self.bell.poll_read_ready(cx))?;
-        // The counter is never read: each ring is an edge of its own.
-        rung.clear_ready();
+        ready!(self.bells.poll(cx))?;
         if other.load(Ordering::Relaxed) && self.word(lane, word).load(Ordering::Relaxed) == 0 {
             other.store(false, Ordering::Relaxed);
             cx.waker().wake_by_ref();
@@ -159,6 +172,11 @@ impl Ring {
         let head = self.word(self.outgoing, Word::Head).load(Ordering::Acquire);
         let used = self.distance(tail, head)?;
         Ok((self.memory.capacity() as usize).saturating_sub(used))
+    }
+
+    /// Free bytes that a writer waits for, so that it is not woken for every few.
+    const fn enough(&self) -> usize {
+        self.memory.capacity() as usize / 4
     }
 
     fn distance(&self, tail: u32, head: u32) -> io::Result<usize> {
@@ -182,7 +200,7 @@ impl Ring {
                 return Poll::Ready(Ok(()));
             }
             self.settle_down(lane, Word::ReaderSleeps);
-            if self.unread(&incoming)? > 0 {
+            if self.unread(&incoming)? > 0 && !slips::is(Slip::RingLooksOnce) {
                 self.word(lane, Word::ReaderSleeps).store(0, Ordering::Relaxed);
                 return Poll::Ready(Ok(()));
             }
@@ -199,7 +217,8 @@ impl Ring {
     pub(super) fn read(&self, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
         let lane = self.outgoing.other();
         let mut incoming = lock(&self.incoming);
-        let count = self.unread(&incoming)?.min(buffer.len());
+        let unread = self.unread(&incoming)?;
+        let count = unread.min(buffer.len());
         if count == 0 {
             return Ok((0, 0));
         }
@@ -215,13 +234,22 @@ impl Ring {
         self.word(lane, Word::Head)
             .store(incoming.head, Ordering::Release);
         drop(incoming);
-        self.ring_if(lane, Word::WriterWaits);
+        // What the writer has written meanwhile makes this too much, never too little: it is not left asleep when it has room. As long as
+        // there is less, there is something to read, so that more will be free.
+        let left = if slips::is(Slip::RoomToldLate) {
+            unread
+        } else {
+            unread.saturating_sub(count)
+        };
+        if (self.memory.capacity() as usize).saturating_sub(left) >= self.enough() {
+            self.ring_if(lane, Word::WriterWaits);
+        }
         Ok((count, missing))
     }
 
-    /// Ready when a good part of the memory is free, so that a writer is not woken for every few bytes.
+    /// Ready when a good part of the memory is free.
     pub(super) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let enough = self.memory.capacity() as usize / 4;
+        let enough = self.enough();
         self.waits.for_room.store(false, Ordering::Relaxed);
         loop {
             let tail = lock(&self.tail);
@@ -229,7 +257,7 @@ impl Ring {
                 return Poll::Ready(Ok(()));
             }
             self.settle_down(self.outgoing, Word::WriterWaits);
-            if self.free(*tail)? >= enough {
+            if self.free(*tail)? >= enough && !slips::is(Slip::RoomLooksOnce) {
                 self.word(self.outgoing, Word::WriterWaits)
                     .store(0, Ordering::Relaxed);
                 return Poll::Ready(Ok(()));

@@ -3,8 +3,8 @@
 //! Owns the three descriptors and their order: the memory (a sealed memfd), the bell of who receives the offer, the bell of who
 //! makes it. A peer's descriptors are checked here once; afterwards nothing that it can do takes the memory away.
 
-use super::Ring;
-use super::memory::{Lane, Memory, length};
+use super::memory::{Lane, length};
+use super::{Bells, Memory, Ring};
 use crate::message::Attachment;
 use crate::transport::inject::{Site, fault};
 use crate::transport::ring::{RING_BYTES, is_ring_size};
@@ -55,8 +55,8 @@ pub(in crate::transport) fn make(capacity: u32) -> io::Result<(Ring, Vec<Attachm
         Arc::new(theirs.try_clone()?),
         Arc::new(ours.try_clone()?),
     ];
-    let memory = Memory::map(&file, capacity)?;
-    Ok((Ring::new(memory, Lane::FromMaker, ours, theirs)?, given))
+    let (memory, bells) = (Memory::map(&file, capacity)?, Bells::new(ours, theirs)?);
+    Ok((Ring::new(memory, Lane::FromMaker, bells), given))
 }
 
 /// The other end of a ring that a peer made.
@@ -91,8 +91,8 @@ pub(in crate::transport) fn take(given: &[Attachment], capacity: u32) -> io::Res
     for bell in [&ours, &theirs] {
         check_bell(bell)?;
     }
-    let memory = Memory::map(file.as_fd(), capacity)?;
-    Ring::new(memory, Lane::ToMaker, ours, theirs)
+    let (memory, bells) = (Memory::map(file.as_fd(), capacity)?, Bells::new(ours, theirs)?);
+    Ok(Ring::new(memory, Lane::ToMaker, bells))
 }
 
 /// A bell is written to by whoever wakes the peer: a pipe or a socket could end the process with a signal, a file would be changed, and

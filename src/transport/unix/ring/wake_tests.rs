@@ -5,6 +5,7 @@ use super::tests::{CAPACITY, pair, read, streams, write};
 use super::*;
 use crate::message::Attachment;
 use crate::transport::Stream;
+use rustix::fd::OwnedFd;
 use std::future::poll_fn;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
