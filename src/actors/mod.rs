@@ -20,6 +20,7 @@ pub mod accounts;
 pub mod admission;
 pub mod broker;
 pub mod connection;
+pub mod copies;
 pub mod core;
 pub mod credit;
 pub mod deadlines;

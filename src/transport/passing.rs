@@ -60,6 +60,12 @@ impl Drop for Passing {
     }
 }
 
+/// The same attachment for one more receiver, with a charge of its own. `None` once `attachment` was released.
+#[must_use]
+pub fn another(attachment: &Attachment, charge: Charge) -> Option<Attachment> {
+    inside(attachment).map(|inside| Passing::wrap(inside, charge))
+}
+
 /// What is to be sent for `attachment`: what is inside a [`Passing`], or itself. `None` once it was released.
 pub(super) fn inside(attachment: &Attachment) -> Option<Attachment> {
     match attachment.downcast_ref::<Passing>() {

@@ -4,20 +4,18 @@
 //! descriptor is closed by a thread of its own, never here (see [`transport::passing`](crate::transport::passing)).
 
 use super::life::{Life, Phase};
+use super::outbox::{Subject, gap_frame};
 use super::perform::Rooms;
 use crate::actors::core::Shared;
 use crate::actors::descriptors::{Account, Table};
 use crate::actors::peer::error_frame;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::arrivals::{Arrival, Arrivals};
-use crate::message::{Attachment, Batch, Kind, Ticket};
+use crate::message::{Attachment, Batch, Kind, SubscriptionId, Ticket};
 use crate::platform::open_files;
 use crate::transport::{Passing, descriptor_number, is_unix_socket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a frame with descriptors is, for the answer if it cannot be sent: its kind, and its number for the receiver.
-pub(super) type Subject = (Kind, u64);
 
 /// What has come and waits.
 #[derive(Debug)]
@@ -160,7 +158,12 @@ impl<R: Rooms> Life<R> {
 
     /// A frame with descriptors that was about to be written cannot be sent: who waits for its outcome is told.
     pub(super) fn not_sent(&mut self, subject: Subject, why: &str) {
-        let (kind, id) = subject;
+        let Subject { kind, id, missed } = subject;
+        if kind == Kind::Event {
+            let gap = gap_frame(SubscriptionId(id), missed.saturating_add(1));
+            self.rooms.metrics().events_missed.add(1);
+            return self.outbox.push_frame(gap.into());
+        }
         if kind == Kind::Ring {
             // The client goes on as it did; an answer that says "not now" tells it so.
             return self.outbox.push_frame(super::ring::not_now().into());
