@@ -36,6 +36,8 @@ pub(super) struct Receiver {
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
     slow: Slow,
+    /// What was missed in this turn was not for want of room.
+    withheld: bool,
 }
 
 /// How slow a receiver was in this turn.
@@ -96,6 +98,10 @@ impl Receiver {
     /// for its sake.
     pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, idle: Duration) {
         self.standing.caught_up(now, idle);
+        self.tell_missed(peer);
+    }
+
+    fn tell_missed(&mut self, peer: &Peer) {
         if planted::is(Bug::GapNotTold) {
             self.missed.clear();
         }
@@ -336,8 +342,8 @@ impl FanOut {
         taken
     }
 
-    /// An event that this receiver cannot get, whatever room it has. It is told soon: at once while little waits for it, else when
-    /// that is so again, or with the next event.
+    /// An event that this receiver cannot get, whatever room it has. It is told at the end of the turn when little waits for it, else
+    /// when that is so again, or with the next event. Nobody is held for it.
     pub(super) fn withhold(
         &mut self,
         receivers: &mut Peers<Receiver>,
@@ -346,7 +352,7 @@ impl FanOut {
     ) {
         if let Some((_, receiver)) = self.receiver(receivers, to) {
             receiver.miss(subscription);
-            receiver.slow = receiver.slow.max(Slow::Hold);
+            receiver.withheld = true;
         }
     }
 
@@ -396,6 +402,9 @@ impl FanOut {
                 }
                 // It has caught up meanwhile.
                 Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, Duration::ZERO),
+            }
+            if std::mem::take(&mut receiver.withheld) && !peer.account.ask_drained() {
+                receiver.tell_missed(peer);
             }
             slow.receivers.push(key);
         }
