@@ -223,6 +223,21 @@ impl Batch {
         }
     }
 
+    /// Refuses what is attached to each frame for which `check` says why.
+    pub fn check_attachments(
+        &mut self,
+        check: impl Fn(&Header, &[Attachment]) -> Result<(), Box<CallError>>,
+    ) {
+        for (index, carried) in &mut self.attachments {
+            if let Ok(list) = carried
+                && let Some(entry) = self.frames.get(*index as usize)
+                && let Err(why) = check(&entry.header, list)
+            {
+                *carried = Err(why);
+            }
+        }
+    }
+
     /// Why the attachments of frame `index` were refused, if they were.
     #[must_use]
     pub fn refused_attachments(&self, index: usize) -> Option<&CallError> {

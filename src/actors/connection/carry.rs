@@ -11,7 +11,7 @@ use crate::actors::descriptors::{Account, Table};
 use crate::actors::peer::error_frame;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::arrivals::{Arrival, Arrivals};
-use crate::message::{Attachment, Batch, Kind, SubscriptionId, Ticket};
+use crate::message::{Attachment, Batch, Header, Kind, SubscriptionId, Ticket};
 use crate::platform::open_files;
 use crate::transport::{Passing, descriptor_number, is_unix_socket};
 use std::sync::Arc;
@@ -33,18 +33,11 @@ impl Carry {
     }
 
     fn judge(&self, shared: &Shared, attachment: Attachment) -> Arrival {
-        let limits = &shared.limits;
-        let charged = if !limits.attach_unix_sockets && is_unix_socket(&attachment) {
-            let text = "Unix sockets cannot be attached (limits.attach_unix_sockets)";
-            Err(CallError::new(ErrorCode::Denied, text).ran(false))
-        } else {
-            let table = Table {
-                limit: open_files::limit(),
-                number: descriptor_number(&attachment),
-            };
-            self.account.charge(limits, table)
+        let table = Table {
+            limit: open_files::limit(),
+            number: descriptor_number(&attachment),
         };
-        match charged {
+        match self.account.charge(&shared.limits, table) {
             Ok(charge) => Ok(Passing::wrap(attachment, Box::new(charge))),
             Err(refusal) => {
                 shared.metrics.attachments_refused.add(1);
@@ -53,6 +46,16 @@ impl Carry {
             }
         }
     }
+}
+
+/// Calls, answers and events carry no Unix sockets where the broker does not allow them.
+fn check_sockets(header: &Header, attachments: &[Attachment]) -> Result<(), Box<CallError>> {
+    let asked = matches!(header.kind, Kind::Call | Kind::Reply | Kind::Publish);
+    if !asked || !attachments.iter().any(is_unix_socket) {
+        return Ok(());
+    }
+    let text = "Unix sockets cannot be attached (limits.attach_unix_sockets)";
+    Err(Box::new(CallError::new(ErrorCode::Denied, text).ran(false)))
 }
 
 /// Closes what is not charged.
@@ -109,6 +112,16 @@ impl<R: Rooms> Life<R> {
     pub(super) fn attach(&mut self, batch: &mut Batch) -> bool {
         let Some(carry) = &mut self.carry else { return true };
         let enough = carry.arrivals.is_empty() || carry.arrivals.attach(batch);
+        if batch.has_attachments() && !self.rooms.shared().limits.attach_unix_sockets {
+            let metrics = self.rooms.metrics();
+            batch.check_attachments(|header, attachments| {
+                let allowed = check_sockets(header, attachments);
+                if allowed.is_err() {
+                    metrics.attachments_refused.add(attachments.len() as u64);
+                }
+                allowed
+            });
+        }
         if !enough {
             let text = "the attachments that a frame declares did not come with it";
             self.close(CloseReason::Protocol, text);

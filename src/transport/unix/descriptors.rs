@@ -51,11 +51,14 @@ pub(in crate::transport) fn check_kinds(attachments: &[Attachment]) -> io::Resul
     Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_A_DESCRIPTOR))
 }
 
-/// Whether an attachment is a Unix socket. Those can carry descriptors themselves, even their own.
+/// Whether an attachment is a Unix socket. Those can carry descriptors themselves, even their own. A broker's
+/// [`Passing`](crate::transport::Passing) is judged by what is inside.
 #[must_use]
 pub fn is_unix_socket(attachment: &Attachment) -> bool {
-    attachment
-        .downcast_ref::<OwnedFd>()
+    let inside = passing::inside(attachment);
+    inside
+        .as_ref()
+        .and_then(|inside| inside.downcast_ref::<OwnedFd>())
         .and_then(|descriptor| rustix::net::getsockname(descriptor).ok())
         .is_some_and(|address| address.address_family() == AddressFamily::UNIX)
 }
