@@ -175,6 +175,7 @@ fn end(way: usize, sent: &Sent, round: usize) {
             for id in 1..=4 {
                 send(&caller, &call_with(id, &object, 4, b"", Flags::NONE), four);
             }
+            caller.after_registry();
             drop(callee);
             for id in 1..=4 {
                 assert_eq!(caller.answer(id).error().0, ErrorCode::CalleeGone);

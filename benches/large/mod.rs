@@ -1,7 +1,8 @@
 //! Roles and the driver of the bench of large payloads.
 
-use actix_ipc::client::{Event, IpcClient};
+use actix_ipc::client::{Handler, HandlerError, IncomingCall, IpcClient, Response};
 use actix_ipc::message::{Attachments, Payload};
+use async_trait::async_trait;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::io::{BufRead, BufReader, Write};
@@ -19,7 +20,8 @@ const SIZES: [usize; 8] = [
     16 << 20,
     64 << 20,
 ];
-const CONSUMERS: [usize; 2] = [1, 3];
+/// None: calls of one callee. Else the subscribers of events.
+const CONSUMERS: [usize; 3] = [0, 1, 3];
 
 /// How a payload travels.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,9 +102,9 @@ fn sum(bytes: &[u8]) -> u64 {
 }
 
 /// Every word of what came, wherever it lies.
-fn read(event: &Event) -> u64 {
-    let Some(region) = event.attachments().get::<OwnedFd>(0) else {
-        return sum(&event.payload.bytes);
+fn read(payload: &Payload, attachments: &Attachments) -> u64 {
+    let Some(region) = attachments.get::<OwnedFd>(0) else {
+        return sum(&payload.bytes);
     };
     let size = rustix::fs::fstat(region).unwrap().st_size as usize;
     map(region, size)
@@ -137,13 +139,25 @@ fn region(bytes: &[u8]) -> OwnedFd {
     memory
 }
 
+struct Reads;
+
+#[async_trait]
+impl Handler for Reads {
+    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
+        let total = read(&call.payload, &call.context.attachments);
+        Ok(Response::payload(Payload::raw(total.to_le_bytes().to_vec())))
+    }
+}
+
 fn consumer(socket: &Path) {
     run(socket, |client| async move {
+        // The first of them serves calls.
+        let _registration = client.register("large", Reads).await;
         let mut events = client.subscribe("large", "data").buffer(256 << 20).await.unwrap();
         ready();
         while let Some(event) = events.next().await {
             assert_eq!(event.missed, 0);
-            let total = read(&event);
+            let total = read(&event.payload, event.attachments());
             drop(event);
             client.publish("large", "read", &total).await.unwrap();
         }
@@ -167,16 +181,21 @@ fn producer(socket: &Path, consumers: usize, rounds: usize) {
                 // A program has its data in a buffer that it hands over.
                 let payload = bytes::Bytes::from(bytes.clone());
                 let start = Instant::now();
-                let publish = match way {
-                    Way::Bytes => client.publish_payload("large", "data", Payload::raw(payload)),
-                    Way::Region => client
-                        .publish_payload("large", "data", Payload::default())
-                        .attachments(Attachments::new().with(region(&payload))),
+                let (payload, attachments) = match way {
+                    Way::Bytes => (Payload::raw(payload), Attachments::new()),
+                    Way::Region => (Payload::default(), Attachments::new().with(region(&payload))),
                 };
-                publish.await.unwrap();
-                for _ in 0..consumers {
-                    let answer = answers.next().await.unwrap();
-                    assert_eq!(answer.decode::<u64>().unwrap(), expected);
+                if consumers == 0 {
+                    let call = client.call("large", "read").attachments(attachments);
+                    let total = call.send_payload(payload).await.unwrap();
+                    assert_eq!(*total.bytes, expected.to_le_bytes());
+                } else {
+                    let publish = client.publish_payload("large", "data", payload);
+                    publish.attachments(attachments).await.unwrap();
+                    for _ in 0..consumers {
+                        let answer = answers.next().await.unwrap();
+                        assert_eq!(answer.decode::<u64>().unwrap(), expected);
+                    }
                 }
                 // The first ones warm up.
                 if round >= 4 {
@@ -206,7 +225,11 @@ fn drive(rounds: usize) {
             .collect();
         let (many, often) = (consumers.to_string(), rounds.to_string());
         let mut producer = Role::start(&["producer", &many, &often], &socket);
-        println!("{consumers} consumers: published until read by all, median µs");
+        let what = match consumers {
+            0 => "a call until its answer".to_owned(),
+            many => format!("an event until {many} have read it"),
+        };
+        println!("{what}, median µs");
         println!(
             "{:>10} {:>10} {:>10} {:>8}",
             "bytes", "in bytes", "in region", "ratio"

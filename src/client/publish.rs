@@ -297,6 +297,9 @@ impl Publish<'_> {
         let whole = part.len() == bytes.len();
         let acknowledged = self.flags.has(Flags::ACK);
         let mut wake = false;
+        if !whole {
+            tracing::trace!(bytes = bytes.len(), way = "pieces", "a large event");
+        }
         if acknowledged || !whole {
             (self.id, wake) = slot(state, self.client.handle.shared.options.deadline)?;
         }

@@ -13,7 +13,7 @@ use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::arrivals::{Arrival, Arrivals};
 use crate::message::{Attachment, Batch, Header, Kind, SubscriptionId, Ticket};
 use crate::platform::open_files;
-use crate::transport::{Passing, descriptor_number, is_unix_socket};
+use crate::transport::{Passing, descriptor_number, is_unix_socket, may_share};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -112,12 +112,20 @@ impl<R: Rooms> Life<R> {
     pub(super) fn attach(&mut self, batch: &mut Batch) -> bool {
         let Some(carry) = &mut self.carry else { return true };
         let enough = carry.arrivals.is_empty() || carry.arrivals.attach(batch);
-        if batch.has_attachments() && !self.rooms.shared().limits.attach_unix_sockets {
-            let metrics = self.rooms.metrics();
+        if batch.has_attachments() {
+            let (shared, metrics) = (self.rooms.shared(), self.rooms.metrics());
+            let sockets = shared.limits.attach_unix_sockets;
             batch.check_attachments(|header, attachments| {
-                let allowed = check_sockets(header, attachments);
+                let allowed = if sockets {
+                    Ok(())
+                } else {
+                    check_sockets(header, attachments)
+                };
                 if allowed.is_err() {
                     metrics.attachments_refused.add(attachments.len() as u64);
+                } else if may_share(attachments) {
+                    metrics.messages_in_regions.add(1);
+                    tracing::trace!(kind = header.kind.name(), way = "region", "a large message");
                 }
                 allowed
             });
