@@ -1,8 +1,9 @@
 //! Roles and the driver of the bench of large payloads.
 
-use actix_ipc::client::{Handler, HandlerError, IncomingCall, IpcClient, Response};
+use actix_ipc::client::{Balance, Handler, HandlerError, IncomingCall, IpcClient, Response, Subscription};
 use actix_ipc::message::{Attachments, Payload};
 use async_trait::async_trait;
+use bytes::Bytes;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::io::{BufRead, BufReader, Write};
@@ -151,8 +152,9 @@ impl Handler for Reads {
 
 fn consumer(socket: &Path) {
     run(socket, |client| async move {
-        // The first of them serves calls.
-        let _registration = client.register("large", Reads).await;
+        // Calls go to one of them.
+        let group = client.register("large", Reads).group(Balance::RoundRobin);
+        let _registration = group.await.unwrap();
         let mut events = client.subscribe("large", "data").buffer(256 << 20).await.unwrap();
         ready();
         while let Some(event) = events.next().await {
@@ -164,46 +166,74 @@ fn consumer(socket: &Path) {
     });
 }
 
-fn producer(socket: &Path, consumers: usize, rounds: usize) {
+/// Nanoseconds of processor time that these processes have used.
+fn used(processes: &[u32]) -> f64 {
+    let of_thread = |task: std::fs::DirEntry| {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        text.split(' ').next().and_then(|first| first.parse::<f64>().ok())
+    };
+    let of_process = |process: &u32| -> f64 {
+        let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+        tasks.filter_map(|task| of_thread(task.ok()?)).sum()
+    };
+    processes.iter().map(of_process).sum()
+}
+
+/// One message and its answers.
+async fn send(
+    client: &IpcClient,
+    answers: &mut Subscription,
+    way: Way,
+    consumers: usize,
+    bytes: Bytes,
+    sum: u64,
+) {
+    let (payload, attachments) = match way {
+        Way::Bytes => (Payload::raw(bytes), Attachments::new()),
+        Way::Region => (Payload::default(), Attachments::new().with(region(&bytes))),
+    };
+    if consumers == 0 {
+        let call = client.call("large", "read").attachments(attachments);
+        let total = call.send_payload(payload).await.unwrap();
+        assert_eq!(*total.bytes, sum.to_le_bytes());
+        return;
+    }
+    let publish = client.publish_payload("large", "data", payload);
+    publish.attachments(attachments).await.unwrap();
+    for _ in 0..consumers {
+        let answer = answers.next().await.unwrap();
+        assert_eq!(answer.decode::<u64>().unwrap(), sum);
+    }
+}
+
+fn producer(socket: &Path, consumers: usize, rounds: usize, mut processes: Vec<u32>) {
+    processes.push(std::process::id());
     run(socket, |client| async move {
         let mut answers = client.subscribe("large", "read").await.unwrap();
         ready();
         for size in SIZES {
             let bytes: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
             let expected = sum(&bytes);
-            let mut took = [Vec::new(), Vec::new()];
-            let rounds = rounds
-                .max(3)
-                .min((rounds * (8 << 20) / size).max(3))
-                .min(rounds * 8);
-            for round in 0..2 * (rounds + 2) {
+            let (mut took, mut cost) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
+            // Blocks of about a hundred megabytes, at least three messages and at most a thousand.
+            let block = ((100 << 20) / size).clamp(3, 1000);
+            for round in 0..2 * (rounds + 1) {
                 let way = [Way::Bytes, Way::Region][round % 2];
-                // A program has its data in a buffer that it hands over.
-                let payload = bytes::Bytes::from(bytes.clone());
-                let start = Instant::now();
-                let (payload, attachments) = match way {
-                    Way::Bytes => (Payload::raw(payload), Attachments::new()),
-                    Way::Region => (Payload::default(), Attachments::new().with(region(&payload))),
-                };
-                if consumers == 0 {
-                    let call = client.call("large", "read").attachments(attachments);
-                    let total = call.send_payload(payload).await.unwrap();
-                    assert_eq!(*total.bytes, expected.to_le_bytes());
-                } else {
-                    let publish = client.publish_payload("large", "data", payload);
-                    publish.attachments(attachments).await.unwrap();
-                    for _ in 0..consumers {
-                        let answer = answers.next().await.unwrap();
-                        assert_eq!(answer.decode::<u64>().unwrap(), expected);
-                    }
-                }
-                // The first ones warm up.
-                if round >= 4 {
+                let before = used(&processes);
+                for _ in 0..block {
+                    // A program has its data in a buffer that it hands over.
+                    let payload = Bytes::from(bytes.clone());
+                    let start = Instant::now();
+                    send(&client, &mut answers, way, consumers, payload, expected).await;
                     took[way as usize].push(start.elapsed().as_secs_f64() * 1e6);
                 }
+                // The first ones warm up.
+                if round >= 2 {
+                    cost[way as usize].push((used(&processes) - before) / 1e3 / block as f64);
+                }
             }
-            let [in_bytes, in_region] = took.map(median);
-            println!("{size} {in_bytes:.0} {in_region:.0}");
+            let [[bytes, region], [cost_bytes, cost_region]] = [took, cost].map(|all| all.map(median));
+            println!("{size} {bytes:.0} {region:.0} {cost_bytes:.0} {cost_region:.0}");
         }
         println!("done");
         std::io::stdout().flush().unwrap();
@@ -219,28 +249,33 @@ fn drive(rounds: usize) {
     for consumers in CONSUMERS {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("s");
-        let _broker = Role::start(&["broker"], &socket);
-        let _consumers: Vec<Role> = (0..consumers)
+        let broker = Role::start(&["broker"], &socket);
+        let others: Vec<Role> = (0..consumers.max(1))
             .map(|_| Role::start(&["consumer"], &socket))
             .collect();
+        let all = others
+            .iter()
+            .chain([&broker])
+            .map(|role| role.child.id().to_string());
+        let processes = all.collect::<Vec<_>>().join(",");
         let (many, often) = (consumers.to_string(), rounds.to_string());
-        let mut producer = Role::start(&["producer", &many, &often], &socket);
+        let mut producer = Role::start(&["producer", &many, &often, &processes], &socket);
         let what = match consumers {
             0 => "a call until its answer".to_owned(),
             many => format!("an event until {many} have read it"),
         };
-        println!("{what}, median µs");
-        println!(
-            "{:>10} {:>10} {:>10} {:>8}",
-            "bytes", "in bytes", "in region", "ratio"
-        );
+        println!("{what}: median µs, and processor time of all processes in µs");
+        println!("     bytes  in bytes in region  ratio | in bytes in region  ratio");
         loop {
             let line = producer.line();
-            let [size, in_bytes, in_region] = line.split(' ').collect::<Vec<_>>()[..] else {
+            let figures: Vec<f64> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+            let [size, bytes, region, cost, cost_region] = figures[..] else {
                 break;
             };
-            let ratio = in_region.parse::<f64>().unwrap() / in_bytes.parse::<f64>().unwrap();
-            println!("{size:>10} {in_bytes:>10} {in_region:>10} {ratio:>8.2}");
+            let (ratio, costs) = (region / bytes, cost_region / cost);
+            println!(
+                "{size:>10} {bytes:>9} {region:>9} {ratio:>6.2} | {cost:>8} {cost_region:>9} {costs:>6.2}"
+            );
         }
     }
 }
@@ -251,14 +286,12 @@ pub fn main() {
     match words[..] {
         ["--role", "broker", socket] => broker(Path::new(socket)),
         ["--role", "consumer", socket] => consumer(Path::new(socket)),
-        ["--role", "producer", consumers, rounds, socket] => {
-            producer(
-                Path::new(socket),
-                consumers.parse().unwrap(),
-                rounds.parse().unwrap(),
-            );
+        ["--role", "producer", consumers, rounds, processes, socket] => {
+            let processes = processes.split(',').map(|one| one.parse().unwrap());
+            let (consumers, rounds) = (consumers.parse().unwrap(), rounds.parse().unwrap());
+            producer(Path::new(socket), consumers, rounds, processes.collect());
         }
         [rounds] => drive(rounds.parse().unwrap()),
-        _ => drive(40),
+        _ => drive(9),
     }
 }
