@@ -64,7 +64,10 @@ impl Drop for Account {
         let copies = self.totals.copies.lock();
         let mut copies = copies.unwrap_or_else(PoisonError::into_inner);
         // There may be another one by now.
-        if copies.get(&receiver).is_some_and(|account| account.strong_count() == 0) {
+        if copies
+            .get(&receiver)
+            .is_some_and(|account| account.strong_count() == 0)
+        {
             copies.remove(&receiver);
         }
     }
@@ -154,7 +157,9 @@ pub struct Charge(Arc<Account>);
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let Account { user, used, totals } = &*self.0;
+        let Account {
+            user, used, totals, ..
+        } = &*self.0;
         let mut users = totals.users.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(of_user) = users.get_mut(user) {
             *of_user = of_user.saturating_sub(1);
