@@ -88,211 +88,46 @@ const NOT_THERE: Ends = Closed(CloseReason::Protocol, "did not come with it");
 /// What is declared by each frame (`None`: an optional kind that nobody knows), how it is cut, and what becomes of it.
 type Shape = (&'static str, &'static [Option<u8>], Vec<Part>, Ends);
 
+#[rustfmt::skip] // A table: one line each.
 fn shapes() -> Vec<Shape> {
     vec![
         ("one", &[Some(1)], vec![part(REST, &[1])], Come(&[1])),
         ("two", &[Some(2)], vec![part(REST, &[2])], Come(&[2])),
         ("three", &[Some(3)], vec![part(REST, &[3])], Come(&[3])),
-        (
-            "one less than the most",
-            &[Some(15)],
-            vec![part(REST, &[15])],
-            Come(&[15]),
-        ),
+        ("one less than the most", &[Some(15)], vec![part(REST, &[15])], Come(&[15])),
         ("the most", &[Some(16)], vec![part(REST, &[16])], Come(&[16])),
-        (
-            "one more than the most",
-            &[Some(17)],
-            vec![part(REST, &[17])],
-            TOO_MANY,
-        ),
-        (
-            "what pads the buffer",
-            &[Some(18)],
-            vec![part(REST, &[18])],
-            TOO_MANY,
-        ),
+        ("one more than the most", &[Some(17)], vec![part(REST, &[17])], TOO_MANY),
+        ("what pads the buffer", &[Some(18)], vec![part(REST, &[18])], TOO_MANY),
         ("far too many", &[Some(64)], vec![part(REST, &[64])], TOO_MANY),
-        (
-            "the most that the kernel takes",
-            &[Some(253)],
-            vec![part(REST, &[253])],
-            TOO_MANY,
-        ),
-        (
-            "an empty control message",
-            &[Some(0)],
-            vec![part(REST, &[0])],
-            Come(&[0]),
-        ),
-        (
-            "an empty one where one is declared",
-            &[Some(1)],
-            vec![part(REST, &[0])],
-            NOT_THERE,
-        ),
-        (
-            "none where one is declared",
-            &[Some(1)],
-            vec![part(REST, &[])],
-            NOT_THERE,
-        ),
-        (
-            "two control messages",
-            &[Some(2)],
-            vec![part(REST, &[1, 1])],
-            Come(&[2]),
-        ),
-        (
-            "two full halves",
-            &[Some(16)],
-            vec![part(REST, &[8, 8])],
-            Come(&[16]),
-        ),
-        (
-            "two that are too many together",
-            &[Some(17)],
-            vec![part(REST, &[8, 9])],
-            TOO_MANY,
-        ),
-        (
-            "an empty one before one",
-            &[Some(1)],
-            vec![part(REST, &[0, 1])],
-            Come(&[1]),
-        ),
-        (
-            "with credentials",
-            &[Some(1)],
-            vec![with_credentials(REST, &[1])],
-            Come(&[1]),
-        ),
-        (
-            "credentials alone",
-            &[Some(0)],
-            vec![with_credentials(REST, &[])],
-            Come(&[0]),
-        ),
-        (
-            "with the first byte",
-            &[Some(2)],
-            vec![part(1, &[2]), part(REST, &[])],
-            Come(&[2]),
-        ),
-        (
-            "within the header",
-            &[Some(2)],
-            vec![part(23, &[]), part(1, &[2]), part(REST, &[])],
-            Come(&[2]),
-        ),
-        (
-            "with the header's last byte",
-            &[Some(1)],
-            vec![part(23, &[]), part(REST, &[1])],
-            Come(&[1]),
-        ),
-        (
-            "behind the header",
-            &[Some(1)],
-            vec![part(24, &[]), part(REST, &[1])],
-            Come(&[1]),
-        ),
-        (
-            "with the last byte",
-            &[Some(2)],
-            vec![part(30, &[]), part(REST, &[2])],
-            Come(&[2]),
-        ),
-        (
-            "one by one",
-            &[Some(4)],
-            vec![
-                part(1, &[1]),
-                part(1, &[1]),
-                part(22, &[1]),
-                part(3, &[1]),
-                part(REST, &[]),
-            ],
-            Come(&[4]),
-        ),
-        (
-            "in two halves",
-            &[Some(16)],
-            vec![part(10, &[8]), part(REST, &[8])],
-            Come(&[16]),
-        ),
-        (
-            "all halves too many",
-            &[Some(17)],
-            vec![part(10, &[8]), part(REST, &[9])],
-            Closed(CloseReason::Protocol, "at most 16"),
-        ),
-        (
-            "without a byte",
-            &[Some(1)],
-            vec![part(0, &[1]), part(REST, &[])],
-            NOT_THERE,
-        ),
-        (
-            "fewer than declared",
-            &[Some(2)],
-            vec![part(REST, &[1])],
-            NOT_THERE,
-        ),
-        (
-            "all that can be declared",
-            &[Some(255)],
-            vec![part(REST, &[1])],
-            NOT_THERE,
-        ),
-        (
-            "behind its frame",
-            &[Some(1), Some(0)],
-            vec![part(33, &[]), part(REST, &[1])],
-            NOT_THERE,
-        ),
-        (
-            "two frames at once",
-            &[Some(1), Some(2)],
-            vec![part(REST, &[3])],
-            Come(&[1, 2]),
-        ),
-        (
-            "two frames, one by one",
-            &[Some(1), Some(2)],
-            vec![part(33, &[1]), part(REST, &[2])],
-            Come(&[1, 2]),
-        ),
-        (
-            "one frame too early",
-            &[Some(0), Some(1)],
-            vec![part(33, &[1]), part(REST, &[])],
-            Come(&[0, 1]),
-        ),
-        (
-            "more than declared, for the next",
-            &[Some(1), Some(1)],
-            vec![part(33, &[2]), part(REST, &[])],
-            Come(&[1, 1]),
-        ),
-        (
-            "beside an unknown kind, for the next",
-            &[None, Some(1)],
-            vec![part(24, &[1]), part(REST, &[])],
-            Come(&[1]),
-        ),
-        (
-            "many frames that each have one",
-            &[Some(1); 8],
-            vec![part(REST, &[8])],
-            Come(&[1; 8]),
-        ),
-        (
-            "many in turns",
-            &[Some(1), Some(0), Some(1), Some(0), Some(1)],
-            vec![part(33, &[1]), part(66, &[1]), part(REST, &[1])],
-            Come(&[1, 0, 1, 0, 1]),
-        ),
+        ("the most that the kernel takes", &[Some(253)], vec![part(REST, &[253])], TOO_MANY),
+        ("an empty control message", &[Some(0)], vec![part(REST, &[0])], Come(&[0])),
+        ("an empty one where one is declared", &[Some(1)], vec![part(REST, &[0])], NOT_THERE),
+        ("none where one is declared", &[Some(1)], vec![part(REST, &[])], NOT_THERE),
+        ("two control messages", &[Some(2)], vec![part(REST, &[1, 1])], Come(&[2])),
+        ("two full halves", &[Some(16)], vec![part(REST, &[8, 8])], Come(&[16])),
+        ("two that are too many together", &[Some(17)], vec![part(REST, &[8, 9])], TOO_MANY),
+        ("an empty one before one", &[Some(1)], vec![part(REST, &[0, 1])], Come(&[1])),
+        ("with credentials", &[Some(1)], vec![with_credentials(REST, &[1])], Come(&[1])),
+        ("credentials alone", &[Some(0)], vec![with_credentials(REST, &[])], Come(&[0])),
+        ("with the first byte", &[Some(2)], vec![part(1, &[2]), part(REST, &[])], Come(&[2])),
+        ("within the header", &[Some(2)], vec![part(23, &[]), part(1, &[2]), part(REST, &[])], Come(&[2])),
+        ("with the header's last byte", &[Some(1)], vec![part(23, &[]), part(REST, &[1])], Come(&[1])),
+        ("behind the header", &[Some(1)], vec![part(24, &[]), part(REST, &[1])], Come(&[1])),
+        ("with the last byte", &[Some(2)], vec![part(30, &[]), part(REST, &[2])], Come(&[2])),
+        ("one by one", &[Some(4)], vec![part(1, &[1]), part(1, &[1]), part(22, &[1]), part(3, &[1]), part(REST, &[])], Come(&[4])),
+        ("in two halves", &[Some(16)], vec![part(10, &[8]), part(REST, &[8])], Come(&[16])),
+        ("all halves too many", &[Some(17)], vec![part(10, &[8]), part(REST, &[9])], Closed(CloseReason::Protocol, "at most 16")),
+        ("without a byte", &[Some(1)], vec![part(0, &[1]), part(REST, &[])], NOT_THERE),
+        ("fewer than declared", &[Some(2)], vec![part(REST, &[1])], NOT_THERE),
+        ("all that can be declared", &[Some(255)], vec![part(REST, &[1])], NOT_THERE),
+        ("behind its frame", &[Some(1), Some(0)], vec![part(33, &[]), part(REST, &[1])], NOT_THERE),
+        ("two frames at once", &[Some(1), Some(2)], vec![part(REST, &[3])], Come(&[1, 2])),
+        ("two frames, one by one", &[Some(1), Some(2)], vec![part(33, &[1]), part(REST, &[2])], Come(&[1, 2])),
+        ("one frame too early", &[Some(0), Some(1)], vec![part(33, &[1]), part(REST, &[])], Come(&[0, 1])),
+        ("more than declared, for the next", &[Some(1), Some(1)], vec![part(33, &[2]), part(REST, &[])], Come(&[1, 1])),
+        ("beside an unknown kind, for the next", &[None, Some(1)], vec![part(24, &[1]), part(REST, &[])], Come(&[1])),
+        ("many frames that each have one", &[Some(1); 8], vec![part(REST, &[8])], Come(&[1; 8])),
+        ("many in turns", &[Some(1), Some(0), Some(1), Some(0), Some(1)], vec![part(33, &[1]), part(66, &[1]), part(REST, &[1])], Come(&[1, 0, 1, 0, 1])),
     ]
 }
 
@@ -487,6 +322,7 @@ fn files(folder: &Path) -> Vec<(&'static str, OwnedFd, Is)> {
     ]
 }
 
+#[rustfmt::skip] // A table: one line each.
 fn objects(own: &Raw, folder: &Path) -> Vec<(&'static str, OwnedFd, Is)> {
     use rustix::event::{EventfdFlags, epoll, eventfd};
     use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
@@ -512,59 +348,21 @@ fn objects(own: &Raw, folder: &Path) -> Vec<(&'static str, OwnedFd, Is)> {
     vec![
         ("an epoll", epoll(), Is::Other),
         ("an epoll that watches its own connection", watching, Is::Other),
-        (
-            "an eventfd",
-            eventfd(0, EventfdFlags::CLOEXEC).unwrap(),
-            Is::Other,
-        ),
-        (
-            "a timer",
-            timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap(),
-            Is::Other,
-        ),
-        (
-            "an inotify",
-            rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap(),
-            Is::Other,
-        ),
-        (
-            "a process",
-            rustix::process::pidfd_open(me, rustix::process::PidfdFlags::empty()).unwrap(),
-            Is::Other,
-        ),
+        ("an eventfd", eventfd(0, EventfdFlags::CLOEXEC).unwrap(), Is::Other),
+        ("a timer", timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap(), Is::Other),
+        ("an inotify", rustix::fs::inotify::init(rustix::fs::inotify::CreateFlags::CLOEXEC).unwrap(), Is::Other),
+        ("a process", rustix::process::pidfd_open(me, rustix::process::PidfdFlags::empty()).unwrap(), Is::Other),
         ("memory", memory("m"), Is::Other),
         ("a TCP listener", tcp.try_clone().unwrap().into(), Is::Other),
-        (
-            "a TCP connection",
-            std::net::TcpStream::connect(tcp.local_addr().unwrap())
-                .unwrap()
-                .into(),
-            Is::Other,
-        ),
-        (
-            "a UDP socket",
-            std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(),
-            Is::Other,
-        ),
-        (
-            "a socket of the kernel",
-            socket(AddressFamily::NETLINK, SocketType::DGRAM),
-            Is::Other,
-        ),
+        ("a TCP connection", std::net::TcpStream::connect(tcp.local_addr().unwrap()) .unwrap() .into(), Is::Other),
+        ("a UDP socket", std::net::UdpSocket::bind("127.0.0.1:0").unwrap().into(), Is::Other),
+        ("a socket of the kernel", socket(AddressFamily::NETLINK, SocketType::DGRAM), Is::Other),
         ("a Unix stream", pair(SocketType::STREAM), Is::Unix),
         ("Unix datagrams", pair(SocketType::DGRAM), Is::Unix),
         ("Unix packets", pair(SocketType::SEQPACKET), Is::Unix),
         ("a Unix listener", listener.into(), Is::Unix),
-        (
-            "a Unix socket that is nowhere",
-            socket(AddressFamily::UNIX, SocketType::STREAM),
-            Is::Unix,
-        ),
-        (
-            "the connection itself",
-            own.stream.try_clone().unwrap().into(),
-            Is::Unix,
-        ),
+        ("a Unix socket that is nowhere", socket(AddressFamily::UNIX, SocketType::STREAM), Is::Unix),
+        ("the connection itself", own.stream.try_clone().unwrap().into(), Is::Unix),
     ]
 }
 

@@ -66,11 +66,10 @@ fn one(way: usize, id: u64, sent: &Sent, peers: &mut Peers) {
     let Peers {
         caller,
         callee,
-        one,
-        two,
         reads,
+        ..
     } = peers;
-    let [reads_callee, reads_one, reads_two] = reads;
+    let [reads_callee, ..] = reads;
     match way {
         // Answered, with one back.
         0 => {
@@ -130,6 +129,20 @@ fn one(way: usize, id: u64, sent: &Sent, peers: &mut Peers) {
             };
             send(callee, &reply.to_vec(), &sent.files[..2]);
         }
+        _ => one_event(way, sent, peers),
+    }
+}
+
+fn one_event(way: usize, sent: &Sent, peers: &mut Peers) {
+    let Peers {
+        caller,
+        one,
+        two,
+        reads,
+        ..
+    } = peers;
+    let [_, reads_one, reads_two] = reads;
+    match way {
         // Events: to two, to two that must not share them, to nobody, retained.
         7 => {
             send(caller, &publish("e", 2, Flags::ACK), &sent.memory[..2]);
@@ -172,12 +185,12 @@ fn end(way: usize, sent: &Sent, round: usize) {
     match way {
         // The callee dies with some in its socket and some in its queue.
         0 => {
-            for id in 1..=4 {
+            for id in 101..=104 {
                 send(&caller, &call_with(id, &object, 4, b"", Flags::NONE), four);
             }
             caller.after_registry();
             drop(callee);
-            for id in 1..=4 {
+            for id in 101..=104 {
                 assert_eq!(caller.answer(id).error().0, ErrorCode::CalleeGone);
             }
         }
@@ -192,19 +205,27 @@ fn end(way: usize, sent: &Sent, round: usize) {
         // Closed in the middle of a frame, behind the descriptors, and behind descriptors without a frame.
         2 => send(&caller, &frame[..1000], four),
         3 => send(&caller, &Draft::new(Kind::Pong, 1).to_vec(), four),
+        4..=7 => broken(way, sent, &mut caller, &frame),
+        _ => events_and_pieces(way, sent, &mut caller, &mut callee, &object),
+    }
+}
+
+fn broken(way: usize, sent: &Sent, caller: &mut Raw, frame: &[u8]) {
+    let four = &sent.files[..4];
+    match way {
         // Too many, too few, too large, where none are allowed, and over a frame that is none.
         4 => {
-            send(&caller, &frame, &sent.files);
+            send(caller, frame, &sent.files);
             let _ = caller.goodbye();
         }
         5 => {
-            send(&caller, &call_with(1, &object, 5, b"", Flags::NONE), four);
+            send(caller, &call_with(1, "o", 5, b"", Flags::NONE), four);
             let _ = caller.goodbye();
         }
         6 => {
             let piece = Draft::new(Kind::CallPiece, 1);
             send(
-                &caller,
+                caller,
                 &Draft {
                     attachments: 4,
                     ..piece
@@ -214,19 +235,25 @@ fn end(way: usize, sent: &Sent, round: usize) {
             );
             let _ = caller.goodbye();
         }
-        7 => {
-            send(&caller, &[0xff; 100], four);
+        _ => {
+            send(caller, &[0xff; 100], four);
             let _ = caller.goodbye();
         }
+    }
+}
+
+fn events_and_pieces(way: usize, sent: &Sent, caller: &mut Raw, callee: &mut Raw, object: &str) {
+    let four = &sent.files[..4];
+    match way {
         // The subscriber dies with events in its socket and in its queue.
         8 => {
-            callee.subscribe("dies", &object);
+            callee.subscribe("dies", object);
             let draft = Draft::new(Kind::Publish, 1)
                 .flags(Flags::ACK)
-                .pair("dies", &object);
+                .pair("dies", object);
             for _ in 0..4 {
                 send(
-                    &caller,
+                    caller,
                     &Draft {
                         attachments: 2,
                         ..draft
@@ -241,9 +268,9 @@ fn end(way: usize, sent: &Sent, round: usize) {
         9 => {
             let first = Draft::new(Kind::Call, 1)
                 .flags(Flags::CONTINUED)
-                .pair(&object, "m");
+                .pair(object, "m");
             send(
-                &caller,
+                caller,
                 &Draft {
                     attachments: 4,
                     ..first
@@ -255,11 +282,11 @@ fn end(way: usize, sent: &Sent, round: usize) {
             assert_eq!(caller.answer(1).error().0, ErrorCode::Cancelled);
         }
         _ => {
-            callee.subscribe("void", &object);
+            callee.subscribe("void", object);
             let flags = Flags::ACK.with(Flags::CONTINUED);
-            let first = Draft::new(Kind::Publish, 1).flags(flags).pair("void", &object);
+            let first = Draft::new(Kind::Publish, 1).flags(flags).pair("void", object);
             send(
-                &caller,
+                caller,
                 &Draft {
                     attachments: 2,
                     ..first
