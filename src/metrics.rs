@@ -105,6 +105,10 @@ counters! {
     attachments_out,
     /// Attachments that were refused by a limit, or that no frame took, and closed.
     attachments_refused,
+    /// Messages (calls, answers, events) that came in pieces, and whole.
+    messages_in_pieces,
+    /// Messages that brought sealed memory: their payload did not pass through the broker.
+    messages_in_regions,
     /// Lines that the log of this process lost: standard error was full, closed or failed.
     lost_logs,
 }

@@ -21,6 +21,7 @@ pub mod admission;
 pub mod broker;
 pub mod bus;
 pub mod connection;
+pub mod copies;
 pub mod core;
 pub mod credit;
 pub mod deadlines;

@@ -8,6 +8,9 @@ use crate::client::subscription::SlowPolicy;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// A queue is full of so many attachments, however small their events are: the program has few descriptors.
+const ATTACHMENTS_MAX: usize = 64;
+
 impl State {
     /// Whether something new may be added. When not, the policy has seen to that except for counting it.
     pub(super) fn makes_room(&mut self, limit: usize, policy: SlowPolicy) -> bool {
@@ -32,7 +35,7 @@ impl State {
     pub(super) fn shed(&mut self, limit: usize, policy: SlowPolicy) {
         let mut gap = Gap::default();
         if policy == SlowPolicy::Latest {
-            self.keep_newest(&mut gap);
+            self.keep_newest(limit, &mut gap);
         }
         let newest = self.chunks.back().map_or(0, |chunk| chunk.charge);
         while self.chunks.len() > 1 && self.charged.saturating_sub(newest) >= limit {
@@ -49,7 +52,7 @@ impl State {
     }
 
     /// Keeps the newest event of each topic.
-    fn keep_newest(&mut self, gap: &mut Gap) {
+    fn keep_newest(&mut self, limit: usize, gap: &mut Gap) {
         let mut seen = HashSet::new();
         let chunks = std::mem::take(&mut self.chunks);
         for mut chunk in chunks.into_iter().rev() {
@@ -58,7 +61,7 @@ impl State {
             gap.missed = gap.missed.saturating_add(lost);
             gap.add(std::mem::take(&mut chunk.gap));
             if lost > 0 {
-                chunk.charge = chunk.events.charge();
+                chunk.charge = chunk.events.charge(limit);
             }
             self.charged = self.charged.saturating_sub(before.saturating_sub(chunk.charge));
             if chunk.charge > 0 {
@@ -114,13 +117,27 @@ impl Events {
         }
     }
 
-    fn charge(&self) -> usize {
-        match self {
+    /// What is charged for attachments, beside the bytes.
+    pub(super) fn charge_attached(&self, limit: usize) -> usize {
+        let attached: usize = match self {
+            Self::Frames { batch, next, count } if batch.has_attachments() => {
+                let frames = *next..next.saturating_add(*count);
+                frames.map(|index| batch.attachments(index).len()).sum()
+            }
+            Self::Frames { .. } => 0,
+            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.0.attachments.len()),
+        };
+        attached.saturating_mul(limit / ATTACHMENTS_MAX)
+    }
+
+    fn charge(&self, limit: usize) -> usize {
+        let size = match self {
             Self::Frames { batch, next, count } => {
                 let bytes = Run::new(batch, *next, *count).bytes;
                 bytes.max(count.saturating_mul(CHARGE_MIN))
             }
             Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.1.len().max(CHARGE_MIN)),
-        }
+        };
+        size.saturating_add(self.charge_attached(limit))
     }
 }

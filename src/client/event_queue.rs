@@ -14,7 +14,7 @@ pub(crate) use reader::Reader;
 use super::event::{Topic, Update};
 use super::subscription::SlowPolicy;
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Header, Metadata};
+use crate::message::{Attachments, Batch, Encoding, Flags, Header, Metadata};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,6 +96,7 @@ struct Head {
     encoding: Encoding,
     flags: Flags,
     metadata: Metadata,
+    attachments: Attachments,
 }
 
 #[derive(Debug)]
@@ -168,19 +169,20 @@ impl EventQueue {
             1 => self.charge(bytes),
             _ => bytes.max(count.saturating_mul(CHARGE_MIN)),
         };
-        state.add(Events::Frames { batch, next, count }, charge, woken);
+        state.add(Events::Frames { batch, next, count }, charge, self.limit, woken);
         if full {
             state.shed(self.limit, self.policy);
         }
     }
 
     /// Adds the first part of an event in pieces; `aux` is its number.
-    pub(crate) fn begin(&self, view: &FrameView<'_>, message_bytes: usize) {
+    pub(crate) fn begin(&self, view: &FrameView<'_>, attachments: Attachments, message_bytes: usize) {
         let head = Head {
             key: view.key.to_vec(),
             encoding: view.header.encoding,
             flags: view.header.flags,
             metadata: Metadata::parse(view.meta).unwrap_or_default(),
+            attachments,
         };
         let partial = Partial {
             head,
@@ -229,7 +231,8 @@ impl EventQueue {
             return state.refuse(1, woken);
         }
         let size = self.charge(bytes.len());
-        state.add(Events::Whole(Some(Box::new((head, bytes.freeze())))), size, woken);
+        let whole = Events::Whole(Some(Box::new((head, bytes.freeze()))));
+        state.add(whole, size, self.limit, woken);
         if full {
             state.shed(self.limit, self.policy);
         }
@@ -323,7 +326,8 @@ impl State {
         Poll::Pending
     }
 
-    fn add(&mut self, events: Events, charge: usize, woken: &mut Vec<Waker>) {
+    fn add(&mut self, events: Events, size: usize, limit: usize, woken: &mut Vec<Waker>) {
+        let charge = size.saturating_add(events.charge_attached(limit));
         self.charged = self.charged.saturating_add(charge);
         self.chunks.push_back(Chunk {
             events,

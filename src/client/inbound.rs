@@ -174,7 +174,8 @@ fn answer(
         }
         Kind::Event => {
             if let Some(queue) = subscription(state, id) {
-                queue.begin(view, message_bytes);
+                let attachments = batch.attachments(index).to_vec().into();
+                queue.begin(view, attachments, message_bytes);
             }
         }
         Kind::EventPiece => {

@@ -113,7 +113,7 @@ kinds! {
     /// Ends the subscription `id`.
     Unsubscribe = 0x31, flags Flags::NONE;
     /// Publishes to `object 00 event`. `id`: the publisher's number, used with ACK and CONTINUED.
-    Publish = 0x32, flags Flags::COMMON.with(Flags::ACK).with(Flags::RETAIN);
+    Publish = 0x32, flags Flags::COMMON.with(Flags::ACK).with(Flags::RETAIN).with(Flags::SHARE);
     /// More payload of the publish `id`.
     PublishPiece = 0x33, flags Flags::CONTINUED.with(Flags::ABORT);
     /// From the broker: `aux` more bytes may be published on this connection.
@@ -185,10 +185,10 @@ impl Flags {
     pub const ACK: Self = Self(0x010);
     /// Publish: keep as the topic's last value (an empty payload clears it).
     pub const RETAIN: Self = Self(0x020);
+    /// Publish, Send: what is attached may go to several receivers, whatever it is; they could then write to the same thing.
+    pub const SHARE: Self = Self(0x040);
     /// Event: a retained value, published before the subscription was opened.
     pub const RETAINED: Self = Self(0x010);
-    /// Send: the attachments may be given to several receivers although these could then write to the same thing.
-    pub const SHARE: Self = Self(0x010);
     /// Piece: the message ends here, incomplete; what came before is void.
     pub const ABORT: Self = Self(0x010);
     /// What calls, replies and events share.

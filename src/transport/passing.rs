@@ -60,6 +60,12 @@ impl Drop for Passing {
     }
 }
 
+/// The same attachment for one more receiver, with a charge of its own. `None` once `attachment` was released.
+#[must_use]
+pub fn another(attachment: &Attachment, charge: Charge) -> Option<Attachment> {
+    inside(attachment).map(|inside| Passing::wrap(inside, charge))
+}
+
 /// What is to be sent for `attachment`: what is inside a [`Passing`], or itself. `None` once it was released.
 pub(super) fn inside(attachment: &Attachment) -> Option<Attachment> {
     match attachment.downcast_ref::<Passing>() {
@@ -75,13 +81,6 @@ pub fn release(attachment: &Attachment) {
         let held = lock(&passing.0).take();
         held.into_iter().for_each(close);
     }
-}
-
-/// Whether these may be given to several receivers at once without their sender's saying so: nobody could change, through one of
-/// them, what the others have. Of no kind of object that a transport carries today is that known.
-#[must_use]
-pub fn may_share(attachments: &[Attachment]) -> bool {
-    attachments.is_empty()
 }
 
 /// Whether there is a Unix socket among them.

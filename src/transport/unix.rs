@@ -32,7 +32,7 @@ mod space;
 pub(super) use establish::{Listener, connect};
 
 pub(super) use descriptors::check_kinds;
-pub use descriptors::{is_unix_socket, number};
+pub use descriptors::{is_sealed, is_unix_socket, number};
 
 use super::inject::{Site, fault};
 use super::stream::Obstacle;

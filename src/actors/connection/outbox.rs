@@ -12,7 +12,7 @@ mod write;
 
 pub use events::{event_charge, gap_frame};
 pub use lane::{Out, RingOffer};
-pub use write::WriteBuf;
+pub use write::{Subject, WriteBuf};
 
 use crate::actors::messages::{Answer, EventItem, Invoke, MessageItem};
 use crate::actors::peer::{Account, PeerRef};
@@ -51,7 +51,7 @@ impl Outbox {
     /// Whether a frame with attachments waits.
     #[must_use]
     pub fn carries(&self) -> bool {
-        self.first.carries()
+        self.first.carries() || self.events.as_ref().is_some_and(|events| events.carries())
     }
 
     /// A frame of the broker's own.

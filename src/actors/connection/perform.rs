@@ -96,6 +96,11 @@ pub fn perform(
         let late = std::mem::take(&mut effects.late);
         rooms.metrics().late_answers.add(late);
     }
+    if effects.in_pieces > 0 {
+        let count = std::mem::take(&mut effects.in_pieces);
+        rooms.metrics().messages_in_pieces.add(count);
+        tracing::trace!(peer = %session.me().id(), count, way = "pieces", "large messages");
+    }
     if effects.denied > 0 {
         rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
     }

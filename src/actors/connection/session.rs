@@ -221,11 +221,7 @@ impl Session {
                 raise("frame_bytes")
             )));
         }
-        let piece = matches!(
-            header.kind,
-            Kind::CallPiece | Kind::PublishPiece | Kind::ReplyPiece
-        );
-        if piece && header.flags.has(Flags::ABORT.with(Flags::CONTINUED)) {
+        if is_piece(header) && header.flags.has(Flags::ABORT.with(Flags::CONTINUED)) {
             return Err(protocol("a piece that aborts its message has no continuation"));
         }
         if !view.meta.is_empty() {
@@ -245,6 +241,7 @@ impl Session {
     ) -> Stop {
         self.check(view)?;
         let header = view.header;
+        effects.in_pieces = effects.in_pieces.saturating_add(u64::from(is_last_piece(header)));
         if header.attachments > 0 && !self.attached(batch, frame, header, effects)? {
             return Ok(());
         }
@@ -448,4 +445,16 @@ fn ping(view: &FrameView<'_>, effects: &mut Effects) -> Stop {
     let pong = Draft::new(Kind::Pong, view.header.id).payload(view.header.encoding, view.payload);
     effects.send.push(pong.to_vec());
     Ok(())
+}
+
+const fn is_piece(header: &Header) -> bool {
+    matches!(
+        header.kind,
+        Kind::CallPiece | Kind::PublishPiece | Kind::ReplyPiece
+    )
+}
+
+/// Whether a message in pieces has come to its end.
+const fn is_last_piece(header: &Header) -> bool {
+    is_piece(header) && header.flags.0 & (Flags::CONTINUED.0 | Flags::ABORT.0) == 0
 }

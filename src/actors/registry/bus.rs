@@ -6,6 +6,7 @@
 use super::facts::{endpoint_cost, seek_cost};
 use super::labels::{Endpoint, Target};
 use super::state::{Current, State};
+use crate::actors::copies;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::group::Grouped;
 use crate::actors::inject;
@@ -18,7 +19,7 @@ use crate::error::{CallError, ErrorCode};
 use crate::message::bus::{Join, Outcome, TAKES_UNIX_SOCKETS};
 use crate::message::frame::FrameView;
 use crate::message::selector::{Label, Selector};
-use crate::message::{Batch, Flags, Header, RequestId, Ticket};
+use crate::message::{Batch, Header, RequestId, Ticket};
 use crate::transport::passing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -98,9 +99,15 @@ impl State {
             self.unmatched(current, run, &view);
         } else {
             self.turn.spend(0, found.saturating_sub(1));
-            let mut out = std::mem::take(&mut self.out.messages);
-            self.hand_out(view.header, &current.batch, run, &targets, &mut out);
-            self.out.messages = out;
+            if view.header.attachments > 0 && found > 1 {
+                // What was gathered before this message arrives before it.
+                self.flush_messages(&current.from, &current.batch);
+                self.hand_out_copies(&current.from, (&current.batch, view.header), run, &targets);
+            } else {
+                let mut out = std::mem::take(&mut self.out.messages);
+                self.hand_out(view.header, &current.batch, run, &targets, &mut out);
+                self.out.messages = out;
+            }
         }
         targets.clear();
         self.bus.targets = targets;
@@ -118,10 +125,6 @@ impl State {
     ) {
         let SendRun { frame, owed } = run;
         let attachments = batch.attachments(frame as usize);
-        let several = targets.len() > 1 && !attachments.is_empty();
-        if several && !header.flags.has(Flags::SHARE) && !passing::may_share(attachments) {
-            return owed.fail(Outcome::NotShareable);
-        }
         let sockets = !attachments.is_empty() && passing::has_unix_socket(attachments);
         let (count, each) = (owed.count(), owed.each());
         for (target, mut receipt) in targets.iter().zip(owed.share(targets.len())) {
@@ -146,6 +149,52 @@ impl State {
                 out.push(peer, item);
             }
         }
+    }
+
+    /// The same for a message whose attachments several would have: each gets a copy, charged to it until it was sent on, and the
+    /// sender's own are given back.
+    fn hand_out_copies(
+        &self,
+        from: &PeerRef,
+        (batch, header): (&Batch, &Header),
+        run: SendRun,
+        targets: &[Target<Key>],
+    ) {
+        let SendRun { frame, owed } = run;
+        let attachments = batch.attachments(frame as usize);
+        if copies::may_go_to(targets.len(), header, attachments).is_err() {
+            return owed.fail(Outcome::NotShareable);
+        }
+        let sockets = passing::has_unix_socket(attachments);
+        let each = owed.each();
+        let alone = batch.only(frame as usize);
+        for (target, mut receipt) in targets.iter().zip(owed.share(targets.len())) {
+            let Some(peer) = self.peers.get(target.peer) else {
+                continue;
+            };
+            if !copies::can_take(peer, attachments) || (sockets && !target.sockets) {
+                receipt.fail(Outcome::Attachments);
+                continue;
+            }
+            let Ok(own) = copies::copy_for(peer, &self.shared, attachments) else {
+                receipt.fail(Outcome::ReceiverFull);
+                continue;
+            };
+            let admitted = peer.account.admit_run(each, 1);
+            receipt.refuse_beyond(admitted, Outcome::ReceiverFull);
+            if admitted > 0 {
+                let item = MessageItem {
+                    frame: 0,
+                    count: admitted,
+                    endpoint: target.endpoint,
+                    serial: 0,
+                    receipt: Some(receipt),
+                };
+                let batch = Arc::new(alone.carrying(own));
+                peer.post(Deliver::Messages(from.clone(), batch, vec![item]));
+            }
+        }
+        attachments.iter().for_each(passing::release);
     }
 
     /// Nobody matches: the messages wait as long as they may, if there is room for that.
@@ -202,6 +251,9 @@ impl State {
         };
         let mut targets = Vec::new();
         self.index.select(&selector, |target| targets.push(target));
+        if view.header.attachments > 0 && targets.len() > 1 {
+            return self.hand_out_copies(&from, (&batch, view.header), run, &targets);
+        }
         let mut out = Grouped::default();
         self.hand_out(view.header, &batch, run, &targets, &mut out);
         for (receiver, items) in out.drain() {

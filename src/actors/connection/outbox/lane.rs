@@ -235,8 +235,7 @@ impl Run {
                 0
             }
             Self::Ring(offer) => {
-                out.attachments.extend_from_slice(&offer.attachments);
-                out.subject = Some((Kind::Ring, 0));
+                out.carry(Kind::Ring, 0, 0, &offer.attachments);
                 out.bytes(&offer.frame);
                 0
             }

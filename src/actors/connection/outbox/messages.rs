@@ -86,7 +86,7 @@ impl Messages {
         }
         if item.serial > 0 {
             let attachments = self.batch.attachments(item.frame as usize);
-            out.carry(Kind::Message, item.serial, attachments);
+            out.carry(Kind::Message, item.serial, 0, attachments);
         }
         if written > 0 && written < item.count {
             item.frame = item.frame.saturating_add(written);

@@ -40,6 +40,8 @@ pub struct Effects {
     pub send: Vec<Vec<u8>>,
     /// Answers that nobody waited for.
     pub late: u64,
+    /// Messages of which the last piece has come.
+    pub in_pieces: u64,
     /// What the policy denied.
     pub denied: u64,
     /// The next step into shared memory.
