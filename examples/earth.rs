@@ -9,11 +9,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .nth(1)
         .map_or(Ok(u64::MAX), |text| text.parse())?;
     let options = bus::Options::new("com.solar", label!("earth"), "");
-    let (_sender, receiver) = bus::join::<String, String>(options, None)?;
+    let (sender, receiver) = bus::join::<String, String>(options, None)?;
     println!("Earth is on the bus");
     for _ in 0..most {
         let message = receiver.recv(None)?;
         println!("received: {}", message.payload);
     }
+    // It may host the bus: what is under way is not to end with it.
+    drop(receiver);
+    sender.leave()?;
     Ok(())
 }

@@ -40,6 +40,7 @@ impl fmt::Debug for BusOptions {
 
 impl BrokerBuilder {
     /// Accepts from this listener as well, which was bound on this thread.
+    #[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "only hosts of buses do it"))]
     #[must_use]
     pub(crate) fn adopt(mut self, listener: Listener) -> Self {
         self.adopted.push(listener);

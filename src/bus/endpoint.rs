@@ -134,8 +134,16 @@ impl<T: MessageBox> EndpointSender<T> {
 
     /// Leaves the bus when the receiver and all clones are gone, and waits for that: what was sent before is with the host then, and if
     /// this process hosts the bus for this endpoint alone, another has been handed it, or nobody wants it. Takes a few seconds at most.
-    /// With others still there it only drops this one.
-    pub async fn leave(self) {
+    /// With others still there it only drops this one. A process that ends without it may host the bus, and take what is under way with it.
+    ///
+    /// # Errors
+    /// [`SendError::Blocking`] on a thread that runs an executor; the endpoint is dropped then.
+    pub fn leave(self) -> Result<(), SendError> {
+        blocking::block_on(self.leave_async()).map_err(|_| SendError::Blocking)
+    }
+
+    /// The same for async code. Cancel safe: the leaving goes on.
+    pub async fn leave_async(self) {
         if let Some(seat) = Arc::into_inner(self.seat) {
             seat.leave().await;
         }

@@ -6,6 +6,10 @@
 
 #[cfg(feature = "cli")]
 pub mod folders;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(unused_imports, reason = "only the label bus asks all of it")
+)]
 pub(crate) mod fork;
 #[cfg(feature = "cli")]
 pub mod local;
@@ -18,6 +22,7 @@ pub mod peer;
 pub mod place;
 pub mod plain;
 pub mod process;
+#[cfg(feature = "bus")]
 #[cfg_attr(not(unix), path = "no_record_lock.rs")]
 pub(crate) mod record_lock;
 #[cfg(feature = "cli")]
@@ -33,4 +38,8 @@ pub mod trusted;
 pub mod usage;
 #[cfg(feature = "cli")]
 pub mod users;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(unused_imports, reason = "only the label bus asks all of it")
+)]
 pub(crate) mod watch;

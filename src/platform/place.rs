@@ -164,7 +164,6 @@ pub fn bind(path: &Path, options: &UnixOptions, backlog: i32) -> Result<(Socket,
 ///
 /// # Errors
 /// [`PlaceError`]; what was there is still there then.
-#[cfg_attr(not(feature = "bus"), allow(dead_code, reason = "only hosts of buses do it"))]
 pub(crate) fn replace(path: &Path, mode: u32, backlog: i32) -> Result<Socket, PlaceError> {
     let new = path.with_extension("new");
     match std::fs::remove_file(&new) {

@@ -89,7 +89,7 @@ async fn an_endpoint_is_gone_when_its_ends_are() {
     let (other, mailbox) = bus.join::<String, String>(label!("b")).await;
     sender.send_async(to("b", "last words")).await.unwrap();
     drop(inbox);
-    sender.leave().await;
+    sender.leave_async().await;
     assert_eq!(text(&mailbox).await, "last words");
     let told = other.send_confirmed_async(to("a", "x"), LONG).await.unwrap_err();
     assert!(matches!(told, ConfirmError::Undelivered(_)), "{told}");
