@@ -1,7 +1,7 @@
 //! Tests of the subscription's queue: order, gaps, bounds.
 
 use super::*;
-use crate::message::{Draft, Kind};
+use crate::message::{Attachments, Draft, Kind};
 
 fn batch(frames: &[(u32, &[u8])]) -> Arc<Batch> {
     let mut bytes = Vec::new();
