@@ -48,7 +48,7 @@ pub struct Limits {
     /// times the connections would be more than any machine has.
     pub memory_bytes_total: usize,
     /// One user gets at most this part (1/n) of `connections`, `handshakes`, `memory_bytes_total` and `retained_bytes_total`; its
-    /// processes share it so that the n-th of them is assured 1/(n(n+1)) of it whatever the others take: one alone has half.
+    /// processes share it so that the n-th of them is assured 1/(2n(n+1)) of it whatever the others take: one alone has half.
     /// Twice the number of users that may be greedy at once; 4 suits a broker of one user and root.
     pub user_part: usize,
     /// Descriptors that one frame may carry, at most 16 (the kernel's own bound is 253): what a receiver opens before it can judge

@@ -120,8 +120,8 @@ fn connections(socket: &Path) {
     assert!(text.contains("limits.connections"), "{text}");
     assert_eq!(
         all.len(),
-        66,
-        "a third of a quarter: two processes have something before it"
+        99,
+        "half of a quarter, less one: the two processes before it have next to nothing"
     );
     full(all);
 }

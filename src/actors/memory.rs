@@ -69,17 +69,15 @@ impl Reserve<'_> {
             0
         };
         let mut take = |more: usize| {
-            shares.check(*who, more.saturating_add(margin))?;
+            shares.check_leaving(*who, more, margin)?;
             shares.charge(*who, more).map(|()| more)
         };
         // A share that has no room for a whole step may have it for what is needed.
         let taken = take(rounded).or_else(|_| take(exact));
         let more = taken.map_err(|refused| OverShare {
             budget: Budget::Memory,
-            // What stays free for frames under way is no part of what was asked for, nor of what there is for it.
             refused: Refused {
                 asked: exact,
-                share: refused.share.saturating_sub(margin),
                 ..refused
             },
             total,

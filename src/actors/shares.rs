@@ -4,10 +4,14 @@
 //! it, and by the table of retained values, whose values outlive those who published them.
 //!
 //! The rule, at each level: with `n` holders that have something, one may take more while `(n + 1) · (own + charge) ≤ what the
-//! others left`. Order the holders by their last charge: the `i`-th saw at least the `i - 1` before it, which have not grown
-//! since, so it has at most `1/(i + 1)` of what they left, and by induction at least `1/(n + 1)` of the budget is always free.
-//! Who comes as the `n`-th is therefore assured `1/(n (n + 1))`, whatever the others do: a process that takes all it can get
-//! leaves room for the next.
+//! others left`. As long as no more than half of the budget is taken afterwards, only those holders count that have more than
+//! a 64th of it: many that do next to nothing must not make the share of a busy one small.
+//!
+//! Order the holders by their last charge. When the last charge was made that did not count all of them, those before it had at most
+//! half of the budget together. After that the `i`-th saw at least the `i - 1` before it, which have not grown since, so it has
+//! at most `1/(i + 1)` of what they left, and by induction at least `1/(n + 1)` of the other half is always free. Who comes as
+//! the `n`-th is therefore assured `1/(2 n (n + 1))`, whatever the others do: a process that takes all it can get leaves room for
+//! the next.
 //!
 //! A user's processes share a fixed part of the budget (`total / user_part`). As long as at most `user_part / 2` users take
 //! all they can, the rule between users never refuses what the rule inside one allows.
@@ -53,6 +57,8 @@ pub struct Refused {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct User {
     held: usize,
+    /// Processes that count also while there is plenty.
+    large: usize,
     processes: HashMap<u32, Process>,
 }
 
@@ -68,7 +74,37 @@ pub struct Shares {
     total: usize,
     user_part: usize,
     held: usize,
+    /// Users that count also while there is plenty.
+    large: usize,
     users: HashMap<u32, User>,
+}
+
+/// The part (1/n) of a budget from which on a holder counts also while there is plenty.
+const LARGE: usize = 64;
+/// At most this part (1/n) of a share is kept back.
+const KEPT: usize = 8;
+
+/// One level, as it stands: the budget, and who has how much of it.
+#[derive(Clone, Copy)]
+struct Pool {
+    total: usize,
+    holders: usize,
+    large: usize,
+    held: usize,
+}
+
+/// Whether a holder with so much of a budget counts also while there is plenty.
+const fn is_large(held: usize, total: usize) -> bool {
+    held > total / LARGE
+}
+
+/// Counts a holder whose amount has changed.
+const fn recount(large: &mut usize, total: usize, before: usize, now: usize) {
+    match (is_large(before, total), is_large(now, total)) {
+        (false, true) => *large = large.saturating_add(1),
+        (true, false) => *large = large.saturating_sub(1),
+        _ => {}
+    }
 }
 
 impl Shares {
@@ -79,6 +115,7 @@ impl Shares {
             total,
             user_part: user_part.max(1),
             held: 0,
+            large: 0,
             users: HashMap::new(),
         }
     }
@@ -123,21 +160,49 @@ impl Shares {
     /// # Errors
     /// [`Refused`] at the first level where it does not.
     pub fn check(&self, who: Who, charge: usize) -> Result<(), Refused> {
+        self.check_leaving(who, charge, 0)
+    }
+
+    /// Whether the charge fits and leaves `kept` of its share free, or an eighth of the share when that is less.
+    ///
+    /// # Errors
+    /// As [`check`](Self::check).
+    pub fn check_leaving(&self, who: Who, charge: usize, kept: usize) -> Result<(), Refused> {
         let user = self.users.get(&who.uid);
         let process = self.process(who);
-        let of_user = self.total / self.user_part;
         let user_held = user.map_or(0, |user| user.held);
         let process_held = process.map_or(0, |process| process.held);
-        fits(self.total, self.users.len(), self.held, user_held, charge)
+        let all = Pool {
+            total: self.total,
+            holders: self.users.len(),
+            large: self.large,
+            held: self.held,
+        };
+        all.fits(user_held, charge, kept)
             .map_err(refused(Level::User, charge))?;
-        let others = user.map_or(0, |user| user.processes.len());
-        fits(of_user, others, user_held, process_held, charge).map_err(refused(Level::Process, charge))?;
+        let of_user = self.total / self.user_part;
+        let inside = Pool {
+            total: of_user,
+            holders: user.map_or(0, |user| user.processes.len()),
+            large: user.map_or(0, |user| user.large),
+            held: user_held,
+        };
+        inside
+            .fits(process_held, charge, kept)
+            .map_err(refused(Level::Process, charge))?;
         if who.connection != 0 && who.pid == 0 {
             let connections = process.map(|process| &process.connections);
             let own = connections.and_then(|all| all.get(&who.connection)).copied();
-            let others = connections.map_or(0, HashMap::len);
-            let room = of_user / 2;
-            fits(room, others, process_held, own.unwrap_or(0), charge)
+            let holders = connections.map_or(0, HashMap::len);
+            let of_process = Pool {
+                total: of_user / 2,
+                holders,
+                // They are few or strangers: all count.
+                large: holders,
+                held: process_held,
+            };
+            of_process
+                .fits(own.unwrap_or(0), charge, kept)
                 .map_err(refused(Level::Connection, charge))?;
         }
         Ok(())
@@ -161,11 +226,16 @@ impl Shares {
         if charge == 0 {
             return;
         }
+        let of_user = self.total / self.user_part;
         self.held = self.held.saturating_add(charge);
         let user = self.users.entry(who.uid).or_default();
-        user.held = user.held.saturating_add(charge);
+        let before = user.held;
+        user.held = before.saturating_add(charge);
+        recount(&mut self.large, self.total, before, user.held);
         let process = user.processes.entry(who.pid).or_default();
-        process.held = process.held.saturating_add(charge);
+        let before = process.held;
+        process.held = before.saturating_add(charge);
+        recount(&mut user.large, of_user, before, process.held);
         if who.connection != 0 && who.pid == 0 {
             let connection = process.connections.entry(who.connection).or_default();
             *connection = connection.saturating_add(charge);
@@ -173,9 +243,16 @@ impl Shares {
     }
 
     /// Another budget from now on; what is held stays.
-    pub const fn set_budget(&mut self, total: usize, user_part: usize) {
+    pub fn set_budget(&mut self, total: usize, user_part: usize) {
         self.total = total;
-        self.user_part = if user_part == 0 { 1 } else { user_part };
+        self.user_part = user_part.max(1);
+        let of_user = self.total / self.user_part;
+        for user in self.users.values_mut() {
+            let processes = user.processes.values();
+            user.large = processes.filter(|one| is_large(one.held, of_user)).count();
+        }
+        let users = self.users.values();
+        self.large = users.filter(|one| is_large(one.held, total)).count();
     }
 
     /// Gives back what was charged. Who has nothing left is forgotten.
@@ -191,14 +268,19 @@ impl Shares {
         debug_assert!(charge <= process.held, "released {charge} of {}", process.held);
         // Never more than it had: what a bug releases twice must not make room that is not there.
         let charge = charge.min(process.held);
-        process.held = process.held.saturating_sub(charge);
+        let of_user = self.total / self.user_part;
+        let before = process.held;
+        process.held = before.saturating_sub(charge);
+        recount(&mut user.large, of_user, before, process.held);
         if let Some(own) = process.connections.get_mut(&who.connection) {
             *own = own.saturating_sub(charge);
             if *own == 0 {
                 process.connections.remove(&who.connection);
             }
         }
-        user.held = user.held.saturating_sub(charge);
+        let before = user.held;
+        user.held = before.saturating_sub(charge);
+        recount(&mut self.large, self.total, before, user.held);
         self.held = self.held.saturating_sub(charge);
         if process.held == 0 {
             user.processes.remove(&who.pid);
@@ -209,15 +291,24 @@ impl Shares {
     }
 }
 
-/// The rule at one level: `holders` have `held` of `pool` together, the one that asks has `own` of that. On refusal: what it has, and
-/// the most that it may have.
-fn fits(pool: usize, holders: usize, held: usize, own: usize, charge: usize) -> Result<(), (usize, usize)> {
-    let holders = holders.saturating_add(usize::from(own == 0));
-    let left = pool.saturating_sub(held.saturating_sub(own));
-    let share = left.checked_div(holders.saturating_add(1)).unwrap_or(0);
-    match own.checked_add(charge) {
-        Some(wanted) if wanted <= share => Ok(()),
-        _ => Err((own, share)),
+impl Pool {
+    /// The rule at one level, for one that has `own` of it. On refusal: what it has, and the most that it may have.
+    fn fits(self, own: usize, charge: usize, kept: usize) -> Result<(), (usize, usize)> {
+        let left = self.total.saturating_sub(self.held.saturating_sub(own));
+        let share = |holders: usize| {
+            let share = left.checked_div(holders.saturating_add(1)).unwrap_or(0);
+            share.saturating_sub(kept.min(share / KEPT))
+        };
+        let all = share(self.holders.saturating_add(usize::from(own == 0)));
+        let Some(wanted) = own.checked_add(charge) else {
+            return Err((own, all));
+        };
+        // With plenty left: itself, and the others that have much.
+        let others = self.large.saturating_sub(usize::from(is_large(own, self.total)));
+        let plenty = self.total / 2;
+        let room = plenty.saturating_sub(self.held.saturating_sub(own));
+        let most = share(others.saturating_add(1)).min(room).max(all);
+        if wanted <= most { Ok(()) } else { Err((own, most)) }
     }
 }
 
@@ -277,9 +368,37 @@ mod tests {
         for n in 1..=64 {
             let got = hoard(&mut shares, who(7, n));
             let n = n as usize;
-            assert!(got >= pool / (n * (n + 1)), "process {n} got {got}");
-            assert!(shares.held() <= pool - pool / (n + 1));
+            assert!(got >= pool / (2 * n * (n + 1)), "process {n} got {got}");
+            assert!(shares.held() <= pool - pool / (2 * (n + 1)));
         }
+    }
+
+    #[test]
+    fn those_that_do_next_to_nothing_do_not_press_on_a_busy_one() {
+        let mut shares = Shares::new(512 << 20, 4);
+        for pid in 1..=1_000 {
+            shares.charge(who(1, pid), 32 * 1024).unwrap();
+        }
+        // A thousand idle ones have 31 MiB of the user's 128; up to half of it may be taken beside them.
+        let got = hoard(&mut shares, who(1, 5_000));
+        assert!(got > 32 << 20, "{got}");
+        // The next, and the one after it, still get something.
+        for pid in 5_001..5_003 {
+            assert!(hoard(&mut shares, who(1, pid)) >= (128 << 20) / (2 * 1_003 * 1_004));
+        }
+    }
+
+    #[test]
+    fn what_is_kept_back_is_never_more_than_an_eighth_of_the_share() {
+        let mut shares = Shares::new(800, 4);
+        assert_eq!(shares.check_leaving(who(1, 1), 90, 10), Ok(()));
+        let refused = shares.check_leaving(who(1, 1), 91, 10).unwrap_err();
+        assert_eq!((refused.asked, refused.share), (91, 90));
+        for pid in 2..40 {
+            shares.charge(who(1, pid), 4).ok();
+        }
+        let share = shares.check_leaving(who(1, 1), 1_000, 1_000).unwrap_err().share;
+        assert!(share > 0, "{share}");
     }
 
     #[test]
