@@ -89,7 +89,13 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
             self.insert_behind(at.saturating_add(1), key, value);
         } else {
             let later = page.split_off(PAGE / 2);
-            self.pages.insert(at.saturating_add(1), later);
+            let next = at.saturating_add(1);
+            self.pages.insert(next, later);
+            // Half a page may go together with a small neighbour that the whole one was too large for.
+            self.join(next);
+            if let Some(before) = at.checked_sub(1) {
+                self.join(before);
+            }
             return self.insert(key, value);
         }
         None
@@ -179,6 +185,32 @@ mod tests {
         }
         let room: usize = table.pages.iter().map(Vec::capacity).sum();
         assert!(room <= table.len() * 4, "{room} for {}", table.len());
+    }
+
+    #[test]
+    fn halves_of_a_page_join_their_small_neighbours() {
+        let few = u32::try_from(PAGE / 4).unwrap();
+        let full = u32::try_from(PAGE).unwrap();
+        for small_first in [false, true] {
+            let mut table = Sorted::new();
+            // Even keys: two full pages, of which one is then thinned out.
+            for key in 0..full * 2 {
+                table.insert(key * 2, ());
+            }
+            let thinned = if small_first { 0..full } else { full..full * 2 };
+            for key in thinned.skip(few as usize) {
+                table.remove(key * 2);
+            }
+            assert_eq!(table.pages.len(), 2);
+            // A key for the middle of the full one.
+            let full_begins = if small_first { full } else { 0 };
+            table.insert((full_begins + full / 2) * 2 + 1, ());
+            let sizes: Vec<usize> = table.pages.iter().map(Vec::len).collect();
+            assert!(
+                sizes.windows(2).all(|two| two[0] + two[1] > TOGETHER),
+                "{sizes:?}"
+            );
+        }
     }
 
     /// Places on the pages.
