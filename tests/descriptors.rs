@@ -445,7 +445,7 @@ fn descriptors_are_refused_where_none_are_expected() {
     send(&publisher, &declared(Kind::Publish).to_vec(), &sent);
     let (reason, text) = publisher.goodbye();
     assert!(
-        reason == CloseReason::Protocol && text.contains("only calls and replies"),
+        reason == CloseReason::Protocol && text.contains("only calls, replies and messages"),
         "{text}"
     );
     let mut stranger = Raw::open(&broker.path);

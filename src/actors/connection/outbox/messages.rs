@@ -8,11 +8,13 @@ use crate::actors::messages::MessageItem;
 use crate::actors::peer::PeerRef;
 use crate::message::bus::{SETTLEMENT_LEN, Settlement};
 use crate::message::frame::{HEADER_LEN, ORIGIN_LEN};
+use crate::message::metadata::METADATA_MAX;
 use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind};
 use std::sync::Arc;
 
-/// Entries of one `Settled` frame.
-const ENTRIES_MAX: usize = 1_024;
+/// Entries of one `Settled` frame: a reader takes so many bytes however small its frames are, as a body may have them beside its
+/// payload.
+const ENTRIES_MAX: usize = METADATA_MAX / SETTLEMENT_LEN;
 
 /// Messages of one delivery.
 #[derive(Debug)]
