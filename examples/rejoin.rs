@@ -1,16 +1,13 @@
 //! Kills the process that hosts a bus, and the bus lives: `rejoin [rounds]`. No broker is needed.
 //!
 //! It starts itself twice more: `host`, which joins first and so hosts, and `earth`, which answers to its label. Then it joins as moon, kills
-//! the host, sends earth a message and says how long it took until that was taken. In the next round whoever hosts by then goes on, and another
-//! process is killed only if it hosts.
-#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
+//! the host, sends earth a message and says how long it took until that was taken. Each round has a bus of its own.
 
 use actix_ipc::bus::{self, label};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-const BUS: &str = "com.solar.rejoin";
 const WAIT: Duration = Duration::from_secs(10);
 
 type Failure = Box<dyn std::error::Error>;
@@ -27,9 +24,9 @@ impl Drop for Role {
 }
 
 /// Starts this program in a role, and returns when it has joined.
-fn start(role: &str) -> Result<Role, Failure> {
+fn start(role: &str, bus: &str) -> Result<Role, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
-    let mut child = Role(command.arg(role).stdout(Stdio::piped()).spawn()?);
+    let mut child = Role(command.args([role, bus]).stdout(Stdio::piped()).spawn()?);
     let output = child.0.stdout.take().ok_or("a child without output")?;
     let mut line = String::new();
     BufReader::new(output).read_line(&mut line)?;
@@ -40,12 +37,12 @@ fn start(role: &str) -> Result<Role, Failure> {
 }
 
 /// Is on the bus until it is killed.
-fn play(role: &str) -> Result<(), Failure> {
+fn play(role: &str, bus: &str) -> Result<(), Failure> {
     let label = match role {
         "earth" => label!("earth"),
         _ => label!("host"),
     };
-    let options = bus::Options::new(BUS, label, "");
+    let options = bus::Options::new(bus, label, "");
     let (_sender, receiver) = bus::join::<String, String>(options, Some(WAIT))?;
     println!("{role} is on the bus");
     loop {
@@ -54,15 +51,16 @@ fn play(role: &str) -> Result<(), Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    let argument = std::env::args().nth(1);
-    if let Some(role @ ("host" | "earth")) = argument.as_deref() {
-        return play(role);
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, bus] = &arguments[..] {
+        return play(role, bus);
     }
-    let rounds: usize = argument.map_or(Ok(1), |text| text.parse())?;
+    let rounds: usize = arguments.first().map_or(Ok(1), |text| text.parse())?;
     for round in 1..=rounds {
-        let host = start("host")?;
-        let _earth = start("earth")?;
-        let options = bus::Options::new(BUS, label!("moon"), "");
+        let bus = format!("com.solar.rejoin.{}.{round}", std::process::id());
+        let host = start("host", &bus)?;
+        let _earth = start("earth", &bus)?;
+        let options = bus::Options::new(bus, label!("moon"), "");
         let (sender, _receiver) = bus::join::<String, String>(options, Some(WAIT))?;
         let send = || {
             let selector = bus::Selector::unicast("earth").with_ttl(WAIT);

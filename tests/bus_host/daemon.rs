@@ -2,8 +2,11 @@
 
 use crate::crew::{Crew, Member, holder};
 use crate::support::{Process, broker_command, run};
+use actix_ipc::Endpoint;
+use actix_ipc::bus::{self, JoinError, label};
 use rustix::process::Signal;
 use std::process::Command;
+use std::time::Duration;
 
 fn command(crew: &Crew) -> Command {
     let mut command = broker_command();
@@ -97,4 +100,27 @@ fn what_the_daemon_cannot_host_ends_its_start() {
     let twice = run(command(&crew).args(["--bus", "a", "--bus", "a"]));
     assert_eq!(twice.code(), 78, "{twice:?}");
     assert!(twice.stderr.contains("--bus: \"a\" is there twice"), "{twice:?}");
+}
+
+#[test]
+fn each_bus_of_the_daemon_has_its_token() {
+    let crew = Crew::new();
+    let tokens = crew.folder().join("tokens.toml");
+    std::fs::write(&tokens, "\"com.solar\" = \"secret\"\n").unwrap();
+    std::fs::set_permissions(&tokens, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let mut command = command(&crew);
+    command.args(["--bus", "com.solar", "--bus-tokens"]).arg(&tokens);
+    let daemon = Process::spawn(&mut command);
+    assert!(daemon.line().starts_with("listening on") && daemon.line().starts_with("hosting"));
+    let socket = Endpoint::Unix(crew.files("sock").remove(0));
+    for (token, right) in [("secret", true), ("", false), ("secrets", false)] {
+        let options = bus::Options::new("com.solar", label!("earth"), token).at(socket.clone());
+        match bus::join::<String, String>(options, Some(Duration::from_secs(20))) {
+            Ok(_) => assert!(right, "{token:?}"),
+            Err(error) => assert!(
+                !right && matches!(error, JoinError::TokenRefused),
+                "{token:?}: {error}"
+            ),
+        }
+    }
 }
