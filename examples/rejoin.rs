@@ -2,6 +2,7 @@
 //!
 //! It starts itself twice more: `host`, which joins first and so hosts, and `earth`, which answers to its label. Then it joins as moon, kills
 //! the host, sends earth a message and says how long it took until that was taken. Each round has a bus of its own.
+#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
 
 use actix_ipc::bus::{self, label};
 use std::io::{BufRead, BufReader};
