@@ -6,6 +6,7 @@
 
 #[cfg(feature = "cli")]
 pub mod folders;
+#[cfg(feature = "broker")]
 #[cfg_attr(
     not(feature = "bus"),
     allow(unused_imports, reason = "only the label bus asks all of it")
@@ -38,8 +39,5 @@ pub mod trusted;
 pub mod usage;
 #[cfg(feature = "cli")]
 pub mod users;
-#[cfg_attr(
-    not(feature = "bus"),
-    allow(unused_imports, reason = "only the label bus asks all of it")
-)]
+#[cfg(feature = "bus")]
 pub(crate) mod watch;
