@@ -276,10 +276,7 @@ impl Session {
             Kind::Leave => self.leave(now, frame, view, effects),
             Kind::Ping => ping(view, effects),
             Kind::Pong => Ok(()),
-            Kind::Ring => {
-                let is_last = frame as usize + 1 == batch.len();
-                self.ring(is_last, header, effects)
-            }
+            Kind::Ring => self.ring(frame as usize + 1 == batch.len(), header, effects),
             Kind::Goodbye => {
                 self.said_goodbye = true;
                 Ok(())
