@@ -69,7 +69,8 @@ pub struct Limits {
     /// Bytes of each direction of the memory that the broker shares with a client of its own user that asks for it (Linux, Unix
     /// sockets): a power of two from 65,536 to 16,777,216. Not part of `memory_bytes_total`. 0: none.
     pub ring_bytes: usize,
-    /// All such memory together, in bytes, both directions; clients beyond it stay on their sockets. At most 512 GiB: more is a slip.
+    /// All such memory together, in bytes, both directions; clients beyond it stay on their sockets. Shared among processes like
+    /// `connections`: the only one gets half, so four times `ring_bytes` is the least. At most 512 GiB: more is a slip.
     pub ring_bytes_total: usize,
     /// Window of the messages that one connection sends on the label bus, in bytes on the wire: what may be on its way and not taken
     /// by its receivers.
@@ -128,7 +129,7 @@ impl Default for Limits {
             descriptor_wait_ms: 10_000,
             attach_unix_sockets: false,
             ring_bytes: 256 * KIB,
-            ring_bytes_total: 64 * MIB,
+            ring_bytes_total: 128 * MIB,
             send_window: MIB,
             endpoints: 256,
             endpoints_total: 65_536,

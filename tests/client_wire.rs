@@ -446,6 +446,37 @@ async fn a_goodbye_is_told_to_those_who_wait() {
     assert!(error.message.contains("back in a minute"), "{error}");
 }
 
+/// The goodbye is in the socket, but the runtime, of which this and the client's socket are tasks, has not looked: the failed write is
+/// what the client learns first.
+#[cfg(unix)]
+#[actix::test]
+async fn a_goodbye_is_told_although_a_write_fails_before_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::Unix(folder.path().join("b.sock"));
+    let mut place = Place {
+        listener: Listener::bind(&endpoint).unwrap(),
+        endpoint,
+    };
+    for before in [0, 40] {
+        let (client, peer) = place.pair().await;
+        // What has come before it is read, too.
+        for _ in 0..before {
+            peer.send(&Draft::new(Kind::Pong, 1));
+        }
+        peer.send(
+            &Draft::new(Kind::Goodbye, 0)
+                .aux(CloseReason::TooMany.code())
+                .payload(Encoding::RAW, b"limits.memory_bytes_total"),
+        );
+        drop(peer);
+        let call = client.remote_call::<_, u8>("o", "m", ());
+        let (answer, closed) = tokio::join!(call, client.closed());
+        let error = answer.unwrap_err();
+        assert!(error.message.contains("limits.memory_bytes_total"), "{error}");
+        assert!(closed.message.contains("limits.memory_bytes_total"), "{closed}");
+    }
+}
+
 #[tokio::test]
 async fn whoever_breaks_the_protocol_is_left() {
     let (client, peer) = place("wire-rude").pair().await;

@@ -8,6 +8,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::indexing_slicing,
     unsafe_code,
     unreachable_pub,
     missing_docs,
@@ -37,7 +38,12 @@ const AFTERWARDS: isize = 2_048;
 /// Connections that are busy before others are measured.
 const SHARED: usize = 20;
 
+/// What the blocks of the runtime are aligned to, on the machines for which `connection/context.rs` fits its own beside them.
+const ALIGNED: usize = 128;
+
 static LIVE: AtomicIsize = AtomicIsize::new(0);
+/// Blocks of 128 bytes, of 256 and of other sizes that are aligned so.
+static BLOCKS: [AtomicIsize; 3] = [const { AtomicIsize::new(0) }; 3];
 
 thread_local! {
     /// Whether this thread's blocks are not the broker's.
@@ -46,22 +52,35 @@ thread_local! {
 
 struct Counting;
 
-fn count(bytes: isize) {
-    if !APART.try_with(Cell::get).unwrap_or(true) {
-        LIVE.fetch_add(bytes, Ordering::SeqCst);
+fn count(layout: Layout, sign: isize) {
+    if APART.try_with(Cell::get).unwrap_or(true) {
+        return;
     }
+    LIVE.fetch_add(layout.size().cast_signed() * sign, Ordering::SeqCst);
+    if layout.align() == ALIGNED {
+        let which = match layout.size() {
+            128 => 0,
+            256 => 1,
+            _ => 2,
+        };
+        BLOCKS[which].fetch_add(sign, Ordering::SeqCst);
+    }
+}
+
+fn blocks() -> [isize; 3] {
+    [0, 1, 2].map(|which: usize| BLOCKS[which].load(Ordering::SeqCst))
 }
 
 // SAFETY: every request goes to the system's allocator as it is; the count touches no block.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout.size().cast_signed());
+        count(layout, 1);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count(-layout.size().cast_signed());
+        count(layout, -1);
         // SAFETY: the caller's promise is passed on.
         unsafe { System.dealloc(block, layout) }
     }
@@ -129,7 +148,22 @@ fn an_idle_connection_costs_little_and_again_after_it_was_busy() {
             continue;
         }
         let before = live(&mut all[0]);
+        let blocks_before = blocks();
         all.extend(connect(&broker, more));
+        if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+            live(&mut all[0]);
+            let new: Vec<isize> = blocks()
+                .iter()
+                .zip(blocks_before)
+                .map(|(now, then)| now - then)
+                .collect();
+            let one = more.cast_signed();
+            assert_eq!(
+                new,
+                [one, one, 0],
+                "a task of 128 bytes and a registration of 256 for each connection, as `connection/context.rs` takes for granted"
+            );
+        }
         let each = (live(&mut all[0]) - before) / more.cast_signed();
         println!("{each} bytes each of {more} more");
         assert!(each <= IDLE, "{each} bytes each of {more} more connections");

@@ -1,7 +1,7 @@
 //! What TopicHub keeps for a subscription is at most what its owner is charged for it, whatever its pattern shares with others.
 //!
-//! Counted by the allocator, in this test's own thread: the table of facts and the index together, without actors. One test, so that
-//! nothing else is counted.
+//! Counted by the allocator, in each test's own thread, so that nothing else is counted: the table of facts and the index together,
+//! without actors.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
@@ -57,6 +57,15 @@ struct Hub {
 }
 
 impl Hub {
+    fn new() -> Self {
+        Self {
+            index: Index::new(),
+            facts: Facts::new(),
+            effects: Vec::new(),
+            charged: 0,
+        }
+    }
+
     fn subscribe(&mut self, number: u64, object: &str, event: &str, pattern: bool) {
         let subscription = Subscription {
             peer: 1,
@@ -110,12 +119,7 @@ fn what_a_subscription_keeps_is_charged() {
         for levels in [1, 2, 4, 8, 16, 32] {
             for together in [1, 2, 3] {
                 let before = live();
-                let mut hub = Hub {
-                    index: Index::new(),
-                    facts: Facts::new(),
-                    effects: Vec::new(),
-                    charged: 0,
-                };
+                let mut hub = Hub::new();
                 for number in 0..MANY {
                     let last = ['a', 'b', 'c'][(number % together) as usize];
                     let object = names(levels, middle, number / together, last);
@@ -146,4 +150,26 @@ fn what_a_subscription_keeps_is_charged() {
             }
         }
     }
+}
+
+/// Places in the table of one node are not kept for those that have gone.
+#[test]
+fn what_is_left_of_many_that_part_at_one_node_is_charged() {
+    const PREFIXES: u64 = 40;
+    const EACH: u64 = 600;
+    const LEFT: u64 = 2;
+    let before = live();
+    let mut hub = Hub::new();
+    for prefix in 0..PREFIXES {
+        let numbers = prefix * EACH..(prefix + 1) * EACH;
+        for number in numbers.clone() {
+            hub.subscribe(number, &format!("p{prefix}.n{number}.x"), "*", true);
+        }
+        numbers
+            .skip(LEFT as usize)
+            .for_each(|number| hub.unsubscribe(number));
+    }
+    let (bytes, charged) = each(before, &hub, PREFIXES * LEFT);
+    println!("{LEFT} left of {EACH}: {bytes} bytes each, charged {charged}");
+    assert!(bytes <= charged + KEPT, "{bytes} bytes each, charged {charged}");
 }

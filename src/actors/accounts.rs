@@ -25,6 +25,8 @@ pub enum Budget {
     Handshakes,
     /// Bytes that are kept for peers.
     Memory,
+    /// Bytes of memory that is shared with clients.
+    Rings,
 }
 
 impl Budget {
@@ -35,6 +37,7 @@ impl Budget {
             Self::Connections => "connections",
             Self::Handshakes => "handshakes",
             Self::Memory => "memory_bytes_total",
+            Self::Rings => "ring_bytes_total",
         }
     }
 }
@@ -61,6 +64,7 @@ impl std::fmt::Display for OverShare {
             Budget::Connections => "connections",
             Budget::Handshakes => "connections in their handshake",
             Budget::Memory => "bytes of the broker's memory",
+            Budget::Rings => "bytes of memory shared with clients",
         };
         let Refused {
             held, asked, share, ..
@@ -104,6 +108,7 @@ pub struct Accounts {
     connections: Pool,
     handshakes: Pool,
     memory: Pool,
+    rings: Pool,
 }
 
 #[derive(Debug)]
@@ -117,6 +122,14 @@ impl Pool {
         Self {
             total,
             shares: Mutex::new(Shares::new(total, user_part)),
+        }
+    }
+
+    /// All of `total` is for the processes of one user. The rule between users would keep half of it for others who never come.
+    fn of_one_user(total: usize) -> Self {
+        Self {
+            total,
+            shares: Mutex::new(Shares::new(total.saturating_mul(2), 2)),
         }
     }
 
@@ -134,6 +147,7 @@ impl Accounts {
             connections: Pool::new(limits.connections, limits.user_part),
             handshakes: Pool::new(limits.handshakes, limits.user_part),
             memory: Pool::new(limits.memory_bytes_total, limits.user_part),
+            rings: Pool::of_one_user(limits.ring_bytes_total),
         })
     }
 
@@ -148,6 +162,7 @@ impl Accounts {
             Budget::Connections => &self.connections,
             Budget::Handshakes => &self.handshakes,
             Budget::Memory => &self.memory,
+            Budget::Rings => &self.rings,
         }
     }
 
@@ -201,7 +216,12 @@ impl Accounts {
     /// All budgets, by the keys of their limits.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<&'static str, Held> {
-        let all = [Budget::Connections, Budget::Handshakes, Budget::Memory];
+        let all = [
+            Budget::Connections,
+            Budget::Handshakes,
+            Budget::Memory,
+            Budget::Rings,
+        ];
         all.into_iter()
             .map(|budget| (budget.key(), self.level(budget)))
             .collect()
@@ -270,5 +290,26 @@ mod tests {
         assert!(text.contains("IPC_BROKER_LIMITS__CONNECTIONS"), "{text}");
         drop(held);
         assert_eq!(accounts.level(Budget::Connections).held, 0);
+    }
+
+    #[test]
+    fn a_process_leaves_half_of_the_shared_memory_to_the_next_and_all_of_it_is_for_one_user() {
+        const RING: usize = 512 << 10;
+        let accounts = Accounts::new(&Limits {
+            ring_bytes_total: 128 * RING,
+            ..Limits::default()
+        });
+        let got = |pid: u32| -> Vec<Charge> {
+            let who = Who { pid, ..ME };
+            std::iter::from_fn(|| accounts.charge(Budget::Rings, who, RING).ok()).collect()
+        };
+        let all: Vec<_> = (1..=3).map(got).collect();
+        let counts: Vec<_> = all.iter().map(Vec::len).collect();
+        // Half; a third of what the first has left; a quarter of what these two have left.
+        assert_eq!(counts, [64, 21, 10]);
+        let error = accounts.charge(Budget::Rings, ME, RING).unwrap_err();
+        assert!(error.to_string().contains("limits.ring_bytes_total"), "{error}");
+        drop(all);
+        assert_eq!(accounts.level(Budget::Rings).held, 0);
     }
 }

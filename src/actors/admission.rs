@@ -68,6 +68,12 @@ impl Admission {
         Memory::of(&self.count.0.accounts, self.who)
     }
 
+    /// A part of the memory that is shared with clients, for this connection.
+    pub(super) fn ring(&self, bytes: usize) -> Result<Charge, OverShare> {
+        let accounts = &self.count.0.accounts;
+        accounts.charge(Budget::Rings, process(self.who), bytes)
+    }
+
     fn leave_handshake(&mut self) {
         if std::mem::take(&mut self.in_handshake) {
             let accounts = &self.count.0.accounts;

@@ -51,8 +51,6 @@ pub struct Shared {
     pub accounts: Arc<Accounts>,
     /// Descriptors of all connections.
     pub descriptors: Arc<Totals>,
-    /// Bytes of memory that is shared with clients.
-    pub ring_bytes: AtomicUsize,
     /// Until when connections that do not read descriptors which were sent to them are closed: the kernel takes no more.
     pub in_flight_full: Mutex<Option<Instant>>,
     /// Connections that live, handshake done or not.
@@ -99,7 +97,6 @@ impl Shared {
             gate,
             accounts,
             descriptors: Arc::default(),
-            ring_bytes: AtomicUsize::new(0),
             in_flight_full: Mutex::default(),
             connections: AtomicUsize::new(0),
             locals: AtomicUsize::new(0),
@@ -180,7 +177,7 @@ impl Shared {
             charged_memory_bytes: held(Budget::Memory),
             read_bytes: self.gate.used(),
             descriptors: self.descriptors.used(),
-            ring_bytes: self.ring_bytes.load(Ordering::Acquire),
+            ring_bytes: held(Budget::Rings),
         }
     }
 

@@ -120,7 +120,9 @@ impl ClientBuilder {
     }
 
     /// What each subscription may hold that its program has not read, in bytes; beyond it events are missed, and
-    /// counted. An event counts as 64 bytes at least, and as half of this at most, however large it is. Default: 4 MiB.
+    /// counted. An event counts as 64 bytes at least, and as half of this at most, however large it is: up to three events that are
+    /// larger than that, each as large as the broker lets a message be, can lie there at once, and take the memory that they need.
+    /// Default: 4 MiB.
     pub const fn subscription_buffer(mut self, bytes: usize) -> Self {
         self.options.subscription_buffer = if bytes == 0 { 1 } else { bytes };
         self

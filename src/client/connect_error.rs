@@ -10,7 +10,9 @@ use std::io;
 
 /// Why there is no connection to a broker. Displays every endpoint that was tried with its own reason. When nobody was there, it
 /// displays the command that starts a broker; when a broker refused, what that said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// The default is that nothing was tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConnectError {
     /// Every endpoint that was tried, in order, with what went wrong there.
     pub tried: Vec<(Endpoint, String)>,
@@ -43,7 +45,8 @@ impl ConnectError {
 
     /// The code of a request that failed for this: [`ErrorCode::NotConnected`] when nobody was there, [`ErrorCode::TooMany`] for a
     /// limit, [`ErrorCode::Denied`] for a policy or a ban, [`ErrorCode::Draining`] of a broker that stops, [`ErrorCode::Invalid`] for
-    /// what the program or who configured it must change: another version of the protocol, a transport that it lacks.
+    /// what the program or who configured it must change: another version of the protocol, a transport that it lacks;
+    /// [`ErrorCode::Deadline`] when the broker did not get the greeting in time, [`ErrorCode::Internal`] when it failed itself.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self.refusal.as_ref().map(|refusal| refusal.reason) {
@@ -73,18 +76,6 @@ impl ConnectError {
             write!(f, "{before}{endpoint} ({reason})")?;
         }
         Ok(())
-    }
-}
-
-impl Default for ConnectError {
-    /// Nothing was tried.
-    fn default() -> Self {
-        Self {
-            tried: Vec::new(),
-            reason: None,
-            refusal: None,
-            unsupported: false,
-        }
     }
 }
 

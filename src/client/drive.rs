@@ -22,7 +22,7 @@ use std::cell::RefCell;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
@@ -37,6 +37,8 @@ const READ_ENOUGH: usize = READ_BUFFER / 2;
 /// Attachments that may wait for their frames, and how long, as the broker does it by default.
 const ARRIVALS_MAX: usize = 64;
 const ARRIVAL_WAIT: Duration = Duration::from_secs(10);
+/// How long the broker's last words are waited for after a failed write, which the end of the socket follows at once.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 const UNCLAIMED: &str = "the broker sent attachments without frames that take them";
 const MISSING: &str = "the broker sent a frame without the attachments that it declares";
 const BEHIND_LAST: &str =
@@ -64,6 +66,8 @@ pub(crate) struct Drive {
     worked: bool,
     /// Where the system does not tell that the broker has gone.
     keepalive: Option<(Keepalive, Pin<Box<Sleep>>)>,
+    /// A write has failed for this reason: only the broker's last words are read, until the time is up.
+    failed: Option<(Ended, Pin<Box<Sleep>>)>,
 }
 
 impl Drive {
@@ -88,6 +92,7 @@ impl Drive {
             worked: false,
             busy: Busy::new(watches, Instant::now()),
             keepalive,
+            failed: None,
         }
     }
 
@@ -264,16 +269,21 @@ impl Drive {
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Poll<Ended> {
         self.shared.lock().io_active = true;
+        if let Some(failed) = self.failed.take() {
+            return self.last_words(failed, cx);
+        }
         for _ in 0..READS {
             if let Err(ended) = self.poll_tick(cx).and_then(|()| self.poll_keepalive(cx)) {
                 return Poll::Ready(ended);
             }
             let read = match self.poll_read(cx) {
-                Poll::Ready(Err(ended)) => return Poll::Ready(self.last_words(ended)),
+                Poll::Ready(Err(ended)) => return Poll::Ready(ended),
                 other => other.is_ready(),
             };
             let wrote = match self.poll_write(cx) {
-                Poll::Ready(Err(ended)) => return Poll::Ready(self.last_words(ended)),
+                Poll::Ready(Err(ended)) => {
+                    return self.last_words((ended, Box::pin(sleep(LAST_WORDS))), cx);
+                }
                 other => other.is_ready(),
             };
             if !read && !wrote && self.leave() {
@@ -305,20 +315,27 @@ impl Drive {
         true
     }
 
-    /// A failed write says less than what the broker may have said before: its goodbye is in the socket.
-    fn last_words(&mut self, ended: Ended) -> Ended {
-        if ended.reason != CloseReason::Lost {
-            return ended;
-        }
-        let mut cx = Context::from_waker(Waker::noop());
+    /// A failed write says less than what the broker may have said before: its goodbye is in the socket, of which this thread's
+    /// runtime may not have heard yet.
+    fn last_words(&mut self, failed: (Ended, Pin<Box<Sleep>>), cx: &mut Context<'_>) -> Poll<Ended> {
+        let (ended, mut until) = failed;
         for _ in 0..READS {
-            match self.poll_read(&mut cx) {
+            if ended.reason != CloseReason::Lost || until.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(ended);
+            }
+            match self.poll_read(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(other)) if other.reason != CloseReason::Lost => return other,
-                _ => break,
+                Poll::Ready(Err(said)) if said.reason != CloseReason::Lost => return Poll::Ready(said),
+                Poll::Ready(Err(_)) => return Poll::Ready(ended),
+                Poll::Pending => {
+                    self.failed = Some((ended, until));
+                    return Poll::Pending;
+                }
             }
         }
-        ended
+        self.failed = Some((ended, until));
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

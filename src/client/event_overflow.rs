@@ -3,7 +3,7 @@
 //! Owns the choice and the count of what is dropped. Called by the queue under its own lock, which is not that of the
 //! connection.
 
-use super::{CHARGE_MIN, Events, Gap, Run, State};
+use super::{Events, Gap, Run, State, charge};
 use crate::client::subscription::SlowPolicy;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -132,11 +132,8 @@ impl Events {
 
     fn charge(&self, limit: usize) -> usize {
         let size = match self {
-            Self::Frames { batch, next, count } => {
-                let bytes = Run::new(batch, *next, *count).bytes;
-                bytes.max(count.saturating_mul(CHARGE_MIN))
-            }
-            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.1.len().max(CHARGE_MIN)),
+            Self::Frames { batch, next, count } => Run::new(batch, *next, *count).charge(batch, limit),
+            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| charge(whole.1.len(), limit)),
         };
         size.saturating_add(self.charge_attached(limit))
     }

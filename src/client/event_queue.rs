@@ -105,6 +105,12 @@ struct Partial {
     bytes: BytesMut,
 }
 
+/// What one event counts: half the limit at most, however large it is. Else a program that reads each event as it comes would miss
+/// what follows a large one at once.
+fn charge(bytes: usize, limit: usize) -> usize {
+    bytes.min(limit / 2).max(CHARGE_MIN)
+}
+
 impl Run {
     /// `count` frames from `first`.
     pub(crate) fn new(batch: &Batch, first: usize, count: usize) -> Self {
@@ -126,6 +132,16 @@ impl Run {
         }
         let count = count.max(1);
         Self { first, count, bytes }
+    }
+
+    /// What these events of the batch count together.
+    fn charge(&self, batch: &Batch, limit: usize) -> usize {
+        if self.bytes <= limit / 2 {
+            // No large one is among them.
+            return self.bytes.max(self.count.saturating_mul(CHARGE_MIN));
+        }
+        let headers = batch.headers().skip(self.first).take(self.count);
+        headers.map(|header| charge(header.wire_len(), limit)).sum()
     }
 
     /// How many events are lost with these, and with what the broker has told in front of each.
@@ -160,14 +176,11 @@ impl EventQueue {
         if full | state.closed && !state.makes_room(self.limit, self.policy) {
             return state.refuse(run.lost(batch), woken);
         }
+        let charge = run.charge(batch, self.limit);
         // What is a small part of its buffer must not keep the whole of it.
         let (batch, next) = match bytes < batch.buffer_len() / 4 {
             true => (Arc::new(batch.extract(first..first.saturating_add(count))), 0),
             false => (Arc::clone(batch), first),
-        };
-        let charge = match count {
-            1 => self.charge(bytes),
-            _ => bytes.max(count.saturating_mul(CHARGE_MIN)),
         };
         state.add(Events::Frames { batch, next, count }, charge, self.limit, woken);
         if full {
@@ -230,18 +243,16 @@ impl EventQueue {
         if full | state.closed && !state.makes_room(self.limit, self.policy) {
             return state.refuse(1, woken);
         }
-        let size = self.charge(bytes.len());
-        let whole = Events::Whole(Some(Box::new((head, bytes.freeze()))));
-        state.add(whole, size, self.limit, woken);
+        let size = charge(bytes.len(), self.limit);
+        state.add(
+            Events::Whole(Some(Box::new((head, bytes.freeze())))),
+            size,
+            self.limit,
+            woken,
+        );
         if full {
             state.shed(self.limit, self.policy);
         }
-    }
-
-    /// What one event counts: half the limit at most, however large it is. Else a program that reads each event as it comes would miss
-    /// what follows a large one at once.
-    fn charge(&self, bytes: usize) -> usize {
-        bytes.min(self.limit / 2).max(CHARGE_MIN)
     }
 
     /// The broker tells of events that did not reach this connection.

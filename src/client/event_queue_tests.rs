@@ -254,3 +254,39 @@ fn what_follows_a_large_event_is_not_missed() {
         assert_eq!(events(&mut reader), after, "in pieces: {in_pieces}");
     }
 }
+
+#[test]
+fn a_large_event_counts_as_half_of_the_buffer_whatever_comes_in_one_batch_with_it() {
+    const LIMIT: usize = 1_000;
+    let large = vec![b'L'; 20 * LIMIT];
+    let all: [&[u8]; 3] = [b"small", &large, b"small"];
+    for range in [0..2, 1..3, 0..3] {
+        let frames: Vec<_> = all[range.clone()].iter().map(|payload| (0, *payload)).collect();
+        let (queue, mut reader) = queue(LIMIT);
+        push(&queue, &batch(&frames), 0, frames.len(), &mut Vec::new());
+        push(&queue, &batch(&[(0, b"next")]), 0, 1, &mut Vec::new());
+        let seen: Vec<_> = events(&mut reader)
+            .into_iter()
+            .map(|(text, missed, _)| (text.len(), missed))
+            .collect();
+        let mut expected: Vec<_> = all[range].iter().map(|payload| (payload.len(), 0)).collect();
+        expected.push((4, 0));
+        assert_eq!(seen, expected);
+        assert!(updates(&mut reader).is_empty());
+        assert_eq!(queue.lock().charged, 0);
+    }
+}
+
+#[test]
+fn what_is_kept_as_the_newest_counts_as_it_did_when_it_came() {
+    const LIMIT: usize = 1_000;
+    let large = vec![b'L'; 20 * LIMIT];
+    let queue = EventQueue::new("o", "e", LIMIT, SlowPolicy::Latest);
+    for _ in 0..3 {
+        // The older of the two goes, and the newer stays, once the queue is full.
+        push(&queue, &batch(&[(0, b"old"), (0, &large)]), 0, 2, &mut Vec::new());
+    }
+    let state = queue.lock();
+    let sum: usize = state.chunks.iter().map(|chunk| chunk.charge).sum();
+    assert_eq!((sum, state.charged), (LIMIT / 2, LIMIT / 2));
+}

@@ -128,11 +128,13 @@ fn read_welcome(batch: &Batch) -> Result<(Welcome, PeerId), Obstacle> {
         Kind::Welcome if first.header.aux == PROTOCOL_VERSION => Welcome::decode(first.payload)
             .map(|welcome| (believable(welcome), PeerId(first.header.id)))
             .ok_or_else(|| "the welcome is cut off".to_owned().into()),
-        Kind::Welcome => Err(format!(
-            "the broker chose protocol version {}, this library speaks {PROTOCOL_VERSION}",
-            first.header.aux
-        )
-        .into()),
+        Kind::Welcome => Err(Obstacle::Refused(
+            CloseReason::Version,
+            format!(
+                "the broker chose protocol version {}, this library speaks {PROTOCOL_VERSION}",
+                first.header.aux
+            ),
+        )),
         Kind::Goodbye => Err(Obstacle::Refused(
             CloseReason::from_code(first.header.aux),
             String::from_utf8_lossy(first.payload).into_owned(),
@@ -215,6 +217,19 @@ mod tests {
     use std::io::Write;
     use std::net::Shutdown;
     use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_welcome_in_another_version_is_a_refusal_and_no_reason_to_start_a_broker() {
+        let frame = Draft::new(Kind::Welcome, 5).aux(PROTOCOL_VERSION + 1).to_vec();
+        let batch = Decoder::new(4096).decode(&frame).unwrap();
+        let mut attempts = Attempts::new();
+        attempts.failed(&Endpoint::Unix("/b".into()), read_welcome(&batch).unwrap_err());
+        let error = attempts.into_error();
+        assert_eq!(error.code(), crate::error::ErrorCode::Invalid);
+        let text = error.to_string();
+        let said = format!("chose protocol version {}", PROTOCOL_VERSION + 1);
+        assert!(text.contains(&said) && !text.contains("start one"), "{text}");
+    }
 
     #[tokio::test]
     async fn a_refusal_is_read_although_the_greeting_cannot_be_sent() {

@@ -56,7 +56,7 @@ impl LockFile {
     /// [`LockError`]; nothing was changed then, but for an empty file that may have been created.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
         for _ in 0..ATTEMPTS {
-            let mut file = open(path)?;
+            let mut file = open(path, OFlags::CREATE)?;
             check(&fs::fstat(&file).map_err(io::Error::from)?, &mut file)?;
             match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
@@ -84,6 +84,19 @@ impl LockFile {
         )))
     }
 
+    /// What would keep [`acquire`](Self::acquire) from the lock, without touching anything. That somebody holds it is no such thing.
+    ///
+    /// # Errors
+    /// [`LockError`], but never `Held`.
+    #[cfg(feature = "cli")]
+    pub fn look(path: &Path) -> Result<(), LockError> {
+        match open(path, OFlags::empty()) {
+            Ok(mut file) => check(&fs::fstat(&file).map_err(io::Error::from)?, &mut file),
+            Err(LockError::Io(error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     fn write_pid(&self) -> io::Result<()> {
         fs::fchmod(&self.file, Mode::RUSR | Mode::WUSR)?;
         let mut file = &self.file;
@@ -103,15 +116,10 @@ impl Drop for LockFile {
     }
 }
 
-fn open(path: &Path) -> Result<File, LockError> {
+fn open(path: &Path, or: OFlags) -> Result<File, LockError> {
     // NONBLOCK: a FIFO put there must not hold us up before we can look at it.
-    let flags = OFlags::RDWR
-        | OFlags::CREATE
-        | OFlags::NOFOLLOW
-        | OFlags::CLOEXEC
-        | OFlags::NONBLOCK
-        | OFlags::NOCTTY;
-    match fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match fs::open(path, flags | or, Mode::RUSR | Mode::WUSR) {
         Ok(file) => Ok(File::from(file)),
         // Say what is in the way, where the error code alone does not: EACCES may be a foreign user's file, in a
         // sticky directory even for root.

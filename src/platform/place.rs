@@ -191,9 +191,14 @@ pub(crate) fn replace(path: &Path, mode: u32, backlog: i32) -> Result<Socket, Pl
 #[cfg(feature = "cli")]
 pub fn check(path: &Path, options: &UnixOptions) -> Result<(), PlaceError> {
     check_path(path, options)?;
-    rustix::fs::access(folder_of(path), WRITABLE).map_err(failed(path, "make a socket in its folder"))?;
+    let effective = rustix::fs::AtFlags::EACCESS;
+    rustix::fs::accessat(rustix::fs::CWD, folder_of(path), WRITABLE, effective)
+        .map_err(failed(path, "make a socket in its folder"))?;
+    let lock = lock_of(path);
+    LockFile::look(&lock).map_err(no_lock(path, lock))?;
     match std::fs::symlink_metadata(path) {
-        Err(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed(path, "look at the path")(error)),
         Ok(there) if there.uid() != rustix::process::geteuid().as_raw() => Err(PlaceError::OtherUser {
             path: path.to_owned(),
             uid: there.uid(),
@@ -268,10 +273,19 @@ fn admit(path: &Path, options: &UnixOptions) -> Result<(), PlaceError> {
 }
 
 fn take_lock(path: &Path) -> Result<LockFile, PlaceError> {
+    let lock = lock_of(path);
+    LockFile::acquire(&lock).map_err(no_lock(path, lock))
+}
+
+fn lock_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let name = PathBuf::from(name);
-    LockFile::acquire(&name).map_err(|error| match error {
+    PathBuf::from(name)
+}
+
+/// For `map_err`: the lock `name` of `path` was not taken.
+fn no_lock(path: &Path, name: PathBuf) -> impl FnOnce(LockError) -> PlaceError {
+    move |error| match error {
         LockError::Held { pid } => PlaceError::InUse {
             path: path.to_owned(),
             pid,
@@ -286,7 +300,7 @@ fn take_lock(path: &Path) -> Result<LockFile, PlaceError> {
             action: "create the lock file beside it",
             source,
         },
-    })
+    }
 }
 
 /// Makes the path free if a broker that is gone left its socket there. To be called under the lock.
@@ -389,4 +403,37 @@ pub(crate) fn create(path: &Path) -> Result<(Socket, SocketFile), PlaceError> {
             .map_err(failed(path, "restrict the socket to its user"))?;
     }
     Ok((socket, file))
+}
+
+#[cfg(all(test, feature = "cli"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_finds_the_lock_that_would_stop_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.sock");
+        let (lock, other) = (lock_of(&path), folder.path().join("other"));
+        let options = UnixOptions::default();
+        let make: [&dyn Fn() -> io::Result<()>; 4] = [
+            &|| std::fs::create_dir(&lock),
+            &|| std::os::unix::fs::symlink(&other, &lock),
+            &|| std::fs::write(&lock, "somebody's notes"),
+            &|| std::fs::write(&other, "1\n").and_then(|()| std::fs::hard_link(&other, &lock)),
+        ];
+        for make in make {
+            make().unwrap();
+            let found = check(&path, &options).unwrap_err().to_string();
+            assert_eq!(found, bind(&path, &options, 1).unwrap_err().to_string());
+            assert!(found.contains("b.sock.lock"), "{found}");
+            let _ = std::fs::remove_file(&lock).or_else(|_| std::fs::remove_dir(&lock));
+        }
+        // Neither a lock that a dead process left nor one that is held, nor none at all, which is not made.
+        check(&path, &options).unwrap();
+        assert!(!lock.exists());
+        std::fs::write(&lock, "4194304\n").unwrap();
+        check(&path, &options).unwrap();
+        let _bound = bind(&path, &options, 1).unwrap();
+        check(&path, &options).unwrap();
+    }
 }

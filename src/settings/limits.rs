@@ -207,18 +207,19 @@ fn check_rings(
             format!("wants {}, not {bytes}", wanted(key).unwrap_or_default()),
         );
     }
+    // One process gets half of all at most.
     let both = bytes.saturating_mul(2);
-    if total >= both {
+    if total / 2 >= both {
         return;
     }
     if set("limits.ring_bytes") || !set(full) {
         let text = format!(
-            "both directions of {bytes} are {both} bytes, more than {full} {total}; to have no shared memory, set limits.ring_bytes to 0"
+            "both directions of {bytes} are {both} bytes, more than half of {full} {total}, which is the most that one process gets; to have no shared memory, set limits.ring_bytes to 0"
         );
         complain("limits.ring_bytes", text);
     } else {
         let text = format!(
-            "{total} is less than both directions of limits.ring_bytes, {both}; to have no shared memory, set limits.ring_bytes to 0"
+            "half of {total}, the most that one process gets, is less than both directions of limits.ring_bytes, {both}; to have no shared memory, set limits.ring_bytes to 0"
         );
         complain(full, text);
     }
@@ -265,15 +266,15 @@ mod tests {
             (256 * KIB, 64 * MIB, 512 * MIB, "", ""),
             (0, 0, 512 * MIB, "", ""),
             (0, 7, 512 * MIB, "", ""),
-            (64 * KIB, 128 * KIB, 512 * MIB, "", ""),
-            (16 * MIB, 32 * MIB, 512 * MIB, "", ""),
+            (64 * KIB, 256 * KIB, 512 * MIB, "", ""),
+            (16 * MIB, 64 * MIB, 512 * MIB, "", ""),
             (1, 64 * MIB, 512 * MIB, "", "ring_bytes"),
             (32 * KIB, 64 * MIB, 512 * MIB, "", "ring_bytes"),
             (100_000, 64 * MIB, 512 * MIB, "", "ring_bytes"),
             (32 * MIB, 64 * MIB, 512 * MIB, "", "ring_bytes"),
-            (256 * KIB, 512 * KIB - 1, 512 * MIB, "", "ring_bytes"),
+            (256 * KIB, 1024 * KIB - 1, 512 * MIB, "", "ring_bytes"),
             (256 * KIB, 0, 512 * MIB, "ring_bytes_total", "ring_bytes_total"),
-            (16 * MIB, 32 * MIB, 255 * MIB, "memory_bytes_total", ""),
+            (16 * MIB, 64 * MIB, 255 * MIB, "memory_bytes_total", ""),
             (256 * KIB, RING_BYTES_TOTAL_MAX as usize, 512 * MIB, "", ""),
             (256 * KIB, RING_BYTES_TOTAL_MAX as usize + 1, 512 * MIB, "", "ring_bytes_total"),
             (0, usize::MAX, 512 * MIB, "", "ring_bytes_total"),

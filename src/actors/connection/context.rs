@@ -117,7 +117,8 @@ mod tests {
     }
 
     /// The runtime has two blocks of each connection that are aligned to 128 bytes. Where one of them does not fall on such a place by
-    /// itself, the allocator leaves up to 160 bytes of holes. So each of ours, which follow them, ends where the next may begin.
+    /// itself, the allocator leaves up to 160 bytes of holes. So each of ours, which follow them, ends where the next may begin. How large
+    /// the runtime's two are is taken for granted here; `tests/idle_memory.rs` counts them.
     #[test]
     fn the_blocks_of_an_idle_connection_leave_no_holes() {
         const ALIGNED: usize = 128;

@@ -8,6 +8,7 @@ use super::life::{Life, Phase};
 use super::outbox::RingOffer;
 use super::perform::Rooms;
 use super::session::RingStep;
+use crate::actors::accounts::Charge;
 use crate::actors::core::Shared;
 use crate::actors::descriptors::RESERVED;
 use crate::error::CloseReason;
@@ -16,7 +17,6 @@ use crate::platform::{open_files, process};
 use crate::transport::ring::is_ring_size;
 use crate::transport::{Stream, current_uid, descriptor_number};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 /// What a connection has of it.
 #[derive(Debug, Default)]
@@ -30,13 +30,12 @@ pub(super) struct Ring {
 struct Held {
     /// The last frame on the socket is being written; what follows it goes to the memory.
     moves: bool,
-    bytes: usize,
     shared: Arc<Shared>,
+    _charge: Charge,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.shared.ring_bytes.fetch_sub(self.bytes, Ordering::AcqRel);
         self.shared.metrics.rings.lower(1);
     }
 }
@@ -115,17 +114,14 @@ impl Connection {
         let shared = &self.life.rooms.shared;
         let bytes = self.life.ring_bytes;
         let all = (bytes as usize).saturating_mul(2);
-        let before = shared.ring_bytes.fetch_add(all, Ordering::AcqRel);
+        // It has a budget of its own: what makes a connection fast must not take from what its calls and events need.
+        let charge = self.life.admission.as_ref()?.ring(all).ok()?;
         shared.metrics.rings.add(1);
         let held = Held {
             moves: false,
-            bytes: all,
             shared: shared.clone(),
+            _charge: charge,
         };
-        if before.saturating_add(all) > shared.limits.ring_bytes_total {
-            return None;
-        }
-        // It has a limit of its own: what makes a connection fast must not take from what its calls and events need.
         if !self
             .life
             .pid

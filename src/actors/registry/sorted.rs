@@ -40,6 +40,14 @@ impl<K, V> Sorted<K, V> {
     }
 }
 
+/// Puts one more on a page that is not full. It grows by a quarter of a page, and never beyond a whole one.
+fn put<T>(page: &mut Vec<T>, place: usize, entry: T) {
+    if page.len() == page.capacity() {
+        page.reserve_exact(PAGE.saturating_sub(page.len()).min(PAGE / 4));
+    }
+    page.insert(place, entry);
+}
+
 impl<K: Ord + Copy, V> Sorted<K, V> {
     /// The page that the key is in or belongs into, and its place there.
     fn find(&self, key: K) -> (usize, Result<usize, usize>) {
@@ -78,12 +86,7 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
             Err(place) => place,
         };
         if page.len() < PAGE {
-            page.reserve_exact(if page.len() == page.capacity() {
-                PAGE / 4
-            } else {
-                0
-            });
-            page.insert(place, (key, value));
+            put(page, place, (key, value));
             self.len = self.len.saturating_add(1);
         } else if place == PAGE {
             self.insert_behind(at.saturating_add(1), key, value);
@@ -105,7 +108,7 @@ impl<K: Ord + Copy, V> Sorted<K, V> {
     fn insert_behind(&mut self, at: usize, key: K, value: V) {
         match self.pages.get_mut(at).filter(|page| page.len() < PAGE) {
             Some(page) => {
-                page.insert(0, (key, value));
+                put(page, 0, (key, value));
                 self.len = self.len.saturating_add(1);
             }
             None => self.begin(at, key, value),
@@ -185,6 +188,23 @@ mod tests {
         }
         let room: usize = table.pages.iter().map(Vec::capacity).sum();
         assert!(room <= table.len() * 4, "{room} for {}", table.len());
+    }
+
+    #[test]
+    fn a_page_never_has_more_places_than_a_page() {
+        let full = u32::try_from(PAGE).unwrap();
+        // How many there are behind a full page, and whether one more comes between the two or at the end.
+        for behind in [8, 9, 16, 20, 24, 25, 31] {
+            for between in [true, false] {
+                let mut table = Sorted::new();
+                for key in (0..full).chain(full + 1..=full + behind) {
+                    table.insert(key, key);
+                }
+                table.insert(if between { full } else { full * 3 }, 0);
+                let places: Vec<usize> = table.pages.iter().map(Vec::capacity).collect();
+                assert!(places.iter().all(|places| *places <= PAGE), "{places:?}");
+            }
+        }
     }
 
     #[test]
@@ -287,6 +307,7 @@ mod tests {
             }
             prop_assert!(table.iter().eq(model.iter()));
             prop_assert!(table.pages.iter().all(|page| !page.is_empty() && page.len() <= PAGE));
+            prop_assert!(table.pages.iter().all(|page| page.capacity() <= PAGE));
             prop_assert!(table.pages.windows(2).all(|two| two[0].len() + two[1].len() > TOGETHER));
         }
     }

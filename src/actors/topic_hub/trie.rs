@@ -147,7 +147,7 @@ impl<P: PeerKey> Node<P> {
         };
         if empty {
             match step {
-                Step::Exact(text) => drop(self.exact.remove(text)),
+                Step::Exact(text) => self.remove_exact(text),
                 Step::One => self.one = None,
                 Step::Rest => self.rest = None,
                 Step::Boundary => self.boundary = None,
@@ -155,16 +155,28 @@ impl<P: PeerKey> Node<P> {
         }
     }
 
+    /// What is left of many places must not cost as much as they did: nobody is charged for it.
+    fn remove_exact(&mut self, level: &[u8]) {
+        self.exact.remove(level);
+        if self.exact.len() < self.exact.capacity() / 4 {
+            self.exact.shrink_to(self.exact.len().saturating_mul(2));
+        }
+    }
+
     /// The one pattern that goes through or ends here, as a tail; nothing when there are several, or none. A node that one pattern
     /// alone would keep costs many times what a subscription does.
     fn take_tail(&mut self) -> Option<Tail<P>> {
+        if self.exact.len() > 1 {
+            // Not looked through: between few in a table of many places there is a long way.
+            return None;
+        }
         let marks = [(Step::One, &mut self.one), (Step::Rest, &mut self.rest)];
         let mut below: Vec<_> = marks
             .into_iter()
             .chain([(Step::Boundary, &mut self.boundary)])
             .filter_map(|(step, place)| Some((step, place.as_mut()?)))
             .collect();
-        let exact = self.exact.iter_mut().take(2);
+        let exact = self.exact.iter_mut();
         below.extend(exact.map(|(text, place)| (Step::Exact(text), place)));
         match (below.pop(), below.is_empty()) {
             (None, _) if !self.subscribers.is_empty() => {
