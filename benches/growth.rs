@@ -1,6 +1,6 @@
 //! What growth costs: subscriptions, objects, publishers, callers, connections, threads.
 //!
-//! `cargo bench --bench growth [-- routing|calls|rebuild|callers|publishers|connections|arbiters|model] [pure|broker]`.
+//! `cargo bench --bench growth [-- routing|calls|labels|rebuild|callers|publishers|connections|arbiters|model] [pure|broker]`.
 //! `routing` and `calls` ask the pure indexes first (`pure`), then a real `ipc-broker` (`broker`); the other parts are whole
 //! processes: the broker is the program itself, every role a process (this program again) that speaks bare frames.
 //! Sizes are measured in turns, round after round; the best round of each counts for times, the median for rates.

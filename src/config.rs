@@ -72,6 +72,15 @@ pub struct Limits {
     /// All such memory together, in bytes, both directions; clients beyond it stay on their sockets. Shared among processes like
     /// `connections`: the only one gets half, so four times `ring_bytes` is the least. At most 512 GiB: more is a slip.
     pub ring_bytes_total: usize,
+    /// Window of the messages that one connection sends on the label bus, in bytes on the wire: what may be on its way and not taken
+    /// by its receivers.
+    pub send_window: usize,
+    /// Endpoints of the label bus that one connection may have.
+    pub endpoints: usize,
+    /// The same for all connections.
+    pub endpoints_total: usize,
+    /// Time in which an endpoint must take something while messages wait for it, in ms; after that their senders wait no longer.
+    pub endpoint_stall_ms: u32,
     /// Largest retained value, in bytes.
     pub retained_bytes: usize,
     /// All retained values together, in bytes. Shared like `connections`: a publisher fills its process's share, not the table.
@@ -121,6 +130,10 @@ impl Default for Limits {
             attach_unix_sockets: false,
             ring_bytes: 256 * KIB,
             ring_bytes_total: 128 * MIB,
+            send_window: MIB,
+            endpoints: 256,
+            endpoints_total: 65_536,
+            endpoint_stall_ms: 10_000,
             retained_bytes: 64 * KIB,
             retained_bytes_total: 64 * MIB,
             default_deadline_ms: 30_000,

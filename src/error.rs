@@ -91,6 +91,10 @@ codes! {
     BrokerGone = 19, "the connection to the broker ended";
     /// There is no connection yet.
     NotConnected = 20, "there is no connection to a broker";
+    /// The endpoint must present the token of the bus.
+    TokenRefused = 21, "the bus asks for another token";
+    /// One end must be updated: they speak different versions of the bus protocol.
+    BusVersion = 22, "the bus speaks another version of its protocol";
 }
 
 codes! {
@@ -120,6 +124,8 @@ codes! {
     Lost = 11, "the connection was lost";
     /// A bug of the broker.
     Internal = 12, "the broker failed";
+    /// Another process hosts the bus from now on; connect again at once.
+    Moved = 13, "the bus moves to another host";
 }
 
 impl ErrorCode {
@@ -218,7 +224,7 @@ impl From<CallError> for std::io::Error {
         let kind = match error.code {
             ErrorCode::NoSuchObject | ErrorCode::NoSuchMethod => ErrorKind::NotFound,
             ErrorCode::Deadline => ErrorKind::TimedOut,
-            ErrorCode::Denied => ErrorKind::PermissionDenied,
+            ErrorCode::Denied | ErrorCode::TokenRefused => ErrorKind::PermissionDenied,
             ErrorCode::NameTaken => ErrorKind::AddrInUse,
             ErrorCode::NotRegistered => ErrorKind::AddrNotAvailable,
             ErrorCode::NotConnected => ErrorKind::NotConnected,

@@ -28,6 +28,8 @@
 
 #[cfg(feature = "broker")]
 pub mod actors;
+#[cfg(feature = "bus")]
+pub mod bus;
 #[cfg(feature = "broker")]
 pub mod client;
 #[cfg(feature = "broker")]
@@ -40,6 +42,10 @@ pub mod lazy;
 pub mod message;
 #[cfg(feature = "broker")]
 pub mod metrics;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "what the label bus asks; builds with it check the rest")
+)]
 pub mod platform;
 #[cfg(feature = "broker")]
 pub mod policy;
@@ -52,6 +58,10 @@ pub mod terminal;
 #[cfg(feature = "broker")]
 pub mod text;
 #[cfg(feature = "broker")]
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "what the label bus asks; builds with it check the rest")
+)]
 pub mod transport;
 
 #[cfg(feature = "broker")]
@@ -74,3 +84,8 @@ pub use transport::Endpoint;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The same for the guide to the label bus.
+#[cfg(all(doctest, feature = "bus"))]
+#[doc = include_str!("../docs/bus.md")]
+struct BusGuide;

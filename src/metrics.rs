@@ -69,6 +69,24 @@ counters! {
     holds,
     /// Times a subscriber was declared lagging.
     lagging,
+    /// Endpoints of the label bus. A level.
+    endpoints,
+    /// Times an endpoint took nothing for so long that what it had was given up.
+    endpoints_stalled,
+    /// Messages of the label bus that were sent.
+    messages_sent,
+    /// Messages of which their senders were told that all receivers took them.
+    messages_taken,
+    /// Messages of which their senders were told that nobody matched.
+    dead_letters,
+    /// Messages of which their senders were told that a receiver ended before it took them.
+    messages_lost,
+    /// Messages of which their senders were told that a receiver's queue was full.
+    messages_overflowed,
+    /// Messages of which their senders were told that they were refused: their attachments, their size, a limit or the policy.
+    messages_refused,
+    /// Messages of which their senders were told that the broker stopped or failed.
+    messages_cancelled,
     /// Panics of Registry and TopicHub that were survived.
     panics,
     /// Connections that ended by a protocol error.
@@ -87,6 +105,10 @@ counters! {
     attachments_out,
     /// Attachments that were refused by a limit, or that no frame took, and closed.
     attachments_refused,
+    /// Messages (calls, answers, events) that came in pieces, and whole.
+    messages_in_pieces,
+    /// Messages that brought sealed memory: their payload did not pass through the broker.
+    messages_in_regions,
     /// Lines that the log of this process lost: standard error was full, closed or failed.
     lost_logs,
 }

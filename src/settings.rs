@@ -10,6 +10,7 @@
 //! 5. variables `IPC_BROKER_KEY` and `IPC_BROKER_LIMITS__KEY`,
 //! 6. flags.
 
+pub mod buses;
 mod check;
 mod layer;
 mod limits;
@@ -47,6 +48,10 @@ struct Values {
     listen: Vec<String>,
     arbiters: usize,
     log: String,
+    /// Buses to host.
+    bus: Vec<String>,
+    /// Empty: no bus has a token.
+    bus_tokens: String,
     /// Empty: no policy.
     policy: String,
     system: bool,
@@ -72,6 +77,8 @@ impl Default for Values {
             listen: Vec::new(),
             arbiters: 0,
             log: "info".into(),
+            bus: Vec::new(),
+            bus_tokens: String::new(),
             tokens: String::new(),
             tls: TlsFiles::default(),
             policy: String::new(),
@@ -95,6 +102,10 @@ pub struct Flags {
     pub policy: Option<PathBuf>,
     /// `--system`; `false` when it was not given.
     pub system: bool,
+    /// `--bus`, in order; empty when it was not given.
+    pub bus: Vec<String>,
+    /// `--bus-tokens`.
+    pub bus_tokens: Option<PathBuf>,
 }
 
 /// Everything that values are read from; nothing else is looked at.
@@ -149,6 +160,10 @@ pub struct Settings {
     pub arbiters: usize,
     /// The filter of the log, in the syntax of tracing-subscriber's `EnvFilter`.
     pub log: String,
+    /// The identifiers of the buses to host; any texts.
+    pub bus: Vec<String>,
+    /// The file with the tokens of buses, see [`buses::read`].
+    pub bus_tokens: Option<PathBuf>,
     /// The folder of tokens, see [`tokens::read`].
     pub tokens: Option<PathBuf>,
     /// The certificates of `tls:` endpoints.
@@ -260,6 +275,8 @@ impl Settings {
             listen,
             arbiters: values.arbiters,
             log: values.log,
+            bus: values.bus,
+            bus_tokens: some_path(values.bus_tokens),
             tokens: some_path(values.tokens).or_else(tokens::usual_folder),
             tls: some_path(values.tls.certificate).map(|certificate| TlsServer {
                 certificate,

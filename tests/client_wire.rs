@@ -31,6 +31,7 @@ const WELCOME: Welcome = Welcome {
     max_deadline_ms: 60_000,
     attachments: 0,
     ring_bytes: 0,
+    send_window: 0,
 };
 
 /// A peer that does only what it is told.

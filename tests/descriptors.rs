@@ -431,9 +431,9 @@ fn descriptors_are_refused_where_none_are_expected() {
     let (sent, readers) = pipes(1);
     let declared = |kind| Draft {
         attachments: 1,
-        ..Draft::new(kind, 1).pair("o", "e")
+        ..Draft::new(kind, 1)
     };
-    // A frame that says one and brings none, an event, and before the handshake.
+    // A frame that says one and brings none, a piece of an event, and before the handshake.
     let mut caller = broker.connect();
     send(&caller, &call(1, "o", 1, b""), &[]);
     let (reason, text) = caller.goodbye();
@@ -442,10 +442,10 @@ fn descriptors_are_refused_where_none_are_expected() {
         "{text}"
     );
     let mut publisher = broker.connect();
-    send(&publisher, &declared(Kind::Publish).to_vec(), &sent);
+    send(&publisher, &declared(Kind::PublishPiece).to_vec(), &sent);
     let (reason, text) = publisher.goodbye();
     assert!(
-        reason == CloseReason::Protocol && text.contains("only calls and replies"),
+        reason == CloseReason::Protocol && text.contains("only calls, replies, publishes and messages"),
         "{text}"
     );
     let mut stranger = Raw::open(&broker.path);

@@ -64,6 +64,7 @@ fn welcome() -> Welcome {
         max_deadline_ms: 3_600_000,
         attachments: 0,
         ring_bytes: 0,
+        send_window: 0,
     }
 }
 

@@ -18,8 +18,10 @@
 )]
 
 use actix_ipc::error::{CloseReason, ErrorCode};
+use actix_ipc::message::bus::{Join, Outcome};
 use actix_ipc::message::codec::body_limit;
 use actix_ipc::message::handshake::{PREFACE, PROTOCOL_VERSION, choose_version};
+use actix_ipc::message::selector::Selector;
 use actix_ipc::message::{
     Decoder, Draft, Encoding, Epoch, Flags, FrameError, Hello, Kind, Metadata, ObjectName, Origin, Pattern,
     PeerId, Token, Welcome, metadata,
@@ -92,6 +94,7 @@ fn flag(name: &str) -> Flags {
         "RETAIN" => Flags::RETAIN,
         "RETAINED" => Flags::RETAINED,
         "ABORT" => Flags::ABORT,
+        "SHARE" => Flags::SHARE,
         other => panic!("no flag {other:?}"),
     }
 }
@@ -320,6 +323,7 @@ fn welcome(fields: &Value) -> Welcome {
         max_deadline_ms: field("max_deadline_ms"),
         attachments: field("attachments"),
         ring_bytes: field("ring_bytes"),
+        send_window: field("send_window"),
     }
 }
 
@@ -346,6 +350,47 @@ fn names_and_patterns_follow_the_document() {
                     expected,
                     "{pattern:?} on {name}"
                 );
+            }
+        }
+    }
+}
+
+#[test]
+fn payloads_and_selectors_of_the_bus_follow_the_document() {
+    let file = vectors();
+    for vector in list(&file, "join") {
+        let payload = hex(text(vector, "payload_hex"));
+        let Some(fields) = vector["fields"].as_object() else {
+            assert!(Join::decode(&payload).is_err(), "{vector}");
+            continue;
+        };
+        let labels = fields["labels"].as_array().unwrap();
+        let join = Join {
+            version: u16::try_from(fields["version"].as_u64().unwrap()).unwrap(),
+            token: fields["token"].as_str().unwrap().as_bytes(),
+            labels: labels.iter().map(|label| label.as_str().unwrap()).collect(),
+        };
+        assert_eq!(Join::decode(&payload).as_ref(), Ok(&join), "{vector}");
+        assert_eq!(join.encode().unwrap(), payload, "{vector}");
+    }
+    for vector in list(&file, "selectors") {
+        let bytes = hex(text(vector, "hex"));
+        if vector.get("valid").is_some_and(|valid| valid == false) {
+            assert!(Selector::parse(&bytes).is_err(), "{vector}");
+            continue;
+        }
+        let selector = Selector::parse(&bytes).unwrap();
+        assert_eq!(selector.mode() as u64, number(vector, "mode"), "{vector}");
+        for (field, expected) in [("matches", true), ("not", false)] {
+            for labels in vector[field].as_array().unwrap() {
+                let labels: Vec<&str> = labels
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .map(|it| it.as_str().unwrap())
+                    .collect();
+                let matches = selector.matches(|label| labels.contains(&label));
+                assert_eq!(matches, expected, "{vector} for {labels:?}");
             }
         }
     }
@@ -384,6 +429,11 @@ fn the_tables_of_the_document_agree_with_the_code() {
             code.name(),
             row[2]
         );
+    }
+    for outcome in Outcome::ALL {
+        let code = (*outcome as u8).to_string();
+        let found = rows.iter().any(|row| row[0] == code && row[1] == outcome.name());
+        assert!(found, "no row {code} {} in the table of outcomes", outcome.name());
     }
     for reason in CloseReason::ALL {
         let found = rows

@@ -14,7 +14,7 @@ pub fn main() {
         return raw::role(&args[1..]);
     }
     let has = |word: &str| args.iter().any(|arg| arg == word);
-    let parts: [(&str, &dyn Fn()); 8] = [
+    let parts: [(&str, &dyn Fn()); 9] = [
         ("routing", &|| {
             if !has("broker") {
                 tables::routing();
@@ -31,6 +31,7 @@ pub fn main() {
                 load::calls();
             }
         }),
+        ("labels", &tables::labels),
         ("rebuild", &rebuild::run),
         ("callers", &load::callers),
         ("publishers", &load::publishers),

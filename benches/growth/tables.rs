@@ -8,6 +8,7 @@ use actix_ipc::actors::registry::facts as names;
 use actix_ipc::actors::registry::index::Index as Registry;
 use actix_ipc::actors::topic_hub::facts as topic;
 use actix_ipc::actors::topic_hub::index::Index as TopicHub;
+use actix_ipc::message::selector::{Expression, Label, Mode, Selector};
 use actix_ipc::message::{RequestId, Ticket};
 use std::hint::black_box;
 use std::time::Instant;
@@ -44,7 +45,16 @@ impl Keys {
 
 /// Nanoseconds of one look-up for each size.
 fn compare<T>(build: impl Fn(usize) -> T, key: impl Fn(usize) -> Vec<u8>, look: impl Fn(&mut T, &[u8])) {
-    let mut all: Vec<(usize, T, Keys, f64)> = sizes()
+    compare_at(sizes(), build, key, look);
+}
+
+fn compare_at<T>(
+    sizes: Vec<usize>,
+    build: impl Fn(usize) -> T,
+    key: impl Fn(usize) -> Vec<u8>,
+    look: impl Fn(&mut T, &[u8]),
+) {
+    let mut all: Vec<(usize, T, Keys, f64)> = sizes
         .into_iter()
         .map(|size| (size, build(size), Keys::new(size, &key), f64::INFINITY))
         .collect();
@@ -105,6 +115,52 @@ pub fn calls() {
         |number| topics::object(number).into_bytes(),
         |index, object| assert!(black_box(index.route(object, None, |_| 0)).is_some()),
     );
+}
+
+/// A selector of eight terms that one endpoint matches, drawn among as many selectors as there are endpoints, or among ten of them.
+pub fn labels() {
+    for (what, most) in [("each its own selector", usize::MAX), ("ten selectors", 10)] {
+        println!("index::select, eight terms, one endpoint matches, {what}:");
+        compare_at(
+            vec![10, 100, 1_000, 10_000],
+            endpoints,
+            |number| selector(number % most),
+            |index, key| {
+                let selector = Selector::checked(key).unwrap();
+                let mut found = 0;
+                index.select(&selector, |target| found += target.endpoint.0.min(1));
+                assert_eq!(black_box(found), 1);
+            },
+        );
+    }
+}
+
+fn endpoints(size: usize) -> Registry<u32> {
+    let mut index = Registry::new();
+    for number in 0..size {
+        let mut labels: Vec<Label> = (0..6).map(|of| label(&format!("common{of}"))).collect();
+        labels.push(label(&format!("own{number}")));
+        labels.sort_unstable();
+        let fact = names::Fact::Endpoint {
+            peer: u32::try_from(number % 100).unwrap(),
+            request: RequestId(number as u64 + 1),
+            labels: labels.into(),
+            sockets: false,
+        };
+        index.insert_fact(Ticket(number as u64 + 1), &fact);
+    }
+    index
+}
+
+fn label(text: &str) -> Label {
+    Label::new(text).unwrap()
+}
+
+fn selector(number: usize) -> Vec<u8> {
+    let of = |text: &str| Expression::label(&label(text));
+    let common = (0..6).map(|number| of(&format!("common{number}")));
+    let all = common.fold(of(&format!("own{number}")), |all, term| all.and(&term));
+    all.and(&of("none").not()).encode(Mode::First).unwrap().into()
 }
 
 /// The claim to the name with this number.

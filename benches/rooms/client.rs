@@ -89,7 +89,7 @@ fn request(bencher: Bencher<'_, '_>, size: usize) {
 fn event_queue(bencher: Bencher<'_, '_>, policy: SlowPolicy) {
     let event = Draft::new(Kind::Event, 5).payload(Encoding::RAW, &[7; 16]);
     let batch = batch(&event.to_vec().repeat(64));
-    let run = Run::whole_events(&batch, 0);
+    let run = Run::whole(&batch, 0);
     assert_eq!(run.count, 64);
     let queue = Arc::new(EventQueue::new("sensors", "kitchen", 1 << 20, policy));
     let bytes = batch.headers().map(Header::wire_len).sum();

@@ -3,6 +3,8 @@
 //! Owns the scenes. What is measured is the whole broker but sockets, actors and the wake-ups between them.
 
 use crate::scene::{Broker, Client};
+use actix_ipc::message::bus::{BUS_VERSION, Join};
+use actix_ipc::message::selector::{Expression, Label, Mode};
 use actix_ipc::message::{Draft, Encoding, Kind};
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -101,6 +103,60 @@ fn events_exact(bencher: Bencher<'_, '_>, subscribers: usize) {
 #[divan::bench(args = [1, 8])]
 fn events_pattern(bencher: Bencher<'_, '_>, subscribers: usize) {
     events(bencher, subscribers, true);
+}
+
+fn endpoint(broker: &mut Broker) -> Client {
+    let mut client = broker.connect();
+    let join = Join {
+        version: BUS_VERSION,
+        token: b"",
+        labels: vec!["earth", "solar"],
+    };
+    let payload = join.encode().unwrap();
+    broker.ask(
+        &mut client,
+        &Draft::new(Kind::Join, 5).payload(Encoding::RAW, &payload),
+    );
+    client
+}
+
+/// So many messages that come in one read, until they are written to so many endpoints and taken by them, and their sender was told.
+fn messages(bencher: Bencher<'_, '_>, count: u32, endpoints: usize) {
+    let mut broker = Broker::new();
+    let mut sender = broker.connect();
+    let mut endpoints: Vec<Client> = (0..endpoints).map(|_| endpoint(&mut broker)).collect();
+    let label = Expression::label(&Label::new("earth").unwrap());
+    let key = label.encode(Mode::Multicast).unwrap();
+    let mut bytes = Vec::new();
+    for id in 0..count {
+        Draft::new(Kind::Send, u64::from(id))
+            .key(&key)
+            .payload(Encoding::RAW, &[7; 32])
+            .encode(&mut bytes);
+    }
+    let taken = Draft::new(Kind::Taken, 5).aux(count).to_vec();
+    let all = ItemsCount::new(count as usize * endpoints.len());
+    bencher.counter(all).bench_local(|| {
+        sender.send(&bytes);
+        broker.turn();
+        for endpoint in &mut endpoints {
+            endpoint.turn();
+            assert_eq!(endpoint.out.len(), 72 * count as usize, "all of them");
+            endpoint.send(&taken);
+        }
+        sender.turn();
+        assert_eq!(sender.out.copied.len(), 40, "one word about all of them");
+    });
+}
+
+#[divan::bench(args = [1, 64, 512])]
+fn messages_to_one(bencher: Bencher<'_, '_>, count: u32) {
+    messages(bencher, count, 1);
+}
+
+#[divan::bench(args = [8, 100])]
+fn messages_to_several(bencher: Bencher<'_, '_>, endpoints: usize) {
+    messages(bencher, 64, endpoints);
 }
 
 /// A client that comes, registers an object and goes.

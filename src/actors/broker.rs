@@ -9,10 +9,12 @@
 //! ```
 //! It ends with a reason, never the process: no signal handler, no panic hook, no logger. [`BrokerHandle`] is how everybody else speaks to it.
 
+use super::bus::BusOptions;
 use super::core::{Core, Levels, Shared};
 use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
 use super::messages::{CloseAll, DrainAll, Revise};
+use super::outcome::{EndReason, StartError};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::topic_hub::TopicHub;
@@ -67,49 +69,6 @@ impl Drop for EndReport {
 #[rtype(result = "()")]
 struct Stop;
 
-/// Why a broker has ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum EndReason {
-    /// It was asked to stop, and everything queued was written.
-    Drained,
-    /// It was asked to stop; this many connections did not take what was queued for them in time.
-    DrainedExcept(usize),
-    /// It cannot go on; the text says why.
-    Failed(&'static str),
-}
-
-impl std::fmt::Display for EndReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Drained => f.write_str("drained"),
-            Self::DrainedExcept(count) => write!(f, "drained, except {count} connections that did not read"),
-            Self::Failed(what) => f.write_str(what),
-        }
-    }
-}
-
-/// Why a broker did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An endpoint that was asked for cannot be bound.
-    #[error("cannot listen: {source}")]
-    Bind {
-        /// Which.
-        endpoint: Endpoint,
-        /// Why.
-        source: BindError,
-    },
-    /// None of the default endpoints can be bound.
-    #[error("none of the default endpoints can be bound: {0}")]
-    NoEndpoint(String),
-    /// There is no actix System on this thread.
-    #[error("a broker runs inside an actix System; start one, or use #[actix::main]")]
-    NoSystem,
-    /// The operating system gives no random bytes.
-    #[error("no random bytes for the broker's epoch: {0}")]
-    Random(String),
-}
-
 /// What was bound, and what was skipped with which reason.
 type Bound = (Vec<transport::Listener>, Vec<(Endpoint, String)>);
 
@@ -124,6 +83,8 @@ pub struct BrokerBuilder {
     tokens: Tokens,
     policy: Option<Policy>,
     unix: UnixOptions,
+    pub(super) adopted: Vec<transport::Listener>,
+    pub(super) bus: Option<BusOptions>,
 }
 
 impl BrokerBuilder {
@@ -196,9 +157,14 @@ impl BrokerBuilder {
         }
         let mut epoch = [0; 16];
         getrandom::fill(&mut epoch).map_err(|error| StartError::Random(error.to_string()))?;
-        let (sockets, skipped) = self.bind()?;
+        let (mut sockets, skipped) = self.bind()?;
+        sockets.extend(self.adopted);
         let shared = Shared::new(self.limits, Epoch(epoch));
         shared.set_tokens(self.tokens);
+        if let Some(bus) = self.bus {
+            // Nobody has set it before: the broker is only just made.
+            let _ = shared.bus.set(Arc::new(bus));
+        }
         if let Some(policy) = self.policy {
             shared.policy.set(policy);
         }

@@ -3,6 +3,7 @@
 //! Owns no decision. Made once by `broker`, passed to every actor; nothing in it is a lock that is held across work.
 
 use super::accounts::{Accounts, Budget};
+use super::bus::BusOptions;
 use super::connection::perform::Rooms;
 use super::descriptors::Totals;
 use super::messages::Control;
@@ -23,7 +24,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a process whose frames made the broker panic repeatedly is refused.
@@ -40,6 +41,8 @@ pub struct Shared {
     pub epoch: Epoch,
     /// Numbers of calls and facts.
     pub tickets: Arc<AtomicU64>,
+    /// What is asked of those who join the label bus that this broker hosts; nothing when it is an ordinary one.
+    pub bus: OnceLock<Arc<BusOptions>>,
     /// Who may do what.
     pub policy: Arc<Slot>,
     /// Read permits of all connections.
@@ -89,6 +92,7 @@ impl Shared {
             metrics: Metrics::default(),
             epoch,
             tickets: Arc::new(AtomicU64::new(1)),
+            bus: OnceLock::new(),
             policy: Arc::default(),
             gate,
             accounts,
@@ -114,6 +118,14 @@ impl Shared {
     #[must_use]
     pub fn now(&self) -> Instant {
         (self.clock)()
+    }
+
+    /// What peers are told when this broker has drained: a bus goes on at another process.
+    pub(super) fn drain_reason(&self) -> CloseReason {
+        match self.bus.get() {
+            Some(_) => CloseReason::Moved,
+            None => CloseReason::Draining,
+        }
     }
 
     /// The time in microseconds of this broker's life: what fits into one word that threads share.

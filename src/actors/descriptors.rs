@@ -5,9 +5,10 @@
 
 use crate::config::Limits;
 use crate::error::{CallError, ErrorCode};
+use crate::message::PeerId;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// The last numbers of the process's table, which attachments never get: the broker accepts and waits with them.
 pub const RESERVED: usize = 64;
@@ -17,6 +18,8 @@ pub const RESERVED: usize = 64;
 pub struct Totals {
     used: AtomicUsize,
     users: Mutex<HashMap<Option<u32>, usize>>,
+    /// The accounts of copies, by receiver; each as long as something is charged to it.
+    copies: Mutex<HashMap<PeerId, Weak<Account>>>,
 }
 
 impl Totals {
@@ -24,6 +27,24 @@ impl Totals {
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Acquire)
+    }
+
+    /// The account of what `peer` is to get of descriptors that several receivers have. Kept here and not with the peer, because few
+    /// ever have one.
+    #[must_use]
+    pub fn copies(self: &Arc<Self>, peer: PeerId, user: Option<u32>) -> Arc<Account> {
+        let mut copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(account) = copies.get(&peer).and_then(Weak::upgrade) {
+            return account;
+        }
+        let account = Arc::new(Account {
+            user,
+            used: AtomicUsize::new(0),
+            totals: self.clone(),
+            receiver: Some(peer),
+        });
+        copies.insert(peer, Arc::downgrade(&account));
+        account
     }
 }
 
@@ -33,6 +54,23 @@ pub struct Account {
     user: Option<u32>,
     used: AtomicUsize,
     totals: Arc<Totals>,
+    /// Whose copies are charged to it.
+    receiver: Option<PeerId>,
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        let Some(receiver) = self.receiver else { return };
+        let copies = self.totals.copies.lock();
+        let mut copies = copies.unwrap_or_else(PoisonError::into_inner);
+        // There may be another one by now.
+        if copies
+            .get(&receiver)
+            .is_some_and(|account| account.strong_count() == 0)
+        {
+            copies.remove(&receiver);
+        }
+    }
 }
 
 /// What the process may open, and which number the descriptor in question got.
@@ -52,6 +90,7 @@ impl Account {
             user,
             used: AtomicUsize::new(0),
             totals,
+            receiver: None,
         })
     }
 
@@ -118,7 +157,9 @@ pub struct Charge(Arc<Account>);
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let Account { user, used, totals } = &*self.0;
+        let Account {
+            user, used, totals, ..
+        } = &*self.0;
         let mut users = totals.users.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(of_user) = users.get_mut(user) {
             *of_user = of_user.saturating_sub(1);
@@ -177,6 +218,21 @@ mod tests {
             assert_eq!((account.used(), totals.used()), (0, 0));
             assert!(totals.users.lock().unwrap().is_empty());
         }
+    }
+
+    #[test]
+    fn the_copies_of_a_receiver_have_one_account_as_long_as_something_is_charged() {
+        let totals = Arc::new(Totals::default());
+        let limits = limits(2, 100, 100);
+        let copies = |peer| totals.copies(PeerId(peer), Some(7));
+        let held = [
+            copies(1).charge(&limits, ROOMY).unwrap(),
+            copies(1).charge(&limits, ROOMY).unwrap(),
+        ];
+        assert!(copies(1).charge(&limits, ROOMY).is_err() && copies(2).charge(&limits, ROOMY).is_ok());
+        assert_eq!(totals.copies.lock().unwrap().len(), 1);
+        drop(held);
+        assert_eq!((totals.copies.lock().unwrap().len(), totals.used()), (0, 0));
     }
 
     #[test]

@@ -5,8 +5,9 @@
 
 use super::peer::{PeerRef, ReplyTo};
 use super::quota::Permit;
+use super::receipt::{Owed, Receipt, Settled};
 use crate::error::CloseReason;
-use crate::message::{Batch, CallId, PeerId, SubscriptionId, Ticket};
+use crate::message::{Batch, CallId, PeerId, RequestId, SubscriptionId, Ticket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,10 @@ pub enum Deliver {
     Answers(Arc<Batch>, Vec<Answer>),
     /// Events for subscriptions of this peer.
     Events(Arc<Batch>, Vec<EventItem>),
+    /// Messages of one sender for endpoints of this peer.
+    Messages(PeerRef, Arc<Batch>, Vec<MessageItem>),
+    /// What became of messages of this peer.
+    Settled(Vec<Settled>),
     /// Where this peer's calls went (one per batch).
     Routed(Routes),
     /// Anything small.
@@ -75,6 +80,31 @@ pub struct Answer {
     pub ticket: Ticket,
     /// Nothing of this call follows.
     pub last: bool,
+}
+
+/// Messages on their way from their sender to Registry: one, or a run of plain ones that follow each other in the batch, with the
+/// same selector, the same time to wait and the same size.
+#[derive(Debug)]
+pub struct SendRun {
+    /// Which frame of the batch is the first.
+    pub frame: u32,
+    /// What their sender is owed; so many they are.
+    pub owed: Owed,
+}
+
+/// Messages on their way to one endpoint: one, or a run of plain ones that follow each other in the batch.
+#[derive(Debug)]
+pub struct MessageItem {
+    /// Which frame of the batch is the first.
+    pub frame: u32,
+    /// How many frames it names, that one included.
+    pub count: u32,
+    /// The endpoint's number.
+    pub endpoint: RequestId,
+    /// The receiving connection's number for one that carries attachments; else 0.
+    pub serial: u64,
+    /// This endpoint's part of what their sender is owed; nothing once its connection keeps it.
+    pub receipt: Option<Receipt>,
 }
 
 /// Events on their way to one subscription: one, or a run of plain ones that follow each other in the batch.
@@ -183,6 +213,8 @@ pub enum RegistryItem {
     Call(Invoke),
     /// Any other request; the frame says which.
     Request(u32, ReplyTo),
+    /// Route messages to endpoints.
+    Send(SendRun),
     /// The call no longer waits for its object.
     Unwait(CallId),
 }

@@ -19,7 +19,9 @@ mod access;
 pub mod accounts;
 pub mod admission;
 pub mod broker;
+pub mod bus;
 pub mod connection;
+pub mod copies;
 pub mod core;
 pub mod credit;
 pub mod deadlines;
@@ -36,11 +38,13 @@ pub mod messages;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;
+mod outcome;
 pub mod peer;
 pub mod peer_key;
 pub mod peers;
 pub mod planted;
 pub mod quota;
+pub mod receipt;
 pub mod registry;
 pub mod reply;
 pub mod shares;
@@ -49,12 +53,14 @@ mod table;
 pub mod tokens;
 pub mod topic_hub;
 
-pub use broker::{Broker, BrokerBuilder, BrokerHandle, EndReason, StartError};
+pub use broker::{Broker, BrokerBuilder, BrokerHandle};
+pub use bus::BusOptions;
 pub use core::Levels;
 pub use local_peer::{
     CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,
     PublishOptions, Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,
 };
+pub use outcome::{EndReason, StartError};
 
 use actix::Message;
 use messages::{CloseAll, Deliver, DrainAll, Drained, Gone, HubBatch, Joined, RegistryBatch, Revise};

@@ -147,6 +147,21 @@ impl Account {
         verdict
     }
 
+    /// Charges messages of `each` bytes, as many of `count` as fit. Returns how many those are.
+    pub fn admit_run(&self, each: usize, count: u32) -> u32 {
+        let (queued, charge) = (self.queued(), deliver::charge(each));
+        let room = self.room().bytes.saturating_sub(queued);
+        let fit = u32::try_from(room.div_ceil(charge))
+            .unwrap_or(u32::MAX)
+            .min(count);
+        let bytes = charge.saturating_mul(fit as usize);
+        if fit == 0 || !self.covers(queued.saturating_add(bytes)) {
+            return 0;
+        }
+        self.queued.fetch_add(bytes, Ordering::AcqRel);
+        fit
+    }
+
     /// Whether the peer's process has memory for so many queued bytes, beside what is on its way to the socket.
     pub fn covers(&self, queued: usize) -> bool {
         let backlog = self.backlog();

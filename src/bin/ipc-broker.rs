@@ -5,9 +5,11 @@
 
 use actix_ipc::actors::{Broker, BrokerHandle, EndReason, StartError};
 use actix_ipc::client::token_file;
+use actix_ipc::config::Limits;
 use actix_ipc::platform::open_files;
 use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
+use actix_ipc::settings::buses::Bus;
 use actix_ipc::settings::{ARBITERS_MAX, Flags, Problems, Settings, Sources, default_endpoints, tokens};
 use actix_ipc::terminal::printable;
 use clap::{Args, Parser, Subcommand};
@@ -15,6 +17,8 @@ use futures::future::OptionFuture;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+#[path = "ipc-broker/buses.rs"]
+mod buses;
 #[path = "ipc-broker/policies.rs"]
 mod policies;
 #[path = "ipc-broker/reload.rs"]
@@ -22,6 +26,7 @@ mod reload;
 #[path = "ipc-broker/voice.rs"]
 mod voice;
 
+use buses::Buses;
 use reload::Reload;
 use voice::{complain, say};
 
@@ -42,6 +47,7 @@ Examples:
   ipc-broker --listen tcp:127.0.0.1:0 --log debug
   ipc-broker config show                       every value, and where it came from
   ipc-broker config check broker.toml          what is wrong with a file
+  ipc-broker --bus com.solar                   host a label bus as well
   ipc-broker token create thermometer          a token that proves who shows it to be thermometer
   ipc-broker --system --policy policy.toml     a broker for several users
   ipc-broker config check --policy policy.toml what a policy says, or what is wrong with it
@@ -80,6 +86,12 @@ struct Arguments {
     /// Serve several users: listen on /run/ipc-broker/ipc_broker.sock, under a policy.
     #[arg(long, global = true)]
     system: bool,
+    /// Host this label bus as well, unless another process does; it is taken over when that one ends. May be given several times.
+    #[arg(long, value_name = "IDENTIFIER", global = true)]
+    bus: Vec<String>,
+    /// A file with the tokens of buses, which only this user can read: lines "identifier" = "token".
+    #[arg(long, value_name = "FILE", global = true)]
+    bus_tokens: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -151,6 +163,8 @@ fn main() -> ExitCode {
         log: arguments.log,
         policy: arguments.policy,
         system: arguments.system,
+        bus: arguments.bus,
+        bus_tokens: arguments.bus_tokens,
     };
     let sources = match &arguments.command {
         Some(Command::Config(Config::Check { file: Some(file) })) => Sources {
@@ -238,6 +252,13 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
+    let buses = match actix_ipc::settings::buses::read(&settings.bus, settings.bus_tokens.as_deref()) {
+        Ok(buses) => buses,
+        Err(error) => {
+            complain(error);
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
     open_files::raise(OPEN_FILES);
     let log = match voice::start() {
         Ok(log) => log,
@@ -270,8 +291,9 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             }
         };
         let reload = Reload::new(sources, &settings, set_log);
+        let limits = settings.limits.clone();
         match start(settings, policy, known) {
-            Ok(broker) => run(broker, &mut signals, &mut hangup, reload).await,
+            Ok(broker) => host(broker, &buses, &limits, &mut signals, &mut hangup, reload).await,
             Err(error) => {
                 complain(&error);
                 ExitCode::from(exit_of_start(&error))
@@ -319,13 +341,40 @@ fn announce(broker: &BrokerHandle) {
     }
 }
 
+/// Starts the buses beside the broker that listens already.
+async fn host(
+    broker: BrokerHandle,
+    buses: &[Bus],
+    limits: &Limits,
+    signals: &mut EndSignals,
+    hangup: &mut ReloadSignal,
+    reload: Reload,
+) -> ExitCode {
+    announce(&broker);
+    let started = tokio::select! {
+        started = Buses::start(buses, limits) => started,
+        signal = signals.next() => {
+            tracing::info!("{} received: draining", signal.name());
+            return exit_of_end(&broker.stop().await);
+        }
+    };
+    match started {
+        Ok(buses) => run(broker, buses, signals, hangup, reload).await,
+        Err(error) => {
+            complain(error);
+            broker.stop().await;
+            ExitCode::from(EXIT_CANNOT_LISTEN)
+        }
+    }
+}
+
 async fn run(
     broker: BrokerHandle,
+    buses: Buses,
     signals: &mut EndSignals,
     hangup: &mut ReloadSignal,
     mut reload: Reload,
 ) -> ExitCode {
-    announce(&broker);
     let mut reading = None;
     let first = loop {
         tokio::select! {
@@ -344,7 +393,7 @@ async fn run(
         first.name()
     );
     let second = tokio::select! {
-        reason = broker.stop() => return exit_of_end(&reason),
+        (reason, ()) = async { tokio::join!(broker.stop(), buses.leave()) } => return exit_of_end(&reason),
         signal = signals.next() => signal,
     };
     complain(format_args!(

@@ -4,8 +4,10 @@
 //! library does not know; what they do when they are woken must not find the lock held.
 
 use super::lasting::Held;
+use super::port::Port;
 use super::presence::Notice;
 use super::queue::Queue;
+use super::undelivered::Undelivered;
 use crate::error::CallError;
 use crate::text;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ enum Told {
     Standing(Arc<watch::Sender<Held>>, Held),
     Notice(Arc<Queue<Notice>>, Notice),
     NoMore(Arc<Queue<Notice>>),
+    Undelivered(Arc<Port>, Undelivered),
     /// For the log: a registration ended, and why.
     Replaced(Arc<str>, String),
 }
@@ -50,6 +53,11 @@ impl After {
     /// A change for a watch.
     pub(crate) fn notice(&mut self, to: &Arc<Queue<Notice>>, notice: Notice) {
         self.told.push(Told::Notice(Arc::clone(to), notice));
+    }
+
+    /// What became of a message, to the endpoint that sent it.
+    pub(crate) fn undelivered(&mut self, to: &Arc<Port>, what: Undelivered) {
+        self.told.push(Told::Undelivered(Arc::clone(to), what));
     }
 
     /// A registration has ended, which the program may not be looking at.
@@ -72,6 +80,7 @@ impl After {
                 Told::Standing(of, now) => drop(of.send_replace(now)),
                 Told::Notice(to, notice) => to.push(notice),
                 Told::NoMore(to) => to.close(),
+                Told::Undelivered(to, what) => to.reports.push(what),
                 Told::Replaced(object, reason) => {
                     let (object, reason) = (text::name(&object), text::text(&reason));
                     tracing::warn!(%object, %reason, "a registration ended");

@@ -31,6 +31,11 @@ impl Wake for Unpark {
     }
 }
 
+thread_local! {
+    /// Wakes this thread: made once, because waiting for a message must not allocate.
+    static PARKED: Waker = Waker::from(Arc::new(Unpark(thread::current())));
+}
+
 /// Runs a future on the calling thread, which sleeps while there is nothing to do.
 ///
 /// # Errors
@@ -50,7 +55,7 @@ fn drive<T>(future: impl Future<Output = T>, park: impl Fn() -> bool) -> Result<
         let text = "the blocking client was used on a thread that runs an executor; use IpcClient there";
         return Err(CallError::new(ErrorCode::Invalid, text).ran(false));
     }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let waker = PARKED.with(Waker::clone);
     let mut cx = Context::from_waker(&waker);
     futures::pin_mut!(future);
     loop {
@@ -226,7 +231,10 @@ impl From<IpcClient> for Client {
 }
 
 /// The same for at most `timeout`; `None` when it is over first.
-fn block_on_for<T>(future: impl Future<Output = T>, timeout: Duration) -> Result<Option<T>, CallError> {
+pub(crate) fn block_on_for<T>(
+    future: impl Future<Output = T>,
+    timeout: Duration,
+) -> Result<Option<T>, CallError> {
     let until = Instant::now().checked_add(timeout);
     drive(future, || match until {
         None => {

@@ -52,6 +52,7 @@ pub(crate) struct Options {
     pub(crate) tls: TlsClient,
     pub(crate) keepalive: Duration,
     pub(crate) shared_memory: SharedMemory,
+    pub(crate) prompt_reconnect: bool,
 }
 
 /// Makes an [`IpcClient`]. Made by [`IpcClient::builder`].
@@ -76,6 +77,7 @@ impl ClientBuilder {
                 tls: TlsClient::default(),
                 keepalive: KEEPALIVE,
                 shared_memory: SharedMemory::default(),
+                prompt_reconnect: false,
             },
         }
     }
@@ -152,6 +154,14 @@ impl ClientBuilder {
     /// When the connection moves into memory that is shared with the broker. Default: once it is busy.
     pub const fn shared_memory(mut self, when: SharedMemory) -> Self {
         self.options.shared_memory = when;
+        self
+    }
+
+    /// Whether another broker is expected at once when one has gone: attempts then come every 20 ms at least for the first second, where
+    /// they otherwise are twice as far apart each time, up to a second. For brokers that are hosted by their clients' processes
+    /// ([`bus::host`](crate::bus::host)). Default: no.
+    pub const fn prompt_reconnect(mut self, prompt: bool) -> Self {
+        self.options.prompt_reconnect = prompt;
         self
     }
 

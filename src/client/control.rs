@@ -54,6 +54,8 @@ impl State {
         let granted = rings && link.welcome.ring_bytes > 0 && link.stream.has_rings();
         self.ring = if granted { Ring::Granted } else { Ring::Done };
         self.void_publishes.clear();
+        let again = self.life > 1;
+        self.sends.up(link.welcome.send_window, again, Instant::now());
         self.lasting.limit(link.welcome.open_calls);
         self.lasting.restore();
         self.lasting
@@ -77,7 +79,7 @@ impl State {
         for (_, entry) in self.lasting.iter_mut() {
             entry.restoring = false;
             entry.retry_at = None;
-            match &entry.what {
+            match &mut entry.what {
                 Fact::Subscription(queue) => queue.interrupt(),
                 Fact::Watch(queue) => after.notice(queue, Notice::Interrupted),
                 Fact::Object { standing, .. } => {
@@ -85,6 +87,7 @@ impl State {
                         after.standing(standing, Ok(Standing::Asked));
                     }
                 }
+                Fact::Endpoint { joined, .. } => *joined = false,
                 Fact::Wait { .. } | Fact::Will => {}
             }
         }
@@ -101,6 +104,7 @@ impl State {
                 Fact::Object { standing, .. } => {
                     after.standing(standing, Err(error.clone()));
                 }
+                Fact::Endpoint { port, .. } => port.end(error.clone(), &mut after.wakers),
                 Fact::Wait { .. } | Fact::Will => {}
             }
         }
@@ -193,6 +197,7 @@ impl Shared {
         let mut state = self.lock();
         let again = self.options.reconnect && state.closing.is_none();
         state.fail_requests(&ended.text, &mut after);
+        state.interrupt_sends(&mut after);
         state.out.clear();
         state.phase = Phase::Down;
         state.io_active = false;
@@ -226,6 +231,8 @@ impl Shared {
         }
         let error = CallError::new(ErrorCode::NotConnected, reason);
         state.fail_requests(reason, &mut after);
+        state.interrupt_sends(&mut after);
+        state.sends.close(&mut after);
         state.out.clear();
         state.phase = Phase::Closed(error.clone());
         state.close_lasting(&error, &mut after);

@@ -3,7 +3,7 @@
 //! Owns the types that programs read, and the topic that an event carries with it: few bytes lie in the event itself, so that
 //! neither making nor dropping one counts references of anything but its payload. Made by [`super::event_queue`].
 
-use crate::message::{Metadata, Payload, PayloadError, key};
+use crate::message::{Attachments, Metadata, Payload, PayloadError, key};
 use std::fmt;
 use std::sync::Arc;
 
@@ -26,6 +26,7 @@ pub struct Event {
     pub retained: bool,
     /// What the publisher put beside the value.
     pub metadata: Metadata,
+    pub(crate) attachments: Attachments,
     pub(crate) name: Topic,
 }
 
@@ -40,6 +41,14 @@ impl Event {
     #[must_use]
     pub fn topic(&self) -> &str {
         self.name.halves().1
+    }
+
+    /// What the publisher has attached, in its order: over Unix sockets file descriptors (`OwnedFd`). The last clone of an event
+    /// closes what nobody has cloned out of it. A subscription holds about 64 that its program has not read; more are
+    /// missed like other events, by its policy.
+    #[must_use]
+    pub const fn attachments(&self) -> &Attachments {
+        &self.attachments
     }
 
     /// The value as a Rust type.

@@ -8,6 +8,9 @@ use crate::client::subscription::SlowPolicy;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// A queue is full of so many attachments, however small their events are: the program has few descriptors.
+const ATTACHMENTS_MAX: usize = 64;
+
 impl State {
     /// Whether something new may be added. When not, the policy has seen to that except for counting it.
     pub(super) fn makes_room(&mut self, limit: usize, policy: SlowPolicy) -> bool {
@@ -114,10 +117,24 @@ impl Events {
         }
     }
 
+    /// What is charged for attachments, beside the bytes.
+    pub(super) fn charge_attached(&self, limit: usize) -> usize {
+        let attached: usize = match self {
+            Self::Frames { batch, next, count } if batch.has_attachments() => {
+                let frames = *next..next.saturating_add(*count);
+                frames.map(|index| batch.attachments(index).len()).sum()
+            }
+            Self::Frames { .. } => 0,
+            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.0.attachments.len()),
+        };
+        attached.saturating_mul(limit / ATTACHMENTS_MAX)
+    }
+
     fn charge(&self, limit: usize) -> usize {
-        match self {
+        let size = match self {
             Self::Frames { batch, next, count } => Run::new(batch, *next, *count).charge(batch, limit),
             Self::Whole(whole) => whole.as_ref().map_or(0, |whole| charge(whole.1.len(), limit)),
-        }
+        };
+        size.saturating_add(self.charge_attached(limit))
     }
 }

@@ -14,7 +14,7 @@ pub(crate) use reader::Reader;
 use super::event::{Topic, Update};
 use super::subscription::SlowPolicy;
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Encoding, Flags, Header, Kind, Metadata};
+use crate::message::{Attachments, Batch, Encoding, Flags, Header, Metadata};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,6 +96,7 @@ struct Head {
     encoding: Encoding,
     flags: Flags,
     metadata: Metadata,
+    attachments: Attachments,
 }
 
 #[derive(Debug)]
@@ -118,12 +119,12 @@ impl Run {
         Self { first, count, bytes }
     }
 
-    /// The whole events of one subscription that follow each other from `first`, at which there is one.
-    pub(crate) fn whole_events(batch: &Batch, first: usize) -> Self {
-        let (mut count, mut bytes, mut id) = (0_usize, 0_usize, None);
+    /// The whole events of a subscription, or messages for an endpoint, that follow each other from `first`, where there is one.
+    pub(crate) fn whole(batch: &Batch, first: usize) -> Self {
+        let (mut count, mut bytes, mut of) = (0_usize, 0_usize, None);
         for header in batch.headers().skip(first) {
-            let whole = header.kind == Kind::Event && !header.flags.has(Flags::CONTINUED);
-            if !whole || *id.get_or_insert(header.id) != header.id {
+            let same = (header.kind, header.id);
+            if header.flags.has(Flags::CONTINUED) || *of.get_or_insert(same) != same {
                 break;
             }
             count = count.saturating_add(1);
@@ -181,19 +182,20 @@ impl EventQueue {
             true => (Arc::new(batch.extract(first..first.saturating_add(count))), 0),
             false => (Arc::clone(batch), first),
         };
-        state.add(Events::Frames { batch, next, count }, charge, woken);
+        state.add(Events::Frames { batch, next, count }, charge, self.limit, woken);
         if full {
             state.shed(self.limit, self.policy);
         }
     }
 
     /// Adds the first part of an event in pieces; `aux` is its number.
-    pub(crate) fn begin(&self, view: &FrameView<'_>, message_bytes: usize) {
+    pub(crate) fn begin(&self, view: &FrameView<'_>, attachments: Attachments, message_bytes: usize) {
         let head = Head {
             key: view.key.to_vec(),
             encoding: view.header.encoding,
             flags: view.header.flags,
             metadata: Metadata::parse(view.meta).unwrap_or_default(),
+            attachments,
         };
         let partial = Partial {
             head,
@@ -242,7 +244,12 @@ impl EventQueue {
             return state.refuse(1, woken);
         }
         let size = charge(bytes.len(), self.limit);
-        state.add(Events::Whole(Some(Box::new((head, bytes.freeze())))), size, woken);
+        state.add(
+            Events::Whole(Some(Box::new((head, bytes.freeze())))),
+            size,
+            self.limit,
+            woken,
+        );
         if full {
             state.shed(self.limit, self.policy);
         }
@@ -330,7 +337,8 @@ impl State {
         Poll::Pending
     }
 
-    fn add(&mut self, events: Events, charge: usize, woken: &mut Vec<Waker>) {
+    fn add(&mut self, events: Events, size: usize, limit: usize, woken: &mut Vec<Waker>) {
+        let charge = size.saturating_add(events.charge_attached(limit));
         self.charged = self.charged.saturating_add(charge);
         self.chunks.push_back(Chunk {
             events,

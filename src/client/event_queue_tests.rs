@@ -1,7 +1,7 @@
 //! Tests of the subscription's queue: order, gaps, bounds.
 
 use super::*;
-use crate::message::{Draft, Kind};
+use crate::message::{Attachments, Draft, Kind};
 
 fn batch(frames: &[(u32, &[u8])]) -> Arc<Batch> {
     let mut bytes = Vec::new();
@@ -135,7 +135,7 @@ fn pieces_of_several_events_may_be_mixed() {
     };
     let begin = |number, payload: &[u8]| {
         let batch = frame(Kind::Event, number, Flags::CONTINUED, payload);
-        queue.begin(&batch.view(0).unwrap(), 10);
+        queue.begin(&batch.view(0).unwrap(), Attachments::new(), 10);
     };
     let mut piece = |number, flags, payload: &[u8]| {
         let batch = frame(Kind::EventPiece, number, flags, payload);
@@ -229,7 +229,7 @@ fn what_follows_a_large_event_is_not_missed() {
             false => push(&queue, &batch(&[(0, &large)]), 0, 1, &mut Vec::new()),
             true => {
                 let begin = frame(Kind::Event, Flags::CONTINUED, &[]);
-                queue.begin(&begin.view(0).unwrap(), 1 << 20);
+                queue.begin(&begin.view(0).unwrap(), Attachments::new(), 1 << 20);
                 let rest = frame(Kind::EventPiece, Flags::NONE, &large);
                 queue.piece(&rest.view(0).unwrap(), 1 << 20, &mut Vec::new());
             }

@@ -5,7 +5,7 @@
 
 use super::{Chunk, EventQueue, Events};
 use crate::client::event::{Event, Topic, Update};
-use crate::message::{Flags, Metadata, Payload};
+use crate::message::{Attachments, Flags, Metadata, Payload};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -57,6 +57,7 @@ impl Reader {
                     interrupted: gap.interrupted,
                     retained: header.flags.has(Flags::RETAINED),
                     metadata: Metadata::new(),
+                    attachments: Attachments::new(),
                     name: named(&self.queue, &mut self.last, key),
                 }));
             }
@@ -118,6 +119,7 @@ impl Reader {
                 interrupted: gap.interrupted,
                 retained: view.header.flags.has(Flags::RETAINED),
                 metadata: Metadata::parse(view.meta).unwrap_or_default(),
+                attachments: batch.attachments(index).to_vec().into(),
                 name: named(&self.queue, &mut self.last, view.key),
             });
         }
@@ -143,6 +145,7 @@ impl Reader {
             interrupted: gap.interrupted,
             retained: head.flags.has(Flags::RETAINED),
             metadata: head.metadata,
+            attachments: head.attachments,
             name: named(&self.queue, &mut self.last, &head.key),
         })
     }

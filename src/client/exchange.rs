@@ -340,6 +340,10 @@ fn first(
     if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
         request.end = end;
     }
+    if !whole {
+        let bytes = outgoing.payload.bytes.len();
+        tracing::trace!(bytes, way = "pieces", "a large request");
+    }
     let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
         true => Direct::Unhurried,
         false if state.requests.len() == 1 => Direct::Now,

@@ -150,6 +150,7 @@ impl Drop for Lease {
         let Some(entry) = state.lasting.forget(self.key) else {
             return;
         };
+        let mut told = false;
         let draft = match &entry.what {
             Fact::Subscription(queue) => {
                 queue.close(&mut after.wakers);
@@ -161,12 +162,18 @@ impl Drop for Lease {
                 Draft::new(Kind::Unwatch, self.key)
             }
             Fact::Wait { .. } => Draft::new(Kind::Cancel, self.key),
+            Fact::Endpoint { port, joined } => {
+                told = *joined && port.is_deaf();
+                let text = "this endpoint has left the bus";
+                port.end(CallError::new(ErrorCode::NotConnected, text), &mut after.wakers);
+                Draft::new(Kind::Leave, self.key)
+            }
             // It is taken back with an empty key.
             Fact::Will => Draft::new(Kind::Will, self.key),
         };
         let next = match state.lasting.give_up(self.key, draft.to_vec()) {
-            Some(_) => state.control(&draft),
-            None => Next::Nothing,
+            Some(_) if !told => state.control(&draft),
+            _ => Next::Nothing,
         };
         let report = state.take_report();
         drop(state);

@@ -8,14 +8,17 @@ use super::after::After;
 use super::event_queue::{EventQueue, Run};
 use super::incoming::{self, Grants};
 use super::lasting::{Fact, Lasting};
+use super::port::Given;
 use super::request::{Answer, Step};
 use super::settle::{notice, ownership, settle};
 use super::shared::Shared;
 use super::state::{Phase, Ring, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::bus::{Settlement, VERSION_KEY};
 use crate::message::frame::FrameView;
 use crate::message::{Attachment, Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
 use crate::text;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -40,7 +43,11 @@ impl Ended {
 }
 
 /// Handles one batch. `after` is scratch space. Returns why the connection is at its end, when it is.
-pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) -> Option<Ended> {
+pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After) -> Option<Ended> {
+    let mut given = VecDeque::new();
+    if batch.has_attachments() {
+        given.extend(batch.take_attachments(Kind::Message));
+    }
     let batch = Arc::new(batch);
     let mut calls = Vec::new();
     let mut ended = None;
@@ -50,11 +57,20 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
         match header.kind {
             Kind::Call | Kind::CallPiece | Kind::Cancel | Kind::ReplyCredit => calls.push(index),
             Kind::Event if !header.flags.has(Flags::CONTINUED) => {
-                let run = Run::whole_events(&batch, index);
+                let run = Run::whole(&batch, index);
                 if let Some(queue) = subscription(&state, header.id) {
                     queue.push(&batch, run, &mut after.wakers);
                 }
                 index = index.saturating_add(run.count);
+                continue;
+            }
+            Kind::Message if !header.flags.has(Flags::CONTINUED) => {
+                let run = Run::whole(&batch, index);
+                ended = deliver(&state, &batch, run, &mut given, after);
+                index = index.saturating_add(run.count);
+                if ended.is_some() {
+                    break;
+                }
                 continue;
             }
             _ => {
@@ -93,8 +109,40 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, batch: Batch, after: &mut After) ->
 fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {
     match &state.lasting.get(id)?.what {
         Fact::Subscription(queue) => Some(Arc::clone(queue)),
-        Fact::Object { .. } | Fact::Wait { .. } | Fact::Watch(_) | Fact::Will => None,
+        Fact::Object { .. } | Fact::Wait { .. } | Fact::Watch(_) | Fact::Will | Fact::Endpoint { .. } => None,
     }
+}
+
+/// Hands messages to their endpoint.
+fn deliver(
+    state: &State,
+    batch: &Arc<Batch>,
+    run: Run,
+    given: &mut VecDeque<Given>,
+    after: &mut After,
+) -> Option<Ended> {
+    let id = batch.header(run.first)?.id;
+    let Fact::Endpoint { port, .. } = &state.lasting.get(id)?.what else {
+        return None;
+    };
+    if port.push(batch, run, given, state.life, &mut after.wakers) {
+        return None;
+    }
+    let text = "the broker sent more messages than any window of the label bus allows";
+    Some(Ended::new(CloseReason::Window, text))
+}
+
+/// Takes in what became of messages.
+fn settled(state: &mut State, payload: &[u8], after: &mut After) -> Option<Ended> {
+    for settlement in Settlement::all(payload) {
+        let Some(settlement) = settlement else {
+            let text = "the broker told of a message's end that this library does not know";
+            return Some(Ended::new(CloseReason::Protocol, text));
+        };
+        state.sends.settle(&settlement, after);
+    }
+    state.send_held(after);
+    None
 }
 
 /// Handles everything but calls to this client and whole events.
@@ -126,7 +174,8 @@ fn answer(
         }
         Kind::Event => {
             if let Some(queue) = subscription(state, id) {
-                queue.begin(view, message_bytes);
+                let attachments = batch.attachments(index).to_vec().into();
+                queue.begin(view, attachments, message_bytes);
             }
         }
         Kind::EventPiece => {
@@ -139,6 +188,7 @@ fn answer(
                 queue.gap(aux, &mut after.wakers);
             }
         }
+        Kind::Settled => return settled(state, view.payload, after),
         Kind::Ownership => ownership(state, id, aux, after),
         Kind::Notice => notice(state, view, after),
         Kind::Ping => {
@@ -259,6 +309,14 @@ pub(crate) fn error_of(view: &FrameView<'_>) -> CallError {
         encoding: view.header.encoding,
         bytes: view.payload.to_vec().into(),
     };
+    let version = metadata::get(view.meta, VERSION_KEY).filter(|_| code == ErrorCode::BusVersion);
+    if let Some(version) = version {
+        let payload = Payload::raw(version.to_vec());
+        return CallError {
+            payload,
+            ..CallError::new(code, text)
+        };
+    }
     CallError {
         code,
         may_have_run: view.header.flags.has(Flags::MAY_HAVE_RUN),

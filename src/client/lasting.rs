@@ -8,6 +8,7 @@ use super::after::First;
 use super::event_queue::EventQueue;
 use super::exchange::too_large;
 use super::outbox::Outbox;
+use super::port::Port;
 use super::presence::Notice;
 use super::queue::Queue;
 use super::slab::Slab;
@@ -43,6 +44,8 @@ pub(crate) enum Fact {
     Watch(Arc<Queue<Notice>>),
     /// What the broker is to publish when the connection dies.
     Will,
+    /// An endpoint of the label bus; whether this connection's broker has let it in.
+    Endpoint { port: Arc<Port>, joined: bool },
 }
 
 /// What a registration holds.
@@ -326,7 +329,7 @@ impl Fact {
         match self {
             Self::Object { name, .. } => Some(Arc::clone(name)),
             Self::Will => Some(Arc::from("")),
-            Self::Subscription(_) | Self::Wait { .. } | Self::Watch(_) => None,
+            Self::Subscription(_) | Self::Wait { .. } | Self::Watch(_) | Self::Endpoint { .. } => None,
         }
     }
 
@@ -338,6 +341,7 @@ impl Fact {
             Self::Wait { .. } => "wait".to_owned(),
             Self::Watch(_) => "watch".to_owned(),
             Self::Will => "will".to_owned(),
+            Self::Endpoint { .. } => "endpoint of the label bus".to_owned(),
         }
     }
 }

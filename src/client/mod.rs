@@ -33,8 +33,15 @@ mod event_queue;
 mod exchange;
 mod handle;
 mod handler;
+#[cfg(feature = "bus")]
+mod hook;
 mod inbound;
 mod incoming;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
+pub(crate) mod join;
 mod lasting;
 mod link;
 mod methods;
@@ -43,16 +50,26 @@ mod methods;
 mod models;
 mod names;
 mod outbox;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
+pub(crate) mod port;
 mod presence;
 mod proof;
 mod publish;
-mod queue;
+pub(crate) mod queue;
 mod reconnect;
 mod register;
 mod request;
 mod respond;
 mod running;
-mod runtime;
+pub(crate) mod runtime;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
+mod sends;
 mod serving;
 mod settle;
 mod shared;
@@ -61,6 +78,11 @@ mod socket;
 mod state;
 mod subscription;
 mod turn;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
+mod undelivered;
 mod waiters;
 mod worker;
 
@@ -73,6 +95,8 @@ pub use event::{Event, Update};
 pub use handle::IpcClient;
 pub use handle::IpcClient as IPCClient;
 pub use handler::{CallContext, Handler, HandlerError, IncomingCall, Response, SharedObject};
+#[cfg(feature = "bus")]
+pub(crate) use hook::ClientHook;
 pub use lasting::Standing;
 pub use methods::Methods;
 pub use presence::{Notice, Watch, WatchScope};
@@ -80,4 +104,5 @@ pub use publish::{Acknowledged, Publish, PublishBuilder};
 pub use register::{Balance, RegisterBuilder, Registration};
 pub use request::Reply;
 pub use subscription::{CallbackSubscription, SlowPolicy, SubscribeBuilder, Subscription};
+pub use undelivered::{Reason, Undelivered};
 pub use worker::WorkerBuilder;

@@ -36,6 +36,7 @@ fn connection(out_buffer: usize, capacity: usize) -> (Arc<Shared>, Stream, JoinH
         endpoints: Vec::new(),
         name: String::new(),
         reconnect: false,
+        prompt_reconnect: false,
         deadline: None,
         encoding: Encoding::RAW,
         out_buffer,

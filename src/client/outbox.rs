@@ -6,6 +6,7 @@
 //! [`super::shared::Shared`].
 
 use super::waiters::Waiters;
+use crate::message::frame::HEADER_LEN;
 use crate::message::{Attachment, Attachments};
 use std::collections::VecDeque;
 use std::io;
@@ -171,6 +172,41 @@ impl Outbox {
         self.encode(draft)
     }
 
+    /// Adds a frame that is encoded already, with what travels with it.
+    #[inline]
+    pub(crate) fn push_frame(&mut self, frame: &[u8], attachments: &Attachments) {
+        if !attachments.is_empty() {
+            self.attached.push_back((self.buffer.len(), attachments.clone()));
+        }
+        self.push(&[frame]);
+    }
+
+    /// Shows every frame of which no byte was given to the system, in order, with what travels with it. What somebody is
+    /// writing is not among them.
+    pub(crate) fn each_unwritten(&self, mut see: impl FnMut(&[u8], Attachments)) {
+        let parts = [
+            (&self.pending, self.pending_at, &self.pending_attached),
+            (&self.buffer, 0, &self.attached),
+        ];
+        for (bytes, begun, attached) in parts {
+            let (mut at, mut attached) = (0_usize, attached.iter());
+            let mut next = attached.next();
+            while let Some(length) = frame_len(bytes, at) {
+                let end = at.saturating_add(length);
+                while next.is_some_and(|(place, _)| *place < at) {
+                    next = attached.next();
+                }
+                let with = next.filter(|(place, _)| *place == at);
+                if at >= begun
+                    && let Some(frame) = bytes.get(at..end)
+                {
+                    see(frame, with.map(|(_, list)| list.clone()).unwrap_or_default());
+                }
+                at = end;
+            }
+        }
+    }
+
     /// Adds the last frame on the socket: what follows goes to shared memory.
     pub(crate) fn encode_last_on_socket(&mut self, draft: &crate::message::Draft<'_>) {
         self.encode(draft);
@@ -287,6 +323,13 @@ impl Outbox {
             ..Self::new(self.limit)
         };
     }
+}
+
+/// The length of the frame at `at`; `None` behind the last one.
+fn frame_len(bytes: &[u8], at: usize) -> Option<usize> {
+    let header = bytes.get(at..)?.first_chunk::<HEADER_LEN>()?;
+    let (body, _) = header.split_first_chunk::<4>()?;
+    Some(HEADER_LEN.saturating_add(u32::from_le_bytes(*body) as usize))
 }
 
 #[cfg(test)]

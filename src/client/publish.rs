@@ -12,7 +12,7 @@ use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, key};
+use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, key};
 use serde::Serialize;
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -30,6 +30,7 @@ pub struct PublishBuilder<'a, 'v, T: ?Sized> {
     flags: Flags,
     encoding: Encoding,
     metadata: Metadata,
+    attachments: Attachments,
 }
 
 #[derive(Debug)]
@@ -50,6 +51,7 @@ impl<'a, 'v, T: Serialize + ?Sized> PublishBuilder<'a, 'v, T> {
             flags: Flags::NONE,
             encoding,
             metadata,
+            attachments: Attachments::new(),
         }
     }
 
@@ -68,6 +70,22 @@ impl<'a, 'v, T: Serialize + ?Sized> PublishBuilder<'a, 'v, T> {
     /// What goes beside the value, at most 8 KiB.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// What travels with the value, at most 16 by default: over Unix sockets file descriptors (`OwnedFd`), closed here once they are
+    /// sent and dropped. Memory whose contents, size and seals are sealed goes to any number of subscribers, anything else to one,
+    /// unless [`shared`](Self::shared) says otherwise. An event that would need more goes to nobody, and a subscriber whose
+    /// connection carries none (TCP) misses it; an [`acknowledged`](Self::acknowledged) publish ends with an error then, whose
+    /// `may_have_run` tells whether others got it. A retained value carries none.
+    pub fn attachments(mut self, attachments: impl Into<Attachments>) -> Self {
+        self.attachments = attachments.into();
+        self
+    }
+
+    /// Lets several subscribers have what is attached, although each of them may change it.
+    pub const fn shared(mut self) -> Self {
+        self.flags = self.flags.with(Flags::SHARE);
         self
     }
 
@@ -94,6 +112,7 @@ impl<'a> PublishBuilder<'a, 'static, ()> {
             flags: Flags::NONE,
             encoding,
             metadata,
+            attachments: Attachments::new(),
         }
     }
 }
@@ -121,6 +140,7 @@ impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, '_, T> {
             topic: self.topic,
             payload,
             metadata: self.metadata,
+            attachments: self.attachments,
             flags: self.flags,
             over: refused.is_some(),
             refused,
@@ -179,6 +199,7 @@ pub struct Publish<'a> {
     topic: &'a str,
     payload: Payload,
     metadata: Metadata,
+    attachments: Attachments,
     flags: Flags,
     /// Nothing is left to be sent.
     over: bool,
@@ -272,9 +293,13 @@ impl Publish<'_> {
     fn first(&mut self, state: &mut State) -> Result<(usize, Next), CallError> {
         let bytes = &self.payload.bytes;
         let part = first_part(state, bytes, true)?;
+        state.check_attachments(&self.attachments)?;
         let whole = part.len() == bytes.len();
         let acknowledged = self.flags.has(Flags::ACK);
         let mut wake = false;
+        if !whole {
+            tracing::trace!(bytes = bytes.len(), way = "pieces", "a large event");
+        }
         if acknowledged || !whole {
             (self.id, wake) = slot(state, self.client.handle.shared.options.deadline)?;
         }
@@ -285,7 +310,9 @@ impl Publish<'_> {
             .key(&last_topic.key)
             .meta(self.metadata.as_bytes())
             .payload(self.payload.encoding, part);
-        let (before, end) = (out.buffered(), out.encode(&draft));
+        let attachments = u8::try_from(self.attachments.len()).unwrap_or(u8::MAX);
+        let draft = Draft { attachments, ..draft };
+        let (before, end) = (out.buffered(), out.encode_with(&draft, &self.attachments));
         let charge = out.buffered().saturating_sub(before);
         state.charge_publish(charge);
         if acknowledged

@@ -82,6 +82,17 @@ impl<T> Queue<T> {
         Poll::Pending
     }
 
+    /// The next item that is there.
+    #[cfg(feature = "bus")]
+    pub(crate) fn try_next(&self) -> Option<Item<T>> {
+        let mut state = self.lock();
+        if let Some(item) = state.items.pop_front() {
+            return Some(Item::Next(item));
+        }
+        let missed = std::mem::take(&mut state.missed);
+        (missed > 0).then_some(Item::Missed(missed))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

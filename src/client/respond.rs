@@ -238,6 +238,7 @@ impl To<'_> {
                 self.send(&draft, attachments).await
             };
         }
+        tracing::trace!(bytes = bytes.len(), way = "pieces", "a large answer");
         let piece = PIECE.min(frame_bytes).max(1);
         let (first, rest) = bytes.split_at_checked(piece).unwrap_or((&bytes, &[]));
         let first = draft.flags(flags.with(Flags::CONTINUED)).payload(encoding, first);

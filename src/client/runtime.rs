@@ -151,15 +151,31 @@ fn pool() -> io::Result<tokio::runtime::Handle> {
 
 /// Ready after `duration`, on any executor. At once when no thread can keep the time.
 pub(crate) async fn sleep(duration: Duration) {
-    let (done, over) = tokio::sync::oneshot::channel::<()>();
+    let (mut done, over) = tokio::sync::oneshot::channel::<()>();
     let started = on_socket_arbiter(move || {
         actix_rt::spawn(async move {
-            tokio::time::sleep(duration).await;
-            drop(done);
+            // Who no longer waits needs no timer.
+            let _ = tokio::time::timeout(duration, done.closed()).await;
         });
     });
     if started.is_ok() {
         let _ = over.await;
+    }
+}
+
+/// What `future` ends with, if that comes before the time is over; without a time, whenever it comes.
+#[cfg(feature = "bus")]
+pub(crate) async fn at_most<F: Future>(time: Option<Duration>, future: F) -> Option<F::Output> {
+    use futures::future::{Either, select};
+    let Some(time) = time else {
+        return Some(future.await);
+    };
+    futures::pin_mut!(future);
+    let over = sleep(time);
+    futures::pin_mut!(over);
+    match select(future, over).await {
+        Either::Left((value, _)) => Some(value),
+        Either::Right(_) => None,
     }
 }
 

@@ -25,6 +25,9 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     let Some(entry) = state.lasting.get_mut(id) else {
         return;
     };
+    if matches!(entry.what, Fact::Endpoint { .. }) {
+        return endpoint(state, id, result, after);
+    }
     if let Fact::Wait { until } = entry.what {
         let leaving = result
             .as_ref()
@@ -74,12 +77,39 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
     state.lasting.note_restored(id, result.map(|_| ()));
 }
 
+/// The broker has let an endpoint in, or not. One that is leaving does not decide that: the next host is asked.
+fn endpoint(state: &mut State, id: u64, result: Result<u32, CallError>, after: &mut After) {
+    if result.is_ok() {
+        state.endpoint_joined(id, after);
+    }
+    let Some(entry) = state.lasting.get(id) else {
+        return;
+    };
+    let refused = result
+        .as_ref()
+        .err()
+        .filter(|error| error.code != ErrorCode::Draining);
+    if let (Fact::Endpoint { port, .. }, Some(error)) = (&entry.what, refused) {
+        port.end(error.clone(), &mut after.wakers);
+    }
+    if entry.first.is_some() {
+        let failed = result.is_err();
+        return tell_first(state, id, result, failed, after);
+    }
+    let refused = refused.is_some();
+    state.lasting.note_restored(id, result.map(|_| ()));
+    if refused {
+        // No other host is asked: the program has been told.
+        state.lasting.forget(id);
+    }
+}
+
 /// The broker has ended what it had granted: its policy has changed.
 fn revoked(state: &mut State, id: u64, error: &CallError, after: &mut After) {
     match state.lasting.get(id).map(|entry| &entry.what) {
         Some(Fact::Subscription(queue)) => queue.end(error.to_string(), &mut after.wakers),
         Some(Fact::Watch(queue)) => after.no_more(queue),
-        Some(Fact::Object { .. } | Fact::Wait { .. } | Fact::Will) | None => return,
+        Some(Fact::Object { .. } | Fact::Wait { .. } | Fact::Will | Fact::Endpoint { .. }) | None => return,
     }
     tracing::warn!(reason = %error, "the broker has ended a subscription or watch");
     state.lasting.forget(id);

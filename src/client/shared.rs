@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) serving: Serving,
     pub(crate) options: Options,
     pub(crate) watchers: super::connection_events::Watchers,
+    /// Ends the pause before the next attempt to connect.
+    pub(crate) retry: tokio::sync::Notify,
 }
 
 /// A future's place in a list of those who wait. Dropped with the future, it takes the waker out of the list.
@@ -66,6 +68,7 @@ impl Shared {
             serving: Serving::default(),
             options,
             watchers: super::connection_events::Watchers::default(),
+            retry: tokio::sync::Notify::new(),
         }
     }
 

@@ -155,18 +155,32 @@ async fn attempts(
         if let Some(pauses) = attempt.checked_sub(1) {
             // Without randomness the pause is the longest of its range.
             let random = getrandom::u32().unwrap_or(u32::MAX);
-            let next = Instant::now() + reconnect::pause(pauses, random);
-            sleep_until(until.map_or(next, |until| until.min(next))).await;
+            let pause = match shared.options.prompt_reconnect {
+                true => reconnect::prompt_pause(pauses, random),
+                false => reconnect::pause(pauses, random),
+            };
+            let next = Instant::now() + pause;
+            tokio::select! {
+                () = sleep_until(until.map_or(next, |until| until.min(next))) => {}
+                () = shared.retry.notified() => {}
+            }
         }
         // The last round after the last pause is short, but it is one.
-        let budget = until.map_or(ROUND_LIMIT, |until| {
-            until
-                .saturating_duration_since(Instant::now())
-                .clamp(LAST_ROUND_LIMIT, ROUND_LIMIT)
+        let longest = match shared.options.prompt_reconnect {
+            true => reconnect::prompt_round(*attempt),
+            false => ROUND_LIMIT,
+        };
+        let budget = until.map_or(longest, |until| {
+            let left = until.saturating_duration_since(Instant::now());
+            left.clamp(LAST_ROUND_LIMIT, longest)
         });
-        let error = match establish(&shared.options, budget).await {
-            Ok(link) => return Ok(link),
-            Err(error) => error,
+        let error = tokio::select! {
+            connected = establish(&shared.options, budget) => match connected {
+                Ok(link) => return Ok(link),
+                Err(error) => error,
+            },
+            // There is another broker: this round may be waiting for the one before.
+            () = shared.retry.notified() => continue,
         };
         if until.is_some_and(|until| Instant::now() >= until) {
             return Err(error);

@@ -7,6 +7,7 @@ use super::lasting::Lasting;
 use super::outbox::{Claim, Outbox};
 use super::publish::LastTopic;
 use super::request::Request;
+use super::sends::Sends;
 use super::slab::Slab;
 use super::waiters::Waiters;
 use crate::error::{CallError, ErrorCode};
@@ -64,6 +65,8 @@ pub(crate) struct State {
     pub(crate) publish_window: i64,
     pub(crate) publishers: Waiters,
     pub(crate) last_topic: LastTopic,
+    /// What was sent over the label bus.
+    pub(crate) sends: Sends,
     /// Publishes in pieces that were dropped halfway, to be told to the broker when the window allows.
     pub(crate) void_publishes: Vec<u64>,
     /// How far this connection is on its way into shared memory.
@@ -120,6 +123,7 @@ impl State {
             publish_window: 0,
             publishers: Waiters::new(),
             last_topic: LastTopic::default(),
+            sends: Sends::new(),
             void_publishes: Vec::new(),
             ring: Ring::Done,
             grants: Welcome::default(),

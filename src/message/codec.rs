@@ -94,13 +94,13 @@ impl Batch {
         FrameView::split(header, body).ok()
     }
 
-    /// The header, the key and the payload of frame `index`, the payload sharing the buffer; `None` when it has an origin or
-    /// metadata, too: see [`view`](Self::view).
+    /// The header, the key and the payload of frame `index`, the payload sharing the buffer; `None` when it has an origin,
+    /// metadata or attachments, too: see [`view`](Self::view).
     #[must_use]
     #[inline]
     pub fn plain(&self, index: usize) -> Option<(&Header, &[u8], Bytes)> {
         let Entry { header, start } = self.frames.get(index)?;
-        if header.flags.0 & (Flags::META.0 | Flags::ORIGIN.0) != 0 {
+        if header.flags.0 & (Flags::META.0 | Flags::ORIGIN.0) != 0 || header.attachments > 0 {
             return None;
         }
         let start = *start as usize;
@@ -181,6 +181,34 @@ impl Batch {
         }
     }
 
+    /// A batch of frame `index` alone, without what is attached to it. A small part of this buffer is copied, a large one shared.
+    #[must_use]
+    pub fn only(&self, index: usize) -> Self {
+        let Some((header, body)) = self.body(index) else {
+            return Self::default();
+        };
+        let bytes = match body.len() < self.buffer_len() / 4 {
+            true => Bytes::copy_from_slice(body),
+            false => self.share(body),
+        };
+        let header = *header;
+        Self {
+            bytes,
+            frames: vec![Entry { header, start: 0 }],
+            attachments: Vec::new(),
+        }
+    }
+
+    /// The same frames and bytes, with these attachments of the first frame and no others.
+    #[must_use]
+    pub fn carrying(&self, attachments: Vec<Attachment>) -> Self {
+        Self {
+            bytes: self.bytes.clone(),
+            frames: self.frames.clone(),
+            attachments: vec![(0, Ok(attachments))],
+        }
+    }
+
     /// Gives the attachments of frame `index` to the batch.
     pub fn attach(&mut self, index: usize, attachments: Vec<Attachment>) {
         if let Ok(index) = u32::try_from(index) {
@@ -188,10 +216,40 @@ impl Batch {
         }
     }
 
+    /// Takes the attachments of frames of one kind out, with the indexes of their frames, in order.
+    pub(crate) fn take_attachments(&mut self, kind: super::frame::Kind) -> Vec<(usize, Vec<Attachment>)> {
+        let frames = &self.frames;
+        let of_kind = |index: u32| {
+            let frame = frames.get(index as usize);
+            frame.is_some_and(|frame| frame.header.kind == kind)
+        };
+        let taken = self
+            .attachments
+            .extract_if(.., |(index, carried)| carried.is_ok() && of_kind(*index));
+        taken
+            .filter_map(|(index, carried)| Some((index as usize, carried.ok()?)))
+            .collect()
+    }
+
     /// Frame `index` came with attachments, and they were refused.
     pub fn refuse_attachments(&mut self, index: usize, why: Box<CallError>) {
         if let Ok(index) = u32::try_from(index) {
             self.attachments.push((index, Err(why)));
+        }
+    }
+
+    /// Refuses what is attached to each frame for which `check` says why.
+    pub fn check_attachments(
+        &mut self,
+        check: impl Fn(&Header, &[Attachment]) -> Result<(), Box<CallError>>,
+    ) {
+        for (index, carried) in &mut self.attachments {
+            if let Ok(list) = carried
+                && let Some(entry) = self.frames.get(*index as usize)
+                && let Err(why) = check(&entry.header, list)
+            {
+                *carried = Err(why);
+            }
         }
     }
 

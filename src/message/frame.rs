@@ -113,7 +113,7 @@ kinds! {
     /// Ends the subscription `id`.
     Unsubscribe = 0x31, flags Flags::NONE;
     /// Publishes to `object 00 event`. `id`: the publisher's number, used with ACK and CONTINUED.
-    Publish = 0x32, flags Flags::COMMON.with(Flags::ACK).with(Flags::RETAIN);
+    Publish = 0x32, flags Flags::COMMON.with(Flags::ACK).with(Flags::RETAIN).with(Flags::SHARE);
     /// More payload of the publish `id`.
     PublishPiece = 0x33, flags Flags::CONTINUED.with(Flags::ABORT);
     /// From the broker: `aux` more bytes may be published on this connection.
@@ -129,6 +129,19 @@ kinds! {
     Gap = 0x38, flags Flags::NONE;
     /// What to publish when this connection ends without a goodbye; an empty key takes it back.
     Will = 0x39, flags Flags::META.with(Flags::RETAIN);
+    /// Joins the label bus as the endpoint `id`. `aux`: bit 0, it may be given Unix sockets. Payload: [`super::bus::Join`].
+    Join = 0x40, flags Flags::NONE;
+    /// The endpoint `id` takes no more messages.
+    Leave = 0x41, flags Flags::NONE;
+    /// A message for the endpoints that match the key, a [`super::selector::Selector`]. `id`: the sender's number, increasing;
+    /// `aux`: how long it may wait for an endpoint that matches, in ms. Payload: the type's UUID and the body.
+    Send = 0x42, flags Flags::META.with(Flags::SHARE);
+    /// A message for the endpoint `id`.
+    Message = 0x44, flags Flags::META.with(Flags::ORIGIN);
+    /// The application of the endpoint `id` has taken `aux` more messages.
+    Taken = 0x46, flags Flags::NONE;
+    /// From the broker: what became of messages. Payload: [`super::bus::Settlement`]s.
+    Settled = 0x47, flags Flags::NONE;
 }
 
 /// Modifiers of a frame. The low twelve bits are mandatory: an unknown one is refused; the high four are optional.
@@ -172,6 +185,8 @@ impl Flags {
     pub const ACK: Self = Self(0x010);
     /// Publish: keep as the topic's last value (an empty payload clears it).
     pub const RETAIN: Self = Self(0x020);
+    /// Publish, Send: what is attached may go to several receivers, whatever it is; they could then write to the same thing.
+    pub const SHARE: Self = Self(0x040);
     /// Event: a retained value, published before the subscription was opened.
     pub const RETAINED: Self = Self(0x010);
     /// Piece: the message ends here, incomplete; what came before is void.

@@ -90,6 +90,8 @@ pub struct Welcome {
     pub attachments: u32,
     /// Bytes of each direction of the shared memory that the client may ask for; 0: it may not.
     pub ring_bytes: u32,
+    /// The window for messages of the label bus, in bytes on the wire; 0: the broker has no label bus.
+    pub send_window: u32,
 }
 
 impl Welcome {
@@ -123,10 +125,11 @@ impl Welcome {
             max_deadline_ms: next()?,
             attachments: next()?,
             ring_bytes: next().unwrap_or(0),
+            send_window: next().unwrap_or(0),
         })
     }
 
-    const fn numbers(&self) -> [u32; 11] {
+    const fn numbers(&self) -> [u32; 12] {
         [
             self.frame_bytes,
             self.message_bytes,
@@ -139,6 +142,7 @@ impl Welcome {
             self.max_deadline_ms,
             self.attachments,
             self.ring_bytes,
+            self.send_window,
         ]
     }
 }
@@ -184,9 +188,9 @@ mod tests {
             ..Welcome::default()
         };
         let mut bytes = welcome.encode();
-        let short = Welcome::decode(&bytes[..bytes.len() - 4]);
-        assert_eq!(short, Some(welcome), "the last number may be missing");
-        assert_eq!(Welcome::decode(&bytes[..bytes.len() - 5]), None);
+        let short = Welcome::decode(&bytes[..bytes.len() - 8]);
+        assert_eq!(short, Some(welcome), "the last two numbers may be missing");
+        assert_eq!(Welcome::decode(&bytes[..bytes.len() - 9]), None);
         bytes.push(1);
         assert_eq!(Welcome::decode(&bytes), Some(welcome));
     }

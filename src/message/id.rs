@@ -35,6 +35,10 @@ number_type! {
     SubscriptionId
 }
 number_type! {
+    /// A message of the label bus as its sender numbers it: increasing, from 1.
+    MessageId
+}
+number_type! {
     /// A call or an accepted fact as the broker numbers it. Allocated from one counter that is never reset.
     Ticket
 }

@@ -8,6 +8,7 @@
 
 pub mod arrivals;
 pub mod attachment;
+pub mod bus;
 pub mod codec;
 pub mod draft;
 pub mod frame;
@@ -17,6 +18,7 @@ pub mod key;
 pub mod metadata;
 pub mod name;
 pub mod payload;
+pub mod selector;
 pub mod token;
 
 pub use attachment::{Attachment, Attachments};
@@ -24,7 +26,7 @@ pub use codec::{Batch, Decoder, FrameCodec};
 pub use draft::Draft;
 pub use frame::{Flags, FrameError, Header, Kind, Origin};
 pub use handshake::{Hello, PROTOCOL_VERSION, Welcome};
-pub use id::{CallId, Epoch, PeerId, RequestId, SubscriptionId, Ticket};
+pub use id::{CallId, Epoch, MessageId, PeerId, RequestId, SubscriptionId, Ticket};
 pub use key::Key;
 pub use metadata::{Metadata, MetadataError};
 pub use name::{EventName, Method, NameError, ObjectName, Pattern, PatternError};

@@ -1,11 +1,17 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
+//! Owns lock files and record locks, the ends of other processes, what forked children find, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
 //! signals that daemons get, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "cli")]
 pub mod folders;
+#[cfg(feature = "broker")]
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(unused_imports, reason = "only the label bus asks all of it")
+)]
+pub(crate) mod fork;
 #[cfg(feature = "cli")]
 pub mod local;
 #[cfg(unix)]
@@ -17,6 +23,9 @@ pub mod peer;
 pub mod place;
 pub mod plain;
 pub mod process;
+#[cfg(feature = "bus")]
+#[cfg_attr(not(unix), path = "no_record_lock.rs")]
+pub(crate) mod record_lock;
 #[cfg(feature = "cli")]
 pub mod scratch;
 #[cfg(feature = "broker")]
@@ -30,3 +39,5 @@ pub mod trusted;
 pub mod usage;
 #[cfg(feature = "cli")]
 pub mod users;
+#[cfg(feature = "bus")]
+pub(crate) mod watch;

@@ -156,6 +156,33 @@ pub fn bind(path: &Path, options: &UnixOptions, backlog: i32) -> Result<(Socket,
     ))
 }
 
+/// A socket that listens at `path` in the place of whatever is there. The caller has a lock for the path, in a folder where nobody else
+/// can write; without that lock this would take the path from a living broker.
+///
+/// The path leads to a socket that listens or, after a crash, to one that is dead, and never nowhere: who connects while a host follows on
+/// another one need not tell these apart. A process that has inherited the old socket keeps nobody from the new one.
+///
+/// # Errors
+/// [`PlaceError`]; what was there is still there then.
+pub(crate) fn replace(path: &Path, mode: u32, backlog: i32) -> Result<Socket, PlaceError> {
+    let new = path.with_extension("new");
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed(path, "remove a socket that was left half made")(error));
+        }
+        _ => {}
+    }
+    // Removed by its guard, unless it has got the path's name by then.
+    let (socket, _file) = create(&new)?;
+    if mode != PRIVATE {
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(mode))
+            .map_err(failed(path, "give the socket its mode"))?;
+    }
+    socket.listen(backlog).map_err(failed(path, "listen"))?;
+    std::fs::rename(&new, path).map_err(failed(path, "put the socket at its path"))?;
+    Ok(socket)
+}
+
 /// What would keep [`bind`] from the path, as far as that can be told without touching anything. That somebody listens there
 /// already is no such thing.
 ///

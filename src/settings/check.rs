@@ -220,9 +220,10 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
         (Value::Array(..), Value::Array(_, items)) => items
             .iter()
             .any(|item| item.as_str().is_none())
-            .then(|| format!("wants a list of strings, as in {key} = [\"unix:/tmp/ipc_broker.sock\"]")),
+            .then(|| format!("wants a list of strings, as in {key} = [{}]", example(key))),
         (Value::Array(..), _) => Some(format!(
-            "wants a list, as in {key} = [\"unix:/tmp/ipc_broker.sock\"], not {}",
+            "wants a list, as in {key} = [{}], not {}",
+            example(key),
             found()
         )),
         (Value::Bool(..), Value::Bool(..)) => None,
@@ -230,6 +231,14 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
         (Value::String(..), Value::String(..)) => None,
         (Value::String(..), _) => Some(format!("wants a string, not {}", found())),
         _ => None,
+    }
+}
+
+/// An item of a list.
+fn example(key: &str) -> &'static str {
+    match key {
+        "bus" => "\"com.solar\"",
+        _ => "\"unix:/tmp/ipc_broker.sock\"",
     }
 }
 
@@ -298,6 +307,14 @@ pub(super) fn values(
     }
     if let Err(text) = log_filter(&values.log) {
         complain("log", text);
+    }
+    for (at, bus) in values.bus.iter().enumerate() {
+        if values.bus.iter().take(at).any(|before| before == bus) {
+            complain("bus", format!("{bus:?} is there twice"));
+        }
+    }
+    if !values.bus_tokens.is_empty() && values.bus.is_empty() {
+        complain("bus_tokens", "is of use only with buses to host: set bus".into());
     }
     limits::check(&values.limits, &set, &mut complain);
     listen

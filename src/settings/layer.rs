@@ -112,6 +112,11 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
     layers.extend(flags.log.clone().map(|filter| Layer::one("--log", "log", filter)));
     let policy = flags.policy.as_ref().map(|path| path.display().to_string());
     layers.extend(policy.map(|path| Layer::one("--policy", "policy", path)));
+    if !flags.bus.is_empty() {
+        layers.push(Layer::one("--bus", "bus", flags.bus.clone()));
+    }
+    let tokens = flags.bus_tokens.as_ref().map(|path| path.display().to_string());
+    layers.extend(tokens.map(|path| Layer::one("--bus-tokens", "bus_tokens", path)));
     layers.extend(flags.system.then(|| Layer::one("--system", "system", true)));
     layers
 }

@@ -12,6 +12,7 @@ const ABOVE_ZERO: &[&str] = &[
     "connections",
     "default_deadline_ms",
     "descriptor_wait_ms",
+    "endpoint_stall_ms",
     "frame_bytes",
     "frame_progress_ms",
     "handshake_ms",
@@ -32,6 +33,7 @@ const AT_MOST: &[(&str, &str)] = &[
     ("default_deadline_ms", "max_deadline_ms"),
     ("descriptors", "descriptors_per_user"),
     ("descriptors_per_user", "descriptors_total"),
+    ("endpoints", "endpoints_total"),
     ("frame_bytes", "message_bytes"),
     ("read_bytes", "read_bytes_total"),
 ];
@@ -75,6 +77,7 @@ const ON_THE_WIRE: &[&str] = &[
     "names",
     "open_calls",
     "publish_window",
+    "send_window",
     "stream_window",
     "subscriptions",
 ];

@@ -16,7 +16,7 @@ use crate::platform::process::holder;
 pub use crate::platform::socket_options::UnixOptions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -230,6 +230,28 @@ impl Listener {
             _ => Err(BindError::Unsupported {
                 endpoint: endpoint.clone(),
             }),
+        }
+    }
+
+    /// Listens at a path that is the caller's alone for now, by a lock of its own: whatever is there is replaced, in one step and once the
+    /// new socket listens. Dropping the listener leaves the path as it is.
+    ///
+    /// # Errors
+    /// [`BindError`]; what was there is there still.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O.
+    pub(crate) fn replace(path: &Path, mode: u32) -> Result<Self, BindError> {
+        let endpoint = Endpoint::Unix(path.to_owned());
+        #[cfg(unix)]
+        return unix::Listener::replace(&endpoint, path, mode).map(|listener| Self {
+            kind: Kind::Unix(listener),
+            endpoint,
+        });
+        #[cfg(not(unix))]
+        {
+            let _ = mode;
+            Err(BindError::Unsupported { endpoint })
         }
     }
 

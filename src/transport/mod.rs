@@ -57,6 +57,16 @@ pub fn is_unix_socket(attachment: &crate::message::Attachment) -> bool {
     return attachment.is::<std::convert::Infallible>();
 }
 
+/// Whether attachments may go to several receivers without their sender's word: each is memory whose contents and size are
+/// sealed, and whose seals are (Linux), so that no receiver can change what another one reads.
+#[must_use]
+pub fn may_share(attachments: &[crate::message::Attachment]) -> bool {
+    #[cfg(unix)]
+    return attachments.iter().all(unix::is_sealed);
+    #[cfg(not(unix))]
+    return attachments.is_empty();
+}
+
 /// The number of an attachment's descriptor; `None` for what has none.
 #[must_use]
 pub fn descriptor_number(attachment: &crate::message::Attachment) -> Option<usize> {

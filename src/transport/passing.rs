@@ -60,6 +60,12 @@ impl Drop for Passing {
     }
 }
 
+/// The same attachment for one more receiver, with a charge of its own. `None` once `attachment` was released.
+#[must_use]
+pub fn another(attachment: &Attachment, charge: Charge) -> Option<Attachment> {
+    inside(attachment).map(|inside| Passing::wrap(inside, charge))
+}
+
 /// What is to be sent for `attachment`: what is inside a [`Passing`], or itself. `None` once it was released.
 pub(super) fn inside(attachment: &Attachment) -> Option<Attachment> {
     match attachment.downcast_ref::<Passing>() {
@@ -75,6 +81,13 @@ pub fn release(attachment: &Attachment) {
         let held = lock(&passing.0).take();
         held.into_iter().for_each(close);
     }
+}
+
+/// Whether there is a Unix socket among them.
+#[must_use]
+pub fn has_unix_socket(attachments: &[Attachment]) -> bool {
+    let mut inside = attachments.iter().filter_map(inside);
+    inside.any(|attachment| super::is_unix_socket(&attachment))
 }
 
 /// What waits to be closed, and the threads for it.

@@ -218,6 +218,19 @@ impl Stream {
         forward!(self, stream => stream.is_closed())
     }
 
+    /// Gives the connection up, if it is one to this process: both directions end now, as if the peer had closed it. Only a Unix socket knows
+    /// whom it was connected to; over other transports nothing happens.
+    pub(crate) fn give_up(&self, server: u32) {
+        #[cfg(unix)]
+        if let Self::Unix(stream) = self
+            && stream.server() == Some(server)
+        {
+            stream.shutdown();
+        }
+        #[cfg(not(unix))]
+        let _ = server;
+    }
+
     /// Whether the peer can vanish without a word: nobody tells that the other end of a network connection has lost its power,
     /// or that something between them has stopped relaying.
     #[must_use]

@@ -32,11 +32,12 @@ mod space;
 pub(super) use establish::{Listener, connect};
 
 pub(super) use descriptors::check_kinds;
-pub use descriptors::{is_unix_socket, number};
+pub use descriptors::{is_sealed, is_unix_socket, number};
 
 use super::inject::{Site, fault};
 use super::stream::Obstacle;
 use crate::message::Attachment;
+use crate::platform::fork::Noted;
 use descriptors::{receive, send, send_attachments};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -55,7 +56,7 @@ pub(super) const SLICES_MAX: usize = 1024;
 /// A connected Unix socket on a reactor.
 #[derive(Debug)]
 pub struct Stream {
-    fd: AsyncFd<OwnedFd>,
+    fd: Noted<AsyncFd<OwnedFd>>,
     space: Space,
     upgrade: Upgrade,
 }
@@ -65,7 +66,7 @@ impl Stream {
         fault(Site::Register)?;
         let fd = watch(socket, Interest::READABLE)?;
         Ok(Self {
-            fd,
+            fd: Noted::new(fd),
             space: Space::default(),
             upgrade: Upgrade::default(),
         })
@@ -195,6 +196,17 @@ impl Stream {
 
     pub(super) fn is_closed(&self) -> bool {
         hung_up(self.fd.get_ref().as_fd())
+    }
+
+    /// The process that listens, on the side that connected; asks the system.
+    pub(super) fn server(&self) -> Option<u32> {
+        let copy = self.fd.get_ref().try_clone().ok()?;
+        establish::listener_pid(copy.into())
+    }
+
+    pub(super) fn shutdown(&self) {
+        // It fails where the other end has gone, and this one is at its end already.
+        let _ = rustix::net::shutdown(self.fd.get_ref(), Shutdown::Both);
     }
 
     pub(super) fn shutdown_write(&self) -> io::Result<()> {

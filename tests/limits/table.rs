@@ -200,6 +200,26 @@ const CASES: &[(&str, &str, &str)] = &[
         "tests/limits/main.rs",
         "shared_memory_of_all_has_at_most_ring_bytes_total",
     ),
+    (
+        "send_window",
+        "tests/bus_frames/outcomes.rs",
+        "the_window_comes_back_with_what_is_settled_and_not_before",
+    ),
+    (
+        "endpoints",
+        "tests/bus_frames/joining.rs",
+        "numbers_and_limits_of_endpoints",
+    ),
+    (
+        "endpoints_total",
+        "tests/bus_frames/joining.rs",
+        "numbers_and_limits_of_endpoints",
+    ),
+    (
+        "endpoint_stall_ms",
+        "src/actors/connection/endpoints.rs",
+        "an_endpoint_is_stalled_at_its_patience_and_not_before",
+    ),
 ];
 
 #[test]

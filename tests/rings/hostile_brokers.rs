@@ -31,6 +31,7 @@ fn welcome() -> Vec<u8> {
         max_deadline_ms: 3_600_000,
         attachments: 16,
         ring_bytes: BYTES,
+        send_window: 0,
     };
     Draft::new(Kind::Welcome, 5)
         .aux(PROTOCOL_VERSION)

@@ -20,7 +20,7 @@
 mod guard;
 
 use crate::raw::Raw;
-use actix_ipc::actors::{Broker, BrokerHandle, EndReason};
+use actix_ipc::actors::{Broker, BrokerBuilder, BrokerHandle, EndReason};
 use actix_ipc::config::Limits;
 use std::path::PathBuf;
 
@@ -39,14 +39,18 @@ impl Running {
 
     /// With connections on so many threads of their own.
     pub fn with_arbiters(arbiters: usize, limits: Limits) -> Self {
+        Self::built(move || Broker::builder().limits(limits).arbiters(arbiters))
+    }
+
+    /// As the builder says, which is made on the broker's thread.
+    pub fn built(builder: impl FnOnce() -> BrokerBuilder + Send + 'static) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("b.sock");
         let endpoint = format!("unix:{}", path.display()).parse().expect("an endpoint");
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
-                let builder = Broker::builder().limits(limits).arbiters(arbiters);
-                let handle = builder.listen(endpoint).start().expect("a broker");
+                let handle = builder().listen(endpoint).start().expect("a broker");
                 sender.send(handle.clone()).expect("the test waits");
                 handle.ended().await
             })

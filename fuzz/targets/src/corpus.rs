@@ -45,6 +45,15 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         // A welcomed client, in chunks of 100 bytes.
         "connection" => with(&[7, 3], frames()),
         "handshake" => with(&[1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0], hellos()),
+        "bus" => [
+            &b"\0\0\x01\x05earth"[..],
+            b"\0\x02\x01\x05earth\x01\x04moon\x04\x02",
+            b"\0\x01\x05\x06\x03",
+            b"\x01\x01\0\x06\0secret\x02\0\x05\0earth\x04\0moon",
+            b"\x02\x01\0\0\0\0\0\0\0\x02\0\0\0\0\x01\x01\0",
+        ]
+        .map(<[u8]>::to_vec)
+        .to_vec(),
         "names" => [
             "math",
             "math\0add",
@@ -101,6 +110,7 @@ pub fn dictionary(target: &str) -> &'static [&'static [u8]] {
         ],
         "handshake" => &[b"\x04demo", b"\x00", b"\xff", b"\x01\x1b"],
         "names" => &[b".", b"*", b"**", b"\0", b"sys.", b"\xc2\x85", b"\xc3\xa9", b"\x7f"],
+        "bus" => &[b"\x01\x01a", b"\x01\x05earth", b"\x02", b"\x03", b"\x04", b"\x05", b"\x01\0\0\0"],
         "metadata" => &[b"\x08sys.name\x00\x00", b"\x05group\x01\x00g", b"\x09route.key\x02\x00ab", b"\x01k\x00\x00"],
         "payloads" => &[b"{\"Ok\":", b"\"Err\"", b"null", b"[[[[", b"1e999", b"\xff\xff\xff\xff\x0f", b"\"\\ud800\""],
         "endpoints" => &[b"unix:/", b"tcp:", b"[::1]:", b"pipe:", b"mem:", b":65535", b"%", b"\0"],

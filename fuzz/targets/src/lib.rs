@@ -25,6 +25,7 @@ pub mod payloads;
 pub mod programs;
 pub mod smoke;
 
+mod bus;
 mod connection;
 mod handshake;
 mod hub;
@@ -63,6 +64,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("policy", policy::policies),
     ("registry", registry::operations),
     ("hub", hub::operations),
+    ("bus", bus::bus),
     ("payloads", payloads::payloads),
     ("endpoints", payloads::endpoints),
 ];

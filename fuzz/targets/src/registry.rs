@@ -223,7 +223,7 @@ fn gone(room: &mut Room, model: &mut Model, peer: u8) {
             Effect::Ownership { acquired, .. } => *acquired,
             Effect::Present { .. } => true,
             Effect::Notice { what, .. } => *what == Notice::NameAppeared,
-            Effect::FactAdded(..) | Effect::FactRemoved(_) => continue,
+            Effect::FactAdded(..) | Effect::FactRemoved(_) | Effect::Found { .. } => continue,
         };
         assert!(
             gain || !gains,
@@ -340,6 +340,7 @@ impl Model {
                     assert!(changed, "told twice, or never there: {effect:?}");
                 }
                 Effect::FactAdded(..) | Effect::FactRemoved(_) => panic!("{effect:?} was for the table"),
+                Effect::Found { .. } => panic!("{effect:?}, and nobody waits for endpoints"),
             }
         }
         owned.sort_unstable();
@@ -391,6 +392,7 @@ fn agrees(room: &mut Room, model: &Model) {
     for peer in 0..PEERS as u8 {
         let names = model.names.values().flat_map(|(_, claims)| claims);
         let counts = Counts {
+            endpoints: 0,
             names: names.filter(|claim| claim.peer == peer).count(),
             watches: model
                 .waits

@@ -98,6 +98,10 @@ fn sources(input: &mut Input<'_>) -> (Sources, Vec<u8>) {
         log: (input.byte() > 200).then(|| input.pick(VALUES).to_owned()),
         policy: (input.byte() > 200).then(|| input.pick(VALUES).into()),
         system: input.byte() > 230,
+        bus: (0..input.below(2))
+            .map(|_| input.pick(VALUES).to_owned())
+            .collect(),
+        bus_tokens: (input.byte() > 200).then(|| input.pick(VALUES).into()),
     };
     let sources = Sources {
         usual_files: Vec::new(),

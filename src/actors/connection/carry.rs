@@ -4,20 +4,18 @@
 //! descriptor is closed by a thread of its own, never here (see [`transport::passing`](crate::transport::passing)).
 
 use super::life::{Life, Phase};
+use super::outbox::{Subject, gap_frame};
 use super::perform::Rooms;
 use crate::actors::core::Shared;
 use crate::actors::descriptors::{Account, Table};
 use crate::actors::peer::error_frame;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::arrivals::{Arrival, Arrivals};
-use crate::message::{Attachment, Batch, Kind, Ticket};
+use crate::message::{Attachment, Batch, Header, Kind, SubscriptionId, Ticket};
 use crate::platform::open_files;
-use crate::transport::{Passing, descriptor_number, is_unix_socket};
+use crate::transport::{Passing, descriptor_number, is_unix_socket, may_share};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a frame with descriptors is, for the answer if it cannot be sent: its kind, and its number for the receiver.
-pub(super) type Subject = (Kind, u64);
 
 /// What has come and waits.
 #[derive(Debug)]
@@ -35,18 +33,11 @@ impl Carry {
     }
 
     fn judge(&self, shared: &Shared, attachment: Attachment) -> Arrival {
-        let limits = &shared.limits;
-        let charged = if !limits.attach_unix_sockets && is_unix_socket(&attachment) {
-            let text = "Unix sockets cannot be attached (limits.attach_unix_sockets)";
-            Err(CallError::new(ErrorCode::Denied, text).ran(false))
-        } else {
-            let table = Table {
-                limit: open_files::limit(),
-                number: descriptor_number(&attachment),
-            };
-            self.account.charge(limits, table)
+        let table = Table {
+            limit: open_files::limit(),
+            number: descriptor_number(&attachment),
         };
-        match charged {
+        match self.account.charge(&shared.limits, table) {
             Ok(charge) => Ok(Passing::wrap(attachment, Box::new(charge))),
             Err(refusal) => {
                 shared.metrics.attachments_refused.add(1);
@@ -55,6 +46,16 @@ impl Carry {
             }
         }
     }
+}
+
+/// Calls, answers and events carry no Unix sockets where the broker does not allow them.
+fn check_sockets(header: &Header, attachments: &[Attachment]) -> Result<(), Box<CallError>> {
+    let asked = matches!(header.kind, Kind::Call | Kind::Reply | Kind::Publish);
+    if !asked || !attachments.iter().any(is_unix_socket) {
+        return Ok(());
+    }
+    let text = "Unix sockets cannot be attached (limits.attach_unix_sockets)";
+    Err(Box::new(CallError::new(ErrorCode::Denied, text).ran(false)))
 }
 
 /// Closes what is not charged.
@@ -111,6 +112,24 @@ impl<R: Rooms> Life<R> {
     pub(super) fn attach(&mut self, batch: &mut Batch) -> bool {
         let Some(carry) = &mut self.carry else { return true };
         let enough = carry.arrivals.is_empty() || carry.arrivals.attach(batch);
+        if batch.has_attachments() {
+            let (shared, metrics) = (self.rooms.shared(), self.rooms.metrics());
+            let sockets = shared.limits.attach_unix_sockets;
+            batch.check_attachments(|header, attachments| {
+                let allowed = if sockets {
+                    Ok(())
+                } else {
+                    check_sockets(header, attachments)
+                };
+                if allowed.is_err() {
+                    metrics.attachments_refused.add(attachments.len() as u64);
+                } else if may_share(attachments) {
+                    metrics.messages_in_regions.add(1);
+                    tracing::trace!(kind = header.kind.name(), way = "region", "a large message");
+                }
+                allowed
+            });
+        }
         if !enough {
             let text = "the attachments that a frame declares did not come with it";
             self.close(CloseReason::Protocol, text);
@@ -160,10 +179,21 @@ impl<R: Rooms> Life<R> {
 
     /// A frame with descriptors that was about to be written cannot be sent: who waits for its outcome is told.
     pub(super) fn not_sent(&mut self, subject: Subject, why: &str) {
-        let (kind, id) = subject;
+        let Subject { kind, id, missed } = subject;
+        if kind == Kind::Event {
+            let gap = gap_frame(SubscriptionId(id), missed.saturating_add(1));
+            self.rooms.metrics().events_missed.add(1);
+            return self.outbox.push_frame(gap.into());
+        }
         if kind == Kind::Ring {
             // The client goes on as it did; an answer that says "not now" tells it so.
             return self.outbox.push_frame(super::ring::not_now().into());
+        }
+        if kind == Kind::Message {
+            if let Phase::Ready(session) | Phase::Lingering(session) = &mut self.phase {
+                session.message_not_sent(id);
+            }
+            return;
         }
         if kind != Kind::Call {
             let text = format!("the reply was not sent: {why}");

@@ -92,7 +92,7 @@ impl<R: Rooms> Life<R> {
                 for call in session.open.calls() {
                     self.outbox.push_frame(error_frame(call.0, &error).into());
                 }
-                self.close(CloseReason::Draining, CloseReason::Draining.text());
+                self.close_drained();
                 Ok(())
             }
             Phase::Ready(_) | Phase::Lingering(_) => Ok(()),

@@ -95,7 +95,7 @@ impl<R: Rooms> Life<R> {
             return self.close(CloseReason::Version, &text);
         }
         if self.rooms.shared().stopping.load(Ordering::Acquire) {
-            return self.close(CloseReason::Draining, CloseReason::Draining.text());
+            return self.close_drained();
         }
         if header.attachments > 0 {
             return self.close(CloseReason::Protocol, "no attachments are granted before Welcome");
@@ -171,6 +171,11 @@ impl<R: Rooms> Life<R> {
             max_deadline_ms: limits.max_deadline_ms,
             attachments,
             ring_bytes: self.ring_bytes,
+            send_window: if shared.policy.is_set() {
+                0
+            } else {
+                number(limits.send_window)
+            },
         };
         let frame = Draft::new(Kind::Welcome, origin.peer.0)
             .aux(PROTOCOL_VERSION)
@@ -184,7 +189,8 @@ impl<R: Rooms> Life<R> {
         let who = me.clone();
         let session = Session::new(me, limits, shared.tickets.clone())
             .guarded(shared.policy.clone())
-            .with_ring(self.ring_bytes > 0);
+            .with_ring(self.ring_bytes > 0)
+            .on_bus(shared.bus.get().cloned());
         self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);

@@ -259,7 +259,7 @@ impl<R: Rooms> Life<R> {
             let kind = batch.header(index).map(|header| header.kind);
             matches!(
                 kind,
-                Some(Kind::Publish | Kind::PublishPiece | Kind::CallPiece | Kind::ReplyPiece)
+                Some(Kind::Publish | Kind::PublishPiece | Kind::CallPiece | Kind::ReplyPiece | Kind::Send)
             )
         };
         self.brought_bulk = bulk(0) && bulk(batch.len().saturating_sub(1));
@@ -306,7 +306,10 @@ impl<R: Rooms> Life<R> {
             gone.tell(in_order);
         }
         self.phase = Phase::Lingering(session);
-        self.with_session(|session, effects| session.give_up_waiting(ErrorCode::Cancelled, effects));
+        self.with_session(|session, effects| {
+            session.give_up_waiting(ErrorCode::Cancelled, effects);
+            session.finish_endpoints(effects);
+        });
         self.end_of_linger();
     }
 
@@ -335,7 +338,7 @@ impl<R: Rooms> Life<R> {
             tracing::warn!(pid = ?self.pid, %reason, text = %text::text(text), "closing a connection");
         }
         self.with_session(|session, effects| session.finish(effects));
-        if reason != CloseReason::Draining
+        if !matches!(reason, CloseReason::Draining | CloseReason::Moved)
             && let Phase::Ready(session) | Phase::Lingering(session) = &self.phase
         {
             // A peer that did wrong gets nothing more done; what others had asked before a drain still counts.
@@ -351,6 +354,12 @@ impl<R: Rooms> Life<R> {
         self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
     }
 
+    /// The goodbye at the end of a drain.
+    pub(super) fn close_drained(&mut self) {
+        let reason = self.rooms.shared().drain_reason();
+        self.close(reason, reason.text());
+    }
+
     fn drain(&mut self) {
         match self.phase {
             Phase::Ready(_) => {
@@ -359,7 +368,7 @@ impl<R: Rooms> Life<R> {
                 self.drain_if_idle();
             }
             Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) => {
-                self.close(CloseReason::Draining, CloseReason::Draining.text())
+                self.close_drained();
             }
             Phase::Lingering(_) | Phase::Closing => {}
         }
@@ -370,8 +379,9 @@ impl<R: Rooms> Life<R> {
             && session.is_draining()
             && session.open.is_empty()
             && session.slots.is_empty()
+            && session.is_bus_idle()
         {
-            self.close(CloseReason::Draining, CloseReason::Draining.text());
+            self.close_drained();
         }
     }
 
@@ -431,7 +441,7 @@ impl<R: Rooms> Life<R> {
     /// The broker has begun to stop: a stranger goes; the others are told by Registry.
     pub fn stopping(&mut self) {
         if self.is_stranger() {
-            self.close(CloseReason::Draining, CloseReason::Draining.text());
+            self.close_drained();
         }
     }
 

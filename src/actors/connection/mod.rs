@@ -8,6 +8,7 @@ mod carry;
 mod charges;
 mod clock;
 pub(super) mod context;
+mod endpoints;
 mod handshake;
 pub mod identity;
 mod io;

@@ -6,15 +6,17 @@
 mod again;
 mod events;
 mod lane;
+mod messages;
 mod take;
 mod write;
 
 pub use events::{event_charge, gap_frame};
 pub use lane::{Out, RingOffer};
-pub use write::WriteBuf;
+pub use write::{Subject, WriteBuf};
 
-use crate::actors::messages::{Answer, EventItem, Invoke};
+use crate::actors::messages::{Answer, EventItem, Invoke, MessageItem};
 use crate::actors::peer::{Account, PeerRef};
+use crate::message::bus::Settlement;
 use crate::message::{Batch, CallId, Ticket};
 use events::Events;
 use lane::Lane;
@@ -49,7 +51,7 @@ impl Outbox {
     /// Whether a frame with attachments waits.
     #[must_use]
     pub fn carries(&self) -> bool {
-        self.first.carries()
+        self.first.carries() || self.events.as_ref().is_some_and(|events| events.carries())
     }
 
     /// A frame of the broker's own.
@@ -86,6 +88,16 @@ impl Outbox {
     /// Calls for this peer, all of one caller.
     pub fn push_calls(&mut self, from: PeerRef, batch: Arc<Batch>, calls: Vec<Invoke>) {
         self.first.push_calls(from, batch, calls);
+    }
+
+    /// Messages for endpoints of this peer, all of one sender.
+    pub fn push_messages(&mut self, from: PeerRef, batch: Arc<Batch>, items: Vec<MessageItem>) {
+        self.first.push_messages(from, batch, items);
+    }
+
+    /// What became of messages of this peer.
+    pub fn push_settled(&mut self, entries: impl Iterator<Item = Settlement>) {
+        entries.for_each(|entry| self.first.push_settled(entry));
     }
 
     /// The last frame there will be.

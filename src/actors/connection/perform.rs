@@ -4,7 +4,7 @@
 //! same code. Own frames go to the peer's outbox. It knows no socket and no phase of a connection's life.
 
 use super::outbox::{Outbox, event_charge, gap_frame};
-use super::session::{Closing, Effects, Session};
+use super::session::{Closing, Effects, Session, message_charge};
 use crate::actors::core::{Core, Shared};
 use crate::actors::deliver::charge;
 use crate::actors::messages::{
@@ -13,8 +13,10 @@ use crate::actors::messages::{
 use crate::actors::peer::PeerRef;
 use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
+use crate::actors::receipt::Settled;
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
+use crate::message::bus::Outcome as BusOutcome;
 use crate::message::{Batch, CallId, Draft, Header, Kind, PeerId};
 use crate::metrics::Metrics;
 use std::cell::Cell;
@@ -94,8 +96,20 @@ pub fn perform(
         let late = std::mem::take(&mut effects.late);
         rooms.metrics().late_answers.add(late);
     }
+    if effects.in_pieces > 0 {
+        let count = std::mem::take(&mut effects.in_pieces);
+        rooms.metrics().messages_in_pieces.add(count);
+        tracing::trace!(peer = %session.me().id(), count, way = "pieces", "large messages");
+    }
     if effects.denied > 0 {
         rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
+    }
+    if effects.stalled > 0 {
+        let stalled = std::mem::take(&mut effects.stalled);
+        rooms.metrics().endpoints_stalled.add(stalled);
+    }
+    for (sender, settled) in effects.settled.drain() {
+        sender.post(Deliver::Settled(settled));
     }
     for frame in effects.send.drain(..) {
         outbox.push_frame(frame.into());
@@ -170,11 +184,16 @@ pub fn deliver(
         Deliver::Control(told @ (Control::Answered { .. } | Control::Frame(_) | Control::Gaps(_))) => {
             control(session, outbox, rooms, told);
         }
+        Deliver::Settled(list) => settled(session, outbox, rooms, list),
         Deliver::Parked(batch, invokes) => parked(session, rooms, &batch, invokes, ready),
         _ if !ready => refund(session, rooms, &delivery),
         Deliver::Control(told) => control(session, outbox, rooms, told),
         Deliver::Calls(from, batch, invokes) => calls(session, outbox, rooms, (from, batch), invokes),
         Deliver::Events(batch, items) => events(session, outbox, rooms, batch, items),
+        Deliver::Messages(from, batch, mut items) => {
+            session.accept_messages(rooms.shared().now(), &batch, &mut items);
+            outbox.push_messages(from, batch, items);
+        }
     }
     None
 }
@@ -196,7 +215,15 @@ fn refund(session: &Session, rooms: &impl Rooms, delivery: &Deliver) {
                 rooms.drained(session.me().id());
             }
         }
-        Deliver::Parked(..) | Deliver::Answers(..) | Deliver::Routed(_) | Deliver::Control(_) => {}
+        // Their receipts tell the senders, by being dropped.
+        Deliver::Messages(_, batch, items) => items
+            .iter()
+            .for_each(|item| account.release(message_charge(batch, item))),
+        Deliver::Parked(..)
+        | Deliver::Answers(..)
+        | Deliver::Routed(_)
+        | Deliver::Settled(_)
+        | Deliver::Control(_) => {}
     }
 }
 
@@ -288,6 +315,27 @@ fn answers(session: &mut Session, outbox: &mut Outbox, batch: Arc<Batch>, mut an
     outbox.push_answers(batch, answers);
 }
 
+/// What became of messages of this peer.
+fn settled(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, list: Vec<Settled>) {
+    session.settled(&list);
+    let metrics = rooms.metrics();
+    for settled in &list {
+        let counter = match settled.entry.outcome {
+            BusOutcome::Taken => &metrics.messages_taken,
+            BusOutcome::NoMatch => &metrics.dead_letters,
+            BusOutcome::ReceiverGone => &metrics.messages_lost,
+            BusOutcome::ReceiverFull => &metrics.messages_overflowed,
+            BusOutcome::Attachments
+            | BusOutcome::NotShareable
+            | BusOutcome::TooLarge
+            | BusOutcome::Denied => &metrics.messages_refused,
+            BusOutcome::Cancelled => &metrics.messages_cancelled,
+        };
+        counter.add(u64::from(settled.entry.count));
+    }
+    outbox.push_settled(list.into_iter().map(|settled| settled.entry));
+}
+
 fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, control: Control) {
     let mut own = |draft: Draft<'_>| outbox.push_frame(draft.to_vec().into());
     match control {
@@ -297,6 +345,7 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
                 .close(call, ticket)
                 .is_some_and(|open| !open.cancelled)
             {
+                session.refused(call.0, &frame);
                 outbox.push_frame(frame);
             }
         }

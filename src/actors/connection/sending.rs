@@ -4,8 +4,9 @@
 //! those are closed that do not read what they were sent, and the frame is given up after twice the time. Used by `io`.
 
 use super::Connection;
-use super::carry::{Subject, wait_limit};
+use super::carry::wait_limit;
 use super::io::Io;
+use super::outbox::Subject;
 use crate::actors::core::Shared;
 use crate::error::CloseReason;
 use crate::message::Attachment;

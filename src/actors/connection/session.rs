@@ -7,9 +7,12 @@
 mod access;
 mod asks;
 mod attached;
+mod bus;
 mod effects;
 mod pieces;
+mod ring;
 
+pub(super) use bus::message_charge;
 pub use effects::{Closing, Effects, RingStep, goodbye_frame};
 pub(in crate::actors) use pieces::message_too_large;
 
@@ -26,6 +29,8 @@ use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
 use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
+use bus::Member;
+use ring::Ring;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -40,6 +45,8 @@ pub struct Session {
     pub slots: Slots,
     me: PeerRef,
     publish: Window,
+    /// Nothing until it uses the label bus, where it need not join one first.
+    bus: Option<Box<Member>>,
     limits: Arc<Limits>,
     tickets: Arc<AtomicU64>,
     /// Nothing until it does one of these.
@@ -64,21 +71,6 @@ struct Rare {
     listings: Vec<CallId>,
 }
 
-/// How far the connection is on its way into shared memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ring {
-    /// It may not ask.
-    Never,
-    /// It may ask.
-    Granted,
-    /// It has asked.
-    Asked,
-    /// It may take what was offered.
-    Offered,
-    /// It has taken it, or not.
-    Answered,
-}
-
 /// What stops the reading of a batch.
 type Stop = Result<(), Closing>;
 
@@ -92,6 +84,7 @@ impl Session {
             slots: Slots::default(),
             me,
             publish,
+            bus: None,
             limits,
             tickets,
             rare: None,
@@ -102,39 +95,6 @@ impl Session {
             said_goodbye: false,
             ring: Ring::Never,
         }
-    }
-
-    /// The same with leave to ask for shared memory.
-    #[must_use]
-    pub fn with_ring(self, granted: bool) -> Self {
-        let ring = if granted { Ring::Granted } else { Ring::Never };
-        Self { ring, ..self }
-    }
-
-    /// Shared memory is offered, and may be taken.
-    pub const fn ring_offered(&mut self) {
-        self.ring = Ring::Offered;
-    }
-
-    /// Where the connection's bytes go is the business of its socket; here is only what may be said of it when.
-    fn ring(&mut self, is_last: bool, header: &Header, effects: &mut Effects) -> Stop {
-        self.ring = match (self.ring, header.aux) {
-            (Ring::Granted, 0) => {
-                effects.ring = Some(RingStep::Asked);
-                Ring::Asked
-            }
-            (Ring::Offered, 1) if is_last => {
-                effects.ring = Some(RingStep::Taken);
-                Ring::Answered
-            }
-            (Ring::Offered, 2) => Ring::Answered,
-            (Ring::Offered, 1) => {
-                return Err(protocol("the Ring that takes is the last frame on the socket"));
-            }
-            (_, 0) => return Err(protocol("Ring is asked once, where the welcome grants it")),
-            _ => return Err(protocol("a Ring answers an offer")),
-        };
-        Ok(())
     }
 
     /// The same under a policy.
@@ -214,20 +174,30 @@ impl Session {
 
     /// Steps through a batch; a protocol error ends it with `effects.close`.
     pub fn handle(&mut self, now: Instant, batch: &Arc<Batch>, effects: &mut Effects) {
-        let mut last_key: &[u8] = &[];
+        let (mut last_key, mut last_selector): (&[u8], &[u8]) = (&[], &[]);
         let mut next = 0_usize;
         while effects.close.is_none() && !self.said_goodbye {
             let index = next;
             let Some(view) = batch.view(index) else { return };
             next = next.saturating_add(1);
             // Publishers and callers send runs of one key: it is checked once.
-            let known_key = matches!(view.header.kind, Kind::Publish | Kind::Call)
-                && (!last_key.is_empty() && view.key == last_key || Key::pair(view.key).is_ok());
+            let known_key = match view.header.kind {
+                Kind::Publish | Kind::Call => {
+                    (!last_key.is_empty() && view.key == last_key) || Key::pair(view.key).is_ok()
+                }
+                Kind::Send => !last_selector.is_empty() && view.key == last_selector,
+                _ => false,
+            };
             let frame = u32::try_from(index).unwrap_or(u32::MAX);
             if let Err(closing) = self.step(now, batch, frame, &view, known_key, effects) {
                 effects.close = Some(closing);
             }
-            if known_key {
+            if view.header.kind == Kind::Send {
+                last_selector = view.key;
+                if bus::is_plain_send(view.header) {
+                    next = next.saturating_add(self.send_run(batch, next, view.key, effects));
+                }
+            } else if known_key {
                 last_key = view.key;
                 if asks::is_plain_publish(view.header) {
                     next = next.saturating_add(self.publish_run(batch, next, last_key, effects));
@@ -239,6 +209,7 @@ impl Session {
     /// What holds for frames of every kind.
     fn check(&self, view: &FrameView<'_>) -> Stop {
         let header = view.header;
+        self.may_say(header.kind)?;
         if header.flags.has(Flags::ORIGIN) {
             return Err(protocol("only the broker sets an origin"));
         }
@@ -250,11 +221,7 @@ impl Session {
                 raise("frame_bytes")
             )));
         }
-        let piece = matches!(
-            header.kind,
-            Kind::CallPiece | Kind::PublishPiece | Kind::ReplyPiece
-        );
-        if piece && header.flags.has(Flags::ABORT.with(Flags::CONTINUED)) {
+        if is_piece(header) && header.flags.has(Flags::ABORT.with(Flags::CONTINUED)) {
             return Err(protocol("a piece that aborts its message has no continuation"));
         }
         if !view.meta.is_empty() {
@@ -274,6 +241,7 @@ impl Session {
     ) -> Stop {
         self.check(view)?;
         let header = view.header;
+        effects.in_pieces = effects.in_pieces.saturating_add(u64::from(is_last_piece(header)));
         if header.attachments > 0 && !self.attached(batch, frame, header, effects)? {
             return Ok(());
         }
@@ -302,12 +270,13 @@ impl Session {
                 self.request(now, frame, view, Target::Hub(Needs::Nothing), effects)
             }
             Kind::Will => self.request(now, frame, view, Target::Hub(Needs::Pair), effects),
+            Kind::Send => self.send(frame, view, known_key, effects),
+            Kind::Taken => self.taken(now, header, effects),
+            Kind::Join => self.join(now, frame, view, effects),
+            Kind::Leave => self.leave(now, frame, view, effects),
             Kind::Ping => ping(view, effects),
             Kind::Pong => Ok(()),
-            Kind::Ring => {
-                let is_last = frame as usize + 1 == batch.len();
-                self.ring(is_last, header, effects)
-            }
+            Kind::Ring => self.ring(frame as usize + 1 == batch.len(), header, effects),
             Kind::Goodbye => {
                 self.said_goodbye = true;
                 Ok(())
@@ -321,7 +290,9 @@ impl Session {
             | Kind::Accepted
             | Kind::Event
             | Kind::EventPiece
-            | Kind::Gap => Err(protocol(&format!(
+            | Kind::Gap
+            | Kind::Message
+            | Kind::Settled => Err(protocol(&format!(
                 "a client does not send {} here",
                 header.kind.name()
             ))),
@@ -418,11 +389,13 @@ impl Session {
             effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());
         }
         self.me.account.set_load(self.slots.len());
+        self.expire_endpoints(now, effects);
     }
 
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        [self.open.next_deadline(), self.slots.next_deadline()]
+        let endpoints = self.bus.as_ref().and_then(|bus| bus.endpoints.next_deadline());
+        [self.open.next_deadline(), self.slots.next_deadline(), endpoints]
             .into_iter()
             .flatten()
             .min()
@@ -454,6 +427,7 @@ impl Session {
                 effects.tell.push((callee, Control::Cancel(open.ticket)));
             }
         }
+        self.finish_endpoints(effects);
     }
 }
 
@@ -468,4 +442,16 @@ fn ping(view: &FrameView<'_>, effects: &mut Effects) -> Stop {
     let pong = Draft::new(Kind::Pong, view.header.id).payload(view.header.encoding, view.payload);
     effects.send.push(pong.to_vec());
     Ok(())
+}
+
+const fn is_piece(header: &Header) -> bool {
+    matches!(
+        header.kind,
+        Kind::CallPiece | Kind::PublishPiece | Kind::ReplyPiece
+    )
+}
+
+/// Whether a message in pieces has come to its end.
+const fn is_last_piece(header: &Header) -> bool {
+    is_piece(header) && header.flags.0 & (Flags::CONTINUED.0 | Flags::ABORT.0) == 0
 }

@@ -125,7 +125,12 @@ impl State {
             } if interest.connections && !access.may(key, peer, Right::Monitor, b"") => {
                 Revised::Watches(key, *request)
             }
-            Fact::Name(_) | Fact::Wait { .. } | Fact::Watch { .. } | Fact::Connection { .. } => Revised::Kept,
+            Fact::Name(_)
+            | Fact::Wait { .. }
+            | Fact::Watch { .. }
+            | Fact::Connection { .. }
+            | Fact::Endpoint { .. }
+            | Fact::Seek { .. } => Revised::Kept,
         }
     }
 

@@ -74,6 +74,11 @@ impl State {
                 self.index.unwatch(current.key, request, &mut self.effects);
                 Ok(Reply::Done(0))
             }
+            Kind::Join => self.join(current, view).map(|()| Reply::Done(0)),
+            Kind::Leave => {
+                self.index.leave(current.key, request, &mut self.effects);
+                Ok(Reply::Done(0))
+            }
             Kind::List => self.list(current),
             _ => self.describe(current, view),
         }

@@ -7,6 +7,7 @@
 
 use super::sorted::Sorted;
 use crate::actors::peer_key::PeerKey;
+use crate::message::selector::Label;
 use crate::message::{Pattern, PeerId, RequestId, Ticket};
 use bytes::Bytes;
 
@@ -121,6 +122,24 @@ pub enum Fact<P> {
         /// The name that it declared; empty when it declared none.
         name: Box<str>,
     },
+    /// An endpoint of the label bus.
+    Endpoint {
+        /// Whose it is.
+        peer: P,
+        /// Its number there.
+        request: RequestId,
+        /// Its labels, sorted, each once.
+        labels: Box<[Label]>,
+        /// It may be given Unix sockets.
+        sockets: bool,
+    },
+    /// Messages wait for an endpoint that matches.
+    Seek {
+        /// Who sent them.
+        peer: P,
+        /// What they wait for.
+        selector: Box<[u8]>,
+    },
 }
 
 impl<P: PeerKey> Fact<P> {
@@ -133,6 +152,8 @@ impl<P: PeerKey> Fact<P> {
             Self::Wait { names, .. } => wait_cost(names),
             Self::Watch { interest, .. } => watch_cost(interest),
             Self::Connection { .. } => 0,
+            Self::Endpoint { labels, .. } => endpoint_cost(labels),
+            Self::Seek { selector, .. } => seek_cost(selector),
         }
     }
 
@@ -141,7 +162,11 @@ impl<P: PeerKey> Fact<P> {
     pub const fn peer(&self) -> P {
         match self {
             Self::Name(named) => named.peer,
-            Self::Wait { peer, .. } | Self::Watch { peer, .. } | Self::Connection { peer, .. } => *peer,
+            Self::Wait { peer, .. }
+            | Self::Watch { peer, .. }
+            | Self::Connection { peer, .. }
+            | Self::Endpoint { peer, .. }
+            | Self::Seek { peer, .. } => *peer,
         }
     }
 }
@@ -174,6 +199,25 @@ pub fn watch_cost(interest: &Interest) -> usize {
         .as_ref()
         .map_or(0, |pattern| pattern.as_str().len());
     OVERHEAD.saturating_add(pattern.saturating_mul(2))
+}
+
+/// What an endpoint costs: each label has a place of its own in the index.
+#[must_use]
+pub fn endpoint_cost(labels: &[Label]) -> usize {
+    let labels = labels.iter().map(|label| {
+        label
+            .as_str()
+            .len()
+            .saturating_mul(2)
+            .saturating_add(OVERHEAD / 4)
+    });
+    labels.fold(OVERHEAD, usize::saturating_add)
+}
+
+/// What messages that wait for a match cost beside what they hold, which their sender's window bounds.
+#[must_use]
+pub const fn seek_cost(selector: &[u8]) -> usize {
+    OVERHEAD.saturating_add(selector.len().saturating_mul(3))
 }
 
 /// What a watch is told.
@@ -238,6 +282,13 @@ pub enum Effect<P> {
         /// Whose name or connection it is (or was).
         origin: P,
     },
+    /// What waits under this ticket waits no more.
+    Found {
+        /// The ticket of its fact.
+        ticket: Ticket,
+        /// An endpoint that matches has joined; else who sent it is gone.
+        matched: bool,
+    },
 }
 
 /// How many facts a peer has, for its limits; that it is connected has none.
@@ -245,8 +296,10 @@ pub enum Effect<P> {
 pub struct Counts {
     /// Names that it owns, and its places in queues and groups.
     pub names: usize,
-    /// Its open waits and watches together.
+    /// Its open waits and watches together, and its messages that wait for a match.
     pub watches: usize,
+    /// Its endpoints.
+    pub endpoints: usize,
     /// What all of them cost, see [`Fact::cost`].
     pub bytes: usize,
 }
@@ -256,7 +309,8 @@ impl Counts {
     const fn of<P>(&mut self, fact: &Fact<P>) -> Option<&mut usize> {
         match fact {
             Fact::Name(_) => Some(&mut self.names),
-            Fact::Wait { .. } | Fact::Watch { .. } => Some(&mut self.watches),
+            Fact::Wait { .. } | Fact::Watch { .. } | Fact::Seek { .. } => Some(&mut self.watches),
+            Fact::Endpoint { .. } => Some(&mut self.endpoints),
             Fact::Connection { .. } => None,
         }
     }
@@ -290,7 +344,10 @@ impl<P: PeerKey> Facts<P> {
                 Effect::FactRemoved(ticket) => {
                     self.remove(ticket);
                 }
-                Effect::Ownership { .. } | Effect::Present { .. } | Effect::Notice { .. } => {}
+                Effect::Ownership { .. }
+                | Effect::Present { .. }
+                | Effect::Notice { .. }
+                | Effect::Found { .. } => {}
             }
         }
     }

@@ -11,6 +11,7 @@ pub use super::request::{NameView, NotRegistered, RegisterError, Registered, Reg
 
 use super::claims::{Claim, Claims};
 use super::facts::{Effect, Fact, Facts, Interest, Named, Notice};
+use super::labels::{Labels, Target};
 use super::names::{self, Admission, Names};
 use super::presence::{Presence, notice};
 use crate::actors::peer_key::PeerKey;
@@ -21,6 +22,7 @@ use crate::message::{PeerId, RequestId, Ticket};
 pub struct Index<P> {
     names: Names<P>,
     presence: Presence<P>,
+    pub(super) labels: Labels<P>,
 }
 
 impl<P: PeerKey> Index<P> {
@@ -30,6 +32,7 @@ impl<P: PeerKey> Index<P> {
         Self {
             names: Names::new(),
             presence: Presence::new(),
+            labels: Labels::new(),
         }
     }
 
@@ -76,6 +79,20 @@ impl<P: PeerKey> Index<P> {
             Fact::Connection { peer, id, name } => {
                 self.presence.insert_connection(ticket, *peer, *id, name.clone());
             }
+            Fact::Endpoint {
+                peer,
+                request,
+                labels,
+                sockets,
+            } => {
+                let target = Target {
+                    peer: *peer,
+                    endpoint: *request,
+                    sockets: *sockets,
+                };
+                self.insert_endpoint(ticket, target, labels);
+            }
+            Fact::Seek { peer, selector } => self.insert_seek(ticket, *peer, selector),
         }
     }
 
@@ -270,6 +287,7 @@ impl<P: PeerKey> Index<P> {
     /// then do the next in the queues own the names. O(its own facts · log of all), and those who are told.
     pub fn gone(&mut self, peer: P, out: &mut Vec<Effect<P>>) {
         self.presence.remove_askers_of(peer, out);
+        self.leave_all(peer, out);
         let mut held = self.names.held_by(peer);
         held.retain(|(place, object)| self.withdraw(object, *place, out));
         self.presence.remove_connection(peer, out);
@@ -395,7 +413,7 @@ impl<P: PeerKey> Index<P> {
 impl<P: PeerKey> Index<P> {
     /// Whether every table is empty, the reverse ones too.
     pub(super) fn is_bare(&self) -> bool {
-        self.names.is_bare() && self.presence.is_bare()
+        self.names.is_bare() && self.presence.is_bare() && self.labels.is_bare()
     }
 }
 

@@ -10,12 +10,15 @@
 
 mod access;
 mod answer;
+mod bus;
 mod claims;
 pub mod facts;
 pub mod index;
+pub mod labels;
 mod listing;
 mod names;
 mod presence;
+mod rebuild;
 mod request;
 mod sorted;
 pub mod state;
@@ -28,11 +31,13 @@ use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch, 
 use super::supervise::{Progress, Turn};
 use crate::error::CloseReason;
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
+    WrapFuture,
 };
 use state::State;
 use std::future::ready;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// Who has which object.
 #[derive(Debug)]
@@ -40,6 +45,8 @@ pub struct Registry {
     state: State,
     /// A new turn begins when the mailbox is empty.
     resting: bool,
+    /// The timer of the waiting messages runs, until then.
+    armed: Option<(Instant, SpawnHandle)>,
     ended: EndReport,
 }
 
@@ -50,11 +57,13 @@ impl Registry {
         Self {
             state: State::new(shared),
             resting: false,
+            armed: None,
             ended: EndReport::new(ended, "Registry ended unexpectedly"),
         }
     }
 
     fn go_on(&mut self, progress: Progress, ctx: &mut Context<Self>) {
+        self.arm(ctx);
         match progress {
             Progress::Done => self.rest_later(ctx),
             Progress::Yield => self.resume_later(ctx),
@@ -64,6 +73,24 @@ impl Registry {
                 ctx.stop();
             }
         }
+    }
+
+    /// Comes back when the first message that waits for an endpoint has waited too long.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        let Some(due) = self.state.due() else { return };
+        if let Some((armed, timer)) = self.armed {
+            if armed <= due {
+                return;
+            }
+            ctx.cancel_future(timer);
+        }
+        let wait = due.saturating_duration_since(Instant::now());
+        let timer = ctx.run_later(wait, |act, ctx| {
+            act.armed = None;
+            let progress = act.state.time_passed();
+            act.go_on(progress, ctx);
+        });
+        self.armed = Some((due, timer));
     }
 
     /// What is spawned here is looked at when the mailbox is empty.
@@ -94,6 +121,8 @@ impl Actor for Registry {
     fn started(&mut self, ctx: &mut Self::Context) {
         // The restart has cleared what this context had spawned.
         self.resting = false;
+        self.armed = None;
+        self.arm(ctx);
         if self.state.is_interrupted() {
             self.resume_later(ctx);
         }
@@ -141,8 +170,9 @@ impl Handler<Revise> for Registry {
 impl Handler<DrainAll> for Registry {
     type Result = ();
 
-    fn handle(&mut self, _: DrainAll, _: &mut Self::Context) {
-        self.state.tell_all(|| Control::Drain);
+    fn handle(&mut self, _: DrainAll, ctx: &mut Self::Context) {
+        let progress = self.state.drain();
+        self.go_on(progress, ctx);
     }
 }
 

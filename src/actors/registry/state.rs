@@ -3,7 +3,8 @@
 //! Owns everything that a restart must not lose, and the batch under way. Every entry answers with a [`Progress`]; whoever drives it (the
 //! actor, or the simulator) does what that asks for. Knows no actor and no socket; the time is `Shared`'s.
 
-use super::facts::{self, Effect, Fact, Facts, Notice};
+use super::bus::Bus;
+use super::facts::{self, Effect, Facts, Notice};
 use super::index::Index;
 use crate::actors::access::Access;
 use crate::actors::core::Shared;
@@ -11,14 +12,14 @@ use crate::actors::deliver::{Class, Verdict};
 use crate::actors::group::Grouped;
 use crate::actors::inject;
 use crate::actors::messages::{
-    Control, Deliver, Gone, Invoke, Joined, RegistryBatch, RegistryItem, Route, Routes,
+    Control, Deliver, Gone, Invoke, Joined, MessageItem, RegistryBatch, RegistryItem, Route, Routes,
 };
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY, Peers};
 use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
-use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::error::{CallError, ErrorCode};
 use crate::message::key::split;
 use crate::message::{Batch, CallId, Draft, Flags, PeerId, RequestId, Ticket, metadata};
 use std::sync::Arc;
@@ -33,10 +34,11 @@ pub struct State {
     pub(super) peers: Peers<()>,
     pub(super) access: Access,
     pub(super) effects: Vec<Effect<Key>>,
-    out: Outgoing,
+    pub(super) bus: Bus,
+    pub(super) out: Outgoing,
     /// The batch under way, with what is left of it; survives a restart.
     current: Option<Current>,
-    blame: Blame,
+    pub(super) blame: Blame,
     /// What this turn has handled, over all its batches.
     pub(super) turn: Turn,
     /// The index must be rebuilt before the next frame.
@@ -45,8 +47,9 @@ pub struct State {
 
 /// What one turn has for others.
 #[derive(Debug, Default)]
-struct Outgoing {
+pub(super) struct Outgoing {
     calls: Grouped<Invoke>,
+    pub(super) messages: Grouped<MessageItem>,
     parked: Vec<Invoke>,
     /// Waits that are over. Told behind `parked`: a call may be put aside and found its object in one turn.
     present: Vec<(PeerRef, CallId)>,
@@ -74,6 +77,7 @@ impl State {
             facts: Facts::new(),
             peers: Peers::default(),
             effects: Vec::new(),
+            bus: Bus::default(),
             out: Outgoing::default(),
             current: None,
             blame,
@@ -149,8 +153,10 @@ impl State {
     }
 
     fn size_of(current: &Current, item: &RegistryItem) -> usize {
-        let (RegistryItem::Call(Invoke { frame, .. }) | RegistryItem::Request(frame, _)) = item else {
-            return 0;
+        let frame = match item {
+            RegistryItem::Call(Invoke { frame, .. }) | RegistryItem::Request(frame, _) => frame,
+            RegistryItem::Send(run) => return run.owed.each().saturating_mul(run.owed.count() as usize),
+            RegistryItem::Unwait(_) => return 0,
         };
         current
             .batch
@@ -170,7 +176,10 @@ impl State {
             routed += invokes.len() as u64;
             callee.post(Deliver::Calls(current.from.clone(), batch.clone(), invokes));
         }
-        self.shared.metrics.calls_routed.add(routed);
+        if routed > 0 {
+            self.shared.metrics.calls_routed.add(routed);
+        }
+        self.flush_messages(&current.from, batch);
         if !self.out.parked.is_empty() {
             current.from.post(Deliver::Parked(
                 batch.clone(),
@@ -193,6 +202,7 @@ impl State {
     fn step(&mut self, current: &Current, item: RegistryItem) {
         match item {
             RegistryItem::Call(invoke) => self.route(current, invoke),
+            RegistryItem::Send(run) => self.send(current, run),
             RegistryItem::Request(frame, reply) => self.request(current, frame, reply),
             RegistryItem::Unwait(call) => {
                 self.index
@@ -314,6 +324,7 @@ impl State {
         for effect in std::mem::take(&mut self.effects) {
             self.perform(effect);
         }
+        self.count_endpoints();
     }
 
     /// The only place that tells peers what a step of the index decided.
@@ -361,48 +372,9 @@ impl State {
                 tell(peer, Control::Frame(draft.to_vec().into()));
                 self.turn.spend(draft.wire_len(), 1);
             }
+            Effect::Found { ticket, matched } => self.found(ticket, matched),
             Effect::FactAdded(..) | Effect::FactRemoved(_) => {}
         }
-    }
-
-    fn panicked(&mut self, author: &PeerRef, panic: &str) -> Progress {
-        self.effects.clear();
-        self.broken = true;
-        match self.shared.blame(&mut self.blame, "Registry", author, panic) {
-            true => {
-                Progress::End("Registry panicked for more peers than its budget allows (limits.panic_budget)")
-            }
-            false => Progress::Restart,
-        }
-    }
-
-    /// A new index from the facts, in ticket order. A fact that panics is dropped and its owner closed; the half-built index
-    /// is thrown away as well, and the next one begins without that fact.
-    fn rebuild(&mut self) {
-        while let Err(ticket) = self.try_rebuild() {
-            let owner = self.facts.get(ticket).map(Fact::peer);
-            self.facts.remove(ticket);
-            if let Some(peer) = owner.and_then(|owner| self.peers.get(owner)) {
-                let text = "what it registered made the broker fail";
-                peer.tell(Control::Close(CloseReason::Internal, text.into()));
-            }
-        }
-    }
-
-    fn try_rebuild(&mut self) -> Result<(), Ticket> {
-        self.index = Index::new();
-        for (ticket, fact) in self
-            .facts
-            .iter()
-            .skip(usize::from(planted::is(Bug::LostAfterRebuild)))
-        {
-            let index = &mut self.index;
-            if planted::is(Bug::WaitLostAfterPanic) && matches!(fact, Fact::Wait { .. }) {
-                continue;
-            }
-            guard(|| index.insert_fact(ticket, fact)).map_err(|_| ticket)?;
-        }
-        Ok(())
     }
 
     /// A peer is ready.
@@ -457,12 +429,14 @@ impl State {
 
     /// How much there is of everything that peers cause. All of it is zero when nobody is connected.
     #[must_use]
-    pub fn census(&self) -> [(&'static str, usize); 4] {
+    pub fn census(&self) -> [(&'static str, usize); 6] {
         [
             ("peers", self.peers.iter().count()),
             ("facts", self.facts.len()),
             ("names", self.index.name_count()),
             ("connections", self.index.connections().count()),
+            ("endpoints", self.index.endpoint_count()),
+            ("parked messages", self.bus.parked()),
         ]
     }
 
@@ -472,22 +446,16 @@ impl State {
         self.index.owner(object.as_bytes()).is_some()
     }
 
+    /// The broker stops: what waits for an endpoint has waited in vain, and every peer is told.
+    pub fn drain(&mut self) -> Progress {
+        let progress = self.end_waits();
+        self.tell_all(|| Control::Drain);
+        progress
+    }
+
     /// Tells every peer.
     pub fn tell_all(&self, control: impl Fn() -> Control) {
         self.peers.iter().for_each(|peer| peer.tell(control()));
-    }
-
-    /// Withdraws a peer whose orderly withdrawal panicked: its facts go without notices.
-    fn withdraw(&mut self, key: Key) {
-        let own: Vec<Ticket> = self
-            .facts
-            .iter()
-            .filter(|(_, fact)| fact.peer() == key)
-            .map(|(ticket, _)| ticket)
-            .collect();
-        for ticket in own {
-            self.facts.remove(ticket);
-        }
     }
 }
 

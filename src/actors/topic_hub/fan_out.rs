@@ -4,9 +4,10 @@
 //! one may hold its publishers is `hold`'s. Called by TopicHub, step by step and at the end of a turn.
 
 use super::facts::Policy;
+use super::frames::Frames;
 use super::hold::Standing;
 use super::subscribers::Match;
-use crate::actors::deliver::{Class, Verdict, charge, decide};
+use crate::actors::deliver::{Class, Verdict, decide};
 use crate::actors::messages::{Control, Deliver, EventItem, EventMark};
 use crate::actors::peer::Peer;
 use crate::actors::peers::{Key, Peers};
@@ -16,34 +17,6 @@ use crate::metrics::Metrics;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Frames that follow each other in a batch, for every receiver of a topic.
-#[derive(Debug)]
-pub(super) struct Frames<'b> {
-    batch: &'b Batch,
-    first: u32,
-    pub(super) count: u32,
-    /// What all of them are charged.
-    charge: usize,
-}
-
-impl<'b> Frames<'b> {
-    pub(super) fn new(batch: &'b Batch, first: u32, count: u32) -> Self {
-        let headers = batch.headers_from(first as usize).take(count as usize);
-        Self {
-            batch,
-            first,
-            count,
-            charge: headers.map(|header| charge(header.wire_len())).sum(),
-        }
-    }
-
-    fn each(&self) -> impl Iterator<Item = (u32, usize)> {
-        let headers = self.batch.headers_from(self.first as usize);
-        let charges = headers.map(|header| charge(header.wire_len()));
-        (self.first..).zip(charges).take(self.count as usize)
-    }
-}
 
 /// What TopicHub keeps of one receiver.
 #[derive(Debug, Default)]
@@ -63,6 +36,8 @@ pub(super) struct Receiver {
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
     slow: Slow,
+    /// What was missed in this turn was not for want of room.
+    withheld: bool,
 }
 
 /// How slow a receiver was in this turn.
@@ -83,6 +58,8 @@ pub(super) struct FanOut {
     deliveries: usize,
     /// Events published and not counted in the metrics yet.
     published: u64,
+    /// Events that were sent before the end of their turn, not counted in the metrics yet.
+    delivered: u64,
 }
 
 /// Who was too slow in a turn.
@@ -121,6 +98,10 @@ impl Receiver {
     /// for its sake.
     pub(super) fn caught_up(&mut self, peer: &Peer, now: Instant, idle: Duration) {
         self.standing.caught_up(now, idle);
+        self.tell_missed(peer);
+    }
+
+    fn tell_missed(&mut self, peer: &Peer) {
         if planted::is(Bug::GapNotTold) {
             self.missed.clear();
         }
@@ -179,6 +160,26 @@ impl Receiver {
         self.pending.push(item);
         self.bytes = after;
         true
+    }
+
+    /// Sends what was gathered. Returns how many events that is.
+    fn send(&mut self, peer: &Peer, batch: &Arc<Batch>) -> u64 {
+        if self.pending.is_empty() {
+            return 0;
+        }
+        let room = self.pending.len();
+        let items = std::mem::replace(&mut self.pending, Vec::with_capacity(room.min(1024)));
+        let events = items.iter().map(|item| u64::from(item.count)).sum();
+        let bytes = std::mem::take(&mut self.bytes);
+        self.queued = self.queued.saturating_add(bytes);
+        self.base = self.base.saturating_add(bytes);
+        self.room = self.room.saturating_sub(bytes);
+        self.sent = self.sent.wrapping_add(bytes);
+        peer.account.charge_events(bytes);
+        // Its own thread may have given memory back since the turn began. What follows when there is none is its business.
+        peer.account.covers(self.base);
+        peer.post(Deliver::Events(batch.clone(), items));
+        events
     }
 
     fn judge(&mut self, peer: &Peer, item: EventItem, charge: usize, policy: Policy) -> bool {
@@ -266,11 +267,7 @@ impl FanOut {
         frames: &Frames<'_>,
         retained: bool,
     ) -> u32 {
-        let mark = EventMark::default()
-            .with_if(to.with_key, EventMark::WITH_KEY)
-            .with_if(retained, EventMark::RETAINED)
-            .with_if(to.policy == Policy::DropOldest, EventMark::DROP_OLDEST)
-            .with_if(to.policy == Policy::Latest, EventMark::LATEST);
+        let mark = to.mark().with_if(retained, EventMark::RETAINED);
         let item = EventItem {
             frame: frames.first,
             count: frames.count,
@@ -325,29 +322,48 @@ impl FanOut {
         receiver.is_some_and(|(peer, receiver)| receiver.offer(peer, item, charge, policy))
     }
 
+    /// Sends one item of a batch that only this receiver gets, behind what was gathered of the batch `before`. Returns whether it
+    /// was taken.
+    pub(super) fn offer_own(
+        &mut self,
+        receivers: &mut Peers<Receiver>,
+        to: Key,
+        (item, charge, policy): (EventItem, usize, Policy),
+        before: &Arc<Batch>,
+        own: &Arc<Batch>,
+    ) -> bool {
+        let Some((peer, receiver)) = self.receiver(receivers, to) else {
+            return false;
+        };
+        let earlier = receiver.send(peer, before);
+        let taken = receiver.offer(peer, item, charge, policy);
+        let sent = earlier.saturating_add(receiver.send(peer, own));
+        self.delivered = self.delivered.saturating_add(sent);
+        taken
+    }
+
+    /// An event that this receiver cannot get, whatever room it has. It is told at the end of the turn when little waits for it, else
+    /// when that is so again, or with the next event. Nobody is held for it.
+    pub(super) fn withhold(
+        &mut self,
+        receivers: &mut Peers<Receiver>,
+        to: Key,
+        subscription: SubscriptionId,
+    ) {
+        if let Some((_, receiver)) = self.receiver(receivers, to) {
+            receiver.miss(subscription);
+            receiver.withheld = true;
+        }
+    }
+
     /// Sends each receiver what was gathered for it.
     pub(super) fn flush(&mut self, batch: &Arc<Batch>, receivers: &mut Peers<Receiver>, metrics: &Metrics) {
-        let mut delivered = 0_u64;
+        let mut delivered = std::mem::take(&mut self.delivered);
         for key in &self.touched {
             let Some((peer, receiver)) = receivers.entry(*key) else {
                 continue;
             };
-            if receiver.pending.is_empty() {
-                continue;
-            }
-            let room = receiver.pending.len();
-            let items = std::mem::replace(&mut receiver.pending, Vec::with_capacity(room.min(1024)));
-            let events = items.iter().map(|item| u64::from(item.count)).sum();
-            delivered = delivered.saturating_add(events);
-            let bytes = std::mem::take(&mut receiver.bytes);
-            receiver.queued = receiver.queued.saturating_add(bytes);
-            receiver.base = receiver.base.saturating_add(bytes);
-            receiver.room = receiver.room.saturating_sub(bytes);
-            receiver.sent = receiver.sent.wrapping_add(bytes);
-            peer.account.charge_events(bytes);
-            // Its own thread may have given memory back since the turn began. What follows when there is none is its business.
-            peer.account.covers(receiver.base);
-            peer.post(Deliver::Events(batch.clone(), items));
+            delivered = delivered.saturating_add(receiver.send(peer, batch));
         }
         self.count_published(metrics);
         metrics.events_delivered.add(delivered);
@@ -386,6 +402,9 @@ impl FanOut {
                 }
                 // It has caught up meanwhile.
                 Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, Duration::ZERO),
+            }
+            if std::mem::take(&mut receiver.withheld) && !peer.account.ask_drained() {
+                receiver.tell_missed(peer);
             }
             slow.receivers.push(key);
         }

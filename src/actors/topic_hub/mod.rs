@@ -10,9 +10,11 @@
 //! ```
 
 mod access;
+mod attached;
 mod control;
 pub mod facts;
 mod fan_out;
+mod frames;
 mod hold;
 pub mod index;
 mod rest;
@@ -23,6 +25,7 @@ mod subscribers;
 #[cfg(test)]
 mod tests;
 mod trie;
+mod uploads;
 mod wills;
 
 use super::broker::{CoreEnded, EndReport};

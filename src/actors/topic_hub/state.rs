@@ -5,11 +5,11 @@
 //! drives it (the actor, or the simulator) does what that asks for and looks at [`State::due`] afterwards. Knows no actor
 //! and no socket; the time is `Shared`'s.
 
-use super::control::Uploads;
 use super::facts::{Effect, Facts};
 use super::fan_out::{FanOut, Receiver};
 use super::hold::Holds;
 use super::index::Index;
+use super::uploads::Uploads;
 use crate::actors::access::Access;
 use crate::actors::core::Shared;
 use crate::actors::messages::{Control, Drained, Gone, HubBatch, HubItem};

@@ -4,6 +4,7 @@
 //! [`Index`](super::index::Index), which finds it in its exact table or in the pattern trie.
 
 use super::facts::Policy;
+use crate::actors::messages::EventMark;
 use crate::actors::peer_key::PeerKey;
 use crate::actors::planted::{self, Bug};
 use crate::message::{SubscriptionId, Ticket};
@@ -20,6 +21,16 @@ pub struct Match<P> {
     pub with_key: bool,
     /// What to do when it does not keep up.
     pub policy: Policy,
+}
+
+impl<P> Match<P> {
+    /// How its events are to be treated and written.
+    pub(super) fn mark(&self) -> EventMark {
+        EventMark::default()
+            .with_if(self.with_key, EventMark::WITH_KEY)
+            .with_if(self.policy == Policy::DropOldest, EventMark::DROP_OLDEST)
+            .with_if(self.policy == Policy::Latest, EventMark::LATEST)
+    }
 }
 
 /// One subscriber.

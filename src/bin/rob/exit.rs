@@ -198,7 +198,9 @@ pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::NotRegistered
         | ErrorCode::TooMany
         | ErrorCode::Denied
-        | ErrorCode::Overloaded => Exit::Refused,
+        | ErrorCode::Overloaded
+        | ErrorCode::TokenRefused
+        | ErrorCode::BusVersion => Exit::Refused,
         ErrorCode::CalleeGone | ErrorCode::Cancelled | ErrorCode::BrokerGone | ErrorCode::ReplyLost => {
             Exit::Lost
         }
@@ -248,6 +250,8 @@ mod tests {
                     ErrorCode::TooMany,
                     ErrorCode::Denied,
                     ErrorCode::Overloaded,
+                    ErrorCode::TokenRefused,
+                    ErrorCode::BusVersion,
                 ],
             ),
             (

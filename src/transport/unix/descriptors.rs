@@ -51,13 +51,37 @@ pub(in crate::transport) fn check_kinds(attachments: &[Attachment]) -> io::Resul
     Err(io::Error::new(io::ErrorKind::InvalidInput, NOT_A_DESCRIPTOR))
 }
 
-/// Whether an attachment is a Unix socket. Those can carry descriptors themselves, even their own.
+/// Whether an attachment is a Unix socket. Those can carry descriptors themselves, even their own. A broker's
+/// [`Passing`](crate::transport::Passing) is judged by what is inside.
 #[must_use]
 pub fn is_unix_socket(attachment: &Attachment) -> bool {
-    attachment
-        .downcast_ref::<OwnedFd>()
+    let inside = passing::inside(attachment);
+    inside
+        .as_ref()
+        .and_then(|inside| inside.downcast_ref::<OwnedFd>())
         .and_then(|descriptor| rustix::net::getsockname(descriptor).ok())
         .is_some_and(|address| address.address_family() == AddressFamily::UNIX)
+}
+
+/// Whether an attachment is a memory file of which nobody can change contents, size or seals any more. A broker's
+/// [`Passing`](crate::transport::Passing) is judged by what is inside.
+#[must_use]
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub fn is_sealed(attachment: &Attachment) -> bool {
+    use rustix::fs::{SealFlags, fcntl_get_seals};
+    let wanted = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    let Some(inside) = passing::inside(attachment) else {
+        return false;
+    };
+    let descriptor = inside.downcast_ref::<OwnedFd>();
+    descriptor.is_some_and(|descriptor| fcntl_get_seals(descriptor).is_ok_and(|seals| seals.contains(wanted)))
+}
+
+/// Whether nobody can change an attachment any more: this system does not say.
+#[must_use]
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd")))]
+pub const fn is_sealed(_: &Attachment) -> bool {
+    false
 }
 
 /// The number of an attachment's descriptor: how many this process has open at least, since the lowest free one is

@@ -4,6 +4,7 @@
 //! about whom to trust.
 
 use super::{Stream, watch};
+use crate::platform::fork::Noted;
 #[cfg(target_os = "linux")]
 use crate::platform::peer;
 use crate::platform::place::{self, Place, address};
@@ -30,9 +31,10 @@ const QUEUE_WAIT: Duration = Duration::from_millis(500);
 /// A listening Unix socket, its path and its lock.
 #[derive(Debug)]
 pub(in crate::transport) struct Listener {
-    socket: AsyncFd<socket2::Socket>,
+    socket: Noted<AsyncFd<socket2::Socket>>,
     spare: Spare,
-    _place: Place,
+    /// None: the path is its caller's business.
+    _place: Option<Place>,
 }
 
 impl Listener {
@@ -44,10 +46,25 @@ impl Listener {
         fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
         let (socket, place) =
             place::bind(path, options, BACKLOG).map_err(|error| BindError::place(endpoint, error))?;
+        Self::on(endpoint, socket, Some(place))
+    }
+
+    pub(in crate::transport) fn replace(
+        endpoint: &Endpoint,
+        path: &Path,
+        mode: u32,
+    ) -> Result<Self, BindError> {
+        fault(Site::Bind).map_err(BindError::io(endpoint, "make a socket"))?;
+        let socket =
+            place::replace(path, mode, BACKLOG).map_err(|error| BindError::place(endpoint, error))?;
+        Self::on(endpoint, socket, None)
+    }
+
+    fn on(endpoint: &Endpoint, socket: socket2::Socket, place: Option<Place>) -> Result<Self, BindError> {
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
         Ok(Self {
-            socket,
+            socket: Noted::new(socket),
             spare: Spare::keep(),
             _place: place,
         })
@@ -141,6 +158,13 @@ fn gids(socket: &UnixStream, credentials: &PeerCredentials) -> Option<Box<[u32]>
 #[cfg(not(target_os = "linux"))]
 fn gids(_: &UnixStream, _: &PeerCredentials) -> Option<Box<[u32]>> {
     None
+}
+
+/// The process that listens at the other end of `socket`, where there is a runtime to ask with.
+pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
+    #[cfg(not(target_os = "linux"))]
+    tokio::runtime::Handle::try_current().ok()?;
+    identify(socket).ok()?.1.pid
 }
 
 pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {

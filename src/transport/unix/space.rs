@@ -5,6 +5,7 @@
 
 use super::descriptors::unread;
 use super::{hung_up, watch};
+use crate::platform::fork::Noted;
 use crate::transport::inject::{Site, fault};
 use crate::transport::lock;
 use crate::transport::stream::Obstacle;
@@ -38,7 +39,8 @@ pub(super) struct Space {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    event: Option<AsyncFd<OwnedFd>>,
+    /// A duplicate of the socket.
+    event: Option<Noted<AsyncFd<OwnedFd>>>,
     pause: Option<Pin<Box<Sleep>>>,
     /// Pauses in a row.
     pauses: u32,
@@ -129,7 +131,8 @@ impl Waiting {
             // missed.
             let registered = fault(Site::Space)
                 .and_then(|()| socket.try_clone())
-                .and_then(|duplicate| watch(duplicate, Interest::WRITABLE));
+                .and_then(|duplicate| watch(duplicate, Interest::WRITABLE))
+                .map(Noted::new);
             match registered {
                 Ok(event) => self.event = Some(event),
                 // No descriptor is left to wait with: then by looking again after a while.

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+pub mod actix_bus;
 pub mod actix_ipc;
 #[cfg(feature = "dbus")]
 pub mod dbus;
@@ -49,6 +50,7 @@ pub fn all() -> Vec<Box<dyn Peer>> {
     #[allow(unused_mut)]
     let mut v: Vec<Box<dyn Peer>> = raw::peers();
     v.extend(actix_ipc::peers());
+    v.extend(actix_bus::peers());
     #[cfg(feature = "ipc_broker")]
     v.extend(ipc_broker::peers());
     #[cfg(feature = "ipmb")]

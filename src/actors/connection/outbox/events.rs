@@ -46,6 +46,8 @@ pub(super) struct Events {
     /// Runs of which everything was dropped.
     dead: usize,
     latest: Option<Box<Latest>>,
+    /// Runs with attachments.
+    carrying: usize,
     /// Marks of all that was queued since it was last empty.
     marks: u8,
 }
@@ -91,6 +93,11 @@ impl Events {
         self.runs.is_empty()
     }
 
+    /// Whether an event with attachments waits.
+    pub(super) const fn carries(&self) -> bool {
+        self.carrying > 0
+    }
+
     /// Queues events; `queued` bytes are charged for all events, these included. Above the limits of their policies older ones go.
     /// Returns the bytes of what was dropped, and gaps that no queued event tells.
     pub(super) fn push(
@@ -103,6 +110,7 @@ impl Events {
         let marks = items.iter().fold(0, |marks, item| marks | item.mark.0);
         self.marks |= marks;
         self.last_number = self.last_number.wrapping_add(1);
+        self.carrying = self.carrying.saturating_add(usize::from(batch.has_attachments()));
         self.runs.push_back(Run {
             number: self.last_number,
             batch,
@@ -239,7 +247,8 @@ impl Events {
         run.next = 0;
         run.copy_out();
         if run.live == 0 {
-            run.batch = Arc::default();
+            let gone = std::mem::take(&mut run.batch);
+            self.carrying = self.carrying.saturating_sub(usize::from(gone.has_attachments()));
             self.dead = self.dead.saturating_add(1);
         } else if let Some(latest) = &mut self.latest {
             for (place, item) in run.items.iter().enumerate() {
@@ -268,7 +277,8 @@ impl Events {
         }
     }
 
-    /// Moves events into `out` until it holds about `max` bytes. Returns the charged bytes that left.
+    /// Moves events into `out` until it holds about `max` bytes; one with attachments begins a write and ends it. Returns the
+    /// charged bytes that left.
     pub(super) fn fill(&mut self, max: usize, out: &mut WriteBuf) -> usize {
         let mut charged = 0_usize;
         while out.len() < max
@@ -277,6 +287,9 @@ impl Events {
             while out.len() < max
                 && let Some(item) = run.first()
             {
+                if self.carrying > 0 && !out.is_empty() && (out.is_whole() || run.carries(&item)) {
+                    return charged;
+                }
                 let (bytes, events) = write_events(&run.batch, &item, max, out);
                 charged = charged.saturating_add(bytes);
                 run.advance(events);
@@ -285,6 +298,9 @@ impl Events {
                 break;
             }
             self.pop();
+            if out.is_whole() {
+                break;
+            }
         }
         charged
     }
@@ -308,9 +324,11 @@ impl Events {
 
     /// The first run is done.
     fn pop(&mut self) {
-        let run = self.runs.pop_front();
-        if run.is_some_and(|run| run.items.is_empty()) {
-            self.dead = self.dead.saturating_sub(1);
+        if let Some(run) = self.runs.pop_front() {
+            self.dead = self.dead.saturating_sub(usize::from(run.items.is_empty()));
+            self.carrying = self
+                .carrying
+                .saturating_sub(usize::from(run.batch.has_attachments()));
         }
         if self.runs.is_empty() {
             let runs = std::mem::take(&mut self.runs);
@@ -338,6 +356,11 @@ impl Run {
             self.next = self.next.saturating_add(1);
         }
         None
+    }
+
+    fn carries(&self, item: &EventItem) -> bool {
+        item.mark.0 & (EventMark::ABORT | EventMark::GAP) == 0
+            && !self.batch.attachments(item.frame as usize).is_empty()
     }
 
     /// So many events of the first item are taken.

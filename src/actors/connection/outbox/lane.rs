@@ -4,11 +4,13 @@
 //! came with, so that a frame in it costs no place and no reference of its own. Pure; called by [`Outbox`](super::Outbox).
 
 use super::events::wire_len;
+use super::messages::{Messages, Told};
 use super::write::{Left, WriteBuf, write_call, write_forward};
 use crate::actors::connection::open_calls::KEPT_MAX;
 use crate::actors::deliver::charge;
-use crate::actors::messages::{Answer, Invoke};
+use crate::actors::messages::{Answer, Invoke, MessageItem};
 use crate::actors::peer::PeerRef;
+use crate::message::bus::Settlement;
 use crate::message::{Attachments, Batch, Kind, Ticket};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -179,12 +181,16 @@ enum Run {
     LastOnSocket(Box<[u8]>),
     Forwards(Frames<Answer>),
     Calls(PeerRef, Frames<Invoke>),
+    Messages(Messages),
+    /// What became of messages; more is added until it is written.
+    Settled(Told),
 }
 
 impl Run {
     const fn is_done(&self) -> bool {
         match self {
-            Self::Own(_) | Self::Ring(_) | Self::LastOnSocket(_) => true,
+            Self::Own(_) | Self::Ring(_) | Self::LastOnSocket(_) | Self::Settled(_) => true,
+            Self::Messages(messages) => messages.is_done(),
             Self::Forwards(frames) => frames.is_done(),
             Self::Calls(_, frames) => frames.is_done(),
         }
@@ -194,29 +200,42 @@ impl Run {
     fn own_bytes(&self) -> usize {
         match self {
             Self::Own(frame) => charge(frame.len()),
-            Self::Ring(_) | Self::LastOnSocket(_) | Self::Forwards(_) | Self::Calls(..) => 0,
+            Self::Settled(told) => charge(told.wire_len()),
+            Self::Ring(_)
+            | Self::LastOnSocket(_)
+            | Self::Forwards(_)
+            | Self::Calls(..)
+            | Self::Messages(_) => 0,
         }
     }
 
     fn next_carries(&self) -> bool {
         match self {
-            Self::Own(_) | Self::LastOnSocket(_) => false,
+            Self::Own(_) | Self::LastOnSocket(_) | Self::Settled(_) => false,
+            Self::Messages(messages) => messages.next_carries(),
             Self::Ring(_) => true,
             Self::Forwards(frames) => frames.next_carries(),
             Self::Calls(_, frames) => frames.next_carries(),
         }
     }
 
-    /// Writes the next frame. Returns what it was charged.
-    fn write(&mut self, left: &mut Left, out: &mut WriteBuf) -> usize {
+    /// Writes the next frame, or messages until there are about `max` bytes. Returns what it was charged.
+    fn write(&mut self, left: &mut Left, max: usize, out: &mut WriteBuf) -> usize {
         match self {
+            Self::Messages(messages) => {
+                messages.write(max, out);
+                0
+            }
+            Self::Settled(told) => {
+                told.write(out);
+                0
+            }
             Self::Own(frame) => {
                 out.bytes(frame);
                 0
             }
             Self::Ring(offer) => {
-                out.attachments.extend_from_slice(&offer.attachments);
-                out.subject = Some((Kind::Ring, 0));
+                out.carry(Kind::Ring, 0, 0, &offer.attachments);
                 out.bytes(&offer.frame);
                 0
             }
@@ -236,7 +255,8 @@ impl Run {
 
     fn copy_out(&mut self) {
         match self {
-            Self::Own(_) | Self::Ring(_) | Self::LastOnSocket(_) => {}
+            Self::Own(_) | Self::Ring(_) | Self::LastOnSocket(_) | Self::Settled(_) => {}
+            Self::Messages(messages) => messages.copy_out(),
             Self::Forwards(frames) => frames.copy_out(),
             Self::Calls(_, frames) => frames.copy_out(),
         }
@@ -321,6 +341,31 @@ impl Lane {
         }
     }
 
+    pub(super) fn push_messages(&mut self, from: PeerRef, batch: Arc<Batch>, items: Vec<MessageItem>) {
+        let messages = Messages::new(from, batch, items);
+        if !messages.is_done() {
+            self.queue()
+                .push_frames(messages.carrying(), Run::Messages(messages));
+        }
+    }
+
+    /// Adds to the last frame, if that tells such things too and is not full.
+    pub(super) fn push_settled(&mut self, entry: Settlement) {
+        let queue = self.queue();
+        if let Some(Run::Settled(told)) = queue.runs.back_mut() {
+            let before = charge(told.wire_len());
+            if told.add(entry) {
+                let more = charge(told.wire_len()).saturating_sub(before);
+                queue.own_bytes = queue.own_bytes.saturating_add(more);
+                return;
+            }
+        }
+        let mut told = Told::default();
+        told.add(entry);
+        queue.own_bytes = queue.own_bytes.saturating_add(charge(told.wire_len()));
+        queue.runs.push_back(Run::Settled(told));
+    }
+
     /// Copies small remainders out of large buffers that would otherwise be kept alive by them. Each run is looked at once, and the
     /// first one again when something was taken of it.
     pub(super) fn compact(&mut self) {
@@ -345,7 +390,7 @@ impl Lane {
             if carries && !out.is_empty() {
                 break;
             }
-            charged = charged.saturating_add(run.write(&mut left, out));
+            charged = charged.saturating_add(run.write(&mut left, max, out));
             let (own_bytes, is_done) = (run.own_bytes(), run.is_done());
             queue.leaves(own_bytes, carries);
             if is_done {
@@ -368,6 +413,8 @@ impl Lane {
             Run::Own(frame) => Some(Out::Frame(std::mem::take(frame))),
             // Only sockets have such memory beside them, and nobody takes from those.
             Run::Ring(_) | Run::LastOnSocket(_) => None,
+            // Nor do they join or send.
+            Run::Messages(_) | Run::Settled(_) => None,
             Run::Forwards(frames) => frames.take().map(|(item, batch)| Out::Forward {
                 batch: batch.clone(),
                 frame: item.frame,
@@ -400,85 +447,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::{CallId, Decoder, Draft, Encoding, Kind};
-
-    const FRAMES: u32 = 100;
-
-    fn forwards() -> (Arc<Batch>, Vec<Answer>) {
-        let mut bytes = Vec::new();
-        for frame in 0..FRAMES {
-            let payload = [frame as u8; 100];
-            let draft = Draft::new(Kind::Reply, u64::from(frame)).payload(Encoding::RAW, &payload);
-            draft.encode(&mut bytes);
-        }
-        let answer = |frame| Answer {
-            frame,
-            call: CallId(1_000 + u64::from(frame)),
-            ticket: Ticket(u64::from(frame)),
-            last: true,
-        };
-        let batch = Batch::from_bytes(bytes.into(), 4096).unwrap();
-        (Arc::new(batch), (0..FRAMES).map(answer).collect())
-    }
-
-    /// Writes about `max` bytes; returns them and what they were charged.
-    fn written(lane: &mut Lane, max: usize) -> (Vec<u8>, usize) {
-        let mut out = WriteBuf::default();
-        let charged = lane.fill(Instant::now(), max, &mut out);
-        (out.copied, charged)
-    }
-
-    #[test]
-    fn what_is_left_of_a_run_is_copied_out_once_it_is_little_and_written_all_the_same() {
-        for first in [0, 1, 4_000, 11_000, 12_000] {
-            let mut lane = Lane::default();
-            let (batch, answers) = forwards();
-            let large = batch.buffer_len();
-            lane.push_forwards(batch.clone(), answers);
-            lane.push_own(Draft::new(Kind::Pong, 7).to_vec().into());
-            assert_eq!(lane.own_bytes(), 64);
-            let (mut bytes, mut charged) = written(&mut lane, first);
-            lane.compact();
-            if let Some(Run::Forwards(frames)) = lane.queue.as_ref().and_then(|queue| queue.runs.front()) {
-                let kept = frames.batch.buffer_len();
-                assert_eq!(kept < large, first >= 11_000, "{first}: {kept} of {large}");
-            }
-            // The rest in steps, looked at again after each.
-            while !lane.is_empty() {
-                let (more, cost) = written(&mut lane, 500);
-                bytes.extend(more);
-                charged += cost;
-                lane.compact();
-            }
-            assert_eq!((lane.own_bytes(), charged), (0, FRAMES as usize * 124));
-            let read = Decoder::new(4096).decode(&bytes).unwrap();
-            assert_eq!(read.len(), FRAMES as usize + 1);
-            for frame in 0..FRAMES as usize {
-                let view = read.view(frame).unwrap();
-                assert_eq!(
-                    (view.header.id, view.payload),
-                    (1_000 + frame as u64, &[frame as u8; 100][..])
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn one_by_one_the_same_frames_come_out() {
-        let mut lane = Lane::default();
-        let (batch, answers) = forwards();
-        lane.push_own(Box::new([0; 70]));
-        lane.push_forwards(batch, answers);
-        assert!(matches!(lane.take(), Some(Out::Frame(frame)) if frame.len() == 70));
-        assert_eq!(lane.own_bytes(), 0);
-        for expected in 0..FRAMES {
-            let Some(Out::Forward { frame, id, .. }) = lane.take() else {
-                panic!("{expected} is missing");
-            };
-            assert_eq!((frame, id), (expected, 1_000 + u64::from(expected)));
-        }
-        assert!(lane.take().is_none() && lane.is_empty());
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use crate::actors::messages::{EventItem, EventMark, Invoke};
 use crate::actors::peer::PeerRef;
 use crate::actors::planted::{self, Bug};
 use crate::message::frame::{FrameView, ORIGIN_LEN};
-use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind};
+use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind, Origin};
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,6 +23,17 @@ const IN_FRONT: u16 = Flags::META.0 | Flags::ORIGIN.0;
 const UNUSUAL: u16 = IN_FRONT | Flags::CONTINUED.0;
 const MARKS: u8 = EventMark::WITH_KEY | EventMark::RETAINED;
 
+/// A frame with attachments, for whoever is to be told when it cannot be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// What it is.
+    pub kind: Kind,
+    /// Its number for the receiver.
+    pub id: u64,
+    /// Of an event: what it tells of those before it.
+    pub missed: u32,
+}
+
 /// Bytes for one write: copied small frames with large payloads between them.
 #[derive(Debug, Default)]
 pub struct WriteBuf {
@@ -32,8 +43,8 @@ pub struct WriteBuf {
     pub shared: Vec<(usize, Bytes)>,
     /// Travel with the first byte.
     pub attachments: Vec<Attachment>,
-    /// The frame that carries them: its kind, and its number for the receiver.
-    pub subject: Option<(Kind, u64)>,
+    /// The frame that carries them.
+    pub subject: Option<Subject>,
     /// Nothing follows these bytes on the socket.
     pub last_on_socket: bool,
     /// Survives the write: for the next peer.
@@ -76,16 +87,31 @@ impl WriteBuf {
         self.len = self.len.saturating_add(bytes.len());
     }
 
-    fn carry(&mut self, kind: Kind, id: u64, attachments: &[Attachment]) {
+    /// Attachments of the frame that is added next. Returns how many.
+    pub(super) fn carry(&mut self, kind: Kind, id: u64, missed: u32, attachments: &[Attachment]) -> u8 {
         if !attachments.is_empty() {
             self.attachments.extend_from_slice(attachments);
-            self.subject = Some((kind, id));
+            self.subject = Some(Subject { kind, id, missed });
         }
+        u8::try_from(attachments.len()).unwrap_or(u8::MAX)
+    }
+
+    /// The same for an event.
+    fn carry_event(&mut self, batch: &Batch, item: &EventItem) -> u8 {
+        if !batch.has_attachments() {
+            return 0;
+        }
+        let missed = match item.mark.has(EventMark::NUMBERED) {
+            true => 0,
+            false => item.missed,
+        };
+        let attachments = batch.attachments(item.frame as usize);
+        self.carry(Kind::Event, item.subscription.0, missed, attachments)
     }
 
     /// Adds a frame of a head and what comes behind it, which lies in one piece in the batch.
     #[inline]
-    fn plain<const WORDS: usize>(&mut self, head: [[u8; 8]; WORDS], body: &[u8], batch: &Batch) {
+    pub(super) fn plain<const WORDS: usize>(&mut self, head: [[u8; 8]; WORDS], body: &[u8], batch: &Batch) {
         let head = head.as_flattened();
         let length = head.len().saturating_add(body.len());
         if body.len() <= COPY_MAX {
@@ -174,6 +200,7 @@ fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
     let Some((header, body)) = batch.body(item.frame as usize) else {
         return 0;
     };
+    let attachments = out.carry_event(batch, item);
     if item.mark.0 & MARKS == 0 && header.kind == Kind::Publish && header.flags.0 & UNUSUAL == 0 {
         let payload = body.get(usize::from(header.key_len)..).unwrap_or_default();
         let event = Header {
@@ -184,12 +211,12 @@ fn write_event(batch: &Batch, item: &EventItem, out: &mut WriteBuf) -> usize {
             id,
             aux: item.missed,
             key_len: 0,
-            attachments: 0,
+            attachments,
         };
         out.plain(event.bytes(), payload, batch);
         return charge(header.wire_len());
     }
-    write_unusual_event(batch, item, (header, body), out)
+    write_unusual_event(batch, item, (header, body), attachments, out)
 }
 
 /// What a subscriber is told in the place of an event.
@@ -209,6 +236,7 @@ fn write_unusual_event(
     batch: &Batch,
     item: &EventItem,
     (header, body): (&Header, &[u8]),
+    attachments: u8,
     out: &mut WriteBuf,
 ) -> usize {
     let id = item.subscription.0;
@@ -229,7 +257,7 @@ fn write_unusual_event(
             id,
             aux: item.missed,
             key_len,
-            attachments: 0,
+            attachments,
             ..*header
         };
         out.plain(event.bytes(), body, batch);
@@ -240,6 +268,7 @@ fn write_unusual_event(
     };
     let mut draft = Draft {
         kind,
+        attachments,
         ..Draft::new(Kind::Event, id)
     }
     .aux(item.missed)
@@ -251,6 +280,27 @@ fn write_unusual_event(
     }
     out.frame(&draft, batch);
     charge(header.wire_len())
+}
+
+/// A message with metadata.
+pub(super) fn write_unusual_message(
+    batch: &Batch,
+    (header, body): (&Header, &[u8]),
+    endpoint: u64,
+    origin: Origin,
+    out: &mut WriteBuf,
+) {
+    let Ok(view) = FrameView::split(header, body) else {
+        return;
+    };
+    let draft = Draft {
+        origin: Some(origin),
+        attachments: header.attachments,
+        ..Draft::new(Kind::Message, endpoint)
+    }
+    .meta(view.meta)
+    .payload(header.encoding, view.payload);
+    out.frame(&draft, batch);
 }
 
 /// What is left of deadlines: calls of one batch mostly share theirs.
@@ -284,7 +334,7 @@ pub(super) fn write_forward(batch: &Batch, frame: u32, id: u64, out: &mut WriteB
     let Some((header, body)) = batch.body(frame as usize) else {
         return 0;
     };
-    out.carry(header.kind, id, batch.attachments(frame as usize));
+    out.carry(header.kind, id, 0, batch.attachments(frame as usize));
     if header.flags.0 & IN_FRONT == 0 {
         let head = Header { id, ..*header };
         out.plain(head.bytes(), body, batch);
@@ -323,7 +373,7 @@ pub(super) fn write_call(
         origin.peer.0 = origin.peer.0.wrapping_add(1);
     }
     let (id, aux) = (call.ticket.0, left.of(call.deadline));
-    out.carry(Kind::Call, id, batch.attachments(call.frame as usize));
+    out.carry(Kind::Call, id, 0, batch.attachments(call.frame as usize));
     if header.flags.0 & IN_FRONT == 0 && from.sys_meta().is_empty() {
         let [peer, process] = origin.bytes();
         let [first, second, third] = Header {

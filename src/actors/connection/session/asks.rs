@@ -93,7 +93,10 @@ impl Session {
         let call = CallId(header.id);
         // What gives something back must not fail for want of room: its asker could not even become smaller. Its number is
         // bounded by the read gate, because Registry and TopicHub answer it at once.
-        let gives_back = matches!(header.kind, Kind::Unregister | Kind::Unsubscribe | Kind::Unwatch);
+        let gives_back = matches!(
+            header.kind,
+            Kind::Unregister | Kind::Unsubscribe | Kind::Unwatch | Kind::Leave
+        );
         if self.open.len() >= self.limits.open_calls && !gives_back {
             let (open, how) = (self.open.len(), raise("open_calls"));
             let text = format!(
@@ -280,7 +283,7 @@ pub(super) enum Needs {
     Nothing,
 }
 
-fn refuse(effects: &mut Effects, header: &Header, silent: bool, error: &CallError) -> Stop {
+pub(super) fn refuse(effects: &mut Effects, header: &Header, silent: bool, error: &CallError) -> Stop {
     if !silent {
         effects.send.push(error_frame(header.id, error));
     }

@@ -3,7 +3,8 @@
 //! Owns what holds before such a frame is handled like any other. Whether descriptors are refused is decided where they
 //! arrive. A step of [`Session`], in a file of its own.
 
-use super::{Closing, Effects, Session, protocol};
+use super::pieces::publish_window_exceeded;
+use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::peer::error_frame;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Batch, Draft, Flags, Header, Kind, Ticket};
@@ -24,11 +25,16 @@ impl Session {
                 self.me.max_attachments()
             )));
         }
-        if !matches!(header.kind, Kind::Call | Kind::Reply) {
-            return Err(protocol("only calls and replies carry attachments"));
+        if !matches!(header.kind, Kind::Call | Kind::Reply | Kind::Publish | Kind::Send) {
+            return Err(protocol(
+                "only calls, replies, publishes and messages carry attachments",
+            ));
         }
         if let Some(why) = batch.refused_attachments(frame as usize) {
-            self.refuse_attached(header, why, effects);
+            if header.kind == Kind::Send {
+                return self.send_refused(header).map(|()| false);
+            }
+            self.refuse_attached(header, why, effects)?;
             return Ok(false);
         }
         if batch.attachments(frame as usize).len() != usize::from(header.attachments) {
@@ -39,12 +45,21 @@ impl Session {
         Ok(true)
     }
 
-    fn refuse_attached(&mut self, header: &Header, why: &CallError, effects: &mut Effects) {
+    fn refuse_attached(&mut self, header: &Header, why: &CallError, effects: &mut Effects) -> Stop {
+        if header.kind == Kind::Publish {
+            if !self.publish.spend(header.wire_len()) {
+                return Err(publish_window_exceeded());
+            }
+            self.me.grant(header.wire_len());
+            // Told without being asked, as when the policy denies it: that the event is lost must not look as if nobody listened.
+            effects.send.push(error_frame(header.id, why));
+            return Ok(());
+        }
         if header.kind == Kind::Call {
             if !header.flags.has(Flags::NO_REPLY) {
                 effects.send.push(error_frame(header.id, why));
             }
-            return;
+            return Ok(());
         }
         let text = format!("what the reply carries was refused: {}", why.message);
         let lost = CallError::new(ErrorCode::ReplyLost, text).ran(true);
@@ -53,5 +68,6 @@ impl Session {
             effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());
             self.me.account.set_load(self.slots.len());
         }
+        Ok(())
     }
 }

@@ -5,6 +5,7 @@
 use crate::actors::group::Grouped;
 use crate::actors::messages::{Answer, Control, HubItem, RegistryItem};
 use crate::actors::peer::PeerRef;
+use crate::actors::receipt::Settled;
 use crate::error::CloseReason;
 use crate::message::{Draft, Encoding, Kind};
 
@@ -29,12 +30,18 @@ pub struct Effects {
     pub hub: Vec<HubItem>,
     /// Answers, by caller.
     pub answers: Grouped<Answer>,
+    /// What became of messages, by sender.
+    pub settled: Grouped<Settled>,
+    /// Endpoints that were found stalled.
+    pub stalled: u64,
     /// Small things for other peers.
     pub tell: Vec<(PeerRef, Control)>,
     /// Frames for this peer.
     pub send: Vec<Vec<u8>>,
     /// Answers that nobody waited for.
     pub late: u64,
+    /// Messages of which the last piece has come.
+    pub in_pieces: u64,
     /// What the policy denied.
     pub denied: u64,
     /// The next step into shared memory.

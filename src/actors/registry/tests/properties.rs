@@ -235,7 +235,7 @@ fn in_order(gone: Peer, effects: &Effects) -> Result<(), TestCaseError> {
             Effect::Ownership { peer, acquired, .. } => (*peer, *acquired),
             Effect::Present { peer, .. } => (*peer, true),
             Effect::Notice { peer, what, .. } => (*peer, *what == Notice::NameAppeared),
-            Effect::FactAdded(..) | Effect::FactRemoved(_) => continue,
+            Effect::FactAdded(..) | Effect::FactRemoved(_) | Effect::Found { .. } => continue,
         };
         prop_assert_ne!(addressee, gone);
         prop_assert!(gain || !gains, "a loss after a gain: {:?}", effects);

@@ -246,7 +246,7 @@ async fn what_comes_with_bytes_between_two_looks_comes_also_when_they_are_the_la
         panic!()
     };
     // The reactor has heard of the socket.
-    rustix::io::write(&writer.fd, b"x").unwrap();
+    rustix::io::write(&*writer.fd, b"x").unwrap();
     poll_fn(|cx| other.poll_read_ready(cx)).await.unwrap();
     let (mut buffer, mut came) = ([0; 100], Vec::new());
     let read = reader

@@ -1,0 +1,42 @@
+//! The broker of a bus in the process that hosts it.
+//!
+//! Owns how it is set up, and its beginning and end: everybody who comes gets a new socket at the bus's path, and the path is given up under the
+//! lock. Who may host is [`super::election`]'s decision. Called by [`super::keeper`].
+
+use super::place::{Place, Scope};
+use crate::actors::{Broker, BrokerHandle, BusOptions};
+use crate::config::Limits;
+use crate::transport::Listener;
+
+/// How a bus is hosted.
+#[derive(Clone, Debug, Default)]
+pub struct Hosting {
+    /// What connections and the broker may use.
+    pub limits: Limits,
+    /// What endpoints must present.
+    pub bus: BusOptions,
+}
+
+/// Starts the broker on the current actix System. The caller has the lock.
+///
+/// # Errors
+/// Why it cannot listen, or not start.
+pub(super) fn start(place: &Place, hosting: &Hosting) -> Result<BrokerHandle, String> {
+    let mode = match place.scope {
+        Scope::User => 0o600,
+        Scope::System => 0o666,
+    };
+    let listener = Listener::replace(&place.socket, mode).map_err(|error| error.to_string())?;
+    Broker::builder()
+        .limits(hosting.limits.clone())
+        .bus(hosting.bus.clone())
+        .adopt(listener)
+        .start()
+        .map_err(|error| error.to_string())
+}
+
+/// Gives up the path. The caller still has the lock, so it is its own socket that is there.
+pub(super) fn leave_path(place: &Place) {
+    // If it fails a dead socket stays behind, which the next host replaces.
+    let _ = std::fs::remove_file(&place.socket);
+}

@@ -1,0 +1,136 @@
+//! Memory as a memfd, and its seals (Linux).
+//!
+//! Owns the calls and what may be concluded from their answers.
+//!
+//! # Why nothing that a peer does raises SIGBUS
+//! A page of a mapping is missing when the file was cut off: a seal against shrinking, which cannot be taken off, excludes it, and own
+//! memory has it from the beginning. Punched holes are zeros, and a seal against writing excludes them too. Huge pages may run out:
+//! files that have them are on another file system, and refused. What is not sealed is copied by `pread`, which ends early where the
+//! file does.
+
+use super::{Descriptor, Examined, hold, whole};
+use crate::bus::memory::MapError;
+use rustix::fs::{
+    MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate,
+    memfd_create, open,
+};
+use rustix::io::Errno;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+const NAME: &str = "actix-ipc-region";
+/// The file system of memfds with small pages, as `statfs` tells it (`TMPFS_MAGIC` of linux/magic.h).
+const TMPFS: i128 = 0x0102_1994;
+/// Its length stays, and nobody may seal it further.
+const LENGTH: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// Zeros, reachable by this process only.
+pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
+    /// Linux before 6.3 does not know that memory is no program.
+    static OLD: AtomicBool = AtomicBool::new(false);
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let mut made = Err(Errno::INVAL);
+    if !OLD.load(Ordering::Relaxed) {
+        made = memfd_create(NAME, flags | MemfdFlags::NOEXEC_SEAL);
+    }
+    if matches!(made, Err(Errno::INVAL)) {
+        made = memfd_create(NAME, flags);
+        OLD.store(made.is_ok(), Ordering::Relaxed);
+    }
+    let memory = made?;
+    // Before it has a length: other processes of this user can open it by /proc, and cutting it off would raise SIGBUS here.
+    fcntl_add_seals(&memory, SealFlags::SHRINK)?;
+    ftruncate(&memory, size as u64)?;
+    Ok(memory)
+}
+
+/// From now on nobody changes it, in any process.
+///
+/// # Errors
+/// `ResourceBusy` while it is mapped for writing somewhere.
+pub(in crate::bus::memory) fn freeze(memory: &Descriptor) -> io::Result<()> {
+    Ok(fcntl_add_seals(memory, LENGTH | SealFlags::WRITE)?)
+}
+
+/// From now on its length stays; everybody who has it may write.
+pub(in crate::bus::memory) fn fix_length(memory: &Descriptor) -> io::Result<()> {
+    Ok(fcntl_add_seals(memory, LENGTH)?)
+}
+
+/// From now on its length stays, and only mappings that exist already may write.
+///
+/// # Errors
+/// `InvalidInput` before Linux 5.1.
+pub(in crate::bus::memory) fn keep_for_writer(memory: &Descriptor) -> io::Result<()> {
+    Ok(fcntl_add_seals(memory, LENGTH | SealFlags::FUTURE_WRITE)?)
+}
+
+/// Whether memory of a registry can be kept from other writers and counted: since Linux 5.1, with `/proc`.
+pub(in crate::bus::memory) fn can_use_again() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let memory = create(1).and_then(|memory| keep_for_writer(&memory).map(|()| memory));
+        memory.and_then(|memory| reopen(&memory, false)).is_ok()
+    })
+}
+
+/// What the system says about memory of somebody else.
+pub(in crate::bus::memory) fn examine(descriptor: Arc<Descriptor>) -> Result<Examined, MapError> {
+    // Only files in memory answer this question: reading no other could be trusted to end.
+    let Ok(seals) = fcntl_get_seals(&descriptor) else {
+        return Err(MapError::NotMemory("it has no seals, so it is no memfd"));
+    };
+    let system = MapError::system("examine the shared memory");
+    let kind = fstatfs(&descriptor).map_err(|error| system(error.into()))?;
+    if i128::from(kind.f_type) != TMPFS {
+        return Err(MapError::NotMemory(
+            "it has huge pages, which may run out at any touch",
+        ));
+    }
+    // After the seals: a length that was read before them could have been cut since.
+    let length = fstat(&descriptor).map_err(|error| system(error.into()))?.st_size;
+    Ok(Examined {
+        length: u64::try_from(length).unwrap_or_default(),
+        immutable: seals.contains(SealFlags::SHRINK | SealFlags::WRITE),
+        descriptor,
+    })
+}
+
+/// A reference of its own to the same memory, which counts as one holder for as long as anybody has it: in this process, on its way,
+/// or in others.
+///
+/// # Errors
+/// The system's; where `/proc` is not mounted there is no such reference.
+pub(in crate::bus::memory) fn reopen(memory: &Descriptor, writable: bool) -> io::Result<Descriptor> {
+    let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
+    let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
+    let other = rustix::io::retry_on_intr(|| open(path.as_str(), access | OFlags::CLOEXEC, Mode::empty()))?;
+    hold(&other)?;
+    Ok(other)
+}
+
+/// Copies out what is there; less than asked for where the memory ends.
+pub(in crate::bus::memory) fn read_at(
+    memory: &Descriptor,
+    offset: usize,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    whole(into.len(), |done| {
+        let rest = into.get_mut(done..).unwrap_or_default();
+        rustix::io::pread(memory, rest, offset.saturating_add(done) as u64)
+    })
+}
+
+/// Copies in. The caller has checked that it fits.
+pub(in crate::bus::memory) fn write_at(
+    memory: &Descriptor,
+    offset: usize,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    whole(bytes.len(), |done| {
+        let rest = bytes.get(done..).unwrap_or_default();
+        rustix::io::pwrite(memory, rest, offset.saturating_add(done) as u64)
+    })
+}

@@ -1,0 +1,47 @@
+//! Pages of shared memory in this process's address space (Unix).
+//!
+//! Owns mapping and unmapping. Whether anybody may look at the pages is decided above.
+
+use super::{Descriptor, RawDescriptor};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr::{self, NonNull};
+
+/// Takes over a number that somebody else got.
+///
+/// # Safety
+/// It is open and has no other owner.
+#[allow(unsafe_code, reason = "a number has no owner that could be asked")]
+pub(in crate::bus::memory) unsafe fn adopt(raw: RawDescriptor) -> Descriptor {
+    // SAFETY: as the caller promises.
+    unsafe { OwnedFd::from_raw_fd(raw) }
+}
+
+/// Maps the first `size` bytes, more than none, at a page. No page is touched.
+///
+/// # Errors
+/// The system's, for want of addresses or because the descriptor may not be written.
+#[allow(unsafe_code, reason = "shared memory")]
+pub(in crate::bus::memory) fn map(
+    descriptor: &Descriptor,
+    size: usize,
+    writable: bool,
+) -> io::Result<NonNull<u8>> {
+    let mut protection = ProtFlags::READ;
+    protection.set(ProtFlags::WRITE, writable);
+    // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that this process uses.
+    let start = unsafe { mmap(ptr::null_mut(), size, protection, MapFlags::SHARED, descriptor, 0) }?;
+    NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+}
+
+/// Takes a mapping away.
+///
+/// # Safety
+/// [`map`] has made it with this size, nobody refers into it, and nobody unmaps it again.
+#[allow(unsafe_code, reason = "shared memory")]
+pub(in crate::bus::memory) unsafe fn unmap(start: NonNull<u8>, size: usize) {
+    // SAFETY: the pages are a whole mapping of `map`, without references into it, as the caller promises. It fails for no mapping
+    // that exists.
+    let _ = unsafe { munmap(start.as_ptr().cast(), size) };
+}

@@ -1,0 +1,331 @@
+//! What one endpoint of the label bus has received and its program has not taken, and what it is told of its own messages.
+//!
+//! Owns the order of messages, and the reader's end: whole runs of frames lie here by reference to the batch they came in, and are read
+//! one after the other. Also what the broker has to be told was taken. Knows no lock of the connection and no type of a message.
+
+use super::event_queue::Run;
+use super::queue::Queue;
+use super::undelivered::Undelivered;
+use crate::error::CallError;
+use crate::message::frame::FrameView;
+use crate::message::{Attachment, Batch};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// Messages whose fate may wait to be asked for; beyond it they are only counted.
+const REPORTS: usize = 1024;
+/// What may wait to be taken, in bytes: more than any broker queues for a connection. One that sends more ignores its windows.
+const UNREAD_MAX: usize = 256 * 1024 * 1024;
+
+/// One endpoint, as the socket's task and the program see it.
+#[derive(Debug)]
+pub(crate) struct Port {
+    inbox: Mutex<Inbox>,
+    /// Something lies in the inbox.
+    filled: AtomicBool,
+    pub(crate) reports: Queue<Undelivered>,
+    ended: OnceLock<CallError>,
+}
+
+#[derive(Debug, Default)]
+struct Inbox {
+    chunks: VecDeque<Chunk>,
+    bytes: usize,
+    wakers: Vec<Waker>,
+    /// The program takes nothing any more.
+    deaf: bool,
+}
+
+/// The place of a frame, and what travels with it.
+pub(crate) type Given = (usize, Vec<Attachment>);
+
+/// Messages that follow each other in a batch.
+#[derive(Debug)]
+struct Chunk {
+    batch: Arc<Batch>,
+    /// The frame at which they begin.
+    first: usize,
+    next: usize,
+    count: usize,
+    /// What travels with them, each with how far behind the first it is.
+    given: VecDeque<Given>,
+    /// Over which connection they came.
+    life: u64,
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Self {
+            inbox: Mutex::default(),
+            filled: AtomicBool::new(false),
+            reports: Queue::new(REPORTS),
+            ended: OnceLock::new(),
+        }
+    }
+}
+
+impl Port {
+    /// Adds whole Message frames of a batch, which follow each other, with those of `given` that are theirs. `false`: more than any
+    /// broker may send.
+    pub(crate) fn push(
+        &self,
+        batch: &Arc<Batch>,
+        run: Run,
+        given: &mut VecDeque<Given>,
+        life: u64,
+        woken: &mut Vec<Waker>,
+    ) -> bool {
+        let Run { first, count, bytes } = run;
+        let mut inbox = self.lock();
+        if inbox.deaf {
+            return true;
+        }
+        // What is a small part of its buffer must not keep the whole of it.
+        let end = first.saturating_add(count);
+        let mut theirs = VecDeque::new();
+        while let Some((at, list)) = pop_below(given, end) {
+            theirs.push_back((at.saturating_sub(first), list));
+        }
+        let (batch, first) = match bytes < batch.buffer_len() / 4 {
+            true => (Arc::new(batch.extract(first..end)), 0),
+            false => (Arc::clone(batch), first),
+        };
+        inbox.bytes = inbox.bytes.saturating_add(bytes);
+        inbox.chunks.push_back(Chunk {
+            batch,
+            first,
+            next: first,
+            count,
+            given: theirs,
+            life,
+        });
+        woken.append(&mut inbox.wakers);
+        self.filled.store(true, Ordering::Release);
+        inbox.bytes <= UNREAD_MAX
+    }
+
+    /// The endpoint is no longer on the bus, for this reason; the first one counts.
+    pub(crate) fn end(&self, error: CallError, woken: &mut Vec<Waker>) {
+        let _ = self.ended.set(error);
+        self.reports.close();
+        woken.append(&mut self.lock().wakers);
+    }
+
+    /// Why it is no longer on the bus.
+    pub(crate) fn ended(&self) -> Option<&CallError> {
+        self.ended.get()
+    }
+
+    /// The program takes nothing any more: forgets what is there, and what comes.
+    pub(crate) fn deafen(&self) {
+        let mut inbox = self.lock();
+        inbox.deaf = true;
+        let chunks = std::mem::take(&mut inbox.chunks);
+        drop(inbox);
+        drop(chunks);
+    }
+
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.lock().deaf
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next report that is there; those that did not fit are left out.
+    #[cfg(test)]
+    pub(crate) fn try_report(&self) -> Option<Undelivered> {
+        match self.reports.poll(&Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(super::queue::Item::Next(undelivered))) => Some(undelivered),
+            _ => None,
+        }
+    }
+}
+
+/// The first of them, if its place is below `end`.
+fn pop_below(given: &mut VecDeque<Given>, end: usize) -> Option<Given> {
+    given.front().filter(|(at, _)| *at < end)?;
+    given.pop_front()
+}
+
+/// The reader's end of a port.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    current: Option<Chunk>,
+    taken: VecDeque<Chunk>,
+    /// What was taken and not told: how many, and their bytes on the wire.
+    untold: u32,
+    untold_bytes: usize,
+    /// Over which connection they came.
+    life: u64,
+}
+
+/// What is to be told to the broker: so many were taken of what came over this connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) count: u32,
+    pub(crate) life: u64,
+}
+
+impl Reader {
+    /// Reads the next message that is here with `read`, which may refuse it; it is taken in any case.
+    pub(crate) fn next<T>(
+        &mut self,
+        port: &Port,
+        read: impl FnOnce(&FrameView<'_>, Vec<Attachment>) -> T,
+    ) -> Option<T> {
+        loop {
+            if let Some(chunk) = self.current.as_mut().filter(|chunk| chunk.count > 0) {
+                let index = chunk.next;
+                (chunk.next, chunk.count) = (index.wrapping_add(1), chunk.count.wrapping_sub(1));
+                if self.life != chunk.life {
+                    (self.life, self.untold, self.untold_bytes) = (chunk.life, 0, 0);
+                }
+                self.untold = self.untold.saturating_add(1);
+                let Some(view) = chunk.batch.view(index) else {
+                    continue;
+                };
+                self.untold_bytes = self.untold_bytes.saturating_add(view.header.wire_len());
+                let behind = index.saturating_sub(chunk.first);
+                let given = pop_below(&mut chunk.given, behind.saturating_add(1));
+                return Some(read(&view, given.map(|(_, list)| list).unwrap_or_default()));
+            }
+            self.current = self.taken.pop_front();
+            if self.current.is_none() && !self.take_more(port) {
+                return None;
+            }
+        }
+    }
+
+    /// Takes all that has come meanwhile.
+    fn take_more(&mut self, port: &Port) -> bool {
+        if !port.filled.load(Ordering::Acquire) {
+            return false;
+        }
+        let mut inbox = port.lock();
+        port.filled.store(false, Ordering::Relaxed);
+        std::mem::swap(&mut inbox.chunks, &mut self.taken);
+        inbox.bytes = 0;
+        !self.taken.is_empty()
+    }
+
+    /// What is to be told now: when `part` bytes have come together, or nothing more is here to be taken.
+    pub(crate) fn tell(&mut self, port: &Port, part: usize) -> Option<Taken> {
+        if self.untold == 0 || self.untold_bytes < part && !self.is_empty(port) {
+            return None;
+        }
+        self.untold_bytes = 0;
+        Some(Taken {
+            count: std::mem::take(&mut self.untold),
+            life: self.life,
+        })
+    }
+
+    /// What is to be told at the end, however little it is.
+    pub(crate) fn tell_rest(&mut self) -> Option<Taken> {
+        let count = std::mem::take(&mut self.untold);
+        let life = self.life;
+        (count > 0).then_some(Taken { count, life })
+    }
+
+    fn is_empty(&self, port: &Port) -> bool {
+        let here = self.current.as_ref().is_some_and(|chunk| chunk.count > 0);
+        !here && self.taken.is_empty() && !port.filled.load(Ordering::Acquire)
+    }
+
+    /// Waits for a message. Ready when there may be one, or the endpoint has ended.
+    pub(crate) fn poll_more(&self, port: &Port, cx: &Context<'_>) -> Poll<()> {
+        let mut inbox = port.lock();
+        if !inbox.chunks.is_empty() || port.ended().is_some() {
+            return Poll::Ready(());
+        }
+        if !inbox.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            inbox.wakers.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::{Draft, Encoding, Kind};
+
+    fn batch(ids: std::ops::Range<u32>) -> Arc<Batch> {
+        let mut bytes = Vec::new();
+        for aux in ids {
+            let draft = Draft::new(Kind::Message, 1).aux(aux);
+            draft.payload(Encoding::POSTCARD, &[0; 40]).encode(&mut bytes);
+        }
+        Arc::new(Batch::from_bytes(bytes.into(), 1000).unwrap())
+    }
+
+    fn push(port: &Port, ids: std::ops::Range<u32>, life: u64) -> usize {
+        let mut woken = Vec::new();
+        let run = Run {
+            first: 0,
+            count: ids.len(),
+            bytes: ids.len() * 64,
+        };
+        let mut given = VecDeque::new();
+        assert!(port.push(&batch(ids), run, &mut given, life, &mut woken));
+        woken.len()
+    }
+
+    fn next(reader: &mut Reader, port: &Port) -> Option<u32> {
+        reader.next(port, |view, _| view.header.aux)
+    }
+
+    #[test]
+    fn messages_are_read_in_order_and_told_when_none_is_left_or_enough_were_taken() {
+        let (port, mut reader) = (Port::default(), Reader::default());
+        let cx = Context::from_waker(futures::task::noop_waker_ref());
+        assert_eq!(next(&mut reader, &port), None);
+        assert!(reader.poll_more(&port, &cx).is_pending() && reader.poll_more(&port, &cx).is_pending());
+        assert_eq!(push(&port, 0..3, 1), 1, "one waker for one task");
+        push(&port, 3..5, 1);
+        let mut seen = Vec::new();
+        let mut told = Vec::new();
+        while let Some(aux) = next(&mut reader, &port) {
+            seen.push(aux);
+            told.extend(reader.tell(&port, 128).map(|taken| (aux, taken.count)));
+        }
+        assert_eq!(seen, [0, 1, 2, 3, 4]);
+        assert_eq!(
+            told,
+            [(1, 2), (3, 2), (4, 1)],
+            "two are 128 bytes; behind the last none is left"
+        );
+        assert_eq!(reader.tell(&port, 0), None);
+    }
+
+    #[test]
+    fn what_came_over_an_earlier_connection_is_not_told_on_the_next() {
+        let (port, mut reader) = (Port::default(), Reader::default());
+        push(&port, 0..2, 1);
+        push(&port, 2..3, 2);
+        for expected in [None, None, Some(Taken { count: 1, life: 2 })] {
+            assert!(next(&mut reader, &port).is_some());
+            assert_eq!(reader.tell(&port, 1000), expected);
+        }
+    }
+
+    #[test]
+    fn an_end_is_seen_behind_the_last_message_and_nothing_is_kept_for_the_deaf() {
+        let (port, mut reader) = (Port::default(), Reader::default());
+        push(&port, 0..1, 1);
+        port.end(
+            CallError::from(crate::error::ErrorCode::Draining),
+            &mut Vec::new(),
+        );
+        assert_eq!(next(&mut reader, &port), Some(0));
+        let cx = Context::from_waker(Waker::noop());
+        assert!(reader.poll_more(&port, &cx).is_ready() && port.ended().is_some());
+        port.deafen();
+        push(&port, 1..2, 1);
+        assert_eq!(next(&mut reader, &port), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! What travels with messages: descriptors and memory.
+
+use super::{Bus, LONG};
+use actix_ipc::bus::{ConfirmError, MemoryRegion, Message, Object, Reason, Selector, SendError, label};
+use std::fs::File;
+use std::io::{Read, Write};
+
+#[actix::test]
+async fn a_descriptor_goes_to_one_receiver_and_is_the_same_thing_there() {
+    let bus = Bus::start();
+    let (sender, _none) = bus.join::<u8, u8>(label!("a")).await;
+    let (_b, receiver) = bus.join::<u8, u8>(label!("b")).await;
+    let (mut here, there) = std::io::pipe().unwrap();
+    let mut message = Message::new(Selector::unicast("b"), 7);
+    message
+        .objects
+        .push(Object::from(std::os::fd::OwnedFd::from(there)));
+    sender.send_async(message).await.unwrap();
+    let mut received = receiver.recv_async().await.unwrap();
+    assert_eq!((received.payload, received.objects.len()), (7, 1));
+    let mut pipe = File::from(received.objects.remove(0).into_fd());
+    pipe.write_all(b"through the pipe").unwrap();
+    drop((pipe, received));
+    let mut text = String::new();
+    here.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "through the pipe", "and nobody else has it open");
+}
+
+#[actix::test]
+async fn memory_goes_without_being_copied_and_is_looked_at_in_place() {
+    let bus = Bus::start();
+    let (sender, _none) = bus.join::<u8, u8>(label!("a")).await;
+    let (_b, b) = bus.join::<u8, u8>(label!("b")).await;
+    let mut region = MemoryRegion::new(100_000);
+    region.map(..).unwrap()[99_999] = 9;
+    let mut message = Message::new(Selector::unicast("b"), 1);
+    message.objects.push(File::open("/dev/null").unwrap().into());
+    message.memory_regions.push(region);
+    sender.send_async(message).await.unwrap();
+    let received = b.recv_async().await.unwrap();
+    let ([region], [_]) = (&received.memory_regions[..], &received.objects[..]) else {
+        panic!("{received:?}");
+    };
+    assert_eq!(region.view(..).unwrap()[99_999], 9);
+}
+
+#[actix::test]
+async fn what_several_could_change_goes_to_none_of_several() {
+    let bus = Bus::start();
+    let (sender, _a) = bus.join::<u8, u8>(label!("x")).await;
+    let (_b, _receiver) = bus.join::<u8, u8>(label!("x")).await;
+    let mut message = Message::new(Selector::multicast("x"), 2);
+    message.objects.push(File::open("/dev/null").unwrap().into());
+    let refused = sender.send_confirmed_async(message, LONG).await.unwrap_err();
+    assert!(
+        matches!(refused, ConfirmError::Undelivered(told) if told.reason == Reason::NotShareable),
+        "{refused}"
+    );
+}
+
+#[actix::test]
+async fn what_cannot_be_sent_is_closed() {
+    let bus = Bus::start();
+    let (sender, _a) = bus.join::<u8, u8>(label!("a")).await;
+    for (count, selector) in [(17, "a"), (300, "a"), (1, "")] {
+        let (mut here, there) = std::io::pipe().unwrap();
+        let mut message = Message::new(Selector::unicast(selector), 0);
+        for _ in 0..count {
+            let there = there.try_clone().unwrap();
+            message
+                .objects
+                .push(Object::from(std::os::fd::OwnedFd::from(there)));
+        }
+        let refused = sender.send_async(message).await.unwrap_err();
+        let expected = matches!(
+            refused,
+            SendError::Attachments(_) | SendError::TooLarge(_) | SendError::Selector(_)
+        );
+        assert!(expected, "{refused}");
+        drop(there);
+        assert_eq!(here.read(&mut [0]).unwrap(), 0, "nobody has it open");
+    }
+}

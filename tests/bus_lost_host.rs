@@ -1,0 +1,153 @@
+//! What the loss of a host under load means for endpoints: no message arrives twice, and of each that does not arrive its sender is told.
+//!
+//! Each endpoint is a process of its own, with buses in a folder of the test's; the parent kills the host and compares what was sent,
+//! received and reported.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "what is not as expected fails the test; the processes tell each other by lines"
+)]
+
+use actix_ipc::bus::{self, EndpointReceiver, EndpointSender, Message, Options, Report, Selector, label};
+use std::collections::HashSet;
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+const ROLE: &str = "ACTIX_IPC_LOST_HOST_ROLE";
+const COUNT: u64 = 30_000;
+const LONG: Duration = Duration::from_secs(20);
+const ROUNDS: usize = 3;
+
+type Ends = (EndpointSender<u64>, EndpointReceiver<u64>);
+
+fn join(name: &str) -> Ends {
+    bus::join(Options::new("lost", label!(name), ""), Some(LONG)).unwrap()
+}
+
+fn message(number: u64) -> Message<u64> {
+    Message::new(Selector::unicast("receiver").with_ttl(LONG), number)
+}
+
+fn send() {
+    let (sender, _none) = join("sender");
+    let mut numbers = Vec::new();
+    for number in 0..COUNT {
+        if number == COUNT / 3 {
+            println!("= under way");
+        }
+        numbers.push(sender.send(message(number)).unwrap());
+    }
+    // Everything before it is settled when this is.
+    while sender.send_confirmed(message(COUNT), LONG).is_err() {}
+    let reports = sender.undelivered();
+    let (mut told, mut missed) = (Vec::new(), 0);
+    while let Some(report) = reports.try_next() {
+        match report {
+            Report::Undelivered(lost) => {
+                told.extend(numbers.binary_search(&lost.id).map(|at| at.to_string()));
+            }
+            Report::Missed(count) => missed += count,
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("= {missed} {}", told.join(","));
+}
+
+fn receive() {
+    let (_sender, receiver) = join("receiver");
+    println!("= ready");
+    let mut got = Vec::new();
+    loop {
+        match receiver.recv(Some(LONG)).unwrap().payload {
+            COUNT => break,
+            number => got.push(number.to_string()),
+        }
+    }
+    println!("= {}", got.join(","));
+}
+
+/// What the children run; the test's own run of it does nothing.
+#[test]
+fn role() {
+    match std::env::var(ROLE).as_deref() {
+        Ok("host") => {
+            let ends = join("host");
+            println!("= ready");
+            loop {
+                std::thread::park();
+                std::hint::black_box(&ends);
+            }
+        }
+        Ok("sender") => send(),
+        Ok("receiver") => receive(),
+        _ => {}
+    }
+}
+
+struct Process(Child, Lines<BufReader<ChildStdout>>);
+
+impl Process {
+    fn start(role: &str, folder: &std::path::Path) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "role", "--nocapture"])
+            .env(ROLE, role)
+            .env("XDG_RUNTIME_DIR", folder)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self(child, lines)
+    }
+
+    fn line(&mut self) -> String {
+        let mut lines = self.1.by_ref().map(Result::unwrap);
+        let said = lines.find_map(|line| line.split_once("= ").map(|(_, said)| said.to_owned()));
+        said.expect("it ended without a word")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn numbers(list: &str) -> Vec<u64> {
+    let items = list.split(',').filter(|item| !item.is_empty());
+    items.map(|item| item.parse().unwrap()).collect()
+}
+
+#[test]
+fn no_message_arrives_twice_and_each_lost_one_is_told() {
+    for round in 0..ROUNDS {
+        let folder = tempfile::tempdir().unwrap();
+        let start = |role| Process::start(role, folder.path());
+        let mut host = start("host");
+        host.line();
+        let mut receiver = start("receiver");
+        receiver.line();
+        let mut sender = start("sender");
+        assert_eq!(sender.line(), "under way");
+        host.0.kill().unwrap();
+        let told = sender.line();
+        let (missed, told) = told.split_once(' ').unwrap();
+        let (missed, told) = (missed.parse::<usize>().unwrap(), numbers(told));
+        let got = numbers(&receiver.line());
+        let distinct: HashSet<u64> = got.iter().copied().collect();
+        assert_eq!(distinct.len(), got.len(), "round {round}: none arrives twice");
+        assert!(got.is_sorted(), "round {round}: what arrives is in order");
+        let told: HashSet<u64> = told.into_iter().collect();
+        let silent = (0..COUNT).filter(|number| !distinct.contains(number) && !told.contains(number));
+        let silent = silent.count();
+        assert!(
+            silent <= missed,
+            "round {round}: {silent} are lost without a word, {missed} reports did not fit"
+        );
+    }
+}
