@@ -107,6 +107,20 @@ fn every_measurement_gives_every_figure_and_loses_nothing() {
 }
 
 #[test]
+fn messages_of_the_label_bus_are_measured_in_five_sizes() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = run(bench(folder.path(), "bus --seconds 0.1 --json").env("XDG_RUNTIME_DIR", folder.path()));
+    let object: Value = serde_json::from_str(ended.success()).unwrap();
+    let sizes = object["sizes"].as_array().unwrap();
+    let of = |name: &str| -> Vec<f64> { sizes.iter().map(|size| size[name].as_f64().unwrap()).collect() };
+    assert_eq!(of("size"), [16.0, 64.0, 1_024.0, 4_096.0, 16_384.0]);
+    assert_eq!(of("lost"), [0.0; 5]);
+    assert!(of("rate").iter().all(|rate| *rate > 0.0), "{object}");
+    let lines = run(bench(folder.path(), "bus --seconds 0.05").env("XDG_RUNTIME_DIR", folder.path()));
+    assert_eq!(lines.success().lines().count(), 5, "{lines:?}");
+}
+
+#[test]
 fn idle_connections_are_counted_and_weighed() {
     let folder = tempfile::tempdir().unwrap();
     let ended = run(&mut bench(folder.path(), "idle --connections 200 --json"));
@@ -190,7 +204,7 @@ fn what_is_wrong_is_said_before_anything_is_measured() {
     let table = [
         ("", 2, "Usage"),
         ("rcp", 2, "unrecognized subcommand 'rcp'"),
-        ("fetch", 2, "there are rpc, pubsub, bulk, idle"),
+        ("fetch", 2, "there are rpc, pubsub, bulk, idle, bus"),
         ("rpc --callers 0", 2, "a whole number from 1 to 64"),
         ("rpc --callers -1", 2, "invalid value '-1' for '--callers <N>'"),
         ("rpc --in-flight 0", 2, "from 1 to 4096"),

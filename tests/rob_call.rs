@@ -274,7 +274,7 @@ fn with_json_a_wrong_command_line_is_one_json_line_as_well() {
             "--json lst",
             "there are call, send, listen, list, describe, bench",
         ),
-        ("bench --json fetch", "there are rpc, pubsub, bulk, idle"),
+        ("bench --json fetch", "there are rpc, pubsub, bulk, idle, bus"),
         ("--json", "requires a subcommand"),
         ("--json bench", "a command is missing"),
         ("bench rpc --callers -1 --json", "a whole number from 1 to 64"),

@@ -185,10 +185,10 @@ fn a_negative_number_is_a_wrong_number_and_no_option() {
 fn a_command_that_does_not_exist_is_answered_with_those_that_do() {
     let table = [
         ("fetch", "there are call, send, listen, list, describe, bench"),
-        ("bench fetch", "there are rpc, pubsub, bulk, idle"),
+        ("bench fetch", "there are rpc, pubsub, bulk, idle, bus"),
         (
             "--json bench fetch --seconds 1",
-            "there are rpc, pubsub, bulk, idle",
+            "there are rpc, pubsub, bulk, idle, bus",
         ),
     ];
     for (line, expected) in table {

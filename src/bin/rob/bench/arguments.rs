@@ -34,6 +34,8 @@ pub(crate) enum Bench {
     Bulk(Bulk),
     /// Connections that do nothing: what each costs.
     Idle(Idle),
+    /// The label bus: messages from endpoint to endpoint, of five sizes.
+    Bus(Bus),
     /// One process of a measurement; it reads what it is to do from standard input.
     #[command(hide = true)]
     Role,
@@ -93,6 +95,17 @@ pub(crate) struct Idle {
     /// Connections that are held at the same time, from 1 to 100000. The limit of open files is raised for them as far as it may be.
     #[arg(long, value_name = "N", default_value_t = 1_000, allow_negative_numbers = true, value_parser = |text: &str| number(text, CONNECTIONS_MAX))]
     pub(crate) connections: u64,
+}
+
+/// `rob bench bus`.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub(crate) struct Bus {
+    /// How long each size is measured, in seconds, from 0.05 to 3600.
+    #[arg(long, value_name = "SECONDS", default_value = "1", allow_negative_numbers = true, value_parser = seconds)]
+    pub(crate) seconds: Duration,
+    /// Be the process that takes, on this bus.
+    #[arg(long, hide = true, value_name = "BUS")]
+    pub(crate) sink: Option<String>,
 }
 
 /// A whole number from 1 to `most`. What it is not is said in words: a library's own would speak of digits.

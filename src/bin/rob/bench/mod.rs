@@ -4,6 +4,7 @@
 //! `measure` says when who works, `figures` shows what came out; `role` and what it calls is what runs in those processes.
 //! Called by `main`.
 
+mod bus;
 mod calls;
 mod events;
 mod figures;
@@ -40,6 +41,12 @@ pub(crate) async fn run(bench: &Bench, options: &Options) -> Result<(), Failure>
         Bench::Role => {
             role::run(options).await;
             return Ok(());
+        }
+        Bench::Bus(wanted) => {
+            return match &wanted.sink {
+                Some(identifier) => bus::sink(identifier.clone()).await,
+                None => bus::run(wanted, options).await,
+            };
         }
         Bench::Rpc(wanted) => rpc(wanted, options).await?,
         Bench::Pubsub(wanted) => pubsub(wanted, options).await?,
