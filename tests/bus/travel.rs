@@ -45,6 +45,33 @@ async fn memory_goes_without_being_copied_and_is_looked_at_in_place() {
 }
 
 #[actix::test]
+async fn memory_that_nobody_can_change_goes_to_all_of_several() {
+    let bus = Bus::start();
+    let (sender, a) = bus.join::<u8, u8>(label!("x")).await;
+    let (_b, b) = bus.join::<u8, u8>(label!("x")).await;
+    let (_c, c) = bus.join::<u8, u8>(label!("x")).await;
+    for round in 0..20_u8 {
+        let mut region = MemoryRegion::new(10_000);
+        region.map(..).unwrap()[9_999] = round;
+        let mut message = Message::new(Selector::multicast("x"), round);
+        message.memory_regions.push(region);
+        // A message without anything attached stays behind it.
+        sender.send_async(message).await.unwrap();
+        sender
+            .send_async(Message::new(Selector::multicast("x"), 100 + round))
+            .await
+            .unwrap();
+        for receiver in [&a, &b, &c] {
+            let received = receiver.recv_async().await.unwrap();
+            assert_eq!(received.payload, round);
+            assert_eq!(received.memory_regions[0].view(..).unwrap()[9_999], round);
+            assert_eq!(receiver.recv_async().await.unwrap().payload, 100 + round);
+        }
+    }
+    assert!(sender.undelivered().try_next().is_none());
+}
+
+#[actix::test]
 async fn what_several_could_change_goes_to_none_of_several() {
     let bus = Bus::start();
     let (sender, _a) = bus.join::<u8, u8>(label!("x")).await;
