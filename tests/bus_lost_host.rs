@@ -21,7 +21,10 @@ use std::time::Duration;
 const ROLE: &str = "ACTIX_IPC_LOST_HOST_ROLE";
 const COUNT: u64 = 30_000;
 const LONG: Duration = Duration::from_secs(20);
-const ROUNDS: usize = 3;
+/// How often the host is killed, unless the environment says otherwise.
+const ROUNDS: usize = 20;
+/// The variable that says so.
+const ROUNDS_VARIABLE: &str = "LOST_HOST_ROUNDS";
 
 type Ends = (EndpointSender<u64>, EndpointReceiver<u64>);
 
@@ -125,7 +128,8 @@ fn numbers(list: &str) -> Vec<u64> {
 
 #[test]
 fn no_message_arrives_twice_and_each_lost_one_is_told() {
-    for round in 0..ROUNDS {
+    let rounds = std::env::var(ROUNDS_VARIABLE).map_or(ROUNDS, |text| text.parse().unwrap());
+    for round in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
         let start = |role| Process::start(role, folder.path());
         let mut host = start("host");

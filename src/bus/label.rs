@@ -79,7 +79,7 @@ impl fmt::Debug for Label {
     }
 }
 
-/// A [`Label`](crate::bus::Label) of these elements.
+/// A [`Label`] of these elements.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __bus_label {
