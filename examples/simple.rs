@@ -8,7 +8,11 @@
 //! ```
 //! The same commands can be asked of it through a broker, when one runs: `server --object admin`, then `rob call admin add {ii} a 1 b 2`.
 //! `--socket PATH` (`$XDG_RUNTIME_DIR/actix-ipc-simple.sock` unless said otherwise), `--polls N` ends the server after so many rounds.
-#![allow(clippy::print_stdout, reason = "examples talk to people")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "examples talk to people"
+)]
 
 #[cfg(unix)]
 mod program {
@@ -142,8 +146,14 @@ mod program {
 }
 
 #[cfg(unix)]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    program::run()
+fn main() -> std::process::ExitCode {
+    match program::run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("simple: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(not(unix))]

@@ -277,7 +277,11 @@ impl To<'_> {
     async fn error(self, error: &HandlerError) -> Result<(), CallError> {
         let frame_bytes = self.shared.lock().grants.frame_bytes as usize;
         let (metadata, encoding, payload) = error_parts(error, frame_bytes);
-        let ran = !matches!(error.code, ErrorCode::NoSuchMethod);
+        // What these codes say is known before anything is done.
+        let ran = !matches!(
+            error.code,
+            ErrorCode::NoSuchMethod | ErrorCode::NoSuchObject | ErrorCode::Invalid | ErrorCode::Overloaded
+        );
         let draft = Draft::new(Kind::Error, self.open.ticket)
             .aux(error.code.code())
             .flags(Flags::NONE.with_if(ran, Flags::MAY_HAVE_RUN))

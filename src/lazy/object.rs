@@ -136,7 +136,11 @@ where
         wake: Box::new(wake),
         limits,
     });
-    let registration = client.register(name, Doorkeeper(Arc::clone(&shared))).await?;
+    // What waits here is a call that runs, as the client library counts; one more comes to be refused.
+    let registration = client
+        .register(name, Doorkeeper(Arc::clone(&shared)))
+        .concurrency(limits.calls.saturating_add(1))
+        .await?;
     Ok(LazyObject { shared, registration })
 }
 

@@ -193,7 +193,11 @@ async fn calls_given_up_keep_no_place_and_those_beyond_the_limit_are_refused() {
     while object.waiting() < 2 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(push().await.unwrap().unwrap_err().code, ErrorCode::Overloaded);
+    let refused = push().await.unwrap().unwrap_err();
+    assert_eq!(
+        (refused.code, refused.may_have_run),
+        (ErrorCode::Overloaded, false)
+    );
     for call in calls {
         call.abort();
         assert!(call.await.unwrap_err().is_cancelled());
@@ -211,6 +215,29 @@ async fn calls_given_up_keep_no_place_and_those_beyond_the_limit_are_refused() {
     served.broker.stop().await;
 }
 
+/// More than a client library's objects run at a time unless they say so.
+#[actix::test]
+async fn a_hundred_wait_for_one_poll() {
+    let served = served("hundred").await;
+    let calls: Vec<_> = (0..100)
+        .map(|x| {
+            let caller = served.caller.clone();
+            let args = json!({ "x": x });
+            actix::spawn(async move { caller.call("admin", "push").send::<_, Value>(&args).await })
+        })
+        .collect();
+    while served.object.waiting() < 100 {
+        tokio::task::yield_now().await;
+    }
+    let mut values = Vec::new();
+    assert_eq!(served.object.handle_new_messages(&mut values), 100);
+    assert_eq!(values, (0..100).collect::<Vec<_>>());
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    served.broker.stop().await;
+}
+
 #[actix::test]
 async fn giving_it_up_answers_those_who_wait() {
     let served = served("dropped").await;
@@ -218,7 +245,11 @@ async fn giving_it_up_answers_those_who_wait() {
     let call = actix::spawn(async move { caller.call("admin", "Count").send::<_, Value>(&()).await });
     served.woken.1.notified().await;
     drop(served.object);
-    assert_eq!(call.await.unwrap().unwrap_err().code, ErrorCode::NoSuchObject);
+    let refused = call.await.unwrap().unwrap_err();
+    assert_eq!(
+        (refused.code, refused.may_have_run),
+        (ErrorCode::NoSuchObject, false)
+    );
     served.broker.stop().await;
 }
 
