@@ -11,7 +11,7 @@ use std::fmt;
 #[non_exhaustive]
 pub struct Options {
     /// The name of the bus; any text but the empty one. Endpoints of different names never meet. Each user of the machine has buses of
-    /// their own, but for names that begin with `system:`.
+    /// their own; names that begin with `system:` are found by all users, but their host lets in its own user and root only.
     pub identifier: String,
     /// What the endpoint is called.
     pub label: Label,

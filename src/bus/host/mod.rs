@@ -85,7 +85,7 @@ static BUSES: Mutex<Option<HashMap<PathBuf, Weak<Bus>>>> = Mutex::new(None);
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Attaches this process to a bus and returns once somebody hosts it, possibly this process itself. Any text is an identifier; one that begins
-/// with `system:` is a bus of all users, hosted by root. Works on any executor. Cancel safe: dropping the future takes the interest back.
+/// with `system:` is a bus that all users find, hosted by root, which lets in its own user and root only. Works on any executor. Cancel safe: dropping the future takes the interest back.
 ///
 /// That somebody hosts it means that the lock is taken: a new host listens a moment later, so the connection is to be tried until it is
 /// there or time is up.
