@@ -99,8 +99,9 @@ fn endpoint(state: &mut State, id: u64, result: Result<u32, CallError>, after: &
     let refused = refused.is_some();
     state.lasting.note_restored(id, result.map(|_| ()));
     if refused {
-        // No other host is asked: the program has been told.
+        // No other host is asked: the program has been told. What it still holds is told as lost, and who waits to send is woken.
         state.lasting.forget(id);
+        state.sends.close(after);
     }
 }
 

@@ -97,6 +97,62 @@ fn a_receiver_that_takes_nothing_is_stalled_and_keeps_nobody_waiting() {
 }
 
 #[test]
+fn an_endpoint_that_was_stalled_and_took_a_part_is_stalled_again() {
+    let broker = Running::start(Limits {
+        endpoint_stall_ms: 30,
+        ..Limits::default()
+    });
+    let [mut sender, mut receiver] = broker.connect_all();
+    let endpoint = join(&mut receiver, &["earth"]);
+    let (key, payload) = (to("earth"), body("m"));
+    let drafts: Vec<_> = (1..=3).map(|id| message(id, &key, &payload)).collect();
+    sender.send_all(&drafts);
+    let told = outcomes(&mut sender, 3);
+    assert!(told.iter().all(|it| it.1 == Outcome::ReceiverFull));
+    (0..3).for_each(|_| drop(hear(&mut receiver, endpoint)));
+    take(&mut receiver, endpoint, 1);
+    receiver.ping();
+    sender.send(&message(4, &key, &payload));
+    assert_eq!(outcome(&mut sender), (4, 1, Outcome::ReceiverFull, true, 0));
+}
+
+/// What an endpoint has left behind in the queue of its connection is nobody's charge; it must not pile up.
+#[test]
+fn who_leaves_and_joins_again_without_reading_is_closed() {
+    use std::io::Write;
+    let broker = Running::start(Limits {
+        outbox_bytes: 64 * 1024,
+        ..Limits::default()
+    });
+    let [mut sender, mut receiver] = broker.connect_all();
+    let (key, payload) = (to("earth"), body(&"x".repeat(976)));
+    let joining = join_payload(b"", &["earth"]);
+    let both = || broker.handle.levels().connections == 2;
+    for round in 1..=100_u64 {
+        let draft = Draft::new(Kind::Join, round).payload(Encoding::RAW, &joining);
+        let _ = receiver.stream.write_all(&draft.to_vec());
+        descriptors::until("it joins or is closed", || {
+            broker.handle.metrics().endpoints == 1 || !both()
+        });
+        let drafts: Vec<_> = (0..64)
+            .map(|id| message(round * 64 + id, &key, &payload))
+            .collect();
+        sender.send_all(&drafts);
+        sender.after_registry();
+        let _ = receiver
+            .stream
+            .write_all(&Draft::new(Kind::Leave, round).to_vec());
+        outcomes(&mut sender, 64);
+        descriptors::until("it leaves", || broker.handle.metrics().endpoints == 0);
+        if !both() {
+            assert!(round > 2, "closed in round {round}");
+            return;
+        }
+    }
+    panic!("a hundred rounds were kept");
+}
+
+#[test]
 fn what_does_not_fit_a_receivers_queue_is_refused_and_the_rest_arrives() {
     let broker = Running::start(Limits {
         outbox_bytes: 64 * 1024,

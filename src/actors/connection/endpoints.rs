@@ -120,9 +120,10 @@ impl Endpoints {
         }
         if endpoint.queue.is_empty() {
             endpoint.since = now;
-            if table.look_at.is_none() {
-                table.look_at = now.checked_add(patience);
-            }
+        }
+        // Also when others wait before it: an endpoint that was stalled and has taken a part is to be looked at again.
+        if table.look_at.is_none() {
+            table.look_at = endpoint.since.checked_add(patience);
         }
         receipt.accept();
         let serial = if carries {
@@ -190,6 +191,8 @@ impl Endpoints {
         for endpoint in table.endpoints.values_mut() {
             if let Some(at) = endpoint.queue.iter().position(|kept| kept.serial == serial) {
                 found = endpoint.queue.remove(at);
+                // There is nothing left that it could take to be given more.
+                endpoint.stalled &= !endpoint.queue.is_empty();
                 break;
             }
         }

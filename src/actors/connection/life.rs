@@ -405,7 +405,9 @@ impl<R: Rooms> Life<R> {
     /// What others have for this peer.
     pub fn deliver(&mut self, delivery: Deliver) {
         // Judged by what waits already, so that one legal frame always fits.
-        let full = self.outbox.own_bytes() > self.rooms.shared().limits.outbox_bytes;
+        let most = self.rooms.shared().limits.outbox_bytes;
+        // Messages are charged until they are taken or their endpoint leaves; who leaves and joins without reading must not pile them up.
+        let full = self.outbox.own_bytes() > most || self.outbox.message_bytes() > most.saturating_mul(2);
         let taken = guard(|| match delivery {
             Deliver::Control(Control::Drain) => self.drain(),
             Deliver::Control(Control::Close(reason, text)) => self.close(reason, &text),

@@ -48,6 +48,12 @@ impl Outbox {
         self.first.own_bytes()
     }
 
+    /// Bytes of messages of the label bus that wait to be written, also of endpoints that have left.
+    #[must_use]
+    pub fn message_bytes(&self) -> usize {
+        self.first.message_bytes()
+    }
+
     /// Whether a frame with attachments waits.
     #[must_use]
     pub fn carries(&self) -> bool {

@@ -255,8 +255,13 @@ impl Keeper {
         }
         let mut inputs = VecDeque::from([input]);
         while let Some(input) = inputs.pop_front() {
-            self.pause = None;
-            for step in self.election.on(input) {
+            // What decides nothing leaves the next look where it was.
+            let pause = self.pause.take();
+            let steps = self.election.on(input);
+            if steps.is_empty() && input != Input::PauseOver {
+                self.pause = pause;
+            }
+            for step in steps {
                 inputs.extend(self.perform(step));
             }
         }

@@ -37,6 +37,7 @@ fn keep(mut queue: Box<Queue>) {
     let mut spare = SPARE.take();
     if spare.len() < SPARE_MAX && queue.runs.capacity() <= KEPT_MAX {
         (queue.own_bytes, queue.carrying, queue.compacted) = (0, 0, 0);
+        queue.message_bytes = 0;
         spare.push(queue);
     }
     SPARE.set(spare);
@@ -276,6 +277,8 @@ struct Queue {
     runs: VecDeque<Run>,
     /// Bytes of frames that the broker made itself: nobody else's account holds them.
     own_bytes: usize,
+    /// Bytes of deliveries of messages that are not written to their end, whether or not their endpoints are still there.
+    message_bytes: usize,
     /// Frames that carry attachments.
     carrying: usize,
     /// So many runs, from the first, were looked at by [`Lane::compact`].
@@ -302,6 +305,10 @@ impl Lane {
 
     pub(super) fn own_bytes(&self) -> usize {
         self.queue.as_ref().map_or(0, |queue| queue.own_bytes)
+    }
+
+    pub(super) fn message_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.message_bytes)
     }
 
     pub(super) fn carries(&self) -> bool {
@@ -344,8 +351,9 @@ impl Lane {
     pub(super) fn push_messages(&mut self, from: PeerRef, batch: Arc<Batch>, items: Vec<MessageItem>) {
         let messages = Messages::new(from, batch, items);
         if !messages.is_done() {
-            self.queue()
-                .push_frames(messages.carrying(), Run::Messages(messages));
+            let queue = self.queue();
+            queue.message_bytes = queue.message_bytes.saturating_add(messages.bytes());
+            queue.push_frames(messages.carrying(), Run::Messages(messages));
         }
     }
 
@@ -392,6 +400,11 @@ impl Lane {
             }
             charged = charged.saturating_add(run.write(&mut left, max, out));
             let (own_bytes, is_done) = (run.own_bytes(), run.is_done());
+            if let Run::Messages(messages) = run
+                && is_done
+            {
+                queue.message_bytes = queue.message_bytes.saturating_sub(messages.bytes());
+            }
             queue.leaves(own_bytes, carries);
             if is_done {
                 self.pop();

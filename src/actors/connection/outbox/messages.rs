@@ -4,6 +4,7 @@
 //! called by the lane.
 
 use super::write::{WriteBuf, write_unusual_message};
+use crate::actors::connection::session::message_charge;
 use crate::actors::messages::MessageItem;
 use crate::actors::peer::PeerRef;
 use crate::message::bus::{SETTLEMENT_LEN, Settlement};
@@ -25,11 +26,15 @@ pub(super) struct Messages {
     next: usize,
     /// It was looked at whether they keep too much alive, and nothing was taken since.
     compact: bool,
+    /// What they were charged, all together.
+    bytes: usize,
 }
 
 impl Messages {
-    pub(super) const fn new(from: PeerRef, batch: Arc<Batch>, items: Vec<MessageItem>) -> Self {
+    pub(super) fn new(from: PeerRef, batch: Arc<Batch>, items: Vec<MessageItem>) -> Self {
+        let bytes = items.iter().map(|item| message_charge(&batch, item)).sum();
         Self {
+            bytes,
             from,
             batch,
             items,
@@ -40,6 +45,11 @@ impl Messages {
 
     pub(super) const fn is_done(&self) -> bool {
         self.next >= self.items.len()
+    }
+
+    /// What they were charged, until the last of them is written.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many of them carry attachments.

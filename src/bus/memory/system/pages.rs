@@ -30,8 +30,15 @@ pub(in crate::bus::memory) fn map(
 ) -> io::Result<NonNull<u8>> {
     let mut protection = ProtFlags::READ;
     protection.set(ProtFlags::WRITE, writable);
+    // Whoever only reads needs no share in what is written: older kernels count a shared mapping of a descriptor that could be written
+    // as a writer, whatever its protection, and refuse it for sealed memory.
+    let flags = if writable {
+        MapFlags::SHARED
+    } else {
+        MapFlags::PRIVATE
+    };
     // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that this process uses.
-    let start = unsafe { mmap(ptr::null_mut(), size, protection, MapFlags::SHARED, descriptor, 0) }?;
+    let start = unsafe { mmap(ptr::null_mut(), size, protection, flags, descriptor, 0) }?;
     NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
 }
 
