@@ -16,6 +16,8 @@ pub(crate) mod fork;
 pub mod local;
 #[cfg(unix)]
 pub mod lock;
+#[cfg(feature = "bus")]
+pub(crate) mod lock_holder;
 pub mod open_files;
 #[cfg(unix)]
 pub mod peer;

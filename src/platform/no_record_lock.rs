@@ -2,16 +2,10 @@
 //!
 //! Owns nothing; it is in the place of `record_lock` on such systems. `bus::host` is the caller.
 
+pub(crate) use super::lock_holder::Holder;
 use std::convert::Infallible;
 use std::io;
 use std::path::Path;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Holder {
-    Nobody,
-    Here,
-    Process(Option<u32>),
-}
 
 /// There is none.
 #[derive(Debug)]

@@ -4,6 +4,8 @@
 //! closed. So every file is opened once per process, a table says what is held here, and nothing is closed while it is. In return a forked
 //! child does not inherit the lock: it ends with the process that took it, whoever else has its descriptors. `bus::host` is the caller.
 
+pub(crate) use super::lock_holder::Holder;
+
 use super::lock::describe;
 use rustix::fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -30,17 +32,6 @@ struct Opened {
     files: Vec<File>,
     users: usize,
     held: bool,
-}
-
-/// Who has a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Holder {
-    /// Nobody.
-    Nobody,
-    /// This process.
-    Here,
-    /// Another process; without a number when the system does not tell (one of another pid namespace).
-    Process(Option<u32>),
 }
 
 /// A file whose lock can be taken. Dropping the last one of a file in this process releases the lock.
