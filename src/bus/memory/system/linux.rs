@@ -8,7 +8,7 @@
 //! files that have them are on another file system, and refused. What is not sealed is copied by `pread`, which ends early where the
 //! file does.
 
-use super::{Descriptor, Examined, hold, whole};
+use super::{Descriptor, Examined, hold};
 use crate::bus::memory::MapError;
 use rustix::fs::{
     MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate,
@@ -109,28 +109,4 @@ pub(in crate::bus::memory) fn reopen(memory: &Descriptor, writable: bool) -> io:
     let other = rustix::io::retry_on_intr(|| open(path.as_str(), access | OFlags::CLOEXEC, Mode::empty()))?;
     hold(&other)?;
     Ok(other)
-}
-
-/// Copies out what is there; less than asked for where the memory ends.
-pub(in crate::bus::memory) fn read_at(
-    memory: &Descriptor,
-    offset: usize,
-    into: &mut [u8],
-) -> io::Result<usize> {
-    whole(into.len(), |done| {
-        let rest = into.get_mut(done..).unwrap_or_default();
-        rustix::io::pread(memory, rest, offset.saturating_add(done) as u64)
-    })
-}
-
-/// Copies in. The caller has checked that it fits.
-pub(in crate::bus::memory) fn write_at(
-    memory: &Descriptor,
-    offset: usize,
-    bytes: &[u8],
-) -> io::Result<usize> {
-    whole(bytes.len(), |done| {
-        let rest = bytes.get(done..).unwrap_or_default();
-        rustix::io::pwrite(memory, rest, offset.saturating_add(done) as u64)
-    })
 }

@@ -25,15 +25,12 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub(super) use holders::{hold, others};
 #[cfg(target_os = "linux")]
-pub(super) use linux::{
-    can_use_again, create, examine, fix_length, freeze, keep_for_writer, read_at, reopen, write_at,
-};
+pub(super) use linux::{can_use_again, create, examine, fix_length, freeze, keep_for_writer, reopen};
 #[cfg(unix)]
-pub(super) use pages::{adopt, map, unmap};
+pub(super) use pages::{adopt, map, read_at, unmap, write_at};
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(super) use unix::{
-    can_use_again, create, examine, fix_length, freeze, hold, keep_for_writer, others, read_at, reopen,
-    write_at,
+    can_use_again, create, examine, fix_length, freeze, hold, keep_for_writer, others, reopen,
 };
 #[cfg(windows)]
 pub(super) use windows::{
@@ -91,18 +88,4 @@ impl Examined {
     pub(super) const fn is_immutable(&self) -> bool {
         self.immutable
     }
-}
-
-/// Reads or writes all of it with calls that may do a part; `done` of them so far. Returns what was done, which is less where the
-/// memory ends.
-#[cfg(unix)]
-fn whole(length: usize, mut step: impl FnMut(usize) -> rustix::io::Result<usize>) -> std::io::Result<usize> {
-    let mut done = 0;
-    while done < length {
-        match rustix::io::retry_on_intr(|| step(done))? {
-            0 => break,
-            more => done = done.saturating_add(more),
-        }
-    }
-    Ok(done)
 }

@@ -1,6 +1,6 @@
-//! Pages of shared memory in this process's address space (Unix).
+//! Pages of shared memory: in this process's address space, and copied in and out (Unix).
 //!
-//! Owns mapping and unmapping. Whether anybody may look at the pages is decided above.
+//! Owns mapping, unmapping and copying. Whether anybody may look at the pages is decided above.
 
 use super::{Descriptor, RawDescriptor};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -51,4 +51,41 @@ pub(in crate::bus::memory) unsafe fn unmap(start: NonNull<u8>, size: usize) {
     // SAFETY: the pages are a whole mapping of `map`, without references into it, as the caller promises. It fails for no mapping
     // that exists.
     let _ = unsafe { munmap(start.as_ptr().cast(), size) };
+}
+
+/// Copies out what is there; less than asked for where the memory ends.
+pub(in crate::bus::memory) fn read_at(
+    memory: &Descriptor,
+    offset: usize,
+    into: &mut [u8],
+) -> io::Result<usize> {
+    whole(into.len(), |done| {
+        let rest = into.get_mut(done..).unwrap_or_default();
+        rustix::io::pread(memory, rest, offset.saturating_add(done) as u64)
+    })
+}
+
+/// Copies in. The caller has checked that it fits.
+pub(in crate::bus::memory) fn write_at(
+    memory: &Descriptor,
+    offset: usize,
+    bytes: &[u8],
+) -> io::Result<usize> {
+    whole(bytes.len(), |done| {
+        let rest = bytes.get(done..).unwrap_or_default();
+        rustix::io::pwrite(memory, rest, offset.saturating_add(done) as u64)
+    })
+}
+
+/// Reads or writes all of it with calls that may do a part; `done` of them so far. Returns what was done, which is less where the
+/// memory ends.
+fn whole(length: usize, mut step: impl FnMut(usize) -> rustix::io::Result<usize>) -> io::Result<usize> {
+    let mut done = 0;
+    while done < length {
+        match rustix::io::retry_on_intr(|| step(done))? {
+            0 => break,
+            more => done = done.saturating_add(more),
+        }
+    }
+    Ok(done)
 }

@@ -3,7 +3,7 @@
 //! Owns the calls. Nothing can be promised of such a file, whose owner may cut it off or write to it: receivers copy it, and a registry
 //! does not use it again.
 
-use super::{Descriptor, Examined, whole};
+use super::{Descriptor, Examined, write_at};
 use crate::bus::memory::MapError;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, unlink};
 use rustix::io::Errno;
@@ -98,28 +98,4 @@ pub(in crate::bus::memory) const fn hold(_: &Descriptor) -> io::Result<()> {
 /// Holders are not counted.
 pub(in crate::bus::memory) const fn others(_: &Descriptor) -> io::Result<u32> {
     Ok(0)
-}
-
-/// Copies out what is there; less than asked for where the memory ends.
-pub(in crate::bus::memory) fn read_at(
-    memory: &Descriptor,
-    offset: usize,
-    into: &mut [u8],
-) -> io::Result<usize> {
-    whole(into.len(), |done| {
-        let rest = into.get_mut(done..).unwrap_or_default();
-        rustix::io::pread(memory, rest, offset.saturating_add(done) as u64)
-    })
-}
-
-/// Copies in. The caller has checked that it fits.
-pub(in crate::bus::memory) fn write_at(
-    memory: &Descriptor,
-    offset: usize,
-    bytes: &[u8],
-) -> io::Result<usize> {
-    whole(bytes.len(), |done| {
-        let rest = bytes.get(done..).unwrap_or_default();
-        rustix::io::pwrite(memory, rest, offset.saturating_add(done) as u64)
-    })
 }
