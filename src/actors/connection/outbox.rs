@@ -4,6 +4,7 @@
 //! them, straight from the batches they came in. Pure; called by `io` with a [`WriteBuf`].
 
 mod again;
+mod compact;
 mod events;
 mod lane;
 mod messages;

@@ -13,6 +13,7 @@ use crate::actors::inject;
 use crate::actors::messages::{Deliver, MessageItem, SendRun};
 use crate::actors::peer::PeerRef;
 use crate::actors::peers::Key;
+use crate::actors::receipt::Receipt;
 use crate::actors::supervise::{Progress, guard};
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
@@ -105,7 +106,7 @@ impl State {
                 self.hand_out_copies(&current.from, (&current.batch, view.header), run, &targets);
             } else {
                 let mut out = std::mem::take(&mut self.out.messages);
-                self.hand_out(view.header, &current.batch, run, &targets, &mut out);
+                self.hand_out(&current.batch, run, &targets, &mut out);
                 self.out.messages = out;
             }
         }
@@ -115,37 +116,19 @@ impl State {
     }
 
     /// Gives each target its part of the messages, as far as it fits there.
-    fn hand_out(
-        &self,
-        header: &Header,
-        batch: &Batch,
-        run: SendRun,
-        targets: &[Target<Key>],
-        out: &mut Grouped<MessageItem>,
-    ) {
+    fn hand_out(&self, batch: &Batch, run: SendRun, targets: &[Target<Key>], out: &mut Grouped<MessageItem>) {
         let SendRun { frame, owed } = run;
         let attachments = batch.attachments(frame as usize);
         let sockets = !attachments.is_empty() && passing::has_unix_socket(attachments);
         let (count, each) = (owed.count(), owed.each());
-        for (target, mut receipt) in targets.iter().zip(owed.share(targets.len())) {
+        for (target, receipt) in targets.iter().zip(owed.share(targets.len())) {
             // Its receipt is dropped, and so tells that it is gone.
             let Some(peer) = self.peers.get(target.peer) else {
                 continue;
             };
-            if u32::from(header.attachments) > peer.max_attachments() || (sockets && !target.sockets) {
+            if !copies::can_take(peer, attachments) || (sockets && !target.sockets) {
                 receipt.fail(Outcome::Attachments);
-                continue;
-            }
-            let admitted = peer.account.admit_run(each, count);
-            receipt.refuse_beyond(admitted, Outcome::ReceiverFull);
-            if admitted > 0 {
-                let item = MessageItem {
-                    frame,
-                    count: admitted,
-                    endpoint: target.endpoint,
-                    serial: 0,
-                    receipt: Some(receipt),
-                };
+            } else if let Some(item) = admitted((peer, target), frame, (count, each), receipt) {
                 out.push(peer, item);
             }
         }
@@ -168,7 +151,7 @@ impl State {
         let sockets = passing::has_unix_socket(attachments);
         let each = owed.each();
         let alone = batch.only(frame as usize);
-        for (target, mut receipt) in targets.iter().zip(owed.share(targets.len())) {
+        for (target, receipt) in targets.iter().zip(owed.share(targets.len())) {
             let Some(peer) = self.peers.get(target.peer) else {
                 continue;
             };
@@ -180,16 +163,7 @@ impl State {
                 receipt.fail(Outcome::ReceiverFull);
                 continue;
             };
-            let admitted = peer.account.admit_run(each, 1);
-            receipt.refuse_beyond(admitted, Outcome::ReceiverFull);
-            if admitted > 0 {
-                let item = MessageItem {
-                    frame: 0,
-                    count: admitted,
-                    endpoint: target.endpoint,
-                    serial: 0,
-                    receipt: Some(receipt),
-                };
+            if let Some(item) = admitted((peer, target), 0, (1, each), receipt) {
                 let batch = Arc::new(alone.carrying(own));
                 peer.post(Deliver::Messages(from.clone(), batch, vec![item]));
             }
@@ -255,7 +229,7 @@ impl State {
             return self.hand_out_copies(&from, (&batch, view.header), run, &targets);
         }
         let mut out = Grouped::default();
-        self.hand_out(view.header, &batch, run, &targets, &mut out);
+        self.hand_out(&batch, run, &targets, &mut out);
         for (receiver, items) in out.drain() {
             receiver.post(Deliver::Messages(from.clone(), batch.clone(), items));
         }
@@ -323,4 +297,22 @@ impl State {
             self.bus.counted = now;
         }
     }
+}
+
+/// As many of `count` messages, each of `each` bytes, as fit a target's queue; the others are told to be beyond it.
+fn admitted(
+    (peer, target): (&PeerRef, &Target<Key>),
+    frame: u32,
+    (count, each): (u32, usize),
+    mut receipt: Receipt,
+) -> Option<MessageItem> {
+    let admitted = peer.account.admit_run(each, count);
+    receipt.refuse_beyond(admitted, Outcome::ReceiverFull);
+    (admitted > 0).then(|| MessageItem {
+        frame,
+        count: admitted,
+        endpoint: target.endpoint,
+        serial: 0,
+        receipt: Some(receipt),
+    })
 }

@@ -4,6 +4,7 @@
 //! and that nothing which was dropped keeps memory alive. Charges are given back by whoever takes or drops. Pure; called by
 //! [`Outbox`](super::Outbox).
 
+use super::compact::Compact;
 use super::write::{WriteBuf, write_events};
 use crate::actors::deliver::{Room, charge};
 use crate::actors::messages::{EventItem, EventMark};
@@ -386,28 +387,14 @@ impl Run {
         if rest.len().saturating_mul(4 * HEADER_LEN) >= buffer {
             return;
         }
-        // Several subscriptions may share one frame: it is copied once. What follows each other does so in the copy.
-        let mut frames: Vec<u32> = Vec::new();
-        let mut kept = 0_usize;
-        for item in rest {
-            let named = item.frame..item.frame.saturating_add(item.count);
-            let headers = self.batch.headers_from(item.frame as usize);
-            for (frame, header) in named.zip(headers) {
-                kept = kept.saturating_add(header.wire_len());
-                frames.push(frame);
-            }
-            if kept.saturating_mul(4) >= buffer {
-                return;
-            }
-        }
-        frames.sort_unstable();
-        frames.dedup();
-        let copy = self.batch.extract(frames.iter().map(|frame| *frame as usize));
+        let runs = rest.iter().map(|item| (item.frame, item.count));
+        let Some(copy) = Compact::of(&self.batch, runs) else {
+            return;
+        };
         for item in self.items.iter_mut().skip(self.next) {
-            let at = frames.partition_point(|frame| *frame < item.frame);
-            item.frame = u32::try_from(at).unwrap_or(u32::MAX);
+            item.frame = copy.place(item.frame);
         }
-        self.batch = Arc::new(copy);
+        self.batch = Arc::new(copy.batch);
     }
 }
 

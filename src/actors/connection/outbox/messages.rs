@@ -3,6 +3,7 @@
 //! Owns the bytes of `Message` and `Settled` frames. What a message was charged is not given back here, but when it is taken. Pure;
 //! called by the lane.
 
+use super::compact::Compact;
 use super::write::{WriteBuf, write_unusual_message};
 use crate::actors::connection::session::message_charge;
 use crate::actors::messages::MessageItem;
@@ -113,28 +114,14 @@ impl Messages {
         }
         self.items.drain(..self.next.min(self.items.len()));
         self.next = 0;
-        let buffer = self.batch.buffer_len();
-        let mut frames: Vec<u32> = Vec::new();
-        let mut kept = 0_usize;
-        for item in &self.items {
-            let named = item.frame..item.frame.saturating_add(item.count);
-            for (frame, header) in named.zip(self.batch.headers_from(item.frame as usize)) {
-                kept = kept.saturating_add(header.wire_len());
-                frames.push(frame);
-            }
-            if kept.saturating_mul(4) >= buffer {
-                return;
-            }
-        }
-        // Several endpoints of this peer may have one frame: it is copied once.
-        frames.sort_unstable();
-        frames.dedup();
-        let copy = self.batch.extract(frames.iter().map(|frame| *frame as usize));
+        let runs = self.items.iter().map(|item| (item.frame, item.count));
+        let Some(copy) = Compact::of(&self.batch, runs) else {
+            return;
+        };
         for item in &mut self.items {
-            let at = frames.partition_point(|frame| *frame < item.frame);
-            item.frame = u32::try_from(at).unwrap_or(u32::MAX);
+            item.frame = copy.place(item.frame);
         }
-        self.batch = Arc::new(copy);
+        self.batch = Arc::new(copy.batch);
     }
 }
 

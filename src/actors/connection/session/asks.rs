@@ -13,7 +13,7 @@ use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::METADATA_MAX;
 use crate::message::{Batch, CallId, Flags, Header, Key, Kind, Ticket};
-use crate::policy::{Right, Slot};
+use crate::policy::Right;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -231,7 +231,7 @@ impl Session {
         key: &[u8],
         effects: &mut Effects,
     ) -> usize {
-        let guarded = self.policy.as_deref().is_some_and(Slot::is_set);
+        let guarded = self.is_guarded();
         let Some(run) = effects.hub.last_mut().filter(|_| !guarded) else {
             return 0;
         };

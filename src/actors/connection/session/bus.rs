@@ -80,8 +80,8 @@ impl Session {
         Err((CloseReason::Denied, text.into()))
     }
 
-    /// Whether there is a policy: then nobody uses the bus.
-    fn is_guarded(&self) -> bool {
+    /// Whether there is a policy.
+    pub(super) fn is_guarded(&self) -> bool {
         self.policy.as_deref().is_some_and(Slot::is_set)
     }
 
@@ -115,6 +115,7 @@ impl Session {
 
     fn may_join(&self, view: &FrameView<'_>) -> Result<(), CallError> {
         let fail = |code, text: &str| Err(CallError::new(code, text).ran(false));
+        // Nobody uses the bus then.
         if self.is_guarded() {
             return fail(
                 ErrorCode::Denied,
