@@ -69,19 +69,12 @@ impl Figure {
 
 /// Measures each size and prints it when it is done.
 pub(super) async fn run(wanted: &Bus, options: &Options) -> Result<(), Failure> {
-    let seconds = wanted.seconds;
-    let json = options.json;
-    // The blocking API is what is measured, so it gets a thread on which nothing else runs.
-    let (done, all) = tokio::sync::oneshot::channel();
-    std::thread::spawn(move || {
-        let _ = done.send(measure(seconds, json));
-    });
-    all.await
-        .unwrap_or_else(|_| Err(broken("the measuring thread has ended")))
+    let (seconds, json) = (wanted.seconds, options.json);
+    on_a_thread(move || measure(seconds, json)).await
 }
 
 fn measure(seconds: Duration, json: bool) -> Result<(), Failure> {
-    let identifier = format!("rob-bench-{}-{:x}", std::process::id(), random()?);
+    let identifier = format!("rob-bench-{}", std::process::id());
     let options = bus::Options::new(identifier.as_str(), label!("source"), "");
     let (sender, _receiver): (Sender, Receiver) =
         bus::join(options, Some(PATIENCE)).map_err(|error| broken(&error.to_string()))?;
@@ -162,30 +155,21 @@ impl Drop for Sink {
 
 /// Is the process that takes, until its standard input ends.
 pub(super) async fn sink(identifier: String) -> Result<(), Failure> {
-    let (done, ended) = tokio::sync::oneshot::channel();
-    let taken = done_once(done);
-    let from_input = taken.clone();
-    std::thread::spawn(move || {
+    std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        from_input(Ok(()));
+        // Who measures is gone, or through.
+        std::process::exit(0);
     });
-    std::thread::spawn(move || taken(take_all(&identifier)));
-    ended
-        .await
-        .unwrap_or_else(|_| Err(broken("the taking thread has ended")))
+    on_a_thread(move || take_all(&identifier)).await
 }
 
-/// Whoever comes first says how it ended.
-fn done_once(
-    done: tokio::sync::oneshot::Sender<Result<(), Failure>>,
-) -> impl Fn(Result<(), Failure>) + Clone + Send + 'static {
-    let done = std::sync::Arc::new(std::sync::Mutex::new(Some(done)));
-    move |result| {
-        let sender = done.lock().ok().and_then(|mut done| done.take());
-        if let Some(sender) = sender {
-            let _ = sender.send(result);
-        }
-    }
+/// The blocking API needs a thread on which nothing else runs.
+async fn on_a_thread(work: impl FnOnce() -> Result<(), Failure> + Send + 'static) -> Result<(), Failure> {
+    let (done, ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || done.send(work()));
+    ended
+        .await
+        .unwrap_or_else(|_| Err(broken("the working thread has ended")))
 }
 
 fn take_all(identifier: &str) -> Result<(), Failure> {
@@ -199,12 +183,6 @@ fn take_all(identifier: &str) -> Result<(), Failure> {
             Err(error) => return Err(broken(&error.to_string())),
         }
     }
-}
-
-fn random() -> Result<u64, Failure> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes).map_err(|error| broken(&error.to_string()))?;
-    Ok(u64::from_ne_bytes(bytes))
 }
 
 fn broken(text: &str) -> Failure {
