@@ -49,6 +49,8 @@ pub mod metrics;
 pub mod platform;
 #[cfg(feature = "broker")]
 pub mod policy;
+#[cfg(feature = "protocol")]
+pub mod protocol;
 #[cfg(feature = "cli")]
 pub mod settings;
 #[cfg(feature = "broker")]

@@ -51,3 +51,21 @@ pub fn message_box(input: TokenStream) -> TokenStream {
         .unwrap_or_else(|error| error.to_compile_error())
         .into()
 }
+
+/// Makes a module of a protocol.
+#[proc_macro]
+pub fn protocol(input: TokenStream) -> TokenStream {
+    input
+}
+
+/// Makes a sender of several protocols.
+#[proc_macro]
+pub fn protocol_sender(input: TokenStream) -> TokenStream {
+    input
+}
+
+/// Makes a receiver of several protocols.
+#[proc_macro]
+pub fn protocol_handler(input: TokenStream) -> TokenStream {
+    input
+}

@@ -127,6 +127,27 @@ impl<'a> CallBuilder<'a> {
         }
     }
 
+    /// The call with parameters that somebody has encoded.
+    #[cfg(feature = "protocol")]
+    pub(crate) fn send_encoded<R>(self, payload: Result<Payload, CallError>) -> Call<R> {
+        Call {
+            exchange: self.exchange(payload),
+            answer: PhantomData,
+        }
+    }
+
+    /// The same with a streamed reply.
+    #[cfg(feature = "protocol")]
+    pub(crate) fn stream_encoded<T>(mut self, payload: Result<Payload, CallError>) -> ReplyStream<T> {
+        self.flags = self.flags.with(Flags::STREAM);
+        ReplyStream {
+            inner: PayloadStream {
+                exchange: self.exchange(payload).streaming(),
+            },
+            item: PhantomData,
+        }
+    }
+
     /// The same with payloads as they are.
     pub fn stream_payload(mut self, payload: Payload) -> PayloadStream {
         self.flags = self.flags.with(Flags::STREAM);

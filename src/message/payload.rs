@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
 
-/// The declared encoding of a payload: a byte of the header. Values above 2 are the peers' own business.
+/// The declared encoding of a payload: a byte of the header. Values above 3 are the peers' own business.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Encoding(pub u8);
 
@@ -19,6 +19,8 @@ impl Encoding {
     pub const JSON: Self = Self(1);
     /// The postcard format of serde data.
     pub const POSTCARD: Self = Self(2);
+    /// A command of a typed protocol: the number of the protocol, 8 bytes little-endian, and the request in postcard behind it.
+    pub const PROTOCOL: Self = Self(3);
 
     /// The encoding's name, for people.
     #[must_use]
@@ -27,6 +29,7 @@ impl Encoding {
             Self::RAW => "raw",
             Self::JSON => "JSON",
             Self::POSTCARD => "postcard",
+            Self::PROTOCOL => "protocol",
             _ => "unknown",
         }
     }

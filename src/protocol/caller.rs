@@ -1,0 +1,116 @@
+//! From a typed command to a call.
+//!
+//! Owns where the commands of a sender go and how long their answers may take. Called by the senders that the macros make.
+
+use super::info::{CommandInfo, ProtocolInfo};
+use crate::client::{Call, IpcClient, ReplyStream};
+use crate::error::CallError;
+use crate::message::{Encoding, Payload};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Whom the senders of one connection call. Cloning shares the connection.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    client: IpcClient,
+    /// The object at the broker; point to point it is the name of the protocol.
+    object: Option<Arc<str>>,
+    deadline: Option<Duration>,
+}
+
+/// What the macros make for those who call: a sender of one protocol, or of several.
+pub trait ProtocolSender: Clone + Send + Sync + 'static {
+    /// A sender of what this caller carries.
+    fn new(caller: Caller) -> Self;
+    /// What it sends with.
+    fn caller(&self) -> &Caller;
+    /// The protocols that it sends.
+    fn protocols() -> Vec<&'static ProtocolInfo>;
+}
+
+impl Caller {
+    pub(crate) const fn new(client: IpcClient, object: Option<Arc<str>>) -> Self {
+        let deadline = None;
+        Self {
+            client,
+            object,
+            deadline,
+        }
+    }
+
+    /// How long each answer may take; for a stream, each item. Default: that of the connection, else 30 s.
+    #[must_use]
+    pub const fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// A command with one answer. It is sent when the future is first polled; dropping that cancels it.
+    ///
+    /// # Errors
+    /// As [`Call`], and when the other side does not know the protocol, or in another version.
+    pub fn call<P: Serialize + ?Sized, R: DeserializeOwned>(
+        &self,
+        protocol: &'static ProtocolInfo,
+        command: &'static CommandInfo,
+        request: &P,
+    ) -> Call<R> {
+        let payload = encode(protocol, request);
+        self.builder(protocol, command).send_encoded(payload)
+    }
+
+    /// A command without an answer. Ready when it is handed to the socket; waits while the other side is slow.
+    ///
+    /// # Errors
+    /// As [`CallBuilder::no_reply`](crate::client::CallBuilder::no_reply).
+    pub fn notify<P: Serialize + ?Sized>(
+        &self,
+        protocol: &'static ProtocolInfo,
+        command: &'static CommandInfo,
+        request: &P,
+    ) -> impl Future<Output = Result<(), CallError>> + Send + use<P> {
+        let payload = encode(protocol, request);
+        let caller = self.clone();
+        async move {
+            let builder = caller.builder(protocol, command);
+            builder.no_reply_payload(payload?).await
+        }
+    }
+
+    /// A command whose answer is a stream.
+    pub fn stream<P: Serialize + ?Sized, R: DeserializeOwned>(
+        &self,
+        protocol: &'static ProtocolInfo,
+        command: &'static CommandInfo,
+        request: &P,
+    ) -> ReplyStream<R> {
+        let payload = encode(protocol, request);
+        self.builder(protocol, command).stream_encoded(payload)
+    }
+
+    fn builder<'a>(
+        &'a self,
+        protocol: &'static ProtocolInfo,
+        command: &'static CommandInfo,
+    ) -> crate::client::CallBuilder<'a> {
+        let object = self.object.as_deref().unwrap_or(protocol.name);
+        let builder = self.client.call(object, command.name);
+        match self.deadline {
+            Some(deadline) => builder.deadline(deadline),
+            None => builder,
+        }
+    }
+}
+
+/// The protocol's number and the value behind it.
+fn encode<P: Serialize + ?Sized>(protocol: &ProtocolInfo, request: &P) -> Result<Payload, CallError> {
+    let start = protocol.id.to_le_bytes().to_vec();
+    postcard::to_extend(request, start)
+        .map(|bytes| Payload {
+            encoding: Encoding::PROTOCOL,
+            bytes: bytes.into(),
+        })
+        .map_err(|error| CallError::new(crate::error::ErrorCode::Encoding, error.to_string()).ran(false))
+}

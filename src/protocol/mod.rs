@@ -1,0 +1,27 @@
+//! Typed protocols: what two programs may say to each other, written once and checked by the compiler on both sides.
+//!
+//! [`protocol!`](crate::protocol!) makes a module of a protocol: a type for each request and answer, a `Sender` with one method for
+//! each command, and a trait `Receive` for who answers them. One connection carries several protocols, and either end may call. The
+//! same protocols work point to point ([`RpcServer`], [`RpcClient`]) and through the broker, where what answers is an object that
+//! any client can find.
+//!
+//! # How it is built
+//!
+//! A command is a [`Call`](crate::message::Kind::Call): its key names the object and the command, its payload begins with the number
+//! of the protocol ([`Encoding::PROTOCOL`](crate::message::Encoding::PROTOCOL)), which has the version in it, so that no command is
+//! ever read by another definition. Owns the description of protocols ([`info`](ProtocolInfo)), the way from a typed command to a
+//! call ([`Caller`]) and from a call to the code that answers it ([`Dispatch`]). It refuses to know sockets and frames, which are
+//! the client library's. Called by the code that the macros make.
+
+mod caller;
+mod dispatch;
+mod error;
+mod info;
+mod registry;
+
+pub use actix_ipc_macros::{protocol, protocol_handler, protocol_sender};
+pub use caller::{Caller, ProtocolSender};
+pub use dispatch::{Dispatch, Request};
+pub use error::{Error, Result};
+pub use info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, Shape, protocol_id};
+pub use registry::{ProtocolRegistry, ProtocolRegistryBuilder};
