@@ -6,9 +6,10 @@ use super::exchange::{Exchange, Outgoing};
 use super::handle::IpcClient;
 use super::names::Key;
 use super::request::{Answer, Reply};
+use super::upload::Upload;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Encoding, Flags, Kind, Metadata, Payload, PayloadError, metadata};
-use futures::Stream;
+use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
@@ -29,6 +30,7 @@ pub struct CallBuilder<'a> {
     encoding: Encoding,
     metadata: Metadata,
     attachments: Attachments,
+    items: Option<Upload>,
 }
 
 impl<'a> CallBuilder<'a> {
@@ -43,6 +45,7 @@ impl<'a> CallBuilder<'a> {
             encoding: options.encoding,
             metadata: Metadata::new(),
             attachments: Attachments::new(),
+            items: None,
         }
     }
 
@@ -79,6 +82,31 @@ impl<'a> CallBuilder<'a> {
         self
     }
 
+    /// Items that follow the parameters, in the encoding that the builder has now. The handler gets them as [`IncomingCall::items`], and
+    /// may begin and end before the last one. See [`item_payloads`](Self::item_payloads).
+    ///
+    /// [`IncomingCall::items`]: super::IncomingCall::items
+    pub fn items<T: Serialize>(self, items: impl Stream<Item = T> + Send + 'static) -> Self {
+        let encoding = self.encoding;
+        let encode = move |item| Payload::encode(encoding, &item).map_err(|error| not_sent(&error));
+        self.item_payloads(items.map(encode))
+    }
+
+    /// The same with payloads as they are; each is at most `limits.frame_bytes` long, and so are the parameters.
+    ///
+    /// The stream is polled, and its items are sent, while the call's future or its streamed reply is polled, as the callee takes
+    /// them: it sends at most the broker's window ahead (256 KiB by default). The deadline is then for the time between two items, sent
+    /// or taken, and behind the last one for the answer. When the call is over before the stream is, the rest of it is dropped.
+    /// An error of the stream takes the call back and becomes its error.
+    pub fn item_payloads(
+        mut self,
+        items: impl Stream<Item = Result<Payload, CallError>> + Send + 'static,
+    ) -> Self {
+        self.items = Some(Upload::new(items));
+        self.flags = self.flags.with(Flags::ITEMS).with(Flags::CONTINUED);
+        self
+    }
+
     /// The call with these parameters. Await it for the answer.
     pub fn send<P: Serialize + ?Sized, R: DeserializeOwned>(self, params: &P) -> Call<R> {
         let payload = self.encode(params);
@@ -98,7 +126,7 @@ impl<'a> CallBuilder<'a> {
     /// The call without an answer: nobody tells whether it arrived. Ready when it is handed to the socket.
     ///
     /// # Errors
-    /// NotConnected, Encoding, TooLarge or Invalid, all without the call having been sent.
+    /// NotConnected, Encoding, TooLarge or Invalid (with items, too), all without the call having been sent.
     pub async fn no_reply<P: Serialize + ?Sized>(mut self, params: &P) -> Result<(), CallError> {
         self.flags = self.flags.with(Flags::NO_REPLY);
         let payload = self.encode(params);
@@ -160,13 +188,17 @@ impl<'a> CallBuilder<'a> {
         Payload::encode(self.encoding, params).map_err(|error| not_sent(&error))
     }
 
-    fn exchange(self, payload: Result<Payload, CallError>) -> Exchange {
+    fn exchange(mut self, payload: Result<Payload, CallError>) -> Exchange {
         let handle = self.client.handle.clone();
-        Exchange::new(handle, self.outgoing(payload))
+        let items = self.items.take();
+        Exchange::new(handle, self.outgoing(payload)).uploading(items)
     }
 
     fn outgoing(self, payload: Result<Payload, CallError>) -> Result<Outgoing, CallError> {
         let payload = payload?;
+        if self.flags.has(Flags::ITEMS.with(Flags::NO_REPLY)) {
+            return Err(invalid("a call with items has an answer; await it"));
+        }
         let key = Key::pair(self.object, self.method)?;
         check_metadata(&self.metadata)?;
         let Self {

@@ -9,6 +9,7 @@ use super::request::{Answer, Items, Reply, Request};
 use super::respond::PIECE;
 use super::shared::Shared;
 use super::state::{Direct, GRACE, Next, State};
+use super::upload::Upload;
 use super::waiters::Place;
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
@@ -84,7 +85,8 @@ impl Outgoing {
     /// # Errors
     /// TooLarge for a message that the broker would refuse.
     pub(crate) fn first_part(&self, state: &State) -> Result<&[u8], CallError> {
-        let in_pieces = !(self.kind == Kind::Call && self.flags.has(Flags::NO_REPLY));
+        let whole = self.flags.has(Flags::NO_REPLY) || self.flags.has(Flags::ITEMS);
+        let in_pieces = !(self.kind == Kind::Call && whole);
         first_part(state, &self.payload.bytes, in_pieces)
     }
 }
@@ -132,6 +134,8 @@ pub(crate) struct Exchange {
     outgoing: Option<Result<Outgoing, CallError>>,
     place: Option<Place>,
     stream: bool,
+    /// What follows the call, until all of it is sent.
+    upload: Option<Box<Upload>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +156,7 @@ impl Exchange {
             outgoing: Some(outgoing),
             place: None,
             stream: false,
+            upload: None,
         }
     }
 
@@ -159,6 +164,31 @@ impl Exchange {
     pub(crate) const fn streaming(mut self) -> Self {
         self.stream = true;
         self
+    }
+
+    /// The same with items behind the call.
+    pub(crate) fn uploading(mut self, upload: Option<Upload>) -> Self {
+        self.upload = upload.map(Box::new);
+        self
+    }
+
+    /// Sends what may be sent of the items.
+    ///
+    /// # Errors
+    /// Why they cannot be sent: the call is taken back.
+    fn push_items(&mut self, id: u64, cx: &mut Context<'_>) -> Result<(), CallError> {
+        let Some(upload) = self.upload.as_mut() else {
+            return Ok(());
+        };
+        let shared = &self.handle.shared;
+        let Poll::Ready(result) = upload.poll(shared, id, &mut self.place, cx) else {
+            return Ok(());
+        };
+        self.upload = None;
+        if result.is_err() {
+            self.take_back();
+        }
+        result
     }
 
     /// Sends what is not sent. Ready when all of it is with the socket.
@@ -219,11 +249,12 @@ impl Exchange {
     }
 
     /// The answer of a request that is not streamed.
-    pub(crate) fn poll_answer(&mut self, cx: &Context<'_>) -> Poll<Result<Answer, CallError>> {
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<Answer, CallError>> {
         ready!(self.poll_sent(cx))?;
         let Step::Waiting(id) = self.step else {
             return Poll::Pending;
         };
+        self.push_items(id, cx)?;
         let mut state = self.handle.shared.lock();
         let Some(request) = state.requests.get_mut(id) else {
             self.step = Step::Over;
@@ -245,7 +276,7 @@ impl Exchange {
     }
 
     /// The next item of a streamed reply; `None` at its end.
-    pub(crate) fn poll_item(&mut self, cx: &Context<'_>) -> Poll<Option<Result<Reply, CallError>>> {
+    pub(crate) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Reply, CallError>>> {
         if matches!(self.step, Step::Over) {
             return Poll::Ready(None);
         }
@@ -255,6 +286,7 @@ impl Exchange {
         let Step::Waiting(id) = self.step else {
             return Poll::Ready(None);
         };
+        self.push_items(id, cx)?;
         let shared = &self.handle.shared;
         let mut state = shared.lock();
         let window = state.grants.stream_window;
@@ -328,6 +360,7 @@ fn first(
         .saturating_add(GRACE);
     let mut request = Request::new(now + patience, patience, state.grants.stream_window);
     request.cancellable = outgoing.kind == Kind::Call;
+    request.uploads = outgoing.kind == Kind::Call && outgoing.flags.has(Flags::ITEMS);
     request.items = stream.then(|| Box::new(Items::default()));
     let Some(id) = state.requests.insert(request) else {
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
@@ -412,24 +445,31 @@ fn next(
 /// Longer deadlines than this would overflow clocks; the broker allows an hour by default.
 pub(crate) const MAX_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
-impl Drop for Exchange {
-    fn drop(&mut self) {
+impl Exchange {
+    /// Ends it, and tells the other side when that has not.
+    fn take_back(&mut self) {
         let shared = &self.handle.shared;
         shared.leave(&mut self.place, |state| &mut state.out.room);
-        let (Step::Waiting(id) | Step::Sending(id, ..)) = self.step else {
+        let (Step::Waiting(id) | Step::Sending(id, ..)) = std::mem::replace(&mut self.step, Step::Over)
+        else {
             return;
         };
         let mut state = shared.lock();
         let Some(request) = state.requests.remove(id) else {
             return;
         };
-        let complete = request.answer.is_some() || request.items.as_ref().is_some_and(|items| items.complete);
-        let next = match request.cancellable && !complete {
+        let next = match request.cancellable && !request.is_answered() {
             true => state.control(&Draft::new(Kind::Cancel, id)),
             false => Next::Nothing,
         };
         drop(state);
         shared.perform(next);
         drop(request);
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        self.take_back();
     }
 }

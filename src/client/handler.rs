@@ -126,6 +126,8 @@ pub struct CallContext {
     pub attachments: Attachments,
     /// Whether the caller takes a streamed reply.
     pub streaming: bool,
+    /// Whether items follow the parameters: [`IncomingCall::items`].
+    pub uploading: bool,
     pub(crate) open: Arc<OpenCall>,
 }
 

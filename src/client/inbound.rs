@@ -101,7 +101,9 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         shared.report(report);
     }
     if !calls.is_empty() {
-        after.enough = incoming::serve(shared, &batch, &calls, grants);
+        let served = incoming::serve(shared, &batch, &calls, grants);
+        after.enough = served.spent;
+        ended = ended.or(served.ended);
     }
     ended
 }
@@ -154,13 +156,14 @@ fn answer(
 ) -> Option<Ended> {
     let Header { kind, id, aux, .. } = *view.header;
     let message_bytes = state.grants.message_bytes as usize;
+    let now = state.now;
     match kind {
         Kind::Reply | Kind::ReplyPiece => return replied(state, batch, index, view, after),
         Kind::Error => finish(state, id, Err(error_of(view)), after),
         Kind::Done | Kind::Accepted | Kind::Pong => finish(state, id, Ok(aux), after),
         Kind::CallCredit => {
             if let Some(request) = state.requests.get_mut(id) {
-                request.window = request.window.saturating_add(i64::from(aux));
+                request.credit(aux, now);
                 after.wakers.extend(request.waker.take());
             }
         }

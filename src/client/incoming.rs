@@ -1,14 +1,15 @@
 //! Frames that concern calls to this client: a call, its pieces, its end, credit for its answer.
 //!
-//! Owns the assembly of calls in pieces and the context that a handler sees. No lock of the connection is held here:
+//! Owns the assembly of calls in pieces, the way of items to their calls, and the context that a handler sees. No lock of the connection is held here:
 //! [`super::running`] may run a handler at once.
 
 use super::handler::{CallContext, IncomingCall};
+use super::inbound::Ended;
 use super::request::keep;
 use super::running::{Here, Job, ObjectServer};
 use super::serving::{OpenCall, PartialCall, refuse};
 use super::shared::Shared;
-use crate::error::{CallError, ErrorCode};
+use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Attachments, Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
 use bytes::BytesMut;
@@ -29,8 +30,17 @@ pub(crate) struct Grants {
     pub(crate) message_bytes: usize,
 }
 
-/// Handles the frames of a batch that concern calls to this client. `true`: handlers have had the thread for as long as they may.
-pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) -> bool {
+/// How the frames of a batch were handled.
+pub(crate) struct Served {
+    /// Handlers have had the thread for as long as they may.
+    pub(crate) spent: bool,
+    /// Why the connection is at its end, when it is.
+    pub(crate) ended: Option<Ended>,
+}
+
+/// Handles the frames of a batch that concern calls to this client.
+pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) -> Served {
+    let mut ended = None;
     let now = Instant::now();
     let mut here = Here::new(shared, now);
     for (index, view) in frames
@@ -42,7 +52,13 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
         } = *view.header;
         match kind {
             Kind::Call => call(shared, &mut here, (batch, index), &view, grants, now),
-            Kind::CallPiece => call_piece(shared, &mut here, &view, grants),
+            Kind::CallPiece => {
+                if !call_piece(shared, &mut here, (batch, &view), grants) {
+                    let text = "more items of a call came than its window allows";
+                    ended = Some(Ended::new(CloseReason::Window, text));
+                    break;
+                }
+            }
             Kind::ReplyCredit => {
                 let open = shared.serving.lock().open.get(&id).cloned();
                 if let Some(open) = open {
@@ -61,7 +77,8 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
             }
         }
     }
-    here.is_spent()
+    let spent = here.is_spent();
+    Served { spent, ended }
 }
 
 fn call(
@@ -87,7 +104,12 @@ fn call(
     if view.header.attachments > 0 {
         context.attachments = batch.attachments(index).to_vec().into();
     }
-    if flags.has(Flags::CONTINUED) {
+    if flags.has(Flags::ITEMS) {
+        let patience = context.deadline.saturating_duration_since(now);
+        context
+            .open
+            .expect_items(Arc::downgrade(shared), grants.window, patience);
+    } else if flags.has(Flags::CONTINUED) {
         let server = Arc::clone(server);
         let mut table = shared.serving.lock();
         let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
@@ -187,6 +209,7 @@ fn context(
         encoding: view.header.encoding,
         attachments: Attachments::new(),
         streaming: view.header.flags.has(Flags::STREAM),
+        uploading: view.header.flags.has(Flags::ITEMS),
         open,
     }
 }
@@ -210,7 +233,37 @@ fn caller_words(bytes: &[u8]) -> (Metadata, Option<String>) {
     (own, all.get_str(metadata::SYS_NAME).map(ToOwned::to_owned))
 }
 
-fn call_piece(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants: Grants) {
+/// Takes an item of a call. `false`: its sender ignores the window.
+fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>)) -> bool {
+    let Header { encoding, flags, .. } = *view.header;
+    if flags.has(Flags::ABORT) {
+        shared.serving.lock().open.remove(&open.ticket);
+        open.cancel();
+        return true;
+    }
+    let item = flags.has(Flags::CONTINUED).then(|| Payload {
+        encoding,
+        bytes: keep(batch, view.payload),
+    });
+    open.item(item, view.header.wire_len())
+}
+
+/// Takes more of a call, or one of its items. `false`: the sender ignores the window of the items.
+fn call_piece(
+    shared: &Arc<Shared>,
+    here: &mut Here<'_>,
+    (batch, view): (&Batch, &FrameView<'_>),
+    grants: Grants,
+) -> bool {
+    let open = shared.serving.lock().open.get(&view.header.id).cloned();
+    if let Some(open) = open {
+        return item(shared, &open, (batch, view));
+    }
+    more(shared, here, view, grants);
+    true
+}
+
+fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants: Grants) {
     let Header { id, flags, .. } = *view.header;
     let mut table = shared.serving.lock();
     if flags.has(Flags::ABORT) {

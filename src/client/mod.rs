@@ -37,6 +37,7 @@ mod handler;
 mod hook;
 mod inbound;
 mod incoming;
+mod items;
 #[cfg_attr(
     not(feature = "bus"),
     allow(dead_code, reason = "only endpoints of the label bus use all of it")
@@ -83,6 +84,7 @@ mod turn;
     allow(dead_code, reason = "only endpoints of the label bus use all of it")
 )]
 mod undelivered;
+mod upload;
 mod waiters;
 mod worker;
 
@@ -97,6 +99,7 @@ pub use handle::IpcClient as IPCClient;
 pub use handler::{CallContext, Handler, HandlerError, IncomingCall, Response, SharedObject};
 #[cfg(feature = "bus")]
 pub(crate) use hook::ClientHook;
+pub use items::IncomingItems;
 pub use lasting::Standing;
 pub use methods::Methods;
 pub use presence::{Notice, Watch, WatchScope};

@@ -48,6 +48,8 @@ pub(crate) struct Request {
     pub(crate) window: i64,
     /// Whether dropping the future tells the broker.
     pub(crate) cancellable: bool,
+    /// Items follow it: their credit is a sign of life.
+    pub(crate) uploads: bool,
     /// The reply that is arriving in pieces.
     partial: Option<Box<Partial>>,
     /// The items of a streamed reply that nobody has taken yet.
@@ -98,6 +100,7 @@ impl Request {
             end: u64::MAX,
             window: i64::from(window),
             cancellable: true,
+            uploads: false,
             partial: None,
             items: None,
             owed: 0,
@@ -114,6 +117,19 @@ impl Request {
         self.partial = None;
         if self.answer.is_none() {
             self.answer = Some(answer);
+        }
+    }
+
+    /// Whether nothing more will come.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answer.is_some() || self.items.as_ref().is_some_and(|items| items.complete)
+    }
+
+    /// More may be sent of what follows the call.
+    pub(crate) fn credit(&mut self, bytes: u32, now: Instant) {
+        self.window = self.window.saturating_add(i64::from(bytes));
+        if self.uploads {
+            self.expires = self.expires.max(now + self.patience);
         }
     }
 

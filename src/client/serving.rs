@@ -4,6 +4,7 @@
 //! wanted, and what its answer may use of the window. Calls are run by [`super::running`].
 
 use super::handler::CallContext;
+use super::items::Arriving;
 use super::running::{Job, ObjectServer};
 use super::shared::Shared;
 use crate::error::CallError;
@@ -68,10 +69,12 @@ pub(crate) struct OpenCall {
 }
 
 #[derive(Debug)]
-struct OpenState {
-    cancelled: bool,
+pub(crate) struct OpenState {
+    pub(crate) cancelled: bool,
     /// The handler has ended.
-    over: bool,
+    pub(crate) over: bool,
+    /// The items that follow the call.
+    pub(crate) items: Option<Box<Arriving>>,
     /// What streamed replies and pieces may still use.
     window: i64,
     task: Option<Waker>,
@@ -83,6 +86,7 @@ impl OpenState {
         Self {
             cancelled: false,
             over: false,
+            items: None,
             window: window as i64,
             task: None,
             others: Vec::new(),
@@ -105,7 +109,7 @@ impl OpenCall {
         *self.state.get_mut().unwrap_or_else(PoisonError::into_inner) = OpenState::new(window);
     }
 
-    fn lock(&self) -> MutexGuard<'_, OpenState> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, OpenState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -119,7 +123,9 @@ impl OpenCall {
         state.cancelled = true;
         let mut woken = std::mem::take(&mut state.others);
         woken.extend(state.task.take());
+        let left = state.items.as_mut().map(|items| items.stop(&mut woken));
         drop(state);
+        drop(left);
         woken.into_iter().for_each(Waker::wake);
     }
 
@@ -127,8 +133,10 @@ impl OpenCall {
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.over = true;
-        let woken = std::mem::take(&mut state.others);
+        let mut woken = std::mem::take(&mut state.others);
+        let left = state.items.as_mut().map(|items| items.stop(&mut woken));
         drop(state);
+        drop(left);
         woken.into_iter().for_each(Waker::wake);
     }
 

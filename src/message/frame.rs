@@ -95,8 +95,8 @@ kinds! {
     /// Asks for one object's owner and description; answered by a Reply in JSON.
     Describe = 0x18, flags Flags::NONE;
     /// Calls `object 00 method`. `id`: the caller's number (to the callee: the broker's), `aux`: deadline in ms (0: default).
-    Call = 0x20, flags Flags::COMMON.with(Flags::ORIGIN).with(Flags::NO_REPLY).with(Flags::WAIT).with(Flags::STREAM);
-    /// More payload of the call `id`.
+    Call = 0x20, flags Flags::COMMON.with(Flags::ORIGIN).with(Flags::NO_REPLY).with(Flags::WAIT).with(Flags::STREAM).with(Flags::ITEMS);
+    /// More payload of the call `id`; of a call with ITEMS one whole item, and without CONTINUED their end.
     CallPiece = 0x21, flags Flags::CONTINUED.with(Flags::ABORT);
     /// From the callee: `aux` more bytes of pieces may be sent for the call `id`.
     CallCredit = 0x22, flags Flags::NONE;
@@ -165,6 +165,8 @@ impl Flags {
     pub const WAIT: Self = Self(0x020);
     /// Call: the caller takes a streamed reply.
     pub const STREAM: Self = Self(0x040);
+    /// Call: its payload is whole, and items follow as pieces; always with CONTINUED, never with NO_REPLY.
+    pub const ITEMS: Self = Self(0x080);
     /// Error: the call may have run.
     pub const MAY_HAVE_RUN: Self = Self(0x010);
     /// Register: wait in the queue when the name is taken.

@@ -6,6 +6,7 @@ use super::info::{CommandInfo, ProtocolInfo};
 use crate::client::{Call, IpcClient, ReplyStream};
 use crate::error::CallError;
 use crate::message::{Encoding, Payload};
+use futures::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -88,6 +89,36 @@ impl Caller {
     ) -> ReplyStream<R> {
         let payload = encode(protocol, request);
         self.builder(protocol, command).stream_encoded(payload)
+    }
+
+    /// A command whose request goes on with items. They are taken from the stream and sent while the future is polled, as the other
+    /// side takes them; when it answers before their end, the rest is dropped.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), and Encoding or TooLarge for an item: the command is taken back then, and may have run.
+    pub fn upload<P: Serialize + ?Sized, I: Serialize, R: DeserializeOwned>(
+        &self,
+        protocol: &'static ProtocolInfo,
+        command: &'static CommandInfo,
+        request: &P,
+        items: impl Stream<Item = I> + Send + 'static,
+    ) -> Call<R> {
+        let payload = encode(protocol, request);
+        let builder = self.builder(protocol, command).encoding(Encoding::POSTCARD);
+        builder.items(items).send_encoded(payload)
+    }
+
+    /// A command whose request and answer are streams, both at once. Items are sent while the stream of the answer is polled.
+    pub fn exchange<P: Serialize + ?Sized, I: Serialize, R: DeserializeOwned>(
+        &self,
+        protocol: &'static ProtocolInfo,
+        command: &'static CommandInfo,
+        request: &P,
+        items: impl Stream<Item = I> + Send + 'static,
+    ) -> ReplyStream<R> {
+        let payload = encode(protocol, request);
+        let builder = self.builder(protocol, command).encoding(Encoding::POSTCARD);
+        builder.items(items).stream_encoded(payload)
     }
 
     fn builder<'a>(

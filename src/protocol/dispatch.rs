@@ -29,7 +29,7 @@ pub trait Dispatch: Send + Sync + 'static {
 /// One command on its way to the code that answers it.
 #[derive(Debug)]
 pub struct Request {
-    call: IncomingCall,
+    pub(super) call: IncomingCall,
     id: Option<u64>,
 }
 
@@ -111,7 +111,7 @@ impl Request {
             })
     }
 
-    fn answer_encoding(&self) -> Encoding {
+    pub(super) fn answer_encoding(&self) -> Encoding {
         match self.id {
             Some(_) => Encoding::POSTCARD,
             None => Encoding::JSON,

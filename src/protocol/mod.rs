@@ -18,6 +18,7 @@ mod dispatch;
 mod error;
 mod info;
 mod registry;
+mod stream;
 
 pub use actix_ipc_macros::{protocol, protocol_handler, protocol_sender};
 pub use caller::{Caller, ProtocolSender};
@@ -25,3 +26,4 @@ pub use dispatch::{Dispatch, Request};
 pub use error::{Error, Result};
 pub use info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, Shape, protocol_id};
 pub use registry::{ProtocolRegistry, ProtocolRegistryBuilder};
+pub use stream::{Incoming, Items};
