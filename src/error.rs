@@ -95,6 +95,10 @@ codes! {
     TokenRefused = 21, "the bus asks for another token";
     /// One end must be updated: they speak different versions of the bus protocol.
     BusVersion = 22, "the bus speaks another version of its protocol";
+    /// The caller must name another object, or the other side must serve the protocol; the text lists what it serves.
+    NoSuchProtocol = 23, "the other side does not serve this protocol";
+    /// One end must be updated: they have different definitions of the same protocol. The text names both.
+    ProtocolVersion = 24, "the other side serves another version of this protocol";
 }
 
 codes! {
@@ -222,7 +226,9 @@ impl From<CallError> for std::io::Error {
     fn from(error: CallError) -> Self {
         use std::io::ErrorKind;
         let kind = match error.code {
-            ErrorCode::NoSuchObject | ErrorCode::NoSuchMethod => ErrorKind::NotFound,
+            ErrorCode::NoSuchObject | ErrorCode::NoSuchMethod | ErrorCode::NoSuchProtocol => {
+                ErrorKind::NotFound
+            }
             ErrorCode::Deadline => ErrorKind::TimedOut,
             ErrorCode::Denied | ErrorCode::TokenRefused => ErrorKind::PermissionDenied,
             ErrorCode::NameTaken => ErrorKind::AddrInUse,

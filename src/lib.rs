@@ -38,6 +38,8 @@ pub mod config;
 pub mod error;
 #[cfg(feature = "lazy")]
 pub mod lazy;
+#[cfg(any(feature = "cli", feature = "protocol"))]
+mod likeness;
 #[cfg(feature = "broker")]
 pub mod message;
 #[cfg(feature = "broker")]

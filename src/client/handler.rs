@@ -223,8 +223,8 @@ impl Response {
 /// What a caller gets instead of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HandlerError {
-    /// [`ErrorCode::Handler`] unless it is one of the library's own kinds, as [`ErrorCode::NoSuchMethod`]. With that one, NoSuchObject, Invalid
-    /// and Overloaded the caller is told that the call did not run; with any other that it may have.
+    /// [`ErrorCode::Handler`] unless it is one of the library's own kinds, as [`ErrorCode::NoSuchMethod`]. With that one, NoSuchObject, Invalid,
+    /// Overloaded, NoSuchProtocol and ProtocolVersion the caller is told that the call did not run; with any other that it may have.
     pub code: ErrorCode,
     /// The handler's own name for the error, to branch on.
     pub name: Option<String>,

@@ -280,7 +280,12 @@ impl To<'_> {
         // What these codes say is known before anything is done.
         let ran = !matches!(
             error.code,
-            ErrorCode::NoSuchMethod | ErrorCode::NoSuchObject | ErrorCode::Invalid | ErrorCode::Overloaded
+            ErrorCode::NoSuchMethod
+                | ErrorCode::NoSuchObject
+                | ErrorCode::Invalid
+                | ErrorCode::Overloaded
+                | ErrorCode::NoSuchProtocol
+                | ErrorCode::ProtocolVersion
         );
         let draft = Draft::new(Kind::Error, self.open.ticket)
             .aux(error.code.code())

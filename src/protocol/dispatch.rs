@@ -1,9 +1,13 @@
 //! From a call to the code that answers it.
 //!
-//! Owns what a call says of its protocol and command, and the errors of those who are not known. The receivers that the macros make
-//! implement [`Dispatch`]; the client library's serving side calls it.
+//! Owns what a call says of its protocol and command: the number in front of a request, or the name in a call from people and
+//! scripts, who send JSON and no number. The receivers that the macros make implement [`Dispatch`]; [`super::object`] calls it. What
+//! is wrong with a name or a number is [`super::negotiate`]'s to say.
 
-use super::info::ProtocolInfo;
+use super::context;
+use super::info::{CommandInfo, ProtocolInfo, Shape};
+use super::names::{self, Unknown};
+use super::negotiate::{self, Served};
 use crate::client::{CallContext, HandlerError, IncomingCall, Response};
 use crate::error::ErrorCode;
 use crate::message::{Encoding, Payload};
@@ -30,26 +34,44 @@ pub trait Dispatch: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Request {
     pub(super) call: IncomingCall,
-    id: Option<u64>,
+    id: u64,
+    /// What a command in JSON was found to be.
+    named: Option<&'static CommandInfo>,
 }
 
 impl Request {
-    /// What a call asks for.
+    /// What a call asks for, of what is served. A command in JSON is looked for by its name.
     ///
     /// # Errors
-    /// Invalid when the number of the protocol is cut off.
-    pub(crate) fn new(call: IncomingCall) -> Result<Self, HandlerError> {
-        let id = match call.payload.encoding {
-            Encoding::PROTOCOL => Some(call.payload.bytes.first_chunk::<ID_LEN>().ok_or_else(cut_off)?),
-            _ => None,
-        };
-        let id = id.map(|bytes| u64::from_le_bytes(*bytes));
-        Ok(Self { call, id })
+    /// Invalid when the number of the protocol is cut off or a name has several meanings; `NoSuchMethod` when a name has none.
+    pub(crate) fn new(
+        mut call: IncomingCall,
+        served: &[&'static ProtocolInfo],
+    ) -> Result<Self, HandlerError> {
+        if call.payload.encoding == Encoding::PROTOCOL {
+            let bytes = call.payload.bytes.first_chunk::<ID_LEN>().ok_or_else(cut_off)?;
+            let id = u64::from_le_bytes(*bytes);
+            return Ok(Self {
+                call,
+                id,
+                named: None,
+            });
+        }
+        let (info, command) =
+            names::find(&call.context.method, served).map_err(|why| unnamed(&call.context.object, why))?;
+        if *call.context.method != *command.name {
+            call.context.method = command.name.into();
+        }
+        Ok(Self {
+            call,
+            id: info.id,
+            named: Some(command),
+        })
     }
 
-    /// The number of its protocol. `None`: it came in JSON, which names the command only.
+    /// The number of its protocol.
     #[must_use]
-    pub const fn protocol(&self) -> Option<u64> {
+    pub const fn protocol(&self) -> u64 {
         self.id
     }
 
@@ -65,37 +87,55 @@ impl Request {
         &self.call.context
     }
 
+    /// Runs the code that answers, so that it finds the context of this call in [`context`](super::context()).
+    pub async fn scope<F: Future>(&self, handler: F) -> F::Output {
+        context::within(&self.call.context, handler).await
+    }
+
     /// The request as a Rust type, which may borrow from the frame that brought it.
     ///
     /// # Errors
-    /// Invalid when the bytes are not such a value, Encoding when they are in an encoding that protocols do not have.
+    /// Invalid when the bytes are not such a value, or in an encoding that protocols do not have. Nothing has run.
     pub fn decode<'a, T: Deserialize<'a>>(&'a self) -> Result<T, HandlerError> {
         let Payload { encoding, bytes } = &self.call.payload;
         let said = match *encoding {
             Encoding::PROTOCOL => {
                 let (_, body) = bytes.split_at_checked(ID_LEN).ok_or_else(cut_off)?;
-                return match postcard::take_from_bytes(body) {
+                match postcard::take_from_bytes(body) {
                     Ok((value, [])) => Ok(value),
-                    Ok((_, rest)) => Err(self.undecodable(&format!("{} bytes too many", rest.len()))),
-                    Err(error) => Err(self.undecodable(&error.to_string())),
-                };
+                    Ok((_, rest)) => Err(format!("{} bytes too many", rest.len())),
+                    Err(error) => Err(error.to_string()),
+                }
             }
-            Encoding::JSON => serde_json::from_slice(bytes).map_err(|error| error.to_string()),
-            Encoding::RAW if bytes.is_empty() => {
-                serde_json::from_slice(b"null").map_err(|error| error.to_string())
-            }
-            other => {
-                let text = format!(
-                    "commands come as postcard or JSON, not in the encoding {}",
-                    other.name()
-                );
-                return Err(HandlerError {
-                    code: ErrorCode::Encoding,
-                    ..HandlerError::new(text)
-                });
-            }
+            Encoding::JSON => self.decode_json(bytes),
+            Encoding::RAW if bytes.is_empty() => self.decode_json(b"null"),
+            other => Err(format!(
+                "commands come as postcard or JSON, not in the encoding {}",
+                other.name()
+            )),
         };
-        said.map_err(|error| self.undecodable(&error))
+        said.map_err(|why| {
+            let text = format!("the request of {} cannot be read: {why}", self.command());
+            HandlerError {
+                code: ErrorCode::Invalid,
+                ..HandlerError::new(text)
+            }
+        })
+    }
+
+    fn decode_json<'a, T: Deserialize<'a>>(&self, bytes: &'a [u8]) -> Result<T, String> {
+        let shape = self.named.map(|command| &command.request);
+        // What has no fields may be written as any kind of nothing, and the type may be a unit or a struct without fields.
+        let nothing =
+            shape == Some(&Shape::Empty) && matches!(bytes.trim_ascii(), b"null" | b"{}" | b"[]" | b"");
+        let said = match nothing {
+            true => serde_json::from_slice(b"null").or_else(|_| serde_json::from_slice(b"{}")),
+            false => serde_json::from_slice(bytes),
+        };
+        said.map_err(|error| match shape {
+            Some(shape) => format!("{error}; it takes {shape}"),
+            None => error.to_string(),
+        })
     }
 
     /// An answer in the encoding that the caller expects.
@@ -112,25 +152,51 @@ impl Request {
     }
 
     pub(super) fn answer_encoding(&self) -> Encoding {
-        match self.id {
-            Some(_) => Encoding::POSTCARD,
-            None => Encoding::JSON,
+        match self.named {
+            None => Encoding::POSTCARD,
+            Some(_) => Encoding::JSON,
         }
     }
 
-    /// The error for a protocol or a command that `served` does not have: it names both versions where these differ.
+    /// The error for a protocol or a command that `served` does not have: it names both versions where these differ, and what there
+    /// is otherwise. The call did not run.
     #[must_use]
     pub fn unknown(&self, served: &[&'static ProtocolInfo]) -> HandlerError {
-        let _ = served;
-        HandlerError::no_such_method(&self.call.context.object, self.command())
-    }
-
-    fn undecodable(&self, why: &str) -> HandlerError {
-        let text = format!("the request of {} cannot be read: {why}", self.command());
+        let who = &*self.call.context.object;
+        let (code, text) = match served.iter().find(|info| info.id == self.id) {
+            Some(info) => {
+                let text = names::no_command(who, self.command(), &[*info]);
+                (ErrorCode::NoSuchMethod, text)
+            }
+            None => {
+                let served: Vec<Served<'_>> = served.iter().map(|info| Served::from(*info)).collect();
+                negotiate::refused(self.id, &served, who)
+            }
+        };
         HandlerError {
-            code: ErrorCode::Invalid,
+            code,
             ..HandlerError::new(text)
         }
+    }
+}
+
+/// Why a command in JSON is not found.
+fn unnamed(who: &str, why: Unknown<'_>) -> HandlerError {
+    let (code, text) = match why {
+        Unknown::None { command, served } => {
+            (ErrorCode::NoSuchMethod, names::no_command(who, command, served))
+        }
+        Unknown::Several { command, names } => {
+            let text = format!(
+                "{who} has {command} in several protocols: call {}",
+                names.join(" or ")
+            );
+            (ErrorCode::Invalid, text)
+        }
+    };
+    HandlerError {
+        code,
+        ..HandlerError::new(text)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Owns these descriptions and the number of a protocol. Pure; made by the macro, read by those who call, answer and describe.
 
+use std::fmt;
+
 /// A protocol as its definition says it. The macro makes one for each.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -70,6 +72,35 @@ pub struct FieldInfo {
     pub type_name: &'static str,
     /// The text above it.
     pub doc: &'static str,
+}
+
+impl fmt::Display for Shape {
+    /// As it is written in a definition, without the texts: `{a: i32, b: String}`, `(i32, String)`, `i32`, `nothing`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |f: &mut fmt::Formatter<'_>, fields: &[FieldInfo], named: bool| {
+            fields.iter().enumerate().try_for_each(|(place, field)| {
+                let comma = if place == 0 { "" } else { ", " };
+                match named {
+                    true => write!(f, "{comma}{}: {}", field.name, field.type_name),
+                    false => write!(f, "{comma}{}", field.type_name),
+                }
+            })
+        };
+        match self {
+            Self::Empty => f.write_str("nothing"),
+            Self::Plain(name) => f.write_str(name),
+            Self::Fields(fields) => {
+                f.write_str("{")?;
+                list(f, fields, true)?;
+                f.write_str("}")
+            }
+            Self::Tuple(fields) => {
+                f.write_str("(")?;
+                list(f, fields, false)?;
+                f.write_str(")")
+            }
+        }
+    }
 }
 
 impl ProtocolInfo {

@@ -14,14 +14,20 @@
 //! the client library's. Called by the code that the macros make.
 
 mod caller;
+mod context;
+mod describe;
 mod dispatch;
 mod error;
 mod info;
+mod names;
+pub(crate) mod negotiate;
+pub(crate) mod object;
 mod registry;
 mod stream;
 
 pub use actix_ipc_macros::{protocol, protocol_handler, protocol_sender};
 pub use caller::{Caller, ProtocolSender};
+pub use context::context;
 pub use dispatch::{Dispatch, Request};
 pub use error::{Error, Result};
 pub use info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, Shape, protocol_id};

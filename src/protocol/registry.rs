@@ -62,14 +62,8 @@ impl Dispatch for ProtocolRegistry {
     }
 
     fn dispatch(&self, request: Request) -> BoxFuture<'_, Result<Response, HandlerError>> {
-        let has = |info: &ProtocolInfo| match request.protocol() {
-            Some(id) => info.id == id,
-            None => info
-                .commands
-                .iter()
-                .any(|command| command.name == request.command()),
-        };
-        match self.entries.iter().find(|(info, _)| has(info)) {
+        let id = request.protocol();
+        match self.entries.iter().find(|(info, _)| info.id == id) {
             Some((_, answers)) => answers.dispatch(request),
             None => Box::pin(std::future::ready(Err(request.unknown(&self.list_protocols())))),
         }

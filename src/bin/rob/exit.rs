@@ -189,7 +189,7 @@ impl From<io::Error> for Failure {
 pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
     match code {
         ErrorCode::Invalid | ErrorCode::Encoding => Exit::Usage,
-        ErrorCode::NoSuchObject | ErrorCode::NoSuchMethod => Exit::NotFound,
+        ErrorCode::NoSuchObject | ErrorCode::NoSuchMethod | ErrorCode::NoSuchProtocol => Exit::NotFound,
         ErrorCode::Deadline => Exit::Timeout,
         ErrorCode::NotConnected => Exit::NoBroker,
         ErrorCode::TooLarge
@@ -200,7 +200,8 @@ pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
         | ErrorCode::Denied
         | ErrorCode::Overloaded
         | ErrorCode::TokenRefused
-        | ErrorCode::BusVersion => Exit::Refused,
+        | ErrorCode::BusVersion
+        | ErrorCode::ProtocolVersion => Exit::Refused,
         ErrorCode::CalleeGone | ErrorCode::Cancelled | ErrorCode::BrokerGone | ErrorCode::ReplyLost => {
             Exit::Lost
         }
@@ -212,7 +213,9 @@ pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
 const fn hint(code: ErrorCode) -> &'static str {
     match code {
         ErrorCode::Deadline => "--timeout SECONDS waits longer",
-        ErrorCode::NoSuchMethod => "`rob describe OBJECT` shows what the object says of itself",
+        ErrorCode::NoSuchMethod | ErrorCode::NoSuchProtocol => {
+            "`rob describe OBJECT` shows what the object says of itself"
+        }
         ErrorCode::Draining | ErrorCode::Overloaded => "try again later",
         _ => "",
     }
@@ -236,7 +239,11 @@ mod tests {
             (Exit::Usage, &[ErrorCode::Invalid, ErrorCode::Encoding]),
             (
                 Exit::NotFound,
-                &[ErrorCode::NoSuchObject, ErrorCode::NoSuchMethod],
+                &[
+                    ErrorCode::NoSuchObject,
+                    ErrorCode::NoSuchMethod,
+                    ErrorCode::NoSuchProtocol,
+                ],
             ),
             (Exit::Timeout, &[ErrorCode::Deadline]),
             (Exit::NoBroker, &[ErrorCode::NotConnected]),
@@ -252,6 +259,7 @@ mod tests {
                     ErrorCode::Overloaded,
                     ErrorCode::TokenRefused,
                     ErrorCode::BusVersion,
+                    ErrorCode::ProtocolVersion,
                 ],
             ),
             (
