@@ -51,6 +51,14 @@ impl Window {
         if self.owed < step.max(1) {
             return None;
         }
+        self.give_rest()
+    }
+
+    /// Some: credit that was taken and is to be passed on now, however little.
+    pub fn give_rest(&mut self) -> Option<u32> {
+        if self.owed <= 0 {
+            return None;
+        }
         let owed = u32::try_from(std::mem::take(&mut self.owed)).unwrap_or(u32::MAX);
         self.refill(owed);
         Some(owed)
@@ -75,7 +83,10 @@ mod tests {
             [window.give(4), window.give(0), window.give(6)],
             [None, None, Some(10)]
         );
-        assert_eq!(window.give(100), Some(20), "the rest of what was spent");
+        assert_eq!(window.give_rest(), None);
+        assert_eq!(window.give(1), None);
+        assert_eq!(window.give_rest(), Some(1), "however little");
+        assert_eq!(window.give(100), Some(19), "the rest of what was spent");
     }
 
     #[test]

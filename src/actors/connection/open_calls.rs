@@ -12,7 +12,7 @@ use crate::message::{Batch, CallId, Ticket};
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// The largest table that is kept while it is empty, in entries: a caller that goes on with as many calls at once does not build
 /// it anew each time.
@@ -43,6 +43,8 @@ pub struct Upload {
     pub total: usize,
     /// The last piece has come.
     pub complete: bool,
+    /// The pieces are items of their own.
+    pub items: Option<Pace>,
     /// Pieces that came before the callee was known, and their bytes.
     held: VecDeque<(Arc<Batch>, u32)>,
     held_bytes: usize,
@@ -56,9 +58,41 @@ impl Upload {
             window: Window::new(window),
             total: first,
             complete: false,
+            items: None,
             held: VecDeque::new(),
             held_bytes: 0,
         }
+    }
+}
+
+/// How often the sender of items hears, in credit, that the callee is at work.
+#[derive(Debug)]
+pub struct Pace {
+    every: Duration,
+    told: Instant,
+}
+
+impl Upload {
+    /// The same for items, of a caller with so much patience between two of them.
+    #[must_use]
+    pub const fn of_items(mut self, now: Instant, patience: Duration) -> Self {
+        // The part is smaller than that in which callees tell, so that none of their signs is lost on the way.
+        let every = Duration::from_millis((patience.as_millis() / 8) as u64);
+        self.items = Some(Pace { every, told: now });
+        self
+    }
+
+    /// Takes credit of the callee. Some: so much is to be passed on to the caller now.
+    pub fn give(&mut self, now: Instant, bytes: u32) -> Option<u32> {
+        let passed = self.window.give(bytes).or_else(|| {
+            let pace = self.items.as_ref()?;
+            let due = now.saturating_duration_since(pace.told) >= pace.every;
+            due.then(|| self.window.give_rest()).flatten()
+        });
+        if let (Some(pace), Some(_)) = (&mut self.items, passed) {
+            pace.told = now;
+        }
+        passed
     }
 }
 

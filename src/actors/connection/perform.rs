@@ -364,15 +364,16 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
         }
         Control::CallCredit(call, bytes) => {
             let upload = session.open.get_mut(call).and_then(|open| open.upload.as_mut());
-            if let Some(bytes) = upload.and_then(|upload| upload.window.give(bytes)) {
+            let now = rooms.shared().now();
+            if let Some(bytes) = upload.and_then(|upload| upload.give(now, bytes)) {
                 own(Draft::new(Kind::CallCredit, call.0).aux(bytes));
             }
         }
         Control::CallPiece(ticket, batch, frame) => {
-            if session.slots.contains(ticket) {
+            let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
+            if session.slots.piece(rooms.shared().now(), ticket, bytes) {
                 outbox.push_forward(batch, frame, ticket.0);
             } else {
-                let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
                 session.me().account.release(charge(bytes));
             }
         }

@@ -255,7 +255,7 @@ impl Session {
                 Ok(())
             }
             Kind::ReplyCredit | Kind::CallCredit => {
-                self.credit(header, effects);
+                self.credit(now, header, effects);
                 Ok(())
             }
             Kind::Register | Kind::Unregister | Kind::Describe => {
@@ -405,6 +405,7 @@ impl Session {
     pub fn accept(&mut self, now: Instant, header: &Header, invoke: &mut Invoke) {
         let Some(reply) = invoke.reply.take() else { return };
         let stream = header.flags.has(Flags::STREAM);
+        let items = header.flags.has(Flags::ITEMS);
         // Even a single reply may come in pieces, so there is a window in any case.
         let window = Window::new(self.limits.stream_window);
         let (ticket, deadline) = (invoke.ticket, invoke.deadline);
@@ -415,6 +416,7 @@ impl Session {
                 reply,
                 deadline,
                 stream,
+                items,
                 window,
             },
         );

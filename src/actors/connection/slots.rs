@@ -23,14 +23,25 @@ use std::time::Instant;
 struct Slot {
     reply: ReplyTo,
     deadline: Instant,
-    /// When the time until the deadline began: with each streamed item it begins again.
+    /// When the time until the deadline began: with each streamed item, in either direction, it begins again.
     since: Instant,
     stream: bool,
+    /// Items follow the call: bytes of them that the callee has not taken.
+    unread: Option<usize>,
     window: Window,
     /// A reply in pieces is under way; `true`: it is the last one.
     continuing: Option<bool>,
     /// Payload bytes of the reply in pieces so far.
     total: usize,
+}
+
+impl Slot {
+    /// There was a sign of life: the time until the deadline begins again.
+    fn restart(&mut self, now: Instant) {
+        let patience = self.deadline.saturating_duration_since(self.since);
+        self.deadline = now.checked_add(patience).unwrap_or(self.deadline);
+        self.since = now;
+    }
 }
 
 /// A call as it is taken.
@@ -44,6 +55,8 @@ pub struct NewCall {
     pub deadline: Instant,
     /// Whether the caller takes more than one reply.
     pub stream: bool,
+    /// Whether items follow it.
+    pub items: bool,
     /// For streamed replies and for pieces.
     pub window: Window,
 }
@@ -94,6 +107,7 @@ impl Slots {
             mut reply,
             deadline,
             stream,
+            items,
             window,
         } = call;
         reply.mark_taken();
@@ -103,6 +117,7 @@ impl Slots {
             deadline,
             since: now,
             stream,
+            unread: items.then_some(0),
             window,
             continuing: None,
             total: 0,
@@ -174,24 +189,32 @@ impl Slots {
             });
         }
         let asker = asker.clone();
-        let patience = slot.deadline.saturating_duration_since(slot.since);
-        slot.deadline = now.checked_add(patience).unwrap_or(slot.deadline);
-        slot.since = now;
+        slot.restart(now);
         Outcome::Forward(asker, call, last && !planted::is(Bug::AnswerNeverEnds))
     }
 
-    /// The caller of a call, with its number, to pass credit on.
-    #[must_use]
-    pub fn caller(&self, ticket: Ticket) -> Option<(&PeerRef, CallId)> {
-        let slot = self.table.as_ref()?.slots.get(&ticket)?;
+    /// The callee gives credit for pieces, or takes items. Returns the caller, with its number, to pass it on.
+    pub fn credited(&mut self, now: Instant, ticket: Ticket, bytes: u32) -> Option<(&PeerRef, CallId)> {
+        let slot = self.table.as_mut()?.slots.get_mut(&ticket)?;
+        // Credit for nothing is no sign of life: a callee cannot keep a call with it.
+        if let Some(unread) = slot.unread.filter(|unread| *unread > 0 && bytes > 0) {
+            slot.unread = Some(unread.saturating_sub(bytes as usize));
+            slot.restart(now);
+        }
         Some((slot.reply.asker()?, slot.reply.call()))
     }
 
-    /// Whether the call still waits.
-    #[must_use]
-    pub fn contains(&self, ticket: Ticket) -> bool {
-        let table = self.table.as_ref();
-        table.is_some_and(|table| table.slots.contains_key(&ticket))
+    /// A piece of a call comes, of so many bytes. Returns whether the call still waits.
+    pub fn piece(&mut self, now: Instant, ticket: Ticket, bytes: usize) -> bool {
+        let table = self.table.as_mut();
+        let Some(slot) = table.and_then(|table| table.slots.get_mut(&ticket)) else {
+            return false;
+        };
+        if let Some(unread) = slot.unread {
+            slot.unread = Some(unread.saturating_add(bytes));
+            slot.restart(now);
+        }
+        true
     }
 
     /// The caller takes more. Some: so much is to be passed on to the callee now.

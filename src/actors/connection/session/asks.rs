@@ -34,6 +34,11 @@ impl Session {
         if silent && header.flags.has(Flags::CONTINUED) {
             return Err(protocol("a call without reply cannot be sent in pieces"));
         }
+        if header.flags.has(Flags::ITEMS) && !header.flags.has(Flags::CONTINUED) {
+            return Err(protocol(
+                "a call with items (ITEMS) goes on in pieces (CONTINUED)",
+            ));
+        }
         if !known_key && let Err(error) = Key::pair(view.key) {
             return refuse(
                 effects,
@@ -60,14 +65,18 @@ impl Session {
             return refuse(effects, header, silent, &CallError::from(ErrorCode::Draining));
         }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-        let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
+        let patience = self.patience(header.aux);
+        let deadline = now.checked_add(patience).unwrap_or(now);
         let reply = if silent {
             None
         } else {
-            let upload = header
-                .flags
-                .has(Flags::CONTINUED)
-                .then(|| Upload::new(self.limits.stream_window, view.payload.len()));
+            let upload = header.flags.has(Flags::CONTINUED).then(|| {
+                let upload = Upload::new(self.limits.stream_window, view.payload.len());
+                match header.flags.has(Flags::ITEMS) {
+                    true => upload.of_items(now, patience),
+                    false => upload,
+                }
+            });
             match self.admit(header, upload, ticket, effects)? {
                 Some(reply) => Some(reply),
                 None => return Ok(()),

@@ -11,6 +11,7 @@ use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, CallId, Flags, Header, Kind, Ticket};
 use std::sync::Arc;
+use std::time::Instant;
 
 impl Session {
     /// Whether a publish in pieces of this number may begin.
@@ -99,7 +100,11 @@ impl Session {
             return Ok(());
         }
         upload.complete = !header.flags.has(Flags::CONTINUED);
-        upload.total = upload.total.saturating_add(view.payload.len());
+        if upload.items.is_none() {
+            upload.total = upload.total.saturating_add(view.payload.len());
+        } else if upload.complete && !view.payload.is_empty() {
+            return Err(protocol("the end of a call's items is an empty piece"));
+        }
         if upload.total > self.limits.message_bytes {
             let error = message_too_large(&self.limits);
             self.cancel_with(call, &error, effects);
@@ -160,7 +165,7 @@ impl Session {
     }
 
     /// Credit for the pieces of a call or for its replies goes to the other side.
-    pub(super) fn credit(&mut self, header: &Header, effects: &mut Effects) {
+    pub(super) fn credit(&mut self, now: Instant, header: &Header, effects: &mut Effects) {
         if header.kind == Kind::ReplyCredit {
             if let Some(open) = self.open.get_mut(CallId(header.id))
                 && let Some(callee) = &open.callee
@@ -169,7 +174,7 @@ impl Session {
                     .tell
                     .push((callee.clone(), Control::ReplyCredit(open.ticket, header.aux)));
             }
-        } else if let Some((caller, call)) = self.slots.caller(Ticket(header.id)) {
+        } else if let Some((caller, call)) = self.slots.credited(now, Ticket(header.id), header.aux) {
             effects
                 .tell
                 .push((caller.clone(), Control::CallCredit(call, header.aux)));
