@@ -1,6 +1,6 @@
 //! One suite of cases, run over every transport: what a user of the library may rely on wherever the bytes travel.
 //!
-//! How it works: `cases.rs` holds the cases, each an async function over a [`World`] (a broker that listens on one endpoint, and
+//! How it works: `cases.rs` and `streams.rs` hold the cases, each an async function over a [`World`] (a broker that listens on one endpoint, and
 //! clients that connect to it). The macro at the end makes one test of each case for each transport of this platform.
 #![allow(
     clippy::unwrap_used,
@@ -23,6 +23,7 @@ mod certificates;
 #[cfg(feature = "tls-tests")]
 #[path = "../support/certificates.rs"]
 mod issuing;
+mod streams;
 
 use actix_ipc::actors::BrokerBuilder;
 use actix_ipc::client::{ClientBuilder, SharedMemory};
@@ -122,11 +123,14 @@ fn run<F: Future<Output = ()>>(transport: &str, case: impl FnOnce(World) -> F) {
 }
 
 macro_rules! conformance {
-    ($($(#[$cfg:meta])* $transport:ident),*; $cases:tt) => {
-        $($(#[$cfg])* mod $transport { conformance!(@cases $transport $cases); })*
+    ($($(#[$cfg:meta])* $transport:ident),*; $cases:tt $streams:tt) => {
+        $($(#[$cfg])* mod $transport {
+            conformance!(@cases $transport cases $cases);
+            conformance!(@cases $transport streams $streams);
+        })*
     };
-    (@cases $transport:ident [$($case:ident),* $(,)?]) => {
-        $(#[test] fn $case() { crate::run(stringify!($transport), crate::cases::$case); })*
+    (@cases $transport:ident $file:ident [$($case:ident),* $(,)?]) => {
+        $(#[test] fn $case() { crate::run(stringify!($transport), crate::$file::$case); })*
     };
 }
 
@@ -156,5 +160,17 @@ conformance! {
         names_have_one_owner,
         worker_groups_share,
         a_draining_broker_says_so,
+    ]
+    [
+        requests_go_on_with_items,
+        items_of_every_size,
+        both_ways_at_once,
+        a_handler_may_end_before_the_items,
+        a_slow_handler_holds_its_caller_back,
+        a_caller_that_gives_up_ends_its_handler,
+        a_stream_that_fails_takes_its_call_back,
+        the_time_between_items_ends,
+        items_wait_for_their_object,
+        a_lost_worker_ends_its_streams,
     ]
 }
