@@ -4,6 +4,7 @@
 //! wire: the code it makes names the traits of `actix_ipc::bus` and nothing else. Called by the compiler.
 
 mod message_box;
+mod protocol;
 mod type_uuid;
 
 use proc_macro::TokenStream;
@@ -52,20 +53,26 @@ pub fn message_box(input: TokenStream) -> TokenStream {
         .into()
 }
 
-/// Makes a module of a protocol.
+/// Makes a module of a protocol: its types, who calls and who answers.
 #[proc_macro]
 pub fn protocol(input: TokenStream) -> TokenStream {
-    input
+    protocol::protocol(input.into())
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }
 
 /// Makes a sender of several protocols.
 #[proc_macro]
 pub fn protocol_sender(input: TokenStream) -> TokenStream {
-    input
+    protocol::sender(input.into())
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }
 
 /// Makes a receiver of several protocols.
 #[proc_macro]
 pub fn protocol_handler(input: TokenStream) -> TokenStream {
-    input
+    protocol::handler(input.into())
+        .unwrap_or_else(|error| error.to_compile_error())
+        .into()
 }

@@ -130,7 +130,8 @@ impl<'a> CallBuilder<'a> {
     pub async fn no_reply<P: Serialize + ?Sized>(mut self, params: &P) -> Result<(), CallError> {
         self.flags = self.flags.with(Flags::NO_REPLY);
         let payload = self.encode(params);
-        sent(self.exchange(payload)).await
+        let exchange = self.exchange(payload);
+        Sent { exchange }.await
     }
 
     /// The same with a payload as it is.
@@ -139,7 +140,8 @@ impl<'a> CallBuilder<'a> {
     /// As [`no_reply`](Self::no_reply).
     pub async fn no_reply_payload(mut self, payload: Payload) -> Result<(), CallError> {
         self.flags = self.flags.with(Flags::NO_REPLY);
-        sent(self.exchange(Ok(payload))).await
+        let exchange = self.exchange(Ok(payload));
+        Sent { exchange }.await
     }
 
     /// The call with a streamed reply. The callee sends as much as the broker's window allows (256 KiB by default);
@@ -173,6 +175,15 @@ impl<'a> CallBuilder<'a> {
                 exchange: self.exchange(payload).streaming(),
             },
             item: PhantomData,
+        }
+    }
+
+    /// The call without an answer, with parameters that somebody has encoded.
+    #[cfg(feature = "protocol")]
+    pub(crate) fn notify_encoded(mut self, payload: Result<Payload, CallError>) -> Sent {
+        self.flags = self.flags.with(Flags::NO_REPLY);
+        Sent {
+            exchange: self.exchange(payload),
         }
     }
 
@@ -218,12 +229,6 @@ impl<'a> CallBuilder<'a> {
             deadline,
         })
     }
-}
-
-async fn sent(mut exchange: Exchange) -> Result<(), CallError> {
-    std::future::poll_fn(|cx| exchange.poll_sent(cx)).await?;
-    exchange.forget();
-    Ok(())
 }
 
 /// Whether peers may send this metadata.
@@ -287,6 +292,29 @@ impl<R: DeserializeOwned> Future for Call<R> {
             let reply = reply_of(answer?);
             reply.payload.decode().map_err(|error| undecodable(&error))
         })
+    }
+}
+
+/// The future of a call without an answer. Ready when the call is handed to the socket; waits while there is no room for it. Dropping
+/// it before that may leave the call unsent.
+///
+/// # Errors
+/// NotConnected, Encoding, TooLarge or Invalid, all without the call having been sent.
+#[derive(Debug)]
+#[must_use = "a call is not sent until it is awaited"]
+pub struct Sent {
+    exchange: Exchange,
+}
+
+impl Future for Sent {
+    type Output = Result<(), CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let sent = self.exchange.poll_sent(cx);
+        if matches!(sent, Poll::Ready(Ok(()))) {
+            self.exchange.forget();
+        }
+        sent
     }
 }
 

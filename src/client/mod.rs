@@ -89,7 +89,7 @@ mod waiters;
 mod worker;
 
 pub use builder::{ClientBuilder, SharedMemory};
-pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream};
+pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream, Sent};
 pub use connect_error::{ConnectError, Refusal};
 pub use connection_events::{ConnectionEvent, ConnectionEvents};
 pub use endpoints::{ADDRESS_VARIABLE, endpoints, parse_address, token_file};

@@ -3,7 +3,7 @@
 //! Owns where the commands of a sender go and how long their answers may take. Called by the senders that the macros make.
 
 use super::info::{CommandInfo, ProtocolInfo};
-use crate::client::{Call, IpcClient, ReplyStream};
+use crate::client::{Call, IpcClient, ReplyStream, Sent};
 use crate::error::CallError;
 use crate::message::{Encoding, Payload};
 use futures::Stream;
@@ -71,13 +71,9 @@ impl Caller {
         protocol: &'static ProtocolInfo,
         command: &'static CommandInfo,
         request: &P,
-    ) -> impl Future<Output = Result<(), CallError>> + Send + use<P> {
+    ) -> Sent {
         let payload = encode(protocol, request);
-        let caller = self.clone();
-        async move {
-            let builder = caller.builder(protocol, command);
-            builder.no_reply_payload(payload?).await
-        }
+        self.builder(protocol, command).notify_encoded(payload)
     }
 
     /// A command whose answer is a stream.

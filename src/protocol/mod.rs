@@ -13,6 +13,9 @@
 //! call ([`Caller`]) and from a call to the code that answers it ([`Dispatch`]). It refuses to know sockets and frames, which are
 //! the client library's. Called by the code that the macros make.
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 mod caller;
 mod context;
 mod describe;
@@ -30,6 +33,6 @@ pub use caller::{Caller, ProtocolSender};
 pub use context::context;
 pub use dispatch::{Dispatch, Request};
 pub use error::{Error, Result};
-pub use info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, Shape, protocol_id};
+pub use info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, ProtocolMetadata, Shape, protocol_id};
 pub use registry::{ProtocolRegistry, ProtocolRegistryBuilder};
 pub use stream::{Incoming, Items};

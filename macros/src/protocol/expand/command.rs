@@ -1,0 +1,182 @@
+//! The module of one command: its types and its description.
+
+use super::super::attributes::{doc_text, mentions};
+use super::super::parse::{Answer, Body, Command, Field, Request};
+use super::super::types;
+use super::{Scene, docs_or, generics};
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::ext::IdentExt;
+use syn::{Attribute, Type};
+
+pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
+    let name = &command.name;
+    let text = name.unraw().to_string();
+    let docs = docs_or(&command.attributes.docs, &format!("The command `{text}`."));
+    let conditions = &command.attributes.conditions;
+    let request = request(command, &text, scene);
+    let items = command.items.as_ref().map(|body| {
+        let doc = format!("One of those that follow the request of `{text}`.");
+        structure(&quote!(Item), &doc, body, scene)
+    });
+    let response = match &command.answer {
+        Answer::One(body) => Some((format!("The answer to `{text}`."), body)),
+        Answer::Stream(body) => Some((format!("One of the answers to `{text}`."), body)),
+        Answer::Nothing | Answer::Plain(_) | Answer::PlainStream(_) => None,
+    };
+    let response = response.map(|(doc, body)| structure(&quote!(Response), &doc, body, scene));
+    let info = info(command, &text, scene);
+    quote! {
+        #(#conditions)*
+        #docs
+        pub mod #name {
+            use super::*;
+            #request
+            #items
+            #response
+            #info
+        }
+    }
+}
+
+/// What makes serde's derives work without serde in the program's own list of crates.
+fn derives(scene: &Scene) -> TokenStream {
+    let private = &scene.private;
+    let path = quote!(#private::serde).to_string().replace(' ', "");
+    quote! {
+        #[derive(#private::serde::Serialize, #private::serde::Deserialize)]
+        #[serde(crate = #path)]
+    }
+}
+
+fn request(command: &Command, text: &str, scene: &Scene) -> TokenStream {
+    let (derives, passed, generics) = (derives(scene), &command.attributes.passed, generics(command));
+    let body = match &command.request {
+        Request::Empty => quote!(;),
+        Request::Fields(fields) => {
+            let fields = fields.iter().map(self::field);
+            quote!({ #(#fields),* })
+        }
+        Request::Tuple(fields) => {
+            let fields = fields.iter().map(self::field);
+            quote!((#(#fields),*);)
+        }
+    };
+    let doc = format!("The request of `{text}`.");
+    quote! {
+        #[doc = #doc]
+        #derives
+        #(#passed)*
+        pub struct Request #generics #body
+    }
+}
+
+fn structure(name: &TokenStream, doc: &str, body: &Body, scene: &Scene) -> TokenStream {
+    let (derives, attributes) = (derives(scene), &body.attributes);
+    let (docs, passed): (Vec<&Attribute>, Vec<&Attribute>) = attributes
+        .iter()
+        .partition(|attribute| attribute.path().is_ident("doc"));
+    let docs = docs_or(docs, doc);
+    let fields = match &body.fields[..] {
+        [] => quote!(;),
+        fields => {
+            let fields = fields.iter().map(field);
+            quote!({ #(#fields),* })
+        }
+    };
+    quote! {
+        #docs
+        #derives
+        #(#passed)*
+        pub struct #name #fields
+    }
+}
+
+fn field(field: &Field) -> TokenStream {
+    let Field { attributes, name, ty } = field;
+    let doc = match (name, field.doc().is_empty()) {
+        (Some(name), true) => {
+            let text = format!("The `{}`.", name.unraw());
+            Some(quote!(#[doc = #text]))
+        }
+        _ => None,
+    };
+    let borrows = !types::borrows(ty).is_empty();
+    let said = attributes
+        .iter()
+        .any(|attribute| mentions(attribute, "serde", &["borrow"]));
+    let borrow = (borrows && !said).then(|| quote!(#[serde(borrow)]));
+    let name = name.iter();
+    quote!(#doc #(#attributes)* #borrow pub #(#name:)* #ty)
+}
+
+fn info(command: &Command, text: &str, scene: &Scene) -> TokenStream {
+    let runtime = &scene.protocol;
+    let doc = doc_text(&command.attributes.docs);
+    let request = match &command.request {
+        Request::Empty => quote!(#runtime::Shape::Empty),
+        Request::Fields(fields) => shape(fields, scene),
+        Request::Tuple(fields) => {
+            let fields = infos(fields, scene);
+            quote!(#runtime::Shape::Tuple(&[#(#fields),*]))
+        }
+    };
+    let items = match &command.items {
+        None => quote!(::core::option::Option::None),
+        Some(body) => {
+            let shape = shape(&body.fields, scene);
+            quote!(::core::option::Option::Some(#shape))
+        }
+    };
+    let answer = match &command.answer {
+        Answer::Nothing => quote!(Nothing),
+        Answer::One(body) => {
+            let shape = shape(&body.fields, scene);
+            quote!(One(#shape))
+        }
+        Answer::Stream(body) => {
+            let shape = shape(&body.fields, scene);
+            quote!(Stream(#shape))
+        }
+        Answer::Plain(ty) => {
+            let shape = plain(ty, scene);
+            quote!(One(#shape))
+        }
+        Answer::PlainStream(ty) => {
+            let shape = plain(ty, scene);
+            quote!(Stream(#shape))
+        }
+    };
+    quote! {
+        /// The command as it is described to others.
+        pub const INFO: #runtime::CommandInfo =
+            #runtime::CommandInfo::new(#text, #doc, #request, #items, #runtime::Answer::#answer);
+    }
+}
+
+fn shape(fields: &[Field], scene: &Scene) -> TokenStream {
+    let runtime = &scene.protocol;
+    if fields.is_empty() {
+        return quote!(#runtime::Shape::Empty);
+    }
+    let fields = infos(fields, scene);
+    quote!(#runtime::Shape::Fields(&[#(#fields),*]))
+}
+
+fn plain(ty: &Type, scene: &Scene) -> TokenStream {
+    let (runtime, text) = (&scene.protocol, types::text(ty));
+    quote!(#runtime::Shape::Plain(#text))
+}
+
+fn infos(fields: &[Field], scene: &Scene) -> Vec<TokenStream> {
+    let runtime = &scene.protocol;
+    let each = fields.iter().enumerate().map(|(place, field)| {
+        let name = field
+            .name
+            .as_ref()
+            .map_or_else(|| place.to_string(), |name| name.unraw().to_string());
+        let (ty, doc) = (types::text(&field.ty), field.doc());
+        quote!(#runtime::FieldInfo::new(#name, #ty, #doc))
+    });
+    each.collect()
+}

@@ -1,0 +1,58 @@
+//! `protocol!`, `protocol_sender!` and `protocol_handler!`: from the text of a protocol to its module.
+//!
+//! [`parse`] knows how a protocol is written, [`attributes`] what may stand above its parts, [`check`] what is wrong in one that can be
+//! read, [`expand`] what becomes of it, and [`several`] what joins several protocols. The code that is made names one crate,
+//! actix-ipc, and in it only what `protocol` exports. Called by the crate's root.
+
+mod attributes;
+mod check;
+mod expand;
+mod names;
+mod parse;
+mod several;
+mod types;
+
+use proc_macro2::TokenStream;
+use syn::Result;
+use syn::parse::Parser;
+
+/// The module of a protocol.
+pub(crate) fn protocol(input: TokenStream) -> Result<TokenStream> {
+    let protocol = parse::protocol.parse2(input)?;
+    check::check(&protocol)?;
+    Ok(expand::expand(&protocol))
+}
+
+/// One sender of several protocols.
+pub(crate) fn sender(input: TokenStream) -> Result<TokenStream> {
+    several::parse_sender
+        .parse2(input)
+        .map(|several| several::sender(&several))
+}
+
+/// One receiver of several protocols.
+pub(crate) fn handler(input: TokenStream) -> Result<TokenStream> {
+    several::parse_handler
+        .parse2(input)
+        .map(|several| several::handler(&several))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `protocol!` says about a wrong text.
+    pub(super) fn refusal(text: &str) -> String {
+        let tokens: TokenStream = text.parse().unwrap();
+        protocol(tokens).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_is_made_is_one_module() {
+        let tokens: TokenStream = "pub(crate) mod calc { echo { message: String } -> { response: String } }"
+            .parse()
+            .unwrap();
+        let made = protocol(tokens).unwrap().to_string();
+        assert!(made.contains("pub (crate) mod calc"), "{made}");
+    }
+}
