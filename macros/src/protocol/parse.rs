@@ -183,7 +183,9 @@ fn request(input: ParseStream<'_>) -> Result<Request> {
     let place = |input: ParseStream<'_>| -> Result<Field> {
         let attributes = input.call(Attribute::parse_outer)?;
         if input.peek(Ident) && input.peek2(Token![:]) && !input.peek2(Token![::]) {
-            return Err(input.error("fields with names stand in braces: `{ name: Type }`; in parentheses stand types only"));
+            return Err(input.error(
+                "fields with names stand in braces: `{ name: Type }`; in parentheses stand types only",
+            ));
         }
         let ty = input.parse()?;
         Ok(Field {

@@ -54,11 +54,11 @@ fn request(command: &Command, text: &str, scene: &Scene) -> TokenStream {
     let body = match &command.request {
         Request::Empty => quote!(;),
         Request::Fields(fields) => {
-            let fields = fields.iter().map(self::field);
+            let fields = fields.iter().map(field);
             quote!({ #(#fields),* })
         }
         Request::Tuple(fields) => {
-            let fields = fields.iter().map(self::field);
+            let fields = fields.iter().map(field);
             quote!((#(#fields),*);)
         }
     };
