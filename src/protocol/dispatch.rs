@@ -138,6 +138,12 @@ impl Request {
         })
     }
 
+    /// Lets go of what the request is read from, once it has been: it may share a buffer with other calls, which a handler that
+    /// runs for long would keep.
+    pub fn release(&mut self) {
+        self.call.payload.bytes = Default::default();
+    }
+
     /// An answer in the encoding that the caller expects.
     ///
     /// # Errors

@@ -101,6 +101,7 @@ impl fmt::Display for Shape {
             }
         }
     }
+}
 
 /// A protocol where a type is wanted: the `ProtocolMarker` of its module.
 pub trait ProtocolMetadata {

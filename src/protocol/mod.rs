@@ -28,6 +28,7 @@ pub(crate) mod object;
 mod registry;
 mod stream;
 
+pub use crate::{registry, registry_for};
 pub use actix_ipc_macros::{protocol, protocol_handler, protocol_sender};
 pub use caller::{Caller, ProtocolSender};
 pub use context::context;

@@ -56,6 +56,46 @@ impl ProtocolRegistryBuilder {
     }
 }
 
+/// A registry of protocols, each with its own handler: a type that implements the `Receive` of the protocol's module.
+///
+/// ```
+/// # mod handlers {
+/// actix_ipc::protocol::protocol! { pub mod clock { now return u64 } }
+/// actix_ipc::protocol::protocol! { pub mod echo { say { text: String } return String } }
+/// # pub struct Clock;
+/// # impl clock::Receive for Clock { async fn now(&self) -> actix_ipc::protocol::Result<u64> { Ok(0) } }
+/// # pub struct Echo;
+/// # impl echo::Receive for Echo {
+/// #     async fn say(&self, text: String) -> actix_ipc::protocol::Result<String> { Ok(text) }
+/// # }
+/// # }
+/// # use handlers::*;
+/// let served = actix_ipc::registry! {
+///     clock => Clock,
+///     echo => Echo,
+/// };
+/// assert_eq!(served.list_protocols().len(), 2);
+/// ```
+#[macro_export]
+macro_rules! registry {
+    ($($first:ident $(:: $rest:ident)* => $handler:expr),* $(,)?) => {
+        $crate::protocol::ProtocolRegistry::builder()
+            $(.with($first $(:: $rest)* ::Receiver::new($handler)))*
+            .build()
+    };
+}
+
+/// A registry of several protocols that one handler answers: `registry_for!(handler, [clock, echo])`.
+#[macro_export]
+macro_rules! registry_for {
+    ($handler:expr, [$($first:ident $(:: $rest:ident)*),+ $(,)?]) => {{
+        let handler = ::std::sync::Arc::new($handler);
+        $crate::protocol::ProtocolRegistry::builder()
+            $(.with($first $(:: $rest)* ::Receiver::from(::std::sync::Arc::clone(&handler))))+
+            .build()
+    }};
+}
+
 impl Dispatch for ProtocolRegistry {
     fn protocols(&self) -> Vec<&'static ProtocolInfo> {
         self.list_protocols()

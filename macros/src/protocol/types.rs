@@ -37,8 +37,8 @@ pub(crate) fn first_names(ty: &Type) -> Vec<Ident> {
 }
 
 fn write(tokens: TokenStream, out: &mut String) {
-    // Whether a blank is needed before a word.
-    let mut after_word = false;
+    // Whether a blank is needed before a word, and whether the last word was that of a lifetime.
+    let (mut after_word, mut after_lifetime) = (false, false);
     for token in tokens {
         match token {
             TokenTree::Group(group) => {
@@ -48,10 +48,13 @@ fn write(tokens: TokenStream, out: &mut String) {
                     Delimiter::Bracket => ("[", "]"),
                     Delimiter::None => ("", ""),
                 };
+                if after_lifetime {
+                    out.push(' ');
+                }
                 out.push_str(open);
                 write(group.stream(), out);
                 out.push_str(close);
-                after_word = true;
+                (after_word, after_lifetime) = (true, false);
             }
             TokenTree::Punct(punct) => {
                 match punct.as_char() {
@@ -63,11 +66,13 @@ fn write(tokens: TokenStream, out: &mut String) {
                 }
                 after_word = punct.as_char() == '>' && punct.spacing() == Spacing::Alone;
                 after_word &= !out.ends_with(' ');
+                after_lifetime = false;
             }
             word => {
                 if after_word && !out.ends_with(' ') {
                     out.push(' ');
                 }
+                after_lifetime = out.ends_with('\'');
                 out.push_str(&word.to_string());
                 after_word = true;
             }

@@ -197,11 +197,6 @@ fn arm(command: &Command, scene: &Scene) -> TokenStream {
     let (handler, request, answer, items) = (local("handler"), local("request"), local("answer"), items());
     let (arguments, _) = arguments(command);
     let pattern = request_of(command);
-    let read = if arguments.is_empty() {
-        quote!(#request.nothing()?;)
-    } else {
-        quote!(let #pattern = #request.decode()?;)
-    };
     let (incoming, given) = match &command.items {
         None => (quote!(), quote!()),
         Some(_) => (
@@ -220,7 +215,7 @@ fn arm(command: &Command, scene: &Scene) -> TokenStream {
     quote! {
         #(#conditions)*
         #text => ::std::boxed::Box::pin(async move {
-            #read
+            let #pattern = #request.decode()?;
             #incoming
             #release
             let #answer = #request

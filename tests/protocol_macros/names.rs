@@ -1,0 +1,93 @@
+//! Where a protocol may stand, and what its names may be.
+
+use actix_ipc::protocol::{Result, protocol};
+
+/// Outside names that a careless expansion would take for its own.
+#[allow(dead_code)]
+mod outside {
+    use actix_ipc::protocol::protocol;
+
+    type Result<T> = ::core::result::Result<T, String>;
+    type Option<T> = Result<T>;
+    #[derive(Debug)]
+    struct Box;
+    #[derive(Debug)]
+    struct Vec;
+    #[derive(Debug)]
+    struct Arc;
+    trait Send {}
+    trait Sync {}
+    trait Clone {}
+    mod std {}
+    mod core {}
+    mod serde {}
+    mod actix_ipc_protocol {}
+
+    protocol! {
+        mod hidden {
+            echo { message: String } -> { response: String };
+            tick;
+            rows -> stream { row: u8 };
+            put stream { part: u8 } -> {};
+        }
+    }
+
+    #[derive(Debug)]
+    pub(super) struct Handler;
+
+    #[test]
+    fn a_private_protocol_has_a_number() {
+        assert_eq!(hidden::PROTOCOL_ID & 0xffff, 1);
+        assert_eq!(hidden::PROTOCOL_CRATE, "actix-ipc");
+    }
+}
+
+/// A crate that knows actix-ipc under another path.
+mod renamed {
+    pub(super) mod ipc {
+        pub(crate) use actix_ipc::*;
+    }
+}
+
+protocol! {
+    #[actix_ipc(crate = crate::names::renamed::ipc)]
+    pub(crate) mod elsewhere {
+        echo { message: String } -> { response: String };
+    }
+}
+
+protocol! {
+    pub mod nothing {}
+}
+
+#[derive(Debug)]
+struct Echo;
+
+impl elsewhere::Receive for Echo {
+    async fn echo(&self, message: String) -> Result<elsewhere::echo::Response> {
+        Ok(elsewhere::echo::Response { response: message })
+    }
+}
+
+#[test]
+fn a_protocol_may_stand_in_a_function() {
+    protocol! {
+        mod local {
+            say { text: String } return String;
+        }
+    }
+    struct Say;
+    impl local::Receive for Say {
+        async fn say(&self, text: String) -> Result<String> {
+            Ok(text)
+        }
+    }
+    assert_eq!(local::PROTOCOL.commands.len(), 1);
+    let receiver = local::Receiver::new(Say);
+    assert!(format!("{receiver:?}").contains("local"), "{receiver:?}");
+    assert_eq!(nothing::PROTOCOL.commands.len(), 0);
+    assert_eq!(elsewhere::PROTOCOL_NAME, "elsewhere");
+    assert_ne!(elsewhere::PROTOCOL_ID, local::PROTOCOL_ID);
+    drop(elsewhere::Receiver::new(Echo));
+    drop(outside::Handler);
+}

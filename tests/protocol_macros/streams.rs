@@ -1,0 +1,161 @@
+//! Streams: of answers, of what follows a request, and of both.
+
+use super::serve;
+use crate::broker::Place;
+use actix_ipc::protocol::{Error, Incoming, Items, Result, protocol};
+use futures::StreamExt;
+
+protocol! {
+    pub mod streams {
+        rows { query: String } -> stream #[derive(Debug, PartialEq)] { row: String };
+        count { to: u64 } return stream u64;
+        all return stream String;
+        upload { name: String } stream #[derive(Debug)] { chunk: Vec<u8> } -> { total: u64 };
+        sum stream { number: u64, items: u64 } return u64;
+        tuple(u64) stream { number: u64 } return u64;
+        view<'a> { items: &'a str } stream { number: u64 } return String;
+        chat stream { line: String } -> stream { line: String };
+        echo { greeting: String } stream { line: String } return stream String;
+    }
+}
+
+struct Streams;
+
+impl streams::Receive for Streams {
+    async fn rows(&self, query: String) -> Result<Items<streams::rows::Response>> {
+        let rows = (0..3).map(move |row| streams::rows::Response {
+            row: format!("{query} {row}"),
+        });
+        Ok(rows.collect())
+    }
+
+    async fn count(&self, to: u64) -> Result<Items<u64>> {
+        Ok((1..=to).collect())
+    }
+
+    async fn all(&self) -> Result<Items<String>> {
+        let items = [Ok("one".to_owned()), Err(Error::new("no more"))];
+        Ok(Items::new(futures::stream::iter(items)))
+    }
+
+    async fn upload(
+        &self,
+        name: String,
+        mut items: Incoming<streams::upload::Item>,
+    ) -> Result<streams::upload::Response> {
+        let mut total = name.len() as u64;
+        while let Some(item) = items.next().await {
+            total += item?.chunk.len() as u64;
+        }
+        Ok(streams::upload::Response { total })
+    }
+
+    async fn sum(&self, mut items: Incoming<streams::sum::Item>) -> Result<u64> {
+        let mut sum = 0;
+        while let Some(item) = items.next().await {
+            let item = item?;
+            sum += item.number + item.items;
+        }
+        Ok(sum)
+    }
+
+    async fn tuple(&self, start: u64, items: Incoming<streams::tuple::Item>) -> Result<u64> {
+        let numbers: Vec<_> = items.collect().await;
+        Ok(start + numbers.len() as u64)
+    }
+
+    async fn view(&self, start: &str, items: Incoming<streams::view::Item>) -> Result<String> {
+        let numbers: Vec<_> = items.collect().await;
+        Ok(format!("{start} {}", numbers.len()))
+    }
+
+    async fn chat(&self, items: Incoming<streams::chat::Item>) -> Result<Items<streams::chat::Response>> {
+        let lines = items.map(|item| {
+            let line = item?.line.to_uppercase();
+            Ok(streams::chat::Response { line })
+        });
+        Ok(Items::new(lines))
+    }
+
+    async fn echo(&self, greeting: String, items: Incoming<streams::echo::Item>) -> Result<Items<String>> {
+        Ok(Items::new(
+            items.map(move |item| Ok(format!("{greeting} {}", item?.line))),
+        ))
+    }
+}
+
+#[tokio::test]
+async fn answers_come_one_by_one_and_an_error_ends_them() {
+    let place = Place::new();
+    let broker = place.start();
+    let (_served, streams): (_, streams::Sender) = serve(&broker, streams::Receiver::new(Streams)).await;
+    let rows: Vec<String> = streams
+        .rows("q".to_owned())
+        .map(|row| row.expect("a row").row)
+        .collect()
+        .await;
+    assert_eq!(rows, ["q 0", "q 1", "q 2"]);
+    let count: Vec<u64> = streams
+        .count(4)
+        .map(|number| number.expect("a number"))
+        .collect()
+        .await;
+    assert_eq!(count, [1, 2, 3, 4]);
+    let mut all = streams.all();
+    assert_eq!(all.next().await.expect("an item").expect("the first"), "one");
+    let error = all.next().await.expect("an item").expect_err("the second");
+    assert!(error.to_string().contains("no more"), "{error}");
+}
+
+#[tokio::test]
+async fn what_follows_a_request_arrives_in_order() {
+    let place = Place::new();
+    let broker = place.start();
+    let (_served, streams): (_, streams::Sender) = serve(&broker, streams::Receiver::new(Streams)).await;
+    let chunks = (0..5).map(|length| streams::upload::Item {
+        chunk: vec![0; length],
+    });
+    let upload = streams.upload("name".to_owned(), futures::stream::iter(chunks));
+    assert_eq!(upload.await.expect("answered").total, 14);
+    let numbers = (0..4).map(|number| streams::sum::Item { number, items: 1 });
+    assert_eq!(
+        streams
+            .sum(futures::stream::iter(numbers))
+            .await
+            .expect("answered"),
+        10
+    );
+    let numbers = (0..4).map(|number| streams::tuple::Item { number });
+    assert_eq!(
+        streams
+            .tuple(5, futures::stream::iter(numbers))
+            .await
+            .expect("answered"),
+        9
+    );
+    let view = {
+        let start = String::from("start");
+        let numbers = (0..4).map(|number| streams::view::Item { number });
+        streams.view(&start, futures::stream::iter(numbers))
+    };
+    assert_eq!(view.await.expect("answered"), "start 4");
+}
+
+#[tokio::test]
+async fn both_ways_at_once() {
+    let place = Place::new();
+    let broker = place.start();
+    let (_served, streams): (_, streams::Sender) = serve(&broker, streams::Receiver::new(Streams)).await;
+    let lines = ["a", "b"].map(|line| streams::chat::Item {
+        line: line.to_owned(),
+    });
+    let answers = streams.chat(futures::stream::iter(lines));
+    let answers: Vec<String> = answers.map(|answer| answer.expect("a line").line).collect().await;
+    assert_eq!(answers, ["A", "B"]);
+    let lines = ["a", "b"].map(|line| streams::echo::Item {
+        line: line.to_owned(),
+    });
+    let answers = streams.echo("hi".to_owned(), futures::stream::iter(lines));
+    let answers: Vec<String> = answers.map(|answer| answer.expect("a line")).collect().await;
+    assert_eq!(answers, ["hi a", "hi b"]);
+}
