@@ -10,6 +10,8 @@ mod expand;
 mod names;
 mod parse;
 mod several;
+#[cfg(test)]
+mod tests;
 mod types;
 
 use proc_macro2::TokenStream;
@@ -35,24 +37,4 @@ pub(crate) fn handler(input: TokenStream) -> Result<TokenStream> {
     several::parse_handler
         .parse2(input)
         .map(|several| several::handler(&several))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What `protocol!` says about a wrong text.
-    pub(super) fn refusal(text: &str) -> String {
-        let tokens: TokenStream = text.parse().unwrap();
-        protocol(tokens).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn what_is_made_is_one_module() {
-        let tokens: TokenStream = "pub(crate) mod calc { echo { message: String } -> { response: String } }"
-            .parse()
-            .unwrap();
-        let made = protocol(tokens).unwrap().to_string();
-        assert!(made.contains("pub (crate) mod calc"), "{made}");
-    }
 }
