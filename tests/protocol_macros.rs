@@ -1,6 +1,11 @@
 //! What the macros of typed protocols make, through a real broker: every form of a command, senders and receivers of several
 //! protocols, registries. The crate's lints are those of a strict program.
 #![deny(warnings, missing_docs, clippy::all)]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "what is not as expected fails the test"
+)]
 
 #[path = "support/broker.rs"]
 #[allow(
