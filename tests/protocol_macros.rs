@@ -8,16 +8,6 @@
 )]
 
 #[path = "support/broker.rs"]
-#[allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    missing_docs,
-    missing_debug_implementations,
-    unreachable_pub,
-    dead_code,
-    reason = "the harness is shared, and used in part"
-)]
 mod broker;
 #[path = "protocol_macros/forms.rs"]
 mod forms;

@@ -32,9 +32,6 @@ mod outside {
         }
     }
 
-    #[derive(Debug)]
-    pub(super) struct Handler;
-
     #[test]
     fn a_private_protocol_has_a_number() {
         assert_eq!(hidden::PROTOCOL_ID & 0xffff, 1);
@@ -89,5 +86,4 @@ fn a_protocol_may_stand_in_a_function() {
     assert_eq!(elsewhere::PROTOCOL_NAME, "elsewhere");
     assert_ne!(elsewhere::PROTOCOL_ID, local::PROTOCOL_ID);
     drop(elsewhere::Receiver::new(Echo));
-    drop(outside::Handler);
 }
