@@ -82,6 +82,7 @@ fn flag(name: &str) -> Flags {
         "NO_REPLY" => Flags::NO_REPLY,
         "WAIT" => Flags::WAIT,
         "STREAM" => Flags::STREAM,
+        "ITEMS" => Flags::ITEMS,
         "MAY_HAVE_RUN" => Flags::MAY_HAVE_RUN,
         "QUEUE" => Flags::QUEUE,
         "REPLACE" => Flags::REPLACE,

@@ -160,6 +160,8 @@ fn call(client: &mut Client, rng: &mut Rng) {
         .with_if(!silent && rng.chance(30), Flags::STREAM)
         .with_if(pieces > 0, Flags::CONTINUED);
     let (id, aux) = (client.id(), rng.pick(&DEADLINES).unwrap_or(0));
+    let items = pieces > 0 && id.is_multiple_of(2);
+    let flags = flags.with_if(items, Flags::ITEMS);
     let length = some_length(client, rng);
     let payload = client.payload(length);
     let mut meta = Metadata::new();
@@ -180,6 +182,7 @@ fn call(client: &mut Client, rng: &mut Rng) {
     let window = client.stream_window();
     if let Some(asked) = client.asked.get_mut(&id) {
         (asked.pieces, asked.window) = (u32::try_from(pieces).unwrap_or(0), window);
+        asked.items = items;
         asked.names = vec![object];
     }
 }
@@ -204,6 +207,8 @@ fn call_piece(client: &mut Client, rng: &mut Rng) {
         true => Flags::ABORT,
         false => Flags::NONE.with_if(left > 0, Flags::CONTINUED),
     };
+    let end_of_items = flags == Flags::NONE && client.asked.get(&id).is_some_and(|asked| asked.items);
+    let payload = if end_of_items { Vec::new() } else { payload };
     let spent = client.send(
         &Draft::new(Kind::CallPiece, id)
             .flags(flags)

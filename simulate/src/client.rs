@@ -39,6 +39,8 @@ pub struct Asked {
     pub kind: Kind,
     /// Pieces that are still to be sent, and the window for them.
     pub pieces: u32,
+    /// The pieces are items of their own, and their end is empty.
+    pub items: bool,
     pub window: i64,
     /// Credit for replies that was not given back yet.
     pub owed: u32,
@@ -161,6 +163,7 @@ impl Client {
         let asked = Asked {
             kind: draft.kind,
             pieces: 0,
+            items: false,
             window: 0,
             owed: 0,
             names: Vec::new(),

@@ -57,7 +57,7 @@ pub use broker::{Broker, BrokerBuilder, BrokerHandle};
 pub use bus::BusOptions;
 pub use core::Levels;
 pub use local_peer::{
-    CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,
+    CallItems, CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,
     PublishOptions, Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,
 };
 pub use outcome::{EndReason, StartError};

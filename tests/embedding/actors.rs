@@ -28,6 +28,7 @@ impl Handler<ObjectCall> for Calculator {
             method,
             payload,
             metadata,
+            mut items,
             caller,
             mut responder,
             ..
@@ -50,6 +51,38 @@ impl Handler<ObjectCall> for Calculator {
                 bytes: payload.bytes.len().to_string().into(),
             }),
             "large" => responder.reply(Payload::raw(vec![0_u8; 100_001])),
+            "sum" => {
+                ctx.spawn(
+                    async move {
+                        let mut sum = payload.decode::<u64>().expect("a number");
+                        while let Some(item) = items.next().await {
+                            match item {
+                                Ok(item) => sum += item.bytes.len() as u64,
+                                Err(error) => return responder.error(error).expect("a caller"),
+                            }
+                        }
+                        responder.reply_value(&sum).expect("a caller");
+                    }
+                    .into_actor(self),
+                );
+                Ok(())
+            }
+            "first" => {
+                ctx.spawn(
+                    async move {
+                        let first = items.next().await.expect("an item").expect("a caller");
+                        responder.reply(first).expect("a caller");
+                        let mut last = items.next().await;
+                        while let Some(Ok(_)) = last {
+                            last = items.next().await;
+                        }
+                        let error = last.expect("an end").expect_err("the call is over");
+                        assert_eq!(error.code, ErrorCode::Cancelled);
+                    }
+                    .into_actor(self),
+                );
+                Ok(())
+            }
             "keep" => {
                 ctx.spawn(
                     async move {

@@ -15,6 +15,7 @@ mod objects;
 mod raw;
 
 use actix::Actor;
+use actix_ipc::IpcClient;
 use actix_ipc::actors::{
     Broker, BrokerHandle, CallOptions, EndReason, LocalHandle, PublishOptions, ServeOptions, Standing,
     SubscribeOptions,

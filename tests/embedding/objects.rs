@@ -322,3 +322,55 @@ async fn callers_wait_for_objects() {
     served.unwrap();
     broker.handle.stop().await;
 }
+
+#[actix::test]
+async fn requests_go_on_with_items_between_actors_and_with_sockets() {
+    let broker = start();
+    let local = broker.handle.local("").unwrap();
+    local.serve("math", Calculator.start().recipient()).await.unwrap();
+    let endpoint = format!("unix:{}", broker.path.display()).parse().unwrap();
+    let client = IpcClient::connect_to(endpoint).await.unwrap();
+    let item = || Payload::raw(vec![7; 10_000]);
+    // Many windows of 256 KiB.
+    for count in [0, 1, 500_u64] {
+        let items = futures::stream::iter((0..count).map(move |_| item()));
+        let options = CallOptions::default();
+        let sum = local
+            .upload("math", "sum", json(&json!(5)), items.clone(), options)
+            .await
+            .unwrap();
+        assert_eq!(sum.payload.decode::<u64>().unwrap(), 5 + count * 10_000);
+        let items = futures::StreamExt::map(items, Ok);
+        let sum: u64 = client
+            .call("math", "sum")
+            .item_payloads(items)
+            .send(&5)
+            .await
+            .unwrap();
+        assert_eq!(sum, 5 + count * 10_000);
+    }
+    let plain = local.call("math", "sum", json(&json!(5))).await.unwrap();
+    assert_eq!(plain.decode::<u64>().unwrap(), 5, "a call without items has none");
+    let endless = || futures::stream::repeat_with(item);
+    let first = local
+        .upload(
+            "math",
+            "first",
+            Payload::default(),
+            endless(),
+            CallOptions::default(),
+        )
+        .await;
+    assert_eq!(first.unwrap().payload, item(), "it ends before its items");
+    let options = CallOptions::default().deadline(Duration::from_millis(200));
+    let late = local
+        .upload("math", "keep", Payload::default(), endless(), options)
+        .await;
+    assert_eq!(code(late), (ErrorCode::Deadline, true));
+    let large = futures::stream::iter([item(), Payload::raw(vec![0; Limits::default().frame_bytes + 1])]);
+    let refused = local
+        .upload("math", "keep", Payload::default(), large, CallOptions::default())
+        .await;
+    assert_eq!(code(refused), (ErrorCode::TooLarge, true));
+    assert_eq!(broker.handle.stop().await, EndReason::Drained);
+}

@@ -266,17 +266,19 @@ fn a_window_may_go_below_zero_once() {
                 .flags(Flags::CONTINUED)
                 .payload(Encoding::RAW, &bytes[..size - 24])
         };
-        let mut caller = broker.connect();
-        let call = Draft::new(Kind::Call, 9).flags(Flags::CONTINUED.with(Flags::WAIT));
-        let call = call.pair("nobody", "m").payload(Encoding::RAW, &bytes[..2_000]);
-        let drafts: Vec<_> = [call]
-            .into_iter()
-            .chain(sizes.iter().map(|size| piece(*size)))
-            .collect();
-        caller.send_all(&drafts);
-        match fits {
-            true => caller.ping(),
-            false => closed(caller, CloseReason::Window, "window"),
+        for items in [Flags::NONE, Flags::ITEMS] {
+            let mut caller = broker.connect();
+            let call = Draft::new(Kind::Call, 9).flags(Flags::CONTINUED.with(Flags::WAIT).with(items));
+            let call = call.pair("nobody", "m").payload(Encoding::RAW, &bytes[..2_000]);
+            let drafts: Vec<_> = [call]
+                .into_iter()
+                .chain(sizes.iter().map(|size| piece(*size)))
+                .collect();
+            caller.send_all(&drafts);
+            match fits {
+                true => caller.ping(),
+                false => closed(caller, CloseReason::Window, "window"),
+            }
         }
         let [mut worker, mut caller] = broker.connect_all();
         worker.register("o");

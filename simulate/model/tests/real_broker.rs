@@ -102,7 +102,8 @@ fn call_op(world: &mut World, dice: &mut Dice, client: usize) {
     let pieces = !silent && dice.chance(20);
     let flags = flags
         .with_if(silent, Flags::NO_REPLY)
-        .with_if(pieces, Flags::CONTINUED);
+        .with_if(pieces, Flags::CONTINUED)
+        .with_if(pieces && dice.chance(50), Flags::ITEMS);
     let deadline = if flags.has(Flags::WAIT) {
         30
     } else {
@@ -124,11 +125,13 @@ fn call_op(world: &mut World, dice: &mut Dice, client: usize) {
         } else {
             Flags::NONE
         };
+        // The end of items is empty.
+        let last = if flags.has(Flags::ITEMS) { &b""[..] } else { b"end" };
         world.send(
             client,
             &Draft::new(Kind::CallPiece, id)
                 .flags(end)
-                .payload(Encoding::RAW, b"end"),
+                .payload(Encoding::RAW, last),
         );
     }
     if !silent && dice.chance(15) {

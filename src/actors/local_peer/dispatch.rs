@@ -4,6 +4,7 @@
 //! sessions.
 
 use super::LocalPeer;
+use super::items::{CallItems, Queue};
 use super::object_call::{Caller, Charge, ObjectCall, Responder, Running, error_of};
 use super::pieces::{self, Partial};
 use super::port::{Answer, Request, Standing, Then};
@@ -124,6 +125,12 @@ impl LocalPeer {
                     running.refill(header.aux);
                 }
             }
+            Kind::CallCredit => {
+                let request = self.requests.get(&CallId(header.id));
+                if let Some(Then::Upload(pace)) = request.map(|request| &request.then) {
+                    pace.refill(header.aux);
+                }
+            }
             Kind::PublishCredit => self.port().refill(header.aux),
             Kind::Gap => {
                 let id = SubscriptionId(header.id);
@@ -145,7 +152,7 @@ impl LocalPeer {
         self.session.me().account.release(charge(header.wire_len()));
         let continued = header.flags.has(Flags::CONTINUED);
         match header.kind {
-            Kind::CallPiece => return self.call_piece(&view, Ticket(id)),
+            Kind::CallPiece => return self.call_piece(batch, &view, Ticket(id)),
             Kind::Error => {
                 return self.failed(CallId(id), error_of(&view, pieces::payload(batch, &view)));
             }
@@ -204,7 +211,7 @@ impl LocalPeer {
             return;
         };
         match then {
-            Then::Nothing => {}
+            Then::Nothing | Then::Upload(_) => {}
             Then::Serve(object, recipient, standing) => {
                 standing.send_replace(if answer.aux == 0 {
                     Standing::Owner
@@ -265,7 +272,7 @@ impl LocalPeer {
             from,
             flags: view.header.flags,
         };
-        if call.flags.has(Flags::CONTINUED) {
+        if call.flags.has(Flags::CONTINUED) && !call.flags.has(Flags::ITEMS) {
             let message = Partial::begin(&view);
             self.partial_calls.insert(ticket, PartialCall { call, message });
             return;
@@ -274,7 +281,13 @@ impl LocalPeer {
         self.start(call, payload, pieces::metadata(view.meta), charge);
     }
 
-    fn call_piece(&mut self, view: &FrameView<'_>, ticket: Ticket) {
+    fn call_piece(&mut self, batch: &Batch, view: &FrameView<'_>, ticket: Ticket) {
+        let running = self.running.get(&ticket);
+        if let Some(items) = running.and_then(|running| running.items.as_ref()) {
+            let continued = view.header.flags.has(Flags::CONTINUED);
+            let item = continued.then(|| pieces::payload(batch, view));
+            return items.push(item, wire_len(view));
+        }
         let Some(mut partial) = self.partial_calls.remove(&ticket) else {
             return;
         };
@@ -313,7 +326,12 @@ impl LocalPeer {
                 return;
             }
         };
-        let running = Running::new(self.port().limits.stream_window);
+        let queue = call
+            .flags
+            .has(Flags::ITEMS)
+            .then(|| Queue::new(self.port(), call.ticket));
+        let items = CallItems { queue: queue.clone() };
+        let running = Running::with_items(self.port().limits.stream_window, queue);
         let responder = Responder {
             port: self.port().clone(),
             running: running.clone(),
@@ -335,6 +353,7 @@ impl LocalPeer {
             method: call.method,
             payload,
             metadata,
+            items,
             caller,
             deadline: call.deadline,
             responder,

@@ -107,7 +107,7 @@ impl LocalHandle {
         Ok(handle)
     }
 
-    fn port(&self) -> &Arc<Port> {
+    pub(super) fn port(&self) -> &Arc<Port> {
         &self.place.port
     }
 

@@ -15,6 +15,7 @@
 mod builtin;
 mod dispatch;
 mod handle;
+mod items;
 mod object_call;
 mod options;
 mod pieces;
@@ -24,6 +25,7 @@ mod topic_event;
 
 pub(super) use builtin::start as start_builtin;
 pub use handle::{LocalHandle, LocalReply, LocalSubscription, Registered};
+pub use items::CallItems;
 pub use object_call::{Caller, ObjectCall, Responder};
 pub use options::{CallOptions, PublishOptions, ServeOptions, SubscribeOptions};
 pub use port::Standing;
@@ -203,8 +205,8 @@ impl LocalPeer {
                 Kind::Reply => !header.flags.has(Flags::MORE),
                 kind => kind == Kind::Error,
             };
-            if last {
-                self.running.remove(&Ticket(header.id));
+            if last && let Some(running) = self.running.remove(&Ticket(header.id)) {
+                running.end_items();
             }
         }
         let (session, outbox, core) = (&mut self.session, &mut self.outbox, &*self.core);

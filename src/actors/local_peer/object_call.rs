@@ -3,6 +3,7 @@
 //! Owns what the handler sees and the state it shares with its peer: whether the caller still waits, and how much of a stream it
 //! takes. It knows no Session; an answer is a frame pushed into the peer's port.
 
+use super::items::{CallItems, Queue};
 use super::port::{Port, check, check_size};
 use crate::actors::credit::Window;
 use crate::actors::peer::PeerRef;
@@ -44,6 +45,8 @@ pub struct ObjectCall {
     pub payload: Payload,
     /// What the caller sent beside them.
     pub metadata: Metadata,
+    /// What follows the arguments.
+    pub items: CallItems,
     /// Who calls.
     pub caller: Caller,
     /// When the caller stops waiting.
@@ -76,29 +79,62 @@ impl Drop for Charge {
 }
 
 /// What a running call shares with its peer.
-#[derive(Debug)]
 pub(super) struct Running {
     window: Mutex<Window>,
     cancelled: AtomicBool,
     changed: Notify,
+    /// The items that follow the call.
+    pub(super) items: Option<Arc<Queue>>,
 }
 
 impl Running {
     pub(super) fn new(window: usize) -> Arc<Self> {
+        Self::with_items(window, None)
+    }
+
+    pub(super) fn with_items(window: usize, items: Option<Arc<Queue>>) -> Arc<Self> {
         Arc::new(Self {
             window: Mutex::new(Window::new(window)),
             cancelled: AtomicBool::new(false),
             changed: Notify::new(),
+            items,
         })
+    }
+
+    /// The call is over: no more items come.
+    pub(super) fn end_items(&self) {
+        if let Some(items) = &self.items {
+            items.stop();
+        }
+    }
+
+    /// Uses so much of the window, as soon as it is open. Cancel safe.
+    ///
+    /// # Errors
+    /// Cancelled when nobody waits for the answer any more.
+    pub(super) async fn charge(&self, bytes: usize) -> Result<(), CallError> {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.is_cancelled() {
+                return Err(CallError::from(ErrorCode::Cancelled));
+            }
+            if self.spend(bytes) {
+                return Ok(());
+            }
+            changed.await;
+        }
     }
 
     /// Nobody waits for the answer any more.
     pub(super) fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
         self.changed.notify_waiters();
+        self.end_items();
     }
 
-    /// The caller takes more of the stream.
+    /// The caller takes more of the stream, or the callee of the items.
     pub(super) fn refill(&self, bytes: u32) {
         self.window
             .lock()
@@ -114,6 +150,14 @@ impl Running {
     fn spend(&self, bytes: usize) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         window.is_open() && window.spend(bytes)
+    }
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
     }
 }
 
@@ -227,18 +271,8 @@ impl Responder {
         let draft = frame(Kind::Reply, self.ticket)
             .flags(Flags::MORE)
             .payload(item.encoding, &item.bytes);
-        loop {
-            let changed = self.running.changed.notified();
-            tokio::pin!(changed);
-            changed.as_mut().enable();
-            if self.running.is_cancelled() {
-                return Err(CallError::from(ErrorCode::Cancelled));
-            }
-            if self.running.spend(draft.wire_len()) {
-                return self.port.push(&draft, None);
-            }
-            changed.await;
-        }
+        self.running.charge(draft.wire_len()).await?;
+        self.port.push(&draft, None)
     }
 
     /// Whether the caller takes a stream, so that [`Self::more`] may be used.

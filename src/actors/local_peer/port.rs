@@ -3,7 +3,7 @@
 //! Pushing takes a short lock and wakes the actor only when the buffer was empty, so that many frames become one batch.
 //! It owns the publish window as publishers see it. It knows no actor: the peer's actor takes from it what was pushed.
 
-use super::object_call::ObjectCall;
+use super::object_call::{ObjectCall, Running};
 use super::subscriber::Wanted;
 use crate::actors::credit::Window;
 use crate::config::Limits;
@@ -40,6 +40,8 @@ pub(super) struct Answer {
 /// What is to happen when a request was carried out.
 pub(super) enum Then {
     Nothing,
+    /// Items follow the call, at the pace of their credit.
+    Upload(Arc<Running>),
     Serve(Arc<str>, Recipient<ObjectCall>, watch::Sender<Standing>),
     Unserve(Box<str>),
     Subscribe(Box<Wanted>),

@@ -100,7 +100,12 @@ fn is_builtin(object: &[u8]) -> bool {
 
 /// What cannot be told apart when it is the same.
 fn content(frame: &Frame, meta: &[u8]) -> Vec<u8> {
-    let flags = frame.flags.0 & Flags::CONTINUED.with(Flags::NO_REPLY).with(Flags::STREAM).0;
+    let flags = frame.flags.0
+        & Flags::CONTINUED
+            .with(Flags::NO_REPLY)
+            .with(Flags::STREAM)
+            .with(Flags::ITEMS)
+            .0;
     let length = |bytes: &[u8]| (bytes.len() as u64).to_le_bytes();
     [
         &[frame.encoding][..],

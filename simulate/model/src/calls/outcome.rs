@@ -184,10 +184,12 @@ impl Call {
         self.arrived.ms.saturating_add(run.patience(self.frame.aux))
     }
 
-    /// Once the run is calm an outcome is not later than the deadline. A call or stream in pieces has a new one with each.
+    /// Once the run is calm an outcome is not later than the deadline. A call or stream in pieces has a new one with each, and so
+    /// has one with items.
     fn in_time(&self, run: &Run, now: Moment, found: &mut Found) {
-        let extends =
-            self.frame.has(Flags::STREAM) || !self.got.is_empty() && self.got.iter().any(|item| item.more);
+        let extends = self.frame.has(Flags::STREAM)
+            || self.frame.has(Flags::ITEMS)
+            || !self.got.is_empty() && self.got.iter().any(|item| item.more);
         let Some(calm) = run.calm.filter(|_| !extends) else {
             return;
         };

@@ -10,6 +10,8 @@ use actix_ipc::message::{Flags, Kind};
 pub(super) struct Message {
     pub(super) bytes: Vec<u8>,
     state: State,
+    /// Each piece is an item of its own: where one ends is kept among the bytes.
+    items: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,12 @@ enum State {
 
 impl Message {
     pub(super) fn begin(frame: &Frame) -> Self {
-        let mut message = Self::default();
+        // On other kinds the bit has another meaning.
+        let items = frame.kind == Kind::Call && frame.has(Flags::ITEMS);
+        let mut message = Self {
+            items,
+            ..Self::default()
+        };
         message.piece(frame);
         message
     }
@@ -37,6 +44,11 @@ impl Message {
         match self.state {
             State::Open if piece && frame.has(Flags::ABORT) => self.state = State::Void,
             State::Open => {
+                if self.items {
+                    let length = frame.payload.len() as u64;
+                    self.bytes.push(frame.encoding);
+                    self.bytes.extend(length.to_le_bytes());
+                }
                 self.bytes.extend_from_slice(&frame.payload);
                 if !frame.has(Flags::CONTINUED) {
                     self.state = State::Whole;
