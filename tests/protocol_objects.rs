@@ -676,7 +676,8 @@ mod binaries {
             assert!(ended.stderr.contains(part), "{line}: {}", ended.stderr);
         }
         let ended = broker.rob("--json call calc ecko");
-        let error: serde_json::Value = serde_json::from_str(&ended.stderr).unwrap();
+        let said: serde_json::Value = serde_json::from_str(&ended.stderr).unwrap();
+        let error = &said["error"];
         assert_eq!(
             (&error["code"], &error["exit"], &error["may_have_run"]),
             (&json!("NoSuchMethod"), &json!(3), &json!(false))
