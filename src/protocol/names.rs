@@ -123,23 +123,30 @@ mod tests {
     static CALC_3: ProtocolInfo = ProtocolInfo::new("shop", "calc", 3, "", &NEW);
     static LOG: ProtocolInfo = ProtocolInfo::new("shop", "log", 1, "", &OLD);
 
+    /// What is served, a name, and the protocol, version and command that it means.
+    type Case = (
+        &'static [&'static ProtocolInfo],
+        &'static str,
+        Option<(&'static str, u16, &'static str)>,
+    );
+
     #[test]
     fn a_name_means_the_command_of_one_protocol_and_of_its_highest_version() {
-        let calc = [&CALC_3, &CALC_1];
-        let all = [&CALC_1, &CALC_3, &LOG];
-        let table: [(&[&'static ProtocolInfo], &str, Option<(&str, u16, &str)>); 13] = [
-            (&calc, "echo", Some(("calc", 3, "echo"))),
-            (&calc, "gone", Some(("calc", 1, "gone"))),
-            (&calc, "calc.echo", Some(("calc", 3, "echo"))),
-            (&calc, "calc.1.echo", Some(("calc", 1, "echo"))),
-            (&calc, "calc.2.echo", None),
-            (&calc, "calc.1.added", None),
-            (&calc, "log.echo", None),
-            (&calc, "", None),
-            (&calc, ".", None),
-            (&all, "added", Some(("calc", 3, "added"))),
-            (&all, "calc.gone", Some(("calc", 1, "gone"))),
-            (&all, "log.1.echo", Some(("log", 1, "echo"))),
+        static CALC: [&ProtocolInfo; 2] = [&CALC_3, &CALC_1];
+        static ALL: [&ProtocolInfo; 3] = [&CALC_1, &CALC_3, &LOG];
+        let table: [Case; 13] = [
+            (&CALC, "echo", Some(("calc", 3, "echo"))),
+            (&CALC, "gone", Some(("calc", 1, "gone"))),
+            (&CALC, "calc.echo", Some(("calc", 3, "echo"))),
+            (&CALC, "calc.1.echo", Some(("calc", 1, "echo"))),
+            (&CALC, "calc.2.echo", None),
+            (&CALC, "calc.1.added", None),
+            (&CALC, "log.echo", None),
+            (&CALC, "", None),
+            (&CALC, ".", None),
+            (&ALL, "added", Some(("calc", 3, "added"))),
+            (&ALL, "calc.gone", Some(("calc", 1, "gone"))),
+            (&ALL, "log.1.echo", Some(("log", 1, "echo"))),
             (&[], "echo", None),
         ];
         for (served, name, expected) in table {
@@ -151,7 +158,7 @@ mod tests {
             command: "echo",
             names: vec!["calc.echo".to_owned(), "log.echo".to_owned()],
         };
-        assert_eq!(find("echo", &all).unwrap_err(), several);
+        assert_eq!(find("echo", &ALL).unwrap_err(), several);
     }
 
     #[test]
