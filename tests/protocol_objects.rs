@@ -265,14 +265,9 @@ async fn bytes_that_are_no_request_are_refused() {
 /// A command in JSON: its name, its value, and the answer or the error's code with what its text has.
 type InJson = (&'static str, Value, Result<Value, (ErrorCode, &'static str)>);
 
-#[tokio::test]
-async fn commands_are_called_in_json_by_name() {
-    let place = Place::new();
-    let broker = place.start();
-    let (client, worker) = (broker.client().await, broker.client().await);
-    let _box = worker.add_protocol("box", all(&Arc::default())).await.unwrap();
+fn in_json() -> Vec<InJson> {
     let (invalid, unknown) = (ErrorCode::Invalid, ErrorCode::NoSuchMethod);
-    let table: Vec<InJson> = vec![
+    vec![
         ("get_status", json!(null), Ok(json!(7))),
         ("get_status", json!({}), Ok(json!(7))),
         ("get_status", json!([]), Ok(json!(7))),
@@ -327,8 +322,16 @@ async fn commands_are_called_in_json_by_name() {
             Err((unknown, "box has no command calc.stop")),
         ),
         ("stop", json!(null), Ok(json!(null))),
-    ];
-    for (command, request, expected) in table {
+    ]
+}
+
+#[tokio::test]
+async fn commands_are_called_in_json_by_name() {
+    let place = Place::new();
+    let broker = place.start();
+    let (client, worker) = (broker.client().await, broker.client().await);
+    let _box = worker.add_protocol("box", all(&Arc::default())).await.unwrap();
+    for (command, request, expected) in in_json() {
         let call = client.call("box", command).encoding(Encoding::JSON);
         let said: Result<Value, CallError> = call.send(&request).await;
         match expected {
