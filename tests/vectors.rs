@@ -23,8 +23,8 @@ use actix_ipc::message::codec::body_limit;
 use actix_ipc::message::handshake::{PREFACE, PROTOCOL_VERSION, choose_version};
 use actix_ipc::message::selector::Selector;
 use actix_ipc::message::{
-    Decoder, Draft, Encoding, Epoch, Flags, FrameError, Hello, Kind, Metadata, ObjectName, Origin, Pattern,
-    PeerId, Token, Welcome, metadata,
+    Decoder, Draft, Encoding, Epoch, Flags, FrameError, Hello, Kind, Meet, Metadata, ObjectName, Origin,
+    Pattern, PeerId, Served, Terms, Token, Welcome, metadata,
 };
 use serde_json::Value;
 
@@ -296,6 +296,14 @@ fn handshake_payloads_have_their_fields() {
             assert_eq!(welcome.encode(), payload, "{vector}");
         }
     }
+    for vector in list(&file, "meet") {
+        let payload = hex(text(vector, "payload_hex"));
+        let expected = vector["fields"].as_object().map(|_| meet(&vector["fields"]));
+        assert_eq!(Meet::decode(&payload), expected, "{vector}");
+        if let Some(meet) = expected {
+            assert_eq!(meet.encode(), Some(payload), "{vector}");
+        }
+    }
     for vector in list(&file, "versions") {
         let chosen = vector["chosen"]
             .as_u64()
@@ -306,6 +314,30 @@ fn handshake_payloads_have_their_fields() {
             chosen,
             "{vector}"
         );
+    }
+}
+
+fn meet(fields: &Value) -> Meet {
+    let field = |name: &str| u32::try_from(number(fields, name)).unwrap();
+    let protocols = fields["protocols"].as_array().unwrap().iter();
+    Meet {
+        epoch: Epoch(hex(text(fields, "epoch_hex")).try_into().unwrap()),
+        terms: Terms {
+            frame_bytes: field("frame_bytes"),
+            message_bytes: field("message_bytes"),
+            stream_window: field("stream_window"),
+            open_calls: field("open_calls"),
+            call_window: field("call_window"),
+            attachments: field("attachments"),
+        },
+        name: text(fields, "name").to_owned(),
+        token: None,
+        protocols: protocols
+            .map(|served| Served {
+                id: u64::from_le_bytes(hex(text(served, "id")).try_into().unwrap()),
+                name: text(served, "name").into(),
+            })
+            .collect(),
     }
 }
 

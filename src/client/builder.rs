@@ -5,6 +5,7 @@
 use super::connect_error::ConnectError;
 use super::endpoints::from_environment;
 use super::handle::{Handle, IpcClient};
+use super::peer::{Offer, Role};
 use super::runtime;
 use super::shared::Shared;
 use super::socket::{Patience, Socket};
@@ -53,13 +54,25 @@ pub(crate) struct Options {
     pub(crate) keepalive: Duration,
     pub(crate) shared_memory: SharedMemory,
     pub(crate) prompt_reconnect: bool,
+    /// The other end is a program, which is offered this.
+    pub(crate) peer: Option<Arc<Offer>>,
+}
+
+impl Options {
+    /// What is at the other end.
+    pub(crate) const fn role(&self) -> Role {
+        match self.peer {
+            None => Role::Broker,
+            Some(_) => Role::Peer,
+        }
+    }
 }
 
 /// Makes an [`IpcClient`]. Made by [`IpcClient::builder`].
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing until it connects"]
 pub struct ClientBuilder {
-    options: Options,
+    pub(crate) options: Options,
 }
 
 impl ClientBuilder {
@@ -78,6 +91,7 @@ impl ClientBuilder {
                 keepalive: KEEPALIVE,
                 shared_memory: SharedMemory::default(),
                 prompt_reconnect: false,
+                peer: None,
             },
         }
     }
@@ -198,19 +212,35 @@ impl ClientBuilder {
             name::check(self.options.name.as_bytes())
                 .map_err(|error| ConnectError::because(format!("the declared name is not valid: {error}")))?;
         }
-        let shared = Arc::new(Shared::new(self.options));
-        let client = IpcClient {
-            handle: Arc::new(Handle::new(Arc::clone(&shared))),
-        };
-        let (ready, connected) = oneshot::channel();
-        runtime::on_socket_arbiter(move || Socket::start(shared, patience, ready))
-            .map_err(|error| ConnectError::because(error.to_string()))?;
-        match connected.await {
-            Ok(Ok(())) => Ok(client),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(ConnectError::because(
-                "the run-time that was to carry the connection has ended",
-            )),
-        }
+        connect(new_shared(self.options), patience).await
+    }
+}
+
+/// What a connection and its handles share, before there is one.
+#[cfg_attr(
+    not(feature = "protocol"),
+    allow(dead_code, reason = "only typed protocols use it")
+)]
+pub(crate) fn new_shared(options: Options) -> Arc<Shared> {
+    Arc::new(Shared::new(options))
+}
+
+/// Starts what is to carry a connection.
+///
+/// # Errors
+/// How the first attempt failed.
+pub(crate) async fn connect(shared: Arc<Shared>, patience: Patience) -> Result<IpcClient, ConnectError> {
+    let client = IpcClient {
+        handle: Arc::new(Handle::new(Arc::clone(&shared))),
+    };
+    let (ready, connected) = oneshot::channel();
+    runtime::on_socket_arbiter(move || Socket::start(shared, patience, ready))
+        .map_err(|error| ConnectError::because(error.to_string()))?;
+    match connected.await {
+        Ok(Ok(())) => Ok(client),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ConnectError::because(
+            "the run-time that was to carry the connection has ended",
+        )),
     }
 }

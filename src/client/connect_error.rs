@@ -3,6 +3,7 @@
 //! Owns the difference between nobody there, a broker that refuses, and a transport that this program lacks, with the words for
 //! each. It opens no socket; [`super::link`] finds out which it is.
 
+use super::peer::Role;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::transport::Endpoint;
 use std::fmt;
@@ -22,6 +23,8 @@ pub struct ConnectError {
     pub refusal: Option<Refusal>,
     /// No endpoint can be used by this program at all: its build or its platform lacks the transports.
     pub unsupported: bool,
+    /// It was to be a server of typed protocols, not a broker.
+    pub point_to_point: bool,
 }
 
 /// What a broker said instead of a welcome.
@@ -79,9 +82,9 @@ impl ConnectError {
     }
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the broker refused: {}", self.reason)?;
+impl Refusal {
+    fn write(&self, f: &mut impl fmt::Write, who: &str) -> fmt::Result {
+        write!(f, "{who} refused: {}", self.reason)?;
         // A broker with nothing to add repeats the reason.
         if self.text.is_empty() || self.text == self.reason.text() {
             return Ok(());
@@ -90,17 +93,32 @@ impl fmt::Display for Refusal {
     }
 }
 
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, "the broker")
+    }
+}
+
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(refusal) = &self.refusal {
-            write!(f, "{}: {refusal}", refusal.endpoint)?;
+            write!(f, "{}: ", refusal.endpoint)?;
+            refusal.write(
+                f,
+                if self.point_to_point {
+                    "the server"
+                } else {
+                    "the broker"
+                },
+            )?;
             return self.write_tried(f);
         }
         if self.unsupported {
             f.write_str("this program cannot use the endpoint: ")?;
             return self.write_tried(f);
         }
-        f.write_str("no broker was reached")?;
+        let what = if self.point_to_point { "server" } else { "broker" };
+        write!(f, "no {what} was reached")?;
         if let Some(reason) = &self.reason {
             write!(f, ": {reason}")?;
         }
@@ -109,6 +127,9 @@ impl fmt::Display for ConnectError {
         }
         f.write_str(": ")?;
         self.write_tried(f)?;
+        if self.point_to_point {
+            return Ok(());
+        }
         f.write_str("; start one with `ipc-broker`, or `cargo run --release` in its repository")
     }
 }
@@ -136,7 +157,7 @@ impl From<ConnectError> for CallError {
 
 /// Why one endpoint gave no connection.
 #[derive(Debug)]
-pub(super) enum Obstacle {
+pub(crate) enum Obstacle {
     /// A broker is there and does not take this client.
     Refused(CloseReason, String),
     /// This program does not have the transport.
@@ -156,9 +177,10 @@ impl From<String> for Obstacle {
 pub(super) struct Attempts(ConnectError);
 
 impl Attempts {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(role: Role) -> Self {
         Self(ConnectError {
             unsupported: true,
+            point_to_point: role.is_peer(),
             ..ConnectError::default()
         })
     }
@@ -173,7 +195,16 @@ impl Attempts {
                     reason,
                     text,
                 };
-                let text = refusal.to_string();
+                let mut text = String::new();
+                // A string takes what is written to it.
+                let _ = refusal.write(
+                    &mut text,
+                    if error.point_to_point {
+                        "the server"
+                    } else {
+                        "the broker"
+                    },
+                );
                 error.refusal.get_or_insert(refusal);
                 text
             }
@@ -194,7 +225,7 @@ mod tests {
     use super::*;
 
     fn after(obstacles: Vec<(&str, Obstacle)>) -> ConnectError {
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::new(Role::Broker);
         for (endpoint, obstacle) in obstacles {
             attempts.failed(&endpoint.parse().unwrap(), obstacle);
         }
@@ -271,6 +302,9 @@ mod tests {
             error.to_string(),
             "this program cannot use the endpoint: tls:host:1 (built without TLS)"
         );
-        assert!(!Attempts::new().into_error().unsupported, "nothing was tried");
+        assert!(
+            !Attempts::new(Role::Broker).into_error().unsupported,
+            "nothing was tried"
+        );
     }
 }

@@ -8,9 +8,10 @@ use super::connection_events::ConnectionEvent;
 use super::inbound::Ended;
 use super::lasting::{Fact, Standing};
 use super::link::Link;
+use super::peer::Role;
 use super::presence::Notice;
 use super::shared::Shared;
-use super::state::{GRACE, Next, Phase, Ring, State};
+use super::state::{GRACE, Next, Phase, Ring, State, TICK};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Epoch, Kind};
 use crate::text;
@@ -43,12 +44,14 @@ impl State {
         })
     }
 
-    fn up(&mut self, link: &Link, rings: bool) {
+    fn up(&mut self, link: &Link, rings: bool, call_window: i64) {
         self.epoch_before = (self.life > 0).then_some(self.grants.epoch);
         self.life = self.life.wrapping_add(1);
         self.out.clear();
         self.grants = link.welcome;
         self.peer = link.peer;
+        self.met.clone_from(&link.met);
+        (self.call_window, self.call_window_all) = (call_window, call_window);
         self.publish_window = i64::from(link.welcome.publish_window);
         self.phase = Phase::Up(Arc::clone(&link.stream));
         let granted = rings && link.welcome.ring_bytes > 0 && link.stream.has_rings();
@@ -67,7 +70,7 @@ impl State {
         for (_, request) in self.requests.iter_mut() {
             let error = CallError::new(
                 ErrorCode::BrokerGone,
-                format!("the connection to the broker ended: {reason}"),
+                format!("the connection to {} ended: {reason}", self.role.other()),
             );
             request.finish(Err(error.ran(request.end <= written)));
             after.wakers.extend(request.waker.take());
@@ -118,7 +121,12 @@ impl State {
             if request.expires > now || request.answer.is_some() || request.has_items() {
                 continue;
             }
-            let text = "the deadline passed, and the broker did not answer either; it may be stopped";
+            let text = match self.role {
+                Role::Broker => {
+                    "the deadline passed, and the broker did not answer either; it may be stopped"
+                }
+                Role::Peer => "the deadline passed before the peer answered",
+            };
             request.finish(Err(CallError::new(ErrorCode::Deadline, text)));
             after.wakers.extend(request.waker.take());
             if request.cancellable {
@@ -170,7 +178,14 @@ impl Shared {
         let mut after = After::default();
         let mut state = self.lock();
         let sharing = self.options.shared_memory;
-        state.up(link, sharing != SharedMemory::Never);
+        let terms = self.options.peer.as_ref().zip(link.met.as_ref());
+        let terms = terms.map(|(own, met)| own.meet.terms.common(met.meet.terms));
+        let call_window = terms.map_or(0, |terms| i64::from(terms.call_window));
+        state.up(link, sharing != SharedMemory::Never, call_window);
+        if let Some(terms) = terms {
+            self.serving.oneway.begin(state.life, terms);
+            self.serving.lock().met.clone_from(&link.met);
+        }
         if sharing == SharedMemory::AtOnce {
             state.ask_for_ring();
         }
@@ -212,7 +227,11 @@ impl Shared {
         after.perform();
         self.serving.abort_all();
         if !expected {
-            tracing::warn!(reason = %text::text(&ended.text), "the connection to the broker ended");
+            let reason = text::text(&ended.text);
+            match self.options.role() {
+                Role::Broker => tracing::warn!(%reason, "the connection to the broker ended"),
+                Role::Peer => tracing::info!(%reason, "the connection to another program ended"),
+            }
         }
         if !orderly {
             self.watchers.tell(&ConnectionEvent::Lost {
@@ -257,7 +276,8 @@ impl Shared {
             let what = text::text(what);
             tracing::warn!(%what, %error, "not restored after the reconnection");
         }
-        tracing::info!(%epoch, same_broker, restored, lost = lost.len(), "connected to the broker again");
+        let to = self.options.role().other();
+        tracing::info!(%epoch, same_broker, restored, lost = lost.len(), "connected to {to} again");
         self.watchers.tell(&ConnectionEvent::Reconnected {
             epoch,
             same_broker,
@@ -279,12 +299,16 @@ impl Shared {
         {
             return Err(Ended::new(
                 CloseReason::Finished,
-                "the broker did not answer the goodbye",
+                format!("{} did not answer the goodbye", state.role.other()),
             ));
         }
         state.expire(now, after);
         let left = state.tend_lasting(now, after);
-        state.ticking = left || state.closing.is_some() || !state.requests.is_empty();
+        let open = !state.requests.is_empty();
+        if !open {
+            state.tick = TICK;
+        }
+        state.ticking = left || state.closing.is_some() || open;
         Ok(())
     }
 }

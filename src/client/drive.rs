@@ -10,8 +10,8 @@ use super::busy::Busy;
 use super::inbound::{self, Ended};
 use super::link::Link;
 use super::outbox::Claim;
+use super::peer::Role;
 use super::shared::{Shared, Wrote};
-use super::state::TICK;
 use crate::error::CloseReason;
 use crate::message::arrivals::Arrivals;
 use crate::message::{Attachment, Decoder, Draft, Kind};
@@ -58,7 +58,8 @@ pub(crate) struct Drive {
     /// What waits for its frame.
     arrivals: Arrivals,
     after: After,
-    tick: Option<Pin<Box<Sleep>>>,
+    /// With how long it was to be.
+    tick: Option<(Duration, Pin<Box<Sleep>>)>,
     busy: Busy,
     /// The last read brought enough for this turn.
     enough: bool,
@@ -96,15 +97,23 @@ impl Drive {
         }
     }
 
+    fn role(&self) -> Role {
+        self.shared.options.role()
+    }
+
     /// Reads once. Ready when something was read.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         if let Err(error) = ready!(self.stream.poll_read_ready(cx)) {
-            return Poll::Ready(Err(lost(&error)));
+            return Poll::Ready(Err(lost(self.role(), &error)));
         }
+        let role = self.role();
         let (stream, decoder, attachments) = (&self.stream, &mut self.decoder, &mut self.attachments);
         let mut taken = 0_usize;
         let read = BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer, attachments) {
-            Ok(0) => Err(Ended::new(CloseReason::Lost, "the broker closed the connection")),
+            Ok(0) => {
+                let text = format!("{} closed the connection", role.other());
+                Err(Ended::new(CloseReason::Lost, text))
+            }
             Ok(count) => {
                 taken = count;
                 decoder
@@ -113,7 +122,7 @@ impl Drive {
                     .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string()))
             }
             Err(error) if is_again(&error) => Ok(None),
-            Err(error) => Err(lost(&error)),
+            Err(error) => Err(lost(role, &error)),
         });
         let with_attachments = !self.attachments.is_empty();
         self.did(taken);
@@ -142,7 +151,7 @@ impl Drive {
                 // It was not ready after all; asking again registers the task.
                 match self.stream.poll_read_ready(cx) {
                     Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
-                    Poll::Ready(Err(error)) => Poll::Ready(Err(lost(&error))),
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(lost(role, &error))),
                     Poll::Pending => Poll::Pending,
                 }
             }
@@ -197,7 +206,7 @@ impl Drive {
                 let wrote = self
                     .shared
                     .write(claim, &self.stream)
-                    .map_err(|error| lost(&error))?;
+                    .map_err(|error| lost(self.role(), &error))?;
                 if wrote == Wrote::All {
                     return Poll::Ready(Ok(()));
                 }
@@ -205,7 +214,7 @@ impl Drive {
             if !self.shared.lock().out.is_blocked() {
                 return Poll::Pending;
             }
-            ready!(self.stream.poll_write_ready(cx)).map_err(|error| lost(&error))?;
+            ready!(self.stream.poll_write_ready(cx)).map_err(|error| lost(self.role(), &error))?;
             self.shared.lock().out.unblock();
         }
     }
@@ -228,10 +237,15 @@ impl Drive {
     /// Keeps the timer running while something has a deadline.
     fn poll_tick(&mut self, cx: &mut Context<'_>) -> Result<(), Ended> {
         loop {
+            let (ticking, every) = {
+                let state = self.shared.lock();
+                (state.ticking, state.tick)
+            };
             match self.tick.as_mut() {
-                None if !self.shared.lock().ticking => return Ok(()),
-                None => self.tick = Some(Box::pin(sleep(TICK))),
-                Some(tick) => match tick.as_mut().poll(cx) {
+                None if !ticking => return Ok(()),
+                None => self.tick = Some((every, Box::pin(sleep(every)))),
+                Some((was, _)) if *was > every => self.tick = None,
+                Some((_, tick)) => match tick.as_mut().poll(cx) {
                     Poll::Pending => return Ok(()),
                     Poll::Ready(()) => {
                         self.tick = None;
@@ -258,7 +272,10 @@ impl Drive {
                     let silent = keepalive.patience();
                     return Err(Ended::new(
                         CloseReason::Lost,
-                        format!("the broker has given no sign for up to {silent:?}"),
+                        format!(
+                            "{} has given no sign for up to {silent:?}",
+                            self.shared.options.role().other()
+                        ),
                     ));
                 }
             }
@@ -356,11 +373,14 @@ fn is_again(error: &io::Error) -> bool {
     )
 }
 
-fn lost(error: &io::Error) -> Ended {
+fn lost(role: Role, error: &io::Error) -> Ended {
     let reason = match error.kind() {
         // Of shared memory: what no broker writes there.
         io::ErrorKind::InvalidData => CloseReason::Protocol,
         _ => CloseReason::Lost,
     };
-    Ended::new(reason, format!("the connection to the broker failed: {error}"))
+    Ended::new(
+        reason,
+        format!("the connection to {} failed: {error}", role.other()),
+    )
 }

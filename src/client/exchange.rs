@@ -8,7 +8,7 @@ use super::names::Key;
 use super::request::{Answer, Items, Reply, Request};
 use super::respond::PIECE;
 use super::shared::Shared;
-use super::state::{Direct, GRACE, Next, State};
+use super::state::{Direct, Next, State};
 use super::upload::Upload;
 use super::waiters::Place;
 use crate::config::raise;
@@ -341,24 +341,22 @@ fn first(
         state.out.room.wait(place, cx.waker());
         return Poll::Pending;
     }
+    if state.role.is_peer() && outgoing.kind == Kind::Call {
+        std::task::ready!(state.poll_peer(outgoing, place, cx))?;
+    }
     let part = outgoing.first_part(&state)?;
     state.check_attachments(&outgoing.attachments)?;
     if state.requests.len() >= state.grants.open_calls as usize {
         let (open, how) = (state.requests.len(), raise("open_calls"));
         let text = format!(
-            "{open} calls are open already, the most that the broker takes of one connection (limits.open_calls); \
-             wait for some of them, or {how}"
+            "{open} calls are open already, the most that {} takes of one connection (limits.open_calls); \
+             wait for some of them, or {how}",
+            state.role.other()
         );
         return Poll::Ready(Err(CallError::new(ErrorCode::TooMany, text).ran(false)));
     }
-    let (now, start_clock) = state.coarse_now();
-    let default = Duration::from_millis(u64::from(state.grants.default_deadline_ms));
-    let patience = outgoing
-        .deadline
-        .unwrap_or(default)
-        .min(MAX_PATIENCE)
-        .saturating_add(GRACE);
-    let mut request = Request::new(now + patience, patience, state.grants.stream_window);
+    let (expires, patience, start_clock) = state.expiry(outgoing.deadline);
+    let mut request = Request::new(expires, patience, state.grants.stream_window);
     request.cancellable = outgoing.kind == Kind::Call;
     request.uploads = outgoing.kind == Kind::Call && outgoing.flags.has(Flags::ITEMS);
     request.items = stream.then(|| Box::new(Items::default()));
@@ -366,9 +364,11 @@ fn first(
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
     let idle = state.out.is_idle();
-    let end = state
-        .out
-        .encode_with(&outgoing.draft(id, part), &outgoing.attachments);
+    let draft = outgoing.draft(id, part);
+    if outgoing.flags.has(Flags::NO_REPLY) {
+        state.charge_call(&draft);
+    }
+    let end = state.out.encode_with(&draft, &outgoing.attachments);
     let whole = part.len() == outgoing.payload.bytes.len();
     if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
         request.end = end;

@@ -8,6 +8,7 @@ use super::after::After;
 use super::event_queue::{EventQueue, Run};
 use super::incoming::{self, Grants};
 use super::lasting::{Fact, Lasting};
+use super::peer;
 use super::port::Given;
 use super::request::{Answer, Step};
 use super::settle::{notice, ownership, settle};
@@ -31,6 +32,8 @@ const OWED_MAX: usize = 64 * 1024 * 1024;
 pub(crate) struct Ended {
     pub(crate) reason: CloseReason,
     pub(crate) text: String,
+    /// The other end said so.
+    pub(crate) theirs: bool,
 }
 
 impl Ended {
@@ -38,6 +41,7 @@ impl Ended {
         Self {
             reason,
             text: text.into(),
+            theirs: false,
         }
     }
 }
@@ -53,7 +57,14 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
     let mut ended = None;
     let mut state = shared.lock();
     let mut index = 0_usize;
+    let role = state.role;
     while let Some(header) = batch.header(index) {
+        if role.is_peer()
+            && let Some(refused) = peer::incoming::refused(header)
+        {
+            ended = Some(refused);
+            break;
+        }
         match header.kind {
             Kind::Call | Kind::CallPiece | Kind::Cancel | Kind::ReplyCredit => calls.push(index),
             Kind::Event if !header.flags.has(Flags::CONTINUED) => {
@@ -84,11 +95,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         }
         index = index.saturating_add(1);
     }
-    let owing = state.out.waiting();
-    if ended.is_none() && owing > OWED_MAX.saturating_add(shared.options.out_buffer) {
-        let text = format!("the broker sends and does not read: {owing} bytes wait for it");
-        ended = Some(Ended::new(CloseReason::SlowConsumer, text));
-    }
+    ended = ended.or_else(|| unread(&state, shared.options.out_buffer));
     let restored = state.take_report();
     let grants = Grants {
         life: state.life,
@@ -106,6 +113,17 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         ended = ended.or(served.ended);
     }
     ended
+}
+
+/// Why the connection is at its end when the other side asks and does not read.
+fn unread(state: &State, out_buffer: usize) -> Option<Ended> {
+    let owing = state.out.waiting();
+    if owing <= OWED_MAX.saturating_add(out_buffer) {
+        return None;
+    }
+    let who = state.role.other();
+    let text = format!("{who} sends and does not read: {owing} bytes wait for it");
+    Some(Ended::new(CloseReason::SlowConsumer, text))
 }
 
 fn subscription(state: &State, id: u64) -> Option<Arc<EventQueue>> {
@@ -161,6 +179,7 @@ fn answer(
         Kind::Reply | Kind::ReplyPiece => return replied(state, batch, index, view, after),
         Kind::Error => finish(state, id, Err(error_of(view)), after),
         Kind::Done | Kind::Accepted | Kind::Pong => finish(state, id, Ok(aux), after),
+        Kind::CallCredit if id == 0 && state.role.is_peer() => return call_credit(state, aux, after),
         Kind::CallCredit => {
             if let Some(request) = state.requests.get_mut(id) {
                 request.credit(aux, now);
@@ -202,10 +221,11 @@ fn answer(
         Kind::Goodbye => {
             let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
-            return Some(Ended::new(
-                reason,
-                if text.is_empty() { reason.to_string() } else { text },
-            ));
+            let text = if text.is_empty() { reason.to_string() } else { text };
+            return Some(Ended {
+                theirs: true,
+                ..Ended::new(reason, text)
+            });
         }
         other => {
             let text = format!("the broker sent a {} frame, which is for brokers", other.name());
@@ -213,6 +233,18 @@ fn answer(
         }
     }
     None
+}
+
+/// The other program takes more calls without an answer.
+fn call_credit(state: &mut State, more: u32, after: &mut After) -> Option<Ended> {
+    match peer::incoming::credited(state.call_window, state.call_window_all, more) {
+        Ok(left) => {
+            state.call_window = left;
+            state.out.room.drain(&mut after.wakers);
+            None
+        }
+        Err(ended) => Some(ended),
+    }
 }
 
 /// Goes along into shared memory, where it was offered and can be had; else everything stays as it is.
@@ -275,8 +307,10 @@ fn replied(
         return None;
     }
     if request.is_flooded(window, view.header.wire_len()) {
-        let text =
-            format!("the broker sent more of a streamed reply than the window of {window} bytes allows");
+        let text = format!(
+            "{} sent more of a streamed reply than the window of {window} bytes allows",
+            state.role.other()
+        );
         return Some(Ended::new(CloseReason::Window, text));
     }
     if step == Step::Wake {

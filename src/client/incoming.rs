@@ -5,15 +5,16 @@
 
 use super::handler::{CallContext, IncomingCall};
 use super::inbound::Ended;
+use super::peer::{self, incoming::Checked};
 use super::request::keep;
 use super::running::{Here, Job, ObjectServer};
-use super::serving::{OpenCall, PartialCall, refuse};
+use super::serving::{OpenCall, PartialCall, Table, refuse};
 use super::shared::Shared;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Attachments, Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
 use bytes::BytesMut;
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// So many calls may be arriving in pieces together, however small they are.
@@ -51,7 +52,12 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
             kind, id, aux, flags, ..
         } = *view.header;
         match kind {
-            Kind::Call => call(shared, &mut here, (batch, index), &view, grants, now),
+            Kind::Call => {
+                ended = call(shared, &mut here, (batch, index), &view, grants, now);
+                if ended.is_some() {
+                    break;
+                }
+            }
             Kind::CallPiece => {
                 if !call_piece(shared, &mut here, (batch, &view), grants) {
                     let text = "more items of a call came than its window allows";
@@ -67,7 +73,7 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
             }
             _ => {
                 let mut table = shared.serving.lock();
-                let (open, partial) = (table.open.remove(&id), table.give_up_partial(id));
+                let (open, partial) = (table.remove(id), table.give_up_partial(id));
                 drop(table);
                 give_up(&mut here, partial);
                 if let Some(open) = open {
@@ -88,19 +94,29 @@ fn call(
     view: &FrameView<'_>,
     grants: Grants,
     now: Instant,
-) {
+) -> Option<Ended> {
     let (object, method) = key::split(view.key);
-    let (method, open) = (here.method(method), here.open(view.header.id, grants));
     let Header { id, flags, .. } = *view.header;
     let answered = !flags.has(Flags::NO_REPLY);
-    let partials = here.partials;
+    let charge = match here.met.is_some().then(|| peer::incoming::check(shared, view)) {
+        None => 0,
+        Some(Checked::Admitted(bytes)) => bytes,
+        Some(Checked::Refused(error)) => {
+            refuse(shared, &OpenCall::new(id, grants.life, 0, 0), answered, &error);
+            return None;
+        }
+        Some(Checked::Ended(ended)) => return Some(ended),
+    };
+    let (method, open) = (here.method(method), here.open(id, grants, charge));
+    let (partials, met) = (here.partials, here.met.clone());
     let Some(server) = here.find(object) else {
-        let object = String::from_utf8_lossy(object);
-        let text = format!("{object} was given up a moment ago");
-        let error = CallError::new(ErrorCode::NoSuchObject, text);
-        return refuse(shared, id, answered, &error);
+        refuse(shared, &open, answered, &nobody(shared, view, object));
+        return None;
     };
     let mut context = context(server, Arc::clone(&method), view, open, now);
+    if let Some(met) = &met {
+        (context.caller, context.caller_name) = (met.origin(), peer::incoming::declared(Some(met)));
+    }
     if view.header.attachments > 0 {
         context.attachments = batch.attachments(index).to_vec().into();
     }
@@ -111,26 +127,8 @@ fn call(
             .expect_items(Arc::downgrade(shared), grants.window, patience);
     } else if flags.has(Flags::CONTINUED) {
         let server = Arc::clone(server);
-        let mut table = shared.serving.lock();
-        let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
-        if table.partial.len() >= PARTIAL_MAX
-            || table.partial_bytes().saturating_add(view.payload.len()) > most
-        {
-            drop(table);
-            return refuse(shared, id, answered, &too_many_large());
-        }
-        let partial = PartialCall {
-            server,
-            context,
-            bytes: BytesMut::from(view.payload),
-            answered,
-            owed: 0,
-            came: table.next_place(),
-            behind: Vec::new(),
-        };
-        table.partial.insert(id, partial);
-        here.partials = true;
-        return;
+        begin(shared, here, server, context, (view, answered), grants);
+        return None;
     }
     let payload = Payload {
         encoding: view.header.encoding,
@@ -145,6 +143,44 @@ fn call(
     if let Some(job) = job {
         here.accept(job, &method);
     }
+    None
+}
+
+/// What a call ends with whose object is not here.
+fn nobody(shared: &Shared, view: &FrameView<'_>, object: &[u8]) -> CallError {
+    peer::incoming::missing(shared, view).unwrap_or_else(|| {
+        let object = String::from_utf8_lossy(object);
+        let text = format!("{object} was given up a moment ago");
+        CallError::new(ErrorCode::NoSuchObject, text)
+    })
+}
+
+/// The first part of a call in pieces.
+fn begin(
+    shared: &Arc<Shared>,
+    here: &mut Here<'_>,
+    server: Arc<ObjectServer>,
+    context: CallContext,
+    (view, answered): (&FrameView<'_>, bool),
+    grants: Grants,
+) {
+    let mut table = shared.serving.lock();
+    let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
+    if table.partial.len() >= PARTIAL_MAX || table.partial_bytes().saturating_add(view.payload.len()) > most {
+        drop(table);
+        return refuse(shared, &context.open, answered, &too_many_large());
+    }
+    let partial = PartialCall {
+        server,
+        context,
+        bytes: BytesMut::from(view.payload),
+        answered,
+        owed: 0,
+        came: table.next_place(),
+        behind: Vec::new(),
+    };
+    table.partial.insert(view.header.id, partial);
+    here.partials = true;
 }
 
 /// Calls of one caller to one object run in the order in which they came: a complete one waits behind one that still arrives. `None`:
@@ -159,18 +195,13 @@ fn keep_back(shared: &Arc<Shared>, server: &Arc<ObjectServer>, mut job: Job, gra
     if earlier.behind.len() >= PARTIAL_MAX || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE)
     {
         drop(table);
-        refuse(
-            shared,
-            job.call.context.open.ticket,
-            job.answered,
-            &too_many_large(),
-        );
+        refuse(shared, &job.call.context.open, job.answered, &too_many_large());
         return None;
     }
     job.unpin();
     let open = Arc::clone(&job.call.context.open);
     earlier.behind.push(job);
-    table.open.insert(open.ticket, open);
+    table.insert(open);
     None
 }
 
@@ -237,7 +268,7 @@ fn caller_words(bytes: &[u8]) -> (Metadata, Option<String>) {
 fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>)) -> bool {
     let Header { encoding, flags, .. } = *view.header;
     if flags.has(Flags::ABORT) {
-        shared.serving.lock().open.remove(&open.ticket);
+        shared.serving.lock().remove(open.ticket);
         open.cancel();
         return true;
     }
@@ -278,6 +309,7 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
     let size = partial.bytes.len().saturating_add(view.payload.len());
     if size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
         let answered = partial.answered;
+        let open = Arc::clone(&partial.context.open);
         let partial = table.give_up_partial(id);
         drop(table);
         give_up(here, partial);
@@ -286,7 +318,7 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
             true => CallError::new(ErrorCode::TooLarge, format!("a call has at most {limit} bytes")),
             false => too_many_large(),
         };
-        return refuse(shared, id, answered, &error.ran(false));
+        return refuse(shared, &open, answered, &error.ran(false));
     }
     partial.bytes.extend_from_slice(view.payload);
     if flags.has(Flags::CONTINUED) {
@@ -302,7 +334,15 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
         }
         return;
     }
-    let Some(PartialCall {
+    let partial = table.partial.remove(&id);
+    if let Some(partial) = partial {
+        complete(here, table, partial);
+    }
+}
+
+/// A call in pieces is complete.
+fn complete(here: &mut Here<'_>, mut table: MutexGuard<'_, Table>, partial: PartialCall) {
+    let PartialCall {
         server,
         context,
         bytes,
@@ -310,10 +350,7 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
         came,
         mut behind,
         ..
-    }) = table.partial.remove(&id)
-    else {
-        return;
-    };
+    } = partial;
     let payload = Payload {
         encoding: context.encoding,
         bytes: bytes.freeze(),
@@ -325,7 +362,7 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
     if let Some(earlier) = table.before(came, &server, caller) {
         earlier.behind.push(job);
         earlier.behind.append(&mut behind);
-        table.open.insert(open.ticket, open);
+        table.insert(open);
         return;
     }
     drop(table);

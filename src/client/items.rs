@@ -236,7 +236,7 @@ mod tests {
     const ITEM: usize = 30;
 
     fn open(window: u32, patience: Duration) -> OpenCall {
-        let open = OpenCall::new(1, 1, window);
+        let open = OpenCall::new(1, 1, window, 0);
         open.expect_items(Weak::new(), window, patience);
         open
     }

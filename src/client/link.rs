@@ -5,6 +5,7 @@
 
 use super::builder::Options;
 use super::connect_error::{Attempts, ConnectError, Obstacle};
+use super::peer::{self, Met};
 use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::frame::HELLO_BODY_MAX;
@@ -35,6 +36,8 @@ pub(crate) struct Link {
     pub(crate) decoder: Decoder,
     pub(crate) welcome: Welcome,
     pub(crate) peer: PeerId,
+    /// Who it is, when it is no broker.
+    pub(crate) met: Option<Arc<Met>>,
 }
 
 /// Tries the endpoints in order for at most `budget` in all and returns the first connection. What one endpoint leaves
@@ -44,7 +47,7 @@ pub(crate) struct Link {
 /// Every endpoint with its own reason.
 pub(crate) async fn establish(options: &Options, budget: Duration) -> Result<Link, ConnectError> {
     let until = Instant::now() + budget;
-    let mut attempts = Attempts::new();
+    let mut attempts = Attempts::new(options.role());
     let mut left = u32::try_from(options.endpoints.len()).unwrap_or(u32::MAX);
     for endpoint in &options.endpoints {
         let share = until.saturating_duration_since(Instant::now()) / left.max(1);
@@ -80,15 +83,30 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         }
         Err(_) => return Err(format!("no connection within {} ms", limit.as_millis()).into()),
     };
-    let token = super::proof::token(endpoint, options.token_file.as_deref())?;
-    match timeout_at(until, greet(stream, &options.name, token)).await {
-        Ok(result) => result,
-        Err(_) => Err(format!(
-            "connected, but got no welcome within {} ms; is it a broker?",
+    let asked = options.token_file.as_deref();
+    let (greeted, what) = match &options.peer {
+        None => {
+            let token = super::proof::token(endpoint, asked)?;
+            let greeting = greet(stream, &options.name, token);
+            (timeout_at(until, greeting).await, "a broker")
+        }
+        Some(offer) => {
+            // The usual token file is the broker's.
+            let token = match asked {
+                Some(_) => super::proof::token(endpoint, asked)?,
+                None => None,
+            };
+            let greeting = peer::greet(stream, offer, token);
+            (timeout_at(until, greeting).await, "an RpcServer")
+        }
+    };
+    greeted.unwrap_or_else(|_| {
+        let text = format!(
+            "connected, but got no answer within {} ms; is it {what}?",
             share.as_millis()
-        )
-        .into()),
-    }
+        );
+        Err(text.into())
+    })
 }
 
 async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link, Obstacle> {
@@ -119,6 +137,7 @@ async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link,
         decoder,
         welcome,
         peer,
+        met: None,
     })
 }
 
@@ -153,7 +172,7 @@ fn believable(welcome: Welcome) -> Welcome {
     }
 }
 
-async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn write_all(stream: &Stream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         match stream.try_write(&[IoSlice::new(bytes)], &[]) {
             Ok(count) => bytes = bytes.get(count..).unwrap_or_default(),
@@ -222,7 +241,7 @@ mod tests {
     fn a_welcome_in_another_version_is_a_refusal_and_no_reason_to_start_a_broker() {
         let frame = Draft::new(Kind::Welcome, 5).aux(PROTOCOL_VERSION + 1).to_vec();
         let batch = Decoder::new(4096).decode(&frame).unwrap();
-        let mut attempts = Attempts::new();
+        let mut attempts = Attempts::new(peer::Role::Broker);
         attempts.failed(&Endpoint::Unix("/b".into()), read_welcome(&batch).unwrap_err());
         let error = attempts.into_error();
         assert_eq!(error.code(), crate::error::ErrorCode::Invalid);

@@ -44,7 +44,6 @@ mod items;
 )]
 pub(crate) mod join;
 mod lasting;
-mod line;
 mod link;
 mod methods;
 #[cfg(test)]
@@ -52,6 +51,11 @@ mod methods;
 mod models;
 mod names;
 mod outbox;
+#[cfg_attr(
+    not(feature = "protocol"),
+    allow(dead_code, reason = "only typed protocols use it")
+)]
+pub(crate) mod peer;
 #[cfg_attr(
     not(feature = "bus"),
     allow(dead_code, reason = "only endpoints of the label bus use all of it")
@@ -90,6 +94,8 @@ mod waiters;
 mod worker;
 
 pub use builder::{ClientBuilder, SharedMemory};
+#[cfg(feature = "protocol")]
+pub(crate) use builder::{connect as connect_shared, new_shared};
 pub use call::{Call, CallBuilder, PayloadCall, PayloadStream, ReplyStream, Sent};
 pub use connect_error::{ConnectError, Refusal};
 pub use connection_events::{ConnectionEvent, ConnectionEvents};
@@ -107,6 +113,12 @@ pub use presence::{Notice, Watch, WatchScope};
 pub use publish::{Acknowledged, Publish, PublishBuilder};
 pub use register::{Balance, RegisterBuilder, Registration};
 pub use request::Reply;
+#[cfg(feature = "protocol")]
+pub(crate) use running::ObjectServer;
+#[cfg(feature = "protocol")]
+pub(crate) use shared::Shared;
+#[cfg(feature = "protocol")]
+pub(crate) use socket::Patience;
 pub use subscription::{CallbackSubscription, SlowPolicy, SubscribeBuilder, Subscription};
 pub use undelivered::{Reason, Undelivered};
 pub use worker::WorkerBuilder;

@@ -37,6 +37,7 @@ fn connection(out_buffer: usize, capacity: usize) -> (Arc<Shared>, Stream, JoinH
         name: String::new(),
         reconnect: false,
         prompt_reconnect: false,
+        peer: None,
         deadline: None,
         encoding: Encoding::RAW,
         out_buffer,
@@ -52,6 +53,7 @@ fn connection(out_buffer: usize, capacity: usize) -> (Arc<Shared>, Stream, JoinH
     };
     let (broker, client) = pair(&options);
     let link = Link {
+        met: None,
         stream: Arc::new(client),
         decoder: Decoder::new(body_limit(FRAME_BYTES as usize)),
         welcome: Welcome {

@@ -33,14 +33,8 @@ pub(crate) struct To<'a> {
     pub(crate) answered: bool,
 }
 
-/// Runs the handler to its end, and sends its answer. Before a stream, which lasts as long as its reader pleases, `handled` is told.
-pub(crate) async fn work(
-    to: To<'_>,
-    server: &ObjectServer,
-    left: Left,
-    (method, streaming): (&str, bool),
-    handled: impl FnOnce() + Send,
-) {
+/// Runs the handler to its end, and sends its answer.
+pub(crate) async fn work(to: To<'_>, server: &ObjectServer, left: Left, method: &str, streaming: bool) {
     let outcome = match left {
         Left::Answering(outcome) => outcome,
         Left::Handling(handling) => match AssertUnwindSafe(handling).catch_unwind().await {
@@ -50,13 +44,6 @@ pub(crate) async fn work(
     };
     if !to.answered {
         return;
-    }
-    if let Ok(Response {
-        body: Body::Stream(_),
-        ..
-    }) = &outcome
-    {
-        handled();
     }
     let sent = match outcome {
         Ok(response) => to.response(response, server, method, streaming).await,
@@ -73,7 +60,7 @@ pub(crate) fn at_once(
     open: &OpenCall,
     outcome: Outcome,
     streaming: bool,
-    direct: Direct,
+    (registered, direct): (bool, Direct),
 ) -> Option<Outcome> {
     let Ok(Response {
         body: Body::Payload(payload),
@@ -96,6 +83,9 @@ pub(crate) fn at_once(
     let draft = Draft::new(Kind::Reply, open.ticket)
         .meta(metadata.as_bytes())
         .payload(payload.encoding, &payload.bytes);
+    if registered && state.role.is_peer() {
+        shared.serving.close(open);
+    }
     state.out.encode(&draft);
     let next = state.after_push(idle, direct);
     drop(state);
@@ -184,6 +174,16 @@ impl To<'_> {
 
     /// Sends a frame as soon as there is room. On another connection than that of the call it sends nothing.
     async fn send(self, draft: &Draft<'_>, attachments: &Attachments) -> Result<(), CallError> {
+        self.send_last(draft, attachments, is_last(draft)).await
+    }
+
+    /// The same, told whether the call is over with it.
+    async fn send_last(
+        self,
+        draft: &Draft<'_>,
+        attachments: &Attachments,
+        last: bool,
+    ) -> Result<(), CallError> {
         let mut spot = Spot::new(self.shared, |state| &mut state.out.room);
         let direct = if self.shared.serving.is_alone() {
             Direct::Now
@@ -193,6 +193,10 @@ impl To<'_> {
         std::future::poll_fn(|cx| {
             self.shared.poll_push(cx, &mut spot.place, direct, |state| {
                 if state.life == self.open.life {
+                    if last && state.role.is_peer() {
+                        // Before anybody can read it: the other program may have as many calls open again then.
+                        self.shared.serving.close(self.open);
+                    }
                     state.out.encode_with(draft, attachments);
                 }
             })
@@ -262,7 +266,9 @@ impl To<'_> {
             let draft = Draft::new(Kind::ReplyPiece, ticket)
                 .flags(more)
                 .payload(encoding, part);
-            self.send_charged(&draft, &Attachments::new()).await?;
+            std::future::poll_fn(|cx| self.open.charge(draft.wire_len(), cx)).await;
+            let last = pieces.peek().is_none() && !flags.has(Flags::MORE);
+            self.send_last(&draft, &Attachments::new(), last).await?;
         }
         Ok(())
     }
@@ -309,6 +315,12 @@ impl To<'_> {
     }
 }
 
+/// Whether a call is over with this frame; the last piece of its last reply has no flag that says so.
+fn is_last(draft: &Draft<'_>) -> bool {
+    let open = Flags::MORE.0 | Flags::CONTINUED.0;
+    draft.kind == Kind::Error || (draft.kind == Kind::Reply && draft.flags.0 & open == 0)
+}
+
 /// What of an error fits beside it and in it. Texts are cut rather than refused, and a value that no frame can hold
 /// is replaced by the text.
 fn error_parts(error: &HandlerError, frame_bytes: usize) -> (Metadata, Encoding, Vec<u8>) {
@@ -342,6 +354,7 @@ fn cut(text: &str, bytes: usize) -> &str {
 pub(crate) fn answer_error(shared: &Shared, open: &OpenCall, error: &CallError) {
     let mut state = shared.lock();
     if state.life == open.life {
+        shared.serving.close(open);
         let next = push_error(&mut state, open.ticket, error);
         drop(state);
         shared.perform(next);

@@ -6,7 +6,7 @@
 
 use super::handler::{Handler, IncomingCall};
 use super::incoming::Grants;
-use super::line::{Lane, Line};
+use super::peer::Met;
 use super::request::PINNED_MAX;
 use super::runtime::Home;
 use super::serving::{OpenCall, refuse};
@@ -15,6 +15,7 @@ use super::state::Direct;
 use super::turn::{Spare, start};
 use crate::error::{CallError, ErrorCode};
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,8 +24,6 @@ use std::time::{Duration, Instant};
 
 /// Calls that may wait in front of one object.
 const QUEUE_MAX: usize = 16 * 1024;
-/// Of these, calls of one lane: a caller that does not wait for answers keeps nobody else out.
-const LANE_MAX: usize = QUEUE_MAX / 4;
 /// Bytes of parameters that may wait in front of one object.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Calls that are started before other tasks of the thread run, the socket's among them.
@@ -34,16 +33,12 @@ const BURST_TIME: Duration = Duration::from_millis(1);
 /// The time is looked at after the first call, and then each time when so many more are done.
 const LOOK_EVERY: u32 = 8;
 
-/// Names the part of an object that a call is for. Calls of one caller to one part run one after the other.
-pub(crate) type Order = fn(&IncomingCall) -> u64;
-
 /// One object: its handler and the calls in front of it.
 pub(crate) struct ObjectServer {
     pub(crate) name: Arc<str>,
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) home: Home,
     limit: usize,
-    order: Option<Order>,
     given_up: AtomicBool,
     waiting: Mutex<Waiting>,
 }
@@ -51,7 +46,7 @@ pub(crate) struct ObjectServer {
 #[derive(Debug, Default)]
 struct Waiting {
     running: usize,
-    line: Line<Job>,
+    queue: VecDeque<Job>,
     bytes: usize,
     /// Somebody is starting calls and goes on as long as they may run.
     dispatching: bool,
@@ -90,7 +85,7 @@ enum Admission {
     Queued,
     /// It stands in the queue, and the asker has to start what may run.
     Dispatch,
-    Full(Job, &'static str),
+    Full(Job),
 }
 
 impl ObjectServer {
@@ -100,21 +95,14 @@ impl ObjectServer {
             handler,
             home,
             limit: limit.max(1),
-            order: None,
             given_up: AtomicBool::new(false),
             waiting: Mutex::default(),
         }
     }
 
-    /// The same object with an order among the calls of one caller.
-    pub(crate) const fn ordered(mut self, order: Option<Order>) -> Self {
-        self.order = order;
-        self
-    }
-
-    /// What a call must not run beside of.
-    pub(crate) fn lane(&self, call: &IncomingCall) -> Option<Lane> {
-        self.order.map(|part| (call.context.caller.peer, part(call)))
+    /// Whether its calls run one after the other.
+    pub(crate) const fn is_serial(&self) -> bool {
+        self.limit == 1
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -133,43 +121,30 @@ impl ObjectServer {
     /// Forgets the calls that have not started.
     pub(crate) fn clear(&self) {
         let mut waiting = self.lock();
-        let jobs = waiting.line.clear();
+        let queue = std::mem::take(&mut waiting.queue);
         waiting.bytes = 0;
         drop(waiting);
-        drop(jobs);
+        drop(queue);
     }
 
-    /// Takes a place for a call that nothing is in front of, if it is not `held` already.
-    fn enter(&self, lane: Option<Lane>, held: bool) -> bool {
-        if held && lane.is_none() {
-            return true;
-        }
+    /// Takes a place for a call that nothing is in front of.
+    fn enter(&self) -> bool {
         let mut waiting = self.lock();
-        let place = held || (waiting.line.is_idle() && !waiting.dispatching && waiting.running < self.limit);
-        let free = place && lane.is_none_or(|lane| waiting.line.is_free(lane));
-        waiting.running = waiting.running.saturating_add(usize::from(free && !held));
+        let free = waiting.queue.is_empty() && !waiting.dispatching && waiting.running < self.limit;
+        waiting.running = waiting.running.saturating_add(usize::from(free));
         free
-    }
-
-    /// A call that had no need to wait goes on: from now on others wait for it.
-    pub(crate) fn hold(&self, lane: Option<Lane>) {
-        if let Some(lane) = lane {
-            self.lock().line.hold(lane);
-        }
     }
 
     fn enqueue(&self, job: Job) -> Admission {
         let mut waiting = self.lock();
-        if waiting.line.len() >= QUEUE_MAX || waiting.bytes >= QUEUE_BYTES_MAX {
-            return Admission::Full(job, "as many calls as may wait do so already");
-        }
-        let lane = self.lane(&job.call);
-        if lane.is_some_and(|lane| waiting.line.behind(lane) >= LANE_MAX) {
-            return Admission::Full(job, "as many calls of one caller as may wait do so already");
+        // What another program sends without being given an answer is bounded by its window, and nobody could be told.
+        let full = waiting.queue.len() >= QUEUE_MAX || waiting.bytes >= QUEUE_BYTES_MAX;
+        if full && !job.call.context.open.is_charged() {
+            return Admission::Full(job);
         }
         waiting.bytes = waiting.bytes.saturating_add(job.call.payload.bytes.len());
-        waiting.line.push(lane, job);
-        if waiting.dispatching || waiting.line.is_idle() || waiting.running >= self.limit {
+        waiting.queue.push_back(job);
+        if waiting.dispatching || waiting.running >= self.limit {
             return Admission::Queued;
         }
         waiting.dispatching = true;
@@ -180,38 +155,27 @@ impl ObjectServer {
     fn next(&self) -> Option<(Job, bool)> {
         let mut waiting = self.lock();
         if waiting.running < self.limit
-            && let Some(job) = waiting.line.pop()
+            && let Some(job) = waiting.queue.pop_front()
         {
             waiting.bytes = waiting.bytes.saturating_sub(job.call.payload.bytes.len());
             waiting.running = waiting.running.saturating_add(1);
-            return Some((job, waiting.line.is_idle()));
+            return Some((job, waiting.queue.is_empty()));
         }
         waiting.dispatching = false;
         None
     }
 
-    /// Gives a place and a lane back; nobody starts what may run now.
-    pub(crate) fn give_place_back(&self, lane: Option<Lane>) {
+    /// Gives a place back; nobody starts what may run now.
+    pub(crate) fn give_place_back(&self) {
         let mut waiting = self.lock();
         waiting.running = waiting.running.saturating_sub(1);
-        lane.into_iter().for_each(|lane| waiting.line.release(lane));
     }
 
-    /// Gives a place and a lane back. `true`: the asker has to start what may run now.
-    pub(crate) fn leave(&self, lane: Option<Lane>) -> bool {
+    /// Gives a place back. `true`: the asker has to start what may run now.
+    pub(crate) fn leave(&self) -> bool {
         let mut waiting = self.lock();
         waiting.running = waiting.running.saturating_sub(1);
-        self.release_in(waiting, lane)
-    }
-
-    /// Gives a lane back before the place: the handler is done, its answer is not. `true`: as [`leave`](Self::leave) says.
-    pub(crate) fn release(&self, lane: Option<Lane>) -> bool {
-        lane.is_some() && self.release_in(self.lock(), lane)
-    }
-
-    fn release_in(&self, mut waiting: MutexGuard<'_, Waiting>, lane: Option<Lane>) -> bool {
-        lane.into_iter().for_each(|lane| waiting.line.release(lane));
-        let dispatch = !waiting.dispatching && !waiting.line.is_idle() && waiting.running < self.limit;
+        let dispatch = !waiting.dispatching && !waiting.queue.is_empty();
         waiting.dispatching |= dispatch;
         dispatch
     }
@@ -235,13 +199,13 @@ impl Drop for Dispatching {
             return;
         }
         let mut waiting = self.server.lock();
-        let jobs = waiting.line.clear();
+        let queue = std::mem::take(&mut waiting.queue);
         waiting.bytes = 0;
         waiting.dispatching = false;
         drop(waiting);
         let error = runtime_ended(&self.server).ran(false);
-        for job in jobs {
-            refuse(&self.shared, job.call.context.open.ticket, job.answered, &error);
+        for job in queue {
+            refuse(&self.shared, &job.call.context.open, job.answered, &error);
         }
     }
 }
@@ -286,6 +250,8 @@ pub(crate) struct Here<'a> {
     method: Option<Arc<str>>,
     /// A call may be arriving in pieces.
     pub(crate) partials: bool,
+    /// Who calls, when it is no broker.
+    pub(crate) met: Option<Arc<Met>>,
     spare: Spare,
     budget: Budget,
 }
@@ -293,13 +259,17 @@ pub(crate) struct Here<'a> {
 impl<'a> Here<'a> {
     pub(crate) fn new(shared: &'a Arc<Shared>, now: Instant) -> Self {
         shared.serving.begin();
+        let table = shared.serving.lock();
+        let (partials, met) = (!table.partial.is_empty(), table.met.clone());
+        drop(table);
         Self {
             shared,
             thread: thread::current().id(),
             server: None,
             held: false,
             method: None,
-            partials: !shared.serving.lock().partial.is_empty(),
+            partials,
+            met,
             spare: Spare::default(),
             budget: Budget::new(now),
         }
@@ -319,8 +289,8 @@ impl<'a> Here<'a> {
     }
 
     /// What is known of a call that has come.
-    pub(crate) fn open(&mut self, ticket: u64, grants: Grants) -> Arc<OpenCall> {
-        self.spare.open(ticket, grants.life, grants.window)
+    pub(crate) fn open(&mut self, ticket: u64, grants: Grants, charge: u32) -> Arc<OpenCall> {
+        self.spare.open(ticket, grants.life, grants.window, charge)
     }
 
     /// Looks the object of that name up. `None`: it was given up, maybe by the call before this one.
@@ -340,7 +310,7 @@ impl<'a> Here<'a> {
         let before = std::mem::replace(&mut self.server, server);
         if std::mem::take(&mut self.held)
             && let Some(before) = before
-            && before.leave(None)
+            && before.leave()
         {
             dispatch_within(self.shared, &before, &mut self.budget);
         }
@@ -356,7 +326,7 @@ impl<'a> Here<'a> {
             shared.serving.register(&job.call.context.open);
             return self.accept_later(job);
         }
-        if here && server.enter(server.lane(&job.call), self.held) {
+        if here && (self.held || server.enter()) {
             // Nothing can happen to this call before it has had its first turn, so most are never in the table. The
             // socket's task writes the answers when it is through with the batch.
             self.held = start(
@@ -388,10 +358,10 @@ impl<'a> Here<'a> {
             Admission::Queued => {}
             Admission::Dispatch if here => dispatch_within(shared, server, &mut self.budget),
             Admission::Dispatch => dispatch_later(shared, server, false),
-            Admission::Full(job, why) => {
-                let text = format!("{} is too slow: {why}", server.name);
+            Admission::Full(job) => {
+                let text = format!("{QUEUE_MAX} calls wait for {} already", server.name);
                 let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
-                refuse(shared, job.call.context.open.ticket, job.answered, &error);
+                refuse(shared, &job.call.context.open, job.answered, &error);
             }
         }
     }
@@ -420,7 +390,6 @@ fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mu
             break true;
         };
         let method = Arc::clone(&job.call.context.method);
-        let lane = server.lane(&job.call);
         // An answer that others follow at once goes out with theirs.
         let direct = match last && shared.serving.is_alone() {
             true => Direct::Now,
@@ -428,7 +397,7 @@ fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mu
         };
         if start(shared, server, job, &method, (true, direct), &mut spare) {
             // Whoever dispatches sees the free place.
-            server.leave(lane);
+            server.leave();
         }
     };
     shared.serving.end();
@@ -438,7 +407,7 @@ fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mu
 }
 
 /// The same as a task of the object's home; behind everything else there that is ready, sockets and timers too, if `last`.
-pub(crate) fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>, last: bool) {
+fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>, last: bool) {
     let mut dispatching = Dispatching {
         shared: Arc::clone(shared),
         server: Arc::clone(server),

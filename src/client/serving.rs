@@ -5,14 +5,16 @@
 
 use super::handler::CallContext;
 use super::items::Arriving;
+use super::peer::Met;
+use super::peer::incoming::OneWay;
 use super::running::{Job, ObjectServer};
 use super::shared::Shared;
 use crate::error::CallError;
-use crate::message::PeerId;
+use crate::message::{PeerId, Served};
 use bytes::BytesMut;
 use futures::task::AtomicWaker;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -24,13 +26,21 @@ pub(crate) struct Serving {
     running: AtomicUsize,
     /// Woken when the last of them has ended.
     idle: AtomicWaker,
+    /// The calls of another program that get no answer.
+    pub(crate) oneway: OneWay,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) objects: HashMap<Arc<str>, Arc<ObjectServer>>,
     pub(crate) open: HashMap<u64, Arc<OpenCall>>,
+    /// Those in `open` that get no answer and are charged for.
+    oneway: usize,
     pub(crate) partial: HashMap<u64, PartialCall>,
+    /// What is served to another program.
+    pub(crate) serves: Arc<[Served]>,
+    /// Who calls, when it is no broker.
+    pub(crate) met: Option<Arc<Met>>,
     /// Calls in pieces that ever came.
     came: u64,
 }
@@ -65,6 +75,10 @@ pub(crate) struct OpenCall {
     pub(crate) ticket: u64,
     /// The connection it came on: it is not answered on another.
     pub(crate) life: u64,
+    /// What its end gives back to the window of calls without an answer, in bytes; 0 for a call that is answered.
+    charge: u32,
+    /// It was given back.
+    paid: AtomicBool,
     state: Mutex<OpenState>,
 }
 
@@ -95,17 +109,34 @@ impl OpenState {
 }
 
 impl OpenCall {
-    pub(crate) const fn new(ticket: u64, life: u64, window: u32) -> Self {
+    pub(crate) const fn new(ticket: u64, life: u64, window: u32, charge: u32) -> Self {
         Self {
             ticket,
             life,
+            charge,
+            paid: AtomicBool::new(false),
             state: Mutex::new(OpenState::new(window)),
         }
     }
 
+    /// What it took of the window of calls without an answer, once.
+    pub(crate) fn take_charge(&self) -> u32 {
+        match self.charge {
+            0 => 0,
+            _ if self.paid.swap(true, Ordering::Relaxed) => 0,
+            charge => charge,
+        }
+    }
+
+    /// Whether its end gives something back.
+    pub(crate) const fn is_charged(&self) -> bool {
+        self.charge > 0
+    }
+
     /// Becomes another call: nobody else knows this one any more.
-    pub(crate) fn renew(&mut self, ticket: u64, life: u64, window: u32) {
+    pub(crate) fn renew(&mut self, ticket: u64, life: u64, window: u32, charge: u32) {
         (self.ticket, self.life) = (ticket, life);
+        (self.charge, *self.paid.get_mut()) = (charge, false);
         *self.state.get_mut().unwrap_or_else(PoisonError::into_inner) = OpenState::new(window);
     }
 
@@ -188,6 +219,26 @@ impl OpenCall {
 }
 
 impl Table {
+    /// Open calls that are to be answered.
+    pub(crate) fn answered(&self) -> usize {
+        self.open.len().saturating_sub(self.oneway)
+    }
+
+    /// A call is open from now on.
+    pub(crate) fn insert(&mut self, open: Arc<OpenCall>) {
+        self.oneway = self.oneway.saturating_add(usize::from(open.charge > 0));
+        if let Some(before) = self.open.insert(open.ticket, open) {
+            self.oneway = self.oneway.saturating_sub(usize::from(before.charge > 0));
+        }
+    }
+
+    /// It is no more.
+    pub(crate) fn remove(&mut self, ticket: u64) -> Option<Arc<OpenCall>> {
+        let open = self.open.remove(&ticket)?;
+        self.oneway = self.oneway.saturating_sub(usize::from(open.charge > 0));
+        Some(open)
+    }
+
     /// Bytes of the calls that are arriving in pieces, and of those behind them.
     pub(crate) fn partial_bytes(&self) -> usize {
         self.partial.values().map(PartialCall::held).sum()
@@ -257,10 +308,17 @@ impl Serving {
         }
     }
 
+    /// Serves these objects, which are all that there are, to another program.
+    pub(crate) fn serve(&self, objects: HashMap<Arc<str>, Arc<ObjectServer>>, serves: &[Served]) {
+        let mut table = self.lock();
+        (table.objects, table.serves) = (objects, serves.into());
+    }
+
     /// The connection is gone: nobody takes the answers.
     pub(crate) fn abort_all(&self) {
         let mut table = self.lock();
         let open = std::mem::take(&mut table.open);
+        table.oneway = 0;
         table.partial.clear();
         let servers: Vec<_> = table.objects.values().cloned().collect();
         drop(table);
@@ -269,14 +327,19 @@ impl Serving {
     }
 
     pub(crate) fn register(&self, open: &Arc<OpenCall>) {
-        self.lock().open.insert(open.ticket, Arc::clone(open));
+        self.lock().insert(Arc::clone(open));
     }
 
     /// A call is over.
-    pub(crate) fn close(&self, ticket: u64, life: u64) {
+    pub(crate) fn close(&self, call: &OpenCall) {
         let mut table = self.lock();
-        if table.open.get(&ticket).is_some_and(|open| open.life == life) {
-            table.open.remove(&ticket);
+        // Its number may be that of another call by now.
+        let same = table
+            .open
+            .get(&call.ticket)
+            .is_some_and(|open| std::ptr::eq(&raw const **open, call));
+        if same {
+            table.remove(call.ticket);
         }
         let idle = table.open.is_empty();
         drop(table);
@@ -287,10 +350,11 @@ impl Serving {
 }
 
 /// Answers a call that does not run.
-pub(crate) fn refuse(shared: &Shared, ticket: u64, answered: bool, error: &CallError) {
-    shared.serving.lock().open.remove(&ticket);
+pub(crate) fn refuse(shared: &Shared, open: &OpenCall, answered: bool, error: &CallError) {
+    shared.serving.close(open);
+    shared.pay_for(open);
     if answered {
-        let next = super::respond::push_error(&mut shared.lock(), ticket, error);
+        let next = super::respond::push_error(&mut shared.lock(), open.ticket, error);
         shared.perform(next);
     }
 }

@@ -62,8 +62,10 @@ pub(crate) enum Wrote {
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Self {
+        let mut state = State::new(options.out_buffer, options.role(), Instant::now());
+        state.missing = options.peer.as_ref().map(|offer| offer.missing);
         Self {
-            state: Mutex::new(State::new(options.out_buffer, Instant::now())),
+            state: Mutex::new(state),
             io: AtomicWaker::new(),
             serving: Serving::default(),
             options,

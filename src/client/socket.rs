@@ -7,6 +7,7 @@ use super::after::After;
 use super::connect_error::ConnectError;
 use super::drive::Drive;
 use super::link::{Link, ONLY_ROUND_LIMIT, ROUND_LIMIT, establish};
+use super::peer;
 use super::reconnect;
 use super::shared::Shared;
 use super::state::TICK;
@@ -75,7 +76,11 @@ async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
     let guard = Guard(Arc::clone(&shared));
     let mut attempt = 0_u32;
     let first = match patience {
-        Patience::Once => unless_closing(&shared, establish(&shared.options, ONLY_ROUND_LIMIT)).await,
+        Patience::Once => {
+            let own = shared.options.peer.as_ref().map(|offer| offer.patience);
+            let limit = own.unwrap_or(ONLY_ROUND_LIMIT);
+            unless_closing(&shared, establish(&shared.options, limit)).await
+        }
         Patience::Wait(limit) => {
             let until = limit.and_then(|limit| Instant::now().checked_add(limit));
             unless_closing(&shared, attempts(&shared, until, &mut attempt, true)).await
@@ -95,7 +100,11 @@ async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
     let _ = ready.send(Ok(()));
     loop {
         let since = Instant::now();
+        let stream = shared.options.role().is_peer().then(|| Arc::clone(&link.stream));
         let ended = Drive::new(Arc::clone(&shared), link).await;
+        if let Some(stream) = stream {
+            peer::farewell(&shared, stream, &ended).await;
+        }
         if !shared.disconnected(&ended) {
             shared.closed(&ended.text);
             break;
@@ -186,7 +195,7 @@ async fn attempts(
             return Err(error);
         }
         if !told {
-            tracing::info!(%error, "waiting for a broker");
+            tracing::info!(%error, "waiting for {}", shared.options.role().other());
             told = true;
         }
         *attempt = attempt.saturating_add(1);

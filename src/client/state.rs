@@ -5,6 +5,7 @@
 
 use super::lasting::Lasting;
 use super::outbox::{Claim, Outbox};
+use super::peer::{Met, Missing, Role};
 use super::publish::LastTopic;
 use super::request::Request;
 use super::sends::Sends;
@@ -58,6 +59,16 @@ pub(crate) enum Ring {
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) phase: Phase,
+    /// What is at the other end.
+    pub(crate) role: Role,
+    /// Who it is, when it is no broker.
+    pub(crate) met: Option<Arc<Met>>,
+    /// What calls of a protocol that it does not serve end with.
+    pub(crate) missing: Option<Missing>,
+    /// What may be sent to it without being given an answer, in bytes.
+    pub(crate) call_window: i64,
+    /// The same at the beginning.
+    pub(crate) call_window_all: i64,
     pub(crate) out: Outbox,
     pub(crate) requests: Slab<Request>,
     pub(crate) lasting: Lasting,
@@ -82,6 +93,8 @@ pub(crate) struct State {
     pub(crate) io_active: bool,
     /// The socket's task has a timer running, and `now` is not older than a tick.
     pub(crate) ticking: bool,
+    /// How exact deadlines are kept.
+    pub(crate) tick: Duration,
     pub(crate) now: Instant,
     pub(crate) last_write: Instant,
     /// The last handle is gone, or `close` was called.
@@ -114,9 +127,14 @@ pub(crate) enum Direct {
 }
 
 impl State {
-    pub(crate) fn new(buffer: usize, now: Instant) -> Self {
+    pub(crate) fn new(buffer: usize, role: Role, now: Instant) -> Self {
         Self {
             phase: Phase::Down,
+            role,
+            met: None,
+            missing: None,
+            call_window: 0,
+            call_window_all: 0,
             out: Outbox::new(buffer),
             requests: Slab::new(0),
             lasting: Lasting::new(),
@@ -132,6 +150,7 @@ impl State {
             epoch_before: None,
             io_active: false,
             ticking: false,
+            tick: TICK,
             now,
             last_write: now,
             closing: None,
@@ -158,7 +177,10 @@ impl State {
             Phase::Up(_) => Err(CallError::new(ErrorCode::NotConnected, "this client was closed")),
             Phase::Down => Err(CallError::new(
                 ErrorCode::NotConnected,
-                "there is no connection to a broker now; the library is trying to connect again",
+                format!(
+                    "there is no connection to {} now; the library is trying to connect again",
+                    self.role.other()
+                ),
             )),
             Phase::Closed(error) => Err(error.clone()),
         }

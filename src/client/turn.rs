@@ -5,14 +5,13 @@
 //! which is [`super::running`]'s, its only caller; answers are made by [`super::respond`].
 
 use super::handler::{HandlerError, IncomingCall, Response};
-use super::line::Lane;
 use super::respond::{self, To, allowed, panicked};
-use super::running::{Job, ObjectServer, dispatch, dispatch_later, runtime_ended};
+use super::running::{Job, ObjectServer, dispatch, runtime_ended};
 use super::serving::OpenCall;
 use super::shared::Shared;
 use super::state::Direct;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -37,14 +36,14 @@ pub(crate) struct Spare {
 
 impl Spare {
     /// What is known of a call that has come.
-    pub(crate) fn open(&mut self, ticket: u64, life: u64, window: u32) -> Arc<OpenCall> {
+    pub(crate) fn open(&mut self, ticket: u64, life: u64, window: u32, charge: u32) -> Arc<OpenCall> {
         if let Some(mut open) = self.open.take()
             && let Some(own) = Arc::get_mut(&mut open)
         {
-            own.renew(ticket, life, window);
+            own.renew(ticket, life, window, charge);
             return open;
         }
-        Arc::new(OpenCall::new(ticket, life, window))
+        Arc::new(OpenCall::new(ticket, life, window, charge))
     }
 
     /// The handler's future, which keeps the handler.
@@ -90,53 +89,35 @@ struct Turn {
     server: Arc<ObjectServer>,
     open: Arc<OpenCall>,
     answered: bool,
-    /// What others wait for, until the handler is done.
-    lane: Mutex<Option<Lane>>,
     held: bool,
 }
 
 impl Turn {
-    fn new(
-        shared: &Arc<Shared>,
-        server: &Arc<ObjectServer>,
-        open: Arc<OpenCall>,
-        (answered, lane): (bool, Option<Lane>),
-    ) -> Self {
+    fn new(shared: &Arc<Shared>, server: &Arc<ObjectServer>, open: Arc<OpenCall>, answered: bool) -> Self {
         shared.serving.begin();
         Self {
             shared: Arc::clone(shared),
             server: Arc::clone(server),
             open,
             answered,
-            lane: Mutex::new(lane),
             held: true,
-        }
-    }
-
-    fn take_lane(&self) -> Option<Lane> {
-        self.lane.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// The handler is done and its answer is a stream: the caller's next call need not wait for who reads it.
-    fn handled(&self) {
-        if self.server.release(self.take_lane()) {
-            dispatch(&self.shared, &self.server);
         }
     }
 
     /// Ends the call. `true`: the asker has to start what may run now.
     fn end(mut self) -> bool {
         self.held = false;
-        self.server.leave(self.take_lane())
+        self.server.leave()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
         self.shared.serving.end();
-        self.shared.serving.close(self.open.ticket, self.open.life);
+        self.shared.serving.close(&self.open);
+        self.shared.pay_for(&self.open);
         if self.held {
-            self.server.give_place_back(self.take_lane());
+            self.server.give_place_back();
             if self.answered && !self.open.is_cancelled() {
                 let error = runtime_ended(&self.server).ran(true);
                 respond::answer_error(&self.shared, &self.open, &error);
@@ -168,49 +149,39 @@ pub(crate) fn start(
     let Job { call, answered } = job;
     let open = Arc::clone(&call.context.open);
     if registered && open.is_cancelled() {
-        shared.serving.close(open.ticket, open.life);
+        shared.serving.close(&open);
+        shared.pay_for(&open);
         return true;
     }
     let streaming = call.context.streaming;
-    let lane = server.lane(&call);
     let handling = spare.handling(server, call);
-    let left = match server.home.is_single_threaded() {
+    // Of a call that is alone in any case, only the task that starts it waits for the first turn.
+    let first_here = server.home.is_single_threaded() || (registered && server.is_serial());
+    let left = match first_here {
         true => spare.first_turn(server, handling, method),
         false => Left::Handling(handling),
     };
     let left = match left {
         Left::Answering(_) if !answered => None,
         Left::Answering(outcome) => {
+            let direct = (registered, direct);
             respond::at_once(shared, &open, outcome, streaming, direct).map(Left::Answering)
         }
         left @ Left::Handling(_) => Some(left),
     };
     let Some(left) = left else {
         if registered {
-            shared.serving.close(open.ticket, open.life);
+            shared.serving.close(&open);
         }
+        shared.pay_for(&open);
         spare.keep(open);
         return true;
-    };
-    let lane = match left {
-        Left::Handling(_) if registered => lane,
-        Left::Handling(_) => {
-            server.hold(lane);
-            lane
-        }
-        // The handler is done. Who dispatches sees what may run now.
-        Left::Answering(_) => {
-            if registered && server.release(lane) {
-                dispatch_later(shared, server, false);
-            }
-            None
-        }
     };
     if !registered {
         shared.serving.register(&open);
     }
     let over = Over(Arc::clone(&open));
-    let turn = Turn::new(shared, server, open, (answered, lane));
+    let turn = Turn::new(shared, server, open, answered);
     let task = Box::pin(go_on(turn, over, left, Arc::from(method), streaming));
     if server.home.is_single_threaded() {
         server.home.spawn_here(task);
@@ -227,14 +198,7 @@ async fn go_on(turn: Turn, over: Over, left: Left, method: Arc<str>, streaming: 
         open: &turn.open,
         answered: turn.answered,
     };
-    let handled = || turn.handled();
-    let mut work = Box::pin(respond::work(
-        to,
-        &turn.server,
-        left,
-        (&*method, streaming),
-        handled,
-    ));
+    let mut work = Box::pin(respond::work(to, &turn.server, left, &method, streaming));
     std::future::poll_fn(|cx| {
         if turn.open.watch(cx) {
             Poll::Ready(())

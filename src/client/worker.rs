@@ -7,7 +7,6 @@ use super::builder::ClientBuilder;
 use super::handle::IpcClient;
 use super::handler::{Handler, Shared, SharedObject};
 use super::register::{Balance, RegisterBuilder, Registration, Terms};
-use super::running::Order;
 use super::runtime::{self, Home};
 use crate::error::CallError;
 use crate::message::Flags;
@@ -23,14 +22,6 @@ use tokio::sync::watch;
 
 /// What running calls may still take once the worker is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
-
-/// An object that will be served.
-struct Object {
-    name: String,
-    handler: Arc<dyn Handler>,
-    description: String,
-    order: Option<Order>,
-}
 
 /// A worker that is being described.
 ///
@@ -55,7 +46,7 @@ struct Object {
 #[must_use = "a worker serves nothing until it is spawned and awaited"]
 pub struct WorkerBuilder {
     client: ClientBuilder,
-    objects: Vec<Object>,
+    objects: Vec<(String, Arc<dyn Handler>)>,
     terms: Terms,
     shutdown: Option<watch::Receiver<bool>>,
     serving: Option<Box<dyn FnOnce() + Send>>,
@@ -63,7 +54,7 @@ pub struct WorkerBuilder {
 
 impl fmt::Debug for WorkerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.objects.iter().map(|object| &object.name).collect();
+        let names: Vec<_> = self.objects.iter().map(|(name, _)| name).collect();
         f.debug_struct("WorkerBuilder")
             .field("objects", &names)
             .field("terms", &self.terms)
@@ -95,23 +86,8 @@ impl WorkerBuilder {
     }
 
     /// Adds an object that sees the whole call.
-    pub fn add_handler(self, name: &str, handler: impl Handler) -> Self {
-        self.add_described(name, handler, String::new(), None)
-    }
-
-    pub(crate) fn add_described(
-        mut self,
-        name: &str,
-        handler: impl Handler,
-        description: String,
-        order: Option<Order>,
-    ) -> Self {
-        self.objects.push(Object {
-            name: name.to_owned(),
-            handler: Arc::new(handler),
-            description,
-            order,
-        });
+    pub fn add_handler(mut self, name: &str, handler: impl Handler) -> Self {
+        self.objects.push((name.to_owned(), Arc::new(handler)));
         self
     }
 
@@ -142,12 +118,6 @@ impl WorkerBuilder {
     /// How many calls to one object run at the same time; see [`RegisterBuilder::concurrency`].
     pub const fn concurrency(mut self, calls: usize) -> Self {
         self.terms.concurrency = calls;
-        self
-    }
-
-    /// Lets the commands of one caller to one protocol run beside each other; see [`RegisterBuilder::unordered`].
-    pub const fn unordered(mut self) -> Self {
-        self.terms.unordered = true;
         self
     }
 
@@ -211,13 +181,14 @@ impl WorkerBuilder {
         let start = async {
             let client = client.connect_forever().await?;
             let mut registrations = Vec::with_capacity(objects.len());
-            for object in objects {
-                let builder = RegisterBuilder::new(&client, &object.name, object.handler)
-                    .terms(terms.clone())
-                    .description(object.description)
-                    .ordered(object.order)
-                    .home(home.clone());
-                registrations.push(builder.await?);
+            for (name, handler) in objects {
+                let terms = terms.clone();
+                registrations.push(
+                    RegisterBuilder::new(&client, &name, handler)
+                        .terms(terms)
+                        .home(home.clone())
+                        .await?,
+                );
             }
             Ok::<_, io::Error>((client, registrations))
         };

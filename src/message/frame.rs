@@ -72,6 +72,9 @@ kinds! {
     /// last frame on the socket; 2: has not. From the broker, `aux` 0: not now; 1: its own last frame on the socket; else an
     /// offer: bytes of each direction, with three attachments (memory, the client's bell, the broker's bell).
     Ring = 0x06, flags Flags::NONE;
+    /// First frame of both ends where two programs talk without a broker. From who connected, `id`: lowest version, `aux`: highest;
+    /// from who accepted, `id`: its number for the connection, `aux`: the version chosen. Payload: [`super::Meet`].
+    Meet = 0x07, flags Flags::NONE;
     /// The request `id` was carried out. `aux`: detail (1 when a registration was queued).
     Done = 0x08, flags Flags::NONE;
     /// The request or call `id` failed. `aux`: [`crate::error::ErrorCode`]; payload: text, or a handler's own value.

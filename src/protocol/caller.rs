@@ -3,6 +3,7 @@
 //! Owns where the commands of a sender go and how long their answers may take. Called by the senders that the macros make.
 
 use super::info::{CommandInfo, ProtocolInfo};
+use super::peer::PeerInfo;
 use crate::client::{Call, IpcClient, ReplyStream, Sent};
 use crate::error::CallError;
 use crate::message::{Encoding, Payload};
@@ -39,6 +40,17 @@ impl Caller {
             object,
             deadline,
         }
+    }
+
+    /// Who is at the other end of the connection; `None` while there is none. Through a broker it is the broker.
+    #[must_use]
+    pub fn peer(&self) -> Option<PeerInfo> {
+        PeerInfo::of(&self.client)
+    }
+
+    /// The connection that it sends on.
+    pub(crate) const fn client(&self) -> &IpcClient {
+        &self.client
     }
 
     /// How long each answer may take; for a stream, each item. Default: that of the connection, else 30 s.

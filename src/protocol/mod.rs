@@ -16,8 +16,8 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-mod actor;
 mod caller;
+mod client;
 mod context;
 mod describe;
 mod dispatch;
@@ -26,16 +26,22 @@ mod info;
 mod names;
 pub(crate) mod negotiate;
 pub(crate) mod object;
+mod peer;
+mod pool;
 mod registry;
+mod server;
 mod stream;
 
 pub use crate::{registry, registry_for};
 pub use actix_ipc_macros::{protocol, protocol_handler, protocol_sender};
-pub use actor::ActorHandler;
 pub use caller::{Caller, ProtocolSender};
+pub use client::{RpcClient, RpcClientBuilder};
 pub use context::context;
 pub use dispatch::{Dispatch, Request};
 pub use error::{Error, Result};
 pub use info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, ProtocolMetadata, Shape, protocol_id};
+pub use peer::{NoProtocol, PeerInfo, RpcLimits};
+pub use pool::RpcPool;
 pub use registry::{ProtocolRegistry, ProtocolRegistryBuilder};
+pub use server::{RpcServer, RpcServerBuilder, RpcServerHandler, ServeError};
 pub use stream::{Incoming, Items};

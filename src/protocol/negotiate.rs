@@ -126,7 +126,7 @@ fn versions<'a>(served: impl Iterator<Item = &'a Served<'a>>) -> String {
 }
 
 /// "calc 2, admin 1", or "no protocol".
-fn list(served: &[Served<'_>]) -> String {
+pub(super) fn list(served: &[Served<'_>]) -> String {
     if served.is_empty() {
         return "no protocol".to_owned();
     }

@@ -84,6 +84,10 @@ impl<R: Rooms> Life<R> {
     pub(super) fn hello(&mut self, batch: &Batch, inbox: &dyn Fn() -> Post) {
         let Some(view) = batch.view(0) else { return };
         let header = view.header;
+        if header.kind == Kind::Meet {
+            let text = "this is a broker, not an RpcServer: connect with IpcClient";
+            return self.close(CloseReason::Protocol, text);
+        }
         if header.kind != Kind::Hello {
             return self.close(CloseReason::Protocol, "the first frame must be Hello");
         }

@@ -283,6 +283,7 @@ impl Session {
             }
             Kind::Hello
             | Kind::Welcome
+            | Kind::Meet
             | Kind::Done
             | Kind::Ownership
             | Kind::Notice

@@ -8,7 +8,6 @@ mod commands;
 mod exit;
 mod listen;
 mod output;
-mod protocols;
 mod signature;
 mod tables;
 

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 pub mod actix_bus;
 pub mod actix_ipc;
+pub mod actix_rpc;
 #[cfg(feature = "dbus")]
 pub mod dbus;
 #[cfg(feature = "iceoryx2")]
@@ -51,6 +52,7 @@ pub fn all() -> Vec<Box<dyn Peer>> {
     let mut v: Vec<Box<dyn Peer>> = raw::peers();
     v.extend(actix_ipc::peers());
     v.extend(actix_bus::peers());
+    v.extend(actix_rpc::peers());
     #[cfg(feature = "ipc_broker")]
     v.extend(ipc_broker::peers());
     #[cfg(feature = "ipmb")]

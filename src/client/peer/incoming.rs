@@ -1,0 +1,234 @@
+//! What another program may send, and what it has sent without being given an answer.
+//!
+//! Owns the checks of frames that a broker would make, and the window of calls without an answer. Called by the engine for each frame
+//! that comes; what it refuses ends the connection.
+
+use super::Met;
+use crate::client::inbound::Ended;
+use crate::client::serving::OpenCall;
+use crate::client::shared::Shared;
+use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::meet::crosses;
+use crate::message::{Draft, Encoding, Flags, Header, Kind, Terms, key, metadata};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// The window of the calls without an answer that come in on one connection.
+#[derive(Debug, Default)]
+pub(crate) struct OneWay {
+    /// Which connection it is.
+    life: AtomicU64,
+    window: AtomicU64,
+    /// Calls with an answer that may be open.
+    open_calls: AtomicUsize,
+    /// What the other end may send more, in bytes on the wire.
+    left: AtomicI64,
+    /// What was handled and is not given back yet.
+    owed: AtomicU64,
+    /// New calls are refused: this end is about to leave.
+    draining: AtomicBool,
+}
+
+impl OneWay {
+    /// A connection begins.
+    pub(crate) fn begin(&self, life: u64, terms: Terms) {
+        let window = terms.call_window;
+        self.life.store(life, Ordering::Relaxed);
+        self.open_calls
+            .store(terms.open_calls as usize, Ordering::Relaxed);
+        self.window.store(u64::from(window), Ordering::Relaxed);
+        self.owed.store(0, Ordering::Relaxed);
+        self.left.store(i64::from(window), Ordering::Relaxed);
+    }
+
+    /// A call has come; whether the window allowed it.
+    fn charge(&self, bytes: u32) -> bool {
+        self.left.fetch_sub(i64::from(bytes), Ordering::Relaxed) > 0
+    }
+
+    /// A call has ended: what is to be given back now, if it is worth a frame.
+    fn pay(&self, life: u64, bytes: u32) -> Option<u32> {
+        if self.life.load(Ordering::Relaxed) != life {
+            return None;
+        }
+        let bytes = u64::from(bytes);
+        let owed = self
+            .owed
+            .fetch_add(bytes, Ordering::Relaxed)
+            .saturating_add(bytes);
+        if owed < self.window.load(Ordering::Relaxed).div_ceil(2) {
+            return None;
+        }
+        let owed = self.owed.swap(0, Ordering::Relaxed);
+        let owed = u32::try_from(owed).ok().filter(|owed| *owed > 0)?;
+        self.left.fetch_add(i64::from(owed), Ordering::Relaxed);
+        Some(owed)
+    }
+
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+}
+
+/// Why a frame of this kind ends the connection to another program.
+pub(crate) fn refused(header: &Header) -> Option<Ended> {
+    if crosses(header.kind) && !header.flags.has(Flags::ORIGIN) {
+        return None;
+    }
+    let what = match crosses(header.kind) {
+        true => "with an origin, which is for brokers",
+        false => "which is for brokers",
+    };
+    let text = format!("the peer sent a {} frame {what}", header.kind.name());
+    Some(Ended::new(CloseReason::Protocol, text))
+}
+
+/// What a call is, before its object is looked up.
+pub(crate) enum Checked {
+    /// It is charged so many bytes of the window.
+    Admitted(u32),
+    /// Its caller is told.
+    Refused(CallError),
+    Ended(Ended),
+}
+
+/// Checks a call of another program.
+pub(crate) fn check(shared: &Shared, view: &FrameView<'_>) -> Checked {
+    let Header { id, flags, .. } = *view.header;
+    let ended = |reason, text: String| Checked::Ended(Ended::new(reason, text));
+    if !view.meta.is_empty()
+        && let Err(error) = metadata::check_from_peer(view.meta)
+    {
+        return ended(CloseReason::Protocol, format!("the peer sent metadata: {error}"));
+    }
+    if id == 0 {
+        // Credit for no call in particular has this number.
+        return ended(CloseReason::Protocol, "the peer sent a call 0".to_owned());
+    }
+    let charge = if flags.has(Flags::NO_REPLY) {
+        if flags.has(Flags::CONTINUED) || flags.has(Flags::STREAM) {
+            let text = "the peer sent a call without an answer in pieces, or for a stream";
+            return ended(CloseReason::Protocol, text.to_owned());
+        }
+        let bytes = u32::try_from(view.header.wire_len()).unwrap_or(u32::MAX);
+        if !shared.serving.oneway.charge(bytes) {
+            let text = "the peer sent more calls without an answer than their window allows; wait for CallCredit with id 0";
+            return ended(CloseReason::Window, text.to_owned());
+        }
+        bytes
+    } else {
+        let open_calls = shared.serving.oneway.open_calls.load(Ordering::Relaxed);
+        let table = shared.serving.lock();
+        if table.open.contains_key(&id) || table.partial.contains_key(&id) {
+            let text = format!("the peer sent a call {id}, which is open already");
+            return ended(CloseReason::Protocol, text);
+        }
+        if table.answered().saturating_add(table.partial.len()) >= open_calls {
+            let text = format!("the peer sent more than {open_calls} calls that are not answered");
+            return ended(CloseReason::Window, text);
+        }
+        0
+    };
+    if charge == 0 && shared.serving.oneway.is_draining() {
+        let text = "this program is about to leave and takes no more calls";
+        return Checked::Refused(CallError::new(ErrorCode::Draining, text).ran(false));
+    }
+    Checked::Admitted(charge)
+}
+
+/// What a call ends with whose object is not served here.
+pub(crate) fn missing(shared: &Shared, view: &FrameView<'_>) -> Option<CallError> {
+    let offer = shared.options.peer.as_ref()?;
+    let (object, _) = key::split(view.key);
+    let id = match view.header.encoding {
+        Encoding::PROTOCOL => view
+            .payload
+            .first_chunk::<8>()
+            .map_or(0, |id| u64::from_le_bytes(*id)),
+        _ => 0,
+    };
+    let name = String::from_utf8_lossy(object);
+    let served = Arc::clone(&shared.serving.lock().serves);
+    let error = (offer.missing)(id, &name, &served, "this program");
+    if view.header.flags.has(Flags::NO_REPLY) {
+        // Nobody is told, but here.
+        tracing::debug!(%error, "a call without an answer was not taken");
+    }
+    Some(error)
+}
+
+impl Shared {
+    /// A call without an answer of that connection has ended: its bytes may be sent again.
+    pub(crate) fn pay(&self, life: u64, bytes: u32) {
+        if bytes == 0 {
+            return;
+        }
+        if let Some(owed) = self.serving.oneway.pay(life, bytes) {
+            let mut state = self.lock();
+            if state.life == life {
+                let next = state.control(&Draft::new(Kind::CallCredit, 0).aux(owed));
+                drop(state);
+                self.perform(next);
+            }
+        }
+    }
+
+    /// The same for the call itself, once.
+    pub(crate) fn pay_for(&self, open: &OpenCall) {
+        self.pay(open.life, open.take_charge());
+    }
+}
+
+/// The other end takes more calls without an answer.
+pub(crate) fn credited(left: i64, window: i64, more: u32) -> Result<i64, Ended> {
+    let left = left.saturating_add(i64::from(more));
+    if left > window {
+        let text = "the peer gave back more of the window of calls than was taken";
+        return Err(Ended::new(CloseReason::Window, text));
+    }
+    Ok(left)
+}
+
+/// What the other end of a call is called in its context.
+pub(crate) fn declared(met: Option<&Arc<Met>>) -> Option<String> {
+    met.map(|met| &met.meet.name)
+        .filter(|name| !name.is_empty())
+        .cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_is_given_back_in_steps_of_half() {
+        let oneway = OneWay::default();
+        let terms = Terms {
+            call_window: 100,
+            ..Terms::default()
+        };
+        oneway.begin(1, terms);
+        assert!(oneway.charge(60) && oneway.charge(60), "the last may exceed it");
+        assert!(!oneway.charge(1), "it is used up");
+        oneway.begin(2, terms);
+        assert!(oneway.charge(90));
+        assert_eq!(oneway.pay(1, 90), None, "of the connection before");
+        assert_eq!(oneway.pay(2, 49), None);
+        assert_eq!(oneway.pay(2, 1), Some(50));
+        assert_eq!(oneway.pay(2, 40), None);
+        assert!(oneway.charge(10));
+        assert_eq!(oneway.pay(2, 10), Some(50));
+    }
+
+    #[test]
+    fn more_than_was_taken_is_not_given_back() {
+        assert_eq!(credited(10, 100, 90).unwrap(), 100);
+        assert_eq!(credited(-20, 100, 60).unwrap(), 40);
+        assert_eq!(credited(10, 100, 91).unwrap_err().reason, CloseReason::Window);
+    }
+}

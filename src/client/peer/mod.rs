@@ -1,0 +1,213 @@
+//! The same engine between two programs, without a broker: what each end says of itself, and what is different then.
+//!
+//! Owns what is known of the other end ([`Met`]), what this end offers ([`Offer`]), and the differences in sending: a call ends at its
+//! deadline by the caller's own clock, goes only to a protocol that the other end serves, and a call without an answer waits for the
+//! other end's window. The first frames are [`handshake`]'s, what comes in is checked by [`incoming`], and [`life`] carries one
+//! connection that was accepted. It knows neither protocols nor servers: `protocol` calls it.
+
+mod handshake;
+pub(crate) mod incoming;
+mod life;
+
+pub(crate) use handshake::{answer_of, greet, let_in, receive_meet, refuse};
+pub(crate) use life::{farewell, work};
+
+use super::builder::{ClientBuilder, Options, SharedMemory};
+use super::exchange::{MAX_PATIENCE, Outgoing};
+use super::handle::{Handle, IpcClient};
+use super::shared::Shared;
+use super::state::{GRACE, Phase, State, TICK};
+use super::waiters::Place;
+use crate::error::CallError;
+use crate::message::{Draft, Encoding, Epoch, Flags, Kind, Meet, Origin, Served, Terms, Welcome};
+use crate::transport::{Endpoint, PeerCredentials, TlsClient};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+/// The deadline of a call that names none.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// A deadline is kept to this part of it, and to a tick at most.
+const EXACT: u32 = 8;
+/// The finest tick.
+const TICK_MIN: Duration = Duration::from_millis(2);
+
+/// What is at the other end of a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Role {
+    #[default]
+    Broker,
+    Peer,
+}
+
+impl Role {
+    /// How messages name it.
+    pub(crate) const fn other(self) -> &'static str {
+        match self {
+            Self::Broker => "the broker",
+            Self::Peer => "the peer",
+        }
+    }
+
+    pub(crate) const fn is_peer(self) -> bool {
+        matches!(self, Self::Peer)
+    }
+}
+
+/// The error of a call of the protocol with this number and name to somebody, named last, who serves only these.
+pub(crate) type Missing = fn(u64, &str, &[Served], &str) -> CallError;
+
+/// What this end says of itself, and how it connects.
+#[derive(Clone, Debug)]
+pub(crate) struct Offer {
+    pub(crate) meet: Meet,
+    pub(crate) missing: Missing,
+    pub(crate) deadline: Duration,
+    /// What one attempt to connect may take.
+    pub(crate) patience: Duration,
+    pub(crate) keepalive: Duration,
+    pub(crate) out_buffer: usize,
+}
+
+/// How a program reaches another one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Way {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) reconnect: bool,
+    pub(crate) token_file: Option<PathBuf>,
+    pub(crate) tls: TlsClient,
+}
+
+/// What is known of the other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Met {
+    /// The accepting end's number for the connection.
+    pub(crate) number: u64,
+    pub(crate) meet: Meet,
+    pub(crate) credentials: PeerCredentials,
+    /// The name that its certificate or token proves.
+    pub(crate) proven: Option<String>,
+}
+
+impl Met {
+    /// As handlers see it.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            peer: crate::message::PeerId(self.number),
+            uid: self.credentials.uid.unwrap_or(u32::MAX),
+            pid: self.credentials.pid.unwrap_or(0),
+        }
+    }
+}
+
+impl IpcClient {
+    /// Whether there is no connection and will be none.
+    pub(crate) fn has_ended(&self) -> bool {
+        let state = self.handle.shared.lock();
+        state.closing.is_some() || matches!(state.phase, Phase::Closed(_))
+    }
+}
+
+/// A handle of a connection that somebody else makes.
+pub(crate) fn client_of(shared: &Arc<Shared>) -> IpcClient {
+    IpcClient {
+        handle: Arc::new(Handle::new(Arc::clone(shared))),
+    }
+}
+
+/// The options of a connection to another program.
+pub(crate) fn options(offer: Offer, way: Way) -> Options {
+    let base = ClientBuilder::new().options;
+    Options {
+        endpoints: way.endpoints,
+        name: offer.meet.name.clone(),
+        reconnect: way.reconnect,
+        deadline: Some(offer.deadline),
+        encoding: Encoding::POSTCARD,
+        out_buffer: offer.out_buffer.max(1),
+        token_file: way.token_file,
+        tls: way.tls,
+        keepalive: offer.keepalive,
+        shared_memory: SharedMemory::Never,
+        peer: Some(Arc::new(offer)),
+        ..base
+    }
+}
+
+/// The numbers of two ends, as the engine keeps those of a broker.
+fn welcome(terms: Terms, epoch: Epoch) -> Welcome {
+    Welcome {
+        epoch,
+        frame_bytes: terms.frame_bytes,
+        message_bytes: terms.message_bytes,
+        stream_window: terms.stream_window,
+        open_calls: terms.open_calls,
+        default_deadline_ms: u32::try_from(DEADLINE.as_millis()).unwrap_or(u32::MAX),
+        max_deadline_ms: u32::MAX,
+        attachments: terms.attachments,
+        ..Welcome::default()
+    }
+}
+
+impl State {
+    /// When a request that is sent now is given up here, its patience between two answers, and whether the socket's task is to be woken
+    /// to keep the time. A broker ends a call itself, and is given time for that; between two programs the caller does.
+    pub(crate) fn expiry(&mut self, deadline: Option<Duration>) -> (Instant, Duration, bool) {
+        let default = Duration::from_millis(u64::from(self.grants.default_deadline_ms));
+        let patience = deadline.unwrap_or(default).min(MAX_PATIENCE);
+        let (now, start) = self.coarse_now();
+        if !self.role.is_peer() {
+            let patience = patience.saturating_add(GRACE);
+            return (now + patience, patience, start);
+        }
+        let tick = (patience / EXACT).clamp(TICK_MIN, TICK);
+        let finer = tick < self.tick;
+        self.tick = self.tick.min(tick);
+        (Instant::now() + patience, patience, start || finer)
+    }
+
+    /// Whether a call may be sent to another program now.
+    pub(crate) fn poll_peer(
+        &mut self,
+        outgoing: &Outgoing,
+        place: &mut Option<Place>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<(), CallError>> {
+        let payload = &outgoing.payload;
+        if payload.encoding == Encoding::PROTOCOL
+            && let Some(id) = payload.bytes.first_chunk::<8>()
+            && let Some(error) = self.lacking(u64::from_le_bytes(*id), outgoing)
+        {
+            return Poll::Ready(Err(error));
+        }
+        if outgoing.flags.has(Flags::NO_REPLY) && self.call_window <= 0 {
+            // A grant wakes all that wait for room.
+            self.out.room.wait(place, cx.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn lacking(&self, id: u64, outgoing: &Outgoing) -> Option<CallError> {
+        let met = self.met.as_ref()?;
+        if met.meet.protocols.iter().any(|served| served.id == id) {
+            return None;
+        }
+        let (object, _) = crate::message::key::split(outgoing.key.as_bytes());
+        Some((self.missing?)(
+            id,
+            &String::from_utf8_lossy(object),
+            &met.meet.protocols,
+            "the peer",
+        ))
+    }
+
+    /// Takes a call without an answer from the other end's window.
+    pub(crate) fn charge_call(&mut self, draft: &Draft<'_>) {
+        if self.role.is_peer() && draft.kind == Kind::Call {
+            let bytes = i64::try_from(draft.wire_len()).unwrap_or(i64::MAX);
+            self.call_window = self.call_window.saturating_sub(bytes);
+        }
+    }
+}
