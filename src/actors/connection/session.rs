@@ -270,7 +270,7 @@ impl Session {
                 self.request(now, frame, view, Target::Hub(Needs::Nothing), effects)
             }
             Kind::Will => self.request(now, frame, view, Target::Hub(Needs::Pair), effects),
-            Kind::Send => self.send(frame, view, known_key, effects),
+            Kind::Send => self.send(batch, frame, view, known_key, effects),
             Kind::Taken => self.taken(now, header, effects),
             Kind::Join => self.join(now, frame, view, effects),
             Kind::Leave => self.leave(now, frame, view, effects),

@@ -18,6 +18,7 @@ use crate::message::frame::FrameView;
 use crate::message::selector::Selector;
 use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Metadata, RequestId};
 use crate::policy::Slot;
+use crate::transport::passing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -176,6 +177,7 @@ impl Session {
 
     pub(super) fn send(
         &mut self,
+        batch: &Batch,
         frame: u32,
         view: &FrameView<'_>,
         known_key: bool,
@@ -189,14 +191,20 @@ impl Session {
             return Err(protocol("a message begins with the 16 bytes of its type"));
         }
         let owed = self.owe(header)?;
-        if self.is_guarded() {
+        let refused = if self.is_guarded() {
             effects.denied = effects.denied.saturating_add(1);
-            owed.fail(Outcome::Denied);
+            Outcome::Denied
         } else if self.draining {
-            owed.fail(Outcome::Cancelled);
+            Outcome::Cancelled
         } else {
             effects.registry.push(RegistryItem::Send(SendRun { frame, owed }));
-        }
+            return Ok(());
+        };
+        owed.fail(refused);
+        batch
+            .attachments(frame as usize)
+            .iter()
+            .for_each(passing::release);
         Ok(())
     }
 
