@@ -137,16 +137,24 @@ impl<T: MessageBox> EndpointSender<T> {
     /// With others still there it only drops this one. A process that ends without it may host the bus, and take what is under way with it.
     ///
     /// # Errors
-    /// [`SendError::Blocking`] on a thread that runs an executor; the endpoint is dropped then.
+    /// [`SendError::Blocking`] on a thread that runs an executor; the endpoint is dropped then. [`SendError::Forked`] in a forked child,
+    /// whose parent's endpoint it is.
     pub fn leave(self) -> Result<(), SendError> {
-        blocking::block_on(self.leave_async()).map_err(|_| SendError::Blocking)
+        blocking::block_on(self.leave_async()).unwrap_or(Err(SendError::Blocking))
     }
 
     /// The same for async code. Cancel safe: the leaving goes on.
-    pub async fn leave_async(self) {
+    ///
+    /// # Errors
+    /// [`SendError::Forked`] in a forked child.
+    pub async fn leave_async(self) -> Result<(), SendError> {
+        if self.seat.joined().is_none() {
+            return Err(SendError::Forked);
+        }
         if let Some(seat) = Arc::into_inner(self.seat) {
             seat.leave().await;
         }
+        Ok(())
     }
 
     fn confirmed(&self, id: MessageId) -> Confirmed<'_> {
