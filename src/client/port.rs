@@ -106,10 +106,10 @@ impl Port {
         inbox.bytes <= UNREAD_MAX
     }
 
-    /// The endpoint is no longer on the bus, for this reason; the first one counts.
+    /// The endpoint is no longer on the bus, for this reason; the first one counts. What became of its messages is told before.
     pub(crate) fn end(&self, error: CallError, woken: &mut Vec<Waker>) {
         let _ = self.ended.set(error);
-        self.reports.close();
+        woken.extend(self.reports.finish());
         woken.append(&mut self.lock().wakers);
     }
 
