@@ -5,12 +5,13 @@
 use super::identity::{Evidence, Unproven};
 use super::life::{Life, Phase};
 use super::perform::Rooms;
-use super::session::Session;
+use super::session::{Guesses, Session};
 use crate::actors::access;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::memory::Memory;
 use crate::actors::peer::{Account, Peer, Post};
+use crate::actors::tokens::Source;
 use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::handshake::{PREFACE, choose_version};
@@ -108,7 +109,11 @@ impl<R: Rooms> Life<R> {
         };
         let tokens = self.rooms.shared().tokens();
         match evidence.principal(&hello, &tokens) {
-            Ok(principal) => self.welcome(&hello, principal, inbox),
+            Ok(principal) => {
+                let user = || principal.uid.map(Source::User);
+                let source = evidence.address.map(Source::Address).or_else(user);
+                self.welcome(&hello, principal, source, inbox);
+            }
             Err(unproven) => self.unproven(unproven, &evidence),
         }
     }
@@ -131,7 +136,13 @@ impl<R: Rooms> Life<R> {
         self.limit = now.checked_add(delay);
     }
 
-    fn welcome(&mut self, hello: &Hello, principal: Principal, inbox: &dyn Fn() -> Post) {
+    fn welcome(
+        &mut self,
+        hello: &Hello,
+        principal: Principal,
+        source: Option<Source>,
+        inbox: &dyn Fn() -> Post,
+    ) {
         let shared = self.rooms.shared().clone();
         if let Some(text) = access::refuses(&shared.policy, &principal) {
             shared.metrics.denied.add(1);
@@ -190,7 +201,10 @@ impl<R: Rooms> Life<R> {
         let session = Session::new(me, limits, shared.tickets.clone())
             .guarded(shared.policy.clone())
             .with_ring(self.ring_bytes > 0)
-            .on_bus(shared.bus.get().cloned());
+            .on_bus(shared.bus.get().map(|bus| {
+                let failures = shared.failures.clone();
+                (bus.clone(), Guesses::new(failures, source))
+            }));
         self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);

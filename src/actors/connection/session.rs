@@ -9,11 +9,13 @@ mod asks;
 mod attached;
 mod bus;
 mod effects;
+mod guesses;
 mod pieces;
 mod ring;
 
 pub(super) use bus::message_charge;
 pub use effects::{Closing, Effects, RingStep, goodbye_frame};
+pub use guesses::Guesses;
 pub(in crate::actors) use pieces::message_too_large;
 
 use super::open_calls::OpenCalls;
@@ -390,12 +392,13 @@ impl Session {
         }
         self.me.account.set_load(self.slots.len());
         self.expire_endpoints(now, effects);
+        self.answer_guesses(now, effects);
     }
 
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let endpoints = self.bus.as_ref().and_then(|bus| bus.endpoints.next_deadline());
-        [self.open.next_deadline(), self.slots.next_deadline(), endpoints]
+        let bus = self.bus_deadline();
+        [self.open.next_deadline(), self.slots.next_deadline(), bus]
             .into_iter()
             .flatten()
             .min()

@@ -4,12 +4,13 @@
 //! of a message comes back from whoever has it. Steps of [`Session`], in a file of their own.
 
 use super::asks::{Needs, Target, refuse};
+use super::guesses::{Answer, Guesses};
 use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::bus::BusOptions;
 use crate::actors::connection::endpoints::Endpoints;
 use crate::actors::credit::Window;
 use crate::actors::messages::{MessageItem, RegistryItem, SendRun};
-use crate::actors::peer::PeerRef;
+use crate::actors::peer::{PeerRef, error_frame};
 use crate::actors::receipt::{Owed, Settled};
 use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -31,14 +32,14 @@ pub(super) struct Member {
     sending: Window,
     /// Messages of it of which it has not been told what became of them.
     unsettled: u64,
-    /// What it must know before anything else; nothing where no bus is hosted.
-    asked: Option<Arc<BusOptions>>,
+    /// What it must know before anything else, and what it has guessed; nothing where no bus is hosted.
+    asked: Option<(Arc<BusOptions>, Guesses)>,
     /// It has joined.
     has_joined: bool,
 }
 
 impl Member {
-    fn new(limits: &Limits, asked: Option<Arc<BusOptions>>) -> Box<Self> {
+    fn new(limits: &Limits, asked: Option<(Arc<BusOptions>, Guesses)>) -> Box<Self> {
         Box::new(Self {
             endpoints: Endpoints::default(),
             sending: Window::new(limits.send_window),
@@ -52,7 +53,7 @@ impl Member {
 impl Session {
     /// The same with a bus that it must join first.
     #[must_use]
-    pub fn on_bus(mut self, asked: Option<Arc<BusOptions>>) -> Self {
+    pub fn on_bus(mut self, asked: Option<(Arc<BusOptions>, Guesses)>) -> Self {
         self.bus = asked.map(|asked| Member::new(&self.limits, Some(asked)));
         self
     }
@@ -103,6 +104,9 @@ impl Session {
                 error.code,
                 ErrorCode::Denied | ErrorCode::TokenRefused
             )));
+            if error.code == ErrorCode::TokenRefused {
+                return self.refuse_token(now, header, effects);
+            }
             return refuse(effects, header, false, &error);
         }
         self.member().has_joined = true;
@@ -112,6 +116,35 @@ impl Session {
             self.member().endpoints.open(now, RequestId(header.id));
         }
         Ok(())
+    }
+
+    /// The first wrong tokens of a source are answered at once, further ones late.
+    fn refuse_token(&mut self, now: Instant, header: &Header, effects: &mut Effects) -> Stop {
+        let asked = self.bus.as_mut().and_then(|bus| bus.asked.as_mut());
+        let answer = asked.map_or(Answer::Now, |(_, guesses)| guesses.refuse(now, header.id));
+        match answer {
+            Answer::Now => refuse(effects, header, false, &token_error()),
+            Answer::Late => Ok(()),
+            Answer::End => Err((CloseReason::Denied, ErrorCode::TokenRefused.text().into())),
+        }
+    }
+
+    /// Answers wrong tokens that have waited long enough.
+    pub(super) fn answer_guesses(&mut self, now: Instant, effects: &mut Effects) {
+        let asked = self.bus.as_mut().and_then(|bus| bus.asked.as_mut());
+        for request in asked.into_iter().flat_map(|(_, guesses)| guesses.due(now)) {
+            effects.send.push(error_frame(request, &token_error()));
+        }
+    }
+
+    /// When something of it is due.
+    pub(super) fn bus_deadline(&self) -> Option<Instant> {
+        let bus = self.bus.as_ref()?;
+        let guesses = bus
+            .asked
+            .as_ref()
+            .and_then(|(_, guesses)| guesses.next_deadline());
+        guesses.into_iter().chain(bus.endpoints.next_deadline()).min()
     }
 
     fn may_join(&self, view: &FrameView<'_>) -> Result<(), CallError> {
@@ -136,9 +169,11 @@ impl Session {
         let join = Join::decode(view.payload)
             .map_err(|error| CallError::new(ErrorCode::Invalid, error.to_string()).ran(false))?;
         let asked = self.bus.as_ref().and_then(|bus| bus.asked.as_ref());
-        let admitted = asked.map_or(join.token.is_empty(), |bus| bus.admits(join.token));
+        let admitted = asked.map_or(join.token.is_empty(), |(bus, guesses)| {
+            !guesses.is_waiting() && bus.admits(join.token)
+        });
         if !admitted {
-            return fail(ErrorCode::TokenRefused, ErrorCode::TokenRefused.text());
+            return Err(token_error());
         }
         if self.draining {
             return fail(ErrorCode::Draining, ErrorCode::Draining.text());
@@ -345,6 +380,10 @@ impl Session {
             self.me.account.release(bytes);
         }
     }
+}
+
+fn token_error() -> CallError {
+    CallError::from(ErrorCode::TokenRefused).ran(false)
 }
 
 /// A message of nothing but a selector and a payload.
