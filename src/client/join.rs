@@ -159,7 +159,11 @@ impl Joined {
             }
             // The limits of the next host are not known; they are those of this library by default.
             Phase::Down => {}
-            Phase::Up(_) => state.check_attachments(attachments)?,
+            // Whatever is wrong with them, it is not the size of the message.
+            Phase::Up(_) => state.check_attachments(attachments).map_err(|error| CallError {
+                code: ErrorCode::Invalid,
+                ..error
+            })?,
         }
         let limit = state.grants.frame_bytes as usize;
         if length > limit.saturating_add(HEADER_LEN) {

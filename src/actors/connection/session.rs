@@ -196,7 +196,7 @@ impl Session {
             }
             if view.header.kind == Kind::Send {
                 last_selector = view.key;
-                if bus::is_plain_send(view.header) {
+                if bus::goes_with_others(view.header, view.key) {
                     next = next.saturating_add(self.send_run(batch, next, view.key, effects));
                 }
             } else if known_key {

@@ -16,7 +16,7 @@ use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::bus::{BUS_VERSION, Join, Outcome, TYPE_LEN, VERSION_KEY};
 use crate::message::frame::FrameView;
-use crate::message::selector::Selector;
+use crate::message::selector::{Mode, Selector};
 use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Metadata, RequestId};
 use crate::policy::Slot;
 use crate::transport::passing;
@@ -386,9 +386,10 @@ fn token_error() -> CallError {
     CallError::from(ErrorCode::TokenRefused).ran(false)
 }
 
-/// A message of nothing but a selector and a payload.
-pub(super) fn is_plain_send(header: &Header) -> bool {
-    header.kind == Kind::Send && header.flags == Flags::NONE && header.attachments == 0
+/// Whether others like it may be one item with it: it has nothing but a selector and a payload, and goes where the next one goes, too.
+pub(super) fn goes_with_others(header: &Header, selector: &[u8]) -> bool {
+    let in_turn = selector.first() == Some(&(Mode::RoundRobin as u8));
+    header.flags == Flags::NONE && header.attachments == 0 && !in_turn
 }
 
 /// What the messages of an item were charged.
