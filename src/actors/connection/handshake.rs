@@ -10,7 +10,7 @@ use crate::actors::access;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::memory::Memory;
-use crate::actors::peer::{Account, Peer, Post};
+use crate::actors::peer::{Account, Peer, PeerRef, Post};
 use crate::actors::tokens::Source;
 use crate::error::CloseReason;
 use crate::message::codec::body_limit;
@@ -198,16 +198,20 @@ impl<R: Rooms> Life<R> {
         self.me = Some(me.clone());
         self.gone = Some(GoneGuard::new(self.rooms.clone(), origin.peer));
         let who = me.clone();
-        let session = Session::new(me, limits, shared.tickets.clone())
-            .guarded(shared.policy.clone())
-            .with_ring(self.ring_bytes > 0)
-            .on_bus(shared.bus.get().map(|bus| {
-                let failures = shared.failures.clone();
-                (bus.clone(), Guesses::new(failures, source))
-            }));
+        let session = self.session_of(me, source);
         self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);
         tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");
+    }
+
+    /// What a peer that has been welcomed may do.
+    fn session_of(&self, me: PeerRef, source: Option<Source>) -> Session {
+        let shared = self.rooms.shared();
+        let bus = shared.bus.get().cloned();
+        Session::new(me, shared.limits.clone(), shared.tickets.clone())
+            .guarded(shared.policy.clone())
+            .with_ring(self.ring_bytes > 0)
+            .on_bus(bus.map(|bus| (bus, Guesses::new(shared.failures.clone(), source))))
     }
 }

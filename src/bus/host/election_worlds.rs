@@ -243,24 +243,12 @@ impl World {
                 }
                 continue;
             }
-            if self.leaves > 0 {
-                for wishes in process.wishes.fewer() {
-                    with(&|world| {
-                        world.leaves -= 1;
-                        world.processes[at].wishes = wishes;
-                        world.learn(at, wishes.input());
-                    });
-                }
-            }
-            // To a process that is at its end nobody comes any more: the next one is asked.
-            if self.joins > 0 && process.wishes != Wishes::default() {
-                for wishes in process.wishes.more() {
-                    with(&|world| {
-                        world.joins -= 1;
-                        world.processes[at].wishes = wishes;
-                        world.learn(at, wishes.input());
-                    });
-                }
+            for (leaves, joins, wishes) in self.changes_of(process) {
+                with(&|world| {
+                    (world.leaves, world.joins) = (leaves, joins);
+                    world.processes[at].wishes = wishes;
+                    world.learn(at, wishes.input());
+                });
             }
             if process.hosts && self.failures > 0 {
                 with(&|world| {
@@ -287,6 +275,20 @@ impl World {
             }
         }
         next
+    }
+
+    /// What a process's endpoints may do next: the leaves and joins that are left then, and who is there.
+    fn changes_of(&self, process: &Process) -> Vec<(usize, usize, Wishes)> {
+        let mut changes = Vec::new();
+        if let Some(leaves) = self.leaves.checked_sub(1) {
+            changes.extend(process.wishes.fewer().map(|wishes| (leaves, self.joins, wishes)));
+        }
+        // To a process that is at its end nobody comes any more: the next one is asked.
+        let lives = process.wishes != Wishes::default();
+        if let Some(joins) = self.joins.checked_sub(1).filter(|_| lives) {
+            changes.extend(process.wishes.more().map(|wishes| (self.leaves, joins, wishes)));
+        }
+        changes
     }
 
     /// Whether something happens by itself: nobody crashes or leaves, and no pause is over.
