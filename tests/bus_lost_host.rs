@@ -20,6 +20,8 @@ use std::time::Duration;
 
 const ROLE: &str = "ACTIX_IPC_LOST_HOST_ROLE";
 const COUNT: u64 = 30_000;
+/// What a host takes before it ends by itself.
+const OWED: u64 = 50;
 const LONG: Duration = Duration::from_secs(20);
 /// How often the host is killed, unless the environment says otherwise.
 const ROUNDS: usize = 20;
@@ -74,6 +76,29 @@ fn receive() {
     println!("= {}", got.join(","));
 }
 
+/// Takes so many messages, gives its endpoint up and ends at once.
+fn take_and_end() {
+    let (sender, receiver) = join("receiver");
+    println!("= ready");
+    for _ in 0..OWED {
+        receiver.recv(Some(LONG)).unwrap();
+    }
+    drop(receiver);
+    drop(sender);
+    std::process::exit(0);
+}
+
+/// Sends as many, and waits for word of the last one.
+fn send_to_one_that_ends() {
+    let (sender, _none) = join("sender");
+    for number in 1..OWED {
+        sender.send(message(number)).unwrap();
+    }
+    let last = sender.send_confirmed(message(OWED), LONG);
+    let told = sender.undelivered().try_next();
+    println!("= {last:?} {told:?}");
+}
+
 /// What the children run; the test's own run of it does nothing.
 #[test]
 fn role() {
@@ -86,6 +111,8 @@ fn role() {
                 std::hint::black_box(&ends);
             }
         }
+        Ok("ending host") => take_and_end(),
+        Ok("sender of few") => send_to_one_that_ends(),
         Ok("sender") => send(),
         Ok("receiver") => receive(),
         _ => {}
@@ -152,6 +179,21 @@ fn no_message_arrives_twice_and_each_lost_one_is_told() {
         assert!(
             silent <= missed,
             "round {round}: {silent} are lost without a word, {missed} reports did not fit"
+        );
+    }
+}
+
+#[test]
+fn a_host_that_drops_its_endpoint_and_ends_has_told_what_it_took() {
+    for round in 0..5 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut host = Process::start("ending host", folder.path());
+        host.line();
+        let mut sender = Process::start("sender of few", folder.path());
+        let told = sender.line();
+        assert!(
+            told.starts_with("Ok(Receipt") && told.ends_with(" None"),
+            "round {round}: {told}"
         );
     }
 }

@@ -8,7 +8,7 @@ use super::core::Shared;
 use super::descriptors::Table;
 use super::peer::Peer;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Attachment, Flags, Header};
+use crate::message::{Attachment, Batch, Flags, Header};
 use crate::platform::open_files;
 use crate::transport::{self, passing};
 
@@ -30,6 +30,14 @@ pub fn may_go_to(receivers: usize, header: &Header, attachments: &[Attachment]) 
 #[must_use]
 pub fn can_take(peer: &Peer, attachments: &[Attachment]) -> bool {
     attachments.len() <= peer.max_attachments() as usize
+}
+
+/// A frame in a batch of its own with what is attached to it, which the batch that it came in has no more: wherever the frame ends,
+/// what it carries is closed with it, and not with the last of its neighbours. `None` when that was closed already.
+#[must_use]
+pub fn alone(batch: &Batch, frame: usize) -> Option<Batch> {
+    let attachments: Option<Vec<_>> = batch.attachments(frame).iter().map(passing::moved).collect();
+    Some(batch.only(frame).carrying(attachments?))
 }
 
 /// A receiver's copy of what is attached.

@@ -11,7 +11,7 @@ use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
 use super::supervise::Blame;
-use super::tokens::{Failures, Tokens};
+use super::tokens::{Failures, Source, Tokens};
 use super::topic_hub::TopicHub;
 use crate::config::Limits;
 use crate::error::CloseReason;
@@ -68,7 +68,8 @@ pub struct Shared {
     tokens: Mutex<Arc<Tokens>>,
     /// Who was let in last: connections of one program are one principal, kept once.
     last_principal: Mutex<Arc<Principal>>,
-    failures: Mutex<Failures>,
+    /// Wrong tokens, those of a hosted bus included.
+    pub(super) failures: Arc<Mutex<Failures>>,
     peers: AtomicU64,
     banned: Mutex<HashMap<u32, Instant>>,
     clock: fn() -> Instant,
@@ -106,7 +107,7 @@ impl Shared {
             connection_ended: tokio::sync::Notify::new(),
             tokens: Mutex::default(),
             last_principal: Mutex::default(),
-            failures: Mutex::default(),
+            failures: Arc::default(),
             peers: AtomicU64::new(1),
             banned: Mutex::default(),
             clock,
@@ -162,7 +163,7 @@ impl Shared {
     /// Somebody at this address has not proven who it is: how long the answer is to wait.
     pub(super) fn failure(&self, address: Option<IpAddr>, now: Instant) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.delay(address, now)
+        failures.delay(address.map(Source::Address), now)
     }
 
     /// What is in use now; each number by itself, not all at one instant.

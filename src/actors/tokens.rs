@@ -1,4 +1,4 @@
-//! Which tokens the broker knows, and how many wrong ones it has seen.
+//! Which tokens the broker knows, and how many wrong ones it has seen, those of a label bus included.
 //!
 //! Owns the list (a name for each token) and the account of failures by source. Pure: no file, no clock, no socket.
 //! `broker` gives it the tokens, `connection` asks it.
@@ -62,15 +62,24 @@ impl Tokens {
     }
 }
 
+/// For whom failures are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// An address of the network.
+    Address(IpAddr),
+    /// A user of this machine.
+    User(u32),
+}
+
 /// Counts failures by source.
 #[derive(Debug, Default)]
 pub struct Failures {
-    seen: HashMap<IpAddr, (Instant, u32)>,
+    seen: HashMap<Source, (Instant, u32)>,
 }
 
 impl Failures {
     /// One more failure of `source`: how long its answer is to wait.
-    pub fn delay(&mut self, source: Option<IpAddr>, now: Instant) -> Duration {
+    pub fn delay(&mut self, source: Option<Source>, now: Instant) -> Duration {
         let Some(source) = source else { return DELAY };
         let fresh = |since: Instant| now.saturating_duration_since(since) < WINDOW;
         if self.seen.len() >= SOURCES && !self.seen.contains_key(&source) {
@@ -122,8 +131,8 @@ mod tests {
         let mut failures = Failures::default();
         let start = Instant::now();
         let (a, b) = (
-            Some(IpAddr::from([127, 0, 0, 1])),
-            Some(IpAddr::from([127, 0, 0, 2])),
+            Some(Source::Address(IpAddr::from([127, 0, 0, 1]))),
+            Some(Source::User(1000)),
         );
         let at = |seconds| start + Duration::from_secs(seconds);
         for second in 0..5 {
@@ -141,13 +150,10 @@ mod tests {
         let now = Instant::now();
         for source in 0..10_000_u32 {
             let expected = if source < 1_024 { Duration::ZERO } else { DELAY };
-            assert_eq!(
-                failures.delay(Some(IpAddr::from(source.to_be_bytes())), now),
-                expected
-            );
+            assert_eq!(failures.delay(Some(Source::User(source)), now), expected);
         }
         assert_eq!(failures.seen.len(), SOURCES);
-        let source = Some(IpAddr::from([9, 9, 9, 9]));
+        let source = Some(Source::Address(IpAddr::from([9, 9, 9, 9])));
         assert_eq!(
             failures.delay(source, now + WINDOW),
             Duration::ZERO,

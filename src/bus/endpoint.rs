@@ -134,19 +134,28 @@ impl<T: MessageBox> EndpointSender<T> {
 
     /// Leaves the bus when the receiver and all clones are gone, and waits for that: what was sent before is with the host then, and if
     /// this process hosts the bus for this endpoint alone, another has been handed it, or nobody wants it. Takes a few seconds at most.
-    /// With others still there it only drops this one. A process that ends without it may host the bus, and take what is under way with it.
+    /// With others still there it only drops this one. Dropping the last of them in a process that hosts the bus does the same, but on a
+    /// thread that runs an executor or panics. A process that ends with them alive may take with it what is under way.
     ///
     /// # Errors
-    /// [`SendError::Blocking`] on a thread that runs an executor; the endpoint is dropped then.
+    /// [`SendError::Blocking`] on a thread that runs an executor; the endpoint is dropped then. [`SendError::Forked`] in a forked child,
+    /// whose parent's endpoint it is.
     pub fn leave(self) -> Result<(), SendError> {
-        blocking::block_on(self.leave_async()).map_err(|_| SendError::Blocking)
+        blocking::block_on(self.leave_async()).unwrap_or(Err(SendError::Blocking))
     }
 
     /// The same for async code. Cancel safe: the leaving goes on.
-    pub async fn leave_async(self) {
+    ///
+    /// # Errors
+    /// [`SendError::Forked`] in a forked child.
+    pub async fn leave_async(self) -> Result<(), SendError> {
+        if self.seat.joined().is_none() {
+            return Err(SendError::Forked);
+        }
         if let Some(seat) = Arc::into_inner(self.seat) {
             seat.leave().await;
         }
+        Ok(())
     }
 
     fn confirmed(&self, id: MessageId) -> Confirmed<'_> {

@@ -16,6 +16,7 @@ use crate::client::join::Joined;
 use crate::client::runtime::at_most;
 use crate::client::{ClientBuilder, IpcClient};
 use crate::message::bus::{BUS_VERSION, Join};
+use crate::platform::fork;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -51,7 +52,10 @@ pub async fn join_async<T: MessageBox, R: MessageBox>(
     }
     let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let attached = match &options.endpoint {
-        Some(_) => None,
+        // `attach` does the same.
+        Some(_) => fork::arm()
+            .map(|()| None)
+            .map_err(|error| JoinError::System(error.to_string()))?,
         None => Some(attach(&options.identifier, attach_options(&options, until)).await?),
     };
     let joining = attempts(&options, attached.as_ref(), &payload, until);

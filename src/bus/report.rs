@@ -46,7 +46,8 @@ impl Reports {
         self.seat.joined()?.port.reports.try_next().map(Report::from)
     }
 
-    /// The next one. `None` once the endpoint is no longer on the bus. Cancel safe.
+    /// The next one. `None` once the endpoint is no longer on the bus and all that it lost has been told; only what a confirmation
+    /// that is under way gives up later comes behind that. Cancel safe.
     pub async fn next(&self) -> Option<Report> {
         poll_fn(|cx| self.poll(cx)).await
     }

@@ -3,7 +3,8 @@
 //! Owns the order in which they are given up, and the question whether this process is one that may use them. Called by `join`, which
 //! makes it, and by both ends.
 
-use super::host::{Attached, is_forked};
+use super::host::{Attached, Host, is_forked};
+use crate::client::blocking::block_on;
 use crate::client::join::Joined;
 use std::mem::ManuallyDrop;
 
@@ -29,17 +30,24 @@ impl Seat {
         self.joined.as_ref().filter(|_| !is_forked())
     }
 
-    /// Leaves the bus. If this process hosts it for this endpoint's sake alone, ready when it is handed over.
+    /// Leaves the bus. If this process hosts it for this endpoint's sake alone, ready when it is handed over. In a forked child nothing.
     pub(crate) async fn leave(mut self) {
-        let attached = self.attached.take();
-        if let Some(joined) = self.joined.take().filter(|_| !is_forked()) {
-            let client = joined.client();
-            drop(joined);
-            client.close().await;
+        if !is_forked() {
+            leave(self.joined.take(), self.attached.take()).await;
         }
-        if let Some(attached) = attached {
-            attached.leave().await;
-        }
+    }
+}
+
+/// The connection first: while there is an endpoint, this process takes over when the host ends.
+async fn leave(joined: Option<Joined>, attached: Option<Attached>) {
+    if let Some(joined) = joined {
+        let client = joined.client();
+        drop(joined);
+        client.close().await;
+    }
+    if let Some(attached) = attached {
+        // It was asked in the same process.
+        let _ = attached.leave().await;
     }
 }
 
@@ -48,6 +56,13 @@ impl Drop for Seat {
         if is_forked() {
             // What it would lock may be held by a thread that this process does not have.
             let _ = ManuallyDrop::new(self.joined.take());
+            return;
+        }
+        let hosts = |attached: &Attached| attached.host() == Host::Here;
+        if self.attached.as_ref().is_some_and(hosts) && !std::thread::panicking() {
+            // A program may end right after this, and others wait for what this host still owes them. A thread that runs an executor does
+            // not wait: it may be the one that the hand-over needs.
+            let _ = block_on(leave(self.joined.take(), self.attached.take()));
         }
     }
 }

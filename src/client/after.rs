@@ -34,7 +34,6 @@ enum Told {
     Standing(Arc<watch::Sender<Held>>, Held),
     Notice(Arc<Queue<Notice>>, Notice),
     NoMore(Arc<Queue<Notice>>),
-    Undelivered(Arc<Port>, Undelivered),
     /// For the log: a registration ended, and why.
     Replaced(Arc<str>, String),
 }
@@ -55,9 +54,10 @@ impl After {
         self.told.push(Told::Notice(Arc::clone(to), notice));
     }
 
-    /// What became of a message, to the endpoint that sent it.
-    pub(crate) fn undelivered(&mut self, to: &Arc<Port>, what: Undelivered) {
-        self.told.push(Told::Undelivered(Arc::clone(to), what));
+    /// What became of a message, to the endpoint that sent it. It lies there at once: who sees the end of the endpoint finds all that
+    /// was lost before.
+    pub(crate) fn undelivered(&mut self, to: &Port, what: Undelivered) {
+        self.wakers.extend(to.reports.add(what));
     }
 
     /// A registration has ended, which the program may not be looking at.
@@ -80,7 +80,6 @@ impl After {
                 Told::Standing(of, now) => drop(of.send_replace(now)),
                 Told::Notice(to, notice) => to.push(notice),
                 Told::NoMore(to) => to.close(),
-                Told::Undelivered(to, what) => to.reports.push(what),
                 Told::Replaced(object, reason) => {
                     let (object, reason) = (text::name(&object), text::text(&reason));
                     tracing::warn!(%object, %reason, "a registration ended");

@@ -18,7 +18,7 @@ use crate::message::frame::HEADER_LEN;
 use crate::message::id::MessageId;
 use crate::message::{Attachments, Draft, Encoding, Kind};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 /// What was taken is told at the latest when this part of the window has come together.
 const PARTS: usize = 8;
@@ -159,7 +159,11 @@ impl Joined {
             }
             // The limits of the next host are not known; they are those of this library by default.
             Phase::Down => {}
-            Phase::Up(_) => state.check_attachments(attachments)?,
+            // Whatever is wrong with them, it is not the size of the message.
+            Phase::Up(_) => state.check_attachments(attachments).map_err(|error| CallError {
+                code: ErrorCode::Invalid,
+                ..error
+            })?,
         }
         let limit = state.grants.frame_bytes as usize;
         if length > limit.saturating_add(HEADER_LEN) {
@@ -188,9 +192,8 @@ impl Joined {
     /// Nobody asks any more what became of a message: it is reported as that of any other.
     pub(crate) fn forget_outcome(&self, id: MessageId) {
         let undelivered = self.handle().shared.lock().sends.unconfirm(id);
-        if let Some(undelivered) = undelivered {
-            self.port.reports.push(undelivered);
-        }
+        let woken = undelivered.and_then(|undelivered| self.port.reports.add(undelivered));
+        woken.into_iter().for_each(Waker::wake);
     }
 
     /// How many bytes are told as taken at the latest.

@@ -86,7 +86,8 @@ impl Port {
         let end = first.saturating_add(count);
         let mut theirs = VecDeque::new();
         while let Some((at, list)) = pop_below(given, end) {
-            theirs.push_back((at.saturating_sub(first), list));
+            // What came for an endpoint that is gone was left, and is nobody's.
+            theirs.extend(at.checked_sub(first).map(|behind| (behind, list)));
         }
         let (batch, first) = match bytes < batch.buffer_len() / 4 {
             true => (Arc::new(batch.extract(first..end)), 0),
@@ -106,10 +107,10 @@ impl Port {
         inbox.bytes <= UNREAD_MAX
     }
 
-    /// The endpoint is no longer on the bus, for this reason; the first one counts.
+    /// The endpoint is no longer on the bus, for this reason; the first one counts. What became of its messages is told before.
     pub(crate) fn end(&self, error: CallError, woken: &mut Vec<Waker>) {
         let _ = self.ended.set(error);
-        self.reports.close();
+        woken.extend(self.reports.finish());
         woken.append(&mut self.lock().wakers);
     }
 
@@ -190,8 +191,13 @@ impl Reader {
                 };
                 self.untold_bytes = self.untold_bytes.saturating_add(view.header.wire_len());
                 let behind = index.saturating_sub(chunk.first);
-                let given = pop_below(&mut chunk.given, behind.saturating_add(1));
-                return Some(read(&view, given.map(|(_, list)| list).unwrap_or_default()));
+                let mut own = Vec::new();
+                while let Some((at, list)) = pop_below(&mut chunk.given, behind.saturating_add(1)) {
+                    if at == behind {
+                        own = list;
+                    }
+                }
+                return Some(read(&view, own));
             }
             self.current = self.taken.pop_front();
             if self.current.is_none() && !self.take_more(port) {
@@ -300,6 +306,30 @@ mod tests {
             "two are 128 bytes; behind the last none is left"
         );
         assert_eq!(reader.tell(&port, 0), None);
+    }
+
+    #[test]
+    fn what_travelled_with_a_message_for_nobody_is_given_to_no_other() {
+        let gone = Port::default();
+        gone.deafen();
+        let (port, mut reader) = (Port::default(), Reader::default());
+        let batch = batch(0..4);
+        let carried = |what: u8| vec![Arc::new(what) as Attachment];
+        let mut given: VecDeque<Given> = [(0, carried(0)), (1, carried(1)), (3, carried(3))].into();
+        for (to, first, count) in [(&gone, 0, 2), (&port, 2, 2)] {
+            let bytes = count * 64;
+            let run = Run { first, count, bytes };
+            assert!(to.push(&batch, run, &mut given, 1, &mut Vec::new()));
+        }
+        assert!(given.is_empty());
+        let mut seen = Vec::new();
+        while let Some(got) = reader.next(&port, |view, list| {
+            let carried = list.iter().filter_map(|it| it.downcast_ref::<u8>().copied());
+            (view.header.aux, carried.collect::<Vec<u8>>())
+        }) {
+            seen.push(got);
+        }
+        assert_eq!(seen, [(2, vec![]), (3, vec![3])]);
     }
 
     #[test]

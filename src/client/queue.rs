@@ -59,11 +59,32 @@ impl<T> Queue<T> {
         wake(state);
     }
 
+    /// The same, for who holds a lock: returns whom to wake once that is given back. What comes behind the end is kept as well, for a
+    /// reader who asks again.
+    #[must_use]
+    pub(crate) fn add(&self, item: T) -> Option<Waker> {
+        let mut state = self.lock();
+        if state.missed > 0 || state.items.len() >= self.limit {
+            state.missed = state.missed.saturating_add(1);
+        } else {
+            state.items.push_back(item);
+        }
+        state.waker.take()
+    }
+
     /// No item follows: the reader ends after what is there.
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
         wake(state);
+    }
+
+    /// The same, for who holds a lock: returns whom to wake once that is given back.
+    #[must_use]
+    pub(crate) fn finish(&self) -> Option<Waker> {
+        let mut state = self.lock();
+        state.closed = true;
+        state.waker.take()
     }
 
     /// The next item; `None` at the end.
@@ -125,5 +146,11 @@ mod tests {
         queue.push(6);
         assert_eq!(queue.poll(&cx), Poll::Ready(Some(Item::Next(5))));
         assert_eq!(queue.poll(&cx), Poll::Ready(None));
+        assert!(queue.add(7).is_none() && queue.finish().is_none());
+        assert_eq!(
+            queue.poll(&cx),
+            Poll::Ready(Some(Item::Next(7))),
+            "for who asks again"
+        );
     }
 }

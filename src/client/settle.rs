@@ -89,19 +89,19 @@ fn endpoint(state: &mut State, id: u64, result: Result<u32, CallError>, after: &
         .as_ref()
         .err()
         .filter(|error| error.code != ErrorCode::Draining);
-    if let (Fact::Endpoint { port, .. }, Some(error)) = (&entry.what, refused) {
-        port.end(error.clone(), &mut after.wakers);
-    }
     if entry.first.is_some() {
         let failed = result.is_err();
         return tell_first(state, id, result, failed, after);
     }
+    if let (Fact::Endpoint { port, .. }, Some(error)) = (&entry.what, refused) {
+        // No other host is asked. What is still held is told as lost, and who waits to send is woken; then the program is told.
+        state.sends.close(after);
+        port.end(error.clone(), &mut after.wakers);
+    }
     let refused = refused.is_some();
     state.lasting.note_restored(id, result.map(|_| ()));
     if refused {
-        // No other host is asked: the program has been told. What it still holds is told as lost, and who waits to send is woken.
         state.lasting.forget(id);
-        state.sends.close(after);
     }
 }
 

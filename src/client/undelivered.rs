@@ -55,7 +55,9 @@ impl Reason {
             Self::ReceiverGone => Outcome::ReceiverGone.text(),
             Self::ReceiverFull => Outcome::ReceiverFull.text(),
             Self::Attachments => Outcome::Attachments.text(),
-            Self::NotShareable => Outcome::NotShareable.text(),
+            Self::NotShareable => {
+                "several endpoints matched, and what travels with it goes to one, unless it is sealed memory or the message says `share`"
+            }
             Self::TooLarge => Outcome::TooLarge.text(),
             Self::Cancelled => Outcome::Cancelled.text(),
             Self::Denied => Outcome::Denied.text(),

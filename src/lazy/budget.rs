@@ -50,8 +50,8 @@ pub struct Limits {
     /// most; when all have something under way, it is told so and may try again.
     pub connections: usize,
     /// What commands that have come in part, and responses that were not read, may hold together, in bytes: 256 MiB, at least twice
-    /// `message_bytes`, which it is raised to. In the moment of a command its response comes on top, and 4 KiB for each connection do. When it is
-    /// full, the largest connection of the process that holds most is ended; the largest of all waits in its socket.
+    /// `message_bytes`, which it is raised to. In the moment of a command its response comes on top, and 4 KiB for each connection do, which are
+    /// each one's own and not counted. When it is full, the largest connection of the process that holds most is ended; the largest of all waits in its socket.
     pub memory_bytes: usize,
     /// In this time at least 4 KiB must move of a command that began to come, or of a response that was not read, or come to its end: 30 s.
     /// Looked at when the server is polled, and counted only while its last look had found nothing more to read, or no room to write.

@@ -3,8 +3,8 @@
 //! Owns the number and the choice; who asks, and what is read, is `server`'s business.
 //!
 //! # The rule of memory
-//! - The number is the capacity of the buffers of all clients, both ways.
-//! - Every client may hold [`KEPT`] bytes. For more, there must be room. If there is none, the process that holds most gives some back: its largest
+//! - The number is the capacity of the buffers of all clients, both ways, beyond [`KEPT`] bytes of each.
+//! - Every client may hold [`KEPT`] bytes, however many there are. For more, there must be room. If there is none, the process that holds most gives some back: its largest
 //!   connection is ended. If that is the one that asks, it waits, and what it has sent stays in its socket.
 //! - What a client had not read is written once more before that: one that reads is not ended for what it has read meanwhile.
 //! - A response comes before one knows how large it is. So while there is no room for the largest one, a client with a response unread gets no
@@ -37,10 +37,11 @@ impl Memory {
         }
     }
 
-    /// Takes what a client holds now into the number.
+    /// Takes what a client holds now beyond what each may into the number.
     pub(super) const fn count<S: Read + Write>(&mut self, peer: &mut Peer<S>) {
-        self.held = self.held.saturating_sub(peer.counted).saturating_add(peer.held());
-        peer.counted = peer.held();
+        let counted = peer.held().saturating_sub(KEPT);
+        self.held = self.held.saturating_sub(peer.counted).saturating_add(counted);
+        peer.counted = counted;
     }
 
     /// A client is dropped.
@@ -118,12 +119,12 @@ impl Memory {
     }
 }
 
-/// The connection that holds most, of the process that holds most; none holds more than anyone may.
+/// The connection that holds most, of the process that holds most. `None`: none holds more than anyone may.
 fn largest<S: Read + Write>(peers: &[Option<Peer<S>>]) -> Option<usize> {
     let mut processes: BTreeMap<Option<u32>, (usize, usize, usize)> = BTreeMap::new();
     for (key, peer) in peers.iter().enumerate() {
         let Some(peer) = peer else { continue };
-        if peer.counted <= KEPT {
+        if peer.counted == 0 {
             continue;
         }
         let (all, most, which) = processes.entry(peer.pid).or_insert((0, 0, key));

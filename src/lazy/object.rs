@@ -58,10 +58,16 @@ struct Queue<C> {
 }
 
 impl<C> Queue<C> {
-    /// Calls whose callers do not wait any more keep no place from those who do.
-    fn forget_those_given_up(&mut self) {
-        self.calls.retain(|call| !call.answer.is_closed());
+    /// Calls whose callers do not wait any more keep no place from those who do. They are the program's, so they are dropped when the lock
+    /// is given back.
+    #[must_use]
+    fn without_those_given_up(&mut self) -> Vec<Waiting<C>> {
+        let (gone, calls): (Vec<_>, Vec<_>) = std::mem::take(&mut self.calls)
+            .into_iter()
+            .partition(|call| call.answer.is_closed());
+        self.calls = calls.into();
         self.bytes = self.calls.iter().map(|call| call.bytes).sum();
+        gone
     }
 }
 
@@ -292,13 +298,15 @@ impl<C: IpcServerCommand + Send + 'static> Handler for Doorkeeper<C> {
         let bytes = call.payload.bytes.len();
         let (answer, answered) = oneshot::channel();
         let wake = {
+            // Before the lock: what is in it, and the command, are dropped when that is given back.
+            let mut _gone = Vec::new();
             let mut queue = self.0.lock();
             if queue.closed {
                 return Err(given_up());
             }
             let limits = self.0.limits;
             if queue.calls.len() >= limits.calls || queue.bytes.saturating_add(bytes) > limits.bytes {
-                queue.forget_those_given_up();
+                _gone = queue.without_those_given_up();
             }
             if queue.calls.len() >= limits.calls {
                 return Err(overloaded(&format!("{} calls wait already", limits.calls)));

@@ -66,6 +66,19 @@ pub fn another(attachment: &Attachment, charge: Charge) -> Option<Attachment> {
     inside(attachment).map(|inside| Passing::wrap(inside, charge))
 }
 
+/// The same attachment with its charge in a place of its own: it is closed with that, whoever holds `attachment` still. `None` once
+/// `attachment` was released.
+#[must_use]
+pub fn moved(attachment: &Attachment) -> Option<Attachment> {
+    match attachment.downcast_ref::<Passing>() {
+        Some(passing) => {
+            let held = lock(&passing.0).take()?;
+            Some(Arc::new(Passing(Mutex::new(Some(held)))))
+        }
+        None => Some(attachment.clone()),
+    }
+}
+
 /// What is to be sent for `attachment`: what is inside a [`Passing`], or itself. `None` once it was released.
 pub(super) fn inside(attachment: &Attachment) -> Option<Attachment> {
     match attachment.downcast_ref::<Passing>() {

@@ -1,6 +1,7 @@
 //! Coming onto a bus, and off it again.
 
 use super::{Bus, LONG, text, to};
+use actix_ipc::actors::{Broker, BusOptions};
 use actix_ipc::bus::{
     ConfirmError, JoinError, Label, Message, Options, Reason, RecvError, Report, Selector, SendError, join,
     label,
@@ -89,10 +90,35 @@ async fn an_endpoint_is_gone_when_its_ends_are() {
     let (other, mailbox) = bus.join::<String, String>(label!("b")).await;
     sender.send_async(to("b", "last words")).await.unwrap();
     drop(inbox);
-    sender.leave_async().await;
+    sender.leave_async().await.unwrap();
     assert_eq!(text(&mailbox).await, "last words");
     let told = other.send_confirmed_async(to("a", "x"), LONG).await.unwrap_err();
     assert!(matches!(told, ConfirmError::Undelivered(_)), "{told}");
+}
+
+#[actix::test]
+async fn all_that_was_lost_is_told_before_the_end_of_an_endpoint_is() {
+    let mut bus = Bus::start();
+    let (sender, receiver) = bus.join::<String, String>(label!("a")).await;
+    let reports = sender.undelivered();
+    bus.broker.take().unwrap().stop().await;
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        sent.push(sender.send_async(to("b", "x")).await.unwrap());
+    }
+    let other = Broker::builder()
+        .listen(bus.endpoint())
+        .bus(BusOptions::new(b"another"));
+    bus.broker = Some(other.start().unwrap());
+    let ended = receiver.recv_async().await.unwrap_err();
+    assert_eq!(ended, RecvError::Refused(JoinError::TokenRefused));
+    let mut told = Vec::new();
+    while let Some(Report::Undelivered(lost)) = reports.try_next() {
+        assert!(matches!(lost.reason, Reason::Closed | Reason::HostLost), "{lost}");
+        told.push(lost.id);
+    }
+    assert_eq!(told, sent, "who has seen the end has all the losses before it");
+    assert_eq!(reports.next().await, None);
 }
 
 #[actix::test]

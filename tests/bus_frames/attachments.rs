@@ -113,3 +113,45 @@ fn what_is_refused_on_its_arrival_is_told_like_all_else() {
     let metrics = broker.handle.metrics();
     assert_eq!(metrics.messages_refused, 1);
 }
+
+/// A message of the same write, for a receiver that reads nothing: it keeps what it came in.
+fn pinned(sender: &Raw, number: u64, carrying: &[u8], descriptors: &[OwnedFd]) {
+    let payload = [&[7; 16], vec![1; 20_000].as_slice()].concat();
+    let mut bytes = message(number, &to("slow"), &payload).to_vec();
+    bytes.extend(carrying);
+    send(sender, &bytes, descriptors);
+}
+
+#[test]
+fn what_a_message_carries_is_closed_with_its_end_and_not_with_that_of_its_neighbours() {
+    let broker = Running::start(Limits::default());
+    let [mut sender, mut slow, mut one, mut two] = broker.connect_all();
+    join(&mut slow, &["slow"]);
+    join(&mut one, &["x"]);
+    join(&mut two, &["x", "gone"]);
+    let (payload, nobody, both) = (body("m"), to("nobody"), all("x"));
+    // Until its socket takes no more, what it is sent is not written.
+    let filling = [&[7; 16], vec![0; 600_000].as_slice()].concat();
+    sender.send(&message(1, &to("slow"), &filling));
+    let cases = [
+        (message(2, &nobody, &payload), Outcome::NoMatch, 2),
+        (message(4, &nobody, &payload).aux(20), Outcome::NoMatch, 4),
+        (message(6, &both, &payload), Outcome::NotShareable, 6),
+    ];
+    for (draft, expected, number) in cases {
+        let (writers, mut readers) = pipes(1);
+        pinned(&sender, number + 1, &with(draft, 1), &writers);
+        drop(writers);
+        let told = outcome(&mut sender);
+        assert_eq!((told.0, told.2), (number, expected));
+        assert_eq!(closed(readers.remove(0)), b"");
+    }
+    // Given to an endpoint that has left: the others of the connection read nothing, so it waits to be written until that ends.
+    let (writers, mut readers) = pipes(1);
+    pinned(&sender, 9, &with(message(8, &to("slow"), &payload), 1), &writers);
+    drop(writers);
+    sender.after_registry();
+    drop(slow);
+    assert_eq!(closed(readers.remove(0)), b"");
+    assert_eq!(broker.handle.metrics().messages_taken, 0);
+}

@@ -50,6 +50,36 @@ fn only_who_knows_the_token_and_speaks_the_version_joins() {
 }
 
 #[test]
+fn many_wrong_tokens_are_answered_late_and_no_other_is_looked_at_meanwhile() {
+    let broker = hosted();
+    let [mut guesser, mut member] = broker.connect_all();
+    let (wrong, right) = (join_payload(b"wrong", &[]), join_payload(b"secret", &[]));
+    for _ in 0..5 {
+        let got = ask_to_join(&mut guesser, &wrong);
+        assert_eq!(got.error(), (ErrorCode::TokenRefused, false));
+    }
+    let join = |id, payload| Draft::new(Kind::Join, id).payload(Encoding::RAW, payload);
+    // The right one among them is refused unseen; a ping shows that the answers are yet to come.
+    guesser.send_all(&[join(101, &wrong), join(102, &right), join(103, &wrong)]);
+    guesser.ping();
+    assert_eq!(
+        ask_to_join(&mut member, &right).kind,
+        Kind::Done,
+        "who knows it does not wait"
+    );
+    for id in 101..=103 {
+        let got = guesser.expect(Kind::Error);
+        assert_eq!((got.id, got.error().0), (id, ErrorCode::TokenRefused));
+    }
+    assert_eq!(ask_to_join(&mut guesser, &right).kind, Kind::Done);
+    // Who asks on and on is not answered at all.
+    let [mut flood] = broker.connect_all();
+    let all: Vec<_> = (1..100).map(|id| join(id, &wrong)).collect();
+    flood.send_all(&all);
+    assert_eq!(flood.goodbye().0, CloseReason::Denied);
+}
+
+#[test]
 fn a_bus_takes_nothing_but_pings_from_who_has_not_joined() {
     let broker = hosted();
     let [mut raw, mut other] = broker.connect_all();

@@ -165,6 +165,23 @@ fn a_child_that_kept_the_sockets_of_a_killed_host_keeps_nobody_waiting() {
 }
 
 #[test]
+fn a_forked_child_is_told_so_and_its_parent_goes_on_hosting() {
+    let crew = Crew::new();
+    let mut host = crew.member("com.solar");
+    let mut other = crew.member("com.solar");
+    let said = host.ask("fork", "child");
+    let words: Vec<&str> = said.split_whitespace().collect();
+    let child = Stray(words[0].parse().unwrap());
+    assert_eq!(words[1..], ["true", "true"], "{said}");
+    host.works();
+    other.works();
+    assert_eq!(crew.holder(), Some(host.pid()));
+    drop(child);
+    host.works();
+    assert_eq!(host.ask("host", "is"), "here");
+}
+
+#[test]
 fn a_stopped_host_is_reported_and_keeps_the_bus() {
     let crew = Crew::new();
     let mut host = crew.member("com.solar");

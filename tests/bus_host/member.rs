@@ -28,6 +28,7 @@ fn name(host: Host) -> String {
     match host {
         Host::Nobody => "nobody".to_owned(),
         Host::Here => "here".to_owned(),
+        Host::Forked => "forked".to_owned(),
         Host::Elsewhere { pid } => pid.map_or_else(|| "elsewhere".to_owned(), |pid| format!("at {pid}")),
     }
 }
@@ -95,7 +96,10 @@ pub fn run() {
             },
             "host" => say(format_args!("is {}", name(attached.host()))),
             "stopped" => say(format_args!("stopped {:?}", attached.stopped_host())),
-            "fork" => fork(&attached),
+            "fork" => {
+                let second = block_on(attach(&bus, AttachOptions::default())).unwrap().unwrap();
+                fork(&attached, second);
+            }
             "clone" => clone(),
             "twice" => {
                 let second = block_on(attach(&bus, AttachOptions::default())).unwrap().unwrap();
@@ -105,7 +109,7 @@ pub fn run() {
             }
             "leave" => {
                 block_on(client.close()).unwrap();
-                block_on(attached.leave()).unwrap();
+                block_on(attached.leave()).unwrap().unwrap();
                 return say("left");
             }
             "end" => return say("ends"),
@@ -116,17 +120,24 @@ pub fn run() {
 
 /// Leaves a child behind that lives until it is killed.
 #[allow(unsafe_code, reason = "there is no safe fork")]
-fn fork(attached: &Attached) {
+fn fork(attached: &Attached, second: Attached) {
     // SAFETY: the child does nothing that needs another thread of this process: it asks two questions and writes and waits with plain
     // system calls.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         let answer = block_on(attach("any", AttachOptions::default())).unwrap();
+        let mut hosts = attached.hosts();
+        let told = [attached.host(), block_on(hosts.next()).unwrap()] == [Host::Forked; 2];
+        let left = block_on(second.leave()).unwrap();
+        let refused = matches!(
+            (answer, left),
+            (Err(AttachError::Forked), Err(AttachError::Forked))
+        );
         say(format_args!(
             "child {} {} {}",
             std::process::id(),
             is_forked(),
-            matches!(answer, Err(AttachError::Forked)) && attached.stopped_host().is_none(),
+            refused && told && attached.stopped_host().is_none(),
         ));
         loop {
             std::thread::park();

@@ -17,6 +17,8 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
+#[cfg(feature = "bus")]
+mod bus;
 mod cases;
 #[cfg(feature = "tls-tests")]
 mod certificates;
@@ -123,19 +125,32 @@ fn run<F: Future<Output = ()>>(transport: &str, case: impl FnOnce(World) -> F) {
 }
 
 macro_rules! conformance {
-    ($($(#[$cfg:meta])* $transport:ident),*; $cases:tt $streams:tt) => {
-        $($(#[$cfg])* mod $transport {
-            conformance!(@cases $transport cases $cases);
-            conformance!(@cases $transport streams $streams);
-        })*
+    ($module:ident; $($(#[$cfg:meta])* $transport:ident),*; $cases:tt) => {
+        $($(#[$cfg])* mod $transport { conformance!(@cases $module $transport $cases); })*
     };
-    (@cases $transport:ident $file:ident [$($case:ident),* $(,)?]) => {
-        $(#[test] fn $case() { crate::run(stringify!($transport), crate::$file::$case); })*
+    (@cases $module:ident $transport:ident [$($case:ident),* $(,)?]) => {
+        $(#[test] fn $case() { crate::run(stringify!($transport), crate::$module::$case); })*
     };
 }
 
+/// Programs that join a bus choose neither certificates nor when shared memory is asked for, so that TLS and rings are not among these.
+#[cfg(feature = "bus")]
+mod label_bus {
+    conformance! {
+        bus; #[cfg(unix)] unix, tcp, mem, #[cfg(windows)] pipe;
+        [
+            labels_decide_who_gets_a_message,
+            one_of_several_gets_it_the_first_or_each_in_turn,
+            a_message_waits_for_a_later_join_as_long_as_it_may,
+            each_message_has_one_outcome,
+            a_sender_waits_for_its_receivers,
+            descriptors_travel_or_are_refused_aloud,
+        ]
+    }
+}
+
 conformance! {
-    #[cfg(unix)] unix, #[cfg(target_os = "linux")] ring, tcp, mem, #[cfg(feature = "tls-tests")] tls, #[cfg(windows)] pipe;
+    cases; #[cfg(unix)] unix, #[cfg(target_os = "linux")] ring, tcp, mem, #[cfg(feature = "tls-tests")] tls, #[cfg(windows)] pipe;
     [
         calls_and_answers,
         each_failure_is_typed,
@@ -161,16 +176,23 @@ conformance! {
         worker_groups_share,
         a_draining_broker_says_so,
     ]
-    [
-        requests_go_on_with_items,
-        items_of_every_size,
-        both_ways_at_once,
-        a_handler_may_end_before_the_items,
-        a_slow_handler_holds_its_caller_back,
-        a_caller_that_gives_up_ends_its_handler,
-        a_stream_that_fails_takes_its_call_back,
-        the_time_between_items_ends,
-        items_wait_for_their_object,
-        a_lost_worker_ends_its_streams,
-    ]
+}
+
+/// Requests that go on with items, over every transport.
+mod item_streams {
+    conformance! {
+        streams; #[cfg(unix)] unix, #[cfg(target_os = "linux")] ring, tcp, mem, #[cfg(feature = "tls-tests")] tls, #[cfg(windows)] pipe;
+        [
+            requests_go_on_with_items,
+            items_of_every_size,
+            both_ways_at_once,
+            a_handler_may_end_before_the_items,
+            a_slow_handler_holds_its_caller_back,
+            a_caller_that_gives_up_ends_its_handler,
+            a_stream_that_fails_takes_its_call_back,
+            the_time_between_items_ends,
+            items_wait_for_their_object,
+            a_lost_worker_ends_its_streams,
+        ]
+    }
 }

@@ -135,6 +135,38 @@ fn whoever_holds_most_makes_room_for_the_others() {
 }
 
 #[test]
+fn what_every_client_may_hold_is_taken_from_nobody() {
+    let mut bench = Bench::new(Limits {
+        message_bytes: 60_000,
+        memory_bytes: 120_000,
+        ..Limits::default()
+    });
+    // Together they hold twice as much as `memory_bytes`, and each no more than anyone may.
+    let part = frame(&Command::Echo("x".repeat(3_500)));
+    let (head, tail) = part.split_at(3_000);
+    let mut slow: Vec<_> = (0..80).map(|_| bench.raw()).collect();
+    for raw in &mut slow {
+        raw.send(PREFACE);
+        raw.send(head);
+    }
+    bench.poll();
+    let mut large = bench.raw();
+    large.send(PREFACE);
+    large.send(&frame(&Command::Echo("x".repeat(50_000))));
+    let mut handled = 0;
+    for _ in 0..10 {
+        handled += bench.poll();
+    }
+    assert_eq!((handled, bench.server.connections()), (1, 81));
+    large.done();
+    for raw in &mut slow {
+        raw.send(tail);
+    }
+    assert_eq!(bench.poll(), 80);
+    slow.iter_mut().for_each(|raw| drop(raw.done()));
+}
+
+#[test]
 fn a_flood_and_a_budget_of_time_leave_everybody_a_turn() {
     let mut bench = Bench::new(Limits::default());
     let none = Budget {

@@ -6,8 +6,8 @@ use actix_ipc::lazy::{
 };
 use actix_ipc::{Broker, CallError, ErrorCode, IpcClient, Payload};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -212,6 +212,62 @@ async fn calls_given_up_keep_no_place_and_those_beyond_the_limit_are_refused() {
         }
         assert_eq!(error.code, ErrorCode::Overloaded);
     }
+    served.broker.stop().await;
+}
+
+/// A command whose end does something with its object.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+enum Curious {
+    Look,
+}
+
+/// What it looks at, and how often it could not.
+static SEEN: (Mutex<Option<Arc<LazyObject<Curious>>>>, AtomicUsize) = (Mutex::new(None), AtomicUsize::new(0));
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        let object = SEEN.0.lock().unwrap().clone();
+        let (tell, told) = std::sync::mpsc::channel();
+        // On a thread of its own: if it cannot be looked at now, that is seen as a missing answer.
+        std::thread::spawn(move || tell.send(object.map(|object| object.waiting())));
+        let looked = told.recv_timeout(Duration::from_secs(5)).is_ok();
+        SEEN.1.fetch_add(usize::from(!looked), Ordering::SeqCst);
+    }
+}
+
+impl actix_ipc::lazy::IpcServerCommand for Curious {
+    type Response = ();
+    type Context<'a> = ();
+
+    fn process<'a, 'b>(self, (): &'b mut Self::Context<'a>) {}
+}
+
+#[actix::test]
+async fn a_command_that_is_given_up_may_look_at_its_object_while_it_is_dropped() {
+    let served = served("curious").await;
+    let limits = ObjectLimits {
+        calls: 1,
+        ..ObjectLimits::default()
+    };
+    let object = serve_lazily_within::<Curious>(&served.worker, "curious", limits, || {})
+        .await
+        .map(Arc::new)
+        .unwrap();
+    *SEEN.0.lock().unwrap() = Some(Arc::clone(&object));
+    // Each waits until its caller gives up, and is dropped when the next one finds no place.
+    for _ in 0..3 {
+        loop {
+            let call = served.caller.call("curious", "look");
+            let call = call.deadline(Duration::from_millis(30));
+            let error = call.send::<_, Value>(&json!(null)).await.unwrap_err();
+            if error.code == ErrorCode::Deadline {
+                break;
+            }
+            assert_eq!(error.code, ErrorCode::Overloaded);
+        }
+    }
+    assert_eq!(SEEN.1.load(Ordering::SeqCst), 0);
+    *SEEN.0.lock().unwrap() = None;
     served.broker.stop().await;
 }
 

@@ -5,12 +5,13 @@
 use super::identity::{Evidence, Unproven};
 use super::life::{Life, Phase};
 use super::perform::Rooms;
-use super::session::Session;
+use super::session::{Guesses, Session};
 use crate::actors::access;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
 use crate::actors::memory::Memory;
-use crate::actors::peer::{Account, Peer, Post};
+use crate::actors::peer::{Account, Peer, PeerRef, Post};
+use crate::actors::tokens::Source;
 use crate::error::CloseReason;
 use crate::message::codec::body_limit;
 use crate::message::handshake::{PREFACE, choose_version};
@@ -112,7 +113,11 @@ impl<R: Rooms> Life<R> {
         };
         let tokens = self.rooms.shared().tokens();
         match evidence.principal(&hello, &tokens) {
-            Ok(principal) => self.welcome(&hello, principal, inbox),
+            Ok(principal) => {
+                let user = || principal.uid.map(Source::User);
+                let source = evidence.address.map(Source::Address).or_else(user);
+                self.welcome(&hello, principal, source, inbox);
+            }
             Err(unproven) => self.unproven(unproven, &evidence),
         }
     }
@@ -135,7 +140,13 @@ impl<R: Rooms> Life<R> {
         self.limit = now.checked_add(delay);
     }
 
-    fn welcome(&mut self, hello: &Hello, principal: Principal, inbox: &dyn Fn() -> Post) {
+    fn welcome(
+        &mut self,
+        hello: &Hello,
+        principal: Principal,
+        source: Option<Source>,
+        inbox: &dyn Fn() -> Post,
+    ) {
         let shared = self.rooms.shared().clone();
         if let Some(text) = access::refuses(&shared.policy, &principal) {
             shared.metrics.denied.add(1);
@@ -191,13 +202,20 @@ impl<R: Rooms> Life<R> {
         self.me = Some(me.clone());
         self.gone = Some(GoneGuard::new(self.rooms.clone(), origin.peer));
         let who = me.clone();
-        let session = Session::new(me, limits, shared.tickets.clone())
-            .guarded(shared.policy.clone())
-            .with_ring(self.ring_bytes > 0)
-            .on_bus(shared.bus.get().cloned());
+        let session = self.session_of(me, source);
         self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);
         tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");
+    }
+
+    /// What a peer that has been welcomed may do.
+    fn session_of(&self, me: PeerRef, source: Option<Source>) -> Session {
+        let shared = self.rooms.shared();
+        let bus = shared.bus.get().cloned();
+        Session::new(me, shared.limits.clone(), shared.tickets.clone())
+            .guarded(shared.policy.clone())
+            .with_ring(self.ring_bytes > 0)
+            .on_bus(bus.map(|bus| (bus, Guesses::new(shared.failures.clone(), source))))
     }
 }

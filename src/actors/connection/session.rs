@@ -9,11 +9,13 @@ mod asks;
 mod attached;
 mod bus;
 mod effects;
+mod guesses;
 mod pieces;
 mod ring;
 
 pub(super) use bus::message_charge;
 pub use effects::{Closing, Effects, RingStep, goodbye_frame};
+pub use guesses::Guesses;
 pub(in crate::actors) use pieces::message_too_large;
 
 use super::open_calls::OpenCalls;
@@ -194,7 +196,7 @@ impl Session {
             }
             if view.header.kind == Kind::Send {
                 last_selector = view.key;
-                if bus::is_plain_send(view.header) {
+                if bus::goes_with_others(view.header, view.key) {
                     next = next.saturating_add(self.send_run(batch, next, view.key, effects));
                 }
             } else if known_key {
@@ -270,7 +272,7 @@ impl Session {
                 self.request(now, frame, view, Target::Hub(Needs::Nothing), effects)
             }
             Kind::Will => self.request(now, frame, view, Target::Hub(Needs::Pair), effects),
-            Kind::Send => self.send(frame, view, known_key, effects),
+            Kind::Send => self.send(batch, frame, view, known_key, effects),
             Kind::Taken => self.taken(now, header, effects),
             Kind::Join => self.join(now, frame, view, effects),
             Kind::Leave => self.leave(now, frame, view, effects),
@@ -391,12 +393,13 @@ impl Session {
         }
         self.me.account.set_load(self.slots.len());
         self.expire_endpoints(now, effects);
+        self.answer_guesses(now, effects);
     }
 
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
-        let endpoints = self.bus.as_ref().and_then(|bus| bus.endpoints.next_deadline());
-        [self.open.next_deadline(), self.slots.next_deadline(), endpoints]
+        let bus = self.bus_deadline();
+        [self.open.next_deadline(), self.slots.next_deadline(), bus]
             .into_iter()
             .flatten()
             .min()

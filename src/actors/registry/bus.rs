@@ -10,17 +10,17 @@ use crate::actors::copies;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::group::Grouped;
 use crate::actors::inject;
-use crate::actors::messages::{Deliver, MessageItem, SendRun};
+use crate::actors::messages::{Deliver, MessageItem, RegistryItem, SendRun};
 use crate::actors::peer::PeerRef;
 use crate::actors::peers::Key;
-use crate::actors::receipt::Receipt;
+use crate::actors::receipt::{Owed, Receipt};
 use crate::actors::supervise::{Progress, guard};
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::bus::{Join, Outcome, TAKES_UNIX_SOCKETS};
 use crate::message::frame::FrameView;
 use crate::message::selector::{Label, Selector};
-use crate::message::{Batch, Header, RequestId, Ticket};
+use crate::message::{Batch, RequestId, Ticket};
 use crate::transport::passing;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +43,8 @@ pub(super) struct Bus {
     targets: Vec<Target<Key>>,
     /// Endpoints that the metrics know of.
     counted: usize,
+    /// Nobody joins any more, so nothing waits for that.
+    stopping: bool,
 }
 
 impl Bus {
@@ -96,61 +98,61 @@ impl State {
         self.shared.metrics.messages_sent.add(u64::from(run.owed.count()));
         let mut targets = std::mem::take(&mut self.bus.targets);
         let found = self.index.select(&selector, |target| targets.push(target));
-        if found == 0 {
-            self.unmatched(current, run, &view);
+        self.turn.spend(0, found.saturating_sub(1));
+        if view.header.attachments > 0 {
+            self.send_carrying(current, run, &targets);
+        } else if found == 0 {
+            self.unmatched(current, &current.batch, run);
         } else {
-            self.turn.spend(0, found.saturating_sub(1));
-            if view.header.attachments > 0 && found > 1 {
-                // What was gathered before this message arrives before it.
-                self.flush_messages(&current.from, &current.batch);
-                self.hand_out_copies(&current.from, (&current.batch, view.header), run, &targets);
-            } else {
-                let mut out = std::mem::take(&mut self.out.messages);
-                self.hand_out(&current.batch, run, &targets, &mut out);
-                self.out.messages = out;
-            }
+            let mut out = std::mem::take(&mut self.out.messages);
+            self.hand_out(run, &targets, &mut out);
+            self.out.messages = out;
         }
         targets.clear();
         self.bus.targets = targets;
         inject::after(place);
     }
 
-    /// Gives each target its part of the messages, as far as it fits there.
-    fn hand_out(&self, batch: &Batch, run: SendRun, targets: &[Target<Key>], out: &mut Grouped<MessageItem>) {
+    /// Gives each target its part of the messages, which carry nothing, as far as it fits there.
+    fn hand_out(&self, run: SendRun, targets: &[Target<Key>], out: &mut Grouped<MessageItem>) {
         let SendRun { frame, owed } = run;
-        let attachments = batch.attachments(frame as usize);
-        let sockets = !attachments.is_empty() && passing::has_unix_socket(attachments);
         let (count, each) = (owed.count(), owed.each());
         for (target, receipt) in targets.iter().zip(owed.share(targets.len())) {
             // Its receipt is dropped, and so tells that it is gone.
             let Some(peer) = self.peers.get(target.peer) else {
                 continue;
             };
-            if !copies::can_take(peer, attachments) || (sockets && !target.sockets) {
-                receipt.fail(Outcome::Attachments);
-            } else if let Some(item) = admitted((peer, target), frame, (count, each), receipt) {
+            if let Some(item) = admitted((peer, target), frame, (count, each), receipt) {
                 out.push(peer, item);
             }
         }
     }
 
-    /// The same for a message whose attachments several would have: each gets a copy, charged to it until it was sent on, and the
-    /// sender's own are given back.
-    fn hand_out_copies(
-        &self,
-        from: &PeerRef,
-        (batch, header): (&Batch, &Header),
-        run: SendRun,
-        targets: &[Target<Key>],
-    ) {
+    /// Routes a message with attachments.
+    fn send_carrying(&mut self, current: &Current, run: SendRun, targets: &[Target<Key>]) {
+        // What was gathered before this message arrives before it.
+        self.flush_messages(&current.from, &current.batch);
         let SendRun { frame, owed } = run;
-        let attachments = batch.attachments(frame as usize);
+        let Some(batch) = copies::alone(&current.batch, frame as usize) else {
+            return owed.fail(Outcome::Attachments);
+        };
+        let (batch, run) = (Arc::new(batch), SendRun { frame: 0, owed });
+        match targets.is_empty() {
+            true => self.unmatched(current, &batch, run),
+            false => self.hand_out_carrying(&current.from, &batch, run.owed, targets),
+        }
+    }
+
+    /// Gives each target a message that is alone in its batch. Several get copies of what it carries, each charged to its receiver until
+    /// it was sent on.
+    fn hand_out_carrying(&self, from: &PeerRef, batch: &Arc<Batch>, owed: Owed, targets: &[Target<Key>]) {
+        let Some(header) = batch.header(0) else { return };
+        let attachments = batch.attachments(0);
         if copies::may_go_to(targets.len(), header, attachments).is_err() {
             return owed.fail(Outcome::NotShareable);
         }
         let sockets = passing::has_unix_socket(attachments);
         let each = owed.each();
-        let alone = batch.only(frame as usize);
         for (target, receipt) in targets.iter().zip(owed.share(targets.len())) {
             let Some(peer) = self.peers.get(target.peer) else {
                 continue;
@@ -159,27 +161,38 @@ impl State {
                 receipt.fail(Outcome::Attachments);
                 continue;
             }
-            let Ok(own) = copies::copy_for(peer, &self.shared, attachments) else {
-                receipt.fail(Outcome::ReceiverFull);
-                continue;
+            let own = match targets {
+                [_] => batch.clone(),
+                _ => match copies::copy_for(peer, &self.shared, attachments) {
+                    Ok(own) => Arc::new(batch.carrying(own)),
+                    Err(_) => {
+                        receipt.fail(Outcome::ReceiverFull);
+                        continue;
+                    }
+                },
             };
             if let Some(item) = admitted((peer, target), 0, (1, each), receipt) {
-                let batch = Arc::new(alone.carrying(own));
-                peer.post(Deliver::Messages(from.clone(), batch, vec![item]));
+                peer.post(Deliver::Messages(from.clone(), own, vec![item]));
             }
         }
-        attachments.iter().for_each(passing::release);
     }
 
     /// Nobody matches: the messages wait as long as they may, if there is room for that.
-    fn unmatched(&mut self, current: &Current, run: SendRun, view: &FrameView<'_>) {
+    fn unmatched(&mut self, current: &Current, batch: &Arc<Batch>, run: SendRun) {
         let SendRun { frame, owed } = run;
+        let Some(view) = batch.view(frame as usize) else {
+            return;
+        };
         let ttl = view.header.aux.min(self.shared.limits.max_deadline_ms);
         let now = self.shared.now();
         let deadline = now.checked_add(Duration::from_millis(u64::from(ttl)));
         let Some(deadline) = deadline.filter(|_| ttl > 0) else {
             return owed.fail(Outcome::NoMatch);
         };
+        if self.bus.stopping {
+            // What waits was told so when the broker began to stop; nobody joins any more.
+            return owed.fail(Outcome::Cancelled);
+        }
         let full = self.facts.counts(current.key).watches >= self.shared.limits.watches;
         if full || self.room(current, seek_cost(view.key)).is_err() {
             return owed.fail(Outcome::TooLarge);
@@ -189,11 +202,11 @@ impl State {
         self.commit();
         let bytes = owed.each().saturating_mul(owed.count() as usize);
         // Small frames must not keep the large buffer that they were read with.
-        let (batch, frame) = if bytes.saturating_mul(4) < current.batch.buffer_len() {
+        let (batch, frame) = if bytes.saturating_mul(4) < batch.buffer_len() {
             let frames = (frame as usize..).take(owed.count() as usize);
-            (Arc::new(current.batch.extract(frames)), 0)
+            (Arc::new(batch.extract(frames)), 0)
         } else {
-            (current.batch.clone(), frame)
+            (batch.clone(), frame)
         };
         let parked = Parked {
             from: current.from.clone(),
@@ -225,11 +238,11 @@ impl State {
         };
         let mut targets = Vec::new();
         self.index.select(&selector, |target| targets.push(target));
-        if view.header.attachments > 0 && targets.len() > 1 {
-            return self.hand_out_copies(&from, (&batch, view.header), run, &targets);
+        if view.header.attachments > 0 {
+            return self.hand_out_carrying(&from, &batch, run.owed, &targets);
         }
         let mut out = Grouped::default();
-        self.hand_out(&batch, run, &targets, &mut out);
+        self.hand_out(run, &targets, &mut out);
         for (receiver, items) in out.drain() {
             receiver.post(Deliver::Messages(from.clone(), batch.clone(), items));
         }
@@ -259,6 +272,7 @@ impl State {
 
     /// The broker stops: nobody joins any more.
     pub(super) fn end_waits(&mut self) -> Progress {
+        self.bus.stopping = true;
         while let Some((ticket, parked)) = self.bus.parked.pop_first() {
             if let Some(progress) = self.end_wait(ticket, parked, Outcome::Cancelled) {
                 return progress;
@@ -295,6 +309,16 @@ impl State {
             level.add(now.saturating_sub(before) as u64);
             level.lower(before.saturating_sub(now) as u64);
             self.bus.counted = now;
+        }
+    }
+}
+
+/// Closes what messages carry that nobody routes any more.
+pub(super) fn close_unsent(batch: &Batch, items: impl Iterator<Item = RegistryItem>) {
+    for item in items {
+        if let RegistryItem::Send(run) = item {
+            let attachments = batch.attachments(run.frame as usize);
+            attachments.iter().for_each(passing::release);
         }
     }
 }

@@ -132,6 +132,8 @@ impl State {
         while let Some(item) = current.items.next() {
             if current.from.account.is_closed() {
                 // Nobody reads the answers any more; what is owed to others is given by dropping it.
+                let left = std::iter::once(item).chain(current.items.by_ref());
+                super::bus::close_unsent(&current.batch, left);
                 break;
             }
             let bytes = Self::size_of(&current, &item);

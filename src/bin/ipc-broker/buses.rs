@@ -58,7 +58,7 @@ async fn start(bus: &Bus, limits: &Limits) -> Result<Attached, String> {
                 "waiting for another process, which hosts the bus {name}"
             ));
         }
-        Host::Here | Host::Nobody => say(format_args!("hosting the bus {name}")),
+        Host::Here | Host::Nobody | Host::Forked => say(format_args!("hosting the bus {name}")),
     }
     Ok(attached)
 }

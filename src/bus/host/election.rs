@@ -70,7 +70,7 @@ pub(super) enum Step {
     Release,
     /// Watch this process until told otherwise.
     Watch(u32),
-    /// Look again after a pause, unless something happens before. Each input ends an earlier pause.
+    /// Look again after a pause, unless something happens before. Each input that leads to a step ends an earlier pause.
     LookAfter(Duration),
     /// Tell the endpoints that this process hosts.
     TellHere,

@@ -65,7 +65,7 @@ pub enum AttachError {
 
 fn because(reason: Option<&str>) -> String {
     reason.map_or_else(
-        || ", and this process may not".to_owned(),
+        || ", and this process may not host it".to_owned(),
         |reason| format!(": {reason}"),
     )
 }

@@ -66,6 +66,8 @@ pub(super) struct Keeper {
     /// Who wants to know of the end, when this is the end of all.
     leaving: Vec<oneshot::Sender<()>>,
     changes: Option<Changes>,
+    /// The file cannot be watched, or is not to be.
+    unwatched: bool,
     watched: Watched,
     pause: Option<Instant>,
     broker: Option<BrokerHandle>,
@@ -106,6 +108,7 @@ impl Keeper {
             waiting: Vec::new(),
             leaving: Vec::new(),
             changes: None,
+            unwatched: false,
             watched: Watched::new(),
             pause: None,
             broker: None,
@@ -114,6 +117,13 @@ impl Keeper {
             reported: None,
             over: false,
         }
+    }
+
+    /// As on a system that has no watches left.
+    #[cfg(test)]
+    pub(super) const fn without_watch(mut self) -> Self {
+        self.unwatched = true;
+        self
     }
 
     /// Starts the thread.
@@ -141,6 +151,9 @@ impl Keeper {
             }
             self.answer();
         }
+        // Who has asked meanwhile asks the next thread, which waits for the lock.
+        self.asks.close();
+        while self.asks.try_recv().is_ok() {}
         for stopping in self.stopping.drain(..) {
             // A broker that has failed meanwhile has ended as well.
             let _ = stopping.await;
@@ -196,7 +209,11 @@ impl Keeper {
 
     fn time(&mut self) {
         if self.pause.is_some_and(|pause| pause <= Instant::now()) {
-            self.learn(Input::PauseOver);
+            // A host that is not told of changes looks whether its lock is the one that others find.
+            self.learn(match self.broker {
+                Some(_) => Input::Changed,
+                None => Input::PauseOver,
+            });
         }
     }
 
@@ -265,7 +282,7 @@ impl Keeper {
                 inputs.extend(self.perform(step));
             }
         }
-        if self.changes.is_none() && self.pause.is_none() && self.broker.is_none() {
+        if self.changes.is_none() && self.pause.is_none() {
             self.pause = Instant::now().checked_add(UNWATCHED);
         }
     }
@@ -318,6 +335,9 @@ impl Keeper {
     }
 
     fn watch_file(&mut self) {
+        if self.unwatched {
+            return;
+        }
         self.changes = match Changes::of(self.lock.path()) {
             Ok(changes) => Some(changes),
             Err(error) => {
@@ -425,7 +445,7 @@ impl Keeper {
         let host = *self.host.borrow();
         let stopped = match host {
             Host::Elsewhere { pid } => pid.filter(|pid| is_stopped(*pid)),
-            Host::Nobody | Host::Here => None,
+            Host::Nobody | Host::Here | Host::Forked => None,
         };
         if let Some(pid) = stopped.filter(|_| self.reported != stopped) {
             tracing::warn!(pid, "the process that hosts the bus has been stopped");

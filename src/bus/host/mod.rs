@@ -50,6 +50,8 @@ pub enum Host {
         /// Which, where the system tells.
         pid: Option<u32>,
     },
+    /// This process cannot know: it was forked off from one that uses the bus.
+    Forked,
 }
 
 /// What an endpoint asks of the bus that it attaches to.
@@ -82,6 +84,8 @@ struct Bus {
 
 /// The buses of this process, by their locks.
 static BUSES: Mutex<Option<HashMap<PathBuf, Weak<Bus>>>> = Mutex::new(None);
+/// How often the thread is asked that looks after a bus: each time it was just ending is a coincidence.
+const TRIES: usize = 64;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// Attaches this process to a bus and returns once somebody hosts it, possibly this process itself. Any text is an identifier; one that begins
@@ -106,31 +110,44 @@ pub async fn attach(identifier: &str, options: AttachOptions) -> Result<Attached
             id: 0,
         });
     }
-    let until = options.until;
+    for _ in 0..TRIES {
+        if let Some(answer) = ask(identifier, &place, &options).await {
+            return answer;
+        }
+    }
+    Err(AttachError::System(std::io::Error::other(
+        "the thread that looks after the bus has ended, again and again",
+    )))
+}
+
+/// Asks the thread that looks after the bus. `None`: it ended before it answered, because the last endpoint of this process left in that
+/// moment; there will be another.
+async fn ask(
+    identifier: &str,
+    place: &Place,
+    options: &AttachOptions,
+) -> Option<Result<Attached, AttachError>> {
     let id = NEXT.fetch_add(1, Ordering::Relaxed);
-    let bus = bus(identifier, &place)?;
+    let bus = match bus(identifier, place) {
+        Ok(bus) => bus,
+        Err(error) => return Some(Err(error)),
+    };
     let (reply, answer) = oneshot::channel();
     // From here on dropping it takes the interest back, also when the future is given up.
     let attached = Attached {
-        place,
+        place: place.clone(),
         bus: Some(Arc::clone(&bus)),
         id,
     };
     let interest = Interest {
         id,
         may_host: options.may_host,
-        hosting: Box::new(options.hosting),
+        hosting: Box::new(options.hosting.clone()),
     };
-    let gone = || {
-        AttachError::System(std::io::Error::other(
-            "the thread that looks after the bus has ended",
-        ))
-    };
-    bus.asks
-        .send(Ask::Join(interest, until, reply))
-        .map_err(|_| gone())?;
-    answer.await.map_err(|_| gone())??;
-    Ok(attached)
+    bus.asks.send(Ask::Join(interest, options.until, reply)).ok()?;
+    drop(bus);
+    let answer = answer.await.ok()?;
+    Some(answer.map(|()| attached))
 }
 
 #[cfg(unix)]
@@ -147,7 +164,9 @@ const fn may_keep_system_buses() -> bool {
 fn bus(identifier: &str, place: &Place) -> Result<Arc<Bus>, AttachError> {
     let mut buses = BUSES.lock().unwrap_or_else(PoisonError::into_inner);
     let buses = buses.get_or_insert_default();
-    if let Some(bus) = buses.get(&place.lock).and_then(Weak::upgrade) {
+    let known = buses.get(&place.lock).and_then(Weak::upgrade);
+    // One whose thread is at its end answers nobody.
+    if let Some(bus) = known.filter(|bus| !bus.asks.is_closed()) {
         return Ok(bus);
     }
     buses.retain(|_, bus| bus.strong_count() > 0);
@@ -193,6 +212,10 @@ impl Attached {
     /// Who hosts the bus now, as far as this process knows.
     #[must_use]
     pub fn host(&self) -> Host {
+        if fork::is_forked() {
+            // What would be asked may be locked by a thread that this process does not have.
+            return Host::Forked;
+        }
         match &self.bus {
             Some(bus) => *bus.host.borrow(),
             None => Host::Elsewhere { pid: None },
@@ -211,7 +234,8 @@ impl Attached {
     /// The hosts from now on: each change of who hosts the bus.
     #[must_use]
     pub fn hosts(&self) -> Hosts {
-        Hosts(self.bus.as_ref().map(|bus| {
+        let bus = self.bus.as_ref().filter(|_| !fork::is_forked());
+        Hosts(bus.map(|bus| {
             let mut host = bus.host.clone();
             host.mark_unchanged();
             host
@@ -231,9 +255,14 @@ impl Attached {
 
     /// Takes the interest back. If this was the last one of a process that hosts, returns when the bus is handed over and what
     /// was queued is written, which takes at most about three seconds. Cancel safe: the hand-over goes on.
-    pub async fn leave(mut self) {
-        let bus = self.bus.take();
-        if let Some(bus) = bus.filter(|_| !fork::is_forked()) {
+    ///
+    /// # Errors
+    /// [`AttachError::Forked`] in a forked child, which has nothing to take back: the interest is its parent's.
+    pub async fn leave(mut self) -> Result<(), AttachError> {
+        if fork::is_forked() {
+            return Err(AttachError::Forked);
+        }
+        if let Some(bus) = self.bus.take() {
             let (done, left) = oneshot::channel();
             if bus.asks.send(Ask::Leave(self.id, Some(done))).is_ok() {
                 drop(bus);
@@ -241,6 +270,7 @@ impl Attached {
                 let _ = left.await;
             }
         }
+        Ok(())
     }
 
     fn ask(&self, ask: Ask) {
@@ -271,13 +301,83 @@ pub struct Hosts(Option<watch::Receiver<Host>>);
 
 impl Hosts {
     /// Waits for the next change. Changes that came while nobody waited are told as one, with the last host. Pending for ever where this
-    /// process does not look after the bus. Cancel safe.
+    /// process does not look after the bus; at once [`Host::Forked`] in a forked child. Cancel safe.
     pub async fn next(&mut self) -> Host {
+        if fork::is_forked() {
+            return Host::Forked;
+        }
         if let Some(host) = &mut self.0
             && host.changed().await.is_ok()
         {
             return *host.borrow_and_update();
         }
         std::future::pending().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Longer than anything takes that works.
+    const LONG: std::time::Duration = std::time::Duration::from_secs(20);
+
+    fn place(folder: &tempfile::TempDir) -> Place {
+        Place {
+            scope: Scope::User,
+            lock: folder.path().join("lock"),
+            socket: folder.path().join("socket"),
+        }
+    }
+
+    #[actix::test]
+    async fn a_bus_whose_thread_is_just_ending_is_asked_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, options) = (place(&folder), AttachOptions::default());
+        for _ in 0..20 {
+            let first = ask("x", &place, &options).await.unwrap().unwrap();
+            // What another one that attaches has in its hand when the last endpoint leaves.
+            let ending = bus("x", &place).unwrap();
+            drop(first);
+            let (reply, answer) = oneshot::channel();
+            let interest = Interest {
+                id: u64::MAX,
+                may_host: true,
+                hosting: Box::default(),
+            };
+            if ending.asks.send(Ask::Join(interest, None, reply)).is_ok() {
+                assert!(answer.await.is_err(), "nobody answers, so it is asked again");
+            }
+            let next = ask("x", &place, &options).await.unwrap().unwrap();
+            assert_eq!(next.host(), Host::Here);
+            drop(ending);
+            next.leave().await.unwrap();
+        }
+    }
+
+    #[actix::test]
+    async fn a_host_that_cannot_watch_its_lock_ends_when_that_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = place(&folder);
+        let (asks, asked) = mpsc::unbounded_channel();
+        let (tell, mut host) = watch::channel(Host::Nobody);
+        let lock = RecordLock::open(&place.lock).unwrap();
+        let keeper = Keeper::new(place.clone(), b"x".to_vec(), lock, asked, tell);
+        keeper.without_watch().start().unwrap();
+        let (reply, answer) = oneshot::channel();
+        let interest = Interest {
+            id: 0,
+            may_host: true,
+            hosting: Box::default(),
+        };
+        asks.send(Ask::Join(interest, None, reply)).unwrap();
+        answer.await.unwrap().unwrap();
+        assert_eq!(*host.borrow_and_update(), Host::Here);
+        std::fs::remove_file(&place.lock).unwrap();
+        let changed = tokio::time::timeout(LONG, host.changed()).await;
+        changed.expect("it looks from time to time").unwrap();
+        let (done, left) = oneshot::channel();
+        asks.send(Ask::Leave(0, Some(done))).unwrap();
+        left.await.unwrap();
     }
 }

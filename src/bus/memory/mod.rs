@@ -25,8 +25,12 @@
 //! frames belong into a registry, and what is made once into a region of its own. Handing memory over costs the same for every size.
 //!
 //! # No descriptor is trusted
-//! What came with a message is examined before it is mapped. Memory that could be cut off, or is none, is never mapped, so no sender
-//! can raise SIGBUS in a receiver.
+//! What came with a message is examined before it is mapped. Memory that could be cut off, has holes, or is none, is never mapped, so no
+//! sender can raise SIGBUS in a receiver. Sealed memory with holes, which this library does not send, is copied as a whole by `view`:
+//! mapped, each page of a hole would be taken at its first touch and charged to its reader. A sender can hide holes by reserving as much
+//! memory past the end, and so make its readers pay once more for what it has paid itself; where the system promises no more memory
+//! than it has (`vm.overcommit_memory=2`, as it was when the process first looked) such holes are looked for as well, at the price of a
+//! look at each page (10 ns each).
 //!
 //! # When a process dies
 //! The count of holders is kept by the kernel, as record locks of open files (on Windows as handles). A crash takes them off as

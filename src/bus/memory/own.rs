@@ -63,7 +63,8 @@ impl Own {
     fn mapped(&mut self) -> Result<&mut Mapping, MapError> {
         let mapping = match self.mapping.take() {
             Some(mapping) => mapping,
-            None => Mapping::new(&self.descriptor, self.size, true)
+            None => system::reserve(&self.descriptor, self.size)
+                .and_then(|()| Mapping::new(&self.descriptor, self.size, true))
                 .map_err(MapError::system("map the shared memory"))?,
         };
         Ok(self.mapping.insert(mapping))
@@ -72,7 +73,7 @@ impl Own {
     /// All bytes.
     ///
     /// # Errors
-    /// The system's, for want of addresses say.
+    /// The system's, for want of addresses say, or of memory where the system promises no more than it has.
     #[allow(unsafe_code, reason = "shared memory")]
     pub(super) fn bytes(&mut self) -> Result<&mut [u8], MapError> {
         self.maker.check()?;

@@ -110,8 +110,8 @@ impl MemoryRegion {
     /// A range of it in place, once nobody can change it any more: after [`seal`](Self::seal), or received so. Mapped at the first
     /// look, by one system call that touches no page.
     ///
-    /// Memory that its sender meant to be immutable and could not seal (other systems than Linux) is copied as a whole at the first
-    /// look, when it has at most [`COPY_MAX`](super::COPY_MAX) bytes.
+    /// Memory that its sender meant to be immutable and could not seal (other systems than Linux), or that has holes (other senders than
+    /// this library), is copied as a whole at the first look, when it has at most [`COPY_MAX`](super::COPY_MAX) bytes.
     ///
     /// # Errors
     /// [`MapError::OutOfRange`]; [`MapError::Changing`] when somebody may change it; [`MapError::TooLarge`] and

@@ -201,6 +201,42 @@ fn memory_that_is_shorter_than_its_description_is_refused() {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn holes_are_paid_for_by_who_made_them_and_read_without_taking_pages() {
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, ftruncate, memfd_create};
+    const SIZE: usize = 1 << 20;
+    let charged = |attachment: &Attachment| {
+        let memory = attachment.downcast_ref::<system::Descriptor>().unwrap();
+        fstat(memory).unwrap().st_blocks * 512
+    };
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    let sparse = memfd_create("sparse", flags).unwrap();
+    ftruncate(&sparse, SIZE as u64).unwrap();
+    rustix::io::pwrite(&sparse, b"x", 5).unwrap();
+    fcntl_add_seals(&sparse, SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE).unwrap();
+    let sparse: Attachment = Arc::new(sparse);
+    let before = charged(&sparse);
+    let entry = Entry::new(SIZE as u64, Kind::Immutable, false, None).unwrap();
+    let received = MemoryRegion::from_attachment(sparse.clone(), &entry).unwrap();
+    assert!(!received.is_immutable(), "not mapped");
+    let seen = received.view(..).unwrap();
+    assert!(
+        seen[5] == b'x' && seen.iter().map(|byte| usize::from(*byte)).sum::<usize>() == usize::from(b'x')
+    );
+    assert_eq!(charged(&sparse), before, "looking at it takes no page");
+
+    let mut own = MemoryRegion::new(SIZE);
+    own.map(..).unwrap()[5] = b'x';
+    let (attachment, entry) = own.into_attachment(false).unwrap();
+    assert!(
+        charged(&attachment) >= SIZE as i64,
+        "its maker pays for all of it"
+    );
+    let received = MemoryRegion::from_attachment(attachment, &entry).unwrap();
+    assert!(received.is_immutable() && received.view(..).unwrap()[5] == b'x');
+}
+
 #[test]
 fn a_reader_reads_each_byte_once() {
     let bytes: Vec<u8> = (0..300_000_u32).map(|at| (at % 251) as u8).collect();

@@ -4,20 +4,22 @@
 //! of a message comes back from whoever has it. Steps of [`Session`], in a file of their own.
 
 use super::asks::{Needs, Target, refuse};
+use super::guesses::{Answer, Guesses};
 use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::bus::BusOptions;
 use crate::actors::connection::endpoints::Endpoints;
 use crate::actors::credit::Window;
 use crate::actors::messages::{MessageItem, RegistryItem, SendRun};
-use crate::actors::peer::PeerRef;
+use crate::actors::peer::{PeerRef, error_frame};
 use crate::actors::receipt::{Owed, Settled};
 use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::bus::{BUS_VERSION, Join, Outcome, TYPE_LEN, VERSION_KEY};
 use crate::message::frame::FrameView;
-use crate::message::selector::Selector;
+use crate::message::selector::{Mode, Selector};
 use crate::message::{Batch, Draft, Encoding, Flags, Header, Kind, Metadata, RequestId};
 use crate::policy::Slot;
+use crate::transport::passing;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,14 +32,14 @@ pub(super) struct Member {
     sending: Window,
     /// Messages of it of which it has not been told what became of them.
     unsettled: u64,
-    /// What it must know before anything else; nothing where no bus is hosted.
-    asked: Option<Arc<BusOptions>>,
+    /// What it must know before anything else, and what it has guessed; nothing where no bus is hosted.
+    asked: Option<(Arc<BusOptions>, Guesses)>,
     /// It has joined.
     has_joined: bool,
 }
 
 impl Member {
-    fn new(limits: &Limits, asked: Option<Arc<BusOptions>>) -> Box<Self> {
+    fn new(limits: &Limits, asked: Option<(Arc<BusOptions>, Guesses)>) -> Box<Self> {
         Box::new(Self {
             endpoints: Endpoints::default(),
             sending: Window::new(limits.send_window),
@@ -51,7 +53,7 @@ impl Member {
 impl Session {
     /// The same with a bus that it must join first.
     #[must_use]
-    pub fn on_bus(mut self, asked: Option<Arc<BusOptions>>) -> Self {
+    pub fn on_bus(mut self, asked: Option<(Arc<BusOptions>, Guesses)>) -> Self {
         self.bus = asked.map(|asked| Member::new(&self.limits, Some(asked)));
         self
     }
@@ -102,6 +104,9 @@ impl Session {
                 error.code,
                 ErrorCode::Denied | ErrorCode::TokenRefused
             )));
+            if error.code == ErrorCode::TokenRefused {
+                return self.refuse_token(now, header, effects);
+            }
             return refuse(effects, header, false, &error);
         }
         self.member().has_joined = true;
@@ -111,6 +116,35 @@ impl Session {
             self.member().endpoints.open(now, RequestId(header.id));
         }
         Ok(())
+    }
+
+    /// The first wrong tokens of a source are answered at once, further ones late.
+    fn refuse_token(&mut self, now: Instant, header: &Header, effects: &mut Effects) -> Stop {
+        let asked = self.bus.as_mut().and_then(|bus| bus.asked.as_mut());
+        let answer = asked.map_or(Answer::Now, |(_, guesses)| guesses.refuse(now, header.id));
+        match answer {
+            Answer::Now => refuse(effects, header, false, &token_error()),
+            Answer::Late => Ok(()),
+            Answer::End => Err((CloseReason::Denied, ErrorCode::TokenRefused.text().into())),
+        }
+    }
+
+    /// Answers wrong tokens that have waited long enough.
+    pub(super) fn answer_guesses(&mut self, now: Instant, effects: &mut Effects) {
+        let asked = self.bus.as_mut().and_then(|bus| bus.asked.as_mut());
+        for request in asked.into_iter().flat_map(|(_, guesses)| guesses.due(now)) {
+            effects.send.push(error_frame(request, &token_error()));
+        }
+    }
+
+    /// When something of it is due.
+    pub(super) fn bus_deadline(&self) -> Option<Instant> {
+        let bus = self.bus.as_ref()?;
+        let guesses = bus
+            .asked
+            .as_ref()
+            .and_then(|(_, guesses)| guesses.next_deadline());
+        guesses.into_iter().chain(bus.endpoints.next_deadline()).min()
     }
 
     fn may_join(&self, view: &FrameView<'_>) -> Result<(), CallError> {
@@ -135,9 +169,11 @@ impl Session {
         let join = Join::decode(view.payload)
             .map_err(|error| CallError::new(ErrorCode::Invalid, error.to_string()).ran(false))?;
         let asked = self.bus.as_ref().and_then(|bus| bus.asked.as_ref());
-        let admitted = asked.map_or(join.token.is_empty(), |bus| bus.admits(join.token));
+        let admitted = asked.map_or(join.token.is_empty(), |(bus, guesses)| {
+            !guesses.is_waiting() && bus.admits(join.token)
+        });
         if !admitted {
-            return fail(ErrorCode::TokenRefused, ErrorCode::TokenRefused.text());
+            return Err(token_error());
         }
         if self.draining {
             return fail(ErrorCode::Draining, ErrorCode::Draining.text());
@@ -176,6 +212,7 @@ impl Session {
 
     pub(super) fn send(
         &mut self,
+        batch: &Batch,
         frame: u32,
         view: &FrameView<'_>,
         known_key: bool,
@@ -189,14 +226,20 @@ impl Session {
             return Err(protocol("a message begins with the 16 bytes of its type"));
         }
         let owed = self.owe(header)?;
-        if self.is_guarded() {
+        let refused = if self.is_guarded() {
             effects.denied = effects.denied.saturating_add(1);
-            owed.fail(Outcome::Denied);
+            Outcome::Denied
         } else if self.draining {
-            owed.fail(Outcome::Cancelled);
+            Outcome::Cancelled
         } else {
             effects.registry.push(RegistryItem::Send(SendRun { frame, owed }));
-        }
+            return Ok(());
+        };
+        owed.fail(refused);
+        batch
+            .attachments(frame as usize)
+            .iter()
+            .for_each(passing::release);
         Ok(())
     }
 
@@ -339,9 +382,14 @@ impl Session {
     }
 }
 
-/// A message of nothing but a selector and a payload.
-pub(super) fn is_plain_send(header: &Header) -> bool {
-    header.kind == Kind::Send && header.flags == Flags::NONE && header.attachments == 0
+fn token_error() -> CallError {
+    CallError::from(ErrorCode::TokenRefused).ran(false)
+}
+
+/// Whether others like it may be one item with it: it has nothing but a selector and a payload, and goes where the next one goes, too.
+pub(super) fn goes_with_others(header: &Header, selector: &[u8]) -> bool {
+    let in_turn = selector.first() == Some(&(Mode::RoundRobin as u8));
+    header.flags == Flags::NONE && header.attachments == 0 && !in_turn
 }
 
 /// What the messages of an item were charged.

@@ -5,14 +5,19 @@
 //! # Why nothing that a peer does raises SIGBUS
 //! A page of a mapping is missing when the file was cut off: a seal against shrinking, which cannot be taken off, excludes it, and own
 //! memory has it from the beginning. Punched holes are zeros, and a seal against writing excludes them too. Huge pages may run out:
-//! files that have them are on another file system, and refused. What is not sealed is copied by `pread`, which ends early where the
-//! file does.
+//! files that have them are on another file system, and refused. A page that its maker never had (a hole) is taken by the first touch,
+//! also by one that only reads, and charged to who touches; where memory may not be promised twice (`vm.overcommit_memory=2`) and all of
+//! it is, that touch is the signal. So nothing with holes is mapped: its maker fills them before it seals, and who receives some all
+//! the same copies. What is not mapped is copied by `pread`, which ends early where the file does and takes no page for a hole.
+//!
+//! Holes are found by the pages that the file has, which costs nothing. A sender that hides holes behind as many pages past the end, to
+//! which it is charged itself, makes its receiver pay once more for them; where that could raise the signal the holes are looked for.
 
 use super::{Descriptor, Examined, hold};
 use crate::bus::memory::MapError;
 use rustix::fs::{
-    MemfdFlags, Mode, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, fstatfs, ftruncate,
-    memfd_create, open,
+    FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, Stat, fallocate, fcntl_add_seals,
+    fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create, open, seek,
 };
 use rustix::io::Errno;
 use std::io;
@@ -46,11 +51,48 @@ pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
     Ok(memory)
 }
 
-/// From now on nobody changes it, in any process.
+/// Takes the pages now if want of one would raise a signal at a touch.
 ///
 /// # Errors
-/// `ResourceBusy` while it is mapped for writing somewhere.
+/// There are not so many.
+pub(in crate::bus::memory) fn reserve(memory: &Descriptor, size: usize) -> io::Result<()> {
+    match is_strict() && size > 0 {
+        true => Ok(fallocate(memory, FallocateFlags::empty(), 0, size as u64)?),
+        false => Ok(()),
+    }
+}
+
+/// Whether the system promises no more memory than it has. Asked once; a setting that cannot be read is taken for the worst.
+fn is_strict() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory");
+        mode.map_or(true, |mode| mode.trim() == "2")
+    })
+}
+
+/// Whether it has a page for each of its bytes, as far as counting them tells.
+fn has_pages(stat: &Stat) -> bool {
+    i128::from(stat.st_blocks).saturating_mul(512) >= i128::from(stat.st_size)
+}
+
+/// Whether each of its pages is there: looks at them all. The position of the file, which moves, is used by nobody.
+fn has_no_hole(memory: &Descriptor, length: i64) -> bool {
+    let hole = seek(memory, SeekFrom::Hole(0));
+    length == 0 || hole.is_ok_and(|at| i128::from(at) >= i128::from(length))
+}
+
+/// From now on nobody changes it, in any process. Pages that were never touched are taken here: it is their maker who pays for them,
+/// and a receiver may look at all of it in place.
+///
+/// # Errors
+/// `ResourceBusy` while it is mapped for writing somewhere; `StorageFull` when there are not enough pages.
 pub(in crate::bus::memory) fn freeze(memory: &Descriptor) -> io::Result<()> {
+    let stat = fstat(memory)?;
+    if !has_pages(&stat) {
+        let size = u64::try_from(stat.st_size).unwrap_or_default();
+        fallocate(memory, FallocateFlags::empty(), 0, size)?;
+    }
     Ok(fcntl_add_seals(memory, LENGTH | SealFlags::WRITE)?)
 }
 
@@ -90,10 +132,12 @@ pub(in crate::bus::memory) fn examine(descriptor: Arc<Descriptor>) -> Result<Exa
         ));
     }
     // After the seals: a length that was read before them could have been cut since.
-    let length = fstat(&descriptor).map_err(|error| system(error.into()))?.st_size;
+    let stat = fstat(&descriptor).map_err(|error| system(error.into()))?;
+    let sealed = seals.contains(SealFlags::SHRINK | SealFlags::WRITE);
+    let whole = sealed && has_pages(&stat) && (!is_strict() || has_no_hole(&descriptor, stat.st_size));
     Ok(Examined {
-        length: u64::try_from(length).unwrap_or_default(),
-        immutable: seals.contains(SealFlags::SHRINK | SealFlags::WRITE),
+        length: u64::try_from(stat.st_size).unwrap_or_default(),
+        immutable: whole,
         descriptor,
     })
 }

@@ -25,17 +25,19 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub(super) use holders::{hold, others};
 #[cfg(target_os = "linux")]
-pub(super) use linux::{can_use_again, create, examine, fix_length, freeze, keep_for_writer, reopen};
+pub(super) use linux::{
+    can_use_again, create, examine, fix_length, freeze, keep_for_writer, reopen, reserve,
+};
 #[cfg(unix)]
 pub(super) use pages::{adopt, map, read_at, unmap, write_at};
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(super) use unix::{
-    can_use_again, create, examine, fix_length, freeze, hold, keep_for_writer, others, reopen,
+    can_use_again, create, examine, fix_length, freeze, hold, keep_for_writer, others, reopen, reserve,
 };
 #[cfg(windows)]
 pub(super) use windows::{
     adopt, can_use_again, create, examine, fix_length, freeze, hold, keep_for_writer, map, others, read_at,
-    reopen, unmap, write_at,
+    reopen, reserve, unmap, write_at,
 };
 
 use std::sync::Arc;

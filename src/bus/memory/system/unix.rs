@@ -33,6 +33,11 @@ pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
     Ok(memory)
 }
 
+/// [`create`] has taken them.
+pub(in crate::bus::memory) const fn reserve(_: &Descriptor, _: usize) -> io::Result<()> {
+    Ok(())
+}
+
 fn unnamed() -> io::Result<Descriptor> {
     let folder = std::env::temp_dir();
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

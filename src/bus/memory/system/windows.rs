@@ -52,6 +52,11 @@ pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
+/// A section of the page file has its memory promised.
+pub(in crate::bus::memory) const fn reserve(_: &Descriptor, _: usize) -> io::Result<()> {
+    Ok(())
+}
+
 /// Maps the first `size` bytes, more than none, at a page.
 pub(in crate::bus::memory) fn map(
     memory: &Descriptor,
