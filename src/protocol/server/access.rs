@@ -3,7 +3,7 @@
 //! Owns the rule, the tokens and the places. The evidence comes from the transport and the first frame; what is said to those who are
 //! refused is sent by [`connection`](super::connection).
 
-use crate::actors::tokens::{Failures, Tokens};
+use crate::actors::tokens::{Failures, Source, Tokens};
 use crate::error::CloseReason;
 use crate::message::Token;
 use crate::transport::{Endpoint, PeerCredentials};
@@ -124,7 +124,7 @@ impl Rules {
     /// How long the answer to a failed proof waits.
     pub(super) fn failed(&self, address: Option<IpAddr>) -> Duration {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        failures.delay(address, Instant::now())
+        failures.delay(address.map(Source::Address), Instant::now())
     }
 }
 
