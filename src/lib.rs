@@ -89,6 +89,11 @@ pub use transport::Endpoint;
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// The same for the guide to typed protocols.
+#[cfg(all(doctest, feature = "protocol"))]
+#[doc = include_str!("../docs/protocols.md")]
+struct ProtocolGuide;
+
 /// The same for the guide to the label bus.
 #[cfg(all(doctest, feature = "bus"))]
 #[doc = include_str!("../docs/bus.md")]

@@ -98,6 +98,7 @@ const PURE: &[&str] = &[
     "src/actors/shares*",
     "src/actors/deliver*",
     "src/transport/keepalive.rs",
+    "src/client/line.rs",
     "src/lazy/wire.rs",
     "src/lazy/method.rs",
     "src/lazy/memory.rs",

@@ -135,6 +135,24 @@ impl Client {
         block_on(self.inner.remote_call(object, method, params))?
     }
 
+    /// The sender of what the object of that name serves, as [`IpcClient::protocol`] gives it. Its methods return futures:
+    /// [`run`](Self::run) waits for one.
+    ///
+    /// # Errors
+    /// As there.
+    #[cfg(feature = "protocol")]
+    pub fn protocol<S: crate::protocol::ProtocolSender>(&self, name: &str) -> Result<S, CallError> {
+        self.run(self.inner.protocol(name))
+    }
+
+    /// Waits for a future of this client's, as the methods of a protocol's sender return them.
+    ///
+    /// # Errors
+    /// The future's own; Invalid on a thread that runs an executor.
+    pub fn run<T>(&self, future: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+        block_on(future)?
+    }
+
     /// Publishes a value.
     ///
     /// # Errors

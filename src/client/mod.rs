@@ -44,6 +44,7 @@ mod items;
 )]
 pub(crate) mod join;
 mod lasting;
+mod line;
 mod link;
 mod methods;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::handle::{Handle, IpcClient, Lease};
 use super::handler::Handler;
 use super::lasting::{Fact, Held, Standing};
 use super::names::Key;
-use super::running::ObjectServer;
+use super::running::{ObjectServer, Order};
 use super::runtime::Home;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Encoding, Flags, Kind};
@@ -52,6 +52,8 @@ pub(crate) struct Terms {
     pub(crate) flags: Flags,
     pub(crate) balance: Balance,
     pub(crate) concurrency: usize,
+    /// The calls of one caller run beside each other, whatever the object would have.
+    pub(crate) unordered: bool,
 }
 
 impl Terms {
@@ -60,6 +62,7 @@ impl Terms {
             flags: Flags::NONE,
             balance: Balance::RoundRobin,
             concurrency: CONCURRENCY,
+            unordered: false,
         }
     }
 
@@ -79,6 +82,7 @@ pub struct RegisterBuilder {
     terms: Terms,
     description: String,
     home: Option<Home>,
+    order: Option<Order>,
 }
 
 impl fmt::Debug for RegisterBuilder {
@@ -99,6 +103,7 @@ impl RegisterBuilder {
             terms: Terms::new(),
             description: String::new(),
             home: None,
+            order: None,
         }
     }
 
@@ -133,9 +138,22 @@ impl RegisterBuilder {
         self
     }
 
+    /// Lets the calls of one caller run beside each other, up to the concurrency. An object of protocols
+    /// ([`add_protocol`](IpcClient::add_protocol)) runs the commands of one caller to one protocol one after the other otherwise; for
+    /// any other object this changes nothing.
+    pub const fn unordered(mut self) -> Self {
+        self.terms.unordered = true;
+        self
+    }
+
     /// What `describe` tells about the object, in a text of at most 4 KiB (JSON, by custom).
     pub fn description(mut self, text: impl Into<String>) -> Self {
         self.description = text.into();
+        self
+    }
+
+    pub(crate) fn ordered(mut self, order: Option<Order>) -> Self {
+        self.order = order;
         self
     }
 
@@ -155,12 +173,9 @@ impl RegisterBuilder {
             Some(home) => home,
             None => Home::current().map_err(|error| invalid(error.to_string()))?,
         };
-        let server = Arc::new(ObjectServer::new(
-            &self.name,
-            self.handler,
-            home,
-            self.terms.concurrency,
-        ));
+        let order = self.order.filter(|_| !self.terms.unordered);
+        let server = ObjectServer::new(&self.name, self.handler, home, self.terms.concurrency);
+        let server = Arc::new(server.ordered(order));
         let serving = ServingGuard::new(&self.handle, server)?;
         let (standing, mut watch) = watch::channel(Ok(Standing::Asked));
         let fact = Fact::Object {

@@ -33,8 +33,14 @@ pub(crate) struct To<'a> {
     pub(crate) answered: bool,
 }
 
-/// Runs the handler to its end, and sends its answer.
-pub(crate) async fn work(to: To<'_>, server: &ObjectServer, left: Left, method: &str, streaming: bool) {
+/// Runs the handler to its end, and sends its answer. Before a stream, which lasts as long as its reader pleases, `handled` is told.
+pub(crate) async fn work(
+    to: To<'_>,
+    server: &ObjectServer,
+    left: Left,
+    (method, streaming): (&str, bool),
+    handled: impl FnOnce() + Send,
+) {
     let outcome = match left {
         Left::Answering(outcome) => outcome,
         Left::Handling(handling) => match AssertUnwindSafe(handling).catch_unwind().await {
@@ -44,6 +50,13 @@ pub(crate) async fn work(to: To<'_>, server: &ObjectServer, left: Left, method: 
     };
     if !to.answered {
         return;
+    }
+    if let Ok(Response {
+        body: Body::Stream(_),
+        ..
+    }) = &outcome
+    {
+        handled();
     }
     let sent = match outcome {
         Ok(response) => to.response(response, server, method, streaming).await,

@@ -6,6 +6,7 @@
 
 use super::handler::{Handler, IncomingCall};
 use super::incoming::Grants;
+use super::line::{Lane, Line};
 use super::peer::Met;
 use super::request::PINNED_MAX;
 use super::runtime::Home;
@@ -15,7 +16,6 @@ use super::state::Direct;
 use super::turn::{Spare, start};
 use crate::error::{CallError, ErrorCode};
 use bytes::Bytes;
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +24,8 @@ use std::time::{Duration, Instant};
 
 /// Calls that may wait in front of one object.
 const QUEUE_MAX: usize = 16 * 1024;
+/// Of these, calls of one lane: a caller that does not wait for answers keeps nobody else out.
+const LANE_MAX: usize = QUEUE_MAX / 4;
 /// Bytes of parameters that may wait in front of one object.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Calls that are started before other tasks of the thread run, the socket's among them.
@@ -33,12 +35,16 @@ const BURST_TIME: Duration = Duration::from_millis(1);
 /// The time is looked at after the first call, and then each time when so many more are done.
 const LOOK_EVERY: u32 = 8;
 
+/// Names the part of an object that a call is for. Calls of one caller to one part run one after the other.
+pub(crate) type Order = fn(&IncomingCall) -> u64;
+
 /// One object: its handler and the calls in front of it.
 pub(crate) struct ObjectServer {
     pub(crate) name: Arc<str>,
     pub(crate) handler: Arc<dyn Handler>,
     pub(crate) home: Home,
     limit: usize,
+    order: Option<Order>,
     given_up: AtomicBool,
     waiting: Mutex<Waiting>,
 }
@@ -46,7 +52,7 @@ pub(crate) struct ObjectServer {
 #[derive(Debug, Default)]
 struct Waiting {
     running: usize,
-    queue: VecDeque<Job>,
+    line: Line<Job>,
     bytes: usize,
     /// Somebody is starting calls and goes on as long as they may run.
     dispatching: bool,
@@ -85,7 +91,7 @@ enum Admission {
     Queued,
     /// It stands in the queue, and the asker has to start what may run.
     Dispatch,
-    Full(Job),
+    Full(Job, &'static str),
 }
 
 impl ObjectServer {
@@ -95,9 +101,21 @@ impl ObjectServer {
             handler,
             home,
             limit: limit.max(1),
+            order: None,
             given_up: AtomicBool::new(false),
             waiting: Mutex::default(),
         }
+    }
+
+    /// The same object with an order among the calls of one caller.
+    pub(crate) const fn ordered(mut self, order: Option<Order>) -> Self {
+        self.order = order;
+        self
+    }
+
+    /// What a call must not run beside of.
+    pub(crate) fn lane(&self, call: &IncomingCall) -> Option<Lane> {
+        self.order.map(|part| (call.context.caller.peer, part(call)))
     }
 
     /// Whether its calls run one after the other.
@@ -121,30 +139,45 @@ impl ObjectServer {
     /// Forgets the calls that have not started.
     pub(crate) fn clear(&self) {
         let mut waiting = self.lock();
-        let queue = std::mem::take(&mut waiting.queue);
+        let jobs = waiting.line.clear();
         waiting.bytes = 0;
         drop(waiting);
-        drop(queue);
+        drop(jobs);
     }
 
-    /// Takes a place for a call that nothing is in front of.
-    fn enter(&self) -> bool {
+    /// Takes a place for a call that nothing is in front of, if it is not `held` already.
+    fn enter(&self, lane: Option<Lane>, held: bool) -> bool {
+        if held && lane.is_none() {
+            return true;
+        }
         let mut waiting = self.lock();
-        let free = waiting.queue.is_empty() && !waiting.dispatching && waiting.running < self.limit;
-        waiting.running = waiting.running.saturating_add(usize::from(free));
+        let place = held || (waiting.line.is_idle() && !waiting.dispatching && waiting.running < self.limit);
+        let free = place && lane.is_none_or(|lane| waiting.line.is_free(lane));
+        waiting.running = waiting.running.saturating_add(usize::from(free && !held));
         free
+    }
+
+    /// A call that had no need to wait goes on: from now on others wait for it.
+    pub(crate) fn hold(&self, lane: Option<Lane>) {
+        if let Some(lane) = lane {
+            self.lock().line.hold(lane);
+        }
     }
 
     fn enqueue(&self, job: Job) -> Admission {
         let mut waiting = self.lock();
         // What another program sends without being given an answer is bounded by its window, and nobody could be told.
-        let full = waiting.queue.len() >= QUEUE_MAX || waiting.bytes >= QUEUE_BYTES_MAX;
-        if full && !job.call.context.open.is_charged() {
-            return Admission::Full(job);
+        let charged = job.call.context.open.is_charged();
+        if !charged && (waiting.line.len() >= QUEUE_MAX || waiting.bytes >= QUEUE_BYTES_MAX) {
+            return Admission::Full(job, "as many calls as may wait do so already");
+        }
+        let lane = self.lane(&job.call);
+        if !charged && lane.is_some_and(|lane| waiting.line.behind(lane) >= LANE_MAX) {
+            return Admission::Full(job, "as many calls of one caller as may wait do so already");
         }
         waiting.bytes = waiting.bytes.saturating_add(job.call.payload.bytes.len());
-        waiting.queue.push_back(job);
-        if waiting.dispatching || waiting.running >= self.limit {
+        waiting.line.push(lane, job);
+        if waiting.dispatching || waiting.line.is_idle() || waiting.running >= self.limit {
             return Admission::Queued;
         }
         waiting.dispatching = true;
@@ -155,27 +188,38 @@ impl ObjectServer {
     fn next(&self) -> Option<(Job, bool)> {
         let mut waiting = self.lock();
         if waiting.running < self.limit
-            && let Some(job) = waiting.queue.pop_front()
+            && let Some(job) = waiting.line.pop()
         {
             waiting.bytes = waiting.bytes.saturating_sub(job.call.payload.bytes.len());
             waiting.running = waiting.running.saturating_add(1);
-            return Some((job, waiting.queue.is_empty()));
+            return Some((job, waiting.line.is_idle()));
         }
         waiting.dispatching = false;
         None
     }
 
-    /// Gives a place back; nobody starts what may run now.
-    pub(crate) fn give_place_back(&self) {
+    /// Gives a place and a lane back; nobody starts what may run now.
+    pub(crate) fn give_place_back(&self, lane: Option<Lane>) {
         let mut waiting = self.lock();
         waiting.running = waiting.running.saturating_sub(1);
+        lane.into_iter().for_each(|lane| waiting.line.release(lane));
     }
 
-    /// Gives a place back. `true`: the asker has to start what may run now.
-    pub(crate) fn leave(&self) -> bool {
+    /// Gives a place and a lane back. `true`: the asker has to start what may run now.
+    pub(crate) fn leave(&self, lane: Option<Lane>) -> bool {
         let mut waiting = self.lock();
         waiting.running = waiting.running.saturating_sub(1);
-        let dispatch = !waiting.dispatching && !waiting.queue.is_empty();
+        self.release_in(waiting, lane)
+    }
+
+    /// Gives a lane back before the place: the handler is done, its answer is not. `true`: as [`leave`](Self::leave) says.
+    pub(crate) fn release(&self, lane: Option<Lane>) -> bool {
+        lane.is_some() && self.release_in(self.lock(), lane)
+    }
+
+    fn release_in(&self, mut waiting: MutexGuard<'_, Waiting>, lane: Option<Lane>) -> bool {
+        lane.into_iter().for_each(|lane| waiting.line.release(lane));
+        let dispatch = !waiting.dispatching && !waiting.line.is_idle() && waiting.running < self.limit;
         waiting.dispatching |= dispatch;
         dispatch
     }
@@ -199,12 +243,12 @@ impl Drop for Dispatching {
             return;
         }
         let mut waiting = self.server.lock();
-        let queue = std::mem::take(&mut waiting.queue);
+        let jobs = waiting.line.clear();
         waiting.bytes = 0;
         waiting.dispatching = false;
         drop(waiting);
         let error = runtime_ended(&self.server).ran(false);
-        for job in queue {
+        for job in jobs {
             refuse(&self.shared, &job.call.context.open, job.answered, &error);
         }
     }
@@ -310,7 +354,7 @@ impl<'a> Here<'a> {
         let before = std::mem::replace(&mut self.server, server);
         if std::mem::take(&mut self.held)
             && let Some(before) = before
-            && before.leave()
+            && before.leave(None)
         {
             dispatch_within(self.shared, &before, &mut self.budget);
         }
@@ -326,7 +370,7 @@ impl<'a> Here<'a> {
             shared.serving.register(&job.call.context.open);
             return self.accept_later(job);
         }
-        if here && (self.held || server.enter()) {
+        if here && server.enter(server.lane(&job.call), self.held) {
             // Nothing can happen to this call before it has had its first turn, so most are never in the table. The
             // socket's task writes the answers when it is through with the batch.
             self.held = start(
@@ -358,8 +402,8 @@ impl<'a> Here<'a> {
             Admission::Queued => {}
             Admission::Dispatch if here => dispatch_within(shared, server, &mut self.budget),
             Admission::Dispatch => dispatch_later(shared, server, false),
-            Admission::Full(job) => {
-                let text = format!("{QUEUE_MAX} calls wait for {} already", server.name);
+            Admission::Full(job, why) => {
+                let text = format!("{} is too slow: {why}", server.name);
                 let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
                 refuse(shared, &job.call.context.open, job.answered, &error);
             }
@@ -390,6 +434,7 @@ fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mu
             break true;
         };
         let method = Arc::clone(&job.call.context.method);
+        let lane = server.lane(&job.call);
         // An answer that others follow at once goes out with theirs.
         let direct = match last && shared.serving.is_alone() {
             true => Direct::Now,
@@ -397,7 +442,7 @@ fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mu
         };
         if start(shared, server, job, &method, (true, direct), &mut spare) {
             // Whoever dispatches sees the free place.
-            server.leave();
+            server.leave(lane);
         }
     };
     shared.serving.end();
@@ -407,7 +452,7 @@ fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mu
 }
 
 /// The same as a task of the object's home; behind everything else there that is ready, sockets and timers too, if `last`.
-fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>, last: bool) {
+pub(crate) fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>, last: bool) {
     let mut dispatching = Dispatching {
         shared: Arc::clone(shared),
         server: Arc::clone(server),

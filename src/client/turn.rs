@@ -5,13 +5,14 @@
 //! which is [`super::running`]'s, its only caller; answers are made by [`super::respond`].
 
 use super::handler::{HandlerError, IncomingCall, Response};
+use super::line::Lane;
 use super::respond::{self, To, allowed, panicked};
-use super::running::{Job, ObjectServer, dispatch, runtime_ended};
+use super::running::{Job, ObjectServer, dispatch, dispatch_later, runtime_ended};
 use super::serving::OpenCall;
 use super::shared::Shared;
 use super::state::Direct;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio_util::sync::ReusableBoxFuture;
 
@@ -89,25 +90,44 @@ struct Turn {
     server: Arc<ObjectServer>,
     open: Arc<OpenCall>,
     answered: bool,
+    /// What others wait for, until the handler is done.
+    lane: Mutex<Option<Lane>>,
     held: bool,
 }
 
 impl Turn {
-    fn new(shared: &Arc<Shared>, server: &Arc<ObjectServer>, open: Arc<OpenCall>, answered: bool) -> Self {
+    fn new(
+        shared: &Arc<Shared>,
+        server: &Arc<ObjectServer>,
+        open: Arc<OpenCall>,
+        (answered, lane): (bool, Option<Lane>),
+    ) -> Self {
         shared.serving.begin();
         Self {
             shared: Arc::clone(shared),
             server: Arc::clone(server),
             open,
             answered,
+            lane: Mutex::new(lane),
             held: true,
+        }
+    }
+
+    fn take_lane(&self) -> Option<Lane> {
+        self.lane.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// The handler is done and its answer is a stream: the caller's next call need not wait for who reads it.
+    fn handled(&self) {
+        if self.server.release(self.take_lane()) {
+            dispatch(&self.shared, &self.server);
         }
     }
 
     /// Ends the call. `true`: the asker has to start what may run now.
     fn end(mut self) -> bool {
         self.held = false;
-        self.server.leave()
+        self.server.leave(self.take_lane())
     }
 }
 
@@ -117,7 +137,7 @@ impl Drop for Turn {
         self.shared.serving.close(&self.open);
         self.shared.pay_for(&self.open);
         if self.held {
-            self.server.give_place_back();
+            self.server.give_place_back(self.take_lane());
             if self.answered && !self.open.is_cancelled() {
                 let error = runtime_ended(&self.server).ran(true);
                 respond::answer_error(&self.shared, &self.open, &error);
@@ -154,6 +174,7 @@ pub(crate) fn start(
         return true;
     }
     let streaming = call.context.streaming;
+    let lane = server.lane(&call);
     let handling = spare.handling(server, call);
     // Of a call that is alone in any case, only the task that starts it waits for the first turn.
     let first_here = server.home.is_single_threaded() || (registered && server.is_serial());
@@ -177,11 +198,25 @@ pub(crate) fn start(
         spare.keep(open);
         return true;
     };
+    let lane = match left {
+        Left::Handling(_) if registered => lane,
+        Left::Handling(_) => {
+            server.hold(lane);
+            lane
+        }
+        // The handler is done. Who dispatches sees what may run now.
+        Left::Answering(_) => {
+            if registered && server.release(lane) {
+                dispatch_later(shared, server, false);
+            }
+            None
+        }
+    };
     if !registered {
         shared.serving.register(&open);
     }
     let over = Over(Arc::clone(&open));
-    let turn = Turn::new(shared, server, open, answered);
+    let turn = Turn::new(shared, server, open, (answered, lane));
     let task = Box::pin(go_on(turn, over, left, Arc::from(method), streaming));
     if server.home.is_single_threaded() {
         server.home.spawn_here(task);
@@ -198,7 +233,14 @@ async fn go_on(turn: Turn, over: Over, left: Left, method: Arc<str>, streaming: 
         open: &turn.open,
         answered: turn.answered,
     };
-    let mut work = Box::pin(respond::work(to, &turn.server, left, &method, streaming));
+    let handled = || turn.handled();
+    let mut work = Box::pin(respond::work(
+        to,
+        &turn.server,
+        left,
+        (&*method, streaming),
+        handled,
+    ));
     std::future::poll_fn(|cx| {
         if turn.open.watch(cx) {
             Poll::Ready(())

@@ -7,6 +7,7 @@ use super::builder::ClientBuilder;
 use super::handle::IpcClient;
 use super::handler::{Handler, Shared, SharedObject};
 use super::register::{Balance, RegisterBuilder, Registration, Terms};
+use super::running::Order;
 use super::runtime::{self, Home};
 use crate::error::CallError;
 use crate::message::Flags;
@@ -22,6 +23,14 @@ use tokio::sync::watch;
 
 /// What running calls may still take once the worker is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// An object that will be served.
+struct Object {
+    name: String,
+    handler: Arc<dyn Handler>,
+    description: String,
+    order: Option<Order>,
+}
 
 /// A worker that is being described.
 ///
@@ -46,7 +55,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 #[must_use = "a worker serves nothing until it is spawned and awaited"]
 pub struct WorkerBuilder {
     client: ClientBuilder,
-    objects: Vec<(String, Arc<dyn Handler>)>,
+    objects: Vec<Object>,
     terms: Terms,
     shutdown: Option<watch::Receiver<bool>>,
     serving: Option<Box<dyn FnOnce() + Send>>,
@@ -54,7 +63,7 @@ pub struct WorkerBuilder {
 
 impl fmt::Debug for WorkerBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.objects.iter().map(|(name, _)| name).collect();
+        let names: Vec<_> = self.objects.iter().map(|object| &object.name).collect();
         f.debug_struct("WorkerBuilder")
             .field("objects", &names)
             .field("terms", &self.terms)
@@ -86,8 +95,23 @@ impl WorkerBuilder {
     }
 
     /// Adds an object that sees the whole call.
-    pub fn add_handler(mut self, name: &str, handler: impl Handler) -> Self {
-        self.objects.push((name.to_owned(), Arc::new(handler)));
+    pub fn add_handler(self, name: &str, handler: impl Handler) -> Self {
+        self.add_described(name, handler, String::new(), None)
+    }
+
+    pub(crate) fn add_described(
+        mut self,
+        name: &str,
+        handler: impl Handler,
+        description: String,
+        order: Option<Order>,
+    ) -> Self {
+        self.objects.push(Object {
+            name: name.to_owned(),
+            handler: Arc::new(handler),
+            description,
+            order,
+        });
         self
     }
 
@@ -118,6 +142,12 @@ impl WorkerBuilder {
     /// How many calls to one object run at the same time; see [`RegisterBuilder::concurrency`].
     pub const fn concurrency(mut self, calls: usize) -> Self {
         self.terms.concurrency = calls;
+        self
+    }
+
+    /// Lets the commands of one caller to one protocol run beside each other; see [`RegisterBuilder::unordered`].
+    pub const fn unordered(mut self) -> Self {
+        self.terms.unordered = true;
         self
     }
 
@@ -181,14 +211,13 @@ impl WorkerBuilder {
         let start = async {
             let client = client.connect_forever().await?;
             let mut registrations = Vec::with_capacity(objects.len());
-            for (name, handler) in objects {
-                let terms = terms.clone();
-                registrations.push(
-                    RegisterBuilder::new(&client, &name, handler)
-                        .terms(terms)
-                        .home(home.clone())
-                        .await?,
-                );
+            for object in objects {
+                let builder = RegisterBuilder::new(&client, &object.name, object.handler)
+                    .terms(terms.clone())
+                    .description(object.description)
+                    .ordered(object.order)
+                    .home(home.clone());
+                registrations.push(builder.await?);
             }
             Ok::<_, io::Error>((client, registrations))
         };

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::cell::Cell;
 use std::fmt;
 
 /// The declared encoding of a payload: a byte of the header. Values above 3 are the peers' own business.
@@ -150,9 +151,22 @@ impl Payload {
     /// # Errors
     /// [`PayloadError::Encode`] when the value has no such form.
     pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Self, PayloadError> {
+        let bytes = match encoding {
+            Encoding::POSTCARD => written(&[], value)?,
+            other => other.encode(value)?.into(),
+        };
+        Ok(Self { encoding, bytes })
+    }
+
+    /// A command of a typed protocol: its number, and the value in postcard.
+    ///
+    /// # Errors
+    /// [`PayloadError::Encode`] when the value has no such form.
+    #[cfg(feature = "protocol")]
+    pub(crate) fn command<T: Serialize + ?Sized>(protocol: u64, value: &T) -> Result<Self, PayloadError> {
         Ok(Self {
-            encoding,
-            bytes: encoding.encode(value)?.into(),
+            encoding: Encoding::PROTOCOL,
+            bytes: written(&protocol.to_le_bytes(), value)?,
         })
     }
 
@@ -163,6 +177,32 @@ impl Payload {
     pub fn decode<T: DeserializeOwned>(&self) -> Result<T, PayloadError> {
         self.encoding.decode(&self.bytes)
     }
+}
+
+/// What the buffer of a thread keeps between two values, in bytes.
+const KEPT_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Values are written here first, so that each asks for memory once, and for as much as it needs.
+    static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// A value in postcard behind `front`, in memory of its own size.
+fn written<T: Serialize + ?Sized>(front: &[u8], value: &T) -> Result<Bytes, PayloadError> {
+    // While it is away, a value that writes another one in its turn finds an empty buffer.
+    let mut buffer = BUFFER.take();
+    buffer.clear();
+    buffer.extend_from_slice(front);
+    let buffer = postcard::to_extend(value, buffer).map_err(|error| PayloadError::Encode {
+        encoding: Encoding::POSTCARD,
+        reason: error.to_string(),
+    })?;
+    if buffer.capacity() > KEPT_MAX {
+        return Ok(buffer.into());
+    }
+    let bytes = Bytes::copy_from_slice(&buffer);
+    BUFFER.set(buffer);
+    Ok(bytes)
 }
 
 impl fmt::Debug for Payload {
@@ -177,6 +217,18 @@ impl fmt::Debug for Payload {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn postcard_is_the_same_through_the_buffer_of_the_thread() {
+        for length in [0, 1, 3, 200, KEPT_MAX, KEPT_MAX + 1, 3] {
+            let text = "x".repeat(length);
+            let plain = Encoding::POSTCARD.encode(&text).unwrap();
+            let payload = Payload::encode(Encoding::POSTCARD, &text).unwrap();
+            assert_eq!(payload.bytes, plain, "{length}");
+            assert_eq!(written(&[7; 8], &text).unwrap(), [&[7; 8][..], &plain].concat());
+            assert!(BUFFER.take().capacity() <= KEPT_MAX);
+        }
+    }
 
     #[test]
     fn values_survive_each_encoding() {

@@ -5,7 +5,7 @@
 use super::info::{CommandInfo, ProtocolInfo};
 use super::peer::PeerInfo;
 use crate::client::{Call, IpcClient, ReplyStream, Sent};
-use crate::error::CallError;
+use crate::error::{CallError, ErrorCode};
 use crate::message::{Encoding, Payload};
 use futures::Stream;
 use serde::Serialize;
@@ -145,11 +145,6 @@ impl Caller {
 
 /// The protocol's number and the value behind it.
 fn encode<P: Serialize + ?Sized>(protocol: &ProtocolInfo, request: &P) -> Result<Payload, CallError> {
-    let start = protocol.id.to_le_bytes().to_vec();
-    postcard::to_extend(request, start)
-        .map(|bytes| Payload {
-            encoding: Encoding::PROTOCOL,
-            bytes: bytes.into(),
-        })
-        .map_err(|error| CallError::new(crate::error::ErrorCode::Encoding, error.to_string()).ran(false))
+    Payload::command(protocol.id, request)
+        .map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()).ran(false))
 }

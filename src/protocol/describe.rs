@@ -67,27 +67,32 @@ pub(super) fn describe(protocols: &[&'static ProtocolInfo]) -> String {
         bare(false, true),
         bare(false, false),
     ];
-    let most = protocols
-        .iter()
-        .map(|info| info.commands.len())
-        .max()
-        .unwrap_or(0);
-    let fewer_commands = (0..most).rev().map(|commands| Detail {
-        commands,
-        ..bare(false, false)
-    });
-    let fewer_protocols = (0..protocols.len()).rev().map(|protocols| Detail {
-        commands: 0,
-        protocols,
-        ..bare(false, false)
-    });
+    let fits =
+        |detail| Some(written(protocols, detail).to_string()).filter(|text| text.len() <= DESCRIPTION_MAX);
+    let most = protocols.iter().map(|info| info.commands.len()).max();
+    let names = bare(false, false);
     levels
         .into_iter()
-        .chain(fewer_commands)
-        .chain(fewer_protocols)
-        .map(|detail| written(protocols, detail).to_string())
-        .find(|text| text.len() <= DESCRIPTION_MAX)
+        .find_map(fits)
+        .or_else(|| most_of(most.unwrap_or(0), |commands| fits(Detail { commands, ..names })))
+        .or_else(|| {
+            let names = Detail { commands: 0, ..names };
+            most_of(protocols.len(), |protocols| fits(Detail { protocols, ..names }))
+        })
         .unwrap_or_default()
+}
+
+/// What the largest number up to `most` gives for which there is something; there is for all smaller ones then.
+fn most_of<T>(most: usize, give: impl Fn(usize) -> Option<T>) -> Option<T> {
+    let (mut best, mut below, mut above) = (give(0)?, 0, most.saturating_add(1));
+    while above.saturating_sub(below) > 1 {
+        let middle = below.midpoint(above);
+        match give(middle) {
+            Some(found) => (best, below) = (found, middle),
+            None => above = middle,
+        }
+    }
+    Some(best)
 }
 
 fn written(protocols: &[&'static ProtocolInfo], detail: Detail) -> Value {
@@ -201,4 +206,124 @@ fn read(value: &Value) -> Option<Served<'_>> {
         name: text("name")?,
         origin: text("crate"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::protocol_id;
+
+    static ONE: [FieldInfo; 2] = [
+        FieldInfo::new("message", "String", " What to say. "),
+        FieldInfo::new("times", "u32", ""),
+    ];
+    static COMMANDS: [CommandInfo; 4] = [
+        CommandInfo::new(
+            "echo",
+            "Says it.",
+            Shape::Fields(&ONE),
+            None,
+            Answer::One(Shape::Plain("i64")),
+        ),
+        CommandInfo::new("tick", "", Shape::Empty, None, Answer::Nothing),
+        CommandInfo::new(
+            "pair",
+            "",
+            Shape::Tuple(&ONE),
+            Some(Shape::Empty),
+            Answer::Stream(Shape::Fields(&ONE)),
+        ),
+        CommandInfo::new("get", "", Shape::Empty, None, Answer::One(Shape::Empty)),
+    ];
+    static CALC: ProtocolInfo = ProtocolInfo::new("shop", "calc", 2, "Sums.", &COMMANDS);
+
+    #[test]
+    fn everything_is_told_when_there_is_room() {
+        let told: Value = serde_json::from_str(&describe(&[&CALC])).unwrap();
+        let fields = json!([{"name": "message", "type": "String", "doc": "What to say."}, {"name": "times", "type": "u32"}]);
+        let id = format!("{:016x}", protocol_id("shop", "calc", 2));
+        assert_eq!(
+            told,
+            json!({"protocols": [{"name": "calc", "version": 2, "crate": "shop", "id": id, "doc": "Sums.", "commands": [
+                {"name": "echo", "doc": "Says it.", "request": fields, "answer": "i64"},
+                {"name": "tick", "request": []},
+                {"name": "pair", "request": {"tuple": ["String", "u32"]}, "items": [], "stream": fields},
+                {"name": "get", "request": [], "answer": []},
+            ]}]})
+        );
+        let (found, more) = served(&told).unwrap();
+        assert_eq!((found, more), (vec![Served::from(&CALC)], false));
+    }
+
+    /// A protocol with so many commands, each with a text and a type of these lengths.
+    fn protocol(version: u16, commands: usize, doc: usize, type_name: usize) -> &'static ProtocolInfo {
+        let text = |length: usize| -> &'static str { "é".repeat(length / 2).leak() };
+        let fields: &'static [FieldInfo] = vec![FieldInfo::new("field", text(type_name), text(doc))].leak();
+        let commands: Vec<CommandInfo> = (0..commands)
+            .map(|number| {
+                let name: &'static str = format!("command_{number}").leak();
+                let answer = Answer::One(Shape::Fields(fields));
+                CommandInfo::new(name, text(doc), Shape::Fields(fields), None, answer)
+            })
+            .collect();
+        Box::leak(Box::new(ProtocolInfo::new(
+            "shop",
+            "long",
+            version,
+            text(doc),
+            commands.leak(),
+        )))
+    }
+
+    #[test]
+    fn what_is_too_long_loses_texts_then_types_then_fields_and_counts_the_rest() {
+        // Protocols, commands of each, bytes of a text, bytes of a type; texts, types and fields are told; commands and protocols left out.
+        let table = [
+            (1, 10, 20, 10, (true, true, true), (false, false)),
+            (1, 10, 2_000, 10, (true, true, true), (false, false)),
+            (1, 25, 60, 10, (false, true, true), (false, false)),
+            (1, 20, 60, 300, (false, false, true), (false, false)),
+            (1, 150, 60, 10, (false, false, false), (false, false)),
+            (1, 1_000, 60, 10, (false, false, false), (true, false)),
+            (20, 1_000, 60, 10, (false, false, false), (true, false)),
+            (200, 3, 60, 10, (false, false, false), (true, true)),
+        ];
+        for (protocols, commands, doc, type_name, told, left_out) in table {
+            let all: Vec<_> = (0..protocols)
+                .map(|version| protocol(version, commands, doc, type_name))
+                .collect();
+            let text = describe(&all);
+            assert!(text.len() <= DESCRIPTION_MAX, "{} bytes", text.len());
+            let has = |part: &str| text.contains(part);
+            let case = format!("{protocols} x {commands}, {doc}, {type_name}");
+            assert_eq!(
+                (has("\"doc\""), has("\"type\""), has("\"field\"")),
+                told,
+                "{case}"
+            );
+            let value: Value = serde_json::from_str(&text).unwrap();
+            let count = |value: &Value| value.get("more").and_then(Value::as_u64).unwrap_or(0);
+            let first = value["protocols"].get(0).unwrap();
+            let listed = first["commands"].as_array().unwrap().len() as u64;
+            assert_eq!(listed + count(first), commands as u64, "{case}");
+            let (found, more) = served(&value).unwrap();
+            assert_eq!(found.len() as u64 + count(&value), u64::from(protocols), "{case}");
+            assert_eq!((count(first) > 0, more), left_out, "{case}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_description_of_protocols_has_none() {
+        for other in [json!(null), json!("x"), json!({"protocols": 5}), json!([])] {
+            assert!(served(&other).is_none(), "{other}");
+        }
+        let odd = json!({"protocols": [5, {"id": "zz", "name": "a"}, {"id": "1", "name": "a"}]});
+        let (found, _) = served(&odd).unwrap();
+        let only = Served {
+            id: 1,
+            name: "a",
+            origin: None,
+        };
+        assert_eq!(found, [only]);
+    }
 }

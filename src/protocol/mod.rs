@@ -16,6 +16,7 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod actor;
 mod caller;
 mod client;
 mod context;
@@ -34,6 +35,7 @@ mod stream;
 
 pub use crate::{registry, registry_for};
 pub use actix_ipc_macros::{protocol, protocol_handler, protocol_sender};
+pub use actor::ActorHandler;
 pub use caller::{Caller, ProtocolSender};
 pub use client::{RpcClient, RpcClientBuilder};
 pub use context::context;

@@ -107,3 +107,87 @@ pub(super) fn no_command(who: &str, command: &str, served: &[&ProtocolInfo]) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Answer, Shape};
+
+    const fn command(name: &'static str) -> CommandInfo {
+        CommandInfo::new(name, "", Shape::Empty, None, Answer::Nothing)
+    }
+
+    static OLD: [CommandInfo; 2] = [command("echo"), command("gone")];
+    static NEW: [CommandInfo; 2] = [command("echo"), command("added")];
+    static CALC_1: ProtocolInfo = ProtocolInfo::new("shop", "calc", 1, "", &OLD);
+    static CALC_3: ProtocolInfo = ProtocolInfo::new("shop", "calc", 3, "", &NEW);
+    static LOG: ProtocolInfo = ProtocolInfo::new("shop", "log", 1, "", &OLD);
+
+    /// What is served, a name, and the protocol, version and command that it means.
+    type Case = (
+        &'static [&'static ProtocolInfo],
+        &'static str,
+        Option<(&'static str, u16, &'static str)>,
+    );
+
+    #[test]
+    fn a_name_means_the_command_of_one_protocol_and_of_its_highest_version() {
+        static CALC: [&ProtocolInfo; 2] = [&CALC_3, &CALC_1];
+        static ALL: [&ProtocolInfo; 3] = [&CALC_1, &CALC_3, &LOG];
+        let table: [Case; 13] = [
+            (&CALC, "echo", Some(("calc", 3, "echo"))),
+            (&CALC, "gone", Some(("calc", 1, "gone"))),
+            (&CALC, "calc.echo", Some(("calc", 3, "echo"))),
+            (&CALC, "calc.1.echo", Some(("calc", 1, "echo"))),
+            (&CALC, "calc.2.echo", None),
+            (&CALC, "calc.1.added", None),
+            (&CALC, "log.echo", None),
+            (&CALC, "", None),
+            (&CALC, ".", None),
+            (&ALL, "added", Some(("calc", 3, "added"))),
+            (&ALL, "calc.gone", Some(("calc", 1, "gone"))),
+            (&ALL, "log.1.echo", Some(("log", 1, "echo"))),
+            (&[], "echo", None),
+        ];
+        for (served, name, expected) in table {
+            let found = find(name, served).ok();
+            let found = found.map(|(info, has)| (info.name, info.version, has.name));
+            assert_eq!(found, expected, "{name}");
+        }
+        let several = Unknown::Several {
+            command: "echo",
+            names: vec!["calc.echo".to_owned(), "log.echo".to_owned()],
+        };
+        assert_eq!(find("echo", &ALL).unwrap_err(), several);
+    }
+
+    #[test]
+    fn a_name_that_means_nothing_gets_a_proposal_or_a_list() {
+        let table: [(&[&ProtocolInfo], &str, &str); 5] = [
+            (
+                &[&CALC_1],
+                "ecko",
+                "box has no command ecko in calc 1; did you mean echo?",
+            ),
+            (
+                &[&CALC_1, &LOG],
+                "log.gome",
+                "box has no command log.gome; did you mean gone?",
+            ),
+            (
+                &[&CALC_3],
+                "zzzzz",
+                "box has no command zzzzz in calc 3; it has echo, added",
+            ),
+            (
+                &[&CALC_3],
+                "log.echo",
+                "box has no command log.echo in calc 3; it has echo, added",
+            ),
+            (&[], "echo", "box has no command echo"),
+        ];
+        for (served, name, expected) in table {
+            assert_eq!(no_command("box", name, served), expected);
+        }
+    }
+}

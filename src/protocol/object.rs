@@ -7,8 +7,11 @@ use super::caller::{Caller, ProtocolSender};
 use super::dispatch::{Dispatch, Request};
 use super::info::ProtocolInfo;
 use super::{describe, negotiate};
-use crate::client::{Handler, HandlerError, IncomingCall, IpcClient, RegisterBuilder, Response};
+use crate::client::{
+    Handler, HandlerError, IncomingCall, IpcClient, RegisterBuilder, Response, WorkerBuilder,
+};
 use crate::error::{CallError, ErrorCode};
+use crate::message::Encoding;
 use serde_json::Value;
 use std::fmt;
 use std::pin::Pin;
@@ -53,9 +56,35 @@ impl Handler for ProtocolObject {
     }
 }
 
+/// The protocol that a call is for, in whatever version: the commands of one caller to it run one after the other. What comes in JSON
+/// does so for all protocols together.
+fn protocol_of(call: &IncomingCall) -> u64 {
+    match call.payload.encoding {
+        Encoding::PROTOCOL => call
+            .payload
+            .bytes
+            .first_chunk()
+            .map_or(0, |id| u64::from_le_bytes(*id) & !0xffff),
+        _ => 0,
+    }
+}
+
+impl WorkerBuilder {
+    /// Adds what answers one protocol or several, as [`IpcClient::add_protocol`] registers it.
+    pub fn add_protocol(self, name: &str, answers: impl Dispatch) -> Self {
+        let object = ProtocolObject::new(Arc::new(answers));
+        let description = describe::describe(&object.served);
+        self.add_described(name, object, description, Some(protocol_of))
+    }
+}
+
 impl IpcClient {
     /// Registers what answers one protocol or several as an object of that name. Await it to register; its options are those of
     /// [`register`](Self::register), and its description tells the commands and their fields.
+    ///
+    /// The commands of one caller to one protocol run one after the other, in the order in which they were sent; those of different
+    /// callers run beside each other, and so do a caller's commands to different protocols. A streamed answer counts until its
+    /// handler has returned the stream. [`RegisterBuilder::unordered`] gives this order up.
     ///
     /// ```no_run
     /// # async fn run(client: actix_ipc::IpcClient, calc: impl actix_ipc::protocol::Dispatch) -> Result<(), actix_ipc::CallError> {
@@ -65,7 +94,9 @@ impl IpcClient {
     pub fn add_protocol(&self, name: &str, answers: impl Dispatch) -> RegisterBuilder {
         let object = ProtocolObject::new(Arc::new(answers));
         let description = describe::describe(&object.served);
-        self.register(name, object).description(description)
+        self.register(name, object)
+            .description(description)
+            .ordered(Some(protocol_of))
     }
 
     /// The sender of what the object of that name serves. It is asked first whether it serves all protocols of the sender, in

@@ -8,6 +8,7 @@ use crate::parts::{Part, Tally, play};
 use crate::raw::{Got, Raw};
 use actix_ipc::actors::{Broker, BrokerHandle};
 use actix_ipc::message::{Draft, Encoding, Kind, Payload};
+use actix_ipc::protocol;
 use actix_ipc::{Handler, HandlerError, IncomingCall, IpcClient, Response, async_trait};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -226,6 +227,79 @@ pub fn worker(in_flight: usize) -> Cost {
     drop(stop);
     program.join().unwrap();
     Cost::new(tally, in_flight)
+}
+
+actix_ipc::protocol::protocol! {
+    /// What the typed scenes say.
+    pub mod typed {
+        /// Says it again.
+        echo { message: String } -> { response: String };
+        /// The length of what is lent.
+        measure<'a> { message: &'a str } return u64;
+    }
+}
+
+/// Answers typed commands.
+struct TypedEcho;
+
+impl typed::Receive for TypedEcho {
+    async fn echo(&self, message: String) -> protocol::Result<typed::echo::Response> {
+        Ok(typed::echo::Response { response: message })
+    }
+
+    async fn measure(&self, message: &str) -> protocol::Result<u64> {
+        Ok(message.len() as u64)
+    }
+}
+
+/// A caller of typed commands, one after the other. The text that is sent is made before.
+pub fn typed_caller() -> Cost {
+    let stage = Stage::new();
+    let mut callee = Raw::connect(&stage.path);
+    assert_eq!(callee.register("typed").kind, Kind::Done);
+    let (_, program) = program(&stage, move |client, _| async move {
+        let sender: typed::Sender = client.protocol_unchecked("typed");
+        let text = "x".repeat(PAYLOAD.len());
+        for _ in 0..WARM_UP + ROUNDS {
+            assert_eq!(sender.measure(&text).await.unwrap(), 7);
+        }
+    });
+    let tally = measure(|| {
+        let calls = read_of(&mut callee, Kind::Call, 1);
+        let reply = |call: &Got| Draft::new(Kind::Reply, call.id).payload(Encoding::POSTCARD, &[7]);
+        callee.send_all(&calls.iter().map(reply).collect::<Vec<_>>());
+    });
+    program.join().unwrap();
+    Cost::new(tally, 1)
+}
+
+/// A worker that answers typed commands: one that owns its request, or one that borrows it from the frame.
+pub fn typed_worker(borrowing: bool) -> Cost {
+    let stage = Stage::new();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let (ready, program) = program(&stage, |client, ready| async move {
+        let answers = typed::Receiver::new(TypedEcho);
+        let _registration = client.add_protocol("typed", answers).await.unwrap();
+        ready.wait();
+        // An error is the end, too.
+        let _ = stopped.await;
+    });
+    ready.wait();
+    let mut caller = Raw::connect(&stage.path);
+    let text = "x".repeat(PAYLOAD.len());
+    let id = typed::PROTOCOL_ID.to_le_bytes().to_vec();
+    let request = postcard::to_extend(&text, id).unwrap();
+    let command = if borrowing { "measure" } else { "echo" };
+    let tally = measure(|| {
+        let call = Draft::new(Kind::Call, 1)
+            .pair("typed", command)
+            .payload(Encoding::PROTOCOL, &request);
+        caller.send_all(&[call]);
+        read_of(&mut caller, Kind::Reply, 1);
+    });
+    drop(stop);
+    program.join().unwrap();
+    Cost::new(tally, 1)
 }
 
 /// A publisher that publishes so many events and flushes, again and again.

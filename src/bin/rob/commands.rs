@@ -8,6 +8,7 @@ use crate::bench;
 use crate::exit::{Exit, Failure};
 use crate::listen;
 use crate::output::Output;
+use crate::protocols;
 use crate::tables;
 use actix_ipc::client::{IpcClient, parse_address};
 use actix_ipc::error::{CallError, ErrorCode};
@@ -125,7 +126,19 @@ async fn describe(
     output: &mut Output,
 ) -> Result<(), Failure> {
     match limited(options, client.describe(object)).await {
-        Ok(description) => Ok(output.result(&json(&description))?),
+        Ok(description) if output.json() => Ok(output.result(&json(&description))?),
+        Ok(mut description) => {
+            let protocols = description.get("description").and_then(protocols::text);
+            if let (Some(_), Some(entries)) = (&protocols, description.as_object_mut()) {
+                entries.remove("description");
+            }
+            output.result(&json(&description))?;
+            if let Some(text) = protocols {
+                output.gap()?;
+                output.text(&text)?;
+            }
+            Ok(())
+        }
         Err(error) => Err(failed(client, &format!("describe {object}"), object, error).await),
     }
 }

@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod listen;
 mod output;
+mod protocols;
 mod signature;
 mod tables;
 
