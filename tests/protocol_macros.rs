@@ -7,6 +7,8 @@
     reason = "what is not as expected fails the test"
 )]
 
+#[path = "protocol_macros/actors.rs"]
+mod actors;
 #[path = "support/broker.rs"]
 mod broker;
 #[path = "protocol_macros/forms.rs"]

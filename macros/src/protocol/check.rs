@@ -74,7 +74,20 @@ fn check_command(command: &Command, commands: &[String], found: &mut Found) {
         .iter()
         .chain(bodies.flat_map(|body| &body.fields))
         .map(|field| &field.ty);
-    all.chain(plain).for_each(|ty| paths(ty, commands, found));
+    let own = own_types(command);
+    all.chain(plain).for_each(|ty| paths(ty, &own, commands, found));
+}
+
+/// The types that the command's module has.
+fn own_types(command: &Command) -> Vec<&'static str> {
+    let mut own = vec!["Request"];
+    if answered(&command.answer).is_some() {
+        own.push("Response");
+    }
+    if command.items.is_some() {
+        own.extend(["Item", "Streamed"]);
+    }
+    own
 }
 
 fn answered(answer: &Answer) -> Option<&Body> {
@@ -165,7 +178,7 @@ fn owned(ty: &Type, found: &mut Found) {
 }
 
 /// Types whose names mean something else inside the module.
-fn paths(ty: &Type, commands: &[String], found: &mut Found) {
+fn paths(ty: &Type, own: &[&str], commands: &[String], found: &mut Found) {
     for name in types::first_names(ty) {
         let word = name.to_string();
         let is = match word.as_str() {
@@ -175,7 +188,7 @@ fn paths(ty: &Type, commands: &[String], found: &mut Found) {
                 found.add(Error::new(name.span(), text));
                 continue;
             }
-            word => names::shadowed(word),
+            word => names::shadowed(word, own),
         };
         let is = is.or_else(|| {
             commands

@@ -19,17 +19,15 @@ const METHODS: [(&str, &str); 5] = [
 ];
 
 /// Types of a protocol's module. A field's type cannot mean another of such a name, and a command none at all.
-const TYPES: [&str; 6] = [
+const TYPES: [&str; 7] = [
     "Sender",
     "Receive",
     "Receiver",
     "ReceiverWrapper",
     "Commands",
+    "ActorReceive",
     "ProtocolMarker",
 ];
-
-/// Types of a command's module.
-const COMMAND_TYPES: [&str; 3] = ["Request", "Response", "Item"];
 
 /// A name, with what it is the name of: keywords are refused with how to write them.
 pub(crate) fn parse(input: ParseStream<'_>, whose: &str) -> Result<Ident> {
@@ -64,10 +62,11 @@ pub(crate) fn reserved(name: &Ident) -> Option<String> {
         .then(|| format!("`{word}` is a type of the generated module: give the command another name"))
 }
 
-/// What a name at the start of a field's type means in the generated module, when that is not what is outside.
-pub(crate) fn shadowed(word: &str) -> Option<&'static str> {
+/// What a name at the start of a field's type means in the generated module, when that is not what is outside: `own` are the types of
+/// the command.
+pub(crate) fn shadowed(word: &str, own: &[&str]) -> Option<&'static str> {
     if TYPES.contains(&word) {
         return Some("the protocol's own type");
     }
-    COMMAND_TYPES.contains(&word).then_some("the command's own type")
+    own.contains(&word).then_some("the command's own type")
 }

@@ -42,6 +42,7 @@ fn what_is_wrong_in_a_command_is_said_with_what_to_do() {
         ("echo; tick; echo;", "another command `echo` above"),
         ("r#echo; echo;", "another command `echo` above"),
         ("echo { a: i32, a: i32 };", "another field `a` above"),
+        ("ActorReceive;", "a type of the generated module"),
         ("new;", "a method of the generated code"),
         ("into_receiver;", "a method of the generated code"),
         ("Sender { a: i32 };", "`Sender` is a type of the generated module"),
@@ -52,6 +53,10 @@ fn what_is_wrong_in_a_command_is_said_with_what_to_do() {
         (
             "echo { a: Vec<Request> };",
             "`Request` is the command's own type here",
+        ),
+        (
+            "echo stream { a: Item } -> {};",
+            "`Item` is the command's own type here",
         ),
         (
             "echo { a: tick::Kind }; tick;",
@@ -152,6 +157,7 @@ fn what_is_wrong_in_several_protocols_is_said_with_what_to_do() {
 fn names_that_only_look_wrong_are_taken() {
     for commands in [
         "stream { stream: i32 } stream { stream: u8 } -> stream { stream: u8 }",
+        "echo { a: Item, b: Response } return Item",
         "plain return stream",
         "plain return stream::Kind; other",
         "actor; handler; request; answer; echo; Request2",

@@ -3,7 +3,7 @@
 use super::super::attributes::{doc_text, mentions};
 use super::super::parse::{Answer, Body, Command, Field, Request};
 use super::super::types;
-use super::{Scene, docs_or, generics};
+use super::{Scene, actor, docs_or, generics};
 use proc_macro2::TokenStream;
 use quote::quote;
 use syn::ext::IdentExt;
@@ -25,6 +25,7 @@ pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
         Answer::Nothing | Answer::Plain(_) | Answer::PlainStream(_) => None,
     };
     let response = response.map(|(doc, body)| structure(&quote!(Response), &doc, body, scene));
+    let streamed = actor::streamed(command, scene);
     let info = info(command, &text, scene);
     quote! {
         #(#conditions)*
@@ -33,6 +34,7 @@ pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
             use super::*;
             #request
             #items
+            #streamed
             #response
             #info
         }

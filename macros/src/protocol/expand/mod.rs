@@ -1,8 +1,9 @@
 //! What becomes of a protocol: its module.
 //!
 //! Owns the module's frame and its description; [`command`] makes the types of each command, [`sender`] those who call, [`receive`]
-//! those who answer. Called when nothing is wrong any more.
+//! those who answer, [`actor`] those among these that are actix actors. Called when nothing is wrong any more.
 
+mod actor;
 mod command;
 mod receive;
 mod sender;
@@ -58,6 +59,7 @@ pub(crate) fn expand(protocol: &Protocol) -> TokenStream {
         .map(|command| command::module(command, &scene));
     let sender = sender::expand(&protocol.commands, &scene);
     let receive = receive::expand(&protocol.commands, &scene);
+    let actor = actor::expand(&protocol.commands, &scene);
     let (docs, passed) = (&protocol.attributes.docs, &protocol.attributes.passed);
     let docs = docs_or(docs, &format!("The protocol `{}`.", scene.name));
     let (visibility, name) = (&protocol.visibility, &protocol.name);
@@ -71,6 +73,7 @@ pub(crate) fn expand(protocol: &Protocol) -> TokenStream {
             #head
             #sender
             #receive
+            #actor
             #(#modules)*
         }
     }
