@@ -149,7 +149,7 @@ fn lifetimes(declared: &[Lifetime], fields: &[Field], command: &Ident, found: &m
                         true => "a request is read from the frame that brings it, which does not last: use an owned type, or a \
                                  lifetime of the command"
                             .to_owned(),
-                        false => format!("the command does not declare this lifetime: `{command}<'{name}>`"),
+                        false => format!("the command does not declare this lifetime: write `{command}<'{name}>`"),
                     };
                     found.add(Error::new(name.span(), text));
                 }

@@ -54,7 +54,7 @@ pub(crate) fn reserved(name: &Ident) -> Option<String> {
     let word = name.unraw().to_string();
     if let Some((_, does)) = METHODS.iter().find(|(method, _)| *method == word) {
         return Some(format!(
-            "`{word}` is a method of the generated code, which {does}: give the command another name, as `{word}_it`"
+            "`{word}` is a method of the generated code, which {does}: give the command another name"
         ));
     }
     TYPES

@@ -66,7 +66,7 @@ fn what_is_wrong_in_a_command_is_said_with_what_to_do() {
         ("echo { a: &str };", "`echo<'a>` with `&'a` here"),
         (
             "echo { a: &'a str };",
-            "does not declare this lifetime: `echo<'a>`",
+            "does not declare this lifetime: write `echo<'a>`",
         ),
         ("echo<'a> { a: &'static str, b: &'a str };", "does not last"),
         ("echo<'a> { a: i32 };", "no field of `echo` has this lifetime"),

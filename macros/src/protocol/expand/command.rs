@@ -4,9 +4,10 @@ use super::super::attributes::{doc_text, mentions};
 use super::super::parse::{Answer, Body, Command, Field, Request};
 use super::super::types;
 use super::{Scene, actor, docs_or, generics};
-use proc_macro2::TokenStream;
-use quote::quote;
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{quote, quote_spanned};
 use syn::ext::IdentExt;
+use syn::spanned::Spanned;
 use syn::{Attribute, Type};
 
 pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
@@ -17,14 +18,14 @@ pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
     let request = request(command, &text, scene);
     let items = command.items.as_ref().map(|body| {
         let doc = format!("One of those that follow the request of `{text}`.");
-        structure(&quote!(Item), &doc, body, scene)
+        structure(name, &quote!(Item), &doc, body, scene)
     });
     let response = match &command.answer {
         Answer::One(body) => Some((format!("The answer to `{text}`."), body)),
         Answer::Stream(body) => Some((format!("One of the answers to `{text}`."), body)),
         Answer::Nothing | Answer::Plain(_) | Answer::PlainStream(_) => None,
     };
-    let response = response.map(|(doc, body)| structure(&quote!(Response), &doc, body, scene));
+    let response = response.map(|(doc, body)| structure(name, &quote!(Response), &doc, body, scene));
     let streamed = actor::streamed(command, scene);
     let info = info(command, &text, scene);
     quote! {
@@ -41,18 +42,32 @@ pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
     }
 }
 
-/// What makes serde's derives work without serde in the program's own list of crates.
-fn derives(scene: &Scene) -> TokenStream {
+/// What makes serde's derives work without serde in the program's own list of crates. What they find wrong is told at the command.
+fn derives(name: &Ident, scene: &Scene) -> TokenStream {
     let private = &scene.private;
     let path = quote!(#private::serde).to_string().replace(' ', "");
+    let place = Span::call_site().located_at(name.span());
+    let there = |tokens: TokenStream| -> TokenStream {
+        let tokens = tokens.into_iter().map(|mut token| {
+            token.set_span(place);
+            token
+        });
+        tokens.collect()
+    };
+    let serialize = there(quote!(#private::serde::Serialize));
+    let deserialize = there(quote!(#private::serde::Deserialize));
     quote! {
-        #[derive(#private::serde::Serialize, #private::serde::Deserialize)]
+        #[derive(#serialize, #deserialize)]
         #[serde(crate = #path)]
     }
 }
 
 fn request(command: &Command, text: &str, scene: &Scene) -> TokenStream {
-    let (derives, passed, generics) = (derives(scene), &command.attributes.passed, generics(command));
+    let (derives, passed, generics) = (
+        derives(&command.name, scene),
+        &command.attributes.passed,
+        generics(command),
+    );
     let body = match &command.request {
         Request::Empty => quote!(;),
         Request::Fields(fields) => {
@@ -73,8 +88,8 @@ fn request(command: &Command, text: &str, scene: &Scene) -> TokenStream {
     }
 }
 
-fn structure(name: &TokenStream, doc: &str, body: &Body, scene: &Scene) -> TokenStream {
-    let (derives, attributes) = (derives(scene), &body.attributes);
+fn structure(command: &Ident, name: &TokenStream, doc: &str, body: &Body, scene: &Scene) -> TokenStream {
+    let (derives, attributes) = (derives(command, scene), &body.attributes);
     let (docs, passed): (Vec<&Attribute>, Vec<&Attribute>) = attributes
         .iter()
         .partition(|attribute| attribute.path().is_ident("doc"));
@@ -96,10 +111,13 @@ fn structure(name: &TokenStream, doc: &str, body: &Body, scene: &Scene) -> Token
 
 fn field(field: &Field) -> TokenStream {
     let Field { attributes, name, ty } = field;
+    // So that what serde says of a field, is said at the field.
+    let place = name.as_ref().map_or_else(|| ty.span(), Ident::span);
+    let place = Span::call_site().located_at(place);
     let doc = match (name, field.doc().is_empty()) {
         (Some(name), true) => {
             let text = format!("The `{}`.", name.unraw());
-            Some(quote!(#[doc = #text]))
+            Some(quote_spanned!(place=> #[doc = #text]))
         }
         _ => None,
     };
@@ -107,9 +125,10 @@ fn field(field: &Field) -> TokenStream {
     let said = attributes
         .iter()
         .any(|attribute| mentions(attribute, "serde", &["borrow"]));
-    let borrow = (borrows && !said).then(|| quote!(#[serde(borrow)]));
+    let borrow = (borrows && !said).then(|| quote_spanned!(place=> #[serde(borrow)]));
+    let public = quote_spanned!(place=> pub);
     let name = name.iter();
-    quote!(#doc #(#attributes)* #borrow pub #(#name:)* #ty)
+    quote!(#doc #(#attributes)* #borrow #public #(#name:)* #ty)
 }
 
 fn info(command: &Command, text: &str, scene: &Scene) -> TokenStream {
