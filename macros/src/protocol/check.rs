@@ -5,7 +5,7 @@
 
 use super::attributes::mentions;
 use super::names;
-use super::parse::{Answer, Body, Command, Field, Protocol};
+use super::syntax::{Answer, Body, Command, Field, Protocol};
 use super::types::{self, Borrow};
 use std::collections::BTreeMap;
 use syn::ext::IdentExt;

@@ -1,6 +1,6 @@
 //! `protocol!`, `protocol_sender!` and `protocol_handler!`: from the text of a protocol to its module.
 //!
-//! [`parse`] knows how a protocol is written, [`attributes`] what may stand above its parts, [`check`] what is wrong in one that can be
+//! [`parse`] knows how a protocol is written, [`syntax`] what it is then, [`attributes`] what may stand above its parts, [`check`] what is wrong in one that can be
 //! read, [`expand`] what becomes of it, and [`several`] what joins several protocols. The code that is made names one crate,
 //! actix-ipc, and in it only what `protocol` exports. Called by the crate's root.
 
@@ -10,6 +10,7 @@ mod expand;
 mod names;
 mod parse;
 mod several;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod types;

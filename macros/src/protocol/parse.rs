@@ -2,79 +2,14 @@
 //!
 //! Owns the grammar, and what is said where a text departs from it. Whether what it says makes sense is for [`super::check`].
 
-use super::attributes::{CommandAttributes, ModuleAttributes, doc_text};
+use super::attributes::{CommandAttributes, ModuleAttributes};
 use super::names;
+use super::syntax::{Answer, Body, Command, Field, Protocol, Request};
 use syn::parse::ParseStream;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Error, Ident, Lifetime, Result, Token, Type, Visibility, braced, parenthesized, token};
+use syn::{Attribute, Error, Ident, Lifetime, Result, Token, braced, parenthesized, token};
 
 syn::custom_keyword!(stream);
-
-/// `pub mod name { … }`.
-pub(crate) struct Protocol {
-    pub(crate) attributes: ModuleAttributes,
-    pub(crate) visibility: Visibility,
-    pub(crate) name: Ident,
-    pub(crate) commands: Vec<Command>,
-}
-
-/// `name<'a> { … } stream { … } -> { … }`.
-pub(crate) struct Command {
-    pub(crate) attributes: CommandAttributes,
-    pub(crate) name: Ident,
-    pub(crate) lifetimes: Vec<Lifetime>,
-    pub(crate) request: Request,
-    /// What follows the request, one after the other.
-    pub(crate) items: Option<Body>,
-    pub(crate) answer: Answer,
-}
-
-pub(crate) enum Request {
-    Empty,
-    Fields(Vec<Field>),
-    Tuple(Vec<Field>),
-}
-
-pub(crate) enum Answer {
-    Nothing,
-    One(Body),
-    Plain(Type),
-    Stream(Body),
-    PlainStream(Type),
-}
-
-/// `#[…] { … }`.
-pub(crate) struct Body {
-    pub(crate) attributes: Vec<Attribute>,
-    pub(crate) fields: Vec<Field>,
-}
-
-pub(crate) struct Field {
-    pub(crate) attributes: Vec<Attribute>,
-    /// None in a tuple.
-    pub(crate) name: Option<Ident>,
-    pub(crate) ty: Type,
-}
-
-impl Request {
-    pub(crate) fn fields(&self) -> &[Field] {
-        match self {
-            Self::Empty => &[],
-            Self::Fields(fields) | Self::Tuple(fields) => fields,
-        }
-    }
-}
-
-impl Field {
-    /// The text above it.
-    pub(crate) fn doc(&self) -> String {
-        doc_text(
-            self.attributes
-                .iter()
-                .filter(|attribute| attribute.path().is_ident("doc")),
-        )
-    }
-}
 
 pub(crate) fn protocol(input: ParseStream<'_>) -> Result<Protocol> {
     let attributes = input.call(Attribute::parse_outer)?;

@@ -2,7 +2,7 @@
 //!
 //! A request that borrows is no message, and bounds cannot depend on `#[cfg]`: a protocol with either has messages, but no `actor`.
 
-use super::super::parse::{Answer, Command};
+use super::super::syntax::{Answer, Command};
 use super::{Scene, answer_of, arguments, request_of};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;

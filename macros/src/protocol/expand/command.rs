@@ -1,7 +1,7 @@
 //! The module of one command: its types and its description.
 
 use super::super::attributes::{doc_text, mentions};
-use super::super::parse::{Answer, Body, Command, Field, Request};
+use super::super::syntax::{Answer, Body, Command, Field, Request};
 use super::super::types;
 use super::{Scene, actor, docs_or, generics};
 use proc_macro2::{Ident, Span, TokenStream};

@@ -9,7 +9,7 @@ mod receive;
 mod sender;
 
 use super::attributes::doc_text;
-use super::parse::{Answer, Command, Protocol, Request};
+use super::syntax::{Answer, Command, Protocol, Request};
 use proc_macro2::{Ident, TokenStream};
 use quote::{format_ident, quote};
 use syn::ext::IdentExt;

@@ -2,7 +2,7 @@
 //!
 //! Each command's future is boxed by itself, once, so that a call costs one allocation of the size that its own handler needs.
 
-use super::super::parse::{Answer, Command};
+use super::super::syntax::{Answer, Command};
 use super::{Scene, answer_of, arguments, docs_or, generics, request_of};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;

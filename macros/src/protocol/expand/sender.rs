@@ -1,6 +1,6 @@
 //! Those who call: `Sender`, and the trait `Commands` for senders of several protocols.
 
-use super::super::parse::{Answer, Command};
+use super::super::syntax::{Answer, Command};
 use super::{Scene, answer_of, arguments, docs_or, request_of};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::quote;
