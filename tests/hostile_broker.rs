@@ -541,6 +541,50 @@ async fn a_stream_beyond_its_window_ends_the_connection() {
     no_panic();
 }
 
+/// The same for the items behind a call, which a handler does not take.
+#[actix::test]
+async fn items_beyond_their_window_end_the_connection() {
+    let fake = Fake::new(|mut stream, _| {
+        hear_greeting(&mut stream);
+        stream.write_all(&welcome_frame(&welcome())).unwrap();
+        let mut decoder = Decoder::new(1 << 20);
+        let mut buffer = vec![0; 4096];
+        let id = loop {
+            let count = stream.read(&mut buffer).unwrap();
+            let batch = decoder.decode(&buffer[..count]).unwrap();
+            if let Some(register) = batch.headers().find(|header| header.kind == Kind::Register) {
+                break register.id;
+            }
+        };
+        stream.write_all(&Draft::new(Kind::Done, id).to_vec()).unwrap();
+        let reading = stream.try_clone().unwrap();
+        std::thread::spawn(move || swallow(reading));
+        let call = Draft::new(Kind::Call, 7)
+            .aux(60_000)
+            .flags(Flags::CONTINUED.with(Flags::ITEMS))
+            .pair("object", "never")
+            .payload(Encoding::JSON, b"null");
+        stream.write_all(&call.to_vec()).unwrap();
+        let items = Draft::new(Kind::CallPiece, 7)
+            .flags(Flags::CONTINUED)
+            .payload(Encoding::JSON, b"1")
+            .to_vec()
+            .repeat(1_000);
+        while stream.write_all(&items).is_ok() {}
+    });
+    let client = fake.connect().await.unwrap();
+    let never = Methods::new().method("never", |(): (), _| async move {
+        std::future::pending::<()>().await;
+        Ok(())
+    });
+    let _object = within(client.register("object", never).into_future())
+        .await
+        .unwrap();
+    let why = within(client.closed()).await.to_string();
+    assert!(why.contains("window"), "{why}");
+    no_panic();
+}
+
 #[actix::test]
 async fn a_broker_that_answers_nothing_costs_a_deadline_and_a_second() {
     let fake = Fake::new(|mut stream, _| {

@@ -7,11 +7,35 @@
 )]
 
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
-use actix_ipc::actors::{MissedEvents, ObjectCall, TopicEvent};
+use actix_ipc::actors::{CallItems, MissedEvents, ObjectCall, Responder, TopicEvent};
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::{Encoding, Metadata, Payload};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
+
+/// Adds the lengths of the items to the payload.
+async fn sum(payload: Payload, mut items: CallItems, responder: Responder) {
+    let mut sum = payload.decode::<u64>().expect("a number");
+    while let Some(item) = items.next().await {
+        match item {
+            Ok(item) => sum += item.bytes.len() as u64,
+            Err(error) => return responder.error(error).expect("a caller"),
+        }
+    }
+    responder.reply_value(&sum).expect("a caller");
+}
+
+/// Answers with the first item; then the others end with an error.
+async fn first(mut items: CallItems, responder: Responder) {
+    let first = items.next().await.expect("an item").expect("a caller");
+    responder.reply(first).expect("a caller");
+    let mut last = items.next().await;
+    while let Some(Ok(_)) = last {
+        last = items.next().await;
+    }
+    let error = last.expect("an end").expect_err("the call is over");
+    assert_eq!(error.code, ErrorCode::Cancelled);
+}
 
 /// An object with a method for each way to end a call.
 pub struct Calculator;
@@ -28,7 +52,7 @@ impl Handler<ObjectCall> for Calculator {
             method,
             payload,
             metadata,
-            mut items,
+            items,
             caller,
             mut responder,
             ..
@@ -52,35 +76,11 @@ impl Handler<ObjectCall> for Calculator {
             }),
             "large" => responder.reply(Payload::raw(vec![0_u8; 100_001])),
             "sum" => {
-                ctx.spawn(
-                    async move {
-                        let mut sum = payload.decode::<u64>().expect("a number");
-                        while let Some(item) = items.next().await {
-                            match item {
-                                Ok(item) => sum += item.bytes.len() as u64,
-                                Err(error) => return responder.error(error).expect("a caller"),
-                            }
-                        }
-                        responder.reply_value(&sum).expect("a caller");
-                    }
-                    .into_actor(self),
-                );
+                ctx.spawn(sum(payload, items, responder).into_actor(self));
                 Ok(())
             }
             "first" => {
-                ctx.spawn(
-                    async move {
-                        let first = items.next().await.expect("an item").expect("a caller");
-                        responder.reply(first).expect("a caller");
-                        let mut last = items.next().await;
-                        while let Some(Ok(_)) = last {
-                            last = items.next().await;
-                        }
-                        let error = last.expect("an end").expect_err("the call is over");
-                        assert_eq!(error.code, ErrorCode::Cancelled);
-                    }
-                    .into_actor(self),
-                );
+                ctx.spawn(first(items, responder).into_actor(self));
                 Ok(())
             }
             "keep" => {

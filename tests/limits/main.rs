@@ -270,10 +270,8 @@ fn a_window_may_go_below_zero_once() {
             let mut caller = broker.connect();
             let call = Draft::new(Kind::Call, 9).flags(Flags::CONTINUED.with(Flags::WAIT).with(items));
             let call = call.pair("nobody", "m").payload(Encoding::RAW, &bytes[..2_000]);
-            let drafts: Vec<_> = [call]
-                .into_iter()
-                .chain(sizes.iter().map(|size| piece(*size)))
-                .collect();
+            let pieces = sizes.iter().map(|size| piece(*size));
+            let drafts: Vec<_> = std::iter::once(call).chain(pieces).collect();
             caller.send_all(&drafts);
             match fits {
                 true => caller.ping(),

@@ -243,7 +243,9 @@ impl Session {
     ) -> Stop {
         self.check(view)?;
         let header = view.header;
-        effects.in_pieces = effects.in_pieces.saturating_add(u64::from(is_last_piece(header)));
+        // An empty one ends items, which are no large message.
+        let ends = is_last_piece(header) && header.body_len > 0;
+        effects.in_pieces = effects.in_pieces.saturating_add(u64::from(ends));
         if header.attachments > 0 && !self.attached(batch, frame, header, effects)? {
             return Ok(());
         }

@@ -1,0 +1,159 @@
+//! Streams of typed protocols through a broker, where they go wrong: what cannot be read, what fails halfway, who ends early.
+//!
+//! That each form of the macro works is in `protocol_macros/streams.rs`, and what a stream of any items may be relied on for in
+//! `conformance/streams.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
+
+#[path = "support/broker.rs"]
+mod broker;
+
+use actix_ipc::client::{IpcClient, Registration};
+use actix_ipc::protocol::{Error, Incoming, Items, Result};
+use actix_ipc::{Encoding, ErrorCode, Payload};
+use broker::{Place, TestBroker};
+use futures::stream::{self, StreamExt};
+
+actix_ipc::protocol::protocol! {
+    pub mod meter {
+        sum stream { number: u64 } return u64;
+        first stream { number: u64 } return u64;
+        halfway return stream u64;
+        running stream { number: u64 } return stream u64;
+    }
+}
+
+struct Meter;
+
+impl meter::Receive for Meter {
+    async fn sum(&self, mut items: Incoming<meter::sum::Item>) -> Result<u64> {
+        let mut sum = 0;
+        while let Some(item) = items.next().await {
+            match item {
+                Ok(item) => sum += item.number,
+                Err(error) => {
+                    assert!(items.next().await.is_none(), "after an error nothing follows");
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(sum)
+    }
+
+    async fn first(&self, mut items: Incoming<meter::first::Item>) -> Result<u64> {
+        let first = items.next().await.ok_or_else(|| Error::new("there is none"))??;
+        Ok(first.number)
+    }
+
+    async fn halfway(&self) -> Result<Items<u64>> {
+        let fails = Error::new("the disk is gone").named("Disk");
+        Ok(Items::new(stream::iter([Ok(1), Ok(2), Err(fails), Ok(4)])))
+    }
+
+    async fn running(&self, items: Incoming<meter::running::Item>) -> Result<Items<u64>> {
+        let sums = items.scan(0, |sum, item| {
+            let next = item.map(|item| {
+                *sum += item.number;
+                *sum
+            });
+            std::future::ready(Some(next.map_err(Error::from)))
+        });
+        Ok(Items::new(sums))
+    }
+}
+
+async fn served(broker: &TestBroker) -> (IpcClient, Registration, meter::Sender) {
+    let client = broker.client().await;
+    let registration = client
+        .add_protocol("meter", meter::Receiver::new(Meter))
+        .await
+        .unwrap();
+    let sender = client.protocol("meter").await.unwrap();
+    (client, registration, sender)
+}
+
+#[actix::test]
+async fn an_item_that_cannot_be_read_ends_its_stream() {
+    let place = Place::new();
+    let broker = place.start();
+    let (client, _served, sender) = served(&broker).await;
+    let start = [&meter::PROTOCOL_ID.to_le_bytes()[..]].concat();
+    let request = || Payload {
+        encoding: Encoding::PROTOCOL,
+        bytes: start.clone().into(),
+    };
+    let good = Payload::encode(Encoding::POSTCARD, &3_u64).unwrap();
+    for (bad, code) in [
+        (
+            Payload {
+                encoding: Encoding::POSTCARD,
+                bytes: vec![0xff].into(),
+            },
+            ErrorCode::Handler,
+        ),
+        (Payload::raw("7"), ErrorCode::Handler),
+    ] {
+        let items = stream::iter([Ok(good.clone()), Ok(bad), Ok(good.clone())]);
+        let call = client
+            .call("meter", "sum")
+            .item_payloads(items)
+            .send_payload(request());
+        let error = call.await.unwrap_err();
+        assert_eq!((error.code, error.may_have_run), (code, true));
+        assert!(error.message.contains("item"), "{error}");
+    }
+    // Items in JSON behind a request in JSON, as from a shell.
+    let items = stream::iter([3_u64, 4]).map(|number| serde_json::json!({ "number": number }));
+    let call = client.call("meter", "sum").encoding(Encoding::JSON).items(items);
+    assert_eq!(call.send::<_, u64>(&serde_json::json!({})).await.unwrap(), 7);
+    let plain = sender.sum(stream::empty()).await.unwrap();
+    assert_eq!(plain, 0);
+}
+
+#[actix::test]
+async fn a_streamed_answer_that_fails_ends_with_its_error() {
+    let place = Place::new();
+    let broker = place.start();
+    let (_client, _served, sender) = served(&broker).await;
+    let got: Vec<_> = sender.halfway().collect().await;
+    let [Ok(1), Ok(2), Err(error)] = &got[..] else {
+        panic!("{got:?}");
+    };
+    assert_eq!(
+        (error.code, error.name.as_deref()),
+        (ErrorCode::Handler, Some("Disk"))
+    );
+    assert_eq!(error.message, "the disk is gone");
+}
+
+#[actix::test]
+async fn who_ends_early_ends_the_other() {
+    let place = Place::new();
+    let broker = place.start();
+    let (_client, _served, sender) = served(&broker).await;
+    let endless = stream::iter(5..).map(|number| meter::first::Item { number });
+    assert_eq!(sender.first(endless).await.unwrap(), 5);
+    let endless = stream::iter(1..).map(|number| meter::running::Item { number });
+    let sums: Vec<_> = sender
+        .running(endless)
+        .take(4)
+        .map(|sum| sum.unwrap())
+        .collect()
+        .await;
+    assert_eq!(sums, [1, 3, 6, 10]);
+    assert_eq!(
+        sender
+            .sum(stream::iter([meter::sum::Item { number: 2 }]))
+            .await
+            .unwrap(),
+        2
+    );
+}
