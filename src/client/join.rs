@@ -213,7 +213,8 @@ impl Joined {
         let idle = state.out.is_idle();
         let draft = Draft::new(Kind::Taken, self.lease.key).aux(taken.count);
         state.out.encode(&draft);
-        let next = state.after_push(idle, Direct::Unhurried);
+        // Through shared memory from here: to wake the socket's task for it costs more than the frame.
+        let next = state.after_push(idle, Direct::Together);
         drop(state);
         shared.perform(next);
     }
