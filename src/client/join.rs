@@ -213,8 +213,8 @@ impl Joined {
         let idle = state.out.is_idle();
         let draft = Draft::new(Kind::Taken, self.lease.key).aux(taken.count);
         state.out.encode(&draft);
-        // Through shared memory from here: to wake the socket's task for it costs more than the frame.
-        let next = state.after_push(idle, Direct::Together);
+        // From here, unless the socket's task is at work: to wake it costs more than the frame does.
+        let next = state.after_push(idle, Direct::Now);
         drop(state);
         shared.perform(next);
     }

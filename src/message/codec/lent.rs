@@ -11,8 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 const LEAST: usize = 16 * 1024;
 /// Larger ones as well: of them there are few.
 const MOST: usize = 256 * 1024;
-/// What one thread keeps of buffers that nobody uses, in bytes.
-const KEPT: usize = 1024 * 1024;
+/// What one thread keeps of buffers that nobody uses, in bytes: what a window of 1 MiB holds, and the reads beside it.
+const KEPT: usize = 1536 * 1024;
+/// The sizes of buffers are multiples of this, in bytes, so that one of a read fits the next.
+const STEP: usize = 32 * 1024;
 
 thread_local! {
     static SPARE: Arc<Spare> = Arc::default();
@@ -51,15 +53,15 @@ impl Drop for Lent {
     }
 }
 
-/// The bytes of both in one lent buffer, which is less than twice as large; `None` when that is not worth it, or too much.
+/// The bytes of both in one lent buffer; `None` when that is not worth it, or too much.
 pub(super) fn join(first: &[u8], second: &[u8]) -> Option<Bytes> {
     let total = first.len().saturating_add(second.len());
     if !(LEAST..=MOST).contains(&total) {
         return None;
     }
-    let size = total.next_power_of_two();
+    let size = total.next_multiple_of(STEP);
     let mut lent = SPARE.with(|spare| {
-        let fits = |bytes: &Vec<u8>| (size..size.saturating_mul(2)).contains(&bytes.capacity());
+        let fits = |bytes: &Vec<u8>| (size..=size.saturating_mul(2)).contains(&bytes.capacity());
         let mut list = spare.lock();
         // The last one that came back is the one that is still in the cache.
         let found = list.iter().rposition(fits).map(|place| list.remove(place));
@@ -90,8 +92,8 @@ mod tests {
         drop(bytes);
         assert!(kept().is_empty());
         std::thread::spawn(move || drop(part)).join().unwrap();
-        assert_eq!(kept(), [32 * 1024]);
-        assert!(join(&[], &[0; 40_000]).is_some(), "another size");
+        assert_eq!(kept(), [STEP]);
+        assert!(join(&[], &[0; 70_000]).is_some(), "a much larger one");
         let again = join(&[3; 17_000], &[]).unwrap();
         assert_eq!((again.as_ptr(), again.len()), (at, 17_000));
     }
