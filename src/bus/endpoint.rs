@@ -4,12 +4,13 @@
 //! numbers and reports are the client library's. Made by `join`.
 
 use super::error::{ConfirmError, SendError};
-use super::frame::Outgoing;
+use super::frame::encode;
 use super::message::Message;
 use super::message_box::MessageBox;
 use super::report::Reports;
 use super::seat::Seat;
 use crate::client::blocking;
+use crate::client::encoded::Encoded;
 use crate::client::join::Waiting;
 use crate::client::runtime::at_most;
 use crate::message::id::MessageId;
@@ -169,7 +170,7 @@ impl<T: MessageBox> EndpointSender<T> {
     fn sending(&self, message: Message<T>, confirm: bool) -> Result<Sending<'_>, SendError> {
         Ok(Sending {
             seat: &self.seat,
-            outgoing: Outgoing::new(message)?,
+            outgoing: encode(message)?,
             waiting: None,
             confirm,
         })
@@ -180,7 +181,7 @@ impl<T: MessageBox> EndpointSender<T> {
 #[derive(Debug)]
 struct Sending<'a> {
     seat: &'a Seat,
-    outgoing: Outgoing,
+    outgoing: Encoded,
     waiting: Option<Waiting>,
     confirm: bool,
 }
@@ -191,8 +192,7 @@ impl Sending<'_> {
             return Poll::Ready(Err(SendError::Forked));
         };
         let mut waiting = self.waiting.take().unwrap_or_default();
-        let Outgoing { frame, attachments } = &mut self.outgoing;
-        let sent = joined.poll_send(cx, &mut waiting, frame, attachments, self.confirm);
+        let sent = joined.poll_send(cx, &mut waiting, &mut self.outgoing, self.confirm);
         if sent.is_pending() || waiting.is_somewhere() {
             self.waiting = Some(waiting);
         }

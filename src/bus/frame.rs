@@ -1,7 +1,7 @@
 //! A message as bytes: the whole frame that carries it, but for its number.
 //!
-//! Owns where selector, type, and payload lie in it, and the buffer that each thread writes its messages into, so that sending one
-//! allocates nothing and runs no code of the program under a lock. Called by `endpoint`, and for the reading side by `receive`.
+//! Owns where selector, type, and payload lie in it. The bytes are written by [`Encoded`], under no lock. Called by `endpoint`, and
+//! for the reading side by `receive`.
 
 use super::error::{RecvError, SendError};
 use super::memory::entry::Entry;
@@ -9,81 +9,39 @@ use super::memory::{MemoryRegion, Object};
 use super::message::Message;
 use super::message_box::{CodecError, MessageBox, Uuid};
 use super::selector::SelectorMode;
-use crate::message::frame::{FrameView, HEADER_LEN};
+use crate::client::encoded::Encoded;
+use crate::message::frame::FrameView;
 use crate::message::{Attachment, Attachments, Encoding, Flags, Header, Kind};
-use std::cell::Cell;
 
-/// A larger buffer is not kept, in bytes.
-const KEPT: usize = 256 * 1024;
-
-thread_local! {
-    static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
-}
-
-/// A message on its way out.
-#[derive(Debug, Default)]
-pub(crate) struct Outgoing {
-    pub(crate) frame: Vec<u8>,
-    pub(crate) attachments: Attachments,
-}
-
-impl Outgoing {
-    /// Writes a message.
-    ///
-    /// # Errors
-    /// What is wrong with its selector or payload.
-    pub(crate) fn new<T: MessageBox>(message: Message<T>) -> Result<Self, SendError> {
-        let mut outgoing = Self {
-            frame: SPARE.take(),
-            attachments: Attachments::new(),
-        };
-        outgoing.write(message)?;
-        Ok(outgoing)
-    }
-
-    fn write<T: MessageBox>(&mut self, message: Message<T>) -> Result<(), SendError> {
-        let out = &mut self.frame;
-        let selector = message.selector.as_ref().ok_or(SendError::NoSelector)?;
-        out.clear();
-        out.resize(HEADER_LEN, 0);
+/// Writes a message: the whole Send frame but for its number.
+///
+/// # Errors
+/// What is wrong with its selector or payload.
+pub(crate) fn encode<T: MessageBox>(message: Message<T>) -> Result<Encoded, SendError> {
+    let selector = message.selector.as_ref().ok_or(SendError::NoSelector)?;
+    let several = selector.mode == SelectorMode::Multicast;
+    let share = message.share || message.objects.is_empty() && !message.memory_regions.is_empty();
+    Encoded::new(|out, attachments| {
+        let from = out.len();
         selector.encode(out)?;
-        let key_len = out.len().saturating_sub(HEADER_LEN);
-        let ttl_ms = selector.ttl_ms();
+        let key_len = out.len().saturating_sub(from);
         out.extend_from_slice(&message.payload.uuid());
-        let share = message.share || message.objects.is_empty() && !message.memory_regions.is_empty();
         if !message.objects.is_empty() || !message.memory_regions.is_empty() {
-            let several = selector.mode == SelectorMode::Multicast;
-            self.attachments = take_apart(message.objects, message.memory_regions, several, out)?;
+            *attachments = take_apart(message.objects, message.memory_regions, several, out)?;
         }
         message.payload.encode(out)?;
-        let body_len = u32::try_from(out.len().saturating_sub(HEADER_LEN))
-            .map_err(|_| SendError::TooLarge(format!("a message of {} bytes has no frame", out.len())))?;
-        let header = Header {
-            body_len,
+        Ok(Header {
+            body_len: 0,
             kind: Kind::Send,
             encoding: Encoding::POSTCARD,
             flags: Flags::NONE.with_if(share, Flags::SHARE),
             id: 0,
-            aux: ttl_ms,
+            aux: selector.ttl_ms(),
             // A selector is no longer than a key.
             key_len: u16::try_from(key_len).unwrap_or(u16::MAX),
-            attachments: u8::try_from(self.attachments.len()).unwrap_or(u8::MAX),
-        };
-        if let Some(place) = out.first_chunk_mut::<HEADER_LEN>() {
-            place.copy_from_slice(header.bytes().as_flattened());
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Outgoing {
-    fn drop(&mut self) {
-        if (1..=KEPT).contains(&self.frame.capacity()) {
-            let frame = std::mem::take(&mut self.frame);
-            // At the end of a thread there is no place for it.
-            let _ = SPARE.try_with(|spare| spare.set(frame));
-        }
-    }
+            attachments: 0,
+        })
+    })
 }
 
 /// Turns what travels with a message into attachments, objects first, and describes the regions: how many, then each.

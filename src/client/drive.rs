@@ -14,7 +14,7 @@ use super::peer::Role;
 use super::shared::{Shared, Wrote};
 use crate::error::CloseReason;
 use crate::message::arrivals::Arrivals;
-use crate::message::{Attachment, Decoder, Draft, Kind};
+use crate::message::{Attachment, Batch, Decoder, Draft, Kind};
 use crate::sync::slips::{self, Slip};
 use crate::transport::Stream;
 use crate::transport::keepalive::{Due, Keepalive};
@@ -26,13 +26,18 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::time::{Sleep, sleep};
 
-/// The read buffer that all sockets of one thread share, in bytes: what is read is handed out while it is in the cache.
-const READ_BUFFER: usize = 32 * 1024;
+/// What one read brings at most, in bytes: what is read is handed out while it is in the cache.
+const READ_MOST: usize = 32 * 1024;
+/// The same for large messages, and the read buffer that all sockets of one thread share: each read wakes the program, which has little
+/// to do where a read brings one message or two.
+const READ_BUFFER: usize = 128 * 1024;
+/// A read that brought fewer messages than this, and could have been larger, was too small.
+const FEW: usize = 16;
 /// Reads in one turn before other tasks of the thread run.
 const READS: usize = 8;
 /// A read of so many bytes has brought enough for others to do: they run before the next. Programs then take their events in
 /// turn with the reading, and neither queues them up nor loses them.
-const READ_ENOUGH: usize = READ_BUFFER / 2;
+const READ_ENOUGH: usize = READ_MOST / 2;
 
 /// Attachments that may wait for their frames, and how long, as the broker does it by default.
 const ARRIVALS_MAX: usize = 64;
@@ -63,6 +68,8 @@ pub(crate) struct Drive {
     busy: Busy,
     /// The last read brought enough for this turn.
     enough: bool,
+    /// What the next read brings at most, in bytes.
+    most: usize,
     /// Handlers have had the thread for as long as they may.
     worked: bool,
     /// Where the system does not tell that the broker has gone.
@@ -90,6 +97,7 @@ impl Drive {
             after: After::default(),
             tick: None,
             enough: false,
+            most: READ_MOST,
             worked: false,
             busy: Busy::new(watches, Instant::now()),
             keepalive,
@@ -108,21 +116,23 @@ impl Drive {
         }
         let role = self.role();
         let (stream, decoder, attachments) = (&self.stream, &mut self.decoder, &mut self.attachments);
-        let mut taken = 0_usize;
-        let read = BUFFER.with_borrow_mut(|buffer| match stream.try_read(buffer, attachments) {
-            Ok(0) => {
-                let text = format!("{} closed the connection", role.other());
-                Err(Ended::new(CloseReason::Lost, text))
+        let (mut taken, most) = (0_usize, self.most);
+        let read = BUFFER.with_borrow_mut(|buffer| {
+            match stream.try_read(buffer.get_mut(..most).unwrap_or_default(), attachments) {
+                Ok(0) => {
+                    let text = format!("{} closed the connection", role.other());
+                    Err(Ended::new(CloseReason::Lost, text))
+                }
+                Ok(count) => {
+                    taken = count;
+                    decoder
+                        .decode(buffer.get(..count).unwrap_or_default())
+                        .map(Some)
+                        .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string()))
+                }
+                Err(error) if is_again(&error) => Ok(None),
+                Err(error) => Err(lost(role, &error)),
             }
-            Ok(count) => {
-                taken = count;
-                decoder
-                    .decode(buffer.get(..count).unwrap_or_default())
-                    .map(Some)
-                    .map_err(|error| Ended::new(CloseReason::Protocol, error.to_string()))
-            }
-            Err(error) if is_again(&error) => Ok(None),
-            Err(error) => Err(lost(role, &error)),
         });
         let with_attachments = !self.attachments.is_empty();
         self.did(taken);
@@ -133,6 +143,9 @@ impl Drive {
         };
         if let (Ok(Some(_)), Some((keepalive, _))) = (&read, &mut self.keepalive) {
             keepalive.heard();
+        }
+        if let Ok(Some(batch)) = &read {
+            self.most = next_most(self.most, taken, batch);
         }
         match read {
             Ok(Some(batch)) if batch.is_empty() => Poll::Ready(Ok(())),
@@ -363,6 +376,21 @@ impl Future for Drive {
         let this = self.get_mut();
         this.shared.io.register(cx.waker());
         this.turn(cx)
+    }
+}
+
+/// What the next read brings at most. Only messages of the label bus are read in larger parts: windows bound them to the end of the way,
+/// and nothing drops them when many come at once, as a subscription may drop events.
+fn next_most(most: usize, taken: usize, batch: &Batch) -> usize {
+    let Some(first) = batch.header(0) else {
+        return most;
+    };
+    if first.kind != Kind::Message || batch.len() >= FEW {
+        READ_MOST
+    } else if taken == most {
+        most.saturating_mul(2).min(READ_BUFFER)
+    } else {
+        most
     }
 }
 

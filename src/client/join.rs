@@ -4,6 +4,7 @@
 //! what was taken is told to the broker, which tells the senders. Selectors, types and payloads are the bus library's, which calls this.
 
 use super::after::After;
+use super::encoded::Encoded;
 use super::handle::{Handle, IpcClient, Lease};
 use super::lasting::Fact;
 use super::outbox::Outbox;
@@ -97,7 +98,7 @@ impl Joined {
         &self.lease.handle
     }
 
-    /// Adds a message, which is a whole Send frame but for its number, as soon as the window, the out-buffer and the order allow.
+    /// Adds a message, which is a whole Send frame but for its number (see [`super::encoded`]), as soon as the window, the out-buffer and the order allow.
     /// While there is no host it is kept, as far as the out-buffer's limit goes. `confirm`: somebody will ask for its outcome.
     ///
     /// # Errors
@@ -106,10 +107,13 @@ impl Joined {
         &self,
         cx: &Context<'_>,
         waiting: &mut Waiting,
-        frame: &mut Vec<u8>,
-        attachments: &Attachments,
+        outgoing: &mut Encoded,
         confirm: bool,
     ) -> Poll<Result<MessageId, CallError>> {
+        let Encoded {
+            bytes: frame,
+            attachments,
+        } = outgoing;
         let shared = &self.handle().shared;
         let mut guard = shared.lock();
         let state = &mut *guard;
@@ -133,7 +137,7 @@ impl Joined {
         } else {
             let idle = state.out.is_idle();
             let id = state.sends.add(self.number.number, frame);
-            state.out.push_frame(frame, attachments);
+            state.out.take_in(frame, attachments);
             let direct = if confirm { Direct::Now } else { Direct::Unhurried };
             (id, state.after_push(idle, direct))
         };
@@ -212,7 +216,8 @@ impl Joined {
         let idle = state.out.is_idle();
         let draft = Draft::new(Kind::Taken, self.lease.key).aux(taken.count);
         state.out.encode(&draft);
-        let next = state.after_push(idle, Direct::Unhurried);
+        // From here, unless the socket's task is at work: to wake it costs more than the frame does.
+        let next = state.after_push(idle, Direct::Now);
         drop(state);
         shared.perform(next);
     }
@@ -257,12 +262,12 @@ impl State {
 
     /// Sends what waits for a connection, as far as the window allows. The socket's task writes it.
     pub(crate) fn send_held(&mut self, after: &mut After) {
-        while let Some(held) = self.sends.next_held() {
+        while let Some(mut held) = self.sends.next_held() {
             if self.check_attachments(&held.attachments).is_err() {
                 self.sends.refuse(&held, Reason::Attachments, after);
                 continue;
             }
-            self.out.push_frame(&held.frame, &held.attachments);
+            self.out.take_in(&mut held.frame, &held.attachments);
         }
         if !self.sends.must_hold() {
             self.sends.waiters.drain(&mut after.wakers);

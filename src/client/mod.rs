@@ -27,6 +27,11 @@ mod connect_error;
 mod connection_events;
 mod control;
 mod drive;
+#[cfg_attr(
+    not(feature = "bus"),
+    allow(dead_code, reason = "only endpoints of the label bus use all of it")
+)]
+pub(crate) mod encoded;
 mod endpoints;
 mod event;
 mod event_queue;

@@ -14,6 +14,10 @@ use std::io;
 /// Capacity that a drained buffer keeps, in multiples of the limit: one huge frame must not stay allocated.
 const KEPT_CAPACITY: usize = 2;
 
+/// A frame from so many bytes on is not copied into an empty buffer: the two change places. Smaller ones are copied, so that the
+/// buffer of a connection grows once for all of them.
+const TAKEN_WHOLE: usize = 4 * 1024;
+
 /// The send queue of one connection.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -172,13 +176,19 @@ impl Outbox {
         self.encode(draft)
     }
 
-    /// Adds a frame that is encoded already, with what travels with it.
+    /// Adds a frame that is encoded already (see [`super::encoded`]), with what travels with it. A large one that nothing waits before
+    /// becomes the buffer, and `frame` is the one that was there, empty; else its bytes are copied.
     #[inline]
-    pub(crate) fn push_frame(&mut self, frame: &[u8], attachments: &Attachments) {
+    pub(crate) fn take_in(&mut self, frame: &mut Vec<u8>, attachments: &Attachments) {
         if !attachments.is_empty() {
             self.attached.push_back((self.buffer.len(), attachments.clone()));
         }
-        self.push(&[frame]);
+        if self.buffer.is_empty() && frame.len() >= TAKEN_WHOLE {
+            self.queued = self.queued.saturating_add(frame.len() as u64);
+            std::mem::swap(&mut self.buffer, frame);
+        } else {
+            self.push(&[frame]);
+        }
     }
 
     /// Shows every frame of which no byte was given to the system, in order, with what travels with it. What somebody is

@@ -4,6 +4,7 @@
 //! no selector; a frame is bytes here. Used under the connection's lock.
 
 use super::after::After;
+use super::encoded::{self, ID};
 use super::port::Port;
 use super::undelivered::{Reason, Undelivered};
 use super::waiters::Waiters;
@@ -15,8 +16,6 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// Where a frame holds its number.
-const ID: std::ops::Range<usize> = 8..16;
 /// Where it holds how long it may wait for an endpoint that matches, in ms.
 const TTL: std::ops::Range<usize> = 16..20;
 /// After the loss of a host everybody joins again, and not in the same moment: so long messages wait for their receivers.
@@ -136,9 +135,7 @@ impl Sends {
     #[inline]
     fn number(&mut self, port: u32, frame: &mut [u8]) -> MessageId {
         let id = self.first.saturating_add(self.sent.len() as u64);
-        if let Some(place) = frame.get_mut(ID) {
-            place.copy_from_slice(&id.to_le_bytes());
-        }
+        encoded::number(frame, id);
         // A frame is never empty, and never that long.
         let bytes = u32::try_from(frame.len()).unwrap_or(u32::MAX);
         self.sent.push_back(Sent { bytes, port });

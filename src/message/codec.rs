@@ -5,6 +5,7 @@
 //! Errors are final. [`FrameCodec`] offers the same to whoever frames a stream of its own.
 
 mod framed;
+mod lent;
 #[cfg(test)]
 mod tests;
 
@@ -391,16 +392,31 @@ impl Decoder {
             self.partial.extend_from_slice(rest);
             return Ok(Batch::default());
         }
+        Ok(Batch {
+            bytes: self.hand_out(complete, rest),
+            frames,
+            attachments: Vec::new(),
+        })
+    }
+
+    /// What waited and the bytes behind it that make whole frames; `rest` waits from now on.
+    fn hand_out(&mut self, complete: &[u8], rest: &[u8]) -> Bytes {
+        if let Some(bytes) = lent::join(&self.partial, complete) {
+            if rest.is_empty() {
+                self.partial = BytesMut::new();
+            } else {
+                // In bulk the next read ends within a frame as well.
+                self.partial.clear();
+                self.partial.extend_from_slice(rest);
+            }
+            return bytes;
+        }
         let mut bytes = std::mem::take(&mut self.partial);
         bytes.extend_from_slice(complete);
         if !rest.is_empty() {
             self.partial = BytesMut::from(rest);
         }
-        Ok(Batch {
-            bytes: bytes.freeze(),
-            frames,
-            attachments: Vec::new(),
-        })
+        bytes.freeze()
     }
 
     /// Moves bytes from `input` until the waiting frame is complete. `false`: it still is not.

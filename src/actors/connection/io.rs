@@ -171,7 +171,9 @@ impl Connection {
                 let frames = self
                     .life
                     .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
-                self.io.pace.has_read(self.life.rooms.shared.now(), frames);
+                self.io
+                    .pace
+                    .has_read(self.life.rooms.shared.now(), frames, self.life.brought_messages);
                 if from_ring {
                     self.io
                         .pace

@@ -86,6 +86,8 @@ pub struct Life<R: Rooms> {
     pub(super) ring_step: Option<RingStep>,
     /// The last batch was of events or of pieces.
     pub(super) brought_bulk: bool,
+    /// The last batch was of messages of the label bus.
+    pub(super) brought_messages: bool,
     /// Bytes of each direction of the shared memory that it may ask for; 0: none.
     pub(super) ring_bytes: u32,
     /// Whom others deliver to, from the welcome on.
@@ -139,6 +141,7 @@ impl<R: Rooms> Life<R> {
             gone: None,
             ring_step: None,
             brought_bulk: false,
+            brought_messages: false,
             ring_bytes: 0,
             me: None,
             admission,
@@ -255,14 +258,16 @@ impl<R: Rooms> Life<R> {
         let Phase::Ready(session) = &mut self.phase else {
             return;
         };
-        let bulk = |index| {
-            let kind = batch.header(index).map(|header| header.kind);
+        let ends =
+            [0, batch.len().saturating_sub(1)].map(|index| batch.header(index).map(|header| header.kind));
+        self.brought_messages = ends == [Some(Kind::Send); 2];
+        let bulk = |kind| {
             matches!(
                 kind,
                 Some(Kind::Publish | Kind::PublishPiece | Kind::CallPiece | Kind::ReplyPiece | Kind::Send)
             )
         };
-        self.brought_bulk = bulk(0) && bulk(batch.len().saturating_sub(1));
+        self.brought_bulk = ends.into_iter().all(bulk);
         let permit = gate(&mut self.gate, &*self.rooms).take(batch.buffer_len().max(read));
         let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
         let (ring, closing) = perform::with_effects(|effects| {

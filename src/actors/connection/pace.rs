@@ -20,6 +20,9 @@ const LATELY: Duration = Duration::from_millis(100);
 const FRAMES: (usize, usize) = (128, 32);
 /// The measure of a read beside others, in bytes: least and most. Of large frames there are few in any case.
 const BYTES: (usize, usize) = (2 * 1024, 32 * 1024);
+/// The most of messages of the label bus, in bytes: each read also costs their receivers a wake-up, and of large ones 128 KiB are passed on in
+/// as short a time as a hundred small frames.
+const MESSAGES: usize = 128 * 1024;
 
 /// The same for calls and answers in a ring.
 const RING_FRAMES: (usize, usize) = (24, 6);
@@ -93,8 +96,8 @@ impl Pace {
         }
     }
 
-    /// A read has brought so many frames.
-    pub(super) fn has_read(&mut self, now: Instant, frames: usize) {
+    /// A read has brought so many frames. `messages`: of the label bus.
+    pub(super) fn has_read(&mut self, now: Instant, frames: usize, messages: bool) {
         self.last = Some(now);
         let mut heard = HEARD.get();
         let own = |one: &Option<(u64, Instant)>| one.is_some_and(|(process, _)| process == self.process);
@@ -108,11 +111,13 @@ impl Pace {
             *first = Some((self.process, now));
         }
         HEARD.set(heard);
+        let most = if messages { MESSAGES } else { BYTES.1 };
         if frames > FRAMES.0 {
             self.measure = (self.measure / 2).max(BYTES.0);
         } else if frames < FRAMES.1 {
-            self.measure = self.measure.saturating_mul(2).min(BYTES.1);
+            self.measure = self.measure.saturating_mul(2);
         }
+        self.measure = self.measure.min(most);
     }
 }
 
@@ -161,7 +166,7 @@ mod tests {
             let now = start + LATELY * heard;
             all.iter_mut()
                 .take(heard as usize)
-                .for_each(|pace| pace.has_read(now, 50));
+                .for_each(|pace| pace.has_read(now, 50, false));
             for pace in all.iter_mut().take(heard as usize) {
                 assert_eq!(pace.most(true, ROOM), RING_BYTES * parts, "{heard} processes");
                 // As many frames for each part as when there is one.
@@ -171,15 +176,15 @@ mod tests {
             // Those that are heard again do not count twice.
             all.iter_mut()
                 .take(heard as usize)
-                .for_each(|pace| pace.has_read(now, 50));
+                .for_each(|pace| pace.has_read(now, 50, false));
             assert_eq!(all[0].most(true, ROOM), RING_BYTES * parts);
         }
         let later = start + LATELY * 7;
-        all.iter_mut().for_each(|pace| pace.has_read(later, 50));
+        all.iter_mut().for_each(|pace| pace.has_read(later, 50, false));
         let most = all.iter().map(|pace| pace.most(true, ROOM)).max();
         assert_eq!(most, Some(RING_BYTES * 5), "no more are counted");
         let later = start + LATELY * 9;
-        all[0].has_read(later, 50);
+        all[0].has_read(later, 50, false);
         assert_eq!(all[0].most(true, ROOM), RING_BYTES, "the others are silent");
     }
 
@@ -188,25 +193,45 @@ mod tests {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let (mut one, mut same, mut other) = (Pace::new(1), Pace::new(1), Pace::new(2));
-        one.has_read(at(0), 1_000);
-        same.has_read(at(1), 1);
+        one.has_read(at(0), 1_000, false);
+        same.has_read(at(1), 1, false);
         assert_eq!((one.measure(), same.measure()), (None, None));
-        other.has_read(at(2), 1);
+        other.has_read(at(2), 1, false);
         assert_eq!(one.measure(), Some(BYTES.1 / 2));
         for (ms, beside) in [(101, true), (102, false), (103, false)] {
-            one.has_read(at(ms), 50);
+            one.has_read(at(ms), 50, false);
             assert_eq!(one.measure().is_some(), beside, "{ms} ms");
         }
         for frames in [129, 128, 32, 31] {
             let before = other.measure;
             other.measure = 8 * 1024;
-            other.has_read(at(200), frames);
+            other.has_read(at(200), frames, false);
             let expected = match frames {
                 129 => 4 * 1024,
                 31 => 16 * 1024,
                 _ => 8 * 1024,
             };
             assert_eq!(other.measure, expected, "{frames} frames; before: {before}");
+        }
+    }
+
+    #[test]
+    fn large_messages_are_read_in_larger_parts_and_nothing_else_is() {
+        let start = Instant::now();
+        let (mut one, mut other) = (Pace::new(1), Pace::new(2));
+        other.has_read(start, 1, false);
+        for (frames, messages, expected) in [
+            (2, false, BYTES.1),
+            (2, true, 2 * BYTES.1),
+            (4, true, MESSAGES),
+            (8, true, MESSAGES),
+            (50, true, MESSAGES),
+            (129, true, MESSAGES / 2),
+            (2, true, MESSAGES),
+            (50, false, BYTES.1),
+        ] {
+            one.has_read(start, frames, messages);
+            assert_eq!(one.measure(), Some(expected), "{frames} frames, {messages}");
         }
     }
 }

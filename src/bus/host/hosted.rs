@@ -8,13 +8,28 @@ use crate::actors::{Broker, BrokerHandle, BusOptions};
 use crate::config::Limits;
 use crate::transport::Listener;
 
+/// Memory that is shared with an endpoint, for each direction, in bytes: what may be under way from one sender fits. With less, what
+/// does not fit waits in the sender's process, for a thread that has to be woken each time.
+const RING_BYTES: usize = 1024 * 1024;
+
 /// How a bus is hosted.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Hosting {
-    /// What connections and the broker may use.
+    /// What connections and the broker may use. By default those of a broker, with more shared memory for each endpoint.
     pub limits: Limits,
     /// What endpoints must present.
     pub bus: BusOptions,
+}
+
+impl Default for Hosting {
+    fn default() -> Self {
+        let limits = Limits {
+            ring_bytes: RING_BYTES,
+            ..Limits::default()
+        };
+        let bus = BusOptions::default();
+        Self { limits, bus }
+    }
 }
 
 /// Starts the broker on the current actix System. The caller has the lock.

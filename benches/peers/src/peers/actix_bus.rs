@@ -3,7 +3,7 @@
 
 use super::{Broker, Env, Peer};
 use crate::role::{CallMeter, Ctx, Role, SubConn, ack, read_through};
-use crate::workload::{BULK, Cell, Kind};
+use crate::workload::{Cell, Kind};
 use actix_ipc::bus::{
     self, BytesMessage, EndpointReceiver, EndpointSender, MemoryRegion, Message, Options, Selector, label,
 };
@@ -40,6 +40,10 @@ impl Peer for P {
 
     fn supports(&self, c: Cell) -> bool {
         matches!(c.kind, Kind::W1 | Kind::W2 | Kind::W3 | Kind::W4 | Kind::W5 | Kind::W5r)
+    }
+
+    fn any_bulk(&self) -> bool {
+        true
     }
 
     fn start(&self, env: &Env, _: Cell) -> Result<Broker> {
@@ -109,7 +113,7 @@ impl Peer for P {
             }
             Role::BulkSend => {
                 let (tx, _rx) = join(ctx, "sender", false)?;
-                let mut region = MemoryRegion::new(BULK);
+                let mut region = MemoryRegion::new(ctx.spec.size);
                 region.map(..)?.fill(b'0');
                 ctx.ready();
                 ctx.wait_go();

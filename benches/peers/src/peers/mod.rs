@@ -41,6 +41,10 @@ pub trait Peer {
     fn about(&self) -> &'static str;
     fn version(&self) -> String;
     fn supports(&self, cell: Cell) -> bool;
+    /// Whether W5 and W5r run with other sizes than 8 MiB.
+    fn any_bulk(&self) -> bool {
+        false
+    }
     /// Harness side: start the broker (if any) and say where it is.
     fn start(&self, env: &Env, cell: Cell) -> Result<Broker>;
     /// Child side: play `ctx.spec.role`.
