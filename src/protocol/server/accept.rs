@@ -172,9 +172,11 @@ impl Core {
     }
 }
 
-/// Accepts until the server stops.
-pub(super) async fn run(core: Arc<Core>, mut listener: Listener) {
-    let _live = Live::new(&core);
+/// Accepts until the server stops. `live` was made when the listener was, so that a server which stops at once waits for both.
+pub(super) async fn run(core: Arc<Core>, listener: Listener, live: Live) {
+    let _live = live;
+    // Dropped before `_live`: a server that has ended has no socket file any more.
+    let mut listener = listener;
     let mut pause = PAUSES.0;
     let mut turn = 0_u32;
     let mut stopping = core.stopping.subscribe();
