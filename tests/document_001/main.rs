@@ -16,23 +16,23 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
+mod bidirectional;
 mod database;
 #[cfg(unix)]
 mod database_programs;
+mod file_transfer;
 #[path = "../support/guard.rs"]
 #[allow(
     clippy::duplicate_mod,
     reason = "each harness brings its own, and a test may use two"
 )]
 mod guard;
-mod mesh;
 #[cfg(unix)]
 mod processes;
 #[cfg(unix)]
 mod programs;
-mod room;
+mod service_mesh;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(unix)]
 mod talks;
-mod transfer;
