@@ -227,6 +227,33 @@ async fn a_slow_command_keeps_back_those_behind_it_unless_they_may_run_beside_it
 }
 
 #[actix::test]
+async fn a_stream_that_nobody_reads_keeps_back_nothing() {
+    for endpoint in Places::new().endpoints {
+        let service = Service::new(false);
+        let limits = RpcLimits {
+            stream_window: 1_000,
+            ..RpcLimits::default()
+        };
+        let server = service
+            .bind_with(RpcServer::builder().limits(limits), endpoint)
+            .await;
+        let client = connect(&server).await;
+        let mut rows = client.sender.0.stream::<_, u32>(&calc::CALC, info("rows"), &());
+        assert_eq!(within("the first row", rows.next()).await.unwrap().unwrap(), 0);
+        assert_eq!(
+            within("an answer", client.sender.echo("beside")).await.unwrap(),
+            "beside"
+        );
+        let mut count = 1;
+        while let Some(row) = within("a row", rows.next()).await {
+            assert_eq!(row.unwrap(), count);
+            count += 1;
+        }
+        assert_eq!(count, 10_000);
+    }
+}
+
+#[actix::test]
 async fn a_shutdown_waits_for_what_runs_and_refuses_what_comes() {
     for endpoint in Places::new().endpoints {
         let service = Service::new(false);
@@ -268,6 +295,12 @@ async fn a_lost_connection_is_made_again_and_told() {
         let cut = actix_rt::spawn(async move { sender.wait().await });
         service.answers.waited(1).await;
         drop(server);
+        if let Endpoint::Unix(path) = &endpoint {
+            assert!(
+                !path.exists(),
+                "nothing is left behind by a process that exits now"
+            );
+        }
         let cut = within("the cut call", cut).await.unwrap().unwrap_err();
         assert_eq!((cut.code, cut.may_have_run), (ErrorCode::BrokerGone, true));
         assert!(cut.message.contains("the connection to the peer ended"), "{cut}");

@@ -20,6 +20,7 @@
 
 mod after;
 pub mod blocking;
+mod budget;
 mod builder;
 mod busy;
 mod call;

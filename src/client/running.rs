@@ -4,6 +4,7 @@
 //! run-time each is polled once in the order of the calls, and most are done then; right here when the socket lives
 //! on the same thread. On a multi-threaded one each is spawned in that order. How one call runs is [`super::turn`]'s.
 
+use super::budget::Budget;
 use super::handler::{Handler, IncomingCall};
 use super::incoming::Grants;
 use super::line::{Lane, Line};
@@ -20,7 +21,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, ThreadId};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Calls that may wait in front of one object.
 const QUEUE_MAX: usize = 16 * 1024;
@@ -28,12 +29,6 @@ const QUEUE_MAX: usize = 16 * 1024;
 const LANE_MAX: usize = QUEUE_MAX / 4;
 /// Bytes of parameters that may wait in front of one object.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Calls that are started before other tasks of the thread run, the socket's among them.
-const BURST: u32 = 256;
-/// What these calls may take together.
-const BURST_TIME: Duration = Duration::from_millis(1);
-/// The time is looked at after the first call, and then each time when so many more are done.
-const LOOK_EVERY: u32 = 8;
 
 /// Names the part of an object that a call is for. Calls of one caller to one part run one after the other.
 pub(crate) type Order = fn(&IncomingCall) -> u64;
@@ -45,6 +40,8 @@ pub(crate) struct ObjectServer {
     pub(crate) home: Home,
     limit: usize,
     order: Option<Order>,
+    /// All calls are in one lane.
+    one_lane: bool,
     given_up: AtomicBool,
     waiting: Mutex<Waiting>,
 }
@@ -102,6 +99,7 @@ impl ObjectServer {
             home,
             limit: limit.max(1),
             order: None,
+            one_lane: false,
             given_up: AtomicBool::new(false),
             waiting: Mutex::default(),
         }
@@ -113,6 +111,17 @@ impl ObjectServer {
         self
     }
 
+    /// The same object with all its calls in one lane: they are of one caller, who keeps nobody else out.
+    #[cfg_attr(
+        not(feature = "protocol"),
+        allow(dead_code, reason = "only typed protocols use it")
+    )]
+    pub(crate) fn in_one_lane(mut self) -> Self {
+        self.order = Some(|_| 0);
+        self.one_lane = true;
+        self
+    }
+
     /// What a call must not run beside of.
     pub(crate) fn lane(&self, call: &IncomingCall) -> Option<Lane> {
         self.order.map(|part| (call.context.caller.peer, part(call)))
@@ -120,7 +129,7 @@ impl ObjectServer {
 
     /// Whether its calls run one after the other.
     pub(crate) const fn is_serial(&self) -> bool {
-        self.limit == 1
+        self.limit == 1 || self.one_lane
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
@@ -172,7 +181,7 @@ impl ObjectServer {
             return Admission::Full(job, "as many calls as may wait do so already");
         }
         let lane = self.lane(&job.call);
-        if !charged && lane.is_some_and(|lane| waiting.line.behind(lane) >= LANE_MAX) {
+        if !charged && !self.one_lane && lane.is_some_and(|lane| waiting.line.behind(lane) >= LANE_MAX) {
             return Admission::Full(job, "as many calls of one caller as may wait do so already");
         }
         waiting.bytes = waiting.bytes.saturating_add(job.call.payload.bytes.len());
@@ -251,34 +260,6 @@ impl Drop for Dispatching {
         for job in jobs {
             refuse(&self.shared, &job.call.context.open, job.answered, &error);
         }
-    }
-}
-
-/// What handlers may have of their thread before others on it get their turn.
-#[derive(Debug)]
-pub(crate) struct Budget {
-    since: Instant,
-    started: u32,
-    spent: bool,
-}
-
-impl Budget {
-    pub(crate) const fn new(now: Instant) -> Self {
-        Self {
-            since: now,
-            started: 0,
-            spent: false,
-        }
-    }
-
-    /// Whether one call more may start, which counts.
-    fn allows(&mut self, now: impl FnOnce() -> Instant) -> bool {
-        let look = self.started % LOOK_EVERY == 1;
-        self.spent = self.spent
-            || self.started >= BURST
-            || (look && now().saturating_duration_since(self.since) >= BURST_TIME);
-        self.started = self.started.saturating_add(1);
-        !self.spent
     }
 }
 
@@ -465,27 +446,4 @@ pub(crate) fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>, l
         dispatching.begun = true;
         dispatch(&dispatching.shared, &dispatching.server);
     }));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_budget_ends_by_count_or_by_time_and_asks_for_the_time_now_and_then() {
-        let start = Instant::now();
-        for (each_us, expected) in [(0, 256), (10, 105), (100, 17), (990, 9), (1_000, 1), (500_000, 1)] {
-            let (mut budget, mut looks) = (Budget::new(start), 0);
-            let mut allowed = 0;
-            while budget.allows(|| {
-                looks += 1;
-                start + Duration::from_micros(each_us * allowed)
-            }) {
-                allowed += 1;
-            }
-            assert_eq!(allowed, expected, "{each_us} us each");
-            assert!(looks <= allowed.div_ceil(8), "{looks} looks");
-            assert!(budget.spent && !budget.allows(|| start), "it stays spent");
-        }
-    }
 }

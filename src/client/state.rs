@@ -29,6 +29,9 @@ const BURST: Duration = Duration::from_micros(50);
 /// Bytes of publishes that go out together through shared memory, where calls and answers go one by one.
 const EVENTS_AT_ONCE: usize = 8 * 1024;
 
+/// Bytes of calls and answers that another program gets before the rest of a batch is there: some twenty small ones.
+const AHEAD: usize = 1024;
+
 /// What is copied into shared memory under the lock, in bytes; more goes as through a socket, while others may use the lock.
 const THROUGH_MAX: usize = 64 * 1024;
 
@@ -290,10 +293,31 @@ impl State {
         }
     }
 
+    /// Brings out a part of many calls or answers before the rest is there: between two programs nobody else works on them meanwhile, and
+    /// each would wait for all that the other has.
+    #[inline]
+    fn ahead(&mut self, direct: Direct) -> Option<Next> {
+        if !self.role.is_peer()
+            || direct != Direct::Together
+            || self.out.buffered() < AHEAD
+            || !self.out.is_ready()
+        {
+            return None;
+        }
+        let Phase::Up(stream) = &self.phase else {
+            return None;
+        };
+        let stream = Arc::clone(stream);
+        self.out.claim().map(|claim| Next::Write(claim, stream))
+    }
+
     /// What to do about frames that were just added; `idle` is [`Outbox::is_idle`] from before.
     #[inline]
     pub(crate) fn after_push(&mut self, idle: bool, direct: Direct) -> Next {
         if let Some(next) = self.early(direct) {
+            return next;
+        }
+        if let Some(next) = self.ahead(direct) {
             return next;
         }
         if self.io_active || !idle {

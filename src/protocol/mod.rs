@@ -5,6 +5,51 @@
 //! same protocols work point to point ([`RpcServer`], [`RpcClient`]) and through the broker, where what answers is an object that
 //! any client can find.
 //!
+//! # Point to point
+//!
+//! ```
+//! use actix_ipc::protocol::{NoProtocol, Result, RpcClient, RpcServer, RpcServerHandler, protocol};
+//!
+//! protocol! {
+//!     pub mod calc {
+//!         add { a: i32, b: i32 } return i32;
+//!     }
+//! }
+//!
+//! struct Calculator;
+//!
+//! impl calc::Receive for Calculator {
+//!     async fn add(&self, a: i32, b: i32) -> Result<i32> {
+//!         Ok(a + b)
+//!     }
+//! }
+//!
+//! struct Service;
+//!
+//! impl RpcServerHandler for Service {
+//!     type ReceiveRpc = calc::Receiver<Calculator>;
+//!     type SendRpc = NoProtocol;
+//!
+//!     async fn on_rpc_connect(&self, _: &NoProtocol) -> Self::ReceiveRpc {
+//!         calc::Receiver::new(Calculator)
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+//! let server = RpcServer::bind("mem:sums".parse()?, Service).await?;
+//! let client = RpcClient::<calc::Sender>::connect(server.endpoint().clone(), ()).await?;
+//! assert_eq!(client.sender.add(2, 3).await?, 5);
+//! # client.close().await;
+//! # server.shutdown().await;
+//! # Ok(()) }
+//! ```
+//!
+//! Commands of one protocol and connection run one after the other, in the order in which they were sent, unless
+//! [`RpcServerBuilder::concurrency`] gives that up. Every failure answers the caller, and says whether the command may have run; a call
+//! ends at its deadline in any case. One-way commands wait while the other end is slow, so that memory stays flat at both ends, and
+//! nobody tells what became of them. A lost connection is made again; what was under way ended with `BrokerGone`, here: the peer.
+//!
 //! # How it is built
 //!
 //! A command is a [`Call`](crate::message::Kind::Call): its key names the object and the command, its payload begins with the number

@@ -153,8 +153,11 @@ impl Manner {
         let object: Arc<ProtocolObject> = Arc::new(ProtocolObject::new(Arc::clone(answers)));
         let mut objects = HashMap::new();
         for info in answers.protocols() {
-            let limit = self.concurrency.of(info.name);
-            let server = ObjectServer::new(info.name, object.clone(), home.clone(), limit);
+            let server = match self.concurrency.of(info.name) {
+                // A stream that nobody reads keeps back nothing: its handler is done. What waits is bounded by the connection's limits.
+                1 => ObjectServer::new(info.name, object.clone(), home.clone(), usize::MAX).in_one_lane(),
+                limit => ObjectServer::new(info.name, object.clone(), home.clone(), limit),
+            };
             objects.insert(Arc::clone(&server.name), Arc::new(server));
         }
         objects

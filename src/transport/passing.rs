@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// Hangs in its closing until it is told to go on.
-    struct Hangs(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+    struct Hangs(Mutex<mpsc::Receiver<()>>);
 
     impl Drop for Hangs {
         fn drop(&mut self) {

@@ -1,11 +1,12 @@
 //! A protocol written by hand, as the macros would make it, and a server that keeps count of what happens to it.
 
 use actix_ipc::protocol::{
-    Answer, Caller, CommandInfo, Dispatch, PeerInfo, ProtocolInfo, ProtocolSender, Request, RpcServer,
+    Answer, Caller, CommandInfo, Dispatch, Items, PeerInfo, ProtocolInfo, ProtocolSender, Request, RpcServer,
     RpcServerBuilder, RpcServerHandler, Shape,
 };
 use actix_ipc::{CallError, Endpoint, ErrorCode, HandlerError, Response};
 use futures::future::BoxFuture;
+use futures::stream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -39,6 +40,7 @@ const COMMANDS: &[CommandInfo] = &[
     command("fail", Answer::One(Shape::Empty)),
     command("panic", Answer::One(Shape::Empty)),
     command("gone", Answer::One(Shape::Empty)),
+    command("rows", Answer::Stream(Shape::Empty)),
 ];
 
 pub fn info(name: &str) -> &'static CommandInfo {
@@ -168,6 +170,7 @@ impl Dispatch for Receiver {
                     self.0.pass().await;
                     request.reply(&())
                 }
+                "rows" => Ok(request.reply_stream(Items::values(stream::iter(0..10_000_u32)))),
                 "fail" => Err(HandlerError::new("no eggs").named("Eggs")),
                 "panic" => panic!("on purpose"),
                 _ => Err(request.unknown(&[&CALC])),

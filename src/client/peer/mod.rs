@@ -161,6 +161,10 @@ impl State {
             let patience = patience.saturating_add(GRACE);
             return (now + patience, patience, start);
         }
+        if patience >= TICK * EXACT {
+            // Never early, as the time is exact to a tick only; a clock that is not read costs nothing.
+            return (now + patience + TICK, patience, start);
+        }
         let tick = (patience / EXACT).clamp(TICK_MIN, TICK);
         let finer = tick < self.tick;
         self.tick = self.tick.min(tick);

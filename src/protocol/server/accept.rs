@@ -16,6 +16,7 @@ use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -36,6 +37,8 @@ pub(super) struct Core {
     /// Connections and listeners that have not ended.
     live: watch::Sender<usize>,
     clients: Mutex<HashMap<u64, IpcClient>>,
+    /// Here and not in its task, so that the server's end takes the socket's file away at once: the process may be about to exit.
+    listener: Mutex<Option<Listener>>,
     next: AtomicU64,
     accepted: AtomicU64,
 }
@@ -97,6 +100,7 @@ impl Core {
             stopping: watch::Sender::new(false),
             live: watch::Sender::new(0),
             clients: Mutex::default(),
+            listener: Mutex::default(),
             next: AtomicU64::new(1),
             accepted: AtomicU64::new(0),
         }
@@ -141,8 +145,30 @@ impl Core {
         Some(Entry { core, number })
     }
 
+    fn listener(&self) -> MutexGuard<'_, Option<Listener>> {
+        self.listener.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the listener, unless the server stops.
+    fn listen(&self, listener: Listener) {
+        let mut slot = self.listener();
+        if !self.is_stopping() {
+            *slot = Some(listener);
+        }
+    }
+
+    /// The next connection; `None` once the server stops.
+    async fn accept(&self) -> Option<std::io::Result<Accepted>> {
+        std::future::poll_fn(|cx| match self.listener().as_mut() {
+            Some(listener) => listener.poll_accept(cx).map(Some),
+            None => Poll::Ready(None),
+        })
+        .await
+    }
+
     fn stop(&self) -> Vec<IpcClient> {
         self.stopping.send_replace(true);
+        drop(self.listener().take());
         self.clients().values().cloned().collect()
     }
 
@@ -172,24 +198,27 @@ impl Core {
     }
 }
 
-/// Accepts until the server stops.
-pub(super) async fn run(core: Arc<Core>, mut listener: Listener) {
-    let _live = Live::new(&core);
+/// Accepts until the server stops. `live` was made when the listener was, so that a server which stops at once waits for both.
+pub(super) async fn run(core: Arc<Core>, listener: Listener, live: Live) {
+    let _live = live;
+    let endpoint = listener.endpoint().clone();
+    core.listen(listener);
     let mut pause = PAUSES.0;
     let mut turn = 0_u32;
     let mut stopping = core.stopping.subscribe();
     while !*stopping.borrow_and_update() {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = core.accept() => accepted,
             _ = stopping.changed() => continue,
         };
+        let Some(accepted) = accepted else { return };
         match accepted {
             Ok(accepted) => {
                 pause = PAUSES.0;
-                place(&core, listener.endpoint(), accepted);
+                place(&core, &endpoint, accepted);
             }
             Err(error) => {
-                failed(&mut listener, &error);
+                failed(&core, &endpoint, &error);
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     _ = stopping.changed() => {}
@@ -205,17 +234,17 @@ pub(super) async fn run(core: Arc<Core>, mut listener: Listener) {
 }
 
 /// Those that wait are turned away when no descriptor is left: they learn it at once.
-fn failed(listener: &mut Listener, error: &std::io::Error) {
+fn failed(core: &Core, endpoint: &Endpoint, error: &std::io::Error) {
     let text = b"the server's process has no descriptor left; raise its limit of open files";
     let goodbye = Draft::new(Kind::Goodbye, 0)
         .aux(CloseReason::TooMany.code())
         .payload(Encoding::RAW, text)
         .to_vec();
-    let turned_away = match Listener::is_shortage(error) {
-        true => listener.turn_away(&goodbye),
-        false => 0,
+    let turned_away = match core.listener().as_mut() {
+        Some(listener) if Listener::is_shortage(error) => listener.turn_away(&goodbye),
+        _ => 0,
     };
-    tracing::warn!(endpoint = %listener.endpoint(), %error, turned_away, "accept failed; trying again");
+    tracing::warn!(%endpoint, %error, turned_away, "accept failed; trying again");
 }
 
 fn place(core: &Arc<Core>, endpoint: &Endpoint, accepted: Accepted) {

@@ -238,7 +238,8 @@ impl RpcServerBuilder {
         runtime::on_socket_arbiter(move || {
             let started = Listener::bind_with(&endpoint, &bind).map(|listener| {
                 let endpoint = listener.endpoint().clone();
-                actix_rt::spawn(accept::run(serving, listener));
+                let live = accept::Live::new(&serving);
+                actix_rt::spawn(accept::run(serving, listener, live));
                 endpoint
             });
             // Whoever asked may have gone; then the server is dropped, and stops.

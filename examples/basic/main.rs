@@ -1,0 +1,123 @@
+//! Two protocols on one handler, over one connection: the smallest whole program.
+//!
+//! ```sh
+//! cargo run --example basic                 # demo: both halves in one process
+//! cargo run --example basic -- --server     # terminal 1
+//! cargo run --example basic -- --client     # terminal 2
+//! ```
+#![allow(clippy::print_stdout, reason = "an example tells its story")]
+
+mod app;
+#[path = "../program/mod.rs"]
+mod program;
+mod protocol;
+
+use actix_ipc::Endpoint;
+use actix_ipc::protocol::RpcServer;
+use app::{App, Client, Server};
+use clap::Parser;
+use program::Ended;
+use protocol::{AppSender, admin_protocol::Commands as _, app_protocol::Commands as _};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+#[derive(Parser)]
+#[command(name = "basic", about = "Two protocols on one handler, over one connection")]
+struct Cli {
+    /// Answers until Ctrl-C.
+    #[arg(long, group = "mode")]
+    server: bool,
+    /// Asks a server, and ends.
+    #[arg(long, group = "mode")]
+    client: bool,
+    /// Both in one process; so it is without any of these.
+    #[arg(long, group = "mode")]
+    demo: bool,
+    /// Where they meet: unix:/path, tcp:host:port or pipe:name.
+    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    addr: Option<Endpoint>,
+    /// With --server: clients may end it.
+    #[arg(long, requires = "server")]
+    may_be_ended: bool,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::exit("basic", run(Cli::parse()).await)
+}
+
+async fn run(cli: Cli) -> Ended {
+    let addr = match cli.addr {
+        Some(addr) => addr,
+        None => program::usual("basic")?,
+    };
+    match (cli.server, cli.client) {
+        (true, _) => serve(addr, cli.may_be_ended).await,
+        (_, true) => ask(addr).await,
+        _ => demo().await,
+    }
+}
+
+async fn serve(addr: Endpoint, may_be_ended: bool) -> Ended {
+    let app = Arc::new(App::new(may_be_ended));
+    let server = RpcServer::bind(addr, Server(Arc::clone(&app))).await?;
+    println!("Server listening on {}", server.endpoint());
+    tokio::select! {
+        pressed = program::interrupted() => pressed?,
+        () = app.ended() => {}
+    }
+    // What is being answered is answered first.
+    server.shutdown().await;
+    println!("Server ended");
+    Ok(())
+}
+
+async fn ask(addr: Endpoint) -> Ended {
+    println!("Connecting to {addr}");
+    let client: Client = Client::connect(addr, ()).await?;
+    println!("Connected!");
+    let sender: &AppSender = client.sender();
+    let echo = sender.echo("Hello from the client".into()).await?;
+    println!("Echo response: {}", echo.response);
+    println!("Add response: 40 + 2 = {}", sender.add(40, 2).await?);
+    // One-way: ready when it is on its way. Commands of one protocol arrive in the order in which they were sent.
+    sender.log("the client was here".into()).await?;
+    match sender.add(i64::MAX, 1).await {
+        Err(error) if error.name.as_deref() == Some("Overflow") => println!("Error response: {error}"),
+        other => return Err(format!("a sum that does not fit came back as {other:?}").into()),
+    }
+    let stats = sender.get_stats().await?;
+    println!(
+        "Total calls: {} ({} lines logged)",
+        stats.total_calls, stats.log_lines
+    );
+    let shutdown = sender.shutdown("the client is done".into()).await?;
+    println!("Shutdown response: {}", shutdown.message);
+    client.close().await;
+    println!("All requests completed successfully");
+    Ok(())
+}
+
+async fn demo() -> Ended {
+    println!("=== Basic: Demo Mode ===");
+    let (_folder, addr) = program::temporary("basic")?;
+    let server = RpcServer::bind(addr, Server(Arc::new(App::new(false)))).await?;
+    let client = Client::connect(server.endpoint().clone(), ()).await?;
+    let sender = client.sender();
+    println!("Echo: {}", sender.echo("Hello, protocols".into()).await?.response);
+    println!("Sum: {}", sender.add(19, 23).await?);
+    for line in 1..=3 {
+        sender.log(format!("line {line}")).await?;
+    }
+    // The two protocols are ordered apart; an answer of the first shows that its lines before have arrived.
+    sender.echo(String::new()).await?;
+    let stats = sender.get_stats().await?;
+    println!(
+        "Total calls: {} ({} lines logged)",
+        stats.total_calls, stats.log_lines
+    );
+    client.close().await;
+    server.shutdown().await;
+    println!("Two protocols, one handler, one connection");
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Both ends call: clients register and speak, the server pushes what others say and asks its clients questions.
+//!
+//! ```sh
+//! cargo run --example bidirectional                            # demo: a server and two clients in one process
+//! cargo run --example bidirectional -- --server                # terminal 1
+//! cargo run --example bidirectional -- --client --name ada --stay   # terminal 2
+//! cargo run --example bidirectional -- --client --name bob --message "hello"
+//! ```
+#![allow(clippy::print_stdout, reason = "an example tells its story")]
+
+#[path = "../program/mod.rs"]
+mod program;
+mod protocol;
+mod room;
+mod server;
+
+use actix_ipc::Endpoint;
+use actix_ipc::client::{ConnectionEvent, ConnectionEvents};
+use actix_ipc::error::CallError;
+use actix_ipc::protocol::{RpcClient, RpcServer, protocol_handler};
+use clap::Parser;
+use program::Ended;
+use protocol::{ServerSender, client_protocol, server_protocol::Commands as _};
+use server::Server;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "bidirectional", about = "Both ends of a connection call each other")]
+struct Cli {
+    /// Lets clients meet until Ctrl-C.
+    #[arg(long, group = "mode")]
+    server: bool,
+    /// Takes part.
+    #[arg(long, group = "mode")]
+    client: bool,
+    /// A server and two clients in one process; so it is without any of these.
+    #[arg(long, group = "mode")]
+    demo: bool,
+    /// Where they meet: unix:/path, tcp:host:port or pipe:name.
+    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    addr: Option<Endpoint>,
+    /// With --client: who it is.
+    #[arg(long, default_value = "guest", requires = "client")]
+    name: String,
+    /// With --client: what it says.
+    #[arg(long, default_value = "Hello, everybody", requires = "client")]
+    message: String,
+    /// With --client: listens until Ctrl-C instead of ending.
+    #[arg(long, requires = "client")]
+    stay: bool,
+}
+
+/// What the server may call on a client.
+struct Listener {
+    name: String,
+}
+
+protocol_handler!(ListenerReceiver impl [client_protocol] with Listener);
+
+impl client_protocol::Receive for Listener {
+    async fn notify(&self, from: String, text: String) -> actix_ipc::protocol::Result<()> {
+        println!("[{}] {}: {}", self.name, from.escape_debug(), text.escape_debug());
+        Ok(())
+    }
+
+    async fn ask(&self, question: String) -> actix_ipc::protocol::Result<client_protocol::ask::Response> {
+        println!("[{}] the server asks: {}", self.name, question.escape_debug());
+        let answer = format!("{} is here", self.name);
+        Ok(client_protocol::ask::Response { answer })
+    }
+}
+
+type Client = RpcClient<ServerSender>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::exit("bidirectional", run(Cli::parse()).await)
+}
+
+async fn run(cli: Cli) -> Ended {
+    let addr = match &cli.addr {
+        Some(addr) => addr.clone(),
+        None => program::usual("bidirectional")?,
+    };
+    match (cli.server, cli.client) {
+        (true, _) => serve(addr).await,
+        (_, true) => take_part(addr, cli).await,
+        _ => demo().await,
+    }
+}
+
+async fn serve(addr: Endpoint) -> Ended {
+    let server = RpcServer::bind(addr, Server::default()).await?;
+    println!("Server listening on {}", server.endpoint());
+    program::interrupted().await?;
+    server.shutdown().await;
+    println!("Server ended");
+    Ok(())
+}
+
+async fn connect(addr: Endpoint, name: &str) -> Result<Client, Box<dyn std::error::Error + Send + Sync>> {
+    let listener = Listener {
+        name: name.to_owned(),
+    };
+    Ok(Client::connect(addr, ListenerReceiver::new(listener)).await?)
+}
+
+async fn take_part(addr: Endpoint, cli: Cli) -> Ended {
+    println!("Connecting to {addr}");
+    let client = connect(addr, &cli.name).await?;
+    println!("Connected!");
+    let events = client.connection_events();
+    enter(&client, &cli.name).await?;
+    speak(&client, &cli.message).await?;
+    if cli.stay {
+        println!("Listening until Ctrl-C");
+        tokio::select! {
+            pressed = program::interrupted() => pressed?,
+            () = stay_in(&client, &cli.name, events) => {}
+        }
+    }
+    client.close().await;
+    println!("Client ended");
+    Ok(())
+}
+
+async fn enter(client: &Client, name: &str) -> Result<(), CallError> {
+    let registered = client.sender().register(name.to_owned()).await?;
+    println!("Registered with ID: {}", registered.id);
+    println!("Present: {}", registered.present.join(", "));
+    Ok(())
+}
+
+/// Enters again at each new connection, until there will be none.
+async fn stay_in(client: &Client, name: &str, mut events: ConnectionEvents) {
+    while let Some(event) = events.next().await {
+        match event {
+            ConnectionEvent::Lost { reason } => println!("Connection lost ({reason}); waiting for another"),
+            ConnectionEvent::Reconnected { .. } => {
+                // When it fails, the connection has broken again, and its successor brings another event.
+                if let Err(error) = enter(client, name).await {
+                    println!("Not registered: {error}");
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+async fn speak(client: &Client, message: &str) -> Ended {
+    let sent = client.sender().send_message(message.to_owned()).await?;
+    println!("Message sent: {message} (to {} others)", sent.delivered);
+    let asked = client.sender().ask_everybody("who is here?".into()).await?;
+    for (name, answer) in asked.answers {
+        println!("Answer of {}: {}", name.escape_debug(), answer.escape_debug());
+    }
+    Ok(())
+}
+
+async fn demo() -> Ended {
+    println!("=== Bidirectional: Demo Mode ===");
+    let (_folder, addr) = program::temporary("bidirectional")?;
+    let server = RpcServer::bind(addr, Server::default()).await?;
+    let ada = connect(server.endpoint().clone(), "ada").await?;
+    let bob = connect(server.endpoint().clone(), "bob").await?;
+    for (name, client) in [("ada", &ada), ("bob", &bob)] {
+        let registered = client.sender().register(name.into()).await?;
+        println!("Registered with ID: {} ({name})", registered.id);
+    }
+    match bob.sender().register("ada".into()).await {
+        Err(error) if error.name.as_deref() == Some("NameTaken") => println!("Refused: {error}"),
+        other => return Err(format!("a name was given twice: {other:?}").into()),
+    }
+    speak(&ada, "Hello, Bob").await?;
+    ada.close().await;
+    bob.close().await;
+    server.shutdown().await;
+    println!("Calls in both directions, and pushes from the server");
+    Ok(())
+}

@@ -1,0 +1,234 @@
+//! The client's half: sends a file, and goes on where it was when the connection breaks.
+//!
+//! Owns the order of a transfer and what the client hears of it. Where to begin is decided in `transfer.rs`, what comes back is
+//! shown by `main.rs`.
+
+use super::protocol::{FileSender, file_protocol::Commands as _, progress_protocol};
+use super::source::Source;
+use super::transfer::{Checksum, Start, Summing, bar, human, percent, start};
+use actix_ipc::client::{ConnectionEvent, ConnectionEvents};
+use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::protocol::{RpcClient, protocol_handler};
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+use tokio::sync::{Notify, watch};
+
+/// Broken connections after which it gives up.
+const TRIES: usize = 10;
+/// Characters of a bar.
+const WIDTH: u64 = 40;
+
+/// Why a file is not at the server.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    #[error("the file cannot be read: {0}")]
+    Read(#[from] std::io::Error),
+    #[error("the server refused: {0}")]
+    Call(#[from] CallError),
+    #[error("the transfer failed at the server: {reason}")]
+    Failed { name: String, reason: String },
+    #[error("the connection broke {TRIES} times")]
+    GaveUp,
+    #[error("there will be no other connection: {0}")]
+    Closed(String),
+}
+
+impl SendError {
+    /// Whether another connection may do better.
+    const fn is_broken(&self) -> bool {
+        matches!(
+            self,
+            Self::Call(CallError {
+                code: ErrorCode::BrokerGone | ErrorCode::NotConnected | ErrorCode::Draining,
+                ..
+            })
+        )
+    }
+}
+
+/// What is sent, and how.
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    pub(crate) chunk: u32,
+    /// Waits at this hundredth until the connection breaks: to see how a transfer is resumed.
+    pub(crate) hold_at: Option<u64>,
+    /// Told when it waits there.
+    pub(crate) held: Arc<Notify>,
+}
+
+/// A file that is at the server.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) success: bool,
+    pub(crate) size: u64,
+    pub(crate) checksum: Checksum,
+}
+
+/// What the server tells of a transfer.
+pub(crate) struct Progress {
+    /// The last tenth that was shown, where there is no terminal.
+    tenth: AtomicU64,
+    failed: watch::Sender<Option<(u64, String, String)>>,
+}
+
+/// Where failures are heard.
+pub(crate) type Failures = watch::Receiver<Option<(u64, String, String)>>;
+
+protocol_handler!(pub ProgressReceiver impl [progress_protocol] with Progress);
+
+impl Progress {
+    pub(crate) fn new() -> (Self, Failures) {
+        let (failed, failures) = watch::channel(None);
+        let tenth = AtomicU64::new(0);
+        (Self { tenth, failed }, failures)
+    }
+}
+
+impl progress_protocol::Receive for Progress {
+    async fn progress(&self, _: u64, received: u64, total: u64) -> actix_ipc::protocol::Result<()> {
+        let mut out = std::io::stdout().lock();
+        if out.is_terminal() {
+            let end = if received == total { "\n" } else { "" };
+            write!(out, "\r{} {}{end}", bar(received, total, WIDTH), human(received))?;
+            out.flush()?;
+            return Ok(());
+        }
+        let tenth = percent(received, total) / 10;
+        if self.tenth.swap(tenth, Ordering::Relaxed) != tenth {
+            writeln!(
+                out,
+                "Progress: {:3}% ({received} of {total} bytes)",
+                percent(received, total)
+            )?;
+        }
+        Ok(())
+    }
+
+    async fn failed(&self, file_id: u64, name: String, reason: String) -> actix_ipc::protocol::Result<()> {
+        self.failed.send_replace(Some((file_id, name, reason)));
+        Ok(())
+    }
+}
+
+/// Sends a file over as many connections as it takes.
+pub(crate) async fn send(
+    client: &RpcClient<FileSender>,
+    failures: &Failures,
+    source: &mut Source,
+    mut plan: Plan,
+) -> Result<Sent, SendError> {
+    // Before the first try, so that no event of it is missed.
+    let mut events = client.connection_events();
+    for _ in 0..TRIES {
+        let error = match attempt(client, &mut events, failures, source, &plan).await {
+            Err(error) if error.is_broken() => error,
+            ended => return ended,
+        };
+        println!("Connection lost ({error}); waiting for another");
+        plan.hold_at = None;
+        loop {
+            match events.next().await {
+                Some(ConnectionEvent::Reconnected { .. }) => break,
+                Some(ConnectionEvent::Closed { reason }) => return Err(SendError::Closed(reason)),
+                Some(_) => {}
+                None => return Err(SendError::Closed("the client was closed".to_owned())),
+            }
+        }
+        println!("Connected again");
+    }
+    Err(SendError::GaveUp)
+}
+
+async fn attempt(
+    client: &RpcClient<FileSender>,
+    events: &mut ConnectionEvents,
+    failures: &Failures,
+    source: &mut Source,
+    plan: &Plan,
+) -> Result<Sent, SendError> {
+    let sender = client.sender();
+    let size = source.size();
+    println!("Requesting file transfer: {} ({})", plan.name, human(size));
+    let ask = |restart| sender.request_transfer(plan.name.clone(), size, plan.chunk, restart);
+    let mut begun = ask(false).await?;
+    let mut buffer = vec![0; usize::try_from(plan.chunk).unwrap_or(1024)];
+    let mut sum = summed(source, begun.offset.min(size), &mut buffer).await?;
+    match start(begun.offset, Checksum(begun.checksum), sum.sum()) {
+        Start::Beginning => {}
+        Start::Resume(offset) => println!("Resuming at byte {offset} of {size}"),
+        Start::Restart => {
+            println!("The server has part of another file of this name; sending it from the beginning");
+            begun = ask(true).await?;
+            sum = summed(source, 0, &mut buffer).await?;
+        }
+    }
+    let id = begun.file_id;
+    println!("File transfer initiated: File ID: {id}");
+    println!(
+        "Sending {} in chunks of {}",
+        human(size - begun.offset),
+        human(plan.chunk.into())
+    );
+    let began = Instant::now();
+    let mut offset = begun.offset;
+    while offset < size {
+        let failure = failures.borrow().clone();
+        if let Some((_, name, reason)) = failure.filter(|failure| failure.0 == id) {
+            return Err(SendError::Failed { name, reason });
+        }
+        if plan.hold_at.is_some_and(|hold| percent(offset, size) >= hold) {
+            println!(
+                "Holding at {}% until the connection breaks",
+                percent(offset, size)
+            );
+            plan.held.notify_one();
+            return Err(broken(events).await);
+        }
+        let rest = usize::try_from(size - offset).unwrap_or(usize::MAX);
+        let len = buffer.len().min(rest);
+        let bytes = buffer.get_mut(..len).unwrap_or_default();
+        source.read(bytes).await?;
+        sum.add(bytes);
+        // It is ready when the chunk is on its way, and waits while the server has too many before it: so neither side holds
+        // more than a window of the file in memory.
+        sender.chunk(id, offset, bytes).await?;
+        offset += u64::try_from(len).unwrap_or(0);
+    }
+    let finished = sender.finish(id, sum.sum().0).await?;
+    let seconds = began.elapsed().as_secs_f64();
+    println!(
+        "Transfer completed: {} in {seconds:.2} s",
+        human(size - begun.offset)
+    );
+    Ok(Sent {
+        success: finished.success,
+        size: finished.size,
+        checksum: Checksum(finished.checksum),
+    })
+}
+
+/// The checksum of the first bytes; reading goes on behind them.
+async fn summed(source: &mut Source, bytes: u64, buffer: &mut [u8]) -> Result<Summing, SendError> {
+    source.seek(0).await?;
+    let (mut sum, mut rest) = (Summing::default(), bytes);
+    while rest > 0 {
+        let len = usize::try_from(rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
+        let bytes = buffer.get_mut(..len).unwrap_or_default();
+        source.read(bytes).await?;
+        sum.add(bytes);
+        rest -= u64::try_from(len).unwrap_or(rest);
+    }
+    Ok(sum)
+}
+
+/// Until the connection has broken.
+async fn broken(events: &mut ConnectionEvents) -> SendError {
+    while let Some(event) = events.next().await {
+        if let ConnectionEvent::Lost { reason } | ConnectionEvent::Closed { reason } = event {
+            return CallError::new(ErrorCode::BrokerGone, reason).into();
+        }
+    }
+    SendError::Closed("the client was closed".to_owned())
+}

@@ -1,0 +1,218 @@
+//! Sends files: a request with an answer, one-way chunks that wait while the server is slow, progress pushed by the server, a
+//! checksum at the end, and resumption after a broken connection. Files of any size pass through a few MiB of memory.
+//!
+//! ```sh
+//! cargo run --example file_transfer                                      # demo: both halves in one process
+//! cargo run --example file_transfer -- --server --folder /tmp/received   # terminal 1
+//! cargo run --example file_transfer -- --client --file Cargo.lock        # terminal 2
+//! cargo run --example file_transfer -- --client --size 256M --hold-at 50 # end the server and start it again meanwhile
+//! ```
+#![allow(clippy::print_stdout, reason = "an example tells its story")]
+
+mod client;
+#[path = "../program/mod.rs"]
+mod program;
+mod protocol;
+mod server;
+mod source;
+mod transfer;
+
+use actix_ipc::Endpoint;
+use actix_ipc::protocol::{RpcClient, RpcServer};
+use clap::Parser;
+use client::{Failures, Plan, Progress, ProgressReceiver, Sent, send};
+use program::Ended;
+use protocol::FileSender;
+use server::Server;
+use source::Source;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use transfer::human;
+
+#[derive(Parser)]
+#[command(
+    name = "file_transfer",
+    about = "Sends files, with progress, a checksum and resumption"
+)]
+struct Cli {
+    /// Takes files until Ctrl-C.
+    #[arg(long, group = "mode")]
+    server: bool,
+    /// Sends a file.
+    #[arg(long, group = "mode")]
+    client: bool,
+    /// Both in one process; so it is without any of these.
+    #[arg(long, group = "mode")]
+    demo: bool,
+    /// Where they meet: unix:/path, tcp:host:port or pipe:name.
+    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    addr: Option<Endpoint>,
+    /// With --server: where files go. Otherwise into a folder of the system's for temporary files.
+    #[arg(long, requires = "server")]
+    folder: Option<PathBuf>,
+    /// With --server: the largest file that is taken.
+    #[arg(long, default_value = "4G", value_parser = size, requires = "server")]
+    max_size: u64,
+    /// With --client: what is sent. Otherwise it is made up.
+    #[arg(long, requires = "client")]
+    file: Option<PathBuf>,
+    /// With --client: the name at the server. Otherwise that of the file.
+    #[arg(long, requires = "client")]
+    name: Option<String>,
+    /// With --client: how much is made up, in bytes or with K, M or G behind.
+    #[arg(long, default_value = "8M", value_parser = size, requires = "client", conflicts_with = "file")]
+    size: u64,
+    /// With --client: bytes in a chunk.
+    #[arg(long, default_value = "256K", value_parser = chunk, requires = "client")]
+    chunk: u32,
+    /// With --client: waits at this hundredth of the file until the connection breaks, to see how it is resumed.
+    #[arg(long, requires = "client", value_parser = clap::value_parser!(u64).range(1..100))]
+    hold_at: Option<u64>,
+}
+
+/// `1536`, `64K`, `256M`, `2G`.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (text.get(..at), 1 << 10),
+        Some((at, 'm' | 'M')) => (text.get(..at), 1 << 20),
+        Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
+        _ => (Some(text), 1_u64),
+    };
+    let number = digits.and_then(|digits| digits.parse::<u64>().ok());
+    let bytes = number.and_then(|number| number.checked_mul(unit));
+    bytes.ok_or_else(|| "write a number of bytes, or one with K, M or G behind it".to_owned())
+}
+
+fn chunk(text: &str) -> Result<u32, String> {
+    let bytes = u32::try_from(size(text)?).ok();
+    let bytes = bytes.filter(|bytes| transfer::CHUNK.contains(bytes));
+    bytes.ok_or_else(|| {
+        format!(
+            "chunks have {} to {} bytes",
+            transfer::CHUNK.start(),
+            transfer::CHUNK.end()
+        )
+    })
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    program::exit("file_transfer", run(Cli::parse()).await)
+}
+
+async fn run(cli: Cli) -> Ended {
+    let addr = match &cli.addr {
+        Some(addr) => addr.clone(),
+        None => program::usual("file-transfer")?,
+    };
+    match (cli.server, cli.client) {
+        (true, _) => serve(addr, cli).await,
+        (_, true) => transmit(addr, cli).await,
+        _ => demo().await,
+    }
+}
+
+async fn serve(addr: Endpoint, cli: Cli) -> Ended {
+    let folder = cli
+        .folder
+        .unwrap_or_else(|| std::env::temp_dir().join("actix-ipc-file-transfer"));
+    println!("Files go to {}", folder.display());
+    let server = RpcServer::bind(addr, Server::new(folder, cli.max_size).await?).await?;
+    println!("Server listening on {}", server.endpoint());
+    program::interrupted().await?;
+    server.shutdown().await;
+    tell_memory();
+    println!("Server ended");
+    Ok(())
+}
+
+async fn connect(
+    addr: Endpoint,
+) -> Result<(RpcClient<FileSender>, Failures), actix_ipc::client::ConnectError> {
+    let (progress, failures) = Progress::new();
+    let client = RpcClient::connect(addr, ProgressReceiver::new(progress)).await?;
+    Ok((client, failures))
+}
+
+async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
+    let (mut source, name) = match &cli.file {
+        Some(path) => (Source::open(path).await?, name_of(path)),
+        None => (Source::made(cli.size), "made-up.bin".to_owned()),
+    };
+    println!("Connecting to {addr}");
+    let (client, failures) = connect(addr).await?;
+    println!("Connected!");
+    let plan = Plan {
+        name: cli.name.unwrap_or(name),
+        chunk: cli.chunk,
+        hold_at: cli.hold_at,
+        held: Arc::default(),
+    };
+    let sent = tokio::select! {
+        sent = send(&client, &failures, &mut source, plan) => Some(sent?),
+        pressed = program::interrupted() => {
+            pressed?;
+            None
+        }
+    };
+    client.close().await;
+    tell_memory();
+    match sent {
+        Some(Sent { checksum, .. }) => println!("File transfer completed successfully (checksum {checksum})"),
+        None => println!("Interrupted; send it again to resume"),
+    }
+    Ok(())
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// The most memory that this process has had, where the system tells.
+fn tell_memory() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    if let Some(kibibytes) = kibibytes {
+        println!("Peak memory: {kibibytes} KiB");
+    }
+}
+
+async fn serve_files(addr: Endpoint, folder: PathBuf) -> Result<RpcServer, Box<dyn Error + Send + Sync>> {
+    Ok(RpcServer::bind(addr, Server::new(folder, 1 << 30).await?).await?)
+}
+
+async fn demo() -> Ended {
+    println!("=== File Transfer: Demo Mode ===");
+    let (folder, addr) = program::temporary("file-transfer")?;
+    let files = folder.path().join("received");
+    let server = serve_files(addr.clone(), files.clone()).await?;
+    let (client, failures) = connect(server.endpoint().clone()).await?;
+    let mut source = Source::made(4 << 20);
+    let plan = Plan {
+        name: "demo.bin".to_owned(),
+        chunk: 64 << 10,
+        hold_at: Some(50),
+        held: Arc::default(),
+    };
+    // The client holds in the middle until its connection is gone; then another server takes the place of the first.
+    let held = Arc::clone(&plan.held);
+    let replaced = async {
+        held.notified().await;
+        println!("--- the server ends in the middle, and another one starts ---");
+        server.shutdown().await;
+        serve_files(addr, files).await
+    };
+    let (sent, server) = tokio::join!(send(&client, &failures, &mut source, plan), replaced);
+    let (sent, server) = (sent?, server?);
+    println!("Total size: {}", human(sent.size));
+    println!("Transfer success: {}", sent.success);
+    println!("Checksum: {}", sent.checksum);
+    client.close().await;
+    server.shutdown().await;
+    println!("Chunked file transfer with progress tracking, a checksum and resumption");
+    Ok(())
+}

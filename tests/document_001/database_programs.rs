@@ -1,0 +1,101 @@
+//! The example `database` as processes: isolation between connections, what a dead client leaves, and replicas.
+//!
+//! The test is a client itself: it includes the protocol of the example.
+
+use crate::programs::{Place, interrupt, number, said, says_in_order};
+use actix_ipc::Endpoint;
+use actix_ipc::protocol::RpcClient;
+use futures::TryStreamExt;
+
+#[path = "../../examples/database/log.rs"]
+#[allow(clippy::duplicate_mod, reason = "the protocol names its types")]
+mod log;
+#[path = "../../examples/database/protocol.rs"]
+mod protocol;
+
+use protocol::{DbSender, db_protocol::Commands as _};
+
+async fn connect(place: &Place) -> RpcClient<DbSender> {
+    let addr: Endpoint = place.addr().parse().unwrap();
+    RpcClient::connect(addr, ()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn transactions_are_isolated_between_connections() {
+    let place = Place::new();
+    let running = place.listening("database", &format!("--server --addr {}", place.addr()));
+    let (one, other) = (connect(&place).await, connect(&place).await);
+    let (a, b) = (one.sender(), other.sender());
+    a.put(None, "k".into(), "1".into()).await.unwrap();
+    let (first, second) = (a.begin().await.unwrap(), b.begin().await.unwrap());
+    a.put(Some(first.transaction), "k".into(), "2".into())
+        .await
+        .unwrap();
+    let seen = |id| async move { b.get(id, "k".into()).await.unwrap().value.unwrap() };
+    assert_eq!(seen(Some(second.transaction)).await, "1");
+    assert_eq!(a.commit(first.transaction).await.unwrap().sequence, 2);
+    assert_eq!(seen(Some(second.transaction)).await, "1", "its snapshot");
+    assert_eq!(seen(None).await, "2");
+    b.put(Some(second.transaction), "j".into(), "3".into())
+        .await
+        .unwrap();
+    let conflict = b.commit(second.transaction).await.err().unwrap();
+    assert_eq!(conflict.name.as_deref(), Some("Conflict"), "{conflict:?}");
+    assert!(
+        conflict.message.contains("`k` was changed by commit 2"),
+        "{conflict}"
+    );
+
+    let third = a.begin().await.unwrap();
+    let foreign = b.commit(third.transaction).await.err().unwrap();
+    assert_eq!(foreign.name.as_deref(), Some("NoTransaction"));
+    let long = a.put(None, "x".repeat(2000), String::new()).await.err().unwrap();
+    assert_eq!(long.name.as_deref(), Some("TooLong"));
+    let all: Vec<_> = b.scan(None, String::new()).try_collect().await.unwrap();
+    assert_eq!(all.len(), 1);
+
+    one.close().await;
+    said(&running, "a client is gone: 1 transactions rolled back");
+    other.close().await;
+    tokio::task::spawn_blocking(|| interrupt(running)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_replica_catches_up_after_its_primary_and_itself_were_away() {
+    let place = Place::new();
+    let start = || place.listening("database", &format!("--server --log 2 --addr {}", place.addr()));
+    let mut running = start();
+    let replica = place.start("database", &format!("--replica --addr {}", place.addr()));
+    said(&replica, "whole state, 0 keys");
+    let client = connect(&place).await;
+    client.sender().put(None, "a".into(), "1".into()).await.unwrap();
+    said(&replica, "Replication update: #1 a = 1");
+
+    // Another life of the primary, with another history: the replica forgets the first.
+    running.kill();
+    said(&replica, "Connection lost");
+    client.close().await;
+    let running = start();
+    let client = connect(&place).await;
+    said(&replica, "whole state, 0 keys");
+    client.sender().put(None, "b".into(), "1".into()).await.unwrap();
+    said(&replica, "Replication update: #1 b = 1");
+
+    // A replica that stands still is sent what it has missed, though the log has only the last two commits.
+    replica.signal(rustix::process::Signal::STOP);
+    for round in 2..=9 {
+        client
+            .sender()
+            .put(None, "b".into(), round.to_string())
+            .await
+            .unwrap();
+    }
+    client.sender().delete(None, "nothing".into()).await.unwrap();
+    replica.signal(rustix::process::Signal::CONT);
+    let whole = said(&replica, "whole state, 1 keys");
+    assert_eq!(number(&whole, "#"), 10);
+    client.close().await;
+    let ended = tokio::task::spawn_blocking(|| interrupt(replica)).await.unwrap();
+    says_in_order(&ended.stdout, &["Replica ended with 1 keys", "b = 9"]);
+    tokio::task::spawn_blocking(|| interrupt(running)).await.unwrap();
+}

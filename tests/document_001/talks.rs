@@ -1,0 +1,336 @@
+//! What each program promises beyond the first exchange: pushes, transfers that resume, isolation, replicas, dead instances.
+//!
+//! The test is a client itself where it wants to say more than the program's own client does: the protocol is a file to include.
+
+use crate::programs::{Place, interrupt, number, said, says_in_order};
+use crate::support::Process;
+use rustix::process::Signal;
+
+/// What `file_transfer --client --size` sends.
+#[path = "../../examples/file_transfer/source.rs"]
+#[allow(clippy::duplicate_mod, reason = "its own tests include it as well")]
+mod source;
+
+mod basic {
+    use super::*;
+
+    #[test]
+    fn the_server_counts_over_all_clients() {
+        let place = Place::new();
+        let running = place.listening("basic", "--server");
+        let first = place.run("basic", "--client");
+        let second = place.run("basic", "--client");
+        let counts = [&first, &second].map(|ended| number(ended.success(), "Total calls: "));
+        assert_eq!(counts, [5, 11]);
+        interrupt(running);
+    }
+
+    #[test]
+    fn a_client_may_end_a_server_that_was_started_so() {
+        let place = Place::new();
+        let running = place.listening("basic", "--server --may-be-ended");
+        let ended = place.run("basic", "--client");
+        says_in_order(
+            ended.success(),
+            &["Shutdown response: the server ends once its answers are sent"],
+        );
+        says_in_order(
+            running.end().success(),
+            &["asked to end: the client is done", "Server ended"],
+        );
+        assert_eq!(place.left(), [""; 0]);
+    }
+
+    #[test]
+    fn a_killed_server_does_not_stand_in_the_way_of_the_next() {
+        let place = Place::new();
+        let mut running = place.listening("basic", "--server");
+        running.kill();
+        assert_ne!(place.left(), [""; 0], "kill -9 leaves the socket");
+        let running = place.listening("basic", "--server");
+        place.run("basic", "--client").success();
+        let other = place.run("basic", "--server");
+        assert_eq!(other.code(), 1, "two servers at one place: {other:#?}");
+        interrupt(running);
+        assert_eq!(place.left(), [""; 0]);
+    }
+}
+
+mod bidirectional {
+    use super::*;
+
+    #[test]
+    fn who_stays_hears_the_others_and_answers() {
+        let place = Place::new();
+        let running = place.listening("bidirectional", "--server");
+        let ada = place.start("bidirectional", "--client --name ada --stay");
+        said(&ada, "[ada] server: welcome");
+        said(&ada, "Listening until");
+        let bob = place.run("bidirectional", "--client --name bob --message hello");
+        says_in_order(
+            bob.success(),
+            &[
+                "Present: ada",
+                "Message sent: hello (to 1 others)",
+                "Answer of ada: ada is here",
+                "Answer of bob: bob is here",
+            ],
+        );
+        said(&ada, "[ada] server: bob has entered");
+        said(&ada, "[ada] bob: hello");
+        said(&ada, "[ada] the server asks: who is here?");
+        said(&ada, "[ada] server: bob has left");
+        let taken = place.run("bidirectional", "--client --name ada");
+        assert_eq!(taken.code(), 1);
+        assert!(taken.stderr.contains("somebody else is `ada`"), "{taken:#?}");
+        // A dead client is gone for the others too.
+        let mut eve = place.start("bidirectional", "--client --name eve --stay");
+        said(&eve, "Listening until");
+        eve.kill();
+        said(&ada, "[ada] server: eve has left");
+        // Who stays comes back when the server does.
+        interrupt(running);
+        said(&ada, "Connection lost");
+        let running = place.listening("bidirectional", "--server");
+        said(&ada, "Registered with ID: 1");
+        says_in_order(interrupt(ada).success(), &["Client ended"]);
+        interrupt(running);
+        assert_eq!(place.left(), [""; 0]);
+    }
+}
+
+mod file_transfer {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn server(place: &Place) -> (Process, PathBuf) {
+        let folder = place.path().join("received");
+        let line = format!("--server --folder {}", folder.display());
+        (place.listening("file_transfer", &line), folder)
+    }
+
+    fn made(size: usize) -> Vec<u8> {
+        let mut bytes = vec![0; size];
+        source::fill(0, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_file_arrives_as_it_is() {
+        let place = Place::new();
+        let (running, folder) = server(&place);
+        for (name, bytes) in [
+            ("empty", Vec::new()),
+            ("one", vec![7]),
+            ("odd.bin", made(1_000_003)),
+        ] {
+            let file = place.path().join(name);
+            std::fs::write(&file, &bytes).unwrap();
+            let line = format!("--client --file {} --chunk 10K", file.display());
+            let ended = place.run("file_transfer", &line);
+            let sum = format!("checksum {:08x}", crc32fast::hash(&bytes));
+            says_in_order(ended.success(), &["File transfer completed successfully", &sum]);
+            assert!(std::fs::read(folder.join(name)).unwrap() == bytes, "{name}");
+        }
+        let progress = place.run("file_transfer", "--client --size 1M --name progress --chunk 1K");
+        let told = progress.success().matches("Progress:").count();
+        assert_eq!(told, 10, "a line for each tenth: {progress:#?}");
+        interrupt(running);
+        assert_eq!(
+            std::fs::read_dir(folder).unwrap().count(),
+            4,
+            "no unfinished file is left"
+        );
+    }
+
+    #[test]
+    fn a_killed_server_is_waited_for_and_the_transfer_goes_on() {
+        let place = Place::new();
+        let (mut running, folder) = server(&place);
+        let client = place.start("file_transfer", "--client --size 8M --name big --hold-at 50");
+        said(&client, "Holding at 50%");
+        running.kill();
+        said(&client, "Connection lost");
+        let (running, _) = server(&place);
+        said(&client, "Connected again");
+        let resumed = number(&said(&client, "Resuming at byte"), "Resuming at byte ");
+        assert!(resumed > 0 && resumed <= 4 << 20, "{resumed}");
+        says_in_order(
+            client.end().success(),
+            &["Sending", "File transfer completed successfully"],
+        );
+        assert!(std::fs::read(folder.join("big")).unwrap() == made(8 << 20));
+        interrupt(running);
+    }
+
+    #[test]
+    fn a_killed_client_resumes_and_another_file_starts_again() {
+        let place = Place::new();
+        let (running, folder) = server(&place);
+        let hold = || {
+            let mut client = place.start("file_transfer", "--client --size 8M --name big --hold-at 50");
+            said(&client, "Holding at 50%");
+            client.kill();
+            // The server has noticed, so that all that has arrived is on disk.
+            said(&running, "big is kept at");
+        };
+        hold();
+        let ended = place.run("file_transfer", "--client --size 8M --name big");
+        says_in_order(ended.success(), &["Resuming at byte", "completed successfully"]);
+        assert!(std::fs::read(folder.join("big")).unwrap() == made(8 << 20));
+
+        hold();
+        let other = place.path().join("big");
+        let bytes = vec![9; 5 << 20];
+        std::fs::write(&other, &bytes).unwrap();
+        let ended = place.run("file_transfer", &format!("--client --file {}", other.display()));
+        says_in_order(
+            ended.success(),
+            &["part of another file of this name", "completed successfully"],
+        );
+        assert!(std::fs::read(folder.join("big")).unwrap() == bytes);
+        interrupt(running);
+    }
+
+    #[test]
+    fn what_the_server_does_not_take_is_refused() {
+        let place = Place::new();
+        let running = place.listening("file_transfer", "--server --max-size 1M");
+        let table = [
+            ("--client --size 1025K", "1048576 are the most"),
+            ("--client --size 1 --name ../x", "it leads to another folder"),
+            ("--client --size 1 --name .x", "it begins with a dot"),
+            ("--client --size 1 --name x.part", "those of unfinished files"),
+        ];
+        for (line, why) in table {
+            let ended = place.run("file_transfer", line);
+            assert_eq!(ended.code(), 1, "{ended:#?}");
+            assert!(ended.stderr.contains(why), "{ended:#?}");
+        }
+        let missing = place.run("file_transfer", "--client --file nowhere");
+        assert_eq!(missing.code(), 1, "{missing:#?}");
+        interrupt(running);
+    }
+
+    /// `FILE_TRANSFER_MIB` sends more than 256 MiB.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_does_not_grow_with_the_file() {
+        let large = std::env::var("FILE_TRANSFER_MIB").map_or(256, |mib| mib.parse().unwrap());
+        let peaks = [16, large].map(|mib: u64| {
+            let place = Place::new();
+            let (running, folder) = server(&place);
+            let client = place.start("file_transfer", &format!("--client --size {mib}M --name big"));
+            said(&client, "Sending");
+            let client = number(&said(&client, "Peak memory: "), "Peak memory: ");
+            assert_eq!(std::fs::metadata(folder.join("big")).unwrap().len(), mib << 20);
+            let server = number(interrupt(running).success(), "Peak memory: ");
+            (client, server)
+        });
+        println!("peak memory in KiB (client, server) with 16 and {large} MiB: {peaks:?}");
+        let [small, large] = peaks;
+        // Windows and buffers are the same for both; the larger file has at least 240 MiB more.
+        assert!(large.0 <= small.0 + 8 * 1024, "client: {peaks:?}");
+        assert!(large.1 <= small.1 + 8 * 1024, "server: {peaks:?}");
+    }
+}
+
+mod service_mesh {
+    use super::*;
+
+    /// Calls until the registry's word about an instance is used: its word is older than a second, or asked for anew by each client.
+    fn answers(place: &Place, calls: u32) -> Vec<(u64, u64)> {
+        let ended = place.run(
+            "service_mesh",
+            &format!("--client --call shouter --calls {calls}"),
+        );
+        let lines = ended.success().lines();
+        lines
+            .filter(|line| line.starts_with("Instance "))
+            .map(|line| (number(line, "Instance "), number(line, "answered ")))
+            .collect()
+    }
+
+    fn instance(place: &Place, service: &str) -> (Process, u64) {
+        let process = place.start("service_mesh", &format!("--service {service} --stay"));
+        let id = number(&said(&process, "Registered with ID:"), "Registered with ID: ");
+        (process, id)
+    }
+
+    #[test]
+    fn a_service_registers_reports_and_leaves_when_nobody_calls() {
+        let place = Place::new();
+        let registry = place.listening("service_mesh", "--registry");
+        let ended = place.run("service_mesh", "--service");
+        says_in_order(
+            ended.success(),
+            &[
+                "Connected!",
+                "Registering with registry",
+                "Registered with ID:",
+                "Reporting metrics",
+                "Nobody has called for 5 s",
+                "Service operations completed",
+            ],
+        );
+        said(&registry, "instance 1 has left");
+        interrupt(registry);
+        assert_eq!(place.left(), [""; 0]);
+    }
+
+    #[test]
+    fn dead_and_stuck_instances_are_taken_out() {
+        let place = Place::new();
+        let registry = place.listening("service_mesh", "--registry --check-ms 100");
+        let (mut one, _) = instance(&place, "shouter");
+        let (two, second) = instance(&place, "shouter");
+        let (three, third) = instance(&place, "shouter");
+        assert_eq!(answers(&place, 9), [(1, 3), (2, 3), (3, 3)]);
+
+        one.kill();
+        said(&registry, "instance 1 of shouter is gone with its connection");
+        assert_eq!(answers(&place, 8), [(second, 4), (third, 4)]);
+
+        two.signal(Signal::STOP);
+        said(&registry, "instance 2 of shouter is out");
+        assert_eq!(answers(&place, 4), [(third, 4)]);
+        two.signal(Signal::CONT);
+        said(&registry, "instance 2 of shouter is in again");
+        assert_eq!(answers(&place, 4), [(second, 2), (third, 2)]);
+
+        // One service calls another.
+        let (greeter, _) = instance(&place, "greeter");
+        let ended = place.run("service_mesh", "--client --calls 4");
+        says_in_order(
+            ended.success(),
+            &[
+                "Response: HELLO, CALLER 1",
+                "answered 4 calls",
+                "Metrics of greeter: 1 of 1",
+            ],
+        );
+        for process in [two, three, greeter] {
+            says_in_order(interrupt(process).success(), &["Service operations completed"]);
+        }
+        interrupt(registry);
+        let left = place.left();
+        assert!(
+            left.iter().all(|file| file.contains(&one.id().to_string())),
+            "only the killed one: {left:?}"
+        );
+    }
+
+    #[test]
+    fn services_register_again_when_the_registry_has_died() {
+        let place = Place::new();
+        let mut registry = place.listening("service_mesh", "--registry");
+        let (shouter, _) = instance(&place, "shouter");
+        registry.kill();
+        said(&shouter, "Registry lost");
+        let registry = place.listening("service_mesh", "--registry");
+        said(&shouter, "Registered with ID:");
+        assert_eq!(answers(&place, 3), [(1, 3)]);
+        interrupt(shouter);
+        interrupt(registry);
+    }
+}
