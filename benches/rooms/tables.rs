@@ -312,6 +312,7 @@ fn slots(bencher: Bencher<'_, '_>) {
                     reply: ReplyTo::new(caller.0.clone(), CallId(ticket.0), ticket),
                     deadline: now + Duration::from_secs(30),
                     stream: false,
+                    items: false,
                     window: Window::new(1 << 20),
                 },
             );

@@ -209,7 +209,7 @@ fn work() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::{Sender, channel};
+    use std::sync::mpsc::{Receiver, Sender, channel};
 
     /// Tells who drops it, and in which order.
     struct Told(&'static str, Sender<(&'static str, std::thread::ThreadId)>);
@@ -251,7 +251,7 @@ mod tests {
     }
 
     /// Hangs in its closing until it is told to go on.
-    struct Hangs(Mutex<mpsc::Receiver<()>>);
+    struct Hangs(Mutex<Receiver<()>>);
 
     impl Drop for Hangs {
         fn drop(&mut self) {

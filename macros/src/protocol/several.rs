@@ -200,7 +200,7 @@ pub(crate) fn handler(several: &Several) -> TokenStream {
             quote!(__Handler),
         ),
     };
-    let text = name.to_string();
+    let usual = usual(&name, &generics, &arguments, &handler);
     let private = quote!(#root::protocol::__private);
     quote! {
         #docs
@@ -221,6 +221,34 @@ pub(crate) fn handler(several: &Several) -> TokenStream {
             }
         }
 
+        #usual
+
+        impl #generics #root::protocol::Dispatch for #name #arguments {
+            fn protocols(&self) -> ::std::vec::Vec<&'static #root::protocol::ProtocolInfo> {
+                ::std::vec![#(&#protocols::PROTOCOL),*]
+            }
+
+            fn dispatch(&self, request: #root::protocol::Request) -> #private::Answering<'_> {
+                match request.protocol() {
+                    #(#protocols::PROTOCOL_ID => #protocols::__dispatch(&*self.handler, request),)*
+                    _ => #private::refuse(request.unknown(&[#(&#protocols::PROTOCOL),*])),
+                }
+            }
+        }
+
+        const _: () = #private::assert_distinct(&[#(#protocols::PROTOCOL_ID),*]);
+    }
+}
+
+/// What any handle of a handler can do: made of one that is shared, cloned, shown.
+fn usual(
+    name: &Ident,
+    generics: &TokenStream,
+    arguments: &TokenStream,
+    handler: &TokenStream,
+) -> TokenStream {
+    let text = name.to_string();
+    quote! {
         impl #generics ::core::convert::From<::std::sync::Arc<#handler>> for #name #arguments {
             fn from(handler: ::std::sync::Arc<#handler>) -> Self {
                 Self { handler }
@@ -238,20 +266,5 @@ pub(crate) fn handler(several: &Several) -> TokenStream {
                 f.debug_struct(#text).finish_non_exhaustive()
             }
         }
-
-        impl #generics #root::protocol::Dispatch for #name #arguments {
-            fn protocols(&self) -> ::std::vec::Vec<&'static #root::protocol::ProtocolInfo> {
-                ::std::vec![#(&#protocols::PROTOCOL),*]
-            }
-
-            fn dispatch(&self, request: #root::protocol::Request) -> #private::Answering<'_> {
-                match request.protocol() {
-                    #(#protocols::PROTOCOL_ID => #protocols::__dispatch(&*self.handler, request),)*
-                    _ => #private::refuse(request.unknown(&[#(&#protocols::PROTOCOL),*])),
-                }
-            }
-        }
-
-        const _: () = #private::assert_distinct(&[#(#protocols::PROTOCOL_ID),*]);
     }
 }

@@ -17,7 +17,7 @@ fn whole(text: &str) -> String {
 
 #[test]
 fn what_is_wrong_in_a_command_is_said_with_what_to_do() {
-    let table = [
+    refused_with(&[
         (
             "echo { a: i32 } tick;",
             "a `;` is missing behind the command `echo`",
@@ -43,6 +43,12 @@ fn what_is_wrong_in_a_command_is_said_with_what_to_do() {
         ("r#echo; echo;", "another command `echo` above"),
         ("echo { a: i32, a: i32 };", "another field `a` above"),
         ("ActorReceive;", "a type of the generated module"),
+    ]);
+}
+
+#[test]
+fn names_and_types_that_cannot_be_are_said_with_what_to_do() {
+    refused_with(&[
         ("new;", "a method of the generated code"),
         ("into_receiver;", "a method of the generated code"),
         ("Sender { a: i32 };", "`Sender` is a type of the generated module"),
@@ -87,7 +93,10 @@ fn what_is_wrong_in_a_command_is_said_with_what_to_do() {
         ("echo -> #[derive(Deserialize)] {};", "derived already"),
         ("echo { #[cfg(unix)] a: i32 };", "a field is always there"),
         ("#[version(2)] echo;", "belongs above the module"),
-    ];
+    ]);
+}
+
+fn refused_with(table: &[(&str, &str)]) {
     for (text, says) in table {
         let said = refusal(text);
         assert!(said.contains(says), "{text}: {said}");

@@ -297,10 +297,7 @@ impl Session {
             | Kind::EventPiece
             | Kind::Gap
             | Kind::Message
-            | Kind::Settled => Err(protocol(&format!(
-                "a client does not send {} here",
-                header.kind.name()
-            ))),
+            | Kind::Settled => Err(not_a_clients(header.kind)),
         }
     }
 
@@ -441,6 +438,10 @@ impl Session {
 
 fn protocol(what: &str) -> Closing {
     (CloseReason::Protocol, what.to_owned())
+}
+
+fn not_a_clients(kind: Kind) -> Closing {
+    protocol(&format!("a client does not send {} here", kind.name()))
 }
 
 fn ping(view: &FrameView<'_>, effects: &mut Effects) -> Stop {
