@@ -12,11 +12,13 @@ use actix_ipc::protocol::{RpcClient, protocol_handler};
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 /// Broken connections after which it gives up.
 const TRIES: usize = 10;
+/// How long the last push is waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Characters of a bar.
 const WIDTH: u64 = 40;
 
@@ -70,24 +72,46 @@ pub(crate) struct Sent {
 pub(crate) struct Progress {
     /// The last tenth that was shown, where there is no terminal.
     tenth: AtomicU64,
+    /// The transfer and how much of it has arrived.
+    seen: watch::Sender<(u64, u64)>,
     failed: watch::Sender<Option<(u64, String, String)>>,
 }
 
-/// Where failures are heard.
-pub(crate) type Failures = watch::Receiver<Option<(u64, String, String)>>;
+/// Where it is heard.
+pub(crate) struct News {
+    seen: watch::Receiver<(u64, u64)>,
+    failed: watch::Receiver<Option<(u64, String, String)>>,
+}
 
 protocol_handler!(pub ProgressReceiver impl [progress_protocol] with Progress);
 
 impl Progress {
-    pub(crate) fn new() -> (Self, Failures) {
-        let (failed, failures) = watch::channel(None);
+    pub(crate) fn new() -> (Self, News) {
+        let ((seen, seeing), (failed, failing)) = (watch::channel((0, 0)), watch::channel(None));
         let tenth = AtomicU64::new(0);
-        (Self { tenth, failed }, failures)
+        let news = News {
+            seen: seeing,
+            failed: failing,
+        };
+        (Self { tenth, seen, failed }, news)
     }
 }
 
 impl progress_protocol::Receive for Progress {
-    async fn progress(&self, _: u64, received: u64, total: u64) -> actix_ipc::protocol::Result<()> {
+    async fn progress(&self, file_id: u64, received: u64, total: u64) -> actix_ipc::protocol::Result<()> {
+        self.show(received, total)?;
+        self.seen.send_replace((file_id, received));
+        Ok(())
+    }
+
+    async fn failed(&self, file_id: u64, name: String, reason: String) -> actix_ipc::protocol::Result<()> {
+        self.failed.send_replace(Some((file_id, name, reason)));
+        Ok(())
+    }
+}
+
+impl Progress {
+    fn show(&self, received: u64, total: u64) -> std::io::Result<()> {
         let mut out = std::io::stdout().lock();
         if out.is_terminal() {
             let end = if received == total { "\n" } else { "" };
@@ -105,24 +129,19 @@ impl progress_protocol::Receive for Progress {
         }
         Ok(())
     }
-
-    async fn failed(&self, file_id: u64, name: String, reason: String) -> actix_ipc::protocol::Result<()> {
-        self.failed.send_replace(Some((file_id, name, reason)));
-        Ok(())
-    }
 }
 
 /// Sends a file over as many connections as it takes.
 pub(crate) async fn send(
     client: &RpcClient<FileSender>,
-    failures: &Failures,
+    news: &News,
     source: &mut Source,
     mut plan: Plan,
 ) -> Result<Sent, SendError> {
     // Before the first try, so that no event of it is missed.
     let mut events = client.connection_events();
     for _ in 0..TRIES {
-        let error = match attempt(client, &mut events, failures, source, &plan).await {
+        let error = match attempt(client, &mut events, news, source, &plan).await {
             Err(error) if error.is_broken() => error,
             ended => return ended,
         };
@@ -144,7 +163,7 @@ pub(crate) async fn send(
 async fn attempt(
     client: &RpcClient<FileSender>,
     events: &mut ConnectionEvents,
-    failures: &Failures,
+    news: &News,
     source: &mut Source,
     plan: &Plan,
 ) -> Result<Sent, SendError> {
@@ -174,7 +193,7 @@ async fn attempt(
     let began = Instant::now();
     let mut offset = begun.offset;
     while offset < size {
-        let failure = failures.borrow().clone();
+        let failure = news.failed.borrow().clone();
         if let Some((_, name, reason)) = failure.filter(|failure| failure.0 == id) {
             return Err(SendError::Failed { name, reason });
         }
@@ -197,6 +216,12 @@ async fn attempt(
         offset += u64::try_from(len).unwrap_or(0);
     }
     let finished = sender.finish(id, sum.sum().0).await?;
+    if begun.offset < size {
+        // The last push came before this answer; who shows it may still be at work. So that the bar ends before what follows.
+        let mut seen = news.seen.clone();
+        let shown = seen.wait_for(|seen| *seen == (id, size));
+        drop(tokio::time::timeout(PATIENCE, shown).await);
+    }
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "Transfer completed: {} in {seconds:.2} s",

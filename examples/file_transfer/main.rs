@@ -20,7 +20,7 @@ mod transfer;
 use actix_ipc::Endpoint;
 use actix_ipc::protocol::{RpcClient, RpcServer};
 use clap::Parser;
-use client::{Failures, Plan, Progress, ProgressReceiver, Sent, send};
+use client::{News, Plan, Progress, ProgressReceiver, Sent, send};
 use program::Ended;
 use protocol::FileSender;
 use server::Server;
@@ -128,12 +128,10 @@ async fn serve(addr: Endpoint, cli: Cli) -> Ended {
     Ok(())
 }
 
-async fn connect(
-    addr: Endpoint,
-) -> Result<(RpcClient<FileSender>, Failures), actix_ipc::client::ConnectError> {
-    let (progress, failures) = Progress::new();
+async fn connect(addr: Endpoint) -> Result<(RpcClient<FileSender>, News), actix_ipc::client::ConnectError> {
+    let (progress, news) = Progress::new();
     let client = RpcClient::connect(addr, ProgressReceiver::new(progress)).await?;
-    Ok((client, failures))
+    Ok((client, news))
 }
 
 async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
@@ -142,7 +140,7 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
         None => (Source::made(cli.size), "made-up.bin".to_owned()),
     };
     println!("Connecting to {addr}");
-    let (client, failures) = connect(addr).await?;
+    let (client, news) = connect(addr).await?;
     println!("Connected!");
     let plan = Plan {
         name: cli.name.unwrap_or(name),
@@ -151,7 +149,7 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
         held: Arc::default(),
     };
     let sent = tokio::select! {
-        sent = send(&client, &failures, &mut source, plan) => Some(sent?),
+        sent = send(&client, &news, &mut source, plan) => Some(sent?),
         pressed = program::interrupted() => {
             pressed?;
             None
@@ -190,7 +188,7 @@ async fn demo() -> Ended {
     let (folder, addr) = program::temporary("file-transfer")?;
     let files = folder.path().join("received");
     let server = serve_files(addr.clone(), files.clone()).await?;
-    let (client, failures) = connect(server.endpoint().clone()).await?;
+    let (client, news) = connect(server.endpoint().clone()).await?;
     let mut source = Source::made(4 << 20);
     let plan = Plan {
         name: "demo.bin".to_owned(),
@@ -206,7 +204,7 @@ async fn demo() -> Ended {
         server.shutdown().await;
         serve_files(addr, files).await
     };
-    let (sent, server) = tokio::join!(send(&client, &failures, &mut source, plan), replaced);
+    let (sent, server) = tokio::join!(send(&client, &news, &mut source, plan), replaced);
     let (sent, server) = (sent?, server?);
     println!("Total size: {}", human(sent.size));
     println!("Transfer success: {}", sent.success);

@@ -84,11 +84,11 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         Err(_) => return Err(format!("no connection within {} ms", limit.as_millis()).into()),
     };
     let asked = options.token_file.as_deref();
-    let (greeted, (lacks, what)) = match &options.peer {
+    let (greeted, (answer, what)) = match &options.peer {
         None => {
             let token = super::proof::token(endpoint, asked)?;
             let greeting = greet(stream, &options.name, token);
-            (timeout_at(until, greeting).await, ("no welcome", "a broker"))
+            (timeout_at(until, greeting).await, ("welcome", "a broker"))
         }
         Some(offer) => {
             // The usual token file is the broker's.
@@ -97,12 +97,12 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
                 None => None,
             };
             let greeting = peer::greet(stream, offer, token);
-            (timeout_at(until, greeting).await, ("no answer", "an RpcServer"))
+            (timeout_at(until, greeting).await, ("Meet", "an RpcServer"))
         }
     };
     greeted.unwrap_or_else(|_| {
         let text = format!(
-            "connected, but got {lacks} within {} ms; is it {what}?",
+            "connected, but got no {answer} within {} ms; is it {what}?",
             share.as_millis()
         );
         Err(text.into())
