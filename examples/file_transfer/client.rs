@@ -83,6 +83,16 @@ pub(crate) struct News {
     failed: watch::Receiver<Option<(u64, String, String)>>,
 }
 
+impl News {
+    /// The last push came before the answer to the last command; who shows it may still be at work. So that the bar ends before what
+    /// follows.
+    async fn last_shown(&self, id: u64, size: u64) {
+        let mut seen = self.seen.clone();
+        let shown = seen.wait_for(|seen| *seen == (id, size));
+        drop(tokio::time::timeout(PATIENCE, shown).await);
+    }
+}
+
 protocol_handler!(pub ProgressReceiver impl [progress_protocol] with Progress);
 
 impl Progress {
@@ -217,10 +227,7 @@ async fn attempt(
     }
     let finished = sender.finish(id, sum.sum().0).await?;
     if begun.offset < size {
-        // The last push came before this answer; who shows it may still be at work. So that the bar ends before what follows.
-        let mut seen = news.seen.clone();
-        let shown = seen.wait_for(|seen| *seen == (id, size));
-        drop(tokio::time::timeout(PATIENCE, shown).await);
+        news.last_shown(id, size).await;
     }
     let seconds = began.elapsed().as_secs_f64();
     println!(
