@@ -38,6 +38,8 @@ pub struct Passing(Mutex<Option<Held>>);
 struct Held {
     attachment: Attachment,
     charge: Option<Charge>,
+    /// What else is given back with it.
+    more: Option<Charge>,
 }
 
 impl std::fmt::Debug for Held {
@@ -53,6 +55,7 @@ impl Passing {
         let held = Held {
             attachment,
             charge: Some(charge),
+            more: None,
         };
         Arc::new(Self(Mutex::new(Some(held))))
     }
@@ -69,6 +72,16 @@ impl Drop for Passing {
 #[must_use]
 pub fn another(attachment: &Attachment, charge: Charge) -> Option<Attachment> {
     inside(attachment).map(|inside| Passing::wrap(inside, charge))
+}
+
+/// Charges more for an attachment: given back with what it was charged already. At once, once it was released, and for what is not
+/// a [`Passing`].
+pub fn charge_also(attachment: &Attachment, charge: Charge) {
+    if let Some(passing) = attachment.downcast_ref::<Passing>()
+        && let Some(held) = &mut *lock(&passing.0)
+    {
+        held.more = Some(charge);
+    }
 }
 
 /// The same attachment with its charge in a place of its own: it is closed with that, whoever holds `attachment` still. `None` once
@@ -129,7 +142,11 @@ static NAPS: Condvar = Condvar::new();
 
 fn close(mut held: Held) {
     let mut closer = lock(&CLOSER);
-    let _given_back = held.charge.take_if(|_| closer.waiting.len() < UNCHARGED);
+    let given_back = closer.waiting.len() < UNCHARGED;
+    let _given_back = (
+        held.charge.take_if(|_| given_back),
+        held.more.take_if(|_| given_back),
+    );
     if closer.waiting.len() >= WAITING_MAX {
         drop(closer);
         drop(held);
