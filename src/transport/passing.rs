@@ -186,12 +186,11 @@ fn summon(mut closer: MutexGuard<'_, Closer>) {
 
 fn work() {
     let mut closer = lock(&CLOSER);
-    let (mut worked, mut napped) = (false, false);
+    let mut worked = false;
     loop {
         if let Some(held) = closer.waiting.pop_front() {
-            worked = true;
             // Nobody was woken for what has come in the meantime, and this one may hang in its closing.
-            if std::mem::take(&mut napped) && !closer.waiting.is_empty() {
+            if !std::mem::replace(&mut worked, true) && !closer.waiting.is_empty() {
                 summon(closer);
             } else {
                 drop(closer);
@@ -200,8 +199,7 @@ fn work() {
             closer = lock(&CLOSER);
             continue;
         }
-        napped = std::mem::take(&mut worked) && !closer.naps;
-        if napped {
+        if std::mem::take(&mut worked) && !closer.naps {
             closer.naps = true;
             let (woken, _) = NAPS
                 .wait_timeout(closer, NAP)
@@ -302,6 +300,27 @@ mod tests {
                 behind += usize::from(what == "behind");
             }
             go_on.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn two_that_hang_leave_nobody_behind() {
+        let (tell, drops) = channel();
+        let come = |attachment: Attachment| drop(Passing::wrap(attachment, Box::new(())));
+        for _ in 0..3 {
+            // Whoever closes this one naps behind it, so that nobody is woken for the next three.
+            come(Arc::new(Told("before", tell.clone())));
+            assert_eq!(drops.recv_timeout(Duration::from_secs(20)).unwrap().0, "before");
+            let hanging = [(); 2].map(|()| channel());
+            let go_on = hanging.map(|(go_on, hanging)| {
+                come(Arc::new(Hangs(hanging.into())));
+                go_on
+            });
+            come(Arc::new(Told("behind", tell.clone())));
+            // The two hang for longer.
+            let closed = drops.recv_timeout(Duration::from_secs(15));
+            go_on.iter().for_each(|go_on| go_on.send(()).unwrap());
+            assert_eq!(closed.unwrap().0, "behind");
         }
     }
 }
