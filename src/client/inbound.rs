@@ -166,6 +166,7 @@ fn settled(state: &mut State, payload: &[u8], after: &mut After) -> Option<Ended
         };
         state.sends.settle(&settlement, after);
     }
+    state.sends.wake(after);
     state.send_held(after);
     None
 }
