@@ -11,7 +11,10 @@ impl<R: Rooms> Life<R> {
     /// The next bytes to write, about `max`; what they were charged is given back.
     pub fn fill(&mut self, max: usize, buffer: &mut WriteBuf) {
         let now = self.rooms.shared().now();
-        let (first, events) = self.outbox.fill(now, max, buffer);
+        let (first, events) = match self.holds_events {
+            true => (self.outbox.fill_without_events(now, max, buffer), 0),
+            false => self.outbox.fill(now, max, buffer),
+        };
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             let account = &session.me().account;
             account.release(first);
@@ -45,6 +48,19 @@ impl<R: Rooms> Life<R> {
     pub fn all_written(&self) {
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.me().account.all_written();
+        }
+    }
+
+    /// Bytes of an old client that are kept until they can be understood.
+    pub(super) fn charge_held(&mut self, held: usize) {
+        let Phase::Ready(session) = &self.phase else {
+            return;
+        };
+        let frame = session.me().account.memory.frame();
+        if held == 0 {
+            frame.settle(0);
+        } else if let Err(over) = frame.cover(held) {
+            self.close(CloseReason::TooMany, &over.to_string());
         }
     }
 

@@ -9,11 +9,11 @@ use super::pace::{Pace, defer};
 use super::sending::Sending;
 use super::{Connection, ring};
 use crate::actors::core::Shared;
-use crate::actors::inbox::{Post, Queue};
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::Stream;
+use crate::transport::dialect::Gateway;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -48,8 +48,17 @@ pub(super) struct Io {
     pace: Pace,
     pub(super) ring: ring::Ring,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// What few connections have, or each only at first.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// In a box of its own, so that the others do not keep room for it.
+#[derive(Default)]
+pub(super) struct Rare {
     /// Until the welcome: the broker begins to stop.
-    stopped: Option<Box<Pin<Box<dyn Future<Output = ()>>>>>,
+    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The peer speaks an older format.
+    pub(super) gateway: Option<Gateway>,
 }
 
 impl Io {
@@ -68,7 +77,10 @@ impl Io {
             pace: Pace::new(process),
             ring: ring::Ring::default(),
             timer: None,
-            stopped: Some(Box::new(Box::pin(stopped))),
+            rare: Some(Box::new(Rare {
+                stopped: Some(Box::pin(stopped)),
+                gateway: None,
+            })),
         }
     }
 }
@@ -128,22 +140,25 @@ impl Connection {
 
     /// A connection that is not welcomed yet ends with the broker; others are told by Registry.
     fn poll_stopped(&mut self, cx: &mut TaskContext<'_>) {
-        let Some(stopped) = &mut self.io.stopped else {
-            return;
-        };
+        let Some(rare) = &mut self.io.rare else { return };
+        let Some(stopped) = &mut rare.stopped else { return };
         if !self.life.is_stranger() {
             // With the handshake go its limit in time and the timer for it.
-            self.io.stopped = None;
+            rare.stopped = None;
+            self.io.rare.take_if(|rare| rare.gateway.is_none());
             self.io.timer = None;
-        } else if stopped.as_mut().as_mut().poll(cx).is_ready() {
-            self.io.stopped = None;
+        } else if stopped.as_mut().poll(cx).is_ready() {
+            rare.stopped = None;
             self.life.stopping();
         }
     }
 
     fn read(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
-        if self.io.end_of_file || !self.life.may_read() {
+        if self.io.end_of_file || !self.life.may_read() || !self.may_understand() {
             return Poll::Pending;
+        }
+        if self.catch_up(cx) {
+            return Poll::Ready(Ok(()));
         }
         if self.life.poll_gate(cx).is_pending() {
             return Poll::Pending;
@@ -168,9 +183,7 @@ impl Connection {
                     self.life.certify(self.io.stream.proven_name());
                 }
                 let with_attachments = !attachments.is_empty();
-                let frames = self
-                    .life
-                    .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
+                let frames = self.received(bytes, attachments, cx);
                 self.io
                     .pace
                     .has_read(self.life.rooms.shared.now(), frames, self.life.brought_messages);
@@ -232,7 +245,7 @@ impl Connection {
                 self.io.forget_sent();
                 return Ok(());
             } else {
-                self.flush_outbox()?;
+                self.flush_outbox(cx)?;
             }
             let sending = self.io.sending.as_mut();
             if let Some(why) = sending.and_then(|sending| sending.rejected.take()) {
@@ -245,9 +258,14 @@ impl Connection {
     }
 
     fn blocked(&mut self) {
-        let sending = self.io.sending.as_ref();
-        let unsent = sending.map_or(0, |sending| sending.bytes.iter().map(Bytes::len).sum());
+        let unsent = self.unsent();
         self.life.blocked(unsent);
+    }
+
+    /// Bytes that earlier writes left over.
+    pub(super) fn unsent(&self) -> usize {
+        let sending = self.io.sending.as_ref();
+        sending.map_or(0, |sending| sending.bytes.iter().map(Bytes::len).sum())
     }
 
     fn flush_unsent(&mut self) -> Result<(), Over> {
@@ -280,10 +298,15 @@ impl Connection {
         Ok(())
     }
 
-    fn flush_outbox(&mut self) -> Result<(), Over> {
+    fn flush_outbox(&mut self, cx: &TaskContext<'_>) -> Result<(), Over> {
         let mut buffer = WRITE.take().unwrap_or_default();
         buffer.clear();
         self.life.fill(WRITE_MAX, &mut buffer);
+        if self.translate(&buffer, cx) {
+            buffer.clear();
+            WRITE.set(Some(buffer));
+            return Ok(());
+        }
         let slices = slices(&buffer);
         let result = self.write(&slices, &buffer.attachments);
         if buffer.last_on_socket {
@@ -376,7 +399,7 @@ impl Connection {
 }
 
 /// The buffer as slices, in the order in which they are written.
-fn slices(buffer: &WriteBuf) -> Vec<IoSlice<'_>> {
+pub(super) fn slices(buffer: &WriteBuf) -> Vec<IoSlice<'_>> {
     let mut slices = Vec::with_capacity(buffer.shared.len().saturating_mul(2).saturating_add(1));
     let mut from = 0_usize;
     for (at, shared) in &buffer.shared {

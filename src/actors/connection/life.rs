@@ -88,6 +88,8 @@ pub struct Life<R: Rooms> {
     pub(super) brought_bulk: bool,
     /// The last batch was of messages of the label bus.
     pub(super) brought_messages: bool,
+    /// Events wait: the peer would take one for an answer.
+    pub(super) holds_events: bool,
     /// Bytes of each direction of the shared memory that it may ask for; 0: none.
     pub(super) ring_bytes: u32,
     /// Whom others deliver to, from the welcome on.
@@ -119,11 +121,16 @@ impl<R: Rooms> Life<R> {
         let granted = u32::try_from(limits.attachments).unwrap_or(u32::MAX);
         let evidence: Evidence = evidence.into();
         let mut outbox = Outbox::default();
+        // A client of an older format may be silent until its first call. It is known who it is, and its place is charged to it.
+        let silent = shared.dialects().any() && !evidence.must_prove;
         let (phase, patience, admission) = match admitted {
-            Ok(admission) => (Phase::Preface(0), handshake, Some(admission)),
+            Ok(admission) => {
+                let patience = Some(handshake).filter(|_| !silent);
+                (Phase::Preface(0), patience, Some(admission))
+            }
             Err((reason, text)) => {
                 outbox.push_goodbye(goodbye_frame(reason, &text));
-                (Phase::Closing, DRAIN_GRACE, None)
+                (Phase::Closing, Some(DRAIN_GRACE), None)
             }
         };
         Self {
@@ -135,13 +142,14 @@ impl<R: Rooms> Life<R> {
             max_attachments: max_attachments.min(granted),
             carry: None,
             gate: None,
-            limit: shared.now().checked_add(patience),
+            limit: patience.and_then(|patience| shared.now().checked_add(patience)),
             waiting_since: None,
             keepalive: None,
             gone: None,
             ring_step: None,
             brought_bulk: false,
             brought_messages: false,
+            holds_events: false,
             ring_bytes: 0,
             me: None,
             admission,
@@ -190,19 +198,28 @@ impl<R: Rooms> Life<R> {
     /// Whether anything waits to be written.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.outbox.is_empty()
+        match self.holds_events {
+            true => !self.outbox.has_only_events(),
+            false => !self.outbox.is_empty(),
+        }
     }
 
     /// Whether it has written its last byte, when nothing is left over from earlier writes.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Closing) && self.outbox.is_empty()
+        matches!(self.phase, Phase::Closing) && !self.has_output()
     }
 
     /// Whether the handshake is not done yet, so that Registry cannot tell it anything.
     #[must_use]
     pub const fn is_stranger(&self) -> bool {
         matches!(self.phase, Phase::Preface(_) | Phase::Hello | Phase::Unproven(_))
+    }
+
+    /// Whether it has not said anything yet.
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        matches!(self.phase, Phase::Preface(0))
     }
 
     /// Whether bytes of the peer are still looked at.

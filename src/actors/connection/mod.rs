@@ -21,6 +21,8 @@ mod ring;
 mod sending;
 pub mod session;
 pub mod slots;
+mod speech;
+mod translated;
 
 use super::admission::Admission;
 use super::core::Core;

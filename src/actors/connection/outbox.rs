@@ -43,6 +43,24 @@ impl Outbox {
             && self.events.as_ref().is_none_or(|events| events.is_empty())
     }
 
+    /// Whether nothing waits but events.
+    #[must_use]
+    pub fn has_only_events(&self) -> bool {
+        self.first.is_empty() && self.goodbye.is_none()
+    }
+
+    /// The same as [`Self::fill`], without events: they wait, and are missed in the end, as if the peer did not read.
+    pub fn fill_without_events(&mut self, now: Instant, max: usize, out: &mut WriteBuf) -> usize {
+        let first = self.first.fill(now, max, out);
+        if out.is_empty()
+            && self.first.is_empty()
+            && let Some(frame) = self.goodbye.take()
+        {
+            out.bytes(&frame);
+        }
+        first
+    }
+
     /// Bytes of the broker's own frames that wait.
     #[must_use]
     pub fn own_bytes(&self) -> usize {

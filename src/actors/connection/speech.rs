@@ -1,0 +1,114 @@
+//! What a connection speaks: the broker's own frames, or an older format through a [`Gateway`].
+//!
+//! Owns the choice, made by the first byte, and the two places where bytes pass a gateway: behind the read, in front of the write.
+//! Everything else of a connection knows frames only. Steps of the actor's `io`, in a file of their own.
+
+use super::Connection;
+use super::outbox::WriteBuf;
+use crate::actors::inbox::{Post, Queue};
+use crate::message::Attachment;
+use crate::transport::dialect::{Broken, Gateway, Opening};
+use bytes::Bytes;
+use std::task::Context;
+
+/// Bytes that an old client may leave unread before nothing more of it is read.
+const UNREAD_MAX: usize = 64 * 1024;
+
+impl Connection {
+    const fn gateway(&mut self) -> Option<&mut Gateway> {
+        match &mut self.io.rare {
+            Some(rare) => rare.gateway.as_mut(),
+            None => None,
+        }
+    }
+
+    /// Whether more may be read: an old client's bytes wait while it has no credit, or does not read its answers.
+    pub(super) fn may_understand(&mut self) -> bool {
+        let unsent = self.unsent();
+        self.gateway()
+            .is_none_or(|gateway| gateway.may_read() && unsent <= UNREAD_MAX)
+    }
+
+    /// What one read brought: so many complete frames.
+    pub(super) fn received(&mut self, bytes: &[u8], attachments: Vec<Attachment>, cx: &Context<'_>) -> usize {
+        if self.life.is_silent() {
+            self.choose(bytes);
+        }
+        let Some(gateway) = self.gateway() else {
+            return self
+                .life
+                .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
+        };
+        let taken = gateway.take(bytes);
+        // A message that goes on makes progress.
+        self.life.waiting_since = None;
+        let frames = self.pass_on(attachments, cx);
+        self.understood(taken);
+        frames
+    }
+
+    /// Goes on with what was read and left aside, now that what it caused is written. `false`: there is nothing of the kind.
+    pub(super) fn catch_up(&mut self, cx: &Context<'_>) -> bool {
+        if !self.gateway().is_some_and(|gateway| gateway.is_behind()) {
+            return false;
+        }
+        self.received(&[], Vec::new(), cx);
+        true
+    }
+
+    /// What is foreign is refused by the handshake.
+    fn choose(&mut self, bytes: &[u8]) {
+        let Some(first) = bytes.first() else { return };
+        if let Opening::Old(dialect) = self.life.rooms.shared.dialects().opening(*first) {
+            self.life.without_extras();
+            self.io.rare.get_or_insert_default().gateway = Some(Gateway::new(dialect));
+        }
+    }
+
+    /// Hands the gateway's frames to the broker, and its bytes to the socket.
+    fn pass_on(&mut self, attachments: Vec<Attachment>, cx: &Context<'_>) -> usize {
+        let Some(gateway) = self.gateway() else {
+            return 0;
+        };
+        let output = std::mem::take(gateway.output());
+        let native = std::mem::take(gateway.native());
+        if !output.is_empty() {
+            let sending = self.io.sending.get_or_insert_default();
+            sending.bytes.push_back(Bytes::from(output));
+        }
+        if native.is_empty() && attachments.is_empty() {
+            return 0;
+        }
+        self.life.received(&native, attachments, &|| {
+            Post::Kept(Queue::new(cx.waker().clone()))
+        })
+    }
+
+    /// What follows from bytes that a gateway has read.
+    fn understood(&mut self, read: Result<(), Broken>) {
+        let Some(gateway) = self.gateway() else {
+            return;
+        };
+        let (begun, held, holds) = (gateway.has_begun(), gateway.held(), gateway.holds_events());
+        let unshown = gateway.take_unshown();
+        self.life.rooms.shared.metrics.dialect_unshown.add(unshown);
+        match read {
+            Ok(()) => self.life.waits_for(begun, held, holds),
+            Err(broken) => self.life.misunderstood(&broken.to_string()),
+        }
+    }
+
+    /// Gives the gateway what waits for its client. `false`: there is no gateway, and the bytes are for the socket.
+    pub(super) fn translate(&mut self, buffer: &WriteBuf, cx: &Context<'_>) -> bool {
+        let Some(gateway) = self.gateway() else {
+            return false;
+        };
+        let mut given = Ok(());
+        for slice in super::io::slices(buffer) {
+            given = given.and_then(|()| gateway.give(&slice));
+        }
+        self.pass_on(Vec::new(), cx);
+        self.understood(given);
+        true
+    }
+}

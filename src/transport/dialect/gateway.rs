@@ -1,0 +1,312 @@
+//! What stands between an old client and the broker: it is the broker's client in the old one's place.
+//!
+//! Owns what the old client has asked and was asked, under the numbers of `docs/protocol.md`, its subscriptions, and the credit that
+//! its format does not know: while there is none, its bytes wait. Bytes of both sides go in ([`Gateway::take`], [`Gateway::give`]) and come out
+//! ([`Gateway::native`], [`Gateway::output`]). Pure; the broker's Connection is the caller.
+
+use super::Dialect;
+use super::asked::{Asked, Broker, failure, too_large};
+use super::ipc_broker::IpcBroker;
+use super::ipc_server::IpcServer;
+use super::pieces::Owner;
+use super::said::{Codec, Failure, Next, Told};
+use super::value;
+use crate::error::ErrorCode;
+use crate::message::frame::FrameView;
+use crate::message::{Batch, Flags, Kind, key};
+use std::fmt;
+
+/// Requests that may wait for their answers, or answers for their turn. Above that nothing more of a client is understood.
+const WAITING_MAX: usize = 1_024;
+/// Bytes for the client that may have come together before nothing more of it is understood.
+const OUTPUT_MAX: usize = 64 * 1024;
+
+/// The old client's bytes are none of its format; the text is for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Gateway {
+    codec: Box<dyn Codec>,
+    /// Bytes of the old client that are not understood yet.
+    input: Vec<u8>,
+    /// Bytes for it.
+    output: Vec<u8>,
+    broker: Broker,
+    /// What was read is not all understood: its answers were too many to be taken at once.
+    is_behind: bool,
+}
+
+impl Gateway {
+    /// The gateway of a client that has begun to speak; its greeting to the broker is ready in [`Self::native`].
+    #[must_use]
+    pub fn new(dialect: Dialect) -> Self {
+        let codec: Box<dyn Codec> = match dialect {
+            Dialect::IpcBroker => Box::new(IpcBroker::default()),
+            Dialect::IpcServer => Box::new(IpcServer::default()),
+        };
+        Self {
+            codec,
+            input: Vec::new(),
+            output: Vec::new(),
+            broker: Broker::greeted(),
+            is_behind: false,
+        }
+    }
+
+    /// Frames for the broker, to be taken out.
+    pub const fn native(&mut self) -> &mut Vec<u8> {
+        &mut self.broker.out
+    }
+
+    /// Bytes for the old client, to be taken out.
+    pub const fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// Whether more of the old client may be read: it has no credit otherwise, and what it sent meanwhile waits.
+    #[must_use]
+    pub fn may_read(&self) -> bool {
+        self.broker.window > 0 && self.codec.waiting() < WAITING_MAX
+    }
+
+    /// Whether bytes were left aside only because their answers would have been too many: [`Self::take`] goes on with them.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
+    }
+
+    /// Whether a message of the old client has begun and is not complete, though it could be.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !self.input.is_empty() && !self.is_behind && self.may_read()
+    }
+
+    /// Bytes that are kept: until they can be understood, until a message is complete, until an answer has its turn.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let apart = self.broker.pieces.held().saturating_add(self.codec.held());
+        self.input.len().saturating_add(apart)
+    }
+
+    /// Whether the old client would take an event for an answer, so that events must wait.
+    #[must_use]
+    pub fn holds_events(&self) -> bool {
+        self.codec.awaits_answer()
+    }
+
+    /// Events that could not be shown to the client since the last time this was asked.
+    pub const fn take_unshown(&mut self) -> u64 {
+        std::mem::replace(&mut self.broker.unshown, 0)
+    }
+
+    /// Bytes of the old client.
+    ///
+    /// # Errors
+    /// [`Broken`]: its connection cannot be read any further.
+    pub fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        self.input.extend_from_slice(bytes);
+        self.go_on()
+    }
+
+    /// Bytes of the broker.
+    ///
+    /// # Errors
+    /// [`Broken`], of what waited for credit.
+    pub fn give(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        let batch = match self.broker.decoder.decode(bytes) {
+            Ok(batch) => batch,
+            Err(error) => return Err(Broken(format!("the broker's own frames are none: {error}"))),
+        };
+        self.given(&batch);
+        self.go_on()
+    }
+
+    /// Understands what the old client has said, as far as there is credit.
+    fn go_on(&mut self) -> Result<(), Broken> {
+        let mut used = 0_usize;
+        self.is_behind = false;
+        while self.may_read() {
+            if self.output.len() > OUTPUT_MAX {
+                self.is_behind = used < self.input.len();
+                break;
+            }
+            let rest = self.input.get(used..).unwrap_or_default();
+            match self.codec.next(rest, &mut self.output) {
+                Next::More => break,
+                Next::Broken(why) => return Err(Broken(why)),
+                Next::Said(said, length) => {
+                    used = used.saturating_add(length);
+                    if let Err((place, failure)) = self.broker.hear(said) {
+                        let _ = self
+                            .codec
+                            .say(&Told::Answer(place, Err(&failure)), &mut self.output);
+                    }
+                }
+            }
+        }
+        self.input.drain(..used.min(self.input.len()));
+        if self.input.is_empty() && self.input.capacity() > 64 * 1024 {
+            self.input = Vec::new();
+        }
+        Ok(())
+    }
+
+    fn given(&mut self, batch: &Batch) {
+        for view in (0..batch.len()).filter_map(|index| batch.view(index)) {
+            match view.header.kind {
+                Kind::Call | Kind::CallPiece => self.called(&view),
+                Kind::Reply | Kind::ReplyPiece => self.replied(&view),
+                Kind::Event | Kind::EventPiece => self.event(&view),
+                Kind::Done => self.done(view.header.id),
+                Kind::Error => self.failed(&view),
+                Kind::Cancel => {
+                    self.broker.pieces.give_up(Owner::Call(view.header.id));
+                    self.codec.cancelled(view.header.id);
+                }
+                _ => self.broker.control(&view),
+            }
+        }
+    }
+
+    fn say(&mut self, told: &Told<'_>) {
+        let _ = self.codec.say(told, &mut self.output);
+    }
+
+    fn done(&mut self, id: u64) {
+        match self.broker.asked.remove(&id) {
+            Some(Asked::Register(place)) => self.say(&Told::Registered(place)),
+            Some(Asked::Subscribe(place, _)) => self.say(&Told::Subscribed(place)),
+            Some(Asked::Has(place)) => self.say(&Told::Has(place, true)),
+            Some(Asked::Call(_)) | None => {}
+        }
+    }
+
+    fn failed(&mut self, view: &FrameView<'_>) {
+        let id = view.header.id;
+        let failure = failure(view);
+        self.broker.pieces.give_up(Owner::Reply(id));
+        match self.broker.asked.remove(&id) {
+            Some(Asked::Has(place)) => self.say(&Told::Has(place, false)),
+            Some(Asked::Register(place) | Asked::Call(place)) => {
+                self.say(&Told::Answer(place, Err(&failure)))
+            }
+            Some(Asked::Subscribe(place, topic)) => {
+                self.broker.topics.remove(&topic);
+                self.broker.subscriptions.remove(&id);
+                self.say(&Told::Answer(place, Err(&failure)));
+            }
+            None => {
+                // A subscription that has ended: the policy allows it no more.
+                if let Some(topic) = self.broker.subscriptions.remove(&id) {
+                    self.broker.topics.remove(&topic);
+                }
+            }
+        }
+    }
+
+    fn replied(&mut self, view: &FrameView<'_>) {
+        let (id, most) = (view.header.id, self.codec.limit());
+        let Some(asked) = self.broker.asked.get(&id) else {
+            return;
+        };
+        let place = match asked {
+            Asked::Call(place) => *place,
+            Asked::Has(place) => {
+                let place = *place;
+                self.broker.asked.remove(&id);
+                return self.say(&Told::Has(place, true));
+            }
+            Asked::Register(_) | Asked::Subscribe(..) => return,
+        };
+        let Some(partial) = self.broker.assemble(Owner::Reply(id), view, most) else {
+            return;
+        };
+        self.broker.asked.remove(&id);
+        let large = || Failure::new(ErrorCode::ReplyLost, too_large("result", partial.length, most));
+        let shown = match partial.length > most {
+            true => Err(large()),
+            false => value::json(partial.encoding, &partial.bytes)
+                .map_err(|why| Failure::new(ErrorCode::Encoding, format!("the call ran, but {why}"))),
+        };
+        match shown {
+            Ok(value) => self.say(&Told::Answer(place, Ok(&value))),
+            Err(failure) => self.say(&Told::Answer(place, Err(&failure))),
+        }
+    }
+
+    fn called(&mut self, view: &FrameView<'_>) {
+        let (ticket, most) = (view.header.id, self.codec.limit());
+        if view.header.kind == Kind::CallPiece && view.header.flags.has(Flags::ABORT) {
+            self.broker.pieces.give_up(Owner::Call(ticket));
+            return;
+        }
+        let Some(partial) = self.broker.assemble(Owner::Call(ticket), view, most) else {
+            return;
+        };
+        if partial.length > most {
+            let text = too_large("call", partial.length, most);
+            return self.broker.refuse(ticket, &partial, ErrorCode::TooLarge, &text);
+        }
+        let args = match value::json(partial.encoding, &partial.bytes) {
+            Ok(args) => args,
+            Err(why) => {
+                let text = format!("{why}; this object's program knows JSON only");
+                return self.broker.refuse(ticket, &partial, ErrorCode::Encoding, &text);
+            }
+        };
+        let (object, method) = key::split(&partial.key);
+        let told = Told::Call {
+            ticket,
+            object: std::str::from_utf8(object).unwrap_or_default(),
+            method: std::str::from_utf8(method).unwrap_or_default(),
+            args: &args,
+            answered: partial.answered,
+        };
+        if let Err(unsaid) = self.codec.say(&told, &mut self.output) {
+            let text = format!("the call is {unsaid}");
+            self.broker.refuse(ticket, &partial, unsaid.code(), &text);
+        }
+    }
+
+    fn event(&mut self, view: &FrameView<'_>) {
+        let (id, most) = (view.header.id, self.codec.limit());
+        let owner = match view.header.kind == Kind::EventPiece || view.header.flags.has(Flags::CONTINUED) {
+            true => Owner::Event(id, view.header.aux),
+            false => Owner::Event(id, 0),
+        };
+        if view.header.kind == Kind::EventPiece && view.header.flags.has(Flags::ABORT) {
+            self.broker.pieces.give_up(owner);
+            return;
+        }
+        let Some(partial) = self.broker.assemble(owner, view, most) else {
+            return;
+        };
+        let Some(topic) = self.broker.subscriptions.get(&id) else {
+            return;
+        };
+        let (object, topic) = key::split(topic);
+        let shown = match partial.length > most {
+            true => Err(String::new()),
+            false => value::json(partial.encoding, &partial.bytes),
+        };
+        let said = shown.is_ok_and(|value| {
+            let told = Told::Event {
+                object: std::str::from_utf8(object).unwrap_or_default(),
+                topic: std::str::from_utf8(topic).unwrap_or_default(),
+                value: &value,
+            };
+            self.codec.say(&told, &mut self.output).is_ok()
+        });
+        if !said {
+            self.broker.unshown = self.broker.unshown.saturating_add(1);
+        }
+    }
+}
