@@ -39,6 +39,8 @@ counters! {
     connections_refused,
     /// Connections closed, without a byte, because their first bytes were another protocol's.
     foreign_openings,
+    /// Events that a client of an older format was not told, because its format cannot say them.
+    dialect_unshown,
     /// Connections refused because they showed no proof of who they are, or a wrong one.
     unproven_peers,
     /// Connections whose bytes go through shared memory now, or are about to. A level.

@@ -23,6 +23,7 @@ use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
 use crate::policy::Policy;
+use crate::transport::dialect::Dialects;
 use crate::transport::{self, BindError, BindOptions, Endpoint, TlsServer, UnixOptions};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
@@ -85,6 +86,7 @@ pub struct BrokerBuilder {
     unix: UnixOptions,
     pub(super) adopted: Vec<transport::Listener>,
     pub(super) bus: Option<BusOptions>,
+    dialects: Dialects,
 }
 
 impl BrokerBuilder {
@@ -100,6 +102,13 @@ impl BrokerBuilder {
     #[must_use]
     pub fn policy(mut self, policy: Policy) -> Self {
         self.policy = Some(policy);
+        self
+    }
+
+    /// Says which older formats are understood on every endpoint, for programs that were built for older brokers. Default: all.
+    #[must_use]
+    pub const fn dialects(mut self, dialects: Dialects) -> Self {
+        self.dialects = dialects;
         self
     }
 
@@ -164,6 +173,8 @@ impl BrokerBuilder {
         if let Some(bus) = self.bus {
             // Nobody has set it before: the broker is only just made.
             let _ = shared.bus.set(Arc::new(bus));
+        } else {
+            let _ = shared.dialects.set(self.dialects);
         }
         if let Some(policy) = self.policy {
             shared.policy.set(policy);

@@ -19,6 +19,7 @@ use crate::message::{Epoch, PeerId};
 use crate::metrics::Metrics;
 use crate::policy::{Principal, Slot};
 use crate::text;
+use crate::transport::dialect::Dialects;
 use actix::Addr;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -43,6 +44,8 @@ pub struct Shared {
     pub tickets: Arc<AtomicU64>,
     /// What is asked of those who join the label bus that this broker hosts; nothing when it is an ordinary one.
     pub bus: OnceLock<Arc<BusOptions>>,
+    /// The older formats that are understood; none where nothing was said.
+    pub dialects: OnceLock<Dialects>,
     /// Who may do what.
     pub policy: Arc<Slot>,
     /// Read permits of all connections.
@@ -94,6 +97,7 @@ impl Shared {
             epoch,
             tickets: Arc::new(AtomicU64::new(1)),
             bus: OnceLock::new(),
+            dialects: OnceLock::new(),
             policy: Arc::default(),
             gate,
             accounts,
@@ -113,6 +117,11 @@ impl Shared {
             clock,
             started: clock(),
         })
+    }
+
+    /// The older formats that are understood.
+    pub fn dialects(&self) -> Dialects {
+        self.dialects.get().copied().unwrap_or(Dialects::NONE)
     }
 
     /// The time as this broker sees it.

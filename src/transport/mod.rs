@@ -13,6 +13,7 @@ mod accept;
 #[cfg(feature = "cli")]
 pub(crate) mod check;
 pub mod credentials;
+pub mod dialect;
 pub mod endpoint;
 #[cfg(feature = "inject-faults")]
 pub mod inject;

@@ -48,6 +48,19 @@ impl<R: Rooms> Life<R> {
         }
     }
 
+    /// Bytes of an old client that are kept until they can be understood.
+    pub(super) fn charge_held(&mut self, held: usize) {
+        let Phase::Ready(session) = &self.phase else {
+            return;
+        };
+        let frame = session.me().account.memory.frame();
+        if held == 0 {
+            frame.settle(0);
+        } else if let Err(over) = frame.cover(held) {
+            self.close(CloseReason::TooMany, &over.to_string());
+        }
+    }
+
     /// A started frame is charged before `more` of its bytes are stored. `false`: its process has no memory for it.
     pub(super) fn charge_frame(&mut self, more: usize) -> bool {
         let buffered = self.decoder.buffered();

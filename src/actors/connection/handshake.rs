@@ -21,6 +21,7 @@ use crate::text;
 use crate::transport::region;
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 impl<R: Rooms> Life<R> {
     /// What one read brought: so many complete frames. `inbox` makes the peer's inbox when it is welcomed.
@@ -39,6 +40,11 @@ impl<R: Rooms> Life<R> {
             return 0;
         }
         if let Phase::Preface(seen) = self.phase {
+            if self.limit.is_none() {
+                // Who has begun is timed, however long it was silent before.
+                let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.handshake_ms));
+                self.limit = now.checked_add(patience);
+            }
             let seen = usize::from(seen);
             let (head, rest) = bytes
                 .split_at_checked(PREFACE.len().saturating_sub(seen))

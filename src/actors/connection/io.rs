@@ -7,9 +7,9 @@ use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
+use super::speech::Speech;
 use super::{Connection, ring};
 use crate::actors::core::Shared;
-use crate::actors::inbox::{Post, Queue};
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
 use crate::message::Attachment;
@@ -41,6 +41,7 @@ thread_local! {
 /// The stream and what belongs to driving it.
 pub(super) struct Io {
     pub(super) stream: Stream,
+    pub(super) speech: Speech,
     /// What a write left over, and descriptors on their way; nothing while everything is written.
     pub(super) sending: Option<Box<Sending>>,
     write_blocked: bool,
@@ -62,6 +63,7 @@ impl Io {
         };
         Self {
             stream,
+            speech: Speech::default(),
             sending: None,
             write_blocked: false,
             end_of_file: false,
@@ -142,7 +144,7 @@ impl Connection {
     }
 
     fn read(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
-        if self.io.end_of_file || !self.life.may_read() {
+        if self.io.end_of_file || !self.life.may_read() || !self.io.speech.may_read(self.unsent()) {
             return Poll::Pending;
         }
         if self.life.poll_gate(cx).is_pending() {
@@ -168,9 +170,7 @@ impl Connection {
                     self.life.certify(self.io.stream.proven_name());
                 }
                 let with_attachments = !attachments.is_empty();
-                let frames = self
-                    .life
-                    .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
+                let frames = self.received(bytes, attachments, cx);
                 self.io
                     .pace
                     .has_read(self.life.rooms.shared.now(), frames, self.life.brought_messages);
@@ -232,7 +232,7 @@ impl Connection {
                 self.io.forget_sent();
                 return Ok(());
             } else {
-                self.flush_outbox()?;
+                self.flush_outbox(cx)?;
             }
             let sending = self.io.sending.as_mut();
             if let Some(why) = sending.and_then(|sending| sending.rejected.take()) {
@@ -245,9 +245,14 @@ impl Connection {
     }
 
     fn blocked(&mut self) {
-        let sending = self.io.sending.as_ref();
-        let unsent = sending.map_or(0, |sending| sending.bytes.iter().map(Bytes::len).sum());
+        let unsent = self.unsent();
         self.life.blocked(unsent);
+    }
+
+    /// Bytes that earlier writes left over.
+    fn unsent(&self) -> usize {
+        let sending = self.io.sending.as_ref();
+        sending.map_or(0, |sending| sending.bytes.iter().map(Bytes::len).sum())
     }
 
     fn flush_unsent(&mut self) -> Result<(), Over> {
@@ -280,10 +285,15 @@ impl Connection {
         Ok(())
     }
 
-    fn flush_outbox(&mut self) -> Result<(), Over> {
+    fn flush_outbox(&mut self, cx: &TaskContext<'_>) -> Result<(), Over> {
         let mut buffer = WRITE.take().unwrap_or_default();
         buffer.clear();
         self.life.fill(WRITE_MAX, &mut buffer);
+        if self.translate(&buffer, cx) {
+            buffer.clear();
+            WRITE.set(Some(buffer));
+            return Ok(());
+        }
         let slices = slices(&buffer);
         let result = self.write(&slices, &buffer.attachments);
         if buffer.last_on_socket {
@@ -376,7 +386,7 @@ impl Connection {
 }
 
 /// The buffer as slices, in the order in which they are written.
-fn slices(buffer: &WriteBuf) -> Vec<IoSlice<'_>> {
+pub(super) fn slices(buffer: &WriteBuf) -> Vec<IoSlice<'_>> {
     let mut slices = Vec::with_capacity(buffer.shared.len().saturating_mul(2).saturating_add(1));
     let mut from = 0_usize;
     for (at, shared) in &buffer.shared {

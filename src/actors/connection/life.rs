@@ -119,11 +119,16 @@ impl<R: Rooms> Life<R> {
         let granted = u32::try_from(limits.attachments).unwrap_or(u32::MAX);
         let evidence: Evidence = evidence.into();
         let mut outbox = Outbox::default();
+        // A client of an older format may be silent until its first call. It is known who it is, and its place is charged to it.
+        let silent = shared.dialects().any() && !evidence.must_prove;
         let (phase, patience, admission) = match admitted {
-            Ok(admission) => (Phase::Preface(0), handshake, Some(admission)),
+            Ok(admission) => {
+                let patience = Some(handshake).filter(|_| !silent);
+                (Phase::Preface(0), patience, Some(admission))
+            }
             Err((reason, text)) => {
                 outbox.push_goodbye(goodbye_frame(reason, &text));
-                (Phase::Closing, DRAIN_GRACE, None)
+                (Phase::Closing, Some(DRAIN_GRACE), None)
             }
         };
         Self {
@@ -135,7 +140,7 @@ impl<R: Rooms> Life<R> {
             max_attachments: max_attachments.min(granted),
             carry: None,
             gate: None,
-            limit: shared.now().checked_add(patience),
+            limit: patience.and_then(|patience| shared.now().checked_add(patience)),
             waiting_since: None,
             keepalive: None,
             gone: None,
@@ -172,6 +177,27 @@ impl<R: Rooms> Life<R> {
             return Poll::Ready(());
         }
         gate(&mut self.gate, &*self.rooms).poll_open(cx)
+    }
+
+    /// An older format has nothing of what this transport could carry beside bytes, and no answer to a ping.
+    pub(super) fn without_extras(&mut self) {
+        self.max_attachments = 0;
+        self.ring_bytes = 0;
+        self.keepalive = None;
+    }
+
+    /// What an old client's bytes have come to: whether a message has begun that is not complete, how many bytes are kept, and whether
+    /// its events wait for an answer.
+    pub(super) fn waits_for(&mut self, begun: bool, held: usize, holds_events: bool) {
+        self.outbox.hold_events(holds_events);
+        let now = self.rooms.shared().now();
+        self.waiting_since = self.waiting_since.or(Some(now)).filter(|_| begun);
+        self.charge_held(held);
+    }
+
+    /// An old client's bytes cannot be read any further; it knows no goodbye.
+    pub(super) fn misunderstood(&mut self, why: &str) {
+        self.close(CloseReason::Protocol, why);
     }
 
     /// Bytes that were read and are not handled yet.

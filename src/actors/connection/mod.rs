@@ -21,6 +21,7 @@ mod ring;
 mod sending;
 pub mod session;
 pub mod slots;
+mod speech;
 
 use super::admission::Admission;
 use super::core::Core;

@@ -1,0 +1,380 @@
+//! The format of ipc-broker 1.1.5: a length of four bytes, big-endian, and so much JSON.
+//!
+//! Owns the shapes of its messages and its limits. An answer bears the request's `call_id`, but its client takes the next message for
+//! the answer whatever it is; the gateway keeps events back meanwhile. Called by the gateway.
+
+use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, TooLarge};
+use crate::error::ErrorCode;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+/// The most that its length may say, in bytes: `BUF_SIZE` of its module `rpc`.
+const FRAME_MAX: usize = 65_536;
+/// What the names and brackets around a value take at most, so that a value of `limit` bytes fits.
+const AROUND: usize = 1_024;
+
+#[derive(Deserialize)]
+enum Request<'a> {
+    RegisterObject {
+        #[serde(borrow)]
+        object_name: Cow<'a, str>,
+    },
+    RegisterService {},
+    Call {
+        #[serde(borrow)]
+        call_id: Cow<'a, str>,
+        #[serde(borrow)]
+        object_name: Cow<'a, str>,
+        #[serde(borrow)]
+        method: Cow<'a, str>,
+        #[serde(borrow)]
+        args: &'a RawValue,
+    },
+    Subscribe {
+        #[serde(borrow)]
+        object_name: Cow<'a, str>,
+        #[serde(borrow)]
+        topic: Cow<'a, str>,
+    },
+    Publish {
+        #[serde(borrow)]
+        object_name: Cow<'a, str>,
+        #[serde(borrow)]
+        topic: Cow<'a, str>,
+        #[serde(borrow)]
+        args: &'a RawValue,
+    },
+    HasObject {
+        #[serde(borrow)]
+        object_name: Cow<'a, str>,
+    },
+    Result {
+        #[serde(borrow)]
+        call_id: Cow<'a, str>,
+        #[serde(borrow)]
+        value: &'a RawValue,
+    },
+    Error {
+        #[serde(borrow)]
+        call_id: Option<Cow<'a, str>>,
+        #[serde(borrow)]
+        message: Cow<'a, str>,
+    },
+}
+
+#[derive(Serialize)]
+enum Response<'a> {
+    Registered {
+        object_name: &'a str,
+    },
+    Subscribed {
+        object_name: &'a str,
+        topic: &'a str,
+    },
+    HasObjectResult {
+        object_name: &'a str,
+        exists: bool,
+    },
+    Result {
+        call_id: &'a str,
+        object_name: &'a str,
+        value: &'a RawValue,
+    },
+    Error {
+        call_id: Option<&'a str>,
+        object_name: &'a str,
+        message: &'a str,
+    },
+    Call {
+        call_id: &'a str,
+        object_name: &'a str,
+        method: &'a str,
+        args: &'a RawValue,
+    },
+    Event {
+        object_name: &'a str,
+        topic: &'a str,
+        args: &'a RawValue,
+    },
+}
+
+/// What was asked, for the answer to repeat.
+#[derive(Debug)]
+enum Asked {
+    Register(Box<str>),
+    Call(Box<str>, Box<str>),
+    Subscribe(Box<str>, Box<str>),
+    Has(Box<str>),
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(super) struct IpcBroker {
+    last: Place,
+    asked: HashMap<Place, Asked>,
+    /// Requests after which the client takes the next message for the answer.
+    positional: usize,
+    /// Subscriptions that are told when nothing else is waited for.
+    subscribed: Vec<Place>,
+    /// Calls that the client has not answered.
+    owed: HashSet<CallTicket>,
+}
+
+impl IpcBroker {
+    fn ask(&mut self, asked: Asked) -> Place {
+        self.last = self.last.saturating_add(1);
+        if !matches!(asked, Asked::Subscribe(..)) {
+            self.positional = self.positional.saturating_add(1);
+        }
+        self.asked.insert(self.last, asked);
+        self.last
+    }
+
+    fn said<'a>(&mut self, body: &'a [u8]) -> Said<'a> {
+        let request = match serde_json::from_slice(body) {
+            Ok(request) => request,
+            Err(error) => {
+                // As the old broker did: a word in the log, and the client may go on.
+                tracing::debug!(%error, "a message of an ipc-broker client is none");
+                return Said::Nothing;
+            }
+        };
+        match request {
+            Request::RegisterObject { object_name } => Said::Register {
+                place: self.ask(Asked::Register(object_name.as_ref().into())),
+                object: object_name,
+            },
+            Request::Call {
+                call_id,
+                object_name,
+                method,
+                args,
+            } => Said::Call {
+                place: self.ask(Asked::Call(call_id.into(), object_name.as_ref().into())),
+                object: object_name,
+                method,
+                args: args.get(),
+            },
+            Request::Subscribe { object_name, topic } => Said::Subscribe {
+                place: self.ask(Asked::Subscribe(
+                    object_name.as_ref().into(),
+                    topic.as_ref().into(),
+                )),
+                object: object_name,
+                topic,
+            },
+            Request::Publish {
+                object_name,
+                topic,
+                args,
+            } => Said::Publish {
+                object: object_name,
+                topic,
+                value: args.get(),
+            },
+            Request::HasObject { object_name } => Said::Has {
+                place: self.ask(Asked::Has(object_name.as_ref().into())),
+                object: object_name,
+            },
+            Request::Result { call_id, value } => self.answer(&call_id, Ok(value.get())),
+            Request::Error { call_id, message } => match call_id {
+                Some(call_id) => self.answer(&call_id, Err(message)),
+                None => Said::Nothing,
+            },
+            Request::RegisterService {} => Said::Nothing,
+        }
+    }
+
+    fn answer<'a>(&mut self, call_id: &str, outcome: Result<&'a str, Cow<'a, str>>) -> Said<'a> {
+        match call_id.parse() {
+            Ok(call) if self.owed.remove(&call) => Said::Answer { call, outcome },
+            _ => Said::Nothing,
+        }
+    }
+
+    /// Takes what was asked out of the list of what is not answered.
+    fn take(&mut self, place: Place) -> Option<Asked> {
+        let asked = self.asked.remove(&place)?;
+        if !matches!(asked, Asked::Subscribe(..)) {
+            self.positional = self.positional.saturating_sub(1);
+        }
+        Some(asked)
+    }
+
+    fn tell_subscribed(&mut self, out: &mut Vec<u8>) {
+        if self.positional > 0 {
+            return;
+        }
+        for place in std::mem::take(&mut self.subscribed) {
+            if let Some(Asked::Subscribe(object, topic)) = self.take(place) {
+                let subscribed = Response::Subscribed {
+                    object_name: &object,
+                    topic: &topic,
+                };
+                let _ = write(&subscribed, out);
+            }
+        }
+    }
+}
+
+/// What a failure is called in this format.
+fn message(object: &str, failure: &Failure) -> String {
+    match (failure.code, &failure.value) {
+        (ErrorCode::NoSuchObject, _) => format!("No such object '{object}'"),
+        (_, Some(value)) => format!("{}: {value}", failure.text),
+        (_, None) => failure.text.clone(),
+    }
+}
+
+fn write(response: &Response<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    // Nothing here has a form that JSON lacks.
+    let written = serde_json::to_writer(&mut *out, response);
+    let length = out.len().saturating_sub(start).saturating_sub(4);
+    if written.is_err() || length > FRAME_MAX {
+        out.truncate(start);
+        return Err(TooLarge(length, FRAME_MAX));
+    }
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    if let Some(head) = out.get_mut(start..start.saturating_add(4)) {
+        head.copy_from_slice(&length);
+    }
+    Ok(())
+}
+
+fn raw(json: &str) -> &RawValue {
+    serde_json::from_str(json).unwrap_or(RawValue::NULL)
+}
+
+/// A message is cut off where it is too long for its frame.
+fn shortened(message: &str) -> &str {
+    let most = (0..=FRAME_MAX / 8)
+        .rev()
+        .find(|most| message.is_char_boundary(*most));
+    match most {
+        Some(most) if message.len() > FRAME_MAX / 8 => message.get(..most).unwrap_or_default(),
+        _ => message,
+    }
+}
+
+impl Codec for IpcBroker {
+    fn limit(&self) -> usize {
+        FRAME_MAX.saturating_sub(AROUND)
+    }
+
+    fn next<'a>(&mut self, input: &'a [u8], _: &mut Vec<u8>) -> Next<'a> {
+        let Some((head, rest)) = input.split_first_chunk::<4>() else {
+            return Next::More;
+        };
+        let length = u32::from_be_bytes(*head) as usize;
+        if length > FRAME_MAX {
+            return Next::Broken(format!("packet size {length} exceeds max allowed {FRAME_MAX}"));
+        }
+        match rest.get(..length) {
+            Some(body) => Next::Said(self.said(body), length.saturating_add(4)),
+            None => Next::More,
+        }
+    }
+
+    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+        let written = match *told {
+            Told::Registered(place) => match self.take(place) {
+                Some(Asked::Register(object)) => write(&Response::Registered { object_name: &object }, out),
+                _ => Ok(()),
+            },
+            Told::Subscribed(place) => {
+                self.subscribed.push(place);
+                Ok(())
+            }
+            Told::Has(place, exists) => match self.take(place) {
+                Some(Asked::Has(object)) => write(
+                    &Response::HasObjectResult {
+                        object_name: &object,
+                        exists,
+                    },
+                    out,
+                ),
+                _ => Ok(()),
+            },
+            Told::Answer(place, outcome) => self.answered(place, outcome, out),
+            Told::Call {
+                ticket,
+                object,
+                method,
+                args,
+                answered,
+            } => {
+                let call = Response::Call {
+                    call_id: &ticket.to_string(),
+                    object_name: object,
+                    method,
+                    args: raw(args),
+                };
+                let written = write(&call, out);
+                if written.is_ok() && answered {
+                    self.owed.insert(ticket);
+                }
+                written
+            }
+            Told::Event { object, topic, value } => write(
+                &Response::Event {
+                    object_name: object,
+                    topic,
+                    args: raw(value),
+                },
+                out,
+            ),
+        };
+        self.tell_subscribed(out);
+        written
+    }
+
+    fn cancelled(&mut self, ticket: CallTicket) {
+        self.owed.remove(&ticket);
+    }
+
+    fn awaits_answer(&self) -> bool {
+        self.positional > 0
+    }
+}
+
+impl IpcBroker {
+    fn answered(
+        &mut self,
+        place: Place,
+        outcome: Result<&str, &Failure>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), TooLarge> {
+        let (call_id, object) = match self.take(place) {
+            Some(Asked::Call(call_id, object)) => (Some(call_id), object),
+            Some(Asked::Register(object) | Asked::Has(object) | Asked::Subscribe(object, _)) => {
+                (None, object)
+            }
+            None => return Ok(()),
+        };
+        let failure = match outcome {
+            Ok(value) => {
+                let result = Response::Result {
+                    call_id: call_id.as_deref().unwrap_or_default(),
+                    object_name: &object,
+                    value: raw(value),
+                };
+                match write(&result, out) {
+                    Ok(()) => return Ok(()),
+                    Err(large) => &Failure::new(ErrorCode::ReplyLost, format!("the result is {large}")),
+                }
+            }
+            Err(failure) => failure,
+        };
+        let text = message(&object, failure);
+        let error = Response::Error {
+            call_id: call_id.as_deref(),
+            object_name: &object,
+            message: shortened(&text),
+        };
+        write(&error, out)
+    }
+}

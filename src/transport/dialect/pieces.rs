@@ -1,0 +1,65 @@
+//! Messages that come in pieces, for clients whose format has none.
+//!
+//! Owns what has arrived of each, up to the most that the client takes. Pure; called by the gateway.
+
+use crate::message::Encoding;
+use std::collections::HashMap;
+
+/// Whose pieces they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Owner {
+    /// A call for the client, by the broker's number.
+    Call(u64),
+    /// The reply to a call of the client.
+    Reply(u64),
+    /// An event, by subscription and number of the message.
+    Event(u64, u32),
+}
+
+/// A message in the making; without bytes once it has become too large.
+#[derive(Debug)]
+pub(super) struct Partial {
+    pub(super) encoding: Encoding,
+    pub(super) bytes: Vec<u8>,
+    /// Object and method of a call.
+    pub(super) key: Vec<u8>,
+    /// Whether somebody waits for the answer to the call.
+    pub(super) answered: bool,
+    /// The bytes that came in all.
+    pub(super) length: usize,
+}
+
+/// All that are arriving.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    partial: HashMap<Owner, Partial>,
+}
+
+impl Pieces {
+    /// The first part of a message.
+    pub(super) fn begin(&mut self, owner: Owner, partial: Partial) {
+        self.partial.insert(owner, partial);
+    }
+
+    /// A further part. Returns the message with its last one; `None` for the bytes of one that has become larger than `most`.
+    pub(super) fn add(&mut self, owner: Owner, part: &[u8], last: bool, most: usize) -> Option<Partial> {
+        let partial = self.partial.get_mut(&owner)?;
+        partial.length = partial.length.saturating_add(part.len());
+        if partial.length > most {
+            partial.bytes = Vec::new();
+        } else {
+            partial.bytes.extend_from_slice(part);
+        }
+        if last { self.partial.remove(&owner) } else { None }
+    }
+
+    /// What is kept of them, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.partial.values().map(|partial| partial.bytes.len()).sum()
+    }
+
+    /// It will not be complete.
+    pub(super) fn give_up(&mut self, owner: Owner) -> Option<Partial> {
+        self.partial.remove(&owner)
+    }
+}

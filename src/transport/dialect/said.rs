@@ -1,0 +1,143 @@
+//! What old clients say and are told, whatever the format: the messages between a codec and the gateway.
+//!
+//! Owns these types and the trait of a codec. A codec knows the bytes of its format and what that lacks; the gateway knows frames.
+
+use crate::error::ErrorCode;
+use std::borrow::Cow;
+use std::fmt;
+
+/// Which request of a client an answer is for. Given by the codec, in the order of the requests.
+pub(super) type Place = u64;
+/// The broker's number of a call that the client is to answer.
+pub(super) type CallTicket = u64;
+
+/// What a client said. Values are JSON texts.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Said<'a> {
+    /// It owns this object from now on.
+    Register { place: Place, object: Cow<'a, str> },
+    /// It calls.
+    Call {
+        place: Place,
+        object: Cow<'a, str>,
+        method: Cow<'a, str>,
+        args: &'a str,
+    },
+    /// It has done what it was called for, or not; the error is a value.
+    Answer {
+        call: CallTicket,
+        outcome: Result<&'a str, Cow<'a, str>>,
+    },
+    /// It wants the events of a topic.
+    Subscribe {
+        place: Place,
+        object: Cow<'a, str>,
+        topic: Cow<'a, str>,
+    },
+    /// It publishes.
+    Publish {
+        object: Cow<'a, str>,
+        topic: Cow<'a, str>,
+        value: &'a str,
+    },
+    /// It asks whether an object is there.
+    Has { place: Place, object: Cow<'a, str> },
+    /// It waits for objects, for so many milliseconds at a time.
+    Wait {
+        place: Place,
+        objects: Vec<Cow<'a, str>>,
+        patience_ms: u32,
+    },
+    /// Nothing that is for the broker; the codec has answered where its format has an answer.
+    Nothing,
+}
+
+/// What a client is told.
+#[derive(Debug)]
+pub(super) enum Told<'a> {
+    /// It owns the object.
+    Registered(Place),
+    /// It hears the topic.
+    Subscribed(Place),
+    /// What came of its call; a value in JSON.
+    Answer(Place, Result<&'a str, &'a Failure>),
+    /// Whether what it asked for is there.
+    Has(Place, bool),
+    /// It is called. Not `answered`: nobody waits for what comes of it.
+    Call {
+        ticket: CallTicket,
+        object: &'a str,
+        method: &'a str,
+        args: &'a str,
+        answered: bool,
+    },
+    /// An event.
+    Event {
+        object: &'a str,
+        topic: &'a str,
+        value: &'a str,
+    },
+}
+
+/// Why a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) code: ErrorCode,
+    /// For people.
+    pub(super) text: String,
+    /// The handler's own value, in JSON.
+    pub(super) value: Option<String>,
+}
+
+impl Failure {
+    pub(super) fn new(code: ErrorCode, text: impl Into<String>) -> Self {
+        Self {
+            code,
+            text: text.into(),
+            value: None,
+        }
+    }
+}
+
+/// The first message of some bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next<'a> {
+    /// It is not complete.
+    More,
+    /// It is this, and so many bytes long.
+    Said(Said<'a>, usize),
+    /// These bytes are none of the format; nothing behind them can be read.
+    Broken(String),
+}
+
+/// A message is larger than the format carries: its bytes, and the most there may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooLarge(pub(super) usize, pub(super) usize);
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(bytes, most) = self;
+        write!(f, "a message of {bytes} bytes, of which this client takes {most}")
+    }
+}
+
+/// One format: its bytes, and a small state for what it lacks.
+pub(super) trait Codec: fmt::Debug + Send {
+    /// The largest value that a message of it may carry, in bytes.
+    fn limit(&self) -> usize;
+
+    /// Reads the first message. What the codec itself has to answer goes to `out`.
+    fn next<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Next<'a>;
+
+    /// Writes a message, as soon as its turn has come.
+    ///
+    /// # Errors
+    /// [`TooLarge`]; nothing is written then.
+    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge>;
+
+    /// Nobody waits any more for the answer to a call that the client was given.
+    fn cancelled(&mut self, ticket: CallTicket);
+
+    /// Whether the client takes the next message for the answer to a request of its own, so that events have to wait.
+    fn awaits_answer(&self) -> bool;
+}
