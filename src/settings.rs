@@ -12,6 +12,7 @@
 
 pub mod buses;
 mod check;
+mod dialects;
 mod layer;
 mod limits;
 mod policy;
@@ -26,6 +27,7 @@ pub use socket::SYSTEM_SOCKET;
 use crate::config::Limits;
 use crate::policy::Policy;
 use crate::transport::credentials::tcp_peers_are_known;
+use crate::transport::dialect::Dialects;
 use crate::transport::{Endpoint, TlsServer, UnixOptions};
 use figment::Figment;
 use layer::Layer;
@@ -52,6 +54,10 @@ struct Values {
     bus: Vec<String>,
     /// Empty: no bus has a token.
     bus_tokens: String,
+    /// Older brokers whose usual addresses are listened on as well.
+    compat: Vec<String>,
+    /// Older brokers whose clients are understood.
+    dialects: Vec<String>,
     /// Empty: no policy.
     policy: String,
     system: bool,
@@ -79,6 +85,8 @@ impl Default for Values {
             log: "info".into(),
             bus: Vec::new(),
             bus_tokens: String::new(),
+            compat: Vec::new(),
+            dialects: dialects::all(),
             tokens: String::new(),
             tls: TlsFiles::default(),
             policy: String::new(),
@@ -106,6 +114,8 @@ pub struct Flags {
     pub bus: Vec<String>,
     /// `--bus-tokens`.
     pub bus_tokens: Option<PathBuf>,
+    /// `--compat`, in order; empty when it was not given.
+    pub compat: Vec<String>,
 }
 
 /// Everything that values are read from; nothing else is looked at.
@@ -164,6 +174,10 @@ pub struct Settings {
     pub bus: Vec<String>,
     /// The file with the tokens of buses, see [`buses::read`].
     pub bus_tokens: Option<PathBuf>,
+    /// The older formats that are understood.
+    pub dialects: Dialects,
+    /// Where the clients of older brokers look: listened on as well.
+    pub compat: Vec<Endpoint>,
     /// The folder of tokens, see [`tokens::read`].
     pub tokens: Option<PathBuf>,
     /// The certificates of `tls:` endpoints.
@@ -264,6 +278,7 @@ impl Settings {
         let mut found = Vec::new();
         let mut listen = check::values(&values, &origin, &mut found);
         let socket = socket::options(&values, &origin, &mut found);
+        let (dialects, compat) = check::dialects(&values, &listen, &origin, &mut found);
         // What contradicts a value that was left out may not contradict the one that was meant.
         found.retain(|problem| !wrong.iter().any(|key| problem.is_about(key)));
         problems.append(&mut found);
@@ -277,6 +292,8 @@ impl Settings {
             log: values.log,
             bus: values.bus,
             bus_tokens: some_path(values.bus_tokens),
+            dialects,
+            compat,
             tokens: some_path(values.tokens).or_else(tokens::usual_folder),
             tls: some_path(values.tls.certificate).map(|certificate| TlsServer {
                 certificate,

@@ -48,6 +48,7 @@ Examples:
   ipc-broker config show                       every value, and where it came from
   ipc-broker config check broker.toml          what is wrong with a file
   ipc-broker --bus com.solar                   host a label bus as well
+  ipc-broker --compat ipc-server               clients of that broker find this one, too
   ipc-broker token create thermometer          a token that proves who shows it to be thermometer
   ipc-broker --system --policy policy.toml     a broker for several users
   ipc-broker config check --policy policy.toml what a policy says, or what is wrong with it
@@ -92,6 +93,10 @@ struct Arguments {
     /// A file with the tokens of buses, which only this user can read: lines "identifier" = "token".
     #[arg(long, value_name = "FILE", global = true)]
     bus_tokens: Option<PathBuf>,
+    /// Listen as well where clients of this older broker look: ipc-server (tcp:127.0.0.1:1986) or ipc-broker (tcp:127.0.0.1:5123). May
+    /// be given several times.
+    #[arg(long, value_name = "BROKER", global = true)]
+    compat: Vec<String>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -165,6 +170,7 @@ fn main() -> ExitCode {
         system: arguments.system,
         bus: arguments.bus,
         bus_tokens: arguments.bus_tokens,
+        compat: arguments.compat,
     };
     let sources = match &arguments.command {
         Some(Command::Config(Config::Check { file: Some(file) })) => Sources {
@@ -313,6 +319,7 @@ fn start(
         .limits(settings.limits)
         .arbiters(settings.arbiters)
         .unix_sockets(settings.socket)
+        .dialects(settings.dialects)
         .tokens(known);
     if let Some(policy) = policy {
         builder = builder.policy(policy);
@@ -325,7 +332,7 @@ fn start(
             builder = builder.listen_default(endpoint);
         }
     }
-    for endpoint in settings.listen {
+    for endpoint in settings.listen.into_iter().chain(settings.compat) {
         builder = builder.listen(endpoint);
     }
     builder.start()

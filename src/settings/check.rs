@@ -4,9 +4,10 @@
 //! one go. It reads no file. Called by `settings` alone.
 
 use super::layer::{self, Layer};
-use super::{ARBITERS_MAX, PREFIX, Values, limits};
+use super::{ARBITERS_MAX, PREFIX, Values, dialects, limits};
 use crate::terminal::{nearest, printable};
 use crate::transport::Endpoint;
+use crate::transport::dialect::Dialects;
 use figment::value::Value;
 use std::fmt;
 use tracing_subscriber::filter::LevelFilter;
@@ -238,6 +239,7 @@ fn wrong_kind(key: &str, default: &Value, value: &Value) -> Option<String> {
 fn example(key: &str) -> &'static str {
     match key {
         "bus" => "\"com.solar\"",
+        "compat" | "dialects" => "\"ipc-server\"",
         _ => "\"unix:/tmp/ipc_broker.sock\"",
     }
 }
@@ -318,6 +320,36 @@ pub(super) fn values(
     }
     limits::check(&values.limits, &set, &mut complain);
     listen
+}
+
+/// The older formats that are understood, and the endpoints that are added for their clients.
+pub(super) fn dialects(
+    values: &Values,
+    listen: &[Endpoint],
+    origin: &dyn Fn(&str) -> String,
+    problems: &mut Vec<Problem>,
+) -> (Dialects, Vec<Endpoint>) {
+    let mut complain = |key: &str, text: String| problems.push(Problem::new(&origin(key), Some(key), text));
+    let understood = dialects::named(&values.dialects).unwrap_or_else(|text| {
+        complain("dialects", text);
+        Dialects::NONE
+    });
+    let mut added = dialects::endpoints(&values.compat).unwrap_or_else(|text| {
+        complain("compat", text);
+        Vec::new()
+    });
+    for name in &values.compat {
+        if !values.dialects.contains(name) {
+            complain("compat", format!("{name} is not understood: add it to dialects"));
+        }
+    }
+    let usual = if listen.is_empty() && !values.system {
+        super::default_endpoints()
+    } else {
+        Vec::new()
+    };
+    added.retain(|endpoint| !listen.contains(endpoint) && !usual.contains(endpoint));
+    (understood, added)
 }
 
 /// Checks the filter of the log. A word by itself that is no level would be the target of a filter that shows next to nothing,

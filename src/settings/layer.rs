@@ -117,6 +117,9 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
     }
     let tokens = flags.bus_tokens.as_ref().map(|path| path.display().to_string());
     layers.extend(tokens.map(|path| Layer::one("--bus-tokens", "bus_tokens", path)));
+    if !flags.compat.is_empty() {
+        layers.push(Layer::one("--compat", "compat", flags.compat.clone()));
+    }
     layers.extend(flags.system.then(|| Layer::one("--system", "system", true)));
     layers
 }

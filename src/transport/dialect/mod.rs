@@ -15,6 +15,8 @@ mod ipc_server;
 mod pieces;
 mod said;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use gateway::{Broken, Gateway};
