@@ -11,7 +11,10 @@ impl<R: Rooms> Life<R> {
     /// The next bytes to write, about `max`; what they were charged is given back.
     pub fn fill(&mut self, max: usize, buffer: &mut WriteBuf) {
         let now = self.rooms.shared().now();
-        let (first, events) = self.outbox.fill(now, max, buffer);
+        let (first, events) = match self.holds_events {
+            true => (self.outbox.fill_without_events(now, max, buffer), 0),
+            false => self.outbox.fill(now, max, buffer),
+        };
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             let account = &session.me().account;
             account.release(first);

@@ -7,13 +7,13 @@ use super::life::Over;
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
-use super::speech::Speech;
 use super::{Connection, ring};
 use crate::actors::core::Shared;
 use crate::actors::supervise::guard;
 use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::Stream;
+use crate::transport::dialect::Gateway;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -41,7 +41,6 @@ thread_local! {
 /// The stream and what belongs to driving it.
 pub(super) struct Io {
     pub(super) stream: Stream,
-    pub(super) speech: Speech,
     /// What a write left over, and descriptors on their way; nothing while everything is written.
     pub(super) sending: Option<Box<Sending>>,
     write_blocked: bool,
@@ -49,8 +48,17 @@ pub(super) struct Io {
     pace: Pace,
     pub(super) ring: ring::Ring,
     timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// What few connections have, or each only at first.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// In a box of its own, so that the others do not keep room for it.
+#[derive(Default)]
+pub(super) struct Rare {
     /// Until the welcome: the broker begins to stop.
-    stopped: Option<Box<Pin<Box<dyn Future<Output = ()>>>>>,
+    stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    /// The peer speaks an older format.
+    pub(super) gateway: Option<Gateway>,
 }
 
 impl Io {
@@ -63,14 +71,16 @@ impl Io {
         };
         Self {
             stream,
-            speech: Speech::default(),
             sending: None,
             write_blocked: false,
             end_of_file: false,
             pace: Pace::new(process),
             ring: ring::Ring::default(),
             timer: None,
-            stopped: Some(Box::new(Box::pin(stopped))),
+            rare: Some(Box::new(Rare {
+                stopped: Some(Box::pin(stopped)),
+                gateway: None,
+            })),
         }
     }
 }
@@ -130,21 +140,21 @@ impl Connection {
 
     /// A connection that is not welcomed yet ends with the broker; others are told by Registry.
     fn poll_stopped(&mut self, cx: &mut TaskContext<'_>) {
-        let Some(stopped) = &mut self.io.stopped else {
-            return;
-        };
+        let Some(rare) = &mut self.io.rare else { return };
+        let Some(stopped) = &mut rare.stopped else { return };
         if !self.life.is_stranger() {
             // With the handshake go its limit in time and the timer for it.
-            self.io.stopped = None;
+            rare.stopped = None;
+            self.io.rare.take_if(|rare| rare.gateway.is_none());
             self.io.timer = None;
-        } else if stopped.as_mut().as_mut().poll(cx).is_ready() {
-            self.io.stopped = None;
+        } else if stopped.as_mut().poll(cx).is_ready() {
+            rare.stopped = None;
             self.life.stopping();
         }
     }
 
     fn read(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), Over>> {
-        if self.io.end_of_file || !self.life.may_read() || !self.io.speech.may_read(self.unsent()) {
+        if self.io.end_of_file || !self.life.may_read() || !self.may_understand() {
             return Poll::Pending;
         }
         if self.life.poll_gate(cx).is_pending() {
@@ -250,7 +260,7 @@ impl Connection {
     }
 
     /// Bytes that earlier writes left over.
-    fn unsent(&self) -> usize {
+    pub(super) fn unsent(&self) -> usize {
         let sending = self.io.sending.as_ref();
         sending.map_or(0, |sending| sending.bytes.iter().map(Bytes::len).sum())
     }

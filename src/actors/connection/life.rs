@@ -88,6 +88,8 @@ pub struct Life<R: Rooms> {
     pub(super) brought_bulk: bool,
     /// The last batch was of messages of the label bus.
     pub(super) brought_messages: bool,
+    /// Events wait: the peer would take one for an answer.
+    pub(super) holds_events: bool,
     /// Bytes of each direction of the shared memory that it may ask for; 0: none.
     pub(super) ring_bytes: u32,
     /// Whom others deliver to, from the welcome on.
@@ -147,6 +149,7 @@ impl<R: Rooms> Life<R> {
             ring_step: None,
             brought_bulk: false,
             brought_messages: false,
+            holds_events: false,
             ring_bytes: 0,
             me: None,
             admission,
@@ -189,7 +192,7 @@ impl<R: Rooms> Life<R> {
     /// What an old client's bytes have come to: whether a message has begun that is not complete, how many bytes are kept, and whether
     /// its events wait for an answer.
     pub(super) fn waits_for(&mut self, begun: bool, held: usize, holds_events: bool) {
-        self.outbox.hold_events(holds_events);
+        self.holds_events = holds_events;
         let now = self.rooms.shared().now();
         self.waiting_since = self.waiting_since.or(Some(now)).filter(|_| begun);
         self.charge_held(held);
@@ -216,19 +219,28 @@ impl<R: Rooms> Life<R> {
     /// Whether anything waits to be written.
     #[must_use]
     pub fn has_output(&self) -> bool {
-        !self.outbox.is_empty()
+        match self.holds_events {
+            true => !self.outbox.has_only_events(),
+            false => !self.outbox.is_empty(),
+        }
     }
 
     /// Whether it has written its last byte, when nothing is left over from earlier writes.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Closing) && self.outbox.is_empty()
+        matches!(self.phase, Phase::Closing) && !self.has_output()
     }
 
     /// Whether the handshake is not done yet, so that Registry cannot tell it anything.
     #[must_use]
     pub const fn is_stranger(&self) -> bool {
         matches!(self.phase, Phase::Preface(_) | Phase::Hello | Phase::Unproven(_))
+    }
+
+    /// Whether it has not said anything yet.
+    #[must_use]
+    pub const fn is_silent(&self) -> bool {
+        matches!(self.phase, Phase::Preface(0))
     }
 
     /// Whether bytes of the peer are still looked at.

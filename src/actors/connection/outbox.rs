@@ -32,8 +32,6 @@ pub struct Outbox {
     events: Option<Box<Events>>,
     /// Boxed twice: few ever have one.
     goodbye: Option<Box<Box<[u8]>>>,
-    /// Events wait: the peer would take one for an answer.
-    holds_events: bool,
 }
 
 impl Outbox {
@@ -42,12 +40,25 @@ impl Outbox {
     pub fn is_empty(&self) -> bool {
         self.first.is_empty()
             && self.goodbye.is_none()
-            && (self.holds_events || self.events.as_ref().is_none_or(|events| events.is_empty()))
+            && self.events.as_ref().is_none_or(|events| events.is_empty())
     }
 
-    /// Whether events wait until this is taken back; they are charged, and missed, as if the peer did not read.
-    pub const fn hold_events(&mut self, hold: bool) {
-        self.holds_events = hold;
+    /// Whether nothing waits but events.
+    #[must_use]
+    pub fn has_only_events(&self) -> bool {
+        self.first.is_empty() && self.goodbye.is_none()
+    }
+
+    /// The same as [`Self::fill`], without events: they wait, and are missed in the end, as if the peer did not read.
+    pub fn fill_without_events(&mut self, now: Instant, max: usize, out: &mut WriteBuf) -> usize {
+        let first = self.first.fill(now, max, out);
+        if out.is_empty()
+            && self.first.is_empty()
+            && let Some(frame) = self.goodbye.take()
+        {
+            out.bytes(&frame);
+        }
+        first
     }
 
     /// Bytes of the broker's own frames that wait.
@@ -144,10 +155,7 @@ impl Outbox {
             // The write is full, or what carries attachments is one of its own; nothing overtakes it.
             return (first, 0);
         }
-        let events = match &mut self.events {
-            Some(lane) if !self.holds_events => lane.fill(max, out),
-            _ => 0,
-        };
+        let events = self.events.as_mut().map_or(0, |lane| lane.fill(max, out));
         if out.is_empty()
             && let Some(frame) = self.goodbye.take()
         {

@@ -14,62 +14,51 @@ use std::task::Context;
 /// Bytes that an old client may leave unread before nothing more of it is read.
 const UNREAD_MAX: usize = 64 * 1024;
 
-/// What a connection speaks.
-#[derive(Debug, Default)]
-pub(super) enum Speech {
-    /// Nothing has come yet.
-    #[default]
-    Unknown,
-    /// The broker's frames, or what the handshake will refuse.
-    Native,
-    /// An older format.
-    Old(Box<Gateway>),
-}
-
-impl Speech {
-    /// Whether more may be read: an old client's bytes wait while it has no credit.
-    pub(super) fn may_read(&self, unsent: usize) -> bool {
-        match self {
-            Self::Unknown | Self::Native => true,
-            Self::Old(gateway) => gateway.may_read() && unsent <= UNREAD_MAX,
+impl Connection {
+    const fn gateway(&mut self) -> Option<&mut Gateway> {
+        match &mut self.io.rare {
+            Some(rare) => rare.gateway.as_mut(),
+            None => None,
         }
     }
-}
 
-impl Connection {
+    /// Whether more may be read: an old client's bytes wait while it has no credit, or does not read its answers.
+    pub(super) fn may_understand(&mut self) -> bool {
+        let unsent = self.unsent();
+        self.gateway()
+            .is_none_or(|gateway| gateway.may_read() && unsent <= UNREAD_MAX)
+    }
+
     /// What one read brought: so many complete frames.
     pub(super) fn received(&mut self, bytes: &[u8], attachments: Vec<Attachment>, cx: &Context<'_>) -> usize {
-        if matches!(self.io.speech, Speech::Unknown) {
+        if self.life.is_silent() {
             self.choose(bytes);
         }
-        let Speech::Old(gateway) = &mut self.io.speech else {
+        let Some(gateway) = self.gateway() else {
             return self
                 .life
                 .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
         };
+        let taken = gateway.take(bytes);
         // A message that goes on makes progress.
         self.life.waiting_since = None;
-        let taken = gateway.take(bytes);
         let frames = self.pass_on(attachments, cx);
         self.understood(taken);
         frames
     }
 
+    /// What is foreign is refused by the handshake.
     fn choose(&mut self, bytes: &[u8]) {
         let Some(first) = bytes.first() else { return };
-        self.io.speech = match self.life.rooms.shared.dialects().opening(*first) {
-            Opening::Old(dialect) if self.life.is_stranger() => {
-                self.life.without_extras();
-                Speech::Old(Box::new(Gateway::new(dialect)))
-            }
-            // The handshake refuses what is foreign.
-            _ => Speech::Native,
-        };
+        if let Opening::Old(dialect) = self.life.rooms.shared.dialects().opening(*first) {
+            self.life.without_extras();
+            self.io.rare.get_or_insert_default().gateway = Some(Gateway::new(dialect));
+        }
     }
 
     /// Hands the gateway's frames to the broker, and its bytes to the socket.
     fn pass_on(&mut self, attachments: Vec<Attachment>, cx: &Context<'_>) -> usize {
-        let Speech::Old(gateway) = &mut self.io.speech else {
+        let Some(gateway) = self.gateway() else {
             return 0;
         };
         let output = std::mem::take(gateway.output());
@@ -88,12 +77,12 @@ impl Connection {
 
     /// What follows from bytes that a gateway has read.
     fn understood(&mut self, read: Result<(), Broken>) {
-        let Speech::Old(gateway) = &mut self.io.speech else {
+        let Some(gateway) = self.gateway() else {
             return;
         };
-        let metrics = &self.life.rooms.shared.metrics;
-        metrics.dialect_unshown.add(gateway.take_unshown());
         let (begun, held, holds) = (gateway.has_begun(), gateway.held(), gateway.holds_events());
+        let unshown = gateway.take_unshown();
+        self.life.rooms.shared.metrics.dialect_unshown.add(unshown);
         match read {
             Ok(()) => self.life.waits_for(begun, held, holds),
             Err(broken) => self.life.misunderstood(&broken.to_string()),
@@ -102,7 +91,7 @@ impl Connection {
 
     /// Gives the gateway what waits for its client. `false`: there is no gateway, and the bytes are for the socket.
     pub(super) fn translate(&mut self, buffer: &WriteBuf, cx: &Context<'_>) -> bool {
-        let Speech::Old(gateway) = &mut self.io.speech else {
+        let Some(gateway) = self.gateway() else {
             return false;
         };
         let mut given = Ok(());

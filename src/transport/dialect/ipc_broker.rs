@@ -112,6 +112,8 @@ enum Asked {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct IpcBroker {
+    /// The first message has begun as one.
+    begun: bool,
     last: Place,
     asked: HashMap<Place, Asked>,
     /// Requests after which the client takes the next message for the answer.
@@ -273,6 +275,11 @@ impl Codec for IpcBroker {
         if length > FRAME_MAX {
             return Next::Broken(format!("packet size {length} exceeds max allowed {FRAME_MAX}"));
         }
+        // A stranger whose first byte happens to be a zero is told from the first message.
+        if !self.begun && rest.first().is_some_and(|byte| *byte != b'{') {
+            return Next::Broken("the first message is no JSON object".to_owned());
+        }
+        self.begun |= !rest.is_empty();
         match rest.get(..length) {
             Some(body) => Next::Said(self.said(body), length.saturating_add(4)),
             None => Next::More,

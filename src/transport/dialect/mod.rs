@@ -84,7 +84,7 @@ impl Dialects {
         match first {
             byte if byte == PREFACE[0] => Opening::Native,
             0 if self.ipc_broker => Opening::Old(Dialect::IpcBroker),
-            b'{' | b'n' | b' ' | b'\t' | b'\r' | b'\n' if self.ipc_server => Opening::Old(Dialect::IpcServer),
+            b'{' | b'n' if self.ipc_server => Opening::Old(Dialect::IpcServer),
             _ => Opening::Foreign,
         }
     }
