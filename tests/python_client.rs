@@ -163,6 +163,52 @@ fn python_calls_the_broker_and_hears_rob() {
     subscriber.end().success();
 }
 
+/// A process of ipc-server, beside clients of ours.
+#[test]
+fn the_diagrams_of_ipc_server_between_old_and_new() {
+    if !*PYTHON {
+        return;
+    }
+    let broker = Broker::start_with(|command| {
+        command.args(["--listen", "tcp:127.0.0.1:0"]);
+    });
+    let line = broker.process.line();
+    let address = line.strip_prefix("listening on tcp:").unwrap().to_owned();
+    let old = |words: &[&str]| {
+        let mut command = command("python3");
+        command
+            .arg("-B")
+            .arg(script().with_file_name("old_server.py"))
+            .arg(&address)
+            .args(words);
+        command
+    };
+    let sharer = Process::spawn(&mut old(&["serve", "an old object"]));
+    assert_eq!(sharer.line(), "ready");
+    let endpoint: Endpoint = broker.endpoint().parse().unwrap();
+    actix::System::new().block_on(async {
+        let client = IpcClient::connect_to(endpoint).await.unwrap();
+        let multiply = |args: HashMap<String, i64>, _| async move { Ok(args["a"] * args["b"]) };
+        let _rust = client
+            .register("rust", Methods::new().method("mul", multiply))
+            .await
+            .unwrap();
+        let mut events = client.subscribe("events", "event").await.unwrap();
+        let mut diagrams = old(&["diagrams"]);
+        let ended = actix_rt::task::spawn_blocking(move || run(&mut diagrams)).await.unwrap();
+        assert_eq!(ended.success().trim(), "ok");
+        for n in 0..100 {
+            let event = events.next().await.unwrap().unwrap();
+            let value: HashMap<String, i64> = event.decode().unwrap();
+            assert_eq!(value["n"], n);
+        }
+        let text = "é".repeat(5_000);
+        let answer: String = client.remote_call("an old object", "m", &text).await.unwrap();
+        assert_eq!(answer, text);
+    });
+    drop(sharer);
+}
+
 #[test]
 fn a_publisher_that_needs_more_than_its_window_waits_for_credit() {
     if !*PYTHON {

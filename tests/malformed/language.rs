@@ -123,7 +123,7 @@ pub fn read(family: &'static str, text: &str) -> Vec<Case> {
 }
 
 /// The line for each value of each variable that it names.
-fn expanded(line: &str, variables: &[(String, Vec<String>)]) -> Vec<String> {
+pub fn expanded(line: &str, variables: &[(String, Vec<String>)]) -> Vec<String> {
     let mut lines = vec![line.to_owned()];
     for (name, values) in variables {
         let place = format!("{{{name}}}");
@@ -303,7 +303,7 @@ fn frame(case: &mut Case, text: &str) {
     case.sent.extend(body);
 }
 
-fn text_of(value: &str) -> Vec<u8> {
+pub fn text_of(value: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in value.split('+') {
         if let Some(quoted) = part.strip_prefix('\'') {
@@ -326,7 +326,7 @@ fn text_of(value: &str) -> Vec<u8> {
 }
 
 /// `\0 \n \r \e \\ \_` (a blank) and `\u{…}`.
-fn unescaped(text: &str) -> Vec<u8> {
+pub fn unescaped(text: &str) -> Vec<u8> {
     let mut out = String::new();
     let mut letters = text.chars();
     while let Some(letter) = letters.next() {
@@ -355,7 +355,7 @@ fn unescaped(text: &str) -> Vec<u8> {
     out.into_bytes()
 }
 
-fn number(text: &str) -> u64 {
+pub fn number(text: &str) -> u64 {
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),
         None => text.parse(),
@@ -363,7 +363,7 @@ fn number(text: &str) -> u64 {
     parsed.unwrap_or_else(|_| panic!("{text:?} is no number"))
 }
 
-fn bytes_of_hex(text: &str) -> Vec<u8> {
+pub fn bytes_of_hex(text: &str) -> Vec<u8> {
     let digits: Vec<char> = text.chars().filter(|letter| !letter.is_whitespace()).collect();
     assert!(digits.len().is_multiple_of(2), "{text:?}");
     let pairs = digits.chunks(2).map(|pair| pair.iter().collect::<String>());

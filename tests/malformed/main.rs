@@ -20,10 +20,12 @@
 
 mod honest;
 mod language;
+mod old;
 mod wire;
 
 use actix_ipc::config::Limits;
 use actix_ipc::message::{Draft, Kind};
+use actix_ipc::transport::dialect::Dialects;
 use actix_ipc::{Broker, BrokerHandle, Endpoint};
 use honest::Honest;
 use language::{Case, End, State};
@@ -128,17 +130,105 @@ fn play(cases: &[Case], patience: Duration) -> Vec<String> {
     let mut wrong = Vec::new();
     actix::System::new().block_on(async {
         let folder = tempfile::tempdir().unwrap();
-        let mut builder = Broker::builder().limits(limits());
-        for endpoint in transports(folder.path()) {
-            builder = builder.listen(endpoint);
-        }
-        let broker = builder.start().unwrap();
+        // What is foreign here is so without the older formats; they have families of their own.
+        let broker = start(folder.path(), Dialects::NONE);
         for endpoint in broker.endpoints().to_vec() {
             run(&broker, &endpoint, cases, patience, &mut wrong).await;
         }
         broker.stop().await;
     });
     wrong
+}
+
+fn start(folder: &std::path::Path, dialects: Dialects) -> BrokerHandle {
+    let mut builder = Broker::builder().limits(limits()).dialects(dialects);
+    for endpoint in transports(folder) {
+        builder = builder.listen(endpoint);
+    }
+    builder.start().unwrap()
+}
+
+/// The cases of older formats, by family.
+fn old_cases() -> [(&'static str, Vec<old::Case>); 2] {
+    let lengths = include_str!("ipc_broker.txt");
+    let documents = include_str!("ipc_server.txt");
+    [
+        (
+            "ipc_broker",
+            old::read("ipc_broker", old::Framing::Lengths, lengths),
+        ),
+        (
+            "ipc_server",
+            old::read("ipc_server", old::Framing::Documents, documents),
+        ),
+    ]
+}
+
+#[test]
+fn the_broker_outlives_every_case_of_an_older_format() {
+    let wanted = std::env::var("MALFORMED").unwrap_or_default();
+    let mut wrong = Vec::new();
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = start(folder.path(), Dialects::ALL);
+        for endpoint in broker.endpoints().to_vec() {
+            let mut honest = Honest::start(&endpoint).await;
+            for (family, cases) in old_cases() {
+                println!("{family:<10} {:5} cases over {endpoint}", cases.len());
+                if wanted.is_empty() {
+                    assert!(cases.len() >= 250, "{} cases", cases.len());
+                }
+                for case in cases.iter().filter(|case| case.title.contains(&wanted)) {
+                    wrong.extend(old::play(case, &endpoint, PATIENCE, &mut honest).await);
+                    if wrong.len() > 20 {
+                        return;
+                    }
+                }
+            }
+            honest.end().await;
+        }
+        broker.stop().await;
+        let metrics = broker.metrics();
+        assert_eq!(
+            (metrics.panics, metrics.connections_opened),
+            (0, metrics.connections_closed)
+        );
+    });
+    assert!(
+        wrong.is_empty(),
+        "{} are wrong:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn what_is_not_heard_as_written_is_seen() {
+    let false_ones = [
+        (old::Framing::Lengths, r#"framed {"HasObject":{"object_name":"x"}} | nothing"#),
+        (
+            old::Framing::Lengths,
+            r#"framed {"HasObject":{"object_name":"x"}} | heard true"#,
+        ),
+        (old::Framing::Lengths, "framed {} | closed"),
+        (old::Framing::Lengths, "length 70000 | nothing"),
+        (old::Framing::Documents, "text {} | nothing"),
+        (old::Framing::Documents, "text {} | heard success"),
+        (old::Framing::Documents, "text null | heard error"),
+    ];
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let broker = start(folder.path(), Dialects::ALL);
+        let endpoint = broker.endpoints()[0].clone();
+        let mut honest = Honest::start(&endpoint).await;
+        for (framing, line) in false_ones {
+            let cases = old::read("false", framing, line);
+            let wrong = old::play(&cases[0], &endpoint, PATIENCE / 20, &mut honest).await;
+            assert!(wrong.is_some(), "{line}");
+        }
+        honest.end().await;
+        broker.stop().await;
+    });
 }
 
 fn transports(folder: &std::path::Path) -> Vec<Endpoint> {

@@ -128,6 +128,20 @@ impl Wire {
         Ok(self.queue.pop_front())
     }
 
+    /// The next bytes, whatever they are; `None` at the end.
+    pub async fn read_bytes(&mut self) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 16 * 1024];
+        loop {
+            std::future::poll_fn(|cx| self.stream.poll_read_ready(cx)).await.ok()?;
+            match self.stream.try_read(&mut buffer, &mut Vec::new()) {
+                Ok(0) => return None,
+                Ok(count) => return Some(buffer[..count].to_vec()),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// Everything up to the end of the connection.
     pub async fn rest(&mut self) -> Result<Vec<Got>, String> {
         let mut all = Vec::new();

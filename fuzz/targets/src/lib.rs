@@ -27,6 +27,7 @@ pub mod smoke;
 
 mod bus;
 mod connection;
+mod gateway;
 mod handshake;
 mod hub;
 mod input;
@@ -55,6 +56,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("chunks", frames::chunks),
     ("handshake", handshake::payloads),
     ("connection", connection::life),
+    ("gateway", gateway::gateway),
     ("patterns", patterns::patterns),
     ("names", names::names),
     ("metadata", names::metadata),

@@ -157,6 +157,9 @@ impl Connection {
         if self.io.end_of_file || !self.life.may_read() || !self.may_understand() {
             return Poll::Pending;
         }
+        if self.catch_up(cx) {
+            return Poll::Ready(Ok(()));
+        }
         if self.life.poll_gate(cx).is_pending() {
             return Poll::Pending;
         }

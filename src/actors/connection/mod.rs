@@ -22,6 +22,7 @@ mod sending;
 pub mod session;
 pub mod slots;
 mod speech;
+mod translated;
 
 use super::admission::Admission;
 use super::core::Core;

@@ -47,6 +47,15 @@ impl Connection {
         frames
     }
 
+    /// Goes on with what was read and left aside, now that what it caused is written. `false`: there is nothing of the kind.
+    pub(super) fn catch_up(&mut self, cx: &Context<'_>) -> bool {
+        if !self.gateway().is_some_and(|gateway| gateway.is_behind()) {
+            return false;
+        }
+        self.received(&[], Vec::new(), cx);
+        true
+    }
+
     /// What is foreign is refused by the handshake.
     fn choose(&mut self, bytes: &[u8]) {
         let Some(first) = bytes.first() else { return };

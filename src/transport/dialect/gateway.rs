@@ -5,20 +5,21 @@
 //! ([`Gateway::native`], [`Gateway::output`]). Pure; the broker's Connection is the caller.
 
 use super::Dialect;
+use super::asked::{Asked, Broker, failure, too_large};
 use super::ipc_broker::IpcBroker;
 use super::ipc_server::IpcServer;
-use super::pieces::{Owner, Partial, Pieces};
-use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told};
+use super::pieces::Owner;
+use super::said::{Codec, Failure, Next, Told};
 use super::value;
-use crate::error::{CallError, ErrorCode};
-use crate::message::codec::body_limit;
+use crate::error::ErrorCode;
 use crate::message::frame::FrameView;
-use crate::message::handshake::PREFACE;
-use crate::message::{
-    Batch, Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Welcome, key, metadata,
-};
-use std::collections::{HashMap, HashSet};
+use crate::message::{Batch, Flags, Kind, key};
 use std::fmt;
+
+/// Requests that may wait for their answers, or answers for their turn. Above that nothing more of a client is understood.
+const WAITING_MAX: usize = 1_024;
+/// Bytes for the client that may have come together before nothing more of it is understood.
+const OUTPUT_MAX: usize = 64 * 1024;
 
 /// The old client's bytes are none of its format; the text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,36 +31,6 @@ impl fmt::Display for Broken {
     }
 }
 
-/// What was asked of the broker.
-#[derive(Debug)]
-enum Asked {
-    Register(Place),
-    Call(Place),
-    Subscribe(Place, Box<[u8]>),
-    Has(Place),
-}
-
-/// The broker's side.
-#[derive(Debug)]
-struct Broker {
-    /// Frames for it.
-    out: Vec<u8>,
-    /// What comes from it.
-    decoder: Decoder,
-    last: u64,
-    asked: HashMap<u64, Asked>,
-    pieces: Pieces,
-    /// The keys of the topics that it hears or has asked for, and the subscriptions to them.
-    topics: HashSet<Box<[u8]>>,
-    subscriptions: HashMap<u64, Box<[u8]>>,
-    /// What may be published, in bytes on the wire. Nothing may before the welcome.
-    window: i64,
-    /// How long a call may take, in milliseconds.
-    patience_ms: u32,
-    frame_bytes: usize,
-    unshown: u64,
-}
-
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Gateway {
@@ -69,6 +40,8 @@ pub struct Gateway {
     /// Bytes for it.
     output: Vec<u8>,
     broker: Broker,
+    /// What was read is not all understood: its answers were too many to be taken at once.
+    is_behind: bool,
 }
 
 impl Gateway {
@@ -79,28 +52,12 @@ impl Gateway {
             Dialect::IpcBroker => Box::new(IpcBroker::default()),
             Dialect::IpcServer => Box::new(IpcServer::default()),
         };
-        let mut out = PREFACE.to_vec();
-        Draft::new(Kind::Hello, u64::from(PROTOCOL_VERSION))
-            .aux(PROTOCOL_VERSION)
-            .payload(Encoding::RAW, &Hello::default().encode())
-            .encode(&mut out);
         Self {
             codec,
             input: Vec::new(),
             output: Vec::new(),
-            broker: Broker {
-                out,
-                decoder: Decoder::new(body_limit(usize::MAX / 2)),
-                last: 0,
-                asked: HashMap::new(),
-                pieces: Pieces::default(),
-                topics: HashSet::new(),
-                subscriptions: HashMap::new(),
-                window: 0,
-                patience_ms: 0,
-                frame_bytes: 0,
-                unshown: 0,
-            },
+            broker: Broker::greeted(),
+            is_behind: false,
         }
     }
 
@@ -116,20 +73,27 @@ impl Gateway {
 
     /// Whether more of the old client may be read: it has no credit otherwise, and what it sent meanwhile waits.
     #[must_use]
-    pub const fn may_read(&self) -> bool {
-        self.broker.window > 0
+    pub fn may_read(&self) -> bool {
+        self.broker.window > 0 && self.codec.waiting() < WAITING_MAX
+    }
+
+    /// Whether bytes were left aside only because their answers would have been too many: [`Self::take`] goes on with them.
+    #[must_use]
+    pub const fn is_behind(&self) -> bool {
+        self.is_behind
     }
 
     /// Whether a message of the old client has begun and is not complete, though it could be.
     #[must_use]
-    pub const fn has_begun(&self) -> bool {
-        !self.input.is_empty() && self.may_read()
+    pub fn has_begun(&self) -> bool {
+        !self.input.is_empty() && !self.is_behind && self.may_read()
     }
 
-    /// Bytes that are kept until they can be understood, and of messages in pieces.
+    /// Bytes that are kept: until they can be understood, until a message is complete, until an answer has its turn.
     #[must_use]
     pub fn held(&self) -> usize {
-        self.input.len().saturating_add(self.broker.pieces.held())
+        let apart = self.broker.pieces.held().saturating_add(self.codec.held());
+        self.input.len().saturating_add(apart)
     }
 
     /// Whether the old client would take an event for an answer, so that events must wait.
@@ -168,7 +132,12 @@ impl Gateway {
     /// Understands what the old client has said, as far as there is credit.
     fn go_on(&mut self) -> Result<(), Broken> {
         let mut used = 0_usize;
-        while self.broker.window > 0 {
+        self.is_behind = false;
+        while self.may_read() {
+            if self.output.len() > OUTPUT_MAX {
+                self.is_behind = used < self.input.len();
+                break;
+            }
             let rest = self.input.get(used..).unwrap_or_default();
             match self.codec.next(rest, &mut self.output) {
                 Next::More => break,
@@ -301,9 +270,9 @@ impl Gateway {
             args: &args,
             answered: partial.answered,
         };
-        if let Err(large) = self.codec.say(&told, &mut self.output) {
-            let text = format!("the call is {large}");
-            self.broker.refuse(ticket, &partial, ErrorCode::TooLarge, &text);
+        if let Err(unsaid) = self.codec.say(&told, &mut self.output) {
+            let text = format!("the call is {unsaid}");
+            self.broker.refuse(ticket, &partial, unsaid.code(), &text);
         }
     }
 
@@ -339,218 +308,5 @@ impl Gateway {
         if !said {
             self.broker.unshown = self.broker.unshown.saturating_add(1);
         }
-    }
-}
-
-impl Broker {
-    /// Asks the broker what a client has said.
-    ///
-    /// # Errors
-    /// What the client is told at once, in its place.
-    fn hear(&mut self, said: Said<'_>) -> Result<(), (Place, Failure)> {
-        match said {
-            Said::Register { place, object } => {
-                checked(place, &object)?;
-                // Among old programs the last one to register has the name, as ever. Others' names are not theirs to take.
-                let flags = Flags::REPLACE.with(Flags::ALLOW_REPLACE);
-                let id = self.ask(Asked::Register(place));
-                self.send(Draft::new(Kind::Register, id).flags(flags).key(object.as_bytes()));
-            }
-            Said::Call {
-                place,
-                object,
-                method,
-                args,
-            } => {
-                checked(place, &object)?;
-                checked(place, &method)?;
-                if args.len() > self.frame_bytes {
-                    let text = too_large("call", args.len(), self.frame_bytes);
-                    return Err((place, Failure::new(ErrorCode::TooLarge, text)));
-                }
-                let id = self.ask(Asked::Call(place));
-                let call = Draft::new(Kind::Call, id)
-                    .aux(self.patience_ms)
-                    .pair(&object, &method);
-                self.send(call.payload(Encoding::JSON, args.as_bytes()));
-            }
-            Said::Answer { call, outcome } => self.answer(call, outcome),
-            Said::Subscribe { place, object, topic } => {
-                checked(place, &object)?;
-                checked(place, &topic)?;
-                self.subscribe(place, key::join(&object, &topic).into());
-            }
-            Said::Publish { object, topic, value } => {
-                // The format has no answer; what is no name has no subscribers.
-                let named = checked(0, &object).and_then(|()| checked(0, &topic)).is_ok();
-                if named && value.len() <= self.frame_bytes {
-                    let publish = Draft::new(Kind::Publish, 0).pair(&object, &topic);
-                    let publish = publish.payload(Encoding::JSON, value.as_bytes());
-                    let bytes = i64::try_from(publish.wire_len()).unwrap_or(i64::MAX);
-                    self.window = self.window.saturating_sub(bytes);
-                    self.send(publish);
-                }
-            }
-            Said::Has { place, object } => {
-                let id = self.ask(Asked::Has(place));
-                self.send(Draft::new(Kind::Describe, id).key(object.as_bytes()));
-            }
-            Said::Wait {
-                place,
-                objects,
-                patience_ms,
-            } => {
-                let mut names = Vec::new();
-                for object in &objects {
-                    checked(place, object)?;
-                    names.push(u8::try_from(object.len()).unwrap_or(u8::MAX));
-                    names.extend_from_slice(object.as_bytes());
-                }
-                let id = self.ask(Asked::Has(place));
-                let wait = Draft::new(Kind::Wait, id).aux(patience_ms);
-                self.send(wait.payload(Encoding::RAW, &names));
-            }
-            Said::Nothing => {}
-        }
-        Ok(())
-    }
-
-    fn ask(&mut self, asked: Asked) -> u64 {
-        self.last = self.last.saturating_add(1);
-        self.asked.insert(self.last, asked);
-        self.last
-    }
-
-    fn send(&mut self, draft: Draft<'_>) {
-        draft.encode(&mut self.out);
-    }
-
-    fn subscribe(&mut self, place: Place, topic: Box<[u8]>) {
-        let id = self.ask(Asked::Subscribe(place, topic.clone()));
-        if self.topics.contains(&topic) {
-            // A program hears a topic once, however often it asks. What is asked of nothing is answered behind the first request.
-            return self.send(Draft::new(Kind::Unwatch, id));
-        }
-        self.send(Draft::new(Kind::Subscribe, id).key(&topic));
-        self.topics.insert(topic.clone());
-        self.subscriptions.insert(id, topic);
-    }
-
-    /// A client's answer to a call that it was given.
-    fn answer(&mut self, call: CallTicket, outcome: Result<&str, std::borrow::Cow<'_, str>>) {
-        match outcome {
-            Ok(value) => self.send(Draft::new(Kind::Reply, call).payload(Encoding::JSON, value.as_bytes())),
-            Err(error) => {
-                let json = serde_json::from_str::<serde_json::Value>(&error).is_ok();
-                let encoding = if json { Encoding::JSON } else { Encoding::RAW };
-                let draft = Draft::new(Kind::Error, call).aux(ErrorCode::Handler.code());
-                self.send(
-                    draft
-                        .flags(Flags::MAY_HAVE_RUN)
-                        .payload(encoding, error.as_bytes()),
-                );
-            }
-        }
-    }
-
-    /// Answers a call that the client is not given.
-    fn refuse(&mut self, ticket: CallTicket, call: &Partial, code: ErrorCode, text: &str) {
-        if call.answered {
-            let draft = Draft::new(Kind::Error, ticket).aux(code.code());
-            self.send(draft.payload(Encoding::RAW, text.as_bytes()));
-        }
-    }
-
-    /// Adds a frame to its message, and gives back the credit of pieces. Returns the message when it is complete.
-    fn assemble(&mut self, owner: Owner, view: &FrameView<'_>, most: usize) -> Option<Partial> {
-        let header = view.header;
-        let last = !header.flags.has(Flags::CONTINUED);
-        let piece = matches!(header.kind, Kind::CallPiece | Kind::ReplyPiece | Kind::EventPiece);
-        let credit = match owner {
-            Owner::Call(id) if piece => Some((Kind::CallCredit, id)),
-            Owner::Reply(id) if piece || !last => Some((Kind::ReplyCredit, id)),
-            _ => None,
-        };
-        if let Some((kind, id)) = credit.filter(|_| !last) {
-            let bytes = u32::try_from(header.wire_len()).unwrap_or(u32::MAX);
-            self.send(Draft::new(kind, id).aux(bytes));
-        }
-        if piece {
-            return self.pieces.add(owner, view.payload, last, most);
-        }
-        let partial = Partial {
-            encoding: header.encoding,
-            bytes: view.payload.to_vec(),
-            key: view.key.to_vec(),
-            answered: !header.flags.has(Flags::NO_REPLY),
-            length: view.payload.len(),
-        };
-        if last {
-            return Some(partial);
-        }
-        self.pieces.begin(owner, partial);
-        None
-    }
-
-    /// Frames that are not about a call or an event.
-    fn control(&mut self, view: &FrameView<'_>) {
-        match view.header.kind {
-            Kind::Welcome => {
-                if let Some(welcome) = Welcome::decode(view.payload) {
-                    self.window = i64::from(welcome.publish_window.max(1));
-                    self.patience_ms = welcome.max_deadline_ms;
-                    self.frame_bytes = welcome.frame_bytes as usize;
-                }
-            }
-            Kind::PublishCredit => self.window = self.window.saturating_add(i64::from(view.header.aux)),
-            Kind::Ping => {
-                let pong = Draft::new(Kind::Pong, view.header.id);
-                self.send(pong.payload(view.header.encoding, view.payload));
-            }
-            _ => {}
-        }
-    }
-}
-
-/// Whether a name can be one here.
-fn checked(place: Place, name: &str) -> Result<(), (Place, Failure)> {
-    crate::message::name::check_text(name).map_err(|error| {
-        (
-            place,
-            Failure::new(ErrorCode::Invalid, format!("{name:?}: {error}")),
-        )
-    })
-}
-
-fn too_large(what: &str, length: usize, most: usize) -> String {
-    format!("the {what} has {length} bytes; this client takes values of at most {most}")
-}
-
-/// What an Error frame says.
-fn failure(view: &FrameView<'_>) -> Failure {
-    let code = ErrorCode::from_code(view.header.aux);
-    let text = match view.header.encoding {
-        Encoding::RAW => String::from_utf8_lossy(view.payload).into_owned(),
-        _ => metadata::get(view.meta, metadata::ERROR_TEXT).map_or_else(
-            || code.text().to_owned(),
-            |text| String::from_utf8_lossy(text).into_owned(),
-        ),
-    };
-    let value = match view.header.encoding {
-        Encoding::RAW => None,
-        encoding => value::json(encoding, view.payload)
-            .ok()
-            .map(std::borrow::Cow::into_owned),
-    };
-    Failure {
-        value,
-        ..Failure::new(
-            code,
-            if text.is_empty() {
-                CallError::from(code).message
-            } else {
-                text
-            },
-        )
     }
 }

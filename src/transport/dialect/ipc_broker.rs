@@ -3,7 +3,7 @@
 //! Owns the shapes of its messages and its limits. An answer bears the request's `call_id`, but its client takes the next message for
 //! the answer whatever it is; the gateway keeps events back meanwhile. Called by the gateway.
 
-use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, TooLarge};
+use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
 use crate::error::ErrorCode;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,6 +14,9 @@ use std::collections::{HashMap, HashSet};
 const FRAME_MAX: usize = 65_536;
 /// What the names and brackets around a value take at most, so that a value of `limit` bytes fits.
 const AROUND: usize = 1_024;
+
+/// What a request costs that is not answered, beside its names.
+const ASKED_BYTES: usize = 64;
 
 #[derive(Deserialize)]
 enum Request<'a> {
@@ -109,6 +112,16 @@ enum Asked {
     Has(Box<str>),
 }
 
+impl Asked {
+    fn bytes(&self) -> usize {
+        let (one, other) = match self {
+            Self::Register(one) | Self::Has(one) => (one.len(), 0),
+            Self::Call(one, other) | Self::Subscribe(one, other) => (one.len(), other.len()),
+        };
+        one.saturating_add(other).saturating_add(ASKED_BYTES)
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct IpcBroker {
@@ -116,10 +129,12 @@ pub(super) struct IpcBroker {
     begun: bool,
     last: Place,
     asked: HashMap<Place, Asked>,
+    /// What they take.
+    asked_bytes: usize,
     /// Requests after which the client takes the next message for the answer.
     positional: usize,
-    /// Subscriptions that are told when nothing else is waited for.
-    subscribed: Vec<Place>,
+    /// What became of subscriptions, told when nothing else is waited for.
+    subscribed: Vec<(Place, Option<String>)>,
     /// Calls that the client has not answered.
     owed: HashSet<CallTicket>,
 }
@@ -130,6 +145,7 @@ impl IpcBroker {
         if !matches!(asked, Asked::Subscribe(..)) {
             self.positional = self.positional.saturating_add(1);
         }
+        self.asked_bytes = self.asked_bytes.saturating_add(asked.bytes());
         self.asked.insert(self.last, asked);
         self.last
     }
@@ -199,6 +215,7 @@ impl IpcBroker {
     /// Takes what was asked out of the list of what is not answered.
     fn take(&mut self, place: Place) -> Option<Asked> {
         let asked = self.asked.remove(&place)?;
+        self.asked_bytes = self.asked_bytes.saturating_sub(asked.bytes());
         if !matches!(asked, Asked::Subscribe(..)) {
             self.positional = self.positional.saturating_sub(1);
         }
@@ -209,14 +226,22 @@ impl IpcBroker {
         if self.positional > 0 {
             return;
         }
-        for place in std::mem::take(&mut self.subscribed) {
-            if let Some(Asked::Subscribe(object, topic)) = self.take(place) {
-                let subscribed = Response::Subscribed {
+        for (place, failed) in std::mem::take(&mut self.subscribed) {
+            let Some(Asked::Subscribe(object, topic)) = self.take(place) else {
+                continue;
+            };
+            let told = match &failed {
+                None => Response::Subscribed {
                     object_name: &object,
                     topic: &topic,
-                };
-                let _ = write(&subscribed, out);
-            }
+                },
+                Some(text) => Response::Error {
+                    call_id: None,
+                    object_name: &object,
+                    message: shortened(text),
+                },
+            };
+            let _ = write(&told, out);
         }
     }
 }
@@ -230,7 +255,7 @@ fn message(object: &str, failure: &Failure) -> String {
     }
 }
 
-fn write(response: &Response<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+fn write(response: &Response<'_>, out: &mut Vec<u8>) -> Result<(), Unsaid> {
     let start = out.len();
     out.extend_from_slice(&[0; 4]);
     // Nothing here has a form that JSON lacks.
@@ -238,7 +263,7 @@ fn write(response: &Response<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
     let length = out.len().saturating_sub(start).saturating_sub(4);
     if written.is_err() || length > FRAME_MAX {
         out.truncate(start);
-        return Err(TooLarge(length, FRAME_MAX));
+        return Err(Unsaid::TooLarge(length, FRAME_MAX));
     }
     let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     if let Some(head) = out.get_mut(start..start.saturating_add(4)) {
@@ -276,24 +301,24 @@ impl Codec for IpcBroker {
             return Next::Broken(format!("packet size {length} exceeds max allowed {FRAME_MAX}"));
         }
         // A stranger whose first byte happens to be a zero is told from the first message.
-        if !self.begun && rest.first().is_some_and(|byte| *byte != b'{') {
+        if !self.begun && length > 0 && rest.first().is_some_and(|byte| *byte != b'{') {
             return Next::Broken("the first message is no JSON object".to_owned());
         }
-        self.begun |= !rest.is_empty();
+        self.begun |= length > 0 && !rest.is_empty();
         match rest.get(..length) {
             Some(body) => Next::Said(self.said(body), length.saturating_add(4)),
             None => Next::More,
         }
     }
 
-    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), Unsaid> {
         let written = match *told {
             Told::Registered(place) => match self.take(place) {
                 Some(Asked::Register(object)) => write(&Response::Registered { object_name: &object }, out),
                 _ => Ok(()),
             },
             Told::Subscribed(place) => {
-                self.subscribed.push(place);
+                self.subscribed.push((place, None));
                 Ok(())
             }
             Told::Has(place, exists) => match self.take(place) {
@@ -343,6 +368,14 @@ impl Codec for IpcBroker {
         self.owed.remove(&ticket);
     }
 
+    fn waiting(&self) -> usize {
+        self.asked.len()
+    }
+
+    fn held(&self) -> usize {
+        self.asked_bytes
+    }
+
     fn awaits_answer(&self) -> bool {
         self.positional > 0
     }
@@ -354,7 +387,12 @@ impl IpcBroker {
         place: Place,
         outcome: Result<&str, &Failure>,
         out: &mut Vec<u8>,
-    ) -> Result<(), TooLarge> {
+    ) -> Result<(), Unsaid> {
+        if let (Some(Asked::Subscribe(object, _)), Err(failure)) = (self.asked.get(&place), outcome) {
+            // Its client waits for nothing, and would take this for the answer to something else.
+            self.subscribed.push((place, Some(message(object, failure))));
+            return Ok(());
+        }
         let (call_id, object) = match self.take(place) {
             Some(Asked::Call(call_id, object)) => (Some(call_id), object),
             Some(Asked::Register(object) | Asked::Has(object) | Asked::Subscribe(object, _)) => {
@@ -377,11 +415,12 @@ impl IpcBroker {
             Err(failure) => failure,
         };
         let text = message(&object, failure);
-        let error = Response::Error {
+        let error = |message| Response::Error {
             call_id: call_id.as_deref(),
             object_name: &object,
-            message: shortened(&text),
+            message,
         };
-        write(&error, out)
+        // Names fill a frame nearly: they came in one, and go back in one that says no more.
+        write(&error(shortened(&text)), out).or_else(|_| write(&error(""), out))
     }
 }

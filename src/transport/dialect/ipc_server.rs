@@ -4,7 +4,7 @@
 //! requests, and it answers calls in the order in which they came, one at a time. Events have no object there; here they are topics of
 //! the object [`EVENTS`]. Called by the gateway.
 
-use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, TooLarge};
+use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
 use super::scan::Scan;
 use crate::error::ErrorCode;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -103,6 +103,8 @@ pub(super) struct IpcServer {
     scan: Scan,
     last: Place,
     asked: VecDeque<Asked>,
+    /// Bytes of lists, and of answers whose turn has not come.
+    answer_bytes: usize,
     /// The call that the client works on.
     owed: Option<Owed>,
     /// Calls behind it, written when it is answered.
@@ -113,6 +115,7 @@ pub(super) struct IpcServer {
 impl IpcServer {
     fn ask(&mut self, list: Vec<Box<str>>) -> Place {
         self.last = self.last.saturating_add(1);
+        self.answer_bytes = self.answer_bytes.saturating_add(listed(&list));
         self.asked.push_back(Asked {
             place: self.last,
             list,
@@ -228,10 +231,14 @@ impl IpcServer {
     /// Puts an answer into its place, and writes all whose turn has come.
     fn fill(&mut self, place: Place, answer: &Answer<'_>, out: &mut Vec<u8>) {
         if let Some(asked) = self.asked.iter_mut().find(|asked| asked.place == place) {
-            asked.answer = Some(document(answer));
+            let answer = document(answer);
+            self.answer_bytes = self.answer_bytes.saturating_add(answer.len());
+            asked.answer = Some(answer);
         }
         while let Some(answer) = self.asked.front_mut().and_then(|asked| asked.answer.take()) {
-            self.asked.pop_front();
+            let list = self.asked.pop_front().map(|asked| listed(&asked.list));
+            let bytes = answer.len().saturating_add(list.unwrap_or_default());
+            self.answer_bytes = self.answer_bytes.saturating_sub(bytes);
             out.extend_from_slice(&answer);
         }
     }
@@ -257,6 +264,11 @@ impl IpcServer {
             (_, None) => self.fill_error(place, &failure.text, out),
         }
     }
+}
+
+/// What a list of objects takes while it waits.
+fn listed(list: &[Box<str>]) -> usize {
+    list.iter().map(|name| name.len().saturating_add(16)).sum()
 }
 
 /// What the old server says to a document that is none of its messages.
@@ -293,7 +305,7 @@ impl Codec for IpcServer {
         }
     }
 
-    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge> {
+    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), Unsaid> {
         match *told {
             Told::Registered(place) => self.fill(place, &Answer::Success("OK"), out),
             // The format has no answer to it.
@@ -303,6 +315,7 @@ impl Codec for IpcServer {
                 let list = asked
                     .map(|asked| std::mem::take(&mut asked.list))
                     .unwrap_or_default();
+                self.answer_bytes = self.answer_bytes.saturating_sub(listed(&list));
                 self.fill(place, &Answer::List(if all { &list } else { &[] }), out);
             }
             Told::Answer(place, Ok(value)) => self.fill(place, &Answer::Response(raw(value)), out),
@@ -329,7 +342,7 @@ impl Codec for IpcServer {
                 } else {
                     let together = self.call_bytes.saturating_add(call.len());
                     if self.calls.len() >= CALLS_MAX || together > CALL_BYTES_MAX {
-                        return Err(TooLarge(together, CALL_BYTES_MAX));
+                        return Err(Unsaid::Busy(self.calls.len().saturating_add(1)));
                     }
                     self.call_bytes = together;
                     self.calls.push_back((owed, call));
@@ -356,6 +369,14 @@ impl Codec for IpcServer {
             }
             kept
         });
+    }
+
+    fn waiting(&self) -> usize {
+        self.asked.len()
+    }
+
+    fn held(&self) -> usize {
+        self.call_bytes.saturating_add(self.answer_bytes)
     }
 
     fn awaits_answer(&self) -> bool {

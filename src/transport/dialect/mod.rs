@@ -9,6 +9,7 @@
 //!  old client ◄──bytes── codec ◄──Told── Gateway ◄──frames── Outbox …
 //! ```
 
+mod asked;
 mod gateway;
 mod ipc_broker;
 mod ipc_server;

@@ -110,14 +110,35 @@ pub(super) enum Next<'a> {
     Broken(String),
 }
 
-/// A message is larger than the format carries: its bytes, and the most there may be.
+/// Why a message is not said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooLarge(pub(super) usize, pub(super) usize);
+pub(super) enum Unsaid {
+    /// It is larger than the format carries: its bytes, and the most there may be.
+    TooLarge(usize, usize),
+    /// So many calls wait already for a client that takes one at a time.
+    Busy(usize),
+}
 
-impl fmt::Display for TooLarge {
+impl Unsaid {
+    pub(super) const fn code(self) -> ErrorCode {
+        match self {
+            Self::TooLarge(..) => ErrorCode::TooLarge,
+            Self::Busy(_) => ErrorCode::TooMany,
+        }
+    }
+}
+
+impl fmt::Display for Unsaid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(bytes, most) = self;
-        write!(f, "a message of {bytes} bytes, of which this client takes {most}")
+        match self {
+            Self::TooLarge(bytes, most) => {
+                write!(f, "a message of {bytes} bytes, of which this client takes {most}")
+            }
+            Self::Busy(calls) => write!(
+                f,
+                "one too many: {calls} wait for this client already, which takes one at a time"
+            ),
+        }
     }
 }
 
@@ -132,11 +153,17 @@ pub(super) trait Codec: fmt::Debug + Send {
     /// Writes a message, as soon as its turn has come.
     ///
     /// # Errors
-    /// [`TooLarge`]; nothing is written then.
-    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), TooLarge>;
+    /// [`Unsaid`]; nothing is written then.
+    fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), Unsaid>;
 
     /// Nobody waits any more for the answer to a call that the client was given.
     fn cancelled(&mut self, ticket: CallTicket);
+
+    /// Requests that are not answered, or whose answers are not written yet.
+    fn waiting(&self) -> usize;
+
+    /// Bytes of answers and calls that are kept until their turn has come.
+    fn held(&self) -> usize;
 
     /// Whether the client takes the next message for the answer to a request of its own, so that events have to wait.
     fn awaits_answer(&self) -> bool;

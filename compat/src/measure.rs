@@ -1,0 +1,193 @@
+//! Old clients on the old broker and on ours, by turns, in one run: calls/s, p99 of a call, events/s.
+//!
+//! `unshare -m compat/measure` gives it a /tmp of its own, because the old broker has one place for its socket. Calls are made by the
+//! published library: eight clients, one worker. Events are written and read as the format says, by sockets of our own: the library
+//! ends a subscription at its 17th unread value, so that it could not be measured faster than its reader is scheduled.
+
+use super::{Echo, io, say};
+use ipc_broker::client::IPCClient;
+use ipc_broker::worker::WorkerBuilder;
+use serde_json::{Value, json};
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const SOCKET: &str = "/tmp/ipc_broker.sock";
+const ROUNDS: usize = 5;
+const CALLERS: usize = 8;
+const CALLS: usize = 3_000;
+const SUBSCRIBERS: usize = 4;
+const EVENTS: usize = 30_000;
+
+struct Broker(Child);
+
+impl Broker {
+    async fn start(command: &mut Command) -> io::Result<Self> {
+        let child = command
+            .env_remove("BROKER_ADDR")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let broker = Self(child);
+        while UnixStream::connect(SOCKET).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        Ok(broker)
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        let _ = std::fs::remove_file(SOCKET);
+    }
+}
+
+/// What one broker did in one round.
+#[derive(Clone, Copy)]
+struct Round {
+    calls: f64,
+    p99_us: f64,
+    events: f64,
+}
+
+async fn calls() -> io::Result<(f64, f64)> {
+    let (builder, shutdown) = WorkerBuilder::new().with_graceful_shutdown();
+    let worker = tokio::spawn(builder.add("echo", Echo).spawn());
+    let client = IPCClient::connect().await?;
+    client.wait_for_object("echo").await?;
+    let args = json!({"a": 10, "b": 32, "text": "x".repeat(64)});
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            let args = args.clone();
+            tokio::spawn(async move {
+                let client = IPCClient::connect().await?;
+                let mut took = Vec::with_capacity(CALLS);
+                for _ in 0..CALLS {
+                    let began = Instant::now();
+                    let _: Value = client.remote_call("echo", "m", args.clone()).await?;
+                    took.push(began.elapsed());
+                }
+                io::Result::Ok(took)
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for task in tasks {
+        all.extend(task.await.map_err(io::Error::other)??);
+    }
+    let rate = all.len() as f64 / began.elapsed().as_secs_f64();
+    all.sort();
+    let p99 = all.get(all.len() * 99 / 100).copied().unwrap_or_default();
+    let _ = shutdown.send(true);
+    let _ = worker.await;
+    Ok((rate, p99.as_secs_f64() * 1e6))
+}
+
+fn framed(message: &Value) -> Vec<u8> {
+    let body = message.to_string().into_bytes();
+    [&(body.len() as u32).to_be_bytes()[..], &body].concat()
+}
+
+/// Reads whole frames until there were so many.
+fn drain(socket: &mut UnixStream, count: usize) -> io::Result<()> {
+    let (mut held, mut buffer, mut seen) = (Vec::new(), vec![0; 64 * 1024], 0);
+    while seen < count {
+        let more = socket.read(&mut buffer)?;
+        if more == 0 {
+            return Err(io::Error::other(format!("the end after {seen} of {count} events")));
+        }
+        held.extend_from_slice(&buffer[..more]);
+        let mut at = 0;
+        while let Some(head) = held.get(at..at + 4) {
+            let length = u32::from_be_bytes(head.try_into().map_err(io::Error::other)?) as usize;
+            if held.len() < at + 4 + length {
+                break;
+            }
+            at += 4 + length;
+            seen += 1;
+        }
+        held.drain(..at);
+    }
+    Ok(())
+}
+
+fn events() -> io::Result<f64> {
+    let topic = json!({"object_name": "sensor", "topic": "temperature"});
+    let mut subscribers = Vec::new();
+    for _ in 0..SUBSCRIBERS {
+        let mut socket = UnixStream::connect(SOCKET)?;
+        socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+        socket.write_all(&framed(&json!({"Subscribe": topic})))?;
+        drain(&mut socket, 1)?;
+        subscribers.push(socket);
+    }
+    let event = framed(&json!({"Publish": {
+        "object_name": "sensor", "topic": "temperature", "args": {"celsius": 25.6, "text": "x".repeat(64)}
+    }}));
+    let began = Instant::now();
+    let readers: Vec<_> = subscribers
+        .into_iter()
+        .map(|mut socket| std::thread::spawn(move || drain(&mut socket, EVENTS)))
+        .collect();
+    let mut publisher = UnixStream::connect(SOCKET)?;
+    // As the library writes: one message at a time.
+    for _ in 0..EVENTS {
+        publisher.write_all(&event)?;
+    }
+    for reader in readers {
+        reader.join().map_err(|_| io::Error::other("a subscriber"))??;
+    }
+    Ok((EVENTS * SUBSCRIBERS) as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn round(command: &mut Command) -> io::Result<Round> {
+    let _broker = Broker::start(command).await?;
+    let (calls, p99_us) = calls().await?;
+    let events = tokio::task::spawn_blocking(events).await.map_err(io::Error::other)??;
+    Ok(Round {
+        calls,
+        p99_us,
+        events,
+    })
+}
+
+fn median(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied().unwrap_or_default()
+}
+
+/// Both brokers by turns; medians, and the medians of the ratios within a turn.
+pub async fn compare(old: &str, ours: &str) -> io::Result<()> {
+    if Path::new(SOCKET).exists() {
+        return Err(io::Error::other(format!(
+            "there is a {SOCKET} already: run this with a /tmp of its own, as compat/measure does"
+        )));
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..ROUNDS {
+        let theirs = round(&mut Command::new(old)).await?;
+        let listen = format!("unix:{SOCKET}");
+        let mine = round(Command::new(ours).args(["--listen", &listen])).await?;
+        rounds.push((theirs, mine));
+    }
+    say("| old clients on | old broker | ours | ours/old |");
+    say("|---|---:|---:|---:|");
+    let rows: [(&str, fn(&Round) -> f64); 3] = [
+        ("calls/s, 8 callers", |round| round.calls),
+        ("p99 of a call, µs", |round| round.p99_us),
+        ("events/s, 1 to 4", |round| round.events),
+    ];
+    for (what, of) in rows {
+        let theirs = median(rounds.iter().map(|(theirs, _)| of(theirs)).collect());
+        let mine = median(rounds.iter().map(|(_, mine)| of(mine)).collect());
+        let ratio = median(rounds.iter().map(|(theirs, mine)| of(mine) / of(theirs)).collect());
+        say(&format!("| {what} | {theirs:.0} | {mine:.0} | {ratio:.2} |"));
+    }
+    Ok(())
+}

@@ -1,0 +1,292 @@
+//! What a client of an older format has asked of the broker and has been given by it, in frames.
+//!
+//! Owns the numbers of requests, the subscriptions, the credit, and the frames that are made of what a client says. Knows no format.
+//! Pure; called by the gateway.
+
+use super::pieces::{Owner, Partial, Pieces};
+use super::said::{CallTicket, Failure, Place, Said};
+use super::value;
+use crate::error::{CallError, ErrorCode};
+use crate::message::codec::body_limit;
+use crate::message::frame::FrameView;
+use crate::message::handshake::PREFACE;
+use crate::message::{Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Welcome, key, metadata};
+use serde_json::value::RawValue;
+use std::collections::{HashMap, HashSet};
+
+/// What was asked of the broker.
+#[derive(Debug)]
+pub(super) enum Asked {
+    Register(Place),
+    Call(Place),
+    Subscribe(Place, Box<[u8]>),
+    Has(Place),
+}
+
+/// The broker's side.
+#[derive(Debug)]
+pub(super) struct Broker {
+    /// Frames for it.
+    pub(super) out: Vec<u8>,
+    /// What comes from it.
+    pub(super) decoder: Decoder,
+    pub(super) last: u64,
+    pub(super) asked: HashMap<u64, Asked>,
+    pub(super) pieces: Pieces,
+    /// The keys of the topics that it hears or has asked for, and the subscriptions to them.
+    pub(super) topics: HashSet<Box<[u8]>>,
+    pub(super) subscriptions: HashMap<u64, Box<[u8]>>,
+    /// What may be published, in bytes on the wire. Nothing may before the welcome.
+    pub(super) window: i64,
+    /// How long a call may take, in milliseconds.
+    pub(super) patience_ms: u32,
+    pub(super) frame_bytes: usize,
+    pub(super) unshown: u64,
+}
+
+impl Broker {
+    /// Nothing is asked yet but to be let in.
+    pub(super) fn greeted() -> Self {
+        let mut out = PREFACE.to_vec();
+        Draft::new(Kind::Hello, u64::from(PROTOCOL_VERSION))
+            .aux(PROTOCOL_VERSION)
+            .payload(Encoding::RAW, &Hello::default().encode())
+            .encode(&mut out);
+        Self {
+            out,
+            decoder: Decoder::new(body_limit(usize::MAX / 2)),
+            last: 0,
+            asked: HashMap::new(),
+            pieces: Pieces::default(),
+            topics: HashSet::new(),
+            subscriptions: HashMap::new(),
+            window: 0,
+            patience_ms: 0,
+            frame_bytes: 0,
+            unshown: 0,
+        }
+    }
+
+    /// Asks the broker what a client has said.
+    ///
+    /// # Errors
+    /// What the client is told at once, in its place.
+    pub(super) fn hear(&mut self, said: Said<'_>) -> Result<(), (Place, Failure)> {
+        match said {
+            Said::Register { place, object } => {
+                checked(place, &object)?;
+                // Among old programs the last one to register has the name, as ever. Others' names are not theirs to take.
+                let flags = Flags::REPLACE.with(Flags::ALLOW_REPLACE);
+                let id = self.ask(Asked::Register(place));
+                self.send(Draft::new(Kind::Register, id).flags(flags).key(object.as_bytes()));
+            }
+            Said::Call {
+                place,
+                object,
+                method,
+                args,
+            } => {
+                checked(place, &object)?;
+                checked(place, &method)?;
+                if args.len() > self.frame_bytes {
+                    let text = too_large("call", args.len(), self.frame_bytes);
+                    return Err((place, Failure::new(ErrorCode::TooLarge, text)));
+                }
+                let id = self.ask(Asked::Call(place));
+                let call = Draft::new(Kind::Call, id)
+                    .aux(self.patience_ms)
+                    .pair(&object, &method);
+                self.send(call.payload(Encoding::JSON, args.as_bytes()));
+            }
+            Said::Answer { call, outcome } => self.answer(call, outcome),
+            Said::Subscribe { place, object, topic } => {
+                checked(place, &object)?;
+                checked(place, &topic)?;
+                self.subscribe(place, key::join(&object, &topic).into());
+            }
+            Said::Publish { object, topic, value } => {
+                // The format has no answer; what is no name has no subscribers.
+                let named = checked(0, &object).and_then(|()| checked(0, &topic)).is_ok();
+                if named && value.len() <= self.frame_bytes {
+                    let publish = Draft::new(Kind::Publish, 0).pair(&object, &topic);
+                    let publish = publish.payload(Encoding::JSON, value.as_bytes());
+                    let bytes = i64::try_from(publish.wire_len()).unwrap_or(i64::MAX);
+                    self.window = self.window.saturating_sub(bytes);
+                    self.send(publish);
+                }
+            }
+            Said::Has { place, object } => {
+                let id = self.ask(Asked::Has(place));
+                self.send(Draft::new(Kind::Describe, id).key(object.as_bytes()));
+            }
+            Said::Wait {
+                place,
+                objects,
+                patience_ms,
+            } => {
+                let mut names = Vec::new();
+                for object in &objects {
+                    checked(place, object)?;
+                    names.push(u8::try_from(object.len()).unwrap_or(u8::MAX));
+                    names.extend_from_slice(object.as_bytes());
+                }
+                let id = self.ask(Asked::Has(place));
+                let wait = Draft::new(Kind::Wait, id).aux(patience_ms);
+                self.send(wait.payload(Encoding::RAW, &names));
+            }
+            Said::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn ask(&mut self, asked: Asked) -> u64 {
+        self.last = self.last.saturating_add(1);
+        self.asked.insert(self.last, asked);
+        self.last
+    }
+
+    fn send(&mut self, draft: Draft<'_>) {
+        draft.encode(&mut self.out);
+    }
+
+    fn subscribe(&mut self, place: Place, topic: Box<[u8]>) {
+        let id = self.ask(Asked::Subscribe(place, topic.clone()));
+        if self.topics.contains(&topic) {
+            // A program hears a topic once, however often it asks. What is asked of nothing is answered behind the first request.
+            return self.send(Draft::new(Kind::Unwatch, id));
+        }
+        self.send(Draft::new(Kind::Subscribe, id).key(&topic));
+        self.topics.insert(topic.clone());
+        self.subscriptions.insert(id, topic);
+    }
+
+    /// A client's answer to a call that it was given.
+    fn answer(&mut self, call: CallTicket, outcome: Result<&str, std::borrow::Cow<'_, str>>) {
+        match outcome {
+            Ok(value) if value.len() > self.frame_bytes => {
+                let draft = Draft::new(Kind::Error, call).aux(ErrorCode::ReplyLost.code());
+                let text = too_large("result", value.len(), self.frame_bytes);
+                self.send(
+                    draft
+                        .flags(Flags::MAY_HAVE_RUN)
+                        .payload(Encoding::RAW, text.as_bytes()),
+                );
+            }
+            Ok(value) => self.send(Draft::new(Kind::Reply, call).payload(Encoding::JSON, value.as_bytes())),
+            Err(error) => {
+                let most = error.len().min(self.frame_bytes);
+                let most = (0..=most).rev().find(|end| error.is_char_boundary(*end));
+                let error = error.get(..most.unwrap_or_default()).unwrap_or_default();
+                let json = serde_json::from_str::<&RawValue>(error).is_ok();
+                let encoding = if json { Encoding::JSON } else { Encoding::RAW };
+                let draft = Draft::new(Kind::Error, call).aux(ErrorCode::Handler.code());
+                self.send(
+                    draft
+                        .flags(Flags::MAY_HAVE_RUN)
+                        .payload(encoding, error.as_bytes()),
+                );
+            }
+        }
+    }
+
+    /// Answers a call that the client is not given.
+    pub(super) fn refuse(&mut self, ticket: CallTicket, call: &Partial, code: ErrorCode, text: &str) {
+        if call.answered {
+            let draft = Draft::new(Kind::Error, ticket).aux(code.code());
+            self.send(draft.payload(Encoding::RAW, text.as_bytes()));
+        }
+    }
+
+    /// Adds a frame to its message, and gives back the credit of pieces. Returns the message when it is complete.
+    pub(super) fn assemble(&mut self, owner: Owner, view: &FrameView<'_>, most: usize) -> Option<Partial> {
+        let header = view.header;
+        let last = !header.flags.has(Flags::CONTINUED);
+        let piece = matches!(header.kind, Kind::CallPiece | Kind::ReplyPiece | Kind::EventPiece);
+        let credit = match owner {
+            Owner::Call(id) if piece => Some((Kind::CallCredit, id)),
+            Owner::Reply(id) if piece || !last => Some((Kind::ReplyCredit, id)),
+            _ => None,
+        };
+        if let Some((kind, id)) = credit.filter(|_| !last) {
+            let bytes = u32::try_from(header.wire_len()).unwrap_or(u32::MAX);
+            self.send(Draft::new(kind, id).aux(bytes));
+        }
+        if piece {
+            return self.pieces.add(owner, view.payload, last, most);
+        }
+        let partial = Partial {
+            encoding: header.encoding,
+            bytes: view.payload.to_vec(),
+            key: view.key.to_vec(),
+            answered: !header.flags.has(Flags::NO_REPLY),
+            length: view.payload.len(),
+        };
+        if last {
+            return Some(partial);
+        }
+        self.pieces.begin(owner, partial);
+        None
+    }
+
+    /// Frames that are not about a call or an event.
+    pub(super) fn control(&mut self, view: &FrameView<'_>) {
+        match view.header.kind {
+            Kind::Welcome => {
+                if let Some(welcome) = Welcome::decode(view.payload) {
+                    self.window = i64::from(welcome.publish_window.max(1));
+                    self.patience_ms = welcome.max_deadline_ms;
+                    self.frame_bytes = welcome.frame_bytes as usize;
+                }
+            }
+            Kind::PublishCredit => self.window = self.window.saturating_add(i64::from(view.header.aux)),
+            Kind::Ping => {
+                let pong = Draft::new(Kind::Pong, view.header.id);
+                self.send(pong.payload(view.header.encoding, view.payload));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a name can be one here.
+fn checked(place: Place, name: &str) -> Result<(), (Place, Failure)> {
+    crate::message::name::check_text(name).map_err(|error| {
+        (
+            place,
+            Failure::new(ErrorCode::Invalid, format!("{name:?}: {error}")),
+        )
+    })
+}
+
+pub(super) fn too_large(what: &str, length: usize, most: usize) -> String {
+    format!("the {what} has {length} bytes; this client takes values of at most {most}")
+}
+
+/// What an Error frame says.
+pub(super) fn failure(view: &FrameView<'_>) -> Failure {
+    let code = ErrorCode::from_code(view.header.aux);
+    let text = match view.header.encoding {
+        Encoding::RAW => String::from_utf8_lossy(view.payload).into_owned(),
+        _ => metadata::get(view.meta, metadata::ERROR_TEXT).map_or_else(
+            || code.text().to_owned(),
+            |text| String::from_utf8_lossy(text).into_owned(),
+        ),
+    };
+    let value = match view.header.encoding {
+        Encoding::RAW => None,
+        encoding => value::json(encoding, view.payload)
+            .ok()
+            .map(std::borrow::Cow::into_owned),
+    };
+    Failure {
+        value,
+        ..Failure::new(
+            code,
+            if text.is_empty() {
+                CallError::from(code).message
+            } else {
+                text
+            },
+        )
+    }
+}

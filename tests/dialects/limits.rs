@@ -1,0 +1,194 @@
+//! Owner rules, the policy, and limits, which hold for old clients as for others.
+
+use super::Scene;
+use super::old::{BOTH, Format, Old};
+use actix_ipc::actors::Broker;
+use actix_ipc::config::Limits;
+use actix_ipc::error::{CloseReason, ErrorCode};
+use actix_ipc::message::handshake::PREFACE;
+use actix_ipc::message::{Flags, Kind};
+use actix_ipc::policy::{Policy, Right, Rule, Who};
+use actix_ipc::transport::dialect::Dialects;
+use serde_json::{Value, json};
+use std::io::Write;
+
+use super::raw::Raw;
+use super::running::Running;
+
+#[test]
+fn an_old_owner_gives_way_to_an_old_one_and_a_new_one_does_not() {
+    let scene = Scene::new();
+    for first in BOTH {
+        for second in BOTH {
+            let [mut before, mut after] = [scene.old(first), scene.old(second)];
+            assert!(before.register("o") && before.register("o"), "also to itself");
+            assert!(after.register("o"));
+            let mut native = scene.native();
+            assert_eq!(native.register("o").error().0, ErrorCode::NameTaken);
+            let id = native.call("o", Flags::NONE, b"");
+            let called = after.called();
+            after.reply(&called, &json!("the last one"));
+            assert_eq!(native.answer(id).json(), json!("the last one"));
+            before.settle();
+        }
+    }
+    for format in BOTH {
+        let (mut native, mut old) = (scene.native(), scene.old(format));
+        native.register("mine");
+        assert!(!old.register("mine"), "{format:?}");
+        let id = native.call("mine", Flags::NONE, b"");
+        assert_eq!(native.expect(Kind::Call).key, b"mine\0m");
+        drop((id, native));
+    }
+    let mut old = scene.old(Format::Lengths);
+    assert!(!old.register("rob") && !old.register("sys.x"), "the broker's own");
+    scene.stop();
+}
+
+#[test]
+fn the_policy_holds_for_old_clients() {
+    let rule = Rule::allow([Who::Everyone]).plain(Right::Connect);
+    let scene = Scene::new();
+    let mut native = scene.native();
+    native.register("o");
+    scene.running.handle.set_policy(Policy::new(vec![rule]));
+    for format in BOTH {
+        let mut old = scene.old(format);
+        assert!(!old.register("x"));
+        let denied = old.remote_call("o", "m", &Value::Null).unwrap_err();
+        assert!(denied.as_str().unwrap().contains("policy"), "{denied}");
+    }
+    scene.stop();
+}
+
+#[test]
+fn a_silent_client_is_served_after_any_time() {
+    let scene = Scene::with(Limits {
+        handshake_ms: 50,
+        frame_progress_ms: 50,
+        ..Limits::default()
+    });
+    for endpoint in scene.endpoints() {
+        for format in BOTH {
+            let mut silent = Old::connect(format, &endpoint);
+            // The time of a handshake has passed when this one is told so, which came later.
+            let mut late = Raw::open(&scene.running.path);
+            late.stream.write_all(&PREFACE).unwrap();
+            assert_eq!(late.goodbye().0, CloseReason::Timeout);
+            silent.settle();
+            // And between two messages as well; only one that has begun is timed.
+            let mut late = Raw::open(&scene.running.path);
+            late.stream.write_all(&PREFACE).unwrap();
+            assert_eq!(late.goodbye().0, CloseReason::Timeout);
+            silent.settle();
+            let message = silent.encoded(&json!({"list": []}));
+            silent.send(&message[..5]);
+            assert_eq!(silent.try_hear(), None, "{format:?}");
+        }
+    }
+    scene.stop();
+}
+
+#[test]
+fn open_calls_are_limited_and_answered() {
+    let scene = Scene::with(Limits {
+        open_calls: 4,
+        ..Limits::default()
+    });
+    let mut native = scene.native();
+    native.register("o");
+    for format in BOTH {
+        let mut old = scene.old(format);
+        (0..6).for_each(|n| old.call("o", "m", &json!(n)));
+        let calls: Vec<_> = (0..4).map(|_| native.expect(Kind::Call)).collect();
+        native.ping();
+        assert!(native.kept().is_empty(), "the others are not told");
+        for call in calls {
+            native.reply(&call, b"x");
+        }
+        let answers: Vec<_> = (0..6).map(|_| old.answer()).collect();
+        assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 4);
+        old.settle();
+    }
+    scene.stop();
+}
+
+/// Requests without an end, answers that nobody reads, and a queue behind one slow call: nothing of it is kept without bound.
+#[test]
+fn what_an_old_client_piles_up_is_bounded() {
+    let scene = Scene::new();
+    let mut native = scene.native();
+    native.register("never");
+    for format in BOTH {
+        let mut old = scene.old(format);
+        old.call("never", "m", &Value::Null);
+        let call = native.expect(Kind::Call);
+        let question = match format {
+            Format::Lengths => old.encoded(&json!({"Subscribe": {"object_name": "s", "topic": "t"}})),
+            Format::Documents => old.encoded(&json!({"event": "e", "result": 1})),
+        };
+        // Behind the first call: a thousand places are kept, the rest lies in the socket.
+        let many = question.repeat(3_000);
+        let sender = std::thread::spawn(move || {
+            old.send(&many);
+            old
+        });
+        native.ping();
+        native.reply(&call, b"at last");
+        let mut old = sender.join().unwrap();
+        assert_eq!(old.answer(), Ok(json!("at last")));
+        for _ in 0..3_000 {
+            let heard = old.hear();
+            assert!(
+                heard.get("Subscribed").is_some() || heard == json!({"success": "OK"}),
+                "{heard}"
+            );
+        }
+        old.settle();
+    }
+    scene.stop();
+}
+
+#[test]
+fn what_a_begun_document_takes_is_charged() {
+    let scene = Scene::with(Limits {
+        memory_bytes_total: 8 << 20,
+        ..Limits::default()
+    });
+    let mut old = scene.old(Format::Documents);
+    old.settle();
+    let begun = format!(r#"{{"object":"o","method":"m","param":"{}"#, "x".repeat(6 << 20));
+    let sender = std::thread::spawn(move || {
+        // It is closed in the middle.
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| old.send(begun.as_bytes())));
+        drop(result);
+        old
+    });
+    let mut old = sender.join().unwrap();
+    assert_eq!(old.try_hear(), None);
+    scene.native().ping();
+    scene.stop();
+}
+
+#[test]
+fn each_format_can_be_switched_off() {
+    for format in BOTH {
+        let only = Dialects {
+            ipc_broker: format == Format::Lengths,
+            ipc_server: format == Format::Documents,
+        };
+        let running = Running::built(move || Broker::builder().dialects(only));
+        let endpoint = running.handle.endpoints()[0].clone();
+        for other in BOTH {
+            let mut old = Old::connect(other, &endpoint);
+            if other == format {
+                old.settle();
+            } else {
+                let message = old.encoded(&json!({"list": []}));
+                old.send(&message);
+                assert_eq!(old.try_hear(), None, "closed unanswered");
+            }
+        }
+        running.stop();
+    }
+}
