@@ -165,9 +165,7 @@ impl Running {
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
-                let builder = Broker::builder()
-                    .dialects(dialects)
-                    .listen(unix.parse().unwrap());
+                let builder = Broker::builder().dialects(dialects).listen(unix.parse().unwrap());
                 let handle = builder
                     .listen("tcp:127.0.0.1:0".parse().unwrap())
                     .start()

@@ -195,10 +195,12 @@ fn the_diagrams_of_ipc_server_between_old_and_new() {
             .unwrap();
         let mut events = client.subscribe("events", "event").await.unwrap();
         let mut diagrams = old(&["diagrams"]);
-        let ended = actix_rt::task::spawn_blocking(move || run(&mut diagrams)).await.unwrap();
+        let ended = actix_rt::task::spawn_blocking(move || run(&mut diagrams))
+            .await
+            .unwrap();
         assert_eq!(ended.success().trim(), "ok");
         for n in 0..100 {
-            let event = events.next().await.unwrap().unwrap();
+            let event = events.next().await.unwrap();
             let value: HashMap<String, i64> = event.decode().unwrap();
             assert_eq!(value["n"], n);
         }

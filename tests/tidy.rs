@@ -99,6 +99,7 @@ const PURE: &[&str] = &[
     "src/actors/deliver*",
     "src/transport/keepalive.rs",
     "src/client/line.rs",
+    "src/transport/dialect/*",
     "src/lazy/wire.rs",
     "src/lazy/method.rs",
     "src/lazy/memory.rs",

@@ -75,7 +75,9 @@ async fn caller(number: usize, rounds: usize, events: usize, all: Arc<Barrier>) 
                 .await
                 .ok_or_else(|| io::Error::other("the subscription has ended"))?;
             if event != json!([round, n]) {
-                return Err(io::Error::other(format!("event {event} instead of {n} of {round}")));
+                return Err(io::Error::other(format!(
+                    "event {event} instead of {n} of {round}"
+                )));
             }
         }
     }
@@ -134,13 +136,9 @@ async fn main() -> io::Result<()> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words[..] {
         ["echo", object] => echo(object).await,
-        ["callers", count, rounds, events] => {
-            callers(number(count)?, number(rounds)?, number(events)?).await
-        }
+        ["callers", count, rounds, events] => callers(number(count)?, number(rounds)?, number(events)?).await,
         ["call", object] => call(object, Duration::ZERO).await,
-        ["idle", seconds, object] => {
-            call(object, Duration::from_secs(number(seconds)? as u64)).await
-        }
+        ["idle", seconds, object] => call(object, Duration::from_secs(number(seconds)? as u64)).await,
         ["hear", count] => hear(number(count)?).await,
         ["publish", text] => publish(text).await,
         ["measure", old, ours] => measure::compare(old, ours).await,

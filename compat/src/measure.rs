@@ -100,7 +100,9 @@ fn drain(socket: &mut UnixStream, count: usize) -> io::Result<()> {
     while seen < count {
         let more = socket.read(&mut buffer)?;
         if more == 0 {
-            return Err(io::Error::other(format!("the end after {seen} of {count} events")));
+            return Err(io::Error::other(format!(
+                "the end after {seen} of {count} events"
+            )));
         }
         held.extend_from_slice(&buffer[..more]);
         let mut at = 0;
@@ -149,7 +151,9 @@ fn events() -> io::Result<f64> {
 async fn round(command: &mut Command) -> io::Result<Round> {
     let _broker = Broker::start(command).await?;
     let (calls, p99_us) = calls().await?;
-    let events = tokio::task::spawn_blocking(events).await.map_err(io::Error::other)??;
+    let events = tokio::task::spawn_blocking(events)
+        .await
+        .map_err(io::Error::other)??;
     Ok(Round {
         calls,
         p99_us,
@@ -186,7 +190,12 @@ pub async fn compare(old: &str, ours: &str) -> io::Result<()> {
     for (what, of) in rows {
         let theirs = median(rounds.iter().map(|(theirs, _)| of(theirs)).collect());
         let mine = median(rounds.iter().map(|(_, mine)| of(mine)).collect());
-        let ratio = median(rounds.iter().map(|(theirs, mine)| of(mine) / of(theirs)).collect());
+        let ratio = median(
+            rounds
+                .iter()
+                .map(|(theirs, mine)| of(mine) / of(theirs))
+                .collect(),
+        );
         say(&format!("| {what} | {theirs:.0} | {mine:.0} | {ratio:.2} |"));
     }
     Ok(())

@@ -34,7 +34,10 @@ fn old_and_new_call_each_other() {
         old.call("new object", "m", &args);
         let call = native.expect(Kind::Call);
         assert_eq!(
-            (&call.key[..], serde_json::from_slice::<Value>(&call.payload).unwrap()),
+            (
+                &call.key[..],
+                serde_json::from_slice::<Value>(&call.payload).unwrap()
+            ),
             (&b"new object\0m"[..], args.clone())
         );
         reply_json(&mut native, &call, &args);

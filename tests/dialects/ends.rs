@@ -45,6 +45,34 @@ fn a_drain_answers_what_is_open_and_then_closes() {
     assert_eq!(scene.running.ended(), EndReason::Drained);
 }
 
+#[cfg(feature = "cli")]
+#[test]
+fn a_killed_broker_is_the_end_and_the_next_one_serves() {
+    let mut broker = crate::support::Broker::start();
+    let endpoint = actix_ipc::Endpoint::Unix(broker.socket());
+    let mut olds = BOTH.map(|format| {
+        let mut old = super::Old::connect(format, &endpoint);
+        assert!(old.register(&format!("{format:?}")));
+        old.subscribe("s", "t");
+        old
+    });
+    let mut caller = super::Old::connect(BOTH[0], &endpoint);
+    caller.call("Documents", "m", &json!(1));
+    assert_eq!(olds[1].called().args, json!(1));
+    broker.process.kill();
+    for old in olds.iter_mut().chain([&mut caller]) {
+        assert_eq!(old.try_hear(), None);
+    }
+    drop((olds, caller));
+    let broker = broker.restart();
+    for format in BOTH {
+        let mut old = super::Old::connect(format, &endpoint);
+        assert!(old.register(&format!("{format:?}")));
+        old.settle();
+    }
+    drop(broker);
+}
+
 #[test]
 fn who_sends_nothing_more_gets_its_answers_first() {
     let scene = Scene::new();

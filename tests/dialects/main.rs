@@ -25,10 +25,14 @@ mod raw;
 #[path = "../support/running.rs"]
 mod running;
 
+#[cfg(feature = "cli")]
+#[path = "../support/mod.rs"]
+mod support;
+
+use actix_ipc::Endpoint;
 use actix_ipc::actors::Broker;
 use actix_ipc::config::Limits;
 use actix_ipc::message::{Draft, Encoding};
-use actix_ipc::Endpoint;
 use old::{Format, Old};
 use raw::{Got, Raw};
 use running::Running;
@@ -76,9 +80,8 @@ impl Scene {
 /// Answers a call with JSON.
 pub fn reply_json(worker: &mut Raw, call: &Got, value: &Value) {
     let text = value.to_string();
-    worker.send(
-        &Draft::new(actix_ipc::message::Kind::Reply, call.id).payload(Encoding::JSON, text.as_bytes()),
-    );
+    worker
+        .send(&Draft::new(actix_ipc::message::Kind::Reply, call.id).payload(Encoding::JSON, text.as_bytes()));
 }
 
 /// Calls with JSON, and waits.

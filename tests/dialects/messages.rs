@@ -68,7 +68,8 @@ fn every_message_of_ipc_server() {
         sharer.ask(&json!({"reg_object": "object name"}), &ok);
         let list = json!({"list": ["object name"]});
         requestor.ask(&list, &list);
-        let call = json!({"object": "object name", "method": "method_name", "param": {"p": [1, 2.5, null, true]}});
+        let call =
+            json!({"object": "object name", "method": "method_name", "param": {"p": [1, 2.5, null, true]}});
         requestor.say(&call);
         assert_eq!(sharer.hear(), call);
         let response = json!({"response": "This is my response"});

@@ -192,14 +192,18 @@ impl Old {
                 if let Some(result) = heard.get("Result") {
                     return Ok(result["value"].clone());
                 }
-                let error = heard.get("Error").unwrap_or_else(|| panic!("{heard} is no answer"));
+                let error = heard
+                    .get("Error")
+                    .unwrap_or_else(|| panic!("{heard} is no answer"));
                 Err(error["message"].clone())
             }
             Format::Documents => {
                 if let Some(result) = heard.get("response") {
                     return Ok(result.clone());
                 }
-                let error = heard.get("error").unwrap_or_else(|| panic!("{heard} is no answer"));
+                let error = heard
+                    .get("error")
+                    .unwrap_or_else(|| panic!("{heard} is no answer"));
                 Err(error.clone())
             }
         }
@@ -291,7 +295,10 @@ impl Old {
                 self.say(&json!({"Publish": {"object_name": object, "topic": topic, "args": value}}));
             }
             Format::Documents => {
-                self.ask(&json!({"event": topic, "result": value}), &json!({"success": "OK"}));
+                self.ask(
+                    &json!({"event": topic, "result": value}),
+                    &json!({"success": "OK"}),
+                );
             }
         }
     }

@@ -205,7 +205,10 @@ fn the_broker_outlives_every_case_of_an_older_format() {
 #[test]
 fn what_is_not_heard_as_written_is_seen() {
     let false_ones = [
-        (old::Framing::Lengths, r#"framed {"HasObject":{"object_name":"x"}} | nothing"#),
+        (
+            old::Framing::Lengths,
+            r#"framed {"HasObject":{"object_name":"x"}} | nothing"#,
+        ),
         (
             old::Framing::Lengths,
             r#"framed {"HasObject":{"object_name":"x"}} | heard true"#,

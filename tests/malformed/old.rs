@@ -47,7 +47,11 @@ pub fn read(family: &str, framing: Framing, text: &str) -> Vec<Case> {
             variables.push((name.to_owned(), values.collect()));
         } else if !line.starts_with('#') {
             for line in expanded(line, &variables) {
-                cases.push(case(format!("{family}.txt:{}: {line}", number + 1), framing, &line));
+                cases.push(case(
+                    format!("{family}.txt:{}: {line}", number + 1),
+                    framing,
+                    &line,
+                ));
             }
         }
     }
@@ -55,7 +59,9 @@ pub fn read(family: &str, framing: Framing, text: &str) -> Vec<Case> {
 }
 
 fn case(title: String, framing: Framing, line: &str) -> Case {
-    let (sent, expected) = line.rsplit_once(" | ").unwrap_or_else(|| panic!("{title}: sent | heard"));
+    let (sent, expected) = line
+        .rsplit_once(" | ")
+        .unwrap_or_else(|| panic!("{title}: sent | heard"));
     let mut case = Case {
         title,
         framing,
@@ -74,7 +80,9 @@ fn case(title: String, framing: Framing, line: &str) -> Case {
         match part {
             "closed" => case.closed = true,
             "nothing" => {}
-            part => case.heard.push(part.strip_prefix("heard ").expect("heard").to_owned()),
+            part => case
+                .heard
+                .push(part.strip_prefix("heard ").expect("heard").to_owned()),
         }
     }
     case
@@ -91,7 +99,10 @@ fn bytes(piece: &str) -> Vec<u8> {
         "framed" => framed(&unescaped(rest)),
         "framed-bytes" => framed(&text_of(rest)),
         "bytes" => text_of(rest),
-        "length" => u32::try_from(number(rest)).expect("a length").to_be_bytes().to_vec(),
+        "length" => u32::try_from(number(rest))
+            .expect("a length")
+            .to_be_bytes()
+            .to_vec(),
         "text" => unescaped(rest),
         "hex" => bytes_of_hex(rest),
         "times" => {
@@ -123,7 +134,8 @@ impl Case {
                 (body.len() >= length).then_some(length + 4)
             }
             Framing::Documents => {
-                let mut documents = serde_json::Deserializer::from_slice(heard).into_iter::<serde_json::Value>();
+                let mut documents =
+                    serde_json::Deserializer::from_slice(heard).into_iter::<serde_json::Value>();
                 documents.next()?.ok()?;
                 Some(documents.byte_offset())
             }
@@ -172,7 +184,12 @@ impl Case {
 }
 
 /// Plays a case against the broker, and waits until nothing is left of it. Returns what was wrong.
-pub async fn play(case: &Case, endpoint: &Endpoint, patience: Duration, honest: &mut Honest) -> Option<String> {
+pub async fn play(
+    case: &Case,
+    endpoint: &Endpoint,
+    patience: Duration,
+    honest: &mut Honest,
+) -> Option<String> {
     let mut wire = Wire::connect(endpoint).await;
     let played = tokio::time::timeout(patience, case.played(&mut wire)).await;
     let wrong = match played {

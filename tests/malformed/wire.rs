@@ -132,7 +132,9 @@ impl Wire {
     pub async fn read_bytes(&mut self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 16 * 1024];
         loop {
-            std::future::poll_fn(|cx| self.stream.poll_read_ready(cx)).await.ok()?;
+            std::future::poll_fn(|cx| self.stream.poll_read_ready(cx))
+                .await
+                .ok()?;
             match self.stream.try_read(&mut buffer, &mut Vec::new()) {
                 Ok(0) => return None,
                 Ok(count) => return Some(buffer[..count].to_vec()),

@@ -10,7 +10,9 @@ use crate::error::{CallError, ErrorCode};
 use crate::message::codec::body_limit;
 use crate::message::frame::FrameView;
 use crate::message::handshake::PREFACE;
-use crate::message::{Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Welcome, key, metadata};
+use crate::message::{
+    Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Welcome, key, metadata,
+};
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 
