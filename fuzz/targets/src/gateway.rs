@@ -10,24 +10,24 @@ use actix_ipc::message::{Decoder, Draft, Encoding, Flags, Kind, Welcome};
 use actix_ipc::transport::dialect::{Dialect, Gateway};
 use std::collections::HashSet;
 
-/// What an old client says when it keeps to its format; `#` is a number.
+/// What an old client says when it keeps to its format; `%` is a number.
 const SAYS: [&[&str]; 2] = [
     &[
-        r#"{"RegisterObject":{"object_name":"o#"}}"#,
-        r#"{"Call":{"call_id":"c","object_name":"o","method":"m","args":{"a":#}}}"#,
+        r#"{"RegisterObject":{"object_name":"o%"}}"#,
+        r#"{"Call":{"call_id":"c","object_name":"o","method":"m","args":{"a":%}}}"#,
         r#"{"HasObject":{"object_name":"o"}}"#,
-        r#"{"Subscribe":{"object_name":"s","topic":"t#"}}"#,
-        r#"{"Publish":{"object_name":"s","topic":"t","args":[#]}}"#,
-        r#"{"Result":{"call_id":"#","object_name":"o","value":#}}"#,
-        r#"{"Error":{"call_id":"#","object_name":"o","message":"no"}}"#,
+        r#"{"Subscribe":{"object_name":"s","topic":"t%"}}"#,
+        r#"{"Publish":{"object_name":"s","topic":"t","args":[%]}}"#,
+        r#"{"Result":{"call_id":"%","object_name":"o","value":%}}"#,
+        r#"{"Error":{"call_id":"%","object_name":"o","message":"no"}}"#,
     ],
     &[
-        r#"{"reg_object":"o#"}"#,
-        r#"{"object":"o","method":"m","param":#}"#,
-        r#"{"list":["o","o#"]}"#,
-        r#"{"event_name":"e#"}"#,
-        r#"{"event":"e","result":#}"#,
-        r#"{"response":#}"#,
+        r#"{"reg_object":"o%"}"#,
+        r#"{"object":"o","method":"m","param":%}"#,
+        r#"{"list":["o","o%"]}"#,
+        r#"{"event_name":"e%"}"#,
+        r#"{"event":"e","result":%}"#,
+        r#"{"response":%}"#,
         r#"{"error":"no"}"#,
     ],
 ];
@@ -91,14 +91,18 @@ fn steps(data: &[u8]) {
                 gateway.take(bytes)
             }
             1..4 => {
-                let text = input.pick(SAYS[old]).replace('#', &input.below(8).to_string());
+                let text = input.pick(SAYS[old]).replace('%', &input.below(8).to_string());
                 let length = u32::try_from(text.len()).expect("short").to_be_bytes();
                 let bytes = [if old == 0 { &length[..] } else { &[] }, text.as_bytes()].concat();
                 gateway.take(&bytes)
             }
             _ => {
                 let (kind, id) = (input.pick(&KINDS), input.below(8) as u64);
-                let flags = Flags(if input.flag() { input.number() as u16 & 0xffe } else { 0 });
+                let flags = Flags(if input.flag() {
+                    input.number() as u16 & 0xffe
+                } else {
+                    0
+                });
                 let encoding = Encoding([0, 1, 1, 2][input.below(4)]);
                 let payload = [&b"1"[..], b"{}", b"[1,", b"2]", b"\xff", b"\"\\ud800\"", b""];
                 let payload = match input.below(8) {
