@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn old_and_new_call_each_other() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     let args = json!({"a": [1, -2, 2.5, null, true, "é"], "b": {}});
     for format in BOTH {
         let (mut old, mut native) = (scene.old(format), scene.native());
@@ -56,7 +56,7 @@ fn old_and_new_call_each_other() {
 
 #[test]
 fn what_a_new_handler_refuses_is_an_error_to_an_old_caller() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     let mut native = scene.native();
     native.register("o");
     for format in BOTH {
@@ -99,7 +99,7 @@ fn what_a_new_handler_refuses_is_an_error_to_an_old_caller() {
 
 #[test]
 fn a_call_that_an_old_owner_cannot_be_told_is_an_error_to_its_caller() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for format in BOTH {
         let (mut old, mut native) = (scene.old(format), scene.native());
         assert!(old.register("o"));
@@ -125,7 +125,7 @@ fn a_call_that_an_old_owner_cannot_be_told_is_an_error_to_its_caller() {
 
 #[test]
 fn an_owner_that_dies_fails_its_calls_at_once() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for owner in BOTH {
         for caller in BOTH {
             let (mut old, mut first, mut second) = (scene.old(owner), scene.old(caller), scene.native());
@@ -192,7 +192,7 @@ fn an_answer_after_its_deadline_is_nobodys_and_places_are_kept() {
 fn fifty_callers_get_their_own_answers_while_events_arrive() {
     const ROUNDS: usize = 4;
     const EVENTS: usize = 5;
-    let scene = Scene::new();
+    let scene = Scene::start();
     let endpoints = scene.endpoints();
     for format in BOTH {
         let (mut worker, mut publisher) = (scene.native(), scene.old(format));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn a_drain_answers_what_is_open_and_then_closes() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     let [mut worker, mut native] = scene.running.connect_all();
     worker.register("o");
     let mut olds = BOTH.map(|format| scene.old(format));
@@ -75,7 +75,7 @@ fn a_killed_broker_is_the_end_and_the_next_one_serves() {
 
 #[test]
 fn who_sends_nothing_more_gets_its_answers_first() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     let mut worker = scene.native();
     worker.register("o");
     for format in BOTH {
@@ -97,7 +97,7 @@ fn who_sends_nothing_more_gets_its_answers_first() {
 
 #[test]
 fn a_death_at_any_byte_leaves_nothing() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     let mut native = scene.native();
     for format in BOTH {
         let probe = scene.old(format);

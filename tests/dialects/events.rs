@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn events_cross_in_both_directions() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for format in BOTH {
         let [mut old, mut publisher] = std::array::from_fn(|_| scene.old(format));
         let mut native = scene.native();
@@ -46,7 +46,7 @@ fn events_cross_in_both_directions() {
 
 #[test]
 fn a_star_is_a_letter_in_an_old_topic() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for format in BOTH {
         let (mut old, mut native) = (scene.old(format), scene.native());
         let object = old.place("s").to_owned();
@@ -67,7 +67,7 @@ fn a_star_is_a_letter_in_an_old_topic() {
 
 #[test]
 fn an_event_is_heard_once_however_often_it_was_asked_for() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for format in BOTH {
         let mut old = scene.old(format);
         let object = old.place("s").to_owned();
@@ -83,7 +83,7 @@ fn an_event_is_heard_once_however_often_it_was_asked_for() {
 /// Its own events come back to a client in the place behind the answers that it waits for.
 #[test]
 fn events_wait_for_the_answers_that_they_would_be_taken_for() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for format in BOTH {
         let (mut old, mut native) = (scene.old(format), scene.native());
         native.register("o");
@@ -143,7 +143,7 @@ fn a_publisher_beyond_its_window_waits() {
 /// As `rob send` does: what was written before the end is published.
 #[test]
 fn who_leaves_at_once_has_published() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for format in BOTH {
         let mut native = scene.native();
         let object = scene.old(format).place("s").to_owned();

@@ -17,7 +17,7 @@ use super::running::Running;
 
 #[test]
 fn an_old_owner_gives_way_to_an_old_one_and_a_new_one_does_not() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for first in BOTH {
         for second in BOTH {
             let [mut before, mut after] = [scene.old(first), scene.old(second)];
@@ -48,7 +48,7 @@ fn an_old_owner_gives_way_to_an_old_one_and_a_new_one_does_not() {
 #[test]
 fn the_policy_holds_for_old_clients() {
     let rule = Rule::allow([Who::Everyone]).plain(Right::Connect);
-    let scene = Scene::new();
+    let scene = Scene::start();
     let mut native = scene.native();
     native.register("o");
     scene.running.handle.set_policy(Policy::new(vec![rule]));
@@ -90,6 +90,28 @@ fn a_silent_client_is_served_after_any_time() {
 }
 
 #[test]
+fn connections_are_limited_and_their_places_come_back() {
+    let scene = Scene::with(Limits {
+        connections: 8,
+        user_part: 1,
+        ..Limits::default()
+    });
+    for format in BOTH {
+        // A process alone has half of what its user has.
+        let mut olds: Vec<_> = (0..4).map(|_| scene.old(format)).collect();
+        olds.iter_mut().for_each(Old::settle);
+        scene.old(format).ends();
+        olds.iter_mut().for_each(Old::settle);
+        olds.pop().unwrap().end_sending();
+        drop(olds);
+        while scene.running.handle.levels().connections > 0 {
+            std::thread::yield_now();
+        }
+    }
+    scene.stop();
+}
+
+#[test]
 fn open_calls_are_limited_and_answered() {
     let scene = Scene::with(Limits {
         open_calls: 4,
@@ -116,7 +138,7 @@ fn open_calls_are_limited_and_answered() {
 /// Requests without an end, answers that nobody reads, and a queue behind one slow call: nothing of it is kept without bound.
 #[test]
 fn what_an_old_client_piles_up_is_bounded() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     let mut native = scene.native();
     native.register("never");
     for format in BOTH {

@@ -44,7 +44,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         Self::with(Limits::default())
     }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 
 #[test]
 fn every_message_of_ipc_broker() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for endpoint in scene.endpoints() {
         let [mut worker, mut caller, mut hearer] =
             std::array::from_fn(|_| Old::connect(Format::Lengths, &endpoint));
@@ -60,7 +60,7 @@ fn every_message_of_ipc_broker() {
 /// The sequence diagrams of the document, message by message.
 #[test]
 fn every_message_of_ipc_server() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for endpoint in scene.endpoints() {
         let [mut sharer, mut requestor, mut listener, mut sender] =
             std::array::from_fn(|_| Old::connect(Format::Documents, &endpoint));
@@ -103,7 +103,7 @@ fn every_message_of_ipc_server() {
 
 #[test]
 fn a_list_is_answered_when_all_of_it_is_there() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     let [mut waiter, mut first, mut second] = std::array::from_fn(|_| scene.old(Format::Documents));
     assert!(first.register("mango"));
     // What is not there in time is an empty list, and the old client asks again.
@@ -121,7 +121,7 @@ fn a_list_is_answered_when_all_of_it_is_there() {
 
 #[test]
 fn a_document_never_fills_a_read_and_arrives_in_any_parts() {
-    let scene = Scene::new();
+    let scene = Scene::start();
     for endpoint in scene.endpoints() {
         let mut owner = Old::connect(Format::Documents, &endpoint);
         assert!(owner.register("o"));

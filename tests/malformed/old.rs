@@ -143,7 +143,7 @@ impl Case {
     }
 
     /// Plays it. What is heard is no longer than it should be: the question's answer comes right behind it.
-    async fn played(&self, wire: &mut Wire) -> Result<(), String> {
+    async fn played(&self, wire: &Wire) -> Result<(), String> {
         wire.send(&self.sent).await;
         let (question, answer) = self.question();
         if self.ends_sending {
@@ -190,8 +190,8 @@ pub async fn play(
     patience: Duration,
     honest: &mut Honest,
 ) -> Option<String> {
-    let mut wire = Wire::connect(endpoint).await;
-    let played = tokio::time::timeout(patience, case.played(&mut wire)).await;
+    let wire = Wire::connect(endpoint).await;
+    let played = tokio::time::timeout(patience, case.played(&wire)).await;
     let wrong = match played {
         Ok(played) => played.err(),
         Err(_) => Some(format!("no end within {patience:?}")),

@@ -129,7 +129,7 @@ impl Wire {
     }
 
     /// The next bytes, whatever they are; `None` at the end.
-    pub async fn read_bytes(&mut self) -> Option<Vec<u8>> {
+    pub async fn read_bytes(&self) -> Option<Vec<u8>> {
         let mut buffer = vec![0; 16 * 1024];
         loop {
             std::future::poll_fn(|cx| self.stream.poll_read_ready(cx))
