@@ -160,15 +160,19 @@ fn events() -> io::Result<f64> {
 }
 
 async fn round(command: &mut Command) -> io::Result<Round> {
-    let _broker = Broker::start(command).await?;
+    let broker = Broker::start(command).await?;
+    let began = broker.cpu_us()?;
     let (calls, p99_us) = calls().await?;
+    let called = broker.cpu_us()?;
     let events = tokio::task::spawn_blocking(events)
         .await
         .map_err(io::Error::other)??;
     Ok(Round {
         calls,
         p99_us,
+        call_cpu_us: (called - began) / (CALLERS * CALLS) as f64,
         events,
+        event_cpu_us: (broker.cpu_us()? - called) / (EVENTS * SUBSCRIBERS) as f64,
     })
 }
 
@@ -203,9 +207,13 @@ pub async fn compare(old: &str, ours: &str) -> io::Result<()> {
     let rows: [(&str, fn(&Round) -> f64); 5] = [
         ("calls/s, 8 callers", |round| round.calls),
         ("p99 of a call, µs", |round| round.p99_us),
-        ("broker's processor time of a call, µs", |round| round.call_cpu_us),
+        ("broker's processor time of a call, µs", |round| {
+            round.call_cpu_us
+        }),
         ("events/s, 1 to 4", |round| round.events),
-        ("broker's processor time of an event, µs", |round| round.event_cpu_us),
+        ("broker's processor time of an event, µs", |round| {
+            round.event_cpu_us
+        }),
     ];
     for (what, of) in rows {
         let theirs = median(rounds.iter().map(|(theirs, _)| of(theirs)).collect());

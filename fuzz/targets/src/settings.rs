@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 
 /// Lines of which files are made.
 const LINES: &[&str] = &[
+    "dialects = []",
+    "dialects = [\"ipc-broker\"]",
+    "compat = [\"ipc-server\"]",
     "listen = [\"unix:/tmp/x\"]",
     "listen = []",
     "listen = 3",
@@ -102,6 +105,9 @@ fn sources(input: &mut Input<'_>) -> (Sources, Vec<u8>) {
             .map(|_| input.pick(VALUES).to_owned())
             .collect(),
         bus_tokens: (input.byte() > 200).then(|| input.pick(VALUES).into()),
+        compat: (0..input.below(2))
+            .map(|_| input.pick(&["ipc-server", "ipc-broker", "rob"]).to_owned())
+            .collect(),
     };
     let sources = Sources {
         usual_files: Vec::new(),
