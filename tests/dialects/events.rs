@@ -115,18 +115,8 @@ fn a_publisher_beyond_its_window_waits() {
         let publisher = std::thread::spawn(move || {
             let text = "x".repeat(1_000);
             for n in 0..2_000 {
-                let value = json!([n, text]);
-                let message = match format {
-                    Format::Lengths => {
-                        json!({"Publish": {"object_name": object, "topic": "t", "args": value}})
-                    }
-                    Format::Documents => json!({"event": "t", "result": value}),
-                };
-                // Acknowledgements are not read before the end, as old clients do.
-                old.say(&message);
-            }
-            if format == Format::Documents {
-                (0..2_000).for_each(|_| assert_eq!(old.hear(), json!({"success": "OK"})));
+                // An acknowledgement is read where there is one: who never does is not read either once its socket is full.
+                old.publish(&object, "t", &json!([n, text]));
             }
             old
         });

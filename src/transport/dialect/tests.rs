@@ -299,7 +299,7 @@ fn failures_are_said_as_old_clients_expect_them() {
     );
     talk.told();
     talk.framed(r#"{"Call":{"call_id":"c","object_name":"a\u0007","method":"m","args":1}}"#);
-    assert!(talk.told().len() == 0 && talk.heard()[0].contains("control characters"));
+    assert!(talk.told().is_empty() && talk.heard()[0].contains("control characters"));
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn what_is_no_message_is_passed_over_and_what_is_no_frame_ends_it() {
         "\u{feff}{}",
     ] {
         talk.framed(nothing);
-        assert!(talk.told().len() == 0 && talk.heard().is_empty(), "{nothing:?}");
+        assert!(talk.told().is_empty() && talk.heard().is_empty(), "{nothing:?}");
     }
     talk.framed(r#"{"HasObject":{"object_name":"o"}}"#);
     assert_eq!(talk.one().0, Kind::Describe, "it goes on behind them");
@@ -336,7 +336,7 @@ fn who_has_no_credit_is_not_understood_until_it_has() {
         "the last one may take the window below zero"
     );
     talk.framed(&publish);
-    assert!(!talk.gateway.may_read() && talk.told().len() == 0);
+    assert!(!talk.gateway.may_read() && talk.told().is_empty());
     assert!(
         talk.gateway.held() > 600 && !talk.gateway.has_begun(),
         "its waiting is not its fault"
@@ -397,7 +397,7 @@ fn an_old_owner_is_given_one_call_at_a_time_and_a_late_answer_is_nobodys() {
         (Kind::Error, 13, String::new(), r#"{"why":1}"#.into())
     );
     talk.bare(r#"{"response":"to nothing"}"#);
-    assert!(talk.told().len() == 0 && talk.heard().is_empty());
+    assert!(talk.told().is_empty() && talk.heard().is_empty());
 }
 
 #[test]
@@ -437,7 +437,7 @@ fn lists_are_waited_for_and_documents_never_fill_a_read() {
         );
     }
     talk.bare("null ");
-    assert!(talk.heard().is_empty() && talk.told().len() == 0);
+    assert!(talk.heard().is_empty() && talk.told().is_empty());
 }
 
 proptest! {
