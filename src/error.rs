@@ -99,6 +99,8 @@ codes! {
     NoSuchProtocol = 23, "the other side does not serve this protocol";
     /// One end must be updated: they have different definitions of the same protocol. The text names both.
     ProtocolVersion = 24, "the other side serves another version of this protocol";
+    /// The operator must look at the service that provides the object; its failure is in the text.
+    ServiceFailed = 25, "the service that provides the object could not be started";
 }
 
 codes! {

@@ -27,6 +27,8 @@
 //! [`config::Limits`]; the bytes in `docs/protocol.md`.
 
 #[cfg(feature = "broker")]
+pub mod activation;
+#[cfg(feature = "broker")]
 pub mod actors;
 #[cfg(feature = "bus")]
 pub mod bus;

@@ -41,6 +41,12 @@ counters! {
     foreign_openings,
     /// Events that a client of an older format was not told, because its format cannot say them.
     dialect_unshown,
+    /// Starts of services that were ordered because somebody wanted an object of theirs.
+    services_started,
+    /// Times that a service failed those who waited for an object of it.
+    services_failed,
+    /// Services that clients of ipc-broker 1.1.5 named and that no description lists.
+    services_refused,
     /// Connections refused because they showed no proof of who they are, or a wrong one.
     unproven_peers,
     /// Connections whose bytes go through shared memory now, or are about to. A level.

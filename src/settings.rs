@@ -58,6 +58,8 @@ struct Values {
     compat: Vec<String>,
     /// Older brokers whose clients are understood.
     dialects: Vec<String>,
+    /// A file or folder that describes services; empty: the usual folder of ipc-broker 1.1.5.
+    activation: String,
     /// Empty: no policy.
     policy: String,
     system: bool,
@@ -87,6 +89,7 @@ impl Default for Values {
             bus_tokens: String::new(),
             compat: Vec::new(),
             dialects: dialects::all(),
+            activation: String::new(),
             tokens: String::new(),
             tls: TlsFiles::default(),
             policy: String::new(),
@@ -116,6 +119,8 @@ pub struct Flags {
     pub bus_tokens: Option<PathBuf>,
     /// `--compat`, in order; empty when it was not given.
     pub compat: Vec<String>,
+    /// `--activation`.
+    pub activation: Option<PathBuf>,
 }
 
 /// Everything that values are read from; nothing else is looked at.
@@ -178,6 +183,8 @@ pub struct Settings {
     pub dialects: Dialects,
     /// Where the clients of older brokers look: listened on as well.
     pub compat: Vec<Endpoint>,
+    /// The file or folder that describes services, see [`read`](crate::activation::read).
+    pub activation: Option<PathBuf>,
     /// The folder of tokens, see [`tokens::read`].
     pub tokens: Option<PathBuf>,
     /// The certificates of `tls:` endpoints.
@@ -294,6 +301,10 @@ impl Settings {
             bus_tokens: some_path(values.bus_tokens),
             dialects,
             compat,
+            activation: some_path(values.activation).or_else(|| {
+                let old = dialects.ipc_broker && !values.system;
+                old.then(crate::activation::read::usual_folder).flatten()
+            }),
             tokens: some_path(values.tokens).or_else(tokens::usual_folder),
             tls: some_path(values.tls.certificate).map(|certificate| TlsServer {
                 certificate,

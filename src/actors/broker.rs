@@ -3,6 +3,7 @@
 //! ```text
 //!  Broker ─┬─ Registry   (supervised, restarted after a panic)
 //!          ├─ TopicHub   (supervised, restarted after a panic)
+//!          ├─ Launcher   (supervised; the processes of services)
 //!          ├─ Listener…  (one per endpoint)
 //!          │    └─ Connection…  (one per socket, never restarted)
 //!          └─ LocalPeer… (actors of this process)
@@ -18,6 +19,8 @@ use super::outcome::{EndReason, StartError};
 use super::registry::Registry;
 use super::tokens::Tokens;
 use super::topic_hub::TopicHub;
+use crate::activation::launcher::{Attach, LauncherHandle};
+use crate::activation::{Launcher, Services};
 use crate::config::Limits;
 use crate::error::CallError;
 use crate::message::Epoch;
@@ -87,6 +90,7 @@ pub struct BrokerBuilder {
     pub(super) adopted: Vec<transport::Listener>,
     pub(super) bus: Option<BusOptions>,
     dialects: Dialects,
+    services: Services,
 }
 
 impl BrokerBuilder {
@@ -109,6 +113,13 @@ impl BrokerBuilder {
     #[must_use]
     pub const fn dialects(mut self, dialects: Dialects) -> Self {
         self.dialects = dialects;
+        self
+    }
+
+    /// The services that are started when somebody calls, or waits for, an object of theirs that is not registered. Default: none.
+    #[must_use]
+    pub fn services(mut self, services: Services) -> Self {
+        self.services = services;
         self
     }
 
@@ -175,6 +186,7 @@ impl BrokerBuilder {
             let _ = shared.bus.set(Arc::new(bus));
         } else {
             let _ = shared.dialects.set(self.dialects);
+            let _ = shared.services.set(Arc::new(self.services));
         }
         if let Some(policy) = self.policy {
             shared.policy.set(policy);
@@ -244,6 +256,7 @@ pub struct Broker {
     core: Option<Arc<Core>>,
     listeners: Vec<Addr<Listener>>,
     arbiters: Arc<[Arbiter]>,
+    launcher: Option<LauncherHandle>,
     ended: watch::Sender<Option<EndReason>>,
     stopping: bool,
 }
@@ -263,10 +276,17 @@ impl Broker {
         ctx: &Context<Self>,
     ) -> Self {
         let report = ctx.address().recipient();
+        let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
+        let services = shared.services.get().filter(|services| !services.is_empty());
+        let launcher = services.map(|services| Launcher::create(services.clone(), &endpoints));
         let registry = {
             let (shared, report) = (shared.clone(), report.clone());
-            Supervisor::start(move |_| Registry::new(shared, report))
+            let orders = launcher.as_ref().map(|launcher| launcher.addr().clone().recipient());
+            Supervisor::start(move |_| Registry::new(shared, report, orders))
         };
+        if let Some(launcher) = &launcher {
+            launcher.addr().do_send(Attach(registry.clone().recipient().downgrade()));
+        }
         let hub = {
             let shared = shared.clone();
             Supervisor::start(move |_| TopicHub::new(shared, report))
@@ -276,7 +296,6 @@ impl Broker {
             registry,
             hub,
         });
-        let endpoints = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
         local_peer::start_builtin(&core, endpoints);
         let listeners = sockets
             .into_iter()
@@ -286,6 +305,7 @@ impl Broker {
             core: Some(core),
             listeners,
             arbiters,
+            launcher,
             ended,
             stopping: false,
         }
@@ -305,7 +325,7 @@ impl Broker {
             None => core.registry.do_send(DrainAll),
             Some(why) => core.registry.do_send(CloseAll(why)),
         }
-        let shared = core.shared.clone();
+        let (shared, launcher) = (core.shared.clone(), self.launcher.take());
         let emptied = async move {
             let all_gone = async {
                 loop {
@@ -318,6 +338,10 @@ impl Broker {
                 }
             };
             let in_time = tokio::time::timeout(DRAIN_MAX, all_gone).await.is_ok();
+            // Behind the peers: what services had been asked, they could answer.
+            if let Some(launcher) = launcher {
+                launcher.end().await;
+            }
             let cut_off = shared.cut_off.load(Ordering::Acquire);
             if in_time {
                 cut_off

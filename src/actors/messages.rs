@@ -6,7 +6,7 @@
 use super::peer::{PeerRef, ReplyTo};
 use super::quota::Permit;
 use super::receipt::{Owed, Receipt, Settled};
-use crate::error::CloseReason;
+use crate::error::{CallError, CloseReason};
 use crate::message::{Batch, CallId, PeerId, RequestId, SubscriptionId, Ticket};
 use std::sync::Arc;
 use std::time::Instant;
@@ -187,6 +187,8 @@ pub enum Control {
     Grant,
     /// The policy no longer lets this peer see what the call or wait waits for.
     WaitDenied(CallId),
+    /// The service that provides what the call or wait waits for has failed.
+    WaitFailed(CallId, Arc<CallError>),
     /// The broker is stopping.
     Drain,
     /// End the connection with this reason.

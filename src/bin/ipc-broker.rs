@@ -3,6 +3,7 @@
 //! Owns the command line, the log, the signals and the exit codes; `docs/configuration.md` has the table. What a
 //! broker does is in the library: this file only starts and stops it.
 
+use actix_ipc::activation::{Services, read};
 use actix_ipc::actors::{Broker, BrokerHandle, EndReason, StartError};
 use actix_ipc::client::token_file;
 use actix_ipc::config::Limits;
@@ -49,6 +50,7 @@ Examples:
   ipc-broker config check broker.toml          what is wrong with a file
   ipc-broker --bus com.solar                   host a label bus as well
   ipc-broker --compat ipc-server               clients of that broker find this one, too
+  ipc-broker --activation services.toml        start services when somebody calls them
   ipc-broker token create thermometer          a token that proves who shows it to be thermometer
   ipc-broker --system --policy policy.toml     a broker for several users
   ipc-broker config check --policy policy.toml what a policy says, or what is wrong with it
@@ -97,6 +99,9 @@ struct Arguments {
     /// be given several times.
     #[arg(long, value_name = "BROKER", global = true)]
     compat: Vec<String>,
+    /// A file, or a folder of files, that says which services provide which objects; they start when somebody calls.
+    #[arg(long, value_name = "PATH", global = true)]
+    activation: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -171,6 +176,7 @@ fn main() -> ExitCode {
         bus: arguments.bus,
         bus_tokens: arguments.bus_tokens,
         compat: arguments.compat,
+        activation: arguments.activation,
     };
     let sources = match &arguments.command {
         Some(Command::Config(Config::Check { file: Some(file) })) => Sources {
@@ -265,6 +271,13 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             return ExitCode::from(EXIT_SETTINGS);
         }
     };
+    let services = match services(&settings) {
+        Ok(services) => services,
+        Err(wrong) => {
+            wrong.iter().for_each(|text| complain(printable(text)));
+            return ExitCode::from(EXIT_SETTINGS);
+        }
+    };
     open_files::raise(OPEN_FILES);
     let log = match voice::start() {
         Ok(log) => log,
@@ -298,7 +311,7 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
         };
         let reload = Reload::new(sources, &settings, set_log);
         let limits = settings.limits.clone();
-        match start(settings, policy, known) {
+        match start(settings, policy, known, services) {
             Ok(broker) => host(broker, &buses, &limits, &mut signals, &mut hangup, reload).await,
             Err(error) => {
                 complain(&error);
@@ -310,16 +323,28 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
     exit
 }
 
+/// The services that are described, if there is a description.
+fn services(settings: &Settings) -> Result<Services, Vec<String>> {
+    let Some(path) = &settings.activation else {
+        return Ok(Services::default());
+    };
+    let (services, notes) = read::services(path)?;
+    notes.iter().for_each(|note| complain(printable(note)));
+    Ok(services)
+}
+
 fn start(
     settings: Settings,
     policy: Option<Policy>,
     known: actix_ipc::actors::tokens::Tokens,
+    services: Services,
 ) -> Result<BrokerHandle, StartError> {
     let mut builder = Broker::builder()
         .limits(settings.limits)
         .arbiters(settings.arbiters)
         .unix_sockets(settings.socket)
         .dialects(settings.dialects)
+        .services(services)
         .tokens(known);
     if let Some(policy) = policy {
         builder = builder.policy(policy);

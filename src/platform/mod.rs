@@ -1,9 +1,12 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
-//! Owns lock files and record locks, the ends of other processes, what forked children find, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
+//! Owns lock files and record locks, child processes, the ends of other processes, what forked children find, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
 //! signals that daemons get, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
+#[cfg(feature = "broker")]
+#[cfg_attr(not(unix), path = "no_child.rs")]
+pub mod child;
 #[cfg(feature = "cli")]
 pub mod folders;
 #[cfg(feature = "broker")]

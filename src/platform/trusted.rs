@@ -1,9 +1,11 @@
 //! Files that decide who may do what, and must not have been written by just anybody.
 //!
 //! Owns the check of owner, mode and size of such a file, made on the open descriptor, so that nothing can be put in its place
-//! between the look and the reading. What is in it is its reader's business. Called by the daemon, for policies.
+//! between the look and the reading. What is in it is its reader's business. Called by the daemon, for policies and
+//! descriptions of services.
 
 use super::plain;
+use std::fs::Metadata;
 use std::io;
 use std::path::Path;
 
@@ -16,27 +18,41 @@ const BYTES_MAX: u64 = 1 << 20;
 /// What is wrong with the file, or that it cannot be read (a process without descriptors left cannot).
 pub fn read(path: &Path) -> io::Result<String> {
     let (file, about) = plain::open(path)?;
-    #[cfg(not(unix))]
-    let _ = about;
-    #[cfg(unix)]
-    let wrong = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt;
-        if about.uid() != 0 && Some(about.uid()) != crate::transport::current_uid() {
-            return wrong(format!(
-                "it belongs to uid {}; it must belong to root or to this user",
-                about.uid()
-            ));
-        }
-        if about.mode() & 0o022 != 0 {
-            return wrong(format!(
-                "others can write it (mode {:04o}); chmod go-w it",
-                about.mode() & 0o7777
-            ));
-        }
-    }
+    judge(&about)?;
     plain::text(plain::content(file, BYTES_MAX)?)
+}
+
+/// Whether a folder belongs to root or to this user, and nobody else can put files there.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn folder(path: &Path) -> io::Result<()> {
+    judge(&std::fs::metadata(path)?)
+}
+
+#[cfg(not(unix))]
+#[allow(clippy::unnecessary_wraps, reason = "on Unix systems it judges")]
+const fn judge(_: &Metadata) -> io::Result<()> {
+    Ok(())
+}
+
+#[cfg(unix)]
+fn judge(about: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::MetadataExt;
+    let wrong = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    if about.uid() != 0 && Some(about.uid()) != crate::transport::current_uid() {
+        return wrong(format!(
+            "it belongs to uid {}; it must belong to root or to this user",
+            about.uid()
+        ));
+    }
+    if about.mode() & 0o022 != 0 {
+        return wrong(format!(
+            "others can write it (mode {:04o}); chmod go-w it",
+            about.mode() & 0o7777
+        ));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -120,6 +120,8 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
     if !flags.compat.is_empty() {
         layers.push(Layer::one("--compat", "compat", flags.compat.clone()));
     }
+    let activation = flags.activation.as_ref().map(|path| path.display().to_string());
+    layers.extend(activation.map(|path| Layer::one("--activation", "activation", path)));
     layers.extend(flags.system.then(|| Layer::one("--system", "system", true)));
     layers
 }

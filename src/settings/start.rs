@@ -1,10 +1,11 @@
 //! What else would stop a start: files that are missing, endpoints that cannot be opened.
 //!
 //! Owns which settings lead to something outside of the settings, and under which key its trouble is told. How each is looked at is
-//! known where it is used: `transport`, `tokens`. Nothing is made and nothing is opened for others. `config check` asks for it.
+//! known where it is used: `transport`, `tokens`, `activation`. Nothing is made and nothing is opened for others. `config check` asks for it.
 
 use super::check::Problem;
 use super::{Settings, tokens};
+use crate::activation::read;
 use crate::transport::{Endpoint, check};
 
 /// Everything that the broker would stumble over; `origin` says where a key's value came from. The folder of tokens that nobody
@@ -28,6 +29,12 @@ pub(super) fn problems(
     if let Some(tls) = settings.tls.as_ref().filter(|_| listens_with_tls) {
         for (key, text) in check::tls(tls) {
             complain(key, text);
+        }
+    }
+    let named = origin("activation") != super::layer::DEFAULT;
+    if let Some(path) = settings.activation.as_deref().filter(|_| named || usual) {
+        for wrong in read::services(path).err().unwrap_or_default() {
+            complain("activation", wrong);
         }
     }
     let named = origin("tokens") != super::layer::DEFAULT;

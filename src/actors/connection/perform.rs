@@ -185,6 +185,12 @@ pub fn deliver(
                 perform(session, outbox, rooms, effects, None, None)
             });
         }
+        Deliver::Control(Control::WaitFailed(call, error)) => {
+            return with_effects(|effects| {
+                session.fail_wait(call, &error, effects);
+                perform(session, outbox, rooms, effects, None, None)
+            });
+        }
         Deliver::Control(told @ (Control::Answered { .. } | Control::Frame(_) | Control::Gaps(_))) => {
             control(session, outbox, rooms, told);
         }
@@ -394,7 +400,7 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
             }
         }
         // How its life ends is the business of whoever owns the session; what a step follows from is taken above.
-        Control::WaitDenied(_) | Control::Drain | Control::Close(..) => {}
+        Control::WaitDenied(_) | Control::WaitFailed(..) | Control::Drain | Control::Close(..) => {}
     }
 }
 

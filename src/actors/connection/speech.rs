@@ -7,6 +7,7 @@ use super::Connection;
 use super::outbox::WriteBuf;
 use crate::actors::inbox::{Post, Queue};
 use crate::message::Attachment;
+use crate::text;
 use crate::transport::dialect::{Broken, Gateway, Opening};
 use bytes::Bytes;
 use std::task::Context;
@@ -90,11 +91,26 @@ impl Connection {
             return;
         };
         let (begun, held, holds) = (gateway.has_begun(), gateway.held(), gateway.holds_events());
-        let unshown = gateway.take_unshown();
+        let (unshown, services) = (gateway.take_unshown(), gateway.take_services());
+        for (object, unit) in services {
+            self.named(&object, &unit);
+        }
         self.life.rooms.shared.metrics.dialect_unshown.add(unshown);
         match read {
             Ok(()) => self.life.waits_for(begun, held, holds),
             Err(broken) => self.life.misunderstood(&broken.to_string()),
+        }
+    }
+
+    /// The client says which unit provides an object. What the descriptions say as well needs nothing; anything else would let a client
+    /// choose what the broker starts.
+    fn named(&self, object: &str, unit: &str) {
+        let shared = &self.life.rooms.shared;
+        let listed = shared.services.get().is_some_and(|services| services.lists(object, unit));
+        if !listed {
+            shared.metrics.services_refused.add(1);
+            let (object, unit) = (text::text(object), text::text(unit));
+            tracing::warn!(%object, %unit, "a client named a service that no description lists; it is ignored");
         }
     }
 

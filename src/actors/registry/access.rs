@@ -96,6 +96,7 @@ impl State {
                 self.broken = true;
             }
         }
+        self.observe_all();
         if self.broken {
             Progress::Restart
         } else {

@@ -47,6 +47,11 @@ impl State {
             Err(error) => reply.fail(&error),
         }
         self.commit();
+        if matches!(view.header.kind, Kind::Register | Kind::Unregister)
+            && let Ok(object) = std::str::from_utf8(view.key)
+        {
+            self.observe(object);
+        }
         crate::actors::inject::after(view.key);
     }
 
@@ -154,6 +159,11 @@ impl State {
             return Err(too_many("watches", self.shared.limits.watches));
         }
         self.room(current, facts::wait_cost(&names))?;
+        for name in &names {
+            if self.index.owner(name.as_bytes()).is_none() {
+                self.want(name)?;
+            }
+        }
         let (ticket, request) = (self.ticket(), RequestId(view.header.id));
         match self
             .index

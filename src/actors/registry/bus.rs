@@ -253,10 +253,11 @@ impl State {
         let Bus {
             parked, deadlines, ..
         } = &mut self.bus;
-        deadlines.next(|ticket| parked.contains_key(&ticket))
+        let message = deadlines.next(|ticket| parked.contains_key(&ticket));
+        [message, self.next_service()].into_iter().flatten().min()
     }
 
-    /// Ends what has waited too long for an endpoint that matches.
+    /// Ends what has waited too long for an endpoint that matches, or for a service.
     pub fn time_passed(&mut self) -> Progress {
         let now = self.shared.now();
         while let Some(ticket) = self.bus.deadlines.expired(now) {
@@ -267,7 +268,7 @@ impl State {
                 return progress;
             }
         }
-        Progress::Done
+        self.services_due()
     }
 
     /// The broker stops: nobody joins any more.

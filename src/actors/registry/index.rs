@@ -209,6 +209,17 @@ impl<P: PeerKey> Index<P> {
         Ok(false)
     }
 
+    /// Whether somebody waits for this name, and perhaps for others beside it.
+    #[must_use]
+    pub fn is_waited(&self, object: &str) -> bool {
+        self.presence.waiting_for(object).next().is_some()
+    }
+
+    /// Who waits for this name, and perhaps for others beside it, in the order in which they asked.
+    pub fn waiting_for(&self, object: &str) -> impl Iterator<Item = (P, RequestId)> {
+        self.presence.waiting_for(object)
+    }
+
     /// Ends a wait that was not answered yet. Returns whether there was one.
     pub fn unwait(&mut self, peer: P, request: RequestId, out: &mut Vec<Effect<P>>) -> bool {
         self.presence.remove_wait((peer, request), out)

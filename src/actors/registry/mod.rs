@@ -9,6 +9,7 @@
 //! ```
 
 mod access;
+mod activate;
 mod answer;
 mod bus;
 mod claims;
@@ -29,6 +30,7 @@ use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch, Revise};
 use super::supervise::{Progress, Turn};
+use crate::activation::{Order, Report};
 use crate::error::CloseReason;
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
@@ -48,22 +50,32 @@ pub struct Registry {
     /// The timer of the waiting messages runs, until then.
     armed: Option<(Instant, SpawnHandle)>,
     ended: EndReport,
+    /// Who starts services, when there are some.
+    launcher: Option<Recipient<Order>>,
 }
 
 impl Registry {
-    /// An empty registry; `ended` is told when it cannot go on.
+    /// An empty registry; `ended` is told when it cannot go on, and `launcher` which services are wanted.
     #[must_use]
-    pub fn new(shared: Arc<Shared>, ended: Recipient<CoreEnded>) -> Self {
+    pub fn new(
+        shared: Arc<Shared>,
+        ended: Recipient<CoreEnded>,
+        launcher: Option<Recipient<Order>>,
+    ) -> Self {
         Self {
             state: State::new(shared),
             resting: false,
             armed: None,
             ended: EndReport::new(ended, "Registry ended unexpectedly"),
+            launcher,
         }
     }
 
     fn go_on(&mut self, progress: Progress, ctx: &mut Context<Self>) {
         self.arm(ctx);
+        if let Some(launcher) = &self.launcher {
+            self.state.take_orders().into_iter().for_each(|order| launcher.do_send(order));
+        }
         match progress {
             Progress::Done => self.rest_later(ctx),
             Progress::Yield => self.resume_later(ctx),
@@ -136,6 +148,15 @@ impl Handler<RegistryBatch> for Registry {
 
     fn handle(&mut self, message: RegistryBatch, ctx: &mut Self::Context) {
         let progress = self.state.handle(message);
+        self.go_on(progress, ctx);
+    }
+}
+
+impl Handler<Report> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, message: Report, ctx: &mut Self::Context) {
+        let progress = self.state.reported(message);
         self.go_on(progress, ctx);
     }
 }

@@ -126,6 +126,10 @@ impl<P: PeerKey> Presence<P> {
         self.watches.insert(asker, Watch { ticket, interest });
     }
 
+    pub(super) fn waiting_for(&self, name: &str) -> impl Iterator<Item = (P, RequestId)> {
+        self.waiting.get(name).into_iter().flat_map(|askers| askers.values().copied())
+    }
+
     /// Returns whether there was such a wait.
     pub(super) fn remove_wait(&mut self, asker: (P, RequestId), out: &mut Vec<Effect<P>>) -> bool {
         let Some(wait) = self.waits.remove(&asker) else {

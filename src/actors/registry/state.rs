@@ -3,6 +3,7 @@
 //! Owns everything that a restart must not lose, and the batch under way. Every entry answers with a [`Progress`]; whoever drives it (the
 //! actor, or the simulator) does what that asks for. Knows no actor and no socket; the time is `Shared`'s.
 
+use super::activate::Activation;
 use super::bus::Bus;
 use super::facts::{self, Effect, Facts, Notice};
 use super::index::Index;
@@ -35,6 +36,7 @@ pub struct State {
     pub(super) access: Access,
     pub(super) effects: Vec<Effect<Key>>,
     pub(super) bus: Bus,
+    pub(super) activation: Option<Box<Activation>>,
     pub(super) out: Outgoing,
     /// The batch under way, with what is left of it; survives a restart.
     current: Option<Current>,
@@ -72,6 +74,7 @@ impl State {
         let blame = Blame::new(&shared.limits);
         Self {
             access: Access::new(shared.policy.clone()),
+            activation: Activation::new(&shared),
             shared,
             index: Index::new(),
             facts: Facts::new(),
@@ -114,6 +117,7 @@ impl State {
         self.turn = Turn::default();
         if std::mem::take(&mut self.broken) {
             self.rebuild();
+            self.observe_all();
         }
         self.run()
     }
@@ -281,8 +285,12 @@ impl State {
             .batch
             .header(invoke.frame as usize)
             .is_some_and(|header| header.flags.has(Flags::WAIT));
-        let Some(reply) = &invoke.reply else { return };
-        if !waits {
+        let Some(reply) = &invoke.reply else {
+            // Nobody would learn what became of it, so it is not kept; but it may be what a service is to start for.
+            let _ = self.want(&name);
+            return;
+        };
+        if !waits && !self.is_described(&name) {
             return fail(
                 invoke.reply,
                 ErrorCode::NoSuchObject,
@@ -293,11 +301,14 @@ impl State {
             let error = super::answer::too_many("watches", self.shared.limits.watches);
             return fail(invoke.reply, ErrorCode::TooMany, &error.message);
         }
-        let names = vec![Box::from(name)];
-        if let Err(error) = self.room(current, facts::wait_cost(&names)) {
+        if let Err(error) = self.room(current, facts::wait_cost(&[Box::from(&*name)])) {
             return fail(invoke.reply, error.code, &error.message);
         }
         let request = RequestId(reply.call().0);
+        if let Err(error) = self.want(&name) {
+            return fail(invoke.reply, error.code, &error.message);
+        }
+        let names = vec![Box::from(name)];
         let ticket = self.ticket();
         match self
             .index
@@ -410,12 +421,16 @@ impl State {
             return Progress::Done;
         };
         let author = self.peers.get(key).cloned();
+        let had_names = self.facts.counts(key).names > 0;
         let left = guard(|| {
             self.index.gone(key, &mut self.effects);
             if planted::is(Bug::DeathAfterReown) {
                 self.effects.reverse();
             }
             self.commit();
+            if had_names {
+                self.observe_all();
+            }
         });
         let progress = match (left, author) {
             (Err(panic), Some(author)) => {

@@ -44,6 +44,8 @@ pub(super) struct Broker {
     pub(super) patience_ms: u32,
     pub(super) frame_bytes: usize,
     pub(super) unshown: u64,
+    /// Objects with the units that the client says provide them.
+    pub(super) services: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Broker {
@@ -66,6 +68,7 @@ impl Broker {
             patience_ms: 0,
             frame_bytes: 0,
             unshown: 0,
+            services: Vec::new(),
         }
     }
 
@@ -136,6 +139,7 @@ impl Broker {
                 let wait = Draft::new(Kind::Wait, id).aux(patience_ms);
                 self.send(wait.payload(Encoding::RAW, &names));
             }
+            Said::Service { object, unit } => self.services.push((object.into(), unit.into())),
             Said::Nothing => {}
         }
         Ok(())

@@ -107,6 +107,11 @@ impl Gateway {
         std::mem::replace(&mut self.broker.unshown, 0)
     }
 
+    /// The units that the client has named since the last time this was asked, each with its object.
+    pub fn take_services(&mut self) -> Vec<(Box<str>, Box<str>)> {
+        std::mem::take(&mut self.broker.services)
+    }
+
     /// Bytes of the old client.
     ///
     /// # Errors

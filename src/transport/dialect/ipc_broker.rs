@@ -24,7 +24,12 @@ enum Request<'a> {
         #[serde(borrow)]
         object_name: Cow<'a, str>,
     },
-    RegisterService {},
+    RegisterService {
+        #[serde(borrow)]
+        object_name: Cow<'a, str>,
+        #[serde(borrow)]
+        service_name: Cow<'a, str>,
+    },
     Call {
         #[serde(borrow)]
         call_id: Cow<'a, str>,
@@ -201,7 +206,13 @@ impl IpcBroker {
                 Some(call_id) => self.answer(&call_id, Err(message)),
                 None => Said::Nothing,
             },
-            Request::RegisterService {} => Said::Nothing,
+            Request::RegisterService {
+                object_name,
+                service_name,
+            } => Said::Service {
+                object: object_name,
+                unit: service_name,
+            },
         }
     }
 

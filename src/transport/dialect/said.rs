@@ -48,6 +48,8 @@ pub(super) enum Said<'a> {
         objects: Vec<Cow<'a, str>>,
         patience_ms: u32,
     },
+    /// It says which unit provides an object. The format has no answer.
+    Service { object: Cow<'a, str>, unit: Cow<'a, str> },
     /// Nothing that is for the broker; the codec has answered where its format has an answer.
     Nothing,
 }

@@ -43,6 +43,13 @@ impl Session {
         (!may).then(|| CallError::new(ErrorCode::Denied, text()).ran(false))
     }
 
+    /// What this waits for will not come.
+    pub fn fail_wait(&mut self, call: CallId, error: &CallError, effects: &mut Effects) {
+        if self.open.get_mut(call).is_some_and(|open| open.waits) {
+            self.cancel_with(call, error, effects);
+        }
+    }
+
     /// The policy has changed: what this peer waits for is no longer its to see.
     pub fn deny_wait(&mut self, call: CallId, effects: &mut Effects) {
         if self.open.get_mut(call).is_some_and(|open| open.waits) {

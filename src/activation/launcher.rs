@@ -1,0 +1,257 @@
+//! The actor that starts services and hears of their ends.
+//!
+//! It takes [`Order`]s of Registry and answers each start with one [`Report`]. Each run has a thread of its own, which starts the process,
+//! reads what it prints and reaps it: the arbiter never waits. Owns the runs that have not ended, and their end with the broker. It refuses
+//! to know states and callers. Made by the broker's root.
+
+use super::run::{self, Addresses};
+use super::service::{AtEnd, Service, Services};
+use crate::platform::child::Group;
+use crate::transport::Endpoint;
+use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Supervised, WeakRecipient};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// How long a process has to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long the end of a killed process is waited for.
+const KILLED: Duration = Duration::from_secs(1);
+
+/// What Registry wants. A service is named by its number, a run by Registry's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub enum Order {
+    /// Start it.
+    Start {
+        /// Which service.
+        service: usize,
+        /// The number of this run.
+        run: u64,
+    },
+    /// End that run: ask, then kill.
+    End {
+        /// Which service.
+        service: usize,
+        /// Its run.
+        run: u64,
+    },
+}
+
+/// A run has ended: the process, or the command that starts a unit.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct Report {
+    /// Which service.
+    pub service: usize,
+    /// Its run.
+    pub run: u64,
+    /// Without an error, or why not.
+    pub how: Result<(), String>,
+}
+
+/// Where reports go.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Attach(pub WeakRecipient<Report>);
+
+/// The broker ends, and what is not to outlive it.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct EndAll {
+    kill: bool,
+}
+
+/// A run is over, whatever became of it; from its thread.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Over(Report);
+
+/// Runs that have a thread and are not to outlive the broker.
+#[derive(Debug, Default)]
+struct Live {
+    count: AtomicUsize,
+    changed: tokio::sync::Notify,
+}
+
+/// One of them, for as long as it is kept.
+#[derive(Debug)]
+struct Place(Arc<Live>);
+
+impl Place {
+    fn take(live: &Arc<Live>) -> Self {
+        live.count.fetch_add(1, Ordering::AcqRel);
+        Self(live.clone())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::AcqRel);
+        self.0.changed.notify_waiters();
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Launcher {
+    services: Arc<Services>,
+    addresses: Addresses,
+    registry: Option<WeakRecipient<Report>>,
+    runs: HashMap<(usize, u64), Arc<Group>>,
+    live: Arc<Live>,
+    ending: bool,
+}
+
+/// How the rest of the broker reaches a launcher.
+#[derive(Clone, Debug)]
+pub struct LauncherHandle {
+    addr: Addr<Launcher>,
+    live: Arc<Live>,
+}
+
+impl LauncherHandle {
+    /// The actor.
+    #[must_use]
+    pub const fn addr(&self) -> &Addr<Launcher> {
+        &self.addr
+    }
+
+    /// Ends what is not to outlive the broker: asks, kills, and returns when all is reaped, or after three seconds. Nothing is started
+    /// from now on.
+    pub async fn end(self) {
+        self.addr.do_send(EndAll { kill: false });
+        if tokio::time::timeout(GRACE, self.none_left()).await.is_err() {
+            self.addr.do_send(EndAll { kill: true });
+            // What even then does not end is stuck in the system, and nobody can reap it.
+            let _ = tokio::time::timeout(KILLED, self.none_left()).await;
+        }
+    }
+
+    async fn none_left(&self) {
+        loop {
+            let changed = self.live.changed.notified();
+            if self.live.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+impl Launcher {
+    /// Starts a launcher of these services for a broker that listens there.
+    #[must_use]
+    pub fn create(services: Arc<Services>, endpoints: &[Endpoint]) -> LauncherHandle {
+        let live = Arc::<Live>::default();
+        let (addresses, own) = (Addresses::of(endpoints), live.clone());
+        let addr = actix::Supervisor::start(move |_| Self {
+            services,
+            addresses,
+            registry: None,
+            runs: HashMap::new(),
+            live: own,
+            ending: false,
+        });
+        LauncherHandle { addr, live }
+    }
+
+    fn report(&self, report: Report) {
+        if let Some(registry) = self.registry.as_ref().and_then(WeakRecipient::upgrade) {
+            registry.do_send(report);
+        }
+    }
+
+    fn start(&mut self, service: usize, run: u64, ctx: &Context<Self>) {
+        let failed = |how: String| Report {
+            service,
+            run,
+            how: Err(how),
+        };
+        let Some(description) = self.services.get(service).filter(|_| !self.ending).cloned() else {
+            return self.report(failed("the broker is shutting down".into()));
+        };
+        let group = Arc::<Group>::default();
+        self.runs.insert((service, run), group.clone());
+        let (addresses, to) = (self.addresses.clone(), ctx.address().downgrade());
+        // Only what the end of the broker waits for.
+        let place = (description.at_end == AtEnd::Stop).then(|| Place::take(&self.live));
+        tracing::info!(target: "actix_ipc::activation", service = description.name(), run, "starting");
+        let work = move || {
+            let how = guarded(&description, &addresses, &group);
+            tracing::info!(target: "actix_ipc::activation", service = description.name(), run, ?how, "ended");
+            drop(place);
+            if let Some(to) = to.upgrade() {
+                to.do_send(Over(Report { service, run, how }));
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("service".into()).spawn(work) {
+            self.runs.remove(&(service, run));
+            self.report(failed(format!("there is no thread for it: {error}")));
+        }
+    }
+}
+
+/// A panic of a run's thread is its failure.
+fn guarded(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), String> {
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run::run(service, addresses, group)));
+    ran.unwrap_or_else(|_| {
+        group.end(true);
+        Err("the broker failed while it started this".into())
+    })
+}
+
+impl Actor for Launcher {
+    type Context = Context<Self>;
+}
+
+impl Supervised for Launcher {}
+
+impl Handler<Attach> for Launcher {
+    type Result = ();
+
+    fn handle(&mut self, Attach(registry): Attach, _: &mut Self::Context) {
+        self.registry = Some(registry);
+    }
+}
+
+impl Handler<Order> for Launcher {
+    type Result = ();
+
+    fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
+        match order {
+            Order::Start { service, run } => self.start(service, run, ctx),
+            Order::End { service, run } => {
+                let Some(group) = self.runs.get(&(service, run)).cloned() else {
+                    return;
+                };
+                group.end(false);
+                ctx.run_later(GRACE, move |_, _| group.end(true));
+            }
+        }
+    }
+}
+
+impl Handler<Over> for Launcher {
+    type Result = ();
+
+    fn handle(&mut self, Over(report): Over, _: &mut Self::Context) {
+        self.runs.remove(&(report.service, report.run));
+        self.report(report);
+    }
+}
+
+impl Handler<EndAll> for Launcher {
+    type Result = ();
+
+    fn handle(&mut self, EndAll { kill }: EndAll, _: &mut Self::Context) {
+        self.ending = true;
+        for ((service, _), group) in &self.runs {
+            let stays = self.services.get(*service).is_some_and(|one| one.at_end == AtEnd::Leave);
+            if !stays {
+                group.end(kill);
+            }
+        }
+    }
+}

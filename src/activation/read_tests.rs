@@ -1,0 +1,126 @@
+//! Files that describe services: what they mean, and that whatever is wrong is said with its file and its mend.
+
+use super::*;
+use std::fs;
+
+/// Writes a file that nobody else can write.
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    #[cfg(unix)]
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+#[test]
+fn both_formats_of_a_folder_are_read_together() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = "[[service]]\nobjects = [\"math\", \"more\"]\nprocess = [\"worker\", \"-x\"]\nfolder = \"/\"\n\
+        environment = { LEVEL = \"3\" }\nstart_ms = 5\nstarts = 2\nrest_ms = 7\nat_end = \"leave\"\n\
+        [[service]]\nobjects = [\"unit\"]\nuser_unit = \"u.service\"\n";
+    let old = r#"[{"type":"RegisterService","object_name":"old","service_name":"old.service","extra":1},
+        {"type":"Other"},
+        {"type":"RegisterService","object_name":"older","service_name":"old.service"},
+        {"type":"RegisterService","object_name":"mine","service_name":"mine.service","scope":"user"}]"#;
+    write(folder.path(), "a.toml", own);
+    write(folder.path(), "b.json", old);
+    write(folder.path(), "notes.txt", "not read");
+    let (services, notes) = services(folder.path()).unwrap();
+    let program = Program {
+        argv: vec!["worker".into(), "-x".into()],
+        folder: Some("/".into()),
+        environment: vec![("LEVEL".into(), "3".into())],
+    };
+    let first = Service {
+        start_ms: 5,
+        starts: 2,
+        rest_ms: 7,
+        at_end: AtEnd::Leave,
+        ..Service::new(["math", "more"], Start::Process(program))
+    };
+    let rest = [
+        Service::new(["unit"], Start::UserUnit("u.service".into())),
+        Service::new(["old", "older"], Start::SystemUnit("old.service".into())),
+        Service::new(["mine"], Start::UserUnit("mine.service".into())),
+    ];
+    assert_eq!(services.all()[0], first);
+    assert_eq!(services.all()[1..], rest);
+    assert!(notes.len() == 1 && notes[0].contains("b.json") && notes[0].contains("\"Other\""), "{notes:?}");
+}
+
+#[test]
+fn whatever_is_wrong_is_said_with_its_file_and_its_mend() {
+    let table = [
+        ("a.toml", "", "[[service]]"),
+        ("a.toml", "service = 1", "[[service]]"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\n", "one of process, user_unit and system_unit"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nuser_unit = \"x\"\n", "one of process"),
+        ("a.toml", "[[service]]\nobjects = \"a\"\nuser_unit = \"x\"\n", "objects = [\"math\"]"),
+        ("a.toml", "[[service]]\nuser_unit = \"x\"\n", "objects"),
+        ("a.toml", "[[service]]\nobjects = []\nuser_unit = \"x\"\n", "1 to 256 objects"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nprocess = []\n", "write process ="),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nprocess = \"x -y\"\n", "process"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nsystem_unit = \"-x\"\n", "math-worker.service"),
+        ("a.toml", "[[service]]\nobjects = [\"sys.a\"]\nuser_unit = \"x\"\n", "take it out"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nfolder = \"/\"\n", "take them out"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nat_end = \"stop\"\n", "take them out"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nstarts = 0\n", "at least 1"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nstarts = -1\n", "[[service]]"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nretries = 1\n", "retries"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nat_end = \"never\"\n", "never"),
+        ("a.toml", "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nenvironment = { \"A=B\" = \"\" }\n", "NAME ="),
+        ("a.toml", "[[service]]\nobjects = [\"a\", \"a\"]\nuser_unit = \"x\"\n", "leave one of them out"),
+        ("a.json", "", "no JSON array"),
+        ("a.json", "{}", "no JSON array"),
+        ("a.json", "[1]", "entry 1 has no type"),
+        ("a.json", "[{}]", "\"type\":\"RegisterService\""),
+        ("a.json", r#"[{"type":"RegisterService"}]"#, "object_name"),
+        ("a.json", r#"[{"type":"RegisterService","object_name":"a"}]"#, "service_name"),
+        ("a.json", r#"[{"type":"RegisterService","object_name":"a","service_name":"x; reboot"}]"#, "no name of a unit"),
+        ("a.json", r#"[{"type":"RegisterService","object_name":1,"service_name":"x"}]"#, "string"),
+        ("a.json", r#"[{"type":"RegisterService","object_name":"a","service_name":"x","scope":"all"}]"#, "all"),
+    ];
+    for (name, text, says) in table {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), name, text);
+        let wrong = services(folder.path()).unwrap_err().join("\n");
+        assert!(wrong.contains(name) && wrong.contains(says), "{text:?}\nsays: {wrong}\nnot: {says}");
+    }
+}
+
+#[test]
+fn what_two_files_say_of_one_object_is_told_of_the_second() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.toml", "b.toml"] {
+        write(folder.path(), name, "[[service]]\nobjects = [\"x\"]\nuser_unit = \"x\"\n");
+    }
+    let wrong = services(folder.path()).unwrap_err();
+    assert!(wrong.len() == 1 && wrong[0].contains("b.toml") && wrong[0].contains("\"x\""), "{wrong:?}");
+}
+
+#[test]
+fn a_path_that_is_not_there_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = services(&folder.path().join("none.toml")).unwrap_err();
+    assert!(wrong[0].contains("none.toml"), "{wrong:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn what_others_can_write_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[[service]]\nobjects = [\"x\"]\nuser_unit = \"x\"\n";
+    let path = write(folder.path(), "a.toml", text);
+    for (mode, good) in [(0o644, true), (0o620, false), (0o602, false)] {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        assert_eq!(services(folder.path()).is_ok(), good, "{mode:o}");
+    }
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    for (mode, good) in [(0o755, true), (0o777, false), (0o775, false)] {
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+        let read = services(folder.path());
+        assert_eq!(read.is_ok(), good, "{mode:o}");
+        assert!(read.err().is_none_or(|wrong| wrong[0].contains("chmod go-w")));
+    }
+}

@@ -1,0 +1,172 @@
+//! One start of a service: the command of its description, and what its end means.
+//!
+//! Owns the command line, the variables that a child gets and the texts of failures. It refuses to know states and actors. Called by the
+//! launcher, on a thread of its own that may block.
+
+use super::service::{AtEnd, Program, Service, Start};
+use crate::platform::child::{self, Group};
+use crate::transport::Endpoint;
+use std::process::{Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
+
+/// Variables of the broker that are no business of its children.
+const OWN_PREFIX: &str = "IPC_BROKER_";
+
+/// What a child is told of where the broker is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Addresses {
+    /// For `IPC_BROKER_ADDR`: an endpoint.
+    broker: Option<String>,
+    /// For `BROKER_ADDR`, which programs of ipc-broker 1.1.5 read: host and port.
+    tcp: Option<String>,
+}
+
+impl Addresses {
+    /// The first of the endpoints is the one to use; sockets of the machine come before TCP.
+    pub(super) fn of(endpoints: &[Endpoint]) -> Self {
+        let local = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Unix(_) | Endpoint::Pipe(_));
+        let tcp = endpoints.iter().find_map(|endpoint| match endpoint {
+            Endpoint::Tcp(address) => Some(reachable(address)),
+            _ => None,
+        });
+        let broker = endpoints.iter().find(local).map(ToString::to_string);
+        Self {
+            broker: broker.or_else(|| tcp.as_ref().map(|address| format!("tcp:{address}"))),
+            tcp,
+        }
+    }
+}
+
+/// An address to connect to: a listener on all interfaces is reached on loopback.
+fn reachable(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => address.to_owned(),
+    }
+}
+
+fn command(service: &Service, addresses: &Addresses) -> Command {
+    let systemctl = |user: &[&str], unit: &str| {
+        let mut command = Command::new("systemctl");
+        command.args(user).args(["--no-ask-password", "start", "--", unit]);
+        command
+    };
+    match &service.start {
+        Start::UserUnit(unit) => systemctl(&["--user"], unit),
+        Start::SystemUnit(unit) => systemctl(&[], unit),
+        Start::Process(program) => process(program, addresses),
+    }
+}
+
+fn process(program: &Program, addresses: &Addresses) -> Command {
+    let mut words = program.argv.iter();
+    let mut command = Command::new(words.next().map_or("", String::as_str));
+    command.args(words);
+    if let Some(folder) = &program.folder {
+        command.current_dir(folder);
+    }
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with(OWN_PREFIX) {
+            command.env_remove(name);
+        }
+    }
+    if let Some(address) = &addresses.broker {
+        command.env("IPC_BROKER_ADDR", address);
+    }
+    match &addresses.tcp {
+        Some(address) => command.env("BROKER_ADDR", address),
+        None => command.env_remove("BROKER_ADDR"),
+    };
+    let own = program.environment.iter().map(|(name, value)| (name, value));
+    command.envs(own);
+    command
+}
+
+/// Starts it and returns when it has ended: the process, or the command that starts the unit.
+///
+/// # Errors
+/// Why it came to nothing, for those who wait: it could not be started, or ended with an error.
+pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), String> {
+    let name = service.name();
+    let unit = !matches!(service.start, Start::Process(_));
+    let last = Mutex::new(String::new());
+    let told = |line: &str| {
+        tracing::info!(target: "actix_ipc::activation", service = name, "{line}");
+        if unit {
+            line.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    };
+    let kept: Option<&(dyn Fn(&str) + Sync)> = match service.at_end {
+        AtEnd::Leave if !unit => None,
+        _ => Some(&told),
+    };
+    let ran = child::run(command(service, addresses), group, kept);
+    let said = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let what = if unit { "systemctl" } else { name };
+    match ran {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) if unit => Err(format!("systemctl could not start it ({}): {said}", shown(status))),
+        Ok(status) => Err(format!("it ended before it had registered ({})", shown(status))),
+        Err(error) => Err(format!("{what} cannot be started: {error}")),
+    }
+}
+
+/// `exit status: 1`, `signal: 9 (SIGKILL)`.
+fn shown(status: ExitStatus) -> String {
+    status.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+    use std::ffi::OsStr;
+
+    fn words(command: &Command) -> Vec<&OsStr> {
+        std::iter::once(command.get_program()).chain(command.get_args()).collect()
+    }
+
+    fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn units_are_started_by_argv_and_without_sudo() {
+        let none = Addresses::default();
+        let user = Service::new(["math"], Start::UserUnit("math.service".into()));
+        let system = Service::new(["math"], Start::SystemUnit("math.service".into()));
+        assert_eq!(
+            words(&command(&user, &none)),
+            ["systemctl", "--user", "--no-ask-password", "start", "--", "math.service"]
+        );
+        assert_eq!(
+            words(&command(&system, &none)),
+            ["systemctl", "--no-ask-password", "start", "--", "math.service"]
+        );
+    }
+
+    #[test]
+    fn a_child_is_told_where_the_broker_is() {
+        let table: [(&[&str], Option<&str>, Option<&str>); 4] = [
+            (&["unix:/a", "tcp:127.0.0.1:5"], Some("unix:/a"), Some("127.0.0.1:5")),
+            (&["tcp:127.0.0.1:5", "unix:/a"], Some("unix:/a"), Some("127.0.0.1:5")),
+            (&["tcp:0.0.0.0:5"], Some("tcp:127.0.0.1:5"), Some("127.0.0.1:5")),
+            (&["mem:a"], None, None),
+        ];
+        for (listening, broker, tcp) in table {
+            let program = Program {
+                argv: vec!["worker".into(), "a b".into()],
+                folder: Some("/".into()),
+                environment: vec![("LEVEL".into(), "3".into())],
+            };
+            let made = process(&program, &Addresses::of(&endpoints(listening)));
+            assert_eq!(words(&made), ["worker", "a b"]);
+            let variables: HashMap<_, _> = made.get_envs().collect();
+            let variable = |name: &str| variables.get(OsStr::new(name)).copied().flatten();
+            assert_eq!(variable("IPC_BROKER_ADDR"), broker.map(OsStr::new));
+            assert_eq!(variable("BROKER_ADDR"), tcp.map(OsStr::new));
+            assert_eq!(variable("LEVEL"), Some(OsStr::new("3")));
+        }
+    }
+}

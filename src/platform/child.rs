@@ -1,0 +1,142 @@
+//! A child process with a process group of its own, from its start to its end.
+//!
+//! Owns how it is started, ended and reaped, and the reading of what it prints. It refuses to know why it runs. `activation` calls it, on
+//! a thread that may block.
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use std::io::{self, PipeReader, Read};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// The longest line that is passed on as one, in bytes.
+const LINE_MAX: usize = 4 * 1024;
+/// What is read at most when the process has ended: others may still write into its output.
+const REST_MAX: usize = 64 * 1024;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Before,
+    /// It is not to be started any more; with force: not asked first.
+    CalledOff,
+    Live(Pid),
+    Over,
+}
+
+/// The process and all that it has started and that has not left its group: the way to end them, from any thread.
+#[derive(Debug)]
+pub struct Group(Mutex<Stage>);
+
+impl Default for Group {
+    fn default() -> Self {
+        Self(Mutex::new(Stage::Before))
+    }
+}
+
+impl Group {
+    /// Asks the group to end (SIGTERM), or kills it. One that is not started yet will not be.
+    pub fn end(&self, kill: bool) {
+        let mut stage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match *stage {
+            Stage::Before => *stage = Stage::CalledOff,
+            Stage::Live(pid) => {
+                // Its leader is not reaped, so the number is still its own. Nobody may be left in it.
+                let _ = kill_process_group(pid, if kill { Signal::KILL } else { Signal::TERM });
+            }
+            Stage::CalledOff | Stage::Over => {}
+        }
+    }
+
+    /// `false`: it was called off meanwhile.
+    fn live(&self, pid: Pid) -> bool {
+        let mut stage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = *stage == Stage::Before;
+        *stage = Stage::Live(pid);
+        wanted
+    }
+
+    fn is_called_off(&self) -> bool {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Stage::CalledOff
+    }
+}
+
+/// Starts the command, waits for its end and reaps it; what is left of its group then is killed. Each line that it prints is told, unless its
+/// output is to go nowhere.
+///
+/// # Errors
+/// It cannot be started ([`io::ErrorKind::Interrupted`]: it was called off).
+pub fn run(mut command: Command, group: &Group, told: Option<&(dyn Fn(&str) + Sync)>) -> io::Result<ExitStatus> {
+    command.stdin(Stdio::null()).process_group(0);
+    let mut output = None;
+    if told.is_some() {
+        let (reader, writer) = io::pipe()?;
+        command.stdout(writer.try_clone()?).stderr(writer);
+        output = Some(reader);
+    } else {
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+    }
+    if group.is_called_off() {
+        return Err(io::ErrorKind::Interrupted.into());
+    }
+    let (over, is_over) = io::pipe()?;
+    let mut child = command.spawn()?;
+    // It holds the writing end of the output, which is to end with the child.
+    drop(command);
+    let pid = Pid::from_child(&child);
+    if !group.live(pid) {
+        group.end(true);
+    }
+    std::thread::scope(|threads| {
+        if let (Some(output), Some(told)) = (output, told) {
+            let reader = std::thread::Builder::new().name("service-output".into());
+            // Without a thread nobody reads; the pipe's other end is closed then, and the child learns of it.
+            let _ = reader.spawn_scoped(threads, move || read(output, &over, told));
+        }
+        // Not reaped yet, so that its number is its own while it is killed.
+        let not_reaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        while matches!(waitid(WaitId::Pid(pid), not_reaped), Err(rustix::io::Errno::INTR)) {}
+        group.end(true);
+        let mut stage = group.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = child.wait();
+        *stage = Stage::Over;
+        drop(stage);
+        drop(is_over);
+        status
+    })
+}
+
+/// Reads lines until the output ends, or the process.
+fn read(mut output: PipeReader, over: &PipeReader, told: &(dyn Fn(&str) + Sync)) {
+    let mut line = Vec::new();
+    let mut rest = REST_MAX;
+    let mut buffer = [0; 4096];
+    loop {
+        let mut ready = [PollFd::new(&output, PollFlags::IN), PollFd::new(over, PollFlags::IN)];
+        match poll(&mut ready, None) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(_) => break,
+            Ok(_) => {}
+        }
+        let [has_more, is_over] = ready.map(|one| !one.revents().is_empty());
+        if is_over && (!has_more || rest == 0) {
+            break;
+        }
+        let Ok(length @ 1..) = output.read(&mut buffer) else { break };
+        if is_over {
+            rest = rest.saturating_sub(length);
+        }
+        for byte in buffer.iter().take(length) {
+            if *byte == b'\n' || line.len() >= LINE_MAX {
+                told(&String::from_utf8_lossy(&line));
+                line.clear();
+            }
+            if *byte != b'\n' {
+                line.push(*byte);
+            }
+        }
+    }
+    if !line.is_empty() {
+        told(&String::from_utf8_lossy(&line));
+    }
+}
