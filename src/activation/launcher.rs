@@ -195,7 +195,9 @@ impl Launcher {
 
 /// A panic of a run's thread is its failure.
 fn guarded(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), String> {
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run::run(service, addresses, group)));
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        run::run(service, addresses, group)
+    }));
     ran.unwrap_or_else(|_| {
         group.end(true);
         Err("the broker failed while it started this".into())
@@ -248,7 +250,10 @@ impl Handler<EndAll> for Launcher {
     fn handle(&mut self, EndAll { kill }: EndAll, _: &mut Self::Context) {
         self.ending = true;
         for ((service, _), group) in &self.runs {
-            let stays = self.services.get(*service).is_some_and(|one| one.at_end == AtEnd::Leave);
+            let stays = self
+                .services
+                .get(*service)
+                .is_some_and(|one| one.at_end == AtEnd::Leave);
             if !stays {
                 group.end(kill);
             }

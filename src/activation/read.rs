@@ -15,8 +15,7 @@ const OLD_FOLDER: &str = "service-activation";
 /// The example in texts about the TOML format.
 const LIKE: &str = "write [[service]] with objects = [\"math\"] and process = [\"/usr/bin/math-worker\"], user_unit or system_unit";
 /// The example in texts about the JSON format.
-const LIKE_JSON: &str =
-    "write [{\"type\":\"RegisterService\",\"object_name\":\"math\",\"service_name\":\"math-worker.service\"}]";
+const LIKE_JSON: &str = "write [{\"type\":\"RegisterService\",\"object_name\":\"math\",\"service_name\":\"math-worker.service\"}]";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,7 +83,11 @@ pub fn services(path: &Path) -> Result<(Services, Vec<String>), Vec<String>> {
     for file in files {
         match one_file(&file, &mut notes) {
             Ok(services) => found.extend(services.into_iter().map(|service| (file.clone(), service))),
-            Err(texts) => wrong.extend(texts.into_iter().map(|text| format!("{}: {text}", file.display()))),
+            Err(texts) => wrong.extend(
+                texts
+                    .into_iter()
+                    .map(|text| format!("{}: {text}", file.display())),
+            ),
         }
     }
     if !wrong.is_empty() {
@@ -98,7 +101,12 @@ pub fn services(path: &Path) -> Result<(Services, Vec<String>), Vec<String>> {
 }
 
 fn listed(folder: &Path) -> Result<Vec<PathBuf>, Vec<String>> {
-    let wrong = |error: std::io::Error| vec![format!("{}: the folder cannot be used: {error}", folder.display())];
+    let wrong = |error: std::io::Error| {
+        vec![format!(
+            "{}: the folder cannot be used: {error}",
+            folder.display()
+        )]
+    };
     trusted::folder(folder).map_err(wrong)?;
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(wrong)? {
@@ -127,14 +135,20 @@ fn one_file(file: &Path, notes: &mut Vec<String>) -> Result<Vec<Service>, Vec<St
     let text = trusted::read(file).map_err(|error| vec![format!("the file cannot be used: {error}")])?;
     let json = file.extension().is_some_and(|ending| ending == "json");
     let services = match json {
-        true => old(&text, &mut |note| notes.push(format!("{}: {note}", file.display()))),
+        true => old(&text, &mut |note| {
+            notes.push(format!("{}: {note}", file.display()))
+        }),
         false => own(&text),
     }?;
     let wrong: Vec<String> = services
         .iter()
         .filter_map(|service| Some(format!("{}: {}", shown(service), service.wrong()?)))
         .collect();
-    if wrong.is_empty() { Ok(services) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(services)
+    } else {
+        Err(wrong)
+    }
 }
 
 fn shown(service: &Service) -> String {
@@ -145,7 +159,11 @@ fn shown(service: &Service) -> String {
 fn own(text: &str) -> Result<Vec<Service>, Vec<String>> {
     let file: File = Toml::from_str(text).map_err(|error| {
         // The reader's complaint has a line for itself and a picture; here it is one line.
-        let said: Vec<String> = error.to_string().lines().map(|line| line.trim().to_owned()).collect();
+        let said: Vec<String> = error
+            .to_string()
+            .lines()
+            .map(|line| line.trim().to_owned())
+            .collect();
         vec![format!("{}; {LIKE}", said.join(" ").trim_end())]
     })?;
     let (good, bad): (Vec<_>, Vec<_>) = file.service.into_iter().map(described).partition(Result::is_ok);
@@ -193,8 +211,8 @@ fn described(one: Described) -> Result<Service, String> {
 
 /// Entries of one unit are one service.
 fn old(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Service>, Vec<String>> {
-    let entries: Vec<serde_json::Value> =
-        serde_json::from_str(text).map_err(|error| vec![format!("is no JSON array ({error}); {LIKE_JSON}")])?;
+    let entries: Vec<serde_json::Value> = serde_json::from_str(text)
+        .map_err(|error| vec![format!("is no JSON array ({error}); {LIKE_JSON}")])?;
     let (mut services, mut wrong) = (Vec::<Service>::new(), Vec::new());
     for (index, entry) in entries.into_iter().enumerate() {
         let number = index.saturating_add(1);
@@ -202,7 +220,9 @@ fn old(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Service>, Vec<Str
         match kind {
             Some("RegisterService") => {}
             Some(kind) => {
-                note(format!("entry {number} has the type {kind:?} and is left out; RegisterService is the one that is known"));
+                note(format!(
+                    "entry {number} has the type {kind:?} and is left out; RegisterService is the one that is known"
+                ));
                 continue;
             }
             None => {
@@ -230,7 +250,11 @@ fn old(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Service>, Vec<Str
             None => services.push(Service::new([object_name], start)),
         }
     }
-    if wrong.is_empty() { Ok(services) } else { Err(wrong) }
+    if wrong.is_empty() {
+        Ok(services)
+    } else {
+        Err(wrong)
+    }
 }
 
 #[cfg(test)]

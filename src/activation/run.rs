@@ -49,7 +49,9 @@ fn reachable(address: &str) -> String {
 fn command(service: &Service, addresses: &Addresses) -> Command {
     let systemctl = |user: &[&str], unit: &str| {
         let mut command = Command::new("systemctl");
-        command.args(user).args(["--no-ask-password", "start", "--", unit]);
+        command
+            .args(user)
+            .args(["--no-ask-password", "start", "--", unit]);
         command
     };
     match &service.start {
@@ -106,7 +108,10 @@ pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Re
     let what = if unit { "systemctl" } else { name };
     match ran {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) if unit => Err(format!("systemctl could not start it ({}): {said}", shown(status))),
+        Ok(status) if unit => Err(format!(
+            "systemctl could not start it ({}): {said}",
+            shown(status)
+        )),
         Ok(status) => Err(format!("it ended before it had registered ({})", shown(status))),
         Err(error) => Err(format!("{what} cannot be started: {error}")),
     }
@@ -124,7 +129,9 @@ mod tests {
     use std::ffi::OsStr;
 
     fn words(command: &Command) -> Vec<&OsStr> {
-        std::iter::once(command.get_program()).chain(command.get_args()).collect()
+        std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .collect()
     }
 
     fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
@@ -138,7 +145,14 @@ mod tests {
         let system = Service::new(["math"], Start::SystemUnit("math.service".into()));
         assert_eq!(
             words(&command(&user, &none)),
-            ["systemctl", "--user", "--no-ask-password", "start", "--", "math.service"]
+            [
+                "systemctl",
+                "--user",
+                "--no-ask-password",
+                "start",
+                "--",
+                "math.service"
+            ]
         );
         assert_eq!(
             words(&command(&system, &none)),
@@ -149,8 +163,16 @@ mod tests {
     #[test]
     fn a_child_is_told_where_the_broker_is() {
         let table: [(&[&str], Option<&str>, Option<&str>); 4] = [
-            (&["unix:/a", "tcp:127.0.0.1:5"], Some("unix:/a"), Some("127.0.0.1:5")),
-            (&["tcp:127.0.0.1:5", "unix:/a"], Some("unix:/a"), Some("127.0.0.1:5")),
+            (
+                &["unix:/a", "tcp:127.0.0.1:5"],
+                Some("unix:/a"),
+                Some("127.0.0.1:5"),
+            ),
+            (
+                &["tcp:127.0.0.1:5", "unix:/a"],
+                Some("unix:/a"),
+                Some("127.0.0.1:5"),
+            ),
             (&["tcp:0.0.0.0:5"], Some("tcp:127.0.0.1:5"), Some("127.0.0.1:5")),
             (&["mem:a"], None, None),
         ];

@@ -14,7 +14,17 @@ pub const SERVICES_MAX: usize = 256;
 pub const OBJECTS_MAX: usize = 256;
 /// What the names of units end with.
 const UNIT_KINDS: [&str; 11] = [
-    "service", "socket", "device", "mount", "automount", "swap", "target", "path", "timer", "slice", "scope",
+    "service",
+    "socket",
+    "device",
+    "mount",
+    "automount",
+    "swap",
+    "target",
+    "path",
+    "timer",
+    "slice",
+    "scope",
 ];
 
 /// How a service is started.
@@ -118,7 +128,9 @@ impl Service {
 
 fn wrong_unit(unit: &str) -> Option<String> {
     let known = |c: char| c.is_ascii_alphanumeric() || "_.-:\\@".contains(c);
-    let kind = unit.rsplit_once('.').is_none_or(|(start, kind)| !start.is_empty() && UNIT_KINDS.contains(&kind));
+    let kind = unit
+        .rsplit_once('.')
+        .is_none_or(|(start, kind)| !start.is_empty() && UNIT_KINDS.contains(&kind));
     let fits = !unit.is_empty() && unit.len() <= 255 && !unit.starts_with('-') && unit.chars().all(known);
     (!fits || !kind).then(|| format!("{unit:?} is no name of a unit; write one as in math-worker.service"))
 }
@@ -251,9 +263,22 @@ mod tests {
             assert_eq!(Service::new(["math"], start.clone()).wrong(), None, "{start:?}");
         }
         let long = format!("{}.service", "x".repeat(255));
-        for bad in ["", "-H.service", "a b.service", "a/b.service", ".service", "math.sock", "--user", "a;b", &long] {
+        for bad in [
+            "",
+            "-H.service",
+            "a b.service",
+            "a/b.service",
+            ".service",
+            "math.sock",
+            "--user",
+            "a;b",
+            &long,
+        ] {
             let wrong = Service::new(["math"], unit(bad)).wrong();
-            assert!(wrong.is_some_and(|text| text.contains("no name of a unit")), "{bad:?}");
+            assert!(
+                wrong.is_some_and(|text| text.contains("no name of a unit")),
+                "{bad:?}"
+            );
         }
         for (start, says) in [
             (process(&[]), "has no program"),
@@ -263,7 +288,12 @@ mod tests {
             let wrong = Service::new(["math"], start).wrong();
             assert!(wrong.is_some_and(|text| text.contains(says)), "{says}");
         }
-        for (object, says) in [("", "no name"), ("a\nb", "no name"), ("rob", "own"), ("sys.x", "own")] {
+        for (object, says) in [
+            ("", "no name"),
+            ("a\nb", "no name"),
+            ("rob", "own"),
+            ("sys.x", "own"),
+        ] {
             let wrong = Service::new([object], unit("a")).wrong();
             assert!(wrong.is_some_and(|text| text.contains(says)), "{object:?}");
         }
@@ -277,14 +307,27 @@ mod tests {
             Service::new(["c"], process(&["c"])),
         ];
         let services = Services::new(both).unwrap();
-        assert_eq!(["a", "b", "c", "d"].map(|name| services.of(name)), [Some(0), Some(0), Some(1), None]);
+        assert_eq!(
+            ["a", "b", "c", "d"].map(|name| services.of(name)),
+            [Some(0), Some(0), Some(1), None]
+        );
         assert!(services.lists("b", "ab.service"));
-        for (object, unit) in [("b", "ab"), ("b", "other.service"), ("c", "c"), ("d", "ab.service")] {
+        for (object, unit) in [
+            ("b", "ab"),
+            ("b", "other.service"),
+            ("c", "c"),
+            ("d", "ab.service"),
+        ] {
             assert!(!services.lists(object, unit), "{object} {unit}");
         }
-        let twice = vec![Service::new(["a"], unit("a")), Service::new(["b", "a"], unit("b"))];
+        let twice = vec![
+            Service::new(["a"], unit("a")),
+            Service::new(["b", "a"], unit("b")),
+        ];
         assert_eq!(Services::new(twice), Err(ServicesError::Twice("a".into())));
-        let many = (0..=SERVICES_MAX).map(|n| Service::new([n.to_string()], unit("a"))).collect();
+        let many = (0..=SERVICES_MAX)
+            .map(|n| Service::new([n.to_string()], unit("a")))
+            .collect();
         assert_eq!(Services::new(many), Err(ServicesError::TooMany(SERVICES_MAX + 1)));
     }
 }

@@ -37,13 +37,23 @@ pub enum Step {
 enum State {
     Stopped,
     /// Until then one of its objects must be registered. `own`: by a run that was ordered for this start.
-    Starting { until: Instant, own: bool },
+    Starting {
+        until: Instant,
+        own: bool,
+    },
     /// It is wanted, but it has just failed.
-    Pausing { until: Instant },
+    Pausing {
+        until: Instant,
+    },
     /// Somebody has one of its objects. What is missing beside them, and waited for, must come until `missing`.
-    Running { missing: Option<Instant> },
+    Running {
+        missing: Option<Instant>,
+    },
     /// It has failed too often.
-    Resting { until: Instant, why: String },
+    Resting {
+        until: Instant,
+        why: String,
+    },
 }
 
 #[derive(Debug)]
@@ -122,7 +132,9 @@ impl States {
 
     /// Which object is there has changed. `waited`: whether somebody waits for one of its objects that is not there.
     pub fn seen(&mut self, object: &str, there: bool, waited: bool, now: Instant, out: &mut Vec<Step>) {
-        let Some(index) = self.services.of(object) else { return };
+        let Some(index) = self.services.of(object) else {
+            return;
+        };
         self.with(index, |one| {
             let place = one.service.objects.iter().position(|own| own == object);
             let place = place.and_then(|place| one.entry.there.get_mut(place));
@@ -135,7 +147,15 @@ impl States {
     }
 
     /// What was ordered under this number has ended: a process, or the command that starts a unit, which may have succeeded.
-    pub fn ended(&mut self, index: usize, run: u64, how: Result<(), String>, waited: bool, now: Instant, out: &mut Vec<Step>) {
+    pub fn ended(
+        &mut self,
+        index: usize,
+        run: u64,
+        how: Result<(), String>,
+        waited: bool,
+        now: Instant,
+        out: &mut Vec<Step>,
+    ) {
         self.with(index, |one| {
             if one.entry.run == run && one.entry.alive {
                 one.ended(how, waited, now, out);
@@ -155,7 +175,11 @@ impl States {
     fn with<T>(&mut self, index: usize, step: impl FnOnce(&mut One<'_>) -> T) -> Option<T> {
         let service = self.services.get(index)?;
         let entry = self.entries.get_mut(index)?;
-        Some(step(&mut One { index, service, entry }))
+        Some(step(&mut One {
+            index,
+            service,
+            entry,
+        }))
     }
 
     fn look_ahead(&mut self) {
@@ -282,7 +306,11 @@ impl One<'_> {
             State::Starting { own: true, .. } => match how {
                 Err(why) => self.failed(why, now, out),
                 Ok(()) if self.is_process() => {
-                    self.failed("it ended, without an error, before it had registered".into(), now, out);
+                    self.failed(
+                        "it ended, without an error, before it had registered".into(),
+                        now,
+                        out,
+                    );
                 }
                 // The unit is up; now it has to register.
                 Ok(()) => {}
@@ -326,7 +354,7 @@ impl One<'_> {
     }
 
     fn count(&mut self, why: &str, now: Instant) {
-        self.entry.failures = self.entry.failures.saturating_add(1);
+        self.entry.failures = self.entry.failures.saturating_add(1).min(self.service.starts);
         let failures = self.entry.failures;
         if failures >= self.service.starts {
             let until = later(now, millis(self.service.rest_ms));
@@ -349,7 +377,11 @@ impl One<'_> {
                     let (service, run) = (self.index, self.entry.run);
                     out.push(Step::Order(Order::End { service, run }));
                 }
-                self.failed(format!("it has registered none of its objects within {ms} ms"), now, out);
+                self.failed(
+                    format!("it has registered none of its objects within {ms} ms"),
+                    now,
+                    out,
+                );
             }
             State::Pausing { until } if *until <= now => match waited {
                 true => self.begin(now, out),

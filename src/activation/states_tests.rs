@@ -92,13 +92,13 @@ fn many_callers_start_it_once() {
 #[test]
 fn a_failed_start_is_told_at_once_and_the_next_one_pauses() {
     let mut world = World::new(process());
-    world.want();
+    let _ = world.want();
     assert!(fails(&world.ended(1, Err("exit status: 7")), "exit status: 7"));
     assert_eq!(world.want(), (Ok(()), vec![]), "it pauses");
     assert_eq!(world.pass(99), []);
     assert_eq!(world.pass(1), start(2));
     assert!(fails(&world.ended(2, Ok(())), "without an error"));
-    world.want();
+    let _ = world.want();
     assert_eq!(world.pass(199), [], "the pause has doubled");
     assert_eq!(world.pass(1), start(3));
     assert!(fails(&world.ended(3, Err("again")), "again"));
@@ -113,9 +113,9 @@ fn a_failed_start_is_told_at_once_and_the_next_one_pauses() {
 #[test]
 fn nobody_waits_nobody_is_started_after_a_pause() {
     let mut world = World::new(process());
-    world.want();
+    let _ = world.want();
     world.ended(1, Err("x"));
-    world.want();
+    let _ = world.want();
     world.waited = false;
     assert_eq!(world.pass(100), []);
     assert_eq!(world.want(), (Ok(()), start(2)));
@@ -124,11 +124,11 @@ fn nobody_waits_nobody_is_started_after_a_pause() {
 #[test]
 fn a_start_that_takes_too_long_is_ended_and_told() {
     let mut world = World::new(process());
-    world.want();
+    let _ = world.want();
     let late = world.pass(START_MS);
     assert_eq!(late[0], Step::Order(Order::End { service: 0, run: 1 }));
     assert!(fails(&late[1..], "within 1000 ms"));
-    world.want();
+    let _ = world.want();
     assert_eq!(world.pass(100), [], "its predecessor has not ended");
     assert_eq!(world.ended(1, Err("signal: 15")), start(2));
     assert_eq!(world.ended(1, Err("twice")), []);
@@ -153,7 +153,10 @@ fn who_ends_soon_after_registering_again_and_again_rests() {
                 world.ended(run, Err("killed"));
             }
         }
-        assert!(world.want().0.unwrap_err().contains("soon after"), "{exits_first}");
+        assert!(
+            world.want().0.unwrap_err().contains("soon after"),
+            "{exits_first}"
+        );
     }
 }
 
@@ -175,20 +178,24 @@ fn who_stayed_or_ended_without_an_error_has_not_failed() {
 #[test]
 fn a_process_that_is_there_without_its_objects_may_come_back() {
     let mut world = World::new(process());
-    world.want();
+    let _ = world.want();
     world.waited = false;
     world.seen("a", true);
     world.seen("a", false);
     assert_eq!(world.want(), (Ok(()), vec![]), "it lives");
     world.waited = true;
-    assert_eq!(world.ended(1, Err("killed")), [], "that was its end; the next one pauses");
+    assert_eq!(
+        world.ended(1, Err("killed")),
+        [],
+        "that was its end; the next one pauses"
+    );
     assert_eq!(world.pass(100), start(2));
 }
 
 #[test]
 fn a_unit_is_started_again_when_its_objects_are_gone() {
     let mut world = World::new(unit());
-    world.want();
+    let _ = world.want();
     assert_eq!(world.ended(1, Ok(())), [], "systemctl is done");
     world.waited = false;
     world.seen("b", true);
@@ -201,7 +208,7 @@ fn a_unit_is_started_again_when_its_objects_are_gone() {
 #[test]
 fn an_object_that_a_running_service_lacks_is_waited_for_but_not_for_ever() {
     let mut world = World::new(process());
-    world.want();
+    let _ = world.want();
     assert_eq!(world.seen("a", true), [], "b is still waited for");
     let late = world.pass(START_MS);
     assert!(fails(&late, "has not registered this object"));

@@ -281,11 +281,15 @@ impl Broker {
         let launcher = services.map(|services| Launcher::create(services.clone(), &endpoints));
         let registry = {
             let (shared, report) = (shared.clone(), report.clone());
-            let orders = launcher.as_ref().map(|launcher| launcher.addr().clone().recipient());
+            let orders = launcher
+                .as_ref()
+                .map(|launcher| launcher.addr().clone().recipient());
             Supervisor::start(move |_| Registry::new(shared, report, orders))
         };
         if let Some(launcher) = &launcher {
-            launcher.addr().do_send(Attach(registry.clone().recipient().downgrade()));
+            launcher
+                .addr()
+                .do_send(Attach(registry.clone().recipient().downgrade()));
         }
         let hub = {
             let shared = shared.clone();

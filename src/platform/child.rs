@@ -66,7 +66,11 @@ impl Group {
 ///
 /// # Errors
 /// It cannot be started ([`io::ErrorKind::Interrupted`]: it was called off).
-pub fn run(mut command: Command, group: &Group, told: Option<&(dyn Fn(&str) + Sync)>) -> io::Result<ExitStatus> {
+pub fn run(
+    mut command: Command,
+    group: &Group,
+    told: Option<&(dyn Fn(&str) + Sync)>,
+) -> io::Result<ExitStatus> {
     command.stdin(Stdio::null()).process_group(0);
     let mut output = None;
     if told.is_some() {
@@ -112,7 +116,10 @@ fn read(mut output: PipeReader, over: &PipeReader, told: &(dyn Fn(&str) + Sync))
     let mut rest = REST_MAX;
     let mut buffer = [0; 4096];
     loop {
-        let mut ready = [PollFd::new(&output, PollFlags::IN), PollFd::new(over, PollFlags::IN)];
+        let mut ready = [
+            PollFd::new(&output, PollFlags::IN),
+            PollFd::new(over, PollFlags::IN),
+        ];
         match poll(&mut ready, None) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(_) => break,
@@ -122,7 +129,9 @@ fn read(mut output: PipeReader, over: &PipeReader, told: &(dyn Fn(&str) + Sync))
         if is_over && (!has_more || rest == 0) {
             break;
         }
-        let Ok(length @ 1..) = output.read(&mut buffer) else { break };
+        let Ok(length @ 1..) = output.read(&mut buffer) else {
+            break;
+        };
         if is_over {
             rest = rest.saturating_sub(length);
         }

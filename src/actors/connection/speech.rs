@@ -106,7 +106,10 @@ impl Connection {
     /// choose what the broker starts.
     fn named(&self, object: &str, unit: &str) {
         let shared = &self.life.rooms.shared;
-        let listed = shared.services.get().is_some_and(|services| services.lists(object, unit));
+        let listed = shared
+            .services
+            .get()
+            .is_some_and(|services| services.lists(object, unit));
         if !listed {
             shared.metrics.services_refused.add(1);
             let (object, unit) = (text::text(object), text::text(unit));

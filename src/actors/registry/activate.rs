@@ -67,7 +67,10 @@ impl State {
     }
 
     fn failure(&self, index: usize, why: &str) -> CallError {
-        let service = self.activation.as_ref().and_then(|own| own.states.services().get(index));
+        let service = self
+            .activation
+            .as_ref()
+            .and_then(|own| own.states.services().get(index));
         let name = service.map_or("", |service| service.name());
         CallError::new(
             ErrorCode::ServiceFailed,
@@ -78,16 +81,28 @@ impl State {
 
     /// Whether somebody waits for an object of the service that is not there.
     fn is_waited(&self, index: usize) -> bool {
-        let service = self.activation.as_ref().and_then(|own| own.states.services().get(index));
+        let service = self
+            .activation
+            .as_ref()
+            .and_then(|own| own.states.services().get(index));
         let objects = service.map(|service| &service.objects);
         let missing = |object: &&String| self.index.owner(object.as_bytes()).is_none();
-        objects.is_some_and(|objects| objects.iter().filter(missing).any(|object| self.index.is_waited(object)))
+        objects.is_some_and(|objects| {
+            objects
+                .iter()
+                .filter(missing)
+                .any(|object| self.index.is_waited(object))
+        })
     }
 
     /// The object may have come or gone.
     pub(super) fn observe(&mut self, object: &str) {
         let now = self.shared.now();
-        let Some(index) = self.activation.as_ref().and_then(|own| own.states.services().of(object)) else {
+        let Some(index) = self
+            .activation
+            .as_ref()
+            .and_then(|own| own.states.services().of(object))
+        else {
             return;
         };
         let there = self.index.owner(object.as_bytes()).is_some();
@@ -137,7 +152,8 @@ impl State {
                 let waited = |index| {
                     let objects = services.get(index).map(|service| &service.objects);
                     let missing = |object: &&String| state.index.owner(object.as_bytes()).is_none();
-                    objects.is_some_and(|all| all.iter().filter(missing).any(|one| state.index.is_waited(one)))
+                    objects
+                        .is_some_and(|all| all.iter().filter(missing).any(|one| state.index.is_waited(one)))
                 };
                 own.states.time_passed(waited, now, &mut own.steps);
                 state.activation = Some(own);
@@ -148,7 +164,10 @@ impl State {
 
     /// What the launcher is to do.
     pub fn take_orders(&mut self) -> Vec<Order> {
-        self.activation.as_mut().map(|own| std::mem::take(&mut own.orders)).unwrap_or_default()
+        self.activation
+            .as_mut()
+            .map(|own| std::mem::take(&mut own.orders))
+            .unwrap_or_default()
     }
 
     fn guarded(&mut self, step: impl FnOnce(&mut Self)) -> Progress {
@@ -190,9 +209,14 @@ impl State {
         let Some(services) = self.activation.as_ref().map(|own| own.states.services().clone()) else {
             return;
         };
-        let objects = services.get(index).into_iter().flat_map(|service| &service.objects);
+        let objects = services
+            .get(index)
+            .into_iter()
+            .flat_map(|service| &service.objects);
         let missing = objects.filter(|object| self.index.owner(object.as_bytes()).is_none());
-        let waiting: Vec<(Key, RequestId)> = missing.flat_map(|object| self.index.waiting_for(object)).collect();
+        let waiting: Vec<(Key, RequestId)> = missing
+            .flat_map(|object| self.index.waiting_for(object))
+            .collect();
         for (key, request) in waiting {
             self.index.unwait(key, request, &mut self.effects);
             if let Some(peer) = self.peers.get(key) {

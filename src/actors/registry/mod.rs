@@ -57,11 +57,7 @@ pub struct Registry {
 impl Registry {
     /// An empty registry; `ended` is told when it cannot go on, and `launcher` which services are wanted.
     #[must_use]
-    pub fn new(
-        shared: Arc<Shared>,
-        ended: Recipient<CoreEnded>,
-        launcher: Option<Recipient<Order>>,
-    ) -> Self {
+    pub fn new(shared: Arc<Shared>, ended: Recipient<CoreEnded>, launcher: Option<Recipient<Order>>) -> Self {
         Self {
             state: State::new(shared),
             resting: false,
@@ -74,7 +70,10 @@ impl Registry {
     fn go_on(&mut self, progress: Progress, ctx: &mut Context<Self>) {
         self.arm(ctx);
         if let Some(launcher) = &self.launcher {
-            self.state.take_orders().into_iter().for_each(|order| launcher.do_send(order));
+            self.state
+                .take_orders()
+                .into_iter()
+                .for_each(|order| launcher.do_send(order));
         }
         match progress {
             Progress::Done => self.rest_later(ctx),

@@ -127,7 +127,10 @@ impl<P: PeerKey> Presence<P> {
     }
 
     pub(super) fn waiting_for(&self, name: &str) -> impl Iterator<Item = (P, RequestId)> {
-        self.waiting.get(name).into_iter().flat_map(|askers| askers.values().copied())
+        self.waiting
+            .get(name)
+            .into_iter()
+            .flat_map(|askers| askers.values().copied())
     }
 
     /// Returns whether there was such a wait.

@@ -189,7 +189,10 @@ impl From<io::Error> for Failure {
 pub(crate) const fn exit_of(code: ErrorCode) -> Exit {
     match code {
         ErrorCode::Invalid | ErrorCode::Encoding => Exit::Usage,
-        ErrorCode::NoSuchObject | ErrorCode::NoSuchMethod | ErrorCode::NoSuchProtocol => Exit::NotFound,
+        ErrorCode::NoSuchObject
+        | ErrorCode::NoSuchMethod
+        | ErrorCode::NoSuchProtocol
+        | ErrorCode::ServiceFailed => Exit::NotFound,
         ErrorCode::Deadline => Exit::Timeout,
         ErrorCode::NotConnected => Exit::NoBroker,
         ErrorCode::TooLarge
@@ -243,6 +246,7 @@ mod tests {
                     ErrorCode::NoSuchObject,
                     ErrorCode::NoSuchMethod,
                     ErrorCode::NoSuchProtocol,
+                    ErrorCode::ServiceFailed,
                 ],
             ),
             (Exit::Timeout, &[ErrorCode::Deadline]),
