@@ -484,6 +484,32 @@ async fn the_published_worker_of_1_1_5_is_started_by_our_client() {
     stop(&broker);
 }
 
+/// Our own `examples/worker.rs`, which a full `cargo test` builds.
+#[test]
+fn our_example_worker_is_started_by_a_client_of_1_1_5() {
+    let tests = std::env::current_exe().unwrap();
+    let worker = tests.ancestors().nth(2).unwrap().join("examples/worker");
+    if !worker.exists() {
+        eprintln!(
+            "SKIPPED: there is no {}; cargo build --example worker",
+            worker.display()
+        );
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!("[[service]]\nobjects = [\"math\"]\nprocess = [{worker:?}]\n");
+    let file = private(folder.path(), "services.toml", &text, 0o600);
+    let broker = Broker::start_with(|command| {
+        command.arg("--activation").arg(file);
+    });
+    let mut old = std::os::unix::net::UnixStream::connect(broker.socket()).unwrap();
+    old.set_read_timeout(Some(PATIENCE)).unwrap();
+    let call = json!({"call_id": "1", "object_name": "math", "method": "add", "args": {"a": 10, "b": 32}});
+    say(&mut old, &json!({"Call": call}));
+    assert_eq!(hear(&mut old)["Result"]["value"], json!({"sum": 42}));
+    stop(&broker);
+}
+
 #[test]
 fn config_check_looks_at_the_descriptions() {
     let folder = tempfile::tempdir().unwrap();

@@ -249,6 +249,19 @@ impl Handler<EndAll> for Launcher {
 
     fn handle(&mut self, EndAll { kill }: EndAll, _: &mut Self::Context) {
         self.ending = true;
+        self.end_all(kill);
+    }
+}
+
+impl Drop for Launcher {
+    /// A broker that ends without its order, or a System that is stopped, leaves nothing running either.
+    fn drop(&mut self) {
+        self.end_all(true);
+    }
+}
+
+impl Launcher {
+    fn end_all(&self, kill: bool) {
         for ((service, _), group) in &self.runs {
             let stays = self
                 .services

@@ -301,14 +301,14 @@ impl State {
             let error = super::answer::too_many("watches", self.shared.limits.watches);
             return fail(invoke.reply, ErrorCode::TooMany, &error.message);
         }
-        if let Err(error) = self.room(current, facts::wait_cost(&[Box::from(&*name)])) {
+        let names = vec![Box::from(name)];
+        if let Err(error) = self.room(current, facts::wait_cost(&names)) {
             return fail(invoke.reply, error.code, &error.message);
         }
         let request = RequestId(reply.call().0);
-        if let Err(error) = self.want(&name) {
+        if let Err(error) = self.want(&String::from_utf8_lossy(object)) {
             return fail(invoke.reply, error.code, &error.message);
         }
-        let names = vec![Box::from(name)];
         let ticket = self.ticket();
         match self
             .index
