@@ -51,119 +51,121 @@ fn both_formats_of_a_folder_are_read_together() {
     );
 }
 
+/// A file's name, what is in it, and what is said of it beside its name.
+const WRONG: &[(&str, &str, &str)] = &[
+    ("a.toml", "", "[[service]]"),
+    ("a.toml", "service = 1", "[[service]]"),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\n",
+        "one of process, user_unit and system_unit",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nuser_unit = \"x\"\n",
+        "one of process",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = \"a\"\nuser_unit = \"x\"\n",
+        "objects = [\"math\"]",
+    ),
+    ("a.toml", "[[service]]\nuser_unit = \"x\"\n", "objects"),
+    (
+        "a.toml",
+        "[[service]]\nobjects = []\nuser_unit = \"x\"\n",
+        "1 to 256 objects",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nprocess = []\n",
+        "write process =",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nprocess = \"x -y\"\n",
+        "process",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nsystem_unit = \"-x\"\n",
+        "math-worker.service",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"sys.a\"]\nuser_unit = \"x\"\n",
+        "take it out",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nfolder = \"/\"\n",
+        "take them out",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nat_end = \"stop\"\n",
+        "take them out",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nstarts = 0\n",
+        "at least 1",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nstarts = -1\n",
+        "[[service]]",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nretries = 1\n",
+        "retries",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nat_end = \"never\"\n",
+        "never",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nenvironment = { \"A=B\" = \"\" }\n",
+        "NAME =",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\", \"a\"]\nuser_unit = \"x\"\n",
+        "leave one of them out",
+    ),
+    ("a.json", "", "no JSON array"),
+    ("a.json", "{}", "no JSON array"),
+    ("a.json", "[1]", "entry 1 has no type"),
+    ("a.json", "[{}]", "\"type\":\"RegisterService\""),
+    ("a.json", r#"[{"type":"RegisterService"}]"#, "object_name"),
+    (
+        "a.json",
+        r#"[{"type":"RegisterService","object_name":"a"}]"#,
+        "service_name",
+    ),
+    (
+        "a.json",
+        r#"[{"type":"RegisterService","object_name":"a","service_name":"x; reboot"}]"#,
+        "no name of a unit",
+    ),
+    (
+        "a.json",
+        r#"[{"type":"RegisterService","object_name":1,"service_name":"x"}]"#,
+        "string",
+    ),
+    (
+        "a.json",
+        r#"[{"type":"RegisterService","object_name":"a","service_name":"x","scope":"all"}]"#,
+        "all",
+    ),
+];
+
 #[test]
 fn whatever_is_wrong_is_said_with_its_file_and_its_mend() {
-    let table = [
-        ("a.toml", "", "[[service]]"),
-        ("a.toml", "service = 1", "[[service]]"),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\n",
-            "one of process, user_unit and system_unit",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nuser_unit = \"x\"\n",
-            "one of process",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = \"a\"\nuser_unit = \"x\"\n",
-            "objects = [\"math\"]",
-        ),
-        ("a.toml", "[[service]]\nuser_unit = \"x\"\n", "objects"),
-        (
-            "a.toml",
-            "[[service]]\nobjects = []\nuser_unit = \"x\"\n",
-            "1 to 256 objects",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nprocess = []\n",
-            "write process =",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nprocess = \"x -y\"\n",
-            "process",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nsystem_unit = \"-x\"\n",
-            "math-worker.service",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"sys.a\"]\nuser_unit = \"x\"\n",
-            "take it out",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nfolder = \"/\"\n",
-            "take them out",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nat_end = \"stop\"\n",
-            "take them out",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nstarts = 0\n",
-            "at least 1",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nstarts = -1\n",
-            "[[service]]",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nuser_unit = \"x\"\nretries = 1\n",
-            "retries",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nat_end = \"never\"\n",
-            "never",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nenvironment = { \"A=B\" = \"\" }\n",
-            "NAME =",
-        ),
-        (
-            "a.toml",
-            "[[service]]\nobjects = [\"a\", \"a\"]\nuser_unit = \"x\"\n",
-            "leave one of them out",
-        ),
-        ("a.json", "", "no JSON array"),
-        ("a.json", "{}", "no JSON array"),
-        ("a.json", "[1]", "entry 1 has no type"),
-        ("a.json", "[{}]", "\"type\":\"RegisterService\""),
-        ("a.json", r#"[{"type":"RegisterService"}]"#, "object_name"),
-        (
-            "a.json",
-            r#"[{"type":"RegisterService","object_name":"a"}]"#,
-            "service_name",
-        ),
-        (
-            "a.json",
-            r#"[{"type":"RegisterService","object_name":"a","service_name":"x; reboot"}]"#,
-            "no name of a unit",
-        ),
-        (
-            "a.json",
-            r#"[{"type":"RegisterService","object_name":1,"service_name":"x"}]"#,
-            "string",
-        ),
-        (
-            "a.json",
-            r#"[{"type":"RegisterService","object_name":"a","service_name":"x","scope":"all"}]"#,
-            "all",
-        ),
-    ];
-    for (name, text, says) in table {
+    for (name, text, says) in WRONG {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), name, text);
         let wrong = services(folder.path()).unwrap_err().join("\n");
