@@ -290,7 +290,7 @@ async fn a_crash_loop_rests_when_its_budget_is_spent() {
 
 #[actix::test]
 async fn an_object_that_it_never_registers_is_not_waited_for_for_ever() {
-    let scene = Scene::new("serve", "start_ms = 2000");
+    let scene = Scene::new("serve", "start_ms = 6000");
     let client = scene.client().await;
     let never = client.call("never", "x").deadline(PATIENCE);
     let (there, never) = futures::join!(pid(&client), never.send::<_, u32>(&()));
