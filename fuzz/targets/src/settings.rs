@@ -108,6 +108,7 @@ fn sources(input: &mut Input<'_>) -> (Sources, Vec<u8>) {
         compat: (0..input.below(2))
             .map(|_| input.pick(&["ipc-server", "ipc-broker", "rob"]).to_owned())
             .collect(),
+        activation: (input.byte() > 200).then(|| input.pick(VALUES).into()),
     };
     let sources = Sources {
         usual_files: Vec::new(),
