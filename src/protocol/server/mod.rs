@@ -6,7 +6,8 @@
 mod accept;
 mod access;
 mod connection;
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests;
 
 use super::caller::ProtocolSender;
