@@ -422,18 +422,6 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Its user; `None` when unknown.
-    #[must_use]
-    pub fn user(&self) -> Option<u32> {
-        Some(self.uid).filter(|uid| *uid != u32::MAX)
-    }
-
-    /// Its process; `None` when unknown.
-    #[must_use]
-    pub fn process(&self) -> Option<u32> {
-        Some(self.pid).filter(|pid| *pid != 0)
-    }
-
     /// The block as it crosses the wire.
     #[must_use]
     pub fn bytes(&self) -> [[u8; 8]; 2] {

@@ -63,3 +63,17 @@ impl fmt::Debug for Epoch {
         write!(f, "Epoch({self})")
     }
 }
+
+impl super::frame::Origin {
+    /// Its user; `None` when unknown.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
+        Some(self.uid).filter(|uid| *uid != u32::MAX)
+    }
+
+    /// Its process; `None` when unknown.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        Some(self.pid).filter(|pid| *pid != 0)
+    }
+}
