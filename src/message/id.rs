@@ -1,6 +1,6 @@
 //! Distinct number types for everything that is counted, so that one cannot be passed for another.
 //!
-//! Owns only the types; who allocates a number says so here. Ids are never reused within one broker life.
+//! Owns only the types, and which number means that nobody knows; who allocates a number says so here. Ids are never reused within one broker life.
 
 use std::fmt;
 
