@@ -36,14 +36,12 @@ const OPEN_CALLS: u32 = 4;
 const CALL_WINDOW: u32 = 1_000;
 
 fn limits() -> RpcLimits {
-    RpcLimits {
-        open_calls: OPEN_CALLS,
-        call_window: CALL_WINDOW,
-        frame_bytes: 4_096,
-        message_bytes: 16_384,
-        stream_window: 2_048,
-        ..RpcLimits::default()
-    }
+    RpcLimits::default()
+        .open_calls(OPEN_CALLS)
+        .call_window(CALL_WINDOW)
+        .frame_bytes(4_096)
+        .message_bytes(16_384)
+        .stream_window(2_048)
 }
 
 fn call(id: u64, command: &str, flags: Flags, value: &[u8]) -> Vec<u8> {
@@ -343,5 +341,31 @@ fn what_does_not_meet_is_told_why_or_gets_no_byte() {
             });
             within(name, playing).await.unwrap();
         }
+    });
+}
+
+#[test]
+fn those_that_are_refused_are_told_so_and_few_of_them_are_kept() {
+    const REFUSED: usize = 200;
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let builder = RpcServer::builder().connections(0);
+        let server = Service::new(false)
+            .bind_with(builder, Endpoint::Unix(path.clone()))
+            .await;
+        let playing = actix_rt::task::spawn_blocking(move || {
+            let mut refused: Vec<_> = (0..REFUSED).map(|_| Raw::connect(&path)).collect();
+            let mut kept = 0;
+            for raw in &mut refused {
+                assert_eq!(raw.goodbye(), Some(CloseReason::TooMany));
+                // Who is waited for may still write.
+                kept += usize::from(raw.is_read());
+            }
+            kept
+        });
+        let kept = within("the refusals", playing).await.unwrap();
+        assert!(kept < REFUSED / 2, "{kept} sockets are kept");
+        within("the shutdown", server.shutdown()).await;
     });
 }

@@ -20,7 +20,7 @@
 mod calc;
 
 use actix_ipc::client::ConnectionEvent;
-use actix_ipc::protocol::{RpcClient, RpcLimits, RpcPool, RpcServer};
+use actix_ipc::protocol::{RpcClient, RpcLimits, RpcPool, RpcServer, RpcServerHandler};
 use actix_ipc::{Endpoint, ErrorCode};
 use calc::{Answers, CALC_2, Calc, Receiver, SHOP, Service, info, within};
 use futures::future::join_all;
@@ -192,10 +192,7 @@ async fn a_deadline_ends_a_call_and_its_handler() {
 
 #[actix::test]
 async fn one_way_commands_wait_while_the_other_end_is_slow_and_come_in_order() {
-    let limits = RpcLimits {
-        call_window: 10_000,
-        ..RpcLimits::default()
-    };
+    let limits = RpcLimits::default().call_window(10_000);
     for endpoint in Places::new().endpoints {
         let service = Service::new(true);
         let server = service
@@ -246,10 +243,7 @@ async fn a_slow_command_keeps_back_those_behind_it_unless_they_may_run_beside_it
 async fn a_stream_that_nobody_reads_keeps_back_nothing() {
     for endpoint in Places::new().endpoints {
         let service = Service::new(false);
-        let limits = RpcLimits {
-            stream_window: 1_000,
-            ..RpcLimits::default()
-        };
+        let limits = RpcLimits::default().stream_window(1_000);
         let server = service
             .bind_with(RpcServer::builder().limits(limits), endpoint)
             .await;
@@ -417,5 +411,160 @@ async fn a_pool_makes_one_connection_for_all_who_call_the_same_server() {
         let sender = pool.client::<Calc>(server.endpoint().clone()).await.unwrap();
         assert_eq!(sender.echo("again").await.unwrap(), "again");
         assert_eq!((server.accepted(), pool.len()), (2, 1));
+    }
+}
+
+/// A handler that fails at one of its steps, and counts what follows.
+struct Failing {
+    connect: bool,
+    gone: tokio::sync::watch::Sender<usize>,
+}
+
+impl RpcServerHandler for Failing {
+    type ReceiveRpc = Receiver;
+    type SendRpc = Calc;
+
+    async fn on_rpc_connect(&self, _: &Calc) -> Receiver {
+        assert!(!self.connect, "on purpose");
+        Receiver(Answers::new(false))
+    }
+
+    async fn on_rpc_ready(&self, _: &Calc) {
+        panic!("on purpose");
+    }
+
+    async fn on_rpc_disconnect(&self, _: u64) {
+        self.gone.send_modify(|gone| *gone += 1);
+    }
+}
+
+#[actix::test]
+async fn a_step_that_panics_leaves_out_none_behind_it() {
+    for connect in [false, true] {
+        for endpoint in Places::new().endpoints {
+            let gone = tokio::sync::watch::Sender::new(0);
+            let mut seen = gone.subscribe();
+            let server = RpcServer::bind(endpoint, Failing { connect, gone })
+                .await
+                .unwrap();
+            let client = RpcClient::<Calc>::connect(server.endpoint().clone(), ()).await;
+            assert_eq!(client.is_err(), connect, "{client:?}");
+            if let Ok(client) = client {
+                assert_eq!(client.sender.echo("still").await.unwrap(), "still");
+                client.close().await;
+            }
+            within("the end", seen.wait_for(|gone| *gone == 1)).await.unwrap();
+            within("the shutdown", server.shutdown()).await;
+        }
+    }
+}
+
+/// A handler that never says what it serves.
+struct Silent {
+    begun: tokio::sync::watch::Sender<usize>,
+    gone: tokio::sync::watch::Sender<usize>,
+}
+
+impl RpcServerHandler for Silent {
+    type ReceiveRpc = Receiver;
+    type SendRpc = Calc;
+
+    async fn on_rpc_connect(&self, _: &Calc) -> Receiver {
+        self.begun.send_modify(|begun| *begun += 1);
+        std::future::pending().await
+    }
+
+    async fn on_rpc_disconnect(&self, _: u64) {
+        self.gone.send_modify(|gone| *gone += 1);
+    }
+}
+
+#[actix::test]
+async fn a_shutdown_does_not_wait_for_a_program_that_does_not_say_what_it_serves() {
+    for endpoint in Places::new().endpoints {
+        let (begun, gone) = (
+            tokio::sync::watch::Sender::new(0),
+            tokio::sync::watch::Sender::new(0),
+        );
+        let (mut beginning, seen) = (begun.subscribe(), gone.subscribe());
+        let server = RpcServer::bind(endpoint, Silent { begun, gone }).await.unwrap();
+        let connecting = RpcClient::<Calc>::connect(server.endpoint().clone(), ());
+        let connecting = actix_rt::spawn(connecting);
+        within("the connection", beginning.wait_for(|begun| *begun == 1))
+            .await
+            .unwrap();
+        within("the shutdown", server.shutdown()).await;
+        assert_eq!(*seen.borrow(), 1, "it was told that the client has gone");
+        let error = connecting.await.unwrap().unwrap_err();
+        assert_eq!(error.code(), ErrorCode::Draining, "{error}");
+    }
+}
+
+#[actix::test]
+async fn a_server_that_is_dropped_leaves_no_file_behind() {
+    if !cfg!(unix) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for served in [false, true] {
+        let server = Service::new(false)
+            .bind(Endpoint::Unix(folder.path().join("s")))
+            .await;
+        if served {
+            connect(&server).await.close().await;
+        }
+        drop(server);
+        let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+#[cfg(unix)]
+#[actix::test]
+async fn each_attempt_has_the_patience_that_was_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s");
+    let silent = tokio::net::UnixListener::bind(&path).unwrap();
+    let connecting = RpcClient::<Calc>::builder()
+        .connect_timeout(Duration::from_millis(10))
+        .wait(Duration::from_millis(4_500))
+        .connect(Endpoint::Unix(path), ());
+    let three = async {
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(silent.accept().await.unwrap());
+        }
+    };
+    tokio::select! {
+        () = three => {}
+        ended = connecting => panic!("it made fewer than three attempts: {ended:?}"),
+    }
+}
+
+#[actix::test]
+async fn a_pool_forgets_what_is_away_and_unused() {
+    for endpoint in Places::new().endpoints {
+        let server = Service::new(false).bind(endpoint).await;
+        let endpoint = server.endpoint().clone();
+        let pool = RpcPool::new();
+        let client = RpcClient {
+            sender: pool.client::<Calc>(endpoint.clone()).await.unwrap(),
+        };
+        pool.remove(&endpoint);
+        assert_eq!(pool.len(), 0);
+        assert_eq!(client.sender.echo("kept").await.unwrap(), "kept");
+        drop(client);
+        let client = RpcClient {
+            sender: pool.client::<Calc>(endpoint).await.unwrap(),
+        };
+        let mut events = client.connection_events();
+        within("the shutdown", server.shutdown()).await;
+        assert!(matches!(
+            within("the loss", events.next()).await,
+            Some(ConnectionEvent::Lost { .. })
+        ));
+        assert_eq!(pool.len(), 1, "somebody uses it");
+        drop((client, events));
+        assert_eq!(pool.len(), 0);
     }
 }

@@ -116,6 +116,14 @@ fn call(
         Some(Checked::Ended(ended)) => return Some(ended),
     };
     let (method, open) = (here.method(method), here.open(id, grants, charge));
+    if here.met.is_some()
+        && view.header.attachments > 0
+        && let Err(error) =
+            peer::incoming::charge_descriptors(shared, &open, u32::from(view.header.attachments))
+    {
+        refuse(shared, &open, answered, &error);
+        return None;
+    }
     let (partials, met) = (here.partials, here.met.clone());
     let Some(server) = here.find(object) else {
         refuse(shared, &open, answered, &nobody(shared, view, object));

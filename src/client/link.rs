@@ -66,8 +66,8 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         return Err(Obstacle::Unsupported(why.to_owned()));
     }
     let until = Instant::now() + share;
-    let limit = if matches!(endpoint, Endpoint::Tls(_)) {
-        // The way to another machine takes what it takes, several times over.
+    let limit = if matches!(endpoint, Endpoint::Tls(_)) || options.peer.is_some() {
+        // The way to another machine takes what it takes, several times over; what a program may take, its caller has said.
         share
     } else {
         CONNECT_LIMIT.min(share)

@@ -14,7 +14,7 @@ use crate::message::{PeerId, Served};
 use bytes::BytesMut;
 use futures::task::AtomicWaker;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -79,6 +79,8 @@ pub(crate) struct OpenCall {
     charge: u32,
     /// It was given back.
     paid: AtomicBool,
+    /// Descriptors that came with it.
+    pub(crate) descriptors: AtomicU32,
     state: Mutex<OpenState>,
 }
 
@@ -118,6 +120,7 @@ impl OpenCall {
             life,
             charge,
             paid: AtomicBool::new(false),
+            descriptors: AtomicU32::new(0),
             state: Mutex::new(OpenState::new(window)),
         }
     }
@@ -140,6 +143,7 @@ impl OpenCall {
     pub(crate) fn renew(&mut self, ticket: u64, life: u64, window: u32, charge: u32) {
         (self.ticket, self.life) = (ticket, life);
         (self.charge, *self.paid.get_mut()) = (charge, false);
+        *self.descriptors.get_mut() = 0;
         *self.state.get_mut().unwrap_or_else(PoisonError::into_inner) = OpenState::new(window);
     }
 
@@ -270,6 +274,15 @@ impl Table {
     /// Bytes of the calls that are arriving in pieces, and of those behind them.
     pub(crate) fn partial_bytes(&self) -> usize {
         self.partial.values().map(PartialCall::held).sum()
+    }
+
+    /// Descriptors of the calls that have not ended.
+    pub(crate) fn descriptors(&self) -> u32 {
+        let arriving = self.partial.values().map(|partial| &partial.context.open);
+        let calls = self.open.values().chain(arriving);
+        calls.fold(0, |all, open| {
+            all.saturating_add(open.descriptors.load(Ordering::Relaxed))
+        })
     }
 
     /// The place of a call in pieces that comes now.

@@ -175,13 +175,14 @@ async fn attempts(
             }
         }
         // The last round after the last pause is short, but it is one.
-        let longest = match shared.options.prompt_reconnect {
-            true => reconnect::prompt_round(*attempt),
-            false => ROUND_LIMIT,
+        let longest = match (&shared.options.peer, shared.options.prompt_reconnect) {
+            (Some(offer), _) => offer.patience,
+            (None, true) => reconnect::prompt_round(*attempt),
+            (None, false) => ROUND_LIMIT,
         };
         let budget = until.map_or(longest, |until| {
             let left = until.saturating_duration_since(Instant::now());
-            left.clamp(LAST_ROUND_LIMIT, longest)
+            left.max(LAST_ROUND_LIMIT).min(longest)
         });
         let error = tokio::select! {
             connected = establish(&shared.options, budget) => match connected {

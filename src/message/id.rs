@@ -1,6 +1,6 @@
 //! Distinct number types for everything that is counted, so that one cannot be passed for another.
 //!
-//! Owns only the types; who allocates a number says so here. Ids are never reused within one broker life.
+//! Owns only the types, and which number means that nobody knows; who allocates a number says so here. Ids are never reused within one broker life.
 
 use std::fmt;
 
@@ -61,5 +61,19 @@ impl fmt::Display for Epoch {
 impl fmt::Debug for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Epoch({self})")
+    }
+}
+
+impl super::frame::Origin {
+    /// Its user; `None` when unknown.
+    #[must_use]
+    pub fn user(&self) -> Option<u32> {
+        Some(self.uid).filter(|uid| *uid != u32::MAX)
+    }
+
+    /// Its process; `None` when unknown.
+    #[must_use]
+    pub fn process(&self) -> Option<u32> {
+        Some(self.pid).filter(|pid| *pid != 0)
     }
 }

@@ -6,11 +6,13 @@
 use super::error::{Error, Result};
 use crate::client::HandlerError;
 use crate::error::ErrorCode;
-use actix::dev::ToEnvelope;
+use actix::dev::{Request, ToEnvelope};
 use actix::{Actor, Addr, Handler, Message};
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
 /// Commands that the actor may have at a time, unless said otherwise.
 const CAPACITY: usize = 256;
@@ -18,20 +20,121 @@ const CAPACITY: usize = 256;
 /// The address of an actor that answers commands. Cloning shares it, and its capacity.
 ///
 /// actix itself lets any number of messages wait whose senders wait for the answer, so what is under way is counted here: beyond
-/// the [capacity](Self::with_capacity) a command is answered with `Overloaded`, and has not run. A command whose caller takes it
-/// back before the actor has looked at it never reaches it.
+/// the [capacity](Self::with_capacity) a command is answered with `Overloaded`, and does not reach the actor. A command whose caller
+/// takes it back before the actor has looked at it does not reach it either, but keeps its place until the mailbox has passed it: until
+/// then it takes room there. When all places are kept that way, the next command is let in beyond the capacity to find out; that one
+/// alone is not taken back.
 pub struct ActorHandler<A: Actor> {
     addr: Addr<A>,
-    under_way: Arc<AtomicUsize>,
+    line: Arc<Mutex<Line>>,
     capacity: usize,
 }
 
-/// A place among the commands that an actor has.
-struct Place<'a>(&'a AtomicUsize);
+/// A request that nobody waits for, whose end is of interest.
+type Kept = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-impl Drop for Place<'_> {
+/// The commands that an actor has, by the order in which its mailbox got them.
+#[derive(Default)]
+struct Line {
+    next: u64,
+    /// Those that are not answered.
+    live: BTreeSet<u64>,
+    /// Those that were taken back and may still be in the mailbox, in their order.
+    left: VecDeque<u64>,
+    /// The mailbox is known to have passed all below this number.
+    passed: u64,
+    /// The command beyond the capacity, once its caller has given it up.
+    kept: Option<(u64, Kept)>,
+}
+
+impl Line {
+    /// The number of a new command, and whether it is beyond the capacity; `None`: there is no place.
+    fn enter(&mut self, capacity: usize) -> Option<(u64, bool)> {
+        let beyond = self.live.len().saturating_add(self.left.len()) >= capacity;
+        if beyond {
+            // The first of those that were taken back is found to be gone by the end of any that came later.
+            let first = self.left.front()?;
+            if self.live.last().is_some_and(|last| last > first) {
+                return None;
+            }
+        }
+        let number = self.next;
+        self.next = self.next.saturating_add(1);
+        self.live.insert(number);
+        Some((number, beyond))
+    }
+
+    /// A command was answered, so the mailbox has passed it and all before it.
+    fn answered(&mut self, number: u64) {
+        self.live.remove(&number);
+        self.passed = self.passed.max(number.saturating_add(1));
+        let passed = self.passed;
+        self.left.retain(|left| *left >= passed);
+    }
+
+    fn taken_back(&mut self, number: u64) {
+        self.live.remove(&number);
+        if number >= self.passed {
+            let place = self.left.partition_point(|left| *left < number);
+            self.left.insert(place, number);
+        }
+    }
+
+    /// Looks whether the command that nobody waits for was answered.
+    fn look(&mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        if let Some((number, kept)) = &mut self.kept
+            && kept.as_mut().poll(&mut cx).is_ready()
+        {
+            let number = *number;
+            self.kept = None;
+            self.answered(number);
+        }
+    }
+}
+
+fn lock(line: &Mutex<Line>) -> MutexGuard<'_, Line> {
+    line.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place among the commands that an actor has.
+struct Place<'a, F: Future + Send + 'static> {
+    line: &'a Mutex<Line>,
+    number: u64,
+    beyond: bool,
+    /// `None` once it was answered.
+    request: Option<Pin<Box<F>>>,
+    /// The answer, when it was there at once.
+    early: Option<F::Output>,
+}
+
+impl<F: Future + Send + 'static> Place<'_, F> {
+    async fn answer(mut self) -> Option<F::Output> {
+        if let Some(early) = self.early.take() {
+            return Some(early);
+        }
+        let answer = self.request.as_mut()?.await;
+        self.request = None;
+        lock(self.line).answered(self.number);
+        Some(answer)
+    }
+}
+
+impl<F: Future + Send + 'static> Drop for Place<'_, F> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let Some(mut request) = self.request.take() else {
+            return;
+        };
+        if self.beyond {
+            let kept: Kept = Box::pin(async move {
+                let _ = request.as_mut().await;
+            });
+            lock(self.line).kept = Some((self.number, kept));
+            return;
+        }
+        // Its end is what takes it back.
+        drop(request);
+        lock(self.line).taken_back(self.number);
     }
 }
 
@@ -41,7 +144,7 @@ impl<A: Actor> ActorHandler<A> {
     pub fn new(addr: Addr<A>) -> Self {
         Self {
             addr,
-            under_way: Arc::default(),
+            line: Arc::default(),
             capacity: CAPACITY,
         }
     }
@@ -63,7 +166,8 @@ impl<A: Actor> ActorHandler<A> {
     ///
     /// # Errors
     /// The actor's own; Overloaded when it has as many commands as it may; `CalleeGone` when it has stopped, or stops before it has
-    /// answered.
+    /// answered. Overloaded tells the caller of a command that it has not run: a handler that has done something before it asks returns
+    /// another error in its place.
     pub async fn ask<M, R>(&self, message: M) -> Result<R>
     where
         A: Handler<M>,
@@ -71,21 +175,47 @@ impl<A: Actor> ActorHandler<A> {
         M: Message<Result = Result<R>> + Send + 'static,
         R: Send + 'static,
     {
-        let before = self.under_way.fetch_add(1, Ordering::Relaxed);
-        let place = Place(&self.under_way);
-        if before >= self.capacity {
+        let place = self.enter(message);
+        let Some(place) = place else {
             let text = format!("the actor has {} commands under way: try later", self.capacity);
             return Err(failed(ErrorCode::Overloaded, text));
-        }
-        let answer = self.addr.send(message).await;
-        drop(place);
-        match answer {
-            Ok(answer) => answer,
-            Err(_) => Err(failed(
+        };
+        match place.answer().await {
+            Some(Ok(answer)) => answer,
+            _ => Err(failed(
                 ErrorCode::CalleeGone,
                 "the actor that answers has stopped".to_owned(),
             )),
         }
+    }
+
+    fn enter<M, R>(&self, message: M) -> Option<Place<'_, Request<A, M>>>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message<Result = Result<R>> + Send + 'static,
+        R: Send + 'static,
+    {
+        let mut line = lock(&self.line);
+        line.look();
+        let (number, beyond) = line.enter(self.capacity)?;
+        let mut request = Box::pin(self.addr.send(message));
+        // When the mailbox is full, the first turn is what puts it there: in the order of the numbers.
+        let early = match request.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(answer) => {
+                line.answered(number);
+                Some(answer)
+            }
+            Poll::Pending => None,
+        };
+        drop(line);
+        Some(Place {
+            line: &self.line,
+            number,
+            beyond,
+            request: early.is_none().then_some(request),
+            early,
+        })
     }
 }
 
@@ -100,7 +230,7 @@ impl<A: Actor> Clone for ActorHandler<A> {
     fn clone(&self) -> Self {
         Self {
             addr: self.addr.clone(),
-            under_way: Arc::clone(&self.under_way),
+            line: Arc::clone(&self.line),
             capacity: self.capacity,
         }
     }
@@ -112,5 +242,112 @@ impl<A: Actor> fmt::Debug for ActorHandler<A> {
             .field("addr", &self.addr)
             .field("capacity", &self.capacity)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actix::{AsyncContext, WrapFuture};
+    use futures::poll;
+    use std::pin::pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::sync::Semaphore;
+
+    /// Does nothing before the gate is opened.
+    struct Late {
+        gate: Arc<Semaphore>,
+        handled: Arc<AtomicUsize>,
+    }
+
+    impl Actor for Late {
+        type Context = actix::Context<Self>;
+
+        fn started(&mut self, ctx: &mut Self::Context) {
+            let gate = Arc::clone(&self.gate);
+            ctx.wait(async move { gate.acquire().await.unwrap().forget() }.into_actor(self));
+        }
+    }
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Counted {
+        fn new(alive: &Arc<AtomicUsize>) -> Self {
+            alive.fetch_add(1, Ordering::SeqCst);
+            Self(Arc::clone(alive))
+        }
+    }
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            self.0.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    impl Message for Counted {
+        type Result = Result<usize>;
+    }
+
+    impl Handler<Counted> for Late {
+        type Result = Result<usize>;
+
+        fn handle(&mut self, _: Counted, _: &mut Self::Context) -> Self::Result {
+            Ok(self.handled.fetch_add(1, Ordering::SeqCst))
+        }
+    }
+
+    #[actix::test]
+    async fn what_is_given_up_keeps_its_place_until_the_mailbox_has_passed_it() {
+        let (gate, handled, alive) = (
+            Arc::new(Semaphore::new(0)),
+            Arc::<AtomicUsize>::default(),
+            Arc::<AtomicUsize>::default(),
+        );
+        let actor = Late {
+            gate: Arc::clone(&gate),
+            handled: Arc::clone(&handled),
+        };
+        let handler = ActorHandler::new(actor.start()).with_capacity(4);
+        let mut refused = 0;
+        for _ in 0..1_000 {
+            let mut given_up = Box::pin(handler.ask(Counted::new(&alive)));
+            refused += usize::from(poll!(&mut given_up).is_ready());
+        }
+        assert_eq!((alive.load(Ordering::SeqCst), refused), (5, 995));
+        gate.add_permits(1);
+        // The one beyond the capacity is the only one that was not taken back.
+        while handled.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(handler.ask(Counted::new(&alive)).await.unwrap(), 1);
+        assert_eq!(alive.load(Ordering::SeqCst), 0);
+        let mut together: Vec<_> = (0..5)
+            .map(|_| Box::pin(handler.ask(Counted::new(&alive))))
+            .collect();
+        let mut places = 0;
+        for ask in &mut together {
+            places += usize::from(poll!(ask).is_pending());
+        }
+        assert_eq!(places, 4, "the places are back");
+    }
+
+    #[actix::test]
+    async fn one_that_was_answered_gives_back_the_places_before_it() {
+        let (gate, alive) = (Arc::new(Semaphore::new(0)), Arc::<AtomicUsize>::default());
+        let actor = Late {
+            gate: Arc::clone(&gate),
+            handled: Arc::default(),
+        };
+        let handler = ActorHandler::new(actor.start()).with_capacity(3);
+        for _ in 0..2 {
+            assert!(poll!(pin!(handler.ask(Counted::new(&alive)))).is_pending());
+        }
+        let last = handler.ask(Counted::new(&alive));
+        let mut last = pin!(last);
+        assert!(poll!(&mut last).is_pending());
+        assert!(handler.ask(Counted::new(&alive)).await.is_err(), "no place");
+        gate.add_permits(1);
+        assert_eq!(last.await.unwrap(), 0, "those before it were taken back");
+        assert_eq!(lock(&handler.line).left.len(), 0);
     }
 }

@@ -124,7 +124,7 @@ impl<S: ProtocolSender> RpcClientBuilder<S> {
         self
     }
 
-    /// What one attempt to connect may take. Default: 5 s.
+    /// What one attempt to connect may take, the first one and each that [`wait`](Self::wait) or a lost connection makes. Default: 5 s.
     pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.patience = timeout;
         self
@@ -143,7 +143,8 @@ impl<S: ProtocolSender> RpcClientBuilder<S> {
     }
 
     /// How many commands of each protocol run here at the same time. Default: 1, so that they run one after the other in the order in
-    /// which the server sent them.
+    /// which the server sent them; a streamed answer counts until its handler has returned it. With more than one it counts until the
+    /// server has read it to its end.
     pub const fn concurrency(mut self, commands: usize) -> Self {
         self.manner.concurrency.set(commands);
         self

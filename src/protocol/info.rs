@@ -40,6 +40,7 @@ pub struct CommandInfo {
 
 /// What comes back for a command.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Answer {
     /// Nothing: the command is one-way.
     Nothing,
@@ -51,6 +52,7 @@ pub enum Answer {
 
 /// The form of a value.
 #[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Shape {
     /// No fields at all.
     Empty,

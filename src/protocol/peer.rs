@@ -25,6 +25,9 @@ use std::time::Duration;
 /// Silence of a peer over TCP after which it is asked for a sign; after four times as long the connection is lost.
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
 
+/// Descriptors of one connection's calls, unless told otherwise: a process has 1,024 for everything.
+const DESCRIPTORS: u32 = 64;
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -61,7 +64,9 @@ impl PeerInfo {
 }
 
 /// What one end of a connection without a broker takes. Of the two ends' numbers the smaller ones are in force, in both directions.
+/// Made of the defaults: `RpcLimits::default().open_calls(100)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RpcLimits {
     /// The largest payload of one frame, in bytes; 1,024 at least. Default: 16 MiB.
     pub frame_bytes: u32,
@@ -74,6 +79,11 @@ pub struct RpcLimits {
     /// What one end may send of one-way commands before the other end's handlers have ended, in bytes on the wire; who sends more waits.
     /// Default: 256 KiB.
     pub call_window: u32,
+    /// Descriptors that one call or answer may carry, over Unix sockets; 16 at most. Default: 16.
+    pub attachments: u32,
+    /// Descriptors that this end keeps for calls of the other end which have not ended; a call with more is refused with TooMany, unrun,
+    /// and its descriptors are closed. What a handler keeps for itself is not counted after its call. Default: 64.
+    pub descriptors: u32,
     /// What may wait in this program to be written, in bytes, before its callers wait. One frame always fits. Default: 256 KiB.
     pub out_buffer: usize,
 }
@@ -86,12 +96,70 @@ impl Default for RpcLimits {
             stream_window: 256 * 1024,
             open_calls: 4_096,
             call_window: 256 * 1024,
+            attachments: ATTACHMENTS_MAX as u32,
+            descriptors: DESCRIPTORS,
             out_buffer: 256 * 1024,
         }
     }
 }
 
 impl RpcLimits {
+    /// Sets [`frame_bytes`](Self#structfield.frame_bytes).
+    #[must_use]
+    pub const fn frame_bytes(mut self, bytes: u32) -> Self {
+        self.frame_bytes = bytes;
+        self
+    }
+
+    /// Sets [`message_bytes`](Self#structfield.message_bytes).
+    #[must_use]
+    pub const fn message_bytes(mut self, bytes: u32) -> Self {
+        self.message_bytes = bytes;
+        self
+    }
+
+    /// Sets [`stream_window`](Self#structfield.stream_window).
+    #[must_use]
+    pub const fn stream_window(mut self, bytes: u32) -> Self {
+        self.stream_window = bytes;
+        self
+    }
+
+    /// Sets [`open_calls`](Self#structfield.open_calls).
+    #[must_use]
+    pub const fn open_calls(mut self, calls: u32) -> Self {
+        self.open_calls = calls;
+        self
+    }
+
+    /// Sets [`call_window`](Self#structfield.call_window).
+    #[must_use]
+    pub const fn call_window(mut self, bytes: u32) -> Self {
+        self.call_window = bytes;
+        self
+    }
+
+    /// Sets [`attachments`](Self#structfield.attachments).
+    #[must_use]
+    pub const fn attachments(mut self, descriptors: u32) -> Self {
+        self.attachments = descriptors;
+        self
+    }
+
+    /// Sets [`descriptors`](Self#structfield.descriptors).
+    #[must_use]
+    pub const fn descriptors(mut self, descriptors: u32) -> Self {
+        self.descriptors = descriptors;
+        self
+    }
+
+    /// Sets [`out_buffer`](Self#structfield.out_buffer).
+    #[must_use]
+    pub const fn out_buffer(mut self, bytes: usize) -> Self {
+        self.out_buffer = bytes;
+        self
+    }
+
     fn terms(self) -> Terms {
         let frame_bytes = self.frame_bytes.max(FRAME_BYTES_MIN);
         Terms {
@@ -100,7 +168,7 @@ impl RpcLimits {
             stream_window: self.stream_window.max(1),
             open_calls: self.open_calls,
             call_window: self.call_window.max(1),
-            attachments: ATTACHMENTS_MAX as u32,
+            attachments: self.attachments.min(ATTACHMENTS_MAX as u32),
         }
     }
 }
@@ -141,6 +209,7 @@ impl Manner {
             patience,
             keepalive: self.keepalive,
             out_buffer: self.limits.out_buffer,
+            descriptors: self.limits.descriptors,
         }
     }
 

@@ -12,7 +12,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Connections to servers, one for each endpoint and sender type. Cloning shares them. They last as long as the pool or a sender does.
+/// Connections to servers, one for each endpoint and sender type. Cloning shares them. They last as long as the pool or a sender does;
+/// one that is away and that no sender uses is forgotten when the pool is next asked for anything.
 #[derive(Clone, Default)]
 pub struct RpcPool {
     table: Arc<Mutex<HashMap<(Endpoint, TypeId), Slot>>>,
@@ -48,13 +49,7 @@ impl RpcPool {
     ) -> Result<S, ConnectError> {
         let slot = {
             let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
-            // Those that nobody waits for and that have ended make room.
-            table.retain(|_, slot| {
-                let ended = slot
-                    .try_lock()
-                    .is_ok_and(|slot| slot.as_ref().is_none_or(IpcClient::has_ended));
-                !ended || Arc::strong_count(slot) > 1
-            });
+            forget(&mut table);
             let key = (endpoint.clone(), TypeId::of::<S>());
             Arc::clone(table.entry(key).or_default())
         };
@@ -67,10 +62,18 @@ impl RpcPool {
         Ok(client.sender)
     }
 
-    /// How many connections it keeps, ended ones included until somebody asks for one again.
+    /// Forgets the connections to this endpoint, of all sender types: who asks next connects anew. Those who have senders keep them.
+    pub fn remove(&self, endpoint: &Endpoint) {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        table.retain(|(own, _), _| own != endpoint);
+    }
+
+    /// How many connections it keeps: those that are made right now, that are there, or that are away and used by somebody.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner).len()
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        forget(&mut table);
+        table.len()
     }
 
     /// Whether it keeps none.
@@ -78,6 +81,19 @@ impl RpcPool {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// Those that have ended make room, and those that are away and that nobody uses: they would be dialled for ever.
+fn forget(table: &mut HashMap<(Endpoint, TypeId), Slot>) {
+    table.retain(|_, slot| {
+        let over = slot.try_lock().is_ok_and(|slot| {
+            slot.as_ref().is_none_or(|client| {
+                let unused = Arc::strong_count(&client.handle) == 1;
+                client.has_ended() || (unused && !client.is_connected())
+            })
+        });
+        !over || Arc::strong_count(slot) > 1
+    });
 }
 
 impl fmt::Debug for RpcPool {

@@ -6,6 +6,7 @@ use super::dispatch::{Dispatch, Request};
 use super::info::ProtocolInfo;
 use crate::client::{HandlerError, Response};
 use futures::future::BoxFuture;
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -36,8 +37,8 @@ impl ProtocolRegistry {
 }
 
 impl ProtocolRegistryBuilder {
-    /// Adds what answers some protocols. Two versions of one protocol may be served beside each other; of two that have the same
-    /// number the first answers.
+    /// Adds what answers some protocols. Two versions of one protocol may be served beside each other; two of the same number may
+    /// not, which the building tells.
     #[must_use]
     pub fn with(mut self, answers: impl Dispatch) -> Self {
         let answers: Arc<dyn Dispatch> = Arc::new(answers);
@@ -47,13 +48,51 @@ impl ProtocolRegistryBuilder {
         self
     }
 
-    /// The registry.
+    /// The registry, of protocols that the program's source names.
+    ///
+    /// # Panics
+    /// Two of them have the same number. For what is only known at run time there is [`try_build`](Self::try_build).
     #[must_use]
+    #[allow(
+        clippy::panic,
+        reason = "what a program's own source serves twice is a mistake that its first run shows"
+    )]
     pub fn build(self) -> ProtocolRegistry {
-        ProtocolRegistry {
-            entries: self.entries.into(),
+        match self.try_build() {
+            Ok(registry) => registry,
+            Err(error) => panic!("{error}"),
         }
     }
+
+    /// The registry.
+    ///
+    /// # Errors
+    /// Two protocols have the same number: one could never answer.
+    pub fn try_build(self) -> Result<ProtocolRegistry, ServedTwice> {
+        let mut seen: HashMap<u64, &'static ProtocolInfo> = HashMap::new();
+        for (info, _) in &self.entries {
+            if let Some(first) = seen.insert(info.id, info) {
+                return Err(ServedTwice {
+                    id: info.id,
+                    names: [first.name, info.name],
+                });
+            }
+        }
+        Ok(ProtocolRegistry {
+            entries: self.entries.into(),
+        })
+    }
+}
+
+/// Two protocols of a registry have the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{} and {} have the same number, {id:016x}: one registry answers each protocol once", names[0], names[1])]
+#[non_exhaustive]
+pub struct ServedTwice {
+    /// The number.
+    pub id: u64,
+    /// Their names, the first one's first.
+    pub names: [&'static str; 2],
 }
 
 /// A registry of protocols, each with its own handler: a type that implements the `Receive` of the protocol's module.
@@ -123,5 +162,49 @@ impl fmt::Debug for ProtocolRegistryBuilder {
         f.debug_list()
             .entries(self.entries.iter().map(|(info, _)| info))
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static ONE: ProtocolInfo = ProtocolInfo::new("tests", "one", 1, "", &[]);
+    static LATER: ProtocolInfo = ProtocolInfo::new("tests", "one", 2, "", &[]);
+
+    struct Serves(&'static ProtocolInfo);
+
+    impl Dispatch for Serves {
+        fn protocols(&self) -> Vec<&'static ProtocolInfo> {
+            vec![self.0]
+        }
+
+        fn dispatch(&self, request: Request) -> BoxFuture<'_, Result<Response, HandlerError>> {
+            Box::pin(std::future::ready(Err(request.unknown(&[self.0]))))
+        }
+    }
+
+    #[test]
+    fn versions_are_served_beside_each_other_and_none_twice() {
+        let both = ProtocolRegistry::builder()
+            .with(Serves(&ONE))
+            .with(Serves(&LATER));
+        assert_eq!(both.try_build().unwrap().list_protocols().len(), 2);
+        let twice = ProtocolRegistry::builder()
+            .with(Serves(&ONE))
+            .with(Serves(&LATER))
+            .with(Serves(&ONE));
+        let error = twice.try_build().unwrap_err();
+        assert_eq!((error.id, error.names), (ONE.id, ["one", "one"]));
+        assert!(error.to_string().contains("one"), "{error}");
+    }
+
+    #[test]
+    #[should_panic(expected = "have the same number")]
+    fn a_registry_that_a_program_builds_wrongly_says_so_at_once() {
+        let _ = ProtocolRegistry::builder()
+            .with(Serves(&ONE))
+            .with(Serves(&ONE))
+            .build();
     }
 }

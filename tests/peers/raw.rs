@@ -87,6 +87,11 @@ impl Raw {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Whether the other end has not closed its socket.
+    pub fn is_read(&mut self) -> bool {
+        self.stream.write_all(b"x").is_ok()
+    }
+
     pub fn finish(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }

@@ -148,6 +148,27 @@ pub(crate) fn check(shared: &Shared, view: &FrameView<'_>) -> Checked {
     Checked::Admitted(charge)
 }
 
+/// Takes the descriptors of a call of another program into its account.
+///
+/// # Errors
+/// They are more than this end keeps.
+pub(crate) fn charge_descriptors(shared: &Shared, open: &OpenCall, more: u32) -> Result<(), CallError> {
+    let limit = shared
+        .options
+        .peer
+        .as_ref()
+        .map_or(u32::MAX, |offer| offer.descriptors);
+    let held = shared.serving.lock().descriptors();
+    if held.saturating_add(more) > limit {
+        let text = format!(
+            "calls of one connection have at most {limit} descriptors together, and {held} are in use"
+        );
+        return Err(CallError::new(ErrorCode::TooMany, text).ran(false));
+    }
+    open.descriptors.store(more, Ordering::Relaxed);
+    Ok(())
+}
+
 /// What a call ends with whose object is not served here.
 pub(crate) fn missing(shared: &Shared, view: &FrameView<'_>) -> Option<CallError> {
     let offer = shared.options.peer.as_ref()?;

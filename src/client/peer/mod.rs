@@ -69,6 +69,8 @@ pub(crate) struct Offer {
     pub(crate) patience: Duration,
     pub(crate) keepalive: Duration,
     pub(crate) out_buffer: usize,
+    /// Descriptors that are kept for calls of the other end which have not ended.
+    pub(crate) descriptors: u32,
 }
 
 /// How a program reaches another one.

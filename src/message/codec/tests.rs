@@ -138,3 +138,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn who_caused_a_frame_is_known_or_not() {
+    let origin = |uid, pid| Origin {
+        peer: PeerId(1),
+        uid,
+        pid,
+    };
+    let told = |origin: Origin| (origin.user(), origin.process());
+    assert_eq!(told(origin(0, 1)), (Some(0), Some(1)), "root is a user");
+    assert_eq!(told(origin(u32::MAX, 0)), (None, None));
+}

@@ -150,7 +150,7 @@ impl Core {
     }
 
     /// Takes the listener, unless the server stops.
-    fn listen(&self, listener: Listener) {
+    pub(super) fn listen(&self, listener: Listener) {
         let mut slot = self.listener();
         if !self.is_stopping() {
             *slot = Some(listener);
@@ -199,10 +199,8 @@ impl Core {
 }
 
 /// Accepts until the server stops. `live` was made when the listener was, so that a server which stops at once waits for both.
-pub(super) async fn run(core: Arc<Core>, listener: Listener, live: Live) {
+pub(super) async fn run(core: Arc<Core>, endpoint: Endpoint, live: Live) {
     let _live = live;
-    let endpoint = listener.endpoint().clone();
-    core.listen(listener);
     let mut pause = PAUSES.0;
     let mut turn = 0_u32;
     let mut stopping = core.stopping.subscribe();

@@ -12,8 +12,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Connections whose handshakes may be under way at the same time: strangers must not take the places of clients.
+/// Connections whose handshakes may be under way at the same time: of those whom the system names, and of strangers, who must prove who
+/// they are and must not take the places of clients.
 const HANDSHAKES: usize = 128;
+/// Those that are refused and are given a moment to read why; others are closed at once.
+const FAREWELLS: usize = 64;
 const NOTHING: &str = "the server cannot tell who this is; a token that it knows or a client certificate with one DNS name is needed";
 const UNKNOWN_TOKEN: &str = "the server does not know this token";
 
@@ -34,19 +37,33 @@ pub(super) struct Rules {
 struct Places {
     taken: AtomicUsize,
     handshakes: AtomicUsize,
+    strangers: AtomicUsize,
+    farewells: AtomicUsize,
 }
 
-/// A place among the connections, and among the handshakes until it is welcomed.
+impl Places {
+    /// Those in their handshakes whom the system names, or the others.
+    const fn waiting(&self, stranger: bool) -> &AtomicUsize {
+        match stranger {
+            true => &self.strangers,
+            false => &self.handshakes,
+        }
+    }
+}
+
+/// A place among the connections, which a stranger has once it has proven who it is, and among the handshakes until it is welcomed.
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
-    in_handshake: bool,
+    taken: bool,
+    /// Whose handshake it is: a stranger's or not.
+    in_handshake: Option<bool>,
 }
 
 impl Place {
     pub(super) fn welcomed(&mut self) {
-        if std::mem::take(&mut self.in_handshake) {
-            self.places.handshakes.fetch_sub(1, Ordering::Relaxed);
+        if let Some(stranger) = self.in_handshake.take() {
+            self.places.waiting(stranger).fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -54,7 +71,19 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.welcomed();
-        self.places.taken.fetch_sub(1, Ordering::Relaxed);
+        if self.taken {
+            self.places.taken.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A place among those that are refused and may read why.
+#[derive(Debug)]
+pub(super) struct Farewell(Arc<Places>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        self.0.farewells.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -71,27 +100,46 @@ impl Rules {
 
     /// Whether somebody may begin, by what the system says of it. Over TCP it may say nothing: then the first frame has to prove it.
     pub(super) fn admit(&self, endpoint: &Endpoint, credentials: &PeerCredentials) -> Result<Place, Refusal> {
-        if !must_prove(endpoint, credentials) && !self.is_allowed(credentials) {
+        let stranger = must_prove(endpoint, credentials);
+        if !stranger && !self.is_allowed(credentials) {
             return Err((CloseReason::Denied, CloseReason::Denied.text().into()));
         }
-        let place = Place {
+        let handshakes = self.places.waiting(stranger).fetch_add(1, Ordering::Relaxed);
+        let mut place = Place {
             places: Arc::clone(&self.places),
-            in_handshake: true,
+            taken: false,
+            in_handshake: Some(stranger),
         };
-        let taken = self.places.taken.fetch_add(1, Ordering::Relaxed);
-        let handshakes = self.places.handshakes.fetch_add(1, Ordering::Relaxed);
-        if taken >= self.connections {
-            let text = format!(
-                "{} clients are connected already, the most that this server takes",
-                self.connections
-            );
-            return Err((CloseReason::TooMany, text));
+        if !stranger {
+            self.take(&mut place)?;
         }
         if handshakes >= HANDSHAKES {
             let text = format!("{HANDSHAKES} clients are in their handshakes already; try again");
             return Err((CloseReason::TooMany, text));
         }
         Ok(place)
+    }
+
+    /// Takes a place among the connections, once it is known who it is for.
+    pub(super) fn take(&self, place: &mut Place) -> Result<(), Refusal> {
+        if std::mem::replace(&mut place.taken, true) {
+            return Ok(());
+        }
+        if self.places.taken.fetch_add(1, Ordering::Relaxed) < self.connections {
+            return Ok(());
+        }
+        let text = format!(
+            "{} clients are connected already, the most that this server takes",
+            self.connections
+        );
+        Err((CloseReason::TooMany, text))
+    }
+
+    /// Whether somebody who is refused is given a moment to read why: not everybody can be.
+    pub(super) fn farewell(&self) -> Option<Farewell> {
+        let before = self.places.farewells.fetch_add(1, Ordering::Relaxed);
+        let farewell = Farewell(Arc::clone(&self.places));
+        (before < FAREWELLS).then_some(farewell)
     }
 
     fn is_allowed(&self, credentials: &PeerCredentials) -> bool {
@@ -195,5 +243,37 @@ mod tests {
         drop(first);
         assert!(rules.admit(&unix, &own).is_ok());
         assert_eq!(rules.places.handshakes.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn strangers_keep_no_client_out() {
+        let rules = Rules::new(Tokens::new(), Vec::new(), 2);
+        let (unix, own) = ("unix:/x".parse().unwrap(), PeerCredentials::current());
+        let tcp: Endpoint = "tcp:127.0.0.1:1".parse().unwrap();
+        let mut strangers: Vec<_> = (0..HANDSHAKES)
+            .map(|_| rules.admit(&tcp, &who(None)).unwrap())
+            .collect();
+        assert_eq!(rules.admit(&tcp, &who(None)).unwrap_err().0, CloseReason::TooMany);
+        let client = rules.admit(&unix, &own).unwrap();
+        rules.take(&mut strangers[0]).unwrap();
+        rules.take(&mut strangers[0]).unwrap();
+        assert_eq!(
+            rules.take(&mut strangers[1]).unwrap_err().0,
+            CloseReason::TooMany,
+            "two are connected"
+        );
+        drop(client);
+        drop(strangers);
+        assert_eq!(rules.places.taken.load(Ordering::Relaxed), 0);
+        assert_eq!(rules.places.strangers.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn only_so_many_of_those_that_are_refused_are_waited_for() {
+        let rules = Rules::new(Tokens::new(), Vec::new(), 2);
+        let farewells: Vec<_> = (0..FAREWELLS * 2).filter_map(|_| rules.farewell()).collect();
+        assert_eq!(farewells.len(), FAREWELLS);
+        drop(farewells);
+        assert!(rules.farewell().is_some());
     }
 }

@@ -9,14 +9,17 @@ use super::access::{Place, Refusal};
 use crate::client::peer::{Met, Way, answer_of, client_of, let_in, options, receive_meet, refuse, work};
 use crate::client::{IpcClient, Shared, new_shared};
 use crate::error::CloseReason;
-use crate::message::{Decoder, Meet};
+use crate::message::{Decoder, Draft, Encoding, Kind, Meet};
 use crate::protocol::caller::{Caller, ProtocolSender};
 use crate::protocol::dispatch::Dispatch;
 use crate::protocol::peer::served;
 use crate::text;
 use crate::transport::{Endpoint, PeerCredentials, Stream};
+use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
+use std::io::IoSlice;
 use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,18 +63,44 @@ impl<H: RpcServerHandler> Hooks for Typed<H> {
                 live,
             } = turns;
             let sender = H::SendRpc::new(Caller::new(client, None));
-            // The connection may have gone meanwhile; it is told below that it has ended.
-            drop(answers.send(Arc::new(self.0.on_rpc_connect(&sender).await)));
-            if up.await.is_ok() {
-                let ready = pin!(self.0.on_rpc_ready(&sender));
-                if let Either::Left(_) = select(ready, &mut ended).await {
-                    let _ = (&mut ended).await;
+            // The connection ends when this takes too long or the server stops, and this with it.
+            let connect = step("on_rpc_connect", async { self.0.on_rpc_connect(&sender).await });
+            let receiver = unless(&mut ended, connect).await.flatten();
+            if let Some(receiver) = receiver {
+                // The connection may have gone meanwhile; it is told below that it has ended.
+                drop(answers.send(Arc::new(receiver)));
+                if up.await.is_ok() {
+                    let ready = step("on_rpc_ready", async { self.0.on_rpc_ready(&sender).await });
+                    if unless(&mut ended, ready).await.is_some() {
+                        let _ = (&mut ended).await;
+                    }
                 }
+            } else {
+                drop(answers);
             }
             drop(sender);
-            self.0.on_rpc_disconnect(number).await;
+            step("on_rpc_disconnect", async {
+                self.0.on_rpc_disconnect(number).await;
+            })
+            .await;
             drop(live);
         })
+    }
+}
+
+/// A step of the program's, whose panic is no reason to leave out those behind it. `None`: it has panicked.
+async fn step<T>(what: &str, work: impl Future<Output = T>) -> Option<T> {
+    let outcome = AssertUnwindSafe(work).catch_unwind().await;
+    outcome
+        .inspect_err(|_| tracing::error!("{what} of a server of protocols has panicked"))
+        .ok()
+}
+
+/// The outcome of `work`, which is dropped when the connection ends before it.
+async fn unless<T>(ended: &mut oneshot::Receiver<()>, work: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(work), ended).await {
+        Either::Left((outcome, _)) => Some(outcome),
+        Either::Right(_) => None,
     }
 }
 
@@ -90,8 +119,19 @@ pub(super) async fn run(
     };
     if let Some((reason, said)) = refusal {
         tracing::warn!(%reason, text = %text::text(&said), "refused a connection");
-        // Whoever does not take it is not waited for.
-        let _ = timeout(HANDSHAKE, refuse(&stream, reason, &said)).await;
+        match core.rules.farewell() {
+            // Whoever does not take it is not waited for.
+            Some(_farewell) => {
+                let _ = timeout(HANDSHAKE, refuse(&stream, reason, &said)).await;
+            }
+            None => {
+                let goodbye = Draft::new(Kind::Goodbye, 0)
+                    .aux(reason.code())
+                    .payload(Encoding::RAW, said.as_bytes())
+                    .to_vec();
+                let _ = stream.try_write(&[IoSlice::new(&goodbye)], &[]);
+            }
+        }
     }
 }
 
@@ -126,6 +166,7 @@ async fn serve(
             return Err(Some(refusal));
         }
     };
+    core.rules.take(&mut place).map_err(Some)?;
     let met = Arc::new(Met {
         number: core.next_number(),
         meet: Meet { token: None, ..meet },
@@ -160,14 +201,15 @@ async fn welcomed(
     let accompany = Arc::clone(&core.hooks).accompany(client.clone(), met.number, turns);
     core.home.spawn(accompany);
     let failed = |text: &str| Some((CloseReason::Internal, text.to_owned()));
-    let answers = match timeout(HANDSHAKE, answered).await {
-        Ok(Ok(answers)) => answers,
-        Ok(Err(_)) => {
-            return Err(failed(
-                "the server's program failed before it said what it serves",
-            ));
+    let answered = pin!(timeout(HANDSHAKE, answered));
+    let answers = match select(answered, pin!(core.stopped())).await {
+        Either::Left((Ok(Ok(answers)), _)) => answers,
+        Either::Left((Ok(Err(_)), _)) => {
+            let text = "the server's program failed before it said what it serves";
+            return Err(failed(text));
         }
-        Err(_) => return Err(failed("the server's program does not say what it serves")),
+        Either::Left((Err(_), _)) => return Err(failed("the server's program does not say what it serves")),
+        Either::Right(_) => return Err(Some(draining())),
     };
     let serves = served(&answers.protocols());
     let answer = answer_of(&offer, met.number, &serves).map_err(|text| failed(&text))?;

@@ -6,6 +6,9 @@
 mod accept;
 mod access;
 mod connection;
+#[cfg(test)]
+#[cfg(unix)]
+mod tests;
 
 use super::caller::ProtocolSender;
 use super::dispatch::Dispatch;
@@ -33,7 +36,8 @@ pub trait RpcServerHandler: Send + Sync + 'static {
     type SendRpc: ProtocolSender;
 
     /// A client is about to connect, and is told what the result serves. No command of it runs before this has returned. It cannot be
-    /// called yet: keep a clone of `client` for later, or use [`on_rpc_ready`](Self::on_rpc_ready).
+    /// called yet: keep a clone of `client` for later, or use [`on_rpc_ready`](Self::on_rpc_ready). Dropped after 10 s, and when the
+    /// server stops; the client is refused then.
     fn on_rpc_connect(&self, client: &Self::SendRpc) -> impl Future<Output = Self::ReceiveRpc> + Send;
 
     /// The client is connected and can be called. Runs beside its commands; dropped when the connection ends.
@@ -42,15 +46,15 @@ pub trait RpcServerHandler: Send + Sync + 'static {
         std::future::ready(())
     }
 
-    /// The connection `peer_id` has ended. Called once for each [`on_rpc_connect`](Self::on_rpc_connect), also when the client did not
-    /// wait for its answer.
+    /// The connection `peer_id` has ended. Called once for each [`on_rpc_connect`](Self::on_rpc_connect), also when that was dropped or
+    /// has panicked, or the client did not wait for its answer.
     fn on_rpc_disconnect(&self, peer_id: u64) -> impl Future<Output = ()> + Send {
         let _ = peer_id;
         std::future::ready(())
     }
 }
 
-/// A server of typed protocols. It serves until it is dropped, which ends its connections at once, or
+/// A server of typed protocols. It serves until it is dropped, which ends its connections and takes its socket's files away at once, or
 /// [shut down](Self::shutdown) in order.
 #[derive(Debug)]
 pub struct RpcServer {
@@ -157,7 +161,8 @@ impl RpcServerBuilder {
     }
 
     /// How many commands of each protocol and client run at the same time. Default: 1, so that they run one after the other in the
-    /// order in which the client sent them.
+    /// order in which the client sent them; a streamed answer counts until its handler has returned it. With more than one it counts
+    /// until the client has read it to its end: as many unread streams as this number keep back everything else of the protocol.
     pub const fn concurrency(mut self, commands: usize) -> Self {
         self.manner.concurrency.set(commands);
         self
@@ -239,7 +244,9 @@ impl RpcServerBuilder {
             let started = Listener::bind_with(&endpoint, &bind).map(|listener| {
                 let endpoint = listener.endpoint().clone();
                 let live = accept::Live::new(&serving);
-                actix_rt::spawn(accept::run(serving, listener, live));
+                // Before anybody hears of it, so that whoever drops the server takes the socket's file away.
+                serving.listen(listener);
+                actix_rt::spawn(accept::run(serving, endpoint.clone(), live));
                 endpoint
             });
             // Whoever asked may have gone; then the server is dropped, and stops.
