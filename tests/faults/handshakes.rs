@@ -25,7 +25,7 @@ fn greeting() -> Vec<u8> {
 
 /// How one of them goes about it: what it sends at once, and whether it goes on byte by byte.
 const WAYS: &[(&str, usize, bool)] = &[
-    ("nothing at all", 0, false),
+    ("one byte of the preface", 1, false),
     ("half the preface", 4, false),
     ("the preface only", 8, false),
     ("half of its Hello", 20, false),
