@@ -5,6 +5,8 @@
 
 use super::handle::Handle;
 use super::names::Key;
+use super::patience::Until;
+use super::peer::Role;
 use super::request::{Answer, Items, Reply, Request};
 use super::respond::PIECE;
 use super::shared::Shared;
@@ -110,17 +112,17 @@ pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) ->
         false => (frame_bytes, "frame_bytes"),
     };
     if bytes.len() > limit {
-        return Err(too_large("the payload", bytes.len(), limit, key));
+        return Err(too_large(state.role, "the payload", (bytes.len(), limit), key));
     }
     Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
 }
 
-/// The error of a message that the broker would refuse for its size.
+/// The error of a message of so many bytes, of which the other side takes at most so many.
 #[cold]
-pub(crate) fn too_large(what: &str, bytes: usize, limit: usize, key: &str) -> CallError {
-    let how = raise(key);
+pub(crate) fn too_large(role: Role, what: &str, (bytes, limit): (usize, usize), key: &str) -> CallError {
+    let (other, how) = (role.other(), raise(key));
     let text = format!(
-        "{what} has {bytes} bytes, the broker takes at most {limit} (limits.{key}); send less, or {how}"
+        "{what} has {bytes} bytes, {other} takes at most {limit} (limits.{key}); send less, or {how}"
     );
     CallError::new(ErrorCode::TooLarge, text).ran(false)
 }
@@ -133,6 +135,8 @@ pub(crate) struct Exchange {
     /// What is to be sent, until all of it is, or why it cannot be.
     outgoing: Option<Result<Outgoing, CallError>>,
     place: Option<Place>,
+    /// Once it had to wait for room.
+    until: Until,
     stream: bool,
     /// What follows the call, until all of it is sent.
     upload: Option<Box<Upload>>,
@@ -155,6 +159,7 @@ impl Exchange {
             step: Step::Unsent,
             outgoing: Some(outgoing),
             place: None,
+            until: None,
             stream: false,
             upload: None,
         }
@@ -207,7 +212,8 @@ impl Exchange {
             let (id, sent, whole) = match (step, &self.outgoing) {
                 (Step::Unsent, Some(Ok(outgoing))) => {
                     let total = outgoing.payload.bytes.len();
-                    match first(&self.handle.shared, outgoing, &mut self.place, self.stream, cx) {
+                    let waiting = (&mut self.place, &mut self.until);
+                    match first(&self.handle.shared, outgoing, waiting, self.stream, cx) {
                         Poll::Ready(Ok((id, sent))) => (id, sent, sent >= total),
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => {
@@ -331,14 +337,19 @@ impl Exchange {
 fn first(
     shared: &Shared,
     outgoing: &Outgoing,
-    place: &mut Option<Place>,
+    (place, until): (&mut Option<Place>, &mut Until),
     stream: bool,
     cx: &Context<'_>,
 ) -> Poll<Result<(u64, usize), CallError>> {
     let mut state = shared.lock();
     state.check_up()?;
+    state.check_time(*until)?;
     if !state.out.has_room() {
-        state.out.room.wait(place, cx.waker());
+        let start_clock = state.wait_for_room(outgoing, (place, until), cx);
+        drop(state);
+        if start_clock {
+            shared.io.wake();
+        }
         return Poll::Pending;
     }
     if state.role.is_peer() && outgoing.kind == Kind::Call {
@@ -346,16 +357,8 @@ fn first(
     }
     let part = outgoing.first_part(&state)?;
     state.check_attachments(&outgoing.attachments)?;
-    if state.requests.len() >= state.grants.open_calls as usize {
-        let (open, how) = (state.requests.len(), raise("open_calls"));
-        let text = format!(
-            "{open} calls are open already, the most that {} takes of one connection (limits.open_calls); \
-             wait for some of them, or {how}",
-            state.role.other()
-        );
-        return Poll::Ready(Err(CallError::new(ErrorCode::TooMany, text).ran(false)));
-    }
-    let (expires, patience, start_clock) = state.expiry(outgoing.deadline);
+    state.check_open_calls()?;
+    let (expires, patience, start_clock) = state.times(outgoing, *until);
     let mut request = Request::new(expires, patience, state.grants.stream_window);
     request.cancellable = outgoing.kind == Kind::Call;
     request.uploads = outgoing.kind == Kind::Call && outgoing.flags.has(Flags::ITEMS);
@@ -364,7 +367,7 @@ fn first(
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
     let idle = state.out.is_idle();
-    let draft = outgoing.draft(id, part);
+    let draft = state.shorten(outgoing.draft(id, part), *until);
     if outgoing.flags.has(Flags::NO_REPLY) {
         state.charge_call(&draft);
     }
@@ -402,6 +405,8 @@ fn next(
     let mut guard = shared.lock();
     let state = &mut *guard;
     let payload = &outgoing.payload;
+    // Nothing follows a goodbye; the end of the connection ends the call.
+    let up = state.is_up();
     let Some(request) = state
         .requests
         .get_mut(id)
@@ -410,7 +415,7 @@ fn next(
         // It is over before it was complete; the answer says why.
         return (payload.bytes.len(), true);
     };
-    if request.window <= 0 {
+    if request.window <= 0 || !up {
         request.waker = Some(cx.waker().clone());
         return (sent, false);
     }

@@ -116,6 +116,9 @@ fn call(
     let mut context = context(server, Arc::clone(&method), view, open, now);
     if let Some(met) = &met {
         (context.caller, context.caller_name) = (met.origin(), peer::incoming::declared(Some(met)));
+        if view.header.aux == 0 {
+            context.deadline = now + peer::DEADLINE;
+        }
     }
     if view.header.attachments > 0 {
         context.attachments = batch.attachments(index).to_vec().into();
@@ -192,8 +195,10 @@ fn keep_back(shared: &Arc<Shared>, server: &Arc<ObjectServer>, mut job: Job, gra
         return Some(job);
     };
     let together = held.saturating_add(job.call.payload.bytes.len());
-    if earlier.behind.len() >= PARTIAL_MAX || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE)
-    {
+    let full = earlier.behind.len() >= PARTIAL_MAX
+        || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
+    // What another program sends without being given an answer is bounded by its window, and nobody could be told.
+    if full && !job.call.context.open.is_charged() {
         drop(table);
         refuse(shared, &job.call.context.open, job.answered, &too_many_large());
         return None;
@@ -212,6 +217,21 @@ fn give_up(here: &mut Here<'_>, given_up: Option<(PartialCall, Vec<Job>)>) {
     };
     here.change(Some(partial.server));
     behind.into_iter().for_each(|job| here.accept_later(job));
+}
+
+/// Nothing more arrives: what is complete runs.
+pub(crate) fn give_up_arriving(shared: &Arc<Shared>) {
+    let mut here = Here::new(shared, Instant::now());
+    loop {
+        let mut table = shared.serving.lock();
+        let next = table.partial.keys().next().copied();
+        let given_up = next.and_then(|ticket| table.give_up_partial(ticket));
+        drop(table);
+        if given_up.is_none() {
+            return;
+        }
+        give_up(&mut here, given_up);
+    }
 }
 
 fn too_many_large() -> CallError {

@@ -58,6 +58,7 @@ mod methods;
 mod models;
 mod names;
 mod outbox;
+mod patience;
 #[cfg_attr(
     not(feature = "protocol"),
     allow(dead_code, reason = "only typed protocols use it")

@@ -53,7 +53,7 @@ impl PeerInfo {
                 proven: met.proven.clone(),
             });
         }
-        (state.peer.0 > 0).then(|| Self {
+        (state.is_up() && state.peer.0 > 0).then(|| Self {
             id: state.peer.0,
             ..Self::default()
         })

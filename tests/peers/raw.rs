@@ -87,6 +87,11 @@ impl Raw {
         let _ = self.stream.write_all(bytes);
     }
 
+    /// Whether the other end takes it.
+    pub fn writes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     pub fn finish(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }

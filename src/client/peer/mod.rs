@@ -10,7 +10,7 @@ pub(crate) mod incoming;
 mod life;
 
 pub(crate) use handshake::{answer_of, greet, let_in, receive_meet, refuse};
-pub(crate) use life::{farewell, work};
+pub(crate) use life::{farewell, let_finish, work};
 
 use super::builder::{ClientBuilder, Options, SharedMemory};
 use super::exchange::{MAX_PATIENCE, Outgoing};
