@@ -350,6 +350,70 @@ fn who_asks_and_does_not_read_is_parted_from() {
     });
 }
 
+/// The errors that come before the answer to a second Ping: that to the first goes before what came with it.
+fn errors(raw: &mut Raw) -> Vec<u64> {
+    raw.write(&plain(Kind::Ping, 1, 0));
+    let mut errors = Vec::new();
+    loop {
+        match raw.next().expect("the connection goes on") {
+            (Kind::Pong, 1, _) => raw.write(&plain(Kind::Ping, 2, 0)),
+            (Kind::Pong, 2, _) => return errors,
+            (Kind::Error, id, code) => {
+                assert_eq!(ErrorCode::from_code(code), ErrorCode::Overloaded);
+                errors.push(id);
+            }
+            (Kind::Goodbye, _, reason) => panic!("goodbye {reason}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_one_connection_makes_a_program_keep_is_bounded() {
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let service = Service::new(true);
+        // One message of the largest size, 16,384 bytes.
+        let own = RpcLimits {
+            memory: 0,
+            open_calls: 100,
+            ..limits()
+        };
+        let builder = RpcServer::builder().limits(own);
+        let server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
+        let playing = actix_rt::task::spawn_blocking(move || {
+            let mut raw = Raw::connect(&path);
+            raw.meet(100, CALL_WINDOW, &[]);
+            raw.write(&call(1, "wait", Flags::NONE, b""));
+            let large = |id| call(id, "echo", Flags::NONE, &[0; 3_992]);
+            // Behind one that runs four wait, and the rest is refused.
+            (2..=10).for_each(|id| raw.write(&large(id)));
+            assert_eq!(errors(&mut raw), [6, 7, 8, 9, 10]);
+            // What was taken back makes room, however often.
+            for round in 0..50 {
+                let first = 100 + round * 4;
+                let before = if round == 0 { 2 } else { first - 4 };
+                (before..before + 4).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
+                (first..first + 4).for_each(|id| raw.write(&large(id)));
+                assert_eq!(errors(&mut raw), [0; 0], "round {round}");
+            }
+            (296..300).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
+            // Items count as well. Each call has 8 bytes, each item 2,020.
+            for id in 400..410 {
+                let flags = Flags::ITEMS.with(Flags::CONTINUED);
+                raw.write(&call(id, "wait", flags, b""));
+                let item = Draft::new(Kind::CallPiece, id).flags(Flags::CONTINUED);
+                raw.write(&item.payload(Encoding::POSTCARD, &[0; 2_000]).to_vec());
+            }
+            assert_eq!(errors(&mut raw), [408, 409]);
+        });
+        within("the calls", playing).await.unwrap();
+        service.ended(1).await;
+        within("the shutdown", server.shutdown()).await;
+    });
+}
+
 #[test]
 fn a_client_survives_every_wrong_server() {
     actix::System::new().block_on(async {

@@ -5,6 +5,7 @@
 
 use super::handler::{CallContext, IncomingCall};
 use super::inbound::Ended;
+use super::items::Came;
 use super::peer::{self, incoming::Checked};
 use super::request::keep;
 use super::running::{Here, Job, ObjectServer};
@@ -138,7 +139,11 @@ fn call(
         bytes: keep(batch, view.payload),
     };
     let call = IncomingCall { context, payload };
-    let job = Job { call, answered };
+    let job = Job {
+        call,
+        answered,
+        hold: None,
+    };
     let job = match partials {
         true => keep_back(shared, &Arc::clone(server), job, grants),
         false => Some(job),
@@ -167,9 +172,15 @@ fn begin(
     (view, answered): (&FrameView<'_>, bool),
     grants: Grants,
 ) {
+    shared.serving.make_room(view.payload.len());
+    let mut hold = shared.serving.memory.hold();
+    let fits = hold.grow(view.payload.len());
     let mut table = shared.serving.lock();
     let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
-    if table.partial.len() >= PARTIAL_MAX || table.partial_bytes().saturating_add(view.payload.len()) > most {
+    if !fits
+        || table.partial.len() >= PARTIAL_MAX
+        || table.partial_bytes().saturating_add(view.payload.len()) > most
+    {
         drop(table);
         return refuse(shared, &context.open, answered, &too_many_large());
     }
@@ -177,6 +188,7 @@ fn begin(
         server,
         context,
         bytes: BytesMut::from(view.payload),
+        hold,
         answered,
         owed: 0,
         came: table.next_place(),
@@ -195,7 +207,8 @@ fn keep_back(shared: &Arc<Shared>, server: &Arc<ObjectServer>, mut job: Job, gra
         return Some(job);
     };
     let together = held.saturating_add(job.call.payload.bytes.len());
-    let full = earlier.behind.len() >= PARTIAL_MAX
+    let full = !job.fits(&shared.serving.memory)
+        || earlier.behind.len() >= PARTIAL_MAX
         || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
     // What another program sends without being given an answer is bounded by its window, and nobody could be told.
     if full && !job.call.context.open.is_charged() {
@@ -284,7 +297,7 @@ fn caller_words(bytes: &[u8]) -> (Metadata, Option<String>) {
     (own, all.get_str(metadata::SYS_NAME).map(ToOwned::to_owned))
 }
 
-/// Takes an item of a call. `false`: its sender ignores the window.
+/// Takes an item of a call, which ends when there is no room for it. `false`: its sender ignores the window.
 fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>)) -> bool {
     let Header { encoding, flags, .. } = *view.header;
     if flags.has(Flags::ABORT) {
@@ -296,7 +309,18 @@ fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>
         encoding,
         bytes: keep(batch, view.payload),
     });
-    open.item(item, view.header.wire_len())
+    shared.serving.make_room(view.header.wire_len());
+    match open.item(item, view.header.wire_len()) {
+        Came::Taken => true,
+        Came::Flooded => false,
+        Came::Full => {
+            let text = "this program keeps as much for one connection as it may, and takes no more items";
+            let error = CallError::new(ErrorCode::Overloaded, text).ran(true);
+            open.cancel();
+            refuse(shared, open, true, &error);
+            true
+        }
+    }
 }
 
 /// Takes more of a call, or one of its items. `false`: the sender ignores the window of the items.
@@ -322,12 +346,19 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
         drop(table);
         return give_up(here, partial);
     }
+    if table.partial.contains_key(&id) && !shared.serving.memory.has_room(view.payload.len()) {
+        drop(table);
+        shared.serving.make_room(view.payload.len());
+        table = shared.serving.lock();
+    }
     let together = table.partial_bytes().saturating_add(view.payload.len());
     let Some(partial) = table.partial.get_mut(&id) else {
         return;
     };
     let size = partial.bytes.len().saturating_add(view.payload.len());
-    if size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
+    let full = size <= grants.message_bytes && !partial.hold.grow(view.payload.len());
+    if full || size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE)
+    {
         let answered = partial.answered;
         let open = Arc::clone(&partial.context.open);
         let partial = table.give_up_partial(id);
@@ -366,6 +397,7 @@ fn complete(here: &mut Here<'_>, mut table: MutexGuard<'_, Table>, partial: Part
         server,
         context,
         bytes,
+        hold,
         answered,
         came,
         mut behind,
@@ -378,7 +410,8 @@ fn complete(here: &mut Here<'_>, mut table: MutexGuard<'_, Table>, partial: Part
     let method = Arc::clone(&context.method);
     let call = IncomingCall { context, payload };
     let (caller, open) = (call.context.caller.peer, Arc::clone(&call.context.open));
-    let job = Job { call, answered };
+    let hold = Some(Box::new(hold));
+    let job = Job { call, answered, hold };
     if let Some(earlier) = table.before(came, &server, caller) {
         earlier.behind.push(job);
         earlier.behind.append(&mut behind);

@@ -7,6 +7,7 @@ use super::handler::CallContext;
 use super::items::Arriving;
 use super::peer::Met;
 use super::peer::incoming::OneWay;
+use super::peer::memory::{Hold, Memory};
 use super::running::{Job, ObjectServer};
 use super::shared::Shared;
 use crate::error::CallError;
@@ -30,6 +31,8 @@ pub(crate) struct Serving {
     parting: AtomicWaker,
     /// The calls of another program that get no answer.
     pub(crate) oneway: OneWay,
+    /// What may be kept of its calls.
+    pub(crate) memory: Memory,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +56,7 @@ pub(crate) struct PartialCall {
     pub(crate) server: Arc<ObjectServer>,
     pub(crate) context: CallContext,
     pub(crate) bytes: BytesMut,
+    pub(crate) hold: Hold,
     pub(crate) answered: bool,
     /// Credit to give back, in bytes.
     pub(crate) owed: usize,
@@ -279,6 +283,13 @@ impl Table {
 }
 
 impl Serving {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self {
+            memory,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -318,6 +329,14 @@ impl Serving {
     pub(crate) fn serve(&self, objects: HashMap<Arc<str>, Arc<ObjectServer>>, serves: &[Served]) {
         let mut table = self.lock();
         (table.objects, table.serves) = (objects, serves.into());
+    }
+
+    /// Drops what waits and was cancelled, when there is no room for so many bytes.
+    pub(crate) fn make_room(&self, bytes: usize) {
+        if !self.memory.has_room(bytes) {
+            let servers: Vec<_> = self.lock().objects.values().cloned().collect();
+            servers.iter().for_each(|server| server.drop_cancelled());
+        }
     }
 
     /// The connection is gone: nobody takes the answers.

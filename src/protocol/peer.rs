@@ -76,6 +76,10 @@ pub struct RpcLimits {
     pub call_window: u32,
     /// What may wait in this program to be written, in bytes, before its callers wait. One frame always fits. Default: 256 KiB.
     pub out_buffer: usize,
+    /// What this end keeps of the other's commands that wait for their handlers, arrive in pieces, or stream items that no handler has
+    /// taken: so many bytes, and one message of the largest size. What is beyond ends with Overloaded. One-way commands have
+    /// `call_window`. Default: 64 MiB.
+    pub memory: usize,
 }
 
 impl Default for RpcLimits {
@@ -87,6 +91,7 @@ impl Default for RpcLimits {
             open_calls: 4_096,
             call_window: 256 * 1024,
             out_buffer: 256 * 1024,
+            memory: 64 * 1024 * 1024,
         }
     }
 }
@@ -141,6 +146,10 @@ impl Manner {
             patience,
             keepalive: self.keepalive,
             out_buffer: self.limits.out_buffer,
+            memory: self
+                .limits
+                .memory
+                .saturating_add(self.limits.terms().message_bytes as usize),
         }
     }
 

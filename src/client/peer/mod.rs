@@ -8,6 +8,7 @@
 mod handshake;
 pub(crate) mod incoming;
 mod life;
+pub(crate) mod memory;
 
 pub(crate) use handshake::{answer_of, greet, let_in, receive_meet, refuse};
 pub(crate) use life::{farewell, let_finish, work};
@@ -68,6 +69,8 @@ pub(crate) struct Offer {
     pub(crate) patience: Duration,
     pub(crate) keepalive: Duration,
     pub(crate) out_buffer: usize,
+    /// What the other end may make this program keep, in bytes.
+    pub(crate) memory: usize,
 }
 
 /// How a program reaches another one.
