@@ -1,9 +1,9 @@
-//! Large payloads from process to process through the broker: in the bytes of their frames and pieces, or in a fresh sealed region.
+//! Large payloads from process to process through the library and the broker: in pieces, or as a region.
 //!
 //! `cargo bench --bench large [-- rounds]`. A producer calls a consumer, or publishes to one or three, with a message of each size. They read
-//! all of it (a sum of every word) and answer; one message at a time. `bytes`: the payload of an event. `region`: a new
-//! memory file, sized, filled by writing, sealed, attached to a small event, mapped read-only by each consumer. Both begin with the
-//! same bytes in the producer's memory and end when all consumers have read them. The ways are interleaved, message by message; medians are compared.
+//! all of it (a sum of every word) and answer; one message at a time. The producer has two clients, one that sends everything in
+//! pieces and one that offers everything as a region (`ClientBuilder::regions_from`). Both begin with the same bytes in the
+//! producer's memory and end when all consumers have read them. The ways take turns; medians are compared.
 #![allow(
     unreachable_pub,
     clippy::panic,

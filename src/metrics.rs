@@ -109,6 +109,8 @@ counters! {
     messages_in_pieces,
     /// Messages that brought sealed memory: their payload did not pass through the broker.
     messages_in_regions,
+    /// Payloads that were offered as regions and went in pieces: a receiver does not take them, or has enough on their way.
+    regions_declined,
     /// Lines that the log of this process lost: standard error was full, closed or failed.
     lost_logs,
 }

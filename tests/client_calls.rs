@@ -127,7 +127,13 @@ async fn the_same_on_one_thread() {
 async fn forty_mebibytes_go_in_pieces_both_ways() {
     let place = Place::new();
     let broker = place.start();
-    let (caller, _worker, _object) = pair(&broker, "mirror", Mirror).await;
+    // Whatever goes as a region by default.
+    let in_pieces = || {
+        let builder = IpcClient::builder().endpoint(broker.endpoint.clone());
+        builder.regions_from(usize::MAX).connect()
+    };
+    let (caller, worker) = (in_pieces().await.unwrap(), in_pieces().await.unwrap());
+    let _object = worker.register("mirror", Mirror).await.unwrap();
     let sent: Vec<u8> = (0..40 << 20)
         .map(|n: u32| (n.wrapping_mul(2_654_435_761) >> 24) as u8)
         .collect();

@@ -32,6 +32,7 @@ const WELCOME: Welcome = Welcome {
     attachments: 0,
     ring_bytes: 0,
     send_window: 0,
+    region_bytes: 0,
 };
 
 /// A peer that does only what it is told.

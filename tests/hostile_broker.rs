@@ -65,6 +65,7 @@ fn welcome() -> Welcome {
         attachments: 0,
         ring_bytes: 0,
         send_window: 0,
+        region_bytes: 0,
     }
 }
 

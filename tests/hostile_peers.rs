@@ -57,6 +57,12 @@ fn plain(kind: Kind, id: u64, aux: u32) -> Vec<u8> {
     Draft::new(kind, id).aux(aux).to_vec()
 }
 
+/// A piece that says that it brings a region.
+fn region(kind: Kind, id: u64) -> Vec<u8> {
+    let draft = Draft::new(kind, id).flags(Flags::REGION);
+    draft.payload(Encoding::RAW, &64_u64.to_le_bytes()).to_vec()
+}
+
 /// A note that nobody answers, of so many bytes beside the frame.
 fn note(id: u64, weight: u8) -> Vec<u8> {
     let value = [&[1, weight][..], &vec![7; usize::from(weight)]].concat();
@@ -122,6 +128,7 @@ fn cases() -> Vec<Case> {
             protocol,
         ),
     ];
+    cases.extend(regions());
     cases.extend(windows(wait));
     cases.extend(contradictions());
     for kind in Kind::ALL {
@@ -161,6 +168,29 @@ fn contradictions() -> impl Iterator<Item = Case> {
     let alone = flags.map(|(name, flags)| (name, vec![call(3, "note", flags, b"")]));
     let all = twice.into_iter().chain(alone);
     all.map(|(name, frames)| (name, frames, Some(CloseReason::Protocol)))
+}
+
+/// What only a broker passes on.
+fn regions() -> Vec<Case> {
+    let protocol = Some(CloseReason::Protocol);
+    let offered = call(7, "wait", Flags::CONTINUED.with(Flags::OFFER), b"");
+    vec![
+        (
+            "a region for a call",
+            vec![offered.clone(), region(Kind::CallPiece, 7)],
+            protocol,
+        ),
+        (
+            "a region for nothing",
+            vec![region(Kind::CallPiece, 77), region(Kind::ReplyPiece, 77)],
+            protocol,
+        ),
+        (
+            "an offer, which nobody answers",
+            vec![offered, plain(Kind::CallPiece, 7, 0)],
+            None,
+        ),
+    ]
 }
 
 /// Too much, and what looks like it.

@@ -91,6 +91,22 @@ async fn both_ways(endpoint: &Endpoint) {
     within("the shutdown", server.shutdown()).await;
 }
 
+/// As large as what a client offers to a broker as a region, here and back.
+#[tokio::test]
+async fn the_largest_payloads_go_in_pieces_without_a_broker_that_could_answer_an_offer() {
+    let places = Places::new();
+    let large = "x".repeat(25 << 20);
+    for endpoint in &places.endpoints {
+        let service = Service::new(false);
+        let server = service.bind(endpoint.clone()).await;
+        let client = connect(&server).await;
+        let echo = within("a large call", client.sender.echo(&large)).await.unwrap();
+        assert!(echo == large, "{endpoint}");
+        within("closing", client.close()).await;
+        within("the shutdown", server.shutdown()).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn both_ends_call_each_other_under_a_multi_threaded_run_time() {
     for endpoint in &Places::new().endpoints {

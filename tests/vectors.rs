@@ -96,6 +96,9 @@ fn flag(name: &str) -> Flags {
         "RETAINED" => Flags::RETAINED,
         "ABORT" => Flags::ABORT,
         "SHARE" => Flags::SHARE,
+        "REGION" => Flags::REGION,
+        "OF_REPLY" => Flags::OF_REPLY,
+        "OFFER" => Flags::OFFER,
         other => panic!("no flag {other:?}"),
     }
 }
@@ -151,7 +154,8 @@ impl Expected {
         let view = batch.view(0).unwrap();
         assert_eq!(view.header.kind, self.kind, "{name}");
         assert_eq!(view.header.encoding, self.encoding, "{name}");
-        assert_eq!(view.header.flags.0 & Flags::MANDATORY.0, self.flags.0, "{name}");
+        let looked_at = Flags::MANDATORY.with(self.flags);
+        assert_eq!(view.header.flags.0 & looked_at.0, self.flags.0, "{name}");
         assert_eq!((view.header.id, view.header.aux), (self.id, self.aux), "{name}");
         assert_eq!(view.header.attachments, self.attachments, "{name}");
         assert_eq!(view.origin, self.origin, "{name}");
@@ -282,6 +286,9 @@ fn handshake_payloads_have_their_fields() {
             token: fields
                 .get("token_hex")
                 .map(|token| Token::from_wire(&hex(token.as_str().unwrap())).unwrap()),
+            regions: fields
+                .get("regions")
+                .is_some_and(|taken| taken.as_bool().unwrap()),
         });
         assert_eq!(Hello::decode(&payload), expected, "{vector}");
         if let Some(hello) = expected.filter(|_| vector.get("read_only").is_none()) {
@@ -357,6 +364,7 @@ fn welcome(fields: &Value) -> Welcome {
         attachments: field("attachments"),
         ring_bytes: field("ring_bytes"),
         send_window: field("send_window"),
+        region_bytes: fields.get("region_bytes").map_or(0, |_| field("region_bytes")),
     }
 }
 

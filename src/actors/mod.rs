@@ -45,6 +45,7 @@ pub mod peers;
 pub mod planted;
 pub mod quota;
 pub mod receipt;
+pub mod regions;
 pub mod registry;
 pub mod reply;
 pub mod shares;

@@ -10,10 +10,11 @@ use super::deliver::{self, Class, Room, Verdict};
 use super::idle::Idle;
 use super::memory::Memory;
 use super::messages::{Control, Deliver};
+use super::regions::SEATS;
 use crate::config::raise;
 use crate::message::{Metadata, Origin, PeerId, metadata};
 use crate::policy::Principal;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::slips::{self, Slip};
 use std::fmt;
 use std::sync::Arc;
@@ -77,7 +78,8 @@ pub struct Account {
     /// Calls that wait for this peer's answer: the load that "least busy" compares.
     load: AtomicU32,
     granted: AtomicUsize,
-    grant_step: usize,
+    /// Four bytes, because the small things beside it need the other four.
+    grant_step: u32,
     tell_drained: AtomicBool,
     /// The peer is being closed: what it asked for is no longer worth doing.
     closed: AtomicBool,
@@ -85,6 +87,10 @@ pub struct Account {
     attachments: u8,
     /// The peer is an actor of the broker's own process; here for the same reason.
     local: bool,
+    /// It takes large payloads as regions.
+    regions: bool,
+    /// Of its [`SEATS`] so many are taken.
+    seats: AtomicU8,
 }
 
 impl Account {
@@ -100,11 +106,17 @@ impl Account {
             idle: Idle::new(),
             load: AtomicU32::new(0),
             granted: AtomicUsize::new(0),
-            grant_step,
+            grant_step: if grant_step > u32::MAX as usize {
+                u32::MAX
+            } else {
+                grant_step as u32
+            },
             tell_drained: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             attachments: 0,
             local: false,
+            regions: false,
+            seats: AtomicU8::new(0),
         }
     }
 
@@ -113,6 +125,39 @@ impl Account {
     pub fn with_memory(mut self, memory: Memory) -> Self {
         self.memory = memory;
         self
+    }
+
+    /// The same of a peer that has said whether it takes regions.
+    #[must_use]
+    pub const fn with_regions(mut self, taken: bool) -> Self {
+        self.regions = taken;
+        self
+    }
+
+    /// A place for one more region on its way to the peer, if it takes any.
+    pub fn take_seat(&self) -> bool {
+        let more = |taken: u8| (taken < SEATS).then_some(taken.saturating_add(1));
+        self.regions
+            && self.attachments > 0
+            && self
+                .seats
+                .fetch_update(Ordering::AcqRel, Ordering::Acquire, more)
+                .is_ok()
+    }
+
+    /// A region was sent on, or does not come.
+    pub fn leave_seat(&self) {
+        let fewer = |taken: u8| taken.checked_sub(1);
+        let left = self
+            .seats
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer);
+        debug_assert!(left.is_ok(), "a seat was left that nobody had taken");
+    }
+
+    /// How many regions are on their way to the peer.
+    #[must_use]
+    pub fn seats_taken(&self) -> u8 {
+        self.seats.load(Ordering::Acquire)
     }
 
     /// The limits of the peer's queue.
@@ -418,7 +463,8 @@ impl Peer {
     /// Returns publish credit; posts only when enough has come together.
     pub fn grant(&self, bytes: usize) {
         let before = self.account.granted.fetch_add(bytes, Ordering::AcqRel);
-        if before < self.account.grant_step && before.saturating_add(bytes) >= self.account.grant_step {
+        let step = self.account.grant_step as usize;
+        if before < step && before.saturating_add(bytes) >= step {
             self.tell(Control::Grant);
         }
     }

@@ -55,7 +55,10 @@ fn drive<T>(future: impl Future<Output = T>, park: impl Fn() -> bool) -> Result<
         let text = "the blocking client was used on a thread that runs an executor; use IpcClient there";
         return Err(CallError::new(ErrorCode::Invalid, text).ran(false));
     }
-    let waker = PARKED.with(Waker::clone);
+    // What a thread drops at its end may wait, too, when its own things are gone already.
+    let waker = PARKED
+        .try_with(Waker::clone)
+        .unwrap_or_else(|_| Waker::from(Arc::new(Unpark(thread::current()))));
     let mut cx = Context::from_waker(&waker);
     futures::pin_mut!(future);
     loop {
@@ -294,5 +297,46 @@ impl Iterator for Subscription {
     /// The next event. `None` at the end, and on a thread that runs an executor, which must not be blocked.
     fn next(&mut self) -> Option<Event> {
         block_on(self.inner.next()).ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits when it is dropped, as the ends of a bus do.
+    struct Waits(std::sync::mpsc::Sender<bool>);
+
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let mut polls = 0;
+            let twice = std::future::poll_fn(|cx| {
+                polls += 1;
+                cx.waker().wake_by_ref();
+                if polls == 2 {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            });
+            self.0.send(block_on(twice).is_ok()).unwrap();
+        }
+    }
+
+    thread_local! {
+        static LAST: std::cell::RefCell<Option<Waits>> = const { std::cell::RefCell::new(None) };
+    }
+
+    #[test]
+    fn what_a_thread_drops_at_its_end_may_wait() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = thread::spawn(move || {
+            // Things of a thread are dropped in the order in which they were first used, or the other way round: either is tried.
+            LAST.with_borrow_mut(|last| *last = Some(Waits(tell.clone())));
+            block_on(std::future::ready(())).unwrap();
+            Waits(tell)
+        });
+        drop(thread.join().unwrap());
+        assert_eq!(told.iter().collect::<Vec<_>>(), [true, true]);
     }
 }

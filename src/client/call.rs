@@ -2,9 +2,10 @@
 //!
 //! Owns the options of a call and the typing of its answer; the exchange of frames is [`super::exchange`]'s.
 
-use super::exchange::{Exchange, Outgoing};
+use super::exchange::Exchange;
 use super::handle::IpcClient;
 use super::names::Key;
+use super::outgoing::Outgoing;
 use super::request::{Answer, Reply};
 use super::upload::Upload;
 use crate::error::{CallError, ErrorCode};

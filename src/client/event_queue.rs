@@ -215,7 +215,13 @@ impl EventQueue {
     }
 
     /// Adds a piece of the event with the number `aux`.
-    pub(crate) fn piece(&self, view: &FrameView<'_>, message_bytes: usize, woken: &mut Vec<Waker>) {
+    pub(crate) fn piece(
+        &self,
+        view: &FrameView<'_>,
+        region: Option<&Bytes>,
+        message_bytes: usize,
+        woken: &mut Vec<Waker>,
+    ) {
         let number = view.header.aux;
         let mut state = self.lock();
         if view.header.flags.has(Flags::ABORT) {
@@ -228,7 +234,7 @@ impl EventQueue {
         let Some(partial) = state.partial.get_mut(&number) else {
             return;
         };
-        if view.payload.len() > room {
+        if region.map_or(view.payload.len(), Bytes::len) > room {
             state.partial.remove(&number);
             return state.miss(1);
         }
@@ -239,13 +245,14 @@ impl EventQueue {
         let Some(Partial { head, bytes }) = state.partial.remove(&number) else {
             return;
         };
+        let bytes = region.cloned().unwrap_or_else(|| bytes.freeze());
         let full = !state.admits(self.limit);
         if full | state.closed && !state.makes_room(self.limit, self.policy) {
             return state.refuse(1, woken);
         }
         let size = charge(bytes.len(), self.limit);
         state.add(
-            Events::Whole(Some(Box::new((head, bytes.freeze())))),
+            Events::Whole(Some(Box::new((head, bytes)))),
             size,
             self.limit,
             woken,

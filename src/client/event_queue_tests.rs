@@ -139,7 +139,7 @@ fn pieces_of_several_events_may_be_mixed() {
     };
     let mut piece = |number, flags, payload: &[u8]| {
         let batch = frame(Kind::EventPiece, number, flags, payload);
-        queue.piece(&batch.view(0).unwrap(), 10, &mut woken);
+        queue.piece(&batch.view(0).unwrap(), None, 10, &mut woken);
     };
     begin(7, b"ab");
     begin(8, b"AB");
@@ -231,7 +231,7 @@ fn what_follows_a_large_event_is_not_missed() {
                 let begin = frame(Kind::Event, Flags::CONTINUED, &[]);
                 queue.begin(&begin.view(0).unwrap(), Attachments::new(), 1 << 20);
                 let rest = frame(Kind::EventPiece, Flags::NONE, &large);
-                queue.piece(&rest.view(0).unwrap(), 1 << 20, &mut Vec::new());
+                queue.piece(&rest.view(0).unwrap(), None, 1 << 20, &mut Vec::new());
             }
         };
         add_large();

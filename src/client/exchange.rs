@@ -4,128 +4,20 @@
 //! the broker when the request asks for that. Calls, acknowledged publishes, pings and queries are made of it.
 
 use super::handle::Handle;
-use super::names::Key;
+use super::large::{Large, length_of, region_piece};
+use super::outgoing::Outgoing;
 use super::patience::Until;
-use super::peer::Role;
 use super::request::{Answer, Items, Reply, Request};
 use super::respond::PIECE;
 use super::shared::Shared;
 use super::state::{Direct, Next, State};
 use super::upload::Upload;
 use super::waiters::Place;
-use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload};
+use crate::message::{Attachments, Draft, Flags, Kind};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-
-/// Larger payloads go in pieces, in bytes: the broker passes each on while the next is written, and others get their turn between
-/// them.
-pub(crate) const WHOLE: usize = 256 * 1024;
-
-/// What is to be sent.
-#[derive(Debug)]
-pub(crate) struct Outgoing {
-    pub(crate) kind: Kind,
-    pub(crate) key: Key,
-    pub(crate) flags: Flags,
-    pub(crate) metadata: Metadata,
-    pub(crate) payload: Payload,
-    pub(crate) attachments: Attachments,
-    /// `None`: the broker's default.
-    pub(crate) deadline: Option<Duration>,
-}
-
-impl Outgoing {
-    /// A request with nothing but a key.
-    pub(crate) const fn plain(kind: Kind, key: Key) -> Self {
-        let payload = Payload {
-            encoding: Encoding::RAW,
-            bytes: bytes::Bytes::new(),
-        };
-        Self {
-            kind,
-            key,
-            flags: Flags::NONE,
-            metadata: Metadata::new(),
-            payload,
-            attachments: Attachments::new(),
-            deadline: None,
-        }
-    }
-
-    /// Milliseconds of the deadline; 0 for the broker's default.
-    pub(crate) fn deadline_ms(&self) -> u32 {
-        self.deadline.map_or(0, |deadline| {
-            u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX).max(1)
-        })
-    }
-
-    /// The frame with the first `part` of the payload.
-    pub(crate) fn draft<'a>(&'a self, id: u64, part: &'a [u8]) -> Draft<'a> {
-        let aux = if self.kind == Kind::Call {
-            self.deadline_ms()
-        } else {
-            0
-        };
-        let draft = Draft::new(self.kind, id);
-        let attachments = u8::try_from(self.attachments.len()).unwrap_or(u8::MAX);
-        Draft { attachments, ..draft }
-            .aux(aux)
-            .flags(
-                self.flags
-                    .with_if(part.len() < self.payload.bytes.len(), Flags::CONTINUED),
-            )
-            .key(self.key.as_bytes())
-            .meta(self.metadata.as_bytes())
-            .payload(self.payload.encoding, part)
-    }
-
-    /// How much of the payload the first frame carries.
-    ///
-    /// # Errors
-    /// TooLarge for a message that the broker would refuse.
-    pub(crate) fn first_part(&self, state: &State) -> Result<&[u8], CallError> {
-        let whole = self.flags.has(Flags::NO_REPLY) || self.flags.has(Flags::ITEMS);
-        let in_pieces = !(self.kind == Kind::Call && whole);
-        first_part(state, &self.payload.bytes, in_pieces)
-    }
-}
-
-/// How much of a payload the first frame carries; all of it, unless it may go in pieces.
-///
-/// # Errors
-/// TooLarge for a message that the broker would refuse.
-#[inline]
-pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) -> Result<&'a [u8], CallError> {
-    let frame_bytes = state.grants.frame_bytes as usize;
-    if bytes.len() <= frame_bytes.min(WHOLE) {
-        return Ok(bytes);
-    }
-    if !in_pieces && bytes.len() <= frame_bytes {
-        return Ok(bytes);
-    }
-    let message_bytes = state.grants.message_bytes as usize;
-    let (limit, key) = match in_pieces {
-        true => (message_bytes, "message_bytes"),
-        false => (frame_bytes, "frame_bytes"),
-    };
-    if bytes.len() > limit {
-        return Err(too_large(state.role, "the payload", (bytes.len(), limit), key));
-    }
-    Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
-}
-
-/// The error of a message of so many bytes, of which the other side takes at most so many.
-#[cold]
-pub(crate) fn too_large(role: Role, what: &str, (bytes, limit): (usize, usize), key: &str) -> CallError {
-    let (other, how) = (role.other(), raise(key));
-    let text = format!(
-        "{what} has {bytes} bytes, {other} takes at most {limit} (limits.{key}); send less, or {how}"
-    );
-    CallError::new(ErrorCode::TooLarge, text).ran(false)
-}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -138,6 +30,8 @@ pub(crate) struct Exchange {
     /// Once it had to wait for room.
     until: Until,
     stream: bool,
+    /// The payload was offered as a region.
+    large: Option<Box<Large>>,
     /// What follows the call, until all of it is sent.
     upload: Option<Box<Upload>>,
 }
@@ -161,6 +55,7 @@ impl Exchange {
             place: None,
             until: None,
             stream: false,
+            large: None,
             upload: None,
         }
     }
@@ -207,6 +102,10 @@ impl Exchange {
 
     fn poll_send(&mut self, cx: &Context<'_>) -> Poll<Result<(), CallError>> {
         loop {
+            let region = match self.step {
+                Step::Sending(id, _) => ready!(self.poll_region(id, cx)),
+                Step::Unsent | Step::Waiting(_) | Step::Over => None,
+            };
             // While it is being sent nobody else changes it, and an error in between ends it.
             let step = std::mem::replace(&mut self.step, Step::Over);
             let (id, sent, whole) = match (step, &self.outgoing) {
@@ -224,7 +123,13 @@ impl Exchange {
                 }
                 (Step::Sending(id, sent), Some(Ok(outgoing))) => {
                     let total = outgoing.payload.bytes.len();
-                    let (sent, over) = next(&self.handle.shared, outgoing, &mut self.place, (id, sent), cx);
+                    let (sent, over) = next(
+                        &self.handle.shared,
+                        (outgoing, region.as_ref()),
+                        &mut self.place,
+                        (id, sent),
+                        cx,
+                    );
                     if !over {
                         self.step = Step::Sending(id, sent);
                         return Poll::Pending;
@@ -242,8 +147,25 @@ impl Exchange {
                 self.step = Step::Waiting(id);
                 return Poll::Ready(Ok(()));
             }
+            if sent == 0 {
+                self.large = Some(Box::new(Large::Asked));
+            }
             self.step = Step::Sending(id, sent);
         }
+    }
+
+    /// The memory with the payload, when it was offered as a region and is taken so.
+    fn poll_region(&mut self, id: u64, cx: &Context<'_>) -> Poll<Option<Attachments>> {
+        let (Some(large), Some(Ok(outgoing))) = (&mut self.large, &self.outgoing) else {
+            return Poll::Ready(None);
+        };
+        let shared = &self.handle.shared;
+        let payload = &outgoing.payload.bytes;
+        let region = ready!(large.poll(cx, payload, || answered(&mut shared.lock(), id, cx)));
+        if region.is_none() {
+            self.large = None;
+        }
+        Poll::Ready(region)
     }
 
     /// Why there is nothing to send.
@@ -333,6 +255,21 @@ impl Exchange {
     }
 }
 
+/// How many receivers take the payload of this request as a region; none when it is over. `None`: the task is woken when that is known.
+pub(crate) fn answered(state: &mut State, id: u64, cx: &Context<'_>) -> Option<u32> {
+    let Some(request) = state
+        .requests
+        .get_mut(id)
+        .filter(|request| request.answer.is_none())
+    else {
+        return Some(0);
+    };
+    if request.takes.is_none() {
+        request.waker = Some(cx.waker().clone());
+    }
+    request.takes
+}
+
 /// Sends the first frame. Ready with the slot's key and how much of the payload is sent.
 fn first(
     shared: &Shared,
@@ -355,7 +292,11 @@ fn first(
     if state.role.is_peer() && outgoing.kind == Kind::Call {
         std::task::ready!(state.poll_peer(outgoing, place, cx))?;
     }
-    let part = outgoing.first_part(&state)?;
+    let mut part = outgoing.first_part(&state)?;
+    let offered = outgoing.may_offer(&state, shared.options.regions_from);
+    if offered {
+        part = &[];
+    }
     state.check_attachments(&outgoing.attachments)?;
     state.check_open_calls()?;
     let (expires, patience, start_clock) = state.times(outgoing, *until);
@@ -368,6 +309,7 @@ fn first(
     };
     let idle = state.out.is_idle();
     let draft = state.shorten(outgoing.draft(id, part), *until);
+    let draft = draft.flags(draft.flags.with_if(offered, Flags::OFFER));
     if outgoing.flags.has(Flags::NO_REPLY) {
         state.charge_call(&draft);
     }
@@ -376,7 +318,7 @@ fn first(
     if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
         request.end = end;
     }
-    if !whole {
+    if !whole && !offered {
         let bytes = outgoing.payload.bytes.len();
         tracing::trace!(bytes, way = "pieces", "a large request");
     }
@@ -397,7 +339,7 @@ fn first(
 /// Sends the next piece if it may. Returns how much is sent now, and whether to look again at once.
 fn next(
     shared: &Shared,
-    outgoing: &Outgoing,
+    (outgoing, region): (&Outgoing, Option<&Attachments>),
     place: &mut Option<Place>,
     (id, sent): (u64, usize),
     cx: &Context<'_>,
@@ -426,18 +368,28 @@ fn next(
         return (sent, false);
     }
     let piece = PIECE.min(state.grants.frame_bytes as usize).max(1);
-    let upto = sent.saturating_add(piece).min(payload.bytes.len());
+    let upto = match region {
+        Some(_) => payload.bytes.len(),
+        None => sent.saturating_add(piece).min(payload.bytes.len()),
+    };
     let last = upto == payload.bytes.len();
     let part = payload.bytes.get(sent..upto).unwrap_or_default();
     let flags = Flags::NONE.with_if(!last, Flags::CONTINUED);
-    let draft = Draft::new(Kind::CallPiece, id)
+    let mut draft = Draft::new(Kind::CallPiece, id)
         .flags(flags)
         .payload(payload.encoding, part);
+    let length = length_of(&payload.bytes);
+    if region.is_some() {
+        draft = region_piece(Kind::CallPiece, id, &length);
+    }
     request.window = request
         .window
         .saturating_sub(i64::try_from(draft.wire_len()).unwrap_or(i64::MAX));
     let idle = state.out.is_idle();
-    let end = state.out.encode(&draft);
+    let end = match region {
+        Some(region) => state.out.encode_with(&draft, region),
+        None => state.out.encode(&draft),
+    };
     if last {
         request.end = end;
     }

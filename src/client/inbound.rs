@@ -7,6 +7,7 @@
 use super::after::After;
 use super::event_queue::{EventQueue, Run};
 use super::incoming::{self, Grants};
+use super::large::Regions;
 use super::lasting::{Fact, Lasting};
 use super::peer::{self, Role};
 use super::port::Given;
@@ -19,6 +20,7 @@ use crate::message::bus::{Settlement, VERSION_KEY};
 use crate::message::frame::FrameView;
 use crate::message::{Attachment, Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
 use crate::text;
+use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -62,6 +64,10 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
     if batch.has_attachments() {
         given.extend(batch.take_attachments(Kind::Message));
     }
+    let regions = match Regions::take(&mut batch, shared.options.role()) {
+        Ok(regions) => regions,
+        Err(ended) => return Some(ended),
+    };
     let batch = Arc::new(batch);
     let mut calls = Vec::new();
     let mut ended = None;
@@ -69,14 +75,13 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
     let mut index = 0_usize;
     let role = state.role;
     while let Some(header) = batch.header(index) {
-        if role.is_peer()
-            && let Some(refused) = peer::incoming::refused(header)
-        {
+        if let Some(refused) = peer::incoming::refused(role, header) {
             ended = Some(refused);
             break;
         }
         match header.kind {
             Kind::Call | Kind::CallPiece | Kind::Cancel | Kind::ReplyCredit => calls.push(index),
+            Kind::Takes if header.flags.has(Flags::OF_REPLY) => calls.push(index),
             Kind::Event if !header.flags.has(Flags::CONTINUED) => {
                 let run = Run::whole(&batch, index);
                 if let Some(queue) = subscription(&state, header.id) {
@@ -96,7 +101,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
             }
             _ => {
                 if let Some(view) = batch.view(index) {
-                    ended = answer(&mut state, (&batch, index), &view, after);
+                    ended = answer(&mut state, (&batch, index), (&view, regions.get(index)), after);
                 }
             }
         }
@@ -118,7 +123,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         shared.report(report);
     }
     if !calls.is_empty() {
-        let served = incoming::serve(shared, &batch, &calls, grants);
+        let served = incoming::serve(shared, (&batch, &regions), &calls, grants);
         after.enough = served.spent;
         ended = ended.or(served.ended);
     }
@@ -180,6 +185,7 @@ fn settled(state: &mut State, payload: &[u8], after: &mut After) -> Option<Ended
         };
         state.sends.settle(&settlement, after);
     }
+    state.sends.wake(after);
     state.send_held(after);
     None
 }
@@ -188,23 +194,17 @@ fn settled(state: &mut State, payload: &[u8], after: &mut After) -> Option<Ended
 fn answer(
     state: &mut State,
     (batch, index): (&Batch, usize),
-    view: &FrameView<'_>,
+    (view, region): (&FrameView<'_>, Option<&Bytes>),
     after: &mut After,
 ) -> Option<Ended> {
     let Header { kind, id, aux, .. } = *view.header;
     let message_bytes = state.grants.message_bytes as usize;
-    let now = state.now;
     match kind {
-        Kind::Reply | Kind::ReplyPiece => return replied(state, batch, index, view, after),
+        Kind::Reply | Kind::ReplyPiece => return replied(state, (batch, index), (view, region), after),
         Kind::Error => finish(state, id, Err(error_of(view)), after),
         Kind::Done | Kind::Accepted | Kind::Pong => finish(state, id, Ok(aux), after),
         Kind::CallCredit if id == 0 && state.role.is_peer() => return call_credit(state, aux, after),
-        Kind::CallCredit => {
-            if let Some(request) = state.requests.get_mut(id) {
-                request.credit(aux, now);
-                after.wakers.extend(request.waker.take());
-            }
-        }
+        Kind::CallCredit | Kind::Takes => granted(state, view.header, after),
         Kind::PublishCredit => {
             state.publish_window = state.publish_window.saturating_add(i64::from(aux));
             if state.publish_window > 0 {
@@ -221,7 +221,7 @@ fn answer(
         }
         Kind::EventPiece => {
             if let Some(queue) = subscription(state, id) {
-                queue.piece(view, message_bytes, &mut after.wakers);
+                queue.piece(view, region, message_bytes, &mut after.wakers);
             }
         }
         Kind::Gap => {
@@ -307,12 +307,24 @@ fn ring(state: &mut State, given: &[Attachment], aux: u32, after: &mut After) ->
     None
 }
 
+/// Tells a request how it may go on.
+fn granted(state: &mut State, header: &Header, after: &mut After) {
+    let now = state.now;
+    let Some(request) = state.requests.get_mut(header.id) else {
+        return;
+    };
+    match header.kind {
+        Kind::Takes => request.takes = Some(header.aux),
+        _ => request.credit(header.aux, now),
+    }
+    after.wakers.extend(request.waker.take());
+}
+
 /// Hands a reply to its request and returns credit for it.
 fn replied(
     state: &mut State,
-    batch: &Batch,
-    index: usize,
-    view: &FrameView<'_>,
+    (batch, index): (&Batch, usize),
+    (view, region): (&FrameView<'_>, Option<&Bytes>),
     after: &mut After,
 ) -> Option<Ended> {
     let id = view.header.id;
@@ -322,7 +334,7 @@ fn replied(
     let request = state.requests.get_mut(id)?;
     let step = match view.header.kind {
         Kind::Reply => request.reply(batch, index, view, message_bytes),
-        _ => request.reply_piece(view, message_bytes),
+        _ => request.reply_piece(view, region, message_bytes),
     };
     request.expires = request.expires.max(now + request.patience);
     let owed = request.take_owed(window);

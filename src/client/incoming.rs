@@ -6,6 +6,7 @@
 use super::handler::{CallContext, IncomingCall};
 use super::inbound::Ended;
 use super::items::Came;
+use super::large::Regions;
 use super::peer::{self, incoming::Checked};
 use super::request::keep;
 use super::running::{Here, Job, ObjectServer};
@@ -14,7 +15,7 @@ use super::shared::Shared;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Attachments, Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -41,7 +42,12 @@ pub(crate) struct Served {
 }
 
 /// Handles the frames of a batch that concern calls to this client.
-pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grants: Grants) -> Served {
+pub(crate) fn serve(
+    shared: &Arc<Shared>,
+    (batch, regions): (&Batch, &Regions),
+    frames: &[usize],
+    grants: Grants,
+) -> Served {
     let mut ended = None;
     let now = Instant::now();
     let mut here = Here::new(shared, now);
@@ -55,15 +61,14 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
         match kind {
             Kind::Call => {
                 ended = call(shared, &mut here, (batch, index), &view, grants, now);
-                if ended.is_some() {
-                    break;
-                }
             }
             Kind::CallPiece => {
-                if !call_piece(shared, &mut here, (batch, &view), grants) {
-                    let text = "more items of a call came than its window allows";
-                    ended = Some(Ended::new(CloseReason::Window, text));
-                    break;
+                ended = call_piece(shared, &mut here, batch, (&view, regions.get(index)), grants);
+            }
+            Kind::Takes => {
+                let open = shared.serving.lock().open.get(&id).cloned();
+                if let Some(open) = open {
+                    open.answer_offer(aux);
                 }
             }
             Kind::ReplyCredit => {
@@ -82,6 +87,9 @@ pub(crate) fn serve(shared: &Arc<Shared>, batch: &Batch, frames: &[usize], grant
                     open.cancel();
                 }
             }
+        }
+        if ended.is_some() {
+            break;
         }
     }
     let spent = here.is_spent();
@@ -297,13 +305,17 @@ fn caller_words(bytes: &[u8]) -> (Metadata, Option<String>) {
     (own, all.get_str(metadata::SYS_NAME).map(ToOwned::to_owned))
 }
 
-/// Takes an item of a call, which ends when there is no room for it. `false`: its sender ignores the window.
-fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>)) -> bool {
+/// Takes an item of a call, which ends when there is no room for it. Returns why the connection is at its end, when it is.
+fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>)) -> Option<Ended> {
     let Header { encoding, flags, .. } = *view.header;
     if flags.has(Flags::ABORT) {
         shared.serving.lock().remove(open.ticket);
         open.cancel();
-        return true;
+        return None;
+    }
+    if view.header.is_region() {
+        let text = "a region came for a call that was not offered as one";
+        return Some(Ended::new(CloseReason::Protocol, text));
     }
     let item = flags.has(Flags::CONTINUED).then(|| Payload {
         encoding,
@@ -311,34 +323,43 @@ fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>
     });
     shared.serving.make_room(view.header.wire_len());
     match open.item(item, view.header.wire_len()) {
-        Came::Taken => true,
-        Came::Flooded => false,
+        Came::Taken => None,
+        Came::Flooded => {
+            let text = "more items of a call came than its window allows";
+            Some(Ended::new(CloseReason::Window, text))
+        }
         Came::Full => {
             let text = "this program keeps as much for one connection as it may, and takes no more items";
             let error = CallError::new(ErrorCode::Overloaded, text).ran(true);
             open.cancel();
             refuse(shared, open, true, &error);
-            true
+            None
         }
     }
 }
 
-/// Takes more of a call, or one of its items. `false`: the sender ignores the window of the items.
+/// Takes more of a call, or one of its items. Returns why the connection is at its end, when it is.
 fn call_piece(
     shared: &Arc<Shared>,
     here: &mut Here<'_>,
-    (batch, view): (&Batch, &FrameView<'_>),
+    batch: &Batch,
+    (view, region): (&FrameView<'_>, Option<&Bytes>),
     grants: Grants,
-) -> bool {
+) -> Option<Ended> {
     let open = shared.serving.lock().open.get(&view.header.id).cloned();
     if let Some(open) = open {
         return item(shared, &open, (batch, view));
     }
-    more(shared, here, view, grants);
-    true
+    more(shared, here, (view, region), grants);
+    None
 }
 
-fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants: Grants) {
+fn more(
+    shared: &Arc<Shared>,
+    here: &mut Here<'_>,
+    (view, region): (&FrameView<'_>, Option<&Bytes>),
+    grants: Grants,
+) {
     let Header { id, flags, .. } = *view.header;
     let mut table = shared.serving.lock();
     if flags.has(Flags::ABORT) {
@@ -355,8 +376,9 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
     let Some(partial) = table.partial.get_mut(&id) else {
         return;
     };
-    let size = partial.bytes.len().saturating_add(view.payload.len());
-    let full = size <= grants.message_bytes && !partial.hold.grow(view.payload.len());
+    let brought = region.map_or(view.payload.len(), Bytes::len);
+    let size = partial.bytes.len().saturating_add(brought);
+    let full = size <= grants.message_bytes && !partial.hold.grow(brought);
     if full || size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE)
     {
         let answered = partial.answered;
@@ -387,12 +409,17 @@ fn more(shared: &Arc<Shared>, here: &mut Here<'_>, view: &FrameView<'_>, grants:
     }
     let partial = table.partial.remove(&id);
     if let Some(partial) = partial {
-        complete(here, table, partial);
+        complete(here, table, partial, region);
     }
 }
 
-/// A call in pieces is complete.
-fn complete(here: &mut Here<'_>, mut table: MutexGuard<'_, Table>, partial: PartialCall) {
+/// The last piece of a call has come.
+fn complete(
+    here: &mut Here<'_>,
+    mut table: MutexGuard<'_, Table>,
+    partial: PartialCall,
+    region: Option<&Bytes>,
+) {
     let PartialCall {
         server,
         context,
@@ -405,7 +432,7 @@ fn complete(here: &mut Here<'_>, mut table: MutexGuard<'_, Table>, partial: Part
     } = partial;
     let payload = Payload {
         encoding: context.encoding,
-        bytes: bytes.freeze(),
+        bytes: region.cloned().unwrap_or_else(|| bytes.freeze()),
     };
     let method = Arc::clone(&context.method);
     let call = IncomingCall { context, payload };

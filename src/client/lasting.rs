@@ -6,8 +6,8 @@
 
 use super::after::First;
 use super::event_queue::EventQueue;
-use super::exchange::too_large;
 use super::outbox::Outbox;
+use super::outgoing::too_large;
 use super::peer::Role;
 use super::port::Port;
 use super::presence::Notice;

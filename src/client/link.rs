@@ -13,6 +13,7 @@ use crate::message::handshake::PREFACE;
 use crate::message::{
     Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Token, Welcome,
 };
+use crate::transport::region;
 use crate::transport::{ConnectOptions, Endpoint, Stream, connect_with};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
@@ -113,6 +114,7 @@ async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link,
     let hello = Hello {
         name: name.to_owned(),
         token,
+        regions: region::SUPPORTED,
     };
     // It may hold a token, which is not left behind in memory.
     let hello = Zeroizing::new(hello.encode());
@@ -168,6 +170,7 @@ fn believable(welcome: Welcome) -> Welcome {
         frame_bytes: welcome.frame_bytes.min(SIZE_MAX),
         message_bytes: welcome.message_bytes.min(SIZE_MAX),
         stream_window: welcome.stream_window.min(SIZE_MAX),
+        region_bytes: welcome.region_bytes.min(SIZE_MAX),
         ..welcome
     }
 }

@@ -49,6 +49,7 @@ mod items;
     allow(dead_code, reason = "only endpoints of the label bus use all of it")
 )]
 pub(crate) mod join;
+mod large;
 mod lasting;
 mod line;
 mod link;
@@ -58,6 +59,7 @@ mod methods;
 mod models;
 mod names;
 mod outbox;
+mod outgoing;
 mod patience;
 #[cfg_attr(
     not(feature = "protocol"),

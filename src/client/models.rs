@@ -6,10 +6,11 @@
 
 use super::builder::{Options, SharedMemory};
 use super::drive::Drive;
-use super::exchange::{Exchange, Outgoing};
+use super::exchange::Exchange;
 use super::handle::Handle;
 use super::link::Link;
 use super::names::Key;
+use super::outgoing::Outgoing;
 use super::request::Answer;
 use super::shared::{Shared, Spot};
 use super::state::{Direct, Phase};

@@ -4,7 +4,7 @@
 //! is sent. Called by [`super::exchange`] under the lock, and by the tick.
 
 use super::after::After;
-use super::exchange::Outgoing;
+use super::outgoing::Outgoing;
 use super::state::{GRACE, State};
 use super::waiters::Place;
 use crate::config::raise;

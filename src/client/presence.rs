@@ -2,10 +2,11 @@
 //!
 //! Owns the requests of that kind and their answers' types.
 
-use super::exchange::{Exchange, Outgoing};
+use super::exchange::Exchange;
 use super::handle::{IpcClient, Lease};
 use super::lasting::Fact;
 use super::names::Key;
+use super::outgoing::Outgoing;
 use super::queue::{Item, Queue};
 use super::request::Answer;
 use crate::error::{CallError, ErrorCode};

@@ -4,9 +4,11 @@
 //! taken from it.
 
 use super::call::{check_metadata, not_sent};
-use super::exchange::{MAX_PATIENCE, first_part};
+use super::exchange::{MAX_PATIENCE, answered};
 use super::handle::IpcClient;
+use super::large::{Large, is_offered, length_of, region_piece};
 use super::names;
+use super::outgoing::first_part;
 use super::request::{Answer, Request};
 use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
@@ -219,6 +221,8 @@ struct Halfway {
     half: Option<u64>,
     place: Option<Place>,
     credit_place: Option<Place>,
+    /// The payload was offered as a region.
+    large: Option<Large>,
 }
 
 impl Future for Publish<'_> {
@@ -230,6 +234,7 @@ impl Future for Publish<'_> {
             if this.over {
                 return Poll::Ready(this.refused.take().map_or(Ok(()), |error| Err(*error)));
             }
+            let region = ready!(this.poll_region(cx));
             let shared = &this.client.handle.shared;
             let mut guard = shared.lock();
             let state = &mut *guard;
@@ -246,10 +251,14 @@ impl Future for Publish<'_> {
                 this.wait(state, cx.waker());
                 return Poll::Pending;
             }
-            let sent = this.halfway.as_ref().map_or(0, |halfway| halfway.sent);
-            let (sent, next) = match sent {
-                0 => this.first(state)?,
-                sent => this.piece(state, sent),
+            let begun = this
+                .halfway
+                .as_ref()
+                .filter(|halfway| halfway.half.is_some())
+                .map(|halfway| halfway.sent);
+            let (sent, next) = match begun {
+                None => this.first(state)?,
+                Some(sent) => this.piece(state, sent, region.as_ref()),
             };
             let life = state.life;
             drop(guard);
@@ -263,6 +272,22 @@ impl Future for Publish<'_> {
 }
 
 impl Publish<'_> {
+    /// The memory with the payload, when it was offered as a region and is taken so.
+    fn poll_region(&mut self, cx: &Context<'_>) -> Poll<Option<Attachments>> {
+        let Some(halfway) = &mut self.halfway else {
+            return Poll::Ready(None);
+        };
+        let Some(large) = &mut halfway.large else {
+            return Poll::Ready(None);
+        };
+        let (shared, id) = (&self.client.handle.shared, self.id);
+        let region = ready!(large.poll(cx, &self.payload.bytes, || answered(&mut shared.lock(), id, cx)));
+        if region.is_none() {
+            halfway.large = None;
+        }
+        Poll::Ready(region)
+    }
+
     /// The window is used up, or the out-buffer is full.
     #[cold]
     fn wait(&mut self, state: &mut State, waker: &Waker) {
@@ -282,6 +307,9 @@ impl Publish<'_> {
     fn went_on(&mut self, sent: usize, life: u64) {
         let halfway = self.halfway.get_or_insert_default();
         halfway.sent = sent;
+        if sent == 0 {
+            halfway.large = Some(Large::Asked);
+        }
         halfway.half = (!self.over).then_some(life);
         if self.over && self.id != 0 && !self.flags.has(Flags::ACK) {
             self.client.handle.shared.lock().requests.remove(self.id);
@@ -292,12 +320,17 @@ impl Publish<'_> {
     /// Adds the first frame. Returns how much of the payload is sent, and what to do.
     fn first(&mut self, state: &mut State) -> Result<(usize, Next), CallError> {
         let bytes = &self.payload.bytes;
-        let part = first_part(state, bytes, true)?;
+        let mut part = first_part(state, bytes, true)?;
+        let from = self.client.handle.shared.options.regions_from;
+        let offered = !self.flags.has(Flags::RETAIN) && is_offered(state, bytes.len(), from);
+        if offered {
+            part = &[];
+        }
         state.check_attachments(&self.attachments)?;
         let whole = part.len() == bytes.len();
         let acknowledged = self.flags.has(Flags::ACK);
         let mut wake = false;
-        if !whole {
+        if !whole && !offered {
             tracing::trace!(bytes = bytes.len(), way = "pieces", "a large event");
         }
         if acknowledged || !whole {
@@ -306,7 +339,11 @@ impl Publish<'_> {
         let idle = state.out.is_idle();
         let State { last_topic, out, .. } = state;
         let draft = Draft::new(Kind::Publish, self.id)
-            .flags(self.flags.with_if(!whole, Flags::CONTINUED))
+            .flags(
+                self.flags
+                    .with_if(!whole, Flags::CONTINUED)
+                    .with_if(offered, Flags::OFFER),
+            )
             .key(&last_topic.key)
             .meta(self.metadata.as_bytes())
             .payload(self.payload.encoding, part);
@@ -330,18 +367,27 @@ impl Publish<'_> {
     }
 
     /// Adds the next piece.
-    fn piece(&self, state: &mut State, sent: usize) -> (usize, Next) {
+    fn piece(&self, state: &mut State, sent: usize, region: Option<&Attachments>) -> (usize, Next) {
         let bytes = &self.payload.bytes;
-        let upto = sent
-            .saturating_add(PIECE.min(state.grants.frame_bytes as usize).max(1))
-            .min(bytes.len());
+        let piece = PIECE.min(state.grants.frame_bytes as usize).max(1);
+        let upto = match region {
+            Some(_) => bytes.len(),
+            None => sent.saturating_add(piece).min(bytes.len()),
+        };
         let last = upto == bytes.len();
-        let draft = Draft::new(Kind::PublishPiece, self.id)
+        let length = length_of(bytes);
+        let mut draft = Draft::new(Kind::PublishPiece, self.id)
             .flags(Flags::NONE.with_if(!last, Flags::CONTINUED))
             .payload(self.payload.encoding, bytes.get(sent..upto).unwrap_or_default());
+        if region.is_some() {
+            draft = region_piece(Kind::PublishPiece, self.id, &length);
+        }
         state.charge_publish(draft.wire_len());
         let idle = state.out.is_idle();
-        let end = state.out.encode(&draft);
+        let end = match region {
+            Some(region) => state.out.encode_with(&draft, region),
+            None => state.out.encode(&draft),
+        };
         let now = Instant::now();
         if let Some(request) = state.requests.get_mut(self.id) {
             // A large message may take its time as long as it makes progress.

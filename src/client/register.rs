@@ -4,11 +4,12 @@
 //! [`Registration`] is dropped. Calls to it are run by [`super::serving`].
 
 use super::call::invalid;
-use super::exchange::{Exchange, Outgoing};
+use super::exchange::Exchange;
 use super::handle::{Handle, IpcClient, Lease};
 use super::handler::Handler;
 use super::lasting::{Fact, Held, Standing};
 use super::names::Key;
+use super::outgoing::Outgoing;
 use super::running::{ObjectServer, Order};
 use super::runtime::Home;
 use crate::error::{CallError, ErrorCode};

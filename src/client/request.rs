@@ -46,6 +46,8 @@ pub(crate) struct Request {
     pub(crate) end: u64,
     /// What the pieces of this call may still use.
     pub(crate) window: i64,
+    /// How many receivers take its payload as a region, once the broker has said so.
+    pub(crate) takes: Option<u32>,
     /// Whether dropping the future tells the broker.
     pub(crate) cancellable: bool,
     /// Items follow it: their credit is a sign of life.
@@ -99,6 +101,7 @@ impl Request {
             patience,
             end: u64::MAX,
             window: i64::from(window),
+            takes: None,
             cancellable: true,
             uploads: false,
             partial: None,
@@ -176,9 +179,17 @@ impl Request {
     }
 
     /// A ReplyPiece frame arrived.
-    pub(crate) fn reply_piece(&mut self, view: &FrameView<'_>, message_bytes: usize) -> Step {
+    pub(crate) fn reply_piece(
+        &mut self,
+        view: &FrameView<'_>,
+        region: Option<&Bytes>,
+        message_bytes: usize,
+    ) -> Step {
         if view.header.flags.has(Flags::ABORT) {
             return self.void();
+        }
+        if region.is_some_and(|bytes| bytes.len() > message_bytes) {
+            return Step::TooLarge;
         }
         let step = self.extend(view, message_bytes);
         if step != Step::Quiet || view.header.flags.has(Flags::CONTINUED) {
@@ -190,7 +201,7 @@ impl Request {
         let partial = *partial;
         let payload = Payload {
             encoding: partial.encoding,
-            bytes: partial.bytes.freeze(),
+            bytes: region.cloned().unwrap_or_else(|| partial.bytes.freeze()),
         };
         self.complete(
             Reply {
@@ -312,7 +323,7 @@ mod tests {
         let view = batch.view(0).unwrap();
         match kind {
             Kind::Reply => request.reply(&batch, 0, &view, 100),
-            _ => request.reply_piece(&view, 100),
+            _ => request.reply_piece(&view, None, 100),
         }
     }
 

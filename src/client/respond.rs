@@ -2,8 +2,9 @@
 //!
 //! Owns the sending side of an answer. A panic of the handler ends here, as an error to its caller.
 
-use super::exchange::{WHOLE, too_large};
 use super::handler::{Body, HandlerError, Response};
+use super::large::{Large, is_offered, length_of, region_piece};
+use super::outgoing::{WHOLE, too_large};
 use super::running::ObjectServer;
 use super::serving::OpenCall;
 use super::shared::{Shared, Spot};
@@ -12,6 +13,7 @@ use super::turn::{Left, Outcome};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
 use crate::text;
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use std::any::Any;
@@ -85,7 +87,8 @@ pub(crate) fn at_once(
     };
     let mut state = shared.lock();
     let most = (state.grants.frame_bytes.min(state.grants.message_bytes) as usize).min(WHOLE);
-    let whole = payload.bytes.len() <= most && attachments.is_empty();
+    let offered = is_offered(&state, payload.bytes.len(), shared.options.regions_from);
+    let whole = payload.bytes.len() <= most && attachments.is_empty() && !offered;
     // An empty raw reply would end a stream without an item.
     let is_end = streaming && *payload == Payload::default();
     if !whole || is_end || state.life != open.life || !state.takes_frames() {
@@ -263,6 +266,14 @@ impl To<'_> {
         }
         .flags(flags)
         .meta(metadata.as_bytes());
+        let piece = PIECE.min(frame_bytes).max(1);
+        let from = self.shared.options.regions_from;
+        if is_offered(&self.shared.lock(), bytes.len(), from) {
+            let first = draft
+                .flags(flags.with(Flags::CONTINUED).with(Flags::OFFER))
+                .payload(encoding, &[]);
+            return self.offered(&first, attachments, (&bytes, encoding), piece).await;
+        }
         if bytes.len() <= frame_bytes.min(WHOLE) {
             let draft = draft.payload(encoding, &bytes);
             return if flags.has(Flags::MORE) {
@@ -272,14 +283,46 @@ impl To<'_> {
             };
         }
         tracing::trace!(bytes = bytes.len(), way = "pieces", "a large answer");
-        let piece = PIECE.min(frame_bytes).max(1);
         let (first, rest) = bytes.split_at_checked(piece).unwrap_or((&bytes, &[]));
         let first = draft.flags(flags.with(Flags::CONTINUED)).payload(encoding, first);
         self.send_charged(&first, attachments).await?;
+        self.pieces(rest, encoding, piece, flags).await
+    }
+
+    /// One value that is offered as a region.
+    async fn offered(
+        self,
+        first: &Draft<'_>,
+        attachments: &Attachments,
+        (bytes, encoding): (&Bytes, Encoding),
+        piece: usize,
+    ) -> Result<(), CallError> {
+        self.open.offer();
+        self.send_charged(first, attachments).await?;
+        let mut large = Large::Asked;
+        let region = std::future::poll_fn(|cx| large.poll(cx, bytes, || self.open.offer_answered(cx))).await;
+        match region {
+            Some(region) => {
+                let length = length_of(bytes);
+                let draft = region_piece(Kind::ReplyPiece, self.open.ticket, &length);
+                self.send_charged(&draft, &region).await
+            }
+            None => self.pieces(bytes, encoding, piece, first.flags).await,
+        }
+    }
+
+    /// The rest of one value, which began with these flags.
+    async fn pieces(
+        self,
+        rest: &[u8],
+        encoding: Encoding,
+        piece: usize,
+        flags: Flags,
+    ) -> Result<(), CallError> {
         let mut pieces = rest.chunks(piece).peekable();
         while let Some(part) = pieces.next() {
             let more = Flags::NONE.with_if(pieces.peek().is_some(), Flags::CONTINUED);
-            let draft = Draft::new(Kind::ReplyPiece, ticket)
+            let draft = Draft::new(Kind::ReplyPiece, self.open.ticket)
                 .flags(more)
                 .payload(encoding, part);
             std::future::poll_fn(|cx| self.open.charge(draft.wire_len(), cx)).await;

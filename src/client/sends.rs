@@ -197,8 +197,12 @@ impl Sends {
             reason.map_or(Ok(settlement.receivers), |reason| Err(undelivered(reason)))
         };
         self.end(settlement.first, upto, report, after);
-        // A window that has opened by a sliver is not worth waking anybody, as long as more is to come.
-        if self.window >= self.granted / 4 || self.open == 0 {
+    }
+
+    /// Behind all that one frame has settled: who waits for the window looks again. What is open may wait long for a match, so that
+    /// nobody knows whether more of the window comes soon.
+    pub(crate) fn wake(&mut self, after: &mut After) {
+        if self.may_go() {
             self.waiters.drain(&mut after.wakers);
         }
     }
@@ -370,6 +374,29 @@ mod tests {
         let gone = |id| (id, Reason::ReceiverGone, false);
         let expected = [(1, Reason::NoMatch, false), gone(5), gone(6), gone(7), gone(8)];
         assert_eq!(told(&mut after, &port), expected);
+    }
+
+    #[test]
+    fn a_sliver_of_the_window_is_told_while_the_rest_may_wait_long() {
+        struct Woken(std::sync::atomic::AtomicBool);
+        impl std::task::Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let (mut sends, _port, number) = sends(1000);
+        let mut after = After::default();
+        while sends.may_go() {
+            sends.add(number, &mut frame());
+        }
+        let woken = Arc::new(Woken(false.into()));
+        sends.waiters.wait(&mut None, &woken.clone().into());
+        // Most of what is open is not settled: it waits for its match.
+        sends.settle(&settled(1, 1, Outcome::Taken), &mut after);
+        sends.wake(&mut after);
+        after.perform();
+        assert_eq!(sends.may_go(), woken.0.load(std::sync::atomic::Ordering::Relaxed));
+        assert!(sends.may_go() && sends.window < sends.granted / 4);
     }
 
     #[test]

@@ -97,6 +97,8 @@ pub(crate) struct OpenState {
     pub(crate) items: Option<Box<Arriving>>,
     /// What streamed replies and pieces may still use.
     window: i64,
+    /// Whether the caller takes what was offered as a region, once the broker has said so.
+    takes: Option<u32>,
     task: Option<Waker>,
     others: Vec<Waker>,
 }
@@ -108,6 +110,7 @@ impl OpenState {
             over: false,
             items: None,
             window: window as i64,
+            takes: None,
             task: None,
             others: Vec::new(),
         }
@@ -175,6 +178,31 @@ impl OpenCall {
         drop(state);
         drop(left);
         woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// A payload is about to be offered: no answer of an earlier one counts.
+    pub(crate) fn offer(&self) {
+        self.lock().takes = None;
+    }
+
+    /// The answer to the last offer.
+    pub(crate) fn answer_offer(&self, receivers: u32) {
+        let mut state = self.lock();
+        state.takes = Some(receivers);
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// The same, when it has come; the call's own task is woken when it does.
+    pub(crate) fn offer_answered(&self, cx: &Context<'_>) -> Option<u32> {
+        let mut state = self.lock();
+        if state.takes.is_none() {
+            state.task = Some(cx.waker().clone());
+        }
+        state.takes
     }
 
     /// The caller takes `bytes` more.

@@ -3,7 +3,7 @@
 //! Owns the stream, the item in hand, and the rule when it may go: the callee's window is open, and the out-buffer has room. It
 //! refuses to know the answer and how the call itself was sent. Polled by [`super::exchange`], in the task that waits for the answer.
 
-use super::exchange::too_large;
+use super::outgoing::too_large;
 use super::shared::Shared;
 use super::state::Direct;
 use super::waiters::Place;

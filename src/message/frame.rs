@@ -79,6 +79,9 @@ kinds! {
     Done = 0x08, flags Flags::NONE;
     /// The request or call `id` failed. `aux`: [`crate::error::ErrorCode`]; payload: text, or a handler's own value.
     Error = 0x09, flags Flags::META.with(Flags::MAY_HAVE_RUN);
+    /// Answers an offer ([`Flags::OFFER`]) of the message `id`. `aux`: how many receivers it has, all of which take its payload as a
+    /// region; 0: it is to go on in pieces. With OF_REPLY `id` is a ticket.
+    Takes = 0x0a, flags Flags::OF_REPLY;
     /// Registers the object `key`. `aux`: group balance (0 round robin, 1 least busy, 2 sticky). Payload: description.
     Register = 0x10, flags Flags::QUEUE.with(Flags::REPLACE).with(Flags::ALLOW_REPLACE).with(Flags::WORKER_GROUP);
     /// Gives up the object `key`, or its place in the queue.
@@ -100,7 +103,7 @@ kinds! {
     /// Calls `object 00 method`. `id`: the caller's number (to the callee: the broker's), `aux`: deadline in ms (0: default).
     Call = 0x20, flags Flags::COMMON.with(Flags::ORIGIN).with(Flags::NO_REPLY).with(Flags::WAIT).with(Flags::STREAM).with(Flags::ITEMS);
     /// More payload of the call `id`; of a call with ITEMS one whole item, and without CONTINUED their end.
-    CallPiece = 0x21, flags Flags::CONTINUED.with(Flags::ABORT);
+    CallPiece = 0x21, flags Flags::PIECE;
     /// From the callee: `aux` more bytes of pieces may be sent for the call `id`.
     CallCredit = 0x22, flags Flags::NONE;
     /// The caller (or, to the callee, the broker) no longer wants the call `id`.
@@ -108,7 +111,7 @@ kinds! {
     /// An answer to the call `id`; with MORE another one follows.
     Reply = 0x24, flags Flags::COMMON.with(Flags::MORE);
     /// More payload of the last reply to the call `id`.
-    ReplyPiece = 0x25, flags Flags::CONTINUED.with(Flags::ABORT);
+    ReplyPiece = 0x25, flags Flags::PIECE;
     /// From the caller: `aux` more bytes of streamed replies may be sent for the call `id`.
     ReplyCredit = 0x26, flags Flags::NONE;
     /// Opens the subscription `id` on `object 00 event`. `aux`: policy (0 hold, 1 disconnect, 2 drop oldest, 3 latest).
@@ -118,7 +121,7 @@ kinds! {
     /// Publishes to `object 00 event`. `id`: the publisher's number, used with ACK and CONTINUED.
     Publish = 0x32, flags Flags::COMMON.with(Flags::ACK).with(Flags::RETAIN).with(Flags::SHARE);
     /// More payload of the publish `id`.
-    PublishPiece = 0x33, flags Flags::CONTINUED.with(Flags::ABORT);
+    PublishPiece = 0x33, flags Flags::PIECE;
     /// From the broker: `aux` more bytes may be published on this connection.
     PublishCredit = 0x34, flags Flags::NONE;
     /// The publish `id` was queued to `aux` subscribers.
@@ -127,7 +130,7 @@ kinds! {
     /// (a Gap before it tells what was missed). The key is there for patterns only.
     Event = 0x36, flags Flags::COMMON.with(Flags::RETAINED);
     /// More payload of the event of the subscription `id` whose number is `aux`.
-    EventPiece = 0x37, flags Flags::CONTINUED.with(Flags::ABORT);
+    EventPiece = 0x37, flags Flags::PIECE;
     /// `aux` events of the subscription `id` were missed, and none follows for now.
     Gap = 0x38, flags Flags::NONE;
     /// What to publish when this connection ends without a goodbye; an empty key takes it back.
@@ -196,6 +199,15 @@ impl Flags {
     pub const RETAINED: Self = Self(0x010);
     /// Piece: the message ends here, incomplete; what came before is void.
     pub const ABORT: Self = Self(0x010);
+    /// Piece: the whole payload of the message lies in the attached region, whose length the frame's payload tells.
+    pub const REGION: Self = Self(0x020);
+    /// Takes: the offer was a reply's.
+    pub const OF_REPLY: Self = Self(0x010);
+    /// Call, Reply, Publish with CONTINUED and without payload: the payload can come as a region. Who does not know it sees a message
+    /// in pieces.
+    pub const OFFER: Self = Self(0x1000);
+    /// What the pieces of all messages share.
+    const PIECE: Self = Self(Self::CONTINUED.0 | Self::ABORT.0 | Self::REGION.0);
     /// What calls, replies and events share.
     const COMMON: Self = Self(Self::META.0 | Self::CONTINUED.0);
     /// The bits that a receiver must understand.
@@ -258,6 +270,23 @@ impl Header {
     #[must_use]
     pub const fn wire_len(&self) -> usize {
         HEADER_LEN + self.body_len as usize
+    }
+
+    /// Whether it is a piece that brings its message's payload as a region.
+    #[must_use]
+    pub const fn is_region(&self) -> bool {
+        let piece = matches!(
+            self.kind,
+            Kind::CallPiece | Kind::ReplyPiece | Kind::PublishPiece | Kind::EventPiece
+        );
+        piece && self.flags.has(Flags::REGION)
+    }
+
+    /// Whether its payload is offered as a region.
+    #[must_use]
+    pub const fn is_offer(&self) -> bool {
+        let first = matches!(self.kind, Kind::Call | Kind::Reply | Kind::Publish);
+        first && self.flags.has(Flags::OFFER.with(Flags::CONTINUED))
     }
 
     /// The header as it crosses the wire.
@@ -417,6 +446,17 @@ pub struct FrameView<'a> {
 }
 
 impl<'a> FrameView<'a> {
+    /// Bytes of the message that the frame brings: of its payload, or of the region that is attached. `None` when it names a region
+    /// without a length.
+    #[must_use]
+    pub fn brings(&self) -> Option<usize> {
+        if !self.header.is_region() {
+            return Some(self.payload.len());
+        }
+        let length = u64::from_le_bytes(self.payload.try_into().ok()?);
+        usize::try_from(length).ok()
+    }
+
     /// Splits a body into its parts.
     ///
     /// # Errors

@@ -12,14 +12,19 @@ pub const PREFACE: [u8; 8] = [0xac, b'I', b'P', b'C', 0x0d, 0x0a, 0x1a, 0x0a];
 /// The protocol version that this library speaks.
 pub const PROTOCOL_VERSION: u32 = 1;
 
-/// What a client says of itself. Layout: `name length u8 | name | token length u8 | token`; what is behind the name may be
-/// missing. A token of a length other than 32 is none: what it could prove is not known here.
+/// What a client says that takes regions.
+const TAKES_REGIONS: u8 = 1;
+
+/// What a client says of itself. Layout: `name length u8 | name | token length u8 | token | takes u8`; what is behind the name may be
+/// missing. A token of a length other than 32 is none: what it could prove is not known here. `takes` 1: regions; any other value means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Hello {
     /// The name the program declares; shown to those it calls, never trusted. Empty: none.
     pub name: String,
     /// Proves who the client is, where nothing else does.
     pub token: Option<Token>,
+    /// It takes large payloads as regions: sealed memory that is attached to a piece.
+    pub regions: bool,
 }
 
 impl Hello {
@@ -37,6 +42,12 @@ impl Hello {
             out.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
             out.put_slice(bytes);
         }
+        if self.regions {
+            if self.token.is_none() {
+                out.push(0);
+            }
+            out.push(TAKES_REGIONS);
+        }
         out
     }
 
@@ -45,19 +56,21 @@ impl Hello {
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let (length, rest) = payload.split_first()?;
         let (name, rest) = rest.split_at_checked(usize::from(*length))?;
-        let token = rest
-            .split_first()
-            .and_then(|(length, rest)| rest.get(..usize::from(*length)))
-            .and_then(|bytes| Token::from_wire(bytes).ok());
+        let behind = rest.split_first();
+        let (token, rest) = behind
+            .and_then(|(length, rest)| rest.split_at_checked(usize::from(*length)))
+            .unwrap_or_default();
+        let hello = Self {
+            name: String::new(),
+            token: Token::from_wire(token).ok(),
+            regions: rest.first() == Some(&TAKES_REGIONS),
+        };
         if name.is_empty() {
-            return Some(Self {
-                token,
-                ..Self::default()
-            });
+            return Some(hello);
         }
         super::name::check(name).ok().map(|name| Self {
             name: name.to_owned(),
-            token,
+            ..hello
         })
     }
 }
@@ -92,6 +105,8 @@ pub struct Welcome {
     pub ring_bytes: u32,
     /// The window for messages of the label bus, in bytes on the wire; 0: the broker has no label bus.
     pub send_window: u32,
+    /// The largest region that the broker passes on, in bytes; 0: it answers no offers.
+    pub region_bytes: u32,
 }
 
 impl Welcome {
@@ -126,10 +141,11 @@ impl Welcome {
             attachments: next()?,
             ring_bytes: next().unwrap_or(0),
             send_window: next().unwrap_or(0),
+            region_bytes: next().unwrap_or(0),
         })
     }
 
-    const fn numbers(&self) -> [u32; 12] {
+    const fn numbers(&self) -> [u32; 13] {
         [
             self.frame_bytes,
             self.message_bytes,
@@ -143,6 +159,7 @@ impl Welcome {
             self.attachments,
             self.ring_bytes,
             self.send_window,
+            self.region_bytes,
         ]
     }
 }
@@ -165,21 +182,32 @@ mod tests {
     fn both_payloads_come_back_and_may_grow() {
         let hello = Hello {
             name: "thermometer".into(),
-            token: None,
+            ..Hello::default()
         };
         let mut bytes = hello.encode();
-        bytes.extend(b"of a later version");
+        bytes.extend(b"\x00\x00of a later version");
         assert_eq!(Hello::decode(&bytes), Some(hello.clone()));
         let hello = Hello {
             token: Some(Token::new([9; 32])),
             ..hello
         };
         let mut bytes = hello.encode();
+        let taking = Hello {
+            regions: true,
+            ..hello.clone()
+        };
+        let bare = Hello {
+            token: None,
+            ..taking.clone()
+        };
+        for known in [&taking, &bare] {
+            assert_eq!(Hello::decode(&known.encode()).as_ref(), Some(known));
+        }
         for cut in 13..bytes.len() {
             let known = Hello::decode(&bytes[..cut]).unwrap();
             assert_eq!(known.token, None, "a token that is cut off is none");
         }
-        bytes.extend(b"of a later version");
+        bytes.extend(b"\x00of a later version");
         assert_eq!(Hello::decode(&bytes), Some(hello));
         let welcome = Welcome {
             epoch: Epoch([7; 16]),
@@ -188,9 +216,9 @@ mod tests {
             ..Welcome::default()
         };
         let mut bytes = welcome.encode();
-        let short = Welcome::decode(&bytes[..bytes.len() - 8]);
-        assert_eq!(short, Some(welcome), "the last two numbers may be missing");
-        assert_eq!(Welcome::decode(&bytes[..bytes.len() - 9]), None);
+        let short = Welcome::decode(&bytes[..bytes.len() - 12]);
+        assert_eq!(short, Some(welcome), "the last three numbers may be missing");
+        assert_eq!(Welcome::decode(&bytes[..bytes.len() - 13]), None);
         bytes.push(1);
         assert_eq!(Welcome::decode(&bytes), Some(welcome));
     }

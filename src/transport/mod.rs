@@ -26,6 +26,7 @@ pub mod memory;
 pub mod passing;
 #[cfg(windows)]
 pub mod pipe;
+pub mod region;
 pub mod ring;
 mod stream;
 pub mod tcp;

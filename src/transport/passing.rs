@@ -38,6 +38,8 @@ pub struct Passing(Mutex<Option<Held>>);
 struct Held {
     attachment: Attachment,
     charge: Option<Charge>,
+    /// What else is given back with it.
+    more: Option<Charge>,
 }
 
 impl std::fmt::Debug for Held {
@@ -53,6 +55,7 @@ impl Passing {
         let held = Held {
             attachment,
             charge: Some(charge),
+            more: None,
         };
         Arc::new(Self(Mutex::new(Some(held))))
     }
@@ -69,6 +72,16 @@ impl Drop for Passing {
 #[must_use]
 pub fn another(attachment: &Attachment, charge: Charge) -> Option<Attachment> {
     inside(attachment).map(|inside| Passing::wrap(inside, charge))
+}
+
+/// Charges more for an attachment: given back with what it was charged already. At once, once it was released, and for what is not
+/// a [`Passing`].
+pub fn charge_also(attachment: &Attachment, charge: Charge) {
+    if let Some(passing) = attachment.downcast_ref::<Passing>()
+        && let Some(held) = &mut *lock(&passing.0)
+    {
+        held.more = Some(charge);
+    }
 }
 
 /// The same attachment with its charge in a place of its own: it is closed with that, whoever holds `attachment` still. `None` once
@@ -129,7 +142,11 @@ static NAPS: Condvar = Condvar::new();
 
 fn close(mut held: Held) {
     let mut closer = lock(&CLOSER);
-    let _given_back = held.charge.take_if(|_| closer.waiting.len() < UNCHARGED);
+    let given_back = closer.waiting.len() < UNCHARGED;
+    let _given_back = (
+        held.charge.take_if(|_| given_back),
+        held.more.take_if(|_| given_back),
+    );
     if closer.waiting.len() >= WAITING_MAX {
         drop(closer);
         drop(held);
@@ -169,12 +186,11 @@ fn summon(mut closer: MutexGuard<'_, Closer>) {
 
 fn work() {
     let mut closer = lock(&CLOSER);
-    let (mut worked, mut napped) = (false, false);
+    let mut worked = false;
     loop {
         if let Some(held) = closer.waiting.pop_front() {
-            worked = true;
             // Nobody was woken for what has come in the meantime, and this one may hang in its closing.
-            if std::mem::take(&mut napped) && !closer.waiting.is_empty() {
+            if !std::mem::replace(&mut worked, true) && !closer.waiting.is_empty() {
                 summon(closer);
             } else {
                 drop(closer);
@@ -183,8 +199,7 @@ fn work() {
             closer = lock(&CLOSER);
             continue;
         }
-        napped = std::mem::take(&mut worked) && !closer.naps;
-        if napped {
+        if std::mem::take(&mut worked) && !closer.naps {
             closer.naps = true;
             let (woken, _) = NAPS
                 .wait_timeout(closer, NAP)
@@ -285,6 +300,27 @@ mod tests {
                 behind += usize::from(what == "behind");
             }
             go_on.send(()).unwrap();
+        }
+    }
+
+    #[test]
+    fn two_that_hang_leave_nobody_behind() {
+        let (tell, drops) = channel();
+        let come = |attachment: Attachment| drop(Passing::wrap(attachment, Box::new(())));
+        for _ in 0..3 {
+            // Whoever closes this one naps behind it, so that nobody is woken for the next three.
+            come(Arc::new(Told("before", tell.clone())));
+            assert_eq!(drops.recv_timeout(Duration::from_secs(20)).unwrap().0, "before");
+            let hanging = [(); 2].map(|()| channel());
+            let go_on = hanging.map(|(go_on, hanging)| {
+                come(Arc::new(Hangs(hanging.into())));
+                go_on
+            });
+            come(Arc::new(Told("behind", tell.clone())));
+            // The two hang for longer.
+            let closed = drops.recv_timeout(Duration::from_secs(15));
+            go_on.iter().for_each(|go_on| go_on.send(()).unwrap());
+            assert_eq!(closed.unwrap().0, "behind");
         }
     }
 }

@@ -25,6 +25,8 @@ mod establish;
 #[cfg(target_os = "linux")]
 mod groups;
 #[cfg(target_os = "linux")]
+pub(super) mod region;
+#[cfg(target_os = "linux")]
 mod ring;
 mod shared;
 mod space;

@@ -32,6 +32,7 @@ fn welcome() -> Vec<u8> {
         attachments: 16,
         ring_bytes: BYTES,
         send_window: 0,
+        region_bytes: 0,
     };
     Draft::new(Kind::Welcome, 5)
         .aux(PROTOCOL_VERSION)

@@ -100,6 +100,20 @@ impl Raw {
         raw
     }
 
+    /// Connects and greets as one that takes payloads as regions.
+    pub fn connect_taking_regions(path: &Path) -> Self {
+        let mut raw = Self::open(path);
+        let regions = true;
+        raw.greet_as(&Hello {
+            regions,
+            ..Hello::default()
+        });
+        let welcome = raw.expect(Kind::Welcome);
+        raw.peer = welcome.id;
+        raw.welcome = Welcome::decode(&welcome.payload);
+        raw
+    }
+
     /// Connects and says nothing.
     pub fn open(path: &Path) -> Self {
         let stream = UnixStream::connect(path).expect("the broker listens");
@@ -118,11 +132,15 @@ impl Raw {
 
     /// Sends preface and Hello, if the broker takes them.
     pub fn greet(&mut self, name: &str) {
-        let hello = Hello {
+        self.greet_as(&Hello {
             name: name.into(),
             ..Hello::default()
-        }
-        .encode();
+        });
+    }
+
+    /// The same with all that a client says of itself.
+    pub fn greet_as(&mut self, hello: &Hello) {
+        let hello = hello.encode();
         let mut bytes = PREFACE.to_vec();
         Draft::new(Kind::Hello, 1)
             .aux(1)

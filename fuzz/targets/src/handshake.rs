@@ -35,11 +35,15 @@ fn hello(payload: &[u8]) {
     let got = Hello::decode(payload);
     assert_eq!(got.as_ref().map(|hello| hello.name.as_str()), wanted.as_deref());
     if let Some(hello) = got {
+        let behind = &payload[1 + usize::from(payload[0])..];
+        let token = behind.first().map_or(0, |length| usize::from(*length));
+        let takes = behind.get(1 + token) == Some(&1);
+        assert_eq!(hello.regions, takes, "only 1 behind the token means regions");
         let bytes = hello.encode();
-        assert_eq!(
-            bytes,
-            payload[..bytes.len()],
-            "what is behind the name is ignored, the rest comes back"
+        // A token of another length is none, and does not come back.
+        assert!(
+            bytes == payload[..bytes.len().min(payload.len())] || ![0, 32].contains(&token),
+            "what is known comes back"
         );
         let mut longer = bytes;
         longer.extend(b"\xffof a later version");
@@ -68,8 +72,9 @@ fn welcome(payload: &[u8]) {
         // Numbers that were added later: without them there is none.
         ring_bytes: payload.get(56..60).map_or(0, |_| number(56)),
         send_window: payload.get(60..64).map_or(0, |_| number(60)),
+        region_bytes: payload.get(64..68).map_or(0, |_| number(64)),
     };
     assert_eq!(got, wanted);
-    let length = (payload.len() / 4 * 4).min(64);
+    let length = (payload.len() / 4 * 4).min(68);
     assert_eq!(got.encode()[..length], payload[..length]);
 }

@@ -11,9 +11,9 @@ use crate::actors::descriptors::{Account, Table};
 use crate::actors::peer::error_frame;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::arrivals::{Arrival, Arrivals};
-use crate::message::{Attachment, Batch, Header, Kind, SubscriptionId, Ticket};
+use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind, SubscriptionId, Ticket};
 use crate::platform::open_files;
-use crate::transport::{Passing, descriptor_number, is_unix_socket, may_share};
+use crate::transport::{Passing, descriptor_number, is_unix_socket, may_share, region};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,6 +56,25 @@ fn check_sockets(header: &Header, attachments: &[Attachment]) -> Result<(), Box<
     }
     let text = "Unix sockets cannot be attached (limits.attach_unix_sockets)";
     Err(Box::new(CallError::new(ErrorCode::Denied, text).ran(false)))
+}
+
+/// Whether each region is what its frame says.
+fn check_regions(batch: &Batch) -> Result<(), String> {
+    if !batch.has_attachments() {
+        return Ok(());
+    }
+    let regions = batch
+        .headers()
+        .enumerate()
+        .filter(|(_, header)| header.is_region());
+    for (index, _) in regions {
+        // What was refused, and what has no length, is answered by the session.
+        let length = batch.view(index).and_then(|view| view.brings());
+        if let (Some(length), [attachment]) = (length, batch.attachments(index)) {
+            region::check(attachment, length)?;
+        }
+    }
+    Ok(())
 }
 
 /// Closes what is not charged.
@@ -130,6 +149,13 @@ impl<R: Rooms> Life<R> {
                 allowed
             });
         }
+        if let Err(what) = check_regions(batch) {
+            let text = format!(
+                "a region is sent as sealed memory of the length that its frame tells; this is {what}"
+            );
+            self.close(CloseReason::Protocol, &text);
+            return false;
+        }
         if !enough {
             let text = "the attachments that a frame declares did not come with it";
             self.close(CloseReason::Protocol, text);
@@ -185,6 +211,13 @@ impl<R: Rooms> Life<R> {
             self.rooms.metrics().events_missed.add(1);
             return self.outbox.push_frame(gap.into());
         }
+        if kind == Kind::EventPiece {
+            // What came of the event before is void, and it was missed.
+            let void = Draft::new(Kind::EventPiece, id).aux(missed).flags(Flags::ABORT);
+            self.outbox.push_frame(void.to_vec().into());
+            self.rooms.metrics().events_missed.add(1);
+            return self.outbox.push_frame(gap_frame(SubscriptionId(id), 1).into());
+        }
         if kind == Kind::Ring {
             // The client goes on as it did; an answer that says "not now" tells it so.
             return self.outbox.push_frame(super::ring::not_now().into());
@@ -195,13 +228,18 @@ impl<R: Rooms> Life<R> {
             }
             return;
         }
-        if kind != Kind::Call {
+        if !matches!(kind, Kind::Call | Kind::CallPiece) {
             let text = format!("the reply was not sent: {why}");
             let error = CallError::new(ErrorCode::ReplyLost, text).ran(true);
             self.outbox.push_frame(error_frame(id, &error).into());
             return;
         }
         let error = CallError::new(ErrorCode::Overloaded, why).ran(false);
+        if kind == Kind::CallPiece {
+            // The callee has the beginning of it.
+            self.outbox
+                .push_frame(Draft::new(Kind::Cancel, id).to_vec().into());
+        }
         if let Phase::Ready(session) | Phase::Lingering(session) = &mut self.phase
             && session.slots.fail(Ticket(id), &error)
         {

@@ -18,6 +18,7 @@ use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::policy::Principal;
 use crate::text;
+use crate::transport::region;
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 
@@ -161,8 +162,9 @@ impl<R: Rooms> Life<R> {
         };
         let admission = self.admission.as_mut();
         let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
-        let account =
-            Account::new(limits.outbox_bytes, (limits.publish_window / 4).max(1)).with_memory(memory);
+        let account = Account::new(limits.outbox_bytes, (limits.publish_window / 4).max(1))
+            .with_memory(memory)
+            .with_regions(hello.regions);
         let attachments = self.max_attachments;
         let me = Peer::with_principal(
             origin,
@@ -191,6 +193,7 @@ impl<R: Rooms> Life<R> {
             } else {
                 number(limits.send_window)
             },
+            region_bytes: region_bytes(limits.message_bytes, attachments),
         };
         let frame = Draft::new(Kind::Welcome, origin.peer.0)
             .aux(PROTOCOL_VERSION)
@@ -217,5 +220,13 @@ impl<R: Rooms> Life<R> {
             .guarded(shared.policy.clone())
             .with_ring(self.ring_bytes > 0)
             .on_bus(bus.map(|bus| (bus, Guesses::new(shared.failures.clone(), source))))
+    }
+}
+
+/// Up to which size a peer may send payloads as regions: 0 where its connection carries no descriptors.
+fn region_bytes(message_bytes: usize, attachments: u32) -> u32 {
+    match region::SUPPORTED && attachments > 0 {
+        true => u32::try_from(message_bytes).unwrap_or(u32::MAX),
+        false => 0,
     }
 }

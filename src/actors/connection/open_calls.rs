@@ -7,6 +7,7 @@ use crate::actors::credit::Window;
 use crate::actors::deadlines::Deadlines;
 use crate::actors::messages::Invoke;
 use crate::actors::peer::PeerRef;
+use crate::actors::regions::Seat;
 use crate::actors::table::Table;
 use crate::message::{Batch, CallId, Ticket};
 use std::collections::VecDeque;
@@ -43,6 +44,10 @@ pub struct Upload {
     pub total: usize,
     /// The last piece has come.
     pub complete: bool,
+    /// The caller offers the payload as a region.
+    pub offered: bool,
+    /// The callee takes it so.
+    pub seat: Option<Seat>,
     /// The pieces are items of their own.
     pub items: Option<Pace>,
     /// Pieces that came before the callee was known, and their bytes.
@@ -58,10 +63,18 @@ impl Upload {
             window: Window::new(window),
             total: first,
             complete: false,
+            offered: false,
+            seat: None,
             items: None,
             held: VecDeque::new(),
             held_bytes: 0,
         }
+    }
+
+    /// The same, offered as a region.
+    #[must_use]
+    pub fn offered(self, offered: bool) -> Self {
+        Self { offered, ..self }
     }
 }
 

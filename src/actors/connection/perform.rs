@@ -101,6 +101,10 @@ pub fn perform(
         rooms.metrics().messages_in_pieces.add(count);
         tracing::trace!(peer = %session.me().id(), count, way = "pieces", "large messages");
     }
+    if effects.declined > 0 {
+        let count = std::mem::take(&mut effects.declined);
+        rooms.metrics().regions_declined.add(count);
+    }
     if effects.denied > 0 {
         rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
     }

@@ -226,6 +226,9 @@ impl Session {
         if is_piece(header) && header.flags.has(Flags::ABORT.with(Flags::CONTINUED)) {
             return Err(protocol("a piece that aborts its message has no continuation"));
         }
+        if header.is_region() {
+            check_region(view)?;
+        }
         if !view.meta.is_empty() {
             metadata::check_from_peer(view.meta).map_err(|error| protocol(&error.to_string()))?;
         }
@@ -252,7 +255,7 @@ impl Session {
         match header.kind {
             Kind::Call => self.call(now, frame, view, known_key, effects),
             Kind::Publish => self.publish(frame, view, known_key, effects),
-            Kind::Reply | Kind::ReplyPiece | Kind::Error => self.answer(now, frame, view, effects),
+            Kind::Reply | Kind::ReplyPiece | Kind::Error => self.answer(now, (batch, frame), view, effects),
             Kind::CallPiece | Kind::PublishPiece => self.piece(batch, frame, view, effects),
             Kind::Cancel => {
                 self.cancel(CallId(header.id), effects);
@@ -297,22 +300,39 @@ impl Session {
             | Kind::EventPiece
             | Kind::Gap
             | Kind::Message
-            | Kind::Settled => Err(not_a_clients(header.kind)),
+            | Kind::Settled
+            | Kind::Takes => Err(not_a_clients(header.kind)),
         }
     }
 
-    fn answer(&mut self, now: Instant, frame: u32, view: &FrameView<'_>, effects: &mut Effects) -> Stop {
+    fn answer(
+        &mut self,
+        now: Instant,
+        (batch, frame): (&Batch, u32),
+        view: &FrameView<'_>,
+        effects: &mut Effects,
+    ) -> Stop {
         let ticket = Ticket(view.header.id);
+        if view.header.is_region() && self.slots.contains(ticket) {
+            let seat = self.slots.take_seat(ticket);
+            let seat = seat.ok_or_else(pieces::region_not_taken)?;
+            seat.keep_with(batch.attachments(frame as usize));
+        }
         match self.slots.answer(now, view, &self.limits) {
-            Outcome::Forward(caller, call, last) => effects.answers.push(
-                &caller,
-                Answer {
-                    frame,
-                    call,
-                    ticket,
-                    last,
-                },
-            ),
+            Outcome::Forward(caller, call, last) => {
+                effects.answers.push(
+                    &caller,
+                    Answer {
+                        frame,
+                        call,
+                        ticket,
+                        last,
+                    },
+                );
+                if view.header.is_offer() {
+                    effects.answer_offer(ticket.0, self.slots.offered(ticket), true);
+                }
+            }
             Outcome::Late if planted::is(Bug::AnswerFromAnyone) => {
                 let last = true;
                 if let Some((caller, call)) = planted::asker(ticket) {
@@ -462,5 +482,17 @@ const fn is_piece(header: &Header) -> bool {
 
 /// Whether a message in pieces has come to its end.
 const fn is_last_piece(header: &Header) -> bool {
-    is_piece(header) && header.flags.0 & (Flags::CONTINUED.0 | Flags::ABORT.0) == 0
+    is_piece(header) && header.flags.0 & (Flags::CONTINUED.0 | Flags::ABORT.0 | Flags::REGION.0) == 0
+}
+
+/// A piece that brings a region brings nothing else, and nothing follows it.
+fn check_region(view: &FrameView<'_>) -> Stop {
+    let header = view.header;
+    let alone = header.flags.0 & (Flags::CONTINUED.0 | Flags::ABORT.0) == 0;
+    if alone && header.attachments == 1 && view.brings().is_some_and(|length| length > 0) {
+        return Ok(());
+    }
+    Err(protocol(
+        "a piece with a region is the last one, carries one descriptor, and has the region's length in 8 bytes",
+    ))
 }

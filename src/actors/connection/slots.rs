@@ -10,6 +10,7 @@ use crate::actors::deadlines::Deadlines;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::planted::{self, Bug};
+use crate::actors::regions::Seat;
 use crate::actors::table::Table;
 use crate::config::Limits;
 use crate::error::{CallError, ErrorCode};
@@ -33,6 +34,8 @@ struct Slot {
     continuing: Option<bool>,
     /// Payload bytes of the reply in pieces so far.
     total: usize,
+    /// The caller takes the payload of the reply under way as a region.
+    seat: Option<Seat>,
 }
 
 impl Slot {
@@ -121,6 +124,7 @@ impl Slots {
             window,
             continuing: None,
             total: 0,
+            seat: None,
         };
         let Owed { slots, deadlines } = &mut **self.table.get_or_insert_default();
         slots.insert(ticket, slot);
@@ -154,7 +158,8 @@ impl Slots {
         }
         if header.kind == Kind::ReplyPiece || continued {
             let before = if header.kind == Kind::Reply { 0 } else { slot.total };
-            slot.total = before.saturating_add(view.payload.len());
+            slot.seat = None;
+            slot.total = before.saturating_add(view.brings().unwrap_or(usize::MAX));
             if slot.total > limits.message_bytes {
                 return self.refuse(ticket, &message_too_large(limits).ran(true));
             }
@@ -191,6 +196,30 @@ impl Slots {
         let asker = asker.clone();
         slot.restart(now);
         Outcome::Forward(asker, call, last && !planted::is(Bug::AnswerNeverEnds))
+    }
+
+    /// The payload of the reply that has begun is offered as a region. Returns whether its caller takes it so.
+    pub fn offered(&mut self, ticket: Ticket) -> bool {
+        let slot = self.table.as_mut().and_then(|table| table.slots.get_mut(&ticket));
+        let Some(slot) = slot.filter(|slot| slot.total == 0) else {
+            return false;
+        };
+        slot.seat = slot.reply.asker().and_then(Seat::take);
+        slot.seat.is_some()
+    }
+
+    /// The seat of the region that comes, if it was taken and nothing else has come of its message.
+    #[must_use]
+    pub fn take_seat(&mut self, ticket: Ticket) -> Option<Seat> {
+        let slot = self.table.as_mut()?.slots.get_mut(&ticket)?;
+        slot.seat.take().filter(|_| slot.total == 0)
+    }
+
+    /// Whether the call still waits.
+    #[must_use]
+    pub fn contains(&self, ticket: Ticket) -> bool {
+        let table = self.table.as_ref();
+        table.is_some_and(|table| table.slots.contains_key(&ticket))
     }
 
     /// The callee gives credit for pieces, or takes items. Returns the caller, with its number, to pass it on.

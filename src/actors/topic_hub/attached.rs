@@ -12,6 +12,7 @@ use crate::actors::inject;
 use crate::actors::messages::{Control, EventItem, HubItem};
 use crate::actors::peer::{ReplyTo, error_frame};
 use crate::actors::peers::Key;
+use crate::actors::regions::Seat;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Attachment, Batch, Draft, Flags, Kind};
@@ -125,7 +126,19 @@ impl State {
         current: &Current,
         attached: &Attached<'_>,
         to: Key,
+        offer: (EventItem, usize, Policy),
+    ) -> Given {
+        self.hand_out_with(current, attached, to, offer, None)
+    }
+
+    /// The same with the seat of a region, kept until it is sent on.
+    pub(super) fn hand_out_with(
+        &mut self,
+        current: &Current,
+        attached: &Attached<'_>,
+        to: Key,
         (item, charge, policy): (EventItem, usize, Policy),
+        seat: Option<Seat>,
     ) -> Given {
         let Some(peer) = self.receivers.get(to) else {
             return Given::Missed;
@@ -138,6 +151,9 @@ impl State {
             self.fan_out.withhold(&mut self.receivers, to, item.subscription);
             return Given::Missed;
         };
+        if let Some(seat) = seat {
+            seat.keep_with(&copies);
+        }
         let own = Arc::new(attached.alone.carrying(copies));
         let offer = (EventItem { frame: 0, ..item }, charge, policy);
         let taken = self

@@ -29,7 +29,11 @@ impl State {
         inject::before(view.key);
         self.fan_out.published(1);
         if view.header.flags.has(Flags::CONTINUED) {
-            return self.publish_continued(current, view, item);
+            self.publish_continued(current, view, item);
+            if view.header.is_offer() {
+                self.answer_offer(current, view);
+            }
+            return;
         }
         if view.header.attachments > 0 {
             return self.publish_attached(current, view, item);

@@ -17,6 +17,7 @@ mod fan_out;
 mod frames;
 mod hold;
 pub mod index;
+mod regions;
 mod rest;
 mod retained;
 mod selector;

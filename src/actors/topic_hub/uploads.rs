@@ -14,6 +14,7 @@ use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
 use crate::actors::peer::ReplyTo;
 use crate::actors::peers::Key;
 use crate::actors::planted::{self, Bug};
+use crate::actors::regions::Seat;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Flags, PeerId, SubscriptionId};
@@ -29,27 +30,29 @@ pub(super) type Uploads = HashMap<(PeerId, u64), Upload>;
 /// One publish in pieces.
 #[derive(Debug, Default)]
 pub(super) struct Upload {
-    total: usize,
+    pub(super) total: usize,
     /// The answer that waits for the last piece, and how many subscribers it will name.
-    reply: Option<ReplyTo>,
-    targets: Vec<Target>,
+    pub(super) reply: Option<ReplyTo>,
+    pub(super) targets: Vec<Target>,
     /// Who would hear it and cannot take what is attached.
-    untaken: usize,
+    pub(super) untaken: usize,
     /// The publisher pays for what is remembered of each receiver.
     _charge: Option<Charge>,
 }
 
 /// One receiver of a publish in pieces.
 #[derive(Debug)]
-struct Target {
-    peer: Key,
+pub(super) struct Target {
+    pub(super) peer: Key,
     /// Who it was when the message began: keys are given again.
-    id: PeerId,
-    subscription: SubscriptionId,
+    pub(super) id: PeerId,
+    pub(super) subscription: SubscriptionId,
     /// The number under which its pieces go.
-    message: u32,
-    policy: Policy,
-    lost: bool,
+    pub(super) message: u32,
+    pub(super) policy: Policy,
+    pub(super) lost: bool,
+    /// It takes the payload as a region.
+    pub(super) seat: Option<Seat>,
 }
 
 impl State {
@@ -139,6 +142,7 @@ impl State {
                     message,
                     policy,
                     lost: false,
+                    seat: None,
                 });
             }
         }
@@ -151,7 +155,8 @@ impl State {
         let Some(mut upload) = self.uploads.remove(&place) else {
             return;
         };
-        upload.total = upload.total.saturating_add(view.payload.len());
+        let before = upload.total;
+        upload.total = before.saturating_add(view.brings().unwrap_or(usize::MAX));
         let given_up = view.header.flags.has(Flags::ABORT);
         if upload.total > self.shared.limits.message_bytes || given_up {
             let error = if given_up {
@@ -164,8 +169,12 @@ impl State {
             }
             return self.abort(&mut upload);
         }
+        if view.header.is_region() && before == 0 {
+            return self.region(current, view, frame, upload);
+        }
         let charged = charge(view.header.wire_len());
         for target in &mut upload.targets {
+            target.seat = None;
             if target.lost
                 || self
                     .receivers
@@ -199,7 +208,7 @@ impl State {
         }
     }
 
-    fn abort(&mut self, upload: &mut Upload) {
+    pub(super) fn abort(&mut self, upload: &mut Upload) {
         for target in upload.targets.drain(..) {
             if !target.lost
                 && self

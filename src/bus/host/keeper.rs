@@ -78,6 +78,9 @@ pub(super) struct Keeper {
     /// The stopped host that was reported.
     reported: Option<u32>,
     over: bool,
+    /// How often it has looked although it was told nothing.
+    #[cfg(test)]
+    looks: Option<std::sync::Arc<std::sync::atomic::AtomicU32>>,
 }
 
 /// What the loop woke up for.
@@ -116,13 +119,16 @@ impl Keeper {
             trouble: None,
             reported: None,
             over: false,
+            #[cfg(test)]
+            looks: None,
         }
     }
 
     /// As on a system that has no watches left.
     #[cfg(test)]
-    pub(super) const fn without_watch(mut self) -> Self {
+    pub(super) fn without_watch(mut self, looks: &std::sync::Arc<std::sync::atomic::AtomicU32>) -> Self {
         self.unwatched = true;
+        self.looks = Some(looks.clone());
         self
     }
 
@@ -208,7 +214,12 @@ impl Keeper {
     }
 
     fn time(&mut self) {
-        if self.pause.is_some_and(|pause| pause <= Instant::now()) {
+        // It is over, whatever comes of it: a new one begins only where there is reason for it.
+        if self.pause.take_if(|pause| *pause <= Instant::now()).is_some() {
+            #[cfg(test)]
+            if let Some(looks) = &self.looks {
+                looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
             // A host that is not told of changes looks whether its lock is the one that others find.
             self.learn(match self.broker {
                 Some(_) => Input::Changed,

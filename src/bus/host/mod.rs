@@ -363,7 +363,8 @@ mod tests {
         let (tell, mut host) = watch::channel(Host::Nobody);
         let lock = RecordLock::open(&place.lock).unwrap();
         let keeper = Keeper::new(place.clone(), b"x".to_vec(), lock, asked, tell);
-        keeper.without_watch().start().unwrap();
+        let looks = Arc::default();
+        keeper.without_watch(&looks).start().unwrap();
         let (reply, answer) = oneshot::channel();
         let interest = Interest {
             id: 0,
@@ -373,6 +374,12 @@ mod tests {
         asks.send(Ask::Join(interest, None, reply)).unwrap();
         answer.await.unwrap().unwrap();
         assert_eq!(*host.borrow_and_update(), Host::Here);
+        // Each look is as far behind the one before as it is meant to be.
+        let (first, began) = (looks.load(Ordering::Relaxed), Instant::now());
+        while looks.load(Ordering::Relaxed) < first + 3 {
+            tokio::task::yield_now().await;
+        }
+        assert!(began.elapsed() >= std::time::Duration::from_millis(900));
         std::fs::remove_file(&place.lock).unwrap();
         let changed = tokio::time::timeout(LONG, host.changed()).await;
         changed.expect("it looks from time to time").unwrap();

@@ -3,7 +3,7 @@
 //! Owns the checks of frames that a broker would make, and the window of calls without an answer. Called by the engine for each frame
 //! that comes; what it refuses ends the connection.
 
-use super::Met;
+use super::{Met, Role};
 use crate::client::inbound::Ended;
 use crate::client::serving::OpenCall;
 use crate::client::shared::Shared;
@@ -86,13 +86,20 @@ impl OneWay {
     }
 }
 
-/// Why a frame of this kind ends the connection to another program.
-pub(crate) fn refused(header: &Header) -> Option<Ended> {
-    if crosses(header.kind) && !header.flags.has(Flags::ORIGIN) {
-        return None;
+/// Why a frame of this kind ends the connection, when that is to another program.
+#[inline]
+pub(crate) fn refused(role: Role, header: &Header) -> Option<Ended> {
+    match role {
+        Role::Broker => None,
+        Role::Peer => refused_of_peer(header),
     }
+}
+
+fn refused_of_peer(header: &Header) -> Option<Ended> {
     let what = match crosses(header.kind) {
-        true => "with an origin, which is for brokers",
+        true if header.flags.has(Flags::ORIGIN) => "with an origin, which is for brokers",
+        true if header.is_region() => "with a region, which goes through brokers only",
+        true => return None,
         false => "which is for brokers",
     };
     let text = format!("the peer sent a {} frame {what}", header.kind.name());

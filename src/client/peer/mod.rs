@@ -14,8 +14,9 @@ pub(crate) use handshake::{answer_of, greet, let_in, receive_meet, refuse};
 pub(crate) use life::{farewell, let_finish, work};
 
 use super::builder::{ClientBuilder, Options, SharedMemory};
-use super::exchange::{MAX_PATIENCE, Outgoing};
+use super::exchange::MAX_PATIENCE;
 use super::handle::{Handle, IpcClient};
+use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::{GRACE, Phase, State, TICK};
 use super::waiters::Place;
@@ -133,6 +134,8 @@ pub(crate) fn options(offer: Offer, way: Way) -> Options {
         tls: way.tls,
         keepalive: offer.keepalive,
         shared_memory: SharedMemory::Never,
+        // Nobody answers an offer.
+        regions_from: usize::MAX,
         peer: Some(Arc::new(offer)),
         ..base
     }

@@ -63,18 +63,24 @@ pub fn is_unix_socket(attachment: &Attachment) -> bool {
         .is_some_and(|address| address.address_family() == AddressFamily::UNIX)
 }
 
+/// Memory that has these seals never changes again, in contents, length and seals.
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
+pub(super) const SEALED: rustix::fs::SealFlags = rustix::fs::SealFlags::SHRINK
+    .union(rustix::fs::SealFlags::GROW)
+    .union(rustix::fs::SealFlags::WRITE)
+    .union(rustix::fs::SealFlags::SEAL);
+
 /// Whether an attachment is a memory file of which nobody can change contents, size or seals any more. A broker's
 /// [`Passing`](crate::transport::Passing) is judged by what is inside.
 #[must_use]
 #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
 pub fn is_sealed(attachment: &Attachment) -> bool {
-    use rustix::fs::{SealFlags, fcntl_get_seals};
-    let wanted = SealFlags::SHRINK | SealFlags::GROW | SealFlags::WRITE | SealFlags::SEAL;
+    use rustix::fs::fcntl_get_seals;
     let Some(inside) = passing::inside(attachment) else {
         return false;
     };
     let descriptor = inside.downcast_ref::<OwnedFd>();
-    descriptor.is_some_and(|descriptor| fcntl_get_seals(descriptor).is_ok_and(|seals| seals.contains(wanted)))
+    descriptor.is_some_and(|descriptor| fcntl_get_seals(descriptor).is_ok_and(|seals| seals.contains(SEALED)))
 }
 
 /// Whether nobody can change an attachment any more: this system does not say.

@@ -101,12 +101,17 @@ impl WriteBuf {
         if !batch.has_attachments() {
             return 0;
         }
-        let missed = match item.mark.has(EventMark::NUMBERED) {
-            true => 0,
-            false => item.missed,
+        let piece = batch
+            .header(item.frame as usize)
+            .is_some_and(|header| header.kind == Kind::PublishPiece);
+        let (kind, missed) = match (piece, item.mark.has(EventMark::NUMBERED)) {
+            // The number of its message.
+            (true, _) => (Kind::EventPiece, item.missed),
+            (false, true) => (Kind::Event, 0),
+            (false, false) => (Kind::Event, item.missed),
         };
         let attachments = batch.attachments(item.frame as usize);
-        self.carry(Kind::Event, item.subscription.0, missed, attachments)
+        self.carry(kind, item.subscription.0, missed, attachments)
     }
 
     /// Adds a frame of a head and what comes behind it, which lies in one piece in the batch.
@@ -242,7 +247,15 @@ fn write_unusual_event(
     let id = item.subscription.0;
     let piece = header.kind == Kind::PublishPiece;
     let retained = item.mark.has(EventMark::RETAINED);
-    let kept = Flags(header.flags.0 & (Flags::CONTINUED.0 | if piece { Flags::ABORT.0 } else { 0 }));
+    let kept = Flags(
+        header.flags.0
+            & (Flags::CONTINUED.0
+                | if piece {
+                    Flags::ABORT.0 | Flags::REGION.0
+                } else {
+                    0
+                }),
+    );
     let kind = if piece { Kind::EventPiece } else { Kind::Event };
     let flags = kept.with_if(retained && !piece, Flags::RETAINED);
     let with_key = item.mark.has(EventMark::WITH_KEY);

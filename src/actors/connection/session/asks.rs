@@ -74,7 +74,7 @@ impl Session {
                 let upload = Upload::new(self.limits.stream_window, view.payload.len());
                 match header.flags.has(Flags::ITEMS) {
                     true => upload.of_items(now, patience),
-                    false => upload,
+                    false => upload.offered(header.is_offer()),
                 }
             });
             match self.admit(header, upload, ticket, effects)? {

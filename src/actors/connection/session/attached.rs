@@ -7,7 +7,7 @@ use super::pieces::publish_window_exceeded;
 use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::peer::error_frame;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Batch, Draft, Flags, Header, Kind, Ticket};
+use crate::message::{Batch, CallId, Draft, Flags, Header, Kind, Ticket};
 
 impl Session {
     /// `true`: the frame goes on with what it carries. `false`: it has been answered.
@@ -25,14 +25,19 @@ impl Session {
                 self.me.max_attachments()
             )));
         }
-        if !matches!(header.kind, Kind::Call | Kind::Reply | Kind::Publish | Kind::Send) {
+        let carries = matches!(header.kind, Kind::Call | Kind::Reply | Kind::Publish | Kind::Send);
+        if !carries && !header.is_region() {
             return Err(protocol(
-                "only calls, replies, publishes and messages carry attachments",
+                "only calls, replies, publishes and messages carry attachments, and pieces that bring a region",
             ));
         }
         if let Some(why) = batch.refused_attachments(frame as usize) {
             if header.kind == Kind::Send {
                 return self.send_refused(header).map(|()| false);
+            }
+            if header.kind == Kind::PublishPiece {
+                // TopicHub knows who waits for it.
+                return Ok(true);
             }
             self.refuse_attached(header, why, effects)?;
             return Ok(false);
@@ -53,6 +58,10 @@ impl Session {
             self.me.grant(header.wire_len());
             // Told without being asked, as when the policy denies it: that the event is lost must not look as if nobody listened.
             effects.send.push(error_frame(header.id, why));
+            return Ok(());
+        }
+        if header.kind == Kind::CallPiece {
+            self.cancel_with(CallId(header.id), why, effects);
             return Ok(());
         }
         if header.kind == Kind::Call {

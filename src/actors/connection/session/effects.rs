@@ -6,6 +6,7 @@ use crate::actors::group::Grouped;
 use crate::actors::messages::{Answer, Control, HubItem, RegistryItem};
 use crate::actors::peer::PeerRef;
 use crate::actors::receipt::Settled;
+use crate::actors::regions::takes;
 use crate::error::CloseReason;
 use crate::message::{Draft, Encoding, Kind};
 
@@ -42,12 +43,22 @@ pub struct Effects {
     pub late: u64,
     /// Messages of which the last piece has come.
     pub in_pieces: u64,
+    /// Payloads that were offered as regions, and are to come in pieces.
+    pub declined: u64,
     /// What the policy denied.
     pub denied: u64,
     /// The next step into shared memory.
     pub ring: Option<RingStep>,
     /// The connection ends.
     pub close: Option<Closing>,
+}
+
+impl Effects {
+    /// Tells this peer whether the one receiver of its message takes the payload as a region.
+    pub(super) fn answer_offer(&mut self, id: u64, taken: bool, of_reply: bool) {
+        self.declined = self.declined.saturating_add(u64::from(!taken));
+        self.send.push(takes(id, u32::from(taken), of_reply));
+    }
 }
 
 /// A frame of the broker that says goodbye.

@@ -4,12 +4,14 @@
 //! [`Session`], in a file of their own.
 
 use super::{Closing, Effects, Session, Stop, protocol};
+use crate::actors::connection::open_calls::Upload;
 use crate::actors::deliver::{Class, Verdict};
 use crate::actors::messages::{Control, HubItem, Route};
+use crate::actors::regions::Seat;
 use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, CallId, Flags, Header, Kind, Ticket};
+use crate::message::{Attachment, Batch, CallId, Flags, Header, Kind, Ticket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -100,8 +102,9 @@ impl Session {
             return Ok(());
         }
         upload.complete = !header.flags.has(Flags::CONTINUED);
+        seat(upload, header, batch.attachments(frame as usize))?;
         if upload.items.is_none() {
-            upload.total = upload.total.saturating_add(view.payload.len());
+            upload.total = upload.total.saturating_add(view.brings().unwrap_or(usize::MAX));
         } else if upload.complete && !view.payload.is_empty() {
             return Err(protocol("the end of a call's items is an empty piece"));
         }
@@ -151,6 +154,10 @@ impl Session {
             return;
         }
         open.callee = Some(callee.clone());
+        if let Some(upload) = open.upload.as_mut().filter(|upload| upload.offered) {
+            upload.seat = Seat::take(&callee).filter(|_| upload.total == 0);
+            effects.answer_offer(call.0, upload.seat.is_some(), false);
+        }
         for (batch, frame) in self.open.held_pieces(call) {
             let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
             if callee.account.admit(Class::Call, bytes) == Verdict::Overflow {
@@ -180,6 +187,23 @@ impl Session {
                 .push((caller.clone(), Control::CallCredit(call, header.aux)));
         }
     }
+}
+
+/// Gives a region the seat that was kept for it; with any other piece of the call that is given up.
+fn seat(upload: &mut Upload, header: &Header, attachments: &[Attachment]) -> Stop {
+    let kept = upload.seat.take();
+    if header.is_region() {
+        let kept = kept.filter(|_| upload.total == 0);
+        kept.ok_or_else(region_not_taken)?.keep_with(attachments);
+    }
+    Ok(())
+}
+
+/// A region came for a receiver that had not said that it takes it.
+pub(super) fn region_not_taken() -> Closing {
+    protocol(
+        "a region was sent that was not offered, or not taken (Takes), or behind other pieces of its message",
+    )
 }
 
 /// A publish was sent without credit.

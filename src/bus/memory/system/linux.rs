@@ -19,7 +19,7 @@ use rustix::fs::{
     FallocateFlags, MemfdFlags, Mode, OFlags, SealFlags, SeekFrom, Stat, fallocate, fcntl_add_seals,
     fcntl_get_seals, fstat, fstatfs, ftruncate, memfd_create, open, seek,
 };
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +30,9 @@ const NAME: &str = "actix-ipc-region";
 const TMPFS: i128 = 0x0102_1994;
 /// Its length stays, and nobody may seal it further.
 const LENGTH: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::SEAL);
+
+/// What is taken at once, in bytes: less than what a signal that comes every few milliseconds lets through.
+const PART: u64 = 8 * 1024 * 1024;
 
 /// Zeros, reachable by this process only.
 pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
@@ -57,9 +60,20 @@ pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
 /// There are not so many.
 pub(in crate::bus::memory) fn reserve(memory: &Descriptor, size: usize) -> io::Result<()> {
     match is_strict() && size > 0 {
-        true => Ok(fallocate(memory, FallocateFlags::empty(), 0, size as u64)?),
+        true => take_pages(memory, size as u64),
         false => Ok(()),
     }
+}
+
+/// Takes a page for each byte, in parts: a signal interrupts the system's work on one, which is lost then and begun again.
+fn take_pages(memory: &Descriptor, size: u64) -> io::Result<()> {
+    let mut at = 0_u64;
+    while at < size {
+        let part = PART.min(size.saturating_sub(at));
+        retry_on_intr(|| fallocate(memory, FallocateFlags::empty(), at, part))?;
+        at = at.saturating_add(part);
+    }
+    Ok(())
 }
 
 /// Whether the system promises no more memory than it has. Asked once; a setting that cannot be read is taken for the worst.
@@ -91,7 +105,7 @@ pub(in crate::bus::memory) fn freeze(memory: &Descriptor) -> io::Result<()> {
     let stat = fstat(memory)?;
     if !has_pages(&stat) {
         let size = u64::try_from(stat.st_size).unwrap_or_default();
-        fallocate(memory, FallocateFlags::empty(), 0, size)?;
+        take_pages(memory, size)?;
     }
     Ok(fcntl_add_seals(memory, LENGTH | SealFlags::WRITE)?)
 }
@@ -150,7 +164,7 @@ pub(in crate::bus::memory) fn examine(descriptor: Arc<Descriptor>) -> Result<Exa
 pub(in crate::bus::memory) fn reopen(memory: &Descriptor, writable: bool) -> io::Result<Descriptor> {
     let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
     let path = format!("/proc/self/fd/{}", memory.as_raw_fd());
-    let other = rustix::io::retry_on_intr(|| open(path.as_str(), access | OFlags::CLOEXEC, Mode::empty()))?;
+    let other = retry_on_intr(|| open(path.as_str(), access | OFlags::CLOEXEC, Mode::empty()))?;
     hold(&other)?;
     Ok(other)
 }
