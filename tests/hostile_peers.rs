@@ -80,7 +80,6 @@ fn cases() -> Vec<Case> {
         ..Draft::new(Kind::Call, 3)
     };
     let mut cases: Vec<Case> = vec![
-        ("a call and its number again", vec![wait(7), wait(7)], protocol),
         ("a call 0", vec![wait(0)], protocol),
         (
             "credit for a call that nobody made",
@@ -108,6 +107,15 @@ fn cases() -> Vec<Case> {
             protocol,
         ),
         (
+            "a large Ping",
+            vec![
+                Draft::new(Kind::Ping, 3)
+                    .payload(Encoding::RAW, &[7; 65])
+                    .to_vec(),
+            ],
+            protocol,
+        ),
+        (
             "metadata of a broker",
             vec![
                 Draft::new(Kind::Call, 3)
@@ -117,25 +125,47 @@ fn cases() -> Vec<Case> {
             ],
             protocol,
         ),
-        (
-            "a call without an answer in pieces",
-            vec![call(3, "note", Flags::NO_REPLY.with(Flags::CONTINUED), b"")],
-            protocol,
-        ),
-        (
-            "a call without an answer for a stream",
-            vec![call(3, "note", Flags::NO_REPLY.with(Flags::STREAM), b"")],
-            protocol,
-        ),
     ];
     cases.extend(regions());
     cases.extend(windows(wait));
+    cases.extend(contradictions());
     for kind in Kind::ALL {
         if !actix_ipc::message::meet::crosses(*kind) {
             cases.push((kind.name(), vec![plain(*kind, 5, 1)], protocol));
         }
     }
     cases
+}
+
+/// Calls that cannot be, and numbers that are open.
+fn contradictions() -> impl Iterator<Item = Case> {
+    let (no_reply, wait) = (Flags::NO_REPLY, || call(7, "wait", Flags::NONE, b""));
+    let twice = [
+        ("a call and its number again", vec![wait(), wait()]),
+        (
+            "a call and its number again, without an answer",
+            vec![wait(), call(7, "nothing", no_reply, b"")],
+        ),
+        (
+            "a call without an answer and its number again",
+            vec![note(7, 1), note(7, 1)],
+        ),
+    ];
+    let flags = [
+        (
+            "a call without an answer in pieces",
+            no_reply.with(Flags::CONTINUED),
+        ),
+        (
+            "a call without an answer for a stream",
+            no_reply.with(Flags::STREAM),
+        ),
+        ("a call without an answer with items", no_reply.with(Flags::ITEMS)),
+        ("items that do not go on", Flags::ITEMS),
+    ];
+    let alone = flags.map(|(name, flags)| (name, vec![call(3, "note", flags, b"")]));
+    let all = twice.into_iter().chain(alone);
+    all.map(|(name, frames)| (name, frames, Some(CloseReason::Protocol)))
 }
 
 /// What only a broker passes on.
@@ -244,6 +274,171 @@ fn a_server_survives_every_wrong_client() {
             assert_eq!(sane.sender.echo(name).await.unwrap(), name);
             within("the shutdown", server.shutdown()).await;
         }
+    });
+}
+
+#[test]
+fn no_call_is_hidden_behind_another_of_its_number() {
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let service = Service::new(true);
+        let builder = RpcServer::builder().limits(limits()).concurrency(1_000);
+        let server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
+        let playing = actix_rt::task::spawn_blocking(move || {
+            let mut raw = Raw::connect(&path);
+            raw.meet(OPEN_CALLS, 1 << 18, &[]);
+            for id in 1..=200 {
+                raw.write(&call(id, "wait", Flags::NONE, b""));
+                raw.write(&call(id, "nothing", Flags::NO_REPLY, b""));
+            }
+            assert_eq!(raw.goodbye(), Some(CloseReason::Protocol));
+        });
+        within("the flood", playing).await.unwrap();
+        service.ended(1).await;
+        within("the shutdown", server.shutdown()).await;
+        let begun = *service.answers.waiting.borrow();
+        assert!(begun <= OPEN_CALLS as usize, "{begun} handlers were begun");
+        // Those that have begun end with their connection, and the runtime has had its turns to drop them.
+        let dropped = || service.answers.dropped.load(std::sync::atomic::Ordering::SeqCst);
+        let gone = async {
+            while dropped() < begun {
+                actix_rt::task::yield_now().await;
+            }
+        };
+        within("the end of the handlers", gone).await;
+    });
+}
+
+#[test]
+fn a_server_that_reads_nothing_keeps_no_call_beyond_its_deadline() {
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        let (leave, left) = std::sync::mpsc::channel::<()>();
+        let playing = actix_rt::task::spawn_blocking(move || {
+            let mut raw = Raw::accept(&listener);
+            raw.answer_meet(4_096, CALL_WINDOW, &[(CALC.id, "calc")]);
+            // It reads nothing more until the test is through.
+            let _ = left.recv();
+        });
+        let client = RpcClient::<Calc>::connect(Endpoint::Unix(path), ())
+            .await
+            .unwrap();
+        let sender = Calc(
+            client
+                .sender
+                .0
+                .clone()
+                .with_deadline(std::time::Duration::from_millis(300)),
+        );
+        let text = "x".repeat(100_000);
+        let calls = futures::future::join_all((0..40).map(|_| sender.echo(&text)));
+        let ended = within("the deadlines", calls).await;
+        let errors: Vec<_> = ended.into_iter().map(|result| result.unwrap_err()).collect();
+        assert!(errors.iter().all(|error| error.code == ErrorCode::Deadline));
+        let unsent = errors.iter().filter(|error| !error.may_have_run).count();
+        assert!(unsent > 20, "{unsent} of 40 were never sent");
+        drop(leave);
+        within("the server", playing).await.unwrap();
+    });
+}
+
+#[test]
+fn who_asks_and_does_not_read_is_parted_from() {
+    const MOST: usize = 8 << 20;
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let ping = Draft::new(Kind::Ping, 3)
+            .payload(Encoding::RAW, &[7; 64])
+            .to_vec();
+        let nobody = Draft::new(Kind::Call, 3).aux(5).pair("nobody", "x").to_vec();
+        for (name, frame) in [("pings", ping), ("calls that find nothing", nobody)] {
+            let service = Service::new(false);
+            let builder = RpcServer::builder().limits(limits());
+            let server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
+            let path = path.clone();
+            let playing = actix_rt::task::spawn_blocking(move || {
+                let mut raw = Raw::connect(&path);
+                raw.meet(OPEN_CALLS, CALL_WINDOW, &[]);
+                let many = frame.repeat(100);
+                let mut written = 0;
+                while written < MOST && raw.writes(&many) {
+                    written += many.len();
+                }
+                written
+            });
+            let written = within(name, playing).await.unwrap();
+            assert!(written < MOST, "{name}: all of it was taken");
+            service.ended(1).await;
+            within("the shutdown", server.shutdown()).await;
+        }
+    });
+}
+
+/// The errors that come before the answer to a second Ping: that to the first goes before what came with it.
+fn errors(raw: &mut Raw) -> Vec<u64> {
+    raw.write(&plain(Kind::Ping, 1, 0));
+    let mut errors = Vec::new();
+    loop {
+        match raw.next().expect("the connection goes on") {
+            (Kind::Pong, 1, _) => raw.write(&plain(Kind::Ping, 2, 0)),
+            (Kind::Pong, 2, _) => return errors,
+            (Kind::Error, id, code) => {
+                assert_eq!(ErrorCode::from_code(code), ErrorCode::Overloaded);
+                errors.push(id);
+            }
+            (Kind::Goodbye, _, reason) => panic!("goodbye {reason}"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn what_one_connection_makes_a_program_keep_is_bounded() {
+    actix::System::new().block_on(async {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let service = Service::new(true);
+        // One message of the largest size, 16,384 bytes.
+        let own = RpcLimits {
+            memory: 0,
+            open_calls: 100,
+            ..limits()
+        };
+        let builder = RpcServer::builder().limits(own);
+        let server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
+        let playing = actix_rt::task::spawn_blocking(move || {
+            let mut raw = Raw::connect(&path);
+            raw.meet(100, CALL_WINDOW, &[]);
+            raw.write(&call(1, "wait", Flags::NONE, b""));
+            let large = |id| call(id, "echo", Flags::NONE, &[0; 3_992]);
+            // Behind one that runs four wait, and the rest is refused.
+            (2..=10).for_each(|id| raw.write(&large(id)));
+            assert_eq!(errors(&mut raw), [6, 7, 8, 9, 10]);
+            // What was taken back makes room, however often.
+            for round in 0..50 {
+                let first = 100 + round * 4;
+                let before = if round == 0 { 2 } else { first - 4 };
+                (before..before + 4).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
+                (first..first + 4).for_each(|id| raw.write(&large(id)));
+                assert_eq!(errors(&mut raw), [0; 0], "round {round}");
+            }
+            (296..300).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
+            // Items count as well. Each call has 8 bytes, each item 2,020.
+            for id in 400..410 {
+                let flags = Flags::ITEMS.with(Flags::CONTINUED);
+                raw.write(&call(id, "wait", flags, b""));
+                let item = Draft::new(Kind::CallPiece, id).flags(Flags::CONTINUED);
+                raw.write(&item.payload(Encoding::POSTCARD, &[0; 2_000]).to_vec());
+            }
+            assert_eq!(errors(&mut raw), [408, 409]);
+        });
+        within("the calls", playing).await.unwrap();
+        service.ended(1).await;
+        within("the shutdown", server.shutdown()).await;
     });
 }
 

@@ -272,7 +272,8 @@ fn reply_of(answer: Answer) -> Reply {
 /// The future of a call's answer.
 ///
 /// The call is sent when this is first polled: at once, or when there is room in the client's out-buffer. It ends in
-/// exactly one way, at the latest one to two seconds after its deadline (when the broker is stopped). Dropping it cancels the call at the callee.
+/// exactly one way, at the latest one to two seconds after its deadline (when the broker is stopped), which begins with that first poll:
+/// what could not be sent by then ends with Deadline, unrun. Dropping it cancels the call at the callee.
 ///
 /// # Errors
 /// A [`CallError`] whose `may_have_run` tells whether it is safe to try again. Its code is one of the broker's, or:
@@ -296,8 +297,9 @@ impl<R: DeserializeOwned> Future for Call<R> {
     }
 }
 
-/// The future of a call without an answer. Ready when the call is handed to the socket; waits while there is no room for it. Dropping
-/// it before that may leave the call unsent.
+/// The future of a call without an answer. Ready when the call is handed to the socket; waits while there is no room for it, and has
+/// no deadline for that: it waits as long as the other side is slow and the connection lasts. Dropping it before that may leave the
+/// call unsent; who wants a limit drops it when the time is over.
 ///
 /// # Errors
 /// NotConnected, Encoding, TooLarge or Invalid, all without the call having been sent.

@@ -215,6 +215,7 @@ impl Shared {
         state.interrupt_sends(&mut after);
         state.out.clear();
         state.phase = Phase::Down;
+        state.met = None;
         state.io_active = false;
         // Whoever asked for the end need not be told that it came, but for the end itself.
         let orderly = state.closing.is_some();
@@ -225,7 +226,11 @@ impl Shared {
         let expected = orderly || ended.reason == CloseReason::Finished;
         drop(state);
         after.perform();
-        self.serving.abort_all();
+        // Who asked for the end has had its time for what was sent to it.
+        match self.options.role().is_peer() && ended.is_parting() && !orderly {
+            true => self.serving.abort_answered(),
+            false => self.serving.abort_all(),
+        }
         if !expected {
             let reason = text::text(&ended.text);
             match self.options.role() {
@@ -304,7 +309,7 @@ impl Shared {
         }
         state.expire(now, after);
         let left = state.tend_lasting(now, after);
-        let open = !state.requests.is_empty();
+        let open = state.tend_room(now, after) || !state.requests.is_empty();
         if !open {
             state.tick = TICK;
         }

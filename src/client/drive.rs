@@ -44,8 +44,8 @@ const ARRIVALS_MAX: usize = 64;
 const ARRIVAL_WAIT: Duration = Duration::from_secs(10);
 /// How long the broker's last words are waited for after a failed write, which the end of the socket follows at once.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-const UNCLAIMED: &str = "the broker sent attachments without frames that take them";
-const MISSING: &str = "the broker sent a frame without the attachments that it declares";
+const UNCLAIMED: &str = "sent attachments without frames that take them";
+const MISSING: &str = "sent a frame without the attachments that it declares";
 const BEHIND_LAST: &str =
     "the broker sent more on the socket behind the Ring that was to be its last frame there";
 
@@ -151,7 +151,7 @@ impl Drive {
             Ok(Some(batch)) if batch.is_empty() => Poll::Ready(Ok(())),
             Ok(Some(mut batch)) => {
                 if self.arrivals.oldest().is_some() && !self.arrivals.attach(&mut batch) {
-                    return Poll::Ready(Err(Ended::new(CloseReason::Protocol, MISSING)));
+                    return Poll::Ready(Err(wrong(role, MISSING)));
                 }
                 let ended = inbound::dispatch(&self.shared, batch, &mut self.after);
                 let moved = std::mem::take(&mut self.after.moved);
@@ -206,7 +206,7 @@ impl Drive {
             .oldest()
             .is_some_and(|came| now.saturating_duration_since(came) > ARRIVAL_WAIT);
         if late || self.arrivals.len() > ARRIVALS_MAX {
-            return Err(Ended::new(CloseReason::Protocol, UNCLAIMED));
+            return Err(wrong(self.role(), UNCLAIMED));
         }
         Ok(())
     }
@@ -399,6 +399,10 @@ fn is_again(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
     )
+}
+
+fn wrong(role: Role, what: &str) -> Ended {
+    Ended::new(CloseReason::Protocol, format!("{} {what}", role.other()))
 }
 
 fn lost(role: Role, error: &io::Error) -> Ended {

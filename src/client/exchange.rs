@@ -6,13 +6,13 @@
 use super::handle::Handle;
 use super::large::{Large, length_of, region_piece};
 use super::outgoing::Outgoing;
+use super::patience::Until;
 use super::request::{Answer, Items, Reply, Request};
 use super::respond::PIECE;
 use super::shared::Shared;
 use super::state::{Direct, Next, State};
 use super::upload::Upload;
 use super::waiters::Place;
-use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Flags, Kind};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ pub(crate) struct Exchange {
     /// What is to be sent, until all of it is, or why it cannot be.
     outgoing: Option<Result<Outgoing, CallError>>,
     place: Option<Place>,
+    /// Once it had to wait for room.
+    until: Until,
     stream: bool,
     /// The payload was offered as a region.
     large: Option<Box<Large>>,
@@ -51,6 +53,7 @@ impl Exchange {
             step: Step::Unsent,
             outgoing: Some(outgoing),
             place: None,
+            until: None,
             stream: false,
             large: None,
             upload: None,
@@ -108,7 +111,8 @@ impl Exchange {
             let (id, sent, whole) = match (step, &self.outgoing) {
                 (Step::Unsent, Some(Ok(outgoing))) => {
                     let total = outgoing.payload.bytes.len();
-                    match first(&self.handle.shared, outgoing, &mut self.place, self.stream, cx) {
+                    let waiting = (&mut self.place, &mut self.until);
+                    match first(&self.handle.shared, outgoing, waiting, self.stream, cx) {
                         Poll::Ready(Ok((id, sent))) => (id, sent, sent >= total),
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => {
@@ -270,14 +274,19 @@ pub(crate) fn answered(state: &mut State, id: u64, cx: &Context<'_>) -> Option<u
 fn first(
     shared: &Shared,
     outgoing: &Outgoing,
-    place: &mut Option<Place>,
+    (place, until): (&mut Option<Place>, &mut Until),
     stream: bool,
     cx: &Context<'_>,
 ) -> Poll<Result<(u64, usize), CallError>> {
     let mut state = shared.lock();
     state.check_up()?;
+    state.check_time(*until)?;
     if !state.out.has_room() {
-        state.out.room.wait(place, cx.waker());
+        let start_clock = state.wait_for_room(outgoing, (place, until), cx);
+        drop(state);
+        if start_clock {
+            shared.io.wake();
+        }
         return Poll::Pending;
     }
     if state.role.is_peer() && outgoing.kind == Kind::Call {
@@ -289,16 +298,8 @@ fn first(
         part = &[];
     }
     state.check_attachments(&outgoing.attachments)?;
-    if state.requests.len() >= state.grants.open_calls as usize {
-        let (open, how) = (state.requests.len(), raise("open_calls"));
-        let text = format!(
-            "{open} calls are open already, the most that {} takes of one connection (limits.open_calls); \
-             wait for some of them, or {how}",
-            state.role.other()
-        );
-        return Poll::Ready(Err(CallError::new(ErrorCode::TooMany, text).ran(false)));
-    }
-    let (expires, patience, start_clock) = state.expiry(outgoing.deadline);
+    state.check_open_calls()?;
+    let (expires, patience, start_clock) = state.times(outgoing, *until);
     let mut request = Request::new(expires, patience, state.grants.stream_window);
     request.cancellable = outgoing.kind == Kind::Call;
     request.uploads = outgoing.kind == Kind::Call && outgoing.flags.has(Flags::ITEMS);
@@ -307,7 +308,7 @@ fn first(
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
     let idle = state.out.is_idle();
-    let draft = outgoing.draft(id, part);
+    let draft = state.shorten(outgoing.draft(id, part), *until);
     let draft = draft.flags(draft.flags.with_if(offered, Flags::OFFER));
     if outgoing.flags.has(Flags::NO_REPLY) {
         state.charge_call(&draft);
@@ -346,6 +347,8 @@ fn next(
     let mut guard = shared.lock();
     let state = &mut *guard;
     let payload = &outgoing.payload;
+    // Nothing follows a goodbye; the end of the connection ends the call.
+    let up = state.is_up();
     let Some(request) = state
         .requests
         .get_mut(id)
@@ -354,7 +357,7 @@ fn next(
         // It is over before it was complete; the answer says why.
         return (payload.bytes.len(), true);
     };
-    if request.window <= 0 {
+    if request.window <= 0 || !up {
         request.waker = Some(cx.waker().clone());
         return (sent, false);
     }

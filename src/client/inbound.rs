@@ -9,7 +9,7 @@ use super::event_queue::{EventQueue, Run};
 use super::incoming::{self, Grants};
 use super::large::Regions;
 use super::lasting::{Fact, Lasting};
-use super::peer;
+use super::peer::{self, Role};
 use super::port::Given;
 use super::request::{Answer, Step};
 use super::settle::{notice, ownership, settle};
@@ -28,6 +28,11 @@ use std::sync::Arc;
 /// What may wait to be written beyond the out-buffer's limit, in bytes: answers that the broker's own frames ask for, such as
 /// Pong, are not held back by it. A broker that asks and does not read has ended.
 const OWED_MAX: usize = 64 * 1024 * 1024;
+/// The same of another program: a few out-buffers, and the refusals of all calls that it may have open.
+const OWED_BUFFERS: usize = 4;
+const REFUSAL: usize = 512;
+/// The largest payload of a Ping, in bytes.
+const PING_MAX: usize = 64;
 
 /// Why the connection is at its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +50,11 @@ impl Ended {
             text: text.into(),
             theirs: false,
         }
+    }
+
+    /// Whether the other end has left because it was through.
+    pub(crate) const fn is_parting(&self) -> bool {
+        self.theirs && matches!(self.reason, CloseReason::Finished | CloseReason::Draining)
     }
 }
 
@@ -122,8 +132,17 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
 
 /// Why the connection is at its end when the other side asks and does not read.
 fn unread(state: &State, out_buffer: usize) -> Option<Ended> {
-    let owing = state.out.waiting();
-    if owing <= OWED_MAX.saturating_add(out_buffer) {
+    let (owing, most) = match state.role {
+        Role::Broker => (state.out.waiting(), OWED_MAX.saturating_add(out_buffer)),
+        Role::Peer => {
+            let refusals = (state.grants.open_calls as usize).saturating_mul(REFUSAL);
+            (
+                state.out.owing(),
+                out_buffer.saturating_mul(OWED_BUFFERS).max(refusals),
+            )
+        }
+    };
+    if owing <= most {
         return None;
     }
     let who = state.role.other();
@@ -213,10 +232,7 @@ fn answer(
         Kind::Settled => return settled(state, view.payload, after),
         Kind::Ownership => ownership(state, id, aux, after),
         Kind::Notice => notice(state, view, after),
-        Kind::Ping => {
-            // The socket's task is at work and writes when it is through with the batch.
-            let _ = state.control(&Draft::new(Kind::Pong, id).payload(view.header.encoding, view.payload));
-        }
+        Kind::Ping => return ping(state, view),
         Kind::Ring => return ring(state, batch.attachments(index), aux, after),
         Kind::Goodbye => {
             let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
@@ -232,6 +248,17 @@ fn answer(
             return Some(Ended::new(CloseReason::Protocol, text));
         }
     }
+    None
+}
+
+fn ping(state: &mut State, view: &FrameView<'_>) -> Option<Ended> {
+    if state.role.is_peer() && view.payload.len() > PING_MAX {
+        let text = format!("the peer sent a Ping with more than {PING_MAX} bytes");
+        return Some(Ended::new(CloseReason::Protocol, text));
+    }
+    let Header { id, encoding, .. } = *view.header;
+    // The socket's task is at work and writes when it is through with the batch.
+    let _ = state.control(&Draft::new(Kind::Pong, id).payload(encoding, view.payload));
     None
 }
 

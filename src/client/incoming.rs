@@ -5,6 +5,7 @@
 
 use super::handler::{CallContext, IncomingCall};
 use super::inbound::Ended;
+use super::items::Came;
 use super::large::Regions;
 use super::peer::{self, incoming::Checked};
 use super::request::keep;
@@ -132,6 +133,9 @@ fn call(
     let mut context = context(server, Arc::clone(&method), view, open, now);
     if let Some(met) = &met {
         (context.caller, context.caller_name) = (met.origin(), peer::incoming::declared(Some(met)));
+        if view.header.aux == 0 {
+            context.deadline = now + peer::DEADLINE;
+        }
     }
     if view.header.attachments > 0 {
         context.attachments = batch.attachments(index).to_vec().into();
@@ -151,7 +155,11 @@ fn call(
         bytes: keep(batch, view.payload),
     };
     let call = IncomingCall { context, payload };
-    let job = Job { call, answered };
+    let job = Job {
+        call,
+        answered,
+        hold: None,
+    };
     let job = match partials {
         true => keep_back(shared, &Arc::clone(server), job, grants),
         false => Some(job),
@@ -180,9 +188,15 @@ fn begin(
     (view, answered): (&FrameView<'_>, bool),
     grants: Grants,
 ) {
+    shared.serving.make_room(view.payload.len());
+    let mut hold = shared.serving.memory.hold();
+    let fits = hold.grow(view.payload.len());
     let mut table = shared.serving.lock();
     let most = grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
-    if table.partial.len() >= PARTIAL_MAX || table.partial_bytes().saturating_add(view.payload.len()) > most {
+    if !fits
+        || table.partial.len() >= PARTIAL_MAX
+        || table.partial_bytes().saturating_add(view.payload.len()) > most
+    {
         drop(table);
         return refuse(shared, &context.open, answered, &too_many_large());
     }
@@ -190,6 +204,7 @@ fn begin(
         server,
         context,
         bytes: BytesMut::from(view.payload),
+        hold,
         answered,
         owed: 0,
         came: table.next_place(),
@@ -208,8 +223,11 @@ fn keep_back(shared: &Arc<Shared>, server: &Arc<ObjectServer>, mut job: Job, gra
         return Some(job);
     };
     let together = held.saturating_add(job.call.payload.bytes.len());
-    if earlier.behind.len() >= PARTIAL_MAX || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE)
-    {
+    let full = !job.fits(&shared.serving.memory)
+        || earlier.behind.len() >= PARTIAL_MAX
+        || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE);
+    // What another program sends without being given an answer is bounded by its window, and nobody could be told.
+    if full && !job.call.context.open.is_charged() {
         drop(table);
         refuse(shared, &job.call.context.open, job.answered, &too_many_large());
         return None;
@@ -228,6 +246,21 @@ fn give_up(here: &mut Here<'_>, given_up: Option<(PartialCall, Vec<Job>)>) {
     };
     here.change(Some(partial.server));
     behind.into_iter().for_each(|job| here.accept_later(job));
+}
+
+/// Nothing more arrives: what is complete runs.
+pub(crate) fn give_up_arriving(shared: &Arc<Shared>) {
+    let mut here = Here::new(shared, Instant::now());
+    loop {
+        let mut table = shared.serving.lock();
+        let next = table.partial.keys().next().copied();
+        let given_up = next.and_then(|ticket| table.give_up_partial(ticket));
+        drop(table);
+        if given_up.is_none() {
+            return;
+        }
+        give_up(&mut here, given_up);
+    }
 }
 
 fn too_many_large() -> CallError {
@@ -280,7 +313,7 @@ fn caller_words(bytes: &[u8]) -> (Metadata, Option<String>) {
     (own, all.get_str(metadata::SYS_NAME).map(ToOwned::to_owned))
 }
 
-/// Takes an item of a call. Returns why the connection is at its end, when it is.
+/// Takes an item of a call, which ends when there is no room for it. Returns why the connection is at its end, when it is.
 fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>)) -> Option<Ended> {
     let Header { encoding, flags, .. } = *view.header;
     if flags.has(Flags::ABORT) {
@@ -296,11 +329,21 @@ fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>
         encoding,
         bytes: keep(batch, view.payload),
     });
-    if open.item(item, view.header.wire_len()) {
-        return None;
+    shared.serving.make_room(view.header.wire_len());
+    match open.item(item, view.header.wire_len()) {
+        Came::Taken => None,
+        Came::Flooded => {
+            let text = "more items of a call came than its window allows";
+            Some(Ended::new(CloseReason::Window, text))
+        }
+        Came::Full => {
+            let text = "this program keeps as much for one connection as it may, and takes no more items";
+            let error = CallError::new(ErrorCode::Overloaded, text).ran(true);
+            open.cancel();
+            refuse(shared, open, true, &error);
+            None
+        }
     }
-    let text = "more items of a call came than its window allows";
-    Some(Ended::new(CloseReason::Window, text))
 }
 
 /// Takes more of a call, or one of its items. Returns why the connection is at its end, when it is.
@@ -332,13 +375,20 @@ fn more(
         drop(table);
         return give_up(here, partial);
     }
+    if table.partial.contains_key(&id) && !shared.serving.memory.has_room(view.payload.len()) {
+        drop(table);
+        shared.serving.make_room(view.payload.len());
+        table = shared.serving.lock();
+    }
     let together = table.partial_bytes().saturating_add(view.payload.len());
     let Some(partial) = table.partial.get_mut(&id) else {
         return;
     };
     let brought = region.map_or(view.payload.len(), Bytes::len);
     let size = partial.bytes.len().saturating_add(brought);
-    if size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE) {
+    let full = size <= grants.message_bytes && !partial.hold.grow(brought);
+    if full || size > grants.message_bytes || together > grants.message_bytes.saturating_mul(LARGEST_AT_ONCE)
+    {
         let answered = partial.answered;
         let open = Arc::clone(&partial.context.open);
         let partial = table.give_up_partial(id);
@@ -382,6 +432,7 @@ fn complete(
         server,
         context,
         bytes,
+        hold,
         answered,
         came,
         mut behind,
@@ -394,7 +445,8 @@ fn complete(
     let method = Arc::clone(&context.method);
     let call = IncomingCall { context, payload };
     let (caller, open) = (call.context.caller.peer, Arc::clone(&call.context.open));
-    let job = Job { call, answered };
+    let hold = Some(Box::new(hold));
+    let job = Job { call, answered, hold };
     if let Some(earlier) = table.before(came, &server, caller) {
         earlier.behind.push(job);
         earlier.behind.append(&mut behind);

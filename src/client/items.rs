@@ -4,6 +4,7 @@
 //! item means. Filled by [`super::incoming`], emptied by handlers.
 
 use super::handler::IncomingCall;
+use super::peer::memory::Hold;
 use super::serving::OpenCall;
 use super::shared::Shared;
 use crate::error::{CallError, ErrorCode};
@@ -18,6 +19,17 @@ use std::time::{Duration, Instant};
 /// A handler that takes items slower than it gets credit together tells so in this part of the caller's patience: it is at work.
 const SIGN_PART: u32 = 4;
 
+/// What became of an item that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Came {
+    /// It is kept, or nobody wants it any more.
+    Taken,
+    /// More than twice the window waits, which is no mistake in counting.
+    Flooded,
+    /// The connection keeps as much as it may.
+    Full,
+}
+
 /// The items of one call.
 #[derive(Debug)]
 pub(crate) struct Arriving {
@@ -26,6 +38,7 @@ pub(crate) struct Arriving {
     queue: VecDeque<(Payload, usize)>,
     /// What the queue holds of the window, in bytes.
     unread: usize,
+    hold: Hold,
     /// Credit to give back, in bytes.
     owed: usize,
     /// When credit was given back last, and how long that may be ago once something is owed.
@@ -45,6 +58,7 @@ impl Arriving {
             window: window as usize,
             queue: VecDeque::new(),
             unread: 0,
+            hold: Hold::default(),
             owed: 0,
             told: Instant::now(),
             sign_after: patience / SIGN_PART,
@@ -59,6 +73,7 @@ impl Arriving {
         woken.extend(self.reader.take());
         // Items are missing now: their end must not look like the end of all.
         self.complete &= self.queue.is_empty();
+        self.hold.shrink(self.unread);
         std::mem::take(&mut self.queue)
     }
 
@@ -66,6 +81,7 @@ impl Arriving {
     fn pop(&mut self) -> Option<(Payload, Option<u32>)> {
         let (payload, charge) = self.queue.pop_front()?;
         self.unread = self.unread.saturating_sub(charge);
+        self.hold.shrink(charge);
         self.owed = self.owed.saturating_add(charge);
         if self.complete {
             return Some((payload, self.sign()));
@@ -96,18 +112,24 @@ impl Arriving {
 impl OpenCall {
     /// Items will follow. Nobody else knows the call yet.
     pub(crate) fn expect_items(&self, shared: Weak<Shared>, window: u32, patience: Duration) {
-        self.lock().items = Some(Box::new(Arriving::new(shared, window, patience)));
+        let hold = shared.upgrade().map(|shared| shared.serving.memory.hold());
+        let arriving = Arriving {
+            hold: hold.unwrap_or_default(),
+            ..Arriving::new(shared, window, patience)
+        };
+        self.lock().items = Some(Box::new(arriving));
     }
 
-    /// One has come, or their end. `false`: more than twice the window waits, which is no mistake in counting.
-    pub(crate) fn item(&self, item: Option<Payload>, bytes: usize) -> bool {
+    /// One has come, or their end.
+    pub(crate) fn item(&self, item: Option<Payload>, bytes: usize) -> Came {
         let mut state = self.lock();
         let stopped = state.cancelled || state.over;
         let Some(items) = state.items.as_mut().filter(|_| !stopped) else {
-            return true;
+            return Came::Taken;
         };
         match item {
-            _ if items.complete => return true,
+            _ if items.complete => return Came::Taken,
+            Some(_) if !items.hold.grow(bytes) => return Came::Full,
             Some(item) => {
                 items.unread = items.unread.saturating_add(bytes);
                 items.queue.push_back((item, bytes));
@@ -121,7 +143,7 @@ impl OpenCall {
         if let Some(reader) = reader {
             reader.wake();
         }
-        within
+        if within { Came::Taken } else { Came::Flooded }
     }
 
     fn poll_next_item(&self, cx: &Context<'_>) -> Poll<Option<Result<Payload, CallError>>> {
@@ -257,7 +279,7 @@ mod tests {
         ] {
             let open = open(120, patience);
             for _ in expected {
-                assert!(open.item(Some(Payload::default()), ITEM));
+                assert_eq!(open.item(Some(Payload::default()), ITEM), Came::Taken);
             }
             assert_eq!(expected.map(|_| credit(&open)), expected);
         }
@@ -267,7 +289,7 @@ mod tests {
     fn twice_the_window_is_no_mistake_in_counting() {
         let open = open(100, Duration::from_secs(3600));
         let taken = (0..)
-            .take_while(|_| open.item(Some(Payload::default()), ITEM))
+            .take_while(|_| open.item(Some(Payload::default()), ITEM) == Came::Taken)
             .count();
         assert_eq!(taken, (2 * 100 + ITEM) / ITEM);
     }
@@ -275,21 +297,25 @@ mod tests {
     #[test]
     fn the_end_comes_after_the_items_and_a_lost_one_is_an_error() {
         let whole = open(100, Duration::from_secs(3600));
-        whole.item(Some(Payload::default()), ITEM);
-        whole.item(None, ITEM);
+        assert_eq!(whole.item(Some(Payload::default()), ITEM), Came::Taken);
+        assert_eq!(whole.item(None, ITEM), Came::Taken);
         assert!(matches!(next(&whole), Some(Some(Ok(_)))));
         whole.finish();
         assert_eq!(next(&whole), Some(None));
 
         for end in [OpenCall::finish, OpenCall::cancel] {
             let broken = open(100, Duration::from_secs(3600));
-            broken.item(Some(Payload::default()), ITEM);
-            broken.item(None, ITEM);
+            assert_eq!(broken.item(Some(Payload::default()), ITEM), Came::Taken);
+            assert_eq!(broken.item(None, ITEM), Came::Taken);
             end(&broken);
             let error = next(&broken).unwrap().unwrap().unwrap_err();
             assert_eq!((error.code, error.may_have_run), (ErrorCode::Cancelled, true));
             assert_eq!(next(&broken), Some(None));
-            assert!(broken.item(Some(Payload::default()), ITEM), "ignored");
+            assert_eq!(
+                broken.item(Some(Payload::default()), ITEM),
+                Came::Taken,
+                "ignored"
+            );
             assert_eq!(next(&broken), Some(None));
         }
     }

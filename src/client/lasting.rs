@@ -8,6 +8,7 @@ use super::after::First;
 use super::event_queue::EventQueue;
 use super::outbox::Outbox;
 use super::outgoing::too_large;
+use super::peer::Role;
 use super::port::Port;
 use super::presence::Notice;
 use super::queue::Queue;
@@ -305,7 +306,14 @@ impl Entry {
         }
         let batch = Batch::from_bytes(self.frame.clone().into(), self.frame.len()).ok()?;
         let payload = batch.view(0)?.payload.len();
-        (payload > frame_bytes).then(|| too_large(&self.what.describe(), payload, frame_bytes, "frame_bytes"))
+        (payload > frame_bytes).then(|| {
+            too_large(
+                Role::Broker,
+                &self.what.describe(),
+                (payload, frame_bytes),
+                "frame_bytes",
+            )
+        })
     }
 
     /// Writes what is left of a wait's time into its frame; other frames stay as they are.

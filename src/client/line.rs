@@ -91,6 +91,30 @@ impl<T> Line<T> {
         }
     }
 
+    /// Takes out what nobody wants any more, but for what holds a lane.
+    pub(crate) fn purge(&mut self, unwanted: impl Fn(&T) -> bool) -> Vec<T> {
+        let mut gone = Vec::new();
+        let ready = std::mem::take(&mut self.ready);
+        for (lane, call) in ready {
+            match lane.is_none() && unwanted(&call) {
+                true => gone.push(call),
+                false => self.ready.push_back((lane, call)),
+            }
+        }
+        for waiting in self.lanes.values_mut() {
+            let before = waiting.len();
+            for call in std::mem::take(waiting) {
+                match unwanted(&call) {
+                    true => gone.push(call),
+                    false => waiting.push_back(call),
+                }
+            }
+            let left = before.saturating_sub(waiting.len());
+            self.parked = self.parked.saturating_sub(left);
+        }
+        gone
+    }
+
     /// Takes out all that waits. The lanes of running calls stay theirs.
     pub(crate) fn clear(&mut self) -> Vec<T> {
         let mut all = Vec::with_capacity(self.len());
@@ -146,6 +170,24 @@ mod tests {
         assert_eq!(line.clear(), ["1c", "1d"]);
         line.release(lane(1));
         assert!(line.is_free(lane(1)), "it is forgotten when it is idle");
+    }
+
+    #[test]
+    fn what_nobody_wants_is_taken_out_and_the_rest_keeps_its_order() {
+        let mut line = Line::default();
+        (0..6).for_each(|call| line.push(None, call));
+        (10..16).for_each(|call| line.push(Some(lane(1)), call));
+        let mut gone = line.purge(|call| call % 2 == 0);
+        gone.sort_unstable();
+        assert_eq!((gone, line.len()), (vec![0, 2, 4, 12, 14], 7));
+        let mut order = Vec::new();
+        while let Some(call) = line.pop() {
+            order.push(call);
+            if call >= 10 {
+                line.release(lane(1));
+            }
+        }
+        assert_eq!((order, line.len()), (vec![1, 3, 5, 10, 11, 13, 15], 0));
     }
 
     /// What happens to a line: a call of a caller comes, the next one starts, the longest that runs ends, all is cleared.

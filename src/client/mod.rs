@@ -60,6 +60,7 @@ mod models;
 mod names;
 mod outbox;
 mod outgoing;
+mod patience;
 #[cfg_attr(
     not(feature = "protocol"),
     allow(dead_code, reason = "only typed protocols use it")

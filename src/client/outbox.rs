@@ -1,5 +1,4 @@
-//! What waits to be written to the broker: one bounded buffer, filled by every handle and drained by one writer at a
-//! time.
+//! What waits to be written to the broker: one bounded buffer, filled by every handle and drained by one writer at a time.
 //!
 //! Owns the bytes, the rule of who may write now, and how far the writing has come; knows no socket. Frames are
 //! appended under the connection's lock; whoever claims the bytes writes them outside it. Used by
@@ -33,6 +32,8 @@ pub(crate) struct Outbox {
     /// From these places in `buffer` and `pending` on bytes go to shared memory.
     turn: Option<usize>,
     pending_turn: Option<usize>,
+    /// Bytes in `buffer` and `pending` that the other side's own frames have asked for.
+    owed: (usize, usize),
     /// Somebody is writing right now.
     claimed: bool,
     /// The socket takes no more for now; its task waits for that.
@@ -101,6 +102,7 @@ impl Outbox {
             pending_attached: VecDeque::new(),
             turn: None,
             pending_turn: None,
+            owed: (0, 0),
             claimed: false,
             blocked: false,
             limit,
@@ -124,6 +126,16 @@ impl Outbox {
     /// Bytes that were added and are not written.
     pub(crate) const fn waiting(&self) -> usize {
         self.buffer.len().saturating_add(self.pending.len())
+    }
+
+    /// So much of what was just added is an answer to the other side's own frames, which no limit holds back.
+    pub(crate) const fn owe(&mut self, bytes: usize) {
+        self.owed.0 = self.owed.0.saturating_add(bytes);
+    }
+
+    /// What of that may be unwritten, in bytes.
+    pub(crate) const fn owing(&self) -> usize {
+        self.owed.0.saturating_add(self.owed.1)
     }
 
     /// Whether nothing waits and nobody writes: what is added now has to be brought to somebody's attention.
@@ -241,6 +253,7 @@ impl Outbox {
             std::mem::swap(&mut self.buffer, &mut self.pending);
             std::mem::swap(&mut self.attached, &mut self.pending_attached);
             self.pending_turn = self.turn.take();
+            self.owed = (0, self.owed.0);
             self.pending_at = 0;
         }
         if self.pending.is_empty() {
@@ -275,10 +288,12 @@ impl Outbox {
         };
         self.written = self.written.saturating_add(written as u64);
         if written == self.buffer.len() {
+            self.owed = (0, 0);
             self.buffer.clear();
             self.buffer.shrink_to(self.limit.saturating_mul(KEPT_CAPACITY));
             return Some(true);
         }
+        self.owed = (0, self.owed.0);
         std::mem::swap(&mut self.buffer, &mut self.pending);
         (self.pending_at, self.blocked) = (written, true);
         Some(false)
@@ -307,6 +322,7 @@ impl Outbox {
         if from == bytes.len() {
             bytes.clear();
             bytes.shrink_to(self.limit.saturating_mul(KEPT_CAPACITY));
+            self.owed.1 = 0;
             self.pending_at = 0;
         }
         self.pending = bytes;
@@ -449,6 +465,19 @@ mod tests {
         claim.advance(103);
         out.release(claim, false);
         assert!(out.pending.capacity() <= 8);
+    }
+
+    #[test]
+    fn what_is_owed_is_so_until_it_is_written() {
+        let mut out = Outbox::new(4);
+        out.push(&[b"abc"]);
+        out.owe(3);
+        let mut claim = out.claim().unwrap();
+        out.owe(2);
+        claim.advance(3);
+        assert_eq!(out.owing(), 5);
+        out.release(claim, false);
+        assert_eq!(out.owing(), 2);
     }
 
     #[test]

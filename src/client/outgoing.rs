@@ -4,6 +4,7 @@
 
 use super::large::is_offered;
 use super::names::Key;
+use super::peer::Role;
 use super::respond::PIECE;
 use super::state::State;
 use crate::config::raise;
@@ -110,17 +111,17 @@ pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) ->
         false => (frame_bytes, "frame_bytes"),
     };
     if bytes.len() > limit {
-        return Err(too_large("the payload", bytes.len(), limit, key));
+        return Err(too_large(state.role, "the payload", (bytes.len(), limit), key));
     }
     Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
 }
 
 /// The error of a message that the broker would refuse for its size.
 #[cold]
-pub(crate) fn too_large(what: &str, bytes: usize, limit: usize, key: &str) -> CallError {
-    let how = raise(key);
+pub(crate) fn too_large(role: Role, what: &str, (bytes, limit): (usize, usize), key: &str) -> CallError {
+    let (other, how) = (role.other(), raise(key));
     let text = format!(
-        "{what} has {bytes} bytes, the broker takes at most {limit} (limits.{key}); send less, or {how}"
+        "{what} has {bytes} bytes, {other} takes at most {limit} (limits.{key}); send less, or {how}"
     );
     CallError::new(ErrorCode::TooLarge, text).ran(false)
 }

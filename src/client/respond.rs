@@ -99,12 +99,12 @@ pub(crate) fn at_once(
     let draft = Draft::new(Kind::Reply, open.ticket)
         .meta(metadata.as_bytes())
         .payload(payload.encoding, &payload.bytes);
-    if registered && state.role.is_peer() {
-        shared.serving.close(open);
-    }
+    let serving = &shared.serving;
+    let closed = (registered && state.role.is_peer()).then(|| serving.take_out(open));
     state.out.encode(&draft);
     let next = state.after_push(idle, direct);
     drop(state);
+    closed.into_iter().for_each(|closed| serving.tell(closed));
     shared.perform(next);
     None
 }
@@ -207,15 +207,17 @@ impl To<'_> {
             Direct::Together
         };
         std::future::poll_fn(|cx| {
-            self.shared.poll_push(cx, &mut spot.place, direct, |state| {
+            let serving = &self.shared.serving;
+            let mut closed = None;
+            let sent = self.shared.poll_push(cx, &mut spot.place, direct, |state| {
                 if state.life == self.open.life {
-                    if last && state.role.is_peer() {
-                        // Before anybody can read it: the other program may have as many calls open again then.
-                        self.shared.serving.close(self.open);
-                    }
+                    // Before anybody can read it: the other program may have as many calls open again then.
+                    closed = (last && state.role.is_peer()).then(|| serving.take_out(self.open));
                     state.out.encode_with(draft, attachments);
                 }
-            })
+            });
+            closed.into_iter().for_each(|closed| serving.tell(closed));
+            sent
         })
         .await
     }
@@ -232,9 +234,10 @@ impl To<'_> {
             metadata,
             attachments,
         } = beside;
-        let (frame_bytes, message_bytes, carried) = {
+        let (role, frame_bytes, message_bytes, carried) = {
             let state = self.shared.lock();
             (
+                state.role,
                 state.grants.frame_bytes as usize,
                 state.grants.message_bytes as usize,
                 state.check_attachments(attachments),
@@ -249,7 +252,7 @@ impl To<'_> {
         }
         let Payload { encoding, bytes } = payload;
         if bytes.len() > message_bytes {
-            let refused = too_large("the reply", bytes.len(), message_bytes, "message_bytes");
+            let refused = too_large(role, "the reply", (bytes.len(), message_bytes), "message_bytes");
             let error = HandlerError {
                 code: ErrorCode::TooLarge,
                 ..HandlerError::new(refused.message)
@@ -410,9 +413,10 @@ fn cut(text: &str, bytes: usize) -> &str {
 pub(crate) fn answer_error(shared: &Shared, open: &OpenCall, error: &CallError) {
     let mut state = shared.lock();
     if state.life == open.life {
-        shared.serving.close(open);
+        let closed = shared.serving.take_out(open);
         let next = push_error(&mut state, open.ticket, error);
         drop(state);
+        shared.serving.tell(closed);
         shared.perform(next);
     }
 }

@@ -9,6 +9,7 @@ use super::handler::{Handler, IncomingCall};
 use super::incoming::Grants;
 use super::line::{Lane, Line};
 use super::peer::Met;
+use super::peer::memory::{Hold, Memory};
 use super::request::PINNED_MAX;
 use super::runtime::Home;
 use super::serving::{OpenCall, refuse};
@@ -27,6 +28,8 @@ use std::time::Instant;
 const QUEUE_MAX: usize = 16 * 1024;
 /// Of these, calls of one lane: a caller that does not wait for answers keeps nobody else out.
 const LANE_MAX: usize = QUEUE_MAX / 4;
+/// A line that is shorter than this is not looked through for calls that were cancelled.
+const PURGE_MIN: usize = 64;
 /// Bytes of parameters that may wait in front of one object.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -53,6 +56,26 @@ struct Waiting {
     bytes: usize,
     /// Somebody is starting calls and goes on as long as they may run.
     dispatching: bool,
+    /// At this length the line is looked through for calls that nobody wants any more.
+    purge_at: usize,
+}
+
+impl Waiting {
+    fn is_long(&self) -> bool {
+        self.line.len() >= self.purge_at.max(PURGE_MIN)
+    }
+
+    /// Takes out what was cancelled, as a rule seldom enough to cost nothing.
+    fn purge(&mut self) -> Vec<Job> {
+        let gone = self.line.purge(|job| {
+            let open = &job.call.context.open;
+            !open.is_charged() && open.is_cancelled()
+        });
+        let bytes: usize = gone.iter().map(|job| job.call.payload.bytes.len()).sum();
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.purge_at = self.line.len().saturating_mul(2).max(PURGE_MIN);
+        gone
+    }
 }
 
 /// A call that is about to run.
@@ -61,9 +84,22 @@ pub(crate) struct Job {
     pub(crate) call: IncomingCall,
     /// Whether the caller wants an answer.
     pub(crate) answered: bool,
+    /// What is kept of it while it waits, where that is bounded.
+    pub(crate) hold: Option<Box<Hold>>,
 }
 
 impl Job {
+    /// Whether it may wait. What another program sends without being given an answer is bounded by its window, and nobody could be told.
+    pub(crate) fn fits(&mut self, memory: &Memory) -> bool {
+        if self.call.context.open.is_charged() || self.hold.is_some() || !memory.is_bounded() {
+            return true;
+        }
+        let mut hold = memory.hold();
+        let fits = hold.grow(self.call.payload.bytes.len());
+        self.hold = fits.then(|| Box::new(hold));
+        fits
+    }
+
     /// What waits does not pin the buffer of its batch.
     pub(crate) fn unpin(&mut self) {
         let bytes = &mut self.call.payload.bytes;
@@ -145,6 +181,11 @@ impl ObjectServer {
         self.given_up.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn drop_cancelled(&self) {
+        let gone = self.lock().purge();
+        drop(gone);
+    }
+
     /// Forgets the calls that have not started.
     pub(crate) fn clear(&self) {
         let mut waiting = self.lock();
@@ -173,7 +214,17 @@ impl ObjectServer {
         }
     }
 
-    fn enqueue(&self, job: Job) -> Admission {
+    fn enqueue(&self, mut job: Job, memory: &Memory) -> Admission {
+        if self.lock().is_long() {
+            self.drop_cancelled();
+        }
+        if !job.fits(memory) {
+            // What was cancelled may make room.
+            self.drop_cancelled();
+            if !job.fits(memory) {
+                return Admission::Full(job, "as many bytes as may wait do so already");
+            }
+        }
         let mut waiting = self.lock();
         // What another program sends without being given an answer is bounded by its window, and nobody could be told.
         let charged = job.call.context.open.is_charged();
@@ -379,7 +430,7 @@ impl<'a> Here<'a> {
     fn enqueue(&mut self, job: Job) {
         let Some(server) = &self.server else { return };
         let (shared, here) = (self.shared, server.home.is_on(self.thread));
-        match server.enqueue(job) {
+        match server.enqueue(job, &shared.serving.memory) {
             Admission::Queued => {}
             Admission::Dispatch if here => dispatch_within(shared, server, &mut self.budget),
             Admission::Dispatch => dispatch_later(shared, server, false),

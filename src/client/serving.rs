@@ -7,6 +7,7 @@ use super::handler::CallContext;
 use super::items::Arriving;
 use super::peer::Met;
 use super::peer::incoming::OneWay;
+use super::peer::memory::{Hold, Memory};
 use super::running::{Job, ObjectServer};
 use super::shared::Shared;
 use crate::error::CallError;
@@ -26,8 +27,12 @@ pub(crate) struct Serving {
     running: AtomicUsize,
     /// Woken when the last of them has ended.
     idle: AtomicWaker,
+    /// Woken when the last call that gets no answer has.
+    parting: AtomicWaker,
     /// The calls of another program that get no answer.
     pub(crate) oneway: OneWay,
+    /// What may be kept of its calls.
+    pub(crate) memory: Memory,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +56,7 @@ pub(crate) struct PartialCall {
     pub(crate) server: Arc<ObjectServer>,
     pub(crate) context: CallContext,
     pub(crate) bytes: BytesMut,
+    pub(crate) hold: Hold,
     pub(crate) answered: bool,
     /// Credit to give back, in bytes.
     pub(crate) owed: usize,
@@ -318,6 +324,13 @@ impl Table {
 }
 
 impl Serving {
+    pub(crate) fn new(memory: Memory) -> Self {
+        Self {
+            memory,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -339,13 +352,17 @@ impl Serving {
         self.running.load(Ordering::Relaxed) <= 1
     }
 
-    /// Ready when no handler runs and no call waits for one.For one task at a time.
+    /// Ready when no handler runs, and no call waits for one or is still arriving. For one task at a time.
     pub(crate) fn poll_idle(&self, cx: &Context<'_>) -> Poll<()> {
         self.idle.register(cx.waker());
-        if self.running.load(Ordering::SeqCst) == 0 && self.lock().open.is_empty() {
-            Poll::Ready(())
-        } else {
-            Poll::Pending
+        if self.running.load(Ordering::SeqCst) > 0 {
+            return Poll::Pending;
+        }
+        let table = self.lock();
+        // A call that stops arriving does so in a batch, which counts as running.
+        match table.open.is_empty() && table.partial.is_empty() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
         }
     }
 
@@ -353,6 +370,14 @@ impl Serving {
     pub(crate) fn serve(&self, objects: HashMap<Arc<str>, Arc<ObjectServer>>, serves: &[Served]) {
         let mut table = self.lock();
         (table.objects, table.serves) = (objects, serves.into());
+    }
+
+    /// Drops what waits and was cancelled, when there is no room for so many bytes.
+    pub(crate) fn make_room(&self, bytes: usize) {
+        if !self.memory.has_room(bytes) {
+            let servers: Vec<_> = self.lock().objects.values().cloned().collect();
+            servers.iter().for_each(|server| server.drop_cancelled());
+        }
     }
 
     /// The connection is gone: nobody takes the answers.
@@ -367,12 +392,37 @@ impl Serving {
         open.into_values().for_each(|call| call.cancel());
     }
 
+    /// The other program has left in order: nobody takes answers, but what it sent without asking for one is still to be done.
+    pub(crate) fn abort_answered(&self) {
+        let mut table = self.lock();
+        let open = std::mem::take(&mut table.open);
+        let (kept, given_up): (HashMap<_, _>, HashMap<_, _>) =
+            open.into_iter().partition(|(_, call)| call.is_charged());
+        table.open = kept;
+        drop(table);
+        given_up.into_values().for_each(|call| call.cancel());
+    }
+
+    /// Ready when no call without an answer is left. For the task that carried the connection.
+    pub(crate) fn poll_oneway(&self, cx: &Context<'_>) -> Poll<()> {
+        self.parting.register(cx.waker());
+        match self.lock().oneway {
+            0 => Poll::Ready(()),
+            _ => Poll::Pending,
+        }
+    }
+
     pub(crate) fn register(&self, open: &Arc<OpenCall>) {
         self.lock().insert(Arc::clone(open));
     }
 
     /// A call is over.
     pub(crate) fn close(&self, call: &OpenCall) {
+        self.tell(self.take_out(call));
+    }
+
+    /// The same, for who holds the connection's lock: whoever waits for the end is told when it is released.
+    pub(crate) fn take_out(&self, call: &OpenCall) -> Closed {
         let mut table = self.lock();
         // Its number may be that of another call by now.
         let same = table
@@ -382,12 +432,27 @@ impl Serving {
         if same {
             table.remove(call.ticket);
         }
-        let idle = table.open.is_empty();
-        drop(table);
+        Closed {
+            idle: table.open.is_empty(),
+            parted: call.is_charged() && table.oneway == 0,
+        }
+    }
+
+    pub(crate) fn tell(&self, Closed { idle, parted }: Closed) {
         if idle {
             self.idle.wake();
         }
+        if parted {
+            self.parting.wake();
+        }
     }
+}
+
+/// What the end of a call means to those who wait; for [`Serving::tell`].
+#[must_use]
+pub(crate) struct Closed {
+    idle: bool,
+    parted: bool,
 }
 
 /// Answers a call that does not run.

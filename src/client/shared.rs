@@ -6,6 +6,7 @@
 
 use super::builder::Options;
 use super::outbox::Claim;
+use super::peer::memory::Memory;
 use super::serving::Serving;
 use super::state::{Direct, Next, Phase, State};
 use super::waiters::{Place, Waiters};
@@ -64,10 +65,12 @@ impl Shared {
     pub(crate) fn new(options: Options) -> Self {
         let mut state = State::new(options.out_buffer, options.role(), Instant::now());
         state.missing = options.peer.as_ref().map(|offer| offer.missing);
+        let peer = options.peer.as_ref();
+        let memory = peer.map_or_else(Memory::default, |offer| Memory::bounded(offer.memory));
         Self {
             state: Mutex::new(state),
             io: AtomicWaker::new(),
-            serving: Serving::default(),
+            serving: Serving::new(memory),
             options,
             watchers: super::connection_events::Watchers::default(),
             retry: tokio::sync::Notify::new(),

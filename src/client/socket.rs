@@ -102,10 +102,15 @@ async fn life(shared: Arc<Shared>, patience: Patience, ready: Ready) {
         let since = Instant::now();
         let stream = shared.options.role().is_peer().then(|| Arc::clone(&link.stream));
         let ended = Drive::new(Arc::clone(&shared), link).await;
+        let is_peer = stream.is_some();
         if let Some(stream) = stream {
             peer::farewell(&shared, stream, &ended).await;
         }
-        if !shared.disconnected(&ended) {
+        let again = shared.disconnected(&ended);
+        if is_peer {
+            peer::let_finish(&shared).await;
+        }
+        if !again {
             shared.closed(&ended.text);
             break;
         }

@@ -96,6 +96,8 @@ pub(crate) struct State {
     pub(crate) io_active: bool,
     /// The socket's task has a timer running, and `now` is not older than a tick.
     pub(crate) ticking: bool,
+    /// When the first of those who wait for room is to look again.
+    pub(crate) room_until: Option<Instant>,
     /// How exact deadlines are kept.
     pub(crate) tick: Duration,
     pub(crate) now: Instant,
@@ -153,6 +155,7 @@ impl State {
             epoch_before: None,
             io_active: false,
             ticking: false,
+            room_until: None,
             tick: TICK,
             now,
             last_write: now,
@@ -189,9 +192,14 @@ impl State {
         }
     }
 
+    /// Whether there is a connection that this end has not said goodbye on.
+    pub(crate) const fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up(_)) && self.closing.is_none()
+    }
+
     /// Whether a frame can be added at once.
     pub(crate) const fn takes_frames(&self) -> bool {
-        matches!(self.phase, Phase::Up(_)) && self.closing.is_none() && self.out.has_room()
+        self.is_up() && self.out.has_room()
     }
 
     /// Whether this connection carries these attachments.
@@ -230,8 +238,10 @@ impl State {
         }
         let idle = self.out.is_idle();
         self.out.encode(draft);
+        self.out.owe(draft.wire_len());
         self.after_push(idle, Direct::No)
     }
+
     /// Tells the broker of publishes that end halfway, as far as the window allows.
     pub(crate) fn void_publishes(&mut self) -> Next {
         let idle = self.out.is_idle();

@@ -166,7 +166,8 @@ pub(crate) fn start(
     (registered, direct): (bool, Direct),
     spare: &mut Spare,
 ) -> bool {
-    let Job { call, answered } = job;
+    // What runs is its handler's, and no longer kept for it.
+    let Job { call, answered, .. } = job;
     let open = Arc::clone(&call.context.open);
     if registered && open.is_cancelled() {
         shared.serving.close(&open);

@@ -97,18 +97,16 @@ fn send(
     let state = &mut *guard;
     let (now, start_clock) = state.coarse_now();
     let frame_bytes = state.grants.frame_bytes as usize;
+    // Nothing follows a goodbye; the end of the connection ends the call.
+    let (up, role) = (state.is_up(), state.role);
     let open = state.requests.get_mut(id);
     let Some(request) = open.filter(|request| !request.is_answered()) else {
         return Ok(Sent::Unwanted);
     };
     let draft = match next {
         Next::Item(item) if item.bytes.len() > frame_bytes => {
-            let error = too_large(
-                "an item of the request",
-                item.bytes.len(),
-                frame_bytes,
-                "frame_bytes",
-            );
+            let sizes = (item.bytes.len(), frame_bytes);
+            let error = too_large(role, "an item of the request", sizes, "frame_bytes");
             return Err(error.ran(true));
         }
         Next::Item(item) => Draft::new(Kind::CallPiece, id)
@@ -116,10 +114,10 @@ fn send(
             .payload(item.encoding, &item.bytes),
         Next::End => Draft::new(Kind::CallPiece, id),
     };
-    if request.window <= 0 || !state.out.has_room() {
+    if request.window <= 0 || !up || !state.out.has_room() {
         // The end of the call must be noticed too.
         request.waker = Some(cx.waker().clone());
-        if request.window > 0 {
+        if request.window > 0 && up {
             state.out.room.wait(place, cx.waker());
         }
         return Ok(Sent::NotYet);

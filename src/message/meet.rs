@@ -116,7 +116,7 @@ impl Meet {
         (out.len() <= MEET_BODY_MAX).then_some(out)
     }
 
-    /// Reads the payload; `None` when it is cut off, holds a name that is none, or numbers that nobody can work with.
+    /// Reads the payload; `None` when it is cut off, holds a name or a token that is none, or numbers that nobody can work with.
     #[must_use]
     pub fn decode(payload: &[u8]) -> Option<Self> {
         let (epoch, rest) = payload.split_first_chunk::<16>()?;
@@ -135,7 +135,10 @@ impl Meet {
             name::check(name).ok()?;
         }
         let name = std::str::from_utf8(name).ok()?.to_owned();
-        let token = Token::from_wire(take(&mut rest)?).ok();
+        let token = match take(&mut rest)? {
+            [] => None,
+            token => Some(Token::from_wire(token).ok()?),
+        };
         let (count, tail) = rest.split_first_chunk::<2>()?;
         rest = tail;
         let mut protocols = Vec::new();
@@ -228,6 +231,17 @@ mod tests {
         for cut in 0..bytes.len() {
             assert_eq!(Meet::decode(&bytes[..cut]), None, "{cut}");
         }
+        // The token's length is behind the epoch, the numbers, and the name with its own length.
+        let length = 16 + 24 + 5;
+        let mut short = [&bytes[..length], &[31], &bytes[length + 2..]].concat();
+        assert_eq!(
+            (bytes[length], Meet::decode(&short)),
+            (32, None),
+            "no token has 31 bytes"
+        );
+        short.drain(length + 1..length + 32);
+        short[length] = 0;
+        assert_eq!(Meet::decode(&short).map(|meet| meet.token), Some(None));
         bytes.extend(b"of a later version");
         assert_eq!(Meet::decode(&bytes), Some(meet));
     }

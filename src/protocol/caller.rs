@@ -74,7 +74,8 @@ impl Caller {
         self.builder(protocol, command).send_encoded(payload)
     }
 
-    /// A command without an answer. Ready when it is handed to the socket; waits while the other side is slow.
+    /// A command without an answer. Ready when it is handed to the socket; waits while the other side is slow, without a deadline, as
+    /// long as the connection lasts.
     ///
     /// # Errors
     /// As [`CallBuilder::no_reply`](crate::client::CallBuilder::no_reply).

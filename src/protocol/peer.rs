@@ -56,7 +56,7 @@ impl PeerInfo {
                 proven: met.proven.clone(),
             });
         }
-        (state.peer.0 > 0).then(|| Self {
+        (state.is_up() && state.peer.0 > 0).then(|| Self {
             id: state.peer.0,
             ..Self::default()
         })
@@ -86,6 +86,10 @@ pub struct RpcLimits {
     pub descriptors: u32,
     /// What may wait in this program to be written, in bytes, before its callers wait. One frame always fits. Default: 256 KiB.
     pub out_buffer: usize,
+    /// What this end keeps of the other's commands that wait for their handlers, arrive in pieces, or stream items that no handler has
+    /// taken: so many bytes, and one message of the largest size. What is beyond ends with Overloaded. One-way commands have
+    /// `call_window`. Default: 64 MiB.
+    pub memory: usize,
 }
 
 impl Default for RpcLimits {
@@ -99,6 +103,7 @@ impl Default for RpcLimits {
             attachments: ATTACHMENTS_MAX as u32,
             descriptors: DESCRIPTORS,
             out_buffer: 256 * 1024,
+            memory: 64 * 1024 * 1024,
         }
     }
 }
@@ -210,6 +215,10 @@ impl Manner {
             keepalive: self.keepalive,
             out_buffer: self.limits.out_buffer,
             descriptors: self.limits.descriptors,
+            memory: self
+                .limits
+                .memory
+                .saturating_add(self.limits.terms().message_bytes as usize),
         }
     }
 

@@ -235,9 +235,11 @@ impl RpcServerHandler for Service {
     }
 
     async fn on_rpc_ready(&self, client: &Calc) {
-        let peer = client.0.peer().unwrap();
-        self.clients
-            .send_modify(|clients| clients.push((peer, client.clone())));
+        // Who has gone already is not there.
+        if let Some(peer) = client.0.peer() {
+            self.clients
+                .send_modify(|clients| clients.push((peer, client.clone())));
+        }
     }
 
     async fn on_rpc_disconnect(&self, peer_id: u64) {

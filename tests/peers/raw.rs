@@ -92,6 +92,11 @@ impl Raw {
         self.stream.write_all(b"x").is_ok()
     }
 
+    /// Whether the other end takes it.
+    pub fn writes(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     pub fn finish(&self) {
         let _ = self.stream.shutdown(std::net::Shutdown::Write);
     }

@@ -11,59 +11,70 @@ use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::meet::crosses;
 use crate::message::{Draft, Encoding, Flags, Header, Kind, Terms, key, metadata};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The window of the calls without an answer that come in on one connection.
 #[derive(Debug, Default)]
 pub(crate) struct OneWay {
-    /// Which connection it is.
-    life: AtomicU64,
-    window: AtomicU64,
+    account: Mutex<Account>,
     /// Calls with an answer that may be open.
     open_calls: AtomicUsize,
-    /// What the other end may send more, in bytes on the wire.
-    left: AtomicI64,
-    /// What was handled and is not given back yet.
-    owed: AtomicU64,
     /// New calls are refused: this end is about to leave.
     draining: AtomicBool,
 }
 
+/// What belongs to one connection: under one lock, as a call of the connection before may end while this one begins.
+#[derive(Debug, Default)]
+struct Account {
+    /// Which connection it is.
+    life: u64,
+    window: u64,
+    /// What the other end may send more, in bytes on the wire.
+    left: i64,
+    /// What was handled and is not given back yet.
+    owed: u64,
+}
+
 impl OneWay {
+    fn lock(&self) -> MutexGuard<'_, Account> {
+        self.account.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A connection begins.
     pub(crate) fn begin(&self, life: u64, terms: Terms) {
         let window = terms.call_window;
-        self.life.store(life, Ordering::Relaxed);
         self.open_calls
             .store(terms.open_calls as usize, Ordering::Relaxed);
-        self.window.store(u64::from(window), Ordering::Relaxed);
-        self.owed.store(0, Ordering::Relaxed);
-        self.left.store(i64::from(window), Ordering::Relaxed);
+        *self.lock() = Account {
+            life,
+            window: u64::from(window),
+            left: i64::from(window),
+            owed: 0,
+        };
     }
 
     /// A call has come; whether the window allowed it.
     fn charge(&self, bytes: u32) -> bool {
-        self.left.fetch_sub(i64::from(bytes), Ordering::Relaxed) > 0
+        let mut account = self.lock();
+        let allowed = account.left > 0;
+        account.left = account.left.saturating_sub(i64::from(bytes));
+        allowed
     }
 
     /// A call has ended: what is to be given back now, if it is worth a frame.
     fn pay(&self, life: u64, bytes: u32) -> Option<u32> {
-        if self.life.load(Ordering::Relaxed) != life {
+        let mut account = self.lock();
+        if account.life != life {
             return None;
         }
-        let bytes = u64::from(bytes);
-        let owed = self
-            .owed
-            .fetch_add(bytes, Ordering::Relaxed)
-            .saturating_add(bytes);
-        if owed < self.window.load(Ordering::Relaxed).div_ceil(2) {
+        account.owed = account.owed.saturating_add(u64::from(bytes));
+        if account.owed < account.window.div_ceil(2) {
             return None;
         }
-        let owed = self.owed.swap(0, Ordering::Relaxed);
-        let owed = u32::try_from(owed).ok().filter(|owed| *owed > 0)?;
-        self.left.fetch_add(i64::from(owed), Ordering::Relaxed);
-        Some(owed)
+        let owed = u32::try_from(std::mem::take(&mut account.owed)).unwrap_or(u32::MAX);
+        account.left = account.left.saturating_add(i64::from(owed));
+        Some(owed).filter(|owed| *owed > 0)
     }
 
     pub(crate) fn drain(&self) {
@@ -104,6 +115,18 @@ pub(crate) enum Checked {
     Ended(Ended),
 }
 
+/// What no call can be at once.
+const fn contradiction(flags: Flags) -> Option<&'static str> {
+    let alone = !flags.has(Flags::CONTINUED) && !flags.has(Flags::STREAM) && !flags.has(Flags::ITEMS);
+    if flags.has(Flags::NO_REPLY) && !alone {
+        return Some("the peer sent a call without an answer in pieces, with items, or for a stream");
+    }
+    if flags.has(Flags::ITEMS) && !flags.has(Flags::CONTINUED) {
+        return Some("the peer sent a call with items that does not go on; ITEMS goes with CONTINUED");
+    }
+    None
+}
+
 /// Checks a call of another program.
 pub(crate) fn check(shared: &Shared, view: &FrameView<'_>) -> Checked {
     let Header { id, flags, .. } = *view.header;
@@ -117,11 +140,19 @@ pub(crate) fn check(shared: &Shared, view: &FrameView<'_>) -> Checked {
         // Credit for no call in particular has this number.
         return ended(CloseReason::Protocol, "the peer sent a call 0".to_owned());
     }
+    if let Some(text) = contradiction(flags) {
+        return ended(CloseReason::Protocol, text.to_owned());
+    }
+    let (open, answered) = {
+        let table = shared.serving.lock();
+        let open = table.open.contains_key(&id) || table.partial.contains_key(&id);
+        (open, table.answered().saturating_add(table.partial.len()))
+    };
+    if open {
+        let text = format!("the peer sent a call {id}, which is open already");
+        return ended(CloseReason::Protocol, text);
+    }
     let charge = if flags.has(Flags::NO_REPLY) {
-        if flags.has(Flags::CONTINUED) || flags.has(Flags::STREAM) {
-            let text = "the peer sent a call without an answer in pieces, or for a stream";
-            return ended(CloseReason::Protocol, text.to_owned());
-        }
         let bytes = u32::try_from(view.header.wire_len()).unwrap_or(u32::MAX);
         if !shared.serving.oneway.charge(bytes) {
             let text = "the peer sent more calls without an answer than their window allows; wait for CallCredit with id 0";
@@ -130,12 +161,7 @@ pub(crate) fn check(shared: &Shared, view: &FrameView<'_>) -> Checked {
         bytes
     } else {
         let open_calls = shared.serving.oneway.open_calls.load(Ordering::Relaxed);
-        let table = shared.serving.lock();
-        if table.open.contains_key(&id) || table.partial.contains_key(&id) {
-            let text = format!("the peer sent a call {id}, which is open already");
-            return ended(CloseReason::Protocol, text);
-        }
-        if table.answered().saturating_add(table.partial.len()) >= open_calls {
+        if answered >= open_calls {
             let text = format!("the peer sent more than {open_calls} calls that are not answered");
             return ended(CloseReason::Window, text);
         }
@@ -251,6 +277,27 @@ mod tests {
         assert_eq!(oneway.pay(2, 40), None);
         assert!(oneway.charge(10));
         assert_eq!(oneway.pay(2, 10), Some(50));
+    }
+
+    #[test]
+    fn no_call_contradicts_itself() {
+        let (no_reply, more) = (Flags::NO_REPLY, Flags::CONTINUED);
+        let table = [
+            (Flags::NONE, true),
+            (no_reply, true),
+            (more, true),
+            (Flags::STREAM, true),
+            (Flags::ITEMS.with(more), true),
+            (Flags::ITEMS.with(more).with(Flags::STREAM), true),
+            (no_reply.with(more), false),
+            (no_reply.with(Flags::STREAM), false),
+            (no_reply.with(Flags::ITEMS), false),
+            (no_reply.with(Flags::ITEMS).with(more), false),
+            (Flags::ITEMS, false),
+        ];
+        for (flags, allowed) in table {
+            assert_eq!(contradiction(flags).is_none(), allowed, "{flags:?}");
+        }
     }
 
     #[test]

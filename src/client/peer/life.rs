@@ -1,10 +1,12 @@
 //! A connection between two programs from its handshake to its last byte.
 //!
 //! Owns the parting: whoever ends it says why, what was said before is brought out first, and what the other end still sends is
-//! thrown away for a moment, because a socket that is closed with unread bytes takes the last words with it.
+//! thrown away for a moment, because a socket that is closed with unread bytes takes the last words with it. What had come before and
+//! asks for no answer is done all the same.
 
 use crate::client::drive::Drive;
 use crate::client::inbound::Ended;
+use crate::client::incoming;
 use crate::client::link::Link;
 use crate::client::shared::{Shared, Wrote};
 use crate::client::state::Phase;
@@ -13,11 +15,14 @@ use crate::message::{Draft, Encoding, Kind};
 use crate::transport::Stream;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// What the last words may take.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// What commands without an answer may take after their sender has left in order.
+const LET_FINISH: Duration = Duration::from_secs(10);
 /// What is read and thrown away at the end, in bytes.
 const THROWN_AWAY_MAX: usize = 16 * 1024 * 1024;
 
@@ -27,6 +32,7 @@ pub(crate) async fn work(shared: &Arc<Shared>, link: Link) {
     let ended = Drive::new(Arc::clone(shared), link).await;
     farewell(shared, stream, &ended).await;
     shared.disconnected(&ended);
+    let_finish(shared).await;
     shared.closed(&ended.text);
     shared.forget_objects();
 }
@@ -37,6 +43,22 @@ impl Shared {
         let objects = std::mem::take(&mut self.serving.lock().objects);
         drop(objects);
     }
+}
+
+/// What came without asking for an answer before the other end left in order runs to its end, unless this end is closed meanwhile. The
+/// next connection waits for it: its numbers begin anew, and what was sent later runs later.
+pub(crate) async fn let_finish(shared: &Arc<Shared>) {
+    incoming::give_up_arriving(shared);
+    let over = std::future::poll_fn(|cx| match shared.poll_closing(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => shared.serving.poll_oneway(cx),
+    });
+    if timeout(LET_FINISH, over).await.is_err() {
+        tracing::warn!(
+            "commands without an answer were stopped: they did not end after their sender had gone"
+        );
+    }
+    shared.serving.abort_all();
 }
 
 /// Parts from the other end, as far as it is there. Nothing is added to the connection afterwards.

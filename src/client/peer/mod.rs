@@ -8,9 +8,10 @@
 mod handshake;
 pub(crate) mod incoming;
 mod life;
+pub(crate) mod memory;
 
 pub(crate) use handshake::{answer_of, greet, let_in, receive_meet, refuse};
-pub(crate) use life::{farewell, work};
+pub(crate) use life::{farewell, let_finish, work};
 
 use super::builder::{ClientBuilder, Options, SharedMemory};
 use super::exchange::MAX_PATIENCE;
@@ -71,6 +72,8 @@ pub(crate) struct Offer {
     pub(crate) out_buffer: usize,
     /// Descriptors that are kept for calls of the other end which have not ended.
     pub(crate) descriptors: u32,
+    /// What the other end may make this program keep, in bytes.
+    pub(crate) memory: usize,
 }
 
 /// How a program reaches another one.

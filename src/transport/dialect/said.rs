@@ -49,7 +49,10 @@ pub(super) enum Said<'a> {
         patience_ms: u32,
     },
     /// It says which unit provides an object. The format has no answer.
-    Service { object: Cow<'a, str>, unit: Cow<'a, str> },
+    Service {
+        object: Cow<'a, str>,
+        unit: Cow<'a, str>,
+    },
     /// Nothing that is for the broker; the codec has answered where its format has an answer.
     Nothing,
 }

@@ -1,0 +1,102 @@
+//! How long a call waits for room in the out-buffer: its deadline begins when it is first polled, and not when it is sent.
+//!
+//! Owns that moment, the wake-up of those whose time is over, and what is left of a deadline for the other end. It refuses to know what
+//! is sent. Called by [`super::exchange`] under the lock, and by the tick.
+
+use super::after::After;
+use super::outgoing::Outgoing;
+use super::state::{GRACE, State};
+use super::waiters::Place;
+use crate::config::raise;
+use crate::error::{CallError, ErrorCode};
+use crate::message::{Draft, Flags, Kind};
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+/// When a call is given up that had to wait, and its patience between two answers.
+pub(crate) type Until = Option<(Instant, Duration)>;
+
+impl State {
+    /// Waits for room. Returns whether the socket's task is to be woken to keep the time.
+    pub(crate) fn wait_for_room(
+        &mut self,
+        outgoing: &Outgoing,
+        (place, until): (&mut Option<Place>, &mut Until),
+        cx: &Context<'_>,
+    ) -> bool {
+        self.out.room.wait(place, cx.waker());
+        if outgoing.kind != Kind::Call || outgoing.flags.has(Flags::NO_REPLY) {
+            return false;
+        }
+        let (expires, patience, start) = self.times(outgoing, *until);
+        *until = Some((expires, patience));
+        self.room_until = Some(self.room_until.map_or(expires, |other| other.min(expires)));
+        start
+    }
+
+    /// When a request is given up, its patience, and whether the socket's task is to be woken to keep the time.
+    pub(crate) fn times(&mut self, outgoing: &Outgoing, until: Until) -> (Instant, Duration, bool) {
+        match until {
+            Some((expires, patience)) => (expires, patience, self.coarse_now().1),
+            None => self.expiry(outgoing.deadline),
+        }
+    }
+
+    /// Whether a call that has waited may still be sent.
+    ///
+    /// # Errors
+    /// Deadline; not sent.
+    pub(crate) fn check_time(&self, until: Until) -> Result<(), CallError> {
+        if until.is_none_or(|(expires, _)| Instant::now() < expires) {
+            return Ok(());
+        }
+        let text = format!(
+            "the deadline passed before the call could be sent: {} takes less than this program sends",
+            self.role.other()
+        );
+        Err(CallError::new(ErrorCode::Deadline, text).ran(false))
+    }
+
+    /// The call's frame with what is left of its deadline, when it had to wait.
+    pub(crate) fn shorten<'a>(&self, draft: Draft<'a>, until: Until) -> Draft<'a> {
+        let Some((expires, _)) = until else {
+            return draft;
+        };
+        let grace = if self.role.is_peer() {
+            Duration::ZERO
+        } else {
+            GRACE
+        };
+        let left = expires
+            .saturating_duration_since(Instant::now())
+            .saturating_sub(grace);
+        draft.aux(u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1))
+    }
+
+    /// Lets those look again whose time may be over. Returns whether anybody waited.
+    pub(crate) fn tend_room(&mut self, now: Instant, after: &mut After) -> bool {
+        let waited = self.room_until.is_some();
+        if self.room_until.take_if(|until| *until <= now).is_some() {
+            self.out.room.drain(&mut after.wakers);
+        }
+        waited
+    }
+
+    /// Whether one call more may be open.
+    ///
+    /// # Errors
+    /// TooMany; not sent.
+    #[inline]
+    pub(crate) fn check_open_calls(&self) -> Result<(), CallError> {
+        if self.requests.len() < self.grants.open_calls as usize {
+            return Ok(());
+        }
+        let (open, how) = (self.requests.len(), raise("open_calls"));
+        let text = format!(
+            "{open} calls are open already, the most that {} takes of one connection (limits.open_calls); \
+             wait for some of them, or {how}",
+            self.role.other()
+        );
+        Err(CallError::new(ErrorCode::TooMany, text).ran(false))
+    }
+}
