@@ -403,11 +403,7 @@ fn what_one_connection_makes_a_program_keep_is_bounded() {
         let path = folder.path().join("s");
         let service = Service::new(true);
         // One message of the largest size, 16,384 bytes.
-        let own = RpcLimits {
-            memory: 0,
-            open_calls: 100,
-            ..limits()
-        };
+        let own = limits().memory(0).open_calls(100);
         let builder = RpcServer::builder().limits(own);
         let server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
         let playing = actix_rt::task::spawn_blocking(move || {

@@ -165,6 +165,13 @@ impl RpcLimits {
         self
     }
 
+    /// Sets [`Self::memory`].
+    #[must_use]
+    pub const fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes;
+        self
+    }
+
     fn terms(self) -> Terms {
         let frame_bytes = self.frame_bytes.max(FRAME_BYTES_MIN);
         Terms {
