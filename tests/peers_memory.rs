@@ -48,7 +48,7 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 /// The windows and out-buffers of both ends together, and as much again for what surrounds each command.
-const MOST: usize = 3 << 20;
+const MOST: usize = 7 << 19;
 
 #[actix::test]
 async fn a_slow_program_costs_nobody_more_than_the_windows() {
