@@ -118,9 +118,7 @@ fn call(
     };
     let (method, open) = (here.method(method), here.open(id, grants, charge));
     if here.met.is_some()
-        && view.header.attachments > 0
-        && let Err(error) =
-            peer::incoming::charge_descriptors(shared, &open, u32::from(view.header.attachments))
+        && let Err(error) = peer::incoming::charge_descriptors(shared, &open, view.header)
     {
         refuse(shared, &open, answered, &error);
         return None;
@@ -155,11 +153,8 @@ fn call(
         bytes: keep(batch, view.payload),
     };
     let call = IncomingCall { context, payload };
-    let job = Job {
-        call,
-        answered,
-        hold: None,
-    };
+    let hold = None;
+    let job = Job { call, answered, hold };
     let job = match partials {
         true => keep_back(shared, &Arc::clone(server), job, grants),
         false => Some(job),

@@ -47,6 +47,7 @@ fn connection(out_buffer: usize, capacity: usize) -> (Arc<Shared>, Stream, JoinH
         tls: TlsClient::default(),
         keepalive: Duration::ZERO,
         shared_memory: SharedMemory::Never,
+        regions_from: usize::MAX,
     }));
     let options = MemoryOptions {
         capacity,

@@ -178,7 +178,11 @@ pub(crate) fn check(shared: &Shared, view: &FrameView<'_>) -> Checked {
 ///
 /// # Errors
 /// They are more than this end keeps.
-pub(crate) fn charge_descriptors(shared: &Shared, open: &OpenCall, more: u32) -> Result<(), CallError> {
+pub(crate) fn charge_descriptors(shared: &Shared, open: &OpenCall, header: &Header) -> Result<(), CallError> {
+    let more = u32::from(header.attachments);
+    if more == 0 {
+        return Ok(());
+    }
     let limit = shared
         .options
         .peer
