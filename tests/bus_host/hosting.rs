@@ -137,6 +137,12 @@ fn kill_the_host(crew: &Crew, members: &mut Vec<Member>, child: Child) {
     drop(stray);
 }
 
+/// Hosts that are killed one after the other: twenty, or as many as the variable says.
+fn rounds() -> usize {
+    let said = std::env::var("LOST_HOST_ROUNDS").ok();
+    said.and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
+}
+
 fn kills(times: usize, child: Child) {
     let crew = Crew::new();
     let mut members = vec![crew.member("com.solar")];
@@ -151,17 +157,17 @@ fn kills(times: usize, child: Child) {
 
 #[test]
 fn twenty_hosts_are_killed_under_load_and_there_is_always_another() {
-    kills(20, Child::None);
+    kills(rounds(), Child::None);
 }
 
 #[test]
 fn a_forked_child_of_a_killed_host_keeps_neither_lock_nor_connections() {
-    kills(5, Child::Forked);
+    kills(rounds(), Child::Forked);
 }
 
 #[test]
 fn a_child_that_kept_the_sockets_of_a_killed_host_keeps_nobody_waiting() {
-    kills(5, Child::Cloned);
+    kills(rounds(), Child::Cloned);
 }
 
 #[test]

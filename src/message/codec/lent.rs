@@ -5,7 +5,7 @@
 //! anew: half of what a message of 16 KiB cost its receiver. Pure. Called by [`super::Decoder`].
 
 use bytes::Bytes;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 /// Smaller batches have memory of their own, in bytes: the allocator is as fast for them.
 const LEAST: usize = 16 * 1024;
@@ -45,7 +45,12 @@ impl Drop for Lent {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        let mut spare = self.from.lock();
+        // Who finds the list in use does not wait: in a forked child its holder may be a thread that is not there.
+        let mut spare = match self.from.0.try_lock() {
+            Ok(spare) => spare,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
         let kept: usize = spare.iter().map(Vec::capacity).sum();
         if kept.saturating_add(bytes.capacity()) <= KEPT {
             spare.push(bytes);
@@ -61,7 +66,8 @@ pub(super) fn join(first: &[u8], second: &[u8]) -> Option<Bytes> {
     }
     let size = total.next_multiple_of(STEP);
     let mut lent = SPARE.with(|spare| {
-        let fits = |bytes: &Vec<u8>| (size..=size.saturating_mul(2)).contains(&bytes.capacity());
+        // Of its own size only: what is held of a batch is charged by its bytes, which are half of the buffer's at least.
+        let fits = |bytes: &Vec<u8>| (size..size.saturating_add(STEP)).contains(&bytes.capacity());
         let mut list = spare.lock();
         // The last one that came back is the one that is still in the cache.
         let found = list.iter().rposition(fits).map(|place| list.remove(place));
