@@ -123,6 +123,17 @@ pub(crate) fn allowed(response: Response) -> Result<Response, HandlerError> {
     }
 }
 
+/// An answer for which there is no room: those before it are not taken.
+fn unread(bytes: usize) -> HandlerError {
+    let text = format!(
+        "the command ran, but its answer of {bytes} bytes does not fit: take the answers before it, or raise RpcLimits::memory"
+    );
+    HandlerError {
+        code: ErrorCode::ReplyLost,
+        ..HandlerError::new(text)
+    }
+}
+
 pub(crate) fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> HandlerError {
     let said = panic
         .downcast_ref::<&str>()
@@ -258,6 +269,11 @@ impl To<'_> {
                 ..HandlerError::new(refused.message)
             };
             return self.error(&error).await;
+        }
+        // Kept until it is sent, which is when the caller takes it.
+        let mut kept = self.shared.serving.memory.hold();
+        if !kept.grow(bytes.len()) {
+            return self.error(&unread(bytes.len())).await;
         }
         let ticket = self.open.ticket;
         let draft = Draft {

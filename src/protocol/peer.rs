@@ -87,8 +87,8 @@ pub struct RpcLimits {
     /// What may wait in this program to be written, in bytes, before its callers wait. One frame always fits. Default: 256 KiB.
     pub out_buffer: usize,
     /// What this end keeps of the other's commands that wait for their handlers, arrive in pieces, or stream items that no handler has
-    /// taken: so many bytes, and one message of the largest size. What is beyond ends with Overloaded. One-way commands have
-    /// `call_window`. Default: 64 MiB.
+    /// taken, and of answers that the other end has not taken: so many bytes, and one message of the largest size. A command beyond that
+    /// ends with Overloaded, an answer with ReplyLost. One-way commands have `call_window`. Default: 64 MiB.
     pub memory: usize,
 }
 
