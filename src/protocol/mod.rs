@@ -1,6 +1,6 @@
 //! Typed protocols: what two programs may say to each other, written once and checked by the compiler on both sides.
 //!
-//! [`protocol!`](crate::protocol!) makes a module of a protocol: a type for each request and answer, a `Sender` with one method for
+//! [`protocol!`](macro@crate::protocol::protocol) makes a module of a protocol: a type for each request and answer, a `Sender` with one method for
 //! each command, and a trait `Receive` for who answers them. One connection carries several protocols, and either end may call. The
 //! same protocols work point to point ([`RpcServer`], [`RpcClient`]) and through the broker, where what answers is an object that
 //! any client can find.

@@ -1,7 +1,7 @@
 //! Accepting, and what all connections of one server share.
 //!
 //! Owns the listener, the pauses after failed accepts, the table of clients and the order of an end: nobody new, then what runs, then
-//! the goodbyes. One connection is [`connection`](super::connection)'s.
+//! the goodbyes. One connection is [`super::connection`]'s.
 
 use super::access::Rules;
 use super::connection::{self, Hooks, Newcomer};
