@@ -22,6 +22,14 @@ pub fn is_unsafe(c: char) -> bool {
             | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
 }
 
+/// As much of the beginning of a text as fits in so many bytes, cut between two characters.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
+}
+
 /// `text` with every character of [`is_unsafe`] written as an escape (`\n`, `\t`, `\r`, otherwise `\u{1b}`).
 /// Borrows when there is nothing to escape.
 #[must_use]
@@ -126,6 +134,22 @@ mod tests {
             assert_eq!(printable(text), expected);
             assert_eq!(name(text).to_string(), expected);
             assert_eq!(printable(expected), expected, "escaping twice changes nothing");
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_between_two_characters() {
+        for (text, bytes, expected) in [
+            ("abc", 4, "abc"),
+            ("abc", 3, "abc"),
+            ("abc", 2, "ab"),
+            ("aé", 2, "a"),
+            ("é", 1, ""),
+            ("😀b", 3, ""),
+            ("😀b", 4, "😀"),
+            ("", 0, ""),
+        ] {
+            assert_eq!(cut(text, bytes), expected, "{text} at {bytes}");
         }
     }
 

@@ -12,7 +12,7 @@ use super::state::{Direct, Next, State};
 use super::turn::{Left, Outcome};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
-use crate::text;
+use crate::text::{self, cut};
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
@@ -415,14 +415,6 @@ fn error_parts(error: &HandlerError, frame_bytes: usize) -> (Metadata, Encoding,
     }
     note(metadata::ERROR_TEXT, &error.message);
     (block, error.payload.encoding, error.payload.bytes.to_vec())
-}
-
-/// As much of a text as fits in `bytes`.
-fn cut(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// Answers a call whose task is gone, on its own connection.

@@ -17,6 +17,7 @@
 
 use super::info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, Shape};
 use super::negotiate::Served;
+use crate::text::cut;
 use serde_json::{Map, Value, json};
 
 /// The longest description, in bytes. The brokers of others keep as much for each name.
@@ -169,10 +170,7 @@ fn field(info: &FieldInfo, detail: Detail) -> Value {
 
 fn doc(out: &mut Map<String, Value>, text: &str, most: usize) {
     let text = text.trim();
-    let end = (0..=most.min(text.len()))
-        .rev()
-        .find(|end| text.is_char_boundary(*end));
-    match text.get(..end.unwrap_or(0)).unwrap_or_default() {
+    match cut(text, most) {
         "" => {}
         whole if whole.len() == text.len() => {
             out.insert("doc".into(), whole.into());

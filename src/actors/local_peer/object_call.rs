@@ -10,6 +10,7 @@ use crate::actors::peer::PeerRef;
 use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::{self, METADATA_MAX};
 use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Origin, Payload, PayloadError, Ticket};
+use crate::text::cut;
 use serde::Serialize;
 use std::fmt;
 use std::future::Future;
@@ -366,13 +367,7 @@ const fn frame<'a>(kind: Kind, ticket: Ticket) -> Draft<'a> {
 
 /// Adds a text, cut to a quarter of the block: two of them fit beside their keys.
 fn note(block: &mut Metadata, key: &str, text: &str) {
-    let mut end = text.len().min(METADATA_MAX / 4);
-    while !text.is_char_boundary(end) {
-        end = end.saturating_sub(1);
-    }
-    block
-        .insert(key, text.get(..end).unwrap_or_default())
-        .unwrap_or_default();
+    block.insert(key, cut(text, METADATA_MAX / 4)).unwrap_or_default();
 }
 
 fn unencodable(error: &PayloadError) -> CallError {

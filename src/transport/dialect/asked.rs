@@ -13,6 +13,7 @@ use crate::message::handshake::PREFACE;
 use crate::message::{
     Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Welcome, key, metadata,
 };
+use crate::text::cut;
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
 
@@ -180,9 +181,7 @@ impl Broker {
             }
             Ok(value) => self.send(Draft::new(Kind::Reply, call).payload(Encoding::JSON, value.as_bytes())),
             Err(error) => {
-                let most = error.len().min(self.frame_bytes);
-                let most = (0..=most).rev().find(|end| error.is_char_boundary(*end));
-                let error = error.get(..most.unwrap_or_default()).unwrap_or_default();
+                let error = cut(&error, self.frame_bytes);
                 let json = serde_json::from_str::<&RawValue>(error).is_ok();
                 let encoding = if json { Encoding::JSON } else { Encoding::RAW };
                 let draft = Draft::new(Kind::Error, call).aux(ErrorCode::Handler.code());

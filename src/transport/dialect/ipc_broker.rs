@@ -5,6 +5,7 @@
 
 use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
 use crate::error::ErrorCode;
+use crate::text::cut;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -289,13 +290,7 @@ fn raw(json: &str) -> &RawValue {
 
 /// A message is cut off where it is too long for its frame.
 fn shortened(message: &str) -> &str {
-    let most = (0..=FRAME_MAX / 8)
-        .rev()
-        .find(|most| message.is_char_boundary(*most));
-    match most {
-        Some(most) if message.len() > FRAME_MAX / 8 => message.get(..most).unwrap_or_default(),
-        _ => message,
-    }
+    cut(message, FRAME_MAX / 8)
 }
 
 impl Codec for IpcBroker {
