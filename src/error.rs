@@ -3,7 +3,8 @@
 //! [`ErrorCode`] is what a caller or asker sees; [`CloseReason`] is why a connection ended. Owns the numbers, names
 //! and default texts of both. It knows no actor and no socket.
 
-use crate::message::Payload;
+use crate::message::frame::FrameView;
+use crate::message::{Encoding, Flags, Payload, metadata};
 use std::fmt;
 
 macro_rules! codes {
@@ -189,6 +190,30 @@ impl CallError {
             message: message.into(),
             name: None,
             payload: Payload::default(),
+        }
+    }
+
+    /// What an Error frame says. `payload` is asked for the handler's own value only when the frame has one.
+    pub(crate) fn from_frame(view: &FrameView<'_>, payload: impl FnOnce() -> Payload) -> Self {
+        let code = ErrorCode::from_code(view.header.aux);
+        let entry =
+            |key| metadata::get(view.meta, key).map(|text| String::from_utf8_lossy(text).into_owned());
+        let (message, payload) = match view.header.encoding {
+            Encoding::RAW => {
+                let text = String::from_utf8_lossy(view.payload).into_owned();
+                (text, Payload::default())
+            }
+            _ => {
+                let text = entry(metadata::ERROR_TEXT);
+                (text.unwrap_or_else(|| code.text().to_owned()), payload())
+            }
+        };
+        Self {
+            code,
+            may_have_run: view.header.flags.has(Flags::MAY_HAVE_RUN),
+            message,
+            name: entry(metadata::ERROR_NAME),
+            payload,
         }
     }
 

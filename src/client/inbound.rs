@@ -18,7 +18,7 @@ use super::state::{Phase, Ring, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::bus::{Settlement, VERSION_KEY};
 use crate::message::frame::FrameView;
-use crate::message::{Attachment, Batch, Draft, Encoding, Flags, Header, Kind, Payload, metadata};
+use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind, Payload, metadata};
 use crate::text;
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -372,32 +372,17 @@ fn finish(state: &mut State, id: u64, result: Result<u32, CallError>, after: &mu
     }
 }
 
-/// What an Error frame says.
-pub(crate) fn error_of(view: &FrameView<'_>) -> CallError {
-    let code = ErrorCode::from_code(view.header.aux);
-    let entry = |key| metadata::get(view.meta, key).map(|text| String::from_utf8_lossy(text).into_owned());
-    let is_text = view.header.encoding == Encoding::RAW;
-    let text = match is_text {
-        true => String::from_utf8_lossy(view.payload).into_owned(),
-        false => entry(metadata::ERROR_TEXT).unwrap_or_else(|| code.text().to_owned()),
-    };
-    let payload = Payload {
+/// What an Error frame says. A bus of another version says which it speaks.
+fn error_of(view: &FrameView<'_>) -> CallError {
+    let error = CallError::from_frame(view, || Payload {
         encoding: view.header.encoding,
         bytes: view.payload.to_vec().into(),
-    };
-    let version = metadata::get(view.meta, VERSION_KEY).filter(|_| code == ErrorCode::BusVersion);
-    if let Some(version) = version {
-        let payload = Payload::raw(version.to_vec());
-        return CallError {
-            payload,
-            ..CallError::new(code, text)
-        };
-    }
-    CallError {
-        code,
-        may_have_run: view.header.flags.has(Flags::MAY_HAVE_RUN),
-        message: text,
-        name: entry(metadata::ERROR_NAME),
-        payload: if is_text { Payload::default() } else { payload },
+    });
+    match metadata::get(view.meta, VERSION_KEY) {
+        Some(version) if error.code == ErrorCode::BusVersion => CallError {
+            payload: Payload::raw(version.to_vec()),
+            ..CallError::new(error.code, error.message)
+        },
+        _ => error,
     }
 }

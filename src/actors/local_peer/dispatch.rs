@@ -5,7 +5,7 @@
 
 use super::LocalPeer;
 use super::items::{CallItems, Queue};
-use super::object_call::{Caller, Charge, ObjectCall, Responder, Running, error_of};
+use super::object_call::{Caller, Charge, ObjectCall, Responder, Running};
 use super::pieces::{self, Partial};
 use super::port::{Answer, Request, Standing, Then};
 use super::subscriber::{Pumped, Subscriber};
@@ -102,7 +102,7 @@ impl LocalPeer {
                 };
                 self.answered(CallId(header.id), answer);
             }
-            Kind::Error => self.failed(CallId(header.id), error_of(&view, payload())),
+            Kind::Error => self.failed(CallId(header.id), CallError::from_frame(&view, payload)),
             Kind::Ownership => {
                 let standing = if header.aux == 1 {
                     Standing::Owner
@@ -154,7 +154,10 @@ impl LocalPeer {
         match header.kind {
             Kind::CallPiece => return self.call_piece(batch, &view, Ticket(id)),
             Kind::Error => {
-                return self.failed(CallId(id), error_of(&view, pieces::payload(batch, &view)));
+                return self.failed(
+                    CallId(id),
+                    CallError::from_frame(&view, || pieces::payload(batch, &view)),
+                );
             }
             Kind::Reply if !continued => {
                 return self.replied(

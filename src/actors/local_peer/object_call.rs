@@ -19,9 +19,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
 
-/// Holds the text of an error whose payload is the handler's own value.
-pub(super) const ERROR_TEXT: &str = "error.text";
-
 /// Who calls, as the broker knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
@@ -318,7 +315,7 @@ impl Responder {
         }
         let own_value = error.payload != Payload::default();
         if own_value {
-            note(&mut block, ERROR_TEXT, &error.message);
+            note(&mut block, metadata::ERROR_TEXT, &error.message);
         }
         let (encoding, bytes) = if own_value && check_size(&self.port.limits, &error.payload).is_ok() {
             (error.payload.encoding, &error.payload.bytes[..])
@@ -372,23 +369,4 @@ fn note(block: &mut Metadata, key: &str, text: &str) {
 
 fn unencodable(error: &PayloadError) -> CallError {
     CallError::new(ErrorCode::Encoding, error.to_string()).ran(true)
-}
-
-/// What an Error frame says.
-pub(super) fn error_of(view: &crate::message::frame::FrameView<'_>, payload: Payload) -> CallError {
-    let code = ErrorCode::from_code(view.header.aux);
-    let entry = |key| metadata::get(view.meta, key).map(|text| String::from_utf8_lossy(text).into_owned());
-    let own_value = view.header.encoding != Encoding::RAW;
-    let message = if own_value {
-        entry(ERROR_TEXT).unwrap_or_else(|| code.text().to_owned())
-    } else {
-        String::from_utf8_lossy(view.payload).into_owned()
-    };
-    CallError {
-        code,
-        may_have_run: view.header.flags.has(Flags::MAY_HAVE_RUN),
-        message,
-        name: entry(metadata::ERROR_NAME),
-        payload: if own_value { payload } else { Payload::default() },
-    }
 }

@@ -10,9 +10,7 @@ use crate::error::{CallError, ErrorCode};
 use crate::message::codec::body_limit;
 use crate::message::frame::FrameView;
 use crate::message::handshake::PREFACE;
-use crate::message::{
-    Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Welcome, key, metadata,
-};
+use crate::message::{Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Payload, Welcome, key};
 use crate::text::cut;
 use serde_json::value::RawValue;
 use std::collections::{HashMap, HashSet};
@@ -269,29 +267,19 @@ pub(super) fn too_large(what: &str, length: usize, most: usize) -> String {
 
 /// What an Error frame says.
 pub(super) fn failure(view: &FrameView<'_>) -> Failure {
-    let code = ErrorCode::from_code(view.header.aux);
-    let text = match view.header.encoding {
-        Encoding::RAW => String::from_utf8_lossy(view.payload).into_owned(),
-        _ => metadata::get(view.meta, metadata::ERROR_TEXT).map_or_else(
-            || code.text().to_owned(),
-            |text| String::from_utf8_lossy(text).into_owned(),
-        ),
-    };
+    let error = CallError::from_frame(view, Payload::default);
     let value = match view.header.encoding {
         Encoding::RAW => None,
         encoding => value::json(encoding, view.payload)
             .ok()
             .map(std::borrow::Cow::into_owned),
     };
+    let text = match error.message.is_empty() {
+        true => CallError::from(error.code).message,
+        false => error.message,
+    };
     Failure {
         value,
-        ..Failure::new(
-            code,
-            if text.is_empty() {
-                CallError::from(code).message
-            } else {
-                text
-            },
-        )
+        ..Failure::new(error.code, text)
     }
 }
