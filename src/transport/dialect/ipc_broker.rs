@@ -4,6 +4,7 @@
 //! the answer whatever it is; the gateway keeps events back meanwhile. Called by the gateway.
 
 use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
+use super::value::raw;
 use crate::error::ErrorCode;
 use crate::text::cut;
 use serde::{Deserialize, Serialize};
@@ -282,10 +283,6 @@ fn write(response: &Response<'_>, out: &mut Vec<u8>) -> Result<(), Unsaid> {
         head.copy_from_slice(&length);
     }
     Ok(())
-}
-
-fn raw(json: &str) -> &RawValue {
-    serde_json::from_str(json).unwrap_or(RawValue::NULL)
 }
 
 /// A message is cut off where it is too long for its frame.

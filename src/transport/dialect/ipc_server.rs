@@ -6,6 +6,7 @@
 
 use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
 use super::scan::Scan;
+use super::value::raw;
 use crate::error::ErrorCode;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
@@ -281,10 +282,6 @@ fn document<T: Serialize>(value: &T) -> Vec<u8> {
         bytes.push(b' ');
     }
     bytes
-}
-
-fn raw(json: &str) -> &RawValue {
-    serde_json::from_str(json).unwrap_or(RawValue::NULL)
 }
 
 impl Codec for IpcServer {

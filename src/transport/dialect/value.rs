@@ -5,6 +5,7 @@
 
 use crate::message::Encoding;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 
@@ -37,6 +38,11 @@ pub(super) fn json(encoding: Encoding, bytes: &[u8]) -> Result<Cow<'_, str>, Str
             other.name()
         )),
     }
+}
+
+/// A JSON text to be written inside another; `null` when it is none.
+pub(super) fn raw(json: &str) -> &RawValue {
+    serde_json::from_str(json).unwrap_or(RawValue::NULL)
 }
 
 /// Any value that a parser takes which makes numbers and texts of it, at most so deep. Nothing is kept of it.
