@@ -25,9 +25,10 @@ impl Connection {
 
     /// Whether more may be read: an old client's bytes wait while it has no credit, or does not read its answers.
     pub(super) fn may_understand(&mut self) -> bool {
-        let unsent = self.unsent();
-        self.gateway()
-            .is_none_or(|gateway| gateway.may_read() && unsent <= UNREAD_MAX)
+        let Some(gateway) = self.gateway() else {
+            return true;
+        };
+        gateway.may_read() && self.unsent() <= UNREAD_MAX
     }
 
     /// What one read brought: so many complete frames.
