@@ -283,10 +283,8 @@ impl Gateway {
 
     fn event(&mut self, view: &FrameView<'_>) {
         let (id, most) = (view.header.id, self.codec.limit());
-        let owner = match view.header.kind == Kind::EventPiece || view.header.flags.has(Flags::CONTINUED) {
-            true => Owner::Event(id, view.header.aux),
-            false => Owner::Event(id, 0),
-        };
+        // In an event of one frame `aux` counts what was missed before it; nothing is kept of that event.
+        let owner = Owner::Event(id, view.header.aux);
         if view.header.kind == Kind::EventPiece && view.header.flags.has(Flags::ABORT) {
             self.broker.pieces.give_up(owner);
             return;
