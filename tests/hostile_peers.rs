@@ -400,41 +400,19 @@ fn errors(raw: &mut Raw) -> Vec<u64> {
     }
 }
 
-#[test]
-fn what_one_connection_makes_a_program_keep_is_bounded() {
+/// Plays against a server whose clients may make it keep one message of the largest size, 16,384 bytes.
+fn in_little_memory(play: impl FnOnce(&mut Raw) + Send + 'static) {
     actix::System::new().block_on(async {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let service = Service::new(true);
-        // One message of the largest size, 16,384 bytes.
         let own = limits().memory(0).open_calls(100);
         let builder = RpcServer::builder().limits(own);
         let server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
         let playing = actix_rt::task::spawn_blocking(move || {
             let mut raw = Raw::connect(&path);
             raw.meet(100, CALL_WINDOW, &[]);
-            raw.write(&call(1, "wait", Flags::NONE, b""));
-            let large = |id| call(id, "echo", Flags::NONE, &[0; 3_992]);
-            // Behind one that runs four wait, and the rest is refused.
-            (2..=10).for_each(|id| raw.write(&large(id)));
-            assert_eq!(errors(&mut raw), [6, 7, 8, 9, 10]);
-            // What was taken back makes room, however often.
-            for round in 0..50 {
-                let first = 100 + round * 4;
-                let before = if round == 0 { 2 } else { first - 4 };
-                (before..before + 4).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
-                (first..first + 4).for_each(|id| raw.write(&large(id)));
-                assert_eq!(errors(&mut raw), [0; 0], "round {round}");
-            }
-            (296..300).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
-            // Items count as well. Each call has 8 bytes, each item 2,020.
-            for id in 400..410 {
-                let flags = Flags::ITEMS.with(Flags::CONTINUED);
-                raw.write(&call(id, "wait", flags, b""));
-                let item = Draft::new(Kind::CallPiece, id).flags(Flags::CONTINUED);
-                raw.write(&item.payload(Encoding::POSTCARD, &[0; 2_000]).to_vec());
-            }
-            assert_eq!(errors(&mut raw), [408, 409]);
+            play(&mut raw);
         });
         within("the calls", playing).await.unwrap();
         service.ended(1).await;
@@ -443,42 +421,57 @@ fn what_one_connection_makes_a_program_keep_is_bounded() {
 }
 
 #[test]
+fn what_one_connection_makes_a_program_keep_is_bounded() {
+    in_little_memory(|raw| {
+        raw.write(&call(1, "wait", Flags::NONE, b""));
+        let large = |id| call(id, "echo", Flags::NONE, &[0; 3_992]);
+        // Behind one that runs four wait, and the rest is refused.
+        (2..=10).for_each(|id| raw.write(&large(id)));
+        assert_eq!(errors(raw), [6, 7, 8, 9, 10]);
+        // What was taken back makes room, however often.
+        for round in 0..50 {
+            let first = 100 + round * 4;
+            let before = if round == 0 { 2 } else { first - 4 };
+            (before..before + 4).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
+            (first..first + 4).for_each(|id| raw.write(&large(id)));
+            assert_eq!(errors(raw), [0; 0], "round {round}");
+        }
+        (296..300).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
+        // Items count as well. Each call has 8 bytes, each item 2,020.
+        for id in 400..410 {
+            let flags = Flags::ITEMS.with(Flags::CONTINUED);
+            raw.write(&call(id, "wait", flags, b""));
+            let item = Draft::new(Kind::CallPiece, id).flags(Flags::CONTINUED);
+            raw.write(&item.payload(Encoding::POSTCARD, &[0; 2_000]).to_vec());
+        }
+        assert_eq!(errors(raw), [408, 409]);
+    });
+}
+
+#[test]
 fn answers_that_nobody_takes_are_bounded_with_the_rest() {
-    actix::System::new().block_on(async {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
-        let service = Service::new(true);
-        let own = limits().memory(0).open_calls(100);
-        let builder = RpcServer::builder().limits(own);
-        let server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
-        let playing = actix_rt::task::spawn_blocking(move || {
-            let mut raw = Raw::connect(&path);
-            raw.meet(100, CALL_WINDOW, &[]);
-            // Each answer is larger than its window, and no credit is ever given; three of them fit into 16,384 bytes.
-            let text = postcard::to_stdvec(&"x".repeat(5_390)).unwrap();
-            let (first, rest) = text.split_at(3_900);
-            for id in 1..=6 {
-                raw.write(&call(id, "echo", Flags::CONTINUED, first));
-                let piece = Draft::new(Kind::CallPiece, id);
-                raw.write(&piece.payload(Encoding::RAW, rest).to_vec());
-            }
-            // A request is held while its answer is made, so that one less may fit, and another one later.
-            let refused = errors(&mut raw);
-            assert!((3..=4).contains(&refused.len()), "{refused:?}");
-            // Who gives them up has room for others.
-            (1..=6).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
-            assert_eq!(errors(&mut raw), [0; 0], "two turns, in which they end");
-            raw.write(&call(7, "echo", Flags::CONTINUED, first));
-            raw.write(
-                &Draft::new(Kind::CallPiece, 7)
-                    .payload(Encoding::RAW, rest)
-                    .to_vec(),
-            );
-            assert_eq!(errors(&mut raw), [0; 0]);
-        });
-        within("the calls", playing).await.unwrap();
-        service.ended(1).await;
-        within("the shutdown", server.shutdown()).await;
+    in_little_memory(|raw| {
+        // Each answer is larger than its window, and no credit is ever given; three of them fit into 16,384 bytes.
+        let text = postcard::to_stdvec(&"x".repeat(5_390)).unwrap();
+        let (first, rest) = text.split_at(3_900);
+        for id in 1..=6 {
+            raw.write(&call(id, "echo", Flags::CONTINUED, first));
+            let piece = Draft::new(Kind::CallPiece, id);
+            raw.write(&piece.payload(Encoding::RAW, rest).to_vec());
+        }
+        // A request is held while its answer is made, so that one less may fit, and another one later.
+        let refused = errors(raw);
+        assert!((3..=4).contains(&refused.len()), "{refused:?}");
+        // Who gives them up has room for others.
+        (1..=6).for_each(|id| raw.write(&plain(Kind::Cancel, id, 0)));
+        assert_eq!(errors(raw), [0; 0], "two turns, in which they end");
+        raw.write(&call(7, "echo", Flags::CONTINUED, first));
+        raw.write(
+            &Draft::new(Kind::CallPiece, 7)
+                .payload(Encoding::RAW, rest)
+                .to_vec(),
+        );
+        assert_eq!(errors(raw), [0; 0]);
     });
 }
 
