@@ -1,6 +1,8 @@
 //! Where options may stand, and what is refused.
 
 use super::*;
+use crate::value::Value;
+use std::time::Duration;
 
 fn parse_line(line: &str) -> Result<Rob, Stop> {
     parse(
@@ -10,13 +12,25 @@ fn parse_line(line: &str) -> Result<Rob, Stop> {
     )
 }
 
-fn value_and_options(line: &str) -> (String, Options) {
+fn value_of(line: &str) -> (Value, Options) {
     match parse_line(line) {
         Ok(Rob {
-            command: Command::Call(message) | Command::Send(message),
+            command: Command::Call(call),
             options,
             ..
-        }) => (message.json, options),
+        }) => (call.words.value, options),
+        Ok(Rob {
+            command: Command::Send(send),
+            options,
+            ..
+        }) => (send.words.value, options),
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+fn value_and_options(line: &str) -> (String, Options) {
+    match value_of(line) {
+        (Value::Json(text), options) => (text, options),
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -94,6 +108,58 @@ fn options_stand_before_the_signature_or_behind_its_arguments() {
 }
 
 #[test]
+fn a_value_may_come_from_standard_input() {
+    let table = [
+        ("call m f -", Value::Stdin),
+        ("call m f - --json", Value::Stdin),
+        ("send o t -", Value::Stdin),
+        ("send o t s -", Value::Json("\"-\"".into())),
+        ("send o t --lines", Value::Lines("j".into())),
+        ("send o t --lines -", Value::Lines("j".into())),
+        ("send o t --lines s --json", Value::Lines("s".into())),
+        ("send --lines o t (b)", Value::Lines("(b)".into())),
+    ];
+    for (line, value) in table {
+        assert_eq!(value_of(line).0, value, "{line}");
+    }
+    let table = [
+        ("send o t --lines n", "must take one argument"),
+        ("send o t --lines {ss}", "must take one argument"),
+        ("send o t --lines (ss", "must take one argument"),
+        ("send o t --lines x", "unexpected 'x' at position 1"),
+        ("send o t --lines s word", "leftover argument \"word\""),
+        ("call m f - word", "leftover argument \"word\""),
+        ("call --lines m f", "unexpected argument '--lines'"),
+    ];
+    for (line, expected) in table {
+        let refused = refusal(line);
+        assert!(refused.contains(expected), "{line}: {refused}");
+    }
+}
+
+#[test]
+fn a_count_is_for_what_gives_many_results() {
+    for line in [
+        "--count 3 listen o t",
+        "listen o t --count 3",
+        "call m f i 1 --count 3",
+    ] {
+        assert_eq!(parse_line(line).unwrap().options.count, Some(3), "{line}");
+    }
+    for line in [
+        "list --count 3",
+        "send o t i 1 --count 3",
+        "--count 3 describe m",
+        "bench rpc --count 3",
+    ] {
+        assert!(
+            refusal(line).starts_with("--count: only what gives many results"),
+            "{line}"
+        );
+    }
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     let table = [
         (
@@ -110,7 +176,7 @@ fn what_is_wrong_is_named() {
         ),
         (
             "call m f i 1 --jsn",
-            r#"leftover argument "--jsn": the signature "i" takes 1 argument"#,
+            r#"leftover argument "--jsn": the signature "i" takes 1 argument; did you mean --json?"#,
         ),
         (
             "call m f {ii} a 1 b",

@@ -6,11 +6,10 @@ mod arguments;
 mod bench;
 mod commands;
 mod exit;
-mod listen;
+mod options;
 mod output;
-mod protocols;
 mod signature;
-mod tables;
+mod value;
 
 use actix_ipc::terminal::printable;
 use arguments::Stop;

@@ -3,6 +3,7 @@
 //! Owns the options, their defaults and how sizes are written. It runs nothing. Called by `arguments`, of which it is a part,
 //! and read by `bench`.
 
+use crate::options::number;
 use clap::{Args, Subcommand};
 use std::time::Duration;
 
@@ -106,15 +107,6 @@ pub(crate) struct Bus {
     /// Be the process that takes, on this bus.
     #[arg(long, hide = true, value_name = "BUS")]
     pub(crate) sink: Option<String>,
-}
-
-/// A whole number from 1 to `most`. What it is not is said in words: a library's own would speak of digits.
-pub(crate) fn number(text: &str, most: u64) -> Result<u64, String> {
-    let number = text.parse().ok().filter(|number| (1..=most).contains(number));
-    number.ok_or_else(|| match most {
-        u64::MAX => "a whole number above 0".to_owned(),
-        most => format!("a whole number from 1 to {most}"),
-    })
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

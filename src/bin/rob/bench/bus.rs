@@ -4,9 +4,9 @@
 //! message costs less than a call or an event is told by `rpc` and `pubsub`. Called by `bench`.
 
 use super::figures::memory;
-use crate::arguments::Options;
 use crate::arguments::bench::Bus;
 use crate::exit::{Exit, Failure};
+use crate::options::Options;
 use crate::output::Output;
 use actix_ipc::bus::{
     self, BytesMessage, EndpointReceiver, EndpointSender, Message, RecvError, Report, Selector, label,

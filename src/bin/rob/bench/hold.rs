@@ -6,8 +6,8 @@ use super::floor::{End, Stopwatch, join};
 use super::latencies::Latencies;
 use super::protocol::{Order, Slice, Way};
 use super::role::{Conversation, connect};
-use crate::arguments::Options;
 use crate::exit::Failure;
+use crate::options::Options;
 use actix_ipc::IpcClient;
 
 /// Opens connections and holds those to the broker.

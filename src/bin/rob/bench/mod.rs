@@ -17,10 +17,10 @@ mod protocol;
 mod role;
 mod team;
 
-use crate::arguments::Options;
 use crate::arguments::bench::{Bench, Bulk, Idle, Pubsub, Rpc};
-use crate::commands;
+use crate::commands::session;
 use crate::exit::{Exit, Failure};
+use crate::options::Options;
 use crate::output::Output;
 use actix_ipc::client::parse_address;
 use actix_ipc::platform::{local, open_files};
@@ -217,7 +217,7 @@ impl Setup {
             Some(_) => None,
         };
         // An address where nobody is is the user's to correct, before anything else is started.
-        commands::connect(&options, false).await?.close().await;
+        session::connect(&options, false).await?.close().await;
         let spec = Spec {
             part: Part::Relay,
             ..self.spec.clone()

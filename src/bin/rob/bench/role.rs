@@ -6,9 +6,9 @@
 
 use super::protocol::{Order, Part, Said, Slice, Spec, confused, failed};
 use super::{calls, events, floor, hold};
-use crate::arguments::Options;
-use crate::commands;
+use crate::commands::session;
 use crate::exit::{Exit, Failure};
+use crate::options::Options;
 use actix_ipc::client::IpcClient;
 use actix_ipc::config::{CONNECTION_COST, Limits};
 use actix_ipc::platform::signals::EndSignals;
@@ -82,7 +82,7 @@ async fn work(options: &Options) -> Result<(), Failure> {
 /// # Errors
 /// When it cannot be reached.
 pub(super) async fn connect(options: &Options) -> Result<IpcClient, Failure> {
-    commands::connect(options, false).await
+    session::connect(options, false).await
 }
 
 /// Starts to read standard input. The thread outlives everything else here.

@@ -6,8 +6,8 @@
 //! What they measure is not known here. Called by `bench` and `measure`.
 
 use super::protocol::{Order, Part, Said, Slice, Spec, confused};
-use crate::arguments::Options;
 use crate::exit::{Exit, Failure};
+use crate::options::Options;
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::platform::scratch::{Kind, Scratch};
 use actix_ipc::platform::signals::{EndSignal, EndSignals};

@@ -3,34 +3,44 @@
 //! Owns the "Listening" line, the count, and what is told of gaps and lost connections on standard error. Called by
 //! `commands`.
 
-use crate::arguments::{Listen, Options};
-use crate::commands::within;
+use super::session::Session;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
-use actix_ipc::client::{ConnectionEvent, ConnectionEvents, Event, IpcClient, Subscription, Update};
+use actix_ipc::client::{ConnectionEvent, ConnectionEvents, Event, Subscription, Update};
 use actix_ipc::terminal::printable;
+use clap::Args;
 use std::io::{self, Write};
 
+/// `rob listen`.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct Listen {
+    /// The object's name.
+    #[arg(value_name = "OBJECT")]
+    pub(crate) object: String,
+    /// The topic.
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: String,
+}
+
 /// Prints events until there were as many as were asked for.
-pub(crate) async fn run(
-    client: &IpcClient,
-    options: &Options,
-    wanted: &Listen,
-    output: &mut Output,
-) -> Result<(), Failure> {
-    let Listen { object, topic, count } = wanted;
+pub(crate) async fn run(wanted: &Listen, session: &mut Session) -> Result<(), Failure> {
+    let Listen { object, topic } = wanted;
     let context = format!("listen {object}.{topic}");
-    let mut connection = client.connection_events();
-    let mut events = within(options, &context, client.subscribe(object, topic)).await?;
+    let mut connection = session.client.connection_events();
+    let mut events = session
+        .within(&context, session.client.subscribe(object, topic))
+        .await?;
+    let Session { options, output, .. } = session;
     // The broker has acknowledged the subscription: from here on nothing is overlooked.
     let (object, topic) = (printable(object), printable(topic));
     let listening = format!("Listening for: object={object} method={topic}. Press ctrl+c to exit.\n");
-    if output.json() {
+    if options.quiet {
+        // What was asked for is what comes.
+    } else if output.json() {
         let _ = io::stderr().lock().write_all(listening.as_bytes());
     } else {
         output.text(&listening)?;
     }
-    let mut left = *count;
+    let mut left = options.count;
     while left != Some(0) {
         let next = next_event(&mut events, &mut connection);
         let event = match options.timeout {

@@ -1,0 +1,92 @@
+//! `rob send`: one event, or one for each line of standard input.
+//!
+//! Owns the reading of lines beside the connection, and which line is named in an error. Called by `commands`.
+
+use super::session::Session;
+use crate::exit::{Exit, Failure};
+use crate::signature;
+use crate::value::{self, Value, Words};
+use actix_ipc::message::Payload;
+use clap::Args;
+use std::io::BufRead;
+use tokio::sync::mpsc;
+
+const EXAMPLES: &str = "\
+Examples:
+  rob send sensor temperature s 25.6°C        a string
+  rob send sensor reading {sd} room hall celsius 21.5
+  rob send sensor reading - < reading.json    JSON from standard input
+  tail -f app.log | rob send app log --lines s    each line as a string
+  jq -c '.[]' all.json | rob send app row --lines     each line as JSON";
+
+/// Lines that are read ahead of the broker.
+const LINES_AHEAD: usize = 64;
+
+/// `rob send`.
+#[derive(Args, Debug, PartialEq)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Send {
+    /// The object's name.
+    #[arg(value_name = "OBJECT")]
+    object: String,
+    /// The topic to publish to.
+    #[arg(value_name = "TOPIC")]
+    topic: String,
+    /// An event for each line of stdin: the line is the one argument of the signature, and JSON without a signature.
+    #[arg(long)]
+    pub(crate) lines: bool,
+    /// The value.
+    #[command(flatten)]
+    pub(crate) words: Words,
+}
+
+/// Publishes; returns when the broker has accepted all of it.
+pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Failure> {
+    match &wanted.words.value {
+        Value::Json(text) => publish(wanted, session, value::payload(text.as_str())).await?,
+        Value::Stdin => publish(wanted, session, value::read_stdin()?).await?,
+        Value::Lines(signature) => {
+            let mut lines = read_lines();
+            let mut number = 0_u64;
+            while let Some(line) = lines.recv().await {
+                number = number.saturating_add(1);
+                let failed = |why: String| {
+                    Failure::new(Exit::Usage, format!("line {number} of standard input: {why}"))
+                };
+                let line = line.map_err(|error| failed(error.to_string()))?;
+                let encoded =
+                    signature::encode(signature, &[line]).map_err(|error| failed(error.to_string()))?;
+                publish(wanted, session, value::payload(encoded.json)).await?;
+            }
+        }
+    }
+    if !session.options.quiet {
+        session.output.result(&value::payload("null"))?;
+    }
+    Ok(())
+}
+
+async fn publish(wanted: &Send, session: &Session, payload: Payload) -> Result<(), Failure> {
+    let Send { object, topic, .. } = wanted;
+    let accepted = session
+        .client
+        .publish_payload(object, topic, payload)
+        .acknowledged();
+    session
+        .within(&format!("send {object}.{topic}"), accepted)
+        .await
+        .map(|_| ())
+}
+
+/// The lines of standard input as they come. The thread that reads them is not waited for: a terminal may never send the next one.
+fn read_lines() -> mpsc::Receiver<std::io::Result<String>> {
+    let (lines, read) = mpsc::channel(LINES_AHEAD);
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lock().lines() {
+            if lines.blocking_send(line).is_err() {
+                break;
+            }
+        }
+    });
+    read
+}

@@ -1,0 +1,130 @@
+//! What a command works with: its connection, the options, and the way out for results.
+//!
+//! Owns how rob connects, what `--timeout` leaves of a request, and the words around an error, with the name that was probably meant.
+//! It knows no command. Called by every command that needs a broker.
+
+use super::tables;
+use crate::exit::{Exit, Failure};
+use crate::options::Options;
+use crate::output::Output;
+use actix_ipc::client::{ClientBuilder, IpcClient, parse_address};
+use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::terminal::nearest;
+use actix_ipc::transport::TlsClient;
+use std::future::IntoFuture;
+use std::time::Duration;
+
+/// What a proposal for a misspelt name may cost.
+const PROPOSAL_PATIENCE: Duration = Duration::from_millis(500);
+/// How long the end waits for the broker to take note of it.
+const GOODBYE_PATIENCE: Duration = Duration::from_millis(250);
+
+/// A command at work.
+pub(crate) struct Session {
+    /// The connection.
+    pub(crate) client: IpcClient,
+    /// What the command line says.
+    pub(crate) options: Options,
+    /// Where results go.
+    pub(crate) output: Output,
+}
+
+impl Session {
+    /// Connects. A lasting connection is made again when it is lost: whoever waits for one answer wants to know that it will not come, a
+    /// listener goes on.
+    pub(crate) async fn open(options: &Options, lasting: bool) -> Result<Self, Failure> {
+        Ok(Self::with(connect(options, lasting).await?, options))
+    }
+
+    /// The same with a connection that is there.
+    pub(crate) fn with(client: IpcClient, options: &Options) -> Self {
+        Self {
+            client,
+            output: Output::stdout(options.json),
+            options: options.clone(),
+        }
+    }
+
+    /// Ends the connection. A goodbye is a courtesy: everything that matters has been answered.
+    pub(crate) async fn close(self) {
+        let _ = tokio::time::timeout(GOODBYE_PATIENCE, self.client.close()).await;
+    }
+
+    /// What `--timeout` leaves of a request that has no deadline of its own.
+    pub(crate) async fn limited<T>(
+        &self,
+        request: impl IntoFuture<Output = Result<T, CallError>>,
+    ) -> Result<T, CallError> {
+        match self.options.timeout {
+            None => request.await,
+            Some(patience) => tokio::time::timeout(patience, request)
+                .await
+                .unwrap_or_else(|_| Err(ErrorCode::Deadline.into())),
+        }
+    }
+
+    /// The same, with the words around its error.
+    pub(crate) async fn within<T>(
+        &self,
+        context: &str,
+        request: impl IntoFuture<Output = Result<T, CallError>>,
+    ) -> Result<T, Failure> {
+        self.limited(request)
+            .await
+            .map_err(|error| Failure::of_call(context, error))
+    }
+
+    /// The failure of a request to an object; when there is none of that name, with the nearest one there is.
+    pub(crate) async fn failed(&self, context: &str, object: &str, error: CallError) -> Failure {
+        let unknown = error.code == ErrorCode::NoSuchObject;
+        let mut failure = Failure::of_call(context, error);
+        if unknown {
+            let names = self.object_names().await;
+            failure
+                .message
+                .push_str(&match nearest(object, names.iter().map(String::as_str)) {
+                    Some(name) => format!("; did you mean {name:?}?"),
+                    None => "; `rob list` shows what is registered".to_owned(),
+                });
+        }
+        failure
+    }
+
+    /// The names of all objects, for a proposal; none when the broker takes too long.
+    pub(crate) async fn object_names(&self) -> Vec<String> {
+        let list = tokio::time::timeout(PROPOSAL_PATIENCE, self.client.list()).await;
+        list.ok()
+            .and_then(Result::ok)
+            .map(|list| tables::object_names(&list))
+            .unwrap_or_default()
+    }
+}
+
+/// Connects to the broker that the options name; a lasting connection is made again when it is lost.
+pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClient, Failure> {
+    let builder = builder(options)?.reconnect(lasting);
+    builder.connect().await.map_err(Failure::of_connect)
+}
+
+/// A connection as the options describe it.
+///
+/// # Errors
+/// `--addr` is no endpoint.
+pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
+    let mut builder = IpcClient::builder().name("rob");
+    if let Some(text) = &options.addr {
+        let endpoint =
+            parse_address(text).map_err(|error| Failure::new(Exit::Usage, format!("--addr: {error}")))?;
+        builder = builder.endpoint(endpoint);
+    }
+    if let Some(path) = &options.token_file {
+        builder = builder.token_file(path);
+    }
+    let tls = TlsClient {
+        ca: options.tls_ca.clone(),
+        pin: options.tls_pin.clone(),
+        server_name: options.tls_name.clone(),
+        identity: options.tls_cert.clone().zip(options.tls_key.clone()),
+    };
+    Ok(builder.tls(tls))
+}

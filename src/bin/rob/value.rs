@@ -1,0 +1,141 @@
+//! The value of a call or an event, as the command line or standard input says it.
+//!
+//! Owns where a value comes from: a signature and its arguments, standard input as one JSON value, or each line of it. It knows no
+//! broker. Called by `arguments` (what the words mean) and by the commands (what is sent).
+
+use crate::exit::{Exit, Failure};
+use crate::options::{Leftover, Options};
+use crate::signature::{self, SignatureError};
+use actix_ipc::message::{Encoding, Payload};
+use clap::Args;
+use serde_json::value::RawValue;
+use std::io::Read;
+
+/// What stands for one JSON value on standard input.
+const STDIN: &str = "-";
+/// The most that is read as one value: a message's limit, unless the broker's operator raised it.
+const STDIN_MAX: u64 = 256 << 20;
+
+/// The words behind the names.
+#[derive(Args, Debug, Default, PartialEq)]
+pub(crate) struct Words {
+    /// How the arguments make one value (`rob --help` explains it), none for null, or - for one JSON value on stdin.
+    #[arg(
+        value_name = "SIGNATURE ARGS",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    rest: Vec<String>,
+    /// What they mean.
+    #[arg(skip)]
+    pub(crate) value: Value,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Value {
+    /// The value, as JSON text.
+    Json(String),
+    /// Standard input is one JSON value.
+    Stdin,
+    /// Each line of standard input is the argument of this signature.
+    Lines(String),
+}
+
+impl Default for Value {
+    fn default() -> Self {
+        Self::Json("null".to_owned())
+    }
+}
+
+/// Why the words make no value.
+pub(crate) enum Wrong {
+    /// In words.
+    Text(String),
+    /// In clap's.
+    Clap(clap::Error),
+}
+
+impl Words {
+    /// Finds out what the words mean, and which options stand behind them.
+    pub(crate) fn read(
+        &mut self,
+        lines: bool,
+        options: &mut Options,
+        rob: &clap::Command,
+    ) -> Result<(), Wrong> {
+        let rest = std::mem::take(&mut self.rest);
+        let (signature, arguments) = rest
+            .split_first()
+            .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        let mut used = 0;
+        self.value = match signature {
+            "" | STDIN if lines => Value::Lines("j".to_owned()),
+            _ if lines => {
+                takes_one(signature).map_err(Wrong::Text)?;
+                Value::Lines(signature.to_owned())
+            }
+            STDIN => Value::Stdin,
+            _ => {
+                let encoded = signature::encode(signature, arguments)
+                    .map_err(|error| Wrong::Text(error.to_string()))?;
+                used = encoded.used;
+                Value::Json(encoded.json)
+            }
+        };
+        let tail = arguments.get(used..).unwrap_or_default();
+        options.read_tail(tail, rob).map_err(|leftover| match leftover {
+            Leftover::Word(word, near) => Wrong::Text(format!(
+                "leftover argument {word:?}: the signature {signature:?} takes {used} argument{}{}",
+                if used == 1 { "" } else { "s" },
+                near.map(|near| format!("; did you mean {near}?"))
+                    .unwrap_or_default(),
+            )),
+            Leftover::Clap(error) => Wrong::Clap(error),
+        })
+    }
+}
+
+/// A signature for lines takes exactly one argument, which is the line.
+fn takes_one(signature: &str) -> Result<(), String> {
+    // One of them fits whatever takes one argument.
+    let one =
+        |word: &str| signature::encode(signature, &[word.to_owned()]).is_ok_and(|found| found.used == 1);
+    if one("0") || one("true") {
+        return Ok(());
+    }
+    match signature::encode(signature, &[]) {
+        Ok(_) | Err(SignatureError::Missing { .. }) => Err(format!(
+            "--lines: the signature {signature:?} must take one argument, which is the line; s, i, d, b, j and (s) do"
+        )),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The payload of JSON text.
+pub(crate) fn payload(json: impl Into<String>) -> Payload {
+    Payload {
+        encoding: Encoding::JSON,
+        bytes: json.into().into(),
+    }
+}
+
+/// Standard input, read to its end as one JSON value and passed on as it is written.
+///
+/// # Errors
+/// It cannot be read, is too long, or is not one JSON value.
+pub(crate) fn read_stdin() -> Result<Payload, Failure> {
+    let mut text = String::new();
+    let read = std::io::stdin().take(STDIN_MAX).read_to_string(&mut text);
+    let failed = |why: String| Failure::new(Exit::Usage, format!("standard input, for `-`: {why}"));
+    read.map_err(|error| failed(error.to_string()))?;
+    if text.len() as u64 == STDIN_MAX {
+        return Err(failed(format!("a value has less than {STDIN_MAX} bytes")));
+    }
+    match serde_json::from_str::<&RawValue>(&text) {
+        Ok(_) => Ok(payload(text.trim())),
+        Err(error) => Err(failed(format!(
+            "not one JSON value: {error}; `--lines` sends each line"
+        ))),
+    }
+}
