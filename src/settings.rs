@@ -26,6 +26,7 @@ pub use socket::SYSTEM_SOCKET;
 
 use crate::config::Limits;
 use crate::policy::Policy;
+use crate::terminal::LogFormat;
 use crate::transport::credentials::tcp_peers_are_known;
 use crate::transport::dialect::Dialects;
 use crate::transport::{Endpoint, TlsServer, UnixOptions};
@@ -50,6 +51,8 @@ struct Values {
     listen: Vec<String>,
     arbiters: usize,
     log: String,
+    /// `text` or `json`.
+    log_format: String,
     /// Buses to host.
     bus: Vec<String>,
     /// Empty: no bus has a token.
@@ -85,6 +88,7 @@ impl Default for Values {
             listen: Vec::new(),
             arbiters: 0,
             log: "info".into(),
+            log_format: LogFormat::Text.name().into(),
             bus: Vec::new(),
             bus_tokens: String::new(),
             compat: Vec::new(),
@@ -109,6 +113,8 @@ pub struct Flags {
     pub arbiters: Option<usize>,
     /// `--log`.
     pub log: Option<String>,
+    /// `--log-format`.
+    pub log_format: Option<String>,
     /// `--policy`.
     pub policy: Option<PathBuf>,
     /// `--system`; `false` when it was not given.
@@ -175,6 +181,8 @@ pub struct Settings {
     pub arbiters: usize,
     /// The filter of the log, in the syntax of tracing-subscriber's `EnvFilter`.
     pub log: String,
+    /// How its lines are written.
+    pub log_format: LogFormat,
     /// The identifiers of the buses to host; any texts.
     pub bus: Vec<String>,
     /// The file with the tokens of buses, see [`buses::read`].
@@ -252,6 +260,12 @@ impl Settings {
         Problems::or(loaded, problems)
     }
 
+    /// Whether nobody said where to listen; a broker for several users has its usual place in `listen` all the same.
+    #[must_use]
+    pub fn listens_by_default(&self) -> bool {
+        self.origin("listen") == layer::DEFAULT
+    }
+
     fn origin(&self, key: &str) -> String {
         let entry = self.entries.iter().find(|entry| entry.key == key);
         entry.map_or_else(|| layer::DEFAULT.to_owned(), |entry| entry.origin.clone())
@@ -297,6 +311,8 @@ impl Settings {
             listen,
             arbiters: values.arbiters,
             log: values.log,
+            // What is none was complained of.
+            log_format: LogFormat::named(&values.log_format).unwrap_or_default(),
             bus: values.bus,
             bus_tokens: some_path(values.bus_tokens),
             dialects,

@@ -45,6 +45,28 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
+/// A line of JSON with every character of [`is_unsafe`] written as JSON's own escape, `\u001b`, so that it means the same and cannot
+/// drive a terminal either. What is unsafe must stand inside of strings, as it does in JSON on one line.
+/// Borrows when there is nothing to escape.
+#[must_use]
+pub fn json_safe(line: &str) -> Cow<'_, str> {
+    if !line.chars().any(is_unsafe) {
+        return Cow::Borrowed(line);
+    }
+    let mut out = String::with_capacity(line.len().saturating_add(16));
+    for c in line.chars() {
+        if !is_unsafe(c) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    }
+    Cow::Owned(out)
+}
+
 fn escape(out: &mut impl fmt::Write, c: char) -> fmt::Result {
     match c {
         '\n' => out.write_str("\\n"),
@@ -151,6 +173,23 @@ mod tests {
         ] {
             assert_eq!(cut(text, bytes), expected, "{text} at {bytes}");
         }
+    }
+
+    #[test]
+    fn json_stays_the_same_json_without_what_drives_a_terminal() {
+        for text in [
+            "25.6°C",
+            "a\nb\\u0041\"",
+            "\x1b[31mred\u{9b}31m",
+            "\u{202e}txt.exe\u{e0041}\u{7f}\u{feff}",
+        ] {
+            let line = format!("{{\"object\":{}}}", serde_json::Value::from(text));
+            let safe = json_safe(&line);
+            assert!(!safe.chars().any(is_unsafe), "{safe}");
+            let back: serde_json::Value = serde_json::from_str(&safe).unwrap();
+            assert_eq!(back.get("object").and_then(|v| v.as_str()), Some(text));
+        }
+        assert!(matches!(json_safe("{\"a\":\"é\"}"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -12,6 +12,16 @@ use std::sync::{Mutex, PoisonError};
 /// Variables of the broker that are no business of its children.
 const OWN_PREFIX: &str = "IPC_BROKER_";
 
+/// What a service manager has told the broker alone: a child that took it for its own would speak in the broker's name.
+const MANAGERS: [&str; 6] = [
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+    "LISTEN_FDS",
+    "LISTEN_PID",
+    "LISTEN_FDNAMES",
+];
+
 /// What a child is told of where the broker is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Addresses {
@@ -47,6 +57,18 @@ fn reachable(address: &str) -> String {
 }
 
 fn command(service: &Service, addresses: &Addresses) -> Command {
+    let mut command = plain_command(service, addresses);
+    for name in MANAGERS {
+        command.env_remove(name);
+    }
+    // The service's own are set behind it: its description may mean one.
+    if let Start::Process(program) = &service.start {
+        command.envs(program.environment.iter().map(|(name, value)| (name, value)));
+    }
+    command
+}
+
+fn plain_command(service: &Service, addresses: &Addresses) -> Command {
     let systemctl = |user: &[&str], unit: &str| {
         let mut command = Command::new("systemctl");
         command
@@ -80,8 +102,6 @@ fn process(program: &Program, addresses: &Addresses) -> Command {
         Some(address) => command.env("BROKER_ADDR", address),
         None => command.env_remove("BROKER_ADDR"),
     };
-    let own = program.environment.iter().map(|(name, value)| (name, value));
-    command.envs(own);
     command
 }
 
@@ -182,13 +202,21 @@ mod tests {
                 folder: Some("/".into()),
                 environment: vec![("LEVEL".into(), "3".into())],
             };
-            let made = process(&program, &Addresses::of(&endpoints(listening)));
+            let service = Service::new(["math"], Start::Process(program));
+            let made = command(&service, &Addresses::of(&endpoints(listening)));
             assert_eq!(words(&made), ["worker", "a b"]);
             let variables: HashMap<_, _> = made.get_envs().collect();
             let variable = |name: &str| variables.get(OsStr::new(name)).copied().flatten();
             assert_eq!(variable("IPC_BROKER_ADDR"), broker.map(OsStr::new));
             assert_eq!(variable("BROKER_ADDR"), tcp.map(OsStr::new));
             assert_eq!(variable("LEVEL"), Some(OsStr::new("3")));
+            for name in MANAGERS {
+                assert_eq!(
+                    variables.get(OsStr::new(name)),
+                    Some(&None),
+                    "{name} is taken out"
+                );
+            }
         }
     }
 }

@@ -25,9 +25,10 @@ use crate::config::Limits;
 use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
+use crate::platform::passed::Passed;
 use crate::policy::Policy;
 use crate::transport::dialect::Dialects;
-use crate::transport::{self, BindError, BindOptions, Endpoint, TlsServer, UnixOptions};
+use crate::transport::{self, Endpoint, TlsServer, UnixOptions};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
     Message, Recipient, Supervisor, WrapFuture,
@@ -73,20 +74,18 @@ impl Drop for EndReport {
 #[rtype(result = "()")]
 struct Stop;
 
-/// What was bound, and what was skipped with which reason.
-type Bound = (Vec<transport::Listener>, Vec<(Endpoint, String)>);
-
 /// How a broker is to be. Made by [`Broker::builder`].
 #[derive(Debug, Default)]
 pub struct BrokerBuilder {
     limits: Limits,
-    listen: Vec<Endpoint>,
-    defaults: Vec<Endpoint>,
+    pub(super) listen: Vec<Endpoint>,
+    pub(super) defaults: Vec<Endpoint>,
+    pub(super) passed: Vec<Passed>,
     arbiters: usize,
-    tls: Option<TlsServer>,
+    pub(super) tls: Option<TlsServer>,
     tokens: Tokens,
     policy: Option<Policy>,
-    unix: UnixOptions,
+    pub(super) unix: UnixOptions,
     pub(super) adopted: Vec<transport::Listener>,
     pub(super) bus: Option<BusOptions>,
     dialects: Dialects,
@@ -171,7 +170,7 @@ impl BrokerBuilder {
     ///
     /// # Errors
     /// [`StartError`]; whatever had been bound is released again.
-    pub fn start(self) -> Result<BrokerHandle, StartError> {
+    pub fn start(mut self) -> Result<BrokerHandle, StartError> {
         if actix::System::try_current().is_none() {
             return Err(StartError::NoSystem);
         }
@@ -212,41 +211,6 @@ impl BrokerBuilder {
             endpoints,
             skipped: skipped.into(),
         })
-    }
-
-    fn bind(&self) -> Result<Bound, StartError> {
-        let mut sockets = Vec::new();
-        let mut skipped = Vec::new();
-        let options = BindOptions {
-            tls: self.tls.clone(),
-            unix: self.unix,
-            ..BindOptions::default()
-        };
-        for endpoint in &self.listen {
-            let socket = transport::Listener::bind_with(endpoint, &options);
-            sockets.push(socket.map_err(|source| StartError::Bind {
-                endpoint: endpoint.clone(),
-                source,
-            })?);
-        }
-        for endpoint in &self.defaults {
-            match transport::Listener::bind_with(endpoint, &options) {
-                Ok(socket) => sockets.push(socket),
-                // A broker of this user is there already; what holds a port without a name is somebody else.
-                Err(source @ BindError::InUse { pid: Some(_), .. }) => {
-                    return Err(StartError::Bind {
-                        endpoint: endpoint.clone(),
-                        source,
-                    });
-                }
-                Err(error) => skipped.push((endpoint.clone(), error.to_string())),
-            }
-        }
-        if sockets.is_empty() && !self.defaults.is_empty() {
-            let all: Vec<&str> = skipped.iter().map(|(_, error)| error.as_str()).collect();
-            return Err(StartError::NoEndpoint(all.join("; ")));
-        }
-        Ok((sockets, skipped))
     }
 }
 

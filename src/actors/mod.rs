@@ -18,6 +18,7 @@
 mod access;
 pub mod accounts;
 pub mod admission;
+mod bind;
 pub mod broker;
 pub mod bus;
 pub mod connection;

@@ -2,7 +2,7 @@
 //!
 //! Owns the two types and their texts, for whoever embeds a broker; [`super::broker`] decides which it is.
 
-use crate::transport::{BindError, Endpoint};
+use crate::transport::{BindError, Endpoint, PassedError};
 
 /// Why a broker has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +36,9 @@ pub enum StartError {
         /// Why.
         source: BindError,
     },
+    /// A socket that was passed is of no use.
+    #[error("cannot listen: {0}")]
+    Passed(#[from] PassedError),
     /// None of the default endpoints can be bound.
     #[error("none of the default endpoints can be bound: {0}")]
     NoEndpoint(String),

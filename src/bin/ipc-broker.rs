@@ -4,31 +4,36 @@
 //! broker does is in the library: this file only starts and stops it.
 
 use actix_ipc::activation::{Services, read};
-use actix_ipc::actors::{Broker, BrokerHandle, EndReason, StartError};
+use actix_ipc::actors::{Broker, BrokerHandle, StartError};
 use actix_ipc::client::token_file;
-use actix_ipc::config::Limits;
 use actix_ipc::platform::open_files;
+use actix_ipc::platform::passed::{self, Passed};
 use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
-use actix_ipc::settings::buses::Bus;
 use actix_ipc::settings::{ARBITERS_MAX, Flags, Problems, Settings, Sources, default_endpoints, tokens};
 use actix_ipc::terminal::printable;
 use clap::{Args, Parser, Subcommand};
-use futures::future::OptionFuture;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 #[path = "ipc-broker/buses.rs"]
 mod buses;
+#[path = "ipc-broker/logging.rs"]
+mod logging;
+#[path = "ipc-broker/manager.rs"]
+mod manager;
 #[path = "ipc-broker/policies.rs"]
 mod policies;
 #[path = "ipc-broker/reload.rs"]
 mod reload;
+#[path = "ipc-broker/run.rs"]
+mod run;
 #[path = "ipc-broker/voice.rs"]
 mod voice;
 
-use buses::Buses;
 use reload::Reload;
+use run::Around;
 use voice::{complain, say};
 
 /// The broker failed: its panic budget is spent, or the system refuses what it needs.
@@ -58,6 +63,7 @@ Examples:
 
 Files: /etc/ipc-broker/config.toml, then $XDG_CONFIG_HOME/ipc-broker/config.toml, then --config.
 Variables: IPC_BROKER_LISTEN, IPC_BROKER_ARBITERS, IPC_BROKER_LOG, IPC_BROKER_LIMITS__OUTBOX_BYTES and so on.
+systemd: READY and the watchdog (NOTIFY_SOCKET, WATCHDOG_USEC), sockets that are passed (LISTEN_FDS).
 SIGTERM or SIGINT ends it in order, a second one at once. SIGHUP reads the policy and the log filter again.
 Exit codes: 0 ended in order, 1 (policy explain) denied, 2 usage, 70 internal, 73 cannot listen, 78 settings, 130/143 second signal.";
 
@@ -83,6 +89,9 @@ struct Arguments {
     /// What to log: error, warn, info, debug, trace or a filter such as actix_ipc=debug.
     #[arg(long, value_name = "FILTER", global = true)]
     log: Option<String>,
+    /// How the log is written: text, or json with one object a line.
+    #[arg(long, value_name = "FORMAT", global = true)]
+    log_format: Option<String>,
     /// A file that says who may do what (TOML); without one the broker serves its own user and root.
     #[arg(long, value_name = "FILE", global = true)]
     policy: Option<PathBuf>,
@@ -171,6 +180,7 @@ fn main() -> ExitCode {
         listen: arguments.listen,
         arbiters: arguments.arbiters,
         log: arguments.log,
+        log_format: arguments.log_format,
         policy: arguments.policy,
         system: arguments.system,
         bus: arguments.bus,
@@ -279,40 +289,40 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
         }
     };
     open_files::raise(OPEN_FILES);
-    let log = match voice::start() {
-        Ok(log) => log,
+    let set_log = match logging::start(&settings) {
+        Ok(set_log) => set_log,
         Err(error) => {
             complain(format_args!("there is no thread for the log: {error}"));
             return ExitCode::from(EXIT_INTERNAL);
         }
     };
-    let filter = tracing_subscriber::EnvFilter::new(&settings.log);
-    // Without colours: the writer escapes every control character, because peers' text may hold some.
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(false)
-        .with_writer(move || log.clone())
-        .with_filter_reloading();
-    let log_filter = subscriber.reload_handle();
-    subscriber.init();
-    let set_log: reload::SetLog = Box::new(move |filter| {
-        let filter = tracing_subscriber::EnvFilter::new(filter);
-        log_filter.reload(filter).map_err(|error| error.to_string())
-    });
+    let passed = match passed::take() {
+        Ok(passed) => passed,
+        Err(error) => {
+            complain(format_args!("cannot listen: {error}"));
+            voice::finish();
+            return ExitCode::from(EXIT_CANNOT_LISTEN);
+        }
+    };
     let exit = actix_rt::System::new().block_on(async move {
         // Before the first line on stdout: who reads it may send a signal at once.
         let received = EndSignals::receive().and_then(|end| Ok((end, ReloadSignal::receive()?)));
-        let (mut signals, mut hangup) = match received {
+        let (signals, hangup) = match received {
             Ok(signals) => signals,
             Err(error) => {
                 complain(format_args!("signals cannot be received: {error}"));
                 return ExitCode::from(EXIT_INTERNAL);
             }
         };
-        let reload = Reload::new(sources, &settings, set_log);
+        let around = Around {
+            signals,
+            hangup,
+            reload: Reload::new(sources, &settings, set_log),
+            manager: Rc::new(manager::find()),
+        };
         let limits = settings.limits.clone();
-        match start(settings, policy, known, services) {
-            Ok(broker) => host(broker, &buses, &limits, &mut signals, &mut hangup, reload).await,
+        match start(settings, policy, known, services, passed) {
+            Ok(broker) => run::host(broker, &buses, &limits, around).await,
             Err(error) => {
                 complain(&error);
                 ExitCode::from(exit_of_start(&error))
@@ -338,7 +348,10 @@ fn start(
     policy: Option<Policy>,
     known: actix_ipc::actors::tokens::Tokens,
     services: Services,
+    passed: Vec<Passed>,
 ) -> Result<BrokerHandle, StartError> {
+    // What is passed stands in the place of a default, and beside what was asked for.
+    let in_its_place = settings.listens_by_default() && !passed.is_empty();
     let mut builder = Broker::builder()
         .limits(settings.limits)
         .arbiters(settings.arbiters)
@@ -352,108 +365,25 @@ fn start(
     if let Some(tls) = settings.tls {
         builder = builder.tls(tls);
     }
-    if settings.listen.is_empty() {
+    let listen = match in_its_place {
+        true => Vec::new(),
+        false => settings.listen,
+    };
+    builder = builder.passed(passed);
+    if listen.is_empty() {
         for endpoint in default_endpoints() {
             builder = builder.listen_default(endpoint);
         }
     }
-    for endpoint in settings.listen.into_iter().chain(settings.compat) {
+    for endpoint in listen.into_iter().chain(settings.compat) {
         builder = builder.listen(endpoint);
     }
     builder.start()
 }
 
-/// What the process says of itself once it is up; one line per endpoint, for people and programs.
-fn announce(broker: &BrokerHandle) {
-    for (endpoint, reason) in broker.skipped() {
-        complain(format_args!("skipped {endpoint}: {reason}"));
-    }
-    for endpoint in broker.endpoints() {
-        say(format_args!("listening on {endpoint}"));
-    }
-}
-
-/// Starts the buses beside the broker that listens already.
-async fn host(
-    broker: BrokerHandle,
-    buses: &[Bus],
-    limits: &Limits,
-    signals: &mut EndSignals,
-    hangup: &mut ReloadSignal,
-    reload: Reload,
-) -> ExitCode {
-    announce(&broker);
-    let started = tokio::select! {
-        started = Buses::start(buses, limits) => started,
-        signal = signals.next() => {
-            tracing::info!("{} received: draining", signal.name());
-            return exit_of_end(&broker.stop().await);
-        }
-    };
-    match started {
-        Ok(buses) => run(broker, buses, signals, hangup, reload).await,
-        Err(error) => {
-            complain(error);
-            broker.stop().await;
-            ExitCode::from(EXIT_CANNOT_LISTEN)
-        }
-    }
-}
-
-async fn run(
-    broker: BrokerHandle,
-    buses: Buses,
-    signals: &mut EndSignals,
-    hangup: &mut ReloadSignal,
-    mut reload: Reload,
-) -> ExitCode {
-    let mut reading = None;
-    let first = loop {
-        tokio::select! {
-            reason = broker.ended() => return exit_of_end(&reason),
-            signal = signals.next() => break signal,
-            // One reading at a time; signals that come meanwhile count as one.
-            () = hangup.next(), if reading.is_none() => reading = Some(reload.read()),
-            Some(read) = OptionFuture::from(reading.as_mut()) => {
-                reading = None;
-                reload.apply(read, &broker);
-            }
-        }
-    };
-    tracing::info!(
-        "{} received: draining; a second signal ends at once",
-        first.name()
-    );
-    let second = tokio::select! {
-        (reason, ()) = async { tokio::join!(broker.stop(), buses.leave()) } => return exit_of_end(&reason),
-        signal = signals.next() => signal,
-    };
-    complain(format_args!(
-        "{} received while draining: ending at once",
-        second.name()
-    ));
-    voice::finish();
-    // Not by returning: the runtime would wait for what is being drained.
-    std::process::exit(i32::from(second.exit_code()))
-}
-
-fn exit_of_end(reason: &EndReason) -> ExitCode {
-    match reason {
-        EndReason::Drained => ExitCode::SUCCESS,
-        EndReason::DrainedExcept(_) => {
-            complain(reason);
-            ExitCode::SUCCESS
-        }
-        EndReason::Failed(why) => {
-            complain(format_args!("the broker failed: {why}"));
-            ExitCode::from(EXIT_INTERNAL)
-        }
-    }
-}
-
 const fn exit_of_start(error: &StartError) -> u8 {
     match error {
-        StartError::Bind { .. } | StartError::NoEndpoint(_) => EXIT_CANNOT_LISTEN,
+        StartError::Bind { .. } | StartError::Passed(_) | StartError::NoEndpoint(_) => EXIT_CANNOT_LISTEN,
         StartError::NoSystem | StartError::Random(_) => EXIT_INTERNAL,
     }
 }

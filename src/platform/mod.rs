@@ -1,7 +1,7 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
 //! Owns lock files and record locks, child processes, the ends of other processes, what forked children find, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
-//! signals that daemons get, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
+//! signals that daemons get, what service managers pass to them and are told, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "broker")]
@@ -21,7 +21,11 @@ pub mod local;
 pub mod lock;
 #[cfg(feature = "bus")]
 pub(crate) mod lock_holder;
+#[cfg(feature = "cli")]
+pub mod manager;
 pub mod open_files;
+#[cfg(feature = "broker")]
+pub mod passed;
 #[cfg(unix)]
 pub mod peer;
 #[cfg(unix)]

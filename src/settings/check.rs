@@ -5,7 +5,7 @@
 
 use super::layer::{self, Layer};
 use super::{ARBITERS_MAX, PREFIX, Values, dialects, limits};
-use crate::terminal::{nearest, printable};
+use crate::terminal::{LogFormat, nearest, printable};
 use crate::transport::Endpoint;
 use crate::transport::dialect::Dialects;
 use figment::value::Value;
@@ -309,6 +309,15 @@ pub(super) fn values(
     }
     if let Err(text) = log_filter(&values.log) {
         complain("log", text);
+    }
+    if LogFormat::named(&values.log_format).is_none() {
+        let near = nearest(&values.log_format, LogFormat::ALL.map(LogFormat::name));
+        let near = near.map_or_else(String::new, |near| format!(", did you mean {near}?"));
+        let text = format!(
+            "{:?} is no format of the log; write text or json{near}",
+            values.log_format
+        );
+        complain("log_format", text);
     }
     for (at, bus) in values.bus.iter().enumerate() {
         if values.bus.iter().take(at).any(|before| before == bus) {

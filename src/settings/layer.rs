@@ -110,6 +110,8 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
             .map(|number| Layer::one("--arbiters", "arbiters", number)),
     );
     layers.extend(flags.log.clone().map(|filter| Layer::one("--log", "log", filter)));
+    let format = flags.log_format.clone();
+    layers.extend(format.map(|format| Layer::one("--log-format", "log_format", format)));
     let policy = flags.policy.as_ref().map(|path| path.display().to_string());
     layers.extend(policy.map(|path| Layer::one("--policy", "policy", path)));
     if !flags.bus.is_empty() {

@@ -3,25 +3,86 @@
 //! Owns the queue between those who log and the one thread that writes. When nobody reads standard error, the
 //! queue fills up; when it fails, as on a full disk, so does a line. Both are dropped and counted; the broker goes on. Used by `ipc-broker` as tracing's writer.
 
-use super::printable;
+use super::{json_safe, printable};
 use crate::metrics::LOST_LOGS;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 /// Lines that wait to be written; at some hundred bytes each, less than a megabyte.
 const QUEUE: usize = 4_096;
 
+/// How the lines of a log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs: each line is one JSON object.
+    Json,
+}
+
+impl LogFormat {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// Its name in settings.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+
+    /// The one with this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// A line of the program itself, as tracing's own lines look in JSON; in text the words alone.
+    #[must_use]
+    pub fn line(self, level: &str, words: &str) -> String {
+        match self {
+            Self::Text => words.to_owned(),
+            Self::Json => {
+                let mut timestamp = String::new();
+                // A string takes what is written to it.
+                let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
+                let line = serde_json::json!({
+                    "timestamp": timestamp,
+                    "level": level,
+                    "message": words,
+                    "target": "ipc_broker",
+                });
+                line.to_string()
+            }
+        }
+    }
+
+    /// The line without anything that could drive a terminal or make two lines of one.
+    fn safe(self, line: &str) -> String {
+        match self {
+            Self::Text => printable(line).into_owned(),
+            Self::Json => json_safe(line).into_owned(),
+        }
+    }
+}
+
 /// Where log lines go. Clones share the queue.
 ///
-/// Each `write` must be one whole line, as tracing's formatter makes them; it is written as one line, whatever it
+/// Each `write` must be one whole line, as tracing's formatter makes them, in JSON an object; it is written as one line, whatever it
 /// holds. Writing never blocks and never fails.
 #[derive(Clone, Debug)]
 pub struct LogWriter {
     queue: SyncSender<Entry>,
     lost: Arc<AtomicU64>,
+    format: LogFormat,
 }
 
 #[derive(Debug)]
@@ -36,22 +97,22 @@ impl LogWriter {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start() -> io::Result<Self> {
-        Self::start_with(io::stderr())
+    pub fn start(format: LogFormat) -> io::Result<Self> {
+        Self::start_with(io::stderr(), format)
     }
 
     /// The same for another sink, which only that thread touches.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn start_with(sink: impl Write + Send + 'static) -> io::Result<Self> {
+    pub fn start_with(sink: impl Write + Send + 'static, format: LogFormat) -> io::Result<Self> {
         let (queue, entries) = sync_channel(QUEUE);
         let lost = Arc::new(AtomicU64::new(0));
         let counter = Arc::clone(&lost);
         std::thread::Builder::new()
             .name("log".into())
-            .spawn(move || write_all(sink, &entries, &counter))?;
-        Ok(Self { queue, lost })
+            .spawn(move || write_all(sink, format, &entries, &counter))?;
+        Ok(Self { queue, lost, format })
     }
 
     /// Waits until everything that was logged before is written, but no longer than `patience`. For the end of the
@@ -68,7 +129,7 @@ impl LogWriter {
 impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(line);
-        let mut safe = printable(text.trim_end_matches('\n')).into_owned();
+        let mut safe = self.format.safe(text.trim_end_matches('\n'));
         safe.push('\n');
         // Full: nobody reads. Disconnected: the thread is gone.
         if self.queue.try_send(Entry::Line(safe)).is_err() {
@@ -82,7 +143,7 @@ impl Write for LogWriter {
     }
 }
 
-fn write_all(mut sink: impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) {
+fn write_all(mut sink: impl Write, format: LogFormat, entries: &Receiver<Entry>, lost: &AtomicU64) {
     // A closed or full standard error is no reason to end: it may take lines later, and the queue must not fill up.
     while let Ok(entry) = entries.recv() {
         match entry {
@@ -98,11 +159,9 @@ fn write_all(mut sink: impl Write, entries: &Receiver<Entry>, lost: &AtomicU64) 
         }
         let count = lost.swap(0, Ordering::Relaxed);
         if count > 0 {
-            let told = writeln!(
-                sink,
-                "{count} log lines were lost: standard error was not read fast enough, or failed"
-            );
-            if told.is_err() {
+            let words =
+                format!("{count} log lines were lost: standard error was not read fast enough, or failed");
+            if writeln!(sink, "{}", format.line("WARN", &words)).is_err() {
                 // To be told when it works again.
                 lost.fetch_add(count, Ordering::Relaxed);
             }
@@ -142,7 +201,7 @@ mod tests {
     fn lines_arrive_in_order_and_cannot_drive_a_terminal() {
         let (permit, gate) = channel();
         let (written, lines) = channel();
-        let mut log = LogWriter::start_with(Gate(gate, written)).unwrap();
+        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Text).unwrap();
         for line in ["one\n", "two \x1b[2J\nforged line\n"] {
             permit.send(()).unwrap();
             log.write_all(line.as_bytes()).unwrap();
@@ -158,7 +217,7 @@ mod tests {
     fn nobody_who_logs_waits_for_a_reader_and_the_loss_is_told() {
         let (permit, gate) = channel();
         let (written, lines) = channel();
-        let mut log = LogWriter::start_with(Gate(gate, written)).unwrap();
+        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Text).unwrap();
         for _ in 0..QUEUE + 100 {
             log.write_all(b"line\n").unwrap();
         }
@@ -168,6 +227,34 @@ mod tests {
         let told = lines.iter().find(|line| !line.starts_with("line")).unwrap();
         let count: usize = told.split(' ').next().unwrap().parse().unwrap();
         assert!((99..=100).contains(&count), "{told}");
+    }
+
+    #[test]
+    fn in_json_each_line_is_an_object_whatever_was_lost() {
+        let (permit, gate) = channel();
+        let (written, lines) = channel();
+        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Json).unwrap();
+        for _ in 0..QUEUE + 100 {
+            log.write_all("{\"object\":\"\u{9b}2J\u{202e}\"}\n".as_bytes())
+                .unwrap();
+        }
+        log.finish(Duration::ZERO);
+        drop(permit);
+        drop(log);
+        let all: Vec<serde_json::Value> = lines
+            .iter()
+            .map(|line| {
+                assert!(line.is_ascii() && line.matches('\n').count() == 1, "{line}");
+                serde_json::from_str(&line).unwrap()
+            })
+            .collect();
+        let lost: Vec<_> = all.iter().filter_map(|line| line["message"].as_str()).collect();
+        assert!(
+            lost.first()
+                .is_some_and(|words| words.contains("log lines were lost")),
+            "{lost:?}"
+        );
+        assert_eq!(all[0]["object"], "\u{9b}2J\u{202e}");
     }
 
     /// A sink that fails, as a full disk does, until it is told to work.
@@ -191,7 +278,7 @@ mod tests {
     fn what_a_full_disk_did_not_take_is_told_when_it_does() {
         let works = Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (written, lines) = channel();
-        let mut log = LogWriter::start_with(Failing(works.clone(), written)).unwrap();
+        let mut log = LogWriter::start_with(Failing(works.clone(), written), LogFormat::Text).unwrap();
         let before = LOST_LOGS.get();
         for _ in 0..7 {
             log.write_all(b"line\n").unwrap();

@@ -162,7 +162,7 @@ pub struct Accepted {
 }
 
 #[derive(Debug)]
-enum Kind {
+pub(super) enum Kind {
     #[cfg(unix)]
     Unix(unix::Listener),
     Tcp(tcp::Listener),
@@ -253,6 +253,12 @@ impl Listener {
             let _ = mode;
             Err(BindError::Unsupported { endpoint })
         }
+    }
+
+    /// One of this kind.
+    #[cfg_attr(not(unix), allow(dead_code, reason = "only sockets that are passed come so"))]
+    pub(super) const fn of(kind: Kind, endpoint: Endpoint) -> Self {
+        Self { kind, endpoint }
     }
 
     #[cfg(feature = "tls")]

@@ -24,6 +24,7 @@ mod listener;
 #[cfg(target_os = "linux")]
 mod loopback;
 pub mod memory;
+mod passed;
 pub mod passing;
 #[cfg(windows)]
 pub mod pipe;
@@ -39,6 +40,7 @@ pub use credentials::{PeerCredentials, current_uid};
 pub use endpoint::{Endpoint, EndpointError};
 pub use listener::{Accepted, BindError, BindOptions, Listener, UnixOptions};
 pub use memory::{Faults, MemoryOptions};
+pub use passed::PassedError;
 pub use passing::Passing;
 pub use stream::{ConnectOptions, Obstacle, Socket, Stream, connect, connect_with};
 pub use tls::{TlsClient, TlsServer};

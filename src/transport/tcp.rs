@@ -182,6 +182,23 @@ impl Listener {
         Err(last)
     }
 
+    /// On a socket that listens already and does not block.
+    #[cfg(unix)]
+    pub(super) fn passed(socket: std::net::TcpListener, address: SocketAddr) -> Result<Self, String> {
+        if !is_loopback(&address) {
+            return Err(format!(
+                "listens on {address}, which is not a loopback address, and plain TCP is only for this machine; set \
+                 ListenStream=127.0.0.1:port in its .socket unit, or listen on tls:host:port"
+            ));
+        }
+        let listener =
+            TcpListener::from_std(socket).map_err(|error| format!("cannot be watched: {error}"))?;
+        Ok(Self {
+            listener,
+            spare: Spare::keep(),
+        })
+    }
+
     pub(super) fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         let mut last = None;
         for _ in 0..PASSED_OVER_MAX {

@@ -3,7 +3,7 @@
 //! Owns who writes: the calling thread, as long as there is no broker that could be made to wait; from [`start`] on threads of
 //! their own, one for each, so that a full pipe, a closed one or a full disk holds nobody up. It knows no broker.
 
-use actix_ipc::terminal::{LogWriter, printable};
+use actix_ipc::terminal::{LogFormat, LogWriter, printable};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -13,11 +13,13 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 static THREADS: OnceLock<(LogWriter, LogWriter)> = OnceLock::new();
+static FORMAT: OnceLock<LogFormat> = OnceLock::new();
 
-/// From now on no call here waits for a reader. Returns where the log goes: to standard error as well.
-pub(crate) fn start() -> io::Result<LogWriter> {
-    let log = LogWriter::start()?;
-    let threads = (LogWriter::start_with(io::stdout())?, log.clone());
+/// From now on no call here waits for a reader, and standard error is in this format. Returns where the log goes: there as well.
+pub(crate) fn start(format: LogFormat) -> io::Result<LogWriter> {
+    let log = LogWriter::start(format)?;
+    let _ = FORMAT.set(format);
+    let threads = (LogWriter::start_with(io::stdout(), LogFormat::Text)?, log.clone());
     // Called once; a second time would leave the first ones at work.
     let _ = THREADS.set(threads);
     // Rust's own hook writes to standard error itself, and would wait for its reader.
@@ -38,7 +40,10 @@ pub(crate) fn say(line: impl Display) {
 
 /// One line on standard error.
 pub(crate) fn complain(line: impl Display) {
-    let line = format!("ipc-broker: {}", printable(&line.to_string()));
+    let line = match FORMAT.get() {
+        Some(LogFormat::Json) => LogFormat::Json.line("ERROR", &line.to_string()),
+        _ => format!("ipc-broker: {}", printable(&line.to_string())),
+    };
     if let Some((_, log)) = THREADS.get() {
         let _ = log.clone().write_all(line.as_bytes());
         return;

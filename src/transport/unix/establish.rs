@@ -60,6 +60,14 @@ impl Listener {
         Self::on(endpoint, socket, None)
     }
 
+    /// On a socket that listens already, at a path that is its maker's.
+    pub(in crate::transport) fn passed(
+        endpoint: &Endpoint,
+        socket: socket2::Socket,
+    ) -> Result<Self, BindError> {
+        Self::on(endpoint, socket, None)
+    }
+
     fn on(endpoint: &Endpoint, socket: socket2::Socket, place: Option<Place>) -> Result<Self, BindError> {
         let socket =
             watch(socket, Interest::READABLE).map_err(BindError::io(endpoint, "watch the socket"))?;
