@@ -9,7 +9,9 @@ use super::outgoing::Outgoing;
 use super::request::{Answer, Reply};
 use super::upload::Upload;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Attachments, Encoding, Flags, Kind, Metadata, Payload, PayloadError, metadata};
+use crate::message::{
+    Attachments, Encoding, Flags, Kind, Metadata, Payload, PayloadError, TraceParent, metadata,
+};
 use futures::{Stream, StreamExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,6 +34,7 @@ pub struct CallBuilder<'a> {
     metadata: Metadata,
     attachments: Attachments,
     items: Option<Upload>,
+    trace: Option<TraceParent>,
 }
 
 impl<'a> CallBuilder<'a> {
@@ -47,6 +50,7 @@ impl<'a> CallBuilder<'a> {
             metadata: Metadata::new(),
             attachments: Attachments::new(),
             items: None,
+            trace: None,
         }
     }
 
@@ -72,6 +76,13 @@ impl<'a> CallBuilder<'a> {
     /// What goes beside the parameters, at most 8 KiB.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// The trace that the call belongs to, and what caused it: goes beside the parameters, in the metadata, to the handler
+    /// ([`CallContext::traceparent`](super::CallContext::traceparent)) and into the logs.
+    pub const fn traceparent(mut self, parent: TraceParent) -> Self {
+        self.trace = Some(parent);
         self
     }
 
@@ -215,11 +226,13 @@ impl<'a> CallBuilder<'a> {
         check_metadata(&self.metadata)?;
         let Self {
             flags,
-            metadata,
+            mut metadata,
             deadline,
             attachments,
+            trace,
             ..
         } = self;
+        add_trace(&mut metadata, trace)?;
         Ok(Outgoing {
             attachments,
             kind: Kind::Call,
@@ -242,6 +255,20 @@ pub(crate) fn check_metadata(block: &Metadata) -> Result<(), CallError> {
         return Ok(());
     }
     metadata::check_from_peer(block.as_bytes()).map_err(|error| invalid(error.to_string()))
+}
+
+/// Puts the trace context beside what goes with a request.
+///
+/// # Errors
+/// Invalid, when there is no room.
+#[inline]
+pub(crate) fn add_trace(block: &mut Metadata, trace: Option<TraceParent>) -> Result<(), CallError> {
+    match trace {
+        None => Ok(()),
+        Some(parent) => block
+            .set_traceparent(parent)
+            .map_err(|error| invalid(error.to_string())),
+    }
 }
 
 pub(crate) fn invalid(text: impl Into<String>) -> CallError {

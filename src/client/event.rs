@@ -3,7 +3,7 @@
 //! Owns the types that programs read, and the topic that an event carries with it: few bytes lie in the event itself, so that
 //! neither making nor dropping one counts references of anything but its payload. Made by [`super::event_queue`].
 
-use crate::message::{Attachments, Metadata, Payload, PayloadError, key};
+use crate::message::{Attachments, Metadata, Payload, PayloadError, TraceParent, key};
 use std::fmt;
 use std::sync::Arc;
 
@@ -49,6 +49,12 @@ impl Event {
     #[must_use]
     pub const fn attachments(&self) -> &Attachments {
         &self.attachments
+    }
+
+    /// The trace that the event belongs to, when its publisher said so.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        self.metadata.traceparent()
     }
 
     /// The value as a Rust type.

@@ -5,7 +5,8 @@
 
 use super::serving::OpenCall;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Attachments, Encoding, Metadata, Origin, Payload, PayloadError};
+use crate::message::{Attachments, Encoding, Metadata, Origin, Payload, PayloadError, TraceParent};
+use crate::text;
 use async_trait::async_trait;
 use futures::stream::{BoxStream, Stream, StreamExt};
 use serde::Serialize;
@@ -132,6 +133,26 @@ pub struct CallContext {
 }
 
 impl CallContext {
+    /// The trace that the call belongs to, when its caller said so: what this handler sends on behalf of it takes it along.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        self.metadata.traceparent()
+    }
+
+    /// The span of the call: what the handler logs is inside it. Nothing is looked at when nobody listens.
+    pub(super) fn span(&self) -> tracing::Span {
+        tracing::debug_span!(
+            target: "actix_ipc::calls",
+            "call",
+            object = %text::name(&self.object),
+            method = %text::name(&self.method),
+            caller = self.caller.peer.0,
+            pid = self.caller.pid,
+            name = self.caller_name.as_deref().map(|name| tracing::field::display(text::name(name))),
+            traceparent = self.traceparent().map(tracing::field::display),
+        )
+    }
+
     /// An answer in the encoding of the call.
     ///
     /// # Errors

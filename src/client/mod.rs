@@ -50,6 +50,7 @@ mod items;
 )]
 pub(crate) mod join;
 mod large;
+mod last_topic;
 mod lasting;
 mod line;
 mod link;

@@ -3,18 +3,17 @@
 //! Owns the publisher's side of the window: a frame is added while the window is above zero, and its wire length is
 //! taken from it.
 
-use super::call::{check_metadata, not_sent};
+use super::call::{add_trace, check_metadata, not_sent};
 use super::exchange::{MAX_PATIENCE, answered};
 use super::handle::IpcClient;
 use super::large::{Large, is_offered, length_of, region_piece};
-use super::names;
 use super::outgoing::first_part;
 use super::request::{Answer, Request};
 use super::respond::PIECE;
 use super::state::{Direct, GRACE, Next, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, key};
+use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, TraceParent};
 use serde::Serialize;
 use std::future::IntoFuture;
 use std::pin::Pin;
@@ -33,6 +32,7 @@ pub struct PublishBuilder<'a, 'v, T: ?Sized> {
     encoding: Encoding,
     metadata: Metadata,
     attachments: Attachments,
+    trace: Option<TraceParent>,
 }
 
 #[derive(Debug)]
@@ -54,6 +54,7 @@ impl<'a, 'v, T: Serialize + ?Sized> PublishBuilder<'a, 'v, T> {
             encoding,
             metadata,
             attachments: Attachments::new(),
+            trace: None,
         }
     }
 
@@ -72,6 +73,13 @@ impl<'a, 'v, T: Serialize + ?Sized> PublishBuilder<'a, 'v, T> {
     /// What goes beside the value, at most 8 KiB.
     pub fn metadata(mut self, metadata: Metadata) -> Self {
         self.metadata = metadata;
+        self
+    }
+
+    /// The trace that the event belongs to, and what caused it: goes beside the value, in the metadata
+    /// ([`Event::traceparent`](super::Event::traceparent)).
+    pub const fn traceparent(mut self, parent: TraceParent) -> Self {
+        self.trace = Some(parent);
         self
     }
 
@@ -115,6 +123,7 @@ impl<'a> PublishBuilder<'a, 'static, ()> {
             encoding,
             metadata,
             attachments: Attachments::new(),
+            trace: None,
         }
     }
 }
@@ -124,7 +133,7 @@ impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, '_, T> {
     type IntoFuture = Publish<'a>;
 
     #[inline]
-    fn into_future(self) -> Publish<'a> {
+    fn into_future(mut self) -> Publish<'a> {
         let (payload, encoded) = match self.value {
             Value::Payload(payload) => (payload, Ok(())),
             Value::Typed(value) => match Payload::encode(self.encoding, value) {
@@ -132,7 +141,8 @@ impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, '_, T> {
                 Err(error) => (Payload::default(), Err(not_sent(&error))),
             },
         };
-        let refused = match check_metadata(&self.metadata).and(encoded) {
+        let checked = check_metadata(&self.metadata).and_then(|()| add_trace(&mut self.metadata, self.trace));
+        let refused = match checked.and(encoded) {
             Ok(()) => None,
             Err(error) => Some(Box::new(error)),
         };
@@ -149,39 +159,6 @@ impl<'a, T: Serialize + ?Sized> IntoFuture for PublishBuilder<'a, '_, T> {
             id: 0,
             halfway: None,
         }
-    }
-}
-
-/// The topic that was published to last: its names are checked, and joined as in the key of a frame.
-#[derive(Debug, Default)]
-pub(crate) struct LastTopic {
-    key: Vec<u8>,
-    /// Where the second name begins.
-    topic: usize,
-}
-
-impl LastTopic {
-    fn is(&self, object: &str, topic: &str) -> bool {
-        match self.key.split_at_checked(self.topic) {
-            Some((first, second)) => {
-                second == topic.as_bytes()
-                    && first.len() == object.len().wrapping_add(1)
-                    && first.starts_with(object.as_bytes())
-            }
-            None => false,
-        }
-    }
-
-    #[cold]
-    fn set(&mut self, object: &str, topic: &str) -> Result<(), CallError> {
-        names::check(object)?;
-        names::check(topic)?;
-        self.key.clear();
-        self.key.extend_from_slice(object.as_bytes());
-        self.key.push(key::SEPARATOR);
-        self.topic = self.key.len();
-        self.key.extend_from_slice(topic.as_bytes());
-        Ok(())
     }
 }
 
@@ -344,7 +321,7 @@ impl Publish<'_> {
                     .with_if(!whole, Flags::CONTINUED)
                     .with_if(offered, Flags::OFFER),
             )
-            .key(&last_topic.key)
+            .key(last_topic.key())
             .meta(self.metadata.as_bytes())
             .payload(self.payload.encoding, part);
         let attachments = u8::try_from(self.attachments.len()).unwrap_or(u8::MAX);

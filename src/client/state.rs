@@ -3,10 +3,10 @@
 //! Owns the order of frames on the connection: whatever is added to [`State::out`] goes out in that order. Methods
 //! here neither block nor wake: they return what is to be done when the lock is released.
 
+use super::last_topic::LastTopic;
 use super::lasting::Lasting;
 use super::outbox::{Claim, Outbox};
 use super::peer::{Met, Missing, Role};
-use super::publish::LastTopic;
 use super::request::Request;
 use super::sends::Sends;
 use super::slab::Slab;

@@ -15,6 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use tokio_util::sync::ReusableBoxFuture;
+use tracing::Instrument;
 
 /// What a handler made of its call.
 pub(crate) type Outcome = Result<Response, HandlerError>;
@@ -50,7 +51,16 @@ impl Spare {
     /// The handler's future, which keeps the handler.
     fn handling(&mut self, server: &Arc<ObjectServer>, call: IncomingCall) -> Handling {
         let handler = Arc::clone(&server.handler);
+        let span = call.context.span();
         let future = async move { handler.handle(call).await };
+        match span.is_disabled() {
+            true => self.boxed(future),
+            false => self.boxed(future.instrument(span)),
+        }
+    }
+
+    /// The future in the memory of the one before, when there is any.
+    fn boxed(&mut self, future: impl Future<Output = Outcome> + Send + 'static) -> Handling {
         match self.handling.take() {
             Some(mut used) => {
                 used.set(future);

@@ -21,6 +21,7 @@ pub mod name;
 pub mod payload;
 pub mod selector;
 pub mod token;
+pub mod traceparent;
 
 pub use attachment::{Attachment, Attachments};
 pub use codec::{Batch, Decoder, FrameCodec};
@@ -34,3 +35,4 @@ pub use metadata::{Metadata, MetadataError};
 pub use name::{EventName, Method, NameError, ObjectName, Pattern, PatternError};
 pub use payload::{Encoding, Payload, PayloadError};
 pub use token::Token;
+pub use traceparent::{TraceParent, TraceParentError};

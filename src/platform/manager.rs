@@ -153,7 +153,8 @@ fn address(value: &OsString) -> io::Result<std::os::unix::net::SocketAddr> {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use std::os::unix::net::UnixDatagram;

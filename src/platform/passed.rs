@@ -121,7 +121,8 @@ fn take_one(number: i32, name: String) -> Result<Passed, String> {
     Ok(Passed { name, descriptor })
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 

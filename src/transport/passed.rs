@@ -104,7 +104,8 @@ mod adopt {
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
     use crate::transport::{Endpoint, connect};
