@@ -310,13 +310,7 @@ pub(super) fn values(
     if let Err(text) = log_filter(&values.log) {
         complain("log", text);
     }
-    if LogFormat::named(&values.log_format).is_none() {
-        let near = nearest(&values.log_format, LogFormat::ALL.map(LogFormat::name));
-        let near = near.map_or_else(String::new, |near| format!(", did you mean {near}?"));
-        let text = format!(
-            "{:?} is no format of the log; write text or json{near}",
-            values.log_format
-        );
+    if let Err(text) = log_format(&values.log_format) {
         complain("log_format", text);
     }
     for (at, bus) in values.bus.iter().enumerate() {
@@ -388,4 +382,16 @@ fn log_filter(filter: &str) -> Result<(), String> {
             ))
         }
     }
+}
+
+/// Checks the form of the log.
+fn log_format(format: &str) -> Result<(), String> {
+    if LogFormat::named(format).is_some() {
+        return Ok(());
+    }
+    let near = nearest(format, LogFormat::ALL.map(LogFormat::name));
+    let near = near.map_or_else(String::new, |near| format!(", did you mean {near}?"));
+    Err(format!(
+        "{format:?} is no format of the log; write text or json{near}"
+    ))
 }

@@ -161,7 +161,9 @@ fn write_all(mut sink: impl Write, format: LogFormat, entries: &Receiver<Entry>,
         if count > 0 {
             let words =
                 format!("{count} log lines were lost: standard error was not read fast enough, or failed");
-            if writeln!(sink, "{}", format.line("WARN", &words)).is_err() {
+            let mut line = format.line("WARN", &words);
+            line.push('\n');
+            if sink.write_all(line.as_bytes()).is_err() {
                 // To be told when it works again.
                 lost.fetch_add(count, Ordering::Relaxed);
             }
