@@ -57,11 +57,17 @@ impl Manager {
     /// right. `None`: it does not ask, or cannot be told.
     #[must_use]
     pub const fn watchdog(&self) -> Option<Duration> {
-        #[cfg(unix)]
-        if self.socket.is_some() {
-            return self.watchdog;
+        match self.is_there() {
+            true => self.watchdog,
+            false => None,
         }
-        None
+    }
+
+    const fn is_there(&self) -> bool {
+        #[cfg(unix)]
+        return self.socket.is_some();
+        #[cfg(not(unix))]
+        false
     }
 
     /// Tells it. Waits for a manager that does not read, but a tenth of a second at most.

@@ -53,7 +53,7 @@ mod adopt {
         if kind != Type::STREAM {
             return Err("is no stream socket; use ListenStream= in its .socket unit".into());
         }
-        if !socket.is_listener().map_err(failed("asked whether it listens"))? {
+        if !listens(&socket).map_err(failed("asked whether it listens"))? {
             return Err("does not listen; write Accept=no in its .socket unit".into());
         }
         socket
@@ -75,6 +75,14 @@ mod adopt {
         let endpoint = Endpoint::Unix(path.to_owned());
         let listener = unix::Listener::passed(&endpoint, socket).map_err(|error| error.to_string())?;
         Ok(Listener::of(Kind::Unix(listener), endpoint))
+    }
+
+    /// Apple's systems do not tell; accepting fails there then.
+    fn listens(socket: &Socket) -> io::Result<bool> {
+        #[cfg(not(target_vendor = "apple"))]
+        return Ok(rustix::net::sockopt::socket_acceptconn(socket)?);
+        #[cfg(target_vendor = "apple")]
+        Ok(socket.local_addr().is_ok())
     }
 
     fn failed(action: &'static str) -> impl Fn(io::Error) -> String {
