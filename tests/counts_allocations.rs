@@ -20,6 +20,8 @@
 mod allocator;
 #[path = "counts/parts.rs"]
 mod parts;
+#[path = "counts/peers.rs"]
+mod peers;
 #[path = "support/raw.rs"]
 mod raw;
 #[path = "counts/scene.rs"]
@@ -59,6 +61,16 @@ const TYPED_CALLER: f64 = 5.3;
 const TYPED_WORKER: f64 = 11.3;
 /// A worker whose command borrows its text from the frame. Measured: 10.03: the answer.
 const TYPED_BORROWER: f64 = 10.3;
+/// Point to point, a caller of a typed command.
+const PEER_CALLER: f64 = 100.0;
+/// The same with 64 in flight.
+const PEER_CALLER_64: f64 = 1000.0;
+/// A program that answers a typed command with the text that it was sent.
+const PEER_SERVER: f64 = 100.0;
+/// One whose command borrows its text from the frame.
+const PEER_BORROWER: f64 = 100.0;
+/// 64 such calls that come at once.
+const PEER_BORROWER_64: f64 = 1000.0;
 /// A publisher, one event and a flush, which is a round trip. Measured: 3.04.
 const PUBLISHER: f64 = 3.3;
 /// 64 events and a flush. Measured: 3.0, so 0.05 each.
@@ -145,6 +157,32 @@ fn a_typed_command_costs_its_caller_and_its_worker_so_many_allocations() {
         Part::Client,
         TYPED_BORROWER,
     );
+}
+
+#[test]
+fn a_command_point_to_point_costs_both_ends_so_many_allocations() {
+    let table = [
+        ("peer, a caller of one command", peers::caller(1), PEER_CALLER),
+        ("peer, a caller of 64 commands", peers::caller(64), PEER_CALLER_64),
+        (
+            "peer, one command that owns",
+            peers::server("echo", 1),
+            PEER_SERVER,
+        ),
+        (
+            "peer, one command that borrows",
+            peers::server("measure", 1),
+            PEER_BORROWER,
+        ),
+        (
+            "peer, 64 commands that borrow",
+            peers::server("measure", 64),
+            PEER_BORROWER_64,
+        ),
+    ];
+    for (what, cost, most) in table {
+        holds(what, &cost, Part::Client, most);
+    }
 }
 
 #[test]

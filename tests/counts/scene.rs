@@ -16,11 +16,11 @@ use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 /// Rounds before anything is measured.
-const WARM_UP: usize = 100;
+pub const WARM_UP: usize = 100;
 /// Rounds that are measured.
-const ROUNDS: usize = 500;
+pub const ROUNDS: usize = 500;
 /// Payload of every call and event.
-const PAYLOAD: [u8; 16] = [7; 16];
+pub const PAYLOAD: [u8; 16] = [7; 16];
 
 /// Scenes take turns: the counters are the process's.
 static TURN: Mutex<()> = Mutex::new(());
@@ -30,7 +30,7 @@ pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn system<F: Future + 'static>(part: Part, work: F) {
+pub fn system<F: Future + 'static>(part: Part, work: F) {
     play(part);
     actix::System::new().block_on(work);
 }
@@ -78,7 +78,7 @@ impl Drop for Stage {
 }
 
 /// Repeats a round; what is counted in those that are measured.
-fn measure(mut round: impl FnMut()) -> Tally {
+pub fn measure(mut round: impl FnMut()) -> Tally {
     (0..WARM_UP).for_each(|_| round());
     let before = Tally::now();
     (0..ROUNDS).for_each(|_| round());
@@ -240,7 +240,7 @@ actix_ipc::protocol::protocol! {
 }
 
 /// Answers typed commands.
-struct TypedEcho;
+pub struct TypedEcho;
 
 impl typed::Receive for TypedEcho {
     async fn echo(&self, message: String) -> protocol::Result<typed::echo::Response> {
@@ -375,7 +375,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    const fn new(tally: Tally, per_round: usize) -> Self {
+    pub const fn new(tally: Tally, per_round: usize) -> Self {
         Self { tally, per_round }
     }
 
