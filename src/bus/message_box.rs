@@ -4,7 +4,7 @@
 //! the bytes of the frame. It refuses to know selectors and endpoints. Called by `endpoint` and `receive`, and by the code that
 //! `#[derive(MessageBox)]` makes.
 
-use postcard::ser_flavors::Flavor;
+use crate::message::payload::Append;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -103,29 +103,6 @@ pub const fn are_distinct(uuids: &[Uuid]) -> bool {
         rest = others;
     }
     true
-}
-
-/// Appends to a buffer that has other things in it.
-struct Append<'a>(&'a mut Vec<u8>);
-
-impl Flavor for Append<'_> {
-    type Output = ();
-
-    #[inline]
-    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
-        self.0.push(byte);
-        Ok(())
-    }
-
-    #[inline]
-    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
-        self.0.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    fn finalize(self) -> postcard::Result<()> {
-        Ok(())
-    }
 }
 
 impl<T: TypeUuid + Serialize + DeserializeOwned + Send + 'static> MessageBox for T {

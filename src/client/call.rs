@@ -2,6 +2,7 @@
 //!
 //! Owns the options of a call and the typing of its answer; the exchange of frames is [`super::exchange`]'s.
 
+use super::content::Content;
 use super::exchange::Exchange;
 use super::handle::IpcClient;
 use super::names::Key;
@@ -31,6 +32,9 @@ pub struct CallBuilder<'a> {
     deadline: Option<Duration>,
     flags: Flags,
     encoding: Encoding,
+    /// The number of the typed protocol whose command it is.
+    #[cfg(feature = "protocol")]
+    protocol: Option<u64>,
     metadata: Metadata,
     attachments: Attachments,
     items: Option<Upload>,
@@ -47,6 +51,8 @@ impl<'a> CallBuilder<'a> {
             deadline: options.deadline,
             flags: Flags::NONE,
             encoding: options.encoding,
+            #[cfg(feature = "protocol")]
+            protocol: None,
             metadata: Metadata::new(),
             attachments: Attachments::new(),
             items: None,
@@ -100,8 +106,8 @@ impl<'a> CallBuilder<'a> {
     /// [`IncomingCall::items`]: super::IncomingCall::items
     pub fn items<T: Serialize>(self, items: impl Stream<Item = T> + Send + 'static) -> Self {
         let encoding = self.encoding;
-        let encode = move |item| Payload::encode(encoding, &item).map_err(|error| not_sent(&error));
-        self.item_payloads(items.map(encode))
+        let write = move |item| Content::value(encoding, &item).map_err(|error| not_sent(&error));
+        self.contents(Upload::new(items.map(write)))
     }
 
     /// The same with payloads as they are; each is at most `limits.frame_bytes` long, and so are the parameters.
@@ -111,19 +117,22 @@ impl<'a> CallBuilder<'a> {
     /// or taken, and behind the last one for the answer. When the call is over before the stream is, the rest of it is dropped.
     /// An error of the stream takes the call back and becomes its error.
     pub fn item_payloads(
-        mut self,
+        self,
         items: impl Stream<Item = Result<Payload, CallError>> + Send + 'static,
     ) -> Self {
-        self.items = Some(Upload::new(items));
+        self.contents(Upload::new(items.map(|item| item.map(Content::from))))
+    }
+
+    fn contents(mut self, items: Upload) -> Self {
+        self.items = Some(items);
         self.flags = self.flags.with(Flags::ITEMS).with(Flags::CONTINUED);
         self
     }
 
     /// The call with these parameters. Await it for the answer.
     pub fn send<P: Serialize + ?Sized, R: DeserializeOwned>(self, params: &P) -> Call<R> {
-        let payload = self.encode(params);
         Call {
-            exchange: self.exchange(payload),
+            exchange: self.typed(params),
             answer: PhantomData,
         }
     }
@@ -131,7 +140,7 @@ impl<'a> CallBuilder<'a> {
     /// The call with a payload as it is. Await it for the answer's payload.
     pub fn send_payload(self, payload: Payload) -> PayloadCall {
         PayloadCall {
-            exchange: self.exchange(Ok(payload)),
+            exchange: self.exchange(payload),
         }
     }
 
@@ -139,11 +148,16 @@ impl<'a> CallBuilder<'a> {
     ///
     /// # Errors
     /// NotConnected, Encoding, TooLarge or Invalid (with items, too), all without the call having been sent.
-    pub async fn no_reply<P: Serialize + ?Sized>(mut self, params: &P) -> Result<(), CallError> {
+    pub async fn no_reply<P: Serialize + ?Sized>(self, params: &P) -> Result<(), CallError> {
+        self.notify(params).await
+    }
+
+    /// The same as a future with a name.
+    pub(crate) fn notify<P: Serialize + ?Sized>(mut self, params: &P) -> Sent {
         self.flags = self.flags.with(Flags::NO_REPLY);
-        let payload = self.encode(params);
-        let exchange = self.exchange(payload);
-        Sent { exchange }.await
+        Sent {
+            exchange: self.typed(params),
+        }
     }
 
     /// The same with a payload as it is.
@@ -152,7 +166,7 @@ impl<'a> CallBuilder<'a> {
     /// As [`no_reply`](Self::no_reply).
     pub async fn no_reply_payload(mut self, payload: Payload) -> Result<(), CallError> {
         self.flags = self.flags.with(Flags::NO_REPLY);
-        let exchange = self.exchange(Ok(payload));
+        let exchange = self.exchange(payload);
         Sent { exchange }.await
     }
 
@@ -160,87 +174,74 @@ impl<'a> CallBuilder<'a> {
     /// more is asked for as items are taken. An object that answers with one value makes a stream of one item.
     pub fn stream<P: Serialize + ?Sized, T: DeserializeOwned>(mut self, params: &P) -> ReplyStream<T> {
         self.flags = self.flags.with(Flags::STREAM);
-        let payload = self.encode(params);
         ReplyStream {
             inner: PayloadStream {
-                exchange: self.exchange(payload).streaming(),
+                exchange: self.typed(params).streaming(),
             },
             item: PhantomData,
         }
     }
 
-    /// The call with parameters that somebody has encoded.
+    /// A command of the typed protocol with this number; the parameters and items are in postcard.
     #[cfg(feature = "protocol")]
-    pub(crate) fn send_encoded<R>(self, payload: Result<Payload, CallError>) -> Call<R> {
-        Call {
-            exchange: self.exchange(payload),
-            answer: PhantomData,
-        }
-    }
-
-    /// The same with a streamed reply.
-    #[cfg(feature = "protocol")]
-    pub(crate) fn stream_encoded<T>(mut self, payload: Result<Payload, CallError>) -> ReplyStream<T> {
-        self.flags = self.flags.with(Flags::STREAM);
-        ReplyStream {
-            inner: PayloadStream {
-                exchange: self.exchange(payload).streaming(),
-            },
-            item: PhantomData,
-        }
-    }
-
-    /// The call without an answer, with parameters that somebody has encoded.
-    #[cfg(feature = "protocol")]
-    pub(crate) fn notify_encoded(mut self, payload: Result<Payload, CallError>) -> Sent {
-        self.flags = self.flags.with(Flags::NO_REPLY);
-        Sent {
-            exchange: self.exchange(payload),
-        }
+    pub(crate) const fn command(mut self, protocol: u64) -> Self {
+        self.protocol = Some(protocol);
+        self.encoding(Encoding::POSTCARD)
     }
 
     /// The same with payloads as they are.
     pub fn stream_payload(mut self, payload: Payload) -> PayloadStream {
         self.flags = self.flags.with(Flags::STREAM);
         PayloadStream {
-            exchange: self.exchange(Ok(payload)).streaming(),
+            exchange: self.exchange(payload).streaming(),
         }
     }
 
-    fn encode<P: Serialize + ?Sized>(&self, params: &P) -> Result<Payload, CallError> {
-        Payload::encode(self.encoding, params).map_err(|error| not_sent(&error))
+    /// The call with parameters that are written where their frame will stand.
+    fn typed<P: Serialize + ?Sized>(self, params: &P) -> Exchange {
+        #[cfg(feature = "protocol")]
+        let protocol = self.protocol;
+        let encoding = self.encoding;
+        let write = |head| {
+            #[cfg(feature = "protocol")]
+            if let Some(protocol) = protocol {
+                return Content::command(head, protocol, params);
+            }
+            Content::behind(head, encoding, params)
+        };
+        self.prepare(|head| write(head).map_err(|error| not_sent(&error)))
     }
 
-    fn exchange(mut self, payload: Result<Payload, CallError>) -> Exchange {
+    fn exchange(self, payload: Payload) -> Exchange {
+        self.prepare(|_| Ok(payload.into()))
+    }
+
+    /// The call with what `write` makes for a frame whose head has so many bytes.
+    fn prepare(mut self, write: impl FnOnce(usize) -> Result<Content, CallError>) -> Exchange {
         let handle = self.client.handle.clone();
         let items = self.items.take();
-        Exchange::new(handle, self.outgoing(payload)).uploading(items)
+        let outgoing = self.outgoing().and_then(|mut outgoing| {
+            let head = outgoing.parts(0).0.wire_len();
+            outgoing.content = write(head)?;
+            Ok(outgoing)
+        });
+        Exchange::new(handle, outgoing).uploading(items)
     }
 
-    fn outgoing(self, payload: Result<Payload, CallError>) -> Result<Outgoing, CallError> {
-        let payload = payload?;
+    /// All of it but the parameters.
+    fn outgoing(mut self) -> Result<Outgoing, CallError> {
         if self.flags.has(Flags::ITEMS.with(Flags::NO_REPLY)) {
             return Err(invalid("a call with items has an answer; await it"));
         }
         let key = Key::pair(self.object, self.method)?;
         check_metadata(&self.metadata)?;
-        let Self {
-            flags,
-            mut metadata,
-            deadline,
-            attachments,
-            trace,
-            ..
-        } = self;
-        add_trace(&mut metadata, trace)?;
+        add_trace(&mut self.metadata, self.trace)?;
         Ok(Outgoing {
-            attachments,
-            kind: Kind::Call,
-            key,
-            flags,
-            metadata,
-            payload,
-            deadline,
+            attachments: self.attachments,
+            flags: self.flags,
+            metadata: self.metadata,
+            deadline: self.deadline,
+            ..Outgoing::plain(Kind::Call, key)
         })
     }
 }

@@ -15,6 +15,9 @@ pub(crate) const ID: std::ops::Range<usize> = 8..16;
 /// A larger buffer is not kept, in bytes.
 const KEPT: usize = 256 * 1024;
 
+/// What a buffer has room for at first, in bytes: a small frame.
+const FIRST: usize = 256;
+
 thread_local! {
     static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
@@ -51,12 +54,7 @@ impl Encoded {
     pub(crate) fn new<E: From<CallError>>(
         write: impl FnOnce(&mut Vec<u8>, &mut Attachments) -> Result<Header, E>,
     ) -> Result<Self, E> {
-        let mut frame = Self {
-            bytes: SPARE.take(),
-            attachments: Attachments::new(),
-        };
-        frame.bytes.clear();
-        frame.bytes.resize(HEADER_LEN, 0);
+        let mut frame = Self::spare(HEADER_LEN);
         let header = write(&mut frame.bytes, &mut frame.attachments)?;
         let length = frame.bytes.len().saturating_sub(HEADER_LEN);
         let header = Header {
@@ -68,6 +66,32 @@ impl Encoded {
             place.copy_from_slice(header.bytes().as_flattened());
         }
         Ok(frame)
+    }
+
+    /// A frame whose head is written later into the room of so many bytes in front of what `write` appends.
+    ///
+    /// # Errors
+    /// Those of `write`, after which nothing is left of what it wrote.
+    #[inline]
+    pub(crate) fn behind<E>(
+        head: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut frame = Self::spare(head);
+        write(&mut frame.bytes)?;
+        Ok(frame)
+    }
+
+    /// The buffer of the thread, with so many bytes in it. Who gets none, as another has it, asks for memory once for a small frame.
+    fn spare(head: usize) -> Self {
+        let mut bytes = SPARE.take();
+        bytes.clear();
+        if bytes.capacity() == 0 {
+            bytes.reserve(FIRST);
+        }
+        bytes.resize(head, 0);
+        let attachments = Attachments::new();
+        Self { bytes, attachments }
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns the sending of a request (at once, or in pieces within its window) and the wait in its slot. Dropping it tells
 //! the broker when the request asks for that. Calls, acknowledged publishes, pings and queries are made of it.
 
+use super::content::Content;
 use super::handle::Handle;
 use super::large::{Large, length_of, region_piece};
 use super::outgoing::Outgoing;
@@ -108,21 +109,22 @@ impl Exchange {
             };
             // While it is being sent nobody else changes it, and an error in between ends it.
             let step = std::mem::replace(&mut self.step, Step::Over);
-            let (id, sent, whole) = match (step, &self.outgoing) {
+            let (id, sent, whole) = match (step, &mut self.outgoing) {
                 (Step::Unsent, Some(Ok(outgoing))) => {
-                    let total = outgoing.payload.bytes.len();
+                    let total = outgoing.content.len();
                     let waiting = (&mut self.place, &mut self.until);
                     match first(&self.handle.shared, outgoing, waiting, self.stream, cx) {
                         Poll::Ready(Ok((id, sent))) => (id, sent, sent >= total),
                         Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                         Poll::Pending => {
+                            outgoing.content.settle();
                             self.step = step;
                             return Poll::Pending;
                         }
                     }
                 }
                 (Step::Sending(id, sent), Some(Ok(outgoing))) => {
-                    let total = outgoing.payload.bytes.len();
+                    let total = outgoing.content.len();
                     let (sent, over) = next(
                         &self.handle.shared,
                         (outgoing, region.as_ref()),
@@ -159,9 +161,11 @@ impl Exchange {
         let (Some(large), Some(Ok(outgoing))) = (&mut self.large, &self.outgoing) else {
             return Poll::Ready(None);
         };
+        let Content::Payload(payload) = &outgoing.content else {
+            return Poll::Ready(None);
+        };
         let shared = &self.handle.shared;
-        let payload = &outgoing.payload.bytes;
-        let region = ready!(large.poll(cx, payload, || answered(&mut shared.lock(), id, cx)));
+        let region = ready!(large.poll(cx, &payload.bytes, || answered(&mut shared.lock(), id, cx)));
         if region.is_none() {
             self.large = None;
         }
@@ -273,7 +277,7 @@ pub(crate) fn answered(state: &mut State, id: u64, cx: &Context<'_>) -> Option<u
 /// Sends the first frame. Ready with the slot's key and how much of the payload is sent.
 fn first(
     shared: &Shared,
-    outgoing: &Outgoing,
+    outgoing: &mut Outgoing,
     (place, until): (&mut Option<Place>, &mut Until),
     stream: bool,
     cx: &Context<'_>,
@@ -295,7 +299,7 @@ fn first(
     let mut part = outgoing.first_part(&state)?;
     let offered = outgoing.may_offer(&state, shared.options.regions_from);
     if offered {
-        part = &[];
+        part = 0;
     }
     state.check_attachments(&outgoing.attachments)?;
     state.check_open_calls()?;
@@ -308,19 +312,10 @@ fn first(
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
     let idle = state.out.is_idle();
-    let draft = state.shorten(outgoing.draft(id, part), *until);
-    let draft = draft.flags(draft.flags.with_if(offered, Flags::OFFER));
-    if outgoing.flags.has(Flags::NO_REPLY) {
-        state.charge_call(&draft);
-    }
-    let end = state.out.encode_with(&draft, &outgoing.attachments);
-    let whole = part.len() == outgoing.payload.bytes.len();
+    let whole = part == outgoing.content.len();
+    let end = add_first(&mut state, outgoing, (id, *until), part, offered);
     if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
         request.end = end;
-    }
-    if !whole && !offered {
-        let bytes = outgoing.payload.bytes.len();
-        tracing::trace!(bytes, way = "pieces", "a large request");
     }
     let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
         true => Direct::Unhurried,
@@ -333,7 +328,35 @@ fn first(
     if start_clock {
         shared.io.wake();
     }
-    Poll::Ready(Ok((id, part.len())))
+    Poll::Ready(Ok((id, part)))
+}
+
+/// Adds the first frame with so much of the payload, or an offer of it. Returns where it ends.
+fn add_first(
+    state: &mut State,
+    outgoing: &mut Outgoing,
+    (id, until): (u64, Until),
+    part: usize,
+    offered: bool,
+) -> u64 {
+    let (draft, content, attachments) = outgoing.parts(id);
+    let draft = state.shorten(draft, until);
+    let flags = draft.flags;
+    if draft.kind == Kind::Call && flags.has(Flags::NO_REPLY) {
+        state.charge_call(content.wire_len(&draft));
+    }
+    if part == content.len() {
+        return content.add_to(&mut state.out, &draft, attachments);
+    }
+    if !offered {
+        tracing::trace!(bytes = content.len(), way = "pieces", "a large request");
+    }
+    content.take_apart();
+    let first = content.bytes().get(..part).unwrap_or_default();
+    let draft = draft.flags(flags.with(Flags::CONTINUED).with_if(offered, Flags::OFFER));
+    state
+        .out
+        .encode_with(&draft.payload(content.encoding(), first), attachments)
 }
 
 /// Sends the next piece if it may. Returns how much is sent now, and whether to look again at once.
@@ -346,7 +369,7 @@ fn next(
 ) -> (usize, bool) {
     let mut guard = shared.lock();
     let state = &mut *guard;
-    let payload = &outgoing.payload;
+    let (payload, encoding) = (outgoing.content.bytes(), outgoing.content.encoding());
     // Nothing follows a goodbye; the end of the connection ends the call.
     let up = state.is_up();
     let Some(request) = state
@@ -355,7 +378,7 @@ fn next(
         .filter(|request| request.answer.is_none())
     else {
         // It is over before it was complete; the answer says why.
-        return (payload.bytes.len(), true);
+        return (payload.len(), true);
     };
     if request.window <= 0 || !up {
         request.waker = Some(cx.waker().clone());
@@ -369,16 +392,16 @@ fn next(
     }
     let piece = PIECE.min(state.grants.frame_bytes as usize).max(1);
     let upto = match region {
-        Some(_) => payload.bytes.len(),
-        None => sent.saturating_add(piece).min(payload.bytes.len()),
+        Some(_) => payload.len(),
+        None => sent.saturating_add(piece).min(payload.len()),
     };
-    let last = upto == payload.bytes.len();
-    let part = payload.bytes.get(sent..upto).unwrap_or_default();
+    let last = upto == payload.len();
+    let part = payload.get(sent..upto).unwrap_or_default();
     let flags = Flags::NONE.with_if(!last, Flags::CONTINUED);
     let mut draft = Draft::new(Kind::CallPiece, id)
         .flags(flags)
-        .payload(payload.encoding, part);
-    let length = length_of(&payload.bytes);
+        .payload(encoding, part);
+    let length = length_of(payload.len());
     if region.is_some() {
         draft = region_piece(Kind::CallPiece, id, &length);
     }

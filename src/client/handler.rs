@@ -3,6 +3,7 @@
 //! Owns the two traits, [`SharedObject`] for values in and out and [`Handler`] for everything else, and the types that
 //! go in and come out of them. It knows nothing of sockets: [`super::serving`] runs handlers and sends what they return.
 
+use super::content::Content;
 use super::serving::OpenCall;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Encoding, Metadata, Origin, Payload, PayloadError, TraceParent};
@@ -106,6 +107,14 @@ fn undecodable(payload: &Payload, error: &PayloadError) -> HandlerError {
     }
 }
 
+/// A value of a handler, written for the frame that brings it.
+pub(crate) fn written<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Content, HandlerError> {
+    Content::value(encoding, value).map_err(|error| HandlerError {
+        code: ErrorCode::Encoding,
+        ..HandlerError::new(error.to_string())
+    })
+}
+
 /// Who calls what, and until when.
 #[derive(Clone, Debug)]
 pub struct CallContext {
@@ -158,14 +167,7 @@ impl CallContext {
     /// # Errors
     /// A [`HandlerError`] when the value has no such form.
     pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<Response, HandlerError> {
-        self.encode(value).map(Response::payload)
-    }
-
-    pub(crate) fn encode<T: Serialize + ?Sized>(&self, value: &T) -> Result<Payload, HandlerError> {
-        Payload::encode(self.encoding, value).map_err(|error| HandlerError {
-            code: ErrorCode::Encoding,
-            ..HandlerError::new(error.to_string())
-        })
+        written(self.encoding, value).map(Response::content)
     }
 
     /// Ready once nobody wants the answer any more, or it was given. The handler's own future is dropped then; this
@@ -191,14 +193,14 @@ pub struct Response {
 }
 
 pub(crate) enum Body {
-    Payload(Payload),
-    Stream(BoxStream<'static, Result<Payload, HandlerError>>),
+    One(Content),
+    Stream(BoxStream<'static, Result<Content, HandlerError>>),
 }
 
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Payload(payload) => payload.fmt(f),
+            Self::One(content) => content.fmt(f),
             Self::Stream(_) => f.write_str("a stream"),
         }
     }
@@ -208,8 +210,12 @@ impl Response {
     /// One value. Up to the broker's `message_bytes`; what exceeds `frame_bytes` goes in pieces.
     #[must_use]
     pub fn payload(payload: Payload) -> Self {
+        Self::content(payload.into())
+    }
+
+    pub(crate) const fn content(content: Content) -> Self {
         Self {
-            body: Body::Payload(payload),
+            body: Body::One(content),
             metadata: Metadata::new(),
             attachments: Attachments::new(),
         }
@@ -217,6 +223,12 @@ impl Response {
 
     /// Many values, sent as the caller takes them. A caller that did not ask for a stream gets an error.
     pub fn stream(items: impl Stream<Item = Result<Payload, HandlerError>> + Send + 'static) -> Self {
+        Self::contents(items.map(|item| item.map(Content::from)))
+    }
+
+    pub(crate) fn contents(
+        items: impl Stream<Item = Result<Content, HandlerError>> + Send + 'static,
+    ) -> Self {
         Self {
             body: Body::Stream(items.boxed()),
             metadata: Metadata::new(),

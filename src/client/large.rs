@@ -97,9 +97,9 @@ pub(crate) fn region_piece(kind: Kind, id: u64, length: &[u8; 8]) -> Draft<'_> {
     }
 }
 
-/// The length of a payload, as the piece that brings it tells it.
-pub(crate) const fn length_of(payload: &Bytes) -> [u8; 8] {
-    (payload.len() as u64).to_le_bytes()
+/// The length of a payload of so many bytes, as the piece that brings it tells it.
+pub(crate) const fn length_of(bytes: usize) -> [u8; 8] {
+    (bytes as u64).to_le_bytes()
 }
 
 /// The regions that came with a batch, by the frames that bring them.

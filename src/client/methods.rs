@@ -3,7 +3,7 @@
 //! Owns the table from method to closure, the decoding of parameters and the encoding of results; everything else is
 //! [`super::handler`]'s.
 
-use super::handler::{CallContext, Handler, HandlerError, IncomingCall, Response};
+use super::handler::{CallContext, Handler, HandlerError, IncomingCall, Response, written};
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{Stream, StreamExt};
@@ -72,10 +72,10 @@ impl Methods {
         S: Stream<Item = Result<R, HandlerError>> + Send + 'static,
     {
         let method: Method = Box::new(move |call| {
-            let context = call.context.clone();
+            let encoding = call.context.encoding;
             let response = call.args::<A>().map(|args| {
                 let items = run(args, call.context);
-                Response::stream(items.map(move |item| item.and_then(|item| context.encode(&item))))
+                Response::contents(items.map(move |item| item.and_then(|item| written(encoding, &item))))
             });
             Box::pin(std::future::ready(response))
         });

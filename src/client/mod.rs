@@ -26,6 +26,7 @@ mod busy;
 mod call;
 mod connect_error;
 mod connection_events;
+mod content;
 mod control;
 mod drive;
 #[cfg_attr(
@@ -37,6 +38,7 @@ mod endpoints;
 mod event;
 mod event_queue;
 mod exchange;
+mod failure;
 mod handle;
 mod handler;
 #[cfg(feature = "bus")]
@@ -114,6 +116,8 @@ pub use endpoints::{ADDRESS_VARIABLE, endpoints, parse_address, token_file};
 pub use event::{Event, Update};
 pub use handle::IpcClient;
 pub use handle::IpcClient as IPCClient;
+#[cfg(feature = "protocol")]
+pub(crate) use handler::written;
 pub use handler::{CallContext, Handler, HandlerError, IncomingCall, Response, SharedObject};
 #[cfg(feature = "bus")]
 pub(crate) use hook::ClientHook;

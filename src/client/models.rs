@@ -190,10 +190,7 @@ fn room_that_is_not_told_is_found() {
 
 fn call(handle: &Arc<Handle>, payload: &'static [u8]) -> Exchange {
     let mut outgoing = Outgoing::plain(Kind::Call, Key::pair("object", "method").unwrap());
-    outgoing.payload = Payload {
-        encoding: Encoding::RAW,
-        bytes: payload.into(),
-    };
+    outgoing.content = Payload::raw(payload).into();
     Exchange::new(Arc::clone(handle), Ok(outgoing))
 }
 

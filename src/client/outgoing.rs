@@ -2,6 +2,7 @@
 //!
 //! Owns the limits of sizes that are known here. It refuses to know slots and answers: [`super::exchange`] sends it and waits.
 
+use super::content::Content;
 use super::large::is_offered;
 use super::names::Key;
 use super::peer::Role;
@@ -23,7 +24,7 @@ pub(crate) struct Outgoing {
     pub(crate) key: Key,
     pub(crate) flags: Flags,
     pub(crate) metadata: Metadata,
-    pub(crate) payload: Payload,
+    pub(crate) content: Content,
     pub(crate) attachments: Attachments,
     /// `None`: the broker's default.
     pub(crate) deadline: Option<Duration>,
@@ -41,7 +42,7 @@ impl Outgoing {
             key,
             flags: Flags::NONE,
             metadata: Metadata::new(),
-            payload,
+            content: Content::Payload(payload),
             attachments: Attachments::new(),
             deadline: None,
         }
@@ -54,8 +55,8 @@ impl Outgoing {
         })
     }
 
-    /// The frame with the first `part` of the payload.
-    pub(crate) fn draft<'a>(&'a self, id: u64, part: &'a [u8]) -> Draft<'a> {
+    /// The head of its first frame, what goes behind it, and what travels with it.
+    pub(crate) fn parts(&mut self, id: u64) -> (Draft<'_>, &mut Content, &Attachments) {
         let aux = if self.kind == Kind::Call {
             self.deadline_ms()
         } else {
@@ -63,46 +64,43 @@ impl Outgoing {
         };
         let draft = Draft::new(self.kind, id);
         let attachments = u8::try_from(self.attachments.len()).unwrap_or(u8::MAX);
-        Draft { attachments, ..draft }
+        let draft = Draft { attachments, ..draft }
             .aux(aux)
-            .flags(
-                self.flags
-                    .with_if(part.len() < self.payload.bytes.len(), Flags::CONTINUED),
-            )
+            .flags(self.flags)
             .key(self.key.as_bytes())
-            .meta(self.metadata.as_bytes())
-            .payload(self.payload.encoding, part)
+            .meta(self.metadata.as_bytes());
+        (draft, &mut self.content, &self.attachments)
     }
 
-    /// How much of the payload the first frame carries.
+    /// How many bytes of the payload the first frame carries.
     ///
     /// # Errors
     /// TooLarge for a message that the broker would refuse.
-    pub(crate) fn first_part(&self, state: &State) -> Result<&[u8], CallError> {
+    pub(crate) fn first_part(&self, state: &State) -> Result<usize, CallError> {
         let whole = self.flags.has(Flags::NO_REPLY) || self.flags.has(Flags::ITEMS);
         let in_pieces = !(self.kind == Kind::Call && whole);
-        first_part(state, &self.payload.bytes, in_pieces)
+        first_part(state, self.content.len(), in_pieces)
     }
 
     /// Whether the payload is to be offered as a region, of a client that does so from so many bytes on. Items follow a payload that is
     /// whole, and who wants no answer gets none to an offer.
     pub(crate) fn may_offer(&self, state: &State, from: usize) -> bool {
         let whole = self.flags.has(Flags::NO_REPLY) || self.flags.has(Flags::ITEMS);
-        self.kind == Kind::Call && !whole && is_offered(state, self.payload.bytes.len(), from)
+        self.kind == Kind::Call && !whole && is_offered(state, self.content.len(), from)
     }
 }
 
-/// How much of a payload the first frame carries; all of it, unless it may go in pieces.
+/// How much of a payload of so many bytes the first frame carries; all of it, unless it may go in pieces.
 ///
 /// # Errors
 /// TooLarge for a message that the broker would refuse.
 #[inline]
-pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) -> Result<&'a [u8], CallError> {
+pub(crate) fn first_part(state: &State, bytes: usize, in_pieces: bool) -> Result<usize, CallError> {
     let frame_bytes = state.grants.frame_bytes as usize;
-    if bytes.len() <= frame_bytes.min(WHOLE) {
+    if bytes <= frame_bytes.min(WHOLE) {
         return Ok(bytes);
     }
-    if !in_pieces && bytes.len() <= frame_bytes {
+    if !in_pieces && bytes <= frame_bytes {
         return Ok(bytes);
     }
     let message_bytes = state.grants.message_bytes as usize;
@@ -110,10 +108,10 @@ pub(crate) fn first_part<'a>(state: &State, bytes: &'a [u8], in_pieces: bool) ->
         true => (message_bytes, "message_bytes"),
         false => (frame_bytes, "frame_bytes"),
     };
-    if bytes.len() > limit {
-        return Err(too_large(state.role, "the payload", (bytes.len(), limit), key));
+    if bytes > limit {
+        return Err(too_large(state.role, "the payload", (bytes, limit), key));
     }
-    Ok(bytes.get(..PIECE.min(frame_bytes).max(1)).unwrap_or(bytes))
+    Ok(PIECE.min(frame_bytes).max(1).min(bytes))
 }
 
 /// The error of a message that the broker would refuse for its size.

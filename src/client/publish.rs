@@ -297,7 +297,8 @@ impl Publish<'_> {
     /// Adds the first frame. Returns how much of the payload is sent, and what to do.
     fn first(&mut self, state: &mut State) -> Result<(usize, Next), CallError> {
         let bytes = &self.payload.bytes;
-        let mut part = first_part(state, bytes, true)?;
+        let part = first_part(state, bytes.len(), true)?;
+        let mut part = bytes.get(..part).unwrap_or(bytes);
         let from = self.client.handle.shared.options.regions_from;
         let offered = !self.flags.has(Flags::RETAIN) && is_offered(state, bytes.len(), from);
         if offered {
@@ -352,7 +353,7 @@ impl Publish<'_> {
             None => sent.saturating_add(piece).min(bytes.len()),
         };
         let last = upto == bytes.len();
-        let length = length_of(bytes);
+        let length = length_of(bytes.len());
         let mut draft = Draft::new(Kind::PublishPiece, self.id)
             .flags(Flags::NONE.with_if(!last, Flags::CONTINUED))
             .payload(self.payload.encoding, bytes.get(sent..upto).unwrap_or_default());

@@ -2,29 +2,27 @@
 //!
 //! Owns the sending side of an answer. A panic of the handler ends here, as an error to its caller.
 
+use super::content::Content;
+use super::failure::{panicked, unread};
 use super::handler::{Body, HandlerError, Response};
 use super::large::{Large, is_offered, length_of, region_piece};
 use super::outgoing::{WHOLE, too_large};
 use super::running::ObjectServer;
 use super::serving::OpenCall;
 use super::shared::{Shared, Spot};
-use super::state::{Direct, Next, State};
+use super::state::{Direct, State};
 use super::turn::{Left, Outcome};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload, metadata};
-use crate::text::{self, cut};
+use crate::text;
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 /// What one piece of a large message carries, in bytes: small enough that others get their turn.
 pub(crate) const PIECE: usize = 64 * 1024;
-
-/// What the text of an error may be long, in bytes; more is cut.
-const TEXT_MAX: usize = 64 * 1024;
 
 /// Where an answer goes.
 #[derive(Clone, Copy)]
@@ -77,31 +75,30 @@ pub(crate) fn at_once(
     streaming: bool,
     (registered, direct): (bool, Direct),
 ) -> Option<Outcome> {
+    let mut outcome = outcome;
     let Ok(Response {
-        body: Body::Payload(payload),
+        body: Body::One(content),
         metadata,
         attachments,
-    }) = &outcome
+    }) = &mut outcome
     else {
         return Some(outcome);
     };
     let mut state = shared.lock();
     let most = (state.grants.frame_bytes.min(state.grants.message_bytes) as usize).min(WHOLE);
-    let offered = is_offered(&state, payload.bytes.len(), shared.options.regions_from);
-    let whole = payload.bytes.len() <= most && attachments.is_empty() && !offered;
+    let offered = is_offered(&state, content.len(), shared.options.regions_from);
+    let whole = content.len() <= most && attachments.is_empty() && !offered;
     // An empty raw reply would end a stream without an item.
-    let is_end = streaming && *payload == Payload::default();
+    let is_end = streaming && content.is_nothing();
     if !whole || is_end || state.life != open.life || !state.takes_frames() {
         drop(state);
         return Some(outcome);
     }
     let idle = state.out.is_idle();
-    let draft = Draft::new(Kind::Reply, open.ticket)
-        .meta(metadata.as_bytes())
-        .payload(payload.encoding, &payload.bytes);
+    let draft = Draft::new(Kind::Reply, open.ticket).meta(metadata.as_bytes());
     let serving = &shared.serving;
     let closed = (registered && state.role.is_peer()).then(|| serving.take_out(open));
-    state.out.encode(&draft);
+    content.add_to(&mut state.out, &draft, attachments);
     let next = state.after_push(idle, direct);
     drop(state);
     closed.into_iter().for_each(|closed| serving.tell(closed));
@@ -120,31 +117,6 @@ pub(crate) fn allowed(response: Response) -> Result<Response, HandlerError> {
             let text = format!("the handler answered with metadata that is not allowed: {error}");
             Err(HandlerError::new(text))
         }
-    }
-}
-
-/// An answer for which there is no room: those before it are not taken.
-fn unread(bytes: usize) -> HandlerError {
-    let text = format!(
-        "the command ran, but its answer of {bytes} bytes does not fit: take the answers before it, or raise RpcLimits::memory"
-    );
-    HandlerError {
-        code: ErrorCode::ReplyLost,
-        ..HandlerError::new(text)
-    }
-}
-
-pub(crate) fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + Send)) -> HandlerError {
-    let said = panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "with a value that is no text".to_owned());
-    tracing::error!(object = %text::name(&server.name), method = %text::name(method), panic = %text::text(&said), "a handler panicked");
-    let text = format!("the handler of {}.{method} panicked: {said}", server.name);
-    HandlerError {
-        code: ErrorCode::HandlerPanicked,
-        ..HandlerError::new(text)
     }
 }
 
@@ -174,10 +146,8 @@ impl To<'_> {
         };
         match body {
             // An empty raw reply would end a stream without an item.
-            Body::Payload(payload) if streaming && payload == Payload::default() => {
-                self.only_item(payload, &beside).await
-            }
-            Body::Payload(payload) => self.payload(payload, &beside, Flags::NONE).await,
+            Body::One(content) if streaming && content.is_nothing() => self.only_item(content, &beside).await,
+            Body::One(content) => self.one(content, &beside, Flags::NONE).await,
             Body::Stream(items) if streaming => {
                 let sending = AssertUnwindSafe(self.stream(items, &beside)).catch_unwind();
                 match sending.await {
@@ -200,7 +170,7 @@ impl To<'_> {
     }
 
     /// Sends a frame as soon as there is room. On another connection than that of the call it sends nothing.
-    async fn send(self, draft: &Draft<'_>, attachments: &Attachments) -> Result<(), CallError> {
+    pub(crate) async fn send(self, draft: &Draft<'_>, attachments: &Attachments) -> Result<(), CallError> {
         self.send_last(draft, attachments, is_last(draft)).await
     }
 
@@ -211,6 +181,14 @@ impl To<'_> {
         attachments: &Attachments,
         last: bool,
     ) -> Result<(), CallError> {
+        self.add(last, |state| {
+            state.out.encode_with(draft, attachments);
+        })
+        .await
+    }
+
+    /// Adds frames as soon as there is room, told whether the call is over with them.
+    async fn add(self, last: bool, mut frames: impl FnMut(&mut State)) -> Result<(), CallError> {
         let mut spot = Spot::new(self.shared, |state| &mut state.out.room);
         let direct = if self.shared.serving.is_alone() {
             Direct::Now
@@ -224,7 +202,7 @@ impl To<'_> {
                 if state.life == self.open.life {
                     // Before anybody can read it: the other program may have as many calls open again then.
                     closed = (last && state.role.is_peer()).then(|| serving.take_out(self.open));
-                    state.out.encode_with(draft, attachments);
+                    frames(state);
                 }
             });
             closed.into_iter().for_each(|closed| serving.tell(closed));
@@ -233,14 +211,31 @@ impl To<'_> {
         .await
     }
 
-    /// The same for a frame that the caller's window must cover.
+    /// Sends a frame that the caller's window must cover.
     async fn send_charged(self, draft: &Draft<'_>, attachments: &Attachments) -> Result<(), CallError> {
         std::future::poll_fn(|cx| self.open.charge(draft.wire_len(), cx)).await;
         self.send(draft, attachments).await
     }
 
+    /// Sends a value that is one frame; an item of a stream must be covered by the caller's window.
+    async fn whole(
+        self,
+        draft: &Draft<'_>,
+        mut content: Content,
+        attachments: &Attachments,
+    ) -> Result<(), CallError> {
+        if draft.flags.has(Flags::MORE) {
+            let bytes = content.wire_len(draft);
+            std::future::poll_fn(|cx| self.open.charge(bytes, cx)).await;
+        }
+        self.add(is_last(draft), |state| {
+            content.add_to(&mut state.out, draft, attachments);
+        })
+        .await
+    }
+
     /// One value, with MORE an item of a stream.
-    async fn payload(self, payload: Payload, beside: &Beside, flags: Flags) -> Result<(), CallError> {
+    async fn one(self, mut content: Content, beside: &Beside, flags: Flags) -> Result<(), CallError> {
         let Beside {
             metadata,
             attachments,
@@ -261,9 +256,9 @@ impl To<'_> {
             };
             return self.error(&error).await;
         }
-        let Payload { encoding, bytes } = payload;
-        if bytes.len() > message_bytes {
-            let refused = too_large(role, "the reply", (bytes.len(), message_bytes), "message_bytes");
+        let length = content.len();
+        if length > message_bytes {
+            let refused = too_large(role, "the reply", (length, message_bytes), "message_bytes");
             let error = HandlerError {
                 code: ErrorCode::TooLarge,
                 ..HandlerError::new(refused.message)
@@ -272,9 +267,10 @@ impl To<'_> {
         }
         // Kept until it is sent, which is when the caller takes it.
         let mut kept = self.shared.serving.memory.hold();
-        if !kept.grow(bytes.len()) {
-            return self.error(&unread(bytes.len())).await;
+        if !kept.grow(length) {
+            return self.error(&unread(length)).await;
         }
+        content.settle();
         let ticket = self.open.ticket;
         let draft = Draft {
             attachments: u8::try_from(attachments.len()).unwrap_or(u8::MAX),
@@ -284,19 +280,16 @@ impl To<'_> {
         .meta(metadata.as_bytes());
         let piece = PIECE.min(frame_bytes).max(1);
         let from = self.shared.options.regions_from;
-        if is_offered(&self.shared.lock(), bytes.len(), from) {
+        let offered = is_offered(&self.shared.lock(), length, from);
+        if !offered && length <= frame_bytes.min(WHOLE) {
+            return self.whole(&draft, content, attachments).await;
+        }
+        let Payload { encoding, bytes } = content.into_payload();
+        if offered {
             let first = draft
                 .flags(flags.with(Flags::CONTINUED).with(Flags::OFFER))
                 .payload(encoding, &[]);
             return self.offered(&first, attachments, (&bytes, encoding), piece).await;
-        }
-        if bytes.len() <= frame_bytes.min(WHOLE) {
-            let draft = draft.payload(encoding, &bytes);
-            return if flags.has(Flags::MORE) {
-                self.send_charged(&draft, attachments).await
-            } else {
-                self.send(&draft, attachments).await
-            };
         }
         tracing::trace!(bytes = bytes.len(), way = "pieces", "a large answer");
         let (first, rest) = bytes.split_at_checked(piece).unwrap_or((&bytes, &[]));
@@ -319,7 +312,7 @@ impl To<'_> {
         let region = std::future::poll_fn(|cx| large.poll(cx, bytes, || self.open.offer_answered(cx))).await;
         match region {
             Some(region) => {
-                let length = length_of(bytes);
+                let length = length_of(bytes.len());
                 let draft = region_piece(Kind::ReplyPiece, self.open.ticket, &length);
                 self.send_charged(&draft, &region).await
             }
@@ -348,45 +341,28 @@ impl To<'_> {
         Ok(())
     }
 
-    async fn only_item(self, payload: Payload, beside: &Beside) -> Result<(), CallError> {
-        self.payload(payload, beside, Flags::MORE).await?;
-        self.payload(Payload::default(), &Beside::default(), Flags::NONE)
-            .await
+    async fn only_item(self, content: Content, beside: &Beside) -> Result<(), CallError> {
+        self.one(content, beside, Flags::MORE).await?;
+        self.end(&Beside::default()).await
+    }
+
+    /// The end of a stream without a last item.
+    async fn end(self, beside: &Beside) -> Result<(), CallError> {
+        self.one(Payload::default().into(), beside, Flags::NONE).await
     }
 
     async fn stream(
         self,
-        mut items: BoxStream<'static, Result<Payload, HandlerError>>,
+        mut items: BoxStream<'static, Result<Content, HandlerError>>,
         beside: &Beside,
     ) -> Result<(), CallError> {
         while let Some(item) = items.next().await {
             match item {
-                Ok(payload) => self.payload(payload, &Beside::default(), Flags::MORE).await?,
+                Ok(content) => self.one(content, &Beside::default(), Flags::MORE).await?,
                 Err(error) => return self.error(&error).await,
             }
         }
-        self.payload(Payload::default(), beside, Flags::NONE).await
-    }
-
-    async fn error(self, error: &HandlerError) -> Result<(), CallError> {
-        let frame_bytes = self.shared.lock().grants.frame_bytes as usize;
-        let (metadata, encoding, payload) = error_parts(error, frame_bytes);
-        // What these codes say is known before anything is done.
-        let ran = !matches!(
-            error.code,
-            ErrorCode::NoSuchMethod
-                | ErrorCode::NoSuchObject
-                | ErrorCode::Invalid
-                | ErrorCode::Overloaded
-                | ErrorCode::NoSuchProtocol
-                | ErrorCode::ProtocolVersion
-        );
-        let draft = Draft::new(Kind::Error, self.open.ticket)
-            .aux(error.code.code())
-            .flags(Flags::NONE.with_if(ran, Flags::MAY_HAVE_RUN))
-            .meta(metadata.as_bytes())
-            .payload(encoding, &payload);
-        self.send(&draft, &Attachments::new()).await
+        self.end(beside).await
     }
 }
 
@@ -394,76 +370,4 @@ impl To<'_> {
 fn is_last(draft: &Draft<'_>) -> bool {
     let open = Flags::MORE.0 | Flags::CONTINUED.0;
     draft.kind == Kind::Error || (draft.kind == Kind::Reply && draft.flags.0 & open == 0)
-}
-
-/// What of an error fits beside it and in it. Texts are cut rather than refused, and a value that no frame can hold
-/// is replaced by the text.
-fn error_parts(error: &HandlerError, frame_bytes: usize) -> (Metadata, Encoding, Vec<u8>) {
-    let mut block = Metadata::new();
-    // A quarter of the block fits twice with the names of its keys.
-    let mut note = |key, text| {
-        block
-            .insert(key, cut(text, metadata::METADATA_MAX / 4))
-            .unwrap_or_default();
-    };
-    if let Some(name) = &error.name {
-        note(metadata::ERROR_NAME, name);
-    }
-    if error.payload == Payload::default() || error.payload.bytes.len() > frame_bytes {
-        let text = cut(&error.message, TEXT_MAX.min(frame_bytes));
-        return (block, Encoding::RAW, text.as_bytes().to_vec());
-    }
-    note(metadata::ERROR_TEXT, &error.message);
-    (block, error.payload.encoding, error.payload.bytes.to_vec())
-}
-
-/// Answers a call whose task is gone, on its own connection.
-pub(crate) fn answer_error(shared: &Shared, open: &OpenCall, error: &CallError) {
-    let mut state = shared.lock();
-    if state.life == open.life {
-        let closed = shared.serving.take_out(open);
-        let next = push_error(&mut state, open.ticket, error);
-        drop(state);
-        shared.serving.tell(closed);
-        shared.perform(next);
-    }
-}
-
-/// Adds the error of a call that did not run.
-pub(crate) fn push_error(state: &mut State, ticket: u64, error: &CallError) -> Next {
-    let draft = Draft::new(Kind::Error, ticket)
-        .aux(error.code.code())
-        .flags(Flags::NONE.with_if(error.may_have_run, Flags::MAY_HAVE_RUN))
-        .payload(Encoding::RAW, error.message.as_bytes());
-    state.control(&draft)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_error_always_fits() {
-        let long = "é".repeat(100_000);
-        let (block, encoding, text) = error_parts(&HandlerError::new(&*long).named(&*long), 1 << 20);
-        assert_eq!((encoding, text.len()), (Encoding::RAW, TEXT_MAX));
-        assert_eq!(
-            block.get_str(metadata::ERROR_NAME).unwrap().len(),
-            metadata::METADATA_MAX / 4
-        );
-        let value = Payload {
-            encoding: Encoding::JSON,
-            bytes: vec![b' '; 11].into(),
-        };
-        let error = HandlerError::new("näh").with_payload(value);
-        let table = [
-            (10, Encoding::RAW, 4),
-            (2, Encoding::RAW, 1),
-            (11, Encoding::JSON, 11),
-        ];
-        for (frame_bytes, encoding, length) in table {
-            let parts = error_parts(&error, frame_bytes);
-            assert_eq!((parts.1, parts.2.len()), (encoding, length), "{frame_bytes}");
-        }
-    }
 }

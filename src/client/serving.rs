@@ -460,7 +460,7 @@ pub(crate) fn refuse(shared: &Shared, open: &OpenCall, answered: bool, error: &C
     shared.serving.close(open);
     shared.pay_for(open);
     if answered {
-        let next = super::respond::push_error(&mut shared.lock(), open.ticket, error);
+        let next = super::failure::push_error(&mut shared.lock(), open.ticket, error);
         shared.perform(next);
     }
 }

@@ -4,9 +4,10 @@
 //! Everything else goes on as a task where the handler was registered. It refuses to know which call may run when,
 //! which is [`super::running`]'s, its only caller; answers are made by [`super::respond`].
 
+use super::failure::{answer_error, panicked};
 use super::handler::{HandlerError, IncomingCall, Response};
 use super::line::Lane;
-use super::respond::{self, To, allowed, panicked};
+use super::respond::{self, To, allowed};
 use super::running::{Job, ObjectServer, dispatch, dispatch_later, runtime_ended};
 use super::serving::OpenCall;
 use super::shared::Shared;
@@ -150,7 +151,7 @@ impl Drop for Turn {
             self.server.give_place_back(self.take_lane());
             if self.answered && !self.open.is_cancelled() {
                 let error = runtime_ended(&self.server).ran(true);
-                respond::answer_error(&self.shared, &self.open, &error);
+                answer_error(&self.shared, &self.open, &error);
             }
         }
     }

@@ -3,12 +3,13 @@
 //! Owns the stream, the item in hand, and the rule when it may go: the callee's window is open, and the out-buffer has room. It
 //! refuses to know the answer and how the call itself was sent. Polled by [`super::exchange`], in the task that waits for the answer.
 
+use super::content::Content;
 use super::outgoing::too_large;
 use super::shared::Shared;
 use super::state::Direct;
 use super::waiters::Place;
 use crate::error::CallError;
-use crate::message::{Draft, Flags, Kind, Payload};
+use crate::message::{Attachments, Draft, Flags, Kind};
 use futures::Stream;
 use futures::stream::{BoxStream, StreamExt};
 use std::fmt;
@@ -19,13 +20,13 @@ const AT_ONCE: usize = 256;
 
 /// See the module's documentation.
 pub(crate) struct Upload {
-    items: BoxStream<'static, Result<Payload, CallError>>,
+    items: BoxStream<'static, Result<Content, CallError>>,
     /// Taken from the stream and not sent.
     next: Option<Next>,
 }
 
 enum Next {
-    Item(Payload),
+    Item(Content),
     End,
 }
 
@@ -38,7 +39,7 @@ enum Sent {
 }
 
 impl Upload {
-    pub(crate) fn new(items: impl Stream<Item = Result<Payload, CallError>> + Send + 'static) -> Self {
+    pub(crate) fn new(items: impl Stream<Item = Result<Content, CallError>> + Send + 'static) -> Self {
         Self {
             items: items.boxed(),
             next: None,
@@ -58,7 +59,7 @@ impl Upload {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), CallError>> {
         for _ in 0..AT_ONCE {
-            let next = match self.next.take() {
+            let mut next = match self.next.take() {
                 Some(next) => next,
                 None => match ready!(self.items.poll_next_unpin(cx)) {
                     Some(Ok(item)) => Next::Item(item),
@@ -66,10 +67,13 @@ impl Upload {
                     None => Next::End,
                 },
             };
-            match (send(shared, id, &next, place, cx)?, &next) {
+            match (send(shared, id, &mut next, place, cx)?, &next) {
                 (Sent::Yes, Next::Item(_)) => {}
                 (Sent::Yes, Next::End) | (Sent::Unwanted, _) => return Poll::Ready(Ok(())),
                 (Sent::NotYet, _) => {
+                    if let Next::Item(item) = &mut next {
+                        item.settle();
+                    }
                     self.next = Some(next);
                     return Poll::Pending;
                 }
@@ -89,7 +93,7 @@ impl fmt::Debug for Upload {
 fn send(
     shared: &Shared,
     id: u64,
-    next: &Next,
+    next: &mut Next,
     place: &mut Option<Place>,
     cx: &Context<'_>,
 ) -> Result<Sent, CallError> {
@@ -103,16 +107,15 @@ fn send(
     let Some(request) = open.filter(|request| !request.is_answered()) else {
         return Ok(Sent::Unwanted);
     };
-    let draft = match next {
-        Next::Item(item) if item.bytes.len() > frame_bytes => {
-            let sizes = (item.bytes.len(), frame_bytes);
+    let draft = Draft::new(Kind::CallPiece, id);
+    let (draft, bytes) = match next {
+        Next::Item(item) if item.len() > frame_bytes => {
+            let sizes = (item.len(), frame_bytes);
             let error = too_large(role, "an item of the request", sizes, "frame_bytes");
             return Err(error.ran(true));
         }
-        Next::Item(item) => Draft::new(Kind::CallPiece, id)
-            .flags(Flags::CONTINUED)
-            .payload(item.encoding, &item.bytes),
-        Next::End => Draft::new(Kind::CallPiece, id),
+        Next::Item(item) => (draft.flags(Flags::CONTINUED), item.wire_len(&draft)),
+        Next::End => (draft, draft.wire_len()),
     };
     if request.window <= 0 || !up || !state.out.has_room() {
         // The end of the call must be noticed too.
@@ -124,10 +127,13 @@ fn send(
     }
     request.window = request
         .window
-        .saturating_sub(i64::try_from(draft.wire_len()).unwrap_or(i64::MAX));
+        .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
     request.expires = request.expires.max(now + request.patience);
     let idle = state.out.is_idle();
-    state.out.encode(&draft);
+    match next {
+        Next::Item(item) => item.add_to(&mut state.out, &draft, &Attachments::new()),
+        Next::End => state.out.encode(&draft),
+    };
     let next = state.after_push(idle, Direct::No);
     drop(guard);
     shared.perform(next);

@@ -4,6 +4,7 @@
 //! encoding; only the ends call this module.
 
 use bytes::Bytes;
+use postcard::ser_flavors::Flavor;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::cell::Cell;
@@ -40,24 +41,40 @@ impl Encoding {
     /// # Errors
     /// [`PayloadError::Encode`] when the value cannot be written in this encoding.
     pub fn encode<T: Serialize + ?Sized>(self, value: &T) -> Result<Vec<u8>, PayloadError> {
-        let failed = |reason: String| PayloadError::Encode {
-            encoding: self,
-            reason,
-        };
-        match self {
-            Self::JSON => serde_json::to_vec(value).map_err(|error| failed(error.to_string())),
-            Self::POSTCARD => postcard::to_stdvec(value).map_err(|error| failed(error.to_string())),
-            Self::RAW => match serde_json::to_value(value) {
-                Ok(serde_json::Value::String(text)) => Ok(text.into_bytes()),
-                Ok(serde_json::Value::Array(items)) => items
-                    .iter()
-                    .map(|item| item.as_u64().and_then(|n| u8::try_from(n).ok()))
-                    .collect::<Option<Vec<u8>>>()
-                    .ok_or_else(|| failed("only strings and bytes are raw".into())),
-                _ => Err(failed("only strings and bytes are raw".into())),
+        // JSON grows byte by byte.
+        let mut out = Vec::with_capacity(if self == Self::JSON { 128 } else { 0 });
+        self.write(value, &mut out)?;
+        Ok(out)
+    }
+
+    /// Appends a value, as [`encode`](Self::encode) makes it; nothing of it when it cannot be written.
+    pub(crate) fn write<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        out: &mut Vec<u8>,
+    ) -> Result<(), PayloadError> {
+        let from = out.len();
+        let written = match self {
+            Self::JSON => serde_json::to_writer(&mut *out, value).map_err(|error| error.to_string()),
+            Self::POSTCARD => {
+                postcard::serialize_with_flavor(value, Append(out)).map_err(|error| error.to_string())
+            }
+            Self::RAW => match raw(value) {
+                Some(bytes) => {
+                    out.extend_from_slice(&bytes);
+                    Ok(())
+                }
+                None => Err("only strings and bytes are raw".to_owned()),
             },
-            _ => Err(failed("this library does not know the encoding".into())),
-        }
+            _ => Err("this library does not know the encoding".to_owned()),
+        };
+        written.map_err(|reason| {
+            out.truncate(from);
+            PayloadError::Encode {
+                encoding: self,
+                reason,
+            }
+        })
     }
 
     /// Decodes a value.
@@ -83,6 +100,41 @@ impl Encoding {
             }
             _ => Err(failed("this library does not know the encoding".into())),
         }
+    }
+}
+
+/// The bytes of a string, or of a list of bytes.
+fn raw<T: Serialize + ?Sized>(value: &T) -> Option<Vec<u8>> {
+    match serde_json::to_value(value).ok()? {
+        serde_json::Value::String(text) => Some(text.into_bytes()),
+        serde_json::Value::Array(items) => items
+            .iter()
+            .map(|item| item.as_u64().and_then(|n| u8::try_from(n).ok()))
+            .collect(),
+        _ => None,
+    }
+}
+
+/// What postcard writes goes to the end of a buffer that has other things in it.
+pub(crate) struct Append<'a>(pub(crate) &'a mut Vec<u8>);
+
+impl Flavor for Append<'_> {
+    type Output = ();
+
+    #[inline]
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    #[inline]
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
     }
 }
 
@@ -152,22 +204,10 @@ impl Payload {
     /// [`PayloadError::Encode`] when the value has no such form.
     pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Self, PayloadError> {
         let bytes = match encoding {
-            Encoding::POSTCARD => written(&[], value)?,
+            Encoding::POSTCARD => written(value)?,
             other => other.encode(value)?.into(),
         };
         Ok(Self { encoding, bytes })
-    }
-
-    /// A command of a typed protocol: its number, and the value in postcard.
-    ///
-    /// # Errors
-    /// [`PayloadError::Encode`] when the value has no such form.
-    #[cfg(feature = "protocol")]
-    pub(crate) fn command<T: Serialize + ?Sized>(protocol: u64, value: &T) -> Result<Self, PayloadError> {
-        Ok(Self {
-            encoding: Encoding::PROTOCOL,
-            bytes: written(&protocol.to_le_bytes(), value)?,
-        })
     }
 
     /// The value that the bytes stand for.
@@ -187,16 +227,12 @@ thread_local! {
     static BUFFER: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// A value in postcard behind `front`, in memory of its own size.
-fn written<T: Serialize + ?Sized>(front: &[u8], value: &T) -> Result<Bytes, PayloadError> {
+/// A value in postcard, in memory of its own size.
+fn written<T: Serialize + ?Sized>(value: &T) -> Result<Bytes, PayloadError> {
     // While it is away, a value that writes another one in its turn finds an empty buffer.
     let mut buffer = BUFFER.take();
     buffer.clear();
-    buffer.extend_from_slice(front);
-    let buffer = postcard::to_extend(value, buffer).map_err(|error| PayloadError::Encode {
-        encoding: Encoding::POSTCARD,
-        reason: error.to_string(),
-    })?;
+    Encoding::POSTCARD.write(value, &mut buffer)?;
     if buffer.capacity() > KEPT_MAX {
         return Ok(buffer.into());
     }
@@ -225,7 +261,6 @@ mod tests {
             let plain = Encoding::POSTCARD.encode(&text).unwrap();
             let payload = Payload::encode(Encoding::POSTCARD, &text).unwrap();
             assert_eq!(payload.bytes, plain, "{length}");
-            assert_eq!(written(&[7; 8], &text).unwrap(), [&[7; 8][..], &plain].concat());
             assert!(BUFFER.take().capacity() <= KEPT_MAX);
         }
     }

@@ -5,8 +5,6 @@
 use super::info::{CommandInfo, ProtocolInfo};
 use super::peer::PeerInfo;
 use crate::client::{Call, IpcClient, ReplyStream, Sent};
-use crate::error::{CallError, ErrorCode};
-use crate::message::{Encoding, Payload};
 use futures::Stream;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -70,8 +68,7 @@ impl Caller {
         command: &'static CommandInfo,
         request: &P,
     ) -> Call<R> {
-        let payload = encode(protocol, request);
-        self.builder(protocol, command).send_encoded(payload)
+        self.builder(protocol, command).send(request)
     }
 
     /// A command without an answer. Ready when it is handed to the socket; waits while the other side is slow, without a deadline, as
@@ -85,8 +82,7 @@ impl Caller {
         command: &'static CommandInfo,
         request: &P,
     ) -> Sent {
-        let payload = encode(protocol, request);
-        self.builder(protocol, command).notify_encoded(payload)
+        self.builder(protocol, command).notify(request)
     }
 
     /// A command whose answer is a stream.
@@ -96,8 +92,7 @@ impl Caller {
         command: &'static CommandInfo,
         request: &P,
     ) -> ReplyStream<R> {
-        let payload = encode(protocol, request);
-        self.builder(protocol, command).stream_encoded(payload)
+        self.builder(protocol, command).stream(request)
     }
 
     /// A command whose request goes on with items. They are taken from the stream and sent while the future is polled, as the other
@@ -112,9 +107,7 @@ impl Caller {
         request: &P,
         items: impl Stream<Item = I> + Send + 'static,
     ) -> Call<R> {
-        let payload = encode(protocol, request);
-        let builder = self.builder(protocol, command).encoding(Encoding::POSTCARD);
-        builder.items(items).send_encoded(payload)
+        self.builder(protocol, command).items(items).send(request)
     }
 
     /// A command whose request and answer are streams, both at once. Items are sent while the stream of the answer is polled.
@@ -125,9 +118,7 @@ impl Caller {
         request: &P,
         items: impl Stream<Item = I> + Send + 'static,
     ) -> ReplyStream<R> {
-        let payload = encode(protocol, request);
-        let builder = self.builder(protocol, command).encoding(Encoding::POSTCARD);
-        builder.items(items).stream_encoded(payload)
+        self.builder(protocol, command).items(items).stream(request)
     }
 
     fn builder<'a>(
@@ -136,16 +127,10 @@ impl Caller {
         command: &'static CommandInfo,
     ) -> crate::client::CallBuilder<'a> {
         let object = self.object.as_deref().unwrap_or(protocol.name);
-        let builder = self.client.call(object, command.name);
+        let builder = self.client.call(object, command.name).command(protocol.id);
         match self.deadline {
             Some(deadline) => builder.deadline(deadline),
             None => builder,
         }
     }
-}
-
-/// The protocol's number and the value behind it.
-fn encode<P: Serialize + ?Sized>(protocol: &ProtocolInfo, request: &P) -> Result<Payload, CallError> {
-    Payload::command(protocol.id, request)
-        .map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()).ran(false))
 }

@@ -8,7 +8,7 @@ use super::context;
 use super::info::{CommandInfo, ProtocolInfo, Shape};
 use super::names::{self, Unknown};
 use super::negotiate::{self, Served};
-use crate::client::{CallContext, HandlerError, IncomingCall, Response};
+use crate::client::{CallContext, HandlerError, IncomingCall, Response, written};
 use crate::error::ErrorCode;
 use crate::message::{Encoding, Payload};
 use futures::future::BoxFuture;
@@ -149,12 +149,7 @@ impl Request {
     /// # Errors
     /// Encoding when the value has no such form.
     pub fn reply<T: Serialize + ?Sized>(&self, value: &T) -> Result<Response, HandlerError> {
-        Payload::encode(self.answer_encoding(), value)
-            .map(Response::payload)
-            .map_err(|error| HandlerError {
-                code: ErrorCode::Encoding,
-                ..HandlerError::new(error.to_string())
-            })
+        written(self.answer_encoding(), value).map(Response::content)
     }
 
     pub(super) fn answer_encoding(&self) -> Encoding {

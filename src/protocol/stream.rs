@@ -4,7 +4,7 @@
 
 use super::dispatch::Request;
 use super::error::{Error, Result};
-use crate::client::{HandlerError, IncomingItems, Response};
+use crate::client::{IncomingItems, Response, written};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Encoding, Payload};
 use futures::stream::{self, BoxStream, Stream, StreamExt};
@@ -125,12 +125,9 @@ impl Request {
     #[must_use]
     pub fn reply_stream<T: Serialize + 'static>(&self, items: Items<T>) -> Response {
         let encoding = self.answer_encoding();
-        Response::stream(items.0.map(move |item| {
+        Response::contents(items.0.map(move |item| {
             let value = item.map_err(Error::into_inner)?;
-            Payload::encode(encoding, &value).map_err(|error| HandlerError {
-                code: ErrorCode::Encoding,
-                ..HandlerError::new(error.to_string())
-            })
+            written(encoding, &value)
         }))
     }
 }

@@ -21,7 +21,7 @@ use super::shared::Shared;
 use super::state::{GRACE, Phase, State, TICK};
 use super::waiters::Place;
 use crate::error::CallError;
-use crate::message::{Draft, Encoding, Epoch, Flags, Kind, Meet, Origin, Served, Terms, Welcome};
+use crate::message::{Encoding, Epoch, Flags, Meet, Origin, Served, Terms, Welcome};
 use crate::transport::{Endpoint, PeerCredentials, TlsClient};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -186,9 +186,9 @@ impl State {
         place: &mut Option<Place>,
         cx: &Context<'_>,
     ) -> Poll<Result<(), CallError>> {
-        let payload = &outgoing.payload;
-        if payload.encoding == Encoding::PROTOCOL
-            && let Some(id) = payload.bytes.first_chunk::<8>()
+        let content = &outgoing.content;
+        if content.encoding() == Encoding::PROTOCOL
+            && let Some(id) = content.bytes().first_chunk::<8>()
             && let Some(error) = self.lacking(u64::from_le_bytes(*id), outgoing)
         {
             return Poll::Ready(Err(error));
@@ -215,10 +215,10 @@ impl State {
         ))
     }
 
-    /// Takes a call without an answer from the other end's window.
-    pub(crate) fn charge_call(&mut self, draft: &Draft<'_>) {
-        if self.role.is_peer() && draft.kind == Kind::Call {
-            let bytes = i64::try_from(draft.wire_len()).unwrap_or(i64::MAX);
+    /// Takes a call without an answer, of so many bytes on the wire, from the other end's window.
+    pub(crate) fn charge_call(&mut self, bytes: usize) {
+        if self.role.is_peer() {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
             self.call_window = self.call_window.saturating_sub(bytes);
         }
     }

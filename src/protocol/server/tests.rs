@@ -3,7 +3,7 @@
 use super::{RpcServer, RpcServerHandler};
 use crate::client::{HandlerError, Response};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Attachments, Payload};
+use crate::message::Attachments;
 use crate::protocol::{
     Answer, CommandInfo, Dispatch, NoProtocol, ProtocolInfo, ProtocolSender, Request, RpcClient, RpcLimits,
     Shape,
@@ -58,9 +58,8 @@ async fn call(client: &RpcClient<NoProtocol>, count: usize) -> (Result<usize, Ca
         .into_iter()
         .map(OwnedFd::from)
         .fold(Attachments::new(), Attachments::with);
-    let payload = Payload::command(HOLD.id, &()).unwrap();
     let builder = client.sender.caller().client().call("hold", "wait");
-    let answer = builder.attachments(attachments).send_encoded(Ok(payload)).await;
+    let answer = builder.command(HOLD.id).attachments(attachments).send(&()).await;
     (answer, mine)
 }
 
