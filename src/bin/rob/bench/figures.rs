@@ -70,6 +70,7 @@ impl Figures {
         let Measured {
             floor,
             broker,
+            totals,
             resident,
         } = &self.measured;
         let mut object = Map::new();
@@ -94,6 +95,10 @@ impl Figures {
         add("ratio_of", compared.into());
         add("broker_cpu_us_per_op", rounded(self.processor()));
         add("broker_rss_bytes", json!(resident));
+        add("total", totals.sent.into());
+        if self.unit == "events" {
+            add("received", totals.received.into());
+        }
         if let Some(bytes) = self.bytes_each {
             add("bytes_per_connection", rounded(bytes));
         }
@@ -106,6 +111,7 @@ impl Figures {
             floor,
             broker,
             resident,
+            ..
         } = &self.measured;
         let mut heading = vec![String::new(), format!("{}/s", self.unit), "MB/s".to_owned()];
         heading.extend(PERCENTILES.iter().map(|(_, heading, _)| (*heading).to_owned()));
@@ -204,6 +210,7 @@ fn rounded(value: Option<f64>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::measure::Totals;
     use crate::bench::protocol::Slice;
 
     fn side(nanos: u64, lost: u64) -> Side {
@@ -231,6 +238,10 @@ mod tests {
             measured: Measured {
                 floor: side(20_000, 0),
                 broker,
+                totals: Totals {
+                    sent: 21,
+                    received: 0,
+                },
                 resident: None,
             },
             bytes_each: None,
@@ -244,6 +255,7 @@ mod tests {
             ("rate", json!(50_000.0)),
             ("mb_per_s", json!(50.0)),
             ("lost", json!(6)),
+            ("total", json!(21)),
             ("floor_rate", json!(100_000.0)),
             ("ratio_of", json!("p50_us")),
             ("broker_cpu_us_per_op", json!(10.0)),

@@ -78,6 +78,23 @@ impl Side {
     }
 }
 
+/// All that went through the broker from the first message to the last, the warm-up included: what its own totals must agree with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    /// Calls made (all of them were answered), events published or connections made.
+    pub(super) sent: u64,
+    /// Events that subscribers received, all together.
+    pub(super) received: u64,
+}
+
+impl Totals {
+    fn add(&mut self, slice: &Worked) {
+        self.sent = self.sent.saturating_add(slice.sent);
+        let received = slice.slices.iter().map(|slice| slice.done);
+        self.received = received.fold(self.received, u64::saturating_add);
+    }
+}
+
 /// What was measured on both, and how much memory the broker had at the end.
 #[derive(Debug)]
 pub(super) struct Measured {
@@ -85,6 +102,8 @@ pub(super) struct Measured {
     pub(super) floor: Side,
     /// Through the broker.
     pub(super) broker: Side,
+    /// Through the broker.
+    pub(super) totals: Totals,
     /// In bytes.
     pub(super) resident: Option<u64>,
 }
@@ -115,8 +134,12 @@ pub(super) async fn rounds(
     let time = seconds.checked_div(rounds).unwrap_or(seconds);
     let (mut floor, mut broker) = (Side::new()?, Side::new()?);
     progress.show("warming up");
+    let mut totals = Totals::default();
     for way in [Way::Floor, Way::Broker] {
-        slice(team, crew, way, time.min(WARM_UP)).await?;
+        let worked = slice(team, crew, way, time.min(WARM_UP)).await?;
+        if way == Way::Broker {
+            totals.add(&worked);
+        }
     }
     for round in 0..rounds {
         // In turns that change, so that neither is always the first.
@@ -127,11 +150,12 @@ pub(super) async fn rounds(
         for way in ways {
             let processor = || crew.broker.and_then(usage::processor_nanos);
             let before = processor();
-            let slices = slice(team, crew, way, time).await?;
+            let worked = slice(team, crew, way, time).await?;
             match way {
-                Way::Floor => floor.add(&slices),
+                Way::Floor => floor.add(&worked.slices),
                 Way::Broker => {
-                    broker.add(&slices);
+                    broker.add(&worked.slices);
+                    totals.add(&worked);
                     broker.spend(before, processor(), round == 0);
                 }
             }
@@ -143,12 +167,21 @@ pub(super) async fn rounds(
     Ok(Measured {
         floor,
         broker,
+        totals,
         resident,
     })
 }
 
+/// What was done in one slice of time.
+struct Worked {
+    /// By all sources together.
+    sent: u64,
+    /// Of each that is measured: the sinks, where there are any.
+    slices: Vec<Slice>,
+}
+
 /// One slice of time on one way.
-async fn slice(team: &mut Team, crew: &Crew, way: Way, time: Duration) -> Result<Vec<Slice>, Failure> {
+async fn slice(team: &mut Team, crew: &Crew, way: Way, time: Duration) -> Result<Worked, Failure> {
     let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
     for sink in &crew.sinks {
         team.order(*sink, Order::Listen { way })?;
@@ -157,17 +190,18 @@ async fn slice(team: &mut Team, crew: &Crew, way: Way, time: Duration) -> Result
     for source in &crew.sources {
         team.order(*source, Order::Run { way, nanos })?;
     }
-    let sent = team.done(&crew.sources, time).await?;
-    if crew.sinks.is_empty() {
-        return Ok(sent);
-    }
-    let events = sent
+    let slices = team.done(&crew.sources, time).await?;
+    let sent = slices
         .iter()
         .fold(0_u64, |sum, slice| sum.saturating_add(slice.done));
-    for sink in &crew.sinks {
-        team.order(*sink, Order::Expect { events })?;
+    if crew.sinks.is_empty() {
+        return Ok(Worked { sent, slices });
     }
-    team.done(&crew.sinks, Duration::ZERO).await
+    for sink in &crew.sinks {
+        team.order(*sink, Order::Expect { events: sent })?;
+    }
+    let slices = team.done(&crew.sinks, Duration::ZERO).await?;
+    Ok(Worked { sent, slices })
 }
 
 /// What idle connections cost.
@@ -225,10 +259,15 @@ pub(super) async fn connections(
     let bytes_each = before
         .zip(after)
         .map(|(before, after)| after.saturating_sub(before) as f64 / wanted.max(1) as f64);
+    let made = broker.done;
     Ok(Held {
         measured: Measured {
             floor,
             broker,
+            totals: Totals {
+                sent: made,
+                received: 0,
+            },
             resident: after,
         },
         bytes_each,
