@@ -1,6 +1,6 @@
 //! Counters that every room feeds and anybody may read.
 //!
-//! Owns plain atomic counters, no names of peers and no clock. Read by `BrokerHandle::metrics`, logs and later `rob status`.
+//! Owns plain atomic counters, no names of peers and no clock. Read by `BrokerHandle::metrics`, logs and `sys.broker`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -97,6 +97,10 @@ counters! {
     messages_cancelled,
     /// Panics of Registry and TopicHub that were survived.
     panics,
+    /// Times that Registry was restarted after a panic.
+    registry_restarts,
+    /// Times that TopicHub was restarted after a panic.
+    topic_hub_restarts,
     /// Connections that ended by a protocol error.
     protocol_errors,
     /// What peers asked for and the policy denied, connections included.

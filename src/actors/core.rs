@@ -7,6 +7,8 @@ use super::bus::BusOptions;
 use super::connection::perform::Rooms;
 use super::descriptors::Totals;
 use super::messages::Control;
+use super::observe::journal::{Entry, Happening, Journal};
+use super::observe::tap::Tap;
 use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
@@ -39,6 +41,10 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// Counters.
     pub metrics: Metrics,
+    /// Who watches the traffic.
+    pub tap: Arc<Tap>,
+    /// The last notable happenings.
+    pub journal: Journal,
     /// This life of the broker.
     pub epoch: Epoch,
     /// Numbers of calls and facts.
@@ -97,6 +103,8 @@ impl Shared {
         Arc::new(Self {
             limits: Arc::new(limits),
             metrics: Metrics::default(),
+            tap: Tap::new(clock),
+            journal: Journal::default(),
             epoch,
             tickets: Arc::new(AtomicU64::new(1)),
             bus: OnceLock::new(),
@@ -212,6 +220,17 @@ impl Shared {
     ) -> bool {
         self.metrics.panics.add(1);
         let (peer, pid) = (author.id().0, author.origin.pid);
+        let restarts = match actor {
+            "Registry" => &self.metrics.registry_restarts,
+            _ => &self.metrics.topic_hub_restarts,
+        };
+        restarts.add(1);
+        self.happened(
+            Happening::Panic,
+            Some(author.id()),
+            pid,
+            format!("{actor} panicked: {panic}"),
+        );
         tracing::error!(actor, peer, pid, panic = %text::text(panic), "a core actor panicked; restarting it");
         let judgement = blame.record(self.now(), author.id());
         if judgement.close_author {
@@ -223,6 +242,17 @@ impl Shared {
             author.tell(Control::Close(CloseReason::Blamed, text.into()));
         }
         judgement.end
+    }
+
+    /// Notes something that whoever looks after this broker should know.
+    pub fn happened(&self, kind: Happening, peer: Option<PeerId>, pid: u32, text: String) {
+        self.journal.add(Entry {
+            unix_ms: self.tap.unix_us().div_euclid(1000),
+            kind,
+            peer: peer.map(|peer| peer.0),
+            pid: (pid != 0).then_some(pid),
+            text,
+        });
     }
 
     /// Refuses the process from now on, for a minute.

@@ -9,6 +9,7 @@ use super::connection::pace::defer;
 use super::connection::session::{Closing, goodbye_frame};
 use super::connection::{self, Connection};
 use super::core::Core;
+use super::observe::journal::Happening;
 use crate::error::CloseReason;
 use crate::policy::{Right, denial};
 use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
@@ -112,6 +113,9 @@ impl Listener {
         let admitted = self.admit(&evidence);
         if let Err(refusal) = &admitted {
             tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
+            let pid = credentials.pid.unwrap_or_default();
+            let text = format!("refused a connection: {}", refusal.1);
+            self.core.shared.happened(Happening::Refused, None, pid, text);
         }
         let core = self.core.clone();
         let start = move || match socket.register() {

@@ -162,6 +162,15 @@ impl Memory {
         }
     }
 
+    /// All that is reserved for it beyond what it has without asking.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        let parts = [&self.queue, &self.calls, &self.frame, &self.names, &self.topics];
+        parts
+            .into_iter()
+            .fold(0, |sum, part| sum.saturating_add(part.load(Ordering::Relaxed)))
+    }
+
     /// What is queued for it.
     #[must_use]
     pub const fn queue(&self) -> Reserve<'_> {

@@ -32,6 +32,21 @@ pub enum Deliver {
     Control(Control),
 }
 
+impl Deliver {
+    /// How many frames of others it brings.
+    #[must_use]
+    pub fn frames(&self) -> usize {
+        match self {
+            Self::Calls(_, _, calls) => calls.len(),
+            Self::Answers(_, answers) => answers.len(),
+            Self::Events(_, items) => items.iter().map(|item| item.count as usize).sum(),
+            Self::Messages(_, _, items) => items.iter().map(|item| item.count as usize).sum(),
+            Self::Control(Control::CallPiece(..)) => 1,
+            Self::Parked(..) | Self::Settled(_) | Self::Routed(_) | Self::Control(_) => 0,
+        }
+    }
+}
+
 /// Where one call went.
 #[derive(Debug)]
 pub struct Route {

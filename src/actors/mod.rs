@@ -39,6 +39,7 @@ pub mod messages;
 #[cfg(test)]
 #[cfg(feature = "models")]
 mod models;
+pub mod observe;
 mod outcome;
 pub mod peer;
 pub mod peer_key;

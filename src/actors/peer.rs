@@ -10,6 +10,7 @@ use super::deliver::{self, Class, Room, Verdict};
 use super::idle::Idle;
 use super::memory::Memory;
 use super::messages::{Control, Deliver};
+use super::observe::traffic::Traffic;
 use super::regions::SEATS;
 use crate::config::raise;
 use crate::message::{Metadata, Origin, PeerId, metadata};
@@ -73,6 +74,8 @@ pub struct Account {
     /// What is on its way to the socket, or is the broker's own: counted against the memory only.
     backlog: AtomicUsize,
     events: AtomicUsize,
+    /// What went through it.
+    pub traffic: Traffic,
     /// Since when these are few.
     pub idle: Idle,
     /// Calls that wait for this peer's answer: the load that "least busy" compares.
@@ -103,6 +106,7 @@ impl Account {
             queued: AtomicUsize::new(0),
             backlog: AtomicUsize::new(0),
             events: AtomicUsize::new(0),
+            traffic: Traffic::new(),
             idle: Idle::new(),
             load: AtomicU32::new(0),
             granted: AtomicUsize::new(0),

@@ -86,6 +86,12 @@ impl<T> Peers<T> {
         Some(key)
     }
 
+    /// All peers, with their keys.
+    pub fn keyed(&self) -> impl Iterator<Item = (Key, &PeerRef)> {
+        let places = (0..).zip(&self.places);
+        places.filter_map(|(key, place)| place.as_ref().map(|(peer, _)| (key, peer)))
+    }
+
     /// All peers.
     pub fn iter(&self) -> impl Iterator<Item = &PeerRef> {
         self.places.iter().flatten().map(|(peer, _)| peer)

@@ -4,10 +4,13 @@
 //! [`Peer`](super::peer::Peer). Knows no actor; made by whoever asks, and held by whoever owes.
 
 use super::messages::Control;
+use super::observe::tally::Tracked;
 use super::peer::PeerRef;
 use super::planted::{self, Bug};
 use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
 use crate::message::{CallId, Draft, Flags, Kind, Ticket};
+use std::time::Duration;
 
 /// One answer that is owed to an asker. Giving it consumes it; dropping it gives an error, so that no way of
 /// losing a message leaves somebody waiting.
@@ -17,6 +20,8 @@ pub struct ReplyTo {
     call: CallId,
     ticket: Ticket,
     taken: bool,
+    /// It is the answer to a call that was given to an owner.
+    tracked: Option<Tracked>,
 }
 
 impl ReplyTo {
@@ -28,6 +33,7 @@ impl ReplyTo {
             call,
             ticket,
             taken: false,
+            tracked: None,
         }
     }
 
@@ -49,6 +55,24 @@ impl ReplyTo {
         self.to.as_ref()
     }
 
+    /// However it is given from now on, the object's counters know.
+    pub fn track(&mut self, tracked: Tracked) {
+        self.tracked = Some(tracked);
+    }
+
+    /// The owner of the object answers; `taken`: how long ago its connection was given the call.
+    pub fn answers(&mut self, view: &FrameView<'_>, last: bool, taken: Duration) {
+        if let (Some(tracked), Some(to)) = (&mut self.tracked, &self.to) {
+            tracked.answers(view, (self.ticket, to.id()), last, taken);
+        }
+    }
+
+    fn breaks(&mut self, error: &CallError) {
+        if let (Some(tracked), Some(to)) = (self.tracked.take(), &self.to) {
+            tracked.breaks((self.ticket, to.id()), error);
+        }
+    }
+
     /// From now on the request may have run, whatever happens.
     pub const fn mark_taken(&mut self) {
         self.taken = true;
@@ -62,6 +86,7 @@ impl ReplyTo {
 
     /// Nobody waits any more.
     pub fn forget(mut self) {
+        self.breaks(&ErrorCode::Cancelled.into());
         self.to = None;
     }
 
@@ -82,7 +107,8 @@ impl ReplyTo {
     }
 
     /// Answers with an error.
-    pub fn fail(self, error: &CallError) {
+    pub fn fail(mut self, error: &CallError) {
+        self.breaks(error);
         self.answer(|id| error_frame(id, error));
     }
 
@@ -110,8 +136,13 @@ impl ReplyTo {
 
 impl Drop for ReplyTo {
     fn drop(&mut self) {
+        if self.to.is_none() {
+            return;
+        }
+        let error = self.orphaned();
+        self.breaks(&error);
         if let Some(to) = self.to.take() {
-            let frame = error_frame(self.call.0, &self.orphaned());
+            let frame = error_frame(self.call.0, &error);
             to.tell(Control::Answered {
                 call: self.call,
                 ticket: self.ticket,

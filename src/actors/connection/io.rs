@@ -178,6 +178,9 @@ impl Connection {
             Ok(0) => self.end_of_file(),
             Ok(count) => {
                 self.life.rooms.shared.metrics.bytes_in.add(count as u64);
+                if let Some(me) = &self.life.me {
+                    me.account.traffic.read(count);
+                }
                 let bytes = buffer.get(..count).unwrap_or_default();
                 if self.life.is_stranger() {
                     self.life.certify(self.io.stream.proven_name());
@@ -339,6 +342,9 @@ impl Connection {
         {
             Ok(written) => {
                 self.life.rooms.shared.metrics.bytes_out.add(written as u64);
+                if let Some(me) = &self.life.me {
+                    me.account.traffic.wrote(written);
+                }
                 self.io.wrote(&self.life.rooms.shared, attachments);
                 self.io.write_blocked = written < wanted && slices.len() <= SLICES_MAX;
                 Ok(written)

@@ -26,7 +26,6 @@ use crate::config::raise;
 use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder, Kind};
-use crate::text;
 use crate::transport::keepalive::Keepalive;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -285,6 +284,7 @@ impl<R: Rooms> Life<R> {
             )
         };
         self.brought_bulk = ends.into_iter().all(bulk);
+        session.me().account.traffic.sent(batch.len());
         let permit = gate(&mut self.gate, &*self.rooms).take(batch.buffer_len().max(read));
         let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
         let (ring, closing) = perform::with_effects(|effects| {
@@ -352,13 +352,7 @@ impl<R: Rooms> Life<R> {
         if matches!(self.phase, Phase::Closing) {
             return;
         }
-        if matches!(
-            reason,
-            CloseReason::Protocol | CloseReason::Window | CloseReason::Version
-        ) {
-            self.rooms.metrics().protocol_errors.add(1);
-            tracing::warn!(pid = ?self.pid, %reason, text = %text::text(text), "closing a connection");
-        }
+        self.note_close(reason, text);
         self.with_session(|session, effects| session.finish(effects));
         if !matches!(reason, CloseReason::Draining | CloseReason::Moved)
             && let Phase::Ready(session) | Phase::Lingering(session) = &self.phase
@@ -409,7 +403,7 @@ impl<R: Rooms> Life<R> {
 
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
-        tracing::error!(pid = ?self.pid, panic = %text::text(panic), "a connection panicked; closing it");
+        self.note_panic(panic);
         if let Phase::Ready(session) | Phase::Lingering(session) = &self.phase {
             session.me().account.close();
         }

@@ -169,6 +169,7 @@ pub fn deliver(
     delivery: Deliver,
     ready: bool,
 ) -> Option<Closing> {
+    session.me().account.traffic.given(delivery.frames());
     match delivery {
         Deliver::Answers(batch, list) => answers(session, outbox, batch, list),
         Deliver::Routed(mut routes) => {

@@ -23,6 +23,8 @@ use std::time::Instant;
 #[derive(Debug)]
 struct Slot {
     reply: ReplyTo,
+    /// When it was taken.
+    began: Instant,
     deadline: Instant,
     /// When the time until the deadline began: with each streamed item, in either direction, it begins again.
     since: Instant,
@@ -117,6 +119,7 @@ impl Slots {
         planted::remember(ticket, &reply);
         let slot = Slot {
             reply,
+            began: now,
             deadline,
             since: now,
             stream,
@@ -185,6 +188,8 @@ impl Slots {
             self.fail(ticket, &CallError::new(ErrorCode::ReplyLost, text));
             return if last { Outcome::Late } else { Outcome::Stop };
         }
+        slot.reply
+            .answers(view, last, now.saturating_duration_since(slot.began));
         let call = slot.reply.call();
         if last && !planted::is(Bug::SlotNotReleased) {
             let asker = place.remove().reply.forward();
@@ -193,7 +198,9 @@ impl Slots {
                 Outcome::Forward(asker, call, !planted::is(Bug::AnswerNeverEnds))
             });
         }
-        let asker = asker.clone();
+        let Some(asker) = slot.reply.asker().cloned() else {
+            return Outcome::Late;
+        };
         slot.restart(now);
         Outcome::Forward(asker, call, last && !planted::is(Bug::AnswerNeverEnds))
     }

@@ -6,20 +6,30 @@
 //! |---|---|---|
 //! | `rob` | `listObjects` | the names of all objects, sorted, without those of the broker that begin with `sys.` |
 //! | `rob` | any other | `null` |
-//! | `sys.broker` | `status` | `epoch`, `version`, `protocol`, `uptime_ms`, `endpoints`, `metrics`, `accounts` |
 //! | `sys.broker` | `ping` | `"pong"` |
+//! | `sys.broker` | `status` | how the broker is, and the sums of all objects and topics |
+//! | `sys.broker` | `connections`, `objects`, `topics` | a list of each, `{"limit": N}` entries of it |
+//! | `sys.broker` | `monitor` | a stream of what passes, for those who ask for one |
+//!
+//! docs/protocol.md has all keys.
 
 use super::LocalPeer;
 use super::handle::LocalHandle;
+use super::monitor;
 use super::object_call::ObjectCall;
 use super::options::ServeOptions;
 use super::port::{Port, PortOwner};
 use crate::actors::core::{Core, Shared};
+use crate::actors::observe::report;
+use crate::actors::observe::survey::{HubSurvey, RegistrySurvey, SurveyHub, SurveyRegistry};
+use crate::actors::observe::tap::{Filter, FilterError};
 use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::RESERVED_PREFIX;
-use crate::message::{PROTOCOL_VERSION, PeerId};
+use crate::message::{PROTOCOL_VERSION, Payload, PeerId};
 use crate::transport::Endpoint;
 use actix::{Actor, Context, Handler};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,6 +45,7 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
     let local = LocalHandle::new(port.clone(), "broker");
     let builtin = Builtin {
         local: local.clone(),
+        core: core.clone(),
         shared: core.shared.clone(),
         endpoints,
         started: Instant::now(),
@@ -53,35 +64,104 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
 /// The actor behind both objects.
 struct Builtin {
     local: LocalHandle,
+    core: Arc<Core>,
     shared: Arc<Shared>,
     endpoints: Vec<Endpoint>,
     started: Instant,
 }
 
 impl Builtin {
+    /// What is known without asking the core actors.
     fn status(&self) -> Value {
         let endpoints: Vec<String> = self.endpoints.iter().map(ToString::to_string).collect();
+        let (shared, metrics) = (&self.shared, self.shared.metrics.snapshot());
         json!({
-            "epoch": self.shared.epoch.to_string(),
+            "epoch": shared.epoch.to_string(),
             "version": env!("CARGO_PKG_VERSION"),
             "protocol": PROTOCOL_VERSION,
+            "pid": std::process::id(),
             "uptime_ms": u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "unix_ms": shared.tap.unix_us().div_euclid(1000),
             "endpoints": endpoints,
-            "metrics": self.shared.metrics.snapshot(),
-            "accounts": self.shared.accounts.snapshot(),
+            "metrics": metrics,
+            "accounts": shared.accounts.snapshot(),
+            "levels": shared.levels(),
+            "restarts": { "registry": metrics.registry_restarts, "topic_hub": metrics.topic_hub_restarts },
+            "monitors": shared.tap.watching(),
+            "recent": shared.journal.entries(),
         })
     }
 
     fn sys_broker(&self, call: ObjectCall) -> Result<(), CallError> {
-        match &*call.method {
-            "status" => call.responder.reply_json(&self.status()),
-            "ping" => call.responder.reply_json("pong"),
+        let wanted = match &*call.method {
+            "ping" => return call.responder.reply_json("pong"),
+            "status" => Wanted::Status(self.status()),
+            "connections" => Wanted::Connections,
+            "objects" => Wanted::Objects,
+            "topics" => Wanted::Topics,
+            "monitor" => return self.monitor(call),
             other => {
-                let text = format!("{STATUS} has no method {other:?}; it has: status, ping");
-                call.responder
-                    .error(CallError::new(ErrorCode::NoSuchMethod, text))
+                let text = format!(
+                    "{STATUS} has no method {other:?}; it has: ping, status, connections, objects, topics, monitor"
+                );
+                return call
+                    .responder
+                    .error(CallError::new(ErrorCode::NoSuchMethod, text));
             }
+        };
+        let Limit { limit } = match argument(&call.payload) {
+            Ok(limit) => limit,
+            Err(error) => return call.responder.error(error),
+        };
+        let core = self.core.clone();
+        actix::spawn(async move {
+            let answered = match survey(&core).await {
+                Ok((names, hub)) => call
+                    .responder
+                    .reply_json(&wanted.report(&core, &names, &hub, limit)),
+                Err(error) => call.responder.error(error),
+            };
+            note(answered);
+        });
+        Ok(())
+    }
+
+    fn monitor(&self, call: ObjectCall) -> Result<(), CallError> {
+        if !call.responder.takes_stream() {
+            let text = format!("{STATUS}.monitor answers with a stream; ask for one");
+            return call.responder.error(CallError::new(ErrorCode::Invalid, text));
         }
+        let filter: Filter = match argument(&call.payload) {
+            Ok(filter) => filter,
+            Err(error) => return call.responder.error(error),
+        };
+        let core = self.core.clone();
+        actix::spawn(async move {
+            let known = match filter.pid {
+                Some(_) => survey(&core)
+                    .await
+                    .map(|(names, _)| names.peers)
+                    .unwrap_or_default(),
+                None => Vec::new(),
+            };
+            let of = |pid| {
+                let own = known.iter().filter(|(peer, _)| peer.origin.pid == pid);
+                own.map(|(peer, _)| peer.id()).collect()
+            };
+            let shared = core.shared.clone();
+            let monitor = match shared.tap.watch(filter, of) {
+                Ok(monitor) => monitor,
+                Err(error) => {
+                    let code = match error {
+                        FilterError::Full => ErrorCode::Overloaded,
+                        FilterError::Pattern(..) | FilterError::Range(..) => ErrorCode::Invalid,
+                    };
+                    return note(call.responder.error(CallError::new(code, error.to_string())));
+                }
+            };
+            note(monitor::run(shared, monitor, call.responder).await);
+        });
+        Ok(())
     }
 
     fn rob(&self, call: ObjectCall) -> Result<(), CallError> {
@@ -98,6 +178,64 @@ impl Builtin {
         });
         Ok(())
     }
+}
+
+/// What is asked for beside the surveys.
+enum Wanted {
+    Status(Value),
+    Connections,
+    Objects,
+    Topics,
+}
+
+impl Wanted {
+    fn report(self, core: &Core, names: &RegistrySurvey, hub: &HubSurvey, limit: usize) -> Value {
+        let micros = core.shared.micros(core.shared.now()) as u64;
+        match self {
+            Self::Status(mut status) => {
+                if let Some(status) = status.as_object_mut() {
+                    status.insert("totals".into(), report::totals(names, hub));
+                }
+                status
+            }
+            Self::Connections => report::connections(names, hub, micros, limit),
+            Self::Objects => report::objects(names, limit),
+            Self::Topics => report::topics(hub, limit),
+        }
+    }
+}
+
+/// How many entries of a list are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Limit {
+    limit: usize,
+}
+
+impl Default for Limit {
+    fn default() -> Self {
+        Self { limit: report::LIMIT }
+    }
+}
+
+/// The argument of a method: an object in JSON, or nothing.
+fn argument<T: DeserializeOwned + Default>(payload: &Payload) -> Result<T, CallError> {
+    if payload.bytes.is_empty() || &payload.bytes[..] == b"null" {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(&payload.bytes).map_err(|error| {
+        let text = format!("the argument is a JSON object: {error}");
+        CallError::new(ErrorCode::Invalid, text)
+    })
+}
+
+/// What both core actors know.
+async fn survey(core: &Core) -> Result<(RegistrySurvey, HubSurvey), CallError> {
+    let (names, hub) = futures::join!(core.registry.send(SurveyRegistry), core.hub.send(SurveyHub));
+    names.ok().zip(hub.ok()).ok_or_else(|| {
+        let text = "the broker is ending, and cannot say what is there";
+        CallError::new(ErrorCode::Draining, text)
+    })
 }
 
 /// The names of a list of objects.

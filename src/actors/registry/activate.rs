@@ -3,14 +3,17 @@
 //! Owns the way from a call, a wait or a registration to the states, and from their steps to the launcher and to those who wait. When a
 //! service starts and is given up is not decided here. Steps of Registry, in a file of their own.
 
-use super::state::State;
+use super::facts;
+use super::observed::no_object;
+use super::state::{Current, State, fail};
 use crate::activation::{Order, Report, States, Step};
 use crate::actors::core::Shared;
-use crate::actors::messages::Control;
+use crate::actors::messages::{Control, Invoke};
+use crate::actors::observe::journal::Happening;
 use crate::actors::peers::Key;
 use crate::actors::supervise::{Progress, guard};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{CallId, RequestId};
+use crate::message::{CallId, Flags, RequestId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -201,11 +204,58 @@ impl State {
         }
     }
 
+    /// A call finds nobody: it waits, if it may, else it is answered.
+    pub(super) fn unrouted(&mut self, current: &Current, object: &[u8], invoke: Invoke) {
+        self.shared.metrics.calls_unrouted.add(1);
+        let name = String::from_utf8_lossy(object).into_owned();
+        let waits = current
+            .batch
+            .header(invoke.frame as usize)
+            .is_some_and(|header| header.flags.has(Flags::WAIT));
+        let Some(reply) = &invoke.reply else {
+            // Nobody would learn what became of it, so it is not kept; but it may be what a service is to start for.
+            let _ = self.want(&name);
+            return;
+        };
+        if !waits && !self.is_described(&name) {
+            let error = no_object(&name);
+            if let Some(view) = current.batch.view(invoke.frame as usize) {
+                self.note_unrouted(current, &invoke, &view, &error);
+            }
+            return invoke.reply.into_iter().for_each(|reply| reply.fail(&error));
+        }
+        if self.facts.counts(current.key).watches >= self.shared.limits.watches {
+            let error = super::answer::too_many("watches", self.shared.limits.watches);
+            return fail(invoke.reply, ErrorCode::TooMany, &error.message);
+        }
+        let names = vec![Box::from(name)];
+        if let Err(error) = self.room(current, facts::wait_cost(&names)) {
+            return fail(invoke.reply, error.code, &error.message);
+        }
+        let request = RequestId(reply.call().0);
+        if let Err(error) = self.want(&String::from_utf8_lossy(object)) {
+            return fail(invoke.reply, error.code, &error.message);
+        }
+        let ticket = self.ticket();
+        match self
+            .index
+            .wait(ticket, current.key, request, names, &mut self.effects)
+        {
+            Ok(false) => {
+                self.commit();
+                self.out.parked.push(invoke);
+            }
+            Ok(true) | Err(_) => fail(invoke.reply, ErrorCode::Invalid, "this call waits already"),
+        }
+    }
+
     /// All that wait for objects of this service that are not there wait in vain.
     fn fail_waiting(&mut self, index: usize, why: &str) {
         self.shared.metrics.services_failed.add(1);
         let error = Arc::new(self.failure(index, why));
         tracing::warn!(%error, "a service failed");
+        self.shared
+            .happened(Happening::Service, None, 0, error.to_string());
         let Some(services) = self.activation.as_ref().map(|own| own.states.services().clone()) else {
             return;
         };

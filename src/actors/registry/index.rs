@@ -339,6 +339,11 @@ impl<P: PeerKey> Index<P> {
         self.names.len()
     }
 
+    /// The names, in no order.
+    pub fn some_names(&self) -> impl Iterator<Item = &str> {
+        self.names.some()
+    }
+
     /// All connections with their declared names, in the order of their ids. Costs a sort.
     pub fn connections(&self) -> impl Iterator<Item = (P, PeerId, &str)> {
         let mut all: Vec<_> = self.presence.connections().collect();

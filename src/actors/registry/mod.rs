@@ -18,6 +18,7 @@ pub mod index;
 pub mod labels;
 mod listing;
 mod names;
+mod observed;
 mod presence;
 mod rebuild;
 mod request;
@@ -29,12 +30,13 @@ mod tests;
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch, Revise};
-use super::supervise::{Progress, Turn};
+use super::observe::survey::SurveyRegistry;
+use super::supervise::{Progress, Turn, guard};
 use crate::activation::{Order, Report};
 use crate::error::CloseReason;
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, SpawnHandle, Supervised,
-    WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient,
+    SpawnHandle, Supervised, WrapFuture,
 };
 use state::State;
 use std::future::ready;
@@ -193,6 +195,14 @@ impl Handler<DrainAll> for Registry {
     fn handle(&mut self, _: DrainAll, ctx: &mut Self::Context) {
         let progress = self.state.drain();
         self.go_on(progress, ctx);
+    }
+}
+
+impl Handler<SurveyRegistry> for Registry {
+    type Result = MessageResult<SurveyRegistry>;
+
+    fn handle(&mut self, _: SurveyRegistry, _: &mut Self::Context) -> Self::Result {
+        MessageResult(guard(|| self.state.survey()).unwrap_or_default())
     }
 }
 

@@ -145,6 +145,11 @@ impl<P: PeerKey> Names<P> {
         held
     }
 
+    /// In no order.
+    pub(super) fn some(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(text)
+    }
+
     /// Sorted by name.
     pub(super) fn sorted(&self) -> Vec<(&str, &Claims<P>)> {
         let mut all: Vec<_> = self

@@ -5,8 +5,9 @@
 
 use super::activate::Activation;
 use super::bus::Bus;
-use super::facts::{self, Effect, Facts, Notice};
+use super::facts::{Effect, Facts, Notice};
 use super::index::Index;
+use super::observed::note_call;
 use crate::actors::access::Access;
 use crate::actors::core::Shared;
 use crate::actors::deliver::{Class, Verdict};
@@ -15,6 +16,7 @@ use crate::actors::inject;
 use crate::actors::messages::{
     Control, Deliver, Gone, Invoke, Joined, MessageItem, RegistryBatch, RegistryItem, Route, Routes,
 };
+use crate::actors::observe::tally::Tallies;
 use crate::actors::peer::{PeerRef, ReplyTo};
 use crate::actors::peers::{Key, NOBODY, Peers};
 use crate::actors::planted::{self, Bug};
@@ -22,7 +24,7 @@ use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::{CallError, ErrorCode};
 use crate::message::key::split;
-use crate::message::{Batch, CallId, Draft, Flags, PeerId, RequestId, Ticket, metadata};
+use crate::message::{Batch, CallId, Draft, PeerId, RequestId, Ticket, metadata};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -37,6 +39,8 @@ pub struct State {
     pub(super) effects: Vec<Effect<Key>>,
     pub(super) bus: Bus,
     pub(super) activation: Option<Box<Activation>>,
+    /// What became of calls, by object; outlives a rebuild.
+    pub(super) tallies: Tallies,
     pub(super) out: Outgoing,
     /// The batch under way, with what is left of it; survives a restart.
     current: Option<Current>,
@@ -52,7 +56,7 @@ pub struct State {
 pub(super) struct Outgoing {
     calls: Grouped<Invoke>,
     pub(super) messages: Grouped<MessageItem>,
-    parked: Vec<Invoke>,
+    pub(super) parked: Vec<Invoke>,
     /// Waits that are over. Told behind `parked`: a call may be put aside and found its object in one turn.
     present: Vec<(PeerRef, CallId)>,
     routed: Vec<Route>,
@@ -75,6 +79,7 @@ impl State {
         Self {
             access: Access::new(shared.policy.clone()),
             activation: Activation::new(&shared),
+            tallies: Tallies::new(shared.tap.clone()),
             shared,
             index: Index::new(),
             facts: Facts::new(),
@@ -218,7 +223,7 @@ impl State {
         }
     }
 
-    fn route(&mut self, current: &Current, invoke: Invoke) {
+    fn route(&mut self, current: &Current, mut invoke: Invoke) {
         let Some(view) = current.batch.view(invoke.frame as usize) else {
             return;
         };
@@ -265,6 +270,13 @@ impl State {
                 &format!("the object takes no more: {}", owner.account.why_full()),
             );
         }
+        note_call(
+            (&mut self.tallies, &self.index, &self.shared.tap),
+            current,
+            &mut invoke,
+            &view,
+            owner.id(),
+        );
         if let Some(reply) = &invoke.reply {
             // Counted now, for the next call of this batch; its connection counts exactly when it takes it.
             owner.account.add_load();
@@ -278,50 +290,6 @@ impl State {
         inject::after(object);
     }
 
-    fn unrouted(&mut self, current: &Current, object: &[u8], invoke: Invoke) {
-        self.shared.metrics.calls_unrouted.add(1);
-        let name = String::from_utf8_lossy(object).into_owned();
-        let waits = current
-            .batch
-            .header(invoke.frame as usize)
-            .is_some_and(|header| header.flags.has(Flags::WAIT));
-        let Some(reply) = &invoke.reply else {
-            // Nobody would learn what became of it, so it is not kept; but it may be what a service is to start for.
-            let _ = self.want(&name);
-            return;
-        };
-        if !waits && !self.is_described(&name) {
-            return fail(
-                invoke.reply,
-                ErrorCode::NoSuchObject,
-                &format!("no object {name:?} is registered"),
-            );
-        }
-        if self.facts.counts(current.key).watches >= self.shared.limits.watches {
-            let error = super::answer::too_many("watches", self.shared.limits.watches);
-            return fail(invoke.reply, ErrorCode::TooMany, &error.message);
-        }
-        let names = vec![Box::from(name)];
-        if let Err(error) = self.room(current, facts::wait_cost(&names)) {
-            return fail(invoke.reply, error.code, &error.message);
-        }
-        let request = RequestId(reply.call().0);
-        if let Err(error) = self.want(&String::from_utf8_lossy(object)) {
-            return fail(invoke.reply, error.code, &error.message);
-        }
-        let ticket = self.ticket();
-        match self
-            .index
-            .wait(ticket, current.key, request, names, &mut self.effects)
-        {
-            Ok(false) => {
-                self.commit();
-                self.out.parked.push(invoke);
-            }
-            Ok(true) | Err(_) => fail(invoke.reply, ErrorCode::Invalid, "this call waits already"),
-        }
-    }
-
     /// Whether the peer's process has memory for another fact.
     pub(super) fn room(&self, current: &Current, cost: usize) -> Result<(), CallError> {
         let held = self.facts.counts(current.key).bytes;
@@ -333,6 +301,9 @@ impl State {
 
     /// Makes the facts of a completed step final, then sends what follows from it.
     pub(super) fn commit(&mut self) {
+        if self.shared.tap.is_on() {
+            self.note_presence();
+        }
         self.facts.commit(&mut self.effects);
         for effect in std::mem::take(&mut self.effects) {
             self.perform(effect);
@@ -404,6 +375,8 @@ impl State {
 
     fn add(&mut self, peer: &PeerRef) {
         let key = self.peers.add(peer);
+        let now = self.shared.micros(self.shared.now());
+        peer.account.traffic.joined(now);
         self.admit(peer);
         if peer.id() == PeerId::BROKER {
             // The broker's own objects are no connection: nobody watches it come and go.
@@ -476,7 +449,7 @@ impl State {
     }
 }
 
-fn fail(reply: Option<ReplyTo>, code: ErrorCode, text: &str) {
+pub(super) fn fail(reply: Option<ReplyTo>, code: ErrorCode, text: &str) {
     if let Some(reply) = reply {
         reply.fail(&CallError::new(code, text).ran(false));
     }

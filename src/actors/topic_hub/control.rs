@@ -7,6 +7,7 @@ use super::access::matching;
 use super::facts::{Policy, Retained, Subscription, subscription_cost};
 use super::frames::Frames;
 use super::index::{Match, SubscribeError};
+use super::observed::note_events;
 use super::retained::{RetainError, RetainLimits};
 use super::state::{Current, State};
 use crate::actors::inject;
@@ -28,15 +29,17 @@ impl State {
     pub(super) fn publish(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
         inject::before(view.key);
         self.fan_out.published(1);
+        let frame = item.frame;
         if view.header.flags.has(Flags::CONTINUED) {
             self.publish_continued(current, view, item);
             if view.header.is_offer() {
                 self.answer_offer(current, view);
             }
-            return;
+            return self.note_one(current, frame);
         }
         if view.header.attachments > 0 {
-            return self.publish_attached(current, view, item);
+            self.publish_attached(current, view, item);
+            return self.note_one(current, frame);
         }
         let retained = match view.header.flags.has(Flags::RETAIN) {
             true => self.retain(current, view),
@@ -49,6 +52,7 @@ impl State {
             receivers,
             fan_out,
             access,
+            shared,
             ..
         } = self;
         let mut accepted = 0_u32;
@@ -62,11 +66,16 @@ impl State {
                 fan_out.published(count.saturating_sub(1));
             }
             let run = Frames::new(&current.batch, frame, if lasts { left } else { 1 });
+            let heard = matches.len() as u64;
             for to in matches {
                 accepted = accepted.saturating_add(fan_out.offer(receivers, to, &run, false));
             }
-            offered = offered.saturating_add((matches.len() as u64).saturating_mul(u64::from(run.count)));
+            index.count_more(run.count.saturating_sub(1));
+            offered = offered.saturating_add(heard.saturating_mul(u64::from(run.count)));
             left = left.saturating_sub(run.count);
+        }
+        if shared.tap.is_on() {
+            note_events(shared, current, (item.frame, item.count), accepted);
         }
         if offered > u64::from(accepted) {
             let missed = offered.saturating_sub(u64::from(accepted));

@@ -33,6 +33,8 @@ pub(super) struct Receiver {
     standing: Standing,
     /// Bytes of events that were ever sent to it.
     sent: usize,
+    /// All that it ever missed.
+    pub(super) missed_ever: u64,
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
     slow: Slow,
@@ -118,6 +120,7 @@ impl Receiver {
     }
 
     fn miss(&mut self, subscription: SubscriptionId) {
+        self.missed_ever = self.missed_ever.saturating_add(1);
         if planted::is(Bug::GapNotCounted) {
             return;
         }

@@ -7,6 +7,8 @@
 //!
 //! Tickets must ascend.
 
+mod counts;
+
 pub use super::retained::{RETAINED_OVERHEAD, RetainError, RetainLimits};
 pub use super::subscribers::Match;
 
@@ -58,6 +60,8 @@ struct Recent<P> {
     publisher: Option<P>,
     reuse: Reuse,
     matches: Vec<Match<P>>,
+    /// Events that were heard by these and are not counted with their topics yet.
+    uncounted: u64,
 }
 
 impl<P: PeerKey> Recent<P> {
@@ -83,6 +87,8 @@ pub struct Index<P> {
     retained: RetainedValues,
     wills: BTreeMap<P, (Ticket, Will)>,
     recent: Recent<P>,
+    /// Events that nobody heard.
+    unheard: u64,
 }
 
 impl<P: PeerKey> Index<P> {
@@ -100,7 +106,9 @@ impl<P: PeerKey> Index<P> {
                 publisher: None,
                 reuse: Reuse::Never,
                 matches: Vec::new(),
+                uncounted: 0,
             },
+            unheard: 0,
         }
     }
 
@@ -212,7 +220,10 @@ impl<P: PeerKey> Index<P> {
         lagging: impl Fn(P, SubscriptionId) -> bool,
         mut may_hear: impl FnMut(P) -> bool,
     ) -> (&[Match<P>], bool) {
-        if !self.recent.serves(key, publisher) {
+        if self.recent.serves(key, publisher) {
+            self.count_more(1);
+        } else {
+            self.count_repeated();
             self.look_up(key, publisher, &lagging, &mut may_hear);
         }
         (&self.recent.matches, self.recent.reuse != Reuse::Never)
@@ -341,14 +352,19 @@ impl<P: PeerKey> Index<P> {
         recent.reuse = Reuse::Never;
         let mut reuse = Reuse::Always;
         if let Some(subscribers) = exact.get_mut(key) {
+            subscribers.count(1);
             subscribers.collect(publisher, lagging, may_hear, &mut reuse, &mut recent.matches);
         }
         if !patterns.is_empty() {
             patterns.walk(key, &mut |subscribers| {
+                subscribers.count(1);
                 subscribers.collect(publisher, lagging, may_hear, &mut reuse, &mut recent.matches);
             });
         }
         recent.reuse = reuse;
+        if recent.matches.is_empty() {
+            self.unheard = self.unheard.saturating_add(1);
+        }
     }
 
     fn insert_subscription(&mut self, ticket: Ticket, subscription: &Subscription<P>) {
@@ -372,6 +388,7 @@ impl<P: PeerKey> Index<P> {
             no_local: *no_local,
             to,
         };
+        self.count_repeated();
         // A pattern without wildcards selects one key: the exact table finds it without a walk.
         let wild = *pattern && Selector::parse(key).is_ok_and(|selector| selector.is_wild());
         let subscribers = if wild {
@@ -392,6 +409,7 @@ impl<P: PeerKey> Index<P> {
     }
 
     fn remove_place(&mut self, place: &Place) {
+        self.count_repeated();
         let Place {
             ticket,
             key,

@@ -17,6 +17,7 @@ mod fan_out;
 mod frames;
 mod hold;
 pub mod index;
+mod observed;
 mod regions;
 mod rest;
 mod retained;
@@ -32,9 +33,11 @@ mod wills;
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{Drained, Gone, HubBatch, Revise};
-use super::supervise::{Progress, Turn};
+use super::observe::survey::SurveyHub;
+use super::supervise::{Progress, Turn, guard};
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Recipient, Supervised, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient,
+    Supervised, WrapFuture,
 };
 use state::State;
 use std::future::ready;
@@ -150,6 +153,14 @@ impl Handler<Revise> for TopicHub {
     fn handle(&mut self, message: Revise, ctx: &mut Self::Context) {
         let progress = self.state.revise(message);
         self.go_on(progress, ctx);
+    }
+}
+
+impl Handler<SurveyHub> for TopicHub {
+    type Result = MessageResult<SurveyHub>;
+
+    fn handle(&mut self, _: SurveyHub, _: &mut Self::Context) -> Self::Result {
+        MessageResult(guard(|| self.state.survey()).unwrap_or_default())
     }
 }
 

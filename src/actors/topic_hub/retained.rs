@@ -84,6 +84,11 @@ impl Default for RetainedValues {
 }
 
 impl RetainedValues {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
     /// What all values cost.
     pub(super) const fn bytes(&self) -> usize {
         self.shares.held()

@@ -197,6 +197,9 @@ impl State {
 
     /// Makes the facts of a completed step final.
     pub(super) fn commit(&mut self) {
+        if self.shared.tap.is_on() {
+            self.note_presence();
+        }
         self.facts.commit(&mut self.effects);
     }
 
@@ -223,6 +226,7 @@ impl State {
             }
         }
         for lagging in slow.lagging {
+            self.note_lagging(lagging);
             self.release(lagging);
         }
         if slow.holding.is_empty() || bytes == 0 {
@@ -307,6 +311,7 @@ impl State {
             .fan_out
             .end_holds(&mut self.receivers, now, patience, &idle, metrics);
         for blocker in over.lagging {
+            self.note_lagging(blocker);
             self.release(blocker);
         }
         if let Some(next) = over.next {

@@ -57,6 +57,8 @@ pub(super) struct Subscribers<P> {
     plain: SmallVec<[Subscriber<P>; 1]>,
     /// Sorted by name.
     groups: Vec<Group<P>>,
+    /// Events that the key has selected.
+    events: u64,
 }
 
 /// For how long a list of matches holds.
@@ -75,6 +77,7 @@ impl<P> Default for Subscribers<P> {
         Self {
             plain: SmallVec::new(),
             groups: Vec::new(),
+            events: 0,
         }
     }
 }
@@ -82,6 +85,16 @@ impl<P> Default for Subscribers<P> {
 impl<P: PeerKey> Subscribers<P> {
     pub(super) fn is_empty(&self) -> bool {
         self.plain.is_empty() && self.groups.is_empty()
+    }
+
+    /// The key has selected so many events more.
+    pub(super) const fn count(&mut self, events: u64) {
+        self.events = self.events.saturating_add(events);
+    }
+
+    /// How many events the key has selected.
+    pub(super) const fn events(&self) -> u64 {
+        self.events
     }
 
     /// Adds a subscriber. Returns its slot, which is to be kept for [`remove`](Self::remove).

@@ -1,0 +1,86 @@
+//! The stream of records that one monitor is told.
+//!
+//! Owns the pace: what waits is told at once, then at most every [`TICK`]. It waits for its caller's credit and for nobody else: what comes
+//! meanwhile is dropped at the tap. Started by the built-in object for each call of `sys.broker`'s `monitor`.
+
+use super::object_call::Responder;
+use crate::actors::core::Shared;
+use crate::actors::observe::record::Record;
+use crate::actors::observe::tap::{Monitor, Tap};
+use crate::error::{CallError, ErrorCode};
+use crate::message::Payload;
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Records come together for so long, so that a busy broker tells many at a time.
+const TICK: Duration = Duration::from_millis(20);
+/// While nothing passes, it is told so often how many were dropped.
+const QUIET: Duration = Duration::from_millis(250);
+/// About so many bytes of records make an item.
+const ITEM_BYTES: usize = 128 * 1024;
+
+/// Leaves the tap when the stream ends, however it does.
+struct Watching {
+    tap: Arc<Tap>,
+    monitor: Arc<Monitor>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.tap.leave(&self.monitor);
+    }
+}
+
+/// Tells what passes, until the caller does not want it any more.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    monitor: Arc<Monitor>,
+    mut responder: Responder,
+) -> Result<(), CallError> {
+    let watching = Watching {
+        tap: shared.tap.clone(),
+        monitor,
+    };
+    let cancelled = responder.cancelled();
+    tokio::pin!(cancelled);
+    // The first item comes at once: from now on nothing is missed.
+    responder.more(item(&[], 0)?).await?;
+    let mut last = Instant::now();
+    loop {
+        tokio::select! {
+            () = &mut cancelled => return Ok(()),
+            () = watching.monitor.stirred() => {}
+            () = tokio::time::sleep(QUIET) => {}
+        }
+        let (records, mut dropped) = watching.monitor.drain(last.elapsed());
+        last = Instant::now();
+        for part in parts(&records) {
+            responder.more(item(part, std::mem::take(&mut dropped))?).await?;
+        }
+        if dropped > 0 {
+            responder.more(item(&[], dropped)?).await?;
+        }
+        if !records.is_empty() {
+            tokio::time::sleep(TICK).await;
+        }
+    }
+}
+
+/// The records in runs of about an item's size.
+fn parts(records: &[Record]) -> impl Iterator<Item = &[Record]> {
+    let mut bytes = 0_usize;
+    records.chunk_by(move |before, _| {
+        bytes = bytes.saturating_add(before.cost());
+        if bytes > ITEM_BYTES {
+            bytes = 0;
+            return false;
+        }
+        true
+    })
+}
+
+fn item(records: &[Record], dropped: u64) -> Result<Payload, CallError> {
+    Payload::json(&json!({ "records": records, "dropped": dropped }))
+        .map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
+}

@@ -1,0 +1,181 @@
+//! The surveys as JSON: what `sys.broker` answers.
+//!
+//! Owns the keys, which docs/protocol.md lists, and the order of the lists. Knows no actor; called by the built-in object.
+
+use super::survey::{HubSurvey, ObjectSurvey, ReceiverSurvey, RegistrySurvey, TopicSurvey};
+use super::tally::ObjectTally;
+use crate::actors::peer::PeerRef;
+use crate::message::{PeerId, key};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+
+/// Entries of a list, when nothing is said.
+pub const LIMIT: usize = 1_000;
+
+#[derive(Serialize)]
+struct Connection<'a> {
+    peer: u64,
+    pid: Option<u32>,
+    uid: Option<u32>,
+    name: &'a str,
+    principal: Option<&'a str>,
+    local: bool,
+    age_ms: u64,
+    queued_bytes: usize,
+    event_bytes: usize,
+    owes: u32,
+    memory_bytes: usize,
+    bytes_in: u64,
+    bytes_out: u64,
+    frames_in: u64,
+    frames_out: u64,
+    objects: usize,
+    subscriptions: usize,
+    missed: u64,
+    standing: &'static str,
+}
+
+/// Who is connected. The busiest first. `micros`: the broker's age.
+#[must_use]
+pub fn connections(names: &RegistrySurvey, topics: &HubSurvey, micros: u64, limit: usize) -> Value {
+    let receivers: HashMap<PeerId, &ReceiverSurvey> = topics
+        .receivers
+        .iter()
+        .map(|receiver| (receiver.peer, receiver))
+        .collect();
+    let mut rows: Vec<Connection<'_>> = names
+        .peers
+        .iter()
+        .map(|(peer, objects)| connection(peer, *objects, receivers.get(&peer.id()).copied(), micros))
+        .collect();
+    rows.sort_by_key(|row| (Reverse(row.frames_in.saturating_add(row.frames_out)), row.peer));
+    let left_out = rows
+        .len()
+        .saturating_sub(limit)
+        .saturating_add(names.peers_left_out);
+    rows.truncate(limit);
+    json!({ "connections": rows, "left_out": left_out })
+}
+
+fn connection<'a>(
+    peer: &'a PeerRef,
+    objects: usize,
+    receiver: Option<&ReceiverSurvey>,
+    micros: u64,
+) -> Connection<'a> {
+    let passed = peer.account.traffic.passed();
+    let known = |number: u32, unknown: u32| (number != unknown).then_some(number);
+    Connection {
+        peer: peer.id().0,
+        pid: known(peer.origin.pid, 0),
+        uid: known(peer.origin.uid, u32::MAX),
+        name: peer.name(),
+        principal: peer.principal.name.as_deref(),
+        local: peer.is_local(),
+        age_ms: micros.saturating_sub(passed.joined_us).div_euclid(1000),
+        queued_bytes: peer.account.queued(),
+        event_bytes: peer.account.events(),
+        owes: peer.account.load(),
+        memory_bytes: peer.account.memory.reserved(),
+        bytes_in: passed.bytes_in,
+        bytes_out: passed.bytes_out,
+        frames_in: passed.frames_in,
+        frames_out: passed.frames_out,
+        objects,
+        subscriptions: receiver.map_or(0, |receiver| receiver.subscriptions),
+        missed: receiver.map_or(0, |receiver| receiver.missed),
+        standing: receiver.map_or("ok", |receiver| receiver.standing),
+    }
+}
+
+/// Which objects there are, and what became of their calls. Those that are called most first.
+#[must_use]
+pub fn objects(survey: &RegistrySurvey, limit: usize) -> Value {
+    let calls = |object: &ObjectSurvey| object.tally.as_ref().map_or(0, |tally| tally.calls.get());
+    let mut all: Vec<&ObjectSurvey> = survey.objects.iter().collect();
+    all.sort_by_key(|object| (Reverse(calls(object)), &object.name));
+    let shown = survey
+        .objects
+        .iter()
+        .filter(|object| object.owner.is_some())
+        .count();
+    let beyond = survey.registered.saturating_sub(shown);
+    let left_out = all.len().saturating_sub(limit).saturating_add(beyond);
+    let rows: Vec<Value> = all.into_iter().take(limit).map(object).collect();
+    json!({ "objects": rows, "left_out": left_out })
+}
+
+fn object(survey: &ObjectSurvey) -> Value {
+    let owner = survey.owner.as_ref().map(|peer| {
+        json!({
+            "peer": peer.id().0,
+            "pid": (peer.origin.pid != 0).then_some(peer.origin.pid),
+            "uid": (peer.origin.uid != u32::MAX).then_some(peer.origin.uid),
+            "name": peer.name(),
+        })
+    });
+    let count = |read: fn(&ObjectTally) -> u64| survey.tally.as_ref().map_or(0, |tally| read(tally));
+    let times = survey
+        .tally
+        .as_ref()
+        .map(|tally| tally.times.read())
+        .unwrap_or_default();
+    let most = (times.count() > 0).then_some(times.most);
+    json!({
+        "name": survey.name,
+        "owner": owner,
+        "members": survey.members,
+        "queued": survey.queued,
+        "calls": count(|tally| tally.calls.get()),
+        "one_way": count(|tally| tally.one_way.get()),
+        "errors": count(ObjectTally::errors),
+        "open": count(ObjectTally::open),
+        "bytes": count(|tally| tally.bytes.get()),
+        "p50_us": times.permille(500),
+        "p90_us": times.permille(900),
+        "p99_us": times.permille(990),
+        "max_us": most,
+        "histogram": times.buckets,
+    })
+}
+
+/// What is subscribed to. What is published most first.
+#[must_use]
+pub fn topics(survey: &HubSurvey, limit: usize) -> Value {
+    let mut all: Vec<&TopicSurvey> = survey.topics.iter().collect();
+    all.sort_by_key(|topic| (Reverse(topic.events), &topic.key, topic.pattern));
+    let left_out = all.len().saturating_sub(limit).saturating_add(survey.left_out);
+    let rows: Vec<Value> = all.into_iter().take(limit).map(topic).collect();
+    json!({ "topics": rows, "unheard": survey.unheard, "retained": survey.retained, "left_out": left_out })
+}
+
+fn topic(survey: &TopicSurvey) -> Value {
+    let (object, topic) = key::split(&survey.key);
+    json!({
+        "object": String::from_utf8_lossy(object),
+        "topic": String::from_utf8_lossy(topic),
+        "pattern": survey.pattern,
+        "subscribers": survey.subscribers,
+        "events": survey.events,
+        "peers": survey.peers.iter().map(|peer| peer.0).collect::<Vec<_>>(),
+    })
+}
+
+/// All objects and topics together, those that are gone included.
+#[must_use]
+pub fn totals(names: &RegistrySurvey, hub: &HubSurvey) -> Value {
+    let tallies = || names.objects.iter().filter_map(|object| object.tally.as_ref());
+    let sum =
+        |read: fn(&ObjectTally) -> u64| tallies().fold(0, |sum: u64, tally| sum.saturating_add(read(tally)));
+    json!({
+        "objects": names.registered,
+        "topics": hub.topics.len(),
+        "subscriptions": hub.subscriptions,
+        "calls": sum(|tally| tally.calls.get()),
+        "one_way": sum(|tally| tally.one_way.get()),
+        "errors": sum(ObjectTally::errors),
+        "open": sum(ObjectTally::open),
+    })
+}

@@ -1,0 +1,219 @@
+//! What became of the calls of each object: how many, how they ended, how long they took.
+//!
+//! Owns the counters of an object, kept beside it by Registry, and [`Tracked`], the part of them that travels with the one answer that a
+//! call is owed: however the call ends, it is counted once. Knows no queue and no connection. Counters are written by all threads.
+
+use super::histogram::Histogram;
+use super::record::Said;
+use super::tap::Tap;
+use crate::actors::table::Table;
+use crate::error::CallError;
+use crate::message::frame::FrameView;
+use crate::message::{Kind, PeerId, Ticket};
+use crate::metrics::Counter;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Objects that are counted each by itself; the calls of more are counted under no name. A kilobyte each.
+const OBJECTS_MAX: usize = 4_096;
+
+/// The counters of one object.
+#[derive(Debug)]
+pub struct ObjectTally {
+    /// The object; empty for those beyond the limit, together.
+    pub object: Box<str>,
+    /// Calls that were given to an owner.
+    pub calls: Counter,
+    /// Those of them that want no answer.
+    pub one_way: Counter,
+    /// Bytes of the calls' payloads.
+    pub bytes: Counter,
+    /// Calls that their owner has answered, errors included.
+    pub answered: Counter,
+    /// Those of them that were answered with an error.
+    pub refused: Counter,
+    /// Calls that ended without an answer of their owner: cancelled, too late, or the owner is gone.
+    pub broken: Counter,
+    /// From when the owner's connection took the call until its last answer.
+    pub times: Histogram,
+    tap: Arc<Tap>,
+}
+
+impl ObjectTally {
+    fn new(object: &str, tap: Arc<Tap>) -> Arc<Self> {
+        Arc::new(Self {
+            object: object.into(),
+            calls: Counter::default(),
+            one_way: Counter::default(),
+            bytes: Counter::default(),
+            answered: Counter::default(),
+            refused: Counter::default(),
+            broken: Counter::default(),
+            times: Histogram::default(),
+            tap,
+        })
+    }
+
+    /// Calls that are not answered yet.
+    #[must_use]
+    pub fn open(&self) -> u64 {
+        let ended = self.answered.get().saturating_add(self.broken.get());
+        let owed = self.calls.get().saturating_sub(self.one_way.get());
+        owed.saturating_sub(ended)
+    }
+
+    /// Calls that ended with an error, whoever made it.
+    #[must_use]
+    pub fn errors(&self) -> u64 {
+        self.refused.get().saturating_add(self.broken.get())
+    }
+}
+
+/// All objects that were called.
+#[derive(Debug)]
+pub struct Tallies {
+    objects: Table<Box<[u8]>, Arc<ObjectTally>>,
+    /// Beyond the limit.
+    others: Arc<ObjectTally>,
+    /// The last one asked for: calls come in runs of one object.
+    last: Arc<ObjectTally>,
+    tap: Arc<Tap>,
+}
+
+impl Tallies {
+    /// Nobody was called yet.
+    #[must_use]
+    pub fn new(tap: Arc<Tap>) -> Self {
+        let others = ObjectTally::new("", tap.clone());
+        Self {
+            objects: Table::default(),
+            last: others.clone(),
+            others,
+            tap,
+        }
+    }
+
+    /// The counters of an object that has an owner. `is_there`: whether a name has an owner, asked when there are too many: those of
+    /// names without one are given up first, and what they counted goes to the rest.
+    pub fn of(&mut self, object: &[u8], is_there: impl Fn(&str) -> bool) -> &Arc<ObjectTally> {
+        if self.last.object.as_bytes() == object {
+            return &self.last;
+        }
+        if !self.objects.contains_key(object) {
+            if self.objects.len() >= OBJECTS_MAX {
+                self.make_room(is_there);
+            }
+            if self.objects.len() < OBJECTS_MAX {
+                let name = String::from_utf8_lossy(object);
+                let tally = ObjectTally::new(&name, self.tap.clone());
+                self.objects.insert(object.into(), tally);
+            }
+        }
+        self.last = self.objects.get(object).unwrap_or(&self.others).clone();
+        &self.last
+    }
+
+    /// The counters of an object, if it was called.
+    #[must_use]
+    pub fn get(&self, object: &str) -> Option<&Arc<ObjectTally>> {
+        self.objects.get(object.as_bytes())
+    }
+
+    /// The counters of all objects, also of those that are gone.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<ObjectTally>> {
+        self.objects.values().chain([&self.others])
+    }
+
+    fn make_room(&mut self, is_there: impl Fn(&str) -> bool) {
+        let others = self.others.clone();
+        // Calls that are still open count in their own tally, which nobody reads any more; they are few, and the sums of the rest stay right.
+        self.objects.retain(|_, tally| {
+            let kept = is_there(&tally.object) || Arc::strong_count(tally) > 1;
+            if !kept {
+                others.take_over(tally);
+            }
+            kept
+        });
+    }
+}
+
+impl ObjectTally {
+    fn take_over(&self, other: &Self) {
+        for (own, given) in [
+            (&self.calls, &other.calls),
+            (&self.one_way, &other.one_way),
+            (&self.bytes, &other.bytes),
+            (&self.answered, &other.answered),
+            (&self.refused, &other.refused),
+            (&self.broken, &other.broken),
+        ] {
+            own.add(given.get());
+        }
+    }
+}
+
+/// A call that is owed an answer, as its object counts it. Dropped, it was broken off.
+#[derive(Debug)]
+pub struct Tracked {
+    tally: Option<Arc<ObjectTally>>,
+    callee: PeerId,
+}
+
+impl Tracked {
+    /// A call that was given to this owner.
+    #[must_use]
+    pub const fn new(tally: Arc<ObjectTally>, callee: PeerId) -> Self {
+        Self {
+            tally: Some(tally),
+            callee,
+        }
+    }
+
+    /// The owner has answered, once more or for the last time. `taken`: how long ago its connection was given the call.
+    pub fn answers(
+        &mut self,
+        view: &FrameView<'_>,
+        (ticket, to): (Ticket, PeerId),
+        last: bool,
+        taken: Duration,
+    ) {
+        let Some(tally) = &self.tally else { return };
+        // Of a message in pieces the beginning is shown, and its end.
+        if tally.tap.is_on() && (last || view.header.kind != Kind::ReplyPiece) {
+            let us = last.then(|| u64::try_from(taken.as_micros()).unwrap_or(u64::MAX));
+            tally.tap.offer(&Said::answer(
+                view,
+                (self.callee, to),
+                ticket,
+                &tally.object,
+                last,
+                us,
+            ));
+        }
+        if last && let Some(tally) = self.tally.take() {
+            tally.times.add(taken);
+            tally.answered.add(1);
+            if view.header.kind == Kind::Error {
+                tally.refused.add(1);
+            }
+        }
+    }
+
+    /// The call ends without an answer of its owner.
+    pub fn breaks(mut self, (ticket, to): (Ticket, PeerId), error: &CallError) {
+        if let Some(tally) = self.tally.take() {
+            tally.broken.add(1);
+            if tally.tap.is_on() {
+                tally.tap.offer(&Said::failure(to, ticket, &tally.object, error));
+            }
+        }
+    }
+}
+
+impl Drop for Tracked {
+    fn drop(&mut self) {
+        if let Some(tally) = self.tally.take() {
+            tally.broken.add(1);
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Who watches the traffic, and what waits for each of them.
+//!
+//! Owns the monitors: what each wants to see, a queue, and how many records it may be given. While nobody monitors, a step pays one load.
+//! A monitor never holds anybody up: what exceeds its rate or its queue is dropped and counted. Records are made here from what steps
+//! offer; who takes them out and tells them is the built-in object `sys.broker`. The time is the broker's.
+
+use super::record::{Record, Said, What};
+use crate::message::{Pattern, PeerId};
+use serde::Deserialize;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Notify;
+
+/// Monitors at the same time.
+pub const MONITORS_MAX: usize = 8;
+/// What may wait for one monitor, in bytes.
+const QUEUE_BYTES: usize = 4 << 20;
+/// Records a second, when the filter does not say.
+const RATE: u32 = 10_000;
+/// The most that a filter may ask for.
+pub const RATE_MAX: u32 = 1_000_000;
+/// The most of a payload that a record shows, in bytes.
+pub const PAYLOAD_MAX: usize = 1 << 20;
+
+/// What somebody wants to see. Everything when nothing is said.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Filter {
+    /// Which kinds of records.
+    pub kinds: Option<Vec<RecordKind>>,
+    /// A pattern over objects.
+    pub object: Option<String>,
+    /// A pattern over methods and topics.
+    pub member: Option<String>,
+    /// A connection, at either end.
+    pub peer: Option<u64>,
+    /// A process, at either end.
+    pub pid: Option<u32>,
+    /// So many bytes of each payload.
+    pub payloads: usize,
+    /// So many records a second at most.
+    pub rate: Option<u32>,
+}
+
+/// The kinds of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RecordKind {
+    /// Calls.
+    Call,
+    /// Answers.
+    Reply,
+    /// Events.
+    Event,
+    /// What comes and goes.
+    Presence,
+}
+
+/// A filter that was understood.
+#[derive(Debug)]
+struct Wanted {
+    kinds: Option<Vec<RecordKind>>,
+    object: Option<Pattern>,
+    member: Option<Pattern>,
+    peer: Option<PeerId>,
+    /// The connections of the process, as they come and go.
+    payloads: usize,
+    rate: u32,
+}
+
+/// Everybody who monitors.
+#[derive(Debug)]
+pub struct Tap {
+    watching: AtomicU32,
+    monitors: Mutex<Vec<Arc<Monitor>>>,
+    clock: fn() -> Instant,
+    started: Instant,
+    /// Microseconds since 1970 when the broker started.
+    unix_us: u64,
+}
+
+/// One who monitors.
+#[derive(Debug)]
+pub struct Monitor {
+    wanted: Wanted,
+    /// Connections of the process that is asked for; `None`: any.
+    peers: Option<Mutex<Vec<PeerId>>>,
+    pid: Option<u32>,
+    allowance: AtomicU32,
+    dropped: AtomicU64,
+    queue: Mutex<Queue>,
+    stirred: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    records: Vec<Record>,
+    bytes: usize,
+}
+
+/// Why a filter is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FilterError {
+    /// A pattern is none.
+    #[error("{0}: {1}")]
+    Pattern(&'static str, crate::message::PatternError),
+    /// A number is out of its range.
+    #[error("{0} is a number from {1} to {2}")]
+    Range(&'static str, u32, u32),
+    /// There are enough monitors.
+    #[error("{MONITORS_MAX} monitors are at work already; end one of them")]
+    Full,
+}
+
+impl Filter {
+    fn understood(self) -> Result<Wanted, FilterError> {
+        let pattern = |what, text: Option<String>| {
+            text.map(|text| Pattern::new(&text).map_err(|error| FilterError::Pattern(what, error)))
+                .transpose()
+        };
+        let rate = self.rate.unwrap_or(RATE);
+        if !(1..=RATE_MAX).contains(&rate) {
+            return Err(FilterError::Range("rate", 1, RATE_MAX));
+        }
+        if self.payloads > PAYLOAD_MAX {
+            return Err(FilterError::Range("payloads", 0, PAYLOAD_MAX as u32));
+        }
+        Ok(Wanted {
+            kinds: self.kinds,
+            object: pattern("object", self.object)?,
+            member: pattern("member", self.member)?,
+            peer: self.peer.map(PeerId),
+            payloads: self.payloads,
+            rate,
+        })
+    }
+}
+
+impl Wanted {
+    fn selects(&self, said: &Said<'_>) -> bool {
+        let kind = match said.what {
+            What::Call { .. } => RecordKind::Call,
+            What::Reply { .. } => RecordKind::Reply,
+            What::Event { .. } => RecordKind::Event,
+            What::Presence { .. } => RecordKind::Presence,
+        };
+        // An answer does not say its method: whoever asks for one sees all answers of the object, and those of its calls by their numbers.
+        let has_member = kind != RecordKind::Reply;
+        let matches = |pattern: &Option<Pattern>, name: &str| {
+            pattern.as_ref().is_none_or(|pattern| pattern.matches(name))
+        };
+        self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+            && matches(&self.object, said.object)
+            && (!has_member || matches(&self.member, said.member))
+            && self
+                .peer
+                .is_none_or(|peer| said.from == Some(peer) || said.to == Some(peer))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Tap {
+    /// Nobody monitors.
+    #[must_use]
+    pub fn new(clock: fn() -> Instant) -> Arc<Self> {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Arc::new(Self {
+            watching: AtomicU32::new(0),
+            monitors: Mutex::default(),
+            clock,
+            started: clock(),
+            unix_us: micros(unix),
+        })
+    }
+
+    /// Whether anybody monitors: else nothing needs to be offered.
+    #[inline]
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        self.watching.load(Ordering::Relaxed) != 0
+    }
+
+    /// How many monitor.
+    #[must_use]
+    pub fn watching(&self) -> u32 {
+        self.watching.load(Ordering::Relaxed)
+    }
+
+    /// Microseconds since 1970, by the broker's clock.
+    #[must_use]
+    pub fn unix_us(&self) -> u64 {
+        let life = (self.clock)().saturating_duration_since(self.started);
+        self.unix_us.saturating_add(micros(life))
+    }
+
+    /// Somebody monitors from now on. `peers`: the connections of the process that the filter asks for, as long as it asks for one.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub fn watch(
+        &self,
+        filter: Filter,
+        peers: impl FnOnce(u32) -> Vec<PeerId>,
+    ) -> Result<Arc<Monitor>, FilterError> {
+        let pid = filter.pid;
+        let wanted = filter.understood()?;
+        let monitor = Arc::new(Monitor {
+            allowance: AtomicU32::new(wanted.rate),
+            wanted,
+            peers: pid.map(|pid| Mutex::new(peers(pid))),
+            pid,
+            dropped: AtomicU64::new(0),
+            queue: Mutex::default(),
+            stirred: Notify::new(),
+        });
+        let mut monitors = lock(&self.monitors);
+        if monitors.len() >= MONITORS_MAX {
+            return Err(FilterError::Full);
+        }
+        monitors.push(monitor.clone());
+        self.count(&monitors);
+        Ok(monitor)
+    }
+
+    /// It does not monitor any more.
+    pub fn leave(&self, monitor: &Arc<Monitor>) {
+        let mut monitors = lock(&self.monitors);
+        monitors.retain(|other| !Arc::ptr_eq(other, monitor));
+        self.count(&monitors);
+    }
+
+    fn count(&self, monitors: &[Arc<Monitor>]) {
+        let count = u32::try_from(monitors.len()).unwrap_or(u32::MAX);
+        self.watching.store(count, Ordering::Relaxed);
+    }
+
+    /// Something passes. Each monitor that wants to see it gets it, or counts it as dropped.
+    pub fn offer(&self, said: &Said<'_>) {
+        let monitors = lock(&self.monitors);
+        for monitor in monitors.iter() {
+            if monitor.selects(said) {
+                monitor.take(said, || self.unix_us());
+            }
+        }
+    }
+}
+
+impl Monitor {
+    fn selects(&self, said: &Said<'_>) -> bool {
+        self.wanted.selects(said)
+            && self
+                .peers
+                .as_ref()
+                .is_none_or(|peers| self.concerns(said, &mut lock(peers)))
+    }
+
+    /// Whether it concerns the process that is asked for. Its connections are learned as they come.
+    fn concerns(&self, said: &Said<'_>, peers: &mut Vec<PeerId>) -> bool {
+        let from = said.from.is_some_and(|peer| peers.contains(&peer));
+        let to = said.to.is_some_and(|peer| peers.contains(&peer));
+        let What::Presence { what, who, .. } = said.what else {
+            return from || to;
+        };
+        let own = self.pid == Some(who.pid);
+        match what {
+            super::record::Presence::Connected if own && !from => peers.push(who.peer),
+            super::record::Presence::Disconnected => peers.retain(|peer| *peer != who.peer),
+            _ => {}
+        }
+        own
+    }
+
+    fn take(&self, said: &Said<'_>, at_us: impl FnOnce() -> u64) {
+        let less = |left: u32| left.checked_sub(1);
+        let allowed = self
+            .allowance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        if allowed.is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        let record = said.record(at_us(), self.wanted.payloads);
+        let mut queue = lock(&self.queue);
+        if queue.bytes > QUEUE_BYTES {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        queue.bytes = queue.bytes.saturating_add(record.cost());
+        queue.records.push(record);
+        if queue.records.len() == 1 {
+            drop(queue);
+            self.stirred.notify_one();
+        }
+    }
+
+    /// Returns when something waits. Cancel safe.
+    pub async fn stirred(&self) {
+        if lock(&self.queue).records.is_empty() {
+            self.stirred.notified().await;
+        }
+    }
+
+    /// Takes out what waits, and how many records were dropped since the last time. `since`: so long ago that was, which is what it may be
+    /// given next.
+    #[must_use]
+    pub fn drain(&self, since: Duration) -> (Vec<Record>, u64) {
+        let rate = u64::from(self.wanted.rate);
+        let earned = micros(since).saturating_mul(rate).div_euclid(1_000_000).min(rate);
+        let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+        let more = |left: u32| Some(left.saturating_add(earned).min(self.wanted.rate));
+        let _ = self
+            .allowance
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let mut queue = lock(&self.queue);
+        queue.bytes = 0;
+        let records = std::mem::take(&mut queue.records);
+        drop(queue);
+        (records, self.dropped.swap(0, Ordering::Relaxed))
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::observe::record::Presence;
+    use crate::message::{Encoding, Origin, Ticket};
+
+    fn said<'a>(what: What<'a>, object: &'a str, member: &'a str) -> Said<'a> {
+        Said {
+            what,
+            from: Some(PeerId(7)),
+            to: Some(PeerId(8)),
+            object,
+            member,
+            meta: &[],
+            payload: (Encoding::JSON, b"[]"),
+            pieces: false,
+        }
+    }
+
+    const CALL: What<'static> = What::Call {
+        ticket: Ticket(1),
+        one_way: false,
+    };
+    const EVENT: What<'static> = What::Event {
+        subscribers: 1,
+        retain: false,
+    };
+
+    fn filter(json: &str) -> Filter {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn seen(json: &str, offered: &[Said<'_>]) -> usize {
+        let tap = Tap::new(Instant::now);
+        let monitor = tap.watch(filter(json), |_| vec![PeerId(8)]).unwrap();
+        offered.iter().for_each(|said| tap.offer(said));
+        let (records, dropped) = monitor.drain(Duration::ZERO);
+        assert_eq!(dropped, 0, "{json}");
+        records.len()
+    }
+
+    #[test]
+    fn each_condition_selects() {
+        let all = [
+            said(CALL, "math", "add"),
+            said(EVENT, "sensor.1", "add"),
+            said(EVENT, "sensor.2", "x"),
+        ];
+        for (json, count) in [
+            ("{}", 3),
+            (r#"{"kinds":["event"]}"#, 2),
+            (r#"{"kinds":[]}"#, 0),
+            (r#"{"object":"sensor.*"}"#, 2),
+            (r#"{"member":"add"}"#, 2),
+            (r#"{"object":"sensor.*","member":"add"}"#, 1),
+            (r#"{"peer":7}"#, 3),
+            (r#"{"peer":9}"#, 0),
+            (r#"{"pid":12}"#, 3),
+        ] {
+            assert_eq!(seen(json, &all), count, "{json}");
+        }
+    }
+
+    #[test]
+    fn filters_that_are_none_are_refused() {
+        let tap = Tap::new(Instant::now);
+        let refused = |json: &str| tap.watch(filter(json), |_| Vec::new()).unwrap_err().to_string();
+        assert_eq!(refused(r#"{"rate":0}"#), "rate is a number from 1 to 1000000");
+        assert!(refused(r#"{"object":""}"#).starts_with("object: "));
+        assert!(refused(r#"{"payloads":1048577}"#).starts_with("payloads"));
+        assert!(serde_json::from_str::<Filter>(r#"{"objekt":"x"}"#).is_err());
+        assert!(!tap.is_on());
+    }
+
+    #[test]
+    fn what_exceeds_the_rate_is_dropped_and_counted() {
+        let tap = Tap::new(Instant::now);
+        let monitor = tap.watch(filter(r#"{"rate":10}"#), |_| Vec::new()).unwrap();
+        let offer = |count| (0..count).for_each(|_| tap.offer(&said(CALL, "math", "add")));
+        offer(15);
+        let (records, dropped) = monitor.drain(Duration::from_millis(500));
+        assert_eq!((records.len(), dropped), (10, 5));
+        offer(15);
+        let (records, dropped) = monitor.drain(Duration::from_secs(9));
+        assert_eq!((records.len(), dropped), (5, 10), "half a second has earned five");
+        offer(15);
+        let (records, dropped) = monitor.drain(Duration::ZERO);
+        assert_eq!(
+            (records.len(), dropped),
+            (10, 5),
+            "never more than those of a second"
+        );
+    }
+
+    #[test]
+    fn what_exceeds_the_queue_is_dropped_and_counted() {
+        let tap = Tap::new(Instant::now);
+        let monitor = tap
+            .watch(filter(r#"{"payloads":1048576,"rate":100}"#), |_| Vec::new())
+            .unwrap();
+        let large = vec![b'x'; 1 << 20];
+        let event = Said {
+            payload: (Encoding::RAW, &large),
+            ..said(EVENT, "a", "b")
+        };
+        (0..9).for_each(|_| tap.offer(&event));
+        let (records, dropped) = monitor.drain(Duration::ZERO);
+        assert_eq!((records.len(), dropped), (4, 5));
+    }
+
+    #[test]
+    fn so_many_monitors_and_no_more() {
+        let tap = Tap::new(Instant::now);
+        let watch = || tap.watch(Filter::default(), |_| Vec::new());
+        let all: Vec<_> = (0..MONITORS_MAX).map(|_| watch().unwrap()).collect();
+        assert_eq!(watch().unwrap_err(), FilterError::Full);
+        tap.leave(&all[0]);
+        watch().unwrap();
+        all.iter().for_each(|monitor| tap.leave(monitor));
+        assert_eq!(tap.watching(), 1);
+    }
+
+    #[test]
+    fn a_process_is_known_by_the_connections_it_makes_later() {
+        let tap = Tap::new(Instant::now);
+        let monitor = tap.watch(filter(r#"{"pid":12}"#), |_| Vec::new()).unwrap();
+        let who = Origin {
+            peer: PeerId(8),
+            uid: 1,
+            pid: 12,
+        };
+        tap.offer(&said(CALL, "math", "add"));
+        tap.offer(&Said::presence(Presence::Connected, who, "", ("", "", false)));
+        tap.offer(&said(CALL, "math", "add"));
+        tap.offer(&Said::presence(Presence::Disconnected, who, "", ("", "", false)));
+        tap.offer(&said(CALL, "math", "add"));
+        assert_eq!(monitor.drain(Duration::ZERO).0.len(), 3);
+    }
+}

@@ -1,0 +1,162 @@
+//! What Registry shows of its work: calls that it routes, who comes and goes, and a survey of what is there.
+//!
+//! Steps of [`State`], in a file of their own. Nothing here decides where anything goes.
+
+use super::facts::{Effect, Fact};
+use super::index::Index;
+use super::state::{Current, State};
+use crate::actors::messages::Invoke;
+use crate::actors::observe::record::{Presence, Said, What};
+use crate::actors::observe::survey::{LOOKED_AT_MAX, ObjectSurvey, RegistrySurvey};
+use crate::actors::observe::tally::{ObjectTally, Tallies, Tracked};
+use crate::actors::observe::tap::Tap;
+use crate::actors::peers::Key;
+use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
+use crate::message::{Origin, PeerId};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// A call goes to this owner.
+pub(super) fn note_call(
+    (tallies, index, tap): (&mut Tallies, &Index<Key>, &Tap),
+    current: &Current,
+    invoke: &mut Invoke,
+    view: &FrameView<'_>,
+    owner: PeerId,
+) {
+    let (object, _) = crate::message::key::split(view.key);
+    let tally = tallies.of(object, |name| index.owner(name.as_bytes()).is_some());
+    tally.calls.add(1);
+    tally.bytes.add(view.payload.len() as u64);
+    match &mut invoke.reply {
+        Some(reply) => reply.track(Tracked::new(tally.clone(), owner)),
+        None => tally.one_way.add(1),
+    }
+    if tap.is_on() {
+        let what = What::Call {
+            ticket: invoke.ticket,
+            one_way: invoke.reply.is_none(),
+        };
+        tap.offer(&Said::framed(what, view, (current.from.id(), Some(owner))));
+    }
+}
+
+impl State {
+    /// A call finds nobody, and is answered with this error if it wants an answer.
+    pub(super) fn note_unrouted(
+        &self,
+        current: &Current,
+        invoke: &Invoke,
+        view: &FrameView<'_>,
+        error: &CallError,
+    ) {
+        if !self.shared.tap.is_on() {
+            return;
+        }
+        let what = What::Call {
+            ticket: invoke.ticket,
+            one_way: invoke.reply.is_none(),
+        };
+        let call = Said::framed(what, view, (current.from.id(), None));
+        self.shared.tap.offer(&call);
+        if invoke.reply.is_some() {
+            let to = current.from.id();
+            self.shared
+                .tap
+                .offer(&Said::failure(to, invoke.ticket, call.object, error));
+        }
+    }
+
+    /// The effects of a step, before they are final, for those who watch who comes and goes.
+    pub(super) fn note_presence(&self) {
+        for effect in &self.effects {
+            match effect {
+                Effect::FactAdded(_, fact) => self.note_fact(fact, true),
+                Effect::FactRemoved(ticket) => {
+                    if let Some(fact) = self.facts.get(*ticket) {
+                        self.note_fact(fact, false);
+                    }
+                }
+                Effect::Ownership { .. }
+                | Effect::Present { .. }
+                | Effect::Notice { .. }
+                | Effect::Found { .. } => {}
+            }
+        }
+    }
+
+    fn note_fact(&self, fact: &Fact<Key>, added: bool) {
+        let (what, peer, object) = match (fact, added) {
+            (Fact::Name(named), false) => (Presence::Unregistered, named.peer, &*named.object),
+            (Fact::Name(named), true) => {
+                let owns =
+                    named.group.is_some() || self.index.owner(named.object.as_bytes()) == Some(named.peer);
+                let what = if owns {
+                    Presence::Registered
+                } else {
+                    Presence::Queued
+                };
+                (what, named.peer, &*named.object)
+            }
+            (Fact::Connection { peer, .. }, true) => (Presence::Connected, *peer, ""),
+            (Fact::Connection { peer, .. }, false) => (Presence::Disconnected, *peer, ""),
+            (Fact::Wait { .. } | Fact::Watch { .. } | Fact::Endpoint { .. } | Fact::Seek { .. }, _) => return,
+        };
+        let nobody = Origin {
+            peer: PeerId(0),
+            uid: u32::MAX,
+            pid: 0,
+        };
+        let peer = self.peers.get(peer);
+        let (who, name) = peer.map_or((nobody, ""), |peer| (peer.origin, peer.name()));
+        let said = Said::presence(what, who, name, (object, "", false));
+        self.shared.tap.offer(&said);
+    }
+
+    /// What is there now. The objects that were called come first, then others, as many as are looked at.
+    #[must_use]
+    pub fn survey(&self) -> RegistrySurvey {
+        let peers: Vec<_> = self
+            .peers
+            .keyed()
+            .take(LOOKED_AT_MAX)
+            .map(|(key, peer)| (peer.clone(), self.facts.counts(key).names))
+            .collect();
+        let called = self.tallies.iter().filter(|tally| tally.calls.get() > 0);
+        let mut objects: Vec<_> = called
+            .take(LOOKED_AT_MAX)
+            .map(|tally| self.survey_object(&tally.object, Some(tally)))
+            .collect();
+        let known: HashSet<Box<str>> = objects.iter().map(|object| object.name.clone()).collect();
+        let room = LOOKED_AT_MAX.saturating_sub(objects.len());
+        let others = self.index.some_names().filter(|name| !known.contains(*name));
+        objects.extend(others.take(room).map(|name| self.survey_object(name, None)));
+        RegistrySurvey {
+            peers_left_out: self.peers.iter().count().saturating_sub(peers.len()),
+            peers,
+            objects,
+            registered: self.index.name_count(),
+        }
+    }
+
+    fn survey_object(&self, name: &str, tally: Option<&Arc<ObjectTally>>) -> ObjectSurvey {
+        let view = self.index.describe(name.as_bytes());
+        ObjectSurvey {
+            name: name.into(),
+            owner: view.as_ref().and_then(|view| self.peers.get(view.owner)).cloned(),
+            members: view.as_ref().map_or(0, |view| view.members.len()),
+            queued: view.as_ref().map_or(0, |view| view.queue.len()),
+            tally: tally.cloned(),
+        }
+    }
+}
+
+/// The error for a call whose object nobody has.
+pub(super) fn no_object(name: &str) -> CallError {
+    CallError::new(
+        ErrorCode::NoSuchObject,
+        format!("no object {name:?} is registered"),
+    )
+    .ran(false)
+}
