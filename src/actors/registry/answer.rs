@@ -39,7 +39,7 @@ impl State {
         };
         crate::actors::inject::before(view.key);
         let answer = self.answer(current, &view);
-        self.facts.commit(&mut self.effects);
+        self.commit_facts();
         match answer {
             Ok(Reply::Done(aux)) => reply.done(aux),
             Ok(Reply::Json(value)) => self.reply_json(reply, &value),

@@ -301,14 +301,19 @@ impl State {
 
     /// Makes the facts of a completed step final, then sends what follows from it.
     pub(super) fn commit(&mut self) {
-        if self.shared.tap.is_on() {
-            self.note_presence();
-        }
-        self.facts.commit(&mut self.effects);
+        self.commit_facts();
         for effect in std::mem::take(&mut self.effects) {
             self.perform(effect);
         }
         self.count_endpoints();
+    }
+
+    /// Makes the facts final; what else follows waits.
+    pub(super) fn commit_facts(&mut self) {
+        if self.shared.tap.is_on() {
+            self.note_presence();
+        }
+        self.facts.commit(&mut self.effects);
     }
 
     /// The only place that tells peers what a step of the index decided.
