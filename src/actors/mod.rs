@@ -16,6 +16,7 @@
 //! `bus` and embedders import this room, through [`Broker::builder`].
 
 mod access;
+pub mod account;
 pub mod accounts;
 pub mod admission;
 mod bind;

@@ -24,7 +24,7 @@ use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{Pattern, key};
 
 /// The object of the old broker, which lists all others.
-const OLD_BROKER: &str = "rob";
+pub(crate) const OLD_BROKER: &str = "rob";
 
 /// What is decided of one question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -179,7 +179,7 @@ impl Connection {
             Ok(count) => {
                 self.life.rooms.shared.metrics.bytes_in.add(count as u64);
                 if let Some(me) = &self.life.me {
-                    me.account.traffic.read(count);
+                    me.traffic().read(count);
                 }
                 let bytes = buffer.get(..count).unwrap_or_default();
                 if self.life.is_stranger() {
@@ -342,8 +342,9 @@ impl Connection {
         {
             Ok(written) => {
                 self.life.rooms.shared.metrics.bytes_out.add(written as u64);
-                if let Some(me) = &self.life.me {
-                    me.account.traffic.wrote(written);
+                // The welcome is not counted: whoever says nothing more needs no place for numbers.
+                if let Some(me) = self.life.me.as_ref().filter(|me| me.has_traffic()) {
+                    me.traffic().wrote(written);
                 }
                 self.io.wrote(&self.life.rooms.shared, attachments);
                 self.io.write_blocked = written < wanted && slices.len() <= SLICES_MAX;

@@ -284,7 +284,7 @@ impl<R: Rooms> Life<R> {
             )
         };
         self.brought_bulk = ends.into_iter().all(bulk);
-        session.me().account.traffic.sent(batch.len());
+        session.me().traffic().sent(batch.len());
         let permit = gate(&mut self.gate, &*self.rooms).take(batch.buffer_len().max(read));
         let (outbox, rooms) = (&mut self.outbox, &*self.rooms);
         let (ring, closing) = perform::with_effects(|effects| {

@@ -169,7 +169,10 @@ pub fn deliver(
     delivery: Deliver,
     ready: bool,
 ) -> Option<Closing> {
-    session.me().account.traffic.given(delivery.frames());
+    let frames = delivery.frames();
+    if frames > 0 {
+        session.me().traffic().given(frames);
+    }
     match delivery {
         Deliver::Answers(batch, list) => answers(session, outbox, batch, list),
         Deliver::Routed(mut routes) => {

@@ -145,8 +145,8 @@ impl Builtin {
                 None => Vec::new(),
             };
             let of = |pid| {
-                let own = known.iter().filter(|(peer, _)| peer.origin.pid == pid);
-                own.map(|(peer, _)| peer.id()).collect()
+                let own = known.iter().filter(|known| known.peer.origin.pid == pid);
+                own.map(|known| known.peer.id()).collect()
             };
             let shared = core.shared.clone();
             let monitor = match shared.tap.watch(filter, of) {

@@ -201,7 +201,7 @@ impl LocalPeer {
 
     fn frames(&mut self, batch: &Arc<Batch>) {
         self.core.shared.metrics.batches.add(1);
-        self.session.me().account.traffic.sent(batch.len());
+        self.session.me().traffic().sent(batch.len());
         for header in batch.headers() {
             let last = match header.kind {
                 Kind::Reply => !header.flags.has(Flags::MORE),

@@ -17,6 +17,7 @@ const BUCKETS: usize = 124;
 pub struct Histogram {
     buckets: [AtomicU64; BUCKETS],
     most: AtomicU64,
+    sum: AtomicU64,
 }
 
 impl Default for Histogram {
@@ -24,6 +25,7 @@ impl Default for Histogram {
         Self {
             buckets: std::array::from_fn(|_| AtomicU64::new(0)),
             most: AtomicU64::new(0),
+            sum: AtomicU64::new(0),
         }
     }
 }
@@ -60,6 +62,7 @@ impl Histogram {
         if let Some(bucket) = self.buckets.get(place(micros)) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
+        self.sum.fetch_add(micros, Ordering::Relaxed);
         if micros > self.most.load(Ordering::Relaxed) {
             self.most.fetch_max(micros, Ordering::Relaxed);
         }
@@ -77,6 +80,7 @@ impl Histogram {
         Times {
             buckets,
             most: self.most.load(Ordering::Relaxed),
+            sum: self.sum.load(Ordering::Relaxed),
         }
     }
 }
@@ -88,6 +92,8 @@ pub struct Times {
     pub buckets: Vec<(u64, u64)>,
     /// The longest of all, in microseconds.
     pub most: u64,
+    /// All of them together, in microseconds.
+    pub sum: u64,
 }
 
 impl Times {
@@ -136,7 +142,7 @@ mod tests {
         }
         let times = histogram.read();
         assert_eq!(times.count(), 1000);
-        assert_eq!(times.most, 1000);
+        assert_eq!((times.most, times.sum), (1000, 500_500));
         for (permille, exact) in [(1, 1), (500, 500), (900, 900), (990, 990), (1000, 1000)] {
             let told = times.permille(permille).unwrap();
             assert!(told >= exact && told <= exact + exact / 4, "{permille}: {told}");

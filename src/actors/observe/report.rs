@@ -2,10 +2,11 @@
 //!
 //! Owns the keys, which docs/protocol.md lists, and the order of the lists. Knows no actor; called by the built-in object.
 
-use super::survey::{HubSurvey, ObjectSurvey, ReceiverSurvey, RegistrySurvey, TopicSurvey};
+use super::survey::{HubSurvey, ObjectSurvey, PeerSurvey, ReceiverSurvey, RegistrySurvey, TopicSurvey};
 use super::tally::ObjectTally;
-use crate::actors::peer::PeerRef;
+use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{PeerId, key};
+use crate::policy::OLD_BROKER;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::cmp::Reverse;
@@ -48,7 +49,7 @@ pub fn connections(names: &RegistrySurvey, topics: &HubSurvey, micros: u64, limi
     let mut rows: Vec<Connection<'_>> = names
         .peers
         .iter()
-        .map(|(peer, objects)| connection(peer, *objects, receivers.get(&peer.id()).copied(), micros))
+        .map(|survey| connection(survey, receivers.get(&survey.peer.id()).copied(), micros))
         .collect();
     rows.sort_by_key(|row| (Reverse(row.frames_in.saturating_add(row.frames_out)), row.peer));
     let left_out = rows
@@ -59,13 +60,13 @@ pub fn connections(names: &RegistrySurvey, topics: &HubSurvey, micros: u64, limi
     json!({ "connections": rows, "left_out": left_out })
 }
 
-fn connection<'a>(
-    peer: &'a PeerRef,
-    objects: usize,
-    receiver: Option<&ReceiverSurvey>,
-    micros: u64,
-) -> Connection<'a> {
-    let passed = peer.account.traffic.passed();
+fn connection<'a>(survey: &'a PeerSurvey, receiver: Option<&ReceiverSurvey>, micros: u64) -> Connection<'a> {
+    let PeerSurvey {
+        peer,
+        objects,
+        came_us,
+    } = survey;
+    let passed = peer.passed();
     let known = |number: u32, unknown: u32| (number != unknown).then_some(number);
     Connection {
         peer: peer.id().0,
@@ -74,7 +75,7 @@ fn connection<'a>(
         name: peer.name(),
         principal: peer.principal.name.as_deref(),
         local: peer.is_local(),
-        age_ms: micros.saturating_sub(passed.joined_us).div_euclid(1000),
+        age_ms: micros.saturating_sub(*came_us as u64).div_euclid(1000),
         queued_bytes: peer.account.queued(),
         event_bytes: peer.account.events(),
         owes: peer.account.load(),
@@ -83,7 +84,7 @@ fn connection<'a>(
         bytes_out: passed.bytes_out,
         frames_in: passed.frames_in,
         frames_out: passed.frames_out,
-        objects,
+        objects: *objects,
         subscriptions: receiver.map_or(0, |receiver| receiver.subscriptions),
         missed: receiver.map_or(0, |receiver| receiver.missed),
         standing: receiver.map_or("ok", |receiver| receiver.standing),
@@ -133,6 +134,7 @@ fn object(survey: &ObjectSurvey) -> Value {
         "errors": count(ObjectTally::errors),
         "open": count(ObjectTally::open),
         "bytes": count(|tally| tally.bytes.get()),
+        "sum_us": times.sum,
         "p50_us": times.permille(500),
         "p90_us": times.permille(900),
         "p99_us": times.permille(990),
@@ -163,10 +165,18 @@ fn topic(survey: &TopicSurvey) -> Value {
     })
 }
 
-/// All objects and topics together, those that are gone included.
+/// All objects and topics together, those that are gone included; but not the broker's own objects, so that looking changes nothing.
 #[must_use]
 pub fn totals(names: &RegistrySurvey, hub: &HubSurvey) -> Value {
-    let tallies = || names.objects.iter().filter_map(|object| object.tally.as_ref());
+    let counts =
+        |object: &&ObjectSurvey| !object.name.starts_with(RESERVED_PREFIX) && &*object.name != OLD_BROKER;
+    let tallies = || {
+        names
+            .objects
+            .iter()
+            .filter(counts)
+            .filter_map(|object| object.tally.as_ref())
+    };
     let sum =
         |read: fn(&ObjectTally) -> u64| tallies().fold(0, |sum: u64, tally| sum.saturating_add(read(tally)));
     json!({

@@ -25,14 +25,25 @@ impl Message for SurveyRegistry {
 /// What Registry knows.
 #[derive(Debug, Default)]
 pub struct RegistrySurvey {
-    /// The peers, with how many objects each holds.
-    pub peers: Vec<(PeerRef, usize)>,
+    /// The peers.
+    pub peers: Vec<PeerSurvey>,
     /// Peers that are not among them.
     pub peers_left_out: usize,
     /// The objects; those that were called first, also when nobody has them now.
     pub objects: Vec<ObjectSurvey>,
     /// Objects that are registered.
     pub registered: usize,
+}
+
+/// A connection.
+#[derive(Clone, Debug)]
+pub struct PeerSurvey {
+    /// Which.
+    pub peer: PeerRef,
+    /// How many objects it holds.
+    pub objects: usize,
+    /// When it came, in microseconds of the broker's life.
+    pub came_us: usize,
 }
 
 /// An object.

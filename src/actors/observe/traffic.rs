@@ -1,13 +1,12 @@
-//! What one peer has sent and was sent, and since when it is there.
+//! What one peer has sent and was sent, from its first frame on.
 //!
-//! Owns five numbers that only the peer's own connection writes, and anybody may read. Lies in every peer's account, so it is small.
+//! Owns four numbers that only the peer's own connection writes, and anybody may read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The numbers of one peer.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Traffic {
-    joined_us: AtomicU64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     frames_in: AtomicU64,
@@ -17,8 +16,6 @@ pub struct Traffic {
 /// The same at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Passed {
-    /// When it came, in microseconds of the broker's life.
-    pub joined_us: u64,
     /// Bytes read from it.
     pub bytes_in: u64,
     /// Bytes written to it.
@@ -36,23 +33,6 @@ fn add(counter: &AtomicU64, more: usize) {
 }
 
 impl Traffic {
-    /// Nothing yet.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            joined_us: AtomicU64::new(0),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            frames_in: AtomicU64::new(0),
-            frames_out: AtomicU64::new(0),
-        }
-    }
-
-    /// It has come, so many microseconds after the broker.
-    pub fn joined(&self, us: usize) {
-        self.joined_us.store(us as u64, Ordering::Relaxed);
-    }
-
     /// Bytes were read from it.
     pub fn read(&self, bytes: usize) {
         add(&self.bytes_in, bytes);
@@ -78,17 +58,10 @@ impl Traffic {
     pub fn passed(&self) -> Passed {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Passed {
-            joined_us: read(&self.joined_us),
             bytes_in: read(&self.bytes_in),
             bytes_out: read(&self.bytes_out),
             frames_in: read(&self.frames_in),
             frames_out: read(&self.frames_out),
         }
-    }
-}
-
-impl Default for Traffic {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -7,7 +7,7 @@ use super::index::Index;
 use super::state::{Current, State};
 use crate::actors::messages::Invoke;
 use crate::actors::observe::record::{Presence, Said, What};
-use crate::actors::observe::survey::{LOOKED_AT_MAX, ObjectSurvey, RegistrySurvey};
+use crate::actors::observe::survey::{LOOKED_AT_MAX, ObjectSurvey, PeerSurvey, RegistrySurvey};
 use crate::actors::observe::tally::{ObjectTally, Tallies, Tracked};
 use crate::actors::observe::tap::Tap;
 use crate::actors::peers::Key;
@@ -121,7 +121,11 @@ impl State {
             .peers
             .keyed()
             .take(LOOKED_AT_MAX)
-            .map(|(key, peer)| (peer.clone(), self.facts.counts(key).names))
+            .map(|(key, peer)| PeerSurvey {
+                peer: peer.clone(),
+                objects: self.facts.counts(key).names,
+                came_us: self.peers.own(key).copied().unwrap_or_default(),
+            })
             .collect();
         let called = self.tallies.iter().filter(|tally| tally.calls.get() > 0);
         let mut objects: Vec<_> = called

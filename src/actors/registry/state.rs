@@ -34,7 +34,8 @@ pub struct State {
     pub(super) shared: Arc<Shared>,
     pub(super) index: Index<Key>,
     pub(super) facts: Facts<Key>,
-    pub(super) peers: Peers<()>,
+    /// With when each came, in microseconds of the broker's life.
+    pub(super) peers: Peers<usize>,
     pub(super) access: Access,
     pub(super) effects: Vec<Effect<Key>>,
     pub(super) bus: Bus,
@@ -381,7 +382,9 @@ impl State {
     fn add(&mut self, peer: &PeerRef) {
         let key = self.peers.add(peer);
         let now = self.shared.micros(self.shared.now());
-        peer.account.traffic.joined(now);
+        if let Some((_, came)) = self.peers.entry(key) {
+            *came = now;
+        }
         self.admit(peer);
         if peer.id() == PeerId::BROKER {
             // The broker's own objects are no connection: nobody watches it come and go.
