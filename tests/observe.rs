@@ -88,9 +88,13 @@ async fn every_call_is_counted_once_however_it_ends() {
         .deadline(Duration::from_millis(20))
         .send::<_, ()>(&());
     assert_eq!(late.await.unwrap_err().code, ErrorCode::Deadline);
-    let open: Vec<_> = (0..3)
-        .map(|_| tokio::spawn(caller.remote_call::<_, ()>("math", "never", ()).into_future()))
+    let mut open: Vec<_> = (0..3)
+        .map(|_| Box::pin(caller.remote_call::<_, ()>("math", "never", ()).into_future()))
         .collect();
+    for call in &mut open {
+        // Sent with its first turn.
+        assert!(futures::poll!(call).is_pending());
+    }
     let nobody = caller.remote_call::<_, ()>("nobody", "x", ()).await;
     assert_eq!(nobody.unwrap_err().code, ErrorCode::NoSuchObject);
     // What was asked before on this connection has been routed.
@@ -115,12 +119,20 @@ async fn every_call_is_counted_once_however_it_ends() {
             .iter()
             .all(|row| row["name"] != "nobody")
     );
-    // The owner dies: what was open has ended, and the counts stay.
+    the_owner_dies(worker, &caller, open).await;
+}
+
+/// What was open has ended, and the counts stay.
+async fn the_owner_dies(
+    worker: (IpcClient, Registration),
+    caller: &IpcClient,
+    open: Vec<impl Future<Output = Result<(), CallError>>>,
+) {
     drop(worker);
     for call in open {
-        assert_eq!(call.await.unwrap().unwrap_err().code, ErrorCode::CalleeGone);
+        assert_eq!(call.await.unwrap_err().code, ErrorCode::CalleeGone);
     }
-    let objects = ask(&caller, "objects", Value::Null).await;
+    let objects = ask(caller, "objects", Value::Null).await;
     let object = row(&objects, "objects", "name", "math");
     assert_eq!(
         (&object["errors"], &object["open"]),
@@ -128,7 +140,7 @@ async fn every_call_is_counted_once_however_it_ends() {
         "{object}"
     );
     assert_eq!(object["owner"], Value::Null, "{object}");
-    let totals = ask(&caller, "status", Value::Null).await["totals"].clone();
+    let totals = ask(caller, "status", Value::Null).await["totals"].clone();
     assert_eq!(
         totals["calls"], object["calls"],
         "looking changes nothing: {totals}"
@@ -231,12 +243,6 @@ async fn a_monitor_sees_calls_answers_errors_and_events() {
     let monitor = broker.client().await;
     let filter = json!({ "object": "math", "payloads": 64 });
     let mut seen = Watching::start(&monitor, filter).await.unwrap();
-    let mut named = Watching::start(&monitor, json!({ "kinds": ["event"], "member": "t" }))
-        .await
-        .unwrap();
-    let mut missing = Watching::start(&monitor, json!({ "object": "nobody" }))
-        .await
-        .unwrap();
 
     caller.remote_call::<_, i64>("math", "add", (1, 2)).await.unwrap();
     let call = seen.next().await;
@@ -280,6 +286,24 @@ async fn a_monitor_sees_calls_answers_errors_and_events() {
         (&json!("Handler"), &json!("not today")),
         "{refused}"
     );
+    assert_eq!(seen.2, 0, "nothing was dropped");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_sees_what_the_broker_answers_and_events() {
+    let place = Place::new();
+    let broker = place.start();
+    let ((worker, _registration), caller) = worker_and_caller(&broker).await;
+    let monitor = broker.client().await;
+    let mut seen = Watching::start(&monitor, json!({ "object": "math" }))
+        .await
+        .unwrap();
+    let mut named = Watching::start(&monitor, json!({ "kinds": ["event"], "member": "t" }))
+        .await
+        .unwrap();
+    let mut missing = Watching::start(&monitor, json!({ "object": "nobody" }))
+        .await
+        .unwrap();
 
     caller.remote_call::<_, ()>("nobody", "x", ()).await.unwrap_err();
     let (call, reply) = (missing.next().await, missing.next().await);

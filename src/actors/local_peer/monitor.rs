@@ -47,11 +47,13 @@ pub(super) async fn run(
     // The first item comes at once: from now on nothing is missed.
     responder.more(item(&[], 0)?).await?;
     let mut last = Instant::now();
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut cancelled => return Ok(()),
-            () = watching.monitor.stirred() => {}
-            () = tokio::time::sleep(QUIET) => {}
+            // Also when nothing comes: what was dropped is to be told.
+            _ = tokio::time::timeout(QUIET, watching.monitor.stirred()) => {}
         }
         let (records, mut dropped) = watching.monitor.drain(last.elapsed());
         last = Instant::now();
@@ -62,7 +64,7 @@ pub(super) async fn run(
             responder.more(item(&[], dropped)?).await?;
         }
         if !records.is_empty() {
-            tokio::time::sleep(TICK).await;
+            tick.tick().await;
         }
     }
 }

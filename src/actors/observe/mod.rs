@@ -13,6 +13,7 @@ pub mod histogram;
 pub mod journal;
 pub mod record;
 pub mod report;
+pub mod said;
 pub mod survey;
 pub mod tally;
 pub mod tap;

@@ -1,195 +1,16 @@
-//! One thing that passed through the broker, as somebody who monitors is told it.
+//! What a monitor keeps of a thing that passed, and its JSON.
 //!
-//! Owns the two forms of it: [`Said`] borrows what a step has at hand and costs nothing, [`Record`] is what a monitor keeps of it, and its
-//! JSON (docs/rob.md has the keys). Knows no queue and no filter; made by the core actors, slots and answers, through [`tap`](super::tap).
+//! Owns which parts are kept and how a payload is shown; docs/protocol.md has the keys. Knows no queue and no filter. Made by the
+//! [`tap`](super::tap) from what a step has at hand.
 
-use crate::error::{CallError, ErrorCode};
-use crate::message::frame::FrameView;
-use crate::message::{Encoding, Flags, Kind, Metadata, Origin, PeerId, Ticket, key};
+use super::said::{Presence, Said, What};
+use crate::message::{Encoding, Metadata};
 use serde::Serialize;
 
 /// Metadata that a record shows, in entries.
 const META_SHOWN: usize = 16;
 
-/// Something that passes, as the step that handles it sees it.
-#[derive(Clone, Copy, Debug)]
-pub struct Said<'a> {
-    /// What kind of thing.
-    pub what: What<'a>,
-    /// Who says it; nobody when the broker does.
-    pub from: Option<PeerId>,
-    /// To whom.
-    pub to: Option<PeerId>,
-    /// The object that it is about.
-    pub object: &'a str,
-    /// The method or topic; empty when it is not known.
-    pub member: &'a str,
-    /// Its metadata.
-    pub meta: &'a [u8],
-    /// Its payload, and how that is encoded.
-    pub payload: (Encoding, &'a [u8]),
-    /// Its payload goes on in pieces.
-    pub pieces: bool,
-}
-
-/// What it is, with what only that kind has.
-#[derive(Clone, Copy, Debug)]
-pub enum What<'a> {
-    /// A call on its way to an owner, or to nobody.
-    Call {
-        /// The broker's number.
-        ticket: Ticket,
-        /// No answer is wanted.
-        one_way: bool,
-    },
-    /// An answer, or a part of one.
-    Reply {
-        /// The broker's number of the call.
-        ticket: Ticket,
-        /// Nothing of this call follows.
-        last: bool,
-        /// From when the owner's connection took the call, in microseconds; with the last one.
-        us: Option<u64>,
-        /// It is an error: the code, and its text.
-        error: Option<(ErrorCode, &'a str)>,
-    },
-    /// An event.
-    Event {
-        /// Subscribers that it was queued to.
-        subscribers: u32,
-        /// It is kept as the topic's value.
-        retain: bool,
-    },
-    /// Somebody or something came or went.
-    Presence {
-        /// Which, and in which direction.
-        what: Presence,
-        /// Who.
-        who: Origin,
-        /// The name that it declared.
-        name: &'a str,
-        /// The object and member are patterns.
-        pattern: bool,
-    },
-}
-
-/// What came or went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Presence {
-    /// A connection was welcomed.
-    Connected,
-    /// A connection has ended.
-    Disconnected,
-    /// A connection owns an object now, or has joined its group.
-    Registered,
-    /// A connection waits in an object's queue.
-    Queued,
-    /// A connection has given up an object, or its place in the queue.
-    Unregistered,
-    /// A subscription was opened.
-    Subscribed,
-    /// A subscription has ended.
-    Unsubscribed,
-}
-
-impl<'a> Said<'a> {
-    /// A frame with a key: a call or an event.
-    #[must_use]
-    pub fn framed(what: What<'a>, view: &FrameView<'a>, (from, to): (PeerId, Option<PeerId>)) -> Self {
-        let (object, member) = key::split(view.key);
-        let text = |bytes| std::str::from_utf8(bytes).unwrap_or_default();
-        Self {
-            what,
-            from: Some(from),
-            to,
-            object: text(object),
-            member: text(member),
-            meta: view.meta,
-            payload: (view.header.encoding, view.payload),
-            pieces: view.header.flags.has(Flags::CONTINUED),
-        }
-    }
-
-    /// What the owner of an object answers.
-    #[must_use]
-    pub fn answer(
-        view: &FrameView<'a>,
-        (from, to): (PeerId, PeerId),
-        ticket: Ticket,
-        object: &'a str,
-        last: bool,
-        us: Option<u64>,
-    ) -> Self {
-        let error = (view.header.kind == Kind::Error).then(|| {
-            let text = match view.header.encoding {
-                Encoding::RAW => std::str::from_utf8(view.payload).unwrap_or_default(),
-                _ => "",
-            };
-            (ErrorCode::from_code(view.header.aux), text)
-        });
-        Self {
-            what: What::Reply {
-                ticket,
-                last,
-                us,
-                error,
-            },
-            from: Some(from),
-            to: Some(to),
-            object,
-            member: "",
-            meta: view.meta,
-            payload: (view.header.encoding, view.payload),
-            pieces: view.header.flags.has(Flags::CONTINUED),
-        }
-    }
-
-    /// The broker's own answer to a call: an error.
-    #[must_use]
-    pub fn failure(to: PeerId, ticket: Ticket, object: &'a str, error: &'a CallError) -> Self {
-        Self {
-            what: What::Reply {
-                ticket,
-                last: true,
-                us: None,
-                error: Some((error.code, &error.message)),
-            },
-            from: None,
-            to: Some(to),
-            object,
-            member: "",
-            meta: &[],
-            payload: (Encoding::RAW, &[]),
-            pieces: false,
-        }
-    }
-
-    /// Somebody came or went, or something of it.
-    #[must_use]
-    pub const fn presence(
-        what: Presence,
-        who: Origin,
-        name: &'a str,
-        (object, member, pattern): (&'a str, &'a str, bool),
-    ) -> Self {
-        Self {
-            what: What::Presence {
-                what,
-                who,
-                name,
-                pattern,
-            },
-            from: Some(who.peer),
-            to: None,
-            object,
-            member,
-            meta: &[],
-            payload: (Encoding::RAW, &[]),
-            pieces: false,
-        }
-    }
-
+impl Said<'_> {
     /// What is kept of it. `at_us`: when it passed, since 1970; `shown`: so much of its payload.
     #[must_use]
     pub fn record(&self, at_us: u64, shown: usize) -> Record {
@@ -451,7 +272,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Draft;
+    use crate::message::{Draft, Kind, PeerId, Ticket};
 
     #[test]
     fn payloads_are_text_where_they_are_text() {

@@ -4,7 +4,7 @@
 //! call is owed: however the call ends, it is counted once. Knows no queue and no connection. Counters are written by all threads.
 
 use super::histogram::Histogram;
-use super::record::Said;
+use super::said::Said;
 use super::tap::Tap;
 use crate::actors::table::Table;
 use crate::error::CallError;
@@ -14,7 +14,10 @@ use crate::metrics::Counter;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Objects that are counted each by itself; the calls of more are counted under no name. A kilobyte each.
+/// Objects that are counted each by itself; the calls of more are counted under no name. They take a kilobyte each, so those that nobody has
+/// any more are given up when there are twice as many as the last time.
+const SWEPT_AT: usize = 32;
+/// The most of them.
 const OBJECTS_MAX: usize = 4_096;
 
 /// The counters of one object.
@@ -73,6 +76,8 @@ impl ObjectTally {
 #[derive(Debug)]
 pub struct Tallies {
     objects: Table<Box<[u8]>, Arc<ObjectTally>>,
+    /// Those of names without an owner are given up when there are so many.
+    sweep_at: usize,
     /// Beyond the limit.
     others: Arc<ObjectTally>,
     /// The last one asked for: calls come in runs of one object.
@@ -87,6 +92,7 @@ impl Tallies {
         let others = ObjectTally::new("", tap.clone());
         Self {
             objects: Table::default(),
+            sweep_at: SWEPT_AT,
             last: others.clone(),
             others,
             tap,
@@ -100,8 +106,9 @@ impl Tallies {
             return &self.last;
         }
         if !self.objects.contains_key(object) {
-            if self.objects.len() >= OBJECTS_MAX {
+            if self.objects.len() >= self.sweep_at {
                 self.make_room(is_there);
+                self.sweep_at = self.objects.len().saturating_mul(2).clamp(SWEPT_AT, OBJECTS_MAX);
             }
             if self.objects.len() < OBJECTS_MAX {
                 let name = String::from_utf8_lossy(object);

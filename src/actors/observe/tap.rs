@@ -4,7 +4,8 @@
 //! A monitor never holds anybody up: what exceeds its rate or its queue is dropped and counted. Records are made here from what steps
 //! offer; who takes them out and tells them is the built-in object `sys.broker`. The time is the broker's.
 
-use super::record::{Record, Said, What};
+use super::record::Record;
+use super::said::{Presence, Said, What};
 use crate::message::{Pattern, PeerId};
 use serde::Deserialize;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -267,8 +268,8 @@ impl Monitor {
         };
         let own = self.pid == Some(who.pid);
         match what {
-            super::record::Presence::Connected if own && !from => peers.push(who.peer),
-            super::record::Presence::Disconnected => peers.retain(|peer| *peer != who.peer),
+            Presence::Connected if own && !from => peers.push(who.peer),
+            Presence::Disconnected => peers.retain(|peer| *peer != who.peer),
             _ => {}
         }
         own
@@ -330,7 +331,6 @@ fn micros(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::observe::record::Presence;
     use crate::message::{Encoding, Origin, Ticket};
 
     fn said<'a>(what: What<'a>, object: &'a str, member: &'a str) -> Said<'a> {

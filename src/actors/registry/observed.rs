@@ -6,7 +6,7 @@ use super::facts::{Effect, Fact};
 use super::index::Index;
 use super::state::{Current, State};
 use crate::actors::messages::Invoke;
-use crate::actors::observe::record::{Presence, Said, What};
+use crate::actors::observe::said::{Presence, Said, What};
 use crate::actors::observe::survey::{LOOKED_AT_MAX, ObjectSurvey, PeerSurvey, RegistrySurvey};
 use crate::actors::observe::tally::{ObjectTally, Tallies, Tracked};
 use crate::actors::observe::tap::Tap;

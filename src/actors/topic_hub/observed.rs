@@ -7,7 +7,7 @@ use super::fan_out::Receiver;
 use super::state::{Current, State};
 use crate::actors::core::Shared;
 use crate::actors::observe::journal::Happening;
-use crate::actors::observe::record::{Presence, Said, What};
+use crate::actors::observe::said::{Presence, Said, What};
 use crate::actors::observe::survey::{HubSurvey, LOOKED_AT_MAX, ReceiverSurvey};
 use crate::actors::peers::Key;
 use crate::message::{Flags, Origin, PeerId, key};
