@@ -268,6 +268,56 @@ fn a_socket_that_is_of_no_use_ends_the_start_and_is_named() {
     assert!(ended.stderr.contains("descriptor 3"), "{}", ended.stderr);
 }
 
+/// As the units of `dist/systemd/system` run it. Only root can be other users.
+#[test]
+fn behind_roots_socket_the_broker_need_not_be_root_to_be_trusted() {
+    let setpriv = Path::new("/usr/bin/setpriv");
+    if !rustix::process::geteuid().is_root() || !setpriv.exists() {
+        eprintln!("SKIPPED: without root and setpriv there are no other users");
+        return;
+    }
+    let scene = Scene::new();
+    let open = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    open(scene.folder.path(), 0o755);
+    let socket = UnixListener::bind(scene.path("b.sock")).unwrap();
+    open(&scene.path("b.sock"), 0o666);
+    let policy = scene.path("policy.toml");
+    std::fs::write(&policy, "[[allow]]\nuid = 4243\nconnect = true\nmonitor = true\n").unwrap();
+    let programs: Vec<PathBuf> = [env!("CARGO_BIN_EXE_ipc-broker"), env!("CARGO_BIN_EXE_rob")]
+        .into_iter()
+        .map(|program| {
+            // Where it was built, others may have no business.
+            let copy = scene.path(Path::new(program).file_name().unwrap().to_str().unwrap());
+            std::fs::copy(program, &copy).unwrap();
+            open(&copy, 0o755);
+            copy
+        })
+        .collect();
+    let as_user = |uid: &str| format!("exec setpriv --reuid {uid} --regid {uid} --clear-groups");
+    let mut command = support::command("/bin/sh");
+    let script = "exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; ".to_owned();
+    command
+        .args(["-c", &(script + &as_user("4242") + " \"$@\""), "sh"])
+        .arg(&programs[0])
+        .args(["--system", "--policy"])
+        .arg(&policy)
+        .stdin(Stdio::from(OwnedFd::from(socket)));
+    let broker = Process::spawn(&mut command);
+    assert_eq!(broker.line(), format!("listening on {}", scene.endpoint()));
+    for (uid, code) in [("4243", 0), ("4244", 6), ("0", 6)] {
+        let mut call = support::command("/bin/sh");
+        call.args(["-c", &(as_user(uid) + " \"$@\""), "sh"])
+            .arg(&programs[1])
+            .args(["call", "sys.broker", "ping"])
+            .env("IPC_BROKER_ADDR", scene.endpoint());
+        let ended = run(&mut call);
+        assert_eq!(ended.code(), code, "uid {uid}: {ended:?}");
+    }
+    drop(broker);
+}
+
 #[test]
 fn sockets_for_another_process_are_not_touched() {
     let scene = Scene::new();
