@@ -96,6 +96,11 @@ struct Readme;
 #[doc = include_str!("../docs/protocols.md")]
 struct ProtocolGuide;
 
+/// The same for the page about logs and tracing.
+#[cfg(all(doctest, feature = "broker"))]
+#[doc = include_str!("../docs/logging.md")]
+struct LoggingPage;
+
 /// The same for the guide to the label bus.
 #[cfg(all(doctest, feature = "bus"))]
 #[doc = include_str!("../docs/bus.md")]

@@ -2,7 +2,7 @@
 //!
 //! Owns the deadline and the end after `--count` items. Called by `commands`.
 
-use super::session::Session;
+use super::session::{self, Session};
 use crate::exit::Failure;
 use crate::value::{self, Value, Words};
 use actix_ipc::message::Payload;
@@ -39,6 +39,9 @@ pub(crate) async fn run(wanted: &Call, session: &mut Session) -> Result<(), Fail
     let mut request = session.client.call(object, method);
     if let Some(deadline) = session.options.timeout {
         request = request.deadline(deadline);
+    }
+    if let Some(parent) = session::trace() {
+        request = request.traceparent(parent);
     }
     // Asked for as a stream, because only the object knows whether it answers once or often.
     let mut items = request.stream_payload(payload);

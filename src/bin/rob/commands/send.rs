@@ -2,7 +2,7 @@
 //!
 //! Owns the reading of lines beside the connection, and which line is named in an error. Called by `commands`.
 
-use super::session::Session;
+use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
 use crate::signature;
 use crate::value::{self, Value, Words};
@@ -68,10 +68,11 @@ pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Fail
 
 async fn publish(wanted: &Send, session: &Session, payload: Payload) -> Result<(), Failure> {
     let Send { object, topic, .. } = wanted;
-    let accepted = session
-        .client
-        .publish_payload(object, topic, payload)
-        .acknowledged();
+    let mut event = session.client.publish_payload(object, topic, payload);
+    if let Some(parent) = session::trace() {
+        event = event.traceparent(parent);
+    }
+    let accepted = event.acknowledged();
     session
         .within(&format!("send {object}.{topic}"), accepted)
         .await

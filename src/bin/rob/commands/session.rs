@@ -9,6 +9,7 @@ use crate::options::Options;
 use crate::output::Output;
 use actix_ipc::client::{ClientBuilder, IpcClient, parse_address};
 use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::message::TraceParent;
 use actix_ipc::terminal::nearest;
 use actix_ipc::transport::TlsClient;
 use std::future::IntoFuture;
@@ -127,4 +128,9 @@ pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
         identity: options.tls_cert.clone().zip(options.tls_key.clone()),
     };
     Ok(builder.tls(tls))
+}
+
+/// The trace that this program runs in, as its caller says in `TRACEPARENT`. One that is none is nobody's.
+pub(crate) fn trace() -> Option<TraceParent> {
+    std::env::var("TRACEPARENT").ok()?.parse().ok()
 }

@@ -1,0 +1,162 @@
+//! The trace context of a call and of an event, from who sends it to who gets it, and the span around a handler.
+#![cfg(all(feature = "cli", unix))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
+
+mod support;
+
+use actix_ipc::client::{CallContext, IpcClient, Methods};
+use actix_ipc::message::{Metadata, TraceParent};
+use actix_ipc::{CallError, ErrorCode};
+use futures::executor::block_on;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use support::{Broker, run};
+
+const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+async fn client(broker: &Broker) -> IpcClient {
+    let builder = IpcClient::builder().endpoint(broker.endpoint().parse().unwrap());
+    builder.name("tester").connect().await.unwrap()
+}
+
+/// An object that answers with the trace context of the call.
+fn tracer() -> Methods {
+    Methods::new().method("trace", |(): (), context: CallContext| async move {
+        tracing::info!("inside");
+        Ok(context.traceparent().map(|parent| parent.to_string()))
+    })
+}
+
+#[test]
+fn a_call_and_an_event_take_it_along() {
+    let broker = Broker::start();
+    block_on(async {
+        let client = client(&broker).await;
+        let registration = client.register("tracer", tracer()).await.unwrap();
+        let parent: TraceParent = PARENT.parse().unwrap();
+        let call = || client.call("tracer", "trace");
+        let with: Option<String> = call().traceparent(parent).send(&()).await.unwrap();
+        assert_eq!(with.as_deref(), Some(PARENT));
+        let without: Option<String> = call().send(&()).await.unwrap();
+        assert_eq!(without, None);
+
+        // It is beside other metadata, and in the place of one that is there; what is none is nobody's.
+        let mut metadata = Metadata::new();
+        metadata.insert("traceparent", "forged").unwrap();
+        let forged: Option<String> = call().metadata(metadata.clone()).send(&()).await.unwrap();
+        assert_eq!(forged, None);
+        let both: Option<String> = call()
+            .traceparent(parent)
+            .metadata(metadata)
+            .send(&())
+            .await
+            .unwrap();
+        assert_eq!(both.as_deref(), Some(PARENT));
+        let mut full = Metadata::new();
+        full.insert("k", vec![0; 8_150]).unwrap();
+        let error: CallError = call()
+            .metadata(full)
+            .traceparent(parent)
+            .send::<_, Option<String>>(&())
+            .await
+            .unwrap_err();
+        assert_eq!((error.code, error.may_have_run), (ErrorCode::Invalid, false));
+
+        let mut events = client.subscribe("sensor", "temperature").await.unwrap();
+        client
+            .publish("sensor", "temperature", &21.5)
+            .traceparent(parent)
+            .await
+            .unwrap();
+        client.publish("sensor", "temperature", &22.0).await.unwrap();
+        assert_eq!(events.next().await.unwrap().traceparent(), Some(parent));
+        assert_eq!(events.next().await.unwrap().traceparent(), None);
+        drop((events, registration));
+        client.close().await;
+    });
+}
+
+#[test]
+fn rob_passes_the_trace_that_it_runs_in() {
+    let broker = Broker::start();
+    block_on(async {
+        let client = client(&broker).await;
+        let registration = client.register("tracer", tracer()).await.unwrap();
+        let mut events = client.subscribe("sensor", "temperature").await.unwrap();
+        for (value, expected) in [(PARENT, format!("{PARENT:?}\n")), ("00-none", "null\n".into())] {
+            let mut call = broker.rob_command(["--json", "call", "tracer", "trace"]);
+            assert_eq!(run(call.env("TRACEPARENT", value)).success(), expected);
+            let mut send = broker.rob_command(["send", "sensor", "temperature", "d", "21.5"]);
+            run(send.env("TRACEPARENT", value)).success();
+            let event = events.next().await.unwrap();
+            assert_eq!(event.traceparent(), value.parse().ok(), "{value}");
+        }
+        drop((events, registration));
+        client.close().await;
+    });
+}
+
+/// A log in memory.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn what_a_handler_logs_is_inside_the_span_of_its_call() {
+    let broker = Broker::start();
+    for (level, spanned) in [("debug", true), ("info", false)] {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::new(level))
+            .with_ansi(false)
+            .with_writer(move || writer.clone())
+            .finish();
+        // Of this thread: the client and its handler run on it.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        tracing::subscriber::with_default(subscriber, || {
+            runtime.block_on(async {
+                let client = client(&broker).await;
+                let registration = client.register("tracer", tracer()).await.unwrap();
+                let call = client
+                    .call("tracer", "trace")
+                    .traceparent(PARENT.parse().unwrap());
+                let answer: Option<String> = call.send(&()).await.unwrap();
+                assert_eq!(answer.as_deref(), Some(PARENT));
+                drop(registration);
+                client.close().await;
+            });
+        });
+        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let line = text.lines().find(|line| line.ends_with("inside")).unwrap();
+        let span = "call{object=tracer method=trace caller=";
+        assert_eq!(line.contains(span), spanned, "{level}: {line}");
+        assert_eq!(
+            line.contains(&format!("traceparent={PARENT}")),
+            spanned,
+            "{level}: {line}"
+        );
+        assert_eq!(line.contains("name=tester"), spanned, "{level}: {line}");
+    }
+}
