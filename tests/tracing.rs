@@ -14,8 +14,9 @@ mod support;
 
 use actix_ipc::client::{CallContext, IpcClient, Methods};
 use actix_ipc::message::{Metadata, TraceParent};
-use actix_ipc::{CallError, ErrorCode};
+use actix_ipc::{CallError, ErrorCode, HandlerError};
 use futures::executor::block_on;
+use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use support::{Broker, run};
@@ -159,4 +160,92 @@ fn what_a_handler_logs_is_inside_the_span_of_its_call() {
         );
         assert_eq!(line.contains("name=tester"), spanned, "{level}: {line}");
     }
+}
+
+/// The lines that the broker logs of calls, up to the one that ends so.
+fn calls_until(broker: &Broker, method: &str) -> Vec<Value> {
+    let mut lines = Vec::new();
+    loop {
+        let line = broker.process.wait_for_error_line("actix_ipc::calls");
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let last = line["method"] == method;
+        lines.push(line);
+        if last {
+            return lines;
+        }
+    }
+}
+
+#[test]
+fn the_broker_has_a_line_for_each_call() {
+    let broker = Broker::start_with(|command| {
+        command.args(["--log", "actix_ipc::calls=trace", "--log-format", "json"]);
+    });
+    block_on(async {
+        let client = client(&broker).await;
+        let methods = tracer()
+            .method("refuse", |(): (), _| async {
+                Err::<(), _>(HandlerError::new("no"))
+            })
+            .method("never", |(): (), _| {
+                std::future::pending::<Result<(), HandlerError>>()
+            });
+        let registration = client.register("tracer", methods).await.unwrap();
+        let call = |method| client.call("tracer", method);
+        let parent: TraceParent = PARENT.parse().unwrap();
+        let _: Option<String> = call("trace").traceparent(parent).send(&()).await.unwrap();
+        call("refuse").send::<_, ()>(&()).await.unwrap_err();
+        let short = std::time::Duration::from_millis(1);
+        call("never")
+            .deadline(short)
+            .send::<_, ()>(&())
+            .await
+            .unwrap_err();
+        client
+            .call("no\u{202e}body", "at all")
+            .send::<_, ()>(&())
+            .await
+            .unwrap_err();
+        call("one").no_reply(&()).await.unwrap();
+        // The end of one call may be logged behind the beginning of the next, so the last one is one that has an end.
+        let _: Option<String> = call("trace").send(&()).await.unwrap();
+        call("last").no_reply(&()).await.unwrap();
+        drop(registration);
+        client.close().await;
+    });
+    let lines = calls_until(&broker, "last");
+    let own: Vec<_> = lines
+        .iter()
+        .filter(|line| line["object"] != "sys.broker")
+        .map(|line| {
+            (
+                line["method"].as_str().unwrap(),
+                line["outcome"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    let expected = [
+        ("trace", "answered"),
+        ("refuse", "Handler"),
+        ("never", "Deadline"),
+        ("at all", "NoSuchObject"),
+        ("one", "one-way"),
+        ("trace", "answered"),
+        ("last", "one-way"),
+    ];
+    assert_eq!(own, expected);
+    let first = &lines[0];
+    assert_eq!(
+        (&first["level"], &first["object"]),
+        (&json!("TRACE"), &json!("tracer"))
+    );
+    assert_eq!(first["traceparent"], PARENT);
+    assert!(first["us"].is_u64() && first["ticket"].is_u64(), "{first}");
+    assert_eq!(first["from"], first["to"], "the client calls itself");
+    assert_eq!(lines[3]["object"], "no\\u{202e}body");
+    assert!(
+        lines[3].get("to").is_none() && lines[3].get("us").is_none(),
+        "{}",
+        lines[3]
+    );
 }

@@ -6,6 +6,7 @@
 use super::histogram::Histogram;
 use super::said::Said;
 use super::tap::Tap;
+use super::trace::{Outcome, Trace};
 use crate::actors::table::Table;
 use crate::error::CallError;
 use crate::message::frame::FrameView;
@@ -164,15 +165,18 @@ impl ObjectTally {
 pub struct Tracked {
     tally: Option<Arc<ObjectTally>>,
     callee: PeerId,
+    /// Its line of the log, if anybody wants one.
+    trace: Option<Box<Trace>>,
 }
 
 impl Tracked {
     /// A call that was given to this owner.
     #[must_use]
-    pub const fn new(tally: Arc<ObjectTally>, callee: PeerId) -> Self {
+    pub const fn new(tally: Arc<ObjectTally>, callee: PeerId, trace: Option<Box<Trace>>) -> Self {
         Self {
             tally: Some(tally),
             callee,
+            trace,
         }
     }
 
@@ -200,6 +204,9 @@ impl Tracked {
         if last && let Some(tally) = self.tally.take() {
             tally.times.add(taken);
             tally.answered.add(1);
+            if let Some(trace) = self.trace.take() {
+                trace.end(Outcome::Answered(view, taken));
+            }
             if view.header.kind == Kind::Error {
                 tally.refused.add(1);
             }
@@ -210,6 +217,9 @@ impl Tracked {
     pub fn breaks(mut self, (ticket, to): (Ticket, PeerId), error: &CallError) {
         if let Some(tally) = self.tally.take() {
             tally.broken.add(1);
+            if let Some(trace) = self.trace.take() {
+                trace.end(Outcome::Failed(error));
+            }
             if tally.tap.is_on() {
                 tally.tap.offer(&Said::failure(to, ticket, &tally.object, error));
             }
@@ -221,6 +231,9 @@ impl Drop for Tracked {
     fn drop(&mut self) {
         if let Some(tally) = self.tally.take() {
             tally.broken.add(1);
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.end(Outcome::Gone);
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::actors::observe::said::{Presence, Said, What};
 use crate::actors::observe::survey::{LOOKED_AT_MAX, ObjectSurvey, PeerSurvey, RegistrySurvey};
 use crate::actors::observe::tally::{ObjectTally, Tallies, Tracked};
 use crate::actors::observe::tap::Tap;
+use crate::actors::observe::trace::{self, Outcome, Trace};
 use crate::actors::peers::Key;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
@@ -29,9 +30,15 @@ pub(super) fn note_call(
     let tally = tallies.of(object, |name| index.owner(name.as_bytes()).is_some());
     tally.calls.add(1);
     tally.bytes.add(view.payload.len() as u64);
+    let trace = trace::is_on().then(|| Trace::begin(view, invoke.ticket, current.from.id(), Some(owner)));
     match &mut invoke.reply {
-        Some(reply) => reply.track(Tracked::new(tally.clone(), owner)),
-        None => tally.one_way.add(1),
+        Some(reply) => reply.track(Tracked::new(tally.clone(), owner, trace)),
+        None => {
+            tally.one_way.add(1);
+            if let Some(trace) = trace {
+                trace.end(Outcome::OneWay);
+            }
+        }
     }
     if tap.is_on() {
         let what = What::Call {
@@ -51,6 +58,10 @@ impl State {
         view: &FrameView<'_>,
         error: &CallError,
     ) {
+        if trace::is_on() {
+            let trace = Trace::begin(view, invoke.ticket, current.from.id(), None);
+            trace.end(Outcome::Failed(error));
+        }
         if !self.shared.tap.is_on() {
             return;
         }
