@@ -11,7 +11,7 @@
 //! | `sys.broker` | `connections`, `objects`, `topics` | a list of each, `{"limit": N}` entries of it |
 //! | `sys.broker` | `monitor` | a stream of what passes, for those who ask for one |
 //!
-//! docs/protocol.md has all keys.
+//! docs/observe.md has all keys.
 
 use super::LocalPeer;
 use super::handle::LocalHandle;

@@ -1,6 +1,6 @@
 //! What a monitor keeps of a thing that passed, and its JSON.
 //!
-//! Owns which parts are kept and how a payload is shown; docs/protocol.md has the keys. Knows no queue and no filter. Made by the
+//! Owns which parts are kept and how a payload is shown; docs/observe.md has the keys. Knows no queue and no filter. Made by the
 //! [`tap`](super::tap) from what a step has at hand.
 
 use super::said::{Presence, Said, What};

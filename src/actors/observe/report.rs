@@ -1,6 +1,6 @@
 //! The surveys as JSON: what `sys.broker` answers.
 //!
-//! Owns the keys, which docs/protocol.md lists, and the order of the lists. Knows no actor; called by the built-in object.
+//! Owns the keys, which docs/observe.md lists, and the order of the lists. Knows no actor; called by the built-in object.
 
 use super::survey::{HubSurvey, ObjectSurvey, PeerSurvey, ReceiverSurvey, RegistrySurvey, TopicSurvey};
 use super::tally::ObjectTally;

@@ -23,10 +23,9 @@ pub(super) fn note_call(
     (tallies, index, tap): (&mut Tallies, &Index<Key>, &Tap),
     current: &Current,
     invoke: &mut Invoke,
-    view: &FrameView<'_>,
+    (view, object): (&FrameView<'_>, &[u8]),
     owner: PeerId,
 ) {
-    let (object, _) = crate::message::key::split(view.key);
     let tally = tallies.of(object, |name| index.owner(name.as_bytes()).is_some());
     tally.calls.add(1);
     tally.bytes.add(view.payload.len() as u64);

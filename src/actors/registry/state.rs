@@ -275,7 +275,7 @@ impl State {
             (&mut self.tallies, &self.index, &self.shared.tap),
             current,
             &mut invoke,
-            &view,
+            (&view, object),
             owner.id(),
         );
         if let Some(reply) = &invoke.reply {
