@@ -1,4 +1,4 @@
-//! Streams of typed protocols through a broker, where they go wrong: what cannot be read, what fails halfway, who ends early.
+//! Streams of typed protocols, through a broker and point to point, where they go wrong: what cannot be read, what fails halfway, who ends early.
 //!
 //! That each form of the macro works is in `protocol_macros/streams.rs`, and what a stream of any items may be relied on for in
 //! `conformance/streams.rs`.
@@ -15,12 +15,13 @@
 
 #[path = "support/broker.rs"]
 mod broker;
+#[path = "support/ways.rs"]
+mod ways;
 
-use actix_ipc::client::{IpcClient, Registration};
 use actix_ipc::protocol::{Error, Incoming, Items, Result};
 use actix_ipc::{Encoding, ErrorCode, Payload};
-use broker::{Place, TestBroker};
 use futures::stream::{self, StreamExt};
+use ways::{WAYS, Way, serve};
 
 actix_ipc::protocol::protocol! {
     pub mod meter {
@@ -70,21 +71,10 @@ impl meter::Receive for Meter {
     }
 }
 
-async fn served(broker: &TestBroker) -> (IpcClient, Registration, meter::Sender) {
-    let client = broker.client().await;
-    let registration = client
-        .add_protocol("meter", meter::Receiver::new(Meter))
-        .await
-        .unwrap();
-    let sender = client.protocol("meter").await.unwrap();
-    (client, registration, sender)
-}
-
 #[actix::test]
 async fn an_item_that_cannot_be_read_ends_its_stream() {
-    let place = Place::new();
-    let broker = place.start();
-    let (client, _served, sender) = served(&broker).await;
+    let (served, sender): (_, meter::Sender) = serve(Way::Broker, meter::Receiver::new(Meter)).await;
+    let client = served.caller.as_ref().unwrap();
     let start = [&meter::PROTOCOL_ID.to_le_bytes()[..]].concat();
     let request = || Payload {
         encoding: Encoding::PROTOCOL,
@@ -103,7 +93,7 @@ async fn an_item_that_cannot_be_read_ends_its_stream() {
     ] {
         let items = stream::iter([Ok(good.clone()), Ok(bad), Ok(good.clone())]);
         let call = client
-            .call("meter", "sum")
+            .call("served", "sum")
             .item_payloads(items)
             .send_payload(request());
         let error = call.await.unwrap_err();
@@ -112,7 +102,7 @@ async fn an_item_that_cannot_be_read_ends_its_stream() {
     }
     // Items in JSON behind a request in JSON, as from a shell.
     let items = stream::iter([3_u64, 4]).map(|number| serde_json::json!({ "number": number }));
-    let call = client.call("meter", "sum").encoding(Encoding::JSON).items(items);
+    let call = client.call("served", "sum").encoding(Encoding::JSON).items(items);
     assert_eq!(call.send::<_, u64>(&serde_json::json!({})).await.unwrap(), 7);
     let plain = sender.sum(stream::empty()).await.unwrap();
     assert_eq!(plain, 0);
@@ -120,40 +110,55 @@ async fn an_item_that_cannot_be_read_ends_its_stream() {
 
 #[actix::test]
 async fn a_streamed_answer_that_fails_ends_with_its_error() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_client, _served, sender) = served(&broker).await;
-    let got: Vec<_> = sender.halfway().collect().await;
-    let [Ok(1), Ok(2), Err(error)] = &got[..] else {
-        panic!("{got:?}");
-    };
-    assert_eq!(
-        (error.code, error.name.as_deref()),
-        (ErrorCode::Handler, Some("Disk"))
-    );
-    assert_eq!(error.message, "the disk is gone");
+    for way in WAYS {
+        let (_served, sender): (_, meter::Sender) = serve(way, meter::Receiver::new(Meter)).await;
+        let got: Vec<_> = sender.halfway().collect().await;
+        let [Ok(1), Ok(2), Err(error)] = &got[..] else {
+            panic!("{got:?}");
+        };
+        assert_eq!(
+            (error.code, error.name.as_deref()),
+            (ErrorCode::Handler, Some("Disk"))
+        );
+        assert_eq!(error.message, "the disk is gone");
+    }
+}
+
+/// Waits for room at every item, so that no window is larger than what was sent.
+#[actix::test]
+async fn items_of_more_than_a_window_arrive_in_order_in_both_directions_at_once() {
+    for way in WAYS {
+        let (_served, sender): (_, meter::Sender) = serve(way, meter::Receiver::new(Meter)).await;
+        const COUNT: u64 = 100_000;
+        let items = stream::iter(1..=COUNT).map(|number| meter::running::Item { number });
+        let sums = sender.running(items);
+        let (count, last) = sums
+            .fold((0, 0), |(count, _), sum| async move { (count + 1, sum.unwrap()) })
+            .await;
+        assert_eq!((count, last), (COUNT, COUNT * (COUNT + 1) / 2), "{way:?}");
+    }
 }
 
 #[actix::test]
 async fn who_ends_early_ends_the_other() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_client, _served, sender) = served(&broker).await;
-    let endless = stream::iter(5..).map(|number| meter::first::Item { number });
-    assert_eq!(sender.first(endless).await.unwrap(), 5);
-    let endless = stream::iter(1..).map(|number| meter::running::Item { number });
-    let sums: Vec<_> = sender
-        .running(endless)
-        .take(4)
-        .map(|sum| sum.unwrap())
-        .collect()
-        .await;
-    assert_eq!(sums, [1, 3, 6, 10]);
-    assert_eq!(
-        sender
-            .sum(stream::iter([meter::sum::Item { number: 2 }]))
-            .await
-            .unwrap(),
-        2
-    );
+    for way in WAYS {
+        let (_served, sender): (_, meter::Sender) = serve(way, meter::Receiver::new(Meter)).await;
+        let endless = stream::iter(5..).map(|number| meter::first::Item { number });
+        assert_eq!(sender.first(endless).await.unwrap(), 5);
+        let endless = stream::iter(1..).map(|number| meter::running::Item { number });
+        let sums: Vec<_> = sender
+            .running(endless)
+            .take(4)
+            .map(|sum| sum.unwrap())
+            .collect()
+            .await;
+        assert_eq!(sums, [1, 3, 6, 10]);
+        assert_eq!(
+            sender
+                .sum(stream::iter([meter::sum::Item { number: 2 }]))
+                .await
+                .unwrap(),
+            2
+        );
+    }
 }

@@ -87,6 +87,7 @@ pub fn message_box(input: TokenStream) -> TokenStream {
 /// `Request`; after `->` or `stream` the same for `Response` or `Item`; above a field, for the field. Types implement serde's
 /// `Serialize` and `Deserialize`, which the generated ones derive. Only requests may borrow, with named lifetimes.
 /// A command that takes a stream has an answer. A name that is a keyword is written `r#type`; on the wire it is `type`.
+/// In JSON a request has no other fields than its own; it is a slip of the caller's (`serde`'s `deny_unknown_fields`, but with `flatten`).
 /// The module begins with `use super::*`; types that are not in scope beside it are written with a path from `crate`.
 ///
 /// # What is made
@@ -101,8 +102,10 @@ pub fn message_box(input: TokenStream) -> TokenStream {
 ///   `protocol::Items` for a stream, of `()` for a one-way command. Items of a request come as `protocol::Incoming`, last.
 /// - `Receiver`, which answers calls with a handler, made by `Receiver::new(handler)`, by `handler.into_receiver()` or from an
 ///   `Arc` of a handler that others share.
-/// - `actor(addr)`, the same for an actix actor: each `Request` is a message of actix, or, where items follow, each `Streamed`.
-///   A protocol with a request that borrows or with `#[cfg]` on a command has none.
+/// - `actor(addr)`, the same for an actix actor: each `Request` is a message of actix, or, where it borrows, each `Owned`, whose
+///   `request()` lends it again, and, where items follow, each `Streamed`, which has one of these and the items.
+/// - `Requests`, an enum with a variant of its name for each command, which holds its `Request`. `Requests::decode` makes one of what a
+///   `Dispatch` gets: for journals and filters before a receiver. It has serde's two traits.
 ///
 /// Not allowed as names of commands, because the generated code has them: `new`, `clone`, `caller`, `protocols`, `into_receiver`, and
 /// those of the module's types.

@@ -25,6 +25,9 @@ pub struct ConnectError {
     pub unsupported: bool,
     /// It was to be a server of typed protocols, not a broker.
     pub point_to_point: bool,
+    /// Somebody listens at an endpoint that was tried, and said nothing in time: a program that is stopped or busy, or that speaks
+    /// something else. Starting another one does not help.
+    pub unanswered: bool,
 }
 
 /// What a broker said instead of a welcome.
@@ -44,6 +47,12 @@ impl ConnectError {
             reason: Some(reason.into()),
             ..Self::default()
         }
+    }
+
+    /// Whether the one who listens there is no broker, so that waiting for one is in vain.
+    pub(super) fn is_hopeless(&self) -> bool {
+        let refusal = self.refusal.as_ref().map(|refusal| refusal.reason);
+        self.tried.len() == 1 && refusal == Some(CloseReason::Protocol)
     }
 
     /// The code of a request that failed for this: [`ErrorCode::NotConnected`] when nobody was there, [`ErrorCode::TooMany`] for a
@@ -84,7 +93,11 @@ impl ConnectError {
 
 impl Refusal {
     fn write(&self, f: &mut impl fmt::Write, who: &str) -> fmt::Result {
-        write!(f, "{who} refused: {}", self.reason)?;
+        match self.reason {
+            // Either side may have found that.
+            CloseReason::Version => write!(f, "{}", self.reason)?,
+            _ => write!(f, "{who} refused: {}", self.reason)?,
+        }
         // A broker with nothing to add repeats the reason.
         if self.text.is_empty() || self.text == self.reason.text() {
             return Ok(());
@@ -118,7 +131,10 @@ impl fmt::Display for ConnectError {
             return self.write_tried(f);
         }
         let what = if self.point_to_point { "server" } else { "broker" };
-        write!(f, "no {what} was reached")?;
+        match self.unanswered {
+            true => write!(f, "no {what} answered")?,
+            false => write!(f, "no {what} was reached")?,
+        }
         if let Some(reason) = &self.reason {
             write!(f, ": {reason}")?;
         }
@@ -127,7 +143,7 @@ impl fmt::Display for ConnectError {
         }
         f.write_str(": ")?;
         self.write_tried(f)?;
-        if self.point_to_point {
+        if self.point_to_point || self.unanswered {
             return Ok(());
         }
         f.write_str("; start one with `ipc-broker`, or `cargo run --release` in its repository")
@@ -162,6 +178,8 @@ pub(crate) enum Obstacle {
     Refused(CloseReason, String),
     /// This program does not have the transport.
     Unsupported(String),
+    /// Somebody listens and says nothing.
+    Silent(String),
     /// Anything else.
     Other(String),
 }
@@ -188,6 +206,7 @@ impl Attempts {
     pub(super) fn failed(&mut self, endpoint: &Endpoint, obstacle: Obstacle) {
         let Self(error) = self;
         error.unsupported &= matches!(obstacle, Obstacle::Unsupported(_));
+        error.unanswered |= matches!(obstacle, Obstacle::Silent(_));
         let text = match obstacle {
             Obstacle::Refused(reason, text) => {
                 let refusal = Refusal {
@@ -208,7 +227,7 @@ impl Attempts {
                 error.refusal.get_or_insert(refusal);
                 text
             }
-            Obstacle::Unsupported(text) | Obstacle::Other(text) => text,
+            Obstacle::Unsupported(text) | Obstacle::Silent(text) | Obstacle::Other(text) => text,
         };
         error.tried.push((endpoint.clone(), text));
     }
@@ -268,6 +287,45 @@ mod tests {
         assert_eq!(
             after(vec![("unix:/tmp/a.sock", same)]).to_string(),
             "unix:/tmp/a.sock: the broker refused: this user may not connect"
+        );
+    }
+
+    #[test]
+    fn who_is_there_and_says_nothing_is_no_reason_to_start_another() {
+        let error = after(vec![
+            ("tcp:127.0.0.1:1", Obstacle::Other("connection refused".into())),
+            (
+                "unix:/tmp/a.sock",
+                Obstacle::Silent("connected, but no answer".into()),
+            ),
+        ]);
+        assert_eq!(
+            error.to_string(),
+            "no broker answered: tcp:127.0.0.1:1 (connection refused), unix:/tmp/a.sock (connected, but no answer)"
+        );
+        assert_eq!((error.code(), error.unanswered), (ErrorCode::NotConnected, true));
+    }
+
+    #[test]
+    fn another_version_is_told_as_what_it_is_and_not_as_somebodys_refusal() {
+        let text = "the broker chose protocol version 2, this library speaks 1";
+        let error = after(vec![(
+            "unix:/a",
+            Obstacle::Refused(CloseReason::Version, text.into()),
+        )]);
+        assert_eq!(
+            error.to_string(),
+            format!("unix:/a: no common protocol version: {text}")
+        );
+        assert!(!error.is_hopeless(), "it may be replaced");
+        let broker = || Obstacle::Refused(CloseReason::Protocol, "no broker".into());
+        assert!(after(vec![("unix:/a", broker())]).is_hopeless());
+        assert!(
+            !after(vec![
+                ("unix:/a", broker()),
+                ("unix:/b", Obstacle::Other(String::new()))
+            ])
+            .is_hopeless()
         );
     }
 

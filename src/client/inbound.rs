@@ -237,7 +237,11 @@ fn answer(
         Kind::Goodbye => {
             let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
-            let text = if text.is_empty() { reason.to_string() } else { text };
+            let text = if text.is_empty() {
+                state.role.parted(reason)
+            } else {
+                text
+            };
             return Some(Ended {
                 theirs: true,
                 ..Ended::new(reason, text)

@@ -103,10 +103,10 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
     };
     greeted.unwrap_or_else(|_| {
         let text = format!(
-            "connected, but got no {answer} within {} ms; is it {what}?",
+            "connected, but got no {answer} within {} ms: the program there is stopped or busy, or it is not {what}",
             share.as_millis()
         );
-        Err(text.into())
+        Err(Obstacle::Silent(text))
     })
 }
 

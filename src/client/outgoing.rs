@@ -8,7 +8,6 @@ use super::names::Key;
 use super::peer::Role;
 use super::respond::PIECE;
 use super::state::State;
-use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Encoding, Flags, Kind, Metadata, Payload};
 use std::time::Duration;
@@ -117,9 +116,10 @@ pub(crate) fn first_part(state: &State, bytes: usize, in_pieces: bool) -> Result
 /// The error of a message that the broker would refuse for its size.
 #[cold]
 pub(crate) fn too_large(role: Role, what: &str, (bytes, limit): (usize, usize), key: &str) -> CallError {
-    let (other, how) = (role.other(), raise(key));
+    let (other, how) = (role.other(), role.raise(key));
     let text = format!(
-        "{what} has {bytes} bytes, {other} takes at most {limit} (limits.{key}); send less, or {how}"
+        "{what} has {bytes} bytes, {other} takes at most {limit} ({}{key}); send less, or {how}",
+        role.limits()
     );
     CallError::new(ErrorCode::TooLarge, text).ran(false)
 }

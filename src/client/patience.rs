@@ -7,7 +7,6 @@ use super::after::After;
 use super::outgoing::Outgoing;
 use super::state::{GRACE, State};
 use super::waiters::Place;
-use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Flags, Kind};
 use std::task::Context;
@@ -91,11 +90,12 @@ impl State {
         if self.requests.len() < self.grants.open_calls as usize {
             return Ok(());
         }
-        let (open, how) = (self.requests.len(), raise("open_calls"));
+        let (open, how) = (self.requests.len(), self.role.raise("open_calls"));
         let text = format!(
-            "{open} calls are open already, the most that {} takes of one connection (limits.open_calls); \
+            "{open} calls are open already, the most that {} takes of one connection ({}open_calls); \
              wait for some of them, or {how}",
-            self.role.other()
+            self.role.other(),
+            self.role.limits()
         );
         Err(CallError::new(ErrorCode::TooMany, text).ran(false))
     }

@@ -156,8 +156,8 @@ async fn unless_closing<T>(shared: &Shared, work: impl Future<Output = T>) -> Op
     .await
 }
 
-/// Attempts until one succeeds, with a pause before each but number 0; at most until `until`. The first failure is
-/// told once.
+/// Attempts until one succeeds, with a pause before each but number 0; at most until `until`. Of the first ones a failure is told once,
+/// and one that cannot pass ends them.
 async fn attempts(
     shared: &Shared,
     until: Option<Instant>,
@@ -197,7 +197,9 @@ async fn attempts(
             // There is another broker: this round may be waiting for the one before.
             () = shared.retry.notified() => continue,
         };
-        if until.is_some_and(|until| Instant::now() >= until) {
+        // Later it may be another one that listens there; at first it is a mistake in the address.
+        let hopeless = announce && error.is_hopeless();
+        if hopeless || until.is_some_and(|until| Instant::now() >= until) {
             return Err(error);
         }
         if !told {

@@ -312,7 +312,7 @@ pub enum FrameError {
     #[error("{} frames do not carry the mandatory flags {:#06x}", .0.name(), .1.0)]
     UnknownFlags(Kind, Flags),
     /// The body is longer than the limit.
-    #[error("a {} body of {} bytes exceeds the limit of {} (raise limits.frame_bytes, or send it in pieces)", .kind.name(), .length, .limit)]
+    #[error("a {} body of {} bytes exceeds the limit of {}{}", .kind.name(), .length, .limit, way_out(*.kind))]
     TooLarge {
         /// What the frame says it is.
         kind: Kind,
@@ -332,6 +332,14 @@ pub enum FrameError {
         /// The broken rule.
         error: super::metadata::MetadataError,
     },
+}
+
+/// What to do about a body that is too long. In a handshake nobody can raise the limit.
+const fn way_out(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Hello | Kind::Welcome | Kind::Meet => ", as long as a handshake may be",
+        _ => " (frame_bytes of the receiver's limits; larger messages go in pieces)",
+    }
 }
 
 /// Reads the header at the start of `bytes`.

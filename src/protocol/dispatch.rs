@@ -13,6 +13,7 @@ use crate::error::ErrorCode;
 use crate::message::{Encoding, Payload};
 use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 /// Bytes of the protocol's number in front of a request.
 const ID_LEN: usize = 8;
@@ -133,8 +134,11 @@ impl Request {
             false => serde_json::from_slice(bytes),
         };
         said.map_err(|error| match shape {
-            Some(shape) => format!("{error}; it takes {shape}"),
-            None => error.to_string(),
+            Some(Shape::Tuple([only])) => {
+                format!("{}; it takes {}, not in brackets", plain(&error), only.type_name)
+            }
+            Some(shape) => format!("{}; it takes {shape}", plain(&error)),
+            None => plain(&error),
         })
     }
 
@@ -181,6 +185,23 @@ impl Request {
     }
 }
 
+/// What is wrong with JSON, without the words of Rust for it. Where it is wrong is said when it is no JSON at all.
+fn plain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = match error.classify() {
+        Category::Data => text.split(" at line ").next().unwrap_or(&text),
+        _ => &text,
+    };
+    let words = [
+        ("tuple struct Request", "an array"),
+        ("unit struct Request", "nothing"),
+        ("struct Request", "an object"),
+    ];
+    words
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+}
+
 /// Why a command in JSON is not found.
 fn unnamed(who: &str, why: Unknown<'_>) -> HandlerError {
     let (code, text) = match why {
@@ -205,5 +226,48 @@ fn cut_off() -> HandlerError {
     HandlerError {
         code: ErrorCode::Invalid,
         ..HandlerError::new("the number of the protocol is cut off")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    struct Request {
+        #[allow(dead_code, reason = "only whether it can be read matters")]
+        message: String,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename = "Request")]
+    struct Pair(#[allow(dead_code)] u8, #[allow(dead_code)] u8);
+
+    fn said<'a, T: Deserialize<'a> + std::fmt::Debug>(text: &'a str) -> String {
+        plain(&serde_json::from_str::<T>(text).unwrap_err())
+    }
+
+    #[test]
+    fn what_is_wrong_with_json_is_said_in_the_words_of_json() {
+        let table = [
+            (said::<Request>("{}"), "missing field `message`"),
+            (
+                said::<Request>("7"),
+                "invalid type: integer `7`, expected an object",
+            ),
+            (
+                said::<Request>(r#"{"message": 7}"#),
+                "invalid type: integer `7`, expected a string",
+            ),
+            (said::<Pair>("{}"), "invalid type: map, expected an array"),
+            (
+                said::<Pair>("[1]"),
+                "invalid length 1, expected an array with 2 elements",
+            ),
+            (said::<Request>("{,"), "key must be a string at line 1 column 2"),
+        ];
+        for (said, expected) in table {
+            assert_eq!(said, expected);
+        }
     }
 }

@@ -6,8 +6,8 @@ use crate::client::HandlerError;
 use crate::error::CallError;
 use std::fmt;
 
-/// What a handler returns.
-pub type Result<T> = std::result::Result<T, Error>;
+/// What a handler returns. With two types it is the standard library's, so that `use actix_ipc::protocol::*` takes nothing away.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a command was not done, for its caller. Made by `?` from any error: its text crosses the wire, and from a [`HandlerError`]
 /// or a [`CallError`] also its name and value. It is no [`std::error::Error`] itself, as that would make `?` ambiguous.

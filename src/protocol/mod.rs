@@ -89,6 +89,6 @@ pub use error::{Error, Result};
 pub use info::{Answer, CommandInfo, FieldInfo, ProtocolInfo, ProtocolMetadata, Shape, protocol_id};
 pub use peer::{NoProtocol, PeerInfo, RpcLimits};
 pub use pool::RpcPool;
-pub use registry::{ProtocolRegistry, ProtocolRegistryBuilder, ServedTwice};
+pub use registry::{NotAnswered, ProtocolRegistry, ProtocolRegistryBuilder, RegistryError, ServedTwice};
 pub use server::{RpcServer, RpcServerBuilder, RpcServerHandler, ServeError};
 pub use stream::{Incoming, Items};

@@ -4,6 +4,7 @@
 //! Pure. Asked by [`super::dispatch`] for calls in JSON.
 
 use super::info::{CommandInfo, ProtocolInfo};
+use super::negotiate::{self, Served};
 use crate::likeness::nearest;
 
 /// So many commands are listed in a text.
@@ -81,9 +82,48 @@ fn parts(name: &str) -> (Option<&str>, Option<u16>, &str) {
     (Some(front), None, command)
 }
 
-/// The text for a command that `who` does not have in any of these protocols.
-pub(super) fn no_command(who: &str, command: &str, served: &[&ProtocolInfo]) -> String {
-    let bare = parts(command).2;
+/// The text for a command that `who` does not have in any of these protocols. A name that says its protocol is looked for there.
+pub(super) fn no_command(who: &str, name: &str, served: &[&ProtocolInfo]) -> String {
+    let (protocol, version, command) = parts(name);
+    let Some(protocol) = protocol.filter(|name| !name.is_empty() && !served.is_empty()) else {
+        return not_in(who, name, served);
+    };
+    let of_it = || served.iter().filter(|info| info.name == protocol).copied();
+    if of_it().next().is_none() {
+        return no_protocol(who, protocol, served);
+    }
+    let asked: Vec<&ProtocolInfo> = of_it()
+        .filter(|info| version.is_none_or(|version| version == info.version))
+        .collect();
+    match version {
+        Some(version) if asked.is_empty() => {
+            let there: Vec<Served<'_>> = of_it()
+                .map(|info| Served {
+                    id: info.id,
+                    name: info.name,
+                    origin: None,
+                })
+                .collect();
+            let versions = negotiate::versions(there.iter());
+            format!("{who} serves {protocol} in {versions}, not in version {version}")
+        }
+        _ => not_in(who, command, &asked),
+    }
+}
+
+fn no_protocol(who: &str, protocol: &str, served: &[&ProtocolInfo]) -> String {
+    let mut names: Vec<&str> = served.iter().map(|info| info.name).collect();
+    names.dedup();
+    match nearest(protocol, names.iter().copied()) {
+        Some(near) => format!("{who} serves no protocol {protocol}; did you mean {near}?"),
+        None => format!(
+            "{who} serves no protocol {protocol}; it serves {}",
+            names.join(", ")
+        ),
+    }
+}
+
+fn not_in(who: &str, command: &str, served: &[&ProtocolInfo]) -> String {
     let all = || {
         served
             .iter()
@@ -93,7 +133,7 @@ pub(super) fn no_command(who: &str, command: &str, served: &[&ProtocolInfo]) -> 
         [info] => format!("{who} has no command {command} in {} {}", info.name, info.version),
         _ => format!("{who} has no command {command}"),
     };
-    if let Some(near) = nearest(bare, all()).filter(|near| *near != bare) {
+    if let Some(near) = nearest(command, all()).filter(|near| *near != command) {
         return format!("{place}; did you mean {near}?");
     }
     let mut names: Vec<&str> = all().collect();
@@ -163,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_name_that_means_nothing_gets_a_proposal_or_a_list() {
-        let table: [(&[&ProtocolInfo], &str, &str); 5] = [
+        let table: [(&[&ProtocolInfo], &str, &str); 8] = [
             (
                 &[&CALC_1],
                 "ecko",
@@ -172,7 +212,7 @@ mod tests {
             (
                 &[&CALC_1, &LOG],
                 "log.gome",
-                "box has no command log.gome; did you mean gone?",
+                "box has no command gome in log 1; did you mean gone?",
             ),
             (
                 &[&CALC_3],
@@ -182,7 +222,22 @@ mod tests {
             (
                 &[&CALC_3],
                 "log.echo",
-                "box has no command log.echo in calc 3; it has echo, added",
+                "box serves no protocol log; it serves calc",
+            ),
+            (
+                &[&CALC_3, &LOG],
+                "clac.echo",
+                "box serves no protocol clac; did you mean calc?",
+            ),
+            (
+                &[&CALC_1, &CALC_3, &LOG],
+                "calc.2.echo",
+                "box serves calc in versions 1 and 3, not in version 2",
+            ),
+            (
+                &[&CALC_1, &CALC_3],
+                "calc.1.added",
+                "box has no command added in calc 1; it has echo, gone",
             ),
             (&[], "echo", "box has no command echo"),
         ];

@@ -114,7 +114,7 @@ pub(super) fn refused(id: u64, served: &[Served<'_>], who: &str) -> (ErrorCode, 
 }
 
 /// "version 2", "versions 2 and 3", or nothing.
-fn versions<'a>(served: impl Iterator<Item = &'a Served<'a>>) -> String {
+pub(super) fn versions<'a>(served: impl Iterator<Item = &'a Served<'a>>) -> String {
     let mut numbers: Vec<u16> = served.map(|has| has.version()).collect();
     numbers.sort_unstable();
     let texts: Vec<String> = numbers.iter().map(ToString::to_string).collect();

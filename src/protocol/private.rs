@@ -4,6 +4,7 @@
 //! only; a program that names them itself may break with any version.
 
 use crate::client::{HandlerError, Response};
+use crate::error::ErrorCode;
 use futures::future::BoxFuture;
 
 pub use actix;
@@ -17,6 +18,37 @@ pub type Answering<'a> = BoxFuture<'a, Result<Response, HandlerError>>;
 #[must_use]
 pub fn refuse(error: HandlerError) -> Answering<'static> {
     Box::pin(std::future::ready(Err(error)))
+}
+
+/// A request that borrows, kept as the bytes that it is read from again: for an actor, whose messages own what they have.
+#[derive(Debug)]
+pub struct Kept(Vec<u8>);
+
+impl Kept {
+    /// Keeps a request.
+    ///
+    /// # Errors
+    /// Invalid: the type of a field cannot be written.
+    pub fn new<T: serde::Serialize>(request: &T) -> super::Result<Self> {
+        postcard::to_stdvec(request)
+            .map(Self)
+            .map_err(|error| unkept(&error))
+    }
+
+    /// Reads it again, as often as is wanted.
+    ///
+    /// # Errors
+    /// Invalid: the type of a field does not read what it has written.
+    pub fn read<'a, T: serde::Deserialize<'a>>(&'a self) -> super::Result<T> {
+        postcard::from_bytes(&self.0).map_err(|error| unkept(&error))
+    }
+}
+
+fn unkept(error: &postcard::Error) -> super::Error {
+    super::Error::from(HandlerError {
+        code: ErrorCode::Invalid,
+        ..HandlerError::new(format!("the request cannot be handed to an actor: {error}"))
+    })
 }
 
 /// Checked when the program is compiled: each protocol has a number of its own.

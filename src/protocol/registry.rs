@@ -3,7 +3,7 @@
 //! Owns the table from protocols to what answers them. Built by [`registry!`](crate::registry!) and by programs, asked by the serving side.
 
 use super::dispatch::{Dispatch, Request};
-use super::info::ProtocolInfo;
+use super::info::{ProtocolInfo, ProtocolMetadata};
 use crate::client::{HandlerError, Response};
 use futures::future::BoxFuture;
 use std::collections::HashMap;
@@ -20,6 +20,8 @@ pub struct ProtocolRegistry {
 #[derive(Default)]
 pub struct ProtocolRegistryBuilder {
     entries: Vec<(&'static ProtocolInfo, Arc<dyn Dispatch>)>,
+    /// The first protocol that was asked for by its number, and that is not answered by what was given for it.
+    missing: Option<NotAnswered>,
 }
 
 impl ProtocolRegistry {
@@ -48,10 +50,34 @@ impl ProtocolRegistryBuilder {
         self
     }
 
+    /// Adds one protocol, by its number, of those that `answers` has: `register(calc::PROTOCOL_ID, calc::PROTOCOL_NAME, receiver)`. The
+    /// name is what an error calls it. That `answers` has no such protocol is told by the building.
+    #[must_use]
+    pub fn register(mut self, id: u64, name: impl Into<String>, answers: impl Dispatch) -> Self {
+        let protocols = answers.protocols();
+        match protocols.iter().find(|info| info.id == id) {
+            Some(info) => self.entries.push((info, Arc::new(answers))),
+            None => {
+                let answered = protocols.iter().map(|info| info.name).collect();
+                let name = name.into();
+                self.missing.get_or_insert(NotAnswered { id, name, answered });
+            }
+        }
+        self
+    }
+
+    /// Adds one protocol, by its type, of those that `answers` has: `register_auto::<calc::ProtocolMarker, _>(receiver)`. That `answers`
+    /// has no such protocol is told by the building.
+    #[must_use]
+    pub fn register_auto<P: ProtocolMetadata, D: Dispatch>(self, answers: D) -> Self {
+        self.register(P::PROTOCOL.id, P::PROTOCOL.name, answers)
+    }
+
     /// The registry, of protocols that the program's source names.
     ///
     /// # Panics
-    /// Two of them have the same number. For what is only known at run time there is [`try_build`](Self::try_build).
+    /// Two of them have the same number, or one has nothing that answers it. For what is only known at run time there is
+    /// [`try_build`](Self::try_build).
     #[must_use]
     #[allow(
         clippy::panic,
@@ -67,21 +93,34 @@ impl ProtocolRegistryBuilder {
     /// The registry.
     ///
     /// # Errors
-    /// Two protocols have the same number: one could never answer.
-    pub fn try_build(self) -> Result<ProtocolRegistry, ServedTwice> {
+    /// Two protocols have the same number: one could never answer. Or one was registered with what does not answer it.
+    pub fn try_build(self) -> Result<ProtocolRegistry, RegistryError> {
+        if let Some(missing) = self.missing {
+            return Err(missing.into());
+        }
         let mut seen: HashMap<u64, &'static ProtocolInfo> = HashMap::new();
         for (info, _) in &self.entries {
             if let Some(first) = seen.insert(info.id, info) {
-                return Err(ServedTwice {
-                    id: info.id,
-                    names: [first.name, info.name],
-                });
+                let names = [first.name, info.name];
+                return Err(ServedTwice { id: info.id, names }.into());
             }
         }
         Ok(ProtocolRegistry {
             entries: self.entries.into(),
         })
     }
+}
+
+/// Why there is no registry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// Leave one of the two out.
+    #[error(transparent)]
+    ServedTwice(#[from] ServedTwice),
+    /// Register it with the receiver of its own module.
+    #[error(transparent)]
+    NotAnswered(#[from] NotAnswered),
 }
 
 /// Two protocols of a registry have the same number.
@@ -93,6 +132,29 @@ pub struct ServedTwice {
     pub id: u64,
     /// Their names, the first one's first.
     pub names: [&'static str; 2],
+}
+
+/// A protocol was registered with what does not answer it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{name} ({id:016x}) is registered with what does not answer it, but {}: register it with the receiver of its own module",
+    listed(answered)
+)]
+#[non_exhaustive]
+pub struct NotAnswered {
+    /// The number.
+    pub id: u64,
+    /// The name that was given with it.
+    pub name: String,
+    /// The protocols that are answered.
+    pub answered: Vec<&'static str>,
+}
+
+fn listed(answered: &[&'static str]) -> String {
+    match answered {
+        [] => "nothing".to_owned(),
+        names => names.join(", "),
+    }
 }
 
 /// A registry of protocols, each with its own handler: a type that implements the `Receive` of the protocol's module.
@@ -195,8 +257,30 @@ mod tests {
             .with(Serves(&LATER))
             .with(Serves(&ONE));
         let error = twice.try_build().unwrap_err();
-        assert_eq!((error.id, error.names), (ONE.id, ["one", "one"]));
+        let names = ["one", "one"];
+        assert_eq!(error, RegistryError::from(ServedTwice { id: ONE.id, names }));
         assert!(error.to_string().contains("one"), "{error}");
+    }
+
+    #[test]
+    fn a_protocol_is_registered_with_what_answers_it() {
+        struct Marker;
+        impl ProtocolMetadata for Marker {
+            const PROTOCOL: &'static ProtocolInfo = &LATER;
+        }
+        let both = ProtocolRegistry::builder()
+            .register(ONE.id, ONE.name, Serves(&ONE))
+            .register_auto::<Marker, _>(Serves(&LATER));
+        assert_eq!(both.build().list_protocols(), [&ONE, &LATER]);
+        let wrong = ProtocolRegistry::builder()
+            .register(7, "seven", Serves(&ONE))
+            .register_auto::<Marker, _>(Serves(&ONE));
+        let error = wrong.try_build().unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "seven (0000000000000007) is registered with what does not answer it, but one: register it with the receiver of its own \
+             module"
+        );
     }
 
     #[test]

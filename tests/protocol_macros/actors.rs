@@ -1,12 +1,12 @@
 //! Actix actors as what answers: every command is a message.
 
-use super::serve;
-use crate::broker::Place;
+use crate::ways::{WAYS, serve};
 use actix::{Actor, AtomicResponse, Context, Handler, ResponseFuture, WrapFuture};
 use actix_ipc::ErrorCode;
 use actix_ipc::protocol::{ActorHandler, Items, Result, protocol};
 use actix_ipc::registry;
 use futures::StreamExt;
+use std::borrow::Cow;
 
 protocol! {
     pub mod calc {
@@ -88,27 +88,27 @@ impl Handler<calc::sum::Streamed> for Calc {
 
 #[actix::test]
 async fn an_actor_answers_each_command() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_served, calc): (_, calc::Sender) = serve(&broker, calc::actor(Calc::default().start())).await;
-    assert_eq!(calc.add(3).await.expect("answered").total, 3);
-    assert_eq!(calc.last().await.expect("answered"), Some(3));
-    calc.forget().await.expect("sent");
-    assert_eq!(calc.add(1).await.expect("answered").total, 1);
-    assert_eq!(calc.pair(6, 7).await.expect("answered"), 42);
-    let numbers: Vec<u64> = calc
-        .count(3)
-        .map(|number| number.expect("a number"))
-        .collect()
-        .await;
-    assert_eq!(numbers, [1, 2, 3]);
-    let items = (1..=3).map(|number| calc::sum::Item { number });
-    assert_eq!(
-        calc.sum(10, futures::stream::iter(items))
-            .await
-            .expect("answered"),
-        16
-    );
+    for way in WAYS {
+        let (_served, calc): (_, calc::Sender) = serve(way, calc::actor(Calc::default().start())).await;
+        assert_eq!(calc.add(3).await.expect("answered").total, 3);
+        assert_eq!(calc.last().await.expect("answered"), Some(3));
+        calc.forget().await.expect("sent");
+        assert_eq!(calc.add(1).await.expect("answered").total, 1);
+        assert_eq!(calc.pair(6, 7).await.expect("answered"), 42);
+        let numbers: Vec<u64> = calc
+            .count(3)
+            .map(|number| number.expect("a number"))
+            .collect()
+            .await;
+        assert_eq!(numbers, [1, 2, 3]);
+        let items = (1..=3).map(|number| calc::sum::Item { number });
+        assert_eq!(
+            calc.sum(10, futures::stream::iter(items))
+                .await
+                .expect("answered"),
+            16
+        );
+    }
 }
 
 /// Stops at once.
@@ -138,13 +138,128 @@ impl Handler<gone::ask::Request> for Gone {
 
 #[actix::test]
 async fn a_stopped_actor_is_an_error_for_its_callers() {
-    let place = Place::new();
-    let broker = place.start();
-    let handler = ActorHandler::new(Gone.start()).with_capacity(4);
-    let answers = registry! { gone => gone::ActorReceive::from(handler) };
-    let (_served, gone): (_, gone::Sender) = serve(&broker, answers).await;
-    assert_eq!(
-        gone.ask().await.expect_err("nobody is there").code,
-        ErrorCode::CalleeGone
-    );
+    for way in WAYS {
+        let handler = ActorHandler::new(Gone.start()).with_capacity(4);
+        let answers = registry! { gone => gone::ActorReceive::from(handler) };
+        let (_served, gone): (_, gone::Sender) = serve(way, answers).await;
+        assert_eq!(
+            gone.ask().await.expect_err("nobody is there").code,
+            ErrorCode::CalleeGone
+        );
+    }
+}
+
+protocol! {
+    pub mod lent {
+        view<'a> { name: &'a str, #[serde(default)] bytes: &'a [u8], title: Option<Cow<'a, str>> } return usize;
+        views<'a, 'b>(&'a str, &'b str) return String;
+        peek<'a> { name: &'a str };
+        put<'a> { name: &'a str } stream { part: u8 } return String;
+        rows<'a> { name: &'a str } return stream char;
+        #[cfg(all())]
+        there { number: u64 } return u64;
+        #[cfg(all())]
+        lent_there<'a> { name: &'a str } return usize;
+        #[cfg(any())]
+        never { number: u64 } return u64;
+        #[cfg(any())]
+        #[cfg(all())]
+        never_lent<'a> { name: &'a str } return u64;
+    }
+}
+
+#[derive(Default)]
+struct Lent {
+    peeked: usize,
+}
+
+impl Actor for Lent {
+    type Context = Context<Self>;
+}
+
+impl Handler<lent::view::Owned> for Lent {
+    type Result = Result<usize>;
+
+    fn handle(&mut self, asked: lent::view::Owned, _: &mut Context<Self>) -> Self::Result {
+        let lent::view::Request { name, bytes, title } = asked.request()?;
+        Ok(name.len() + bytes.len() + title.map_or(0, |title| title.len()) + self.peeked)
+    }
+}
+
+impl Handler<lent::views::Owned> for Lent {
+    type Result = Result<String>;
+
+    fn handle(&mut self, asked: lent::views::Owned, _: &mut Context<Self>) -> Self::Result {
+        let lent::views::Request(left, right) = asked.request()?;
+        Ok(format!("{left}{right}"))
+    }
+}
+
+impl Handler<lent::peek::Owned> for Lent {
+    type Result = Result<()>;
+
+    fn handle(&mut self, asked: lent::peek::Owned, _: &mut Context<Self>) -> Self::Result {
+        self.peeked += asked.request()?.name.len();
+        Ok(())
+    }
+}
+
+impl Handler<lent::put::Streamed> for Lent {
+    type Result = ResponseFuture<Result<String>>;
+
+    fn handle(&mut self, asked: lent::put::Streamed, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(async move {
+            // What is borrowed lives as long as the message.
+            let name = asked.request.request()?.name;
+            let parts = asked.items.count().await;
+            Ok(format!("{name} {parts}"))
+        })
+    }
+}
+
+impl Handler<lent::rows::Owned> for Lent {
+    type Result = Result<Items<char>>;
+
+    fn handle(&mut self, asked: lent::rows::Owned, _: &mut Context<Self>) -> Self::Result {
+        let rows: Vec<char> = asked.request()?.name.chars().collect();
+        Ok(rows.into_iter().collect())
+    }
+}
+
+impl Handler<lent::there::Request> for Lent {
+    type Result = Result<u64>;
+
+    fn handle(&mut self, asked: lent::there::Request, _: &mut Context<Self>) -> Self::Result {
+        Ok(asked.number)
+    }
+}
+
+impl Handler<lent::lent_there::Owned> for Lent {
+    type Result = Result<usize>;
+
+    fn handle(&mut self, asked: lent::lent_there::Owned, _: &mut Context<Self>) -> Self::Result {
+        Ok(asked.request()?.name.len())
+    }
+}
+
+#[actix::test]
+async fn an_actor_answers_commands_that_borrow_and_commands_that_are_not_always_there() {
+    for way in WAYS {
+        let (_served, lent): (_, lent::Sender) = serve(way, lent::actor(Lent::default().start())).await;
+        lent.peek("four").await.expect("sent");
+        let found = {
+            // What is lent to the caller's method is gone when its future is awaited.
+            let (name, title) = (String::from("name"), String::from("title"));
+            lent.view(&name, b"bytes", Some(Cow::Borrowed(&title)))
+        };
+        assert_eq!(found.await.expect("answered"), 18);
+        assert_eq!(lent.views("a", "b").await.expect("answered"), "ab");
+        let parts = (0..3).map(|part| lent::put::Item { part });
+        let put = lent.put("file", futures::stream::iter(parts));
+        assert_eq!(put.await.expect("answered"), "file 3");
+        let rows: String = lent.rows("xyz").map(|row| row.expect("a row")).collect().await;
+        assert_eq!(rows, "xyz");
+        assert_eq!(lent.there(5).await.expect("answered"), 5);
+        assert_eq!(lent.lent_there("abc").await.expect("answered"), 3);
+    }
 }

@@ -1,7 +1,6 @@
 //! Each form of a command: what its method takes, and what comes back.
 
-use super::serve;
-use crate::broker::Place;
+use crate::ways::{WAYS, serve};
 use actix_ipc::ErrorCode;
 use actix_ipc::protocol::{Answer, Dispatch, Error, ProtocolMetadata, Result, Shape, protocol};
 use std::borrow::Cow;
@@ -136,71 +135,71 @@ impl forms::Receive for Forms {
 
 #[tokio::test]
 async fn each_form_of_a_command_is_answered() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_served, forms): (_, forms::Sender) = serve(&broker, forms::Receiver::new(Forms::default())).await;
-    let said = forms.echo("hi".to_owned()).await.expect("answered");
-    assert_eq!(
-        said,
-        forms::echo::Response {
-            response: "hi".to_owned()
-        }
-    );
-    let status = forms.get_status().await.expect("answered");
-    assert_eq!(status.counts, BTreeMap::from([("a".to_owned(), vec![1, 2])]));
-    assert_eq!(forms.plain(i32::MAX, 1).await.expect("answered"), 2_147_483_648);
-    assert_eq!(
-        forms.pair(7, "seven".to_owned()).await.expect("answered"),
-        ("seven".to_owned(), 7)
-    );
-    assert_eq!(
-        forms.single(4).await.expect("answered"),
-        forms::single::Response { twice: 8 }
-    );
-    let found = {
-        // The borrowed are gone when the future is awaited.
-        let (name, title) = (String::from("name"), String::from("title"));
-        forms.view(&name, b"bytes", Some(Cow::Borrowed(&title)))
-    };
-    assert_eq!(found.await.expect("answered").found, 14);
-    assert!(forms.views("a", "a").await.expect("answered"));
-    forms.done().await.expect("answered");
-    assert_eq!(forms.r#type(1, 2, 3, 4, 5).await.expect("answered"), 15);
-    #[allow(deprecated)]
-    let old = forms.old();
-    assert_eq!(old.await.expect("answered"), 1);
+    for way in WAYS {
+        let (_served, forms): (_, forms::Sender) = serve(way, forms::Receiver::new(Forms::default())).await;
+        let said = forms.echo("hi".to_owned()).await.expect("answered");
+        assert_eq!(
+            said,
+            forms::echo::Response {
+                response: "hi".to_owned()
+            }
+        );
+        let status = forms.get_status().await.expect("answered");
+        assert_eq!(status.counts, BTreeMap::from([("a".to_owned(), vec![1, 2])]));
+        assert_eq!(forms.plain(i32::MAX, 1).await.expect("answered"), 2_147_483_648);
+        assert_eq!(
+            forms.pair(7, "seven".to_owned()).await.expect("answered"),
+            ("seven".to_owned(), 7)
+        );
+        assert_eq!(
+            forms.single(4).await.expect("answered"),
+            forms::single::Response { twice: 8 }
+        );
+        let found = {
+            // The borrowed are gone when the future is awaited.
+            let (name, title) = (String::from("name"), String::from("title"));
+            forms.view(&name, b"bytes", Some(Cow::Borrowed(&title)))
+        };
+        assert_eq!(found.await.expect("answered").found, 14);
+        assert!(forms.views("a", "a").await.expect("answered"));
+        forms.done().await.expect("answered");
+        assert_eq!(forms.r#type(1, 2, 3, 4, 5).await.expect("answered"), 15);
+        #[allow(deprecated)]
+        let old = forms.old();
+        assert_eq!(old.await.expect("answered"), 1);
+    }
 }
 
 #[tokio::test]
 async fn one_way_commands_arrive_in_order() {
-    let place = Place::new();
-    let broker = place.start();
-    let receiver = forms::Receive::into_receiver(Forms::default());
-    let (_served, forms): (_, forms::Sender) = serve(&broker, receiver.clone()).await;
-    forms.notify("first".to_owned()).await.expect("sent");
-    forms.tick().await.expect("sent");
-    let last = {
-        let name = String::from("last");
-        forms.peek(&name)
-    };
-    tokio::spawn(last).await.expect("no panic").expect("sent");
-    while receiver.handler().heard().len() < 3 {
-        receiver.handler().heard.notified().await;
+    for way in WAYS {
+        let receiver = forms::Receive::into_receiver(Forms::default());
+        let (_served, forms): (_, forms::Sender) = serve(way, receiver.clone()).await;
+        forms.notify("first".to_owned()).await.expect("sent");
+        forms.tick().await.expect("sent");
+        let last = {
+            let name = String::from("last");
+            forms.peek(&name)
+        };
+        tokio::spawn(last).await.expect("no panic").expect("sent");
+        while receiver.handler().heard().len() < 3 {
+            receiver.handler().heard.notified().await;
+        }
+        assert_eq!(receiver.handler().heard(), ["first", "tick", "last"]);
     }
-    assert_eq!(receiver.handler().heard(), ["first", "tick", "last"]);
 }
 
 #[tokio::test]
 async fn an_error_of_a_handler_reaches_its_caller_with_its_name() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_served, forms): (_, forms::Sender) = serve(&broker, forms::Receiver::new(Forms::default())).await;
-    let error = forms.fails().await.expect_err("it fails");
-    assert_eq!(
-        (error.code, error.name.as_deref()),
-        (ErrorCode::Handler, Some("closed"))
-    );
-    assert!(error.to_string().contains("the shop is closed"), "{error}");
+    for way in WAYS {
+        let (_served, forms): (_, forms::Sender) = serve(way, forms::Receiver::new(Forms::default())).await;
+        let error = forms.fails().await.expect_err("it fails");
+        assert_eq!(
+            (error.code, error.name.as_deref()),
+            (ErrorCode::Handler, Some("closed"))
+        );
+        assert!(error.to_string().contains("the shop is closed"), "{error}");
+    }
 }
 
 #[test]

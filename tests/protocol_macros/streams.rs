@@ -1,7 +1,6 @@
 //! Streams: of answers, of what follows a request, and of both.
 
-use super::serve;
-use crate::broker::Place;
+use crate::ways::{WAYS, serve};
 use actix_ipc::protocol::{Error, Incoming, Items, Result, protocol};
 use futures::StreamExt;
 
@@ -86,76 +85,76 @@ impl streams::Receive for Streams {
 
 #[tokio::test]
 async fn answers_come_one_by_one_and_an_error_ends_them() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_served, streams): (_, streams::Sender) = serve(&broker, streams::Receiver::new(Streams)).await;
-    let rows: Vec<String> = streams
-        .rows("q".to_owned())
-        .map(|row| row.expect("a row").row)
-        .collect()
-        .await;
-    assert_eq!(rows, ["q 0", "q 1", "q 2"]);
-    let count: Vec<u64> = streams
-        .count(4)
-        .map(|number| number.expect("a number"))
-        .collect()
-        .await;
-    assert_eq!(count, [1, 2, 3, 4]);
-    let mut all = streams.all();
-    assert_eq!(all.next().await.expect("an item").expect("the first"), "one");
-    let error = all.next().await.expect("an item").expect_err("the second");
-    assert!(error.to_string().contains("no more"), "{error}");
+    for way in WAYS {
+        let (_served, streams): (_, streams::Sender) = serve(way, streams::Receiver::new(Streams)).await;
+        let rows: Vec<String> = streams
+            .rows("q".to_owned())
+            .map(|row| row.expect("a row").row)
+            .collect()
+            .await;
+        assert_eq!(rows, ["q 0", "q 1", "q 2"]);
+        let count: Vec<u64> = streams
+            .count(4)
+            .map(|number| number.expect("a number"))
+            .collect()
+            .await;
+        assert_eq!(count, [1, 2, 3, 4]);
+        let mut all = streams.all();
+        assert_eq!(all.next().await.expect("an item").expect("the first"), "one");
+        let error = all.next().await.expect("an item").expect_err("the second");
+        assert!(error.to_string().contains("no more"), "{error}");
+    }
 }
 
 #[tokio::test]
 async fn what_follows_a_request_arrives_in_order() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_served, streams): (_, streams::Sender) = serve(&broker, streams::Receiver::new(Streams)).await;
-    let chunks = (0..5).map(|length| streams::upload::Item {
-        chunk: vec![0; length],
-    });
-    let upload = streams.upload("name".to_owned(), futures::stream::iter(chunks));
-    assert_eq!(upload.await.expect("answered").total, 14);
-    let numbers = (0..4).map(|number| streams::sum::Item { number, items: 1 });
-    assert_eq!(
-        streams
-            .sum(futures::stream::iter(numbers))
-            .await
-            .expect("answered"),
-        10
-    );
-    let numbers = (0..4).map(|number| streams::tuple::Item { number });
-    assert_eq!(
-        streams
-            .tuple(5, futures::stream::iter(numbers))
-            .await
-            .expect("answered"),
-        9
-    );
-    let view = {
-        let start = String::from("start");
-        let numbers = (0..4).map(|number| streams::view::Item { number });
-        streams.view(&start, futures::stream::iter(numbers))
-    };
-    assert_eq!(view.await.expect("answered"), "start 4");
+    for way in WAYS {
+        let (_served, streams): (_, streams::Sender) = serve(way, streams::Receiver::new(Streams)).await;
+        let chunks = (0..5).map(|length| streams::upload::Item {
+            chunk: vec![0; length],
+        });
+        let upload = streams.upload("name".to_owned(), futures::stream::iter(chunks));
+        assert_eq!(upload.await.expect("answered").total, 14);
+        let numbers = (0..4).map(|number| streams::sum::Item { number, items: 1 });
+        assert_eq!(
+            streams
+                .sum(futures::stream::iter(numbers))
+                .await
+                .expect("answered"),
+            10
+        );
+        let numbers = (0..4).map(|number| streams::tuple::Item { number });
+        assert_eq!(
+            streams
+                .tuple(5, futures::stream::iter(numbers))
+                .await
+                .expect("answered"),
+            9
+        );
+        let view = {
+            let start = String::from("start");
+            let numbers = (0..4).map(|number| streams::view::Item { number });
+            streams.view(&start, futures::stream::iter(numbers))
+        };
+        assert_eq!(view.await.expect("answered"), "start 4");
+    }
 }
 
 #[tokio::test]
 async fn both_ways_at_once() {
-    let place = Place::new();
-    let broker = place.start();
-    let (_served, streams): (_, streams::Sender) = serve(&broker, streams::Receiver::new(Streams)).await;
-    let lines = ["a", "b"].map(|line| streams::chat::Item {
-        line: line.to_owned(),
-    });
-    let answers = streams.chat(futures::stream::iter(lines));
-    let answers: Vec<String> = answers.map(|answer| answer.expect("a line").line).collect().await;
-    assert_eq!(answers, ["A", "B"]);
-    let lines = ["a", "b"].map(|line| streams::echo::Item {
-        line: line.to_owned(),
-    });
-    let answers = streams.echo("hi".to_owned(), futures::stream::iter(lines));
-    let answers: Vec<String> = answers.map(|answer| answer.expect("a line")).collect().await;
-    assert_eq!(answers, ["hi a", "hi b"]);
+    for way in WAYS {
+        let (_served, streams): (_, streams::Sender) = serve(way, streams::Receiver::new(Streams)).await;
+        let lines = ["a", "b"].map(|line| streams::chat::Item {
+            line: line.to_owned(),
+        });
+        let answers = streams.chat(futures::stream::iter(lines));
+        let answers: Vec<String> = answers.map(|answer| answer.expect("a line").line).collect().await;
+        assert_eq!(answers, ["A", "B"]);
+        let lines = ["a", "b"].map(|line| streams::echo::Item {
+            line: line.to_owned(),
+        });
+        let answers = streams.echo("hi".to_owned(), futures::stream::iter(lines));
+        let answers: Vec<String> = answers.map(|answer| answer.expect("a line")).collect().await;
+        assert_eq!(answers, ["hi a", "hi b"]);
+    }
 }

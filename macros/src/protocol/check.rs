@@ -87,6 +87,9 @@ fn own_types(command: &Command) -> Vec<&'static str> {
     if command.items.is_some() {
         own.extend(["Item", "Streamed"]);
     }
+    if !command.lifetimes.is_empty() {
+        own.push("Owned");
+    }
     own
 }
 

@@ -19,7 +19,7 @@ const METHODS: [(&str, &str); 5] = [
 ];
 
 /// Types of a protocol's module. A field's type cannot mean another of such a name, and a command none at all.
-const TYPES: [&str; 7] = [
+const TYPES: [&str; 8] = [
     "Sender",
     "Receive",
     "Receiver",
@@ -27,6 +27,7 @@ const TYPES: [&str; 7] = [
     "Commands",
     "ActorReceive",
     "ProtocolMarker",
+    "Requests",
 ];
 
 /// A name, with what it is the name of: keywords are refused with how to write them.

@@ -97,12 +97,13 @@ pub(crate) fn refused(role: Role, header: &Header) -> Option<Ended> {
 
 fn refused_of_peer(header: &Header) -> Option<Ended> {
     let what = match crosses(header.kind) {
-        true if header.flags.has(Flags::ORIGIN) => "with an origin, which is for brokers",
-        true if header.is_region() => "with a region, which goes through brokers only",
+        true if header.flags.has(Flags::ORIGIN) => " with an origin, which is for brokers",
+        true if header.is_region() => " with a region, which goes through brokers only",
         true => return None,
-        false => "which is for brokers",
+        false if header.kind == Kind::Meet => " again, which is for the beginning of a connection",
+        false => ", which is for brokers",
     };
-    let text = format!("the peer sent a {} frame {what}", header.kind.name());
+    let text = format!("the peer sent a {} frame{what}", header.kind.name());
     Some(Ended::new(CloseReason::Protocol, text))
 }
 
@@ -309,5 +310,18 @@ mod tests {
         assert_eq!(credited(10, 100, 90).unwrap(), 100);
         assert_eq!(credited(-20, 100, 60).unwrap(), 40);
         assert_eq!(credited(10, 100, 91).unwrap_err().reason, CloseReason::Window);
+    }
+    #[test]
+    fn a_frame_for_brokers_and_a_second_meet_are_told_apart() {
+        let said = |kind| {
+            let frame = Draft::new(kind, 1).to_vec();
+            let batch = crate::message::Decoder::new(4096).decode(&frame).unwrap();
+            refused(Role::Peer, batch.header(0).unwrap()).map(|ended| ended.text)
+        };
+        let publish = "the peer sent a Publish frame, which is for brokers";
+        assert_eq!(said(Kind::Publish).as_deref(), Some(publish));
+        let meet = "the peer sent a Meet frame again, which is for the beginning of a connection";
+        assert_eq!(said(Kind::Meet).as_deref(), Some(meet));
+        assert_eq!(said(Kind::Ping), None);
     }
 }

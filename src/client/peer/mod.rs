@@ -20,7 +20,7 @@ use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::{GRACE, Phase, State, TICK};
 use super::waiters::Place;
-use crate::error::CallError;
+use crate::error::{CallError, CloseReason};
 use crate::message::{Encoding, Epoch, Flags, Meet, Origin, Served, Terms, Welcome};
 use crate::transport::{Endpoint, PeerCredentials, TlsClient};
 use std::path::PathBuf;
@@ -49,6 +49,32 @@ impl Role {
         match self {
             Self::Broker => "the broker",
             Self::Peer => "the peer",
+        }
+    }
+
+    /// Where messages find a limit.
+    pub(crate) const fn limits(self) -> &'static str {
+        match self {
+            Self::Broker => "limits.",
+            Self::Peer => "RpcLimits::",
+        }
+    }
+
+    /// How to raise a limit.
+    pub(crate) fn raise(self, key: &str) -> String {
+        match self {
+            Self::Broker => crate::config::raise(key),
+            Self::Peer => format!("raise RpcLimits::{key} in both programs: the smaller one holds"),
+        }
+    }
+
+    /// What the end of a connection is told as, when the other end's goodbye has no text of its own.
+    pub(crate) fn parted(self, reason: CloseReason) -> String {
+        match (self, reason) {
+            (_, CloseReason::Finished) => format!("{} ended it in order", self.other()),
+            (Self::Peer, CloseReason::Draining) => "the peer is shutting down".to_owned(),
+            (Self::Peer, CloseReason::Internal) => "the peer failed".to_owned(),
+            _ => reason.to_string(),
         }
     }
 

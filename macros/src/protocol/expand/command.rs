@@ -10,6 +10,17 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Attribute, Type};
 
+/// What an author may say about a request that decides itself what becomes of other fields.
+const SHAPING: &[&str] = &[
+    "flatten",
+    "deny_unknown_fields",
+    "from",
+    "try_from",
+    "transparent",
+    "untagged",
+    "remote",
+];
+
 pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
     let name = &command.name;
     let text = name.unraw().to_string();
@@ -26,7 +37,7 @@ pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
         Answer::Nothing | Answer::Plain(_) | Answer::PlainStream(_) => None,
     };
     let response = response.map(|(doc, body)| structure(name, &quote!(Response), &doc, body, scene));
-    let streamed = actor::streamed(command, scene);
+    let messages = actor::messages(command, scene);
     let info = info(command, &text, scene);
     quote! {
         #(#conditions)*
@@ -35,7 +46,7 @@ pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
             use super::*;
             #request
             #items
-            #streamed
+            #messages
             #response
             #info
         }
@@ -80,12 +91,27 @@ fn request(command: &Command, text: &str, scene: &Scene) -> TokenStream {
         }
     };
     let doc = format!("The request of `{text}`.");
+    let strict = strict(command);
     quote! {
         #[doc = #doc]
         #derives
+        #strict
         #(#passed)*
         pub struct Request #generics #body
     }
+}
+
+/// A field in JSON that the request does not have is a slip of its caller, which an optional one in its place would hide. serde cannot
+/// look for it where a field is flattened.
+fn strict(command: &Command) -> Option<TokenStream> {
+    let Request::Fields(fields) = &command.request else {
+        return None;
+    };
+    let of_fields = fields.iter().flat_map(|field| &field.attributes);
+    let said = |attribute: &Attribute| mentions(attribute, "serde", SHAPING);
+    let free = !of_fields.chain(&command.attributes.passed).any(said);
+    let place = Span::call_site().located_at(command.name.span());
+    free.then(|| quote_spanned!(place=> #[serde(deny_unknown_fields)]))
 }
 
 fn structure(command: &Ident, name: &TokenStream, doc: &str, body: &Body, scene: &Scene) -> TokenStream {

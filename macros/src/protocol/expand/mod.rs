@@ -1,11 +1,13 @@
 //! What becomes of a protocol: its module.
 //!
 //! Owns the module's frame and its description; [`command`] makes the types of each command, [`sender`] those who call, [`receive`]
-//! those who answer, [`actor`] those among these that are actix actors. Called when nothing is wrong any more.
+//! those who answer, [`actor`] those among these that are actix actors, [`requests`] the enum of all requests. Called when nothing is
+//! wrong any more.
 
 mod actor;
 mod command;
 mod receive;
+mod requests;
 mod sender;
 
 use super::attributes::doc_text;
@@ -60,6 +62,7 @@ pub(crate) fn expand(protocol: &Protocol) -> TokenStream {
     let sender = sender::expand(&protocol.commands, &scene);
     let receive = receive::expand(&protocol.commands, &scene);
     let actor = actor::expand(&protocol.commands, &scene);
+    let requests = requests::expand(&protocol.commands, &scene);
     let (docs, passed) = (&protocol.attributes.docs, &protocol.attributes.passed);
     let docs = docs_or(docs, &format!("The protocol `{}`.", scene.name));
     let (visibility, name) = (&protocol.visibility, &protocol.name);
@@ -74,6 +77,7 @@ pub(crate) fn expand(protocol: &Protocol) -> TokenStream {
             #sender
             #receive
             #actor
+            #requests
             #(#modules)*
         }
     }
@@ -162,6 +166,18 @@ fn answer_of(command: &Command) -> TokenStream {
         Answer::Nothing => quote!(()),
         Answer::One(_) | Answer::Stream(_) => quote!(#name::Response),
         Answer::Plain(ty) | Answer::PlainStream(ty) => quote!(#ty),
+    }
+}
+
+/// The type of a request, all that it borrows with the lifetime `'__request`.
+fn erased(command: &Command) -> TokenStream {
+    let name = &command.name;
+    match command.lifetimes.len() {
+        0 => quote!(#name::Request),
+        count => {
+            let lifetimes = std::iter::repeat_n(quote!('__request), count);
+            quote!(#name::Request<#(#lifetimes),*>)
+        }
     }
 }
 
