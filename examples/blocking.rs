@@ -9,9 +9,10 @@
 
 use actix_ipc::client::Methods;
 use actix_ipc::client::blocking::Client;
+use std::process::ExitCode;
 use std::time::Duration;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let worker = Client::connect_wait(Duration::from_secs(10))?;
     let double = |n: i64, _| async move { Ok(n.saturating_mul(2)) };
     let registration = worker.register("blocking-example", Methods::new().method("double", double))?;
@@ -37,4 +38,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     drop(registration);
     Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("blocking: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

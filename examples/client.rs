@@ -8,6 +8,7 @@
 use actix_ipc::{Encoding, IpcClient};
 use serde::Serialize;
 use serde_json::Value;
+use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(Serialize)]
@@ -16,8 +17,7 @@ struct Param {
     b: i32,
 }
 
-#[actix::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let client = IpcClient::connect().await?;
 
     // The short form: JSON, thirty seconds.
@@ -40,4 +40,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("As expected: {error} (may have run: {})", error.may_have_run);
     }
     Ok(())
+}
+
+#[actix::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("client: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -1,10 +1,15 @@
 //! Joins the bus `com.solar` as earth and prints what it receives: `earth [messages]` ends after so many. No broker is needed; start
 //! `moon` in another terminal.
-#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to its reader"
+)]
 
 use actix_ipc::bus::{self, label};
+use std::process::ExitCode;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let most = std::env::args()
         .nth(1)
         .map_or(Ok(u64::MAX), |text| text.parse())?;
@@ -19,4 +24,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(receiver);
     sender.leave()?;
     Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("earth: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

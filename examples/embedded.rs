@@ -17,6 +17,7 @@ use actix_ipc::message::Payload;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use std::error::Error;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -161,8 +162,7 @@ async fn demonstrate(server: SocketAddr) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-#[actix_web::main]
-async fn main() -> Result<(), Box<dyn Error>> {
+async fn run() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let demo = arguments.iter().any(|argument| argument == "--demo");
 
@@ -228,4 +228,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     println!("4. The broker stops: {}.", broker.stop().await);
     Ok(())
+}
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("embedded: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -98,8 +98,14 @@ mod program {
 }
 
 #[cfg(unix)]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    program::run()
+fn main() -> std::process::ExitCode {
+    match program::run() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lazy_mio: {error}");
+            std::process::ExitCode::FAILURE
+        }
+    }
 }
 
 #[cfg(not(unix))]

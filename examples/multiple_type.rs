@@ -1,9 +1,14 @@
 //! Several message types on one endpoint: an enum of them is sent, received and told apart; what another endpoint does not know it
 //! skips and counts.
-#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to its reader"
+)]
 
 use actix_ipc::bus::{self, MessageBox, TypeUuid, label};
 use serde::{Deserialize, Serialize};
+use std::process::ExitCode;
 use std::time::Duration;
 
 #[derive(Debug, Serialize, Deserialize, TypeUuid)]
@@ -22,7 +27,7 @@ enum Several {
 
 const WAIT: Duration = Duration::from_secs(10);
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let options = |label| bus::Options::new("com.solar.types", label, "");
     let (_all, several) = bus::join::<(), Several>(options(label!("probe")), Some(WAIT))?;
     let (_text, texts) = bus::join::<(), String>(options(label!("probe", "text")), Some(WAIT))?;
@@ -44,4 +49,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let text = texts.recv(Some(WAIT))?.payload;
     println!("the other heard {text:?} and skipped {}", texts.skipped());
     Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("multiple_type: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

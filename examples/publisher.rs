@@ -6,9 +6,9 @@
 )]
 
 use actix_ipc::IpcClient;
+use std::process::ExitCode;
 
-#[actix::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let client = IpcClient::connect().await?;
     let subscribers = client
         .publish("sensor", "temperature", "25.6°C")
@@ -16,4 +16,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .await?;
     println!("[Publisher] done broadcasting to {subscribers} subscribers");
     Ok(())
+}
+
+#[actix::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("publisher: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

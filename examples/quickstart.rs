@@ -11,6 +11,7 @@ use actix_ipc::client::Methods;
 use actix_ipc::{Broker, Endpoint, ErrorCode, HandlerError, IpcClient};
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
+use std::process::ExitCode;
 
 #[derive(Serialize, Deserialize)]
 struct Pair {
@@ -31,8 +32,7 @@ fn calculator() -> Methods {
         })
 }
 
-#[actix::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     println!("1. A broker starts. It could listen on a socket; here it listens in memory.");
     let endpoint: Endpoint = "mem:quickstart".parse()?;
     let broker = Broker::builder().listen(endpoint.clone()).start()?;
@@ -90,4 +90,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     println!("6. The broker drains and ends: {}.", broker.stop().await);
     Ok(())
+}
+
+#[actix::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("quickstart: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

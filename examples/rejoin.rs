@@ -2,11 +2,15 @@
 //!
 //! It starts itself twice more: `host`, which joins first and so hosts, and `earth`, which answers to its label. Then it joins as moon, kills
 //! the host, sends earth a message and says how long it took until that was taken. Each round has a bus of its own.
-#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to its reader"
+)]
 
 use actix_ipc::bus::{self, label};
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 const WAIT: Duration = Duration::from_secs(10);
@@ -51,7 +55,7 @@ fn play(role: &str, bus: &str) -> Result<(), Failure> {
     }
 }
 
-fn main() -> Result<(), Failure> {
+fn run() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [role, bus] = &arguments[..] {
         return play(role, bus);
@@ -83,4 +87,14 @@ fn main() -> Result<(), Failure> {
         );
     }
     Ok(())
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("rejoin: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

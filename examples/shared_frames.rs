@@ -2,11 +2,15 @@
 //!
 //! The producer writes each frame into memory of a registry, which uses it again once both consumers are done with it; they read it through, and
 //! at the end everybody says what it cost. The program starts itself twice more, as `consume`. No broker is needed.
-#![allow(clippy::print_stdout, reason = "an example speaks to its reader")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "an example speaks to its reader"
+)]
 
 use actix_ipc::bus::memory::MemoryRegistry;
 use actix_ipc::bus::{self, BytesMessage, Message, Selector, label};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 type Failure = Box<dyn std::error::Error>;
@@ -17,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The format of the last message.
 const END: u16 = 1;
 
-fn main() -> Result<(), Failure> {
+fn run() -> Result<(), Failure> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["consume", bus] => consume(bus),
@@ -114,4 +118,14 @@ fn processor_time() -> Result<Duration, Failure> {
         nanoseconds = nanoseconds.saturating_add(first.parse()?);
     }
     Ok(Duration::from_nanos(nanoseconds))
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shared_frames: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

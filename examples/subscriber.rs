@@ -6,9 +6,9 @@
 )]
 
 use actix_ipc::IpcClient;
+use std::process::ExitCode;
 
-#[actix::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let count = std::env::args()
         .nth(1)
         .map_or(Ok(u64::MAX), |text| text.parse())?;
@@ -27,4 +27,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("[News] Received: {:?}", event.decode::<serde_json::Value>()?);
     }
     Ok(())
+}
+
+#[actix::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("subscriber: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

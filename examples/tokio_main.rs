@@ -10,6 +10,7 @@
 
 use actix_ipc::client::Methods;
 use actix_ipc::{HandlerError, IpcClient};
+use std::process::ExitCode;
 
 async fn shout(text: String) -> Result<String, HandlerError> {
     // Which runtime runs this? The one that registered it.
@@ -17,8 +18,7 @@ async fn shout(text: String) -> Result<String, HandlerError> {
     worker.await.map_err(|error| HandlerError::new(error.to_string()))
 }
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let client = IpcClient::connect().await?;
     let methods = Methods::new().method("shout", |text, _| shout(text));
     let _registration = client.register("tokio-example", methods).await?;
@@ -29,4 +29,15 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("{answer}");
     }
     Ok(())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tokio_main: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

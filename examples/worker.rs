@@ -11,6 +11,7 @@
 use actix_ipc::{SharedObject, WorkerBuilder, async_trait};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::process::ExitCode;
 
 #[derive(Deserialize)]
 struct Args {
@@ -32,8 +33,7 @@ impl SharedObject for Calculator {
     }
 }
 
-#[actix::main]
-async fn main() -> std::io::Result<()> {
+async fn run() -> std::io::Result<()> {
     let (worker, stop) = WorkerBuilder::new()
         .name("calculator")
         .add("math", Calculator)
@@ -46,4 +46,15 @@ async fn main() -> std::io::Result<()> {
     });
     eprintln!("waiting for a broker, if there is none yet");
     worker.spawn().await
+}
+
+#[actix::main]
+async fn main() -> ExitCode {
+    match run().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

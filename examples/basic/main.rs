@@ -34,10 +34,10 @@ struct Cli {
     #[arg(long, group = "mode")]
     demo: bool,
     /// Where they meet: unix:/path, tcp:host:port or pipe:name.
-    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    #[arg(long, requires = "mode", conflicts_with = "demo", value_parser = actix_ipc::client::parse_address)]
     addr: Option<Endpoint>,
     /// With --server: clients may end it.
-    #[arg(long, requires = "server")]
+    #[arg(long, requires = "server", conflicts_with_all = ["client", "demo"])]
     may_be_ended: bool,
 }
 
@@ -74,7 +74,7 @@ async fn serve(addr: Endpoint, may_be_ended: bool) -> Ended {
 
 async fn ask(addr: Endpoint) -> Ended {
     println!("Connecting to {addr}");
-    let client: Client = Client::connect(addr, ()).await?;
+    let client = program::reached(Client::connect(addr, ()).await, "basic -- --server")?;
     println!("Connected!");
     let sender: &AppSender = client.sender();
     let echo = sender.echo("Hello from the client".into()).await?;
@@ -82,9 +82,13 @@ async fn ask(addr: Endpoint) -> Ended {
     println!("Add response: 40 + 2 = {}", sender.add(40, 2).await?);
     // One-way: ready when it is on its way. Commands of one protocol arrive in the order in which they were sent.
     sender.log("the client was here".into()).await?;
+    // An error has a name to branch on and a text for people.
     match sender.add(i64::MAX, 1).await {
-        Err(error) if error.name.as_deref() == Some("Overflow") => println!("Error response: {error}"),
-        other => return Err(format!("a sum that does not fit came back as {other:?}").into()),
+        Err(error) if error.name.as_deref() == Some("Overflow") => {
+            println!("Error response: {}", program::said(&error));
+        }
+        Err(error) => return Err(error.into()),
+        Ok(sum) => return Err(format!("a sum that does not fit came back as {sum}").into()),
     }
     let stats = sender.get_stats().await?;
     println!(

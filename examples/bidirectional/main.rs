@@ -37,16 +37,16 @@ struct Cli {
     #[arg(long, group = "mode")]
     demo: bool,
     /// Where they meet: unix:/path, tcp:host:port or pipe:name.
-    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    #[arg(long, requires = "mode", conflicts_with = "demo", value_parser = actix_ipc::client::parse_address)]
     addr: Option<Endpoint>,
     /// With --client: who it is.
-    #[arg(long, default_value = "guest", requires = "client")]
+    #[arg(long, default_value = "guest", requires = "client", conflicts_with_all = ["server", "demo"])]
     name: String,
     /// With --client: what it says.
-    #[arg(long, default_value = "Hello, everybody", requires = "client")]
+    #[arg(long, default_value = "Hello, everybody", requires = "client", conflicts_with_all = ["server", "demo"])]
     message: String,
     /// With --client: listens until Ctrl-C instead of ending.
-    #[arg(long, requires = "client")]
+    #[arg(long, requires = "client", conflicts_with_all = ["server", "demo"])]
     stay: bool,
 }
 
@@ -102,7 +102,8 @@ async fn connect(addr: Endpoint, name: &str) -> Result<Client, Box<dyn std::erro
     let listener = Listener {
         name: name.to_owned(),
     };
-    Ok(Client::connect(addr, ListenerReceiver::new(listener)).await?)
+    let connected = Client::connect(addr, ListenerReceiver::new(listener)).await;
+    program::reached(connected, "bidirectional -- --server")
 }
 
 async fn take_part(addr: Endpoint, cli: Cli) -> Ended {
@@ -139,7 +140,7 @@ async fn stay_in(client: &Client, name: &str, mut events: ConnectionEvents) {
             ConnectionEvent::Reconnected { .. } => {
                 // When it fails, the connection has broken again, and its successor brings another event.
                 if let Err(error) = enter(client, name).await {
-                    println!("Not registered: {error}");
+                    println!("Not registered: {}", program::said(&error));
                 }
             }
             _ => {}
@@ -168,8 +169,11 @@ async fn demo() -> Ended {
         println!("Registered with ID: {} ({name})", registered.id);
     }
     match bob.sender().register("ada".into()).await {
-        Err(error) if error.name.as_deref() == Some("NameTaken") => println!("Refused: {error}"),
-        other => return Err(format!("a name was given twice: {other:?}").into()),
+        Err(error) if error.name.as_deref() == Some("NameTaken") => {
+            println!("Refused: {}", program::said(&error));
+        }
+        Err(error) => return Err(error.into()),
+        Ok(given) => return Err(format!("a name was given twice, to {} too", given.id).into()),
     }
     speak(&ada, "Hello, Bob").await?;
     ada.close().await;

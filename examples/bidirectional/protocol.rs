@@ -6,7 +6,7 @@ protocol! {
     /// What clients call on the server.
     pub mod server_protocol {
         /// Enters the room under a name, which must be free (else the error `NameTaken`).
-        register { name: String } -> #[derive(Debug)] { id: u64, present: Vec<String> };
+        register { name: String } -> { id: u64, present: Vec<String> };
         /// Says something to everybody else. It needs a name first (else the error `NotRegistered`).
         send_message { text: String } -> { delivered: u32 };
         /// Has the server ask everybody, the asker too, and gathers the answers.

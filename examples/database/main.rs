@@ -46,13 +46,14 @@ struct Cli {
     #[arg(long, group = "mode")]
     demo: bool,
     /// Where they meet: unix:/path, tcp:host:port or pipe:name.
-    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    #[arg(long, requires = "mode", conflicts_with = "demo", value_parser = actix_ipc::client::parse_address)]
     addr: Option<Endpoint>,
     /// With --server: commits that are kept for replicas that are behind; who is further behind is sent the whole state.
-    #[arg(long, default_value_t = 10_000, requires = "server")]
+    #[arg(long, default_value_t = 10_000, requires = "server", conflicts_with_all = ["client", "replica", "demo"])]
     log: usize,
     /// With --server: bytes of keys and values that it holds at most.
-    #[arg(long, default_value_t = Bounds::default().bytes, requires = "server")]
+    #[arg(long, default_value_t = Bounds::default().bytes, requires = "server",
+          conflicts_with_all = ["client", "replica", "demo"])]
     max_bytes: usize,
 }
 
@@ -94,7 +95,8 @@ async fn serve(addr: Endpoint, bytes: usize, log: usize) -> Ended {
 }
 
 async fn connect(addr: Endpoint, copy: &Copy) -> Result<RpcClient<DbSender>, Box<dyn Error + Send + Sync>> {
-    Ok(RpcClient::connect(addr, CopyReceiver::new(copy.clone())).await?)
+    let connected = RpcClient::connect(addr, CopyReceiver::new(copy.clone())).await;
+    program::reached(connected, "database -- --server")
 }
 
 async fn follow(addr: Endpoint) -> Ended {
@@ -169,7 +171,7 @@ async fn transfer(db: &DbSender) -> Ended {
         println!("Committing transaction...");
         match db.commit(begun.transaction).await {
             Ok(commit) => break commit.sequence,
-            Err(error) if is_conflict(&error) => println!("Conflict, begun again: {error}"),
+            Err(error) if is_conflict(&error) => println!("Conflict, begun again: {}", program::said(&error)),
             Err(error) => return Err(error.into()),
         }
     };
@@ -205,10 +207,14 @@ async fn conflict(one: &DbSender, other: &DbSender) -> Ended {
     one.commit(first.transaction).await?;
     match other.commit(second.transaction).await {
         Err(error) if is_conflict(&error) => {
-            println!("Conflict: {error}");
+            println!("Conflict: {}", program::said(&error));
             Ok(())
         }
-        other => Err(format!("two changes of one key were both committed: {other:?}").into()),
+        Err(error) => Err(error.into()),
+        Ok(commit) => {
+            let text = "two changes of one key were both committed, the second as state";
+            Err(format!("{text} {}", commit.sequence).into())
+        }
     }
 }
 

@@ -17,7 +17,7 @@ protocol! {
         /// Deletes a key.
         delete { transaction: Option<u64>, key: String } -> { sequence: Option<u64> };
         /// Makes the writes of a transaction visible, or refuses with the error `Conflict`: then begin again.
-        commit { transaction: u64 } -> #[derive(Debug)] { sequence: u64 };
+        commit { transaction: u64 } -> { sequence: u64 };
         /// Ends a transaction without a trace.
         rollback { transaction: u64 } -> { discarded: u64 };
         /// The number of the newest state, how many values and transactions are kept, and how many commits for replicas.

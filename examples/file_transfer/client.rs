@@ -3,6 +3,7 @@
 //! Owns the order of a transfer and what the client hears of it. Where to begin is decided in `transfer.rs`, what comes back is
 //! shown by `main.rs`.
 
+use super::program::said;
 use super::protocol::{FileSender, file_protocol::Commands as _, progress_protocol};
 use super::source::Source;
 use super::transfer::{Checksum, Start, Summing, bar, human, percent, start};
@@ -25,9 +26,9 @@ const WIDTH: u64 = 40;
 /// Why a file is not at the server.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
-    #[error("the file cannot be read: {0}")]
+    #[error("the file cannot be sent: {0}")]
     Read(#[from] std::io::Error),
-    #[error("the server refused: {0}")]
+    #[error("{}", called(.0))]
     Call(#[from] CallError),
     #[error("the transfer failed at the server: {reason}")]
     Failed { name: String, reason: String },
@@ -35,6 +36,15 @@ pub(crate) enum SendError {
     GaveUp,
     #[error("there will be no other connection: {0}")]
     Closed(String),
+}
+
+/// Who has said no: the server's program, or the connection.
+fn called(error: &CallError) -> String {
+    match error.code {
+        ErrorCode::Handler => format!("the server refuses it: {}", said(error)),
+        ErrorCode::BrokerGone | ErrorCode::NotConnected => said(error),
+        _ => format!("a call of the server failed: {error}"),
+    }
 }
 
 impl SendError {

@@ -47,28 +47,29 @@ struct Cli {
     #[arg(long, group = "mode")]
     demo: bool,
     /// Where they meet: unix:/path, tcp:host:port or pipe:name.
-    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    #[arg(long, requires = "mode", conflicts_with = "demo", value_parser = actix_ipc::client::parse_address)]
     addr: Option<Endpoint>,
     /// With --server: where files go. Otherwise into a folder of the system's for temporary files.
-    #[arg(long, requires = "server")]
+    #[arg(long, requires = "server", conflicts_with_all = ["client", "demo"])]
     folder: Option<PathBuf>,
     /// With --server: the largest file that is taken.
-    #[arg(long, default_value = "4G", value_parser = size, requires = "server")]
+    #[arg(long, default_value = "4G", value_parser = size, requires = "server", conflicts_with_all = ["client", "demo"])]
     max_size: u64,
     /// With --client: what is sent. Otherwise it is made up.
-    #[arg(long, requires = "client")]
+    #[arg(long, requires = "client", conflicts_with_all = ["server", "demo"])]
     file: Option<PathBuf>,
     /// With --client: the name at the server. Otherwise that of the file.
-    #[arg(long, requires = "client")]
+    #[arg(long, requires = "client", conflicts_with_all = ["server", "demo"])]
     name: Option<String>,
     /// With --client: how much is made up, in bytes or with K, M or G behind.
-    #[arg(long, default_value = "8M", value_parser = size, requires = "client", conflicts_with = "file")]
+    #[arg(long, default_value = "8M", value_parser = size, requires = "client",
+          conflicts_with_all = ["file", "server", "demo"])]
     size: u64,
     /// With --client: bytes in a chunk.
-    #[arg(long, default_value = "256K", value_parser = chunk, requires = "client")]
+    #[arg(long, default_value = "256K", value_parser = chunk, requires = "client", conflicts_with_all = ["server", "demo"])]
     chunk: u32,
     /// With --client: waits at this hundredth of the file until the connection breaks, to see how it is resumed.
-    #[arg(long, requires = "client", value_parser = clap::value_parser!(u64).range(1..100))]
+    #[arg(long, requires = "client", conflicts_with_all = ["server", "demo"], value_parser = clap::value_parser!(u64).range(1..100))]
     hold_at: Option<u64>,
 }
 
@@ -128,10 +129,10 @@ async fn serve(addr: Endpoint, cli: Cli) -> Ended {
     Ok(())
 }
 
-async fn connect(addr: Endpoint) -> Result<(RpcClient<FileSender>, News), actix_ipc::client::ConnectError> {
+async fn connect(addr: Endpoint) -> Result<(RpcClient<FileSender>, News), Box<dyn Error + Send + Sync>> {
     let (progress, news) = Progress::new();
-    let client = RpcClient::connect(addr, ProgressReceiver::new(progress)).await?;
-    Ok((client, news))
+    let connected = RpcClient::connect(addr, ProgressReceiver::new(progress)).await;
+    Ok((program::reached(connected, "file_transfer -- --server")?, news))
 }
 
 async fn transmit(addr: Endpoint, cli: Cli) -> Ended {

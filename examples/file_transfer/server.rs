@@ -102,11 +102,15 @@ impl Server {
             if let Err(error) = transfer.file.flush().await {
                 println!("[SERVER] {} is not all on disk: {error}", entry.name);
             }
-            println!(
-                "[SERVER] {} is kept at {}, to be resumed",
-                entry.name,
-                human(transfer.incoming.received())
-            );
+            match &transfer.failed {
+                // How much of the last chunk was written, the next try finds out.
+                Some(_) => println!("[SERVER] {} is kept as far as it was written", entry.name),
+                None => println!(
+                    "[SERVER] {} is kept at {}, to be resumed",
+                    entry.name,
+                    human(transfer.incoming.received())
+                ),
+            }
         }
     }
 
@@ -222,6 +226,11 @@ impl Server {
 async fn resume(part: &Path, size: u64, restart: bool) -> io::Result<(File, u64, Summing)> {
     let mut options = File::options();
     options.read(true).write(true).create(true).truncate(false);
+    // Opening a pipe would wait for somebody, and a device has no end.
+    if fs::metadata(part).await.is_ok_and(|about| !about.is_file()) {
+        let text = format!("{} is no file", part.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
     let mut file = options.open(part).await?;
     if restart || file.metadata().await?.len() > size {
         file.set_len(0).await?;
@@ -297,6 +306,7 @@ impl file_protocol::Receive for Session {
             Ok(None) => Ok(()),
             Ok(Some((received, total))) => Ok(self.client.progress(file_id, received, total).await?),
             Err(error) => {
+                println!("[SERVER] transfer {file_id} failed: {error}");
                 let (name, reason) = (error.name().to_owned(), error.to_string());
                 Ok(self.client.failed(file_id, name, reason).await?)
             }

@@ -3,28 +3,40 @@
 //! Owns reading them from any place on, into a buffer of the caller: no more of them is in memory. `client.rs` calls it.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 /// Bytes in order.
 #[derive(Debug)]
 pub(crate) enum Source {
-    File { file: File, size: u64 },
+    File { file: File, size: u64, path: PathBuf },
     Made { at: u64, size: u64 },
 }
 
 impl Source {
-    /// The bytes of a file.
+    /// The bytes of a file. What else can be opened, as a pipe or a device, has no size that could be told before.
     pub(crate) async fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path).await?;
-        let about = file.metadata().await?;
+        let named = |error| of(path, &error);
+        // Looked at before it is opened: opening a pipe waits for who writes into it.
+        let about = tokio::fs::metadata(path).await.map_err(named)?;
         if !about.is_file() {
-            let text = format!("{} is not a file", path.display());
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+            let kind = if about.is_dir() {
+                "a folder"
+            } else {
+                "a pipe or a device"
+            };
+            return Err(wrong(path, &format!("it is {kind}; only files are sent")));
         }
-        let size = about.len();
-        Ok(Self::File { file, size })
+        let mut file = File::open(path).await.map_err(named)?;
+        let size = file.metadata().await.map_err(named)?.len();
+        if size == 0 && file.read(&mut [0]).await.map_err(named)? > 0 {
+            // As those in /proc.
+            let text = "it says that it has 0 bytes and has some; copy it into a file, and send that";
+            return Err(wrong(path, text));
+        }
+        let path = path.to_owned();
+        Ok(Self::File { file, size, path })
     }
 
     /// So many bytes that look random and are the same each time.
@@ -41,7 +53,10 @@ impl Source {
     /// The next read begins here.
     pub(crate) async fn seek(&mut self, to: u64) -> io::Result<()> {
         match self {
-            Self::File { file, .. } => file.seek(io::SeekFrom::Start(to)).await.map(|_| ()),
+            Self::File { file, path, .. } => match file.seek(io::SeekFrom::Start(to)).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(of(path, &error)),
+            },
             Self::Made { at, .. } => {
                 *at = to;
                 Ok(())
@@ -52,13 +67,28 @@ impl Source {
     /// Fills the buffer with the next bytes.
     pub(crate) async fn read(&mut self, buffer: &mut [u8]) -> io::Result<()> {
         match self {
-            Self::File { file, .. } => file.read_exact(buffer).await.map(|_| ()),
+            Self::File { file, path, .. } => match file.read_exact(buffer).await {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    Err(wrong(path, "it has become shorter meanwhile; send it again"))
+                }
+                Err(error) => Err(of(path, &error)),
+            },
             Self::Made { at, .. } => {
                 *at = fill(*at, buffer);
                 Ok(())
             }
         }
     }
+}
+
+/// The system's error, with the path, which the system leaves out.
+fn of(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn wrong(path: &Path, what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("{}: {what}", path.display()))
 }
 
 /// Made-up bytes from the place `at` on; returns the place behind them. Each eight of them follow from their place alone.

@@ -5,6 +5,8 @@
 #![allow(dead_code, reason = "each program uses its part")]
 
 use actix_ipc::Endpoint;
+use actix_ipc::client::ConnectError;
+use actix_ipc::error::CallError;
 use actix_ipc::protocol::ProtocolSender;
 use std::error::Error;
 use std::process::ExitCode;
@@ -20,6 +22,23 @@ pub(crate) fn usual(name: &str) -> Result<Endpoint, Box<dyn Error + Send + Sync>
         true => format!("unix:{}", folder.join(format!("actix-ipc-{name}.sock")).display()).parse()?,
         false => format!("pipe:actix-ipc-{name}").parse()?,
     })
+}
+
+/// A connection, or why there is none, with the command that starts what is missing. Somebody who is there and refuses, or is stopped,
+/// is not helped by a second one.
+pub(crate) fn reached<T>(
+    connected: Result<T, ConnectError>,
+    command: &str,
+) -> Result<T, Box<dyn Error + Send + Sync>> {
+    connected.map_err(|error| match error.unanswered || error.refusal.is_some() {
+        true => error.into(),
+        false => format!("{error}; start one with `cargo run --example {command}`").into(),
+    })
+}
+
+/// What a handler at the other end says of its error, without whether it has run: it has.
+pub(crate) fn said(error: &CallError) -> String {
+    error.clone().ran(false).to_string()
 }
 
 /// A place of its own for a demo, which goes away with the folder.

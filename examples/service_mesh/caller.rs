@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const TRIES: usize = 4;
 /// What the registry said is true for this long.
 const KNOWN: Duration = Duration::from_secs(1);
+/// What reaching an instance may take: one that is stopped accepts, and says nothing.
+const REACH: Duration = Duration::from_millis(500);
 
 /// Why a service did not answer.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +67,8 @@ impl MeshCallError {
 pub(crate) struct Mesh {
     registry: RegistrySender,
     pool: RpcPool,
+    /// What a call may take. Who calls on behalf of a caller must be less patient than that one is.
+    patience: Duration,
     known: Mutex<BTreeMap<String, Known>>,
 }
 
@@ -75,10 +79,11 @@ struct Known {
 }
 
 impl Mesh {
-    pub(crate) fn new(registry: RegistrySender) -> Self {
+    pub(crate) fn new(registry: RegistrySender, patience: Duration) -> Self {
         Self {
             registry,
             pool: RpcPool::new(),
+            patience,
             known: Mutex::default(),
         }
     }
@@ -117,7 +122,10 @@ impl Mesh {
         let place = place.map_err(|error| MeshCallError::Place { instance: id, error })?;
         // One connection to each instance, which all calls share.
         // An instance that is gone does not come back: who starts again gets another number.
-        let once = RpcClient::<ServiceSender>::builder().reconnect(false);
+        let once = RpcClient::<ServiceSender>::builder()
+            .reconnect(false)
+            .connect_timeout(REACH)
+            .deadline(self.patience);
         let sender = self.pool.client_with(once, place).await;
         let sender = sender.map_err(|error| MeshCallError::Unreached { instance: id, error })?;
         let answer = sender.call(task.to_owned(), input.to_owned()).await;

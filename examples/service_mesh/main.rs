@@ -20,9 +20,11 @@ mod registry;
 mod service;
 
 use actix_ipc::Endpoint;
-use actix_ipc::protocol::{RpcClient, RpcServer};
+use actix_ipc::protocol::{RpcClient, RpcServer, ServeError};
+use actix_ipc::transport::BindError;
 use caller::{Mesh, MeshCallError};
 use clap::Parser;
+use mesh::INSTANCES_MAX;
 use program::Ended;
 use protocol::{RegistrySender, discovery_protocol::Commands as _};
 use registry::Registry;
@@ -31,6 +33,11 @@ use std::collections::BTreeMap;
 use std::error::Error;
 use std::process::ExitCode;
 use std::time::Duration;
+
+/// What a call of a client may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// What starts a registry.
+const REGISTRY: &str = "service_mesh -- --registry";
 
 #[derive(Parser)]
 #[command(
@@ -52,22 +59,24 @@ struct Cli {
     #[arg(long, group = "mode")]
     demo: bool,
     /// Where the registry is: unix:/path, tcp:host:port or pipe:name.
-    #[arg(long, value_parser = actix_ipc::client::parse_address)]
+    #[arg(long, requires = "mode", conflicts_with = "demo", value_parser = actix_ipc::client::parse_address)]
     addr: Option<Endpoint>,
     /// With --registry: milliseconds between two checks of an instance, and the time that it has to answer one.
-    #[arg(long, default_value_t = 1000, requires = "registry", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 1000, requires = "registry", conflicts_with_all = ["service", "client", "demo"],
+          value_parser = clap::value_parser!(u64).range(1..))]
     check_ms: u64,
     /// With --service: where it is called. Otherwise at a place of its own.
-    #[arg(long, requires = "service", value_parser = actix_ipc::client::parse_address)]
+    #[arg(long, requires = "service", conflicts_with_all = ["registry", "client", "demo"],
+          value_parser = actix_ipc::client::parse_address)]
     listen: Option<Endpoint>,
     /// With --service: goes on until Ctrl-C, not only until nobody has called it for five seconds.
-    #[arg(long, requires = "service")]
+    #[arg(long, requires = "service", conflicts_with_all = ["registry", "client", "demo"])]
     stay: bool,
     /// With --client: how many calls.
-    #[arg(long, default_value_t = 10, requires = "client")]
+    #[arg(long, default_value_t = 10, requires = "client", conflicts_with_all = ["registry", "service", "demo"])]
     calls: u32,
     /// With --client: the service that is called.
-    #[arg(long, default_value = "greeter", requires = "client")]
+    #[arg(long, default_value = "greeter", requires = "client", conflicts_with_all = ["registry", "service", "demo"])]
     call: String,
 }
 
@@ -84,16 +93,12 @@ async fn run(cli: Cli) -> Ended {
     match (cli.registry, &cli.service, cli.client) {
         (true, _, _) => registry(addr, Duration::from_millis(cli.check_ms)).await,
         (_, Some(service), _) => {
-            let place = match &cli.listen {
-                Some(place) => place.clone(),
-                None => program::usual(&format!("mesh-{service}-{}", std::process::id()))?,
-            };
             let idle = if cli.stay {
                 Duration::ZERO
             } else {
                 Duration::from_secs(5)
             };
-            serve(addr, service, place, idle).await
+            serve(addr, service, cli.listen.clone(), idle).await
         }
         (_, _, true) => call(addr, &cli.call, cli.calls).await,
         _ => demo().await,
@@ -113,9 +118,29 @@ async fn registry(addr: Endpoint, every: Duration) -> Ended {
     Ok(())
 }
 
-async fn serve(addr: Endpoint, service: &str, place: Endpoint, idle: Duration) -> Ended {
+/// Listens where it is told, or at the first usual place of its service that no living instance has. Places are used again: a socket
+/// that a killed instance left behind goes to the next one.
+async fn listen(
+    instance: &Instance,
+    service: &str,
+    place: Option<Endpoint>,
+) -> Result<RpcServer, ServeError> {
+    if let Some(place) = place {
+        return RpcServer::bind(place, instance.clone()).await;
+    }
+    let mut number = 1;
+    loop {
+        let place = program::usual(&format!("mesh-{service}-{number}")).map_err(std::io::Error::other)?;
+        match RpcServer::bind(place, instance.clone()).await {
+            Err(ServeError::Bind(BindError::InUse { .. })) if number < INSTANCES_MAX => number += 1,
+            bound => return bound,
+        }
+    }
+}
+
+async fn serve(addr: Endpoint, service: &str, place: Option<Endpoint>, idle: Duration) -> Ended {
     let instance = Instance::new(service);
-    let server = RpcServer::bind(place, instance.clone()).await?;
+    let server = listen(&instance, service, place).await?;
     println!("{service} listening on {}", server.endpoint());
     let ended = take_part(addr, &instance, server.endpoint(), idle).await;
     // Nobody is sent here any more; what is being answered is answered.
@@ -131,7 +156,8 @@ async fn serve(addr: Endpoint, service: &str, place: Endpoint, idle: Duration) -
 /// Registered, until it is to end.
 async fn take_part(addr: Endpoint, instance: &Instance, place: &Endpoint, idle: Duration) -> Ended {
     println!("Connecting to {addr}");
-    let client = RpcClient::connect(addr, HealthReceiver::new(instance.clone())).await?;
+    let connected = RpcClient::connect(addr, HealthReceiver::new(instance.clone())).await;
+    let client = program::reached(connected, REGISTRY)?;
     println!("Connected!");
     let (events, place) = (client.connection_events(), place.to_string());
     println!("Registering with registry...");
@@ -144,7 +170,7 @@ async fn take_part(addr: Endpoint, instance: &Instance, place: &Endpoint, idle: 
         () = instance.stay_registered(&client, &place, events) => {}
     }
     if let Err(error) = client.sender().deregister(instance.id()).await {
-        println!("Not deregistered: {error}");
+        println!("Not deregistered: {}", program::said(&error));
     }
     client.close().await;
     Ok(())
@@ -165,11 +191,24 @@ async fn spread(mesh: &Mesh, service: &str, calls: u32) -> Result<BTreeMap<u64, 
             .call(service, task_of(service), &format!("caller {number}"))
             .await?;
         if number == 1 {
-            println!("Response: {} (instance {})", answer.output, answer.instance);
+            let (output, instance) = (answer.output.escape_debug(), answer.instance);
+            println!("Response: {output} (instance {instance})");
+        }
+        if let Some(why) = &answer.degraded {
+            println!("Degraded answer to call {number}: {}", why.escape_debug());
         }
         *counts.entry(answer.instance).or_default() += 1;
     }
     Ok(counts)
+}
+
+/// `2: 3, 3: 3`.
+fn listed(counts: &BTreeMap<u64, u32>) -> String {
+    let counts: Vec<String> = counts
+        .iter()
+        .map(|(instance, count)| format!("{instance}: {count}"))
+        .collect();
+    counts.join(", ")
 }
 
 async fn show_services(registry: &RegistrySender) -> Ended {
@@ -184,11 +223,12 @@ async fn show_services(registry: &RegistrySender) -> Ended {
 
 async fn call(addr: Endpoint, service: &str, calls: u32) -> Ended {
     println!("Connecting to {addr}");
-    let client = RpcClient::<RegistrySender>::connect(addr, ()).await?;
+    let connected = RpcClient::<RegistrySender>::connect(addr, ()).await;
+    let client = program::reached(connected, REGISTRY)?;
     println!("Connected!");
     let found = client.sender().discover(service.to_owned()).await?.instances;
     println!("Discovered {} instances of {service}", found.len());
-    let mesh = Mesh::new(client.sender().clone());
+    let mesh = Mesh::new(client.sender().clone(), PATIENCE);
     for (instance, count) in spread(&mesh, service, calls).await? {
         println!("Instance {instance} answered {count} calls");
     }
@@ -237,23 +277,32 @@ async fn demo() -> Ended {
     let client = RpcClient::<RegistrySender>::connect(server.endpoint().clone(), ()).await?;
     let found = client.sender().discover("shouter".into()).await?.instances;
     println!("Discovered {} instances of shouter", found.len());
-    let mesh = Mesh::new(client.sender().clone());
+    let mesh = Mesh::new(client.sender().clone(), PATIENCE);
     println!("--- a service that calls another one ---");
     spread(&mesh, "greeter", 1).await?;
     println!("--- calls are spread over three instances ---");
-    println!("Calls by instance: {:?}", spread(&mesh, "shouter", 9).await?);
+    println!(
+        "Calls by instance: {}",
+        listed(&spread(&mesh, "shouter", 9).await?)
+    );
     match mesh.call("shouter", "whisper", "").await {
         Err(MeshCallError::Call { error, .. }) if error.name.as_deref() == Some("NoSuchTask") => {
-            println!("Refused: {error}")
+            println!("Refused: {}", program::said(&error));
         }
-        other => return Err(format!("a task that there is not was answered: {other:?}").into()),
+        Err(error) => return Err(error.into()),
+        Ok(answer) => {
+            return Err(format!("a task that there is not was answered: {}", answer.output).into());
+        }
     }
     println!("--- one of them ends without a word; calls go to the others ---");
     if let Some((_, lost)) = services.pop() {
         lost.server.shutdown().await;
         lost.client.close().await;
     }
-    println!("Calls by instance: {:?}", spread(&mesh, "shouter", 8).await?);
+    println!(
+        "Calls by instance: {}",
+        listed(&spread(&mesh, "shouter", 8).await?)
+    );
     for (_, running) in &services {
         let (instance, sender) = (&running.instance, running.client.sender());
         sender.report_metrics(instance.id(), instance.metrics()).await?;

@@ -31,8 +31,9 @@ protocol! {
 protocol! {
     /// What callers call on instances, other instances among them.
     pub mod service_protocol {
-        /// Does something that the service can do. What it cannot is the error `NoSuchTask`.
-        call { task: String, input: String } -> #[derive(Debug)] { instance: u64, output: String };
+        /// Does something that the service can do. What it cannot is the error `NoSuchTask`. `degraded` says what it had to leave out,
+        /// when a service that it needs for that does not answer.
+        call { task: String, input: String } -> { instance: u64, output: String, degraded: Option<String> };
     }
 }
 

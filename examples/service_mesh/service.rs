@@ -3,8 +3,9 @@
 //! Owns what the services of this example can do: `shouter` shouts, `greeter` greets, and has the shouter do the loud part. Who is
 //! sent where is the registry's.
 
-use super::caller::{Mesh, MeshCallError};
+use super::caller::Mesh;
 use super::mesh::Metrics;
+use super::program;
 use super::protocol::discovery_protocol::Commands as _;
 use super::protocol::{RegistrySender, health_protocol, service_protocol};
 use actix_ipc::client::{ConnectionEvent, ConnectionEvents};
@@ -14,6 +15,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+
+/// What another service may take. Those who call here wait longer than that.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The services that there are.
 pub(crate) const SERVICES: [&str; 2] = ["greeter", "shouter"];
@@ -92,7 +96,9 @@ impl Instance {
         let (service, place) = (self.0.service.clone(), place.to_owned());
         let registered = client.sender().register(service, place).await?;
         self.0.id.store(registered.instance, Ordering::Relaxed);
-        self.0.mesh.get_or_init(|| Mesh::new(client.sender().clone()));
+        self.0
+            .mesh
+            .get_or_init(|| Mesh::new(client.sender().clone(), PATIENCE));
         println!("Registered with ID: {}", registered.instance);
         println!("Checked every {} ms", registered.check_ms);
         Ok(())
@@ -111,7 +117,7 @@ impl Instance {
                 ConnectionEvent::Reconnected { .. } => {
                     // When it fails, the connection has broken again, and its successor brings another event.
                     if let Err(error) = self.register(client, place).await {
-                        println!("Not registered: {error}");
+                        println!("Not registered: {}", program::said(&error));
                     }
                 }
                 _ => {}
@@ -129,19 +135,23 @@ impl Instance {
         }
     }
 
-    async fn work(&self, task: &str, input: &str) -> protocol::Result<String> {
+    /// What the task comes to, and what had to be left out of it.
+    async fn work(&self, task: &str, input: &str) -> protocol::Result<(String, Option<String>)> {
         match (self.0.service.as_str(), task) {
-            ("shouter", "shout") => Ok(input.to_uppercase()),
+            ("shouter", "shout") => Ok((input.to_uppercase(), None)),
             ("greeter", "greet") => {
                 let greeting = format!("hello, {input}");
-                // One service calls another, over the same mesh. Without a shouter it greets quietly.
+                // One service calls another, over the same mesh. Without a shouter it greets quietly, and says so: an answer that is
+                // less than usual must not look like the usual one.
                 let Some(mesh) = self.0.mesh.get() else {
-                    return Ok(greeting);
+                    return Ok((greeting, Some("not registered yet".to_owned())));
                 };
                 match mesh.call("shouter", "shout", &greeting).await {
-                    Ok(shouted) => Ok(shouted.output),
-                    Err(MeshCallError::NoInstance(_)) => Ok(greeting),
-                    Err(error) => Err(error.into()),
+                    Ok(shouted) => Ok((shouted.output, shouted.degraded)),
+                    Err(error) => {
+                        println!("Greeting quietly: {error}");
+                        Ok((greeting, Some(format!("greeted quietly: {error}"))))
+                    }
                 }
             }
             (service, _) => {
@@ -164,9 +174,12 @@ impl service_protocol::Receive for Instance {
         if outcome.is_err() {
             self.0.errors.fetch_add(1, Ordering::Relaxed);
         }
-        let output = outcome?;
-        let instance = self.id();
-        Ok(service_protocol::call::Response { instance, output })
+        let (output, degraded) = outcome?;
+        Ok(service_protocol::call::Response {
+            instance: self.id(),
+            output,
+            degraded,
+        })
     }
 }
 

@@ -104,7 +104,8 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
     greeted.unwrap_or_else(|_| {
         let text = format!(
             "connected, but got no {answer} within {} ms: the program there is stopped or busy, or it is not {what}",
-            share.as_millis()
+            // Without the part of a moment that was spent before.
+            share.as_millis().div_ceil(10).saturating_mul(10)
         );
         Err(Obstacle::Silent(text))
     })
