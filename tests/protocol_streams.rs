@@ -29,6 +29,8 @@ actix_ipc::protocol::protocol! {
         first stream { number: u64 } return u64;
         halfway return stream u64;
         running stream { number: u64 } return stream u64;
+        large { bytes: usize } -> stream { #[serde(with = "serde_bytes")] part: Vec<u8> };
+        weigh stream { #[serde(with = "serde_bytes")] part: Vec<u8> } return usize;
     }
 }
 
@@ -57,6 +59,19 @@ impl meter::Receive for Meter {
     async fn halfway(&self) -> Result<Items<u64>> {
         let fails = Error::new("the disk is gone").named("Disk");
         Ok(Items::new(stream::iter([Ok(1), Ok(2), Err(fails), Ok(4)])))
+    }
+
+    async fn large(&self, bytes: usize) -> Result<Items<meter::large::Response>> {
+        let parts = [vec![7; bytes], vec![8]].into_iter();
+        Ok(parts.map(|part| meter::large::Response { part }).collect())
+    }
+
+    async fn weigh(&self, mut items: Incoming<meter::weigh::Item>) -> Result<usize> {
+        let mut sum = 0;
+        while let Some(item) = items.next().await {
+            sum += item?.part.len();
+        }
+        Ok(sum)
     }
 
     async fn running(&self, items: Incoming<meter::running::Item>) -> Result<Items<u64>> {
@@ -136,6 +151,33 @@ async fn items_of_more_than_a_window_arrive_in_order_in_both_directions_at_once(
             .fold((0, 0), |(count, _), sum| async move { (count + 1, sum.unwrap()) })
             .await;
         assert_eq!((count, last), (COUNT, COUNT * (COUNT + 1) / 2), "{way:?}");
+    }
+}
+
+/// As the table of limits in docs/protocols.md says.
+#[actix::test]
+async fn an_item_of_an_answer_may_be_larger_than_a_frame_and_one_of_a_request_may_not() {
+    const LARGE: usize = 17 << 20;
+    for way in WAYS {
+        let (_served, sender): (_, meter::Sender) = serve(way, meter::Receiver::new(Meter)).await;
+        let got: Vec<usize> = sender
+            .large(LARGE)
+            .map(|item| item.unwrap().part.len())
+            .collect()
+            .await;
+        assert_eq!(got, [LARGE, 1], "{way:?}");
+        let part = |bytes| meter::weigh::Item { part: vec![7; bytes] };
+        let fits = sender.weigh(stream::iter([part(1 << 20), part(3)])).await;
+        assert_eq!(fits.unwrap(), (1 << 20) + 3);
+        let error = sender
+            .weigh(stream::iter([part(3), part(LARGE)]))
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.code, error.may_have_run),
+            (ErrorCode::TooLarge, true),
+            "{way:?}"
+        );
     }
 }
 
