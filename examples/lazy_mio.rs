@@ -2,7 +2,11 @@
 //!
 //! It waits for two descriptors, its own pipe and the server's, and for as long as the server says. Here a thread writes into the pipe
 //! and sends commands; a real program has its devices and sockets there.
-#![allow(clippy::print_stdout, reason = "examples talk to people")]
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "examples talk to people"
+)]
 
 #[cfg(unix)]
 mod program {

@@ -15,7 +15,7 @@
 mod calc;
 
 use actix_ipc::client::{ConnectionEvent, IpcClient, WorkerBuilder};
-use actix_ipc::protocol::{Error, RpcClient, RpcLimits, RpcServer};
+use actix_ipc::protocol::{RpcClient, RpcLimits, RpcServer};
 use actix_ipc::{Endpoint, ErrorCode};
 use calc::{Answers, Calc, Receiver, Service, within};
 use std::sync::Arc;
@@ -140,7 +140,6 @@ async fn a_worker_that_is_sent_to_a_server_without_a_broker_ends_and_says_so() {
 
 /// A program that takes all names of the module still writes the standard library's `Result`.
 mod all_names {
-    use super::Error;
     #[allow(unused_imports, reason = "that it may stand here is what is tested")]
     use actix_ipc::protocol::*;
 
@@ -149,7 +148,7 @@ mod all_names {
     }
 
     pub fn handled(text: &str) -> Result<u8> {
-        Ok(parsed(text).map_err(Error::from)?)
+        Ok(parsed(text)?)
     }
 }
 

@@ -239,9 +239,13 @@ mod tests {
         message: String,
     }
 
-    #[derive(Debug, Deserialize)]
-    #[serde(rename = "Request")]
-    struct Pair(#[allow(dead_code)] u8, #[allow(dead_code)] u8);
+    mod pair {
+        #[derive(Debug, serde::Deserialize)]
+        pub(super) struct Request(
+            #[allow(dead_code, reason = "as above")] u8,
+            #[allow(dead_code, reason = "as above")] u8,
+        );
+    }
 
     fn said<'a, T: Deserialize<'a> + std::fmt::Debug>(text: &'a str) -> String {
         plain(&serde_json::from_str::<T>(text).unwrap_err())
@@ -259,9 +263,12 @@ mod tests {
                 said::<Request>(r#"{"message": 7}"#),
                 "invalid type: integer `7`, expected a string",
             ),
-            (said::<Pair>("{}"), "invalid type: map, expected an array"),
             (
-                said::<Pair>("[1]"),
+                said::<pair::Request>("{}"),
+                "invalid type: map, expected an array",
+            ),
+            (
+                said::<pair::Request>("[1]"),
                 "invalid length 1, expected an array with 2 elements",
             ),
             (said::<Request>("{,"), "key must be a string at line 1 column 2"),
