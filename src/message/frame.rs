@@ -9,6 +9,7 @@
 //! All numbers are little-endian. Owns the layout and its checks; the meaning of `id` and `aux` is listed at
 //! each [`Kind`]. It knows nothing of sessions: whether a frame is allowed *now* is the Session's question.
 
+pub use super::frame_error::FrameError;
 use super::id::PeerId;
 use super::metadata::METADATA_MAX;
 use super::payload::Encoding;
@@ -299,46 +300,6 @@ impl Header {
             | u64::from(self.flags.0) << 48;
         let third = u64::from(self.aux) | u64::from(self.key_len) << 32 | u64::from(self.attachments) << 48;
         [first.to_le_bytes(), self.id.to_le_bytes(), third.to_le_bytes()]
-    }
-}
-
-/// Why bytes are not a frame. Each of these ends the connection: there is no way to find the next frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// A kind below 0x80 that this version does not know.
-    #[error("frame kind {0:#04x} is not known to protocol version 1")]
-    UnknownKind(u8),
-    /// A mandatory flag that this version does not know for the kind.
-    #[error("{} frames do not carry the mandatory flags {:#06x}", .0.name(), .1.0)]
-    UnknownFlags(Kind, Flags),
-    /// The body is longer than the limit.
-    #[error("a {} body of {} bytes exceeds the limit of {}{}", .kind.name(), .length, .limit, way_out(*.kind))]
-    TooLarge {
-        /// What the frame says it is.
-        kind: Kind,
-        /// The declared length.
-        length: u32,
-        /// The limit in force.
-        limit: usize,
-    },
-    /// Origin, metadata and key together are longer than the body.
-    #[error("the parts of a {} frame do not fit in its body", .0.name())]
-    Malformed(Kind),
-    /// The metadata block breaks a rule.
-    #[error("{} frame: {error}", .kind.name())]
-    Metadata {
-        /// What the frame says it is.
-        kind: Kind,
-        /// The broken rule.
-        error: super::metadata::MetadataError,
-    },
-}
-
-/// What to do about a body that is too long. In a handshake nobody can raise the limit.
-const fn way_out(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Hello | Kind::Welcome | Kind::Meet => ", as long as a handshake may be",
-        _ => " (frame_bytes of the receiver's limits; larger messages go in pieces)",
     }
 }
 

@@ -12,6 +12,7 @@ pub mod bus;
 pub mod codec;
 pub mod draft;
 pub mod frame;
+mod frame_error;
 pub mod handshake;
 pub mod id;
 pub mod key;
