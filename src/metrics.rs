@@ -8,16 +8,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub static LOST_LOGS: Counter = Counter(AtomicU64::new(0));
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+    ($($(#[doc = $doc:literal])* $name:ident),* $(,)?) => {
         /// Live counters; all start at zero and only grow, except where a counter says it is a level.
         #[derive(Debug, Default)]
-        pub struct Metrics { $($(#[$doc])* pub $name: Counter,)* }
+        pub struct Metrics { $($(#[doc = $doc])* pub $name: Counter,)* }
 
         /// The values of [`Metrics`] at one moment.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-        pub struct Snapshot { $($(#[$doc])* pub $name: u64,)* }
+        pub struct Snapshot { $($(#[doc = $doc])* pub $name: u64,)* }
 
         impl Metrics {
+            /// The name of every counter, in the order of the fields, and what it says of itself. A level says there that it is one.
+            pub const DESCRIPTIONS: &'static [(&'static str, &'static str)] =
+                &[$((stringify!($name), concat!($($doc),*)),)*];
+
             /// Reads every counter.
             #[must_use]
             pub fn snapshot(&self) -> Snapshot {

@@ -374,7 +374,7 @@ impl Handler<CoreEnded> for Broker {
 #[derive(Clone, Debug)]
 pub struct BrokerHandle {
     addr: Addr<Broker>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     core: std::sync::Weak<Core>,
     arbiter: ArbiterHandle,
     ended: watch::Receiver<Option<EndReason>>,

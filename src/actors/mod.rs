@@ -56,6 +56,7 @@ pub mod supervise;
 mod table;
 pub mod tokens;
 pub mod topic_hub;
+mod viewers;
 
 pub use broker::{Broker, BrokerBuilder, BrokerHandle};
 pub use bus::BusOptions;

@@ -295,6 +295,16 @@ fn client(peer: SocketAddr, local: SocketAddr) -> PeerCredentials {
     PeerCredentials::UNKNOWN
 }
 
+/// Who made this connection, which was accepted here. Nothing is known of it where the system does not tell: elsewhere than on Linux, and
+/// of peers on other machines.
+#[must_use]
+pub fn peer_credentials(accepted: &TcpStream) -> PeerCredentials {
+    match (accepted.peer_addr(), accepted.local_addr()) {
+        (Ok(peer), Ok(local)) => client(peer, local),
+        _ => PeerCredentials::UNKNOWN,
+    }
+}
+
 /// Who serves the connection; `None` where that cannot be asked.
 fn server(stream: &TcpStream) -> io::Result<Option<PeerCredentials>> {
     let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
