@@ -36,6 +36,8 @@ pub mod bus;
 pub mod client;
 #[cfg(feature = "broker")]
 pub mod config;
+#[cfg(feature = "dashboard")]
+pub mod dashboard;
 #[cfg(feature = "broker")]
 pub mod error;
 #[cfg(feature = "lazy")]

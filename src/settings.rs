@@ -12,6 +12,7 @@
 
 pub mod buses;
 mod check;
+mod dashboard;
 mod dialects;
 mod layer;
 mod limits;
@@ -21,6 +22,7 @@ mod start;
 pub mod tokens;
 
 pub use check::{Problem, Problems};
+pub use dashboard::DashboardPlace;
 pub use policy::load as load_policy;
 pub use socket::SYSTEM_SOCKET;
 
@@ -63,6 +65,10 @@ struct Values {
     dialects: Vec<String>,
     /// A file or folder that describes services; empty: the usual folder of ipc-broker 1.1.5.
     activation: String,
+    /// Address and port of the web page; empty: none.
+    dashboard: String,
+    /// The page is for everybody who reaches it.
+    dashboard_anyone: bool,
     /// Empty: no policy.
     policy: String,
     system: bool,
@@ -94,6 +100,8 @@ impl Default for Values {
             compat: Vec::new(),
             dialects: dialects::all(),
             activation: String::new(),
+            dashboard: String::new(),
+            dashboard_anyone: false,
             tokens: String::new(),
             tls: TlsFiles::default(),
             policy: String::new(),
@@ -127,6 +135,10 @@ pub struct Flags {
     pub compat: Vec<String>,
     /// `--activation`.
     pub activation: Option<PathBuf>,
+    /// `--dashboard`.
+    pub dashboard: Option<String>,
+    /// `--dashboard-anyone`; `false` when it was not given.
+    pub dashboard_anyone: bool,
 }
 
 /// Everything that values are read from; nothing else is looked at.
@@ -193,6 +205,8 @@ pub struct Settings {
     pub compat: Vec<Endpoint>,
     /// The file or folder that describes services, see [`read`](crate::activation::read).
     pub activation: Option<PathBuf>,
+    /// Where the web page is served, if it is.
+    pub dashboard: Option<DashboardPlace>,
     /// The folder of tokens, see [`tokens::read`].
     pub tokens: Option<PathBuf>,
     /// The certificates of `tls:` endpoints.
@@ -299,6 +313,7 @@ impl Settings {
         let mut found = Vec::new();
         let mut listen = check::values(&values, &origin, &mut found);
         let socket = socket::options(&values, &origin, &mut found);
+        let dashboard = dashboard::place(&values, &origin, &mut found);
         let (dialects, compat) = check::dialects(&values, &listen, &origin, &mut found);
         // What contradicts a value that was left out may not contradict the one that was meant.
         found.retain(|problem| !wrong.iter().any(|key| problem.is_about(key)));
@@ -317,6 +332,7 @@ impl Settings {
             bus_tokens: some_path(values.bus_tokens),
             dialects,
             compat,
+            dashboard,
             activation: some_path(values.activation).or_else(|| {
                 let old = dialects.ipc_broker && !values.system;
                 old.then(crate::activation::read::usual_folder).flatten()

@@ -109,6 +109,8 @@ const PURE: &[&str] = &[
     "src/bus/memory/entry.rs",
     "src/bus/memory/range.rs",
     "src/bus/memory/pool.rs",
+    "src/dashboard/exposition.rs",
+    "src/dashboard/families*",
 ];
 
 /// What a pure file does not say.
@@ -157,6 +159,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
     ("src/bus/", &["settings"]),
     ("src/platform/", &["actors", "client", "settings"]),
     ("src/bus/memory/", &["actors", "client", "settings"]),
+    ("src/dashboard/", &["client", "settings", "platform", "bus"]),
 ];
 
 /// What the library must not pull in without its default features.

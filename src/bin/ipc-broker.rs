@@ -31,6 +31,8 @@ mod reload;
 mod run;
 #[path = "ipc-broker/voice.rs"]
 mod voice;
+#[path = "ipc-broker/web.rs"]
+mod web;
 
 use reload::Reload;
 use run::Around;
@@ -56,6 +58,7 @@ Examples:
   ipc-broker --bus com.solar                   host a label bus as well
   ipc-broker --compat ipc-server               clients of that broker find this one, too
   ipc-broker --activation services.toml        start services when somebody calls them
+  ipc-broker --dashboard 127.0.0.1:5180        a web page of the broker, for its own user
   ipc-broker token create thermometer          a token that proves who shows it to be thermometer
   ipc-broker --system --policy policy.toml     a broker for several users
   ipc-broker config check --policy policy.toml what a policy says, or what is wrong with it
@@ -111,6 +114,12 @@ struct Arguments {
     /// A file, or a folder of files, that says which services provide which objects; they start when somebody calls.
     #[arg(long, value_name = "PATH", global = true)]
     activation: Option<PathBuf>,
+    /// Serve a web page of the broker at this address, as in 127.0.0.1:5180, for those who may monitor it. (Feature `dashboard`.)
+    #[arg(long, value_name = "ADDRESS:PORT", global = true)]
+    dashboard: Option<String>,
+    /// The page of --dashboard is for everybody who reaches its address, other users and other machines, without any question.
+    #[arg(long, global = true)]
+    dashboard_anyone: bool,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -187,6 +196,8 @@ fn main() -> ExitCode {
         bus_tokens: arguments.bus_tokens,
         compat: arguments.compat,
         activation: arguments.activation,
+        dashboard: arguments.dashboard,
+        dashboard_anyone: arguments.dashboard_anyone,
     };
     let sources = match &arguments.command {
         Some(Command::Config(Config::Check { file: Some(file) })) => Sources {
@@ -321,8 +332,9 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             manager: Rc::new(manager::find()),
         };
         let limits = settings.limits.clone();
+        let place = settings.dashboard;
         match start(settings, policy, known, services, passed) {
-            Ok(broker) => run::host(broker, &buses, &limits, around).await,
+            Ok(broker) => run::host(broker, place, &buses, &limits, around).await,
             Err(error) => {
                 complain(&error);
                 ExitCode::from(exit_of_start(&error))

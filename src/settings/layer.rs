@@ -124,6 +124,10 @@ pub(super) fn all(sources: &Sources, problems: &mut Vec<Problem>) -> Vec<Layer> 
     }
     let activation = flags.activation.as_ref().map(|path| path.display().to_string());
     layers.extend(activation.map(|path| Layer::one("--activation", "activation", path)));
+    let dashboard = flags.dashboard.clone();
+    layers.extend(dashboard.map(|address| Layer::one("--dashboard", "dashboard", address)));
+    let anyone = || Layer::one("--dashboard-anyone", "dashboard_anyone", true);
+    layers.extend(flags.dashboard_anyone.then(anyone));
     layers.extend(flags.system.then(|| Layer::one("--system", "system", true)));
     layers
 }

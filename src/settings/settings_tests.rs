@@ -49,7 +49,7 @@ fn defaults_are_those_of_the_config_module() {
         .as_object()
         .unwrap()
         .len();
-    assert_eq!(settings.entries().len(), keys + 17);
+    assert_eq!(settings.entries().len(), keys + 19);
 }
 
 #[test]

@@ -130,6 +130,11 @@ impl AsBefore {
         }
     }
 
+    /// Remembers what the process has now instead: what begins beside the broker has begun.
+    pub fn again(&mut self) {
+        self.before = Facts::of(self.pid);
+    }
+
     /// The same with another limit of the wait.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;

@@ -286,6 +286,11 @@ impl Broker {
         }
     }
 
+    /// What began beside the broker is complete: what it has at this moment is what it must have at the end.
+    pub fn is_complete(&mut self) {
+        self.as_before.again();
+    }
+
     /// Where it listens, as `--addr` takes it; port 0 is resolved.
     pub fn endpoint(&self) -> &str {
         &self.endpoint

@@ -6,11 +6,13 @@ use super::buses::Buses;
 use super::manager::{self, Feeding};
 use super::reload::Reload;
 use super::voice::{self, complain, say};
+use super::web::{self, Web};
 use super::{EXIT_CANNOT_LISTEN, EXIT_INTERNAL};
 use actix_ipc::actors::{BrokerHandle, EndReason};
 use actix_ipc::config::Limits;
 use actix_ipc::platform::manager::{Manager, State};
 use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
+use actix_ipc::settings::DashboardPlace;
 use actix_ipc::settings::buses::Bus;
 use futures::future::OptionFuture;
 use std::process::ExitCode;
@@ -25,23 +27,39 @@ pub(crate) struct Around {
 }
 
 /// What the process says of itself once it is up; one line per endpoint, for people and programs.
-fn announce(broker: &BrokerHandle) {
+fn announce(broker: &BrokerHandle, web: &Web) {
     for (endpoint, reason) in broker.skipped() {
         complain(format_args!("skipped {endpoint}: {reason}"));
     }
     for endpoint in broker.endpoints() {
         say(format_args!("listening on {endpoint}"));
     }
+    web.announce();
 }
 
-/// Starts the buses beside the broker that listens already, and runs until the end.
+/// Starts the page and the buses beside the broker that listens already, and runs until the end.
 pub(crate) async fn host(
     broker: BrokerHandle,
+    page: Option<DashboardPlace>,
     buses: &[Bus],
     limits: &Limits,
-    mut around: Around,
+    around: Around,
 ) -> ExitCode {
-    announce(&broker);
+    let web = match web::start(&broker, page) {
+        Ok(web) => web,
+        Err(error) => {
+            complain(error);
+            broker.stop().await;
+            return ExitCode::from(EXIT_CANNOT_LISTEN);
+        }
+    };
+    announce(&broker, &web);
+    let exit = host_buses(broker, buses, limits, around).await;
+    web.stop().await;
+    exit
+}
+
+async fn host_buses(broker: BrokerHandle, buses: &[Bus], limits: &Limits, mut around: Around) -> ExitCode {
     let started = tokio::select! {
         started = Buses::start(buses, limits) => started,
         signal = around.signals.next() => {
