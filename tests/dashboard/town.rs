@@ -81,6 +81,7 @@ const PROGRAMS: [Program; 9] = [
     Program {
         name: "</script><b>hostile",
         serves: &HOSTILE,
+        calls: &[(HOSTILE[0], 1), (HOSTILE[1], 1)],
         ..NOBODY
     },
     Program {
@@ -106,8 +107,6 @@ const PROGRAMS: [Program; 9] = [
             ("search.index", 5),
             ("house.thermometer", 2),
             ("house.heating", 1),
-            (HOSTILE[0], 1),
-            (HOSTILE[1], 1),
         ],
         publishes: &[("orders", "placed", 4), ("log", "line", 40)],
         ..NOBODY
