@@ -9,7 +9,7 @@ use crate::actors::observe::record::Record;
 use crate::actors::observe::tap::{Monitor, Tap};
 use crate::error::{CallError, ErrorCode};
 use crate::message::Payload;
-use serde_json::json;
+use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -82,7 +82,14 @@ fn parts(records: &[Record]) -> impl Iterator<Item = &[Record]> {
     })
 }
 
+/// What is told at once.
+#[derive(Serialize)]
+struct Item<'a> {
+    records: &'a [Record],
+    dropped: u64,
+}
+
 fn item(records: &[Record], dropped: u64) -> Result<Payload, CallError> {
-    Payload::json(&json!({ "records": records, "dropped": dropped }))
+    Payload::json(&Item { records, dropped })
         .map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
 }

@@ -18,7 +18,7 @@ pub const MONITORS_MAX: usize = 8;
 /// What may wait for one monitor, in bytes.
 const QUEUE_BYTES: usize = 4 << 20;
 /// Records a second, when the filter does not say.
-const RATE: u32 = 10_000;
+const RATE: u32 = 5_000;
 /// The most that a filter may ask for.
 pub const RATE_MAX: u32 = 1_000_000;
 /// The most of a payload that a record shows, in bytes.
@@ -241,10 +241,20 @@ impl Tap {
 
     /// Something passes. Each monitor that wants to see it gets it, or counts it as dropped.
     pub fn offer(&self, said: &Said<'_>) {
+        self.offer_run(1, |_| Some(*said));
+    }
+
+    /// So many things pass that are alike but for their contents: whoever wants to see the first one wants to see all. Those that nobody
+    /// has room for are not looked at.
+    pub fn offer_run<'s>(&self, count: u32, said: impl Fn(u32) -> Option<Said<'s>>) {
+        let Some(first) = said(0) else { return };
         let monitors = lock(&self.monitors);
-        for monitor in monitors.iter() {
-            if monitor.selects(said) {
-                monitor.take(said, || self.unix_us());
+        for monitor in monitors.iter().filter(|monitor| monitor.selects(&first)) {
+            let allowed = monitor.allow(count);
+            if allowed > 0 {
+                let at_us = self.unix_us();
+                let records = (0..allowed).filter_map(&said);
+                monitor.take(records.map(|said| said.record(at_us, monitor.wanted.payloads)));
             }
         }
     }
@@ -275,25 +285,36 @@ impl Monitor {
         own
     }
 
-    fn take(&self, said: &Said<'_>, at_us: impl FnOnce() -> u64) {
-        let less = |left: u32| left.checked_sub(1);
-        let allowed = self
-            .allowance
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-        if allowed.is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+    /// How many of so many it may be given; the rest is dropped.
+    fn allow(&self, count: u32) -> u32 {
+        let mut allowed = 0;
+        // Without anything left, as mostly when much passes, nothing is written that threads share but the count.
+        if self.allowance.load(Ordering::Relaxed) > 0 {
+            let less = |left: u32| Some(left.saturating_sub(count));
+            let left = self
+                .allowance
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            allowed = left.unwrap_or_default().min(count);
         }
-        let record = said.record(at_us(), self.wanted.payloads);
+        if let dropped @ 1.. = count.saturating_sub(allowed) {
+            self.dropped.fetch_add(u64::from(dropped), Ordering::Relaxed);
+        }
+        allowed
+    }
+
+    fn take(&self, records: impl Iterator<Item = Record>) {
         let mut queue = lock(&self.queue);
-        if queue.bytes > QUEUE_BYTES {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
+        let was_empty = queue.records.is_empty();
+        for record in records {
+            if queue.bytes > QUEUE_BYTES {
+                self.dropped.fetch_add(1, Ordering::Relaxed);
+                continue;
+            }
+            queue.bytes = queue.bytes.saturating_add(record.cost());
+            queue.records.push(record);
         }
-        queue.bytes = queue.bytes.saturating_add(record.cost());
-        queue.records.push(record);
-        if queue.records.len() == 1 {
-            drop(queue);
+        drop(queue);
+        if was_empty {
             self.stirred.notify_one();
         }
     }

@@ -15,16 +15,13 @@ use crate::message::{Flags, Origin, PeerId, key};
 /// Events of one topic, or the first frame of one in pieces. `accepted`: to how many queues all of them together.
 pub(super) fn note_events(shared: &Shared, current: &Current, (first, count): (u32, u32), accepted: u32) {
     let subscribers = accepted.checked_div(count).unwrap_or_default();
-    for frame in (first..).take(count as usize) {
-        let Some(view) = current.batch.view(frame as usize) else {
-            return;
-        };
+    shared.tap.offer_run(count, |number| {
+        let frame = first.saturating_add(number);
+        let view = current.batch.view(frame as usize)?;
         let retain = view.header.flags.has(Flags::RETAIN);
         let what = What::Event { subscribers, retain };
-        shared
-            .tap
-            .offer(&Said::framed(what, &view, (current.from.id(), None)));
-    }
+        Some(Said::framed(what, &view, (current.from.id(), None)))
+    });
 }
 
 /// A subscription's two halves as text.
