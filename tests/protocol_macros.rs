@@ -24,5 +24,8 @@ mod requests;
 mod several;
 #[path = "protocol_macros/streams.rs"]
 mod streams;
+#[cfg(unix)]
+#[path = "protocol_macros/unix.rs"]
+mod unix;
 #[path = "support/ways.rs"]
 mod ways;

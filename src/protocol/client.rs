@@ -48,6 +48,17 @@ impl<S: ProtocolSender> RpcClient<S> {
         Self::builder().connect(endpoint, receiver).await
     }
 
+    /// The same at a path: [`connect`](Self::connect) to `unix:/path`. Cancel safe.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect).
+    pub async fn connect_unix(
+        path: impl Into<PathBuf>,
+        receiver: impl Dispatch,
+    ) -> Result<Self, ConnectError> {
+        Self::connect(Endpoint::Unix(path.into()), receiver).await
+    }
+
     /// Options, and then the connection.
     pub fn builder() -> RpcClientBuilder<S> {
         RpcClientBuilder {

@@ -19,6 +19,7 @@ use crate::transport::{BindError, BindOptions, Endpoint, Listener, TlsServer, Un
 use accept::Core;
 use connection::Hooks;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -95,6 +96,17 @@ impl RpcServer {
     /// [`ServeError`]; nothing is left behind then.
     pub async fn bind(endpoint: Endpoint, handler: impl RpcServerHandler) -> Result<Self, ServeError> {
         Self::builder().bind(endpoint, handler).await
+    }
+
+    /// The same at a path: [`bind`](Self::bind) at `unix:/path`.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub async fn bind_unix(
+        path: impl Into<PathBuf>,
+        handler: impl RpcServerHandler,
+    ) -> Result<Self, ServeError> {
+        Self::bind(Endpoint::Unix(path.into()), handler).await
     }
 
     /// Options, and then the server.
