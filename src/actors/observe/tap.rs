@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 pub const MONITORS_MAX: usize = 8;
 /// What may wait for one monitor, in bytes.
 const QUEUE_BYTES: usize = 4 << 20;
+/// The object that tells monitors what they see.
+const TELLS: &str = "sys.broker";
 /// Records a second, when the filter does not say.
 const RATE: u32 = 5_000;
 /// The most that a filter may ask for.
@@ -89,6 +91,8 @@ pub struct Monitor {
     peers: Option<Mutex<Vec<PeerId>>>,
     pid: Option<u32>,
     allowance: AtomicU32,
+    /// What is earned of the next record, in millionths: between two drains it may be less than one.
+    earned: AtomicU64,
     dropped: AtomicU64,
     queue: Mutex<Queue>,
     stirred: Notify,
@@ -160,6 +164,12 @@ impl Wanted {
     }
 }
 
+/// Whether it is what a monitor is told: told to monitors as well, each word would be the subject of the next.
+fn is_told(said: &Said<'_>) -> bool {
+    let item = matches!(said.what, What::Reply { last: false, .. });
+    item && said.from == Some(PeerId::BROKER) && said.object == TELLS
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -211,6 +221,7 @@ impl Tap {
         let wanted = filter.understood()?;
         let monitor = Arc::new(Monitor {
             allowance: AtomicU32::new(wanted.rate),
+            earned: AtomicU64::new(0),
             wanted,
             peers: pid.map(|pid| Mutex::new(peers(pid))),
             pid,
@@ -241,7 +252,9 @@ impl Tap {
 
     /// Something passes. Each monitor that wants to see it gets it, or counts it as dropped.
     pub fn offer(&self, said: &Said<'_>) {
-        self.offer_run(1, |_| Some(*said));
+        if !is_told(said) {
+            self.offer_run(1, |_| Some(*said));
+        }
     }
 
     /// So many things pass that are alike but for their contents: whoever wants to see the first one wants to see all. Those that nobody
@@ -331,7 +344,11 @@ impl Monitor {
     #[must_use]
     pub fn drain(&self, since: Duration) -> (Vec<Record>, u64) {
         let rate = u64::from(self.wanted.rate);
-        let earned = micros(since).saturating_mul(rate).div_euclid(1_000_000).min(rate);
+        let before = self.earned.load(Ordering::Relaxed);
+        let millionths = micros(since).saturating_mul(rate).saturating_add(before);
+        self.earned
+            .store(millionths.rem_euclid(1_000_000), Ordering::Relaxed);
+        let earned = millionths.div_euclid(1_000_000).min(rate);
         let earned = u32::try_from(earned).unwrap_or(u32::MAX);
         let more = |left: u32| Some(left.saturating_add(earned).min(self.wanted.rate));
         let _ = self
@@ -350,140 +367,5 @@ fn micros(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::{Encoding, Origin, Ticket};
-
-    fn said<'a>(what: What<'a>, object: &'a str, member: &'a str) -> Said<'a> {
-        Said {
-            what,
-            from: Some(PeerId(7)),
-            to: Some(PeerId(8)),
-            object,
-            member,
-            meta: &[],
-            payload: (Encoding::JSON, b"[]"),
-            pieces: false,
-        }
-    }
-
-    const CALL: What<'static> = What::Call {
-        ticket: Ticket(1),
-        one_way: false,
-    };
-    const EVENT: What<'static> = What::Event {
-        subscribers: 1,
-        retain: false,
-    };
-
-    fn filter(json: &str) -> Filter {
-        serde_json::from_str(json).unwrap()
-    }
-
-    fn seen(json: &str, offered: &[Said<'_>]) -> usize {
-        let tap = Tap::new(Instant::now);
-        let monitor = tap.watch(filter(json), |_| vec![PeerId(8)]).unwrap();
-        offered.iter().for_each(|said| tap.offer(said));
-        let (records, dropped) = monitor.drain(Duration::ZERO);
-        assert_eq!(dropped, 0, "{json}");
-        records.len()
-    }
-
-    #[test]
-    fn each_condition_selects() {
-        let all = [
-            said(CALL, "math", "add"),
-            said(EVENT, "sensor.1", "add"),
-            said(EVENT, "sensor.2", "x"),
-        ];
-        for (json, count) in [
-            ("{}", 3),
-            (r#"{"kinds":["event"]}"#, 2),
-            (r#"{"kinds":[]}"#, 0),
-            (r#"{"object":"sensor.*"}"#, 2),
-            (r#"{"member":"add"}"#, 2),
-            (r#"{"object":"sensor.*","member":"add"}"#, 1),
-            (r#"{"peer":7}"#, 3),
-            (r#"{"peer":9}"#, 0),
-            (r#"{"pid":12}"#, 3),
-        ] {
-            assert_eq!(seen(json, &all), count, "{json}");
-        }
-    }
-
-    #[test]
-    fn filters_that_are_none_are_refused() {
-        let tap = Tap::new(Instant::now);
-        let refused = |json: &str| tap.watch(filter(json), |_| Vec::new()).unwrap_err().to_string();
-        assert_eq!(refused(r#"{"rate":0}"#), "rate is a number from 1 to 1000000");
-        assert!(refused(r#"{"object":""}"#).starts_with("object: "));
-        assert!(refused(r#"{"payloads":1048577}"#).starts_with("payloads"));
-        assert!(serde_json::from_str::<Filter>(r#"{"objekt":"x"}"#).is_err());
-        assert!(!tap.is_on());
-    }
-
-    #[test]
-    fn what_exceeds_the_rate_is_dropped_and_counted() {
-        let tap = Tap::new(Instant::now);
-        let monitor = tap.watch(filter(r#"{"rate":10}"#), |_| Vec::new()).unwrap();
-        let offer = |count| (0..count).for_each(|_| tap.offer(&said(CALL, "math", "add")));
-        offer(15);
-        let (records, dropped) = monitor.drain(Duration::from_millis(500));
-        assert_eq!((records.len(), dropped), (10, 5));
-        offer(15);
-        let (records, dropped) = monitor.drain(Duration::from_secs(9));
-        assert_eq!((records.len(), dropped), (5, 10), "half a second has earned five");
-        offer(15);
-        let (records, dropped) = monitor.drain(Duration::ZERO);
-        assert_eq!(
-            (records.len(), dropped),
-            (10, 5),
-            "never more than those of a second"
-        );
-    }
-
-    #[test]
-    fn what_exceeds_the_queue_is_dropped_and_counted() {
-        let tap = Tap::new(Instant::now);
-        let monitor = tap
-            .watch(filter(r#"{"payloads":1048576,"rate":100}"#), |_| Vec::new())
-            .unwrap();
-        let large = vec![b'x'; 1 << 20];
-        let event = Said {
-            payload: (Encoding::RAW, &large),
-            ..said(EVENT, "a", "b")
-        };
-        (0..9).for_each(|_| tap.offer(&event));
-        let (records, dropped) = monitor.drain(Duration::ZERO);
-        assert_eq!((records.len(), dropped), (4, 5));
-    }
-
-    #[test]
-    fn so_many_monitors_and_no_more() {
-        let tap = Tap::new(Instant::now);
-        let watch = || tap.watch(Filter::default(), |_| Vec::new());
-        let all: Vec<_> = (0..MONITORS_MAX).map(|_| watch().unwrap()).collect();
-        assert_eq!(watch().unwrap_err(), FilterError::Full);
-        tap.leave(&all[0]);
-        watch().unwrap();
-        all.iter().for_each(|monitor| tap.leave(monitor));
-        assert_eq!(tap.watching(), 1);
-    }
-
-    #[test]
-    fn a_process_is_known_by_the_connections_it_makes_later() {
-        let tap = Tap::new(Instant::now);
-        let monitor = tap.watch(filter(r#"{"pid":12}"#), |_| Vec::new()).unwrap();
-        let who = Origin {
-            peer: PeerId(8),
-            uid: 1,
-            pid: 12,
-        };
-        tap.offer(&said(CALL, "math", "add"));
-        tap.offer(&Said::presence(Presence::Connected, who, "", ("", "", false)));
-        tap.offer(&said(CALL, "math", "add"));
-        tap.offer(&Said::presence(Presence::Disconnected, who, "", ("", "", false)));
-        tap.offer(&said(CALL, "math", "add"));
-        assert_eq!(monitor.drain(Duration::ZERO).0.len(), 3);
-    }
-}
+#[path = "tap_tests.rs"]
+mod tests;
