@@ -9,6 +9,7 @@ pub(crate) mod bench;
 
 use crate::commands::{call, describe, listen, send};
 use crate::exit::{Exit, Failure};
+use crate::observe::Observe;
 use crate::options::Options;
 use crate::value::Wrong;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -66,6 +67,8 @@ pub(crate) enum Command {
     List,
     /// Show who owns an object and what it says of itself.
     Describe(describe::Describe),
+    #[command(flatten)]
+    Observe(Observe),
     /// Measure the broker on this machine, beside a bare relay of sockets: a private broker unless --addr is given.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -106,7 +109,11 @@ impl Rob {
                 "rob send OBJECT TOPIC SIGNATURE ARGS…",
                 send.words.read(send.lines, options, &Self::command()),
             ),
-            Command::Listen(_) | Command::List | Command::Describe(_) | Command::Bench(_) => return Ok(()),
+            Command::Listen(_)
+            | Command::List
+            | Command::Describe(_)
+            | Command::Observe(_)
+            | Command::Bench(_) => return Ok(()),
         };
         read.map_err(|wrong| match wrong {
             Wrong::Text(text) => {
@@ -121,7 +128,11 @@ impl Rob {
 impl Command {
     /// Whether it gives many results, of which `--count` are enough.
     const fn counts(&self) -> bool {
-        matches!(self, Self::Call(_) | Self::Listen(_))
+        match self {
+            Self::Call(_) | Self::Listen(_) => true,
+            Self::Observe(wanted) => wanted.counts(),
+            Self::Send(_) | Self::List | Self::Describe(_) | Self::Bench(_) => false,
+        }
     }
 }
 

@@ -250,7 +250,10 @@ fn a_negative_number_is_a_wrong_number_and_no_option() {
 #[test]
 fn a_command_that_does_not_exist_is_answered_with_those_that_do() {
     let table = [
-        ("fetch", "there are call, send, listen, list, describe, bench"),
+        (
+            "fetch",
+            "there are call, send, listen, list, describe, status, watch, monitor, record, replay, top, bench",
+        ),
         ("bench fetch", "there are rpc, pubsub, bulk, idle, bus"),
         (
             "--json bench fetch --seconds 1",

@@ -6,6 +6,7 @@ mod arguments;
 mod bench;
 mod commands;
 mod exit;
+mod observe;
 mod options;
 mod output;
 mod signature;

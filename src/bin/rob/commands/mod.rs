@@ -15,6 +15,7 @@ mod tables;
 use crate::arguments::{Command, Rob};
 use crate::bench;
 use crate::exit::Failure;
+use crate::observe;
 use crate::options::Options;
 use session::Session;
 
@@ -31,6 +32,7 @@ pub(crate) async fn run(rob: Rob) -> Result<(), Failure> {
         Command::Describe(wanted) => {
             once(options, async |session| describe::run(&wanted, session).await).await
         }
+        Command::Observe(wanted) => observe::run(&wanted, options).await,
         // Has connections of its own.
         Command::Bench(wanted) => bench::run(&wanted, options).await,
     }

@@ -1,0 +1,220 @@
+//! `rob record`: the broker's traffic into a file.
+//!
+//! Owns how the file is made and when it ends; `recording` has its format, `tap` the traffic. Called by `commands`.
+
+use super::monitor::{Kind, PAYLOAD_MAX, Which, interrupted, next_within, tell};
+use super::recording::{Header, VERSION, Writer};
+use super::tap::{News, Tap};
+use super::words::{count, unix_micros};
+use crate::commands::session::Session;
+use crate::exit::{Exit, Failure};
+use crate::options::{number, seconds};
+use crate::output::Output;
+use actix_ipc::platform::signals::EndSignals;
+use actix_ipc::terminal::printable;
+use clap::Args;
+use serde_json::json;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Records a second that are asked for unless `--rate` says less: all that there are.
+const RATE: u64 = 1_000_000;
+
+/// `rob record`.
+#[derive(Args, Debug, PartialEq)]
+pub(crate) struct Record {
+    /// The file, which must not be there yet; - for stdout.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) which: Which,
+    /// So many bytes of each payload; what is longer cannot be replayed.
+    #[arg(long, value_name = "BYTES", default_value = "1048576", value_parser = |text: &str| number(text, PAYLOAD_MAX))]
+    pub(crate) payloads: u64,
+    /// End after so long.
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub(crate) seconds: Option<Duration>,
+    /// Fail in the end when anything is missing in the recording.
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Replace the file if it is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Records until ctrl+c, or as long as was asked for.
+pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Failure> {
+    let mut signals = EndSignals::receive()
+        .map_err(|error| Failure::new(Exit::Refused, format!("record: no signals ({error})")))?;
+    let mut which = wanted.which.clone();
+    if which.kind.is_empty() {
+        which.kind = vec![Kind::Call, Kind::Reply, Kind::Event];
+    }
+    which.rate = which.rate.or(Some(RATE));
+    let filter = which.filter(Some(wanted.payloads));
+    let mut tap = Tap::open(&session.client, filter.clone()).await?;
+    let header = Header {
+        rob_recording: VERSION,
+        rob: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch: session.client.epoch().to_string(),
+        started_us: unix_micros(),
+        filter,
+    };
+    let cannot = |error| cannot_write(&wanted.file, &error);
+    let out = create(&wanted.file, wanted.force).map_err(cannot)?;
+    let mut writer = Writer::new(BufWriter::new(out), &header).map_err(cannot)?;
+    begin(wanted, session.options.quiet, &mut session.output)?;
+    let time = async {
+        match wanted.seconds {
+            // The time itself is what is waited for.
+            Some(seconds) => drop(tokio::time::timeout(seconds, std::future::pending::<()>()).await),
+            None => std::future::pending().await,
+        }
+    };
+    let recording = traffic(
+        &mut tap,
+        session.options.timeout,
+        session.options.count,
+        &mut writer,
+        &wanted.file,
+    );
+    let ended = tokio::select! {
+        ended = recording => ended,
+        () = time => Ok(()),
+        signal = signals.next() => Err(Failure::new(Exit::of_number(signal.exit_code()), String::new())),
+    };
+    // Whatever ended it, the file is complete.
+    writer.end(unix_micros()).map_err(cannot)?;
+    summary(wanted, &writer, session)?;
+    let missing = writer.dropped > 0 || writer.interrupted > 0;
+    match ended {
+        Ok(()) if wanted.strict && missing => Err(Failure::new(
+            Exit::Lost,
+            format!(
+                "record: {} records are missing and the connection was lost {} times (--strict)",
+                count(writer.dropped),
+                writer.interrupted
+            ),
+        )),
+        ended => ended,
+    }
+}
+
+/// Writes what comes.
+async fn traffic<W: Write>(
+    tap: &mut Tap<'_>,
+    timeout: Option<Duration>,
+    most: Option<u64>,
+    writer: &mut Writer<W>,
+    file: &Path,
+) -> Result<(), Failure> {
+    let cannot = |error| cannot_write(file, &error);
+    loop {
+        let news = match timeout {
+            None => tap.next().await?,
+            Some(patience) => next_within("record", tap, patience).await?,
+        };
+        match news {
+            News::Interrupted { reason, same_broker } => {
+                interrupted(&reason);
+                writer
+                    .interrupted(unix_micros(), reason, same_broker)
+                    .map_err(cannot)?;
+            }
+            News::Records(batch) => {
+                let left = most.map_or(u64::MAX, |most| most.saturating_sub(writer.records));
+                for raw in batch
+                    .records
+                    .iter()
+                    .take(usize::try_from(left).unwrap_or(usize::MAX))
+                {
+                    writer.record(raw.get()).map_err(cannot)?;
+                }
+                writer.dropped(unix_micros(), batch.dropped).map_err(cannot)?;
+            }
+        }
+        // Who reads along, and who pulls the plug, finds whole records.
+        writer.flush().map_err(cannot)?;
+        if most.is_some_and(|most| writer.records >= most) {
+            return Ok(());
+        }
+    }
+}
+
+fn is_stdout(file: &Path) -> bool {
+    file.as_os_str() == "-"
+}
+
+/// The file, readable by its owner alone: payloads are in it.
+fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
+    if is_stdout(file) {
+        return Ok(Box::new(io::stdout()));
+    }
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or_else(|| Path::new("."));
+    let made = tempfile::Builder::new()
+        .prefix(".rob-record-")
+        .tempfile_in(folder)?;
+    let placed = if force {
+        made.persist(file)
+    } else {
+        made.persist_noclobber(file)
+    };
+    Ok(Box::new(placed.map_err(|error| error.error)?))
+}
+
+fn cannot_write(file: &Path, error: &io::Error) -> Failure {
+    if is_stdout(file) && error.kind() == io::ErrorKind::BrokenPipe {
+        return Failure::new(Exit::ClosedOutput, String::new());
+    }
+    let (name, hint) = (
+        file.display(),
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => "; --force replaces it",
+            _ => "",
+        },
+    );
+    Failure::new(
+        Exit::Output,
+        format!("record: {name} cannot be written: {error}{hint}"),
+    )
+}
+
+fn begin(wanted: &Record, quiet: bool, output: &mut Output) -> Result<(), Failure> {
+    let name = wanted.file.to_string_lossy();
+    let text = format!("Recording to {}. Press ctrl+c to end.\n", printable(&name));
+    if quiet {
+        return Ok(());
+    }
+    if output.json() || is_stdout(&wanted.file) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    } else {
+        output.text(&text)?;
+    }
+    Ok(())
+}
+
+fn summary<W>(wanted: &Record, writer: &Writer<W>, session: &mut Session) -> Result<(), Failure> {
+    let name = wanted.file.to_string_lossy();
+    let (records, dropped, lost) = (writer.records, writer.dropped, writer.interrupted);
+    if session.output.json() && !is_stdout(&wanted.file) {
+        let line = json!({"file": name, "records": records, "dropped": dropped, "interrupted": lost});
+        session
+            .output
+            .text(&format!("{}\n", crate::output::compact(&line.to_string())))?;
+    } else if !session.options.quiet || dropped > 0 || lost > 0 {
+        let missing = match (dropped, lost) {
+            (0, 0) => "nothing is missing".to_owned(),
+            (dropped, 0) => format!("{} were dropped; fewer with a filter", count(dropped)),
+            (dropped, lost) => format!(
+                "{} were dropped and the connection was lost {lost} times",
+                count(dropped)
+            ),
+        };
+        tell(&format!("{} records in {name}; {missing}", count(records)));
+    }
+    Ok(())
+}

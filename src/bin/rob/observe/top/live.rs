@@ -1,0 +1,97 @@
+//! `rob top` on a terminal: samples, keys and signals, until somebody has seen enough.
+//!
+//! Owns the order of these; `view` decides what they mean. A broker that is gone for a while is waited for. Called by `top`.
+
+use super::draw::{self, Looks};
+use super::sample::{Sample, Sampler};
+use super::screen::{Input, Screen, keys};
+use super::view::{Asked, View};
+use super::{Top, clock};
+use crate::commands::session::Session;
+use crate::exit::{Exit, Failure};
+use crate::observe::no_colour;
+use crate::options::Options;
+use actix_ipc::IpcClient;
+use actix_ipc::platform::signals::EndSignals;
+use std::io;
+use std::pin::Pin;
+use tokio::time::Interval;
+
+/// Looks again and again.
+struct Looker {
+    sampler: Sampler,
+    clock: Interval,
+    client: IpcClient,
+    options: Options,
+}
+
+type Looking = Pin<Box<dyn Future<Output = (Looker, Result<Sample, Failure>)>>>;
+
+impl Looker {
+    /// The next look. A future of its own, so that keys are heard while the broker is slow.
+    fn next(mut self) -> Looking {
+        Box::pin(async move {
+            self.clock.tick().await;
+            let sample = self.sampler.look(&self.client, &self.options).await;
+            (self, sample)
+        })
+    }
+}
+
+/// Shows the broker until a key or a signal ends it.
+pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> {
+    let cannot = |error: io::Error| Failure::new(Exit::Refused, format!("top: no signals ({error})"));
+    let mut signals = EndSignals::receive().map_err(cannot)?;
+    let looker = Looker {
+        sampler: Sampler::default(),
+        clock: clock(wanted.interval),
+        client: session.client.clone(),
+        options: session.options.clone(),
+    };
+    // Before the terminal is taken: a refusal is read where the command was typed.
+    let (looker, first) = looker.next().await;
+    let mut view = View::new(wanted.tab, first?);
+    let mut looking = looker.next();
+    let mut screen = Screen::take()?;
+    let mut inputs = keys()?;
+    let looks = Looks {
+        colours: !no_colour(),
+    };
+    let mut left = session.options.count;
+    while left != Some(0) {
+        screen.draw(|frame| draw::screen(frame, &mut view, looks))?;
+        tokio::select! {
+            biased;
+            signal = signals.next() => return Err(ended(signal.exit_code())),
+            input = inputs.recv() => match input {
+                Some(Input::Key(key)) => match view.key(key) {
+                    Asked::Draw => {}
+                    Asked::Quit => return Ok(()),
+                    Asked::Interrupted => return Err(ended(Exit::Interrupted as u8)),
+                },
+                Some(Input::Resized) => {}
+                Some(Input::Ended(error)) => return Err(error.into()),
+                None => return Ok(()),
+            },
+            (looker, sample) = &mut looking => {
+                looking = looker.next();
+                match sample {
+                    Ok(sample) => view.show(sample),
+                    Err(failure) if is_passing(failure.exit) => view.trouble = Some(failure.message),
+                    Err(failure) => return Err(failure),
+                }
+                left = left.map(|left| left.saturating_sub(1));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn ended(code: u8) -> Failure {
+    Failure::new(Exit::of_number(code), String::new())
+}
+
+/// Whether the broker may answer the next time.
+const fn is_passing(exit: Exit) -> bool {
+    matches!(exit, Exit::Lost | Exit::NoBroker | Exit::Timeout)
+}
