@@ -355,10 +355,13 @@ async fn one_after_the_other(broker: &TestBroker) {
         a.protocol("calc").await.unwrap(),
         b.protocol("calc").await.unwrap(),
     );
-    let waiting: Vec<_> = ["a1", "a2", "a3"]
-        .into_iter()
-        .map(|name| tokio::spawn(calc.wait(name)))
-        .collect();
+    let mut waiting = Vec::new();
+    for name in ["a1", "a2", "a3"] {
+        // A call is sent when it is first polled; which task runs first is not known.
+        let mut call = calc.wait(name);
+        assert!(futures::poll!(&mut call).is_pending());
+        waiting.push(tokio::spawn(call));
+    }
     desk.noted("begin a1").await;
     // The others go on meanwhile, and so does the caller itself with another protocol.
     desk.release("b1");

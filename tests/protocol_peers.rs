@@ -303,25 +303,37 @@ async fn a_slow_command_keeps_back_those_behind_it_unless_they_may_run_beside_it
 
 #[actix::test]
 async fn a_stream_that_nobody_reads_keeps_back_nothing() {
-    for endpoint in Places::new().endpoints {
+    let places = [Places::new(), Places::new()];
+    let cases = [1, 2].into_iter().zip(&places);
+    let each = cases.flat_map(|(concurrency, places)| {
+        let endpoints = places.endpoints.iter().cloned();
+        endpoints.map(move |endpoint| (concurrency, endpoint))
+    });
+    for (concurrency, endpoint) in each {
+        // As many as run at a time, and one.
+        let unread = concurrency + 1;
         let service = Service::new(false);
         let limits = RpcLimits::default().stream_window(1_000);
-        let server = service
-            .bind_with(RpcServer::builder().limits(limits), endpoint)
-            .await;
+        let builder = RpcServer::builder().limits(limits).concurrency(concurrency);
+        let server = service.bind_with(builder, endpoint).await;
         let client = connect(&server).await;
-        let mut rows = client.sender.0.stream::<_, u32>(&calc::CALC, info("rows"), &());
-        assert_eq!(within("the first row", rows.next()).await.unwrap().unwrap(), 0);
+        let stream = |_| client.sender.0.stream::<_, u32>(&calc::CALC, info("rows"), &());
+        let mut streams: Vec<_> = (0..unread).map(stream).collect();
+        for rows in &mut streams {
+            assert_eq!(within("the first row", rows.next()).await.unwrap().unwrap(), 0);
+        }
         assert_eq!(
             within("an answer", client.sender.echo("beside")).await.unwrap(),
             "beside"
         );
-        let mut count = 1;
-        while let Some(row) = within("a row", rows.next()).await {
-            assert_eq!(row.unwrap(), count);
-            count += 1;
+        for mut rows in streams {
+            let mut count = 1;
+            while let Some(row) = within("a row", rows.next()).await {
+                assert_eq!(row.unwrap(), count);
+                count += 1;
+            }
+            assert_eq!(count, 10_000);
         }
-        assert_eq!(count, 10_000);
     }
 }
 

@@ -11,7 +11,7 @@ use super::link::Link;
 use super::peer::Role;
 use super::presence::Notice;
 use super::shared::Shared;
-use super::state::{GRACE, Next, Phase, Ring, State, TICK};
+use super::state::{GRACE, Next, Phase, Ring, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Draft, Epoch, Kind};
 use crate::text;
@@ -114,11 +114,16 @@ impl State {
         self.closed.drain(&mut after.wakers);
     }
 
-    /// Ends requests whose time is over although the broker did not say so.
-    fn expire(&mut self, now: Instant, after: &mut After) {
+    /// Ends requests whose time is over although the broker did not say so. Returns when the first of the others is over.
+    fn expire(&mut self, now: Instant, after: &mut After) -> Option<Instant> {
         let mut cancelled = Vec::new();
+        let mut first: Option<Instant> = None;
         for (key, request) in self.requests.iter_mut() {
-            if request.expires > now || request.answer.is_some() || request.has_items() {
+            if request.answer.is_some() || request.has_items() {
+                continue;
+            }
+            if request.expires > now {
+                first = Some(first.map_or(request.expires, |first| first.min(request.expires)));
                 continue;
             }
             let text = match self.role {
@@ -136,6 +141,7 @@ impl State {
         for key in cancelled {
             let _ = self.control(&Draft::new(Kind::Cancel, key));
         }
+        first
     }
 
     /// Looks after lasting things that wait for a moment. Returns whether any is left.
@@ -307,13 +313,63 @@ impl Shared {
                 format!("{} did not answer the goodbye", state.role.other()),
             ));
         }
-        state.expire(now, after);
+        let first = state.expire(now, after);
         let left = state.tend_lasting(now, after);
         let open = state.tend_room(now, after) || !state.requests.is_empty();
-        if !open {
-            state.tick = TICK;
-        }
+        state.tick = state.next_tick(first, now);
         state.ticking = left || state.closing.is_some() || open;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::request::Request;
+    use crate::client::state::TICK;
+
+    const LONG: Duration = Duration::from_secs(30);
+
+    /// A request with this deadline, as a caller makes it.
+    fn open(state: &mut State, patience: Duration) -> u64 {
+        let (expires, patience, _) = state.expiry(Some(patience));
+        let request = Request::new(expires, patience, 0);
+        state.requests.insert(request).unwrap()
+    }
+
+    fn tick(state: &mut State, now: Instant) -> Duration {
+        let mut after = After::default();
+        let first = state.expire(now, &mut after);
+        state.next_tick(first, now)
+    }
+
+    #[test]
+    fn between_programs_the_next_tick_is_when_the_first_deadline_is_over() {
+        let now = Instant::now();
+        let mut state = State::new(100, Role::Peer, now);
+        open(&mut state, LONG);
+        assert_eq!(state.tick, TICK, "long deadlines are kept to a tick");
+        let short = Duration::from_millis(40);
+        let quick = open(&mut state, short);
+        assert_eq!(state.tick, short);
+        let at = now + Duration::from_millis(10);
+        let next = tick(&mut state, at);
+        assert!(next >= Duration::from_millis(30) && next < TICK, "{next:?}");
+        // What is over once is over, and the long one alone needs no exact time.
+        assert_eq!(tick(&mut state, now + TICK), TICK);
+        let ended = state.requests.get_mut(quick).unwrap().answer.take();
+        assert_eq!(ended.unwrap().unwrap_err().code, ErrorCode::Deadline);
+        // The last moments are not counted more finely than they can be kept.
+        let mut state = State::new(100, Role::Peer, now);
+        open(&mut state, Duration::ZERO);
+        assert!(state.tick > Duration::ZERO && state.tick < short);
+    }
+
+    #[test]
+    fn a_broker_keeps_the_time_of_its_clients() {
+        let now = Instant::now();
+        let mut state = State::new(100, Role::Broker, now);
+        open(&mut state, Duration::from_millis(1));
+        assert_eq!(tick(&mut state, now), TICK);
     }
 }

@@ -13,6 +13,7 @@ pub(crate) use reader::Reader;
 
 use super::event::{Topic, Update};
 use super::subscription::SlowPolicy;
+use super::waiters::replace;
 use crate::message::frame::FrameView;
 use crate::message::{Attachments, Batch, Encoding, Flags, Header, Metadata};
 use bytes::{Bytes, BytesMut};
@@ -325,8 +326,8 @@ impl State {
         }
     }
 
-    /// What there is to say when no event is there.
-    fn poll_end(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Option<Update>> {
+    /// What there is to say when no event is there. The waker from `before` is to be dropped when the lock is released.
+    fn poll_end(&mut self, cx: &Context<'_>, gaps: bool, before: &mut Option<Waker>) -> Poll<Option<Update>> {
         if let Some(update) = Some(&mut self.gap).filter(|_| gaps).and_then(Gap::tell) {
             return Poll::Ready(Some(update));
         }
@@ -337,10 +338,7 @@ impl State {
             let slow = gaps && std::mem::take(&mut self.too_slow);
             return Poll::Ready(slow.then_some(Update::TooSlow));
         }
-        match self.waker.as_mut() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => self.waker = Some(cx.waker().clone()),
-        }
+        *before = replace(&mut self.waker, cx.waker());
         Poll::Pending
     }
 

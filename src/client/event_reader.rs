@@ -88,10 +88,12 @@ impl Reader {
 
     /// Takes all that has come meanwhile, or says what there is to say when that is nothing.
     fn take_more(&mut self, cx: &Context<'_>, gaps: bool) -> Poll<Result<(), Option<Update>>> {
+        // Declared first, and so dropped when the lock is released.
+        let mut before = None;
         let mut state = self.queue.lock();
         state.charged = state.charged.saturating_sub(std::mem::take(&mut self.charge));
         if state.chunks.is_empty() {
-            return state.poll_end(cx, gaps).map(Err);
+            return state.poll_end(cx, gaps, &mut before).map(Err);
         }
         std::mem::swap(&mut state.chunks, &mut self.taken);
         Poll::Ready(Ok(()))

@@ -193,10 +193,8 @@ impl Exchange {
             return Poll::Ready(Err(CallError::from(ErrorCode::Internal)));
         };
         let Some(answer) = request.answer.take() else {
-            match request.waker.as_mut() {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => request.waker = Some(cx.waker().clone()),
-            }
+            let before = request.watch(cx.waker());
+            state.bury(before);
             return Poll::Pending;
         };
         let rest = request.strip();
@@ -242,11 +240,14 @@ impl Exchange {
             Some(Err(error)) => Some(error),
             _ if complete => None,
             _ => {
-                request.waker = Some(cx.waker().clone());
+                let before = request.watch(cx.waker());
+                state.bury(before);
                 return Poll::Pending;
             }
         };
-        state.requests.remove(id);
+        let over = state.requests.remove(id);
+        drop(state);
+        drop(over);
         self.step = Step::Over;
         Poll::Ready(error.map(Err))
     }
@@ -254,7 +255,9 @@ impl Exchange {
     /// Gives up waiting for an answer without telling anybody; for requests that have none.
     pub(crate) fn forget(&mut self) {
         if let Step::Waiting(id) = std::mem::replace(&mut self.step, Step::Over) {
-            self.handle.shared.lock().requests.remove(id);
+            // The lock is released before it is dropped.
+            let over = self.handle.shared.lock().requests.remove(id);
+            drop(over);
         }
     }
 }
@@ -268,10 +271,12 @@ pub(crate) fn answered(state: &mut State, id: u64, cx: &Context<'_>) -> Option<u
     else {
         return Some(0);
     };
-    if request.takes.is_none() {
-        request.waker = Some(cx.waker().clone());
+    let takes = request.takes;
+    if takes.is_none() {
+        let before = request.watch(cx.waker());
+        state.bury(before);
     }
-    request.takes
+    takes
 }
 
 /// Sends the first frame. Ready with the slot's key and how much of the payload is sent.
@@ -381,13 +386,16 @@ fn next(
         return (payload.len(), true);
     };
     if request.window <= 0 || !up {
-        request.waker = Some(cx.waker().clone());
+        let before = request.watch(cx.waker());
+        state.bury(before);
         return (sent, false);
     }
     if !state.out.has_room() {
         // The end of the call must be noticed too.
-        request.waker = Some(cx.waker().clone());
-        state.out.room.wait(place, cx.waker());
+        let before = request.watch(cx.waker());
+        state.bury(before);
+        let before = state.out.room.wait(place, cx.waker());
+        state.bury(before);
         return (sent, false);
     }
     let piece = PIECE.min(state.grants.frame_bytes as usize).max(1);

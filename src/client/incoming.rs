@@ -4,12 +4,13 @@
 //! [`super::running`] may run a handler at once.
 
 use super::handler::{CallContext, IncomingCall};
+use super::here::Here;
 use super::inbound::Ended;
 use super::items::Came;
 use super::large::Regions;
 use super::peer::{self, incoming::Checked};
 use super::request::keep;
-use super::running::{Here, Job, ObjectServer};
+use super::running::{Job, ObjectServer};
 use super::serving::{OpenCall, PartialCall, Table, refuse};
 use super::shared::Shared;
 use crate::error::{CallError, CloseReason, ErrorCode};

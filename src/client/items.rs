@@ -7,6 +7,7 @@ use super::handler::IncomingCall;
 use super::peer::memory::Hold;
 use super::serving::OpenCall;
 use super::shared::Shared;
+use super::waiters::replace;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Kind, Payload};
 use futures::Stream;
@@ -165,10 +166,9 @@ impl OpenCall {
             items.complete = true;
             return Poll::Ready(Some(Err(ended_early())));
         }
-        match items.reader.as_mut() {
-            Some(reader) => reader.clone_from(cx.waker()),
-            None => items.reader = Some(cx.waker().clone()),
-        }
+        let before = replace(&mut items.reader, cx.waker());
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 

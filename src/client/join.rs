@@ -122,17 +122,20 @@ impl Joined {
         }
         let (id, next) = if state.sends.must_hold() {
             if state.sends.held_bytes() >= shared.options.out_buffer {
-                state.sends.waiters.wait(&mut waiting.window, cx.waker());
+                let before = state.sends.waiters.wait(&mut waiting.window, cx.waker());
+                state.bury(before);
                 return Poll::Pending;
             }
             let frame = std::mem::take(frame);
             let id = state.sends.hold(self.number.number, frame, attachments.clone());
             (id, Next::Nothing)
         } else if !state.sends.may_go() {
-            state.sends.waiters.wait(&mut waiting.window, cx.waker());
+            let before = state.sends.waiters.wait(&mut waiting.window, cx.waker());
+            state.bury(before);
             return Poll::Pending;
         } else if !state.out.has_room() {
-            state.out.room.wait(&mut waiting.room, cx.waker());
+            let before = state.out.room.wait(&mut waiting.room, cx.waker());
+            state.bury(before);
             return Poll::Pending;
         } else {
             let idle = state.out.is_idle();
@@ -187,15 +190,18 @@ impl Joined {
     /// What became of a message for which that was to be kept.
     pub(crate) fn poll_outcome(&self, cx: &Context<'_>, id: MessageId) -> Poll<Result<u16, Undelivered>> {
         let mut state = self.handle().shared.lock();
-        state
-            .sends
-            .outcome(id, cx.waker())
+        let State { sends, dead, .. } = &mut *state;
+        sends
+            .outcome(id, cx.waker(), dead)
             .map_or(Poll::Pending, Poll::Ready)
     }
 
     /// Nobody asks any more what became of a message: it is reported as that of any other.
     pub(crate) fn forget_outcome(&self, id: MessageId) {
-        let undelivered = self.handle().shared.lock().sends.unconfirm(id);
+        let mut state = self.handle().shared.lock();
+        let State { sends, dead, .. } = &mut *state;
+        let undelivered = sends.unconfirm(id, dead);
+        drop(state);
         let woken = undelivered.and_then(|undelivered| self.port.reports.add(undelivered));
         woken.into_iter().for_each(Waker::wake);
     }

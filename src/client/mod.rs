@@ -41,6 +41,7 @@ mod exchange;
 mod failure;
 mod handle;
 mod handler;
+mod here;
 #[cfg(feature = "bus")]
 mod hook;
 mod inbound;

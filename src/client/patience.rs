@@ -23,7 +23,8 @@ impl State {
         (place, until): (&mut Option<Place>, &mut Until),
         cx: &Context<'_>,
     ) -> bool {
-        self.out.room.wait(place, cx.waker());
+        let before = self.out.room.wait(place, cx.waker());
+        self.bury(before);
         if outgoing.kind != Kind::Call || outgoing.flags.has(Flags::NO_REPLY) {
             return false;
         }

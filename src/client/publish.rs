@@ -270,13 +270,16 @@ impl Publish<'_> {
     fn wait(&mut self, state: &mut State, waker: &Waker) {
         // The end of its time must be noticed too.
         if let Some(request) = state.requests.get_mut(self.id) {
-            request.waker = Some(waker.clone());
+            let before = request.watch(waker);
+            state.bury(before);
         }
         let halfway = self.halfway.get_or_insert_default();
         if state.publish_window <= 0 {
-            state.publishers.wait(&mut halfway.credit_place, waker);
+            let before = state.publishers.wait(&mut halfway.credit_place, waker);
+            state.bury(before);
         } else {
-            state.out.room.wait(&mut halfway.place, waker);
+            let before = state.out.room.wait(&mut halfway.place, waker);
+            state.bury(before);
         }
     }
 
@@ -289,7 +292,9 @@ impl Publish<'_> {
         }
         halfway.half = (!self.over).then_some(life);
         if self.over && self.id != 0 && !self.flags.has(Flags::ACK) {
-            self.client.handle.shared.lock().requests.remove(self.id);
+            // The lock is released before it is dropped.
+            let over = self.client.handle.shared.lock().requests.remove(self.id);
+            drop(over);
             self.id = 0;
         }
     }
@@ -387,7 +392,7 @@ impl Publish<'_> {
             return;
         }
         let mut state = shared.lock();
-        state.requests.remove(self.id);
+        let over = state.requests.remove(self.id);
         // Half a message must not stay open at the broker, whether it was dropped, refused or took too long.
         let next = if halfway.half == Some(state.life) && state.check_up().is_ok() {
             state.void_publishes.push(self.id);
@@ -396,6 +401,7 @@ impl Publish<'_> {
             Next::Nothing
         };
         drop(state);
+        drop(over);
         shared.perform(next);
     }
 }
@@ -461,11 +467,14 @@ impl Future for Acknowledged<'_> {
         };
         match request.answer.take() {
             None => {
-                request.waker = Some(cx.waker().clone());
+                let before = request.watch(cx.waker());
+                state.bury(before);
                 Poll::Pending
             }
             Some(answer) => {
-                state.requests.remove(sending.id);
+                let over = state.requests.remove(sending.id);
+                drop(state);
+                drop(over);
                 Poll::Ready(answer.map(|answer| match answer {
                     Answer::Number(count) => count,
                     Answer::Reply(_) => 0,

@@ -3,6 +3,7 @@
 //! Owns the items and one waker. When it is full the newest item is not taken and the reader is told how many it
 //! missed. Used for notices and connection events; subscriptions have their own, which counts bytes.
 
+use super::waiters::replace;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -99,7 +100,9 @@ impl<T> Queue<T> {
         if state.closed {
             return Poll::Ready(None);
         }
-        state.waker = Some(cx.waker().clone());
+        let before = replace(&mut state.waker, cx.waker());
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 

@@ -176,6 +176,8 @@ impl RegisterBuilder {
         };
         let order = self.order.filter(|_| !self.terms.unordered);
         let server = ObjectServer::new(&self.name, self.handler, home, self.terms.concurrency);
+        // Of an object of protocols.
+        let server = server.with_streams_apart(self.order.is_some());
         let server = Arc::new(server.ordered(order));
         let serving = ServingGuard::new(&self.handle, server)?;
         let (standing, mut watch) = watch::channel(Ok(Standing::Asked));

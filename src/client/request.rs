@@ -3,6 +3,7 @@
 //! Owns the assembly of replies, the items of a streamed reply and the credit they hold; knows no socket and no
 //! clock. Slots live in a [`super::slab::Slab`] under the connection's lock; the socket's task completes them.
 
+use super::waiters::replace;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Attachments, Batch, Encoding, Flags, Metadata, Payload};
@@ -108,6 +109,12 @@ impl Request {
             items: None,
             owed: 0,
         }
+    }
+
+    /// Notes who waits for it; what it returns is to be dropped when no lock is held.
+    #[must_use]
+    pub(crate) fn watch(&mut self, waker: &Waker) -> Option<Waker> {
+        replace(&mut self.waker, waker)
     }
 
     /// What else than its answer it holds: to be dropped when no lock is held.

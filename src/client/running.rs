@@ -6,22 +6,20 @@
 
 use super::budget::Budget;
 use super::handler::{Handler, IncomingCall};
-use super::incoming::Grants;
 use super::line::{Lane, Line};
-use super::peer::Met;
 use super::peer::memory::{Hold, Memory};
 use super::request::PINNED_MAX;
 use super::runtime::Home;
-use super::serving::{OpenCall, refuse};
+use super::serving::refuse;
 use super::shared::Shared;
 use super::state::Direct;
 use super::turn::{Spare, start};
 use crate::error::{CallError, ErrorCode};
+use crate::message::PeerId;
 use bytes::Bytes;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 /// Calls that may wait in front of one object.
@@ -45,6 +43,8 @@ pub(crate) struct ObjectServer {
     order: Option<Order>,
     /// All calls are in one lane.
     one_lane: bool,
+    /// A stream has no place: its handler is done when it has returned it.
+    streams_apart: bool,
     given_up: AtomicBool,
     waiting: Mutex<Waiting>,
 }
@@ -119,7 +119,7 @@ impl fmt::Debug for ObjectServer {
 }
 
 /// What becomes of a call that has come.
-enum Admission {
+pub(crate) enum Admission {
     /// It stands in the queue, and somebody sees to that.
     Queued,
     /// It stands in the queue, and the asker has to start what may run.
@@ -136,6 +136,7 @@ impl ObjectServer {
             limit: limit.max(1),
             order: None,
             one_lane: false,
+            streams_apart: false,
             given_up: AtomicBool::new(false),
             waiting: Mutex::default(),
         }
@@ -152,15 +153,25 @@ impl ObjectServer {
         not(feature = "protocol"),
         allow(dead_code, reason = "only typed protocols use it")
     )]
-    pub(crate) fn in_one_lane(mut self) -> Self {
-        self.order = Some(|_| 0);
+    pub(crate) const fn in_one_lane(mut self) -> Self {
         self.one_lane = true;
         self
     }
 
-    /// What a call must not run beside of.
+    /// The same object, of which a streamed answer counts among the running calls until its handler has returned it: who does not read
+    /// streams keeps nobody out. How many there may be is the connection's to say.
+    pub(crate) const fn with_streams_apart(mut self, apart: bool) -> Self {
+        self.streams_apart = apart;
+        self
+    }
+
+    /// What a call must not run beside of. Where all calls are in one lane the number of their connection does not count: what an
+    /// earlier life of the connection has left behind is still in front of the next one's calls.
     pub(crate) fn lane(&self, call: &IncomingCall) -> Option<Lane> {
-        self.order.map(|part| (call.context.caller.peer, part(call)))
+        match self.one_lane {
+            true => Some((PeerId::default(), 0)),
+            false => self.order.map(|part| (call.context.caller.peer, part(call))),
+        }
     }
 
     /// Whether its calls run one after the other.
@@ -177,7 +188,7 @@ impl ObjectServer {
         self.given_up.store(true, Ordering::Relaxed);
     }
 
-    fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
 
@@ -196,7 +207,7 @@ impl ObjectServer {
     }
 
     /// Takes a place for a call that nothing is in front of, if it is not `held` already.
-    fn enter(&self, lane: Option<Lane>, held: bool) -> bool {
+    pub(crate) fn enter(&self, lane: Option<Lane>, held: bool) -> bool {
         if held && lane.is_none() {
             return true;
         }
@@ -214,7 +225,7 @@ impl ObjectServer {
         }
     }
 
-    fn enqueue(&self, mut job: Job, memory: &Memory) -> Admission {
+    pub(crate) fn enqueue(&self, mut job: Job, memory: &Memory) -> Admission {
         if self.lock().is_long() {
             self.drop_cancelled();
         }
@@ -258,10 +269,10 @@ impl ObjectServer {
         None
     }
 
-    /// Gives a place and a lane back; nobody starts what may run now.
-    pub(crate) fn give_place_back(&self, lane: Option<Lane>) {
+    /// Gives back what a call held, the place if that is among it; nobody starts what may run now.
+    pub(crate) fn give_place_back(&self, place: bool, lane: Option<Lane>) {
         let mut waiting = self.lock();
-        waiting.running = waiting.running.saturating_sub(1);
+        waiting.running = waiting.running.saturating_sub(usize::from(place));
         lane.into_iter().for_each(|lane| waiting.line.release(lane));
     }
 
@@ -275,6 +286,11 @@ impl ObjectServer {
     /// Gives a lane back before the place: the handler is done, its answer is not. `true`: as [`leave`](Self::leave) says.
     pub(crate) fn release(&self, lane: Option<Lane>) -> bool {
         lane.is_some() && self.release_in(self.lock(), lane)
+    }
+
+    /// Whether streams have no place.
+    pub(crate) const fn has_streams_apart(&self) -> bool {
+        self.streams_apart
     }
 
     fn release_in(&self, mut waiting: MutexGuard<'_, Waiting>, lane: Option<Lane>) -> bool {
@@ -314,148 +330,12 @@ impl Drop for Dispatching {
     }
 }
 
-/// The calls of one batch, on the thread that reads it. The object that one is for is kept for the next, and so is the
-/// place that one has left.
-pub(crate) struct Here<'a> {
-    shared: &'a Arc<Shared>,
-    thread: ThreadId,
-    server: Option<Arc<ObjectServer>>,
-    /// A place among the running calls of `server` is taken and free.
-    held: bool,
-    /// The method that was called last.
-    method: Option<Arc<str>>,
-    /// A call may be arriving in pieces.
-    pub(crate) partials: bool,
-    /// Who calls, when it is no broker.
-    pub(crate) met: Option<Arc<Met>>,
-    spare: Spare,
-    budget: Budget,
-}
-
-impl<'a> Here<'a> {
-    pub(crate) fn new(shared: &'a Arc<Shared>, now: Instant) -> Self {
-        shared.serving.begin();
-        let table = shared.serving.lock();
-        let (partials, met) = (!table.partial.is_empty(), table.met.clone());
-        drop(table);
-        Self {
-            shared,
-            thread: thread::current().id(),
-            server: None,
-            held: false,
-            method: None,
-            partials,
-            met,
-            spare: Spare::default(),
-            budget: Budget::new(now),
-        }
-    }
-
-    /// Whether the handlers have had what they may have: what else has come runs later.
-    pub(crate) const fn is_spent(&self) -> bool {
-        self.budget.spent
-    }
-
-    /// A method's name, of which the calls of one batch share the text.
-    pub(crate) fn method(&mut self, name: &[u8]) -> Arc<str> {
-        match &self.method {
-            Some(last) if last.as_bytes() == name => Arc::clone(last),
-            _ => Arc::clone(self.method.insert(String::from_utf8_lossy(name).into())),
-        }
-    }
-
-    /// What is known of a call that has come.
-    pub(crate) fn open(&mut self, ticket: u64, grants: Grants, charge: u32) -> Arc<OpenCall> {
-        self.spare.open(ticket, grants.life, grants.window, charge)
-    }
-
-    /// Looks the object of that name up. `None`: it was given up, maybe by the call before this one.
-    pub(crate) fn find(&mut self, name: &[u8]) -> Option<&Arc<ObjectServer>> {
-        let same = |server: &Arc<ObjectServer>| server.name.as_bytes() == name && !server.is_given_up();
-        if !self.server.as_ref().is_some_and(same) {
-            let found = std::str::from_utf8(name)
-                .ok()
-                .and_then(|name| self.shared.serving.lock().objects.get(name).cloned());
-            self.change(found);
-        }
-        self.server.as_ref()
-    }
-
-    /// The next call is for this object.
-    pub(crate) fn change(&mut self, server: Option<Arc<ObjectServer>>) {
-        let before = std::mem::replace(&mut self.server, server);
-        if std::mem::take(&mut self.held)
-            && let Some(before) = before
-            && before.leave(None)
-        {
-            dispatch_within(self.shared, &before, &mut self.budget);
-        }
-    }
-
-    /// Takes a call that has come as a whole, for the object that was found last.
-    pub(crate) fn accept(&mut self, mut job: Job, method: &str) {
-        let Some(server) = &self.server else { return };
-        let (shared, here) = (self.shared, server.home.is_on(self.thread));
-        if here && !self.budget.allows(Instant::now) {
-            // The place is given back first: from now on all stand in the queue, in their order.
-            job.unpin();
-            shared.serving.register(&job.call.context.open);
-            return self.accept_later(job);
-        }
-        if here && server.enter(server.lane(&job.call), self.held) {
-            // Nothing can happen to this call before it has had its first turn, so most are never in the table. The
-            // socket's task writes the answers when it is through with the batch.
-            self.held = start(
-                shared,
-                server,
-                job,
-                method,
-                (false, Direct::Together),
-                &mut self.spare,
-            );
-            return;
-        }
-        job.unpin();
-        shared.serving.register(&job.call.context.open);
-        self.enqueue(job);
-    }
-
-    /// Takes a call that was kept back and is among the open ones, for the object that was found last.
-    pub(crate) fn accept_later(&mut self, job: Job) {
-        // What comes next must not take the free place before it.
-        self.change(self.server.clone());
-        self.enqueue(job);
-    }
-
-    fn enqueue(&mut self, job: Job) {
-        let Some(server) = &self.server else { return };
-        let (shared, here) = (self.shared, server.home.is_on(self.thread));
-        match server.enqueue(job, &shared.serving.memory) {
-            Admission::Queued => {}
-            Admission::Dispatch if here => dispatch_within(shared, server, &mut self.budget),
-            Admission::Dispatch => dispatch_later(shared, server, false),
-            Admission::Full(job, why) => {
-                let text = format!("{} is too slow: {why}", server.name);
-                let error = CallError::new(ErrorCode::Overloaded, text).ran(false);
-                refuse(shared, &job.call.context.open, job.answered, &error);
-            }
-        }
-    }
-}
-
-impl Drop for Here<'_> {
-    fn drop(&mut self) {
-        self.change(None);
-        self.shared.serving.end();
-    }
-}
-
 /// Starts calls as long as they may run; after a burst of them elsewhere in the queue of the thread's tasks.
 pub(crate) fn dispatch(shared: &Arc<Shared>, server: &Arc<ObjectServer>) {
     dispatch_within(shared, server, &mut Budget::new(Instant::now()));
 }
 
-fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mut Budget) {
+pub(crate) fn dispatch_within(shared: &Arc<Shared>, server: &Arc<ObjectServer>, budget: &mut Budget) {
     shared.serving.begin();
     let mut spare = Spare::default();
     let over = loop {
@@ -497,4 +377,58 @@ pub(crate) fn dispatch_later(shared: &Arc<Shared>, server: &Arc<ObjectServer>, l
         dispatching.begun = true;
         dispatch(&dispatching.shared, &dispatching.server);
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::handler::{CallContext, HandlerError, Response};
+    use crate::client::serving::OpenCall;
+    use crate::message::{Attachments, Encoding, Metadata, Origin, Payload};
+
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl Handler for Nothing {
+        async fn handle(&self, _: IncomingCall) -> Result<Response, HandlerError> {
+            Ok(Response::payload(Payload::default()))
+        }
+    }
+
+    fn call(caller: u64) -> IncomingCall {
+        let peer = PeerId(caller);
+        IncomingCall {
+            context: CallContext {
+                object: "o".into(),
+                method: "m".into(),
+                caller: Origin {
+                    peer,
+                    ..Origin::default()
+                },
+                caller_name: None,
+                deadline: Instant::now(),
+                metadata: Metadata::new(),
+                encoding: Encoding::RAW,
+                attachments: Attachments::new(),
+                streaming: false,
+                uploading: false,
+                open: Arc::new(OpenCall::new(1, 1, 0, 0)),
+            },
+            payload: Payload::default(),
+        }
+    }
+
+    #[test]
+    fn two_lives_of_one_connection_share_their_lane_and_two_callers_do_not() {
+        let server = || {
+            let home = Home::current().unwrap();
+            ObjectServer::new("o", Arc::new(Nothing), home, usize::MAX)
+        };
+        let alone = server().in_one_lane();
+        assert!(alone.lane(&call(1)).is_some());
+        assert_eq!(alone.lane(&call(1)), alone.lane(&call(2)));
+        let ordered = server().ordered(Some(|_| 7));
+        assert_ne!(ordered.lane(&call(1)), ordered.lane(&call(2)));
+        assert_eq!(server().lane(&call(1)), None);
+    }
 }

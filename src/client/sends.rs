@@ -7,7 +7,7 @@ use super::after::After;
 use super::encoded::{self, ID};
 use super::port::Port;
 use super::undelivered::{Reason, Undelivered};
-use super::waiters::Waiters;
+use super::waiters::{Waiters, replace};
 use crate::message::Attachments;
 use crate::message::bus::Settlement;
 use crate::message::id::MessageId;
@@ -168,19 +168,28 @@ impl Sends {
     }
 
     /// What became of a message that somebody waits for; `None`: nothing yet, and the waker is kept.
-    pub(crate) fn outcome(&mut self, id: MessageId, waker: &Waker) -> Option<Result<u16, Undelivered>> {
+    /// Wakers that are not needed any more go to the `dead`.
+    pub(crate) fn outcome(
+        &mut self,
+        id: MessageId,
+        waker: &Waker,
+        dead: &mut Vec<Waker>,
+    ) -> Option<Result<u16, Undelivered>> {
         let confirm = self.confirms.get_mut(&id.0)?;
         if let Some(outcome) = confirm.outcome.take() {
-            self.confirms.remove(&id.0);
+            let over = self.confirms.remove(&id.0);
+            dead.extend(over.and_then(|over| over.waker));
             return Some(outcome);
         }
-        confirm.waker = Some(waker.clone());
+        dead.extend(replace(&mut confirm.waker, waker));
         None
     }
 
     /// Nobody waits any more. What became of it already is told as of any other message.
-    pub(crate) fn unconfirm(&mut self, id: MessageId) -> Option<Undelivered> {
-        self.confirms.remove(&id.0)?.outcome?.err()
+    pub(crate) fn unconfirm(&mut self, id: MessageId, dead: &mut Vec<Waker>) -> Option<Undelivered> {
+        let over = self.confirms.remove(&id.0)?;
+        dead.extend(over.waker);
+        over.outcome?.err()
     }
 
     /// The broker tells what became of messages. What was told before, and what was never sent, changes nothing.
@@ -390,7 +399,7 @@ mod tests {
             sends.add(number, &mut frame());
         }
         let woken = Arc::new(Woken(false.into()));
-        sends.waiters.wait(&mut None, &woken.clone().into());
+        assert!(sends.waiters.wait(&mut None, &woken.clone().into()).is_none());
         // Most of what is open is not settled: it waits for its match.
         sends.settle(&settled(1, 1, Outcome::Taken), &mut after);
         sends.wake(&mut after);
@@ -405,13 +414,17 @@ mod tests {
         let mut after = After::default();
         let ids: Vec<MessageId> = (0..3).map(|_| sends.add(number, &mut frame())).collect();
         ids.iter().for_each(|id| sends.confirm(*id));
-        assert_eq!(sends.outcome(ids[0], Waker::noop()), None);
+        let mut dead = Vec::new();
+        assert_eq!(sends.outcome(ids[0], Waker::noop(), &mut dead), None);
         sends.settle(&settled(1, 1, Outcome::Taken), &mut after);
         sends.settle(&settled(2, 2, Outcome::NoMatch), &mut after);
-        assert_eq!(sends.outcome(ids[0], Waker::noop()), Some(Ok(1)));
-        let refused = sends.outcome(ids[1], Waker::noop()).unwrap().unwrap_err();
+        assert_eq!(sends.outcome(ids[0], Waker::noop(), &mut dead), Some(Ok(1)));
+        let refused = sends
+            .outcome(ids[1], Waker::noop(), &mut dead)
+            .unwrap()
+            .unwrap_err();
         assert_eq!((refused.id, refused.reason), (ids[1], Reason::NoMatch));
-        assert_eq!(sends.unconfirm(ids[2]).unwrap().id, ids[2]);
+        assert_eq!(sends.unconfirm(ids[2], &mut dead).unwrap().id, ids[2]);
         assert!(told(&mut after, &port).is_empty());
     }
 

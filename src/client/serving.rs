@@ -10,6 +10,7 @@ use super::peer::incoming::OneWay;
 use super::peer::memory::{Hold, Memory};
 use super::running::{Job, ObjectServer};
 use super::shared::Shared;
+use super::waiters::replace;
 use crate::error::CallError;
 use crate::message::{PeerId, Served};
 use bytes::BytesMut;
@@ -203,10 +204,14 @@ impl OpenCall {
     /// The same, when it has come; the call's own task is woken when it does.
     pub(crate) fn offer_answered(&self, cx: &Context<'_>) -> Option<u32> {
         let mut state = self.lock();
-        if state.takes.is_none() {
-            state.task = Some(cx.waker().clone());
-        }
-        state.takes
+        let takes = state.takes;
+        let before = match takes {
+            None => replace(&mut state.task, cx.waker()),
+            Some(_) => None,
+        };
+        drop(state);
+        drop(before);
+        takes
     }
 
     /// The caller takes `bytes` more.
@@ -235,11 +240,10 @@ impl OpenCall {
     /// For the call's own task: whether to stop. It is woken when that changes, or credit comes.
     pub(crate) fn watch(&self, cx: &Context<'_>) -> bool {
         let mut state = self.lock();
-        match state.task.as_mut() {
-            Some(waker) => waker.clone_from(cx.waker()),
-            None => state.task = Some(cx.waker().clone()),
-        }
-        state.cancelled
+        let (before, cancelled) = (replace(&mut state.task, cx.waker()), state.cancelled);
+        drop(state);
+        drop(before);
+        cancelled
     }
 
     /// Uses `bytes` of the window, when there is any; the task is woken when there is.
@@ -251,7 +255,9 @@ impl OpenCall {
                 .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
             return Poll::Ready(());
         }
-        state.task = Some(cx.waker().clone());
+        let before = replace(&mut state.task, cx.waker());
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 }
@@ -385,9 +391,10 @@ impl Serving {
         let mut table = self.lock();
         let open = std::mem::take(&mut table.open);
         table.oneway = 0;
-        table.partial.clear();
+        let partial = std::mem::take(&mut table.partial);
         let servers: Vec<_> = table.objects.values().cloned().collect();
         drop(table);
+        drop(partial);
         servers.iter().for_each(|server| server.clear());
         open.into_values().for_each(|call| call.cancel());
     }

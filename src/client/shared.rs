@@ -1,6 +1,6 @@
 //! What a handle and its socket have in common: the lock around [`State`], and what follows each step under it.
 //!
-//! Owns the discipline of the lock: short, never across an await, and nothing is woken while it is held. Nothing is written either,
+//! Owns the discipline of the lock: short, never across an await, and no waker is woken or dropped while it is held. Nothing is written either,
 //! but into shared memory ([`State::after_push`]), which takes no longer than a copy and, where the broker sleeps, its bell.
 //! Called by every other file of the client.
 
@@ -15,8 +15,9 @@ use crate::sync::slips::{self, Slip};
 use crate::sync::{AtomicWaker, Mutex, MutexGuard};
 use crate::transport::Stream;
 use std::io::{self, IoSlice};
+use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 /// See the module's documentation.
@@ -61,6 +62,38 @@ pub(crate) enum Wrote {
     Blocked,
 }
 
+/// The state, as long as its lock is held. What was [buried](State::bury) meanwhile is dropped when it no longer is.
+pub(crate) struct Locked<'a> {
+    // In this order: the fields are dropped one after the other.
+    state: MutexGuard<'a, State>,
+    dead: Vec<Waker>,
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    #[inline]
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.state.dead.is_empty() {
+            self.dead = std::mem::take(&mut self.state.dead);
+        }
+    }
+}
+
 impl Shared {
     pub(crate) fn new(options: Options) -> Self {
         let mut state = State::new(options.out_buffer, options.role(), Instant::now());
@@ -79,8 +112,11 @@ impl Shared {
 
     /// The lock. A panic under it cannot leave anything half done that matters more than going on.
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked {
+            state: self.state.lock().unwrap_or_else(PoisonError::into_inner),
+            dead: Vec::new(),
+        }
     }
 
     /// Takes a future that is dropped out of a list of those who wait.
@@ -163,7 +199,8 @@ impl Shared {
             return Poll::Ready(Err(error));
         }
         if !state.out.has_room() {
-            state.out.room.wait(place, cx.waker());
+            let before = state.out.room.wait(place, cx.waker());
+            state.bury(before);
             return Poll::Pending;
         }
         let idle = state.out.is_idle();
@@ -225,9 +262,63 @@ impl Shared {
             if let Phase::Closed(error) = &state.phase {
                 return Poll::Ready(error.clone());
             }
-            state.closed.wait(&mut spot.place, cx.waker());
+            let before = state.closed.wait(&mut spot.place, cx.waker());
+            state.bury(before);
             Poll::Pending
         })
         .await
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "models"))]
+mod tests {
+    use super::*;
+    use crate::client::builder::ClientBuilder;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    /// A task whose end needs the lock, as that of one which waits for an answer does.
+    struct NeedsTheLock {
+        shared: Arc<Shared>,
+        free: Arc<AtomicUsize>,
+    }
+
+    impl Wake for NeedsTheLock {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl Drop for NeedsTheLock {
+        fn drop(&mut self) {
+            let free = self.shared.state.try_lock().is_ok();
+            self.free.fetch_add(usize::from(free), Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_waker_that_is_replaced_is_dropped_when_the_lock_is_free() {
+        let shared = Arc::new(Shared::new(ClientBuilder::new().options));
+        let free = Arc::<AtomicUsize>::default();
+        let task = || {
+            Waker::from(Arc::new(NeedsTheLock {
+                shared: Arc::clone(&shared),
+                free: Arc::clone(&free),
+            }))
+        };
+        let mut place = None;
+        for round in 0..3 {
+            let waker = task();
+            let mut state = shared.lock();
+            let before = state.out.room.wait(&mut place, &waker);
+            state.bury(before);
+            drop(state);
+            drop(waker);
+            assert_eq!(free.load(Ordering::Relaxed), round, "those before it are gone");
+        }
+        let mut state = shared.lock();
+        let waker = state.out.room.leave(&mut place);
+        state.bury(waker);
+        drop(state);
+        assert_eq!(free.load(Ordering::Relaxed), 3);
     }
 }

@@ -105,6 +105,8 @@ pub(crate) struct State {
     /// The last handle is gone, or `close` was called.
     pub(crate) closing: Option<Instant>,
     pub(crate) closed: Waiters,
+    /// Wakers that nobody needs any more. They are dropped when the lock is released.
+    pub(crate) dead: Vec<Waker>,
 }
 
 /// What to do once the lock is released.
@@ -161,7 +163,14 @@ impl State {
             last_write: now,
             closing: None,
             closed: Waiters::new(),
+            dead: Vec::new(),
         }
+    }
+
+    /// A waker that nobody needs any more: it may be the last that holds a task, whose end may need the lock.
+    #[inline]
+    pub(crate) fn bury(&mut self, waker: Option<Waker>) {
+        self.dead.extend(waker);
     }
 
     /// Whether frames can be added now.

@@ -102,8 +102,16 @@ struct Turn {
     open: Arc<OpenCall>,
     answered: bool,
     /// What others wait for, until the handler is done.
-    lane: Mutex<Option<Lane>>,
-    held: bool,
+    holds: Mutex<Holds>,
+    /// It has come to its end; otherwise a run-time has dropped it.
+    ended: bool,
+}
+
+/// What a running call holds of its object.
+#[derive(Debug, Default)]
+struct Holds {
+    place: bool,
+    lane: Option<Lane>,
 }
 
 impl Turn {
@@ -119,26 +127,39 @@ impl Turn {
             server: Arc::clone(server),
             open,
             answered,
-            lane: Mutex::new(lane),
-            held: true,
+            holds: Mutex::new(Holds { place: true, lane }),
+            ended: false,
         }
     }
 
-    fn take_lane(&self) -> Option<Lane> {
-        self.lane.lock().unwrap_or_else(PoisonError::into_inner).take()
+    /// Takes out what it holds, the place too if that is `all`.
+    fn take(&self, all: bool) -> Holds {
+        let mut holds = self.holds.lock().unwrap_or_else(PoisonError::into_inner);
+        Holds {
+            place: all && std::mem::take(&mut holds.place),
+            lane: holds.lane.take(),
+        }
+    }
+
+    /// Gives back what was taken out. `true`: the asker has to start what may run now.
+    fn give_back(&self, holds: &Holds) -> bool {
+        match holds.place {
+            true => self.server.leave(holds.lane),
+            false => self.server.release(holds.lane),
+        }
     }
 
     /// The handler is done and its answer is a stream: the caller's next call need not wait for who reads it.
     fn handled(&self) {
-        if self.server.release(self.take_lane()) {
+        if self.give_back(&self.take(self.server.has_streams_apart())) {
             dispatch(&self.shared, &self.server);
         }
     }
 
     /// Ends the call. `true`: the asker has to start what may run now.
     fn end(mut self) -> bool {
-        self.held = false;
-        self.server.leave(self.take_lane())
+        self.ended = true;
+        self.give_back(&self.take(true))
     }
 }
 
@@ -147,8 +168,9 @@ impl Drop for Turn {
         self.shared.serving.end();
         self.shared.serving.close(&self.open);
         self.shared.pay_for(&self.open);
-        if self.held {
-            self.server.give_place_back(self.take_lane());
+        if !self.ended {
+            let holds = self.take(true);
+            self.server.give_place_back(holds.place, holds.lane);
             if self.answered && !self.open.is_cancelled() {
                 let error = runtime_ended(&self.server).ran(true);
                 answer_error(&self.shared, &self.open, &error);
@@ -261,7 +283,11 @@ async fn go_on(turn: Turn, over: Over, left: Left, method: Arc<str>, streaming: 
         }
     })
     .await;
-    drop(work);
+    // What a handler holds when it is given up is dropped here, which is the program's code: others go on whatever that does.
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(work))) {
+        // Nobody wants the answer; the log tells.
+        let _ = panicked(&turn.server, &method, panic.as_ref());
+    }
     drop(over);
     let (shared, server) = (Arc::clone(&turn.shared), Arc::clone(&turn.server));
     if turn.end() {

@@ -119,9 +119,11 @@ fn send(
     };
     if request.window <= 0 || !up || !state.out.has_room() {
         // The end of the call must be noticed too.
-        request.waker = Some(cx.waker().clone());
-        if request.window > 0 && up {
-            state.out.room.wait(place, cx.waker());
+        let (open, before) = (request.window > 0, request.watch(cx.waker()));
+        state.bury(before);
+        if open && up {
+            let before = state.out.room.wait(place, cx.waker());
+            state.bury(before);
         }
         return Ok(Sent::NotYet);
     }

@@ -28,20 +28,18 @@ impl Waiters {
         }
     }
 
-    /// Adds a task, or replaces the waker of one that stands in the list already.
-    pub(crate) fn wait(&mut self, place: &mut Option<Place>, waker: &Waker) {
+    /// Adds a task, or replaces the waker of one that stands in the list already. Returns that one, as [`replace`] does.
+    #[must_use]
+    pub(crate) fn wait(&mut self, place: &mut Option<Place>, waker: &Waker) -> Option<Waker> {
         if let Some(slot) = self.slot(*place) {
-            match slot {
-                Some(slot) => slot.clone_from(waker),
-                None => *slot = Some(waker.clone()),
-            }
-            return;
+            return replace(slot, waker);
         }
         *place = Some(Place {
             round: self.round,
             index: self.wakers.len(),
         });
         self.wakers.push(Some(waker.clone()));
+        None
     }
 
     /// Takes a task out that no longer waits. Drop what it returns after the lock is released: it may be the last
@@ -67,6 +65,16 @@ impl Waiters {
     }
 }
 
+/// Notes who waits now. Drop what it returns when no lock is held: it may be the last that holds another task, whose end may need
+/// the lock.
+#[must_use]
+pub(crate) fn replace(slot: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    match slot {
+        Some(before) if before.will_wake(waker) => None,
+        _ => slot.replace(waker.clone()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,13 +83,13 @@ mod tests {
     fn a_task_stands_in_the_list_once_per_round() {
         let mut waiters = Waiters::new();
         let (mut first, mut second) = (None, None);
-        waiters.wait(&mut first, Waker::noop());
-        waiters.wait(&mut first, Waker::noop());
-        waiters.wait(&mut second, Waker::noop());
+        drop(waiters.wait(&mut first, Waker::noop()));
+        drop(waiters.wait(&mut first, Waker::noop()));
+        drop(waiters.wait(&mut second, Waker::noop()));
         let mut woken = Vec::new();
         waiters.drain(&mut woken);
         assert_eq!(woken.len(), 2);
-        waiters.wait(&mut first, Waker::noop());
+        drop(waiters.wait(&mut first, Waker::noop()));
         waiters.drain(&mut woken);
         assert_eq!(woken.len(), 3);
     }
@@ -90,11 +98,11 @@ mod tests {
     fn who_leaves_leaves_nothing_behind() {
         let mut waiters = Waiters::new();
         let mut stays = None;
-        waiters.wait(&mut stays, Waker::noop());
+        drop(waiters.wait(&mut stays, Waker::noop()));
         for _ in 0..10 {
             let (mut first, mut second) = (None, None);
-            waiters.wait(&mut first, Waker::noop());
-            waiters.wait(&mut second, Waker::noop());
+            drop(waiters.wait(&mut first, Waker::noop()));
+            drop(waiters.wait(&mut second, Waker::noop()));
             assert!(waiters.leave(&mut first).is_some());
             assert!(waiters.leave(&mut first).is_none());
             assert!(waiters.leave(&mut second).is_some());

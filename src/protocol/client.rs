@@ -154,8 +154,7 @@ impl<S: ProtocolSender> RpcClientBuilder<S> {
     }
 
     /// How many commands of each protocol run here at the same time. Default: 1, so that they run one after the other in the order in
-    /// which the server sent them; a streamed answer counts until its handler has returned it. With more than one it counts until the
-    /// server has read it to its end.
+    /// which the server sent them. A streamed answer counts until its handler has returned it.
     pub const fn concurrency(mut self, commands: usize) -> Self {
         self.manner.concurrency.set(commands);
         self

@@ -241,7 +241,9 @@ impl Manner {
             let server = match self.concurrency.of(info.name) {
                 // A stream that nobody reads keeps back nothing: its handler is done. What waits is bounded by the connection's limits.
                 1 => ObjectServer::new(info.name, object.clone(), home.clone(), usize::MAX).in_one_lane(),
-                limit => ObjectServer::new(info.name, object.clone(), home.clone(), limit),
+                limit => {
+                    ObjectServer::new(info.name, object.clone(), home.clone(), limit).with_streams_apart(true)
+                }
             };
             objects.insert(Arc::clone(&server.name), Arc::new(server));
         }

@@ -17,6 +17,9 @@ pub struct Raw {
     decoder: Decoder,
     /// What has come and was not looked at.
     come: Vec<(Kind, u64, u32)>,
+    /// The payloads of all that, and of what was looked at last.
+    payloads: Vec<Vec<u8>>,
+    pub last: Vec<u8>,
 }
 
 pub fn meet_payload(open_calls: u32, call_window: u32, serves: &[(u64, &str)]) -> Vec<u8> {
@@ -52,6 +55,8 @@ impl Raw {
             stream,
             decoder: Decoder::new(1 << 20),
             come: Vec::new(),
+            payloads: Vec::new(),
+            last: Vec::new(),
         }
     }
 
@@ -114,7 +119,10 @@ impl Raw {
             let batch = self.decoder.decode(&buffer[..count]).unwrap();
             let come = batch.headers().map(|header| (header.kind, header.id, header.aux));
             self.come.extend(come);
+            let views = (0..batch.len()).map(|index| batch.view(index).unwrap());
+            self.payloads.extend(views.map(|view| view.payload.to_vec()));
         }
+        self.last = self.payloads.remove(0);
         Some(self.come.remove(0))
     }
 

@@ -30,9 +30,9 @@ use std::time::{Duration, Instant};
 
 /// The deadline of a call that names none.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
-/// A deadline is kept to this part of it, and to a tick at most.
+/// A deadline of so many ticks is kept to a tick, any shorter one exactly.
 const EXACT: u32 = 8;
-/// The finest tick.
+/// How exactly.
 const TICK_MIN: Duration = Duration::from_millis(2);
 
 /// What is at the other end of a connection.
@@ -199,10 +199,19 @@ impl State {
             // Never early, as the time is exact to a tick only; a clock that is not read costs nothing.
             return (now + patience + TICK, patience, start);
         }
-        let tick = (patience / EXACT).clamp(TICK_MIN, TICK);
+        let tick = patience.clamp(TICK_MIN, TICK);
         let finer = tick < self.tick;
         self.tick = self.tick.min(tick);
         (Instant::now() + patience, patience, start || finer)
+    }
+
+    /// How long the next tick is: between two programs until the first of the open deadlines, which the caller keeps by itself.
+    pub(crate) fn next_tick(&self, first: Option<Instant>, now: Instant) -> Duration {
+        let first = [first, self.room_until].into_iter().flatten().min();
+        match first.filter(|_| self.role.is_peer()) {
+            Some(first) => first.saturating_duration_since(now).clamp(TICK_MIN, TICK),
+            None => TICK,
+        }
     }
 
     /// Whether a call may be sent to another program now.
@@ -221,7 +230,8 @@ impl State {
         }
         if outgoing.flags.has(Flags::NO_REPLY) && self.call_window <= 0 {
             // A grant wakes all that wait for room.
-            self.out.room.wait(place, cx.waker());
+            let before = self.out.room.wait(place, cx.waker());
+            self.bury(before);
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))

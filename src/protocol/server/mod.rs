@@ -173,8 +173,8 @@ impl RpcServerBuilder {
     }
 
     /// How many commands of each protocol and client run at the same time. Default: 1, so that they run one after the other in the
-    /// order in which the client sent them; a streamed answer counts until its handler has returned it. With more than one it counts
-    /// until the client has read it to its end: as many unread streams as this number keep back everything else of the protocol.
+    /// order in which the client sent them. A streamed answer counts until its handler has returned it, so that one which nobody reads
+    /// keeps back nothing; how many there may be is bounded by [`RpcLimits::open_calls`].
     pub const fn concurrency(mut self, commands: usize) -> Self {
         self.manner.concurrency.set(commands);
         self
