@@ -2,6 +2,12 @@
 //!
 //! Owns the values and their defaults; where they come from (file, environment, flags) is `settings`' business.
 
+#[cfg_attr(
+    not(feature = "protocol"),
+    allow(dead_code, reason = "only typed protocols use it")
+)]
+pub(crate) mod peers;
+
 use serde::{Deserialize, Serialize};
 
 const KIB: usize = 1024;

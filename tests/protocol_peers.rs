@@ -436,6 +436,37 @@ async fn each_end_must_be_what_the_other_expects() {
 }
 
 #[actix::test]
+async fn each_end_knows_whom_the_system_names() {
+    for endpoint in Places::new().endpoints {
+        let service = Service::new(false);
+        let builder = RpcServer::builder().name("counter");
+        let server = service.bind_with(builder, endpoint).await;
+        let client = connect(&server).await;
+        let (there, _) = service.client(0).await;
+        let here = client.peer().unwrap();
+        assert_eq!((here.id, &*here.name), (there.id, "counter"));
+        if !matches!(server.endpoint(), Endpoint::Tcp(_)) {
+            let own = Some(std::process::id());
+            assert_eq!((here.pid, there.pid), (own, own), "{}", server.endpoint());
+            assert!(here.uid.is_some() && here.uid == there.uid);
+        }
+    }
+}
+
+#[actix::test]
+async fn a_name_that_is_none_is_refused_at_both_ends() {
+    for endpoint in Places::new().endpoints {
+        let service = Service::new(false);
+        let builder = RpcServer::builder().name("a\tb");
+        let error = builder.bind(endpoint.clone(), service).await.unwrap_err();
+        assert!(error.to_string().contains("name"), "{error}");
+        let builder = RpcClient::<Calc>::builder().name("a\tb");
+        let error = builder.connect(endpoint, ()).await.unwrap_err();
+        assert!(error.to_string().contains("name"), "{error}");
+    }
+}
+
+#[actix::test]
 async fn only_so_many_clients_are_let_in_and_their_places_come_back() {
     for endpoint in Places::new().endpoints {
         let service = Service::new(false);

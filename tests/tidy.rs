@@ -76,6 +76,7 @@ const PLATFORM_ROOMS: &[&str] = &["src/transport", "src/bus", "src/platform", "s
 const PURE: &[&str] = &[
     "src/message/*",
     "src/config.rs",
+    "src/config/*",
     "src/error.rs",
     "src/policy/*",
     "src/likeness.rs",
@@ -145,7 +146,7 @@ const DIRECTIONS: &[(&str, &[&str])] = &[
         &["transport", "actors", "client", "settings", "platform"],
     ),
     (
-        "src/config.rs",
+        "src/config",
         &["transport", "actors", "client", "settings", "platform"],
     ),
     (

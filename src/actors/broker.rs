@@ -11,7 +11,7 @@
 //! It ends with a reason, never the process: no signal handler, no panic hook, no logger. [`BrokerHandle`] is how everybody else speaks to it.
 
 use super::bus::BusOptions;
-use super::core::{Core, Levels, Shared};
+use super::core::{Core, Levels, Shared, new_epoch};
 use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
 use super::messages::{CloseAll, DrainAll, Revise};
@@ -174,11 +174,10 @@ impl BrokerBuilder {
         if actix::System::try_current().is_none() {
             return Err(StartError::NoSystem);
         }
-        let mut epoch = [0; 16];
-        getrandom::fill(&mut epoch).map_err(|error| StartError::Random(error.to_string()))?;
+        let epoch = new_epoch().map_err(|error| StartError::Random(error.to_string()))?;
         let (mut sockets, skipped) = self.bind()?;
         sockets.extend(self.adopted);
-        let shared = Shared::new(self.limits, Epoch(epoch));
+        let shared = Shared::new(self.limits, epoch);
         shared.set_tokens(self.tokens);
         if let Some(bus) = self.bus {
             // Nobody has set it before: the broker is only just made.

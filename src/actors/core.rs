@@ -31,6 +31,16 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The name of this life of a program, for the other ends.
+///
+/// # Errors
+/// The system has no randomness.
+pub(crate) fn new_epoch() -> std::io::Result<Epoch> {
+    let mut epoch = [0; 16];
+    getrandom::fill(&mut epoch).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(Epoch(epoch))
+}
+
 /// How long a process whose frames made the broker panic repeatedly is refused.
 const BAN: Duration = Duration::from_secs(60);
 

@@ -61,6 +61,8 @@ mod viewers;
 pub use broker::{Broker, BrokerBuilder, BrokerHandle};
 pub use bus::BusOptions;
 pub use core::Levels;
+#[cfg(feature = "protocol")]
+pub(crate) use core::new_epoch;
 pub use local_peer::{
     CallItems, CallOptions, Caller, LocalHandle, LocalReply, LocalSubscription, MissedEvents, ObjectCall,
     PublishOptions, Registered, Responder, ServeOptions, Standing, SubscribeOptions, TopicEvent,

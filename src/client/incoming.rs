@@ -13,6 +13,7 @@ use super::request::keep;
 use super::running::{Job, ObjectServer};
 use super::serving::{OpenCall, PartialCall, Table, refuse};
 use super::shared::Shared;
+use crate::config::peers::DEADLINE;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Attachments, Batch, Draft, Flags, Header, Kind, Metadata, Payload, key, metadata};
@@ -133,7 +134,7 @@ fn call(
     if let Some(met) = &met {
         (context.caller, context.caller_name) = (met.origin(), peer::incoming::declared(Some(met)));
         if view.header.aux == 0 {
-            context.deadline = now + peer::DEADLINE;
+            context.deadline = now + DEADLINE;
         }
     }
     if view.header.attachments > 0 {

@@ -14,7 +14,7 @@ use crate::message::{
     Batch, Decoder, Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, PeerId, Token, Welcome,
 };
 use crate::transport::region;
-use crate::transport::{ConnectOptions, Endpoint, Stream, connect_with};
+use crate::transport::{ConnectOptions, Endpoint, Stream, connect_known};
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,8 +75,8 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
     let connecting = ConnectOptions {
         tls: options.tls.clone(),
     };
-    let stream = match timeout(limit, connect_with(endpoint, &connecting)).await {
-        Ok(Ok(stream)) => stream,
+    let (stream, server) = match timeout(limit, connect_known(endpoint, &connecting)).await {
+        Ok(Ok(connected)) => connected,
         Ok(Err(error)) => {
             let text = error.to_string();
             let own = text.strip_prefix(&format!("{endpoint}: ")).unwrap_or(&text);
@@ -97,7 +97,7 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
                 Some(_) => super::proof::token(endpoint, asked)?,
                 None => None,
             };
-            let greeting = peer::greet(stream, offer, token);
+            let greeting = peer::greet((stream, server), offer, token);
             (timeout_at(until, greeting).await, ("Meet", "an RpcServer"))
         }
     };
@@ -265,7 +265,9 @@ mod tests {
             .to_vec();
         let endpoint = Endpoint::Unix(path);
         for said in [&goodbye[..], b""].repeat(100) {
-            let stream = connect_with(&endpoint, &ConnectOptions::default()).await.unwrap();
+            let stream = crate::transport::connect_with(&endpoint, &ConnectOptions::default())
+                .await
+                .unwrap();
             let (mut peer, _) = server.accept().unwrap();
             peer.write_all(said).unwrap();
             peer.shutdown(Shutdown::Both).unwrap();

@@ -5,10 +5,12 @@
 
 use super::caller::{Caller, ProtocolSender};
 use super::dispatch::Dispatch;
-use super::peer::{Manner, PeerInfo, RpcLimits, epoch};
+use super::peer::{Manner, PeerInfo, RpcLimits};
+use crate::actors::new_epoch;
 use crate::client::peer::{Way, options};
 use crate::client::runtime::Home;
 use crate::client::{ConnectError, ConnectionEvents, Patience, connect_shared, new_shared};
+use crate::config::peers;
 use crate::error::CallError;
 use crate::message::name;
 use crate::transport::{Endpoint, TlsClient};
@@ -16,9 +18,6 @@ use std::marker::PhantomData;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// What one attempt to connect may take, the server's `on_rpc_connect` included.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A connection to an [`RpcServer`](super::RpcServer), with a sender of what is called there. It lasts as long as this or a sender of it
 /// does; after a loss it is made again by itself, and calls meanwhile fail with NotConnected.
@@ -67,7 +66,7 @@ impl<S: ProtocolSender> RpcClient<S> {
                 reconnect: true,
                 ..Way::default()
             },
-            patience: PATIENCE,
+            patience: peers::CONNECT,
             wait: None,
             sender: PhantomData,
         }
@@ -200,7 +199,7 @@ impl<S: ProtocolSender> RpcClientBuilder<S> {
                 .map_err(|error| ConnectError::because(format!("the declared name is not valid: {error}")))?;
         }
         let because = |error: std::io::Error| ConnectError::because(error.to_string());
-        let (home, epoch) = (Home::current().map_err(because)?, epoch().map_err(because)?);
+        let (home, epoch) = (Home::current().map_err(because)?, new_epoch().map_err(because)?);
         let receiver: Arc<dyn Dispatch> = Arc::new(receiver);
         let offer = self.manner.offer(epoch, &receiver.protocols(), self.patience);
         self.way.endpoints = vec![endpoint];

@@ -9,24 +9,18 @@ use super::dispatch::{Dispatch, Request};
 use super::info::ProtocolInfo;
 use super::negotiate;
 use super::object::ProtocolObject;
-use crate::client::peer::{DEADLINE, Offer};
+use crate::client::peer::Offer;
 use crate::client::runtime::Home;
 use crate::client::{HandlerError, IpcClient, ObjectServer, Response};
+use crate::config::peers;
 use crate::error::{CallError, ErrorCode};
 use crate::message::meet::FRAME_BYTES_MIN;
 use crate::message::{Epoch, Meet, Served, Terms};
 use crate::transport::ATTACHMENTS_MAX;
 use futures::future::BoxFuture;
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Silence of a peer over TCP after which it is asked for a sign; after four times as long the connection is lost.
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(15);
-
-/// Descriptors of one connection's calls, unless told otherwise: a process has 1,024 for everything.
-const DESCRIPTORS: u32 = 64;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,9 +30,9 @@ pub struct PeerInfo {
     pub id: u64,
     /// The name that the program declares. It can declare any. Empty: none.
     pub name: String,
-    /// Its user, where the system tells; the server always knows its clients' on Unix sockets.
+    /// Its user, where the system tells: on Unix sockets and pipes at both ends, over TCP on some systems, over TLS never.
     pub uid: Option<u32>,
-    /// Its process, where the system tells.
+    /// Its process, where the system tells; a server's is the one that began to listen.
     pub pid: Option<u32>,
     /// The name that its certificate or token proves.
     pub proven: Option<String>,
@@ -95,15 +89,15 @@ pub struct RpcLimits {
 impl Default for RpcLimits {
     fn default() -> Self {
         Self {
-            frame_bytes: 16 * 1024 * 1024,
-            message_bytes: 256 * 1024 * 1024,
-            stream_window: 256 * 1024,
-            open_calls: 4_096,
-            call_window: 256 * 1024,
+            frame_bytes: peers::FRAME_BYTES,
+            message_bytes: peers::MESSAGE_BYTES,
+            stream_window: peers::STREAM_WINDOW,
+            open_calls: peers::OPEN_CALLS,
+            call_window: peers::CALL_WINDOW,
             attachments: ATTACHMENTS_MAX as u32,
-            descriptors: DESCRIPTORS,
-            out_buffer: 256 * 1024,
-            memory: 64 * 1024 * 1024,
+            descriptors: peers::DESCRIPTORS,
+            out_buffer: peers::OUT_BUFFER,
+            memory: peers::MEMORY,
         }
     }
 }
@@ -200,8 +194,8 @@ impl Manner {
         Self {
             name: String::new(),
             limits: RpcLimits::default(),
-            deadline: DEADLINE,
-            keepalive: KEEPALIVE,
+            deadline: peers::DEADLINE,
+            keepalive: peers::KEEPALIVE,
             concurrency: Concurrency::default(),
         }
     }
@@ -279,16 +273,6 @@ impl Concurrency {
     fn of(&self, protocol: &str) -> usize {
         self.own.get(protocol).copied().or(self.all).unwrap_or(1).max(1)
     }
-}
-
-/// The name of this life of a program, for the other ends.
-///
-/// # Errors
-/// The system has no randomness.
-pub(super) fn epoch() -> io::Result<Epoch> {
-    let mut epoch = [0; 16];
-    getrandom::fill(&mut epoch).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(Epoch(epoch))
 }
 
 /// What a call ends with for whose protocol nobody is there.

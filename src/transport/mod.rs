@@ -42,6 +42,7 @@ pub use listener::{Accepted, BindError, BindOptions, Listener, UnixOptions};
 pub use memory::{Faults, MemoryOptions};
 pub use passed::PassedError;
 pub use passing::Passing;
+pub(crate) use stream::connect_known;
 pub use stream::{ConnectOptions, Obstacle, Socket, Stream, connect, connect_with};
 pub use tls::{TlsClient, TlsServer};
 

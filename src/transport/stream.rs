@@ -339,6 +339,18 @@ pub async fn connect(endpoint: &Endpoint) -> io::Result<Stream> {
 /// # Errors
 /// As for [`connect`].
 pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::Result<Stream> {
+    connect_known(endpoint, options).await.map(|(stream, _)| stream)
+}
+
+/// Like [`connect_with`], with what the system says of the server: on Unix sockets and pipes always, over TCP as far as it knows, over TLS
+/// nothing.
+///
+/// # Errors
+/// As for [`connect`].
+pub(crate) async fn connect_known(
+    endpoint: &Endpoint,
+    options: &ConnectOptions,
+) -> io::Result<(Stream, PeerCredentials)> {
     let connected: io::Result<(Stream, Option<PeerCredentials>)> = match endpoint {
         #[cfg(unix)]
         Endpoint::Unix(path) => unix::connect(path)
@@ -355,7 +367,8 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
             .await
             .map(|(stream, server)| (Stream::Pipe(stream), Some(server))),
         Endpoint::Memory(name) => {
-            memory::connect(name).map(|stream| (Stream::Memory(Box::new(stream)), None))
+            let this = Some(PeerCredentials::current());
+            memory::connect(name).map(|stream| (Stream::Memory(Box::new(stream)), this))
         }
         #[allow(
             unreachable_patterns,
@@ -370,10 +383,10 @@ pub async fn connect_with(endpoint: &Endpoint, options: &ConnectOptions) -> io::
     };
     let (stream, server) =
         connected.map_err(|error| io::Error::new(error.kind(), format!("{endpoint}: {error}")))?;
-    if let Some(server) = server {
-        check_server(endpoint, &server)?;
+    if let Some(server) = &server {
+        check_server(endpoint, server)?;
     }
-    Ok(stream)
+    Ok((stream, server.unwrap_or_default()))
 }
 
 /// The certificate says who serves, whichever user that is.

@@ -22,7 +22,11 @@ use zeroize::Zeroizing;
 pub(crate) type Refused = Option<(CloseReason, String)>;
 
 /// Makes itself known to who listens, and hears who that is.
-pub(crate) async fn greet(stream: Stream, offer: &Offer, token: Option<Token>) -> Result<Link, Obstacle> {
+pub(crate) async fn greet(
+    (stream, server): (Stream, PeerCredentials),
+    offer: &Offer,
+    token: Option<Token>,
+) -> Result<Link, Obstacle> {
     let own = Meet {
         token,
         ..offer.meet.clone()
@@ -53,7 +57,7 @@ pub(crate) async fn greet(stream: Stream, offer: &Offer, token: Option<Token>) -
             let met = Met {
                 number: first.header.id,
                 meet,
-                credentials: PeerCredentials::UNKNOWN,
+                credentials: server,
                 proven: None,
             };
             Ok(link(Arc::new(stream), decoder, offer, Arc::new(met)))

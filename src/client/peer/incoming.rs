@@ -285,6 +285,32 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_while_the_next_connection_begins_is_paid_for_on_its_own() {
+        let terms = Terms {
+            call_window: 100,
+            ..Terms::default()
+        };
+        let oneway = OneWay::default();
+        for life in 1..=500 {
+            oneway.begin(life, terms);
+            assert!(oneway.charge(100));
+            let together = std::sync::Barrier::new(2);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    together.wait();
+                    // Until the next one begins something may be given back.
+                    (0..10).filter_map(|_| oneway.pay(life, 10)).count()
+                });
+                together.wait();
+                oneway.begin(life + 1, terms);
+            });
+            // Nothing is owed on the new one, and its window is whole: the last call may exceed it.
+            assert_eq!(oneway.pay(life + 1, 49), None, "life {life}");
+            assert!(oneway.charge(99) && oneway.charge(1) && !oneway.charge(1));
+        }
+    }
+
+    #[test]
     fn no_call_contradicts_itself() {
         let (no_reply, more) = (Flags::NO_REPLY, Flags::CONTINUED);
         let table = [

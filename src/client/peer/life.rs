@@ -10,21 +10,14 @@ use crate::client::incoming;
 use crate::client::link::Link;
 use crate::client::shared::{Shared, Wrote};
 use crate::client::state::Phase;
+use crate::config::peers::{LAST_WORDS, LET_FINISH, THROWN_AWAY};
 use crate::error::CloseReason;
 use crate::message::{Draft, Encoding, Kind};
 use crate::transport::Stream;
 use std::io;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 use tokio::time::timeout;
-
-/// What the last words may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-/// What commands without an answer may take after their sender has left in order.
-const LET_FINISH: Duration = Duration::from_secs(10);
-/// What is read and thrown away at the end, in bytes.
-const THROWN_AWAY_MAX: usize = 16 * 1024 * 1024;
 
 /// Carries a connection that was accepted to its end. There is no other after it.
 pub(crate) async fn work(shared: &Arc<Shared>, link: Link) {
@@ -122,7 +115,7 @@ pub(crate) async fn linger(stream: &Stream) {
         let mut buffer = vec![0; 16 * 1024];
         let mut attachments = Vec::new();
         let mut total = 0_usize;
-        while total < THROWN_AWAY_MAX {
+        while total < THROWN_AWAY {
             if std::future::poll_fn(|cx| stream.poll_read_ready(cx))
                 .await
                 .is_err()

@@ -20,6 +20,7 @@ use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::{GRACE, Phase, State, TICK};
 use super::waiters::Place;
+use crate::config::peers::DEADLINE;
 use crate::error::{CallError, CloseReason};
 use crate::message::{Encoding, Epoch, Flags, Meet, Origin, Served, Terms, Welcome};
 use crate::transport::{Endpoint, PeerCredentials, TlsClient};
@@ -28,8 +29,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-/// The deadline of a call that names none.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// A deadline of so many ticks is kept to a tick, any shorter one exactly.
 const EXACT: u32 = 8;
 /// How exactly.

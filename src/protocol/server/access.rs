@@ -4,6 +4,7 @@
 //! refused is sent by [`connection`](super::connection).
 
 use crate::actors::tokens::{Failures, Source, Tokens};
+use crate::config::peers::{FAREWELLS, HANDSHAKES};
 use crate::error::CloseReason;
 use crate::message::Token;
 use crate::transport::{Endpoint, PeerCredentials};
@@ -12,11 +13,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Connections whose handshakes may be under way at the same time: of those whom the system names, and of strangers, who must prove who
-/// they are and must not take the places of clients.
-const HANDSHAKES: usize = 128;
-/// Those that are refused and are given a moment to read why; others are closed at once.
-const FAREWELLS: usize = 64;
 const NOTHING: &str = "the server cannot tell who this is; a token that it knows or a client certificate with one DNS name is needed";
 const UNKNOWN_TOKEN: &str = "the server does not know this token";
 

@@ -8,6 +8,7 @@ use super::accept::{Core, Live};
 use super::access::{Place, Refusal};
 use crate::client::peer::{Met, Way, answer_of, client_of, let_in, options, receive_meet, refuse, work};
 use crate::client::{IpcClient, Shared, new_shared};
+use crate::config::peers::HANDSHAKE;
 use crate::error::CloseReason;
 use crate::message::{Decoder, Draft, Encoding, Kind, Meet};
 use crate::protocol::caller::{Caller, ProtocolSender};
@@ -22,12 +23,8 @@ use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
-
-/// What a client may take to say who it is, and the program to say what it serves.
-const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// What is known of somebody who has said nothing.
 pub(super) struct Newcomer {

@@ -12,9 +12,12 @@ mod tests;
 
 use super::caller::ProtocolSender;
 use super::dispatch::Dispatch;
-use super::peer::{Manner, RpcLimits, epoch};
+use super::peer::{Manner, RpcLimits};
+use crate::actors::new_epoch;
 use crate::actors::tokens::Tokens;
 use crate::client::runtime::{self, Home};
+use crate::config::peers;
+use crate::message::{NameError, name};
 use crate::transport::{BindError, BindOptions, Endpoint, Listener, TlsServer, UnixOptions};
 use accept::Core;
 use connection::Hooks;
@@ -23,11 +26,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
-
-/// Connections at the same time, unless told otherwise.
-const CONNECTIONS: usize = 1_024;
-/// What a drain may take, unless told otherwise.
-const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a program does for each client of its [`RpcServer`].
 pub trait RpcServerHandler: Send + Sync + 'static {
@@ -82,6 +80,9 @@ pub enum ServeError {
     /// The endpoint cannot be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The declared name is none.
+    #[error("the declared name is not valid: {0}")]
+    Name(#[from] NameError),
     /// The system has no thread or no randomness for it.
     #[error("the server could not start: {0}")]
     Start(#[from] io::Error),
@@ -113,8 +114,8 @@ impl RpcServer {
     pub fn builder() -> RpcServerBuilder {
         RpcServerBuilder {
             manner: Manner::new(),
-            connections: CONNECTIONS,
-            drain: DRAIN,
+            connections: peers::CONNECTIONS,
+            drain: peers::DRAIN,
             tokens: Tokens::new(),
             users: Vec::new(),
             bind: BindOptions::default(),
@@ -238,6 +239,9 @@ impl RpcServerBuilder {
         endpoint: Endpoint,
         handler: impl RpcServerHandler,
     ) -> Result<RpcServer, ServeError> {
+        if !self.manner.name.is_empty() {
+            name::check(self.manner.name.as_bytes())?;
+        }
         let home = Home::current()?;
         let Self {
             manner,
@@ -249,7 +253,7 @@ impl RpcServerBuilder {
         } = self;
         let hooks: Arc<dyn Hooks> = Arc::new(connection::Typed(handler));
         let rules = access::Rules::new(tokens, users, connections);
-        let core = Arc::new(Core::new(manner, epoch()?, home, hooks, rules, drain));
+        let core = Arc::new(Core::new(manner, new_epoch()?, home, hooks, rules, drain));
         let (ready, bound) = oneshot::channel();
         let serving = Arc::clone(&core);
         runtime::on_socket_arbiter(move || {
