@@ -57,10 +57,22 @@ fn as_the_service() {
     }
     assert!(std::env::var("IPC_BROKER_LISTEN").is_err());
     let client = blocking::Client::connect().unwrap();
+    let noted = std::sync::Arc::new(std::sync::Mutex::new(Vec::<String>::new()));
     let methods = Methods::new()
         .method("pid", |(): (), _| async { Ok(std::process::id()) })
         .method("variable", |(name,): (String,), _| async move {
             Ok(std::env::var(name).ok())
+        })
+        .method("note", {
+            let noted = noted.clone();
+            move |(text,): (String,), _| {
+                noted.lock().unwrap().push(text);
+                async { Ok(()) }
+            }
+        })
+        .method("noted", move |(): (), _| {
+            let noted = noted.lock().unwrap().clone();
+            async { Ok(noted) }
         });
     let registration = client.register("math", methods);
     assert!(registration.is_ok(), "{registration:?}");
@@ -324,6 +336,93 @@ async fn what_is_to_be_left_is_left() {
     stop(&scene.broker);
     assert!(is_there(own));
     kill(own);
+}
+
+#[actix::test]
+async fn a_call_without_reply_waits_for_what_it_starts() {
+    let scene = Scene::new("serve", "");
+    let client = scene.client().await;
+    for text in ["one", "two"] {
+        client.call("math", "note").no_reply(&(text,)).await.unwrap();
+    }
+    // Behind them in their order, from the same caller.
+    let noted: Vec<String> = client.remote_call("math", "noted", ()).await.unwrap();
+    assert_eq!(noted, ["one", "two"]);
+    assert_eq!(scene.started().len(), 1);
+}
+
+#[actix::test]
+async fn a_call_without_reply_that_waited_in_vain_is_counted() {
+    let scene = Scene::new("fail", "");
+    let client = scene.client().await;
+    client.call("math", "note").no_reply(&("lost",)).await.unwrap();
+    // It fails with the call without reply, or right after it.
+    assert_eq!(pid(&client).await.unwrap_err().code, ErrorCode::ServiceFailed);
+    let status: serde_json::Value = client.remote_call("sys.broker", "status", ()).await.unwrap();
+    let dropped = serde_json::to_string(&status).unwrap();
+    assert!(dropped.contains("\"one_way_dropped\":1"), "{dropped}");
+}
+
+#[actix::test]
+async fn a_signal_reads_the_descriptions_again() {
+    let scene = Scene::new("serve", "");
+    let client = scene.client().await;
+    let first = pid(&client).await.unwrap();
+    let waiting = client.call("later", "x").wait_for_object().deadline(PATIENCE);
+    let waiting = waiting.send::<_, u32>(&());
+    let text = "[[service]]\nobjects = [\"later\"]\nprocess = [\"/none/worker\"]\n";
+    let file = scene.starts.with_file_name("services.toml");
+    private(file.parent().unwrap(), "services.toml", "[[service]]\n", 0o600);
+    scene.broker.process.signal(Signal::HUP);
+    let line = scene.broker.process.wait_for_error_line("were not read again");
+    assert!(line.contains("those in force stay"), "{line}");
+    private(file.parent().unwrap(), "services.toml", text, 0o600);
+    scene.broker.process.signal(Signal::HUP);
+    // Who waits for an object that is described by now is told of its start.
+    let error = waiting.await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::ServiceFailed, "{error}");
+    assert_eq!(pid(&client).await.unwrap(), first, "what runs is left alone");
+    kill(first);
+    until("its end is known", || !is_there(first));
+    let gone = loop {
+        match pid(&client).await {
+            Ok(_) => {}
+            Err(error) if error.code == ErrorCode::CalleeGone => {}
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(
+        gone.code,
+        ErrorCode::NoSuchObject,
+        "nothing describes it any more"
+    );
+    assert_eq!(scene.started(), [first]);
+}
+
+#[actix::test]
+async fn who_may_not_call_starts_nothing_by_waiting() {
+    let folder = tempfile::tempdir().unwrap();
+    let uid = rustix::process::getuid().as_raw();
+    let policy = format!("[[allow]]\nuid = {uid}\nconnect = true\nmonitor = true\ncall = [\"ok\"]\n");
+    let policy = private(folder.path(), "policy.toml", &policy, 0o600);
+    let text = "[[service]]\nobjects = [\"secret\"]\nprocess = [\"/none/secret\"]\n[[service]]\nobjects = [\"ok\"]\nprocess = [\"/none/ok\"]\n";
+    let file = private(folder.path(), "services.toml", text, 0o600);
+    let broker = Broker::start_with(|command| {
+        command.arg("--policy").arg(policy).arg("--activation").arg(file);
+    });
+    let client = IpcClient::connect_to(broker.endpoint().parse::<Endpoint>().unwrap())
+        .await
+        .unwrap();
+    let waits = client.wait_for_objects(&["secret"]);
+    let started = client.wait_for_objects(&["ok"]);
+    let either = futures::future::select(Box::pin(waits), Box::pin(started)).await;
+    let futures::future::Either::Right((failed, _)) = either else {
+        panic!("a wait for what may not be called came to an end")
+    };
+    assert_eq!(failed.unwrap_err().code, ErrorCode::ServiceFailed);
+    let status: serde_json::Value = client.remote_call("sys.broker", "status", ()).await.unwrap();
+    let status = serde_json::to_string(&status).unwrap();
+    assert!(status.contains("\"services_started\":1"), "{status}");
 }
 
 /// A `systemctl` that writes down what it was asked and starts the service of the tests, or fails.

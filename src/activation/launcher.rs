@@ -19,22 +19,20 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How long the end of a killed process is waited for.
 const KILLED: Duration = Duration::from_secs(1);
 
-/// What Registry wants. A service is named by its number, a run by Registry's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
+/// What Registry wants. A run is named by Registry's number.
+#[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub enum Order {
     /// Start it.
     Start {
         /// Which service.
-        service: usize,
+        service: Arc<Service>,
         /// The number of this run.
         run: u64,
     },
     /// End that run: ask, then kill.
     End {
-        /// Which service.
-        service: usize,
-        /// Its run.
+        /// Which.
         run: u64,
     },
 }
@@ -43,13 +41,16 @@ pub enum Order {
 #[derive(Clone, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Report {
-    /// Which service.
-    pub service: usize,
-    /// Its run.
+    /// Which.
     pub run: u64,
     /// Without an error, or why not.
     pub how: Result<(), String>,
 }
+
+/// Other services are described from now on, for Registry.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "()")]
+pub struct Redescribed(pub Arc<Services>);
 
 /// Where reports go.
 #[derive(Debug, Message)]
@@ -93,13 +94,19 @@ impl Drop for Place {
     }
 }
 
+/// A run that has not ended.
+#[derive(Debug)]
+struct Run {
+    group: Arc<Group>,
+    at_end: AtEnd,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Launcher {
-    services: Arc<Services>,
     addresses: Addresses,
     registry: Option<WeakRecipient<Report>>,
-    runs: HashMap<(usize, u64), Arc<Group>>,
+    runs: HashMap<u64, Run>,
     live: Arc<Live>,
     ending: bool,
 }
@@ -141,13 +148,12 @@ impl LauncherHandle {
 }
 
 impl Launcher {
-    /// Starts a launcher of these services for a broker that listens there.
+    /// Starts a launcher for a broker that listens there.
     #[must_use]
-    pub fn create(services: Arc<Services>, endpoints: &[Endpoint]) -> LauncherHandle {
+    pub fn create(endpoints: &[Endpoint]) -> LauncherHandle {
         let live = Arc::<Live>::default();
         let (addresses, own) = (Addresses::of(endpoints), live.clone());
         let addr = actix::Supervisor::start(move |_| Self {
-            services,
             addresses,
             registry: None,
             runs: HashMap::new(),
@@ -163,31 +169,28 @@ impl Launcher {
         }
     }
 
-    fn start(&mut self, service: usize, run: u64, ctx: &Context<Self>) {
-        let failed = |how: String| Report {
-            service,
-            run,
-            how: Err(how),
-        };
-        let Some(description) = self.services.get(service).filter(|_| !self.ending).cloned() else {
+    fn start(&mut self, service: Arc<Service>, run: u64, ctx: &Context<Self>) {
+        let failed = |how: String| Report { run, how: Err(how) };
+        if self.ending {
             return self.report(failed("the broker is shutting down".into()));
-        };
+        }
         let group = Arc::<Group>::default();
-        self.runs.insert((service, run), group.clone());
+        let (kept, at_end) = (group.clone(), service.at_end);
+        self.runs.insert(run, Run { group: kept, at_end });
         let (addresses, to) = (self.addresses.clone(), ctx.address().downgrade());
         // Only what the end of the broker waits for.
-        let place = (description.at_end == AtEnd::Stop).then(|| Place::take(&self.live));
-        tracing::info!(target: "actix_ipc::activation", service = description.name(), run, "starting");
+        let place = (at_end == AtEnd::Stop).then(|| Place::take(&self.live));
+        tracing::info!(target: "actix_ipc::activation", %service, run, "starting");
         let work = move || {
-            let how = guarded(&description, &addresses, &group);
-            tracing::info!(target: "actix_ipc::activation", service = description.name(), run, ?how, "ended");
+            let how = guarded(&service, &addresses, &group);
+            tracing::info!(target: "actix_ipc::activation", %service, run, ?how, "ended");
             drop(place);
             if let Some(to) = to.upgrade() {
-                to.do_send(Over(Report { service, run, how }));
+                to.do_send(Over(Report { run, how }));
             }
         };
         if let Err(error) = std::thread::Builder::new().name("service".into()).spawn(work) {
-            self.runs.remove(&(service, run));
+            self.runs.remove(&run);
             self.report(failed(format!("there is no thread for it: {error}")));
         }
     }
@@ -224,8 +227,8 @@ impl Handler<Order> for Launcher {
     fn handle(&mut self, order: Order, ctx: &mut Self::Context) {
         match order {
             Order::Start { service, run } => self.start(service, run, ctx),
-            Order::End { service, run } => {
-                let Some(group) = self.runs.get(&(service, run)).cloned() else {
+            Order::End { run } => {
+                let Some(group) = self.runs.get(&run).map(|run| run.group.clone()) else {
                     return;
                 };
                 group.end(false);
@@ -239,7 +242,7 @@ impl Handler<Over> for Launcher {
     type Result = ();
 
     fn handle(&mut self, Over(report): Over, _: &mut Self::Context) {
-        self.runs.remove(&(report.service, report.run));
+        self.runs.remove(&report.run);
         self.report(report);
     }
 }
@@ -262,14 +265,8 @@ impl Drop for Launcher {
 
 impl Launcher {
     fn end_all(&self, kill: bool) {
-        for ((service, _), group) in &self.runs {
-            let stays = self
-                .services
-                .get(*service)
-                .is_some_and(|one| one.at_end == AtEnd::Leave);
-            if !stays {
-                group.end(kill);
-            }
+        for run in self.runs.values().filter(|run| run.at_end == AtEnd::Stop) {
+            run.group.end(kill);
         }
     }
 }

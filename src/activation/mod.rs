@@ -17,6 +17,6 @@ mod run;
 pub mod service;
 pub mod states;
 
-pub use launcher::{Launcher, Order, Report};
-pub use service::{AtEnd, Program, Service, Services, Start};
+pub use launcher::{Launcher, Order, Redescribed, Report};
+pub use service::{AtEnd, Described, Program, Service, Services, Start};
 pub use states::{States, Step};

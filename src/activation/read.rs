@@ -3,7 +3,9 @@
 //! Owns both formats: TOML of our own (`*.toml`), and the JSON of ipc-broker 1.1.5 (`*.json`), with everything that may be wrong with either,
 //! each said with its file and what to write. What a service must keep, `service` knows. Called by the daemon and `config check`.
 
+use super::run::NO_UNITS;
 use super::service::{AtEnd, Program, Service, Services, ServicesError, Start};
+use crate::platform::child::HAS_UNITS;
 use crate::platform::trusted;
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
@@ -100,6 +102,52 @@ pub fn services(path: &Path) -> Result<(Services, Vec<String>), Vec<String>> {
     }
 }
 
+/// The same of the folder where ipc-broker 1.1.5 looks, which nobody has named to this broker: what is wrong with it is left out and told,
+/// as it was then, and stops no start. Of two descriptions of an object the last one counts.
+#[must_use]
+pub fn usual(folder: &Path) -> (Services, Vec<String>) {
+    let (mut all, mut notes) = (Vec::<Service>::new(), Vec::new());
+    let files = listed(folder).unwrap_or_else(|wrong| {
+        notes.extend(wrong);
+        Vec::new()
+    });
+    for file in files {
+        match one_file(&file, &mut notes) {
+            Ok(services) => services
+                .into_iter()
+                .for_each(|service| replace(&mut all, service, &file, &mut notes)),
+            Err(wrong) => notes.extend(
+                wrong
+                    .iter()
+                    .map(|text| format!("{}: left out: {text}", file.display())),
+            ),
+        }
+    }
+    let services = Services::new(all).unwrap_or_else(|error| {
+        notes.push(format!("{}: left out: {error}", folder.display()));
+        Services::default()
+    });
+    (services, notes)
+}
+
+/// Adds a service, and takes its objects from those before it.
+fn replace(all: &mut Vec<Service>, service: Service, file: &Path, notes: &mut Vec<String>) {
+    for other in &mut *all {
+        other.objects.retain(|object| {
+            let again = service.objects.contains(object);
+            if again {
+                notes.push(format!(
+                    "{}: {object:?} is described twice; this one counts",
+                    file.display()
+                ));
+            }
+            !again
+        });
+    }
+    all.retain(|other| !other.objects.is_empty());
+    all.push(service);
+}
+
 fn listed(folder: &Path) -> Result<Vec<PathBuf>, Vec<String>> {
     let wrong = |error: std::io::Error| {
         vec![format!(
@@ -144,6 +192,14 @@ fn one_file(file: &Path, notes: &mut Vec<String>) -> Result<Vec<Service>, Vec<St
         .iter()
         .filter_map(|service| Some(format!("{}: {}", shown(service), service.wrong()?)))
         .collect();
+    for service in services.iter().filter(|_| !HAS_UNITS && wrong.is_empty()) {
+        match &service.start {
+            Start::Process(_) => {}
+            // Where ipc-broker 1.1.5 ran, its files are there; the rest of the broker is of use without them.
+            _ if json => notes.push(format!("{}: {}: {NO_UNITS}", file.display(), shown(service))),
+            _ => return Err(vec![format!("{}: {NO_UNITS}", shown(service))]),
+        }
+    }
     if wrong.is_empty() {
         Ok(services)
     } else {

@@ -13,6 +13,31 @@ fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
 }
 
 #[test]
+fn what_is_wrong_in_the_folder_that_nobody_named_is_left_out_and_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let entry = |object: &str, unit: &str| {
+        format!(r#"[{{"type":"RegisterService","object_name":"{object}","service_name":"{unit}"}}]"#)
+    };
+    write(folder.path(), "a.json", &entry("math", "old.service"));
+    write(folder.path(), "b.json", "no JSON");
+    write(folder.path(), "c.json", &entry("x", "a b.service"));
+    write(folder.path(), "d.json", &entry("math", "new.service"));
+    let (services, notes) = usual(folder.path());
+    let units: Vec<&str> = services.all().iter().map(|one| one.name()).collect();
+    assert_eq!(units, ["new.service"]);
+    for said in ["b.json: left out", "c.json: left out", "described twice"] {
+        assert!(notes.iter().any(|note| note.contains(said)), "{said}: {notes:?}");
+    }
+    #[cfg(unix)]
+    {
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o775);
+        fs::set_permissions(folder.path(), mode).unwrap();
+        let (services, notes) = usual(folder.path());
+        assert!(services.is_empty() && notes[0].contains("chmod"), "{notes:?}");
+    }
+}
+
+#[test]
 fn both_formats_of_a_folder_are_read_together() {
     let folder = tempfile::tempdir().unwrap();
     let own = "[[service]]\nobjects = [\"math\", \"more\"]\nprocess = [\"worker\", \"-x\"]\nfolder = \"/\"\n\
@@ -43,8 +68,8 @@ fn both_formats_of_a_folder_are_read_together() {
         Service::new(["old", "older"], Start::SystemUnit("old.service".into())),
         Service::new(["mine"], Start::UserUnit("mine.service".into())),
     ];
-    assert_eq!(services.all()[0], first);
-    assert_eq!(services.all()[1..], rest);
+    assert_eq!(*services.all()[0], first);
+    assert_eq!(services.all()[1..], rest.map(std::sync::Arc::new));
     assert!(
         notes.len() == 1 && notes[0].contains("b.json") && notes[0].contains("\"Other\""),
         "{notes:?}"

@@ -8,6 +8,7 @@ use crate::platform::child::{self, Group};
 use crate::transport::Endpoint;
 use std::process::{Command, ExitStatus};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Variables of the broker that are no business of its children.
 const OWN_PREFIX: &str = "IPC_BROKER_";
@@ -21,6 +22,13 @@ const MANAGERS: [&str; 6] = [
     "LISTEN_PID",
     "LISTEN_FDNAMES",
 ];
+
+/// What is said of a unit where systemd is not.
+pub(super) const NO_UNITS: &str =
+    "it is a unit of systemd, which this system has not; describe it with process = [\"program\"]";
+
+/// Lines of one service that are logged in a second, each of at most 4 KiB.
+const LINES_A_SECOND: u32 = 100;
 
 /// What a child is told of where the broker is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -112,9 +120,21 @@ fn process(program: &Program, addresses: &Addresses) -> Command {
 pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), String> {
     let name = service.name();
     let unit = !matches!(service.start, Start::Process(_));
+    if unit && !child::HAS_UNITS {
+        return Err(NO_UNITS.into());
+    }
     let last = Mutex::new(String::new());
+    let pace = Mutex::new(Pace::default());
     let told = |line: &str| {
-        tracing::info!(target: "actix_ipc::activation", service = name, "{line}");
+        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let (log, left_out) = pace.line(Instant::now());
+        drop(pace);
+        if left_out > 0 {
+            tracing::warn!(target: "actix_ipc::activation", %service, left_out, "it prints too much; lines were left out");
+        }
+        if log {
+            tracing::info!(target: "actix_ipc::activation", %service, "{line}");
+        }
         if unit {
             line.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -132,8 +152,31 @@ pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Re
             "systemctl could not start it ({}): {said}",
             shown(status)
         )),
-        Ok(status) => Err(format!("it ended before it had registered ({})", shown(status))),
+        Ok(status) => Err(format!("it ended with {}", shown(status))),
         Err(error) => Err(format!("{what} cannot be started: {error}")),
+    }
+}
+
+/// How much of what a service prints is logged: the log is everybody's.
+#[derive(Debug, Default)]
+struct Pace {
+    since: Option<Instant>,
+    lines: u32,
+}
+
+impl Pace {
+    /// Another line. Whether it is logged, and how many were left out in the second that has just ended.
+    fn line(&mut self, now: Instant) -> (bool, u32) {
+        let fresh = self
+            .since
+            .is_none_or(|since| now.saturating_duration_since(since) >= Duration::from_secs(1));
+        let mut left_out = 0;
+        if fresh {
+            left_out = self.lines.saturating_sub(LINES_A_SECOND);
+            (self.since, self.lines) = (Some(now), 0);
+        }
+        self.lines = self.lines.saturating_add(1);
+        (self.lines <= LINES_A_SECOND, left_out)
     }
 }
 
@@ -178,6 +221,16 @@ mod tests {
             words(&command(&system, &none)),
             ["systemctl", "--no-ask-password", "start", "--", "math.service"]
         );
+    }
+
+    #[test]
+    fn what_is_logged_of_a_flood_is_bounded_and_the_rest_is_counted() {
+        let (mut pace, start) = (Pace::default(), Instant::now());
+        let logged = (0..1_000).filter(|_| pace.line(start).0).count();
+        assert_eq!(logged, LINES_A_SECOND as usize);
+        let later = start + Duration::from_secs(1);
+        assert_eq!(pace.line(later), (true, 1_000 - LINES_A_SECOND));
+        assert_eq!(pace.line(later), (true, 0));
     }
 
     #[test]

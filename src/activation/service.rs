@@ -6,7 +6,9 @@
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::name;
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Services of one broker, at most: each may have a process and two threads.
 pub const SERVICES_MAX: usize = 256;
@@ -91,13 +93,25 @@ impl Service {
         }
     }
 
-    /// What it is called in texts: its unit, or its program.
+    /// Whether this is another description of what the other one describes: it starts the same way, and an object is common.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.start == other.start && self.objects.iter().any(|object| other.objects.contains(object))
+    }
+
+    /// How it is started, in a word: its unit, or its program.
     #[must_use]
     pub fn name(&self) -> &str {
         match &self.start {
             Start::UserUnit(unit) | Start::SystemUnit(unit) => unit,
             Start::Process(program) => program.argv.first().map_or("", String::as_str),
         }
+    }
+
+    /// Its first object, by which it is told from all others.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        self.objects.first().map_or("", String::as_str)
     }
 
     /// What is wrong with it and what to write instead; nothing when it can be used.
@@ -123,6 +137,13 @@ impl Service {
             Start::UserUnit(unit) | Start::SystemUnit(unit) => wrong_unit(unit),
             Start::Process(program) => wrong_program(program),
         }
+    }
+}
+
+/// `"math" (/usr/bin/math-worker)`.
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} ({})", self.object(), self.name())
     }
 }
 
@@ -172,7 +193,7 @@ pub enum ServicesError {
 /// The services of a broker, each object with the one that provides it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Services {
-    all: Vec<Service>,
+    all: Vec<Arc<Service>>,
     by_object: HashMap<String, usize>,
 }
 
@@ -197,6 +218,7 @@ impl Services {
                 }
             }
         }
+        let all = all.into_iter().map(Arc::new).collect();
         Ok(Self { all, by_object })
     }
 
@@ -208,13 +230,13 @@ impl Services {
 
     /// All of them; their numbers are their places here.
     #[must_use]
-    pub fn all(&self) -> &[Service] {
+    pub fn all(&self) -> &[Arc<Service>] {
         &self.all
     }
 
     /// The service with this number.
     #[must_use]
-    pub fn get(&self, index: usize) -> Option<&Service> {
+    pub fn get(&self, index: usize) -> Option<&Arc<Service>> {
         self.all.get(index)
     }
 
@@ -232,6 +254,23 @@ impl Services {
             Start::UserUnit(own) | Start::SystemUnit(own) => own == unit,
             Start::Process(_) => false,
         })
+    }
+}
+
+/// The services that are described now. Other descriptions may take their place while the broker runs.
+#[derive(Debug, Default)]
+pub struct Described(Mutex<Arc<Services>>);
+
+impl Described {
+    /// Those of now.
+    #[must_use]
+    pub fn get(&self) -> Arc<Services> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// These from now on.
+    pub fn set(&self, services: Arc<Services>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = services;
     }
 }
 

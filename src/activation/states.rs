@@ -28,8 +28,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub enum Step {
     /// For the launcher.
     Order(Order),
-    /// All that wait for objects of this service wait in vain, for this reason.
-    Fail(usize, String),
+    /// All that wait for objects of this service, as it is or was described, wait in vain, for this reason.
+    Fail(Arc<Service>, String),
 }
 
 /// Where a service stands.
@@ -59,7 +59,7 @@ enum State {
 #[derive(Debug)]
 struct Entry {
     state: State,
-    /// The last start that was ordered; 0: none yet.
+    /// The last start that was ordered, by the number that no other run has; 0: none yet.
     run: u64,
     /// That one has not ended.
     alive: bool,
@@ -82,6 +82,8 @@ struct Entry {
 pub struct States {
     services: Arc<Services>,
     entries: Vec<Entry>,
+    /// The number of the last run of any.
+    runs: u64,
     due: Option<Instant>,
 }
 
@@ -89,23 +91,37 @@ impl States {
     /// All stopped.
     #[must_use]
     pub fn new(services: Arc<Services>) -> Self {
-        let entry = |service: &Service| Entry {
-            state: State::Stopped,
-            run: 0,
-            alive: false,
-            ending: false,
-            fine: false,
-            registered: None,
-            there: vec![false; service.objects.len()],
-            failures: 0,
-            not_before: None,
-        };
-        let entries = services.all().iter().map(entry).collect();
+        let entries = services.all().iter().map(|one| Entry::stopped(one)).collect();
         Self {
             services,
             entries,
+            runs: 0,
             due: None,
         }
+    }
+
+    /// Other descriptions take the place of those of now. What is described as before goes on as it is; what is described no more is not
+    /// started any more, its start is called off, and what runs goes on until it ends. The caller tells afterwards which objects are
+    /// there, and which of them are wanted.
+    pub fn replace(&mut self, services: Arc<Services>, out: &mut Vec<Step>) {
+        let before = std::mem::replace(&mut self.services, services);
+        let entries = std::mem::take(&mut self.entries).into_iter();
+        let mut left: Vec<_> = before.all().iter().zip(entries.map(Some)).collect();
+        let place = |service: &Arc<Service>| {
+            let mut same = left.iter_mut().filter(|(was, _)| was.is_same(service));
+            let carried = same.find_map(|(was, entry)| Some((&**was, entry.take()?)));
+            carried.map_or_else(
+                || Entry::stopped(service),
+                |(was, entry)| entry.described(was, service),
+            )
+        };
+        self.entries = self.services.all().iter().map(place).collect();
+        for (service, entry) in left {
+            if let Some(entry) = entry {
+                entry.taken_out(service, out);
+            }
+        }
+        self.look_ahead();
     }
 
     /// The descriptions.
@@ -146,22 +162,27 @@ impl States {
         self.look_ahead();
     }
 
+    /// The service that was ordered to start under this number, and is described still.
+    #[must_use]
+    pub fn of_run(&self, run: u64) -> Option<usize> {
+        self.entries
+            .iter()
+            .position(|entry| entry.run == run && entry.alive)
+    }
+
     /// What was ordered under this number has ended: a process, or the command that starts a unit, which may have succeeded.
     pub fn ended(
         &mut self,
-        index: usize,
         run: u64,
         how: Result<(), String>,
         waited: bool,
         now: Instant,
         out: &mut Vec<Step>,
     ) {
-        self.with(index, |one| {
-            if one.entry.run == run && one.entry.alive {
-                one.ended(how, waited, now, out);
-            }
-        });
-        self.look_ahead();
+        if let Some(index) = self.of_run(run) {
+            self.with(index, |one| one.ended(how, waited, now, out));
+            self.look_ahead();
+        }
     }
 
     /// Time has passed. `waited` tells whether somebody waits for an object of the service that is not there.
@@ -176,9 +197,9 @@ impl States {
         let service = self.services.get(index)?;
         let entry = self.entries.get_mut(index)?;
         Some(step(&mut One {
-            index,
             service,
             entry,
+            runs: &mut self.runs,
         }))
     }
 
@@ -188,6 +209,50 @@ impl States {
 }
 
 impl Entry {
+    fn stopped(service: &Service) -> Self {
+        Self {
+            state: State::Stopped,
+            run: 0,
+            alive: false,
+            ending: false,
+            fine: false,
+            registered: None,
+            there: vec![false; service.objects.len()],
+            failures: 0,
+            not_before: None,
+        }
+    }
+
+    /// The same service under another description.
+    fn described(mut self, was: &Service, is: &Service) -> Self {
+        let there = |object: &String| {
+            let mut before = was.objects.iter().zip(&self.there);
+            before.any(|(name, there)| name == object && *there)
+        };
+        self.there = is.objects.iter().map(there).collect();
+        if matches!(self.state, State::Running { .. }) && !self.is_there() {
+            // What it has registered is its business no more.
+            self.state = State::Stopped;
+        }
+        self
+    }
+
+    /// It is described no more.
+    fn taken_out(&self, service: &Arc<Service>, out: &mut Vec<Step>) {
+        if self.alive && !self.ending && self.registered.is_none() {
+            out.push(Step::Order(Order::End { run: self.run }));
+        }
+        match self.state {
+            State::Starting { .. } | State::Pausing { .. } | State::Running { missing: Some(_) } => {
+                out.push(Step::Fail(
+                    service.clone(),
+                    "its description was taken out".into(),
+                ));
+            }
+            State::Stopped | State::Running { missing: None } | State::Resting { .. } => {}
+        }
+    }
+
     const fn due(&self) -> Option<Instant> {
         match self.state {
             State::Starting { until, .. } | State::Pausing { until } => Some(until),
@@ -211,9 +276,9 @@ fn millis(ms: u32) -> Duration {
 
 /// One service in the hand.
 struct One<'a> {
-    index: usize,
-    service: &'a Service,
+    service: &'a Arc<Service>,
     entry: &'a mut Entry,
+    runs: &'a mut u64,
 }
 
 impl One<'_> {
@@ -253,12 +318,13 @@ impl One<'_> {
     }
 
     fn order(&mut self, out: &mut Vec<Step>) {
-        self.entry.run = self.entry.run.saturating_add(1);
+        *self.runs = self.runs.saturating_add(1);
+        self.entry.run = *self.runs;
         self.entry.alive = true;
         self.entry.ending = false;
         self.entry.fine = false;
         self.entry.registered = None;
-        let (service, run) = (self.index, self.entry.run);
+        let (service, run) = (self.service.clone(), self.entry.run);
         out.push(Step::Order(Order::Start { service, run }));
     }
 
@@ -288,12 +354,12 @@ impl One<'_> {
         }
     }
 
-    const fn is_process(&self) -> bool {
+    fn is_process(&self) -> bool {
         matches!(self.service.start, Start::Process(_))
     }
 
     /// Whether its process is there. What becomes of a unit systemd knows.
-    const fn lives(&self) -> bool {
+    fn lives(&self) -> bool {
         self.entry.alive && self.is_process()
     }
 
@@ -328,7 +394,11 @@ impl One<'_> {
     /// A start has come to nothing: everybody is told at once, and the next one has to wait.
     fn failed(&mut self, why: String, now: Instant, out: &mut Vec<Step>) {
         self.count(&why, now);
-        out.push(Step::Fail(self.index, why));
+        self.fail(why, out);
+    }
+
+    fn fail(&self, why: String, out: &mut Vec<Step>) {
+        out.push(Step::Fail(self.service.clone(), why));
     }
 
     /// It was there, and is there no more.
@@ -349,7 +419,7 @@ impl One<'_> {
 
     fn go_on(&mut self, waited: bool, now: Instant, out: &mut Vec<Step>) {
         if waited && let Err(why) = self.wanted(now, out) {
-            out.push(Step::Fail(self.index, why));
+            self.fail(why, out);
         }
     }
 
@@ -374,8 +444,7 @@ impl One<'_> {
             State::Starting { until, .. } if *until <= now => {
                 if self.entry.alive && !self.entry.ending {
                     self.entry.ending = true;
-                    let (service, run) = (self.index, self.entry.run);
-                    out.push(Step::Order(Order::End { service, run }));
+                    out.push(Step::Order(Order::End { run: self.entry.run }));
                 }
                 self.failed(
                     format!("it has registered none of its objects within {ms} ms"),
@@ -391,7 +460,7 @@ impl One<'_> {
                 *missing = None;
                 if waited {
                     let why = format!("it runs, but has not registered this object within {ms} ms");
-                    out.push(Step::Fail(self.index, why));
+                    self.fail(why, out);
                 }
             }
             _ => {}

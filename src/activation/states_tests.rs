@@ -55,7 +55,7 @@ impl World {
     fn ended(&mut self, run: u64, how: Result<(), &str>) -> Vec<Step> {
         let mut out = Vec::new();
         let how = how.map_err(str::to_owned);
-        self.states.ended(0, run, how, self.waited, self.now, &mut out);
+        self.states.ended(run, how, self.waited, self.now, &mut out);
         out
     }
 
@@ -66,20 +66,21 @@ impl World {
         self.states.time_passed(|_| waited, self.now, &mut out);
         out
     }
-}
 
-fn start(run: u64) -> Vec<Step> {
-    vec![Step::Order(Order::Start { service: 0, run })]
+    fn start(&self, run: u64) -> Vec<Step> {
+        let service = self.states.services.get(0).unwrap().clone();
+        vec![Step::Order(Order::Start { service, run })]
+    }
 }
 
 fn fails(steps: &[Step], part: &str) -> bool {
-    matches!(steps, [Step::Fail(0, why)] if why.contains(part))
+    matches!(steps, [Step::Fail(_, why)] if why.contains(part))
 }
 
 #[test]
 fn many_callers_start_it_once() {
     let mut world = World::new(process());
-    assert_eq!(world.want(), (Ok(()), start(1)));
+    assert_eq!(world.want(), (Ok(()), world.start(1)));
     for _ in 0..10 {
         assert_eq!(world.want(), (Ok(()), vec![]));
     }
@@ -96,18 +97,18 @@ fn a_failed_start_is_told_at_once_and_the_next_one_pauses() {
     assert!(fails(&world.ended(1, Err("exit status: 7")), "exit status: 7"));
     assert_eq!(world.want(), (Ok(()), vec![]), "it pauses");
     assert_eq!(world.pass(99), []);
-    assert_eq!(world.pass(1), start(2));
+    assert_eq!(world.pass(1), world.start(2));
     assert!(fails(&world.ended(2, Ok(())), "without an error"));
     let _ = world.want();
     assert_eq!(world.pass(199), [], "the pause has doubled");
-    assert_eq!(world.pass(1), start(3));
+    assert_eq!(world.pass(1), world.start(3));
     assert!(fails(&world.ended(3, Err("again")), "again"));
     let (refused, steps) = world.want();
     assert!(refused.unwrap_err().contains("3 failures in a row") && steps.is_empty());
     world.pass(REST_MS - 1);
     assert!(world.want().0.is_err());
     world.pass(1);
-    assert_eq!(world.want(), (Ok(()), start(4)), "it has rested");
+    assert_eq!(world.want(), (Ok(()), world.start(4)), "it has rested");
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn nobody_waits_nobody_is_started_after_a_pause() {
     let _ = world.want();
     world.waited = false;
     assert_eq!(world.pass(100), []);
-    assert_eq!(world.want(), (Ok(()), start(2)));
+    assert_eq!(world.want(), (Ok(()), world.start(2)));
 }
 
 #[test]
@@ -126,11 +127,11 @@ fn a_start_that_takes_too_long_is_ended_and_told() {
     let mut world = World::new(process());
     let _ = world.want();
     let late = world.pass(START_MS);
-    assert_eq!(late[0], Step::Order(Order::End { service: 0, run: 1 }));
+    assert_eq!(late[0], Step::Order(Order::End { run: 1 }));
     assert!(fails(&late[1..], "within 1000 ms"));
     let _ = world.want();
     assert_eq!(world.pass(100), [], "its predecessor has not ended");
-    assert_eq!(world.ended(1, Err("signal: 15")), start(2));
+    assert_eq!(world.ended(1, Err("signal: 15")), world.start(2));
     assert_eq!(world.ended(1, Err("twice")), []);
     assert_eq!(world.seen("a", true), []);
 }
@@ -143,7 +144,7 @@ fn who_ends_soon_after_registering_again_and_again_rests() {
         for run in 1..=STARTS {
             world.pass(10_000);
             let run = u64::from(run);
-            assert_eq!(world.want().1, start(run), "{exits_first} {run}");
+            assert_eq!(world.want().1, world.start(run), "{exits_first} {run}");
             world.seen("a", true);
             if exits_first {
                 world.ended(run, Err("killed"));
@@ -166,7 +167,7 @@ fn who_stayed_or_ended_without_an_error_has_not_failed() {
         let mut world = World::new(process());
         world.waited = false;
         for run in 1..10 {
-            assert_eq!(world.want(), (Ok(()), start(run)));
+            assert_eq!(world.want(), (Ok(()), world.start(run)));
             world.seen("a", true);
             world.pass(stays);
             world.seen("a", false);
@@ -189,7 +190,7 @@ fn a_process_that_is_there_without_its_objects_may_come_back() {
         [],
         "that was its end; the next one pauses"
     );
-    assert_eq!(world.pass(100), start(2));
+    assert_eq!(world.pass(100), world.start(2));
 }
 
 #[test]
@@ -201,7 +202,7 @@ fn a_unit_is_started_again_when_its_objects_are_gone() {
     world.seen("b", true);
     world.pass(REST_MS);
     world.seen("b", false);
-    assert_eq!(world.want(), (Ok(()), start(2)));
+    assert_eq!(world.want(), (Ok(()), world.start(2)));
     assert!(fails(&world.ended(2, Err("Unit not found.")), "not found"));
 }
 
@@ -226,7 +227,65 @@ fn what_somebody_else_has_started_is_not_counted() {
         world.seen("a", true);
         world.seen("a", false);
     }
-    assert_eq!(world.want(), (Ok(()), start(1)));
+    assert_eq!(world.want(), (Ok(()), world.start(1)));
+}
+
+impl World {
+    /// Describes these services instead; the process of the first is told by its program.
+    fn describe(&mut self, described: &[(&[&str], &str)]) -> Vec<Step> {
+        let service = |(objects, program): &(&[&str], &str)| {
+            let argv = vec![(*program).to_owned()];
+            let program = Program {
+                argv,
+                ..Program::default()
+            };
+            Service::new(objects.iter().copied(), Start::Process(program))
+        };
+        let services = Services::new(described.iter().map(service).collect()).unwrap();
+        let mut out = Vec::new();
+        self.states.replace(Arc::new(services), &mut out);
+        out
+    }
+}
+
+#[test]
+fn what_is_described_as_before_goes_on() {
+    let mut world = World::new(process());
+    let _ = world.want();
+    assert_eq!(world.describe(&[(&["c"], "other"), (&["b", "a"], "worker")]), []);
+    let mut out = Vec::new();
+    assert_eq!(world.states.wanted(1, world.now, &mut out), Ok(()));
+    assert_eq!(out, [], "it is being started");
+    assert!(fails(&world.ended(1, Err("exit status: 7")), "exit status: 7"));
+}
+
+#[test]
+fn a_start_of_what_is_described_no_more_is_called_off() {
+    let mut world = World::new(process());
+    let _ = world.want();
+    let steps = world.describe(&[(&["a"], "another")]);
+    assert_eq!(steps[0], Step::Order(Order::End { run: 1 }));
+    assert!(fails(&steps[1..], "taken out"));
+    assert_eq!(world.want().1.len(), 1, "the other one is started");
+    assert_eq!(world.ended(1, Err("signal: 15")), [], "nobody minds");
+}
+
+#[test]
+fn what_runs_and_is_described_no_more_is_left_alone() {
+    let mut world = World::new(process());
+    let _ = world.want();
+    world.waited = false;
+    world.seen("a", true);
+    assert_eq!(world.describe(&[]), []);
+    assert_eq!(world.describe(&[(&["a"], "another")]), []);
+    assert_eq!(world.seen("a", true), [], "the first one has it");
+    assert_eq!(world.seen("a", false), []);
+    assert_eq!(world.ended(1, Err("killed")), []);
+    let steps = world.want().1;
+    assert!(
+        matches!(&steps[..], [Step::Order(Order::Start { run: 2, .. })]),
+        "{steps:?}"
+    );
 }
 
 #[derive(Clone, Debug)]

@@ -63,6 +63,14 @@ impl Access {
         !self.is_guarded() || self.ask(key, peer, |rights, slot, who| rights.sees(slot, who, object))
     }
 
+    /// Whether the peer may call the object, or some method of it.
+    pub(super) fn may_call_some(&mut self, key: Key, peer: &PeerRef, object: &str) -> bool {
+        !self.is_guarded()
+            || self.ask(key, peer, |rights, slot, who| {
+                rights.may_call_some(slot, who, object)
+            })
+    }
+
     /// Whether a subscription of the peer with these patterns may ever hear something.
     pub(super) fn may_hear_some(
         &mut self,

@@ -3,7 +3,7 @@
 //! Owns which of them may fail and which stand in for others. It accepts nobody; the Listener actors do. Called by [`super::broker`]
 //! when it starts.
 
-use super::broker::BrokerBuilder;
+use super::builder::BrokerBuilder;
 use super::outcome::StartError;
 use crate::platform::passed::Passed;
 use crate::transport::{self, BindError, BindOptions, Endpoint};

@@ -10,8 +10,8 @@
 //! ```
 //! It ends with a reason, never the process: no signal handler, no panic hook, no logger. [`BrokerHandle`] is how everybody else speaks to it.
 
-use super::bus::BusOptions;
-use super::core::{Core, Levels, Shared, new_epoch};
+use super::builder::BrokerBuilder;
+use super::core::{Core, Levels, Shared};
 use super::listener::Listener;
 use super::local_peer::{self, LocalHandle};
 use super::messages::{CloseAll, DrainAll, Revise};
@@ -20,15 +20,12 @@ use super::registry::Registry;
 use super::tokens::Tokens;
 use super::topic_hub::TopicHub;
 use crate::activation::launcher::{Attach, LauncherHandle};
-use crate::activation::{Launcher, Services};
-use crate::config::Limits;
+use crate::activation::{Launcher, Redescribed, Services};
 use crate::error::CallError;
 use crate::message::Epoch;
 use crate::metrics::Snapshot;
-use crate::platform::passed::Passed;
 use crate::policy::Policy;
-use crate::transport::dialect::Dialects;
-use crate::transport::{self, Endpoint, TlsServer, UnixOptions};
+use crate::transport::{self, Endpoint};
 use actix::{
     Actor, ActorContext, ActorFutureExt, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, Handler,
     Message, Recipient, Supervisor, WrapFuture,
@@ -74,145 +71,6 @@ impl Drop for EndReport {
 #[rtype(result = "()")]
 struct Stop;
 
-/// How a broker is to be. Made by [`Broker::builder`].
-#[derive(Debug, Default)]
-pub struct BrokerBuilder {
-    limits: Limits,
-    pub(super) listen: Vec<Endpoint>,
-    pub(super) defaults: Vec<Endpoint>,
-    pub(super) passed: Vec<Passed>,
-    arbiters: usize,
-    pub(super) tls: Option<TlsServer>,
-    tokens: Tokens,
-    policy: Option<Policy>,
-    pub(super) unix: UnixOptions,
-    pub(super) adopted: Vec<transport::Listener>,
-    pub(super) bus: Option<BusOptions>,
-    dialects: Dialects,
-    services: Services,
-}
-
-impl BrokerBuilder {
-    /// Sets every limit.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Puts the broker under a policy: nobody may do anything but what it allows, whichever user it is. Actors of this process
-    /// are not asked. Without one the same user and root may do everything, and nobody else may connect.
-    #[must_use]
-    pub fn policy(mut self, policy: Policy) -> Self {
-        self.policy = Some(policy);
-        self
-    }
-
-    /// Says which older formats are understood on every endpoint, for programs that were built for older brokers. Default: all.
-    #[must_use]
-    pub const fn dialects(mut self, dialects: Dialects) -> Self {
-        self.dialects = dialects;
-        self
-    }
-
-    /// The services that are started when somebody calls, or waits for, an object of theirs that is not registered. Default: none.
-    #[must_use]
-    pub fn services(mut self, services: Services) -> Self {
-        self.services = services;
-        self
-    }
-
-    /// Says who may reach Unix sockets; by default this user alone. Other users are of use with a policy only.
-    #[must_use]
-    pub const fn unix_sockets(mut self, options: UnixOptions) -> Self {
-        self.unix = options;
-        self
-    }
-
-    /// Listens on this endpoint as well; the start fails when it cannot be bound.
-    #[must_use]
-    pub fn listen(mut self, endpoint: Endpoint) -> Self {
-        self.listen.push(endpoint);
-        self
-    }
-
-    /// Listens on this endpoint as well, unless it belongs to another user; then it is skipped with a reason.
-    #[must_use]
-    pub fn listen_default(mut self, endpoint: Endpoint) -> Self {
-        self.defaults.push(endpoint);
-        self
-    }
-
-    /// Places connections on this many threads of their own; 0 (the default) keeps everything on the System's arbiter, which
-    /// has the lowest latency.
-    #[must_use]
-    pub const fn arbiters(mut self, count: usize) -> Self {
-        self.arbiters = count;
-        self
-    }
-
-    /// The certificates for endpoints `tls:host:port`.
-    #[must_use]
-    pub fn tls(mut self, tls: TlsServer) -> Self {
-        self.tls = Some(tls);
-        self
-    }
-
-    /// Who may come in by showing a token: over TLS, and over TCP where the system does not tell who the peer is. Default:
-    /// nobody.
-    #[must_use]
-    pub fn tokens(mut self, tokens: Tokens) -> Self {
-        self.tokens = tokens;
-        self
-    }
-
-    /// Starts the broker on the current actix System. With no endpoint it serves only actors of this process.
-    ///
-    /// # Errors
-    /// [`StartError`]; whatever had been bound is released again.
-    pub fn start(mut self) -> Result<BrokerHandle, StartError> {
-        if actix::System::try_current().is_none() {
-            return Err(StartError::NoSystem);
-        }
-        let epoch = new_epoch().map_err(|error| StartError::Random(error.to_string()))?;
-        let (mut sockets, skipped) = self.bind()?;
-        sockets.extend(self.adopted);
-        let shared = Shared::new(self.limits, epoch);
-        shared.set_tokens(self.tokens);
-        if let Some(bus) = self.bus {
-            // Nobody has set it before: the broker is only just made.
-            let _ = shared.bus.set(Arc::new(bus));
-        } else {
-            let _ = shared.dialects.set(self.dialects);
-            let _ = shared.services.set(Arc::new(self.services));
-        }
-        if let Some(policy) = self.policy {
-            shared.policy.set(policy);
-        }
-        let (ended, watch) = watch::channel(None);
-        let arbiters: Arc<[Arbiter]> = (0..self.arbiters).map(|_| Arbiter::new()).collect();
-        let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
-        let (core_sender, core_receiver) = std::sync::mpsc::sync_channel(1);
-        let for_broker = shared.clone();
-        let addr = Broker::create(move |ctx| {
-            let broker = Broker::new(for_broker, sockets, arbiters, ended, ctx);
-            // The receiver waits in this very function: creation is synchronous.
-            let _ = core_sender.send(broker.core.clone());
-            broker
-        });
-        let core = core_receiver.recv().ok().flatten().ok_or(StartError::NoSystem)?;
-        Ok(BrokerHandle {
-            addr,
-            shared,
-            core: Arc::downgrade(&core),
-            arbiter: Arbiter::current(),
-            ended: watch,
-            endpoints,
-            skipped: skipped.into(),
-        })
-    }
-}
-
 /// The root actor of one broker.
 #[derive(Debug)]
 pub struct Broker {
@@ -231,6 +89,36 @@ impl Broker {
         BrokerBuilder::default()
     }
 
+    /// Starts it on the current System, with these sockets; `skipped` is for who asks.
+    pub(super) fn launch(
+        shared: Arc<Shared>,
+        sockets: Vec<transport::Listener>,
+        arbiters: usize,
+        skipped: Vec<(Endpoint, String)>,
+    ) -> Result<BrokerHandle, StartError> {
+        let (ended, watch) = watch::channel(None);
+        let arbiters: Arc<[Arbiter]> = (0..arbiters).map(|_| Arbiter::new()).collect();
+        let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
+        let (core_sender, core_receiver) = std::sync::mpsc::sync_channel(1);
+        let for_broker = shared.clone();
+        let addr = Self::create(move |ctx| {
+            let broker = Self::new(for_broker, sockets, arbiters, ended, ctx);
+            // The receiver waits in this very function: creation is synchronous.
+            let _ = core_sender.send(broker.core.clone());
+            broker
+        });
+        let core = core_receiver.recv().ok().flatten().ok_or(StartError::NoSystem)?;
+        Ok(BrokerHandle {
+            addr,
+            shared,
+            core: Arc::downgrade(&core),
+            arbiter: Arbiter::current(),
+            ended: watch,
+            endpoints,
+            skipped: skipped.into(),
+        })
+    }
+
     fn new(
         shared: Arc<Shared>,
         sockets: Vec<transport::Listener>,
@@ -240,8 +128,8 @@ impl Broker {
     ) -> Self {
         let report = ctx.address().recipient();
         let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
-        let services = shared.services.get().filter(|services| !services.is_empty());
-        let launcher = services.map(|services| Launcher::create(services.clone(), &endpoints));
+        // A bus starts nothing. Any other broker may be told of services later.
+        let launcher = shared.bus.get().is_none().then(|| Launcher::create(&endpoints));
         let registry = {
             let (shared, report) = (shared.clone(), report.clone());
             let orders = launcher
@@ -407,6 +295,16 @@ impl BrokerHandle {
         if let Some(core) = self.core.upgrade() {
             core.registry.do_send(Revise);
             core.hub.do_send(Revise);
+        }
+    }
+
+    /// Describes other services, from any thread. What is described as before goes on; what is described no more is not started any
+    /// more, and runs until it ends; who waits for a start that is called off is told. Nothing happens when the broker has ended.
+    pub fn set_services(&self, services: Services) {
+        let services = Arc::new(services);
+        self.shared.services.set(services.clone());
+        if let Some(core) = self.core.upgrade() {
+            core.registry.do_send(Redescribed(services));
         }
     }
 

@@ -3,7 +3,7 @@
 //! Owns the token and its comparison, whose time tells nothing but its length. It refuses to know endpoints and selectors. Set by
 //! the builder, asked by each `Session`.
 
-use super::broker::BrokerBuilder;
+use super::builder::BrokerBuilder;
 use crate::transport::Listener;
 use std::fmt;
 use subtle::ConstantTimeEq;

@@ -15,7 +15,7 @@ use super::registry::Registry;
 use super::supervise::Blame;
 use super::tokens::{Failures, Source, Tokens};
 use super::topic_hub::TopicHub;
-use crate::activation::Services;
+use crate::activation::Described;
 use crate::config::Limits;
 use crate::error::CloseReason;
 use crate::message::{Epoch, PeerId};
@@ -63,8 +63,8 @@ pub struct Shared {
     pub bus: OnceLock<Arc<BusOptions>>,
     /// The older formats that are understood; none where nothing was said.
     pub dialects: OnceLock<Dialects>,
-    /// The services that are started when they are wanted; nothing where there is none.
-    pub services: OnceLock<Arc<Services>>,
+    /// The services that are started when they are wanted.
+    pub services: Described,
     /// Who may do what.
     pub policy: Arc<Slot>,
     /// Read permits of all connections.
@@ -119,7 +119,7 @@ impl Shared {
             tickets: Arc::new(AtomicU64::new(1)),
             bus: OnceLock::new(),
             dialects: OnceLock::new(),
-            services: OnceLock::new(),
+            services: Described::default(),
             policy: Arc::default(),
             gate,
             accounts,

@@ -84,6 +84,15 @@ pub struct Invoke {
     pub reply: Option<ReplyTo>,
 }
 
+impl Invoke {
+    /// The number under which it waits for its object: its caller's, or for one without reply, which has none, one that callers who
+    /// count from 1 never come to.
+    pub(super) fn waits_as(&self) -> CallId {
+        let own = CallId(u64::MAX.saturating_sub(self.ticket.0));
+        self.reply.as_ref().map_or(own, ReplyTo::call)
+    }
+}
+
 /// One frame of an answer on its way to the caller.
 #[derive(Clone, Copy, Debug)]
 pub struct Answer {

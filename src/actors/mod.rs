@@ -21,6 +21,7 @@ pub mod accounts;
 pub mod admission;
 mod bind;
 pub mod broker;
+mod builder;
 pub mod bus;
 pub mod connection;
 pub mod copies;
@@ -58,7 +59,8 @@ pub mod tokens;
 pub mod topic_hub;
 mod viewers;
 
-pub use broker::{Broker, BrokerBuilder, BrokerHandle};
+pub use broker::{Broker, BrokerHandle};
+pub use builder::BrokerBuilder;
 pub use bus::BusOptions;
 pub use core::Levels;
 #[cfg(feature = "protocol")]

@@ -10,7 +10,9 @@ use actix_ipc::platform::open_files;
 use actix_ipc::platform::passed::{self, Passed};
 use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
-use actix_ipc::settings::{ARBITERS_MAX, Flags, Problems, Settings, Sources, default_endpoints, tokens};
+use actix_ipc::settings::{
+    ARBITERS_MAX, Entry, Flags, Problems, Settings, Sources, default_endpoints, tokens,
+};
 use actix_ipc::terminal::printable;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -67,7 +69,7 @@ Examples:
 Files: /etc/ipc-broker/config.toml, then $XDG_CONFIG_HOME/ipc-broker/config.toml, then --config.
 Variables: IPC_BROKER_LISTEN, IPC_BROKER_ARBITERS, IPC_BROKER_LOG, IPC_BROKER_LIMITS__OUTBOX_BYTES and so on.
 systemd: READY and the watchdog (NOTIFY_SOCKET, WATCHDOG_USEC), sockets that are passed (LISTEN_FDS).
-SIGTERM or SIGINT ends it in order, a second one at once. SIGHUP reads the policy and the log filter again.
+SIGTERM or SIGINT ends it in order, a second one at once. SIGHUP reads policy, tokens, services and log filter again.
 Exit codes: 0 ended in order, 1 (policy explain) denied, 2 usage, 70 internal, 73 cannot listen, 78 settings, 130/143 second signal.";
 
 /// A supervised message broker for the programs of this machine.
@@ -225,6 +227,8 @@ fn main() -> ExitCode {
     match arguments.command {
         Some(Command::Config(Config::Show)) => show(&settings),
         Some(Command::Config(Config::Check { .. })) => {
+            // What is left out of the descriptions is no fault, but worth a word.
+            let _ = services(&settings);
             say("the settings are in order");
             policy.iter().for_each(policies::show);
             ExitCode::SUCCESS
@@ -350,7 +354,11 @@ fn services(settings: &Settings) -> Result<Services, Vec<String>> {
     let Some(path) = &settings.activation else {
         return Ok(Services::default());
     };
-    let (services, notes) = read::services(path)?;
+    let named = |entry: &Entry| entry.key == "activation" && entry.value != "\"\"";
+    let (services, notes) = match settings.entries().iter().any(named) {
+        true => read::services(path)?,
+        false => read::usual(path),
+    };
     notes.iter().for_each(|note| complain(printable(note)));
     Ok(services)
 }

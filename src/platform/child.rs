@@ -3,6 +3,7 @@
 //! Owns how it is started, ended and reaped, and the reading of what it prints. It refuses to know why it runs. `activation` calls it, on
 //! a thread that may block.
 
+use super::lines::Lines;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io::{self, PipeReader, Read};
@@ -10,8 +11,9 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// The longest line that is passed on as one, in bytes.
-const LINE_MAX: usize = 4 * 1024;
+/// Whether services can be units of systemd here.
+pub const HAS_UNITS: bool = cfg!(target_os = "linux");
+
 /// What is read at most when the process has ended: others may still write into its output.
 const REST_MAX: usize = 64 * 1024;
 
@@ -112,7 +114,7 @@ pub fn run(
 
 /// Reads lines until the output ends, or the process.
 fn read(mut output: PipeReader, over: &PipeReader, told: &(dyn Fn(&str) + Sync)) {
-    let mut line = Vec::new();
+    let mut lines = Lines::default();
     let mut rest = REST_MAX;
     let mut buffer = [0; 4096];
     loop {
@@ -135,17 +137,7 @@ fn read(mut output: PipeReader, over: &PipeReader, told: &(dyn Fn(&str) + Sync))
         if is_over {
             rest = rest.saturating_sub(length);
         }
-        for byte in buffer.iter().take(length) {
-            if *byte == b'\n' || line.len() >= LINE_MAX {
-                told(&String::from_utf8_lossy(&line));
-                line.clear();
-            }
-            if *byte != b'\n' {
-                line.push(*byte);
-            }
-        }
+        lines.take(buffer.get(..length).unwrap_or_default(), told);
     }
-    if !line.is_empty() {
-        told(&String::from_utf8_lossy(&line));
-    }
+    lines.end(told);
 }

@@ -5,7 +5,7 @@
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "broker")]
-#[cfg_attr(not(unix), path = "no_child.rs")]
+#[cfg_attr(not(unix), path = "child_windows.rs")]
 pub mod child;
 #[cfg(feature = "cli")]
 pub mod folders;
@@ -15,6 +15,8 @@ pub mod folders;
     allow(unused_imports, reason = "only the label bus asks all of it")
 )]
 pub(crate) mod fork;
+#[cfg(feature = "broker")]
+mod lines;
 #[cfg(feature = "cli")]
 pub mod local;
 #[cfg(unix)]

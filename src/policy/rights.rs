@@ -109,6 +109,16 @@ impl Rights {
         asked.any(|right| self.decide(right, object.as_bytes())) || self.calls_some_of(object)
     }
 
+    /// Whether the peer may call the object, or some method of it: what it must, to have a service started for it.
+    #[must_use]
+    pub fn may_call_some(&mut self, slot: &Slot, who: &Principal, object: &str) -> bool {
+        if !slot.is_set() || who.local {
+            return true;
+        }
+        self.refresh(slot, who);
+        self.decide(Right::Call, object.as_bytes()) || self.calls_some_of(object)
+    }
+
     /// Whether a subscription with these patterns could ever hear something.
     #[must_use]
     pub fn may_hear_some(&mut self, slot: &Slot, who: &Principal, object: &Pattern, event: &Pattern) -> bool {

@@ -31,8 +31,9 @@ pub(super) fn problems(
             complain(key, text);
         }
     }
+    // What is wrong with the folder that nobody named is left out, and stops no start.
     let named = origin("activation") != super::layer::DEFAULT;
-    if let Some(path) = settings.activation.as_deref().filter(|_| named || usual) {
+    if let Some(path) = settings.activation.as_deref().filter(|_| named) {
         for wrong in read::services(path).err().unwrap_or_default() {
             complain("activation", wrong);
         }

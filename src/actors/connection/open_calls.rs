@@ -30,6 +30,8 @@ pub struct OpenCall {
     pub cancelled: bool,
     /// It waits for objects that are not there: a parked call, or a Wait.
     pub waits: bool,
+    /// A call without reply: nobody is told what becomes of it.
+    pub silent: bool,
     /// Pieces that follow the call's first frame.
     pub upload: Option<Box<Upload>>,
     parked: Option<Box<Parked>>,
@@ -174,9 +176,9 @@ impl OpenCalls {
         sorted(waits.map(|(call, _)| *call))
     }
 
-    /// The numbers of all that is open and wanted.
+    /// The numbers of all that is open, wanted and to be answered.
     pub fn calls(&self) -> impl Iterator<Item = CallId> {
-        let wanted = self.iter().filter(|(_, open)| !open.cancelled);
+        let wanted = self.iter().filter(|(_, open)| !open.cancelled && !open.silent);
         sorted(wanted.map(|(call, _)| *call)).into_iter()
     }
 
@@ -192,6 +194,7 @@ impl OpenCalls {
             callee: None,
             cancelled: false,
             waits: false,
+            silent: false,
             upload: upload.map(Box::new),
             parked: None,
         });
@@ -276,14 +279,17 @@ impl OpenCalls {
         })
     }
 
-    /// Keeps a call until its object is there. Gives it back when it is not wanted or `limit` bytes wait already.
+    /// Keeps a call until its object is there; one without reply gets an entry for it. Gives it back when it is not wanted or `limit`
+    /// bytes wait already.
     ///
     /// # Errors
     /// The call, to be answered.
     pub fn park(&mut self, batch: Arc<Batch>, invoke: Invoke, limit: usize) -> Result<(), Invoke> {
-        let Some(call) = invoke.reply.as_ref().map(super::super::peer::ReplyTo::call) else {
+        let call = invoke.waits_as();
+        let silent = invoke.reply.is_none();
+        if silent && !self.insert(call, invoke.ticket, None) {
             return Err(invoke);
-        };
+        }
         let bytes = batch
             .header(invoke.frame as usize)
             .map_or(0, crate::message::Header::wire_len);
@@ -293,7 +299,11 @@ impl OpenCalls {
         let Some(open) = table.calls.get_mut(&call).filter(|open| !open.cancelled) else {
             return Err(invoke);
         };
+        open.silent = silent;
         if table.parked_bytes >= limit {
+            if silent {
+                table.calls.remove(&call);
+            }
             return Err(invoke);
         }
         table.parked_bytes = table.parked_bytes.saturating_add(bytes);
@@ -361,7 +371,11 @@ impl OpenCalls {
         let open = table.calls.get_mut(&call)?;
         let parked = open.parked.take()?;
         open.waits = false;
+        let silent = open.silent;
         table.parked_bytes = table.parked_bytes.saturating_sub(parked.bytes);
+        if silent {
+            table.calls.remove(&call);
+        }
         Some(*parked)
     }
 

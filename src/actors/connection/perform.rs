@@ -108,6 +108,10 @@ pub fn perform(
     if effects.denied > 0 {
         rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
     }
+    if effects.dropped > 0 {
+        let dropped = std::mem::take(&mut effects.dropped);
+        rooms.metrics().one_way_dropped.add(dropped);
+    }
     if effects.stalled > 0 {
         let stalled = std::mem::take(&mut effects.stalled);
         rooms.metrics().endpoints_stalled.add(stalled);
@@ -285,8 +289,12 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
             (invoke, CallError::from(ErrorCode::Draining))
         } else {
             let bytes = batch.header(invoke.frame as usize).map_or(0, Header::wire_len);
-            if let Err(over) = session.cover_calls(0, bytes) {
+            // One without reply has no entry yet.
+            let more = usize::from(invoke.reply.is_none());
+            if let Err(over) = session.cover_calls(more, bytes) {
                 (invoke, over.error())
+            } else if more > 0 && session.open.len() >= rooms.shared().limits.open_calls {
+                (invoke, CallError::from(ErrorCode::TooMany))
             } else {
                 let Err(invoke) = session.open.park(batch.clone(), invoke, limit) else {
                     continue;
@@ -298,14 +306,16 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
                 (invoke, CallError::new(ErrorCode::Overloaded, text))
             }
         };
-        let Some(reply) = invoke.reply else { continue };
         rooms.registry(RegistryBatch {
             from: session.me().clone(),
             batch: batch.clone(),
-            items: vec![RegistryItem::Unwait(reply.call())],
+            items: vec![RegistryItem::Unwait(invoke.waits_as())],
             permit: None,
         });
-        reply.fail(&error.ran(false));
+        match invoke.reply {
+            Some(reply) => reply.fail(&error.ran(false)),
+            None => rooms.metrics().one_way_dropped.add(1),
+        }
     }
 }
 

@@ -371,7 +371,10 @@ impl Session {
             return;
         };
         if open.callee.is_none() && open.waits {
-            effects.send.push(error_frame(call.0, &error.clone().ran(false)));
+            match open.silent {
+                true => effects.dropped = effects.dropped.saturating_add(1),
+                false => effects.send.push(error_frame(call.0, &error.clone().ran(false))),
+            }
             effects.registry.push(RegistryItem::Unwait(call));
             self.open.remove(call);
             return;
@@ -400,12 +403,15 @@ impl Session {
     pub fn expire(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(call) = self.open.expire(now) {
             effects.registry.push(RegistryItem::Unwait(call));
+            if self.open.remove(call).is_some_and(|open| open.silent) {
+                effects.dropped = effects.dropped.saturating_add(1);
+                continue;
+            }
             let text = "the object was not registered before the deadline";
             effects.send.push(error_frame(
                 call.0,
                 &CallError::new(ErrorCode::Deadline, text).ran(false),
             ));
-            self.open.remove(call);
         }
         while let Some(ticket) = self.slots.expire(now) {
             effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());

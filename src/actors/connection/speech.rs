@@ -107,11 +107,7 @@ impl Connection {
     /// choose what the broker starts.
     fn named(&self, object: &str, unit: &str) {
         let shared = &self.life.rooms.shared;
-        let listed = shared
-            .services
-            .get()
-            .is_some_and(|services| services.lists(object, unit));
-        if !listed {
+        if !shared.services.get().lists(object, unit) {
             shared.metrics.services_refused.add(1);
             let (object, unit) = (text::text(object), text::text(unit));
             tracing::warn!(%object, %unit, "a client named a service that no description lists; it is ignored");

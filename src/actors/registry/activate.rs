@@ -3,17 +3,15 @@
 //! Owns the way from a call, a wait or a registration to the states, and from their steps to the launcher and to those who wait. When a
 //! service starts and is given up is not decided here. Steps of Registry, in a file of their own.
 
-use super::facts;
-use super::observed::no_object;
-use super::state::{Current, State, fail};
-use crate::activation::{Order, Report, States, Step};
+use super::state::State;
+use crate::activation::{Order, Report, Service, Services, States, Step};
 use crate::actors::core::Shared;
-use crate::actors::messages::{Control, Invoke};
+use crate::actors::messages::Control;
 use crate::actors::observe::journal::Happening;
 use crate::actors::peers::Key;
 use crate::actors::supervise::{Progress, guard};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{CallId, Flags, RequestId};
+use crate::message::{CallId, RequestId};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -28,15 +26,16 @@ pub(super) struct Activation {
 
 impl Activation {
     pub(super) fn new(shared: &Shared) -> Option<Box<Self>> {
-        let services = shared.services.get()?;
-        let states = States::new(services.clone());
-        (!services.is_empty()).then(|| {
-            Box::new(Self {
-                states,
-                steps: Vec::new(),
-                orders: Vec::new(),
-            })
-        })
+        let services = shared.services.get();
+        (!services.is_empty()).then(|| Box::new(Self::of(services)))
+    }
+
+    fn of(services: Arc<Services>) -> Self {
+        Self {
+            states: States::new(services),
+            steps: Vec::new(),
+            orders: Vec::new(),
+        }
     }
 }
 
@@ -63,23 +62,11 @@ impl State {
             // Whoever waits now is told by its own connection.
             return Ok(());
         }
+        let service = own.states.services().get(index).cloned();
         let wanted = own.states.wanted(index, now, &mut own.steps);
-        let result = wanted.map_err(|why| self.failure(index, &why));
+        let result = wanted.map_err(|why| failure(service.as_deref(), &why));
         self.perform_steps();
         result
-    }
-
-    fn failure(&self, index: usize, why: &str) -> CallError {
-        let service = self
-            .activation
-            .as_ref()
-            .and_then(|own| own.states.services().get(index));
-        let name = service.map_or("", |service| service.name());
-        CallError::new(
-            ErrorCode::ServiceFailed,
-            format!("the service {name:?}, which provides the object: {why}"),
-        )
-        .ran(false)
     }
 
     /// Whether somebody waits for an object of the service that is not there.
@@ -95,6 +82,17 @@ impl State {
                 .iter()
                 .filter(missing)
                 .any(|object| self.index.is_waited(object))
+        })
+    }
+
+    /// Whether somebody waits for the object who may have it started.
+    fn is_wanted(&mut self, object: &str) -> bool {
+        let (index, peers, access) = (&self.index, &self.peers, &mut self.access);
+        let mut askers = index.waiting_for(object).map(|(key, _)| key);
+        askers.any(|key| {
+            peers
+                .get(key)
+                .is_some_and(|peer| access.may_call_some(key, peer, object))
         })
     }
 
@@ -126,12 +124,36 @@ impl State {
         }
     }
 
-    /// A run of a service has ended.
-    pub fn reported(&mut self, Report { service, run, how }: Report) -> Progress {
+    /// Other services are described. Who waits for an object of theirs starts them; who waits in vain now is told.
+    pub fn redescribed(&mut self, services: Arc<Services>) -> Progress {
         self.guarded(move |state| {
-            let (now, waited) = (state.shared.now(), state.is_waited(service));
+            let own = state
+                .activation
+                .get_or_insert_with(|| Box::new(Activation::of(Arc::default())));
+            own.states.replace(services.clone(), &mut own.steps);
+            state.perform_steps();
+            state.observe_all();
+            for object in services.all().iter().flat_map(|service| &service.objects) {
+                let missing = state.index.owner(object.as_bytes()).is_none();
+                if missing
+                    && state.is_wanted(object)
+                    && let Err(error) = state.want(object)
+                    && let Some(service) = services.of(object).and_then(|index| services.get(index))
+                {
+                    state.fail_waiting(service, error);
+                }
+            }
+        })
+    }
+
+    /// A run of a service has ended.
+    pub fn reported(&mut self, Report { run, how }: Report) -> Progress {
+        self.guarded(move |state| {
+            let now = state.shared.now();
+            let service = state.activation.as_ref().and_then(|own| own.states.of_run(run));
+            let waited = service.is_some_and(|index| state.is_waited(index));
             if let Some(own) = &mut state.activation {
-                own.states.ended(service, run, how, waited, now, &mut own.steps);
+                own.states.ended(run, how, waited, now, &mut own.steps);
             }
             state.perform_steps();
         })
@@ -199,71 +221,26 @@ impl State {
                         own.orders.push(order);
                     }
                 }
-                Step::Fail(index, why) => self.fail_waiting(index, &why),
+                Step::Fail(service, why) => self.fail_waiting(&service, failure(Some(&service), &why)),
             }
         }
     }
 
-    /// A call finds nobody: it waits, if it may, else it is answered.
-    pub(super) fn unrouted(&mut self, current: &Current, object: &[u8], invoke: Invoke) {
-        self.shared.metrics.calls_unrouted.add(1);
-        let name = String::from_utf8_lossy(object).into_owned();
-        let waits = current
-            .batch
-            .header(invoke.frame as usize)
-            .is_some_and(|header| header.flags.has(Flags::WAIT));
-        let Some(reply) = &invoke.reply else {
-            // Nobody would learn what became of it, so it is not kept; but it may be what a service is to start for.
-            let _ = self.want(&name);
-            return;
-        };
-        if !waits && !self.is_described(&name) {
-            let error = no_object(&name);
-            if let Some(view) = current.batch.view(invoke.frame as usize) {
-                self.note_unrouted(current, &invoke, &view, &error);
-            }
-            return invoke.reply.into_iter().for_each(|reply| reply.fail(&error));
-        }
-        if self.facts.counts(current.key).watches >= self.shared.limits.watches {
-            let error = super::answer::too_many("watches", self.shared.limits.watches);
-            return fail(invoke.reply, ErrorCode::TooMany, &error.message);
-        }
-        let names = vec![Box::from(name)];
-        if let Err(error) = self.room(current, facts::wait_cost(&names)) {
-            return fail(invoke.reply, error.code, &error.message);
-        }
-        let request = RequestId(reply.call().0);
-        if let Err(error) = self.want(&String::from_utf8_lossy(object)) {
-            return fail(invoke.reply, error.code, &error.message);
-        }
-        let ticket = self.ticket();
-        match self
-            .index
-            .wait(ticket, current.key, request, names, &mut self.effects)
-        {
-            Ok(false) => {
-                self.commit();
-                self.out.parked.push(invoke);
-            }
-            Ok(true) | Err(_) => fail(invoke.reply, ErrorCode::Invalid, "this call waits already"),
-        }
-    }
-
-    /// All that wait for objects of this service that are not there wait in vain.
-    fn fail_waiting(&mut self, index: usize, why: &str) {
+    /// All that wait for objects of this service that are not there wait in vain, unless another service provides them now.
+    fn fail_waiting(&mut self, service: &Arc<Service>, error: CallError) {
         self.shared.metrics.services_failed.add(1);
-        let error = Arc::new(self.failure(index, why));
+        let error = Arc::new(error);
         tracing::warn!(%error, "a service failed");
         self.shared
             .happened(Happening::Service, None, 0, error.to_string());
         let Some(services) = self.activation.as_ref().map(|own| own.states.services().clone()) else {
             return;
         };
-        let objects = services
-            .get(index)
-            .into_iter()
-            .flat_map(|service| &service.objects);
-        let missing = objects.filter(|object| self.index.owner(object.as_bytes()).is_none());
+        let missing = service.objects.iter().filter(|object| {
+            let provider = services.of(object).and_then(|index| services.get(index));
+            let own = provider.is_none_or(|provider| Arc::ptr_eq(provider, service));
+            own && self.index.owner(object.as_bytes()).is_none()
+        });
         let waiting: Vec<(Key, RequestId)> = missing
             .flat_map(|object| self.index.waiting_for(object))
             .collect();
@@ -275,4 +252,12 @@ impl State {
         }
         self.commit();
     }
+}
+
+fn failure(service: Option<&Service>, why: &str) -> CallError {
+    let text = service.map_or_else(
+        || why.to_owned(),
+        |service| format!("the service of {service} has failed: {why}"),
+    );
+    CallError::new(ErrorCode::ServiceFailed, text).ran(false)
 }

@@ -160,7 +160,10 @@ impl State {
         }
         self.room(current, facts::wait_cost(&names))?;
         for name in &names {
-            if self.index.owner(name.as_bytes()).is_none() {
+            // Who may only know of it waits for what others start.
+            if self.index.owner(name.as_bytes()).is_none()
+                && self.access.may_call_some(current.key, &current.from, name)
+            {
                 self.want(name)?;
             }
         }

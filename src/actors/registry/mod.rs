@@ -26,13 +26,14 @@ mod sorted;
 pub mod state;
 #[cfg(test)]
 mod tests;
+mod unrouted;
 
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch, Revise};
 use super::observe::survey::SurveyRegistry;
 use super::supervise::{Progress, Turn, guard};
-use crate::activation::{Order, Report};
+use crate::activation::{Order, Redescribed, Report};
 use crate::error::CloseReason;
 use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, Recipient,
@@ -158,6 +159,15 @@ impl Handler<Report> for Registry {
 
     fn handle(&mut self, message: Report, ctx: &mut Self::Context) {
         let progress = self.state.reported(message);
+        self.go_on(progress, ctx);
+    }
+}
+
+impl Handler<Redescribed> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, Redescribed(services): Redescribed, ctx: &mut Self::Context) {
+        let progress = self.state.redescribed(services);
         self.go_on(progress, ctx);
     }
 }

@@ -1,9 +1,10 @@
 //! Reading the settings again while the broker runs.
 //!
-//! Owns what may change without a restart (the policy, the tokens, the log's filter), and that a reading that fails changes nothing at all:
+//! Owns what may change without a restart (the policy, the tokens, the descriptions of services, the log's filter), and that a reading that fails changes nothing at all:
 //! broken, unreadable and untrusted files leave everything as it is, loudly.
 
-use super::load;
+use super::{load, services};
+use actix_ipc::activation::Services;
 use actix_ipc::actors::BrokerHandle;
 use actix_ipc::actors::tokens::Tokens;
 use actix_ipc::client::token_file;
@@ -14,11 +15,19 @@ use tokio::sync::oneshot;
 /// Sets the filter of the log.
 pub(crate) type SetLog = Box<dyn Fn(&str) -> Result<(), String>>;
 
-/// What one reading found: nothing unless settings and policy are good; the tokens may fail by themselves.
-pub(crate) type Read = Result<(Settings, Option<Policy>, Result<Tokens, String>), Problems>;
+/// What one reading found: nothing unless settings and policy are good.
+pub(crate) type Read = Result<Found, Problems>;
+
+/// What was read. Tokens and services may fail by themselves.
+pub(crate) struct Found {
+    settings: Settings,
+    policy: Option<Policy>,
+    known: Result<Tokens, String>,
+    services: Result<Services, Vec<String>>,
+}
 
 /// Settings that take effect at once.
-const AT_ONCE: [&str; 3] = ["log", "policy", "tokens"];
+const AT_ONCE: [&str; 4] = ["log", "policy", "tokens", "activation"];
 
 /// What is in force, and how to read it again.
 pub(crate) struct Reload {
@@ -57,8 +66,8 @@ impl Reload {
 
     /// Puts in force what was read.
     pub(crate) fn apply(&mut self, read: Result<Read, oneshot::error::RecvError>, broker: &BrokerHandle) {
-        let (settings, policy, known) = match read {
-            Ok(Ok(loaded)) => loaded,
+        let found = match read {
+            Ok(Ok(found)) => found,
             Ok(Err(problems)) => {
                 for problem in &problems.0 {
                     tracing::error!("not reloaded: {problem}");
@@ -70,10 +79,17 @@ impl Reload {
                 return nothing_changed();
             }
         };
+        let Found {
+            settings,
+            policy,
+            known,
+            services,
+        } = found;
         match known {
             Ok(known) => broker.set_tokens(known),
             Err(error) => tracing::error!("the tokens were not read again, those in force stay: {error}"),
         }
+        describe(services, broker);
         match policy {
             Some(policy) => {
                 tracing::info!(
@@ -127,7 +143,33 @@ impl Reload {
 fn read(sources: &Sources) -> Read {
     let (settings, policy) = load(sources)?;
     let known = tokens::read(settings.tokens.as_deref(), token_file().as_deref());
-    Ok((settings, policy, known))
+    let services = services(&settings);
+    Ok(Found {
+        settings,
+        policy,
+        known,
+        services,
+    })
+}
+
+fn describe(services: Result<Services, Vec<String>>, broker: &BrokerHandle) {
+    match services {
+        Ok(services) => {
+            let count = services.all().len();
+            tracing::info!(
+                services = count,
+                "the descriptions of services were read again and are in force"
+            );
+            broker.set_services(services);
+        }
+        Err(wrong) => {
+            for wrong in wrong {
+                tracing::error!(
+                    "the descriptions of services were not read again, those in force stay: {wrong}"
+                );
+            }
+        }
+    }
 }
 
 fn nothing_changed() {

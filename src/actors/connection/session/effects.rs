@@ -47,6 +47,8 @@ pub struct Effects {
     pub declined: u64,
     /// What the policy denied.
     pub denied: u64,
+    /// Calls without reply that waited for their object in vain.
+    pub dropped: u64,
     /// The next step into shared memory.
     pub ring: Option<RingStep>,
     /// The connection ends.
