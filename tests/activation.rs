@@ -352,6 +352,31 @@ async fn a_call_without_reply_waits_for_what_it_starts() {
 }
 
 #[actix::test]
+async fn no_call_overtakes_those_that_waited() {
+    let scene = Scene::with("serve", "", |command| {
+        command.args(["--arbiters", "2"]);
+    });
+    let client = scene.client().await;
+    let mut sent = 0_u32;
+    // Until well after it is there.
+    let mut served = Box::pin(pid(&client));
+    let mut behind = 0;
+    while behind < 200 {
+        let number = (sent.to_string(),);
+        client.call("math", "note").no_reply(&number).await.unwrap();
+        sent += 1;
+        if behind > 0 || futures::poll!(served.as_mut()).is_ready() {
+            behind += 1;
+        }
+        // So that what waits stays within the limits.
+        let _: String = client.remote_call("sys.broker", "ping", ()).await.unwrap();
+    }
+    let noted: Vec<String> = client.remote_call("math", "noted", ()).await.unwrap();
+    let expected: Vec<String> = (0..sent).map(|number| number.to_string()).collect();
+    assert_eq!(noted, expected);
+}
+
+#[actix::test]
 async fn a_call_without_reply_that_waited_in_vain_is_counted() {
     let scene = Scene::new("fail", "");
     let client = scene.client().await;
@@ -473,7 +498,8 @@ async fn units_are_started_through_systemctl() {
 #[actix::test]
 async fn what_systemctl_complains_of_reaches_the_caller() {
     let folder = tempfile::tempdir().unwrap();
-    let path = systemctl(folder.path(), "echo 'Unit math.service not found.' >&2; exit 5");
+    let body = "echo 'Unit math.service not found.' >&2; echo 'See system logs.' >&2; exit 5";
+    let path = systemctl(folder.path(), body);
     let text = "[[service]]\nobjects = [\"math\"]\nuser_unit = \"math.service\"\n";
     let file = private(folder.path(), "services.toml", text, 0o600);
     let broker = Broker::start_with(|command| {

@@ -27,6 +27,8 @@ const MANAGERS: [&str; 6] = [
 pub(super) const NO_UNITS: &str =
     "it is a unit of systemd, which this system has not; describe it with process = [\"program\"]";
 
+/// How much of what systemctl says callers are told, in bytes, and one line more.
+const SAID_MAX: usize = 512;
 /// Lines of one service that are logged in a second, each of at most 4 KiB.
 const LINES_A_SECOND: u32 = 100;
 
@@ -35,7 +37,7 @@ const LINES_A_SECOND: u32 = 100;
 pub(super) struct Addresses {
     /// For `IPC_BROKER_ADDR`: an endpoint.
     broker: Option<String>,
-    /// For `BROKER_ADDR`, which programs of ipc-broker 1.1.5 read: host and port.
+    /// For `BROKER_ADDR`, which programs of ipc-broker 1.1.5 read, and `ENV_SERVER_ADDRESS` of ipc-server: host and port.
     tcp: Option<String>,
 }
 
@@ -107,8 +109,10 @@ fn process(program: &Program, addresses: &Addresses) -> Command {
         command.env("IPC_BROKER_ADDR", address);
     }
     match &addresses.tcp {
-        Some(address) => command.env("BROKER_ADDR", address),
-        None => command.env_remove("BROKER_ADDR"),
+        Some(address) => command
+            .env("BROKER_ADDR", address)
+            .env("ENV_SERVER_ADDRESS", address),
+        None => command.env_remove("BROKER_ADDR").env_remove("ENV_SERVER_ADDRESS"),
     };
     command
 }
@@ -123,7 +127,7 @@ pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Re
     if unit && !child::HAS_UNITS {
         return Err(NO_UNITS.into());
     }
-    let last = Mutex::new(String::new());
+    let said = Mutex::new(String::new());
     let pace = Mutex::new(Pace::default());
     let told = |line: &str| {
         let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
@@ -136,7 +140,11 @@ pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Re
             tracing::info!(target: "actix_ipc::activation", %service, "{line}");
         }
         if unit {
-            line.clone_into(&mut last.lock().unwrap_or_else(PoisonError::into_inner));
+            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+            if said.len() < SAID_MAX {
+                said.push(' ');
+                said.push_str(line.trim());
+            }
         }
     };
     let kept: Option<&(dyn Fn(&str) + Sync)> = match service.at_end {
@@ -144,14 +152,11 @@ pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Re
         _ => Some(&told),
     };
     let ran = child::run(command(service, addresses), group, kept);
-    let said = last.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
     let what = if unit { "systemctl" } else { name };
     match ran {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) if unit => Err(format!(
-            "systemctl could not start it ({}): {said}",
-            shown(status)
-        )),
+        Ok(status) if unit => Err(format!("systemctl could not start it ({}):{said}", shown(status))),
         Ok(status) => Err(format!("it ended with {}", shown(status))),
         Err(error) => Err(format!("{what} cannot be started: {error}")),
     }
@@ -261,7 +266,9 @@ mod tests {
             let variables: HashMap<_, _> = made.get_envs().collect();
             let variable = |name: &str| variables.get(OsStr::new(name)).copied().flatten();
             assert_eq!(variable("IPC_BROKER_ADDR"), broker.map(OsStr::new));
-            assert_eq!(variable("BROKER_ADDR"), tcp.map(OsStr::new));
+            for old in ["BROKER_ADDR", "ENV_SERVER_ADDRESS"] {
+                assert_eq!(variable(old), tcp.map(OsStr::new));
+            }
             assert_eq!(variable("LEVEL"), Some(OsStr::new("3")));
             for name in MANAGERS {
                 assert_eq!(

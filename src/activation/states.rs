@@ -162,6 +162,17 @@ impl States {
         self.look_ahead();
     }
 
+    /// The objects of which [`Self::seen`] was told otherwise.
+    #[must_use]
+    pub fn changed(&self, there: impl Fn(&str) -> bool) -> Vec<String> {
+        let objects = self.services.all().iter().flat_map(|service| &service.objects);
+        let known = self.entries.iter().flat_map(|entry| &entry.there);
+        let changed = objects
+            .zip(known)
+            .filter(|(object, known)| there(object) != **known);
+        changed.map(|(object, _)| object.clone()).collect()
+    }
+
     /// The service that was ordered to start under this number, and is described still.
     #[must_use]
     pub fn of_run(&self, run: u64) -> Option<usize> {
@@ -187,7 +198,11 @@ impl States {
 
     /// Time has passed. `waited` tells whether somebody waits for an object of the service that is not there.
     pub fn time_passed(&mut self, waited: impl Fn(usize) -> bool, now: Instant, out: &mut Vec<Step>) {
+        let due = |entry: &Entry| entry.due().is_some_and(|due| due <= now);
         for index in 0..self.entries.len() {
+            if !self.entries.get(index).is_some_and(due) {
+                continue;
+            }
             self.with(index, |one| one.time_passed(waited(index), now, out));
         }
         self.look_ahead();
@@ -368,7 +383,11 @@ impl One<'_> {
         self.entry.fine = self.is_process() && how.is_ok();
         let was_ending = std::mem::take(&mut self.entry.ending);
         match &self.entry.state {
-            State::Starting { .. } if was_ending => self.order(out),
+            State::Starting { .. } if was_ending => {
+                let until = later(now, millis(self.service.start_ms));
+                self.entry.state = State::Starting { until, own: true };
+                self.order(out);
+            }
             State::Starting { own: true, .. } => match how {
                 Err(why) => self.failed(why, now, out),
                 Ok(()) if self.is_process() => {
@@ -407,7 +426,8 @@ impl One<'_> {
         let since = self.entry.registered.take();
         let steady = since.is_some_and(|since| now.saturating_duration_since(since) >= enough);
         // What somebody else has started is not ours to count.
-        if steady || self.entry.fine || self.entry.run == 0 {
+        // Nor what becomes of a unit, which systemd counts.
+        if steady || self.entry.fine || self.entry.run == 0 || !self.is_process() {
             self.entry.failures = 0;
             self.entry.not_before = None;
             self.entry.state = State::Stopped;

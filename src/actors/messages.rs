@@ -237,6 +237,8 @@ pub struct RegistryBatch {
 pub enum RegistryItem {
     /// Route a call.
     Call(Invoke),
+    /// Route a call that has waited for its object.
+    Again(Invoke),
     /// Any other request; the frame says which.
     Request(u32, ReplyTo),
     /// Route messages to endpoints.

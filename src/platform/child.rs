@@ -101,8 +101,16 @@ pub fn run(
         }
         // Not reaped yet, so that its number is its own while it is killed.
         let not_reaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        while matches!(waitid(WaitId::Pid(pid), not_reaped), Err(rustix::io::Errno::INTR)) {}
-        group.end(true);
+        let ended = loop {
+            match waitid(WaitId::Pid(pid), not_reaped) {
+                Err(rustix::io::Errno::INTR) => {}
+                ended => break ended,
+            }
+        };
+        // Where the system or somebody else reaps, the number may be another's by now.
+        if ended.is_ok() {
+            group.end(true);
+        }
         let mut stage = group.0.lock().unwrap_or_else(PoisonError::into_inner);
         let status = child.wait();
         *stage = Stage::Over;

@@ -9,6 +9,7 @@ use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Decoder, Draft, Encoding, Flags, Kind, Welcome};
 use actix_ipc::transport::dialect::{Dialect, Gateway};
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 /// What an old client says when it keeps to its format; `%` is a number.
 const SAYS: [&[&str]; 2] = [
@@ -83,8 +84,20 @@ fn steps(data: &[u8]) {
     gateway
         .give(&draft.payload(Encoding::RAW, &welcome.encode()).to_vec())
         .expect("nothing waits");
+    let mut now = Instant::now();
     while !input.is_empty() {
-        let went_on = match input.below(8) {
+        let went_on = match input.below(9) {
+            8 => {
+                now += Duration::from_millis(input.below(300) as u64);
+                gateway.clock(now);
+                if gateway.due().is_some_and(|due| due <= now) {
+                    gateway.time_passed();
+                }
+                if input.below(8) == 0 {
+                    gateway.unread();
+                }
+                Ok(())
+            }
             0 => {
                 let count = input.below(300);
                 let bytes = input.bytes(count);

@@ -33,6 +33,7 @@ mod hub;
 mod input;
 mod policy;
 mod registry;
+mod services;
 mod settings;
 
 // The command line of `rob` belongs to that program; the modules name each other from the root of the crate.
@@ -62,6 +63,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("metadata", names::metadata),
     ("signature", programs::signatures),
     ("arguments", programs::arguments),
+    ("services", services::descriptions),
     ("settings", settings::settings),
     ("policy", policy::policies),
     ("registry", registry::operations),

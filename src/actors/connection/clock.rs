@@ -95,6 +95,8 @@ impl<R: Rooms> Life<R> {
                 self.close_drained();
                 Ok(())
             }
+            // An old client, whose end nobody sees.
+            Phase::Lingering(session) if !session.is_draining() => Err(Over),
             Phase::Ready(_) | Phase::Lingering(_) => Ok(()),
             Phase::Closing => {
                 self.rooms.shared().cut_off.fetch_add(1, Ordering::AcqRel);

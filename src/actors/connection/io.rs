@@ -43,7 +43,7 @@ pub(super) struct Io {
     pub(super) stream: Stream,
     /// What a write left over, and descriptors on their way; nothing while everything is written.
     pub(super) sending: Option<Box<Sending>>,
-    write_blocked: bool,
+    pub(super) write_blocked: bool,
     end_of_file: bool,
     pace: Pace,
     pub(super) ring: ring::Ring,
@@ -59,6 +59,10 @@ pub(super) struct Rare {
     stopped: Option<Pin<Box<dyn Future<Output = ()>>>>,
     /// The peer speaks an older format.
     pub(super) gateway: Option<Gateway>,
+    /// Bytes of answers to its own requests that the socket has not taken.
+    pub(super) answers: usize,
+    /// Services that it has named and no description lists.
+    pub(super) named: u64,
 }
 
 impl Io {
@@ -80,6 +84,8 @@ impl Io {
             rare: Some(Box::new(Rare {
                 stopped: Some(Box::pin(stopped)),
                 gateway: None,
+                answers: 0,
+                named: 0,
             })),
         }
     }
@@ -129,7 +135,7 @@ impl Connection {
         if self.poll_timer(cx).is_ready() {
             return Poll::Ready(());
         }
-        if self.life.has_output() && !self.io.write_blocked {
+        if (self.life.has_output() || self.io.has_unsent()) && !self.io.write_blocked {
             cx.waker().wake_by_ref();
         }
         if self.life.is_over() && !self.io.has_unsent() {
@@ -219,7 +225,9 @@ impl Connection {
     fn end_of_file(&mut self) -> Result<(), Over> {
         self.io.end_of_file = true;
         let closed = self.io.stream.is_closed();
-        self.life.end_of_file(closed)
+        let ended = self.life.end_of_file(closed);
+        self.old_client_ended();
+        ended
     }
 
     /// Writes until the queue is empty or the socket full.
@@ -228,6 +236,7 @@ impl Connection {
             if self.io.write_blocked {
                 match self.io.stream.poll_write_ready(cx) {
                     Poll::Pending => {
+                        self.take_credit(cx);
                         // What came since then waits for longer than its batch is to live.
                         self.blocked();
                         return Ok(());
@@ -379,7 +388,11 @@ impl Connection {
 
     fn poll_timer(&mut self, cx: &mut TaskContext<'_>) -> Poll<()> {
         loop {
-            let deadlines = [self.life.next_deadline(), self.sending_deadline()];
+            let deadlines = [
+                self.life.next_deadline(),
+                self.sending_deadline(),
+                self.gateway_deadline(),
+            ];
             let Some(next) = deadlines.into_iter().flatten().min() else {
                 // It is kept until it fires, for nothing: to arm one again for the next call wakes the reactor with a system call.
                 if self.io.timer.take_if(|timer| timer.is_elapsed()).is_some() {
@@ -401,6 +414,7 @@ impl Connection {
                 return Poll::Ready(());
             }
             self.sending_expired();
+            self.gateway_time_passed(cx);
         }
     }
 }

@@ -91,31 +91,7 @@ pub fn perform(
     batch: Option<&Arc<Batch>>,
     permit: Option<Permit>,
 ) -> Option<Closing> {
-    // Counters are shared by all arbiters: what is nothing, as nearly always, is not added.
-    if effects.late > 0 {
-        let late = std::mem::take(&mut effects.late);
-        rooms.metrics().late_answers.add(late);
-    }
-    if effects.in_pieces > 0 {
-        let count = std::mem::take(&mut effects.in_pieces);
-        rooms.metrics().messages_in_pieces.add(count);
-        tracing::trace!(peer = %session.me().id(), count, way = "pieces", "large messages");
-    }
-    if effects.declined > 0 {
-        let count = std::mem::take(&mut effects.declined);
-        rooms.metrics().regions_declined.add(count);
-    }
-    if effects.denied > 0 {
-        rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
-    }
-    if effects.dropped > 0 {
-        let dropped = std::mem::take(&mut effects.dropped);
-        rooms.metrics().one_way_dropped.add(dropped);
-    }
-    if effects.stalled > 0 {
-        let stalled = std::mem::take(&mut effects.stalled);
-        rooms.metrics().endpoints_stalled.add(stalled);
-    }
+    count(session, rooms, effects);
     for (sender, settled) in effects.settled.drain() {
         sender.post(Deliver::Settled(settled));
     }
@@ -156,6 +132,35 @@ pub fn perform(
         });
     }
     effects.close.take()
+}
+
+/// Counts what a step was about.
+fn count(session: &Session, rooms: &impl Rooms, effects: &mut Effects) {
+    // Counters are shared by all arbiters: what is nothing, as nearly always, is not added.
+    if effects.late > 0 {
+        let late = std::mem::take(&mut effects.late);
+        rooms.metrics().late_answers.add(late);
+    }
+    if effects.in_pieces > 0 {
+        let count = std::mem::take(&mut effects.in_pieces);
+        rooms.metrics().messages_in_pieces.add(count);
+        tracing::trace!(peer = %session.me().id(), count, way = "pieces", "large messages");
+    }
+    if effects.declined > 0 {
+        let count = std::mem::take(&mut effects.declined);
+        rooms.metrics().regions_declined.add(count);
+    }
+    if effects.denied > 0 {
+        rooms.metrics().denied.add(std::mem::take(&mut effects.denied));
+    }
+    if effects.dropped > 0 {
+        let dropped = std::mem::take(&mut effects.dropped);
+        rooms.metrics().one_way_dropped.add(dropped);
+    }
+    if effects.stalled > 0 {
+        let stalled = std::mem::take(&mut effects.stalled);
+        rooms.metrics().endpoints_stalled.add(stalled);
+    }
 }
 
 /// Takes a list and leaves one with as much room: the next turn is likely to want it.
@@ -422,13 +427,19 @@ fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call:
     if let Some(parked) = session.open.unpark(call) {
         if let Some(denied) = session.denied_while_parked(&parked) {
             rooms.metrics().denied.add(1);
+            rooms.registry(RegistryBatch {
+                from: session.me().clone(),
+                batch: parked.batch,
+                items: vec![RegistryItem::Unwait(call)],
+                permit: None,
+            });
             let reply = parked.invoke.reply;
             return reply.into_iter().for_each(|reply| reply.fail(&denied));
         }
         rooms.registry(RegistryBatch {
             from: session.me().clone(),
             batch: parked.batch,
-            items: vec![RegistryItem::Call(parked.invoke)],
+            items: vec![RegistryItem::Again(parked.invoke)],
             permit: None,
         });
     } else if session

@@ -12,6 +12,7 @@ mod effects;
 mod guesses;
 mod pieces;
 mod ring;
+mod waits;
 
 pub(super) use bus::message_charge;
 pub use effects::{Closing, Effects, RingStep, goodbye_frame};
@@ -22,8 +23,8 @@ use super::open_calls::OpenCalls;
 use super::slots::{NewCall, Outcome, Slots};
 use crate::actors::accounts::{CALL_COST, OverShare};
 use crate::actors::credit::Window;
-use crate::actors::messages::{Answer, Control, Invoke, RegistryItem};
-use crate::actors::peer::{PeerRef, error_frame};
+use crate::actors::messages::{Answer, Control, Invoke};
+use crate::actors::peer::PeerRef;
 use crate::actors::planted::{self, Bug};
 use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
@@ -364,70 +365,6 @@ impl Session {
 
     fn cancel(&mut self, call: CallId, effects: &mut Effects) {
         self.cancel_with(call, &CallError::from(ErrorCode::Cancelled), effects);
-    }
-
-    fn cancel_with(&mut self, call: CallId, error: &CallError, effects: &mut Effects) {
-        let Some(open) = self.open.get_mut(call).filter(|open| !open.cancelled) else {
-            return;
-        };
-        if open.callee.is_none() && open.waits {
-            match open.silent {
-                true => effects.dropped = effects.dropped.saturating_add(1),
-                false => effects.send.push(error_frame(call.0, &error.clone().ran(false))),
-            }
-            effects.registry.push(RegistryItem::Unwait(call));
-            self.open.remove(call);
-            return;
-        }
-        effects.send.push(error_frame(call.0, error));
-        if let Some(callee) = open.callee.take() {
-            if !planted::is(Bug::CancelNotPassed) {
-                effects.tell.push((callee, Control::Cancel(open.ticket)));
-            }
-            self.open.remove(call);
-        } else {
-            // Registry has it, or had it: `Routed` or the answer will come and close the entry.
-            open.cancelled = true;
-            open.upload = None;
-        }
-    }
-
-    /// The peer or the broker is leaving: what waits for objects ends with this error, what has begun goes on.
-    pub fn give_up_waiting(&mut self, code: ErrorCode, effects: &mut Effects) {
-        for call in self.open.waits() {
-            self.cancel_with(call, &CallError::from(code), effects);
-        }
-    }
-
-    /// Ends waits and calls whose time is over.
-    pub fn expire(&mut self, now: Instant, effects: &mut Effects) {
-        while let Some(call) = self.open.expire(now) {
-            effects.registry.push(RegistryItem::Unwait(call));
-            if self.open.remove(call).is_some_and(|open| open.silent) {
-                effects.dropped = effects.dropped.saturating_add(1);
-                continue;
-            }
-            let text = "the object was not registered before the deadline";
-            effects.send.push(error_frame(
-                call.0,
-                &CallError::new(ErrorCode::Deadline, text).ran(false),
-            ));
-        }
-        while let Some(ticket) = self.slots.expire(now) {
-            effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());
-        }
-        self.me.account.set_load(self.slots.len());
-        self.expire_endpoints(now, effects);
-        self.answer_guesses(now, effects);
-    }
-
-    /// When [`Self::expire`] is to be called next.
-    pub fn next_deadline(&mut self) -> Option<Instant> {
-        let bus = self.bus_deadline();
-        [self.open.next_deadline(), self.slots.next_deadline(), bus]
-            .into_iter()
-            .flatten()
-            .min()
     }
 
     /// Takes a call for this peer: it is about to be written. Who calls this tells the account the new load.

@@ -11,9 +11,13 @@ use crate::text;
 use crate::transport::dialect::{Broken, Gateway, Opening};
 use bytes::Bytes;
 use std::task::Context;
+use std::time::{Duration, Instant};
 
-/// Bytes that an old client may leave unread before nothing more of it is read.
+/// Bytes of answers to its own requests that an old client may leave unread before nothing more of it is read. What others have for it
+/// does not count: it may be about to answer a call, and must not be kept from that.
 const UNREAD_MAX: usize = 64 * 1024;
+/// How long the answers to an old client's calls are waited for when it says nothing more.
+const OLD_LINGER: Duration = Duration::from_secs(5);
 
 impl Connection {
     const fn gateway(&mut self) -> Option<&mut Gateway> {
@@ -28,7 +32,26 @@ impl Connection {
         let Some(gateway) = self.gateway() else {
             return true;
         };
-        gateway.may_read() && self.unsent() <= UNREAD_MAX
+        gateway.may_read() && (self.answers_unread() <= UNREAD_MAX || self.unsent() == 0)
+    }
+
+    fn answers_unread(&self) -> usize {
+        self.io.rare.as_ref().map_or(0, |rare| rare.answers)
+    }
+
+    /// The socket takes nothing, and perhaps because its client is writing. What the client needs to be read on (credit) is among what
+    /// waits for it, behind calls, so these are translated now; events wait.
+    pub(super) fn take_credit(&mut self, cx: &Context<'_>) {
+        let most = self.life.rooms.shared.limits.outbox_bytes;
+        while self.gateway().is_some_and(|gateway| !gateway.may_read()) && self.unsent() < most {
+            self.life.holds_events = true;
+            if !self.life.has_output() {
+                return;
+            }
+            let mut buffer = WriteBuf::default();
+            self.life.fill(UNREAD_MAX, &mut buffer);
+            self.translate(&buffer, cx);
+        }
     }
 
     /// What one read brought: so many complete frames.
@@ -36,17 +59,59 @@ impl Connection {
         if self.life.is_silent() {
             self.choose(bytes);
         }
+        let now = self.life.rooms.shared.now();
         let Some(gateway) = self.gateway() else {
             return self
                 .life
                 .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
         };
+        gateway.clock(now);
         let taken = gateway.take(bytes);
         // A message that goes on makes progress.
         self.life.waiting_since = None;
+        let before = self.unsent();
         let frames = self.pass_on(attachments, cx);
+        let caused = self.unsent().saturating_sub(before);
+        if let Some(rare) = &mut self.io.rare {
+            let unread = if before == 0 { 0 } else { rare.answers };
+            rare.answers = unread.saturating_add(caused);
+        }
         self.understood(taken);
         frames
+    }
+
+    /// When an old client is to be told what it must not be told now. As long as it does not read, never.
+    pub(super) fn gateway_deadline(&mut self) -> Option<Instant> {
+        let (unsent, blocked) = (self.unsent(), self.io.write_blocked);
+        let gateway = self.gateway()?;
+        if unsent == 0 {
+            return gateway.due();
+        }
+        if blocked {
+            gateway.unread();
+        }
+        None
+    }
+
+    /// Tells it what is due.
+    pub(super) fn gateway_time_passed(&mut self, cx: &Context<'_>) {
+        let now = self.life.rooms.shared.now();
+        if self.gateway_deadline().is_none_or(|due| now < due) {
+            return;
+        }
+        if let Some(gateway) = self.gateway() {
+            gateway.clock(now);
+            gateway.time_passed();
+            self.pass_on(Vec::new(), cx);
+            self.understood(Ok(()));
+        }
+    }
+
+    /// An old client says nothing more, and takes no answers either: its library ends both directions at once, which TCP does not show.
+    pub(super) fn old_client_ended(&mut self) {
+        if self.gateway().is_some() {
+            self.life.lingers_at_most(OLD_LINGER);
+        }
     }
 
     /// Goes on with what was read and left aside, now that what it caused is written. `false`: there is nothing of the kind.
@@ -93,8 +158,12 @@ impl Connection {
         };
         let (begun, held, holds) = (gateway.has_begun(), gateway.held(), gateway.holds_events());
         let (unshown, services) = (gateway.take_unshown(), gateway.take_services());
+        let farewell = gateway.take_farewell();
         for (object, unit) in services {
             self.named(&object, &unit);
+        }
+        if let Some((reason, text)) = farewell {
+            self.life.parted(reason, &text);
         }
         self.life.rooms.shared.metrics.dialect_unshown.add(unshown);
         match read {
@@ -105,20 +174,33 @@ impl Connection {
 
     /// The client says which unit provides an object. What the descriptions say as well needs nothing; anything else would let a client
     /// choose what the broker starts.
-    fn named(&self, object: &str, unit: &str) {
+    fn named(&mut self, object: &str, unit: &str) {
         let shared = &self.life.rooms.shared;
         if !shared.services.get().lists(object, unit) {
             shared.metrics.services_refused.add(1);
+            let pid = self.life.pid;
+            let Some(rare) = &mut self.io.rare else { return };
+            rare.named = rare.named.saturating_add(1);
+            // One line for ever more of them: who says it in a loop must not fill the log.
+            if !rare.named.is_power_of_two() {
+                return;
+            }
+            let count = rare.named;
             let (object, unit) = (text::text(object), text::text(unit));
-            tracing::warn!(%object, %unit, "a client named a service that no description lists; it is ignored");
+            tracing::warn!(?pid, count, %object, %unit, "a client named a service that no description lists; it is ignored");
         }
     }
 
     /// Gives the gateway what waits for its client. `false`: there is no gateway, and the bytes are for the socket.
     pub(super) fn translate(&mut self, buffer: &WriteBuf, cx: &Context<'_>) -> bool {
+        if self.io.rare.is_none() {
+            return false;
+        }
+        let now = self.life.rooms.shared.now();
         let Some(gateway) = self.gateway() else {
             return false;
         };
+        gateway.clock(now);
         let mut given = Ok(());
         for slice in super::io::slices(buffer) {
             given = given.and_then(|()| gateway.give(&slice));

@@ -33,6 +33,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
+use tokio::sync::Semaphore;
 
 /// The object of the old broker.
 const ROB: &str = "rob";
@@ -49,6 +50,7 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
         shared: core.shared.clone(),
         endpoints,
         started: Instant::now(),
+        listings: Arc::new(Semaphore::new(LISTINGS_MAX)),
     };
     let addr = builtin.start();
     for object in [ROB, STATUS] {
@@ -61,6 +63,9 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
     LocalPeer::create(move |ctx| LocalPeer::new(core, PeerId::BROKER, "broker", PortOwner(port), ctx));
 }
 
+/// Listings of all callers of `rob` that are under way at once; no more than a session allows.
+const LISTINGS_MAX: usize = 4;
+
 /// The actor behind both objects.
 struct Builtin {
     local: LocalHandle,
@@ -68,6 +73,8 @@ struct Builtin {
     shared: Arc<Shared>,
     endpoints: Vec<Endpoint>,
     started: Instant,
+    /// A peer has so many listings under way at most, and this one asks on behalf of all others: the rest waits.
+    listings: Arc<Semaphore>,
 }
 
 impl Builtin {
@@ -168,8 +175,10 @@ impl Builtin {
         if &*call.method != "listObjects" {
             return call.responder.reply_json(&Value::Null);
         }
-        let local = self.local.clone();
+        let (local, listings) = (self.local.clone(), self.listings.clone());
         actix::spawn(async move {
+            // Never closed, so it is always given.
+            let _turn = listings.acquire().await;
             let answered = match local.list().await {
                 Ok(list) => call.responder.reply_json(&names(&list)),
                 Err(error) => call.responder.error(error),

@@ -116,11 +116,10 @@ impl State {
 
     /// Any objects may have come or gone.
     pub(super) fn observe_all(&mut self) {
-        let Some(services) = self.activation.as_ref().map(|own| own.states.services().clone()) else {
-            return;
-        };
-        for object in services.all().iter().flat_map(|service| &service.objects) {
-            self.observe(object);
+        let Some(own) = &self.activation else { return };
+        let there = |object: &str| self.index.owner(object.as_bytes()).is_some();
+        for object in own.states.changed(there) {
+            self.observe(&object);
         }
     }
 

@@ -8,6 +8,7 @@ use super::bus::Bus;
 use super::facts::{Effect, Facts, Notice};
 use super::index::Index;
 use super::observed::note_call;
+use super::unrouted::Coming;
 use crate::actors::access::Access;
 use crate::actors::core::Shared;
 use crate::actors::deliver::{Class, Verdict};
@@ -40,6 +41,7 @@ pub struct State {
     pub(super) effects: Vec<Effect<Key>>,
     pub(super) bus: Bus,
     pub(super) activation: Option<Box<Activation>>,
+    pub(super) coming: Coming,
     /// What became of calls, by object; outlives a rebuild.
     pub(super) tallies: Tallies,
     pub(super) out: Outgoing,
@@ -59,7 +61,7 @@ pub(super) struct Outgoing {
     pub(super) messages: Grouped<MessageItem>,
     pub(super) parked: Vec<Invoke>,
     /// Waits that are over. Told behind `parked`: a call may be put aside and found its object in one turn.
-    present: Vec<(PeerRef, CallId)>,
+    pub(super) present: Vec<(PeerRef, CallId)>,
     routed: Vec<Route>,
 }
 
@@ -80,6 +82,7 @@ impl State {
         Self {
             access: Access::new(shared.policy.clone()),
             activation: Activation::new(&shared),
+            coming: Coming::default(),
             tallies: Tallies::new(shared.tap.clone()),
             shared,
             index: Index::new(),
@@ -166,7 +169,9 @@ impl State {
 
     fn size_of(current: &Current, item: &RegistryItem) -> usize {
         let frame = match item {
-            RegistryItem::Call(Invoke { frame, .. }) | RegistryItem::Request(frame, _) => frame,
+            RegistryItem::Call(Invoke { frame, .. })
+            | RegistryItem::Again(Invoke { frame, .. })
+            | RegistryItem::Request(frame, _) => frame,
             RegistryItem::Send(run) => return run.owed.each().saturating_mul(run.owed.count() as usize),
             RegistryItem::Unwait(_) => return 0,
         };
@@ -213,10 +218,15 @@ impl State {
 
     fn step(&mut self, current: &Current, item: RegistryItem) {
         match item {
-            RegistryItem::Call(invoke) => self.route(current, invoke),
+            RegistryItem::Call(invoke) => self.route(current, invoke, false),
+            RegistryItem::Again(invoke) => {
+                self.coming.came(current.key, RequestId(invoke.waits_as().0));
+                self.route(current, invoke, true);
+            }
             RegistryItem::Send(run) => self.send(current, run),
             RegistryItem::Request(frame, reply) => self.request(current, frame, reply),
             RegistryItem::Unwait(call) => {
+                self.coming.came(current.key, RequestId(call.0));
                 self.index
                     .unwait(current.key, RequestId(call.0), &mut self.effects);
                 self.commit();
@@ -224,7 +234,8 @@ impl State {
         }
     }
 
-    fn route(&mut self, current: &Current, mut invoke: Invoke) {
+    /// `again`: it has waited, and comes in the order of those that have.
+    fn route(&mut self, current: &Current, mut invoke: Invoke, again: bool) {
         let Some(view) = current.batch.view(invoke.frame as usize) else {
             return;
         };
@@ -244,6 +255,9 @@ impl State {
         let Some(owner) = owner else {
             return self.unrouted(current, object, invoke);
         };
+        if !again && self.coming.awaits(current.key, object) {
+            return self.behind(current, object, invoke);
+        }
         let owner = match planted::is(Bug::WrongOwner) {
             true => self.peers.iter().last().unwrap_or(owner),
             false => owner,
@@ -421,6 +435,7 @@ impl State {
             _ => Progress::Done,
         };
         self.access.forget(key);
+        self.coming.forget(key);
         self.peers.remove(peer);
         progress
     }

@@ -13,7 +13,11 @@ use crate::message::handshake::PREFACE;
 use crate::message::{Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERSION, Payload, Welcome, key};
 use crate::text::cut;
 use serde_json::value::RawValue;
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+
+/// How long a client of ipc-broker waits that asks whether an object is there, in milliseconds: as good as not at all.
+const HAS_MS: u32 = 1;
 
 /// What was asked of the broker.
 #[derive(Debug)]
@@ -117,30 +121,42 @@ impl Broker {
                     let bytes = i64::try_from(publish.wire_len()).unwrap_or(i64::MAX);
                     self.window = self.window.saturating_sub(bytes);
                     self.send(publish);
+                } else {
+                    self.unshown = self.unshown.saturating_add(1);
                 }
             }
             Said::Has { place, object } => {
-                let id = self.ask(Asked::Has(place));
-                self.send(Draft::new(Kind::Describe, id).key(object.as_bytes()));
+                // Its programs wait by asking again and again, so this is a wait: it starts the service of the object.
+                self.wait(place, &[object], HAS_MS)?;
             }
             Said::Wait {
                 place,
                 objects,
                 patience_ms,
             } => {
-                let mut names = Vec::new();
-                for object in &objects {
-                    checked(place, object)?;
-                    names.push(u8::try_from(object.len()).unwrap_or(u8::MAX));
-                    names.extend_from_slice(object.as_bytes());
-                }
-                let id = self.ask(Asked::Has(place));
-                let wait = Draft::new(Kind::Wait, id).aux(patience_ms);
-                self.send(wait.payload(Encoding::RAW, &names));
+                self.wait(place, &objects, patience_ms)?;
             }
             Said::Service { object, unit } => self.services.push((object.into(), unit.into())),
             Said::Nothing => {}
         }
+        Ok(())
+    }
+
+    fn wait(
+        &mut self,
+        place: Place,
+        objects: &[Cow<'_, str>],
+        patience_ms: u32,
+    ) -> Result<(), (Place, Failure)> {
+        let mut names = Vec::new();
+        for object in objects {
+            checked(place, object)?;
+            names.push(u8::try_from(object.len()).unwrap_or(u8::MAX));
+            names.extend_from_slice(object.as_bytes());
+        }
+        let id = self.ask(Asked::Has(place));
+        let wait = Draft::new(Kind::Wait, id).aux(patience_ms);
+        self.send(wait.payload(Encoding::RAW, &names));
         Ok(())
     }
 
@@ -166,7 +182,7 @@ impl Broker {
     }
 
     /// A client's answer to a call that it was given.
-    fn answer(&mut self, call: CallTicket, outcome: Result<&str, std::borrow::Cow<'_, str>>) {
+    fn answer(&mut self, call: CallTicket, outcome: Result<&str, Cow<'_, str>>) {
         match outcome {
             Ok(value) if value.len() > self.frame_bytes => {
                 let draft = Draft::new(Kind::Error, call).aux(ErrorCode::ReplyLost.code());
@@ -193,7 +209,7 @@ impl Broker {
     }
 
     /// Answers a call that the client is not given.
-    pub(super) fn refuse(&mut self, ticket: CallTicket, call: &Partial, code: ErrorCode, text: &str) {
+    pub(super) fn refuse(&mut self, ticket: CallTicket, call: &Partial<'_>, code: ErrorCode, text: &str) {
         if call.answered {
             let draft = Draft::new(Kind::Error, ticket).aux(code.code());
             self.send(draft.payload(Encoding::RAW, text.as_bytes()));
@@ -201,9 +217,15 @@ impl Broker {
     }
 
     /// Adds a frame to its message, and gives back the credit of pieces. Returns the message when it is complete.
-    pub(super) fn assemble(&mut self, owner: Owner, view: &FrameView<'_>, most: usize) -> Option<Partial> {
+    pub(super) fn assemble<'a>(
+        &mut self,
+        owner: Owner,
+        view: &FrameView<'a>,
+        most: usize,
+    ) -> Option<Partial<'a>> {
         let header = view.header;
-        let last = !header.flags.has(Flags::CONTINUED);
+        // The arguments of a call with items are whole; the items are for who knows them.
+        let last = !header.flags.has(Flags::CONTINUED) || header.flags.has(Flags::ITEMS);
         let piece = matches!(header.kind, Kind::CallPiece | Kind::ReplyPiece | Kind::EventPiece);
         let credit = match owner {
             Owner::Call(id) if piece => Some((Kind::CallCredit, id)),
@@ -219,15 +241,15 @@ impl Broker {
         }
         let partial = Partial {
             encoding: header.encoding,
-            bytes: view.payload.to_vec(),
-            key: view.key.to_vec(),
+            bytes: view.payload.into(),
+            key: view.key.into(),
             answered: !header.flags.has(Flags::NO_REPLY),
             length: view.payload.len(),
         };
         if last {
             return Some(partial);
         }
-        self.pieces.begin(owner, partial);
+        self.pieces.begin(owner, partial.kept());
         None
     }
 
@@ -270,9 +292,7 @@ pub(super) fn failure(view: &FrameView<'_>) -> Failure {
     let error = CallError::from_frame(view, Payload::default);
     let value = match view.header.encoding {
         Encoding::RAW => None,
-        encoding => value::json(encoding, view.payload)
-            .ok()
-            .map(std::borrow::Cow::into_owned),
+        encoding => value::json(encoding, view.payload).ok().map(Cow::into_owned),
     };
     let text = match error.message.is_empty() {
         true => CallError::from(error.code).message,

@@ -11,13 +11,12 @@ use super::ipc_server::IpcServer;
 use super::pieces::Owner;
 use super::said::{Codec, Failure, Next, Told};
 use super::value;
-use crate::error::ErrorCode;
+use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Flags, Kind, key};
 use std::fmt;
+use std::time::Instant;
 
-/// Requests that may wait for their answers, or answers for their turn. Above that nothing more of a client is understood.
-const WAITING_MAX: usize = 1_024;
 /// Bytes for the client that may have come together before nothing more of it is understood.
 const OUTPUT_MAX: usize = 64 * 1024;
 
@@ -40,6 +39,7 @@ pub struct Gateway {
     /// Bytes for it.
     output: Vec<u8>,
     broker: Broker,
+    farewell: Option<(CloseReason, String)>,
     /// What was read is not all understood: its answers were too many to be taken at once.
     is_behind: bool,
 }
@@ -57,6 +57,7 @@ impl Gateway {
             input: Vec::new(),
             output: Vec::new(),
             broker: Broker::greeted(),
+            farewell: None,
             is_behind: false,
         }
     }
@@ -74,7 +75,7 @@ impl Gateway {
     /// Whether more of the old client may be read: it has no credit otherwise, and what it sent meanwhile waits.
     #[must_use]
     pub fn may_read(&self) -> bool {
-        self.broker.window > 0 && self.codec.waiting() < WAITING_MAX
+        self.broker.window > 0
     }
 
     /// Whether bytes were left aside only because their answers would have been too many: [`Self::take`] goes on with them.
@@ -99,7 +100,33 @@ impl Gateway {
     /// Whether the old client would take an event for an answer, so that events must wait.
     #[must_use]
     pub fn holds_events(&self) -> bool {
-        self.codec.awaits_answer()
+        self.codec.holds_events()
+    }
+
+    /// The time of what follows. Without one nothing is put off.
+    pub fn clock(&mut self, now: Instant) {
+        self.codec.clock(now);
+    }
+
+    /// When [`Self::time_passed`] is to be called next, for what the client must not be told now.
+    #[must_use]
+    pub fn due(&self) -> Option<Instant> {
+        self.codec.due()
+    }
+
+    /// Tells the client what was put off until the time of the clock.
+    pub fn time_passed(&mut self) {
+        self.codec.time_passed(&mut self.output);
+    }
+
+    /// The client does not read what it is told.
+    pub fn unread(&mut self) {
+        self.codec.unread();
+    }
+
+    /// Why the broker has ended the connection, for a client whose format has no words for it.
+    pub const fn take_farewell(&mut self) -> Option<(CloseReason, String)> {
+        self.farewell.take()
     }
 
     /// Events that could not be shown to the client since the last time this was asked.
@@ -117,8 +144,15 @@ impl Gateway {
     /// # Errors
     /// [`Broken`]: its connection cannot be read any further.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
-        self.input.extend_from_slice(bytes);
-        self.go_on()
+        if !self.input.is_empty() {
+            self.input.extend_from_slice(bytes);
+            return self.go_on();
+        }
+        // Whole messages, as nearly always, are understood where they lie.
+        let (used, understood) = self.understand(bytes);
+        self.input
+            .extend_from_slice(bytes.get(used..).unwrap_or_default());
+        understood
     }
 
     /// Bytes of the broker.
@@ -136,17 +170,28 @@ impl Gateway {
 
     /// Understands what the old client has said, as far as there is credit.
     fn go_on(&mut self) -> Result<(), Broken> {
+        let mut input = std::mem::take(&mut self.input);
+        let (used, understood) = self.understand(&input);
+        input.drain(..used.min(input.len()));
+        if !input.is_empty() || input.capacity() <= 64 * 1024 {
+            self.input = input;
+        }
+        understood
+    }
+
+    /// The messages of some bytes: how many of the bytes they are, and whether the next one is none.
+    fn understand(&mut self, input: &[u8]) -> (usize, Result<(), Broken>) {
         let mut used = 0_usize;
         self.is_behind = false;
         while self.may_read() {
             if self.output.len() > OUTPUT_MAX {
-                self.is_behind = used < self.input.len();
+                self.is_behind = used < input.len();
                 break;
             }
-            let rest = self.input.get(used..).unwrap_or_default();
+            let rest = input.get(used..).unwrap_or_default();
             match self.codec.next(rest, &mut self.output) {
                 Next::More => break,
-                Next::Broken(why) => return Err(Broken(why)),
+                Next::Broken(why) => return (used, Err(Broken(why))),
                 Next::Said(said, length) => {
                     used = used.saturating_add(length);
                     if let Err((place, failure)) = self.broker.hear(said) {
@@ -157,11 +202,7 @@ impl Gateway {
                 }
             }
         }
-        self.input.drain(..used.min(self.input.len()));
-        if self.input.is_empty() && self.input.capacity() > 64 * 1024 {
-            self.input = Vec::new();
-        }
-        Ok(())
+        (used, Ok(()))
     }
 
     fn given(&mut self, batch: &Batch) {
@@ -175,6 +216,11 @@ impl Gateway {
                 Kind::Cancel => {
                     self.broker.pieces.give_up(Owner::Call(view.header.id));
                     self.codec.cancelled(view.header.id);
+                }
+                Kind::Goodbye => {
+                    self.codec.flush(&mut self.output);
+                    let text = String::from_utf8_lossy(view.payload).into_owned();
+                    self.farewell = Some((CloseReason::from_code(view.header.aux), text));
                 }
                 _ => self.broker.control(&view),
             }
@@ -224,13 +270,14 @@ impl Gateway {
         };
         let place = match asked {
             Asked::Call(place) => *place,
-            Asked::Has(place) => {
-                let place = *place;
-                self.broker.asked.remove(&id);
-                return self.say(&Told::Has(place, true));
-            }
-            Asked::Register(_) | Asked::Subscribe(..) => return,
+            Asked::Has(_) | Asked::Register(_) | Asked::Subscribe(..) => return,
         };
+        if view.header.kind == Kind::ReplyPiece && view.header.flags.has(Flags::ABORT) {
+            self.broker.pieces.give_up(Owner::Reply(id));
+            self.broker.asked.remove(&id);
+            let gone = Failure::new(ErrorCode::CalleeGone, ErrorCode::CalleeGone.text());
+            return self.say(&Told::Answer(place, Err(&gone)));
+        }
         let Some(partial) = self.broker.assemble(Owner::Reply(id), view, most) else {
             return;
         };

@@ -1,114 +1,24 @@
 //! The format of ipc-broker 1.1.5: a length of four bytes, big-endian, and so much JSON.
 //!
-//! Owns the shapes of its messages and its limits. An answer bears the request's `call_id`, but its client takes the next message for
-//! the answer whatever it is; the gateway keeps events back meanwhile. Called by the gateway.
+//! Owns what is asked and owed in it, and what waits for its turn. An answer bears the request's `call_id`, but its client takes the
+//! next message for the answer whatever it is: [`turn`] knows when it waits for none. Called by the gateway.
+
+mod messages;
+mod turn;
 
 use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
 use super::value::raw;
 use crate::error::ErrorCode;
-use crate::text::cut;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use messages::{FRAME_MAX, Request, Response, message, shortened, write};
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+use turn::{Turn, Way};
 
-/// The most that its length may say, in bytes: `BUF_SIZE` of its module `rpc`.
-const FRAME_MAX: usize = 65_536;
-/// What the names and brackets around a value take at most, so that a value of `limit` bytes fits.
-const AROUND: usize = 1_024;
-
+/// No client of the library waits for `Subscribed`, and each would take it for the answer to the call behind it: it is told so much later.
+const SUBSCRIBED: Duration = Duration::from_millis(20);
 /// What a request costs that is not answered, beside its names.
 const ASKED_BYTES: usize = 64;
-
-#[derive(Deserialize)]
-enum Request<'a> {
-    RegisterObject {
-        #[serde(borrow)]
-        object_name: Cow<'a, str>,
-    },
-    RegisterService {
-        #[serde(borrow)]
-        object_name: Cow<'a, str>,
-        #[serde(borrow)]
-        service_name: Cow<'a, str>,
-    },
-    Call {
-        #[serde(borrow)]
-        call_id: Cow<'a, str>,
-        #[serde(borrow)]
-        object_name: Cow<'a, str>,
-        #[serde(borrow)]
-        method: Cow<'a, str>,
-        #[serde(borrow)]
-        args: &'a RawValue,
-    },
-    Subscribe {
-        #[serde(borrow)]
-        object_name: Cow<'a, str>,
-        #[serde(borrow)]
-        topic: Cow<'a, str>,
-    },
-    Publish {
-        #[serde(borrow)]
-        object_name: Cow<'a, str>,
-        #[serde(borrow)]
-        topic: Cow<'a, str>,
-        #[serde(borrow)]
-        args: &'a RawValue,
-    },
-    HasObject {
-        #[serde(borrow)]
-        object_name: Cow<'a, str>,
-    },
-    Result {
-        #[serde(borrow)]
-        call_id: Cow<'a, str>,
-        #[serde(borrow)]
-        value: &'a RawValue,
-    },
-    Error {
-        #[serde(borrow)]
-        call_id: Option<Cow<'a, str>>,
-        #[serde(borrow)]
-        message: Cow<'a, str>,
-    },
-}
-
-#[derive(Serialize)]
-enum Response<'a> {
-    Registered {
-        object_name: &'a str,
-    },
-    Subscribed {
-        object_name: &'a str,
-        topic: &'a str,
-    },
-    HasObjectResult {
-        object_name: &'a str,
-        exists: bool,
-    },
-    Result {
-        call_id: &'a str,
-        object_name: &'a str,
-        value: &'a RawValue,
-    },
-    Error {
-        call_id: Option<&'a str>,
-        object_name: &'a str,
-        message: &'a str,
-    },
-    Call {
-        call_id: &'a str,
-        object_name: &'a str,
-        method: &'a str,
-        args: &'a RawValue,
-    },
-    Event {
-        object_name: &'a str,
-        topic: &'a str,
-        args: &'a RawValue,
-    },
-}
 
 /// What was asked, for the answer to repeat.
 #[derive(Debug)]
@@ -138,10 +48,15 @@ pub(super) struct IpcBroker {
     asked: HashMap<Place, Asked>,
     /// What they take.
     asked_bytes: usize,
-    /// Requests after which the client takes the next message for the answer.
-    positional: usize,
-    /// What became of subscriptions, told when nothing else is waited for.
+    /// When its client waits for an answer.
+    turn: Turn,
+    /// What became of subscriptions, told when nothing else is waited for; and from when on, at the latest behind an answer.
     subscribed: Vec<(Place, Option<String>)>,
+    subscribed_from: Option<Instant>,
+    /// The answer that is kept.
+    kept: Option<(Place, Vec<u8>)>,
+    /// Answers that their client has given up.
+    late: Vec<u8>,
     /// Calls that the client has not answered.
     owed: HashSet<CallTicket>,
 }
@@ -149,8 +64,9 @@ pub(super) struct IpcBroker {
 impl IpcBroker {
     fn ask(&mut self, asked: Asked) -> Place {
         self.last = self.last.saturating_add(1);
-        if !matches!(asked, Asked::Subscribe(..)) {
-            self.positional = self.positional.saturating_add(1);
+        if !matches!(asked, Asked::Subscribe(..)) && self.turn.asks(self.last) {
+            self.late
+                .extend(self.kept.take().into_iter().flat_map(|(_, frame)| frame));
         }
         self.asked_bytes = self.asked_bytes.saturating_add(asked.bytes());
         self.asked.insert(self.last, asked);
@@ -182,14 +98,17 @@ impl IpcBroker {
                 method,
                 args: args.get(),
             },
-            Request::Subscribe { object_name, topic } => Said::Subscribe {
-                place: self.ask(Asked::Subscribe(
-                    object_name.as_ref().into(),
-                    topic.as_ref().into(),
-                )),
-                object: object_name,
-                topic,
-            },
+            Request::Subscribe { object_name, topic } => {
+                self.turn.listens();
+                Said::Subscribe {
+                    place: self.ask(Asked::Subscribe(
+                        object_name.as_ref().into(),
+                        topic.as_ref().into(),
+                    )),
+                    object: object_name,
+                    topic,
+                }
+            }
             Request::Publish {
                 object_name,
                 topic,
@@ -229,16 +148,51 @@ impl IpcBroker {
     fn take(&mut self, place: Place) -> Option<Asked> {
         let asked = self.asked.remove(&place)?;
         self.asked_bytes = self.asked_bytes.saturating_sub(asked.bytes());
-        if !matches!(asked, Asked::Subscribe(..)) {
-            self.positional = self.positional.saturating_sub(1);
-        }
         Some(asked)
     }
 
+    /// Writes an answer when it is its turn.
+    fn reply(
+        &mut self,
+        place: Place,
+        frame: impl FnOnce(&mut Vec<u8>) -> Result<(), Unsaid>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Unsaid> {
+        match self.turn.answered(place) {
+            Way::Now => {
+                let written = frame(out);
+                self.tell_subscribed(out);
+                written
+            }
+            Way::Late if self.turn.pauses() => frame(out),
+            Way::Late => frame(&mut self.late),
+            Way::Kept => {
+                let mut kept = Vec::new();
+                let written = frame(&mut kept);
+                self.kept = Some((place, kept));
+                written
+            }
+        }
+    }
+
+    /// What became of a subscription.
+    fn subscribed(&mut self, place: Place, failed: Option<String>, out: &mut Vec<u8>) {
+        self.subscribed.push((place, failed));
+        match self.turn.now() {
+            Some(now) => {
+                let from = || now.checked_add(SUBSCRIBED);
+                self.subscribed_from = self.subscribed_from.or_else(from);
+            }
+            None => self.tell_subscribed(out),
+        }
+    }
+
     fn tell_subscribed(&mut self, out: &mut Vec<u8>) {
-        if self.positional > 0 {
+        if self.turn.waits() || self.subscribed.is_empty() {
             return;
         }
+        self.subscribed_from = None;
+        self.turn.told();
         for (place, failed) in std::mem::take(&mut self.subscribed) {
             let Some(Asked::Subscribe(object, topic)) = self.take(place) else {
                 continue;
@@ -254,45 +208,20 @@ impl IpcBroker {
                     message: shortened(text),
                 },
             };
-            let _ = write(&told, out);
+            let nameless = Response::Error {
+                call_id: None,
+                object_name: "",
+                message: failed.as_deref().map_or("", shortened),
+            };
+            let _ = write(&told, out).or_else(|_| write(&nameless, out));
         }
     }
 }
 
-/// What a failure is called in this format.
-fn message(object: &str, failure: &Failure) -> String {
-    match (failure.code, &failure.value) {
-        (ErrorCode::NoSuchObject, _) => format!("No such object '{object}'"),
-        (_, Some(value)) => format!("{}: {value}", failure.text),
-        (_, None) => failure.text.clone(),
-    }
-}
-
-fn write(response: &Response<'_>, out: &mut Vec<u8>) -> Result<(), Unsaid> {
-    let start = out.len();
-    out.extend_from_slice(&[0; 4]);
-    // Nothing here has a form that JSON lacks.
-    let written = serde_json::to_writer(&mut *out, response);
-    let length = out.len().saturating_sub(start).saturating_sub(4);
-    if written.is_err() || length > FRAME_MAX {
-        out.truncate(start);
-        return Err(Unsaid::TooLarge(length, FRAME_MAX));
-    }
-    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
-    if let Some(head) = out.get_mut(start..start.saturating_add(4)) {
-        head.copy_from_slice(&length);
-    }
-    Ok(())
-}
-
-/// A message is cut off where it is too long for its frame.
-fn shortened(message: &str) -> &str {
-    cut(message, FRAME_MAX / 8)
-}
-
 impl Codec for IpcBroker {
     fn limit(&self) -> usize {
-        FRAME_MAX.saturating_sub(AROUND)
+        // How much of it a value may have depends on the names beside it.
+        FRAME_MAX
     }
 
     fn next<'a>(&mut self, input: &'a [u8], _: &mut Vec<u8>) -> Next<'a> {
@@ -315,23 +244,26 @@ impl Codec for IpcBroker {
     }
 
     fn say(&mut self, told: &Told<'_>, out: &mut Vec<u8>) -> Result<(), Unsaid> {
-        let written = match *told {
+        match *told {
             Told::Registered(place) => match self.take(place) {
-                Some(Asked::Register(object)) => write(&Response::Registered { object_name: &object }, out),
+                Some(Asked::Register(object)) => {
+                    let told = Response::Registered { object_name: &object };
+                    self.reply(place, |out| write(&told, out), out)
+                }
                 _ => Ok(()),
             },
             Told::Subscribed(place) => {
-                self.subscribed.push((place, None));
+                self.subscribed(place, None, out);
                 Ok(())
             }
             Told::Has(place, exists) => match self.take(place) {
-                Some(Asked::Has(object)) => write(
-                    &Response::HasObjectResult {
+                Some(Asked::Has(object)) => {
+                    let told = Response::HasObjectResult {
                         object_name: &object,
                         exists,
-                    },
-                    out,
-                ),
+                    };
+                    self.reply(place, |out| write(&told, out), out)
+                }
                 _ => Ok(()),
             },
             Told::Answer(place, outcome) => self.answered(place, outcome, out),
@@ -354,33 +286,67 @@ impl Codec for IpcBroker {
                 }
                 written
             }
-            Told::Event { object, topic, value } => write(
-                &Response::Event {
+            Told::Event { object, topic, value } => {
+                // A subscription's acknowledgement precedes its first event.
+                self.tell_subscribed(out);
+                self.turn.told();
+                let event = Response::Event {
                     object_name: object,
                     topic,
                     args: raw(value),
-                },
-                out,
-            ),
-        };
-        self.tell_subscribed(out);
-        written
+                };
+                write(&event, out)
+            }
+        }
     }
 
     fn cancelled(&mut self, ticket: CallTicket) {
         self.owed.remove(&ticket);
     }
 
-    fn waiting(&self) -> usize {
-        self.asked.len()
-    }
-
     fn held(&self) -> usize {
+        let kept = self.kept.as_ref().map_or(0, |(_, frame)| frame.len());
         self.asked_bytes
+            .saturating_add(self.late.len())
+            .saturating_add(kept)
     }
 
-    fn awaits_answer(&self) -> bool {
-        self.positional > 0
+    fn holds_events(&self) -> bool {
+        self.turn.holds_events()
+    }
+
+    fn clock(&mut self, now: Instant) {
+        self.turn.clock(now);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let kept = self.kept.as_ref().and_then(|_| self.turn.kept_until());
+        let subscribed = self.subscribed_from.filter(|_| !self.turn.waits());
+        [kept, subscribed, self.turn.pause()].into_iter().flatten().min()
+    }
+
+    fn time_passed(&mut self, out: &mut Vec<u8>) {
+        let now = self.turn.now();
+        let over = |until: Option<Instant>| until.is_some_and(|until| now.is_none_or(|now| until <= now));
+        if over(self.turn.kept_until())
+            && let Some((place, frame)) = self.kept.take()
+        {
+            out.extend_from_slice(&frame);
+            self.turn.written(place);
+            self.tell_subscribed(out);
+        }
+        if !self.late.is_empty() && self.turn.pauses() {
+            out.append(&mut self.late);
+            self.turn.told();
+        }
+        if over(self.subscribed_from) {
+            self.tell_subscribed(out);
+        }
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        out.extend(self.kept.take().into_iter().flat_map(|(_, frame)| frame));
+        out.append(&mut self.late);
     }
 }
 
@@ -393,7 +359,8 @@ impl IpcBroker {
     ) -> Result<(), Unsaid> {
         if let (Some(Asked::Subscribe(object, _)), Err(failure)) = (self.asked.get(&place), outcome) {
             // Its client waits for nothing, and would take this for the answer to something else.
-            self.subscribed.push((place, Some(message(object, failure))));
+            let text = message(object, failure);
+            self.subscribed(place, Some(text), out);
             return Ok(());
         }
         let (call_id, object) = match self.take(place) {
@@ -403,27 +370,45 @@ impl IpcBroker {
             }
             None => return Ok(()),
         };
-        let failure = match outcome {
-            Ok(value) => {
-                let result = Response::Result {
-                    call_id: call_id.as_deref().unwrap_or_default(),
-                    object_name: &object,
-                    value: raw(value),
-                };
-                match write(&result, out) {
-                    Ok(()) => return Ok(()),
-                    Err(large) => &Failure::new(ErrorCode::ReplyLost, format!("the result is {large}")),
-                }
-            }
-            Err(failure) => failure,
-        };
-        let text = message(&object, failure);
-        let error = |message| Response::Error {
-            call_id: call_id.as_deref(),
-            object_name: &object,
-            message,
-        };
-        // Names fill a frame nearly: they came in one, and go back in one that says no more.
-        write(&error(shortened(&text)), out).or_else(|_| write(&error(""), out))
+        let result = |out: &mut Vec<u8>| answer(call_id.as_deref(), &object, outcome, out);
+        self.reply(place, result, out)
     }
+}
+
+/// The answer to a request: its result, or why there is none.
+fn answer(
+    call_id: Option<&str>,
+    object: &str,
+    outcome: Result<&str, &Failure>,
+    out: &mut Vec<u8>,
+) -> Result<(), Unsaid> {
+    let failure = match outcome {
+        Ok(value) => {
+            let result = Response::Result {
+                call_id: call_id.unwrap_or_default(),
+                object_name: object,
+                value: raw(value),
+            };
+            match write(&result, out) {
+                Ok(()) => return Ok(()),
+                Err(large) => &Failure::new(ErrorCode::ReplyLost, format!("the result is {large}")),
+            }
+        }
+        Err(failure) => failure,
+    };
+    let text = message(object, failure);
+    let error = |message| Response::Error {
+        call_id,
+        object_name: object,
+        message,
+    };
+    // Names fill a frame nearly: they came in one, and go back in one that says no more.
+    let nameless = Response::Error {
+        call_id,
+        object_name: "",
+        message: shortened(&text),
+    };
+    write(&error(shortened(&text)), out)
+        .or_else(|_| write(&error(""), out))
+        .or_else(|_| write(&nameless, out))
 }

@@ -4,81 +4,32 @@
 //! requests, and it answers calls in the order in which they came, one at a time. Events have no object there; here they are topics of
 //! the object [`EVENTS`]. Called by the gateway.
 
+mod messages;
+mod pace;
+
 use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
 use super::scan::Scan;
 use super::value::raw;
 use crate::error::ErrorCode;
-use serde::{Deserialize, Deserializer, Serialize};
+use messages::{Answer, Called, Document, Event, NAMES_MAX, NO_VARIANT, document};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 /// The object whose topics are the events of this format.
 pub(super) const EVENTS: &str = "events";
 /// The largest document, in bytes. The old server has no limit; it is the broker's for one frame, less what stands around a value.
 const DOCUMENT_MAX: usize = 16 * 1024 * 1024 - 8 * 1024;
-/// How much its programs read at once, in bytes: what is read in full they take for a part, and wait for the rest.
-const CHUNK: usize = 4_096;
+/// The old Rust library never reads the answer to an event. Who has said nothing else for so long waits for it.
+const ACK: Duration = Duration::from_millis(20);
+/// What a request costs that is not answered.
+const ASKED_BYTES: usize = 64;
 /// How long a list of objects is waited for, in milliseconds: programs ask again at once as long as one is missing.
 const PATIENCE_MS: u32 = 1_000;
 /// Calls that may wait for their turn at one client, and their bytes.
 const CALLS_MAX: usize = 1_024;
 const CALL_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// All keys that a document may have; which of them it has tells what it is.
-#[derive(Deserialize)]
-struct Document<'a> {
-    #[serde(borrow)]
-    reg_object: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    object: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    method: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    param: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    response: Option<&'a RawValue>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    error: Option<&'a RawValue>,
-    #[serde(borrow)]
-    success: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    list: Option<Vec<Cow<'a, str>>>,
-    #[serde(borrow)]
-    event_name: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    event: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    result: Option<&'a RawValue>,
-}
-
-/// A value that is `null` is there.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'de RawValue>, D::Error> {
-    <&RawValue>::deserialize(deserializer).map(Some)
-}
-
-#[derive(Serialize)]
-struct Called<'a> {
-    object: &'a str,
-    method: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    param: Option<&'a RawValue>,
-}
-
-#[derive(Serialize)]
-struct Event<'a> {
-    event: &'a str,
-    result: &'a RawValue,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Answer<'a> {
-    Success(&'a str),
-    Response(&'a RawValue),
-    Error(&'a RawValue),
-    List(&'a [Box<str>]),
-}
 
 /// A request of the client, in its place.
 #[derive(Debug)]
@@ -86,6 +37,8 @@ struct Asked {
     place: Place,
     /// The objects of a list.
     list: Vec<Box<str>>,
+    /// What asks again at once when the answer is no is told so then.
+    not_before: Option<Instant>,
     /// The answer, once it is there.
     answer: Option<Vec<u8>>,
 }
@@ -111,21 +64,74 @@ pub(super) struct IpcServer {
     /// Calls behind it, written when it is answered.
     calls: VecDeque<(Owed, Vec<u8>)>,
     call_bytes: usize,
+    /// Events that wait until the client has read what was written before.
+    events: VecDeque<Vec<u8>>,
+    /// Parts of documents that are not written yet; nothing else is written before them.
+    parts: VecDeque<Vec<u8>>,
+    /// Bytes of both.
+    paced_bytes: usize,
+    now: Option<Instant>,
+    /// When something was written last that the client may not have read.
+    wrote: Option<Instant>,
+    /// The answer to an event, and when it is given.
+    ack: Option<(Place, Instant)>,
+    acks: Acks,
+}
+
+/// What is known of a client that publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Acks {
+    #[default]
+    Unknown,
+    /// It has waited for one, so it gets them at once.
+    Read,
+    /// It has gone on without one, or reads nothing: it gets none.
+    Unread,
 }
 
 impl IpcServer {
     fn ask(&mut self, list: Vec<Box<str>>) -> Place {
+        self.forget_ack();
         self.last = self.last.saturating_add(1);
         self.answer_bytes = self.answer_bytes.saturating_add(listed(&list));
+        let patience = Duration::from_millis(u64::from(PATIENCE_MS));
+        let waits = self.now.filter(|_| !list.is_empty());
         self.asked.push_back(Asked {
             place: self.last,
             list,
+            not_before: waits.and_then(|now| now.checked_add(patience)),
             answer: None,
         });
         self.last
     }
 
+    /// Who asks for something else before it has the answer to its event does not wait for that.
+    fn forget_ack(&mut self) {
+        let Some((place, _)) = self.ack.take() else { return };
+        self.acks = Acks::Unread;
+        if let Some(at) = self.asked.iter().position(|asked| asked.place == place) {
+            self.asked.remove(at);
+            self.answer_bytes = self.answer_bytes.saturating_sub(listed(&[]));
+        }
+    }
+
+    /// The answer to an event, some time later.
+    fn acknowledge(&mut self, out: &mut Vec<u8>) {
+        self.forget_ack();
+        if self.acks == Acks::Unread {
+            return;
+        }
+        let place = self.ask(Vec::new());
+        let wait = self.now.filter(|_| self.acks == Acks::Unknown);
+        match wait.and_then(|now| now.checked_add(ACK)) {
+            Some(due) => self.ack = Some((place, due)),
+            None => self.fill(place, &Answer::Success("OK"), out),
+        }
+    }
+
     fn said<'a>(&mut self, document: &'a [u8], out: &mut Vec<u8>) -> Said<'a> {
+        // Places in texts are counted from where it begins.
+        let document = document.trim_ascii_start();
         if document.trim_ascii() == b"null" {
             return Said::Nothing;
         }
@@ -168,7 +174,7 @@ impl IpcServer {
             Document { success: Some(_), .. } => Said::Nothing,
             Document {
                 list: Some(objects), ..
-            } => self.wait(objects),
+            } => self.wait(objects, out),
             Document {
                 event_name: Some(topic),
                 ..
@@ -182,8 +188,7 @@ impl IpcServer {
                 result: Some(value),
                 ..
             } => {
-                let place = self.ask(Vec::new());
-                self.fill(place, &Answer::Success("OK"), out);
+                self.acknowledge(out);
                 Said::Publish {
                     object: EVENTS.into(),
                     topic,
@@ -194,7 +199,13 @@ impl IpcServer {
         }
     }
 
-    fn wait<'a>(&mut self, objects: Vec<Cow<'a, str>>) -> Said<'a> {
+    fn wait<'a>(&mut self, objects: Vec<Cow<'a, str>>, out: &mut Vec<u8>) -> Said<'a> {
+        if objects.len() > NAMES_MAX {
+            // No broker has so many, and who asks again at once is to do so later.
+            let place = self.ask(vec![Box::from("")]);
+            self.has(place, false, out);
+            return Said::Nothing;
+        }
         let list = objects.iter().map(|object| object.as_ref().into()).collect();
         Said::Wait {
             place: self.ask(list),
@@ -215,11 +226,9 @@ impl IpcServer {
         let Some(Owed { ticket, void }) = self.owed.take() else {
             return Said::Nothing;
         };
-        if let Some((owed, call)) = self.calls.pop_front() {
-            self.call_bytes = self.call_bytes.saturating_sub(call.len());
-            self.owed = Some(owed);
-            out.extend_from_slice(&call);
-        }
+        // It has read the call, and so all that was written before.
+        self.wrote = None;
+        self.release(out);
         match void {
             true => Said::Nothing,
             false => Said::Answer {
@@ -240,8 +249,32 @@ impl IpcServer {
             let list = self.asked.pop_front().map(|asked| listed(&asked.list));
             let bytes = answer.len().saturating_add(list.unwrap_or_default());
             self.answer_bytes = self.answer_bytes.saturating_sub(bytes);
-            out.extend_from_slice(&answer);
+            self.write(&answer, out);
         }
+        self.release(out);
+    }
+
+    /// Whether all objects of a list are there. Who asks again at once when one is missing is told so at its time.
+    fn has(&mut self, place: Place, all: bool, out: &mut Vec<u8>) {
+        let Some(asked) = self.asked.iter_mut().find(|asked| asked.place == place) else {
+            return;
+        };
+        let early = |until: Instant| self.now.is_some_and(|now| now < until);
+        if !all && asked.not_before.is_some_and(early) {
+            asked.list.clear();
+            return self.count();
+        }
+        asked.not_before = None;
+        let list = std::mem::take(&mut asked.list);
+        self.count();
+        self.fill(place, &Answer::List(if all { &list } else { &[] }), out);
+    }
+
+    /// What all requests keep, counted anew.
+    fn count(&mut self) {
+        let kept =
+            |asked: &Asked| listed(&asked.list).saturating_add(asked.answer.as_ref().map_or(0, Vec::len));
+        self.answer_bytes = self.asked.iter().map(kept).sum();
     }
 
     fn fill_error(&mut self, place: Place, text: &str, out: &mut Vec<u8>) {
@@ -267,21 +300,10 @@ impl IpcServer {
     }
 }
 
-/// What a list of objects takes while it waits.
+/// What a request takes while it waits, with the objects of its list.
 fn listed(list: &[Box<str>]) -> usize {
-    list.iter().map(|name| name.len().saturating_add(16)).sum()
-}
-
-/// What the old server says to a document that is none of its messages.
-const NO_VARIANT: &str = "data did not match any variant of untagged enum IpcMessage";
-
-/// A document as it is written: never as long as what its reader reads at once, or a multiple.
-fn document<T: Serialize>(value: &T) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(value).unwrap_or_default();
-    if bytes.len().is_multiple_of(CHUNK) {
-        bytes.push(b' ');
-    }
-    bytes
+    let names: usize = list.iter().map(|name| name.len().saturating_add(16)).sum();
+    names.saturating_add(ASKED_BYTES)
 }
 
 impl Codec for IpcServer {
@@ -291,6 +313,11 @@ impl Codec for IpcServer {
 
     fn next<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Next<'a> {
         match self.scan.end(input) {
+            // What stands between documents begins none.
+            None if self.scan.is_between() && !input.is_empty() => {
+                self.scan = Scan::default();
+                Next::Said(Said::Nothing, input.len())
+            }
             Some(end) => {
                 let document = input.get(..end).unwrap_or_default();
                 Next::Said(self.said(document, out), end)
@@ -307,16 +334,15 @@ impl Codec for IpcServer {
             Told::Registered(place) => self.fill(place, &Answer::Success("OK"), out),
             // The format has no answer to it.
             Told::Subscribed(_) => {}
-            Told::Has(place, all) => {
-                let asked = self.asked.iter_mut().find(|asked| asked.place == place);
-                let list = asked
-                    .map(|asked| std::mem::take(&mut asked.list))
-                    .unwrap_or_default();
-                self.answer_bytes = self.answer_bytes.saturating_sub(listed(&list));
-                self.fill(place, &Answer::List(if all { &list } else { &[] }), out);
-            }
+            Told::Has(place, all) => self.has(place, all, out),
             Told::Answer(place, Ok(value)) => self.fill(place, &Answer::Response(raw(value)), out),
-            Told::Answer(place, Err(failure)) => self.fail(place, failure, out),
+            Told::Answer(place, Err(failure)) => {
+                let waits = |asked: &Asked| asked.place == place && !asked.list.is_empty();
+                match self.asked.iter().any(waits) {
+                    true => self.has(place, false, out),
+                    false => self.fail(place, failure, out),
+                }
+            }
             Told::Call {
                 ticket,
                 object,
@@ -333,22 +359,23 @@ impl Codec for IpcServer {
                     ticket,
                     void: !answered,
                 };
-                if self.owed.is_none() {
-                    self.owed = Some(owed);
-                    out.extend_from_slice(&call);
-                } else {
-                    let together = self.call_bytes.saturating_add(call.len());
-                    if self.calls.len() >= CALLS_MAX || together > CALL_BYTES_MAX {
-                        return Err(Unsaid::Busy(self.calls.len().saturating_add(1)));
-                    }
-                    self.call_bytes = together;
-                    self.calls.push_back((owed, call));
+                let together = self.call_bytes.saturating_add(call.len());
+                if self.calls.len() >= CALLS_MAX || (together > CALL_BYTES_MAX && !self.calls.is_empty()) {
+                    return Err(Unsaid::Busy(self.calls.len().saturating_add(1)));
                 }
+                self.call_bytes = together;
+                self.calls.push_back((owed, call));
+                self.release(out);
             }
-            Told::Event { topic, value, .. } => out.extend_from_slice(&document(&Event {
-                event: topic,
-                result: raw(value),
-            })),
+            Told::Event { topic, value, .. } => {
+                let event = document(&Event {
+                    event: topic,
+                    result: raw(value),
+                });
+                self.paced_bytes = self.paced_bytes.saturating_add(event.len());
+                self.events.push_back(event);
+                self.release(out);
+            }
         }
         Ok(())
     }
@@ -368,15 +395,57 @@ impl Codec for IpcServer {
         });
     }
 
-    fn waiting(&self) -> usize {
-        self.asked.len()
-    }
-
     fn held(&self) -> usize {
-        self.call_bytes.saturating_add(self.answer_bytes)
+        let asked = self.call_bytes.saturating_add(self.answer_bytes);
+        asked.saturating_add(self.paced_bytes)
     }
 
-    fn awaits_answer(&self) -> bool {
-        !self.asked.is_empty()
+    fn holds_events(&self) -> bool {
+        !self.asked.is_empty() || !self.events.is_empty() || !self.parts.is_empty()
+    }
+
+    fn clock(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let ack = self.ack.map(|(_, due)| due);
+        // Only a list that is known to lack something has lost its names.
+        let late = |asked: &Asked| asked.not_before.filter(|_| asked.list.is_empty());
+        let list = self.asked.iter().filter_map(late).min();
+        let paced = !self.parts.is_empty() || self.is_releasing();
+        let next = self.written_until().or(self.now).filter(|_| paced);
+        [ack, list, next].into_iter().flatten().min()
+    }
+
+    fn time_passed(&mut self, out: &mut Vec<u8>) {
+        let over = |until: Instant| self.now.is_none_or(|now| until <= now);
+        let ack = self.ack.take_if(|(_, due)| over(*due));
+        let late = |asked: &&Asked| asked.list.is_empty() && asked.not_before.is_some_and(over);
+        let lists: Vec<Place> = self.asked.iter().filter(late).map(|asked| asked.place).collect();
+        if let Some((place, _)) = ack {
+            self.acks = Acks::Read;
+            self.fill(place, &Answer::Success("OK"), out);
+        }
+        for place in lists {
+            self.has(place, false, out);
+        }
+        if self.has_read() {
+            self.write_part(out);
+        }
+        self.release(out);
+    }
+
+    fn unread(&mut self) {
+        self.forget_ack();
+        self.acks = Acks::Unread;
+    }
+
+    fn flush(&mut self, out: &mut Vec<u8>) {
+        self.parts.drain(..).for_each(|part| out.extend_from_slice(&part));
+        self.events
+            .drain(..)
+            .for_each(|event| out.extend_from_slice(&event));
+        self.paced_bytes = 0;
     }
 }

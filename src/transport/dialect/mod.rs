@@ -18,6 +18,8 @@ mod said;
 mod scan;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod timed_tests;
 mod value;
 
 pub use gateway::{Broken, Gateway};

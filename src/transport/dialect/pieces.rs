@@ -3,6 +3,7 @@
 //! Owns what has arrived of each, up to the most that the client takes. Pure; called by the gateway.
 
 use crate::message::Encoding;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Whose pieces they are.
@@ -18,37 +19,54 @@ pub(super) enum Owner {
 
 /// A message in the making; without bytes once it has become too large.
 #[derive(Debug)]
-pub(super) struct Partial {
+pub(super) struct Partial<'a> {
     pub(super) encoding: Encoding,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Cow<'a, [u8]>,
     /// Object and method of a call.
-    pub(super) key: Vec<u8>,
+    pub(super) key: Cow<'a, [u8]>,
     /// Whether somebody waits for the answer to the call.
     pub(super) answered: bool,
     /// The bytes that came in all.
     pub(super) length: usize,
 }
 
+impl Partial<'_> {
+    /// The same, for longer than the frame that it came in.
+    pub(super) fn kept(self) -> Partial<'static> {
+        Partial {
+            bytes: Cow::Owned(self.bytes.into_owned()),
+            key: Cow::Owned(self.key.into_owned()),
+            ..self
+        }
+    }
+}
+
 /// All that are arriving.
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
-    partial: HashMap<Owner, Partial>,
+    partial: HashMap<Owner, Partial<'static>>,
 }
 
 impl Pieces {
     /// The first part of a message.
-    pub(super) fn begin(&mut self, owner: Owner, partial: Partial) {
+    pub(super) fn begin(&mut self, owner: Owner, partial: Partial<'static>) {
         self.partial.insert(owner, partial);
     }
 
     /// A further part. Returns the message with its last one; `None` for the bytes of one that has become larger than `most`.
-    pub(super) fn add(&mut self, owner: Owner, part: &[u8], last: bool, most: usize) -> Option<Partial> {
+    pub(super) fn add(
+        &mut self,
+        owner: Owner,
+        part: &[u8],
+        last: bool,
+        most: usize,
+    ) -> Option<Partial<'static>> {
         let partial = self.partial.get_mut(&owner)?;
         partial.length = partial.length.saturating_add(part.len());
         if partial.length > most {
-            partial.bytes = Vec::new();
+            partial.bytes = Cow::Borrowed(&[]);
         } else {
-            partial.bytes.extend_from_slice(part);
+            partial.bytes.to_mut().extend_from_slice(part);
         }
         if last { self.partial.remove(&owner) } else { None }
     }
@@ -59,7 +77,7 @@ impl Pieces {
     }
 
     /// It will not be complete.
-    pub(super) fn give_up(&mut self, owner: Owner) -> Option<Partial> {
+    pub(super) fn give_up(&mut self, owner: Owner) -> Option<Partial<'static>> {
         self.partial.remove(&owner)
     }
 }

@@ -5,6 +5,7 @@
 use crate::error::ErrorCode;
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Instant;
 
 /// Which request of a client an answer is for. Given by the codec, in the order of the requests.
 pub(super) type Place = u64;
@@ -164,12 +165,24 @@ pub(super) trait Codec: fmt::Debug + Send {
     /// Nobody waits any more for the answer to a call that the client was given.
     fn cancelled(&mut self, ticket: CallTicket);
 
-    /// Requests that are not answered, or whose answers are not written yet.
-    fn waiting(&self) -> usize;
-
     /// Bytes of answers and calls that are kept until their turn has come.
     fn held(&self) -> usize;
 
-    /// Whether the client takes the next message for the answer to a request of its own, so that events have to wait.
-    fn awaits_answer(&self) -> bool;
+    /// Whether the client would take an event for something else, so that events have to wait.
+    fn holds_events(&self) -> bool;
+
+    /// The time of what follows. Without one nothing is put off.
+    fn clock(&mut self, now: Instant);
+
+    /// When [`Self::time_passed`] is to be called next.
+    fn due(&self) -> Option<Instant>;
+
+    /// Writes what was put off until now.
+    fn time_passed(&mut self, out: &mut Vec<u8>);
+
+    /// The client does not read what is written.
+    fn unread(&mut self) {}
+
+    /// The connection ends: writes all that was put off.
+    fn flush(&mut self, out: &mut Vec<u8>);
 }

@@ -28,6 +28,11 @@ impl Scan {
         None
     }
 
+    /// Whether no document has begun: there were only blanks, if anything.
+    pub(super) const fn is_between(&self) -> bool {
+        self.depth == 0 && !self.in_string && self.word.is_none()
+    }
+
     fn step(&mut self, index: usize, byte: u8) -> Option<usize> {
         let behind = index.saturating_add(1);
         if self.in_string {
