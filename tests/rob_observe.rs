@@ -286,6 +286,31 @@ fn monitor_shows_calls_with_their_answers_and_events() {
 }
 
 #[test]
+fn a_monitor_and_a_watch_go_on_after_the_broker_came_back() {
+    let broker = Broker::start();
+    let monitor = broker.start_rob("--json monitor --kind event --count 1");
+    let watch = broker.start_rob("--json watch sensor --changes --count 1");
+    while status(&broker)["monitors"] != 2 {}
+    let broker = broker.restart();
+    assert!(monitor.error_line().contains("is there again"));
+    assert!(watch.error_line().contains("the connection was lost"));
+    assert!(
+        watch
+            .error_line()
+            .contains("connected again: 0 vanished and 0 appeared")
+    );
+    while status(&broker)["monitors"] != 2 {}
+    let caller = client(&broker, "caller");
+    let heard = block_on(caller.subscribe("sensor", "t").into_future()).unwrap();
+    block_on(caller.publish("sensor", "t", &1).acknowledged()).unwrap();
+    assert_eq!(json_line(&monitor)["subscribers"], 1);
+    assert_eq!(json_line(&watch)["what"], "appeared");
+    monitor.end().success();
+    watch.end().success();
+    drop((heard, caller));
+}
+
+#[test]
 fn what_does_not_fit_is_told() {
     let broker = Broker::start();
     let caller = client(&broker, "caller");

@@ -136,6 +136,8 @@ pub(crate) struct Tap<'a> {
     stream: ReplyStream<Box<RawValue>>,
     connection: ConnectionEvents,
     first: Option<Batch>,
+    /// Why the stream has ended, as long as there is no other one.
+    lost: Option<String>,
     answers: Option<Answers>,
 }
 
@@ -154,6 +156,7 @@ impl<'a> Tap<'a> {
             stream,
             connection,
             first: None,
+            lost: None,
             answers,
         };
         tap.first = Some(
@@ -172,6 +175,9 @@ impl<'a> Tap<'a> {
         if let Some(batch) = self.first.take() {
             return Ok(News::Records(batch));
         }
+        if self.lost.is_some() {
+            return self.again().await;
+        }
         match self.next_batch().await {
             Ok(batch) => Ok(News::Records(batch)),
             Err(error) if error.code == ErrorCode::Deadline => {
@@ -179,8 +185,9 @@ impl<'a> Tap<'a> {
                 self.stream = ask(self.client, &self.filter);
                 Ok(News::Records(Batch::default()))
             }
-            Err(error) if matches!(error.code, ErrorCode::BrokerGone | ErrorCode::NotConnected) => {
-                self.again(error.message).await
+            Err(error) if is_end(error.code) => {
+                self.lost = Some(error.message);
+                self.again().await
             }
             Err(error) => Err(refused("monitor", error)),
         }
@@ -190,7 +197,7 @@ impl<'a> Tap<'a> {
         let item = self.stream.next().await;
         let item = item.unwrap_or_else(|| {
             Err(CallError::new(
-                ErrorCode::CalleeGone,
+                ErrorCode::ReplyLost,
                 "the broker ended the stream",
             ))
         })?;
@@ -202,33 +209,36 @@ impl<'a> Tap<'a> {
         Ok(batch)
     }
 
-    /// Waits for the connection and asks again.
-    async fn again(&mut self, mut reason: String) -> Result<News, Failure> {
+    /// Waits for the connection and asks again. Cancel safe: it waits for nothing else, and notes what it has heard.
+    async fn again(&mut self) -> Result<News, Failure> {
         let same_broker = loop {
             match self.connection.next().await {
                 Some(ConnectionEvent::Reconnected { same_broker, .. }) => break same_broker,
-                Some(ConnectionEvent::Lost { reason: why }) => reason = why,
-                Some(ConnectionEvent::Closed { reason }) => {
-                    return Err(Failure::new(
-                        Exit::Lost,
-                        format!("the connection ended: {reason}"),
-                    ));
-                }
+                Some(ConnectionEvent::Lost { reason }) => self.lost = Some(reason),
+                Some(ConnectionEvent::Closed { reason }) => return Err(ended(&reason)),
                 Some(_) => {}
-                None => {
-                    return Err(Failure::new(
-                        Exit::Lost,
-                        format!("the connection ended: {reason}"),
-                    ));
-                }
+                None => return Err(ended("the client was closed")),
             }
         };
         self.stream = ask(self.client, &self.filter);
         if let Some(answers) = self.answers.as_mut().filter(|_| !same_broker) {
             answers.forget();
         }
+        let reason = self.lost.take().unwrap_or_default();
         Ok(News::Interrupted { reason, same_broker })
     }
+}
+
+fn ended(reason: &str) -> Failure {
+    Failure::new(Exit::Lost, format!("the connection ended: {reason}"))
+}
+
+/// Whether the broker, or the connection to it, is gone: a broker that stops in order takes its own object away before.
+const fn is_end(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::BrokerGone | ErrorCode::NotConnected | ErrorCode::CalleeGone | ErrorCode::Draining
+    )
 }
 
 fn ask(client: &IpcClient, filter: &Filter) -> ReplyStream<Box<RawValue>> {
