@@ -103,6 +103,13 @@ struct ProtocolGuide;
 #[doc = include_str!("../docs/logging.md")]
 struct LoggingPage;
 
+/// The same for the pages for those who come from elsewhere.
+#[cfg(all(doctest, feature = "bus"))]
+#[doc = include_str!("../docs/from-dbus.md")]
+#[doc = include_str!("../docs/from-nats.md")]
+#[doc = include_str!("../docs/from-zeromq.md")]
+struct FromElsewhere;
+
 /// The same for the guide to the label bus.
 #[cfg(all(doctest, feature = "bus"))]
 #[doc = include_str!("../docs/bus.md")]
