@@ -126,8 +126,13 @@ impl Broker {
                 }
             }
             Said::Has { place, object } => {
-                // Its programs wait by asking again and again, so this is a wait: it starts the service of the object.
+                checked(place, &object)?;
+                let id = self.ask(Asked::Has(place));
+                self.send(Draft::new(Kind::Describe, id).key(object.as_bytes()));
+                // Its programs wait by asking again and again, so this is a wait as well: it starts the service of the object. What becomes of
+                // it nobody asks.
                 self.wait(place, &[object], HAS_MS)?;
+                self.asked.remove(&self.last);
             }
             Said::Wait {
                 place,

@@ -270,7 +270,12 @@ impl Gateway {
         };
         let place = match asked {
             Asked::Call(place) => *place,
-            Asked::Has(_) | Asked::Register(_) | Asked::Subscribe(..) => return,
+            Asked::Has(place) => {
+                let place = *place;
+                self.broker.asked.remove(&id);
+                return self.say(&Told::Has(place, true));
+            }
+            Asked::Register(_) | Asked::Subscribe(..) => return,
         };
         if view.header.kind == Kind::ReplyPiece && view.header.flags.has(Flags::ABORT) {
             self.broker.pieces.give_up(Owner::Reply(id));

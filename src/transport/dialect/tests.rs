@@ -292,7 +292,7 @@ fn failures_are_said_as_old_clients_expect_them() {
         [r#"{"HasObjectResult":{"object_name":"o","exists":false}}"#]
     );
     talk.framed(r#"{"HasObject":{"object_name":"o"}}"#);
-    talk.broker(Draft::new(Kind::Done, 2));
+    talk.broker(Draft::new(Kind::Reply, 3).payload(Encoding::JSON, b"{}"));
     assert_eq!(
         talk.heard(),
         [r#"{"HasObjectResult":{"object_name":"o","exists":true}}"#]
@@ -317,7 +317,8 @@ fn what_is_no_message_is_passed_over_and_what_is_no_frame_ends_it() {
         assert!(talk.told().is_empty() && talk.heard().is_empty(), "{nothing:?}");
     }
     talk.framed(r#"{"HasObject":{"object_name":"o"}}"#);
-    assert_eq!(talk.one().0, Kind::Wait, "it goes on behind them");
+    let kinds: Vec<Kind> = talk.told().headers().map(|header| header.kind).collect();
+    assert_eq!(kinds, [Kind::Describe, Kind::Wait], "it goes on behind them");
     assert!(talk.gateway.take(&65_537_u32.to_be_bytes()).is_err());
 }
 
