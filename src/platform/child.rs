@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use std::io::{self, PipeReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 
 /// Whether services can be units of systemd here.
@@ -51,14 +51,14 @@ impl Group {
     }
 
     /// `false`: it was called off meanwhile.
-    fn live(&self, pid: Pid) -> bool {
+    pub(super) fn live(&self, pid: Pid) -> bool {
         let mut stage = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = *stage == Stage::Before;
         *stage = Stage::Live(pid);
         wanted
     }
 
-    fn is_called_off(&self) -> bool {
+    pub(super) fn is_called_off(&self) -> bool {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) == Stage::CalledOff
     }
 }
@@ -99,25 +99,31 @@ pub fn run(
             // Without a thread nobody reads; the pipe's other end is closed then, and the child learns of it.
             let _ = reader.spawn_scoped(threads, move || read(output, &over, told));
         }
-        // Not reaped yet, so that its number is its own while it is killed.
-        let not_reaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        let ended = loop {
-            match waitid(WaitId::Pid(pid), not_reaped) {
-                Err(rustix::io::Errno::INTR) => {}
-                ended => break ended,
-            }
-        };
-        // Where the system or somebody else reaps, the number may be another's by now.
-        if ended.is_ok() {
-            group.end(true);
-        }
-        let mut stage = group.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let status = child.wait();
-        *stage = Stage::Over;
-        drop(stage);
+        let status = reap(&mut child, group);
         drop(is_over);
         status
     })
+}
+
+/// Waits for the end of a group's leader, kills what is left of the group, and reaps.
+pub(super) fn reap(child: &mut Child, group: &Group) -> io::Result<ExitStatus> {
+    let pid = Pid::from_child(child);
+    // Not reaped yet, so that its number is its own while it is killed.
+    let not_reaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    let ended = loop {
+        match waitid(WaitId::Pid(pid), not_reaped) {
+            Err(rustix::io::Errno::INTR) => {}
+            ended => break ended,
+        }
+    };
+    // Where the system or somebody else reaps, the number may be another's by now.
+    if ended.is_ok() {
+        group.end(true);
+    }
+    let mut stage = group.0.lock().unwrap_or_else(PoisonError::into_inner);
+    let status = child.wait();
+    *stage = Stage::Over;
+    status
 }
 
 /// Reads lines until the output ends, or the process.

@@ -8,6 +8,9 @@
 #[cfg_attr(not(unix), path = "child_windows.rs")]
 pub mod child;
 #[cfg(feature = "cli")]
+#[cfg_attr(not(unix), path = "no_filter.rs")]
+pub mod filter;
+#[cfg(feature = "cli")]
 pub mod folders;
 #[cfg(feature = "broker")]
 #[cfg_attr(

@@ -7,7 +7,7 @@
 #[path = "bench/arguments.rs"]
 pub(crate) mod bench;
 
-use crate::commands::{call, describe, listen, send};
+use crate::commands::{call, completions, describe, listen, man, ping, send, serve, wait};
 use crate::exit::{Exit, Failure};
 use crate::observe::Observe;
 use crate::options::Options;
@@ -67,11 +67,21 @@ pub(crate) enum Command {
     List,
     /// Show who owns an object and what it says of itself.
     Describe(describe::Describe),
+    /// Wait until objects are registered.
+    Wait(wait::Wait),
+    /// Measure round trips to the broker, or to an object.
+    Ping(ping::Ping),
+    /// Make a shell command an object that others call.
+    Serve(serve::Serve),
     #[command(flatten)]
     Observe(Observe),
     /// Measure the broker on this machine, beside a bare relay of sockets: a private broker unless --addr is given.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Print what makes a shell complete rob's commands, and the names of the running broker.
+    Completions(completions::Completions),
+    /// Print a manual page, or write all of them.
+    Man(man::Man),
 }
 
 /// Why the command line is not carried out.
@@ -88,7 +98,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Resu
     let mut rob = Rob::try_parse_from(words).map_err(|error| Stop::Clap(with_choices(error)))?;
     rob.read_words()?;
     if rob.options.count.is_some() && !rob.command.counts() {
-        let counting = "call, listen";
+        let counting = "call, listen, ping and serve";
         let text =
             format!("--count: only what gives many results can end after some of them, as {counting} do");
         return Err(Stop::Failure(Failure::new(Exit::Usage, text)));
@@ -109,11 +119,7 @@ impl Rob {
                 "rob send OBJECT TOPIC SIGNATURE ARGS…",
                 send.words.read(send.lines, options, &Self::command()),
             ),
-            Command::Listen(_)
-            | Command::List
-            | Command::Describe(_)
-            | Command::Observe(_)
-            | Command::Bench(_) => return Ok(()),
+            _ => return Ok(()),
         };
         read.map_err(|wrong| match wrong {
             Wrong::Text(text) => {
@@ -129,9 +135,9 @@ impl Command {
     /// Whether it gives many results, of which `--count` are enough.
     const fn counts(&self) -> bool {
         match self {
-            Self::Call(_) | Self::Listen(_) => true,
+            Self::Call(_) | Self::Listen(_) | Self::Ping(_) | Self::Serve(_) => true,
             Self::Observe(wanted) => wanted.counts(),
-            Self::Send(_) | Self::List | Self::Describe(_) | Self::Bench(_) => false,
+            _ => false,
         }
     }
 }

@@ -5,6 +5,7 @@
 mod arguments;
 mod bench;
 mod commands;
+mod completion;
 mod exit;
 mod observe;
 mod options;
@@ -20,6 +21,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if completion::answered() {
+        return ExitCode::SUCCESS;
+    }
     let words: Vec<_> = std::env::args_os().collect();
     let rob = match arguments::parse(words.iter().cloned()) {
         Ok(rob) => rob,

@@ -3,12 +3,16 @@
 //! Owns the "Listening" line, the count, and what is told of gaps and lost connections on standard error. Called by
 //! `commands`.
 
+use super::news;
 use super::session::Session;
 use crate::exit::{Exit, Failure};
-use actix_ipc::client::{ConnectionEvent, ConnectionEvents, Event, Subscription, Update};
+use actix_ipc::client::{ConnectionEvents, Event, Subscription, Update};
 use actix_ipc::terminal::printable;
 use clap::Args;
 use std::io::{self, Write};
+
+/// What goes on after a lost connection.
+const LISTENING: &str = "listening; what was published in between is missing";
 
 /// `rob listen`.
 #[derive(Args, Debug, PartialEq)]
@@ -67,7 +71,7 @@ async fn next_event(events: &mut Subscription, connection: &mut ConnectionEvents
         tokio::select! {
             // News of the connection explains the gap behind it.
             biased;
-            Some(news) = connection.next() => connection_news(&news)?,
+            Some(news) = connection.next() => news::of_connection(&news, LISTENING)?,
             update = events.next_update() => match update {
                 Some(Update::Event(event)) => {
                     if event.missed > 0 {
@@ -84,39 +88,13 @@ async fn next_event(events: &mut Subscription, connection: &mut ConnectionEvents
     }
 }
 
-/// Tells what happened to the connection.
-///
-/// # Errors
-/// When it will not come back.
-fn connection_news(news: &ConnectionEvent) -> Result<(), String> {
-    match news {
-        ConnectionEvent::Lost { reason } => {
-            tell(&format!("the connection was lost ({reason}); trying again"))
-        }
-        ConnectionEvent::Reconnected { lost, .. } => match lost.as_slice() {
-            [] => tell("connected again and listening; what was published in between is missing"),
-            lost => lost
-                .iter()
-                .for_each(|(what, error)| tell(&format!("connected again, but not {what}: {error}"))),
-        },
-        ConnectionEvent::Closed { reason } => return Err(reason.clone()),
-        _ => {}
-    }
-    Ok(())
-}
-
 fn missed(count: u64) {
     let (events, were) = if count == 1 {
         ("event", "was")
     } else {
         ("events", "were")
     };
-    tell(&format!(
+    news::tell(&format!(
         "{count} {events} {were} missed here, which came faster than they were read"
     ));
-}
-
-/// One line on standard error.
-fn tell(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "rob: {}", printable(text));
 }

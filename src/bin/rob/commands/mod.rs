@@ -4,13 +4,19 @@
 //! layout in `output` and `tables`, the exit codes in `exit`. Called by `main`.
 
 pub(crate) mod call;
+pub(crate) mod completions;
 pub(crate) mod describe;
 mod list;
 pub(crate) mod listen;
+pub(crate) mod man;
+mod news;
+pub(crate) mod ping;
 mod protocols;
 pub(crate) mod send;
+pub(crate) mod serve;
 pub(crate) mod session;
 mod tables;
+pub(crate) mod wait;
 
 use crate::arguments::{Command, Rob};
 use crate::bench;
@@ -32,6 +38,11 @@ pub(crate) async fn run(rob: Rob) -> Result<(), Failure> {
         Command::Describe(wanted) => {
             once(options, async |session| describe::run(&wanted, session).await).await
         }
+        Command::Wait(wanted) => wait::run(&wanted, options).await,
+        Command::Ping(wanted) => once(options, async |session| ping::run(&wanted, session).await).await,
+        Command::Serve(wanted) => lasting(options, async |session| serve::run(&wanted, session).await).await,
+        Command::Completions(wanted) => completions::run(&wanted),
+        Command::Man(wanted) => man::run(&wanted, options.quiet),
         Command::Observe(wanted) => observe::run(&wanted, options).await,
         // Has connections of its own.
         Command::Bench(wanted) => bench::run(&wanted, options).await,

@@ -1,0 +1,100 @@
+//! `rob man`: the manual pages.
+//!
+//! Owns which pages there are and their names. Their text is that of `--help`. Called by `commands`; needs no broker.
+
+use crate::arguments::Rob;
+use crate::exit::{Exit, Failure};
+use crate::output::Output;
+use actix_ipc::terminal::nearest;
+use clap::{Args, CommandFactory};
+use std::path::PathBuf;
+
+const EXAMPLES: &str = "\
+Examples:
+  rob man | man -l -                      read it
+  rob man call | man -l -
+  rob man --dir /usr/local/share/man/man1     write all pages: rob.1, rob-call.1, …";
+
+/// `rob man`.
+#[derive(Args, Debug, PartialEq)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Man {
+    /// The command whose page is printed; that of rob as a whole without it.
+    #[arg(value_name = "COMMAND")]
+    command: Option<String>,
+    /// Write all pages to this folder, which is made when it is not there, and print their paths.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    dir: Option<PathBuf>,
+}
+
+/// Prints a page, or writes all.
+pub(crate) fn run(wanted: &Man, quiet: bool) -> Result<(), Failure> {
+    let mut output = Output::stdout(false);
+    let Some(folder) = &wanted.dir else {
+        let page = page(wanted.command.as_deref())?;
+        return Ok(output.text(&String::from_utf8_lossy(&page))?);
+    };
+    let mut pages = Vec::new();
+    collect(tree(), "rob", &mut pages);
+    let failed = |path: &PathBuf, error: std::io::Error| {
+        Failure::new(
+            Exit::Output,
+            format!("man: {} cannot be written: {error}", path.display()),
+        )
+    };
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+    for (name, command) in pages {
+        let path = folder.join(format!("{name}.1"));
+        std::fs::write(&path, rendered(command)?).map_err(|error| failed(&path, error))?;
+        if !quiet {
+            output.text(&format!("{}\n", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// The whole command line, with the options that all commands take in each.
+fn tree() -> clap::Command {
+    let mut rob = Rob::command();
+    rob.build();
+    rob
+}
+
+fn page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
+    let mut pages = Vec::new();
+    collect(tree(), "rob", &mut pages);
+    let wanted = command.map_or_else(|| "rob".to_owned(), |command| format!("rob-{command}"));
+    let names: Vec<String> = pages.iter().map(|(name, _)| name.clone()).collect();
+    match pages.into_iter().find(|(name, _)| *name == wanted) {
+        Some((_, command)) => rendered(command),
+        None => {
+            let near = nearest(&wanted, names.iter().map(String::as_str)).unwrap_or("rob");
+            let near = near.trim_start_matches("rob-");
+            let text = format!(
+                "man: there is no command {:?}; did you mean {near:?}? `rob --help` shows all of them",
+                command.unwrap_or_default()
+            );
+            Err(Failure::new(Exit::Usage, text))
+        }
+    }
+}
+
+/// The command and all below it, as pages: `rob-bench-rpc`.
+fn collect(command: clap::Command, name: &str, pages: &mut Vec<(String, clap::Command)>) {
+    let below: Vec<clap::Command> = command.get_subcommands().cloned().collect();
+    pages.push((name.to_owned(), command));
+    for command in below.into_iter().filter(|command| !command.is_hide_set()) {
+        let own = command.get_name().to_owned();
+        if own != "help" {
+            collect(command, &format!("{name}-{own}"), pages);
+        }
+    }
+}
+
+fn rendered(command: clap::Command) -> Result<Vec<u8>, Failure> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command.disable_help_subcommand(true))
+        .manual("actix-ipc")
+        .render(&mut page)?;
+    Ok(page)
+}

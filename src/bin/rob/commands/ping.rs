@@ -1,0 +1,151 @@
+//! `rob ping`: round trips to the broker, or through it to an object.
+//!
+//! Owns what counts as an answer, and the figures at the end. Called by `commands`.
+
+use super::session::Session;
+use crate::exit::Failure;
+use crate::options::seconds;
+use crate::value;
+use actix_ipc::error::{CallError, ErrorCode};
+use clap::Args;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+const EXAMPLES: &str = "\
+Examples:
+  rob ping                            five round trips to the broker
+  rob ping math --count 100 --quiet   through the broker to the process behind an object; the figures only
+  rob ping --count 60 --interval 1    for a minute
+  rob ping --json | tail -1 | jq .avg_us";
+
+/// Round trips without `--count`.
+const ROUNDS: u64 = 5;
+/// What an object is asked for. Most have no such method, and saying so is an answer.
+const METHOD: &str = "ping";
+
+/// `rob ping`.
+#[derive(Args, Debug, PartialEq)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Ping {
+    /// Ask this object instead of the broker: its method `ping` is called, and that it has none is an answer as well.
+    #[arg(value_name = "OBJECT")]
+    object: Option<String>,
+    /// The time from one round trip to the next, in seconds; without it, the next one begins at once.
+    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]
+    interval: Option<Duration>,
+}
+
+/// Measures the round trips; the first that fails is the end.
+pub(crate) async fn run(wanted: &Ping, session: &mut Session) -> Result<(), Failure> {
+    let rounds = session.options.count.unwrap_or(ROUNDS);
+    let mut ticks = wanted.interval.map(tokio::time::interval);
+    let mut figures = Figures::default();
+    while figures.count < rounds {
+        if let Some(ticks) = &mut ticks {
+            ticks.tick().await;
+        }
+        let taken = match &wanted.object {
+            None => session.within("ping", session.client.ping()).await?,
+            Some(object) => match session.limited(knock(session, object)).await {
+                Ok(taken) => taken,
+                Err(error) => return Err(session.failed(&format!("ping {object}"), object, error).await),
+            },
+        };
+        figures.add(taken);
+        if session.options.quiet {
+            continue;
+        }
+        let (count, taken) = (figures.count, micros(taken));
+        if session.output.json() {
+            let line = json!({ "round": count, "us": taken });
+            session.output.result(&value::payload(line.to_string()))?;
+        } else {
+            session.output.text(&format!("{count}: {taken} µs\n"))?;
+        }
+    }
+    let Figures { count, min, max, .. } = figures;
+    let (min, avg, max) = (micros(min), micros(figures.average()), micros(max));
+    if session.output.json() {
+        let line = json!({ "count": count, "min_us": min, "avg_us": avg, "max_us": max });
+        session.output.result(&value::payload(line.to_string()))?;
+    } else {
+        let text = format!("{count} answered: min {min} µs, avg {avg} µs, max {max} µs\n");
+        session.output.text(&text)?;
+    }
+    Ok(())
+}
+
+/// One call to the object. Whatever its process says, it has answered.
+async fn knock(session: &Session, object: &str) -> Result<Duration, CallError> {
+    let start = Instant::now();
+    let mut request = session.client.call(object, METHOD);
+    if let Some(deadline) = session.options.timeout {
+        request = request.deadline(deadline);
+    }
+    let answer = request.send_payload(value::payload("null")).await;
+    match answer {
+        Ok(_) => Ok(start.elapsed()),
+        Err(error) if of_object(error.code) => Ok(start.elapsed()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Codes that the object's own process sends.
+const fn of_object(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Handler
+            | ErrorCode::HandlerPanicked
+            | ErrorCode::NoSuchMethod
+            | ErrorCode::NoSuchProtocol
+            | ErrorCode::Invalid
+            | ErrorCode::Encoding
+    )
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    count: u64,
+    min: Duration,
+    max: Duration,
+    sum: Duration,
+}
+
+impl Figures {
+    fn add(&mut self, taken: Duration) {
+        self.min = if self.count == 0 {
+            taken
+        } else {
+            self.min.min(taken)
+        };
+        self.max = self.max.max(taken);
+        self.sum = self.sum.saturating_add(taken);
+        self.count = self.count.saturating_add(1);
+    }
+
+    fn average(&self) -> Duration {
+        let nanos = self.sum.as_nanos().checked_div(u128::from(self.count));
+        Duration::from_nanos(u64::try_from(nanos.unwrap_or_default()).unwrap_or(u64::MAX))
+    }
+}
+
+/// In µs, with a tenth.
+fn micros(taken: Duration) -> f64 {
+    (taken.as_secs_f64() * 1e7).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figures_are_those_of_all_rounds() {
+        let mut figures = Figures::default();
+        for taken in [30, 10, 20] {
+            figures.add(Duration::from_micros(taken));
+        }
+        let shown = [figures.min, figures.average(), figures.max].map(micros);
+        assert_eq!((figures.count, shown), (3, [10.0, 20.0, 30.0]));
+        assert_eq!(micros(Duration::from_nanos(12_345)), 12.3);
+    }
+}

@@ -1,0 +1,178 @@
+//! `rob completions` and `rob man`: what a shell is proposed, and the manual pages.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
+#![cfg(all(feature = "cli", unix))]
+
+#[path = "protocols/calc.rs"]
+mod calc;
+#[path = "support/objects.rs"]
+mod objects;
+#[path = "support/mod.rs"]
+mod support;
+
+use actix_ipc::IpcClient;
+use futures::executor::block_on;
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+use support::{Broker, rob_command, run};
+
+/// Asks as fish does: the words, the last of which is being typed.
+fn proposed(command: &mut Command, words: &[&str]) -> Vec<String> {
+    command
+        .env("ROB_COMPLETE", "fish")
+        .args(["--", "rob"])
+        .args(words);
+    let ended = run(command);
+    assert_eq!(ended.stderr, "", "{words:?}");
+    ended
+        .success()
+        .lines()
+        .map(|line| line.split('\t').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn names_come_from_the_running_broker() {
+    let broker = Broker::start();
+    let _math = objects::serve(broker.endpoint());
+    let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
+    let registration = client.add_protocol("calc", calc::calc(&Default::default()));
+    let _calc = block_on(registration.into_future()).unwrap();
+    let _bad = block_on(client.register_object("ma$(reboot)", calc_like()).into_future()).unwrap();
+    let table: [(&[&str], &[&str]); 10] = [
+        (&["call", "ma"], &["math"]),
+        (&["describe", "c"], &["calc"]),
+        (&["wait", "math", "ca"], &["calc"]),
+        (&["ping", "sys."], &["sys.broker"]),
+        (&["call", "math", ""], &["add", "echo"]),
+        (&["--json", "call", "math", "a"], &["add"]),
+        (&["call", "calc", "ech"], &["echo"]),
+        (&["call", "nobody", "m"], &[]),
+        (&["list", "--qu"], &["--quiet"]),
+        (&["comp"], &["completions"]),
+    ];
+    for (words, expected) in table {
+        let found = proposed(&mut broker.rob_command([] as [&str; 0]), words);
+        assert_eq!(found, expected, "{words:?}");
+    }
+    let found = proposed(
+        &mut rob_command(),
+        &["--addr", broker.endpoint(), "describe", "ma"],
+    );
+    assert_eq!(found, ["math"], "the broker that the words name");
+}
+
+fn calc_like() -> impl actix_ipc::SharedObject + 'static {
+    struct Nothing;
+    #[actix_ipc::async_trait]
+    impl actix_ipc::SharedObject for Nothing {
+        async fn call(&self, _: &str, _: &serde_json::Value) -> serde_json::Value {
+            serde_json::Value::Null
+        }
+    }
+    Nothing
+}
+
+#[test]
+fn without_a_broker_nothing_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
+    let words = ["--addr", &endpoint, "call", "m"];
+    assert_eq!(proposed(&mut rob_command(), &words), [] as [&str; 0]);
+    // One that takes the connection and says nothing: the proposal comes without it, and so does the end.
+    let path = folder.path().join("silent.sock");
+    let _silent = UnixListener::bind(&path).unwrap();
+    let endpoint = format!("unix:{}", path.display());
+    let words = ["--addr", &endpoint, "call", "m"];
+    assert_eq!(proposed(&mut rob_command(), &words), [] as [&str; 0]);
+    let words = ["--addr", "nonsense", "call", "m"];
+    assert_eq!(proposed(&mut rob_command(), &words), [] as [&str; 0]);
+    let ended = run(rob_command()
+        .env("ROB_COMPLETE", "no such shell")
+        .args(["--", "rob", ""]));
+    assert_eq!((ended.success(), ended.stderr.as_str()), ("", ""));
+}
+
+#[test]
+fn every_shell_gets_a_script_that_calls_rob() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = run(rob_command().args(["completions", shell]));
+        let script = ended.success();
+        assert!(
+            script.contains("ROB_COMPLETE") && script.contains("rob"),
+            "{shell}: {script}"
+        );
+    }
+    let ended = run(rob_command().args(["completions", "fsh"]));
+    assert_eq!(ended.code(), 2);
+    assert!(ended.stderr.contains("'fish'"), "{}", ended.stderr);
+}
+
+/// bash itself, with the script sourced: what it would put on the line.
+#[test]
+fn bash_completes_with_it() {
+    let broker = Broker::start();
+    let _math = objects::serve(broker.endpoint());
+    let mut bash = support::command("bash");
+    let path = std::path::Path::new(env!("CARGO_BIN_EXE_rob")).parent().unwrap();
+    let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
+    bash.env("PATH", path).env("IPC_BROKER_ADDR", broker.endpoint());
+    let script = r#"
+        source <(rob completions bash)
+        COMP_WORDS=(rob call ma); COMP_CWORD=2; COMP_LINE='rob call ma'; COMP_POINT=11; COMP_TYPE=9
+        function_of_rob=$(complete -p rob | sed 's/.*-F \([^ ]*\).*/\1/')
+        $function_of_rob rob ma call
+        printf '%s\n' "${COMPREPLY[@]}"
+    "#;
+    let Ok(_) = Command::new("bash").arg("--version").output() else {
+        eprintln!("skipped: there is no bash");
+        return;
+    };
+    let ended = run(bash.args(["--norc", "-c", script]));
+    assert_eq!(ended.success().trim(), "math", "{}", ended.stderr);
+}
+
+#[test]
+fn there_is_a_page_for_each_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("man1");
+    let ended = run(rob_command().args(["man", "--dir"]).arg(&dir));
+    let written: Vec<&str> = ended.success().lines().collect();
+    for name in ["rob", "rob-call", "rob-serve", "rob-bench", "rob-bench-rpc"] {
+        let path = dir.join(format!("{name}.1"));
+        assert!(written.contains(&path.to_str().unwrap()), "{name}: {written:?}");
+        let page = std::fs::read_to_string(&path).unwrap();
+        assert!(page.contains(".TH") && page.contains(".SH NAME"), "{name}");
+    }
+    assert!(
+        !written
+            .iter()
+            .any(|path| path.contains("role") || path.contains("help"))
+    );
+    let call = run(rob_command().args(["man", "call"]));
+    let stored = std::fs::read_to_string(dir.join("rob-call.1")).unwrap();
+    assert_eq!(call.success(), stored);
+    assert!(
+        stored.contains("SIGNATURE") && stored.contains("Examples"),
+        "{stored}"
+    );
+    let wrong = run(rob_command().args(["man", "cal"]));
+    assert_eq!(wrong.code(), 2);
+    assert!(
+        wrong.stderr.contains("did you mean \"call\"?"),
+        "{}",
+        wrong.stderr
+    );
+}

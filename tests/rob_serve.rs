@@ -1,0 +1,302 @@
+//! `rob serve` against a real broker: what a command is given, what its output means, and that nothing of it outlives its call.
+//!
+//! Who holds a named pipe open for writing is alive: its reader sees the end when the last of them has gone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
+#![cfg(all(feature = "cli", unix))]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use support::{Broker, Process};
+
+/// Starts `rob serve OBJECT --exec LINE` with more words, and waits until it serves.
+#[track_caller]
+fn serve(broker: &Broker, object: &str, line: &str, more: &str) -> Process {
+    let process = start(broker, object, line, more);
+    assert_eq!(process.line(), format!("Serving {object}. Press ctrl+c to exit."));
+    process
+}
+
+fn start(broker: &Broker, object: &str, line: &str, more: &str) -> Process {
+    let mut command = broker.rob_command(["serve", object, "--exec", line]);
+    command.args(more.split_whitespace()).current_dir(broker.folder());
+    Process::spawn(&mut command)
+}
+
+/// A named pipe in the broker's folder.
+fn fifo(broker: &Broker, name: &str) -> PathBuf {
+    let path = broker.folder().join(name);
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    path
+}
+
+/// A command that says that it runs and then does not end, with a child that holds the pipe as well.
+const HANGS: &str = "exec 3>alive; echo running >&3; sleep 600 & wait";
+
+fn alive(broker: &Broker) -> impl FnOnce() -> BufReader<File> {
+    let path = fifo(broker, "alive");
+    move || {
+        let mut alive = BufReader::new(File::open(path).unwrap());
+        let mut line = String::new();
+        alive.read_line(&mut line).unwrap();
+        assert_eq!(line, "running\n");
+        alive
+    }
+}
+
+#[track_caller]
+fn gone(mut alive: BufReader<File>) {
+    assert_eq!(alive.read_to_end(&mut Vec::new()).unwrap(), 0, "all are killed");
+}
+
+#[test]
+fn what_a_command_prints_is_the_result() {
+    let broker = Broker::start();
+    let table = [
+        ("cat", "j {\"a\":[1,2]}", "{\"a\":[1,2]}\n"),
+        ("cat", "", "null\n"),
+        ("true", "i 1", "null\n"),
+        ("echo hello", "", "\"hello\"\n"),
+        (
+            "printf '%s %s' \"$ROB_OBJECT\" \"$ROB_METHOD\"",
+            "",
+            "\"o any\"\n",
+        ),
+        ("echo \"$ROB_CALLER\"", "", "\"rob\"\n"),
+        (
+            "test $ROB_CALLER_UID = $(id -u) && test $ROB_CALLER_PID -gt 0 && test $ROB_CALLER_PEER -gt 0 && echo '\"\"'",
+            "",
+            "\"\"\n",
+        ),
+        ("echo \"[$TRACEPARENT]\"", "", "[]\n"),
+        (
+            "printf '\\377'",
+            "",
+            "{\"encoding\":\"raw\",\"hex\":\"ff\",\"length\":1}\n",
+        ),
+    ];
+    for (line, value, expected) in table {
+        let serving = serve(&broker, "o", line, "--count 1");
+        let called = broker.rob(&format!("--json call o any {value}"));
+        assert_eq!(called.success(), expected, "{line}");
+        let ended = serving.end();
+        let shown = ended.success();
+        assert!(
+            shown.starts_with("any for rob (process ") && shown.contains("): answered, "),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_value_of_any_size_goes_through() {
+    let broker = Broker::start();
+    let _serving = serve(&broker, "o", "cat", "--output-limit 2");
+    let value = json!("ä".repeat(500_000));
+    let path = broker.folder().join("large.json");
+    std::fs::write(&path, value.to_string()).unwrap();
+    let mut command = broker.rob_command(["--json", "call", "o", "any", "-"]);
+    let called = support::run(command.stdin(File::open(path).unwrap()));
+    assert_eq!(called.success(), format!("{value}\n"));
+}
+
+#[test]
+fn an_exit_status_is_an_error_with_the_commands_words() {
+    let broker = Broker::start();
+    let serving = serve(&broker, "disk", "printf 'no \\033[31mdisk\\n' >&2; exit 3", "");
+    let called = broker.rob("call disk free");
+    assert_eq!(called.code(), 1, "{called:#?}");
+    assert_eq!(
+        called.stderr,
+        "rob: call disk.free: no \\u{1b}[31mdisk (exit-status)\nMap:\n   exit :: 3\n"
+    );
+    // The command's lines are rob's own as well, and drive no terminal either.
+    assert_eq!(serving.error_line(), "no \\u{1b}[31mdisk");
+    assert!(serving.line().contains("failed with exit status 3"));
+    drop(serving);
+    let _serving = serve(&broker, "quiet", "kill -9 $$", "");
+    let called = broker.rob("call quiet x");
+    assert_eq!(called.code(), 1);
+    assert!(called.stderr.contains("signal: 9"), "{}", called.stderr);
+}
+
+#[test]
+fn who_takes_too_long_is_killed_with_all_it_started() {
+    let broker = Broker::start();
+    let alive = alive(&broker);
+    let serving = serve(&broker, "o", HANGS, "--timeout 1");
+    let called = broker.start_rob("--json call o x");
+    let alive = alive();
+    gone(alive);
+    let called = called.end();
+    assert_eq!(called.code(), 1);
+    let error: Value = serde_json::from_str(&called.stderr).unwrap();
+    assert_eq!(error["error"]["name"], "timeout", "{error}");
+    assert!(serving.line().contains("killed after --timeout"));
+}
+
+#[test]
+fn a_call_that_is_given_up_ends_its_command() {
+    let broker = Broker::start();
+    let alive = alive(&broker);
+    let serving = serve(&broker, "o", HANGS, "");
+    let mut called = broker.start_rob("call o x");
+    let alive = alive();
+    called.kill();
+    gone(alive);
+    assert!(serving.line().contains("killed: the caller has given up"));
+}
+
+#[test]
+fn who_prints_too_much_is_killed() {
+    let broker = Broker::start();
+    let serving = serve(&broker, "o", "yes", "");
+    let called = broker.rob("call o x");
+    assert_eq!(called.code(), 1);
+    assert!(
+        called
+            .stderr
+            .contains("the command printed more than 1 MiB (output-limit)"),
+        "{}",
+        called.stderr
+    );
+    assert!(serving.line().contains("--output-limit"));
+}
+
+#[test]
+fn as_many_run_at_the_same_time_as_are_allowed() {
+    let broker = Broker::start();
+    fifo(&broker, "f");
+    // One cannot end without the other.
+    let line = "case $ROB_METHOD in give) echo taken >f;; take) cat f;; esac";
+    let two = serve(&broker, "two", line, "--concurrency 2");
+    let give = broker.start_rob("call two give");
+    let take = broker.rob("--json call two take");
+    assert_eq!(take.success(), "\"taken\"\n");
+    give.end().success();
+    drop(two);
+    let line = "mkdir busy || exit 9; cat; rmdir busy";
+    let _one = serve(&broker, "one", line, "--concurrency 1");
+    let calls: Vec<Process> = (0..12).map(|_| broker.start_rob("call one x")).collect();
+    for call in calls {
+        call.end().success();
+    }
+}
+
+#[test]
+fn a_name_that_is_taken_is_told_waited_for_or_shared() {
+    let broker = Broker::start();
+    let first = serve(&broker, "o", "echo first", "");
+    let ended = start(&broker, "o", "echo second", "").end();
+    assert_eq!(ended.code(), 6, "{ended:#?}");
+    for part in ["serve o: ", "--queue", "--group"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    let second = start(&broker, "o", "echo second", "--queue");
+    assert_eq!(
+        second.line(),
+        "Waiting for o, which another has. Press ctrl+c to exit."
+    );
+    drop(first);
+    assert_eq!(second.error_line(), "rob: o is this one's now");
+    assert_eq!(broker.rob("--json call o x").success(), "\"second\"\n");
+    drop(second);
+
+    let _members = ["a", "b"].map(|name| serve(&broker, "g", &format!("echo {name}"), "--group"));
+    let mut answers = [(); 4].map(|()| broker.rob("--json call g x").success().to_owned());
+    answers.sort();
+    assert_eq!(answers, ["\"a\"\n", "\"a\"\n", "\"b\"\n", "\"b\"\n"]);
+}
+
+#[test]
+fn ctrl_c_gives_the_name_up_and_lets_commands_end() {
+    let broker = Broker::start();
+    let alive = alive(&broker);
+    fifo(&broker, "go");
+    let serving = serve(&broker, "o", "exec 3>alive; echo running >&3; cat go", "");
+    let called = broker.start_rob("--json call o x");
+    let alive = alive();
+    serving.signal(Signal::INT);
+    assert_eq!(
+        serving.error_line(),
+        "rob: o is given up; waiting for 1 command, ctrl+c kills what runs"
+    );
+    assert_eq!(broker.rob("call o x").code(), 3);
+    File::options()
+        .write(true)
+        .open(broker.folder().join("go"))
+        .unwrap()
+        .write_all(b"7")
+        .unwrap();
+    assert_eq!(called.end().success(), "7\n");
+    assert_eq!(serving.end().code(), 130);
+    gone(alive);
+}
+
+#[test]
+fn a_second_signal_kills_what_runs() {
+    let broker = Broker::start();
+    let alive = alive(&broker);
+    let serving = serve(&broker, "o", HANGS, "");
+    let called = broker.start_rob("call o x");
+    let alive = alive();
+    serving.signal(Signal::TERM);
+    serving.error_line();
+    serving.signal(Signal::TERM);
+    assert_eq!(serving.end().code(), 143);
+    gone(alive);
+    assert_eq!(called.end().code(), 7);
+}
+
+#[test]
+fn programs_get_a_line_for_each_call() {
+    let broker = Broker::start();
+    let serving = start(&broker, "o", "exit $ROB_METHOD", "--json --count 2");
+    assert_eq!(serving.error_line(), "Serving o. Press ctrl+c to exit.");
+    assert_eq!(broker.rob("call o 0").code(), 0);
+    assert_eq!(broker.rob("call o 4").code(), 1);
+    let ended = serving.end();
+    let lines: Vec<Value> = ended
+        .success()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 2);
+    for (line, method, outcome, exit) in [(&lines[0], "0", "answered", 0), (&lines[1], "4", "failed", 4)] {
+        assert_eq!(
+            (&line["method"], &line["outcome"], &line["exit"], &line["caller"]),
+            (&json!(method), &json!(outcome), &json!(exit), &json!("rob"))
+        );
+        assert!(line["pid"].as_u64().unwrap() > 0 && line["peer"].as_u64().unwrap() > 0);
+    }
+}
+
+#[test]
+fn it_serves_again_after_the_broker_came_back() {
+    let broker = Broker::start();
+    let serving = serve(&broker, "o", "echo here", "");
+    let broker = broker.restart();
+    serving.wait_for_error_line("connected again and serving");
+    assert_eq!(broker.rob("--json call o x").success(), "\"here\"\n");
+    // Before the broker, which is the younger one now.
+    drop(serving);
+}
