@@ -272,7 +272,7 @@ fn with_json_a_wrong_command_line_is_one_json_line_as_well() {
         ),
         (
             "--json lst",
-            "there are call, send, listen, list, describe, bench",
+            "did you mean `list`? there are call, send, listen, list, describe, wait",
         ),
         ("bench --json fetch", "there are rpc, pubsub, bulk, idle, bus"),
         ("--json", "requires a subcommand"),

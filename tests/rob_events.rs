@@ -123,3 +123,113 @@ fn an_impossible_name_is_a_usage_error() {
         ended.stderr
     );
 }
+
+#[test]
+fn patterns_show_the_names_of_each_event() {
+    let broker = Broker::start();
+    let listener = broker.start_rob("listen sensor.* ** --count 2");
+    assert_eq!(
+        listener.line(),
+        "Listening for: object=sensor.* method=**. Press ctrl+c to exit."
+    );
+    let programs = broker.start_rob("listen ** door.open --json --count 1");
+    programs.error_line();
+    broker.rob("send sensor.hall temperature d 21.5").success();
+    broker.rob("send other.hall temperature d 1").success();
+    broker
+        .rob("send sensor.attic door.open j 12345678901234567890123")
+        .success();
+    assert_eq!(
+        listener.end().success(),
+        "\nEvent: object=sensor.hall method=temperature\nResult:\n21.5\n\n\
+         Event: object=sensor.attic method=door.open\nResult:\n1.2345678901234568e+22\n"
+    );
+    assert_eq!(
+        programs.end().success(),
+        "{\"object\":\"sensor.attic\",\"topic\":\"door.open\",\"value\":12345678901234567890123}\n"
+    );
+}
+
+#[test]
+fn a_star_may_be_a_letter() {
+    let broker = Broker::start();
+    let listener = broker.start_rob("listen a* t --exact --count 1 --quiet");
+    let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
+    // With --quiet nothing says that it listens.
+    let sent = block_on(client.publish("a*", "t", &1).retained().acknowledged());
+    sent.unwrap();
+    assert_eq!(listener.end().success(), "\nResult:\n1\n");
+    let ended = broker.rob("listen a* t");
+    assert_eq!(ended.code(), 2, "{ended:#?}");
+    assert!(ended.stderr.contains("--exact"), "{}", ended.stderr);
+    let ended = broker.rob("listen a* t --exact --new --timeout 0.1");
+    assert_eq!(ended.code(), 4, "what was retained is not new");
+}
+
+#[test]
+fn a_group_of_listeners_shares_the_events() {
+    let broker = Broker::start();
+    let listeners = [(); 2].map(|()| {
+        let listener = broker.start_rob("listen jobs new --group g --count 1 --json");
+        listener.error_line();
+        listener
+    });
+    broker.rob("send jobs new i 1").success();
+    broker.rob("send jobs new i 2").success();
+    let mut heard = listeners.map(|listener| listener.end().success().to_owned());
+    heard.sort();
+    assert_eq!(heard, ["1\n", "2\n"]);
+}
+
+/// Runs `rob` with this text on standard input.
+fn rob_with(broker: &Broker, line: &str, input: &str) -> support::Ended {
+    use std::io::{Seek, Write};
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(input.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    support::run(broker.rob_command(line.split_whitespace()).stdin(file))
+}
+
+#[test]
+fn lines_of_standard_input_are_events() {
+    let broker = Broker::start();
+    let listener = broker.start_rob("listen o t --json --count 5");
+    listener.error_line();
+    let sent = rob_with(&broker, "send o t --lines", "1\n{\"a\": 2}\n");
+    assert_eq!(sent.success(), "Result:\nNull\n");
+    rob_with(&broker, "send o t --lines s --quiet", "three 3\n\n").success();
+    let sent = rob_with(&broker, "send o t --lines (i)", "5\nsix\n7\n");
+    assert_eq!(sent.code(), 2);
+    assert_eq!(
+        sent.stderr,
+        "rob: line 2 of standard input: argument 1, \"six\", is not an integer\n"
+    );
+    assert_eq!(listener.end().success(), "1\n{\"a\":2}\n\"three 3\"\n\"\"\n[5]\n");
+}
+
+#[test]
+fn standard_input_is_one_value() {
+    let broker = Broker::start();
+    let listener = broker.start_rob("listen o t --json --count 1");
+    listener.error_line();
+    rob_with(
+        &broker,
+        "send o t -",
+        "\n {\"z\": 1,\n \"a\": 12345678901234567890123} \n",
+    )
+    .success();
+    assert_eq!(
+        listener.end().success(),
+        "{\"z\":1,\"a\":12345678901234567890123}\n"
+    );
+    for input in ["", "1 2", "{\"a\":", "\u{fffd}x"] {
+        let sent = rob_with(&broker, "send o t -", input);
+        assert_eq!(sent.code(), 2, "{input:?}");
+        assert!(
+            sent.stderr
+                .contains("standard input, for `-`: not one JSON value"),
+            "{}",
+            sent.stderr
+        );
+    }
+}

@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::observe::Observe;
 use crate::options::Options;
 use crate::value::Wrong;
+use actix_ipc::terminal::nearest;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
@@ -22,6 +23,9 @@ Examples:
   rob call math add j '{\"a\":1,\"b\":2}'     with JSON as it is
   rob send sensor temperature s 25.6°C    publish an event
   rob listen sensor temperature           print events until ctrl+c
+  rob listen 'sensor.*' '**'              those of many objects and topics
+  rob serve echo --exec cat               a shell command as an object
+  rob wait math --timeout 10              until an object is registered
   rob --json list                         what is registered, for programs
   rob bench rpc --payload 1KiB            how fast calls are on this machine
 
@@ -31,6 +35,12 @@ An element of a map takes two arguments: its key and its value.
 
 Exit codes: 0 done, 1 remote error, 2 usage, 3 not found, 4 timeout, 5 no broker, 6 refused,
 7 connection or process lost, 8 output failed, 130 interrupted, 141 output closed. See docs/rob.md.";
+
+const BENCH_EXAMPLES: &str = "\
+Examples:
+  rob bench rpc --payload 1KiB --in-flight 64
+  rob bench pubsub --subscribers 8 --seconds 10
+  rob bench rpc --payload 16 --in-flight 1 --json | tail -1 | jq .ratio";
 
 /// Calls objects, sends events and listens to them, through the broker of this machine.
 #[derive(Debug, Parser)]
@@ -64,6 +74,7 @@ pub(crate) enum Command {
     /// Print events as they come.
     Listen(listen::Listen),
     /// Show which objects are registered and who is connected.
+    #[command(after_help = "Examples:\n  rob list\n  rob list --json | jq -r '.objects[].name'")]
     List,
     /// Show who owns an object and what it says of itself.
     Describe(describe::Describe),
@@ -76,7 +87,7 @@ pub(crate) enum Command {
     #[command(flatten)]
     Observe(Observe),
     /// Measure the broker on this machine, beside a bare relay of sockets: a private broker unless --addr is given.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = BENCH_EXAMPLES)]
     Bench(bench::Bench),
     /// Print what makes a shell complete rob's commands, and the names of the running broker.
     Completions(completions::Completions),
@@ -156,7 +167,12 @@ fn with_choices(mut error: clap::Error) -> clap::Error {
         .filter(|command| !command.is_hide_set())
         .map(clap::Command::get_name)
         .collect();
-    let tip = format!("there are {}", names.join(", "));
+    let near = match error.get(ContextKind::InvalidSubcommand) {
+        Some(ContextValue::String(word)) => nearest(word, names.iter().copied()),
+        _ => None,
+    };
+    let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+    let tip = format!("{near}there are {}", names.join(", "));
     error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
     error
 }

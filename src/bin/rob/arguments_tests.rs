@@ -252,8 +252,9 @@ fn a_command_that_does_not_exist_is_answered_with_those_that_do() {
     let table = [
         (
             "fetch",
-            "there are call, send, listen, list, describe, status, watch, monitor, record, replay, top, bench",
+            "there are call, send, listen, list, describe, wait, ping, serve, status, watch, monitor, record, replay, top, bench",
         ),
+        ("lst", "did you mean `list`? there are call, send"),
         ("bench fetch", "there are rpc, pubsub, bulk, idle, bus"),
         (
             "--json bench fetch --seconds 1",

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod bench;
+mod colour;
 mod commands;
 mod completion;
 mod exit;
@@ -66,7 +67,7 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
     let text = if json {
         failure_json(failure)
     } else {
-        failure_text(failure)
+        failure_text(failure, colour::wanted(&io::stderr()))
     };
     if !failure.message.is_empty() {
         let _ = io::stderr().lock().write_all(text.as_bytes());
@@ -74,10 +75,13 @@ fn report(failure: &Failure, json: bool) -> ExitCode {
     failure.exit.into()
 }
 
-fn failure_text(failure: &Failure) -> String {
+fn failure_text(failure: &Failure, coloured: bool) -> String {
     let mut text = String::new();
     for (index, line) in failure.message.lines().enumerate() {
-        text.push_str(if index == 0 { "rob: " } else { "     " });
+        if index == 0 {
+            text.push_str(&colour::alarm("rob:", coloured));
+        }
+        text.push_str(if index == 0 { " " } else { "     " });
         text.push_str(&printable(line));
         text.push('\n');
     }
@@ -131,7 +135,9 @@ mod tests {
     fn people_read_the_error_and_the_objects_value() {
         let expected =
             "rob: call store.put: disk \\u{1b}[31mfull\n     really (disk.full)\nMap:\n   free :: 0\n";
-        assert_eq!(failure_text(&refused()), expected);
+        assert_eq!(failure_text(&refused(), false), expected);
+        let coloured = expected.replacen("rob:", "\u{1b}[1;31mrob:\u{1b}[0m", 1);
+        assert_eq!(failure_text(&refused(), true), coloured);
     }
 
     #[test]

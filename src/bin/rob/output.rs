@@ -3,6 +3,7 @@
 //! Owns the layout (`Result:`, `Map:`, `   key :: value`) and the rule that no peer's control character reaches
 //! the terminal. It knows no connection. Called by `commands`.
 
+use crate::colour;
 use actix_ipc::message::{Encoding, Payload};
 use actix_ipc::terminal::{is_unsafe, printable};
 use serde_json::Value;
@@ -17,16 +18,23 @@ const INDENT: &str = "   ";
 pub(crate) struct Output {
     sink: Box<dyn Write>,
     json: bool,
+    coloured: bool,
 }
 
 impl Output {
     /// Standard output; with `json` one compact JSON value per line and nothing else.
     pub(crate) fn stdout(json: bool) -> Self {
-        Self::new(Box::new(io::stdout()), json)
+        let stdout = io::stdout();
+        Self {
+            coloured: !json && colour::wanted(&stdout),
+            sink: Box::new(stdout),
+            json,
+        }
     }
 
-    fn new(sink: Box<dyn Write>, json: bool) -> Self {
-        Self { sink, json }
+    /// Whether what is for people may be coloured.
+    pub(crate) const fn coloured(&self) -> bool {
+        self.coloured
     }
 
     /// Whether JSON lines were asked for.

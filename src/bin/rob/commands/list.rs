@@ -13,7 +13,8 @@ pub(crate) async fn run(session: &mut Session) -> Result<(), Failure> {
     if session.output.json() {
         session.output.result(&value::payload(list.to_string()))?;
     } else {
-        session.output.text(&tables::list(&list))?;
+        let text = tables::list(&list, session.output.coloured());
+        session.output.text(&text)?;
     }
     Ok(())
 }

@@ -1,11 +1,12 @@
 //! `rob listen`: a subscription on the terminal, over lost connections.
 //!
-//! Owns the "Listening" line, the count, and what is told of gaps and lost connections on standard error. Called by
-//! `commands`.
+//! Owns the "Listening" line, when names are patterns, the count, and what is told of gaps on standard error. Called by `commands`.
 
 use super::news;
 use super::session::Session;
+use crate::colour;
 use crate::exit::{Exit, Failure};
+use crate::output::{Output, compact, json_line};
 use actix_ipc::client::{ConnectionEvents, Event, Subscription, Update};
 use actix_ipc::terminal::printable;
 use clap::Args;
@@ -14,25 +15,69 @@ use std::io::{self, Write};
 /// What goes on after a lost connection.
 const LISTENING: &str = "listening; what was published in between is missing";
 
+const EXAMPLES: &str = "\
+Examples:
+  rob listen sensor temperature
+  rob listen sensor temperature --count 1 --timeout 10 --json    one event for a script, exit code 4 without
+  rob listen 'sensor.*' '**'              every topic of sensor.hall, sensor.attic, …
+  rob listen '**' '**' --json | jq .      everything that is published; each with its object and topic
+  rob listen jobs new --group workers     each event to one listener of the group
+
+In a pattern, levels are separated by dots: * is one level, ** at the end one or more. Quote it: the shell has a use for * as well.";
+
 /// `rob listen`.
 #[derive(Args, Debug, PartialEq)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Listen {
-    /// The object's name.
+    /// The object's name, or a pattern with * or **.
     #[arg(value_name = "OBJECT")]
-    pub(crate) object: String,
-    /// The topic.
+    object: String,
+    /// The topic, or a pattern. When either has a *, both are patterns.
     #[arg(value_name = "TOPIC")]
-    pub(crate) topic: String,
+    topic: String,
+    /// Take * as a letter of the names.
+    #[arg(long)]
+    exact: bool,
+    /// Join this group: each event goes to one of its listeners.
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// Only what is published from now on, not the values that were retained.
+    #[arg(long)]
+    new: bool,
+}
+
+impl Listen {
+    fn is_pattern(&self) -> bool {
+        !self.exact && [&self.object, &self.topic].iter().any(|name| name.contains('*'))
+    }
+
+    async fn subscribe(&self, session: &Session, context: &str) -> Result<Subscription, Failure> {
+        let mut builder = session.client.subscribe(&self.object, &self.topic);
+        if self.is_pattern() {
+            builder = builder.pattern();
+        }
+        if let Some(group) = &self.group {
+            builder = builder.group(group);
+        }
+        if self.new {
+            builder = builder.without_retained();
+        }
+        let opened = session.within(context, builder).await;
+        opened.map_err(|mut failure| {
+            if self.is_pattern() && failure.exit == Exit::Usage {
+                failure.message.push_str("; --exact takes * as a letter");
+            }
+            failure
+        })
+    }
 }
 
 /// Prints events until there were as many as were asked for.
 pub(crate) async fn run(wanted: &Listen, session: &mut Session) -> Result<(), Failure> {
-    let Listen { object, topic } = wanted;
+    let Listen { object, topic, .. } = wanted;
     let context = format!("listen {object}.{topic}");
     let mut connection = session.client.connection_events();
-    let mut events = session
-        .within(&context, session.client.subscribe(object, topic))
-        .await?;
+    let mut events = wanted.subscribe(session, &context).await?;
     let Session { options, output, .. } = session;
     // The broker has acknowledged the subscription: from here on nothing is overlooked.
     let (object, topic) = (printable(object), printable(topic));
@@ -56,8 +101,31 @@ pub(crate) async fn run(wanted: &Listen, session: &mut Session) -> Result<(), Fa
         };
         let event = event.map_err(|reason| Failure::new(Exit::Lost, format!("{context}: {reason}")))?;
         output.gap()?;
-        output.result(&event.payload)?;
+        if wanted.is_pattern() {
+            show_with_names(&event, output)?;
+        } else {
+            output.result(&event.payload)?;
+        }
         left = left.map(|left| left.saturating_sub(1));
+    }
+    Ok(())
+}
+
+/// An event whose object and topic the command line does not say.
+fn show_with_names(event: &Event, output: &mut Output) -> Result<(), Failure> {
+    if output.json() {
+        let name = |name: &str| compact(&serde_json::Value::from(name).to_string());
+        let (object, topic) = (name(event.object()), name(event.topic()));
+        let value = json_line(&event.payload);
+        output.text(&format!(
+            "{{\"object\":{object},\"topic\":{topic},\"value\":{value}}}\n"
+        ))?;
+    } else {
+        let (object, topic) = (printable(event.object()), printable(event.topic()));
+        let line = format!("Event: object={object} method={topic}");
+        let line = colour::heading(&line, output.coloured());
+        output.text(&format!("{line}\n"))?;
+        output.result(&event.payload)?;
     }
     Ok(())
 }
@@ -80,6 +148,7 @@ async fn next_event(events: &mut Subscription, connection: &mut ConnectionEvents
                     return Ok(event);
                 }
                 Some(Update::Missed(count)) => missed(count),
+                Some(Update::Ended(reason)) => return Err(reason),
                 // The news of the connection say so already; of later kinds nothing can be told.
                 Some(_) => {}
                 None => return Err("the subscription ended".into()),

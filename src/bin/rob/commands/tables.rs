@@ -3,6 +3,7 @@
 //! Owns how the broker's list becomes columns. The list is JSON of which a later broker may say more: what is
 //! not known here is left out, what is missing is shown as `-`. Called by `commands`.
 
+use crate::colour;
 use actix_ipc::terminal::printable;
 use serde_json::Value;
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 type Columns<'a> = [(&'static str, &'a dyn Fn(&Value) -> Option<String>)];
 
 /// The broker's list for people.
-pub(crate) fn list(list: &Value) -> String {
+pub(crate) fn list(list: &Value, coloured: bool) -> String {
     let field = |name: &'static str| move |row: &Value| cell(row.get(name)?);
     let owner = |name: &'static str| move |row: &Value| cell(row.get("owner")?.get(name)?);
     let objects: &Columns<'_> = &[
@@ -26,9 +27,14 @@ pub(crate) fn list(list: &Value) -> String {
         ("PID", &field("pid")),
         ("UID", &field("uid")),
     ];
-    let mut out = table("Objects", &rows(list, "objects"), objects);
+    let mut out = table("Objects", &rows(list, "objects"), objects, coloured);
     out.push('\n');
-    out.push_str(&table("Connections", &rows(list, "connections"), connections));
+    out.push_str(&table(
+        "Connections",
+        &rows(list, "connections"),
+        connections,
+        coloured,
+    ));
     out
 }
 
@@ -72,7 +78,7 @@ fn cell(value: &Value) -> Option<String> {
     }
 }
 
-fn table(title: &str, rows: &[&Value], columns: &Columns<'_>) -> String {
+fn table(title: &str, rows: &[&Value], columns: &Columns<'_>, coloured: bool) -> String {
     if rows.is_empty() {
         return format!("{title}: none\n");
     }
@@ -94,13 +100,13 @@ fn table(title: &str, rows: &[&Value], columns: &Columns<'_>) -> String {
     let widths: Vec<usize> = (0..columns.len())
         .map(|column| widest(column).unwrap_or_default())
         .collect();
-    let mut out = format!("{title}:\n");
-    for line in &lines {
+    let mut out = format!("{}\n", colour::heading(&format!("{title}:"), coloured));
+    for (index, line) in lines.iter().enumerate() {
         let mut text = String::from("  ");
         for (cell, width) in line.iter().zip(&widths) {
             text.push_str(&format!(" {cell:width$} "));
         }
-        out.push_str(text.trim_end());
+        out.push_str(&colour::heading(text.trim_end(), coloured && index == 0));
         out.push('\n');
     }
     out
@@ -136,7 +142,18 @@ Connections:
    3     demo  4242  1000
    12    -     -     0
 ";
-        assert_eq!(list(&value), expected);
+        assert_eq!(list(&value, false), expected);
+        let bold = |line: &str| format!("\u{1b}[1m{line}\u{1b}[0m");
+        let coloured = list(&value, true);
+        let lines: Vec<&str> = coloured.lines().collect();
+        assert_eq!(
+            lines[..2],
+            [
+                bold("Objects:"),
+                bold("   NAME           OWNER  PID   PEER  NOTE")
+            ]
+        );
+        assert!(!lines[2].contains('\u{1b}'));
         assert_eq!(object_names(&value)[..2], ["math", "a longer name"]);
     }
 
@@ -148,10 +165,10 @@ Connections:
             json!({"objects": 5, "connections": [] }),
             json!([1]),
         ] {
-            assert_eq!(list(&value), "Objects: none\n\nConnections: none\n");
+            assert_eq!(list(&value, false), "Objects: none\n\nConnections: none\n");
         }
         assert_eq!(
-            list(&json!({"objects": [7]})).lines().nth(2),
+            list(&json!({"objects": [7]}), false).lines().nth(2),
             Some("   -     -      -    -     -")
         );
     }

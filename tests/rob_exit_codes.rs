@@ -1,0 +1,199 @@
+//! The table of exit codes in `docs/rob.md`, line by line, against the real binaries.
+//!
+//! Each line has a way to get there that a person may take, and each name of a code in it is answered by an object.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    clippy::unit_arg,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
+#![cfg(all(feature = "cli", unix))]
+
+#[path = "support/objects.rs"]
+mod objects;
+#[path = "support/mod.rs"]
+mod support;
+
+use actix_ipc::client::{IncomingCall, Registration, Response};
+use actix_ipc::error::ErrorCode;
+use actix_ipc::{Handler, HandlerError, IpcClient, async_trait};
+use futures::channel::mpsc::unbounded;
+use futures::executor::block_on;
+use rustix::process::Signal;
+use std::os::unix::process::ExitStatusExt;
+use support::{Broker, Ended, Process, rob_command, run};
+
+/// A line of the table: its codes, and the names of error codes that it says.
+fn table() -> Vec<(Vec<i32>, Vec<String>)> {
+    let page = include_str!("../docs/rob.md");
+    let (_, section) = page.split_once("\n## Exit codes\n").expect("the section");
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| {
+        let cells: Vec<&str> = line.split(" | ").collect();
+        let codes = cells[0].strip_prefix("| ")?;
+        let codes: Option<Vec<i32>> = codes.split(", ").map(|code| code.parse().ok()).collect();
+        let words = cells.get(2)?.split(|c: char| !c.is_alphanumeric());
+        let names = words.filter(|word| ErrorCode::ALL.iter().any(|code| code.name() == *word));
+        Some((codes?, names.map(str::to_owned).collect()))
+    });
+    rows.collect()
+}
+
+/// Answers each method with the error of that name.
+struct Codes;
+
+#[async_trait]
+impl Handler for Codes {
+    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
+        let code = ErrorCode::ALL
+            .iter()
+            .find(|code| code.name() == &*call.context.method);
+        Err(HandlerError {
+            code: *code.unwrap(),
+            ..HandlerError::new("on purpose")
+        })
+    }
+}
+
+fn serve_codes(broker: &Broker) -> Registration {
+    block_on(async {
+        let client = IpcClient::connect_to(broker.endpoint().parse().unwrap())
+            .await
+            .unwrap();
+        client.register("codes", Codes).await.unwrap()
+    })
+}
+
+/// What a shell shows as `$?`.
+fn shown(ended: &Ended) -> i32 {
+    let signal = ended.status.signal().map(|signal| 128 + signal);
+    signal.unwrap_or_else(|| ended.code())
+}
+
+#[test]
+fn every_name_of_the_table_gives_the_code_of_its_line() {
+    let broker = Broker::start();
+    let _codes = serve_codes(&broker);
+    let mut told = Vec::new();
+    for (codes, names) in table() {
+        for name in names {
+            let ended = broker.rob(&format!("call codes {name}"));
+            assert_eq!(ended.code(), codes[0], "{name}: {}", ended.stderr);
+            assert!(ended.stderr.contains("on purpose"), "{name}: {}", ended.stderr);
+            told.push(name);
+        }
+    }
+    told.sort();
+    let mut all: Vec<&str> = ErrorCode::ALL.iter().map(|code| code.name()).collect();
+    all.sort_unstable();
+    assert_eq!(told, all, "each code is in one line of the table");
+}
+
+#[test]
+fn every_line_of_the_table_can_be_reached() {
+    for (codes, _) in table() {
+        for code in codes {
+            for (way, ended) in ways(code) {
+                assert_eq!(shown(&ended), code, "{way}: {ended:#?}");
+            }
+        }
+    }
+}
+
+/// The ways to a code.
+fn ways(code: i32) -> Vec<(&'static str, Ended)> {
+    let broker = Broker::start();
+    let math = objects::serve(broker.endpoint());
+    let lines: &[&'static str] = match code {
+        0 => &[
+            "call math add {ii} a 1 b 2",
+            "list",
+            "wait math",
+            "ping --count 1",
+        ],
+        1 => &["call math fail", "call math panic"],
+        2 => &[
+            "call",
+            "call math add i",
+            "list --count 2",
+            "--addr nonsense list",
+            "--addr pipe:x list",
+            "listen a* t",
+            "man nothing",
+        ],
+        3 => &["call mth add", "describe mth", "ping mth", "call math ad"],
+        4 => &[
+            "call math never --timeout 0.05",
+            "listen o t --timeout 0.05",
+            "wait mth --timeout 0.05",
+        ],
+        6 => &["serve math --exec cat"],
+        5 | 7 | 8 | 130 | 141 | 143 => &[],
+        other => panic!("docs/rob.md has a code {other} that no test reaches"),
+    };
+    let mut ways: Vec<_> = lines.iter().map(|line| (*line, broker.rob(line))).collect();
+    match code {
+        5 => ways.push(("no broker", without_a_broker())),
+        7 => {
+            let (items, gated) = unbounded::<i64>();
+            drop(math);
+            let math = objects::serve_gated(broker.endpoint(), Some(gated));
+            let calling = broker.start_rob("call math gated");
+            items.unbounded_send(1).unwrap();
+            calling.line();
+            let mut broker = broker;
+            broker.process.kill();
+            ways.push(("the broker is gone", calling.end()));
+            drop(math);
+        }
+        8 => ways.extend(full_disk(&broker).map(|ended| ("a full disk", ended))),
+        130 => ways.extend(interrupted(&broker, Signal::INT)),
+        143 => ways.extend(interrupted(&broker, Signal::TERM)),
+        141 => ways.push(("a closed output", closed_output(&broker))),
+        _ => {}
+    }
+    ways
+}
+
+fn without_a_broker() -> Ended {
+    let folder = tempfile::tempdir().unwrap();
+    let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
+    run(rob_command().args(["--addr", &endpoint, "list"]))
+}
+
+fn full_disk(broker: &Broker) -> Option<Ended> {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    let Ok(full) = full else {
+        eprintln!("skipped: there is no /dev/full");
+        return None;
+    };
+    let mut command = broker.rob_command(["call", "math", "echo"]);
+    Some(Process::spawn_with(command.stdout(full)).end())
+}
+
+fn interrupted(broker: &Broker, signal: Signal) -> Vec<(&'static str, Ended)> {
+    let lines = ["listen o t", "serve o --exec cat"];
+    let ended = lines.map(|line| {
+        let process = broker.start_rob(line);
+        process.line();
+        process.signal(signal);
+        (line, process.end())
+    });
+    ended.into()
+}
+
+fn closed_output(broker: &Broker) -> Ended {
+    let (reader, writer) = std::io::pipe().unwrap();
+    // Endless: another test may just be starting a process, which holds a copy of the reader until it runs.
+    let mut command = broker.rob_command("call math count i 1000000000000".split(' '));
+    drop(reader);
+    Process::spawn_with(command.stdout(writer)).end()
+}
