@@ -446,3 +446,60 @@ fn an_interrupt_ends_it_as_a_shell_expects() {
     listening.signal(Signal::INT);
     assert_eq!(listening.end().status.signal(), Some(2));
 }
+
+/// What `rob` prints on a terminal of its own.
+fn on_a_terminal(broker: &Broker, line: &str, no_color: Option<&str>) -> Option<String> {
+    let mut script = support::command("script");
+    let rob = env!("CARGO_BIN_EXE_rob");
+    script
+        .args(["-qec", &format!("{rob} {line}"), "/dev/null"])
+        .env("IPC_BROKER_ADDR", broker.endpoint())
+        .env("TERM", "xterm")
+        .env_remove("NO_COLOR")
+        .env_remove("CLICOLOR");
+    script.envs(no_color.map(|value| ("NO_COLOR", value)));
+    script
+        .output()
+        .ok()
+        .map(|output| String::from_utf8(output.stdout).unwrap())
+}
+
+#[test]
+fn colour_is_for_terminals_and_never_with_no_color() {
+    let broker = Broker::start();
+    let Some(list) = on_a_terminal(&broker, "list", None) else {
+        eprintln!("skipped: there is no `script` to make a terminal with");
+        return;
+    };
+    assert!(list.contains("\u{1b}[1mObjects:\u{1b}[0m"), "{list:?}");
+    let failed = on_a_terminal(&broker, "call mth add", None).unwrap();
+    assert!(
+        failed.contains("\u{1b}[1;31mrob:\u{1b}[0m call mth.add"),
+        "{failed:?}"
+    );
+    for (line, no_color) in [
+        ("list", Some("1")),
+        ("call mth add", Some("1")),
+        ("--json list", None),
+        ("--json call mth add", None),
+    ] {
+        let shown = on_a_terminal(&broker, line, no_color).unwrap();
+        assert!(
+            !shown.is_empty() && !shown.contains('\u{1b}'),
+            "{line}: {shown:?}"
+        );
+    }
+    for line in ["list", "call mth add"] {
+        let ended = support::run(
+            broker
+                .rob_command(line.split(' '))
+                .env("CLICOLOR_FORCE", "1")
+                .env_remove("NO_COLOR"),
+        );
+        let shown = format!("{}{}", ended.stdout, ended.stderr);
+        assert!(
+            !shown.contains('\u{1b}'),
+            "{line}: no terminal is there: {shown:?}"
+        );
+    }
+}
