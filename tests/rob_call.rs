@@ -490,12 +490,10 @@ fn colour_is_for_terminals_and_never_with_no_color() {
         );
     }
     for line in ["list", "call mth add"] {
-        let ended = support::run(
-            broker
-                .rob_command(line.split(' '))
-                .env("CLICOLOR_FORCE", "1")
-                .env_remove("NO_COLOR"),
-        );
+        let ended = run(broker
+            .rob_command(line.split(' '))
+            .env("CLICOLOR_FORCE", "1")
+            .env_remove("NO_COLOR"));
         let shown = format!("{}{}", ended.stdout, ended.stderr);
         assert!(
             !shown.contains('\u{1b}'),
