@@ -22,6 +22,7 @@ mod broker;
 use actix_ipc::client::{IpcClient, Methods, Registration, ReplyStream};
 use actix_ipc::config::Limits;
 use actix_ipc::error::ErrorCode;
+use actix_ipc::policy::Policy;
 use actix_ipc::{CallError, HandlerError};
 use broker::{Place, TestBroker};
 use futures::future;
@@ -468,4 +469,41 @@ async fn what_went_wrong_lately_is_told() {
     drop(subscriber);
     let levels = &status["levels"];
     assert!(levels["connections"].as_u64().unwrap() >= 2, "{levels}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_may_not_monitor_any_more_is_told_nothing_more() {
+    let place = Place::new();
+    let broker = place.start();
+    let (client, other) = (broker.client().await, broker.client().await);
+    let mut seen = Watching::start(&client, json!({})).await.unwrap();
+    // Nobody may do anything any more.
+    broker.handle.set_policy(Policy::default());
+    let _ = other.publish("a", "b", &1).await;
+    let ended = loop {
+        let item = tokio::time::timeout(Duration::from_secs(10), seen.0.next()).await;
+        match item.expect("the stream neither goes on nor ends") {
+            Some(Ok(item)) => assert_eq!(item["records"], json!([]), "told after the change"),
+            Some(Err(error)) => break error,
+            None => panic!("it ended as if all were well"),
+        }
+    };
+    assert!(
+        matches!(ended.code, ErrorCode::Denied | ErrorCode::BrokerGone),
+        "{ended}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_ask_at_once_are_told_of_what_was_before_they_asked() {
+    let place = Place::new();
+    let broker = place.start();
+    let ((_worker, _registration), caller) = worker_and_caller(&broker).await;
+    for round in 1..=20_u64 {
+        caller.remote_call::<_, i64>("math", "add", (1, 2)).await.unwrap();
+        let asked = (0..50).map(|_| ask(&caller, "status", Value::Null));
+        for status in future::join_all(asked).await {
+            assert_eq!(status["totals"]["calls"], round);
+        }
+    }
 }

@@ -47,6 +47,12 @@ impl Slot {
         self.version.load(Ordering::Acquire) != 0
     }
 
+    /// Changes with each policy.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
     /// The policy, if there is one.
     #[must_use]
     pub fn get(&self) -> Option<Arc<Policy>> {

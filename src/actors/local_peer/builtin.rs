@@ -16,7 +16,7 @@
 use super::LocalPeer;
 use super::handle::LocalHandle;
 use super::monitor;
-use super::object_call::ObjectCall;
+use super::object_call::{ObjectCall, Responder};
 use super::options::ServeOptions;
 use super::port::{Port, PortOwner};
 use crate::actors::core::{Core, Shared};
@@ -27,7 +27,7 @@ use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{PROTOCOL_VERSION, Payload, PeerId};
 use crate::transport::Endpoint;
-use actix::{Actor, Context, Handler};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -50,6 +50,8 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
         shared: core.shared.clone(),
         endpoints,
         started: Instant::now(),
+        asking: Vec::new(),
+        surveying: false,
         listings: Arc::new(Semaphore::new(LISTINGS_MAX)),
     };
     let addr = builtin.start();
@@ -73,6 +75,9 @@ struct Builtin {
     shared: Arc<Shared>,
     endpoints: Vec<Endpoint>,
     started: Instant,
+    asking: Vec<Asking>,
+    /// A look is under way.
+    surveying: bool,
     /// A peer has so many listings under way at most, and this one asks on behalf of all others: the rest waits.
     listings: Arc<Semaphore>,
 }
@@ -99,7 +104,7 @@ impl Builtin {
         })
     }
 
-    fn sys_broker(&self, call: ObjectCall) -> Result<(), CallError> {
+    fn sys_broker(&mut self, call: ObjectCall, ctx: &mut Context<Self>) -> Result<(), CallError> {
         let wanted = match &*call.method {
             "ping" => return call.responder.reply_json("pong"),
             "status" => Wanted::Status(self.status()),
@@ -120,17 +125,41 @@ impl Builtin {
             Ok(limit) => limit,
             Err(error) => return call.responder.error(error),
         };
-        let core = self.core.clone();
-        actix::spawn(async move {
-            let answered = match survey(&core).await {
-                Ok((names, hub)) => call
-                    .responder
-                    .reply_json(&wanted.report(&core, &names, &hub, limit)),
-                Err(error) => call.responder.error(error),
-            };
-            note(answered);
+        self.asking.push(Asking {
+            wanted,
+            limit,
+            responder: call.responder,
         });
+        if !self.surveying {
+            self.survey(ctx);
+        }
         Ok(())
+    }
+
+    /// Looks once for all who have asked until now. Who asks meanwhile is told of the next look: it must not be older than the question.
+    fn survey(&mut self, ctx: &mut Context<Self>) {
+        self.surveying = true;
+        let (core, asking) = (self.core.clone(), std::mem::take(&mut self.asking));
+        let told = async move {
+            let found = survey(&core).await;
+            for Asking {
+                wanted,
+                limit,
+                responder,
+            } in asking
+            {
+                note(match &found {
+                    Ok((names, hub)) => responder.reply_json(&wanted.report(&core, names, hub, limit)),
+                    Err(error) => responder.error(error.clone()),
+                });
+            }
+        };
+        ctx.spawn(told.into_actor(self).map(|(), act, ctx| {
+            act.surveying = false;
+            if !act.asking.is_empty() {
+                act.survey(ctx);
+            }
+        }));
     }
 
     fn monitor(&self, call: ObjectCall) -> Result<(), CallError> {
@@ -144,19 +173,8 @@ impl Builtin {
         };
         let core = self.core.clone();
         actix::spawn(async move {
-            let known = match filter.pid {
-                Some(_) => survey(&core)
-                    .await
-                    .map(|(names, _)| names.peers)
-                    .unwrap_or_default(),
-                None => Vec::new(),
-            };
-            let of = |pid| {
-                let own = known.iter().filter(|known| known.peer.origin.pid == pid);
-                own.map(|known| known.peer.id()).collect()
-            };
             let shared = core.shared.clone();
-            let monitor = match shared.tap.watch(filter, of) {
+            let monitor = match shared.tap.watch(filter) {
                 Ok(monitor) => monitor,
                 Err(error) => {
                     let code = match error {
@@ -166,7 +184,14 @@ impl Builtin {
                     return note(call.responder.error(CallError::new(code, error.to_string())));
                 }
             };
-            note(monitor::run(shared, monitor, call.responder).await);
+            // Those that come meanwhile are learned as they come.
+            if let Some(pid) = monitor.pid()
+                && let Ok((names, _)) = survey(&core).await
+            {
+                let own = names.peers.iter().filter(|known| known.peer.origin.pid == pid);
+                monitor.knows(own.map(|known| known.peer.id()));
+            }
+            note(monitor::run(shared, monitor, call.principal, call.responder).await);
         });
         Ok(())
     }
@@ -187,6 +212,13 @@ impl Builtin {
         });
         Ok(())
     }
+}
+
+/// Somebody who waits for a look at what there is.
+struct Asking {
+    wanted: Wanted,
+    limit: usize,
+    responder: Responder,
 }
 
 /// What is asked for beside the surveys.
@@ -269,10 +301,10 @@ impl Actor for Builtin {
 impl Handler<ObjectCall> for Builtin {
     type Result = ();
 
-    fn handle(&mut self, call: ObjectCall, _: &mut Self::Context) {
+    fn handle(&mut self, call: ObjectCall, ctx: &mut Self::Context) {
         note(match &*call.object {
             ROB => self.rob(call),
-            _ => self.sys_broker(call),
+            _ => self.sys_broker(call, ctx),
         });
     }
 }

@@ -360,6 +360,7 @@ impl LocalPeer {
             caller,
             deadline: call.deadline,
             responder,
+            principal: call.from.principal.clone(),
             _charge: charge,
         });
         if !silent {

@@ -9,6 +9,7 @@ use crate::actors::observe::record::Record;
 use crate::actors::observe::tap::{Monitor, Tap};
 use crate::error::{CallError, ErrorCode};
 use crate::message::Payload;
+use crate::policy::{Principal, Right, Rights};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,12 +37,14 @@ impl Drop for Watching {
 pub(super) async fn run(
     shared: Arc<Shared>,
     monitor: Arc<Monitor>,
+    principal: Arc<Principal>,
     mut responder: Responder,
 ) -> Result<(), CallError> {
     let watching = Watching {
         tap: shared.tap.clone(),
         monitor,
     };
+    let mut rights = Rights::default();
     let cancelled = responder.cancelled();
     tokio::pin!(cancelled);
     // The first item comes at once: from now on nothing is missed.
@@ -54,6 +57,10 @@ pub(super) async fn run(
             () = &mut cancelled => return Ok(()),
             // Also when nothing comes: what was dropped is to be told.
             _ = tokio::time::timeout(QUIET, watching.monitor.stirred()) => {}
+        }
+        // The policy may be another one by now; what is done already is not told to who may not see it any more.
+        if !rights.may(&shared.policy, &principal, Right::Monitor, b"") {
+            return responder.error(CallError::from(ErrorCode::Denied));
         }
         let (records, mut dropped) = watching.monitor.drain(last.elapsed());
         last = Instant::now();

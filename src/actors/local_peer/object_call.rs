@@ -10,6 +10,7 @@ use crate::actors::peer::PeerRef;
 use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::{self, METADATA_MAX};
 use crate::message::{Draft, Encoding, Flags, Kind, Metadata, Origin, Payload, PayloadError, Ticket};
+use crate::policy::Principal;
 use crate::text::cut;
 use serde::Serialize;
 use std::fmt;
@@ -51,6 +52,7 @@ pub struct ObjectCall {
     pub deadline: Instant,
     /// Gives the answer.
     pub responder: Responder,
+    pub(super) principal: Arc<Principal>,
     pub(super) _charge: Charge,
 }
 

@@ -68,6 +68,17 @@ impl Histogram {
         }
     }
 
+    /// Counts the times of another one as well.
+    pub fn absorb(&self, other: &Self) {
+        for (own, given) in self.buckets.iter().zip(&other.buckets) {
+            own.fetch_add(given.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+        self.sum
+            .fetch_add(other.sum.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.most
+            .fetch_max(other.most.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// What was counted until now.
     #[must_use]
     pub fn read(&self) -> Times {

@@ -213,10 +213,20 @@ impl Shown {
     }
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 fn hex(bytes: &[u8]) -> Box<str> {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
-    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]);
-    digits.collect::<String>().into()
+    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
+    for byte in bytes {
+        for nibble in [byte >> 4, byte & 15] {
+            text.push(
+                DIGITS
+                    .get(usize::from(nibble))
+                    .map_or('0', |digit| char::from(*digit)),
+            );
+        }
+    }
+    text.into()
 }
 
 /// Entries as text; those that are none are left out.

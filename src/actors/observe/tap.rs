@@ -76,7 +76,7 @@ struct Wanted {
 #[derive(Debug)]
 pub struct Tap {
     watching: AtomicU32,
-    monitors: Mutex<Vec<Arc<Monitor>>>,
+    monitors: Mutex<Arc<[Arc<Monitor>]>>,
     clock: fn() -> Instant,
     started: Instant,
     /// Microseconds since 1970 when the broker started.
@@ -181,7 +181,7 @@ impl Tap {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Arc::new(Self {
             watching: AtomicU32::new(0),
-            monitors: Mutex::default(),
+            monitors: Mutex::new(Arc::new([])),
             clock,
             started: clock(),
             unix_us: micros(unix),
@@ -208,22 +208,18 @@ impl Tap {
         self.unix_us.saturating_add(micros(life))
     }
 
-    /// Somebody monitors from now on. `peers`: the connections of the process that the filter asks for, as long as it asks for one.
+    /// Somebody monitors from now on. The connections that a process has already are told later ([`Monitor::knows`]).
     ///
     /// # Errors
     /// [`FilterError`].
-    pub fn watch(
-        &self,
-        filter: Filter,
-        peers: impl FnOnce(u32) -> Vec<PeerId>,
-    ) -> Result<Arc<Monitor>, FilterError> {
+    pub fn watch(&self, filter: Filter) -> Result<Arc<Monitor>, FilterError> {
         let pid = filter.pid;
         let wanted = filter.understood()?;
         let monitor = Arc::new(Monitor {
             allowance: AtomicU32::new(wanted.rate),
             earned: AtomicU64::new(0),
             wanted,
-            peers: pid.map(|pid| Mutex::new(peers(pid))),
+            peers: pid.map(|_| Mutex::default()),
             pid,
             dropped: AtomicU64::new(0),
             queue: Mutex::default(),
@@ -233,7 +229,7 @@ impl Tap {
         if monitors.len() >= MONITORS_MAX {
             return Err(FilterError::Full);
         }
-        monitors.push(monitor.clone());
+        *monitors = monitors.iter().chain([&monitor]).cloned().collect();
         self.count(&monitors);
         Ok(monitor)
     }
@@ -241,7 +237,8 @@ impl Tap {
     /// It does not monitor any more.
     pub fn leave(&self, monitor: &Arc<Monitor>) {
         let mut monitors = lock(&self.monitors);
-        monitors.retain(|other| !Arc::ptr_eq(other, monitor));
+        let others = monitors.iter().filter(|other| !Arc::ptr_eq(other, monitor));
+        *monitors = others.cloned().collect();
         self.count(&monitors);
     }
 
@@ -261,7 +258,8 @@ impl Tap {
     /// has room for are not looked at.
     pub fn offer_run<'s>(&self, count: u32, said: impl Fn(u32) -> Option<Said<'s>>) {
         let Some(first) = said(0) else { return };
-        let monitors = lock(&self.monitors);
+        // Not under the lock: records may be large.
+        let monitors = lock(&self.monitors).clone();
         for monitor in monitors.iter().filter(|monitor| monitor.selects(&first)) {
             let allowed = monitor.allow(count);
             if allowed > 0 {
@@ -275,17 +273,36 @@ impl Tap {
 
 impl Monitor {
     fn selects(&self, said: &Said<'_>) -> bool {
-        self.wanted.selects(said)
-            && self
-                .peers
-                .as_ref()
-                .is_none_or(|peers| self.concerns(said, &mut lock(peers)))
+        // What it wants to see does not matter for what it has to know.
+        let concerned = self
+            .peers
+            .as_ref()
+            .is_none_or(|peers| self.concerns(said, &mut lock(peers)));
+        concerned && self.wanted.selects(said)
+    }
+
+    /// The process that it asks for, if it does, has these connections.
+    pub fn knows(&self, peers: impl IntoIterator<Item = PeerId>) {
+        if let Some(known) = &self.peers {
+            let mut known = lock(known);
+            for peer in peers {
+                if !known.contains(&peer) {
+                    known.push(peer);
+                }
+            }
+        }
+    }
+
+    /// The process that it asks for.
+    #[must_use]
+    pub const fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// Whether it concerns the process that is asked for. Its connections are learned as they come.
     fn concerns(&self, said: &Said<'_>, peers: &mut Vec<PeerId>) -> bool {
-        let from = said.from.is_some_and(|peer| peers.contains(&peer));
-        let to = said.to.is_some_and(|peer| peers.contains(&peer));
+        let known = |peer: Option<PeerId>| peer.is_some_and(|peer| peers.contains(&peer));
+        let (from, to) = (known(said.from), known(said.to));
         let What::Presence { what, who, .. } = said.what else {
             return from || to;
         };
@@ -315,18 +332,22 @@ impl Monitor {
         allowed
     }
 
-    fn take(&self, records: impl Iterator<Item = Record>) {
+    /// Records are made here, as long as there is room; the rest of them is not looked at.
+    fn take(&self, mut records: impl Iterator<Item = Record>) {
         let mut queue = lock(&self.queue);
         let was_empty = queue.records.is_empty();
-        for record in records {
-            if queue.bytes > QUEUE_BYTES {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
-                continue;
-            }
+        while queue.bytes <= QUEUE_BYTES
+            && let Some(record) = records.next()
+        {
             queue.bytes = queue.bytes.saturating_add(record.cost());
             queue.records.push(record);
         }
+        let (least, most) = records.size_hint();
         drop(queue);
+        let left = most.unwrap_or(least);
+        if left > 0 {
+            self.dropped.fetch_add(left as u64, Ordering::Relaxed);
+        }
         if was_empty {
             self.stirred.notify_one();
         }

@@ -31,7 +31,8 @@ fn filter(json: &str) -> Filter {
 
 fn seen(json: &str, offered: &[Said<'_>]) -> usize {
     let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(json), |_| vec![PeerId(8)]).unwrap();
+    let monitor = tap.watch(filter(json)).unwrap();
+    monitor.knows([PeerId(8)]);
     offered.iter().for_each(|said| tap.offer(said));
     let (records, dropped) = monitor.drain(Duration::ZERO);
     assert_eq!(dropped, 0, "{json}");
@@ -82,7 +83,7 @@ fn a_monitor_does_not_hear_itself() {
 #[test]
 fn filters_that_are_none_are_refused() {
     let tap = Tap::new(Instant::now);
-    let refused = |json: &str| tap.watch(filter(json), |_| Vec::new()).unwrap_err().to_string();
+    let refused = |json: &str| tap.watch(filter(json)).unwrap_err().to_string();
     assert_eq!(refused(r#"{"rate":0}"#), "rate is a number from 1 to 1000000");
     assert!(refused(r#"{"object":""}"#).starts_with("object: "));
     assert!(refused(r#"{"payloads":1048577}"#).starts_with("payloads"));
@@ -93,7 +94,7 @@ fn filters_that_are_none_are_refused() {
 #[test]
 fn what_exceeds_the_rate_is_dropped_and_counted() {
     let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(r#"{"rate":10}"#), |_| Vec::new()).unwrap();
+    let monitor = tap.watch(filter(r#"{"rate":10}"#)).unwrap();
     let offer = |count| (0..count).for_each(|_| tap.offer(&said(CALL, "math", "add")));
     offer(15);
     let (records, dropped) = monitor.drain(Duration::from_millis(500));
@@ -113,7 +114,7 @@ fn what_exceeds_the_rate_is_dropped_and_counted() {
 #[test]
 fn a_low_rate_is_earned_over_many_drains() {
     let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(r#"{"rate":1}"#), |_| Vec::new()).unwrap();
+    let monitor = tap.watch(filter(r#"{"rate":1}"#)).unwrap();
     let seen: usize = (0..150)
         .map(|_| {
             tap.offer(&said(CALL, "math", "add"));
@@ -129,9 +130,7 @@ fn a_low_rate_is_earned_over_many_drains() {
 #[test]
 fn what_exceeds_the_queue_is_dropped_and_counted() {
     let tap = Tap::new(Instant::now);
-    let monitor = tap
-        .watch(filter(r#"{"payloads":1048576,"rate":100}"#), |_| Vec::new())
-        .unwrap();
+    let monitor = tap.watch(filter(r#"{"payloads":1048576,"rate":100}"#)).unwrap();
     let large = vec![b'x'; 1 << 20];
     let event = Said {
         payload: (Encoding::RAW, &large),
@@ -145,7 +144,7 @@ fn what_exceeds_the_queue_is_dropped_and_counted() {
 #[test]
 fn so_many_monitors_and_no_more() {
     let tap = Tap::new(Instant::now);
-    let watch = || tap.watch(Filter::default(), |_| Vec::new());
+    let watch = || tap.watch(Filter::default());
     let all: Vec<_> = (0..MONITORS_MAX).map(|_| watch().unwrap()).collect();
     assert_eq!(watch().unwrap_err(), FilterError::Full);
     tap.leave(&all[0]);
@@ -157,7 +156,7 @@ fn so_many_monitors_and_no_more() {
 #[test]
 fn a_process_is_known_by_the_connections_it_makes_later() {
     let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(r#"{"pid":12}"#), |_| Vec::new()).unwrap();
+    let monitor = tap.watch(filter(r#"{"pid":12}"#)).unwrap();
     let who = Origin {
         peer: PeerId(8),
         uid: 1,

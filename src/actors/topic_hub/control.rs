@@ -75,7 +75,7 @@ impl State {
             left = left.saturating_sub(run.count);
         }
         if shared.tap.is_on() {
-            note_events(shared, current, (item.frame, item.count), accepted);
+            note_events(shared, current, (item.frame, item.count), index.last_matches());
         }
         if offered > u64::from(accepted) {
             let missed = offered.saturating_sub(u64::from(accepted));

@@ -12,9 +12,8 @@ use crate::actors::observe::survey::{HubSurvey, LOOKED_AT_MAX, ReceiverSurvey};
 use crate::actors::peers::Key;
 use crate::message::{Flags, Origin, PeerId, key};
 
-/// Events of one topic, or the first frame of one in pieces. `accepted`: to how many queues all of them together.
-pub(super) fn note_events(shared: &Shared, current: &Current, (first, count): (u32, u32), accepted: u32) {
-    let subscribers = accepted.checked_div(count).unwrap_or_default();
+/// Events of one topic, or the first frame of one in pieces. `heard`: how many subscriptions select each.
+pub(super) fn note_events(shared: &Shared, current: &Current, (first, count): (u32, u32), subscribers: u32) {
     shared.tap.offer_run(count, |number| {
         let frame = first.saturating_add(number);
         let view = current.batch.view(frame as usize)?;
