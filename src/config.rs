@@ -102,6 +102,9 @@ pub struct Limits {
     /// Silence of a TCP peer after which it is asked whether it is still there, in ms; after four times as long without a byte it
     /// is gone. Of other transports the system tells. 0: never asked.
     pub keepalive_ms: u32,
+    /// Time that the open calls of a client of an older format have once it has ended its sending, in ms; then they are cancelled and
+    /// their callees told. Such programs end both directions at once, which over TCP looks the same.
+    pub dialect_linger_ms: u32,
     /// Longest that a subscriber without progress holds its publishers back, in ms.
     pub hold_ms: u32,
     /// Panics of different authors within ten seconds that a core actor survives.
@@ -147,6 +150,7 @@ impl Default for Limits {
             handshake_ms: 10_000,
             frame_progress_ms: 10_000,
             keepalive_ms: 15_000,
+            dialect_linger_ms: 2_000,
             hold_ms: 100,
             panic_budget: 5,
             panics_per_author: 3,

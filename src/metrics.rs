@@ -51,6 +51,20 @@ counters! {
     services_failed,
     /// Services that clients of ipc-broker 1.1.5 named and that no description lists.
     services_refused,
+    /// Connections over TCP whose client had left before the system could be asked whose it was: what they said is not heard.
+    unidentified_left,
+    /// Connections closed because their share of the broker's memory, or another limit, did not cover what they sent.
+    closed_over_limit,
+    /// Connections closed because they did not read what was for them.
+    closed_unread,
+    /// Connections closed because a handshake, or a message that had begun, took too long.
+    closed_late,
+    /// Open connections that speak the format of ipc-broker 1.1.5. A level.
+    dialect_ipc_broker,
+    /// Open connections that speak the format of ipc-server 0.1.10. A level.
+    dialect_ipc_server,
+    /// Calls cancelled because the client of an older format that had made them was gone.
+    dialect_cancelled,
     /// Connections refused because they showed no proof of who they are, or a wrong one.
     unproven_peers,
     /// Connections whose bytes go through shared memory now, or are about to. A level.

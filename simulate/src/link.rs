@@ -57,7 +57,7 @@ impl Link {
         };
         let limits = &rooms.shared().limits;
         let twin = Decoder::new(body_limit(limits.frame_bytes));
-        let admitted = Admission::new(rooms.shared().clone(), &credentials, None)
+        let admitted = Admission::new(rooms.shared().clone(), &credentials, None, false)
             .map_err(|refused| (CloseReason::TooMany, refused.to_string()));
         Self {
             client,

@@ -11,6 +11,7 @@ use super::regions::SEATS;
 use crate::config::raise;
 use crate::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::sync::slips::{self, Slip};
+use crate::transport::dialect::Dialect;
 
 /// What is queued for a peer and what it is owed. Senders add before they post; the peer's outbox subtracts.
 #[derive(Debug)]
@@ -33,7 +34,8 @@ pub struct Account {
     tell_drained: AtomicBool,
     /// The peer is being closed: what it asked for is no longer worth doing.
     closed: AtomicBool,
-    /// Attachments that one frame to the peer may carry; a frame cannot say more. Here, beside other small things, it costs nothing.
+    /// Attachments that one frame to the peer may carry (a frame cannot say more), and above [`FORMAT_AT`] what it speaks. Here, beside
+    /// other small things, both cost nothing.
     attachments: u8,
     /// Of its [`SEATS`] so many are taken; [`NO_SEATS`]: it does not take large payloads as regions.
     seats: AtomicU8,
@@ -273,11 +275,31 @@ impl Account {
 
     /// Attachments that one frame to the peer may carry.
     pub(super) fn attachments(&self) -> u32 {
-        u32::from(self.attachments)
+        u32::from(self.attachments & ATTACHMENTS)
     }
 
     pub(super) fn with_attachments(mut self, most: u32) -> Self {
-        self.attachments = u8::try_from(most).unwrap_or(u8::MAX);
+        let most = u8::try_from(most).map_or(ATTACHMENTS, |most| most.min(ATTACHMENTS));
+        self.attachments = self.attachments & !ATTACHMENTS | most;
+        self
+    }
+
+    /// The older format that the peer speaks.
+    pub(super) const fn dialect(&self) -> Option<Dialect> {
+        match self.attachments >> FORMAT_AT {
+            1 => Some(Dialect::IpcBroker),
+            2 => Some(Dialect::IpcServer),
+            _ => None,
+        }
+    }
+
+    pub(super) fn with_dialect(mut self, dialect: Option<Dialect>) -> Self {
+        let number = match dialect {
+            None => 0_u8,
+            Some(Dialect::IpcBroker) => 1,
+            Some(Dialect::IpcServer) => 2,
+        };
+        self.attachments = self.attachments & ATTACHMENTS | number << FORMAT_AT;
         self
     }
 
@@ -286,6 +308,11 @@ impl Account {
         self.granted.swap(0, Ordering::AcqRel)
     }
 }
+
+/// The bits above this one say what a peer speaks.
+const FORMAT_AT: u8 = 6;
+/// The bits below it are attachments: 63, and the settings allow 16.
+const ATTACHMENTS: u8 = (1 << FORMAT_AT) - 1;
 
 /// The mark of a peer that takes no regions: more than can be taken.
 const NO_SEATS: u8 = u8::MAX;

@@ -16,6 +16,9 @@ use std::sync::{Arc, PoisonError};
 /// What an open call is charged: its places in the tables of caller and callee.
 pub const CALL_COST: usize = 512;
 
+/// The part (1/n) of the memory of unknown processes that their connections leave to what they say.
+const UNKNOWN_KEPT: usize = 8;
+
 /// Which budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Budget {
@@ -58,6 +61,7 @@ impl std::fmt::Display for OverShare {
         let who = match self.refused.level {
             Level::User => "this user",
             Level::Process => "this process",
+            Level::Unknown => "the group of this user's connections whose process the system does not tell",
             Level::Connection => "this connection",
         };
         let what = match self.budget {
@@ -178,6 +182,24 @@ impl Accounts {
             who,
             amount,
         })
+    }
+
+    /// What a connection costs of the memory by being there. Of unknown processes' the last eighth is left for what they say: theirs
+    /// are many programs, and those that are idle must not take what it needs to serve the others.
+    pub(super) fn charge_connection(self: &Arc<Self>, who: Who, cost: usize) -> Result<Charge, OverShare> {
+        if who.pid == 0 {
+            let pool = &self.memory;
+            let shares = pool.lock();
+            let kept = shares.share_alone() / UNKNOWN_KEPT;
+            shares
+                .check_leaving(who, cost, kept)
+                .map_err(|refused| OverShare {
+                    budget: Budget::Memory,
+                    refused,
+                    total: pool.total,
+                })?;
+        }
+        self.charge(Budget::Memory, who, cost)
     }
 
     /// Takes back what a [`Charge`] has handed over.

@@ -13,8 +13,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// The places of one living connection: one among the connections, its cost in the memory, and one among the handshakes until it is
-/// welcomed. They are given back here and not by a charge each, because an idle connection should hold little.
+/// The places of one living connection: one among the connections, its cost in the memory, and one among the handshakes from its
+/// first byte (or its start, where silence is timed) until it is welcomed. They are given back here and not by a charge each, because an idle connection should hold little.
 #[derive(Debug)]
 pub struct Admission {
     who: Who,
@@ -24,7 +24,7 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Takes the places.
+    /// Takes the places. `silent`: it may say nothing for as long as it likes, and is in no handshake before it [`begins`](Self::begins).
     ///
     /// # Errors
     /// [`OverShare`] with the limit that is reached; nothing is held then.
@@ -32,6 +32,7 @@ impl Admission {
         shared: Arc<Shared>,
         credentials: &PeerCredentials,
         address: Option<IpAddr>,
+        silent: bool,
     ) -> Result<Self, OverShare> {
         let accounts = &shared.accounts;
         let uid = credentials.uid.unwrap_or(u32::MAX);
@@ -41,17 +42,35 @@ impl Admission {
             pid,
             connection: accounts.next_connection(),
         };
-        let all = [
+        let both = [
             accounts.charge(Budget::Connections, process(who), 1)?,
-            accounts.charge(Budget::Handshakes, process(who), 1)?,
-            accounts.charge(Budget::Memory, who, CONNECTION_COST)?,
+            accounts.charge_connection(process(who), CONNECTION_COST)?,
         ];
-        all.into_iter().for_each(Charge::hand_over);
+        if !silent {
+            let handshake = accounts.charge(Budget::Handshakes, process(who), 1)?;
+            handshake.hand_over();
+        }
+        both.into_iter().for_each(Charge::hand_over);
         Ok(Self {
             who,
-            in_handshake: true,
+            in_handshake: !silent,
             count: CountGuard::new(shared),
         })
+    }
+
+    /// Its first byte is there.
+    ///
+    /// # Errors
+    /// [`OverShare`]: too many of its process's are in their handshake; it keeps its other places.
+    pub(super) fn begins(&mut self) -> Result<(), OverShare> {
+        if !self.in_handshake {
+            let accounts = &self.count.0.accounts;
+            accounts
+                .charge(Budget::Handshakes, process(self.who), 1)?
+                .hand_over();
+            self.in_handshake = true;
+        }
+        Ok(())
     }
 
     /// A number for the process, or for the connection when its process is not known.
@@ -87,7 +106,7 @@ impl Drop for Admission {
         self.leave_handshake();
         let accounts = &self.count.0.accounts;
         accounts.release(Budget::Connections, process(self.who), 1);
-        accounts.release(Budget::Memory, self.who, CONNECTION_COST);
+        accounts.release(Budget::Memory, process(self.who), CONNECTION_COST);
     }
 }
 

@@ -7,6 +7,7 @@ use super::bus::BusOptions;
 use super::connection::perform::Rooms;
 use super::descriptors::Totals;
 use super::messages::Control;
+use super::observe::hush::Hush;
 use super::observe::journal::{Entry, Happening, Journal};
 use super::observe::tap::Tap;
 use super::peer::PeerRef;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub tap: Arc<Tap>,
     /// The last notable happenings.
     pub journal: Journal,
+    /// How often the log speaks of what peers can cause.
+    pub hush: Hush,
     /// This life of the broker.
     pub epoch: Epoch,
     /// Numbers of calls and facts.
@@ -115,6 +118,7 @@ impl Shared {
             metrics: Metrics::default(),
             tap: Tap::new(clock),
             journal: Journal::default(),
+            hush: Hush::default(),
             epoch,
             tickets: Arc::new(AtomicU64::new(1)),
             bus: OnceLock::new(),

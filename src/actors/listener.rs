@@ -9,6 +9,7 @@ use super::connection::pace::defer;
 use super::connection::session::{Closing, goodbye_frame};
 use super::connection::{self, Connection};
 use super::core::Core;
+use super::observe::hush::Line;
 use super::observe::journal::Happening;
 use crate::error::CloseReason;
 use crate::policy::{Right, denial};
@@ -112,10 +113,7 @@ impl Listener {
         // Counted here and not where the connection runs: the next one of this turn must know of it.
         let admitted = self.admit(&evidence);
         if let Err(refusal) = &admitted {
-            tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = refusal.1, "refused a connection");
-            let pid = credentials.pid.unwrap_or_default();
-            let text = format!("refused a connection: {}", refusal.1);
-            self.core.shared.happened(Happening::Refused, None, pid, text);
+            self.note_refusal(&credentials, refusal);
         }
         let core = self.core.clone();
         let start = move || match socket.register() {
@@ -134,6 +132,21 @@ impl Listener {
         }
     }
 
+    fn note_refusal(&self, credentials: &PeerCredentials, (_, why): &Closing) {
+        let shared = &self.core.shared;
+        let Some(left_out) = shared.hush.may_say(Line::Refused, shared.now()) else {
+            return;
+        };
+        tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = why, left_out, "refused a connection");
+        let text = format!("refused a connection: {why}");
+        shared.happened(
+            Happening::Refused,
+            None,
+            credentials.pid.unwrap_or_default(),
+            text,
+        );
+    }
+
     /// Over TCP the system may not tell who the peer is. Then the peer has to prove it; on a Unix socket or a pipe, where
     /// the system always tells, there is nothing else that would be believed.
     fn must_prove(&self, credentials: &PeerCredentials) -> bool {
@@ -145,7 +158,9 @@ impl Listener {
         if let Some(refusal) = self.refusal(evidence) {
             return Err(refusal);
         }
-        Admission::new(self.core.shared.clone(), &evidence.credentials, evidence.address)
+        let shared = &self.core.shared;
+        let silent = evidence.may_be_silent(shared.dialects());
+        Admission::new(shared.clone(), &evidence.credentials, evidence.address, silent)
             .map_err(|over| (CloseReason::TooMany, over.to_string()))
     }
 

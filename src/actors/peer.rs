@@ -9,6 +9,7 @@ use super::messages::{Control, Deliver};
 use super::observe::traffic::{Passed, Traffic};
 use crate::message::{Metadata, Origin, PeerId, metadata};
 use crate::policy::Principal;
+use crate::transport::dialect::Dialect;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
@@ -176,6 +177,12 @@ impl Peer {
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.principal.local
+    }
+
+    /// What it speaks: `native`, or the older format as the settings name it.
+    #[must_use]
+    pub fn format(&self) -> &'static str {
+        self.account.dialect().map_or("native", Dialect::name)
     }
 
     /// Attachments that one frame to it may carry.

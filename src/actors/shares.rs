@@ -13,6 +13,10 @@
 //! the `n`-th is therefore assured `1/(2 n (n + 1))`, whatever the others do: a process that takes all it can get leaves room for
 //! the next.
 //!
+//! Connections whose process the system does not tell (over TCP, out of another PID namespace) are one process of their user. What
+//! each of them is charged for being there is the process's ([`Who::connection`] is 0 then); of the rest of what the process may
+//! have they share by the same rule, and so only those count there that have something.
+//!
 //! A user's processes share a fixed part of the budget (`total / user_part`). As long as at most `user_part / 2` users take
 //! all they can, the rule between users never refuses what the rule inside one allows.
 
@@ -26,8 +30,15 @@ pub struct Who {
     /// The process; 0 when it is not known. Such connections of one user count as one process, so that many of them do not press on
     /// those that can be told apart; inside it they share by the same rule.
     pub pid: u32,
-    /// Tells connections of unknown processes apart; 0: not told apart.
+    /// Tells connections of unknown processes apart; 0: not told apart, what the process has as a whole.
     pub connection: u64,
+}
+
+impl Who {
+    /// Whether its connections are told apart.
+    const fn is_apart(self) -> bool {
+        self.connection != 0 && self.pid == 0
+    }
 }
 
 /// The level at which a charge did not fit.
@@ -37,6 +48,8 @@ pub enum Level {
     User,
     /// The process.
     Process,
+    /// The connections of unknown processes together.
+    Unknown,
     /// The connection of an unknown process.
     Connection,
 }
@@ -65,6 +78,10 @@ struct User {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Process {
     held: usize,
+    /// Of it, what is told apart by connection.
+    apart: usize,
+    /// Connections that count also while there is plenty.
+    large: usize,
     connections: HashMap<u64, usize>,
 }
 
@@ -88,6 +105,8 @@ const KEPT: usize = 8;
 #[derive(Clone, Copy)]
 struct Pool {
     total: usize,
+    /// What [`is_large`] is measured by.
+    whole: usize,
     holders: usize,
     large: usize,
     held: usize,
@@ -174,6 +193,7 @@ impl Shares {
         let process_held = process.map_or(0, |process| process.held);
         let all = Pool {
             total: self.total,
+            whole: self.total,
             holders: self.users.len(),
             large: self.large,
             held: self.held,
@@ -183,23 +203,29 @@ impl Shares {
         let of_user = self.total / self.user_part;
         let inside = Pool {
             total: of_user,
+            whole: of_user,
             holders: user.map_or(0, |user| user.processes.len()),
             large: user.map_or(0, |user| user.large),
             held: user_held,
         };
+        let level = match who.pid {
+            0 => Level::Unknown,
+            _ => Level::Process,
+        };
         inside
             .fits(process_held, charge, kept)
-            .map_err(refused(Level::Process, charge))?;
-        if who.connection != 0 && who.pid == 0 {
+            .map_err(refused(level, charge))?;
+        if who.is_apart() {
             let connections = process.map(|process| &process.connections);
             let own = connections.and_then(|all| all.get(&who.connection)).copied();
-            let holders = connections.map_or(0, HashMap::len);
+            let apart = process.map_or(0, |process| process.apart);
             let of_process = Pool {
-                total: of_user / 2,
-                holders,
-                // They are few or strangers: all count.
-                large: holders,
-                held: process_held,
+                // Without what they are charged for being there: an idle one takes from nobody but by its own cost.
+                total: (of_user / 2).saturating_sub(process_held.saturating_sub(apart)),
+                whole: of_user / 2,
+                holders: connections.map_or(0, HashMap::len),
+                large: process.map_or(0, |process| process.large),
+                held: apart,
             };
             of_process
                 .fits(own.unwrap_or(0), charge, kept)
@@ -236,9 +262,12 @@ impl Shares {
         let before = process.held;
         process.held = before.saturating_add(charge);
         recount(&mut user.large, of_user, before, process.held);
-        if who.connection != 0 && who.pid == 0 {
+        if who.is_apart() {
+            process.apart = process.apart.saturating_add(charge);
             let connection = process.connections.entry(who.connection).or_default();
-            *connection = connection.saturating_add(charge);
+            let before = *connection;
+            *connection = before.saturating_add(charge);
+            recount(&mut process.large, of_user / 2, before, *connection);
         }
     }
 
@@ -248,6 +277,10 @@ impl Shares {
         self.user_part = user_part.max(1);
         let of_user = self.total / self.user_part;
         for user in self.users.values_mut() {
+            for process in user.processes.values_mut() {
+                let connections = process.connections.values();
+                process.large = connections.filter(|held| is_large(**held, of_user / 2)).count();
+            }
             let processes = user.processes.values();
             user.large = processes.filter(|one| is_large(one.held, of_user)).count();
         }
@@ -273,8 +306,12 @@ impl Shares {
         process.held = before.saturating_sub(charge);
         recount(&mut user.large, of_user, before, process.held);
         if let Some(own) = process.connections.get_mut(&who.connection) {
-            *own = own.saturating_sub(charge);
-            if *own == 0 {
+            let before = *own;
+            *own = before.saturating_sub(charge);
+            let now = *own;
+            recount(&mut process.large, of_user / 2, before, now);
+            process.apart = process.apart.saturating_sub(before.saturating_sub(now));
+            if now == 0 {
                 process.connections.remove(&who.connection);
             }
         }
@@ -304,7 +341,7 @@ impl Pool {
             return Err((own, all));
         };
         // With plenty left: itself, and the others that have much.
-        let others = self.large.saturating_sub(usize::from(is_large(own, self.total)));
+        let others = self.large.saturating_sub(usize::from(is_large(own, self.whole)));
         let plenty = self.total / 2;
         let room = plenty.saturating_sub(self.held.saturating_sub(own));
         let most = share(others.saturating_add(1)).min(room).max(all);
@@ -322,151 +359,5 @@ fn refused(level: Level, asked: usize) -> impl FnOnce((usize, usize)) -> Refused
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    const fn who(uid: u32, pid: u32) -> Who {
-        Who {
-            uid,
-            pid,
-            connection: 0,
-        }
-    }
-
-    /// Takes all that it can get, in the largest pieces.
-    fn hoard(shares: &mut Shares, who: Who) -> usize {
-        let before = shares.held();
-        let mut step = shares.total;
-        while step > 0 {
-            while shares.charge(who, step).is_ok() {}
-            step /= 2;
-        }
-        shares.held() - before
-    }
-
-    #[test]
-    fn a_lone_process_at_minus_one_zero_and_plus_one_of_its_share() {
-        // A quarter for the user, of which the only process has half.
-        let mut shares = Shares::new(800, 4);
-        shares.charge(who(1, 1), 99).unwrap();
-        let refused = shares.charge(who(1, 1), 2).unwrap_err();
-        assert_eq!(
-            (refused.level, refused.held, refused.share),
-            (Level::Process, 99, 100)
-        );
-        shares.charge(who(1, 1), 1).unwrap();
-        assert!(shares.charge(who(1, 1), 1).is_err());
-        shares.release(who(1, 1), 100);
-        assert!(shares.is_empty());
-    }
-
-    #[test]
-    fn each_next_hoarder_gets_what_the_rule_assures() {
-        let mut shares = Shares::new(1 << 30, 4);
-        let pool = (1_usize << 30) / 4;
-        for n in 1..=64 {
-            let got = hoard(&mut shares, who(7, n));
-            let n = n as usize;
-            assert!(got >= pool / (2 * n * (n + 1)), "process {n} got {got}");
-            assert!(shares.held() <= pool - pool / (2 * (n + 1)));
-        }
-    }
-
-    #[test]
-    fn those_that_do_next_to_nothing_do_not_press_on_a_busy_one() {
-        let mut shares = Shares::new(512 << 20, 4);
-        for pid in 1..=1_000 {
-            shares.charge(who(1, pid), 32 * 1024).unwrap();
-        }
-        // A thousand idle ones have 31 MiB of the user's 128; up to half of it may be taken beside them.
-        let got = hoard(&mut shares, who(1, 5_000));
-        assert!(got > 32 << 20, "{got}");
-        // The next, and the one after it, still get something.
-        for pid in 5_001..5_003 {
-            assert!(hoard(&mut shares, who(1, pid)) >= (128 << 20) / (2 * 1_003 * 1_004));
-        }
-    }
-
-    #[test]
-    fn what_is_kept_back_is_never_more_than_an_eighth_of_the_share() {
-        let mut shares = Shares::new(800, 4);
-        assert_eq!(shares.check_leaving(who(1, 1), 90, 10), Ok(()));
-        let refused = shares.check_leaving(who(1, 1), 91, 10).unwrap_err();
-        assert_eq!((refused.asked, refused.share), (91, 90));
-        for pid in 2..40 {
-            shares.charge(who(1, pid), 4).ok();
-        }
-        let share = shares.check_leaving(who(1, 1), 1_000, 1_000).unwrap_err().share;
-        assert!(share > 0, "{share}");
-    }
-
-    #[test]
-    fn two_greedy_users_leave_each_other_the_whole_of_their_parts() {
-        let mut shares = Shares::new(8_000_000, 4);
-        for pid in 1..200 {
-            hoard(&mut shares, who(1, pid));
-        }
-        // As if it were alone.
-        assert_eq!(hoard(&mut shares, who(2, 500)), 1_000_000);
-    }
-
-    #[test]
-    fn connections_of_unknown_processes_press_on_each_other_only() {
-        let mut shares = Shares::new(8_000_000, 4);
-        for connection in 1..500 {
-            let who = Who {
-                connection,
-                ..who(1, 0)
-            };
-            assert!(hoard(&mut shares, who) > 0, "{connection}");
-        }
-        assert!(hoard(&mut shares, who(1, 9)) >= 2_000_000 / 6);
-    }
-
-    #[test]
-    fn an_overflowing_charge_is_refused() {
-        let mut shares = Shares::new(usize::MAX, 1);
-        shares.charge(who(1, 1), 10).unwrap();
-        assert!(shares.charge(who(1, 1), usize::MAX).is_err());
-        assert_eq!(shares.held(), 10);
-    }
-
-    proptest! {
-        #[test]
-        fn sums_are_never_negative_never_above_the_budget_and_zero_at_the_end(
-            steps in prop::collection::vec((0..4_u32, 0..6_u32, 0..3_u64, 1..5_000_usize, any::<bool>()), 1..400)
-        ) {
-            let mut shares = Shares::new(100_000, 4);
-            let mut model: Vec<(Who, usize)> = Vec::new();
-            for (uid, pid, connection, amount, take) in steps {
-                let who = Who { uid, pid, connection: if pid == 0 { connection } else { 0 } };
-                if take {
-                    let before = shares.clone();
-                    match shares.charge(who, amount) {
-                        Ok(()) => model.push((who, amount)),
-                        Err(_) => prop_assert_eq!(&before, &shares),
-                    }
-                } else if let Some((who, amount)) = model.pop() {
-                    shares.release(who, amount);
-                }
-                let sum: usize = model.iter().map(|(_, amount)| amount).sum();
-                prop_assert_eq!(shares.held(), sum);
-                prop_assert!(sum <= 100_000);
-                // Each user leaves others something: nobody is ever without a share.
-                let (users, _) = shares.holders();
-                prop_assert!(shares.total - sum >= shares.total / (users + 1));
-                for (uid, user) in &shares.users {
-                    let held: usize = model.iter().filter(|(who, _)| who.uid == *uid).map(|(_, amount)| amount).sum();
-                    prop_assert_eq!(user.held, held);
-                    let pool = 100_000 / 4;
-                    prop_assert!(pool - user.held >= pool / (user.processes.len() + 1));
-                }
-            }
-            for (who, amount) in model {
-                shares.release(who, amount);
-            }
-            prop_assert!(shares.is_empty());
-        }
-    }
-}
+#[path = "shares_tests.rs"]
+mod tests;

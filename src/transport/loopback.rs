@@ -1,8 +1,10 @@
 //! The user at the other end of a TCP connection inside this machine (Linux).
 //!
 //! Owns which of two sources is asked: the kernel about one socket ([`sock_diag`]), else its table of all sockets
-//! ([`proc_net`]). A socket without a process is shown as root's and is no evidence.
+//! ([`proc_net`]). A socket without a process is shown as root's and is no evidence, but where [`closed`] has found that the
+//! kernel still knows who has just closed it.
 
+mod closed;
 mod proc_net;
 mod sock_diag;
 
@@ -11,7 +13,7 @@ use std::net::SocketAddr;
 /// The user of the connected socket at `local` whose peer is `remote`.
 pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     match sock_diag::ask(local, remote) {
-        Some(found) if !found.listens => found.uid,
+        Some(found) if !found.listens => found.uid.or(found.closed_by.filter(|_| closed::are_told())),
         _ => proc_net::owner(local, remote),
     }
 }

@@ -206,15 +206,15 @@ impl Listener {
                 Ok(()) => ready!(self.listener.poll_accept(cx)),
                 Err(error) => Err(error),
             };
-            match accepted.and_then(|(stream, peer)| match prepare(stream) {
-                Ok((stream, local)) => Ok((stream, local, peer)),
+            match accepted.and_then(|(stream, peer)| match prepare(stream, peer) {
+                Ok((stream, credentials)) => Ok((stream, credentials, peer)),
                 // What cannot be set is that connection's end, whatever the error is called.
                 Err(error) => Err(io::Error::other(error)),
             }) {
-                Ok((stream, local, peer)) => {
+                Ok((stream, credentials, peer)) => {
                     return Poll::Ready(Ok(Accepted {
                         socket: Socket::tcp(stream),
-                        credentials: client(peer, local),
+                        credentials,
                         address: Some(peer.ip()),
                         gids: None,
                     }));
@@ -234,11 +234,12 @@ impl Listener {
     }
 }
 
-fn prepare(stream: TcpStream) -> io::Result<(std::net::TcpStream, SocketAddr)> {
+fn prepare(stream: TcpStream, peer: SocketAddr) -> io::Result<(std::net::TcpStream, PeerCredentials)> {
     retry(|| fault(Site::Identify))?;
+    // At once: a client may leave while it is asked.
+    let credentials = client(peer, stream.local_addr()?);
     set_options(&stream)?;
-    let local = stream.local_addr()?;
-    Ok((stream.into_std()?, local))
+    Ok((stream.into_std()?, credentials))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {

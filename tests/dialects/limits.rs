@@ -278,6 +278,7 @@ fn what_a_begun_document_takes_is_charged() {
     let mut old = sender.join().unwrap();
     assert_eq!(old.try_hear(), None);
     scene.native().ping();
+    assert_eq!(scene.running.handle.metrics().closed_over_limit, 1);
     scene.stop();
 }
 

@@ -24,6 +24,7 @@ mod old;
 mod raw;
 #[path = "../support/running.rs"]
 mod running;
+mod strangers;
 
 #[cfg(feature = "cli")]
 #[path = "../support/mod.rs"]

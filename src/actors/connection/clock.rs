@@ -95,9 +95,11 @@ impl<R: Rooms> Life<R> {
                 self.close_drained();
                 Ok(())
             }
-            // An old client, whose end nobody sees.
-            Phase::Lingering(session) if !session.is_draining() => Err(Over),
-            Phase::Ready(_) | Phase::Lingering(_) => Ok(()),
+            Phase::Lingering(_) => {
+                self.linger_is_over();
+                Ok(())
+            }
+            Phase::Ready(_) => Ok(()),
             Phase::Closing => {
                 self.rooms.shared().cut_off.fetch_add(1, Ordering::AcqRel);
                 Err(Over)

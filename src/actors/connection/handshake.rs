@@ -21,7 +21,7 @@ use crate::text;
 use crate::transport::region;
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 impl<R: Rooms> Life<R> {
     /// What one read brought: so many complete frames. `inbox` makes the peer's inbox when it is welcomed.
@@ -40,10 +40,8 @@ impl<R: Rooms> Life<R> {
             return 0;
         }
         if let Phase::Preface(seen) = self.phase {
-            if self.limit.is_none() {
-                // Who has begun is timed, however long it was silent before.
-                let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.handshake_ms));
-                self.limit = now.checked_add(patience);
+            if self.limit.is_none() && !self.begins(now, bytes.first()) {
+                return 0;
             }
             let seen = usize::from(seen);
             let (head, rest) = bytes
@@ -54,7 +52,7 @@ impl<R: Rooms> Life<R> {
                 .is_some_and(|expected| expected.starts_with(head))
             {
                 // A stranger's protocol gets no byte from us.
-                self.rooms.metrics().foreign_openings.add(1);
+                self.note_foreign(if seen == 0 { head.first().copied() } else { None });
                 self.phase = Phase::Closing;
                 return 0;
             }
@@ -87,6 +85,21 @@ impl<R: Rooms> Life<R> {
                 0
             }
         }
+    }
+
+    /// Who has begun has a place among the handshakes and is timed, however long it was silent before. `false`: there is none left.
+    fn begins(&mut self, now: Instant, first: Option<&u8>) -> bool {
+        let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.handshake_ms));
+        self.limit = now.checked_add(patience);
+        let Some(Err(over)) = self.admission.as_mut().map(Admission::begins) else {
+            return true;
+        };
+        if first == Some(&PREFACE[0]) {
+            // It will understand why.
+            self.phase = Phase::Hello;
+        }
+        self.close(CloseReason::TooMany, &over.to_string());
+        false
     }
 
     pub(super) fn hello(&mut self, batch: &Batch, inbox: &dyn Fn() -> Post) {
@@ -131,14 +144,19 @@ impl<R: Rooms> Life<R> {
 
     /// The first failures of a source are answered at once, further ones late; nobody else waits for that.
     fn unproven(&mut self, unproven: Unproven, evidence: &Evidence) {
-        let Evidence {
-            address, credentials, ..
-        } = *evidence;
+        let unproven = self.dialect.map_or(unproven, |_| Unproven::Left);
+        let address = evidence.address;
         let shared = self.rooms.shared().clone();
         let now = shared.now();
-        shared.metrics.unproven_peers.add(1);
         let reason = unproven.text();
-        tracing::warn!(?address, uid = ?credentials.uid, reason, "refused a connection");
+        if unproven == Unproven::Left {
+            // It has guessed nothing, and nobody is there to be told late.
+            shared.metrics.unidentified_left.add(1);
+            self.note_unproven(unproven, address);
+            return self.close(CloseReason::Denied, reason);
+        }
+        shared.metrics.unproven_peers.add(1);
+        self.note_unproven(unproven, address);
         let delay = shared.failure(address, now);
         if delay.is_zero() {
             return self.close(CloseReason::Denied, reason);
@@ -156,8 +174,7 @@ impl<R: Rooms> Life<R> {
     ) {
         let shared = self.rooms.shared().clone();
         if let Some(text) = access::refuses(&shared.policy, &principal) {
-            shared.metrics.denied.add(1);
-            tracing::warn!(pid = ?self.pid, "refused a connection; {text}");
+            self.note_denied(&text);
             return self.close(CloseReason::Denied, &text);
         }
         let limits = shared.limits.clone();
@@ -170,7 +187,8 @@ impl<R: Rooms> Life<R> {
         let memory = admission.map_or_else(Memory::unlimited, Admission::welcomed);
         let account = Account::new(limits.outbox_bytes, (limits.publish_window / 4).max(1))
             .with_memory(memory)
-            .with_regions(hello.regions);
+            .with_regions(hello.regions)
+            .with_dialect(self.dialect);
         let attachments = self.max_attachments;
         let me = Peer::with_principal(
             origin,
@@ -215,6 +233,7 @@ impl<R: Rooms> Life<R> {
         self.phase = Phase::Ready(session);
         self.limit = None;
         shared.metrics.connections_opened.add(1);
+        self.speakers().inspect(|count| count.add(1));
         tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");
     }
 

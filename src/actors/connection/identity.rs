@@ -7,6 +7,7 @@ use crate::actors::tokens::Tokens;
 use crate::message::Hello;
 use crate::policy::Principal;
 use crate::transport::PeerCredentials;
+use crate::transport::dialect::Dialects;
 use std::net::IpAddr;
 
 /// What is known of a peer before it has said anything.
@@ -31,6 +32,8 @@ pub(super) enum Unproven {
     Nothing,
     /// A token that is not known.
     Token,
+    /// A client of an older format, which has nothing to show: the system did not say whose it is.
+    Left,
 }
 
 impl Unproven {
@@ -40,6 +43,10 @@ impl Unproven {
                 "the broker cannot tell who this is; a token (`ipc-broker token create`) or a client certificate with one DNS name is needed"
             }
             Self::Token => "the broker does not know this token",
+            Self::Left => {
+                "the system does not say whose connection of an older format this is: its client had left when it was accepted; such clients \
+                 should use a Unix socket, or wait for an answer before they end"
+            }
         }
     }
 }
@@ -58,6 +65,12 @@ impl From<PeerCredentials> for Evidence {
 }
 
 impl Evidence {
+    /// Whether it may be silent for as long as it likes: clients of older formats connect long before their first call. It is known who
+    /// it is, and its place is charged to it.
+    pub(in crate::actors) const fn may_be_silent(&self, dialects: Dialects) -> bool {
+        dialects.any() && !self.must_prove
+    }
+
     /// Who it is as long as it has proven nothing.
     pub(in crate::actors) fn unproven(&self) -> Principal {
         Principal {

@@ -61,8 +61,6 @@ pub(super) struct Rare {
     pub(super) gateway: Option<Gateway>,
     /// Bytes of answers to its own requests that the socket has not taken.
     pub(super) answers: usize,
-    /// Services that it has named and no description lists.
-    pub(super) named: u64,
 }
 
 impl Io {
@@ -85,7 +83,6 @@ impl Io {
                 stopped: Some(Box::pin(stopped)),
                 gateway: None,
                 answers: 0,
-                named: 0,
             })),
         }
     }
@@ -225,9 +222,7 @@ impl Connection {
     fn end_of_file(&mut self) -> Result<(), Over> {
         self.io.end_of_file = true;
         let closed = self.io.stream.is_closed();
-        let ended = self.life.end_of_file(closed);
-        self.old_client_ended();
-        ended
+        self.life.end_of_file(closed)
     }
 
     /// Writes until the queue is empty or the socket full.

@@ -26,6 +26,7 @@ use crate::config::raise;
 use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
 use crate::message::{Batch, Decoder, Kind};
+use crate::transport::dialect::Dialect;
 use crate::transport::keepalive::Keepalive;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -87,6 +88,8 @@ pub struct Life<R: Rooms> {
     pub(super) brought_bulk: bool,
     /// The last batch was of messages of the label bus.
     pub(super) brought_messages: bool,
+    /// The older format that its peer speaks.
+    pub(super) dialect: Option<Dialect>,
     /// Events wait: the peer would take one for an answer.
     pub(super) holds_events: bool,
     /// Bytes of each direction of the shared memory that it may ask for; 0: none.
@@ -120,8 +123,7 @@ impl<R: Rooms> Life<R> {
         let granted = u32::try_from(limits.attachments).unwrap_or(u32::MAX);
         let evidence: Evidence = evidence.into();
         let mut outbox = Outbox::default();
-        // A client of an older format may be silent until its first call. It is known who it is, and its place is charged to it.
-        let silent = shared.dialects().any() && !evidence.must_prove;
+        let silent = evidence.may_be_silent(shared.dialects());
         let (phase, patience, admission) = match admitted {
             Ok(admission) => {
                 let patience = Some(handshake).filter(|_| !silent);
@@ -148,6 +150,7 @@ impl<R: Rooms> Life<R> {
             ring_step: None,
             brought_bulk: false,
             brought_messages: false,
+            dialect: None,
             holds_events: false,
             ring_bytes: 0,
             me: None,
@@ -328,6 +331,7 @@ impl<R: Rooms> Life<R> {
             gone.tell(in_order);
         }
         self.phase = Phase::Lingering(session);
+        self.limit_linger();
         self.with_session(|session, effects| {
             session.give_up_waiting(ErrorCode::Cancelled, effects);
             session.finish_endpoints(effects);
@@ -483,9 +487,10 @@ impl<R: Rooms> Life<R> {
         }
         let metrics = self.rooms.metrics();
         if opened {
-            metrics.connections_closed.add(1)
+            metrics.connections_closed.add(1);
+            self.speakers().inspect(|count| count.lower(1));
         } else {
-            metrics.connections_refused.add(1)
+            metrics.connections_refused.add(1);
         }
     }
 }

@@ -7,17 +7,14 @@ use super::Connection;
 use super::outbox::WriteBuf;
 use crate::actors::inbox::{Post, Queue};
 use crate::message::Attachment;
-use crate::text;
 use crate::transport::dialect::{Broken, Gateway, Opening};
 use bytes::Bytes;
 use std::task::Context;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Bytes of answers to its own requests that an old client may leave unread before nothing more of it is read. What others have for it
 /// does not count: it may be about to answer a call, and must not be kept from that.
 const UNREAD_MAX: usize = 64 * 1024;
-/// How long the answers to an old client's calls are waited for when it says nothing more.
-const OLD_LINGER: Duration = Duration::from_secs(5);
 
 impl Connection {
     const fn gateway(&mut self) -> Option<&mut Gateway> {
@@ -107,13 +104,6 @@ impl Connection {
         }
     }
 
-    /// An old client says nothing more, and takes no answers either: its library ends both directions at once, which TCP does not show.
-    pub(super) fn old_client_ended(&mut self) {
-        if self.gateway().is_some() {
-            self.life.lingers_at_most(OLD_LINGER);
-        }
-    }
-
     /// Goes on with what was read and left aside, now that what it caused is written. `false`: there is nothing of the kind.
     pub(super) fn catch_up(&mut self, cx: &Context<'_>) -> bool {
         if !self.gateway().is_some_and(|gateway| gateway.is_behind()) {
@@ -127,7 +117,7 @@ impl Connection {
     fn choose(&mut self, bytes: &[u8]) {
         let Some(first) = bytes.first() else { return };
         if let Opening::Old(dialect) = self.life.rooms.shared.dialects().opening(*first) {
-            self.life.without_extras();
+            self.life.without_extras(dialect);
             self.io.rare.get_or_insert_default().gateway = Some(Gateway::new(dialect));
         }
     }
@@ -174,20 +164,10 @@ impl Connection {
 
     /// The client says which unit provides an object. What the descriptions say as well needs nothing; anything else would let a client
     /// choose what the broker starts.
-    fn named(&mut self, object: &str, unit: &str) {
+    fn named(&self, object: &str, unit: &str) {
         let shared = &self.life.rooms.shared;
         if !shared.services.get().lists(object, unit) {
-            shared.metrics.services_refused.add(1);
-            let pid = self.life.pid;
-            let Some(rare) = &mut self.io.rare else { return };
-            rare.named = rare.named.saturating_add(1);
-            // One line for ever more of them: who says it in a loop must not fill the log.
-            if !rare.named.is_power_of_two() {
-                return;
-            }
-            let count = rare.named;
-            let (object, unit) = (text::text(object), text::text(unit));
-            tracing::warn!(?pid, count, %object, %unit, "a client named a service that no description lists; it is ignored");
+            self.life.note_service(object, unit);
         }
     }
 

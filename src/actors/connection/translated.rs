@@ -5,12 +5,15 @@
 use super::life::{Life, Phase};
 use super::perform::Rooms;
 use crate::error::CloseReason;
+use crate::metrics::Counter;
 use crate::text;
+use crate::transport::dialect::Dialect;
 use std::time::Duration;
 
 impl<R: Rooms> Life<R> {
     /// An older format has nothing of what this transport could carry beside bytes, and no answer to a ping.
-    pub(super) fn without_extras(&mut self) {
+    pub(super) fn without_extras(&mut self, dialect: Dialect) {
+        self.dialect = Some(dialect);
         self.max_attachments = 0;
         self.ring_bytes = 0;
         self.keepalive = None;
@@ -25,22 +28,46 @@ impl<R: Rooms> Life<R> {
         self.charge_held(held);
     }
 
-    /// Its open calls are waited for so long.
-    pub(super) fn lingers_at_most(&mut self, span: Duration) {
-        if matches!(self.phase, Phase::Lingering(_)) {
-            self.limit = self.rooms.shared().now().checked_add(span);
+    /// What it speaks, as `sys.broker` names it.
+    pub(super) fn format(&self) -> &'static str {
+        self.dialect.map_or("native", Dialect::name)
+    }
+
+    /// How many connections speak its format, as of now.
+    pub(super) fn speakers(&self) -> Option<&Counter> {
+        let metrics = self.rooms.metrics();
+        self.dialect.map(|dialect| match dialect {
+            Dialect::IpcBroker => &metrics.dialect_ipc_broker,
+            Dialect::IpcServer => &metrics.dialect_ipc_server,
+        })
+    }
+
+    /// The peer sends nothing more. Programs of older formats never end one direction alone: most such have gone, and over TCP nobody
+    /// says so. What they asked has so long; others have the deadlines of their calls.
+    pub(super) fn limit_linger(&mut self) {
+        let shared = self.rooms.shared();
+        if self.dialect.is_some() && matches!(self.phase, Phase::Lingering(_)) {
+            let patience = Duration::from_millis(u64::from(shared.limits.dialect_linger_ms));
+            self.limit = shared.now().checked_add(patience);
+        }
+    }
+
+    /// That time is over.
+    pub(super) fn linger_is_over(&mut self) {
+        let Phase::Lingering(session) = &self.phase else {
+            return;
+        };
+        if self.dialect.is_some() {
+            let calls = session.open.len();
+            self.rooms.metrics().dialect_cancelled.add(calls as u64);
+            tracing::debug!(pid = ?self.pid, calls, "a client of an older format has gone; what it asked is cancelled (limits.dialect_linger_ms)");
+            self.close(CloseReason::Finished, "");
         }
     }
 
     /// It was told to go for this reason, which its format cannot say.
     pub(super) fn parted(&self, reason: CloseReason, text: &str) {
-        let usual = matches!(
-            reason,
-            CloseReason::Finished | CloseReason::Draining | CloseReason::Moved | CloseReason::Protocol
-        );
-        if !usual {
-            tracing::warn!(pid = ?self.pid, %reason, text = %text::text(text), "closing a connection of an older format, which has no words for it");
-        }
+        tracing::debug!(pid = ?self.pid, %reason, text = %text::text(text), "a client of an older format was told to go, which it has no words for");
     }
 
     /// An old client's bytes cannot be read any further; it knows no goodbye.

@@ -1,6 +1,6 @@
 //! What the broker shows of itself: counts, latencies, the traffic as it passes, and the last notable happenings.
 //!
-//! Owns the plain state that the other rooms feed while they work ([`tally`], [`tap`], [`trace`], [`journal`]), and the two questions that are asked
+//! Owns the plain state that the other rooms feed while they work ([`tally`], [`tap`], [`trace`], [`journal`], [`hush`]), and the two questions that are asked
 //! of the core actors ([`survey`]). It decides nothing and sends nothing; who asks is the built-in object `sys.broker`.
 //!
 //! ```text
@@ -10,6 +10,7 @@
 //! ```
 
 pub mod histogram;
+pub mod hush;
 pub mod journal;
 pub mod record;
 pub mod report;

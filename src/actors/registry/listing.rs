@@ -26,6 +26,8 @@ pub(super) struct ShownPeer<'a> {
     pid: Option<u32>,
     uid: Option<u32>,
     name: &'a str,
+    /// What it speaks.
+    format: &'static str,
 }
 
 /// What is told of a peer.
@@ -36,6 +38,7 @@ pub(super) fn shown_peer(peer: &PeerRef) -> ShownPeer<'_> {
         pid: known(peer.origin.pid, 0),
         uid: known(peer.origin.uid, u32::MAX),
         name: peer.name(),
+        format: peer.format(),
     }
 }
 

@@ -36,6 +36,17 @@ pub enum Dialect {
     IpcServer,
 }
 
+impl Dialect {
+    /// As the settings name it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IpcBroker => "ipc-broker",
+            Self::IpcServer => "ipc-server",
+        }
+    }
+}
+
 /// Which of them are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialects {

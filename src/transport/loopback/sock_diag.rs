@@ -17,6 +17,8 @@ const IPPROTO_TCP: u8 = 6;
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 const LISTENING: u8 = 10;
+/// Closed by its process, and the other end has not confirmed that yet. What follows (FIN-WAIT-2, TIME-WAIT) is kept without an owner.
+const FIN_WAIT_1: u8 = 4;
 const HEADER_LEN: usize = 16;
 const QUESTION_LEN: usize = HEADER_LEN + 56;
 /// `inet_diag_msg`: where its state, uid and inode are.
@@ -30,6 +32,8 @@ pub(super) struct Answer {
     pub(super) listens: bool,
     /// `None` for a socket without a process.
     pub(super) uid: Option<u32>,
+    /// Whom the kernel still names as the owner of one that has just been closed. Before 6.17 it names root for all of them.
+    pub(super) closed_by: Option<u32>,
 }
 
 /// The socket at `local` that is connected to `remote`, or else the one that listens for it. `None` when there is
@@ -83,9 +87,11 @@ fn answer(bytes: &[u8]) -> Option<Answer> {
     }
     let number = |at: usize| Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?));
     let (uid, inode) = (number(UID_AT)?, number(INODE_AT)?);
+    let state = *bytes.get(STATE_AT)?;
     Some(Answer {
-        listens: *bytes.get(STATE_AT)? == LISTENING,
+        listens: state == LISTENING,
         uid: (inode != 0).then_some(uid),
+        closed_by: (inode == 0 && state == FIN_WAIT_1).then_some(uid),
     })
 }
 
@@ -120,7 +126,8 @@ mod tests {
                 found,
                 Answer {
                     listens: true,
-                    uid: ours
+                    uid: ours,
+                    closed_by: None,
                 }
             );
             let client = std::net::TcpStream::connect(server).unwrap();
@@ -129,14 +136,16 @@ mod tests {
                 ask(local, server),
                 Some(Answer {
                     listens: false,
-                    uid: ours
+                    uid: ours,
+                    closed_by: None,
                 })
             );
             assert_eq!(
                 ask(server, local),
                 Some(Answer {
                     listens: false,
-                    uid: None
+                    uid: None,
+                    closed_by: None,
                 }),
                 "not accepted yet"
             );
@@ -145,7 +154,8 @@ mod tests {
                 ask(server, local),
                 Some(Answer {
                     listens: false,
-                    uid: ours
+                    uid: ours,
+                    closed_by: None,
                 })
             );
             assert_eq!(ask(nobody, local), None);

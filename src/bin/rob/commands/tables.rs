@@ -26,6 +26,7 @@ pub(crate) fn list(list: &Value, coloured: bool) -> String {
         ("NAME", &field("name")),
         ("PID", &field("pid")),
         ("UID", &field("uid")),
+        ("FORMAT", &field("format")),
     ];
     let mut out = table("Objects", &rows(list, "objects"), objects, coloured);
     out.push('\n');
@@ -126,7 +127,7 @@ mod tests {
                 {"name": "\u{1b}[2Jx", "owner": null, "queued": 1},
             ],
             "connections": [
-                {"peer": 3, "name": "demo", "uid": 1000, "pid": 4242, "later": true},
+                {"peer": 3, "name": "demo", "uid": 1000, "pid": 4242, "format": "native", "later": true},
                 {"peer": 12, "name": "", "uid": 0, "pid": null},
             ],
         });
@@ -138,9 +139,9 @@ Objects:
    \\u{1b}[2Jx     -      -     -     1 queued
 
 Connections:
-   PEER  NAME  PID   UID
-   3     demo  4242  1000
-   12    -     -     0
+   PEER  NAME  PID   UID   FORMAT
+   3     demo  4242  1000  native
+   12    -     -     0     -
 ";
         assert_eq!(list(&value, false), expected);
         let bold = |line: &str| format!("\u{1b}[1m{line}\u{1b}[0m");
