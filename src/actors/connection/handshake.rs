@@ -189,7 +189,7 @@ impl<R: Rooms> Life<R> {
             .with_memory(memory)
             .with_regions(hello.regions)
             .with_dialect(self.dialect);
-        let attachments = self.max_attachments;
+        let attachments = u32::from(self.max_attachments);
         let me = Peer::with_principal(
             origin,
             shared.principal(principal),

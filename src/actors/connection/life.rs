@@ -68,8 +68,8 @@ pub struct Life<R: Rooms> {
     pub(super) pid: Option<NonZeroU32>,
     /// Who it is, until its Hello is answered.
     pub(super) evidence: Option<Box<Evidence>>,
-    /// Attachments that one frame on this transport may carry.
-    pub(super) max_attachments: u32,
+    /// Attachments that one frame on this transport may carry; an idle connection should hold little.
+    pub(super) max_attachments: u8,
     /// Descriptors of it that were received; nothing while there are none.
     pub(super) carry: Option<Box<Carry>>,
     /// What was read and is not handled yet; nothing before the first batch.
@@ -140,7 +140,7 @@ impl<R: Rooms> Life<R> {
             decoder: Decoder::new(HELLO_BODY_MAX),
             pid: evidence.credentials.pid.and_then(NonZeroU32::new),
             evidence: Some(Box::new(evidence)),
-            max_attachments: max_attachments.min(granted),
+            max_attachments: u8::try_from(max_attachments.min(granted)).unwrap_or(u8::MAX),
             carry: None,
             gate: None,
             limit: patience.and_then(|patience| shared.now().checked_add(patience)),

@@ -84,7 +84,7 @@ mod tests {
         };
         assert_eq!(said(0, 1_000, Line::Refused), [0; 10]);
         assert_eq!(said(1_000, 3, Line::Service), [0; 3], "each kind by itself");
-        assert_eq!(said(9_000, 999, Line::Refused), []);
+        assert!(said(9_000, 999, Line::Refused).is_empty());
         assert_eq!(said(10_000, 2, Line::Refused), [990 + 999, 0]);
     }
 }
