@@ -146,6 +146,11 @@ const CASES: &[(&str, &str, &str)] = &[
         "a_connection_that_nobody_relays_is_found_by_both_sides",
     ),
     (
+        "dialect_linger_ms",
+        "tests/dialects/strangers.rs",
+        "what_a_client_asked_that_is_gone_is_cancelled",
+    ),
+    (
         "hold_ms",
         "src/actors/topic_hub/hold.rs",
         "a_hold_ends_at_its_patience",
