@@ -148,7 +148,7 @@ impl Broker {
             gid: Some(1000),
             pid: Some(7),
         };
-        let admission = Admission::new(self.rooms.shared.clone(), &credentials, None);
+        let admission = Admission::new(self.rooms.shared.clone(), &credentials, None, false);
         let life = Life::new(
             self.rooms.clone(),
             credentials,

@@ -13,7 +13,9 @@ use std::net::SocketAddr;
 /// The user of the connected socket at `local` whose peer is `remote`.
 pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     match sock_diag::ask(local, remote) {
-        Some(found) if !found.listens => found.uid.or_else(|| found.closed_by.filter(|_| closed::are_told())),
+        Some(found) if !found.listens => found
+            .uid
+            .or_else(|| found.closed_by.filter(|_| closed::are_told())),
         _ => proc_net::owner(local, remote),
     }
 }
