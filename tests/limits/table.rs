@@ -67,7 +67,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "user_part",
-        "src/actors/shares.rs",
+        "src/actors/shares_tests.rs",
         "a_lone_process_at_minus_one_zero_and_plus_one_of_its_share",
     ),
     (
