@@ -40,6 +40,6 @@ pub enum FrameError {
 const fn way_out(kind: Kind) -> &'static str {
     match kind {
         Kind::Hello | Kind::Welcome | Kind::Meet => ", as long as a handshake may be",
-        _ => " (frame_bytes of the receiver's limits; larger messages go in pieces)",
+        _ => " (the receiver's limits.frame_bytes; larger messages go in pieces)",
     }
 }

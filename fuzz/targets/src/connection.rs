@@ -90,7 +90,7 @@ impl Scene {
             gid: Some(1000),
             pid: Some(7),
         };
-        let admission = Admission::new(shared.clone(), &credentials, None).expect("the only one");
+        let admission = Admission::new(shared.clone(), &credentials, None, false).expect("the only one");
         let broker = Arc::new(Broker {
             shared,
             batches: AtomicUsize::new(0),

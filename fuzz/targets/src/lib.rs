@@ -36,13 +36,7 @@ mod registry;
 mod services;
 mod settings;
 
-// The command line of `rob` belongs to that program; the modules name each other from the root of the crate.
-#[allow(dead_code, unreachable_pub, reason = "the program uses the rest")]
-#[path = "../../../src/bin/rob/arguments.rs"]
-mod arguments;
-#[allow(dead_code, unreachable_pub, reason = "the program uses the rest")]
-#[path = "../../../src/bin/rob/exit.rs"]
-mod exit;
+// Signatures belong to the program `rob`.
 #[allow(dead_code, unreachable_pub, reason = "the program uses the rest")]
 #[path = "../../../src/bin/rob/signature.rs"]
 mod signature;
@@ -62,7 +56,6 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("names", names::names),
     ("metadata", names::metadata),
     ("signature", programs::signatures),
-    ("arguments", programs::arguments),
     ("services", services::descriptions),
     ("settings", settings::settings),
     ("policy", policy::policies),

@@ -1,6 +1,5 @@
-//! The command line of `rob`: signatures against a reader of its own, and any words at all.
+//! The signatures of `rob`'s command line against a reader of its own.
 
-use crate::arguments::{self, Command, Stop};
 use crate::input::Input;
 use crate::signature;
 use serde_json::{Map, Number, Value};
@@ -163,66 +162,5 @@ impl Model<'_> {
         }
         self.at += 1;
         Some(map.into())
-    }
-}
-
-/// Words of whole command lines.
-const COMMANDS: &[&str] = &[
-    "call",
-    "send",
-    "listen",
-    "list",
-    "describe",
-    "help",
-    "--json",
-    "--timeout",
-    "--timeout=2",
-    "0",
-    "1e400",
-    "-1",
-    "--addr",
-    "unix:/tmp/x",
-    "--count",
-    "3",
-    "math",
-    "add",
-    "{ii}",
-    "(ii)",
-    "s",
-    "-h",
-    "--help",
-    "-v",
-    "-V",
-    "--",
-    "-",
-    "",
-    "\u{1b}",
-    "--nothing",
-    "--json=1",
-    "j",
-    "{\"a\":1}",
-];
-
-/// Input: the words of a command line. It is read or refused; what is read as a value is JSON.
-pub fn arguments(data: &[u8]) {
-    let mut input = Input::new(data);
-    let mut words = vec!["rob".to_owned()];
-    while !input.is_empty() && words.len() < 12 {
-        words.push(match input.byte() {
-            0..=219 => input.pick(COMMANDS).to_owned(),
-            _ => word(&mut input),
-        });
-    }
-    match arguments::parse(words.iter().map(Into::into)) {
-        Ok(rob) => {
-            if let Command::Call(message) | Command::Send(message) = &rob.command {
-                assert!(serde_json::from_str::<Value>(&message.json).is_ok(), "{words:?}");
-            }
-            if let Some(timeout) = rob.options.timeout {
-                assert!(!timeout.is_zero(), "{words:?}");
-            }
-        }
-        Err(Stop::Failure(failure)) => assert!(!format!("{failure:?}").is_empty()),
-        Err(Stop::Clap(error)) => assert!(!error.to_string().is_empty()),
     }
 }

@@ -101,6 +101,9 @@ fn sources(input: &mut Input<'_>) -> (Sources, Vec<u8>) {
         log: (input.byte() > 200).then(|| input.pick(VALUES).to_owned()),
         policy: (input.byte() > 200).then(|| input.pick(VALUES).into()),
         system: input.byte() > 230,
+        log_format: (input.byte() > 200).then(|| input.pick(&["json", "text", "xml"]).to_owned()),
+        dashboard: (input.byte() > 200).then(|| input.pick(VALUES).to_owned()),
+        dashboard_anyone: input.byte() > 230,
         bus: (0..input.below(2))
             .map(|_| input.pick(VALUES).to_owned())
             .collect(),

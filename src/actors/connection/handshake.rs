@@ -178,6 +178,11 @@ impl<R: Rooms> Life<R> {
             return self.close(CloseReason::Denied, &text);
         }
         let limits = shared.limits.clone();
+        let send_window = if shared.policy.is_set() {
+            0
+        } else {
+            limits.send_window
+        };
         let origin = Origin {
             peer: shared.next_peer(),
             uid: principal.uid.unwrap_or(u32::MAX),
@@ -212,11 +217,7 @@ impl<R: Rooms> Life<R> {
             max_deadline_ms: limits.max_deadline_ms,
             attachments,
             ring_bytes: self.ring_bytes,
-            send_window: if shared.policy.is_set() {
-                0
-            } else {
-                number(limits.send_window)
-            },
+            send_window: number(send_window),
             region_bytes: region_bytes(limits.message_bytes, attachments),
         };
         let frame = Draft::new(Kind::Welcome, origin.peer.0)

@@ -31,6 +31,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Semaphore;
@@ -107,7 +108,7 @@ impl Builtin {
     fn sys_broker(&mut self, call: ObjectCall, ctx: &mut Context<Self>) -> Result<(), CallError> {
         let wanted = match &*call.method {
             "ping" => return call.responder.reply_json("pong"),
-            "status" => Wanted::Status(self.status()),
+            "status" => Wanted::Status,
             "connections" => Wanted::Connections,
             "objects" => Wanted::Objects,
             "topics" => Wanted::Topics,
@@ -127,7 +128,7 @@ impl Builtin {
         };
         self.asking.push(Asking {
             wanted,
-            limit,
+            limit: limit.min(report::LIMIT_MAX),
             responder: call.responder,
         });
         if !self.surveying {
@@ -140,8 +141,10 @@ impl Builtin {
     fn survey(&mut self, ctx: &mut Context<Self>) {
         self.surveying = true;
         let (core, asking) = (self.core.clone(), std::mem::take(&mut self.asking));
+        let status = self.status();
         let told = async move {
             let found = survey(&core).await;
+            let mut told: HashMap<(Wanted, usize), Payload> = HashMap::new();
             for Asking {
                 wanted,
                 limit,
@@ -149,9 +152,18 @@ impl Builtin {
             } in asking
             {
                 note(match &found {
-                    Ok((names, hub)) => responder.reply_json(&wanted.report(&core, names, hub, limit)),
+                    Ok((names, hub)) => {
+                        let known = told.entry((wanted, limit));
+                        let answer = known.or_insert_with(|| {
+                            Payload::json(&wanted.report(&core, &status, names, hub, limit))
+                                .unwrap_or_default()
+                        });
+                        responder.reply(answer.clone())
+                    }
                     Err(error) => responder.error(error.clone()),
                 });
+                // Lists may be long, and others have something to do as well.
+                tokio::task::yield_now().await;
             }
         };
         ctx.spawn(told.into_actor(self).map(|(), act, ctx| {
@@ -222,18 +234,27 @@ struct Asking {
 }
 
 /// What is asked for beside the surveys.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Wanted {
-    Status(Value),
+    Status,
     Connections,
     Objects,
     Topics,
 }
 
 impl Wanted {
-    fn report(self, core: &Core, names: &RegistrySurvey, hub: &HubSurvey, limit: usize) -> Value {
+    fn report(
+        self,
+        core: &Core,
+        status: &Value,
+        names: &RegistrySurvey,
+        hub: &HubSurvey,
+        limit: usize,
+    ) -> Value {
         let micros = core.shared.micros(core.shared.now()) as u64;
         match self {
-            Self::Status(mut status) => {
+            Self::Status => {
+                let mut status = status.clone();
                 if let Some(status) = status.as_object_mut() {
                     status.insert("totals".into(), report::totals(names, hub));
                 }

@@ -7,6 +7,8 @@ use super::said::{Presence, Said, What};
 use crate::message::{Encoding, Metadata};
 use serde::Serialize;
 
+/// What an entry of the metadata takes beside its texts, in bytes.
+const ENTRY: usize = 128;
 /// Metadata that a record shows, in entries.
 const META_SHOWN: usize = 16;
 
@@ -246,6 +248,14 @@ impl Record {
     /// About how much memory it takes.
     #[must_use]
     pub fn cost(&self) -> usize {
+        let entries = match self {
+            Self::Call { meta, .. } | Self::Event { meta, .. } => meta.as_ref(),
+            Self::Reply { .. } | Self::Presence { .. } => None,
+        };
+        let meta = entries.into_iter().flatten().fold(0_usize, |sum, (key, value)| {
+            let text = key.len().saturating_add(value.as_str().map_or(0, str::len));
+            sum.saturating_add(text).saturating_add(ENTRY)
+        });
         let (texts, shown) = match self {
             Self::Call {
                 object,
@@ -275,6 +285,7 @@ impl Record {
         };
         size_of::<Self>()
             .saturating_add(texts)
+            .saturating_add(meta)
             .saturating_add(shown.map_or(0, Shown::len))
     }
 }

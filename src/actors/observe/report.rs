@@ -14,6 +14,8 @@ use std::collections::HashMap;
 
 /// Entries of a list, when nothing is said.
 pub const LIMIT: usize = 1_000;
+/// The most that can be asked for: they must fit into a frame.
+pub const LIMIT_MAX: usize = 20_000;
 
 #[derive(Serialize)]
 struct Connection<'a> {

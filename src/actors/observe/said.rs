@@ -138,7 +138,7 @@ impl<'a> Said<'a> {
             member: "",
             meta: view.meta,
             payload: (view.header.encoding, view.payload),
-            pieces: view.header.flags.has(Flags::CONTINUED),
+            pieces: view.header.kind == Kind::ReplyPiece || view.header.flags.has(Flags::CONTINUED),
         }
     }
 

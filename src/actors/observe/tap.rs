@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 pub const MONITORS_MAX: usize = 8;
 /// What may wait for one monitor, in bytes.
 const QUEUE_BYTES: usize = 4 << 20;
+/// What it may be given in a second, in bytes: records are made where the traffic passes.
+const BYTES_A_SECOND: u64 = 16 << 20;
 /// The object that tells monitors what they see.
 const TELLS: &str = "sys.broker";
 /// Records a second, when the filter does not say.
@@ -102,6 +104,8 @@ pub struct Monitor {
 struct Queue {
     records: Vec<Record>,
     bytes: usize,
+    /// Bytes that it has had and has not earned yet.
+    owed: usize,
 }
 
 /// Why a filter is not one.
@@ -337,9 +341,11 @@ impl Monitor {
         let mut queue = lock(&self.queue);
         let was_empty = queue.records.is_empty();
         while queue.bytes <= QUEUE_BYTES
+            && queue.owed <= QUEUE_BYTES
             && let Some(record) = records.next()
         {
             queue.bytes = queue.bytes.saturating_add(record.cost());
+            queue.owed = queue.owed.saturating_add(record.cost());
             queue.records.push(record);
         }
         let (least, most) = records.size_hint();
@@ -377,6 +383,10 @@ impl Monitor {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         let mut queue = lock(&self.queue);
         queue.bytes = 0;
+        let paid = micros(since).saturating_mul(BYTES_A_SECOND).div_euclid(1_000_000);
+        queue.owed = queue
+            .owed
+            .saturating_sub(usize::try_from(paid).unwrap_or(usize::MAX));
         let records = std::mem::take(&mut queue.records);
         drop(queue);
         (records, self.dropped.swap(0, Ordering::Relaxed))

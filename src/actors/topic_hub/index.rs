@@ -50,6 +50,8 @@ struct Place {
     group: Option<Box<str>>,
     /// In the trie; otherwise in the exact table.
     wild: bool,
+    /// It was written as a pattern.
+    pattern: bool,
     slot: usize,
 }
 
@@ -402,6 +404,7 @@ impl<P: PeerKey> Index<P> {
             key: key.clone(),
             group: group.clone(),
             wild,
+            pattern: *pattern,
             slot,
         };
         self.subscriptions.insert((*peer, *id), place);
@@ -415,6 +418,7 @@ impl<P: PeerKey> Index<P> {
             key,
             group,
             wild,
+            pattern: _,
             slot,
         } = place;
         let found = if *wild {

@@ -290,3 +290,77 @@ fn version_and_help_end_well() {
     };
     assert!(error.to_string().contains("Examples:"));
 }
+
+/// Words that mean something somewhere, and some that do not.
+const WORDS: &[&str] = &[
+    "call",
+    "send",
+    "listen",
+    "list",
+    "describe",
+    "wait",
+    "ping",
+    "serve",
+    "status",
+    "watch",
+    "monitor",
+    "record",
+    "replay",
+    "top",
+    "man",
+    "completions",
+    "bench",
+    "rpc",
+    "help",
+    "--json",
+    "--quiet",
+    "--timeout",
+    "--timeout=2",
+    "0",
+    "1e400",
+    "-1",
+    "--addr",
+    "unix:/tmp/x",
+    "--count",
+    "3",
+    "--exec",
+    "cat",
+    "--speed",
+    "math",
+    "add",
+    "{ii}",
+    "(ii)",
+    "s",
+    "-h",
+    "--help",
+    "-v",
+    "-V",
+    "--",
+    "-",
+    "",
+    "\u{1b}",
+    "--nothing",
+    "--json=1",
+    "j",
+    "{\"a\":1}",
+    "\u{202e}",
+    "9223372036854775808",
+];
+
+proptest::proptest! {
+    /// Any command line is read or refused; what is read as a value is JSON.
+    #[test]
+    fn any_words_are_read_or_refused(places in proptest::collection::vec(0..WORDS.len(), 0..12)) {
+        let words: Vec<&str> = places.into_iter().map(|place| WORDS[place]).collect();
+        let line = std::iter::once("rob").chain(words.iter().copied());
+        match parse(line.map(Into::into)) {
+            Ok(rob) => {
+                if let Some(timeout) = rob.options.timeout {
+                    proptest::prop_assert!(!timeout.is_zero(), "{words:?}");
+                }
+            }
+            Err(Stop::Failure(failure)) => assert!(!format!("{failure:?}").is_empty()),
+            Err(Stop::Clap(error)) => assert!(!error.to_string().is_empty()),
+        }
+    }
+}

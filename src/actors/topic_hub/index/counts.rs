@@ -3,7 +3,7 @@
 //! Owns when an event is counted: the first one with a list where the list is looked up, those that follow when the next list is, so that a
 //! run costs one addition. A part of [`Index`], in a file of its own; counts begin anew when the index is rebuilt.
 
-use super::{Index, Subscribers};
+use super::{Index, Selector, Subscribers};
 use crate::actors::observe::survey::{NAMED_MAX, TopicSurvey};
 use crate::actors::peer_key::PeerKey;
 use crate::message::PeerId;
@@ -13,11 +13,10 @@ impl<P: PeerKey> Index<P> {
     /// So many events more are heard by those of the last list. (The first one was counted when the list was asked for.)
     pub fn count_more(&mut self, events: u32) {
         let events = u64::from(events);
-        let counter = match self.recent.matches.is_empty() {
-            true => &mut self.unheard,
-            false => &mut self.recent.uncounted,
-        };
-        *counter = counter.saturating_add(events);
+        self.recent.uncounted = self.recent.uncounted.saturating_add(events);
+        if self.recent.matches.is_empty() {
+            self.unheard = self.unheard.saturating_add(events);
+        }
     }
 
     /// Events that nobody heard.
@@ -47,10 +46,10 @@ impl<P: PeerKey> Index<P> {
         let mut rows: HashMap<(&[u8], bool), TopicSurvey> = HashMap::new();
         for ((peer, _), place) in self.subscriptions.iter().take(most) {
             let row = rows
-                .entry((&place.key, place.wild))
+                .entry((&place.key, place.pattern))
                 .or_insert_with(|| TopicSurvey {
                     key: place.key.clone(),
-                    pattern: place.wild,
+                    pattern: place.pattern,
                     subscribers: 0,
                     events: 0,
                     peers: Vec::new(),
@@ -61,7 +60,9 @@ impl<P: PeerKey> Index<P> {
         }
         let mut rows: Vec<_> = rows.into_values().collect();
         for row in &mut rows {
-            let found = match row.pattern {
+            // Without a wildcard a pattern lies where the topics lie.
+            let wild = row.pattern && Selector::parse(&row.key).is_ok_and(|selector| selector.is_wild());
+            let found = match wild {
                 true => self.patterns.get_mut(&row.key),
                 false => self.exact.get_mut(&*row.key),
             };

@@ -15,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 /// News of a call.
 #[derive(Debug)]
 pub(super) enum Served {
-    /// Its command begins.
+    /// It was taken; its command may have to wait.
     Begun,
     /// Its command has ended, or was killed.
     Ended(Ended),

@@ -16,10 +16,11 @@ use serde_json::value::RawValue;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::process::Command;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// How many of the last lines of standard error an error has as its text.
 const LAST_LINES: usize = 10;
@@ -32,22 +33,40 @@ pub(super) struct Exec {
     limit: Option<Duration>,
     most: usize,
     served: UnboundedSender<Served>,
+    /// Places for commands; calls wait for them in order.
+    places: Semaphore,
+    /// Calls that may still be served.
+    left: Option<AtomicU64>,
 }
 
 impl Exec {
-    /// Each call runs the line, for at most `limit`, and takes at most `most` bytes of what it prints.
+    /// Each call runs the line, for at most `limit`, and takes at most `most` bytes of what it prints. So many run at the same time, and
+    /// so many calls are served.
     pub(super) fn new(
         line: &str,
         limit: Option<Duration>,
         most: usize,
         served: UnboundedSender<Served>,
+        (places, count): (usize, Option<u64>),
     ) -> Self {
         Self {
             line: line.into(),
             limit,
             most,
             served,
+            places: Semaphore::new(places),
+            left: count.map(AtomicU64::new),
         }
+    }
+
+    /// Whether one call more is served.
+    fn takes_one(&self) -> bool {
+        let less = |left: u64| left.checked_sub(1);
+        let left = self.left.as_ref();
+        left.is_none_or(|left| {
+            left.fetch_update(Ordering::AcqRel, Ordering::Acquire, less)
+                .is_ok()
+        })
     }
 
     fn command(&self, call: &CallContext) -> Command {
@@ -79,9 +98,25 @@ fn known(number: u32, unknown: u32) -> String {
 #[async_trait]
 impl Handler for Exec {
     async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
-        let input = input(&call)?;
+        if !self.takes_one() {
+            let text = format!("{} has served as many calls as it was to", call.context.object);
+            return Err(HandlerError {
+                code: ErrorCode::NoSuchObject,
+                ..HandlerError::new(text)
+            });
+        }
+        let mut running = Running::begin(&self.served, call.context.clone());
+        // Never closed, so it is always given.
+        let _place = self.places.acquire().await;
+        running.begun = Instant::now();
+        let input = match input(&call) {
+            Ok(input) => input,
+            Err(error) => {
+                running.outcome = Outcome::NotRun;
+                return Err(error);
+            }
+        };
         let command = self.command(&call.context);
-        let mut running = Running::begin(&self.served, call.context);
         let (done, ended) = oneshot::channel();
         let (group, most) = (Arc::clone(&running.group), self.most);
         let task = move || {
@@ -91,7 +126,9 @@ impl Handler for Exec {
             // Nobody waits any more when the call was given up.
             let _ = done.send((filtered, last.join("\n")));
         };
-        std::thread::Builder::new().name("command".into()).spawn(task)?;
+        if let Err(error) = std::thread::Builder::new().name("command".into()).spawn(task) {
+            return Err(running.not_run(&error));
+        }
         let ended = match self.limit {
             None => ended.await,
             Some(limit) => match tokio::time::timeout(limit, ended).await {

@@ -36,6 +36,9 @@ name that the caller declares), ROB_CALLER_PEER, ROB_CALLER_PID, ROB_CALLER_UID 
 result: JSON as it is, other text as a string, nothing as null. What it prints on standard error goes on to rob's; with an exit
 status other than 0 the caller gets it as the text of an error. These values are the caller's: quote them (\"$ROB_METHOD\").";
 
+/// Calls that are taken at the same time, most of them to wait. The broker lets no more be open.
+const TAKEN_MAX: usize = 65_536;
+
 /// `rob serve`.
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = EXAMPLES)]
@@ -108,11 +111,14 @@ async fn register(
     served: UnboundedSender<Served>,
 ) -> Result<Registration, Failure> {
     let most = usize::try_from(wanted.output_limit << 20).unwrap_or(usize::MAX);
-    let exec = Exec::new(&wanted.exec, session.options.timeout, most, served);
+    let places = usize::try_from(wanted.concurrency).unwrap_or(1);
+    let several = (places, session.options.count);
+    let exec = Exec::new(&wanted.exec, session.options.timeout, most, served, several);
     let mut register = session
         .client
         .register(&wanted.object, exec)
-        .concurrency(usize::try_from(wanted.concurrency).unwrap_or(1))
+        // All that come are taken, so that none is lost at the end; how many run, the handler knows.
+        .concurrency(TAKEN_MAX)
         .description(json!({ "exec": shortened(&wanted.exec) }).to_string());
     register = match wanted.group {
         None => register,

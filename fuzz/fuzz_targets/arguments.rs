@@ -1,4 +1,0 @@
-//! cargo-fuzz's door to the target `arguments` of `fuzz/targets`.
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|data: &[u8]| actix_ipc_fuzz_targets::execute("arguments", data));
