@@ -8,7 +8,7 @@ use super::perform::Rooms;
 use super::session::{Guesses, Session};
 use crate::actors::access;
 use crate::actors::admission::Admission;
-use crate::actors::core::GoneGuard;
+use crate::actors::core::{GoneGuard, Shared};
 use crate::actors::memory::Memory;
 use crate::actors::peer::{Account, Peer, PeerRef, Post};
 use crate::actors::tokens::Source;
@@ -178,11 +178,6 @@ impl<R: Rooms> Life<R> {
             return self.close(CloseReason::Denied, &text);
         }
         let limits = shared.limits.clone();
-        let send_window = if shared.policy.is_set() {
-            0
-        } else {
-            limits.send_window
-        };
         let origin = Origin {
             peer: shared.next_peer(),
             uid: principal.uid.unwrap_or(u32::MAX),
@@ -217,7 +212,7 @@ impl<R: Rooms> Life<R> {
             max_deadline_ms: limits.max_deadline_ms,
             attachments,
             ring_bytes: self.ring_bytes,
-            send_window: number(send_window),
+            send_window: number(send_window(&shared)),
             region_bytes: region_bytes(limits.message_bytes, attachments),
         };
         let frame = Draft::new(Kind::Welcome, origin.peer.0)
@@ -254,5 +249,13 @@ fn region_bytes(message_bytes: usize, attachments: u32) -> u32 {
     match region::SUPPORTED && attachments > 0 {
         true => u32::try_from(message_bytes).unwrap_or(u32::MAX),
         false => 0,
+    }
+}
+
+/// Buses know no policy: where there is one, nobody sends.
+fn send_window(shared: &Shared) -> usize {
+    match shared.policy.is_set() {
+        true => 0,
+        false => shared.limits.send_window,
     }
 }
