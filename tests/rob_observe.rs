@@ -502,3 +502,21 @@ fn the_broker_counts_exactly_what_the_bench_sent() {
         "{sample}"
     );
 }
+
+#[test]
+fn what_was_accepted_before_the_end_was_asked_for_is_in_the_recording() {
+    let broker = Broker::start();
+    let file = broker.folder().join("last.jsonl");
+    let shown = file.display().to_string();
+    let record = broker.start_rob(&format!("record {shown} --strict"));
+    record.line();
+    for number in 0..5 {
+        broker.rob(&format!("send sensor last i {number}")).success();
+    }
+    let ended = interrupted(record);
+    assert_eq!(ended.code(), 130, "{ended:#?}");
+    assert!(
+        ended.stderr.contains("5 records in") && ended.stderr.contains("nothing is missing"),
+        "{ended:#?}"
+    );
+}

@@ -142,7 +142,7 @@ fn the_numbers_on_the_screen_are_those_of_the_broker() {
             has(screen, "math", &[(2, "1,234"), (3, "0"), (4, "0")])
         });
         assert!(screen.contains("total 1,234  errors 0  open 0"), "{screen}");
-        assert!(screen.contains("total 567 in  1,134 out  missed 0"), "{screen}");
+        assert!(screen.contains("missed 0  total 567 in  1,134 out"), "{screen}");
         assert!(screen.lines().count() <= usize::from(size.0), "{screen}");
         assert!(screen.lines().last().unwrap().starts_with("q quit"), "{screen}");
         // What happens while it is looked at.

@@ -84,6 +84,17 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
         () = time => Ok(()),
         signal = signals.next() => Err(Failure::new(Exit::of_number(signal.exit_code()), String::new())),
     };
+    let most = session.options.count;
+    if most.is_none_or(|most| writer.records < most)
+        && !matches!(&ended, Err(failure) if !failure.message.is_empty())
+    {
+        // What has passed until now is on its way. A second signal does not wait for it.
+        let rest = traffic(&mut tap, None, most, &mut writer, &wanted.file);
+        tokio::select! {
+            rest = tokio::time::timeout(REST_PATIENCE, rest) => rest.unwrap_or(Ok(()))?,
+            _ = signals.next() => {}
+        }
+    }
     // Whatever ended it, the file is complete.
     writer.end(unix_micros()).map_err(cannot)?;
     summary(wanted, &writer, session)?;
@@ -100,6 +111,9 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
         ended => ended,
     }
 }
+
+/// How long the end waits for what has passed before: the broker tells it at the latest every quarter of a second.
+const REST_PATIENCE: Duration = Duration::from_millis(400);
 
 /// Writes what comes.
 async fn traffic<W: Write>(

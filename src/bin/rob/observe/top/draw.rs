@@ -18,13 +18,10 @@ const HELP: &[(&str, &str)] = &[
     ("↑ ↓ PgUp PgDn Home End", "move; j and k as well"),
     ("s S", "sort by the next or previous column"),
     ("r", "reverse the order"),
-    (
-        "/",
-        "show only rows with this text; Enter keeps it, Esc clears it",
-    ),
+    ("/", "only rows with this text; Enter keeps it"),
     ("p, Space", "pause and go on"),
     ("? h", "this help"),
-    ("q, Esc, ctrl+c", "quit"),
+    ("q, Esc, ctrl+c", "quit; Esc leaves a filter first"),
 ];
 
 /// How things are set off.
@@ -105,20 +102,20 @@ fn figures(view: &View, looks: Looks) -> Vec<Line<'static>> {
         count(status.totals.open)
     );
     let events = format!(
-        "{}/s in  {}/s out  total {} in  {} out  missed {}",
+        "{}/s in  {}/s out  missed {}  total {} in  {} out",
         rate(rates.events_in),
         rate(rates.events_out),
+        count(status.metric("events_missed")),
         count(status.metric("events_published")),
-        count(status.metric("events_delivered")),
-        count(status.metric("events_missed"))
+        count(status.metric("events_delivered"))
     );
     let through = format!(
-        "{}/s read  {}/s written  connections {}  subscriptions {}  unheard {}",
+        "{}/s read  {}/s written  unheard {}  connections {}  subscriptions {}",
         bytes(rates.bytes_in.round() as u64),
         bytes(rates.bytes_out.round() as u64),
+        count(sample.unheard),
         count(status.level("connections")),
-        count(status.totals.subscriptions),
-        count(sample.unheard)
+        count(status.totals.subscriptions)
     );
     vec![
         Line::from(first),

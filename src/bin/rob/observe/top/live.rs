@@ -15,6 +15,7 @@ use actix_ipc::IpcClient;
 use actix_ipc::platform::signals::EndSignals;
 use std::io;
 use std::pin::Pin;
+use std::time::{Duration, Instant};
 use tokio::time::Interval;
 
 /// Looks again and again.
@@ -58,6 +59,8 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
         colours: !no_colour(),
     };
     let mut left = session.options.count;
+    let mut seconds = clock(Duration::from_secs(1));
+    let mut answered = Instant::now();
     while left != Some(0) {
         screen.draw(|frame| draw::screen(frame, &mut view, looks))?;
         tokio::select! {
@@ -73,11 +76,20 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
                 Some(Input::Ended(error)) => return Err(error.into()),
                 None => return Ok(()),
             },
+            _ = seconds.tick() => {
+                let silent = answered.elapsed();
+                if silent > wanted.interval.saturating_mul(2).saturating_add(Duration::from_secs(1)) && view.trouble.is_none() {
+                    view.trouble = Some("the broker does not answer: what is shown is old".into());
+                }
+            }
             (looker, sample) = &mut looking => {
                 looking = looker.next();
                 match sample {
-                    Ok(sample) => view.show(sample),
-                    Err(failure) if is_passing(failure.exit) => view.trouble = Some(failure.message),
+                    Ok(sample) => {
+                        answered = Instant::now();
+                        view.show(sample);
+                    }
+                    Err(failure) if is_passing(failure.exit) => view.trouble = Some(trouble(failure)),
                     Err(failure) => return Err(failure),
                 }
                 left = left.map(|left| left.saturating_sub(1));
@@ -85,6 +97,14 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
         }
     }
     Ok(())
+}
+
+/// Why there is nothing newer, short enough for a narrow terminal.
+fn trouble(failure: Failure) -> String {
+    match failure.exit {
+        Exit::Lost | Exit::NoBroker => "the broker is gone; waiting for it".into(),
+        _ => failure.message,
+    }
 }
 
 fn ended(code: u8) -> Failure {

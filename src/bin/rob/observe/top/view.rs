@@ -235,6 +235,7 @@ impl View {
 
     fn command(&mut self, key: Key) -> Option<Asked> {
         match key {
+            Key::Escape if !self.filter.is_empty() => self.filter.clear(),
             Key::Char('q') | Key::Escape => return Some(Asked::Quit),
             Key::Char('?' | 'h') => self.help = true,
             Key::Char('/') => self.editing = true,
@@ -381,9 +382,13 @@ mod tests {
             (vec!["Calc".to_owned()], "cA")
         );
         assert_eq!(view.key(Key::Char('q')), Asked::Quit);
+        assert_eq!(view.key(Key::Escape), Asked::Draw, "it leaves the filter first");
+        assert_eq!(names(&view).len(), 3);
         view.key(Key::Char('/'));
+        view.key(Key::Char('x'));
         view.key(Key::Escape);
         assert_eq!((names(&view).len(), view.editing), (3, false));
+        assert_eq!(view.key(Key::Escape), Asked::Quit);
     }
 
     #[test]
