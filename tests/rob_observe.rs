@@ -520,3 +520,34 @@ fn what_was_accepted_before_the_end_was_asked_for_is_in_the_recording() {
         "{ended:#?}"
     );
 }
+
+#[test]
+#[cfg(unix)]
+fn what_is_no_file_is_never_replaced() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let broker = Broker::start();
+    let folder = broker.folder();
+    let (file, link, socket) = (folder.join("file"), folder.join("link"), folder.join("socket"));
+    std::fs::write(&file, "old").unwrap();
+    symlink(&file, &link).unwrap();
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let recorded = broker.rob(&format!("record {} --force --seconds 0.1", link.display()));
+    assert_eq!(recorded.code(), 0, "{recorded:#?}");
+    assert!(
+        std::fs::symlink_metadata(&link).unwrap().is_symlink(),
+        "the link is one still"
+    );
+    is_a_recording(&file);
+    let refused = broker.rob(&format!("record {} --force --seconds 0.1", socket.display()));
+    assert_eq!(refused.code(), 8, "{refused:#?}");
+    assert!(
+        std::fs::symlink_metadata(&socket)
+            .unwrap()
+            .file_type()
+            .is_socket()
+    );
+    let device = broker.rob("record /dev/null --force --seconds 0.1");
+    assert_eq!(device.code(), 0, "{device:#?}");
+    let kind = std::fs::symlink_metadata("/dev/null").unwrap().file_type();
+    assert!(kind.is_char_device(), "{kind:?}");
+}

@@ -80,6 +80,14 @@ impl Gate {
         Self { bound, access }
     }
 
+    /// Whether whoever has this connection is refused whatever it asks for.
+    pub(super) fn is_stranger(&self, who: &PeerCredentials) -> bool {
+        match &self.access {
+            Access::Monitors(broker) => !broker.may_monitor(who),
+            Access::Token(_) | Access::Anyone => false,
+        }
+    }
+
     /// Whether the request is answered.
     fn check(
         &self,

@@ -28,6 +28,7 @@ mod refusal;
 mod routes;
 mod sampler;
 mod source;
+mod strangers;
 
 use crate::actors::BrokerHandle;
 use crate::error::CallError;
@@ -41,6 +42,7 @@ use source::Source;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
+use strangers::Strangers;
 
 /// Connections that are open at once; more wait to be accepted. A page has two.
 const CONNECTIONS_MAX: usize = 64;
@@ -147,6 +149,7 @@ impl Dashboard {
         let source = Source::new(local);
         let sampler = web::Data::new(Sampler::new(source.clone()).start());
         let source = web::Data::new(source);
+        let (door, strangers) = (gate.clone(), Strangers::default());
         let app = move || {
             App::new()
                 .app_data(gate.clone())
@@ -164,9 +167,17 @@ impl Dashboard {
             .keep_alive(IDLE_MAX)
             .shutdown_timeout(1)
             .disable_signals()
-            .on_connect(|connection, known| {
+            .on_connect(move |connection, known| {
                 let stream = connection.downcast_ref::<tokio::net::TcpStream>();
-                known.insert(stream.map_or(PeerCredentials::UNKNOWN, tcp::peer_credentials));
+                let who = stream.map_or(PeerCredentials::UNKNOWN, tcp::peer_credentials);
+                if let Some(stream) = stream.filter(|_| door.is_stranger(&who)) {
+                    match strangers.enter() {
+                        Some(place) => drop(known.insert(place)),
+                        // Its place is for those who may come in; it learns as little as from a full house.
+                        None => drop(socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both)),
+                    }
+                }
+                known.insert(who);
             })
             .listen(listener)
             .map_err(failed)?

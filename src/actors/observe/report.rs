@@ -3,7 +3,7 @@
 //! Owns the keys, which docs/observe.md lists, and the order of the lists. Knows no actor; called by the built-in object.
 
 use super::survey::{HubSurvey, ObjectSurvey, PeerSurvey, ReceiverSurvey, RegistrySurvey, TopicSurvey};
-use super::tally::ObjectTally;
+use super::tally::{OTHERS, ObjectTally};
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{PeerId, key};
 use crate::policy::OLD_BROKER;
@@ -172,8 +172,9 @@ fn topic(survey: &TopicSurvey) -> Value {
 /// All objects and topics together, those that are gone included; but not the broker's own objects, so that looking changes nothing.
 #[must_use]
 pub fn totals(names: &RegistrySurvey, hub: &HubSurvey) -> Value {
-    let counts =
-        |object: &&ObjectSurvey| !object.name.starts_with(RESERVED_PREFIX) && &*object.name != OLD_BROKER;
+    let counts = |object: &&ObjectSurvey| {
+        &*object.name == OTHERS || !object.name.starts_with(RESERVED_PREFIX) && &*object.name != OLD_BROKER
+    };
     let tallies = || {
         names
             .objects

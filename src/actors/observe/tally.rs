@@ -15,16 +15,18 @@ use crate::metrics::Counter;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Objects that are counted each by itself; the calls of more are counted under no name. They take a kilobyte each, so those that nobody has
+/// The name under which the rest is counted: nobody can register it.
+pub const OTHERS: &str = "sys.others";
+/// Objects that are counted each by itself; the calls of more are counted as [`OTHERS`]. They take a kilobyte each, so those that nobody has
 /// any more are given up when there are twice as many as the last time.
-const SWEPT_AT: usize = 32;
+const SWEPT_AT: usize = 1_024;
 /// The most of them.
 const OBJECTS_MAX: usize = 4_096;
 
 /// The counters of one object.
 #[derive(Debug)]
 pub struct ObjectTally {
-    /// The object; empty for those beyond the limit, together.
+    /// The object; [`OTHERS`] for those beyond the limit, together.
     pub object: Box<str>,
     /// Calls that were given to an owner.
     pub calls: Counter,
@@ -92,7 +94,7 @@ impl Tallies {
     /// Nobody was called yet.
     #[must_use]
     pub fn new(tap: Arc<Tap>) -> Self {
-        let others = ObjectTally::new("", tap.clone());
+        let others = ObjectTally::new(OTHERS, tap.clone());
         Self {
             objects: Table::default(),
             sweep_at: SWEPT_AT,

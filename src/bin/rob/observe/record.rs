@@ -165,7 +165,19 @@ fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
     if is_stdout(file) {
         return Ok(Box::new(io::stdout()));
     }
-    let folder = file
+    // What is no file, as a device or a pipe, is written to and never replaced; a link stays one.
+    let there = std::fs::metadata(file);
+    if there
+        .as_ref()
+        .is_ok_and(|there| !there.is_file() && !there.is_dir())
+    {
+        return Ok(Box::new(std::fs::OpenOptions::new().write(true).open(file)?));
+    }
+    let target = match there {
+        Ok(_) if force => file.canonicalize()?,
+        _ => file.to_owned(),
+    };
+    let folder = target
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
@@ -173,9 +185,9 @@ fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
         .prefix(".rob-record-")
         .tempfile_in(folder)?;
     let placed = if force {
-        made.persist(file)
+        made.persist(&target)
     } else {
-        made.persist_noclobber(file)
+        made.persist_noclobber(&target)
     };
     Ok(Box::new(placed.map_err(|error| error.error)?))
 }
@@ -187,6 +199,7 @@ fn cannot_write(file: &Path, error: &io::Error) -> Failure {
     let (name, hint) = (
         file.display(),
         match error.kind() {
+            io::ErrorKind::AlreadyExists if file.is_dir() => "; it is a folder, name a file in it",
             io::ErrorKind::AlreadyExists => "; --force replaces it",
             _ => "",
         },
