@@ -17,8 +17,9 @@ use std::time::Duration;
 const THREADS: usize = 4;
 /// Attachments that may wait for them; far more than limits let a broker hold. Beyond that the dropping thread closes.
 const WAITING_MAX: usize = 65_536;
-/// As long as fewer wait, closing is taken for done.
-const UNCHARGED: usize = 64;
+/// As long as fewer wait, closing is taken for done: some times what one connection may have, so that threads that are late on a busy
+/// machine cost nobody a refusal.
+const UNCHARGED: usize = 256;
 /// How long a thread stays that has nothing to close.
 const LINGER: Duration = Duration::from_secs(1);
 /// A thread that has just closed looks again after this, by itself: to wake one for each attachment takes more of the time of the thread
