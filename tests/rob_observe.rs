@@ -551,3 +551,16 @@ fn what_is_no_file_is_never_replaced() {
     let kind = std::fs::symlink_metadata("/dev/null").unwrap().file_type();
     assert!(kind.is_char_device(), "{kind:?}");
 }
+
+#[test]
+#[cfg(unix)]
+fn a_recording_that_lost_its_terminal_is_complete() {
+    let broker = Broker::start();
+    let folder = broker.folder().to_path_buf();
+    let record = broker.start_rob(&format!("record {}", folder.join("hangup").display()));
+    record.line();
+    record.signal(Signal::HUP);
+    let ended = record.end();
+    assert_eq!(ended.code(), 143, "{ended:#?}");
+    is_a_recording(&folder.join("hangup"));
+}

@@ -12,6 +12,10 @@ pub enum EndSignal {
     Interrupt,
     /// SIGTERM.
     Terminate,
+    /// SIGHUP: the terminal is gone.
+    HangUp,
+    /// SIGQUIT, or ctrl+\.
+    Quit,
 }
 
 impl EndSignal {
@@ -21,6 +25,8 @@ impl EndSignal {
         match self {
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
+            Self::HangUp => "SIGHUP",
+            Self::Quit => "SIGQUIT",
         }
     }
 
@@ -30,6 +36,8 @@ impl EndSignal {
         match self {
             Self::Interrupt => 130,
             Self::Terminate => 143,
+            Self::HangUp => 129,
+            Self::Quit => 131,
         }
     }
 }
@@ -41,6 +49,9 @@ pub struct EndSignals {
     interrupt: tokio::signal::unix::Signal,
     #[cfg(unix)]
     terminate: tokio::signal::unix::Signal,
+    /// SIGHUP and SIGQUIT, where they mean the end as well.
+    #[cfg(unix)]
+    terminal: Option<[tokio::signal::unix::Signal; 2]>,
     #[cfg(windows)]
     interrupt: tokio::signal::windows::CtrlC,
 }
@@ -57,6 +68,7 @@ impl EndSignals {
             Ok(Self {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
+                terminal: None,
             })
         }
         #[cfg(windows)]
@@ -67,6 +79,25 @@ impl EndSignals {
         }
     }
 
+    /// The same, and SIGHUP and SIGQUIT: for programs that somebody has started at a terminal, and that leave something behind when they
+    /// end without a word.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn receive_at_terminal() -> io::Result<Self> {
+        #[cfg(unix)]
+        {
+            use tokio::signal::unix::{SignalKind, signal};
+            let terminal = Some([signal(SignalKind::hangup())?, signal(SignalKind::quit())?]);
+            Ok(Self {
+                terminal,
+                ..Self::receive()?
+            })
+        }
+        #[cfg(windows)]
+        Self::receive()
+    }
+
     /// The next one. Several of one kind that come before they are taken count as one. Cancel safe.
     pub async fn next(&mut self) -> EndSignal {
         #[cfg(unix)]
@@ -74,6 +105,7 @@ impl EndSignals {
             tokio::select! {
                 _ = self.interrupt.recv() => EndSignal::Interrupt,
                 _ = self.terminate.recv() => EndSignal::Terminate,
+                signal = of_terminal(self.terminal.as_mut()) => signal,
             }
         }
         #[cfg(windows)]
@@ -82,6 +114,17 @@ impl EndSignals {
             let _ = self.interrupt.recv().await;
             EndSignal::Interrupt
         }
+    }
+}
+
+#[cfg(unix)]
+async fn of_terminal(terminal: Option<&mut [tokio::signal::unix::Signal; 2]>) -> EndSignal {
+    match terminal {
+        Some([hang_up, quit]) => tokio::select! {
+            _ = hang_up.recv() => EndSignal::HangUp,
+            _ = quit.recv() => EndSignal::Quit,
+        },
+        None => std::future::pending().await,
     }
 }
 

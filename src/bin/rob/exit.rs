@@ -55,6 +55,8 @@ impl Exit {
 
     /// The exit of this number; what is none of them is a failure like any other.
     pub(crate) fn of_number(number: u8) -> Self {
+        // A terminal that is gone, and ctrl+\, end what they end in order as SIGTERM does.
+        let number = if matches!(number, 129 | 131) { 143 } else { number };
         let known = Self::ALL.into_iter().find(|exit| *exit as u8 == number);
         known.unwrap_or(Self::Remote)
     }

@@ -188,7 +188,7 @@ impl Team {
             signal = self.signals.next() => return Err(Failure::new(
                 match signal {
                     EndSignal::Interrupt => Exit::Interrupted,
-                    EndSignal::Terminate => Exit::Terminated,
+                    EndSignal::Terminate | EndSignal::HangUp | EndSignal::Quit => Exit::Terminated,
                 },
                 String::new(),
             )),

@@ -10,6 +10,7 @@ use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::{number, seconds};
 use crate::output::Output;
+use actix_ipc::IpcClient;
 use actix_ipc::platform::signals::EndSignals;
 use actix_ipc::terminal::printable;
 use clap::Args;
@@ -45,7 +46,7 @@ pub(crate) struct Record {
 
 /// Records until ctrl+c, or as long as was asked for.
 pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Failure> {
-    let mut signals = EndSignals::receive()
+    let mut signals = EndSignals::receive_at_terminal()
         .map_err(|error| Failure::new(Exit::Refused, format!("record: no signals ({error})")))?;
     let mut which = wanted.which.clone();
     if which.kind.is_empty() {
@@ -95,6 +96,7 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
             _ = signals.next() => {}
         }
     }
+    gone(&session.client, &mut writer).map_err(cannot)?;
     // Whatever ended it, the file is complete.
     writer.end(unix_micros()).map_err(cannot)?;
     summary(wanted, &writer, session)?;
@@ -110,6 +112,15 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
         )),
         ended => ended,
     }
+}
+
+/// A broker that is gone at the end has not told everything.
+fn gone<W: Write>(client: &IpcClient, writer: &mut Writer<W>) -> io::Result<()> {
+    if client.is_connected() {
+        return Ok(());
+    }
+    let reason = "the broker was gone at the end".to_owned();
+    writer.interrupted(unix_micros(), reason, false)
 }
 
 /// How long the end waits for what has passed before: the broker tells it at the latest every quarter of a second.

@@ -77,7 +77,7 @@ enum Sharing {
 /// Serves until it is told to stop, or as many calls as were asked for.
 pub(crate) async fn run(wanted: &Serve, session: &mut Session) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(Exit::Remote, format!("serve {}: {error}", wanted.object));
-    let mut signals = EndSignals::receive().map_err(failed)?;
+    let mut signals = EndSignals::receive_at_terminal().map_err(failed)?;
     let news = session.client.connection_events();
     let (served, calls) = unbounded_channel();
     let mut registration = register(wanted, session, served).await?;
@@ -170,7 +170,7 @@ fn say_begin(wanted: &Serve, registration: &Registration, session: &mut Session)
 const fn exit_of(signal: EndSignal) -> Exit {
     match signal {
         EndSignal::Interrupt => Exit::Interrupted,
-        EndSignal::Terminate => Exit::Terminated,
+        EndSignal::Terminate | EndSignal::HangUp | EndSignal::Quit => Exit::Terminated,
     }
 }
 

@@ -42,7 +42,7 @@ impl Looker {
 /// Shows the broker until a key or a signal ends it.
 pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> {
     let cannot = |error: io::Error| Failure::new(Exit::Refused, format!("top: no signals ({error})"));
-    let mut signals = EndSignals::receive().map_err(cannot)?;
+    let mut signals = EndSignals::receive_at_terminal().map_err(cannot)?;
     let looker = Looker {
         sampler: Sampler::default(),
         clock: clock(wanted.interval),
