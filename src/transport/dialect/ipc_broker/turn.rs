@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Who has asked for nothing for so long pauses.
-const PAUSE: Duration = Duration::from_millis(3);
+const PAUSE: Duration = Duration::from_millis(8);
 /// Events wait for a pause for so long; then they go behind the next answer.
-const WITHOUT_PAUSE: Duration = Duration::from_millis(250);
+const WITHOUT_PAUSE: Duration = Duration::from_secs(2);
 /// A request that comes so soon behind what was not asked for may have met it on its way.
 const DOUBT: Duration = Duration::from_millis(20);
 /// The answer to such a request is kept for so long: a client that asks again meanwhile has given it up.
@@ -176,7 +176,7 @@ mod tests {
         turn.clock(start + PAUSE);
         assert!(!turn.holds_events() && turn.pause().is_none());
         let mut now = start + PAUSE;
-        for place in 2..1_000 {
+        for place in 2..10_000 {
             now += MS;
             turn.clock(now);
             turn.asks(place);
