@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use turn::{Turn, Way};
 
 /// No client of the library waits for `Subscribed`, and each would take it for the answer to the call behind it: it is told so much later.
-const SUBSCRIBED: Duration = Duration::from_millis(20);
+const SUBSCRIBED: Duration = Duration::from_millis(200);
 /// What a request costs that is not answered, beside its names.
 const ASKED_BYTES: usize = 64;
 
@@ -321,8 +321,10 @@ impl Codec for IpcBroker {
 
     fn due(&self) -> Option<Instant> {
         let kept = self.kept.as_ref().and_then(|_| self.turn.kept_until());
+        let pause = self.turn.pause();
         let subscribed = self.subscribed_from.filter(|_| !self.turn.waits());
-        [kept, subscribed, self.turn.pause()].into_iter().flatten().min()
+        let subscribed = subscribed.map(|from| pause.map_or(from, |pause| from.max(pause)));
+        [kept, subscribed, pause].into_iter().flatten().min()
     }
 
     fn time_passed(&mut self, out: &mut Vec<u8>) {
@@ -339,7 +341,7 @@ impl Codec for IpcBroker {
             out.append(&mut self.late);
             self.turn.told();
         }
-        if over(self.subscribed_from) {
+        if over(self.subscribed_from) && self.turn.pauses() {
             self.tell_subscribed(out);
         }
     }

@@ -75,9 +75,9 @@ fn what_is_said_of_a_subscription_is_nobodys_answer() {
     );
     talk.framed(r#"{"Subscribe":{"object_name":"s","topic":"u"}}"#);
     talk.broker(Draft::new(Kind::Done, 3));
-    let later = talk.later(start, 100);
+    let later = talk.later(start, 300);
     assert!(
-        matches!(&later[..], [(20, told)] if told.contains("Subscribed")),
+        matches!(&later[..], [(200, told)] if told.contains("Subscribed")),
         "who waits for it gets it: {later:?}"
     );
     talk.framed(r#"{"Subscribe":{"object_name":"s","topic":"v"}}"#);

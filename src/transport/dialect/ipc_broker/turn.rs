@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 /// Who has asked for nothing for so long pauses.
-const PAUSE: Duration = Duration::from_millis(8);
+const PAUSE: Duration = Duration::from_millis(50);
 /// Events wait for a pause for so long; then they go behind the next answer.
 const WITHOUT_PAUSE: Duration = Duration::from_secs(2);
 /// A request that comes so soon behind what was not asked for may have met it on its way.
@@ -23,7 +23,7 @@ const DOUBTED: Duration = Duration::from_millis(3);
 pub(super) enum Way {
     /// It is written.
     Now,
-    /// It is kept until [`Turn::due`], and then it is written.
+    /// It is kept until the time that [`Turn::pause`] tells, and then it is written.
     Kept,
     /// Its client waits for it no more: it is written in a pause.
     Late,
