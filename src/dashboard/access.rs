@@ -7,6 +7,7 @@
 use super::DashboardError;
 use super::refusal::Refusal;
 use crate::actors::BrokerHandle;
+use crate::text::hex;
 use crate::transport::PeerCredentials;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -53,7 +54,7 @@ impl Access {
     pub(super) fn token() -> Result<Self, DashboardError> {
         let mut bytes = [0; TOKEN_BYTES];
         getrandom::fill(&mut bytes).map_err(|error| DashboardError::Random(error.to_string()))?;
-        Ok(Self::Token(hexadecimal(&bytes)))
+        Ok(Self::Token(hex(&bytes)))
     }
 
     pub(super) fn secret(&self) -> Option<&str> {
@@ -62,10 +63,6 @@ impl Access {
             Self::Monitors(_) | Self::Anyone => None,
         }
     }
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The checks of one server.

@@ -3,8 +3,8 @@
 //! Owns how the parts in `page/` become one, and what the browser is told to allow: nothing but these parts and requests back to here. No text of
 //! a peer is ever written into the document here; the script fetches the data and sets it as text.
 
-use super::access::hexadecimal;
 use super::refusal::Refusal;
+use crate::text::hex;
 use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 
@@ -24,7 +24,7 @@ const SCRIPTS: [&str; 6] = [
 pub(super) async fn show() -> Result<HttpResponse, Refusal> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(|error| Refusal::Broker(error.to_string()))?;
-    let nonce = hexadecimal(&bytes);
+    let nonce = hex(&bytes);
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; img-src data:; \
          base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"

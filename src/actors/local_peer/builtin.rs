@@ -141,7 +141,12 @@ impl Builtin {
     fn survey(&mut self, ctx: &mut Context<Self>) {
         self.surveying = true;
         let (core, asking) = (self.core.clone(), std::mem::take(&mut self.asking));
-        let status = self.status();
+        let wants_status = asking.iter().any(|asking| asking.wanted == Wanted::Status);
+        let status = if wants_status {
+            self.status()
+        } else {
+            Default::default()
+        };
         let told = async move {
             let found = survey(&core).await;
             let mut told: HashMap<(Wanted, usize), Payload> = HashMap::new();

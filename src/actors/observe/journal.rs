@@ -3,6 +3,7 @@
 //! Owns a short list that forgets its oldest entries. Fed where such things are logged anyway, and never on the way of a message; read by
 //! `sys.broker`. Texts may be a peer's: whoever shows them to a person escapes them.
 
+use crate::text::cut;
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -51,11 +52,7 @@ impl Journal {
     /// Adds an entry; the oldest one goes when there are enough.
     pub fn add(&self, entry: Entry) {
         let text = crate::text::text(&entry.text).to_string();
-        let cut = text.char_indices().map(|(at, _)| at).find(|at| *at >= TEXT_MAX);
-        let text = text
-            .get(..cut.unwrap_or(text.len()))
-            .unwrap_or_default()
-            .to_owned();
+        let text = cut(&text, TEXT_MAX).to_owned();
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.len() >= KEPT {
             entries.pop_front();

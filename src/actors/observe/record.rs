@@ -5,6 +5,7 @@
 
 use super::said::{Presence, Said, What};
 use crate::message::{Encoding, Metadata};
+use crate::text::hex;
 use serde::Serialize;
 
 /// What an entry of the metadata takes beside its texts, in bytes.
@@ -204,7 +205,7 @@ impl Shown {
                 Encoding(other) => other.to_string().into(),
             },
             payload: text.map(Box::from),
-            payload_hex: text.is_none().then(|| hex(part)),
+            payload_hex: text.is_none().then(|| hex(part).into()),
             truncated,
         })
     }
@@ -213,22 +214,6 @@ impl Shown {
         let text = [&self.payload, &self.payload_hex];
         text.into_iter().flatten().map(|text| text.len()).sum()
     }
-}
-
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
-
-fn hex(bytes: &[u8]) -> Box<str> {
-    let mut text = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(
-                DIGITS
-                    .get(usize::from(nibble))
-                    .map_or('0', |digit| char::from(*digit)),
-            );
-        }
-    }
-    text.into()
 }
 
 /// Entries as text; those that are none are left out.

@@ -3,6 +3,7 @@
 //! Owns nothing: [`Said`] borrows all its parts and costs nothing. What is kept of it is a [`Record`](super::record::Record). Made by the core
 //! actors, by slots and answers, for the [`tap`](super::tap).
 
+use crate::actors::peer::PeerRef;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Encoding, Flags, Kind, Origin, PeerId, Ticket, key};
@@ -163,6 +164,18 @@ impl<'a> Said<'a> {
     }
 
     /// Somebody came or went, or something of it.
+    #[must_use]
+    pub fn of_peer(what: Presence, peer: Option<&'a PeerRef>, about: (&'a str, &'a str, bool)) -> Self {
+        let nobody = Origin {
+            peer: PeerId(0),
+            uid: u32::MAX,
+            pid: 0,
+        };
+        let (who, name) = peer.map_or((nobody, ""), |peer| (peer.origin, peer.name()));
+        Self::presence(what, who, name, about)
+    }
+
+    /// The same of whoever is known by these.
     #[must_use]
     pub const fn presence(
         what: Presence,

@@ -13,8 +13,8 @@ use crate::actors::observe::tap::Tap;
 use crate::actors::observe::trace::{self, Outcome, Trace};
 use crate::actors::peers::Key;
 use crate::error::{CallError, ErrorCode};
+use crate::message::PeerId;
 use crate::message::frame::FrameView;
-use crate::message::{Origin, PeerId};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -113,14 +113,7 @@ impl State {
             (Fact::Connection { peer, .. }, false) => (Presence::Disconnected, *peer, ""),
             (Fact::Wait { .. } | Fact::Watch { .. } | Fact::Endpoint { .. } | Fact::Seek { .. }, _) => return,
         };
-        let nobody = Origin {
-            peer: PeerId(0),
-            uid: u32::MAX,
-            pid: 0,
-        };
-        let peer = self.peers.get(peer);
-        let (who, name) = peer.map_or((nobody, ""), |peer| (peer.origin, peer.name()));
-        let said = Said::presence(what, who, name, (object, "", false));
+        let said = Said::of_peer(what, self.peers.get(peer), (object, "", false));
         self.shared.tap.offer(&said);
     }
 

@@ -10,7 +10,7 @@ use crate::actors::observe::journal::Happening;
 use crate::actors::observe::said::{Presence, Said, What};
 use crate::actors::observe::survey::{HubSurvey, LOOKED_AT_MAX, ReceiverSurvey};
 use crate::actors::peers::Key;
-use crate::message::{Flags, Origin, PeerId, key};
+use crate::message::{Flags, key};
 
 /// Events of one topic, or the first frame of one in pieces. `heard`: how many subscriptions select each.
 pub(super) fn note_events(shared: &Shared, current: &Current, (first, count): (u32, u32), subscribers: u32) {
@@ -48,16 +48,10 @@ impl State {
             let Some(Fact::Subscription(subscription)) = fact else {
                 continue;
             };
-            let nobody = Origin {
-                peer: PeerId(0),
-                uid: u32::MAX,
-                pid: 0,
-            };
             let peer = self.receivers.get(subscription.peer);
-            let (who, name) = peer.map_or((nobody, ""), |peer| (peer.origin, peer.name()));
             let (object, topic) = halves(&subscription.key);
             let about = (object, topic, subscription.pattern);
-            self.shared.tap.offer(&Said::presence(what, who, name, about));
+            self.shared.tap.offer(&Said::of_peer(what, peer, about));
         }
     }
 

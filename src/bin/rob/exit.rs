@@ -4,6 +4,7 @@
 
 use actix_ipc::client::ConnectError;
 use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::platform::signals::EndSignal;
 use actix_ipc::transport::Endpoint;
 use std::io;
 use std::process::ExitCode;
@@ -53,10 +54,16 @@ impl Exit {
         Self::ClosedOutput,
     ];
 
+    /// The exit of a command that a signal ended in order. A terminal that is gone, and ctrl+\, end it as SIGTERM does.
+    pub(crate) const fn of_signal(signal: EndSignal) -> Self {
+        match signal {
+            EndSignal::Interrupt => Self::Interrupted,
+            EndSignal::Terminate | EndSignal::HangUp | EndSignal::Quit => Self::Terminated,
+        }
+    }
+
     /// The exit of this number; what is none of them is a failure like any other.
     pub(crate) fn of_number(number: u8) -> Self {
-        // A terminal that is gone, and ctrl+\, end what they end in order as SIGTERM does.
-        let number = if matches!(number, 129 | 131) { 143 } else { number };
         let known = Self::ALL.into_iter().find(|exit| *exit as u8 == number);
         known.unwrap_or(Self::Remote)
     }

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::platform::scratch::{Kind, Scratch};
-use actix_ipc::platform::signals::{EndSignal, EndSignals};
+use actix_ipc::platform::signals::EndSignals;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -186,10 +186,7 @@ impl Team {
         let patience = self.options.timeout.unwrap_or(PATIENCE);
         let news = tokio::select! {
             signal = self.signals.next() => return Err(Failure::new(
-                match signal {
-                    EndSignal::Interrupt => Exit::Interrupted,
-                    EndSignal::Terminate | EndSignal::HangUp | EndSignal::Quit => Exit::Terminated,
-                },
+                Exit::of_signal(signal),
                 String::new(),
             )),
             news = tokio::time::timeout(work.saturating_add(patience), self.news.recv()) => news,

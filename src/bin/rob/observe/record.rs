@@ -83,7 +83,7 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     let ended = tokio::select! {
         ended = recording => ended,
         () = time => Ok(()),
-        signal = signals.next() => Err(Failure::new(Exit::of_number(signal.exit_code()), String::new())),
+        signal = signals.next() => Err(Failure::new(Exit::of_signal(signal), String::new())),
     };
     let most = session.options.count;
     if most.is_none_or(|most| writer.records < most)

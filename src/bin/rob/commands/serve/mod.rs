@@ -101,7 +101,7 @@ pub(crate) async fn run(wanted: &Serve, session: &mut Session) -> Result<(), Fai
     let _ = session.limited(session.client.flush()).await;
     match ended {
         None => Ok(()),
-        Some(signal) => Err(Failure::new(exit_of(signal), "")),
+        Some(signal) => Err(Failure::new(Exit::of_signal(signal), "")),
     }
 }
 
@@ -167,13 +167,6 @@ fn say_begin(wanted: &Serve, registration: &Registration, session: &mut Session)
     }
 }
 
-const fn exit_of(signal: EndSignal) -> Exit {
-    match signal {
-        EndSignal::Interrupt => Exit::Interrupted,
-        EndSignal::Terminate | EndSignal::HangUp | EndSignal::Quit => Exit::Terminated,
-    }
-}
-
 /// Waits for the commands that run; a second signal kills them.
 async fn drain(
     object: &str,
@@ -195,7 +188,7 @@ async fn drain(
     }
     while calls.running() > 0 {
         tokio::select! {
-            signal = signals.next() => return Err(Failure::new(exit_of(signal), "")),
+            signal = signals.next() => return Err(Failure::new(Exit::of_signal(signal), "")),
             call = calls.next() => calls.note(&call, output)?,
         }
     }

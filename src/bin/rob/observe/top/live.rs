@@ -65,12 +65,12 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
         screen.draw(|frame| draw::screen(frame, &mut view, looks))?;
         tokio::select! {
             biased;
-            signal = signals.next() => return Err(ended(signal.exit_code())),
+            signal = signals.next() => return Err(ended(Exit::of_signal(signal))),
             input = inputs.recv() => match input {
                 Some(Input::Key(key)) => match view.key(key) {
                     Asked::Draw => {}
                     Asked::Quit => return Ok(()),
-                    Asked::Interrupted => return Err(ended(Exit::Interrupted as u8)),
+                    Asked::Interrupted => return Err(ended(Exit::Interrupted)),
                 },
                 Some(Input::Resized) => {}
                 Some(Input::Ended(error)) => return Err(error.into()),
@@ -107,8 +107,8 @@ fn trouble(failure: Failure) -> String {
     }
 }
 
-fn ended(code: u8) -> Failure {
-    Failure::new(Exit::of_number(code), String::new())
+fn ended(exit: Exit) -> Failure {
+    Failure::new(exit, String::new())
 }
 
 /// Whether the broker may answer the next time.
