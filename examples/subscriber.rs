@@ -6,6 +6,7 @@
 )]
 
 use actix_ipc::IpcClient;
+use std::pin::pin;
 use std::process::ExitCode;
 
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -14,11 +15,14 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         .map_or(Ok(u64::MAX), |text| text.parse())?;
     let client = IpcClient::connect().await?;
     let mut events = client.subscribe("sensor", "temperature").await?;
+    let mut interrupted = pin!(tokio::signal::ctrl_c());
+    // Ctrl-C is heard from the first time that somebody asks for it: before it is promised.
+    let _ = futures::poll!(&mut interrupted);
     println!("Listening; Ctrl-C ends it");
     for _ in 0..count {
         let event = tokio::select! {
             event = events.next() => event,
-            _ = tokio::signal::ctrl_c() => None,
+            _ = &mut interrupted => None,
         };
         let Some(event) = event else { break };
         if event.missed > 0 {

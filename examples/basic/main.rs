@@ -59,11 +59,12 @@ async fn run(cli: Cli) -> Ended {
 }
 
 async fn serve(addr: Endpoint, may_be_ended: bool) -> Ended {
+    let mut interrupt = program::Interrupt::listen()?;
     let app = Arc::new(App::new(may_be_ended));
     let server = RpcServer::bind(addr, Server(Arc::clone(&app))).await?;
     println!("Server listening on {}", server.endpoint());
     tokio::select! {
-        pressed = program::interrupted() => pressed?,
+        () = interrupt.comes() => {}
         () = app.ended() => {}
     }
     // What is being answered is answered first.

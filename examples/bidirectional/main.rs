@@ -90,9 +90,10 @@ async fn run(cli: Cli) -> Ended {
 }
 
 async fn serve(addr: Endpoint) -> Ended {
+    let mut interrupt = program::Interrupt::listen()?;
     let server = RpcServer::bind(addr, Server::default()).await?;
     println!("Server listening on {}", server.endpoint());
-    program::interrupted().await?;
+    interrupt.comes().await;
     server.shutdown().await;
     println!("Server ended");
     Ok(())
@@ -114,9 +115,10 @@ async fn take_part(addr: Endpoint, cli: Cli) -> Ended {
     enter(&client, &cli.name).await?;
     speak(&client, &cli.message).await?;
     if cli.stay {
+        let mut interrupt = program::Interrupt::listen()?;
         println!("Listening until Ctrl-C");
         tokio::select! {
-            pressed = program::interrupted() => pressed?,
+            () = interrupt.comes() => {}
             () = stay_in(&client, &cli.name, events) => {}
         }
     }

@@ -82,13 +82,14 @@ fn life() -> u64 {
 }
 
 async fn serve(addr: Endpoint, bytes: usize, log: usize) -> Ended {
+    let mut interrupt = program::Interrupt::listen()?;
     let bounds = Bounds {
         bytes,
         ..Bounds::default()
     };
     let server = RpcServer::bind(addr, Primary::new(life(), bounds, log)).await?;
     println!("Server listening on {}", server.endpoint());
-    program::interrupted().await?;
+    interrupt.comes().await;
     server.shutdown().await;
     println!("Server ended");
     Ok(())
@@ -100,15 +101,19 @@ async fn connect(addr: Endpoint, copy: &Copy) -> Result<RpcClient<DbSender>, Box
 }
 
 async fn follow(addr: Endpoint) -> Ended {
+    let mut interrupt = program::Interrupt::listen()?;
     println!("Connecting to {addr}");
     let copy = Copy::new();
-    let client = connect(addr, &copy).await?;
+    let Some(connected) = interrupt.before(connect(addr, &copy)).await else {
+        return Ok(());
+    };
+    let client = connected?;
     println!("Connected!");
     // Before it follows for the first time, so that no new connection is missed.
     let events = client.connection_events();
     copy.follow(&client).await?;
     tokio::select! {
-        pressed = program::interrupted() => pressed?,
+        () = interrupt.comes() => {}
         () = copy.keep_following(&client, events) => {}
     }
     client.close().await;

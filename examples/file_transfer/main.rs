@@ -116,13 +116,14 @@ async fn run(cli: Cli) -> Ended {
 }
 
 async fn serve(addr: Endpoint, cli: Cli) -> Ended {
+    let mut interrupt = program::Interrupt::listen()?;
     let folder = cli
         .folder
         .unwrap_or_else(|| std::env::temp_dir().join("actix-ipc-file-transfer"));
     println!("Files go to {}", folder.display());
     let server = RpcServer::bind(addr, Server::new(folder, cli.max_size).await?).await?;
     println!("Server listening on {}", server.endpoint());
-    program::interrupted().await?;
+    interrupt.comes().await;
     server.shutdown().await;
     tell_memory();
     println!("Server ended");
@@ -140,8 +141,12 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
         Some(path) => (Source::open(path).await?, name_of(path)),
         None => (Source::made(cli.size), "made-up.bin".to_owned()),
     };
+    let mut interrupt = program::Interrupt::listen()?;
     println!("Connecting to {addr}");
-    let (client, news) = connect(addr).await?;
+    let Some(connected) = interrupt.before(connect(addr)).await else {
+        return Ok(());
+    };
+    let (client, news) = connected?;
     println!("Connected!");
     let plan = Plan {
         name: cli.name.unwrap_or(name),
@@ -149,13 +154,10 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
         hold_at: cli.hold_at,
         held: Arc::default(),
     };
-    let sent = tokio::select! {
-        sent = send(&client, &news, &mut source, plan) => Some(sent?),
-        pressed = program::interrupted() => {
-            pressed?;
-            None
-        }
-    };
+    let sent = interrupt
+        .before(send(&client, &news, &mut source, plan))
+        .await
+        .transpose()?;
     client.close().await;
     tell_memory();
     match sent {

@@ -51,19 +51,50 @@ pub(crate) fn temporary(name: &str) -> Result<(TempDir, Endpoint), Box<dyn Error
     Ok((folder, endpoint.parse()?))
 }
 
-/// Until somebody wants the program to end: Ctrl-C, or SIGTERM where there is such a thing.
-pub(crate) async fn interrupted() -> std::io::Result<()> {
+/// Somebody's wish that the program end: Ctrl-C, or SIGTERM where there is such a thing. It is heard from the moment this exists, so a
+/// program makes it before it says anything: whoever reads a line may interrupt at once, and is not to kill what would have tidied up.
+pub(crate) struct Interrupt {
     #[cfg(unix)]
-    {
+    signals: [tokio::signal::unix::Signal; 2],
+    #[cfg(windows)]
+    pressed: tokio::signal::windows::CtrlC,
+}
+
+impl Interrupt {
+    #[cfg(unix)]
+    pub(crate) fn listen() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let mut terminate = signal(SignalKind::terminate())?;
+        let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
+        Ok(Self { signals })
+    }
+
+    #[cfg(windows)]
+    pub(crate) fn listen() -> std::io::Result<Self> {
+        let pressed = tokio::signal::windows::ctrl_c()?;
+        Ok(Self { pressed })
+    }
+
+    /// Until it comes. Cancel safe: a wish that nobody waited for is still there.
+    pub(crate) async fn comes(&mut self) {
+        #[cfg(unix)]
+        {
+            let [interrupt, terminate] = &mut self.signals;
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        #[cfg(windows)]
+        self.pressed.recv().await;
+    }
+
+    /// What some work comes to, unless the wish comes before.
+    pub(crate) async fn before<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
-            pressed = tokio::signal::ctrl_c() => pressed,
-            _ = terminate.recv() => Ok(()),
+            done = work => Some(done),
+            () = self.comes() => None,
         }
     }
-    #[cfg(not(unix))]
-    tokio::signal::ctrl_c().await
 }
 
 /// The number of the connection that a server's handler has just been given, by which it is told of its end.

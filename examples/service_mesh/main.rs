@@ -25,7 +25,7 @@ use actix_ipc::transport::BindError;
 use caller::{Mesh, MeshCallError};
 use clap::Parser;
 use mesh::INSTANCES_MAX;
-use program::Ended;
+use program::{Ended, Interrupt};
 use protocol::{RegistrySender, discovery_protocol::Commands as _};
 use registry::Registry;
 use service::{HealthReceiver, Instance, SERVICES};
@@ -106,11 +106,12 @@ async fn run(cli: Cli) -> Ended {
 }
 
 async fn registry(addr: Endpoint, every: Duration) -> Ended {
+    let mut interrupt = Interrupt::listen()?;
     let registry = Registry::new(every);
     let server = RpcServer::bind(addr, registry.clone()).await?;
     println!("Registry listening on {}", server.endpoint());
     tokio::select! {
-        pressed = program::interrupted() => pressed?,
+        () = interrupt.comes() => {}
         () = registry.keep_checking() => {}
     }
     server.shutdown().await;
@@ -139,10 +140,11 @@ async fn listen(
 }
 
 async fn serve(addr: Endpoint, service: &str, place: Option<Endpoint>, idle: Duration) -> Ended {
+    let mut interrupt = Interrupt::listen()?;
     let instance = Instance::new(service);
     let server = listen(&instance, service, place).await?;
     println!("{service} listening on {}", server.endpoint());
-    let ended = take_part(addr, &instance, server.endpoint(), idle).await;
+    let ended = take_part(addr, &instance, server.endpoint(), idle, &mut interrupt).await;
     // Nobody is sent here any more; what is being answered is answered.
     server.shutdown().await;
     ended?;
@@ -154,9 +156,18 @@ async fn serve(addr: Endpoint, service: &str, place: Option<Endpoint>, idle: Dur
 }
 
 /// Registered, until it is to end.
-async fn take_part(addr: Endpoint, instance: &Instance, place: &Endpoint, idle: Duration) -> Ended {
+async fn take_part(
+    addr: Endpoint,
+    instance: &Instance,
+    place: &Endpoint,
+    idle: Duration,
+    interrupt: &mut Interrupt,
+) -> Ended {
     println!("Connecting to {addr}");
-    let connected = RpcClient::connect(addr, HealthReceiver::new(instance.clone())).await;
+    let connecting = RpcClient::connect(addr, HealthReceiver::new(instance.clone()));
+    let Some(connected) = interrupt.before(connecting).await else {
+        return Ok(());
+    };
     let client = program::reached(connected, REGISTRY)?;
     println!("Connected!");
     let (events, place) = (client.connection_events(), place.to_string());
@@ -164,7 +175,7 @@ async fn take_part(addr: Endpoint, instance: &Instance, place: &Endpoint, idle: 
     instance.register(&client, &place).await?;
     println!("Reporting metrics...");
     tokio::select! {
-        pressed = program::interrupted() => pressed?,
+        () = interrupt.comes() => {}
         () = instance.idle(idle) => println!("Nobody has called for {} s", idle.as_secs()),
         () = instance.keep_reporting(&client) => {}
         () = instance.stay_registered(&client, &place, events) => {}
