@@ -6,6 +6,7 @@
 use super::content::Content;
 use super::handle::Handle;
 use super::large::{Large, length_of, region_piece};
+use super::order::Ticket;
 use super::outgoing::Outgoing;
 use super::patience::Until;
 use super::request::{Answer, Items, Reply, Request};
@@ -17,7 +18,7 @@ use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Flags, Kind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// See the module's documentation.
@@ -28,6 +29,7 @@ pub(crate) struct Exchange {
     /// What is to be sent, until all of it is, or why it cannot be.
     outgoing: Option<Result<Outgoing, CallError>>,
     place: Option<Place>,
+    ticket: Ticket,
     /// Once it had to wait for room.
     until: Until,
     stream: bool,
@@ -54,6 +56,7 @@ impl Exchange {
             step: Step::Unsent,
             outgoing: Some(outgoing),
             place: None,
+            ticket: Ticket::new(),
             until: None,
             stream: false,
             large: None,
@@ -112,10 +115,13 @@ impl Exchange {
             let (id, sent, whole) = match (step, &mut self.outgoing) {
                 (Step::Unsent, Some(Ok(outgoing))) => {
                     let total = outgoing.content.len();
-                    let waiting = (&mut self.place, &mut self.until);
+                    let waiting = (&mut self.place, &mut self.ticket, &mut self.until);
                     match first(&self.handle.shared, outgoing, waiting, self.stream, cx) {
                         Poll::Ready(Ok((id, sent))) => (id, sent, sent >= total),
-                        Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                        Poll::Ready(Err(error)) => {
+                            self.handle.shared.leave_order(&mut self.ticket);
+                            return Poll::Ready(Err(error));
+                        }
                         Poll::Pending => {
                             outgoing.content.settle();
                             self.step = step;
@@ -283,7 +289,7 @@ pub(crate) fn answered(state: &mut State, id: u64, cx: &Context<'_>) -> Option<u
 fn first(
     shared: &Shared,
     outgoing: &mut Outgoing,
-    (place, until): (&mut Option<Place>, &mut Until),
+    (place, ticket, until): (&mut Option<Place>, &mut Ticket, &mut Until),
     stream: bool,
     cx: &Context<'_>,
 ) -> Poll<Result<(u64, usize), CallError>> {
@@ -291,11 +297,20 @@ fn first(
     state.check_up()?;
     state.check_time(*until)?;
     if !state.out.has_room() {
+        state.order.hold(ticket);
         let start_clock = state.wait_for_room(outgoing, (place, until), cx);
         drop(state);
         if start_clock {
             shared.io.wake();
         }
+        return Poll::Pending;
+    }
+    if !state.order.lets(ticket) {
+        let mut before = Vec::new();
+        state.out.room.drain(&mut before);
+        drop(state);
+        before.into_iter().for_each(Waker::wake);
+        cx.waker().wake_by_ref();
         return Poll::Pending;
     }
     if state.role.is_peer() && outgoing.kind == Kind::Call {
@@ -316,6 +331,7 @@ fn first(
     let Some(id) = state.requests.insert(request) else {
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
+    state.order.leave(ticket);
     let idle = state.out.is_idle();
     let whole = part == outgoing.content.len();
     let end = add_first(&mut state, outgoing, (id, *until), part, offered);
@@ -438,6 +454,7 @@ impl Exchange {
     fn take_back(&mut self) {
         let shared = &self.handle.shared;
         shared.leave(&mut self.place, |state| &mut state.out.room);
+        shared.leave_order(&mut self.ticket);
         let (Step::Waiting(id) | Step::Sending(id, ..)) = std::mem::replace(&mut self.step, Step::Over)
         else {
             return;

@@ -62,6 +62,7 @@ mod methods;
 #[cfg(feature = "models")]
 mod models;
 mod names;
+mod order;
 mod outbox;
 mod outgoing;
 mod patience;

@@ -5,6 +5,7 @@
 //! Called by every other file of the client.
 
 use super::builder::Options;
+use super::order::Ticket;
 use super::outbox::Claim;
 use super::peer::memory::Memory;
 use super::serving::Serving;
@@ -124,6 +125,13 @@ impl Shared {
         if place.is_some() {
             let waker = list(&mut self.lock()).leave(place);
             drop(waker);
+        }
+    }
+
+    /// The same for a request that was held back.
+    pub(crate) fn leave_order(&self, ticket: &mut Ticket) {
+        if ticket.is_held() {
+            self.lock().order.leave(ticket);
         }
     }
 

@@ -5,6 +5,7 @@
 
 use super::last_topic::LastTopic;
 use super::lasting::Lasting;
+use super::order::Order;
 use super::outbox::{Claim, Outbox};
 use super::peer::{Met, Missing, Role};
 use super::request::Request;
@@ -73,6 +74,8 @@ pub(crate) struct State {
     /// The same at the beginning.
     pub(crate) call_window_all: i64,
     pub(crate) out: Outbox,
+    /// Who goes first when it has room again.
+    pub(crate) order: Order,
     pub(crate) requests: Slab<Request>,
     pub(crate) lasting: Lasting,
     /// Bytes that may be published now.
@@ -143,6 +146,7 @@ impl State {
             call_window: 0,
             call_window_all: 0,
             out: Outbox::new(buffer),
+            order: Order::new(),
             requests: Slab::new(0),
             lasting: Lasting::new(),
             publish_window: 0,
