@@ -61,14 +61,15 @@ async fn run(cli: Cli) -> Ended {
 async fn serve(addr: Endpoint, may_be_ended: bool) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
     let app = Arc::new(App::new(may_be_ended));
-    let server = RpcServer::bind(addr, Server(Arc::clone(&app))).await?;
+    let binding = RpcServer::bind(addr, Server(Arc::clone(&app)));
+    let server = interrupt.before(binding).await??;
     println!("Server listening on {}", server.endpoint());
     tokio::select! {
         () = interrupt.comes() => {}
         () = app.ended() => {}
     }
-    // What is being answered is answered first.
-    server.shutdown().await;
+    // What is being answered is answered first; who does not want to wait for that interrupts again.
+    let _ = interrupt.before(server.shutdown()).await;
     println!("Server ended");
     Ok(())
 }

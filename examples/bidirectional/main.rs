@@ -91,10 +91,11 @@ async fn run(cli: Cli) -> Ended {
 
 async fn serve(addr: Endpoint) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
-    let server = RpcServer::bind(addr, Server::default()).await?;
+    let binding = RpcServer::bind(addr, Server::default());
+    let server = interrupt.before(binding).await??;
     println!("Server listening on {}", server.endpoint());
     interrupt.comes().await;
-    server.shutdown().await;
+    let _ = interrupt.before(server.shutdown()).await;
     println!("Server ended");
     Ok(())
 }
@@ -108,21 +109,27 @@ async fn connect(addr: Endpoint, name: &str) -> Result<Client, Box<dyn std::erro
 }
 
 async fn take_part(addr: Endpoint, cli: Cli) -> Ended {
+    let mut interrupt = program::Interrupt::listen()?;
     println!("Connecting to {addr}");
-    let client = connect(addr, &cli.name).await?;
+    let client = interrupt.before(connect(addr, &cli.name)).await??;
     println!("Connected!");
     let events = client.connection_events();
-    enter(&client, &cli.name).await?;
-    speak(&client, &cli.message).await?;
+    interrupt.before(enter(&client, &cli.name)).await??;
+    interrupt.before(speak(&client, &cli.message)).await??;
     if cli.stay {
-        let mut interrupt = program::Interrupt::listen()?;
         println!("Listening until Ctrl-C");
-        tokio::select! {
-            () = interrupt.comes() => {}
-            () = stay_in(&client, &cli.name, events) => {}
+        if interrupt
+            .before(stay_in(&client, &cli.name, events))
+            .await
+            .is_err()
+        {
+            // Dropping it takes leave too, and waits for nobody.
+            drop(client);
+            println!("Client ended");
+            return Ok(());
         }
     }
-    client.close().await;
+    let _ = interrupt.before(client.close()).await;
     println!("Client ended");
     Ok(())
 }

@@ -87,10 +87,11 @@ async fn serve(addr: Endpoint, bytes: usize, log: usize) -> Ended {
         bytes,
         ..Bounds::default()
     };
-    let server = RpcServer::bind(addr, Primary::new(life(), bounds, log)).await?;
+    let binding = RpcServer::bind(addr, Primary::new(life(), bounds, log));
+    let server = interrupt.before(binding).await??;
     println!("Server listening on {}", server.endpoint());
     interrupt.comes().await;
-    server.shutdown().await;
+    let _ = interrupt.before(server.shutdown()).await;
     println!("Server ended");
     Ok(())
 }
@@ -104,19 +105,15 @@ async fn follow(addr: Endpoint) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
     println!("Connecting to {addr}");
     let copy = Copy::new();
-    let Some(connected) = interrupt.before(connect(addr, &copy)).await else {
-        return Ok(());
-    };
-    let client = connected?;
+    let client = interrupt.before(connect(addr, &copy)).await??;
     println!("Connected!");
     // Before it follows for the first time, so that no new connection is missed.
     let events = client.connection_events();
-    copy.follow(&client).await?;
-    tokio::select! {
-        () = interrupt.comes() => {}
-        () = copy.keep_following(&client, events) => {}
-    }
-    client.close().await;
+    interrupt.before(copy.follow(&client)).await??;
+    // How it ends does not matter: by Ctrl-C, or because there will be no other connection.
+    let _ = interrupt.before(copy.keep_following(&client, events)).await;
+    // Dropping it takes leave too, and waits for nobody.
+    drop(client);
     let pairs = copy.pairs();
     println!("Replica ended with {} keys", pairs.len());
     for (key, value) in pairs {

@@ -9,7 +9,11 @@ use actix_ipc::error::CallError;
 use actix_ipc::protocol::{self, Error, RpcClient, protocol_handler};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+
+/// Between two tries to follow a primary that does not answer in time.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The copy, and what the primary calls.
 #[derive(Clone)]
@@ -66,13 +70,23 @@ impl Copy {
                 ConnectionEvent::Lost { reason } => {
                     println!("Connection lost ({reason}); waiting for another")
                 }
-                ConnectionEvent::Reconnected { .. } => {
-                    // When it fails, the connection has broken again, and its successor brings another event.
-                    if let Err(error) = self.follow(client).await {
-                        println!("Not following: {error}");
-                    }
-                }
+                ConnectionEvent::Reconnected { .. } => self.follow_again(client).await,
                 _ => {}
+            }
+        }
+    }
+
+    /// Asks until it follows, or the connection has broken again: its successor brings another event.
+    async fn follow_again(&self, client: &RpcClient<DbSender>) {
+        let mut tries = tokio::time::interval(AGAIN);
+        loop {
+            tries.tick().await;
+            match self.follow(client).await {
+                Ok(()) => return,
+                Err(error) => println!("Not following: {error}"),
+            }
+            if !client.is_connected() {
+                return;
             }
         }
     }

@@ -121,10 +121,14 @@ async fn serve(addr: Endpoint, cli: Cli) -> Ended {
         .folder
         .unwrap_or_else(|| std::env::temp_dir().join("actix-ipc-file-transfer"));
     println!("Files go to {}", folder.display());
-    let server = RpcServer::bind(addr, Server::new(folder, cli.max_size).await?).await?;
+    let handler = interrupt
+        .before(Server::new(folder.clone(), cli.max_size))
+        .await?;
+    let handler = handler.map_err(|error| format!("{}: {error}", folder.display()))?;
+    let server = interrupt.before(RpcServer::bind(addr, handler)).await??;
     println!("Server listening on {}", server.endpoint());
     interrupt.comes().await;
-    server.shutdown().await;
+    let _ = interrupt.before(server.shutdown()).await;
     tell_memory();
     println!("Server ended");
     Ok(())
@@ -143,10 +147,7 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
     };
     let mut interrupt = program::Interrupt::listen()?;
     println!("Connecting to {addr}");
-    let Some(connected) = interrupt.before(connect(addr)).await else {
-        return Ok(());
-    };
-    let (client, news) = connected?;
+    let (client, news) = interrupt.before(connect(addr)).await??;
     println!("Connected!");
     let plan = Plan {
         name: cli.name.unwrap_or(name),
@@ -154,16 +155,15 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
         hold_at: cli.hold_at,
         held: Arc::default(),
     };
-    let sent = interrupt
-        .before(send(&client, &news, &mut source, plan))
-        .await
-        .transpose()?;
-    client.close().await;
+    let sent = interrupt.before(send(&client, &news, &mut source, plan)).await;
     tell_memory();
-    match sent {
-        Some(Sent { checksum, .. }) => println!("File transfer completed successfully (checksum {checksum})"),
-        None => println!("Interrupted; send it again to resume"),
-    }
+    let Ok(sent) = sent else {
+        // Dropping the client takes leave too, and waits for nobody.
+        return Err("interrupted; send it again to resume".into());
+    };
+    let Sent { checksum, .. } = sent?;
+    let _ = interrupt.before(client.close()).await;
+    println!("File transfer completed successfully (checksum {checksum})");
     Ok(())
 }
 

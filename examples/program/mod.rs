@@ -6,7 +6,7 @@
 
 use actix_ipc::Endpoint;
 use actix_ipc::client::ConnectError;
-use actix_ipc::error::CallError;
+use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::protocol::ProtocolSender;
 use std::error::Error;
 use std::process::ExitCode;
@@ -51,8 +51,16 @@ pub(crate) fn temporary(name: &str) -> Result<(TempDir, Endpoint), Box<dyn Error
     Ok((folder, endpoint.parse()?))
 }
 
+/// The program was to end before its work was done.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(crate) struct Interrupted;
+
 /// Somebody's wish that the program end: Ctrl-C, or SIGTERM where there is such a thing. It is heard from the moment this exists, so a
 /// program makes it before it says anything: whoever reads a line may interrupt at once, and is not to kill what would have tidied up.
+///
+/// From then on the system does not end the program by itself, so it waits for nothing but by [`comes`](Self::comes) and
+/// [`before`](Self::before), the tidying up included: who presses Ctrl-C a second time does not want to wait for that either.
 pub(crate) struct Interrupt {
     #[cfg(unix)]
     signals: [tokio::signal::unix::Signal; 2],
@@ -89,10 +97,10 @@ impl Interrupt {
     }
 
     /// What some work comes to, unless the wish comes before.
-    pub(crate) async fn before<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn before<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
-            done = work => Some(done),
-            () = self.comes() => None,
+            done = work => Ok(done),
+            () = self.comes() => Err(Interrupted),
         }
     }
 }
@@ -107,9 +115,14 @@ pub(crate) fn exit(name: &str, ended: Ended) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            let call = error.downcast_ref::<CallError>();
+            let text = match call.filter(|call| call.code == ErrorCode::Handler) {
+                Some(call) => said(call),
+                None => error.to_string(),
+            };
             #[allow(clippy::print_stderr, reason = "a program tells its user why it ends")]
             {
-                eprintln!("{name}: {error}");
+                eprintln!("{name}: {text}");
             }
             ExitCode::FAILURE
         }

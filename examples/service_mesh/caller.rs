@@ -20,7 +20,7 @@ const TRIES: usize = 4;
 /// What the registry said is true for this long.
 const KNOWN: Duration = Duration::from_secs(1);
 /// What reaching an instance may take: one that is stopped accepts, and says nothing.
-const REACH: Duration = Duration::from_millis(500);
+const REACH: Duration = Duration::from_secs(1);
 
 /// Why a service did not answer.
 #[derive(Debug, thiserror::Error)]

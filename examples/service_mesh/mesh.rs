@@ -89,11 +89,17 @@ pub(crate) struct Mesh {
 }
 
 impl Mesh {
-    /// Adds an instance, which is well: its number.
+    /// Adds an instance, which is well: its number. Who has not heard the answer asks again, and gets the number that it has.
     pub(crate) fn register(&mut self, owner: u64, service: &str, endpoint: &str) -> Result<u64, MeshError> {
         let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if service.is_empty() || service.len() > NAME_MAX || !service.chars().all(plain) {
             return Err(MeshError::Name(service.to_owned()));
+        }
+        let known = self.entries.values().find(|entry| {
+            entry.owner == owner && entry.about.service == service && entry.about.endpoint == endpoint
+        });
+        if let Some(known) = known {
+            return Ok(known.about.id);
         }
         if self.entries.len() >= INSTANCES_MAX {
             return Err(MeshError::Full);

@@ -19,6 +19,9 @@ use tokio::sync::watch;
 /// What another service may take. Those who call here wait longer than that.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// Between two tries to register at a registry that does not take it in.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The services that there are.
 pub(crate) const SERVICES: [&str; 2] = ["greeter", "shouter"];
 
@@ -114,13 +117,23 @@ impl Instance {
         while let Some(event) = events.next().await {
             match event {
                 ConnectionEvent::Lost { reason } => println!("Registry lost ({reason}); waiting for another"),
-                ConnectionEvent::Reconnected { .. } => {
-                    // When it fails, the connection has broken again, and its successor brings another event.
-                    if let Err(error) = self.register(client, place).await {
-                        println!("Not registered: {}", program::said(&error));
-                    }
-                }
+                ConnectionEvent::Reconnected { .. } => self.register_again(client, place).await,
                 _ => {}
+            }
+        }
+    }
+
+    /// Asks until it is registered, or the connection has broken again: its successor brings another event.
+    async fn register_again(&self, client: &RpcClient<RegistrySender>, place: &str) {
+        let mut tries = tokio::time::interval(AGAIN);
+        loop {
+            tries.tick().await;
+            match self.register(client, place).await {
+                Ok(()) => return,
+                Err(error) => println!("Not registered: {}", program::said(&error)),
+            }
+            if !client.is_connected() {
+                return;
             }
         }
     }

@@ -17,6 +17,9 @@ use tokio::sync::{oneshot, watch};
 /// Who waits for the broker's first answer to something lasting.
 pub(crate) type First = oneshot::Sender<Result<u32, CallError>>;
 
+/// Places of a batch for which memory is kept between two batches.
+const CALLS_KEPT: usize = 1024;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct After {
@@ -26,6 +29,8 @@ pub(crate) struct After {
     /// Others on the thread are to have their turn before the next read; for who reads.
     pub(crate) enough: bool,
     told: Vec<Told>,
+    /// Memory for the places of calls in a batch, empty.
+    calls: Vec<usize>,
 }
 
 #[derive(Debug)]
@@ -39,6 +44,19 @@ enum Told {
 }
 
 impl After {
+    /// An empty list for the places of the frames in a batch that concern calls to this client.
+    pub(crate) fn take_calls(&mut self) -> Vec<usize> {
+        std::mem::take(&mut self.calls)
+    }
+
+    /// The list is used again, unless a rare batch has made it large.
+    pub(crate) fn keep_calls(&mut self, mut calls: Vec<usize>) {
+        if calls.capacity() <= CALLS_KEPT {
+            calls.clear();
+            self.calls = calls;
+        }
+    }
+
     /// The answer to who asked for something lasting.
     pub(crate) fn answer(&mut self, first: First, result: Result<u32, CallError>) {
         self.told.push(Told::Answer(first, result));

@@ -214,7 +214,8 @@ impl Drive {
     /// Writes once. Ready when something was written.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Ended>> {
         loop {
-            if let Some(claim) = self.claim() {
+            let (claim, mut blocked) = self.claim();
+            if let Some(claim) = claim {
                 self.did(claim.part().0.len());
                 let wrote = self
                     .shared
@@ -223,8 +224,9 @@ impl Drive {
                 if wrote == Wrote::All {
                     return Poll::Ready(Ok(()));
                 }
+                blocked = self.shared.lock().out.is_blocked();
             }
-            if !self.shared.lock().out.is_blocked() {
+            if !blocked {
                 return Poll::Pending;
             }
             ready!(self.stream.poll_write_ready(cx)).map_err(|error| lost(self.role(), &error))?;
@@ -232,11 +234,12 @@ impl Drive {
         }
     }
 
-    /// Takes what is to be written; there is room for more then.
-    fn claim(&mut self) -> Option<Claim> {
+    /// Takes what is to be written; there is room for more then. Besides: whether nothing may be written now.
+    fn claim(&mut self) -> (Option<Claim>, bool) {
         let mut state = self.shared.lock();
+        let blocked = state.out.is_blocked();
         if !state.out.is_ready() {
-            return None;
+            return (None, blocked);
         }
         let claim = state.out.claim();
         if !slips::is(Slip::RoomNotTold) {
@@ -244,7 +247,7 @@ impl Drive {
         }
         drop(state);
         self.after.perform();
-        claim
+        (claim, blocked)
     }
 
     /// Keeps the timer running while something has a deadline.
@@ -302,8 +305,12 @@ impl Drive {
         if let Some(failed) = self.failed.take() {
             return self.last_words(failed, cx);
         }
+        // What begins to wait meanwhile wakes this task, or is seen when it would leave.
+        let mut timers = true;
         for _ in 0..READS {
-            if let Err(ended) = self.poll_tick(cx).and_then(|()| self.poll_keepalive(cx)) {
+            if std::mem::take(&mut timers)
+                && let Err(ended) = self.poll_tick(cx).and_then(|()| self.poll_keepalive(cx))
+            {
                 return Poll::Ready(ended);
             }
             let read = match self.poll_read(cx) {
@@ -316,8 +323,11 @@ impl Drive {
                 }
                 other => other.is_ready(),
             };
-            if !read && !wrote && self.leave() {
-                return Poll::Pending;
+            if !read && !wrote {
+                if self.leave() {
+                    return Poll::Pending;
+                }
+                timers = true;
             }
             if std::mem::take(&mut self.enough) {
                 break;

@@ -45,8 +45,6 @@ pub(crate) fn panicked(server: &ObjectServer, method: &str, panic: &(dyn Any + S
 impl To<'_> {
     /// Tells the caller why there is no answer.
     pub(crate) async fn error(self, error: &HandlerError) -> Result<(), CallError> {
-        let frame_bytes = self.shared.lock().grants.frame_bytes as usize;
-        let (metadata, encoding, payload) = error_parts(error, frame_bytes);
         // What these codes say is known before anything is done.
         let ran = !matches!(
             error.code,
@@ -57,6 +55,13 @@ impl To<'_> {
                 | ErrorCode::NoSuchProtocol
                 | ErrorCode::ProtocolVersion
         );
+        self.failed(error, ran).await
+    }
+
+    /// Tells the caller why there is no answer, or no more of it, and whether the handler has done anything.
+    pub(crate) async fn failed(self, error: &HandlerError, ran: bool) -> Result<(), CallError> {
+        let frame_bytes = self.shared.lock().grants.frame_bytes as usize;
+        let (metadata, encoding, payload) = error_parts(error, frame_bytes);
         let draft = Draft::new(Kind::Error, self.open.ticket)
             .aux(error.code.code())
             .flags(Flags::NONE.with_if(ran, Flags::MAY_HAVE_RUN))

@@ -69,7 +69,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         Err(ended) => return Some(ended),
     };
     let batch = Arc::new(batch);
-    let mut calls = Vec::new();
+    let mut calls = after.take_calls();
     let mut ended = None;
     let mut state = shared.lock();
     let mut index = 0_usize;
@@ -127,6 +127,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         after.enough = served.spent;
         ended = ended.or(served.ended);
     }
+    after.keep_calls(calls);
     ended
 }
 

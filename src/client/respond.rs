@@ -160,11 +160,11 @@ impl To<'_> {
                     "{}.{method} answers with a stream; the caller must ask for one",
                     server.name
                 );
-                self.error(&HandlerError {
+                let error = HandlerError {
                     code: ErrorCode::Invalid,
                     ..HandlerError::new(text)
-                })
-                .await
+                };
+                self.failed(&error, true).await
             }
         }
     }
@@ -359,7 +359,8 @@ impl To<'_> {
         while let Some(item) = items.next().await {
             match item {
                 Ok(content) => self.one(content, &Beside::default(), Flags::MORE).await?,
-                Err(error) => return self.error(&error).await,
+                // Whatever its code: the handler has run, and items may have gone.
+                Err(error) => return self.failed(&error, true).await,
             }
         }
         self.end(beside).await

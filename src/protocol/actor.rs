@@ -165,9 +165,10 @@ impl<A: Actor> ActorHandler<A> {
     /// Sends a message and waits for what the actor answers. Dropped before the actor has looked at the message, it takes it back.
     ///
     /// # Errors
-    /// The actor's own; Overloaded when it has as many commands as it may; `CalleeGone` when it has stopped, or stops before it has
-    /// answered. Overloaded tells the caller of a command that it has not run: a handler that has done something before it asks returns
-    /// another error in its place.
+    /// The actor's own. One with the name `Overloaded` when it has as many commands as it may, and one with the name `CalleeGone` when it
+    /// has stopped, or stops before it has answered. With `?` these are errors of the handler that asked, which may have done something
+    /// before: its caller gets the code `Handler` with that name, and `may_have_run`. A command that is nothing but a message to the
+    /// actor is better left to the protocol's `actor`, whose callers learn that it has not run.
     pub async fn ask<M, R>(&self, message: M) -> Result<R>
     where
         A: Handler<M>,
@@ -175,17 +176,38 @@ impl<A: Actor> ActorHandler<A> {
         M: Message<Result = Result<R>> + Send + 'static,
         R: Send + 'static,
     {
+        let asked = self.send(message).await;
+        asked.unwrap_or_else(|none| Err(Error::new(none.to_string()).named(none.name())))
+    }
+
+    /// The same for a command that is the message and nothing else: what befalls the message befalls the command.
+    pub(super) async fn command<M, R>(&self, message: M) -> Result<R>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message<Result = Result<R>> + Send + 'static,
+        R: Send + 'static,
+    {
+        self.send(message).await.unwrap_or_else(|none| {
+            Err(Error::from(HandlerError {
+                code: none.code(),
+                ..HandlerError::new(none.to_string())
+            }))
+        })
+    }
+
+    async fn send<M, R>(&self, message: M) -> std::result::Result<Result<R>, Unanswered>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message<Result = Result<R>> + Send + 'static,
+        R: Send + 'static,
+    {
         let place = self.enter(message);
-        let Some(place) = place else {
-            let text = format!("the actor has {} commands under way: try later", self.capacity);
-            return Err(failed(ErrorCode::Overloaded, text));
-        };
+        let place = place.ok_or(Unanswered::Overloaded(self.capacity))?;
         match place.answer().await {
-            Some(Ok(answer)) => answer,
-            _ => Err(failed(
-                ErrorCode::CalleeGone,
-                "the actor that answers has stopped".to_owned(),
-            )),
+            Some(Ok(answer)) => Ok(answer),
+            _ => Err(Unanswered::Gone),
         }
     }
 
@@ -219,11 +241,39 @@ impl<A: Actor> ActorHandler<A> {
     }
 }
 
-fn failed(code: ErrorCode, text: String) -> Error {
-    Error::from(HandlerError {
-        code,
-        ..HandlerError::new(text)
-    })
+/// Why an actor has not answered.
+#[derive(Clone, Copy, Debug)]
+enum Unanswered {
+    /// It has as many commands as it may, so many. The message has not reached it.
+    Overloaded(usize),
+    /// It has stopped, perhaps when it had the message.
+    Gone,
+}
+
+impl Unanswered {
+    const fn code(self) -> ErrorCode {
+        match self {
+            Self::Overloaded(_) => ErrorCode::Overloaded,
+            Self::Gone => ErrorCode::CalleeGone,
+        }
+    }
+
+    /// The name of an error of the handler that asked.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Overloaded(_) => "Overloaded",
+            Self::Gone => "CalleeGone",
+        }
+    }
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overloaded(capacity) => write!(f, "the actor has {capacity} commands under way: try later"),
+            Self::Gone => f.write_str("the actor that answers has stopped"),
+        }
+    }
 }
 
 impl<A: Actor> Clone for ActorHandler<A> {

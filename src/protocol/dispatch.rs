@@ -142,6 +142,24 @@ impl Request {
         })
     }
 
+    /// Looks whether the caller takes a streamed answer, before anything is done for one.
+    ///
+    /// # Errors
+    /// Invalid when it does not. Nothing has run.
+    pub fn takes_stream(&self) -> Result<(), HandlerError> {
+        match self.call.context.streaming {
+            true => Ok(()),
+            false => Err(HandlerError {
+                code: ErrorCode::Invalid,
+                ..HandlerError::new(format!(
+                    "{}.{} answers with a stream; the caller must ask for one",
+                    self.call.context.object,
+                    self.command()
+                ))
+            }),
+        }
+    }
+
     /// Lets go of what the request is read from, once it has been: it may share a buffer with other calls, which a handler that
     /// runs for long would keep.
     pub fn release(&mut self) {

@@ -6,8 +6,9 @@
 use super::info::{CommandInfo, ProtocolInfo};
 use super::negotiate::{self, Served};
 use crate::likeness::nearest;
+use std::collections::BTreeSet;
 
-/// So many commands are listed in a text.
+/// So many commands or protocols are listed in a text.
 const LISTED_MAX: usize = 16;
 
 /// Why a name means no command.
@@ -112,14 +113,26 @@ pub(super) fn no_command(who: &str, name: &str, served: &[&ProtocolInfo]) -> Str
 }
 
 fn no_protocol(who: &str, protocol: &str, served: &[&ProtocolInfo]) -> String {
-    let mut names: Vec<&str> = served.iter().map(|info| info.name).collect();
-    names.dedup();
-    match nearest(protocol, names.iter().copied()) {
+    let names = || served.iter().map(|info| info.name);
+    match nearest(protocol, names()) {
         Some(near) => format!("{who} serves no protocol {protocol}; did you mean {near}?"),
         None => format!(
             "{who} serves no protocol {protocol}; it serves {}",
-            names.join(", ")
+            listed(names())
         ),
+    }
+}
+
+/// Names, each once, and not too many of them.
+fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let mut seen = BTreeSet::new();
+    let mut names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
+    match names.len().saturating_sub(LISTED_MAX) {
+        0 => names.join(", "),
+        more => {
+            names.truncate(LISTED_MAX);
+            format!("{} and {more} more", names.join(", "))
+        }
     }
 }
 
@@ -136,15 +149,9 @@ fn not_in(who: &str, command: &str, served: &[&ProtocolInfo]) -> String {
     if let Some(near) = nearest(command, all()).filter(|near| *near != command) {
         return format!("{place}; did you mean {near}?");
     }
-    let mut names: Vec<&str> = all().collect();
-    names.dedup();
-    match names.len().saturating_sub(LISTED_MAX) {
-        _ if names.is_empty() => place,
-        0 => format!("{place}; it has {}", names.join(", ")),
-        more => {
-            names.truncate(LISTED_MAX);
-            format!("{place}; it has {} and {more} more", names.join(", "))
-        }
+    match all().next() {
+        None => place,
+        Some(_) => format!("{place}; it has {}", listed(all())),
     }
 }
 
@@ -203,7 +210,17 @@ mod tests {
 
     #[test]
     fn a_name_that_means_nothing_gets_a_proposal_or_a_list() {
-        let table: [(&[&ProtocolInfo], &str, &str); 8] = [
+        let table: [(&[&ProtocolInfo], &str, &str); 10] = [
+            (
+                &[&CALC_1, &LOG, &CALC_3],
+                "zzzzz",
+                "box has no command zzzzz; it has echo, gone, added",
+            ),
+            (
+                &[&CALC_1, &LOG, &CALC_3],
+                "zzzzz.echo",
+                "box serves no protocol zzzzz; it serves calc, log",
+            ),
             (
                 &[&CALC_1],
                 "ecko",

@@ -20,6 +20,20 @@ pub fn refuse(error: HandlerError) -> Answering<'static> {
     Box::pin(std::future::ready(Err(error)))
 }
 
+/// Has a command answered by an actor that gets it as a message. Beyond the actor's capacity it is Overloaded, unrun.
+///
+/// # Errors
+/// The actor's own; Overloaded and `CalleeGone`.
+pub async fn ask<A, M, R>(handler: &super::ActorHandler<A>, message: M) -> super::Result<R>
+where
+    A: actix::Actor + actix::Handler<M>,
+    A::Context: actix::dev::ToEnvelope<A, M>,
+    M: actix::Message<Result = super::Result<R>> + Send + 'static,
+    R: Send + 'static,
+{
+    handler.command(message).await
+}
+
 /// A request that borrows, kept as the bytes that it is read from again: for an actor, whose messages own what they have.
 #[derive(Debug)]
 pub struct Kept(Vec<u8>);
@@ -30,25 +44,24 @@ impl Kept {
     /// # Errors
     /// Invalid: the type of a field cannot be written.
     pub fn new<T: serde::Serialize>(request: &T) -> super::Result<Self> {
-        postcard::to_stdvec(request)
-            .map(Self)
-            .map_err(|error| unkept(&error))
+        postcard::to_stdvec(request).map(Self).map_err(|error| {
+            super::Error::from(HandlerError {
+                code: ErrorCode::Invalid,
+                ..HandlerError::new(format!("the request cannot be handed to an actor: {error}"))
+            })
+        })
     }
 
     /// Reads it again, as often as is wanted.
     ///
     /// # Errors
-    /// Invalid: the type of a field does not read what it has written.
+    /// One of the actor, which may have done something by then: the type of a field does not read what it has written.
     pub fn read<'a, T: serde::Deserialize<'a>>(&'a self) -> super::Result<T> {
-        postcard::from_bytes(&self.0).map_err(|error| unkept(&error))
+        postcard::from_bytes(&self.0).map_err(|error| {
+            let text = format!("the request that an actor was handed cannot be read: {error}");
+            super::Error::new(text).named("Invalid")
+        })
     }
-}
-
-fn unkept(error: &postcard::Error) -> super::Error {
-    super::Error::from(HandlerError {
-        code: ErrorCode::Invalid,
-        ..HandlerError::new(format!("the request cannot be handed to an actor: {error}"))
-    })
 }
 
 /// Checked when the program is compiled: each protocol has a number of its own.

@@ -1,6 +1,6 @@
 //! Unix stream sockets: bytes and descriptors.
 //!
-//! Owns reading and writing with `recvmsg` and `sendmsg`, and waiting. How connections come about is [`establish`]'s
+//! Owns reading and writing with `recvmsg`, `send` and `sendmsg`, and waiting. How connections come about is [`establish`]'s
 //! business, how a path is taken safely `platform::place`'s. Attachments here are `Arc<OwnedFd>`.
 //!
 //! # System calls
@@ -40,11 +40,11 @@ use super::inject::{Site, fault};
 use super::stream::Obstacle;
 use crate::message::Attachment;
 use crate::platform::fork::Noted;
-use descriptors::{receive, send, send_attachments};
+use descriptors::{receive, send_attachments, send_bytes};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::retry_on_intr;
-use rustix::net::{SendAncillaryBuffer, Shutdown};
+use rustix::net::Shutdown;
 use shared::Upgrade;
 use space::Space;
 use std::io::{self, IoSlice};
@@ -117,7 +117,7 @@ impl Stream {
         }
         let socket = self.fd.get_ref().as_fd();
         if attachments.is_empty() {
-            let result = send(socket, slices, &mut SendAncillaryBuffer::new(&mut []));
+            let result = send_bytes(socket, slices);
             let full = match &result {
                 Ok(written) => *written < slices.iter().map(|slice| slice.len()).sum::<usize>(),
                 Err(error) => error.kind() == io::ErrorKind::WouldBlock,

@@ -14,16 +14,18 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 /// Longer than anything here may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// What the peer lets be under way unread of a stream, in bytes.
+pub const WINDOW: u32 = 1 << 16;
 
 /// The peer's end.
-struct Opposite {
+pub struct Opposite {
     stream: UnixStream,
     decoder: Decoder,
 }
 
 impl Opposite {
-    fn new(stream: UnixStream) -> Self {
+    pub fn new(stream: UnixStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {
@@ -32,21 +34,36 @@ impl Opposite {
         }
     }
 
+    /// Connects: greets a server, and hears its answer.
+    pub fn greet(&mut self, protocol: u64, name: &str) {
+        let meet = Self::meet(u64::from(PROTOCOL_VERSION), protocol, name);
+        self.send(std::iter::once([&PREFACE[..], &meet].concat()));
+        self.read_of(Kind::Meet, 1);
+    }
+
+    /// Accepts: hears the greeting of a client, and answers it.
+    pub fn answer_greeting(&mut self, protocol: u64, name: &str) {
+        let mut preface = [0; PREFACE.len()];
+        self.stream.read_exact(&mut preface).unwrap();
+        self.read_of(Kind::Meet, 1);
+        self.send(std::iter::once(Self::meet(1, protocol, name)));
+    }
+
     /// What this end says of itself.
-    fn meet(id: u64) -> Vec<u8> {
+    fn meet(id: u64, protocol: u64, name: &str) -> Vec<u8> {
         let meet = Meet {
             epoch: Epoch([3; 16]),
             terms: Terms {
                 frame_bytes: 1 << 20,
                 message_bytes: 1 << 20,
-                stream_window: 1 << 16,
+                stream_window: WINDOW,
                 open_calls: 1_000,
                 call_window: 1 << 16,
                 attachments: 0,
             },
             protocols: [Served {
-                id: typed::PROTOCOL_ID,
-                name: "typed".into(),
+                id: protocol,
+                name: name.into(),
             }]
             .into(),
             ..Meet::default()
@@ -59,7 +76,7 @@ impl Opposite {
     }
 
     /// The numbers of so many frames of a kind, whatever else comes between them.
-    fn read_of(&mut self, kind: Kind, count: usize) -> Vec<u64> {
+    pub fn read_of(&mut self, kind: Kind, count: usize) -> Vec<u64> {
         let mut found = Vec::with_capacity(count);
         let mut buffer = [0; 64 * 1024];
         while found.len() < count {
@@ -72,7 +89,7 @@ impl Opposite {
         found
     }
 
-    fn send(&mut self, frames: impl Iterator<Item = Vec<u8>>) {
+    pub fn send(&mut self, frames: impl Iterator<Item = Vec<u8>>) {
         let bytes: Vec<u8> = frames.flatten().collect();
         self.stream.write_all(&bytes).unwrap();
     }
@@ -108,9 +125,7 @@ pub fn server(command: &'static str, in_flight: usize) -> Cost {
     });
     ready.recv().unwrap();
     let mut peer = Opposite::new(UnixStream::connect(&path).unwrap());
-    let greeting = [&PREFACE[..], &Opposite::meet(u64::from(PROTOCOL_VERSION))].concat();
-    peer.send(std::iter::once(greeting));
-    peer.read_of(Kind::Meet, 1);
+    peer.greet(typed::PROTOCOL_ID, "typed");
     let text = "x".repeat(PAYLOAD.len());
     let request = postcard::to_extend(&text, typed::PROTOCOL_ID.to_le_bytes().to_vec()).unwrap();
     let tally = measure(|| {
@@ -154,10 +169,7 @@ pub fn caller(in_flight: usize) -> Cost {
         });
     });
     let mut peer = Opposite::new(listener.accept().unwrap().0);
-    let mut preface = [0; PREFACE.len()];
-    peer.stream.read_exact(&mut preface).unwrap();
-    peer.read_of(Kind::Meet, 1);
-    peer.send(std::iter::once(Opposite::meet(1)));
+    peer.answer_greeting(typed::PROTOCOL_ID, "typed");
     let tally = measure(|| {
         let calls = peer.read_of(Kind::Call, in_flight);
         let reply = |call: u64| {

@@ -3,6 +3,7 @@
 use crate::guard::Facts;
 use crate::programs::{PROGRAMS, Place, interrupt, said, says_in_order};
 use crate::support::PATIENCE;
+use rustix::process::Signal;
 
 /// What the demo of each prints, in this order.
 const DEMOS: [(&str, &[&str]); 6] = [
@@ -237,6 +238,81 @@ fn a_client_without_a_server_says_where_it_looked() {
         );
         assert_eq!(place.left(), [""; 0], "{name} {client}");
     }
+}
+
+/// The server is stopped, so that everything that asks it for something waits.
+#[test]
+fn who_is_interrupted_waits_for_nobody_who_does_not_answer() {
+    for (name, server, client) in [
+        ("bidirectional", "--server", "--client"),
+        ("file_transfer", "--server", "--client"),
+        ("database", "--server", "--replica"),
+        ("service_mesh", "--registry", "--service"),
+    ] {
+        let place = Place::new();
+        let running = place.listening(name, server);
+        running.signal(Signal::STOP);
+        let client = place.start(name, client);
+        said(&client, "Connecting to");
+        client.signal(Signal::INT);
+        let ended = client.end();
+        assert_eq!(ended.code(), 1, "{name}: {ended:#?}");
+        assert_eq!(ended.stderr, format!("{name}: interrupted\n"));
+        running.signal(Signal::CONT);
+        interrupt(running);
+    }
+    // The same once they work together.
+    for (name, server, client, begun, last) in [
+        (
+            "bidirectional",
+            "--server",
+            "--client --stay",
+            "Listening until",
+            "Client ended",
+        ),
+        (
+            "database",
+            "--server",
+            "--replica",
+            "Following from",
+            "Replica ended",
+        ),
+        (
+            "service_mesh",
+            "--registry",
+            "--service --stay",
+            "Reporting metrics",
+            "Service operations completed",
+        ),
+    ] {
+        let place = Place::new();
+        let running = place.listening(name, server);
+        let client = place.start(name, client);
+        said(&client, begun);
+        running.signal(Signal::STOP);
+        says_in_order(interrupt(client).success(), &[last]);
+        running.signal(Signal::CONT);
+        interrupt(running);
+    }
+}
+
+#[test]
+fn an_interrupted_transfer_says_how_it_goes_on() {
+    let place = Place::new();
+    let running = place.listening("file_transfer", "--server");
+    let client = place.start("file_transfer", "--client --size 8M --name big --hold-at 50");
+    said(&client, "Holding at 50%");
+    client.signal(Signal::INT);
+    let ended = client.end();
+    assert_eq!(ended.code(), 1, "{ended:#?}");
+    assert_eq!(
+        ended.stderr,
+        "file_transfer: interrupted; send it again to resume\n"
+    );
+    said(&running, "big is kept at");
+    let ended = place.run("file_transfer", "--client --size 8M --name big");
+    says_in_order(ended.success(), &["Resuming at byte", "completed successfully"]);
+    interrupt(running);
 }
 
 #[test]

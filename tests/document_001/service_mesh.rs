@@ -54,11 +54,15 @@ proptest! {
     fn who_is_found_is_registered_and_well(ops in prop::collection::vec(op(), 1..80)) {
         let mut mesh = Mesh::default();
         let mut model: BTreeMap<u64, (u64, &str, Checks)> = BTreeMap::new();
+        let mut places = 0;
         for op in ops {
             match op {
                 Op::Register(owner, other) => {
                     let service = if other { "other" } else { "some" };
-                    let id = mesh.register(owner, service, "mem:x").unwrap();
+                    let place = format!("mem:{places}");
+                    places += 1;
+                    let id = mesh.register(owner, service, &place).unwrap();
+                    prop_assert_eq!(mesh.register(owner, service, &place), Ok(id), "it has that number already");
                     model.insert(id, (owner, service, Vec::new()));
                 }
                 Op::Deregister(owner, id) => {
@@ -157,8 +161,8 @@ fn the_registry_keeps_its_bounds() {
             Err(MeshError::Name(name.to_owned()))
         );
     }
-    for _ in 0..INSTANCES_MAX {
-        mesh.register(1, "some", "mem:x").unwrap();
+    for place in 0..INSTANCES_MAX {
+        mesh.register(1, "some", &format!("mem:{place}")).unwrap();
     }
     assert_eq!(mesh.register(1, "some", "mem:x"), Err(MeshError::Full));
     assert_eq!(mesh.owned_by(1).len(), INSTANCES_MAX);

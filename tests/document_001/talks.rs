@@ -364,7 +364,7 @@ mod service_mesh {
     #[test]
     fn dead_and_stuck_instances_are_taken_out() {
         let place = Place::new();
-        let registry = place.listening("service_mesh", "--registry --check-ms 100");
+        let registry = place.listening("service_mesh", "--registry --check-ms 1000");
         let (mut one, _) = instance(&place, "shouter");
         let (two, second) = instance(&place, "shouter");
         let (three, third) = instance(&place, "shouter");

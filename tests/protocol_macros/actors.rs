@@ -2,9 +2,9 @@
 
 use crate::ways::{WAYS, serve};
 use actix::{Actor, AtomicResponse, Context, Handler, ResponseFuture, WrapFuture};
-use actix_ipc::ErrorCode;
 use actix_ipc::protocol::{ActorHandler, Items, Result, protocol};
 use actix_ipc::registry;
+use actix_ipc::{CallError, ErrorCode};
 use futures::StreamExt;
 use std::borrow::Cow;
 
@@ -145,6 +145,83 @@ async fn a_stopped_actor_is_an_error_for_its_callers() {
         assert_eq!(
             gone.ask().await.expect_err("nobody is there").code,
             ErrorCode::CalleeGone
+        );
+    }
+}
+
+protocol! {
+    mod busy {
+        ask return u64;
+    }
+}
+
+/// Never answers.
+struct Silent;
+
+impl Actor for Silent {
+    type Context = Context<Self>;
+}
+
+impl Handler<busy::ask::Request> for Silent {
+    type Result = ResponseFuture<Result<u64>>;
+
+    fn handle(&mut self, _: busy::ask::Request, _: &mut Context<Self>) -> Self::Result {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// A handler of its own, which has done something before it asks the actor.
+struct Clerk<A: Actor> {
+    actor: ActorHandler<A>,
+}
+
+impl<A> busy::Receive for Clerk<A>
+where
+    A: Actor<Context = Context<A>> + Handler<busy::ask::Request>,
+{
+    async fn ask(&self) -> Result<u64> {
+        self.actor.ask(busy::ask::Request).await
+    }
+}
+
+impl Handler<busy::ask::Request> for Gone {
+    type Result = Result<u64>;
+
+    fn handle(&mut self, _: busy::ask::Request, _: &mut Context<Self>) -> Self::Result {
+        Ok(0)
+    }
+}
+
+/// What the caller learns: a command that is the message has its fate, a handler that asks has an error of its own.
+#[actix::test]
+async fn what_befalls_a_message_is_the_commands_fate_or_the_error_of_who_asked() {
+    for way in WAYS {
+        let full = ActorHandler::new(Silent.start()).with_capacity(1);
+        let mut only = Box::pin(full.ask(busy::ask::Request));
+        assert!(futures::poll!(&mut only).is_pending(), "it has the only place");
+        let told = |error: CallError| (error.code, error.name, error.may_have_run);
+        let answers = registry! { busy => busy::ActorReceive::from(full.clone()) };
+        let (_served, busy): (_, busy::Sender) = serve(way, answers).await;
+        let refused = busy.ask().await.expect_err("there is no place");
+        assert!(refused.message.contains("1 commands under way"), "{refused}");
+        assert_eq!(told(refused), (ErrorCode::Overloaded, None, false));
+
+        let answers = registry! { busy => Clerk { actor: full.clone() } };
+        let (_served, busy): (_, busy::Sender) = serve(way, answers).await;
+        let refused = busy.ask().await.expect_err("there is no place");
+        assert!(refused.message.contains("1 commands under way"), "{refused}");
+        assert_eq!(
+            told(refused),
+            (ErrorCode::Handler, Some("Overloaded".to_owned()), true)
+        );
+
+        let gone = ActorHandler::new(Gone.start());
+        let answers = registry! { busy => Clerk { actor: gone } };
+        let (_served, busy): (_, busy::Sender) = serve(way, answers).await;
+        let refused = busy.ask().await.expect_err("nobody is there");
+        assert_eq!(
+            told(refused),
+            (ErrorCode::Handler, Some("CalleeGone".to_owned()), true)
         );
     }
 }

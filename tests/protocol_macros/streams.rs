@@ -1,8 +1,10 @@
 //! Streams: of answers, of what follows a request, and of both.
 
 use crate::ways::{WAYS, serve};
-use actix_ipc::protocol::{Error, Incoming, Items, Result, protocol};
+use actix_ipc::protocol::{Error, Incoming, Items, ProtocolSender, Result, protocol};
+use actix_ipc::{ErrorCode, HandlerError};
 use futures::StreamExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 protocol! {
     pub mod streams {
@@ -156,5 +158,57 @@ async fn both_ways_at_once() {
         let answers = streams.echo("hi".to_owned(), futures::stream::iter(lines));
         let answers: Vec<String> = answers.map(|answer| answer.expect("a line")).collect().await;
         assert_eq!(answers, ["hi a", "hi b"]);
+    }
+}
+
+protocol! {
+    mod late {
+        numbers return stream u8;
+    }
+}
+
+/// Finds in the middle of its answer that it cannot go on.
+struct Late(AtomicUsize);
+
+impl late::Receive for Late {
+    async fn numbers(&self) -> Result<Items<u8>> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        let error = HandlerError {
+            code: ErrorCode::Overloaded,
+            ..HandlerError::new("no more of them")
+        };
+        Ok(Items::new(futures::stream::iter([Ok(1), Err(error.into())])))
+    }
+}
+
+#[tokio::test]
+async fn an_error_in_the_middle_of_an_answer_never_says_that_nothing_has_run() {
+    for way in WAYS {
+        let answers = late::Receiver::new(Late(AtomicUsize::new(0)));
+        let (_served, late): (_, late::Sender) = serve(way, answers).await;
+        let mut numbers = late.numbers();
+        assert_eq!(numbers.next().await.expect("an item").expect("a number"), 1);
+        let error = numbers.next().await.expect("an item").expect_err("the end");
+        assert_eq!((error.code, error.may_have_run), (ErrorCode::Overloaded, true));
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_takes_no_stream_is_refused_before_anything_runs() {
+    for way in WAYS {
+        let answers = late::Receiver::new(Late(AtomicUsize::new(0)));
+        let (_served, late): (_, late::Sender) = serve(way, answers.clone()).await;
+        let numbers = late::PROTOCOL.commands.first().expect("it has one");
+        let call = late
+            .caller()
+            .call::<_, u8>(&late::PROTOCOL, numbers, &late::numbers::Request);
+        let error = call.await.expect_err("it takes one answer");
+        assert_eq!(
+            (error.code, error.may_have_run),
+            (ErrorCode::Invalid, false),
+            "{error}"
+        );
+        assert!(error.message.contains("the caller must ask for one"), "{error}");
+        assert_eq!(answers.handler().0.load(Ordering::SeqCst), 0, "it has not run");
     }
 }

@@ -144,19 +144,31 @@ fn close_on_exec(descriptor: OwnedFd) -> OwnedFd {
     descriptor
 }
 
-pub(super) fn send(
+// On Apple systems SO_NOSIGPIPE, which socket2 sets, does the same.
+#[cfg(target_vendor = "apple")]
+const SEND_FLAGS: SendFlags = SendFlags::empty();
+#[cfg(not(target_vendor = "apple"))]
+const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL;
+
+/// Bytes alone. One run of them, as most writes are, goes without the head of a message, which the system would have to look through.
+pub(super) fn send_bytes(socket: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let [only] = slices else {
+        return send_with(socket, slices, &mut SendAncillaryBuffer::new(&mut []));
+    };
+    retry(|| {
+        fault(Site::Write)?;
+        Ok(rustix::net::send(socket, only, SEND_FLAGS)?)
+    })
+}
+
+pub(super) fn send_with(
     socket: BorrowedFd<'_>,
     slices: &[IoSlice<'_>],
     control: &mut SendAncillaryBuffer<'_, '_, '_>,
 ) -> io::Result<usize> {
-    // On Apple systems SO_NOSIGPIPE, which socket2 sets, does the same.
-    #[cfg(target_vendor = "apple")]
-    let flags = SendFlags::empty();
-    #[cfg(not(target_vendor = "apple"))]
-    let flags = SendFlags::NOSIGNAL;
     retry(|| {
         fault(Site::Write)?;
-        Ok(sendmsg(socket, slices, control, flags)?)
+        Ok(sendmsg(socket, slices, control, SEND_FLAGS)?)
     })
 }
 
@@ -185,5 +197,5 @@ pub(super) fn send_attachments(
         return Err(wrong("too many attachments at once"));
     }
     retry(|| fault(Site::Attach))?;
-    send(socket, slices, &mut control)
+    send_with(socket, slices, &mut control)
 }

@@ -6,7 +6,7 @@ use crate::transport::BACKLOG;
 use crate::transport::tests::{connected, read, write};
 use crate::transport::{ATTACHMENTS_MAX, Listener, Stream, connect, current_uid};
 use crate::transport::{BindError, Endpoint, UnixOptions};
-use rustix::net::SendAncillaryMessage;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage};
 use socket2::{Domain, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::mem::MaybeUninit;
@@ -209,7 +209,7 @@ async fn too_many_descriptors_are_refused_by_both_ends() {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(ATTACHMENTS_MAX + 1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     assert!(control.push(SendAncillaryMessage::ScmRights(&fds)));
-    send(raw.fd.get_ref().as_fd(), &[IoSlice::new(b"x")], &mut control).unwrap();
+    descriptors::send_with(raw.fd.get_ref().as_fd(), &[IoSlice::new(b"x")], &mut control).unwrap();
     drop(sent);
     let mut received = Vec::new();
     let error = read(&server, &mut [0; 8], &mut received).await.unwrap_err();

@@ -186,14 +186,14 @@ fn method(command: &Command, scene: &Scene) -> TokenStream {
     };
     let body = if command.lifetimes.is_empty() {
         let message = asked(request);
-        quote!(self.handler.ask(#message))
+        quote!(#private::ask(&self.handler, #message))
     } else {
         // What is borrowed is kept before the future begins, which may outlive it.
         let kept = Ident::new("kept", Span::mixed_site());
         let message = asked(quote!(#name::Owned(#kept?)));
         quote! {
             let #kept = #private::Kept::new(&#request);
-            async move { self.handler.ask(#message).await }
+            async move { #private::ask(&self.handler, #message).await }
         }
     };
     quote! {

@@ -210,11 +210,14 @@ fn arm(command: &Command, scene: &Scene) -> TokenStream {
         }
         Answer::Nothing | Answer::One(_) | Answer::Plain(_) => quote!(#request.reply(&#answer)),
     };
+    let streamed = matches!(command.answer, Answer::Stream(_) | Answer::PlainStream(_));
+    let streamed = streamed.then(|| quote!(#request.takes_stream()?;));
     // What an owned request was read from is not kept while its handler runs; what borrows needs it.
     let release = command.lifetimes.is_empty().then(|| quote!(#request.release();));
     quote! {
         #(#conditions)*
         #text => ::std::boxed::Box::pin(async move {
+            #streamed
             let #pattern = #request.decode()?;
             #incoming
             #release
