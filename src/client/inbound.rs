@@ -72,8 +72,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
     let mut calls = after.take_calls();
     let mut ended = None;
     let mut state = shared.lock();
-    let mut index = 0_usize;
-    let role = state.role;
+    let (mut index, role) = (0_usize, state.role);
     while let Some(header) = batch.header(index) {
         if let Some(refused) = peer::incoming::refused(role, header) {
             ended = Some(refused);
