@@ -407,6 +407,7 @@ async fn a_stream_sends_no_more_than_its_reader_takes() {
         ErrorCode::Invalid,
         "a stream for a caller who wants one value"
     );
+    assert!(error.may_have_run, "its handler has run");
 }
 
 #[tokio::test]

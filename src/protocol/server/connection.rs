@@ -197,19 +197,9 @@ async fn welcomed(
     };
     let accompany = Arc::clone(&core.hooks).accompany(client.clone(), met.number, turns);
     core.home.spawn(accompany);
-    let failed = |text: &str| Some((CloseReason::Internal, text.to_owned()));
-    let answered = pin!(timeout(HANDSHAKE, answered));
-    let answers = match select(answered, pin!(core.stopped())).await {
-        Either::Left((Ok(Ok(answers)), _)) => answers,
-        Either::Left((Ok(Err(_)), _)) => {
-            let text = "the server's program failed before it said what it serves";
-            return Err(failed(text));
-        }
-        Either::Left((Err(_), _)) => return Err(failed("the server's program does not say what it serves")),
-        Either::Right(_) => return Err(Some(draining())),
-    };
+    let answers = answers_of(core, answered).await?;
     let serves = served(&answers.protocols());
-    let answer = answer_of(&offer, met.number, &serves).map_err(|text| failed(&text))?;
+    let answer = answer_of(&offer, met.number, &serves).map_err(failed)?;
     shared
         .serving
         .serve(core.manner.objects(&answers, &core.home), &serves);
@@ -230,6 +220,27 @@ async fn welcomed(
     let _ = up.send(());
     work(&shared, link).await;
     Ok(())
+}
+
+/// What the program serves this client. Nothing of the wait is left behind for the time of the connection, its timer least of all.
+async fn answers_of(
+    core: &Core,
+    answered: oneshot::Receiver<Arc<dyn Dispatch>>,
+) -> Result<Arc<dyn Dispatch>, Option<Refusal>> {
+    match select(pin!(timeout(HANDSHAKE, answered)), pin!(core.stopped())).await {
+        Either::Left((Ok(Ok(answers)), _)) => Ok(answers),
+        Either::Left((Ok(Err(_)), _)) => Err(failed(
+            "the server's program failed before it said what it serves".to_owned(),
+        )),
+        Either::Left((Err(_), _)) => Err(failed(
+            "the server's program does not say what it serves".to_owned(),
+        )),
+        Either::Right(_) => Err(Some(draining())),
+    }
+}
+
+const fn failed(text: String) -> Option<Refusal> {
+    Some((CloseReason::Internal, text))
 }
 
 /// However a connection ends: nobody waits for it any more, and it keeps nothing.
