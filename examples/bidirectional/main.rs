@@ -23,6 +23,10 @@ use program::Ended;
 use protocol::{ServerSender, client_protocol, server_protocol::Commands as _};
 use server::Server;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// Between two tries to register at a server that does not take it in.
+const AGAIN: Duration = Duration::from_secs(1);
 
 #[derive(Parser)]
 #[command(name = "bidirectional", about = "Both ends of a connection call each other")]
@@ -146,13 +150,23 @@ async fn stay_in(client: &Client, name: &str, mut events: ConnectionEvents) {
     while let Some(event) = events.next().await {
         match event {
             ConnectionEvent::Lost { reason } => println!("Connection lost ({reason}); waiting for another"),
-            ConnectionEvent::Reconnected { .. } => {
-                // When it fails, the connection has broken again, and its successor brings another event.
-                if let Err(error) = enter(client, name).await {
-                    println!("Not registered: {}", program::said(&error));
-                }
-            }
+            ConnectionEvent::Reconnected { .. } => enter_again(client, name).await,
             _ => {}
+        }
+    }
+}
+
+/// Asks until it is registered, or the connection has broken again: its successor brings another event.
+async fn enter_again(client: &Client, name: &str) {
+    let mut tries = tokio::time::interval(AGAIN);
+    loop {
+        tries.tick().await;
+        match enter(client, name).await {
+            Ok(()) => return,
+            Err(error) => println!("Not registered: {}", program::said(&error)),
+        }
+        if !client.is_connected() {
+            return;
         }
     }
 }
