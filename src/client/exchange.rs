@@ -3,6 +3,7 @@
 //! Owns the sending of a request (at once, or in pieces within its window) and the wait in its slot. Dropping it tells
 //! the broker when the request asks for that. Calls, acknowledged publishes, pings and queries are made of it.
 
+use super::after::After;
 use super::content::Content;
 use super::handle::Handle;
 use super::large::{Large, length_of, region_piece};
@@ -18,7 +19,7 @@ use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Flags, Kind};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// See the module's documentation.
@@ -296,25 +297,14 @@ fn first(
     let mut state = shared.lock();
     state.check_up()?;
     state.check_time(*until)?;
-    if !state.out.has_room() {
-        state.order.hold(ticket);
-        let start_clock = state.wait_for_room(outgoing, (place, until), cx);
+    state.check_served(outgoing)?;
+    if let Some(wants) = state.held_back(outgoing, ticket) {
+        let start_clock = state.wait_in_order(outgoing, wants, (place, ticket, until), cx);
         drop(state);
         if start_clock {
             shared.io.wake();
         }
         return Poll::Pending;
-    }
-    if !state.order.lets(ticket) {
-        let mut before = Vec::new();
-        state.out.room.drain(&mut before);
-        drop(state);
-        before.into_iter().for_each(Waker::wake);
-        cx.waker().wake_by_ref();
-        return Poll::Pending;
-    }
-    if state.role.is_peer() && outgoing.kind == Kind::Call {
-        std::task::ready!(state.poll_peer(outgoing, place, cx))?;
     }
     let mut part = outgoing.first_part(&state)?;
     let offered = outgoing.may_offer(&state, shared.options.regions_from);
@@ -331,7 +321,10 @@ fn first(
     let Some(id) = state.requests.insert(request) else {
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
-    state.order.leave(ticket);
+    let mut behind = After::default();
+    if state.order.leave(ticket) {
+        state.out.room.drain(&mut behind.wakers);
+    }
     let idle = state.out.is_idle();
     let whole = part == outgoing.content.len();
     let end = add_first(&mut state, outgoing, (id, *until), part, offered);
@@ -346,6 +339,7 @@ fn first(
     let next = state.after_push(idle, direct);
     drop(state);
     shared.perform(next);
+    behind.perform();
     if start_clock {
         shared.io.wake();
     }

@@ -234,7 +234,8 @@ impl IpcClient {
 
     /// Calls `method` of `object` and decodes the answer. Calls of one client to one object arrive in the order in
     /// which their futures were first polled: one of more than 256 KiB is sent while it is polled, and those behind it wait at the object
-    /// until it is sent or dropped. One that waits for room and is polled no more is overtaken. Dropping the future cancels the call.
+    /// until it is sent or dropped. One that waits for room and is polled no
+    /// more is overtaken, after a second at most. Dropping the future cancels the call.
     ///
     /// # Errors
     /// See [`Call`].

@@ -1,94 +1,118 @@
-//! Requests that found no room in the out-buffer, in the order in which they came: one that comes later does not go before them.
+//! Requests that cannot go yet, in the order in which they came: one that comes later does not go before them.
 //!
-//! Owns their numbers, and how often a later one steps back. It refuses to know the buffer and wakes nobody. Used by
+//! Owns their places and what each is held for. It refuses to know the buffer and the windows, and wakes nobody. Used by
 //! [`super::exchange`] under the connection's lock.
 //!
-//! Room that comes wakes all that wait, and until they have looked somebody new would find it first. He steps back instead, and looks
-//! again behind them. Only so often: a future that nobody polls any more keeps no other from its way.
+//! Room that comes wakes all that wait, and until they have looked somebody new would find it first. He is held as well, and woken when
+//! the one before him has gone. A future that nobody polls any more keeps no other from its way: who is woken and does not look for two
+//! ticks of the connection's clock loses his place.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::ops::Bound;
+use std::time::{Duration, Instant};
 
-/// How often a request steps back before it goes past those that were woken and have not looked.
-const STEPS_BACK: u8 = 16;
+/// A tick is never shorter: what a task may take to look, on a machine that has other things to do.
+const TICK: Duration = Duration::from_millis(250);
 
-/// Who was held back and is not on its way.
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wants {
+    /// Room in the out-buffer: nobody goes before it.
+    Room,
+    /// The other program's window for calls without an answer: nobody of the same protocol goes before it. Those of others need not
+    /// wait, and must not: what they bring may be what opens the window.
+    Window(u64),
+}
+
+/// Who is held and not on its way.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
-    held: BTreeSet<NonZeroU64>,
+    held: BTreeMap<NonZeroU64, Held>,
     last: u64,
+    ticked: Option<Instant>,
 }
 
-/// The place of one request; none as long as it was never held back.
-#[derive(Debug, Default)]
-pub(crate) struct Ticket {
-    number: Option<NonZeroU64>,
-    steps: u8,
+#[derive(Debug)]
+struct Held {
+    wants: Wants,
+    /// The round of the list of wakers in which it waits; in a later one it was woken.
+    round: u64,
+    /// It was woken a tick ago and has not looked.
+    silent: bool,
 }
+
+/// The place of one request; none as long as it was never held.
+#[derive(Debug, Default)]
+pub(crate) struct Ticket(Option<NonZeroU64>);
 
 impl Ticket {
     pub(crate) const fn new() -> Self {
-        Self {
-            number: None,
-            steps: 0,
-        }
+        Self(None)
     }
 
     pub(crate) const fn is_held(&self) -> bool {
-        self.number.is_some()
+        self.0.is_some()
     }
 }
 
 impl Order {
     pub(crate) const fn new() -> Self {
         Self {
-            held: BTreeSet::new(),
+            held: BTreeMap::new(),
             last: 0,
+            ticked: None,
         }
     }
 
-    /// A request cannot go now: those that come later are behind it.
-    pub(crate) fn hold(&mut self, ticket: &mut Ticket) {
-        if ticket.number.is_none() {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// What a request to this protocol has to wait for because somebody before it does.
+    pub(crate) fn before(&self, ticket: &Ticket, protocol: u64) -> Option<Wants> {
+        let own = ticket.0.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut before = self.held.range((Bound::Unbounded, own));
+        before.find_map(|(_, held)| match held.wants {
+            Wants::Room => Some(Wants::Room),
+            Wants::Window(other) => (other == protocol).then_some(held.wants),
+        })
+    }
+
+    /// A request waits from this round on: those that come later are behind it.
+    pub(crate) fn hold(&mut self, ticket: &mut Ticket, wants: Wants, round: u64) {
+        let number = *ticket.0.get_or_insert_with(|| {
             self.last = self.last.saturating_add(1);
-            ticket.number = NonZeroU64::new(self.last);
-            self.held.extend(ticket.number);
-        }
+            NonZeroU64::new(self.last).unwrap_or(NonZeroU64::MAX)
+        });
+        let held = Held {
+            wants,
+            round,
+            silent: false,
+        };
+        self.held.insert(number, held);
     }
 
-    /// Whether a request may go now that there is room. If not, it looks again when those before it have.
-    #[inline]
-    pub(crate) fn lets(&mut self, ticket: &mut Ticket) -> bool {
-        self.held.is_empty() || self.is_next(ticket)
+    /// A request is on its way, or given up. `true`: others may have waited behind it.
+    pub(crate) fn leave(&mut self, ticket: &mut Ticket) -> bool {
+        let was_held = ticket
+            .0
+            .take()
+            .is_some_and(|number| self.held.remove(&number).is_some());
+        was_held && !self.held.is_empty()
     }
 
-    #[cold]
-    fn is_next(&mut self, ticket: &mut Ticket) -> bool {
-        let before = self
-            .held
-            .first()
-            .filter(|first| ticket.number.is_none_or(|own| **first < own));
-        if before.is_none() {
-            return true;
+    /// Takes their places from those that were woken two ticks ago and have not looked.
+    pub(crate) fn tick(&mut self, round: u64, now: Instant) {
+        let early = |last| now.saturating_duration_since(last) < TICK;
+        if self.held.is_empty() || self.ticked.is_some_and(early) {
+            return;
         }
-        if ticket.steps < STEPS_BACK {
-            ticket.steps = ticket.steps.saturating_add(1);
-            self.hold(ticket);
-            return false;
-        }
-        // Nobody polls them: they are behind this one now, and behind nobody else's steps.
-        if let Some(own) = ticket.number {
-            self.held = self.held.split_off(&own);
-        }
-        true
-    }
-
-    /// A request is on its way, or given up.
-    #[inline]
-    pub(crate) fn leave(&mut self, ticket: &mut Ticket) {
-        if let Some(number) = ticket.number.take() {
-            self.held.remove(&number);
-        }
+        self.ticked = Some(now);
+        self.held.retain(|_, held| {
+            let silent = held.round != round;
+            !(std::mem::replace(&mut held.silent, silent) && silent)
+        });
     }
 }
 
@@ -97,35 +121,71 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_goes_before_those_that_were_held_back() {
+    fn nobody_goes_before_those_that_wait_for_room() {
         let mut order = Order::new();
         let [mut first, mut second, mut third] = [(); 3].map(|()| Ticket::new());
-        assert!(order.lets(&mut first));
-        order.hold(&mut first);
-        assert!(!order.lets(&mut second));
-        assert!(!order.lets(&mut third));
-        assert!(order.lets(&mut first));
-        order.leave(&mut first);
-        assert!(!order.lets(&mut third), "it came behind the second");
-        assert!(order.lets(&mut second));
-        order.leave(&mut second);
-        assert!(order.lets(&mut third));
-        order.leave(&mut third);
-        assert!(!third.is_held() && order.held.is_empty());
+        assert_eq!(order.before(&first, 1), None);
+        order.hold(&mut first, Wants::Room, 0);
+        for ticket in [&mut second, &mut third] {
+            let wants = order.before(ticket, 2).unwrap();
+            order.hold(ticket, wants, 0);
+        }
+        for round in 1..100 {
+            assert_eq!(order.before(&second, 2), Some(Wants::Room));
+            order.hold(&mut second, Wants::Room, round);
+            assert_eq!(order.before(&third, 3), Some(Wants::Room));
+            assert_eq!(order.before(&first, 1), None);
+        }
+        assert!(order.leave(&mut first));
+        assert_eq!(order.before(&second, 2), None);
+        assert_eq!(
+            order.before(&third, 2),
+            Some(Wants::Room),
+            "it came behind the second"
+        );
+        assert!(order.leave(&mut second));
+        assert_eq!(order.before(&third, 3), None);
+        assert!(!order.leave(&mut third), "nobody is behind it");
+        assert!(!third.is_held() && order.is_empty());
     }
 
     #[test]
-    fn one_that_is_not_polled_is_passed_once_for_all() {
+    fn a_spent_window_holds_its_own_protocol_alone() {
         let mut order = Order::new();
-        let [mut silent, mut passing, mut later] = [(); 3].map(|()| Ticket::new());
-        order.hold(&mut silent);
-        for _ in 0..STEPS_BACK {
-            assert!(!order.lets(&mut passing));
+        let [mut tells, mut asks] = [(); 2].map(|()| Ticket::new());
+        order.hold(&mut tells, Wants::Window(7), 0);
+        assert_eq!(order.before(&Ticket::new(), 8), None);
+        assert_eq!(order.before(&Ticket::new(), 7), Some(Wants::Window(7)));
+        order.hold(&mut asks, Wants::Window(7), 0);
+        assert_eq!(
+            order.before(&Ticket::new(), 8),
+            None,
+            "nor behind those that wait behind it"
+        );
+        order.leave(&mut tells);
+        assert_eq!(order.before(&asks, 7), None);
+    }
+
+    #[test]
+    fn one_that_is_woken_and_not_polled_loses_its_place_and_no_other_does() {
+        let mut order = Order::new();
+        let [mut silent, mut late, mut waits] = [(); 3].map(|()| Ticket::new());
+        for ticket in [&mut silent, &mut late, &mut waits] {
+            order.hold(ticket, Wants::Room, 0);
         }
-        assert!(order.lets(&mut passing));
-        order.leave(&mut passing);
-        assert!(order.lets(&mut later));
-        assert!(order.lets(&mut silent));
-        order.leave(&mut silent);
+        // They are woken; the third waits again at once, the second after a tick, the first never.
+        order.hold(&mut waits, Wants::Room, 1);
+        let start = Instant::now();
+        for soon in 0..10 {
+            order.tick(1, start + Duration::from_millis(soon));
+        }
+        assert_eq!(order.before(&late, 0), Some(Wants::Room));
+        order.hold(&mut late, Wants::Room, 1);
+        order.tick(1, start + TICK);
+        assert_eq!(order.before(&late, 0), None);
+        assert_eq!(order.before(&waits, 0), Some(Wants::Room), "behind the second");
+        assert!(!order.leave(&mut silent), "it has no place to give up");
+        order.tick(1, start + TICK * 2);
+        assert_eq!(order.held.len(), 2, "who waits in this round was not woken");
     }
 }

@@ -4,6 +4,7 @@
 //! is sent. Called by [`super::exchange`] under the lock, and by the tick.
 
 use super::after::After;
+use super::order::{Ticket, Wants};
 use super::outgoing::Outgoing;
 use super::state::{GRACE, State};
 use super::waiters::Place;
@@ -17,7 +18,7 @@ pub(crate) type Until = Option<(Instant, Duration)>;
 
 impl State {
     /// Waits for room. Returns whether the socket's task is to be woken to keep the time.
-    pub(crate) fn wait_for_room(
+    fn wait_for_room(
         &mut self,
         outgoing: &Outgoing,
         (place, until): (&mut Option<Place>, &mut Until),
@@ -32,6 +33,23 @@ impl State {
         *until = Some((expires, patience));
         self.room_until = Some(self.room_until.map_or(expires, |other| other.min(expires)));
         start
+    }
+
+    /// Waits for room or behind others, in the order of the first looks. Returns whether the socket's task is to be woken to keep the
+    /// time.
+    #[cold]
+    pub(crate) fn wait_in_order(
+        &mut self,
+        outgoing: &Outgoing,
+        wants: Wants,
+        (place, ticket, until): (&mut Option<Place>, &mut Ticket, &mut Until),
+        cx: &Context<'_>,
+    ) -> bool {
+        let start = self.wait_for_room(outgoing, (place, until), cx);
+        let round = self.out.room.round();
+        self.order.hold(ticket, wants, round);
+        // The tick takes their places from those that nobody polls.
+        self.coarse_now().1 || start
     }
 
     /// When a request is given up, its patience, and whether the socket's task is to be woken to keep the time.
@@ -75,8 +93,10 @@ impl State {
 
     /// Lets those look again whose time may be over. Returns whether anybody waited.
     pub(crate) fn tend_room(&mut self, now: Instant, after: &mut After) -> bool {
-        let waited = self.room_until.is_some();
-        if self.room_until.take_if(|until| *until <= now).is_some() {
+        let waited = self.room_until.is_some() || !self.order.is_empty();
+        let round = self.out.room.round();
+        self.order.tick(round, now);
+        if self.room_until.take_if(|until| *until <= now).is_some() || !self.order.is_empty() {
             self.out.room.drain(&mut after.wakers);
         }
         waited

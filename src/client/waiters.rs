@@ -42,6 +42,11 @@ impl Waiters {
         None
     }
 
+    /// Which list it is: who stood in an earlier one was woken.
+    pub(crate) const fn round(&self) -> u64 {
+        self.round
+    }
+
     /// Takes a task out that no longer waits. Drop what it returns after the lock is released: it may be the last
     /// that holds the task.
     #[must_use]

@@ -16,17 +16,17 @@ pub(crate) use life::{farewell, let_finish, work};
 use super::builder::{ClientBuilder, Options, SharedMemory};
 use super::exchange::MAX_PATIENCE;
 use super::handle::{Handle, IpcClient};
+use super::order::{Ticket, Wants};
 use super::outgoing::Outgoing;
 use super::shared::Shared;
 use super::state::{GRACE, Phase, State, TICK};
-use super::waiters::Place;
 use crate::config::peers::DEADLINE;
 use crate::error::{CallError, CloseReason};
-use crate::message::{Encoding, Epoch, Flags, Meet, Origin, Served, Terms, Welcome};
+use crate::message::{Encoding, Epoch, Flags, Kind, Meet, Origin, Served, Terms, Welcome};
 use crate::transport::{Endpoint, PeerCredentials, TlsClient};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+
 use std::time::{Duration, Instant};
 
 /// A deadline of so many ticks is kept to a tick, any shorter one exactly.
@@ -183,6 +183,16 @@ fn welcome(terms: Terms, epoch: Epoch) -> Welcome {
     }
 }
 
+/// The protocol of a command, by the first bytes of its value.
+fn protocol(outgoing: &Outgoing) -> Option<u64> {
+    let content = &outgoing.content;
+    let id = content
+        .bytes()
+        .first_chunk::<8>()
+        .filter(|_| content.encoding() == Encoding::PROTOCOL);
+    id.map(|id| u64::from_le_bytes(*id))
+}
+
 impl State {
     /// When a request that is sent now is given up here, its patience between two answers, and whether the socket's task is to be woken
     /// to keep the time. A broker ends a call itself, and is given time for that; between two programs the caller does.
@@ -213,27 +223,33 @@ impl State {
         }
     }
 
-    /// Whether a call may be sent to another program now.
-    pub(crate) fn poll_peer(
-        &mut self,
-        outgoing: &Outgoing,
-        place: &mut Option<Place>,
-        cx: &Context<'_>,
-    ) -> Poll<Result<(), CallError>> {
-        let content = &outgoing.content;
-        if content.encoding() == Encoding::PROTOCOL
-            && let Some(id) = content.bytes().first_chunk::<8>()
-            && let Some(error) = self.lacking(u64::from_le_bytes(*id), outgoing)
+    /// Whether another program serves what a call is for.
+    ///
+    /// # Errors
+    /// It does not; not sent.
+    #[inline]
+    pub(crate) fn check_served(&self, outgoing: &Outgoing) -> Result<(), CallError> {
+        if !self.role.is_peer() || outgoing.kind != Kind::Call {
+            return Ok(());
+        }
+        let lacking = protocol(outgoing).and_then(|id| self.lacking(id, outgoing));
+        lacking.map_or(Ok(()), Err)
+    }
+
+    /// What a request has to wait for before its first frame can be added. A grant of the window wakes all that wait for room.
+    #[inline]
+    pub(crate) fn held_back(&self, outgoing: &Outgoing, ticket: &Ticket) -> Option<Wants> {
+        if !self.order.is_empty()
+            && let Some(wants) = self.order.before(ticket, protocol(outgoing).unwrap_or_default())
         {
-            return Poll::Ready(Err(error));
+            return Some(wants);
         }
-        if outgoing.flags.has(Flags::NO_REPLY) && self.call_window <= 0 {
-            // A grant wakes all that wait for room.
-            let before = self.out.room.wait(place, cx.waker());
-            self.bury(before);
-            return Poll::Pending;
+        if !self.out.has_room() {
+            return Some(Wants::Room);
         }
-        Poll::Ready(Ok(()))
+        let charged =
+            self.role.is_peer() && outgoing.kind == Kind::Call && outgoing.flags.has(Flags::NO_REPLY);
+        (charged && self.call_window <= 0).then(|| Wants::Window(protocol(outgoing).unwrap_or_default()))
     }
 
     fn lacking(&self, id: u64, outgoing: &Outgoing) -> Option<CallError> {
