@@ -28,6 +28,7 @@ use actix::Addr;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ pub struct Shared {
     pub dialects: OnceLock<Dialects>,
     /// The services that are started when they are wanted.
     pub services: Described,
+    /// What starts units, where it is not at its usual place; set once, before the broker starts.
+    pub systemctl: OnceLock<PathBuf>,
     /// Who may do what.
     pub policy: Arc<Slot>,
     /// Read permits of all connections.
@@ -124,6 +127,7 @@ impl Shared {
             bus: OnceLock::new(),
             dialects: OnceLock::new(),
             services: Described::default(),
+            systemctl: OnceLock::new(),
             policy: Arc::default(),
             gate,
             accounts,

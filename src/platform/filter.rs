@@ -3,7 +3,7 @@
 //! Owns the three pipes of one command, the bound of what it may print, and that nothing of its process group is left. It refuses to know
 //! what the bytes mean. `rob serve` calls it, on a thread that may block.
 
-use super::child::{Group, reap};
+use super::child::{Group, Tie, reap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 use std::io::{self, PipeReader, Read, Write};
@@ -59,7 +59,7 @@ pub fn filter(
     }
     let (over, is_over) = io::pipe()?;
     let mut child = command.spawn()?;
-    if !group.live(Pid::from_child(&child)) {
+    if !group.live(Tie::Own(Pid::from_child(&child))) {
         group.end(true);
     }
     let pipes = Pipes::of(&mut child, input, most, told);

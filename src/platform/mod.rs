@@ -5,7 +5,6 @@
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "broker")]
-#[cfg_attr(not(unix), path = "child_windows.rs")]
 pub mod child;
 #[cfg(feature = "cli")]
 #[cfg_attr(not(unix), path = "no_filter.rs")]

@@ -1,7 +1,14 @@
 //! How many descriptors this process may open.
 //!
-//! Owns asking for the limit and raising it; what is done with them is the callers' business: the daemon raises it at its
-//! start, the broker holds attachments within it.
+//! Owns asking for the limit, raising it, and what children of this process find of it; what is done with them is the callers' business: the
+//! daemon raises it at its start, the broker holds attachments within it, and starts services with the limit that it has found itself.
+
+#[cfg(unix)]
+use std::sync::OnceLock;
+
+/// The limit before it was raised here for the first time.
+#[cfg(unix)]
+static FOUND: OnceLock<u64> = OnceLock::new();
 
 /// The limit that holds now; `None` where there is none. Others may change it at any time.
 #[must_use]
@@ -50,10 +57,34 @@ pub fn raise(wanted: u64) -> Option<usize> {
                 maximum: before.maximum,
             };
             // A system that refuses leaves what there was.
-            let _ = setrlimit(Resource::Nofile, raised);
+            if setrlimit(Resource::Nofile, raised).is_ok() {
+                let _ = before.current.map(|found| FOUND.set(found));
+            }
         }
     }
     #[cfg(not(unix))]
     let _ = wanted;
     limit()
+}
+
+/// Has the command start with the limit that this process had before it was raised: programs that use `select`, or close all descriptors up
+/// to the limit, suffer from a high one. They may raise it themselves.
+#[cfg(all(unix, feature = "broker"))]
+#[allow(unsafe_code, reason = "no safe call sets a limit of a child before it runs")]
+pub(super) fn as_found(command: &mut std::process::Command) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use std::os::unix::process::CommandExt;
+    let Some(found) = FOUND.get().copied() else {
+        return;
+    };
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = move || Rlimit {
+        current: Some(found),
+        maximum,
+    };
+    // SAFETY: between fork and exec the closure makes one system call and nothing else: it allocates nothing, takes no lock and reads
+    // two numbers of its own. The limit is not above the maximum, so it is granted; were it not, the command would not start.
+    unsafe {
+        command.pre_exec(move || Ok(setrlimit(Resource::Nofile, limit())?));
+    }
 }

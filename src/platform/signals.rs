@@ -1,6 +1,6 @@
 //! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c) ask it to end, SIGHUP to read its settings again.
 //!
-//! Owns their registration with the system. It decides nothing; `ipc-broker` does. The library itself never calls
+//! Owns their registration with the system, and SIGCHLD, which must not be ignored by who has children. It decides nothing; `ipc-broker` does. The library itself never calls
 //! this: signals belong to the program.
 
 use std::io;
@@ -40,6 +40,20 @@ impl EndSignal {
             Self::Quit => 131,
         }
     }
+}
+
+/// Sees to it that the ends of children are noticed, also when whoever has started this program had it ignore SIGCHLD: the system reaps
+/// them then, and nobody learns how they ended. Needs a tokio run-time.
+///
+/// # Errors
+/// When the system refuses.
+pub fn notice_children() -> io::Result<()> {
+    // To receive a signal is not to ignore it; that stays so when nobody listens any more.
+    #[cfg(unix)]
+    drop(tokio::signal::unix::signal(
+        tokio::signal::unix::SignalKind::child(),
+    )?);
+    Ok(())
 }
 
 /// The signals that ask for the end, received instead of ending the process as long as the process lives.

@@ -9,6 +9,7 @@
 //! | `sys.broker` | `ping` | `"pong"` |
 //! | `sys.broker` | `status` | how the broker is, and the sums of all objects and topics |
 //! | `sys.broker` | `connections`, `objects`, `topics` | a list of each, `{"limit": N}` entries of it |
+//! | `sys.broker` | `services` | the services that are described, and how each of them is |
 //! | `sys.broker` | `monitor` | a stream of what passes, for those who ask for one |
 //!
 //! docs/observe.md has all keys.
@@ -21,6 +22,7 @@ use super::options::ServeOptions;
 use super::port::{Port, PortOwner};
 use crate::actors::core::{Core, Shared};
 use crate::actors::observe::report;
+use crate::actors::observe::services::{self, SurveyServices};
 use crate::actors::observe::survey::{HubSurvey, RegistrySurvey, SurveyHub, SurveyRegistry};
 use crate::actors::observe::tap::{Filter, FilterError};
 use crate::error::{CallError, ErrorCode};
@@ -112,10 +114,14 @@ impl Builtin {
             "connections" => Wanted::Connections,
             "objects" => Wanted::Objects,
             "topics" => Wanted::Topics,
+            "services" => {
+                self.services(call.responder);
+                return Ok(());
+            }
             "monitor" => return self.monitor(call),
             other => {
                 let text = format!(
-                    "{STATUS} has no method {other:?}; it has: ping, status, connections, objects, topics, monitor"
+                    "{STATUS} has no method {other:?}; it has: ping, status, connections, objects, topics, services, monitor"
                 );
                 return call
                     .responder
@@ -177,6 +183,16 @@ impl Builtin {
                 act.survey(ctx);
             }
         }));
+    }
+
+    fn services(&self, responder: Responder) {
+        let core = self.core.clone();
+        actix::spawn(async move {
+            note(match core.registry.send(SurveyServices).await {
+                Ok(found) => responder.reply_json(&services::report(&found)),
+                Err(_) => responder.error(ending()),
+            });
+        });
     }
 
     fn monitor(&self, call: ObjectCall) -> Result<(), CallError> {
@@ -299,10 +315,12 @@ fn argument<T: DeserializeOwned + Default>(payload: &Payload) -> Result<T, CallE
 /// What both core actors know.
 async fn survey(core: &Core) -> Result<(RegistrySurvey, HubSurvey), CallError> {
     let (names, hub) = futures::join!(core.registry.send(SurveyRegistry), core.hub.send(SurveyHub));
-    names.ok().zip(hub.ok()).ok_or_else(|| {
-        let text = "the broker is ending, and cannot say what is there";
-        CallError::new(ErrorCode::Draining, text)
-    })
+    names.ok().zip(hub.ok()).ok_or_else(ending)
+}
+
+fn ending() -> CallError {
+    let text = "the broker is ending, and cannot say what is there";
+    CallError::new(ErrorCode::Draining, text)
 }
 
 /// The names of a list of objects.

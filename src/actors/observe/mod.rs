@@ -15,6 +15,7 @@ pub mod journal;
 pub mod record;
 pub mod report;
 pub mod said;
+pub mod services;
 pub mod survey;
 pub mod tally;
 pub mod tap;
