@@ -31,6 +31,10 @@ impl<R: Rooms> Life<R> {
         attachments: Vec<Attachment>,
         inbox: &dyn Fn() -> Post,
     ) -> usize {
+        if matches!(self.phase, Phase::Refused(_)) {
+            self.answer_refused(bytes.first());
+            return 0;
+        }
         let (read, now) = (bytes.len(), self.rooms.shared().now());
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.heard();

@@ -70,8 +70,15 @@ impl<R: Rooms> Life<R> {
         tracing::debug!(pid = ?self.pid, %reason, text = %text::text(text), "a client of an older format was told to go, which it has no words for");
     }
 
-    /// An old client's bytes cannot be read any further; it knows no goodbye.
+    /// An old client's bytes cannot be read any further; it knows no goodbye. What it said before is done and answered.
     pub(super) fn misunderstood(&mut self, why: &str) {
-        self.close(CloseReason::Protocol, why);
+        match self.phase {
+            Phase::Ready(_) => {
+                self.note_close(CloseReason::Protocol, why);
+                self.linger(false);
+            }
+            Phase::Lingering(_) => self.note_close(CloseReason::Protocol, why),
+            _ => self.close(CloseReason::Protocol, why),
+        }
     }
 }

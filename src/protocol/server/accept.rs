@@ -284,7 +284,7 @@ fn failed(core: &Core, endpoint: &Endpoint, error: &std::io::Error) {
         .payload(Encoding::RAW, text)
         .to_vec();
     let turned_away = match core.listener().as_mut() {
-        Some(listener) if Listener::is_shortage(error) => listener.turn_away(&goodbye),
+        Some(listener) if Listener::is_shortage(error) => listener.turn_away(&goodbye, None),
         _ => 0,
     };
     tracing::warn!(%endpoint, %error, turned_away, "accept failed; trying again");

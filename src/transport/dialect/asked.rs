@@ -14,7 +14,7 @@ use crate::message::{Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERS
 use crate::text::cut;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How long a client of ipc-broker waits that asks whether an object is there, in milliseconds: as good as not at all.
 const HAS_MS: u32 = 1;
@@ -24,7 +24,8 @@ const HAS_MS: u32 = 1;
 pub(super) enum Asked {
     Register(Place),
     Call(Place),
-    Subscribe(Place, Box<[u8]>),
+    /// The places of all who ask for the topic before it is answered.
+    Subscribe(Vec<Place>, Box<[u8]>),
     Has(Place),
 }
 
@@ -39,7 +40,7 @@ pub(super) struct Broker {
     pub(super) asked: HashMap<u64, Asked>,
     pub(super) pieces: Pieces,
     /// The keys of the topics that it hears or has asked for, and the subscriptions to them.
-    pub(super) topics: HashSet<Box<[u8]>>,
+    pub(super) topics: HashMap<Box<[u8]>, u64>,
     pub(super) subscriptions: HashMap<u64, Box<[u8]>>,
     /// What may be published, in bytes on the wire. Nothing may before the welcome.
     pub(super) window: i64,
@@ -65,7 +66,7 @@ impl Broker {
             last: 0,
             asked: HashMap::new(),
             pieces: Pieces::default(),
-            topics: HashSet::new(),
+            topics: HashMap::new(),
             subscriptions: HashMap::new(),
             window: 0,
             patience_ms: 0,
@@ -75,11 +76,11 @@ impl Broker {
         }
     }
 
-    /// Asks the broker what a client has said.
+    /// Asks the broker what a client has said. Returns the place of a subscription that needs no asking, as the client has it.
     ///
     /// # Errors
     /// What the client is told at once, in its place.
-    pub(super) fn hear(&mut self, said: Said<'_>) -> Result<(), (Place, Failure)> {
+    pub(super) fn hear(&mut self, said: Said<'_>) -> Result<Option<Place>, (Place, Failure)> {
         match said {
             Said::Register { place, object } => {
                 checked(place, &object)?;
@@ -110,7 +111,7 @@ impl Broker {
             Said::Subscribe { place, object, topic } => {
                 checked(place, &object)?;
                 checked(place, &topic)?;
-                self.subscribe(place, key::join(&object, &topic).into());
+                return Ok(self.subscribe(place, key::join(&object, &topic).into()));
             }
             Said::Publish { object, topic, value } => {
                 // The format has no answer; what is no name has no subscribers.
@@ -144,7 +145,7 @@ impl Broker {
             Said::Service { object, unit } => self.services.push((object.into(), unit.into())),
             Said::Nothing => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     fn wait(
@@ -175,15 +176,20 @@ impl Broker {
         draft.encode(&mut self.out);
     }
 
-    fn subscribe(&mut self, place: Place, topic: Box<[u8]>) {
-        let id = self.ask(Asked::Subscribe(place, topic.clone()));
-        if self.topics.contains(&topic) {
-            // A program hears a topic once, however often it asks. What is asked of nothing is answered behind the first request.
-            return self.send(Draft::new(Kind::Unwatch, id));
+    /// A program hears a topic once, however often it asks: what becomes of the first request is the answer to the others.
+    fn subscribe(&mut self, place: Place, topic: Box<[u8]>) -> Option<Place> {
+        if let Some(first) = self.topics.get(&topic) {
+            match self.asked.get_mut(first) {
+                Some(Asked::Subscribe(places, _)) => places.push(place),
+                _ => return Some(place),
+            }
+            return None;
         }
+        let id = self.ask(Asked::Subscribe(vec![place], topic.clone()));
         self.send(Draft::new(Kind::Subscribe, id).key(&topic));
-        self.topics.insert(topic.clone());
+        self.topics.insert(topic.clone(), id);
         self.subscriptions.insert(id, topic);
+        None
     }
 
     /// A client's answer to a call that it was given.

@@ -42,6 +42,8 @@ pub struct Gateway {
     farewell: Option<(CloseReason, String)>,
     /// What was read is not all understood: its answers were too many to be taken at once.
     is_behind: bool,
+    /// Nothing behind its last bytes can be read.
+    is_broken: bool,
 }
 
 impl Gateway {
@@ -59,6 +61,7 @@ impl Gateway {
             broker: Broker::greeted(),
             farewell: None,
             is_behind: false,
+            is_broken: false,
         }
     }
 
@@ -142,16 +145,21 @@ impl Gateway {
     /// Bytes of the old client.
     ///
     /// # Errors
-    /// [`Broken`]: its connection cannot be read any further.
+    /// [`Broken`], once: nothing behind what is understood by then can be read. What was said before counts.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        if self.is_broken {
+            return Ok(());
+        }
         if !self.input.is_empty() {
             self.input.extend_from_slice(bytes);
             return self.go_on();
         }
         // Whole messages, as nearly always, are understood where they lie.
         let (used, understood) = self.understand(bytes);
-        self.input
-            .extend_from_slice(bytes.get(used..).unwrap_or_default());
+        if understood.is_ok() {
+            let rest = bytes.get(used..).unwrap_or_default();
+            self.input.extend_from_slice(rest);
+        }
         understood
     }
 
@@ -172,11 +180,12 @@ impl Gateway {
     fn go_on(&mut self) -> Result<(), Broken> {
         let mut input = std::mem::take(&mut self.input);
         let (used, understood) = self.understand(&input);
+        understood?;
         input.drain(..used.min(input.len()));
         if !input.is_empty() || input.capacity() <= 64 * 1024 {
             self.input = input;
         }
-        understood
+        Ok(())
     }
 
     /// The messages of some bytes: how many of the bytes they are, and whether the next one is none.
@@ -191,13 +200,16 @@ impl Gateway {
             let rest = input.get(used..).unwrap_or_default();
             match self.codec.next(rest, &mut self.output) {
                 Next::More => break,
-                Next::Broken(why) => return (used, Err(Broken(why))),
+                Next::Broken(why) => {
+                    self.is_broken = true;
+                    return (used, Err(Broken(why)));
+                }
                 Next::Said(said, length) => {
                     used = used.saturating_add(length);
-                    if let Err((place, failure)) = self.broker.hear(said) {
-                        let _ = self
-                            .codec
-                            .say(&Told::Answer(place, Err(&failure)), &mut self.output);
+                    match self.broker.hear(said) {
+                        Ok(None) => {}
+                        Ok(Some(place)) => self.say(&Told::Subscribed(place)),
+                        Err((place, failure)) => self.say(&Told::Answer(place, Err(&failure))),
                     }
                 }
             }
@@ -234,7 +246,11 @@ impl Gateway {
     fn done(&mut self, id: u64) {
         match self.broker.asked.remove(&id) {
             Some(Asked::Register(place)) => self.say(&Told::Registered(place)),
-            Some(Asked::Subscribe(place, _)) => self.say(&Told::Subscribed(place)),
+            Some(Asked::Subscribe(places, _)) => {
+                places
+                    .into_iter()
+                    .for_each(|place| self.say(&Told::Subscribed(place)));
+            }
             Some(Asked::Has(place)) => self.say(&Told::Has(place, true)),
             Some(Asked::Call(_)) | None => {}
         }
@@ -249,10 +265,12 @@ impl Gateway {
             Some(Asked::Register(place) | Asked::Call(place)) => {
                 self.say(&Told::Answer(place, Err(&failure)))
             }
-            Some(Asked::Subscribe(place, topic)) => {
+            Some(Asked::Subscribe(places, topic)) => {
                 self.broker.topics.remove(&topic);
                 self.broker.subscriptions.remove(&id);
-                self.say(&Told::Answer(place, Err(&failure)));
+                for place in places {
+                    self.say(&Told::Answer(place, Err(&failure)));
+                }
             }
             None => {
                 // A subscription that has ended: the policy allows it no more.
