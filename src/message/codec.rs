@@ -346,6 +346,8 @@ fn check_parts(header: &Header, body: &[u8]) -> Result<(), FrameError> {
 pub struct Decoder {
     limit: usize,
     partial: BytesMut,
+    /// So many bytes are left of a frame that is read over.
+    over: usize,
 }
 
 impl Decoder {
@@ -355,6 +357,7 @@ impl Decoder {
         Self {
             limit,
             partial: BytesMut::new(),
+            over: 0,
         }
     }
 
@@ -369,6 +372,28 @@ impl Decoder {
         self.partial.len()
     }
 
+    /// Whether a frame has begun that is not complete.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !self.partial.is_empty() || self.over > 0
+    }
+
+    /// Gives the frame up that is not complete: what has come of it is forgotten, and the rest will be read over. Returns its header;
+    /// `None` where nobody can say what it is, before its header is complete or when this version does not know it.
+    ///
+    /// # Errors
+    /// [`FrameError`] as from [`Self::decode`].
+    pub fn read_over(&mut self) -> Result<Option<Header>, FrameError> {
+        let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let header = parse_header(head, self.limit)?;
+        let total = header.as_ref().map_or_else(|total| *total, Header::wire_len);
+        self.over = total.saturating_sub(self.partial.len());
+        self.partial = BytesMut::new();
+        Ok(header.ok())
+    }
+
     /// Forgets the bytes of the frame that is not complete: they were none.
     pub fn forget_partial(&mut self) {
         self.partial.clear();
@@ -380,6 +405,11 @@ impl Decoder {
     /// [`FrameError`]; the decoder must not be used afterwards.
     pub fn decode(&mut self, mut input: &[u8]) -> Result<Batch, FrameError> {
         let mut frames = Vec::new();
+        if self.over > 0 {
+            let over = self.over.min(input.len());
+            self.over = self.over.saturating_sub(over);
+            input = input.get(over..).unwrap_or_default();
+        }
         if !self.partial.is_empty() && !self.top_up(&mut input, &mut frames)? {
             return Ok(Batch::default());
         }

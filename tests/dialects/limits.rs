@@ -338,26 +338,38 @@ fn what_an_old_client_piles_up_is_bounded() {
     scene.stop();
 }
 
+/// Who does not read its answers is not read either, and loses none of them.
 #[test]
-fn what_a_begun_document_takes_is_charged() {
-    let scene = Scene::with(Limits {
-        memory_bytes_total: 8 << 20,
-        ..Limits::default()
-    });
-    let mut old = scene.old(Format::Documents);
-    old.settle();
-    let begun = format!(r#"{{"object":"o","method":"m","param":"{}"#, "x".repeat(6 << 20));
-    let sender = std::thread::spawn(move || {
-        // It is closed in the middle.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| old.send(begun.as_bytes())));
-        drop(result);
-        old
-    });
-    let mut old = sender.join().unwrap();
-    assert_eq!(old.try_hear(), None);
-    scene.native().ping();
-    assert_eq!(scene.running.handle.metrics().closed_over_limit, 1);
-    scene.stop();
+fn answers_that_nobody_reads_are_not_made_without_end() {
+    const MOST: usize = 64 << 20;
+    for format in BOTH {
+        let scene = Scene::with(Limits {
+            frame_progress_ms: 600_000,
+            ..Limits::default()
+        });
+        let (mut old, mut native) = (scene.old(format), scene.native());
+        let question = old.encoded(&match format {
+            Format::Lengths => json!({"HasObject": {"object_name": "nobody"}}),
+            Format::Documents => json!({"object": "nobody", "method": "m"}),
+        });
+        let (mut sent, mut full) = (0, 0);
+        while full < 1_000 {
+            assert!(sent < MOST, "it is read without end");
+            match old.send_what_goes(&question[sent % question.len()..]) {
+                0 => {
+                    native.ping();
+                    full += 1;
+                }
+                count => (sent, full) = (sent + count, 0),
+            }
+        }
+        let levels = scene.running.handle.levels();
+        assert!(levels.charged_memory_bytes < 4 << 20, "{levels:?}");
+        for _ in 0..sent / question.len() {
+            old.hear();
+        }
+        scene.stop();
+    }
 }
 
 #[test]

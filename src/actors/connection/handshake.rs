@@ -68,20 +68,15 @@ impl<R: Rooms> Life<R> {
             };
             bytes = rest;
         }
-        if !self.charge_frame(bytes.len()) {
-            return 0;
-        }
         match self.decoder.decode(bytes) {
             Ok(mut batch) => {
                 let frames = batch.len();
-                if !self.charge_frame(0) {
-                    return frames;
-                }
-                self.waiting_since = (self.decoder.buffered() > 0).then_some(now);
+                self.waiting_since = self.decoder.has_begun().then_some(now);
                 if !self.attach(&mut batch) {
                     return frames;
                 }
                 self.batch(now, batch, read, inbox);
+                self.charge_frame();
                 frames
             }
             Err(error) => {

@@ -36,7 +36,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to finish its calls and its queue when the broker stops.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Where a connection is in its life.
 #[derive(Debug)]
@@ -383,37 +383,6 @@ impl<R: Rooms> Life<R> {
         self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
     }
 
-    /// The goodbye at the end of a drain.
-    pub(super) fn close_drained(&mut self) {
-        let reason = self.rooms.shared().drain_reason();
-        self.close(reason, reason.text());
-    }
-
-    fn drain(&mut self) {
-        match self.phase {
-            Phase::Ready(_) => {
-                self.with_session(Session::drain);
-                self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
-                self.drain_if_idle();
-            }
-            Phase::Preface(_) | Phase::Refused(_) | Phase::Hello | Phase::Unproven(_) => {
-                self.close_drained();
-            }
-            Phase::Lingering(_) | Phase::Closing => {}
-        }
-    }
-
-    fn drain_if_idle(&mut self) {
-        if let Phase::Ready(session) = &self.phase
-            && session.is_draining()
-            && session.open.is_empty()
-            && session.slots.is_empty()
-            && session.is_bus_idle()
-        {
-            self.close_drained();
-        }
-    }
-
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
     pub fn panicked(&mut self, panic: &str) {
         self.note_panic(panic);
@@ -467,13 +436,6 @@ impl<R: Rooms> Life<R> {
         }
         self.end_of_linger();
         self.drain_if_idle();
-    }
-
-    /// The broker has begun to stop: a stranger goes; the others are told by Registry.
-    pub fn stopping(&mut self) {
-        if self.is_stranger() {
-            self.close_drained();
-        }
     }
 
     /// Goes on with an end that waited for open calls and answers.

@@ -8,6 +8,7 @@ mod carry;
 mod charges;
 mod clock;
 pub(super) mod context;
+mod draining;
 mod endpoints;
 mod handshake;
 pub mod identity;

@@ -46,6 +46,17 @@ impl<R: Rooms> Life<R> {
         self.note(Happening::Closed, format!("{}: {why}", reason.name()));
     }
 
+    /// There was no memory for something that the peer had begun; who waits for it is told.
+    pub(super) fn note_refused(&self, what: &str, why: &str) {
+        let shared = self.rooms.shared();
+        shared.metrics.refused_for_memory.add(1);
+        if let Some(left_out) = shared.hush.may_say(Line::Limit, shared.now()) {
+            let peer = self.me.as_ref().map(|me| me.id().0);
+            let format = self.format();
+            tracing::warn!(peer, pid = ?self.pid, format, what, why, left_out, "read over what there is no memory for");
+        }
+    }
+
     /// What its first byte said is a format that is not served, or none at all.
     pub(super) fn note_foreign(&self, first: Option<u8>) {
         let shared = self.rooms.shared();

@@ -12,6 +12,7 @@ mod effects;
 mod guesses;
 mod pieces;
 mod ring;
+mod started;
 mod waits;
 
 pub(super) use bus::message_charge;

@@ -19,6 +19,9 @@ use std::collections::HashMap;
 /// How long a client of ipc-broker waits that asks whether an object is there, in milliseconds: as good as not at all.
 const HAS_MS: u32 = 1;
 
+/// What a client is told that asks while there is no room for what it asks.
+const NO_MEMORY: &str = "the broker has no memory for one more request of this client (limits.memory_bytes_total); wait for answers first";
+
 /// What was asked of the broker.
 #[derive(Debug)]
 pub(super) enum Asked {
@@ -48,6 +51,10 @@ pub(super) struct Broker {
     pub(super) patience_ms: u32,
     pub(super) frame_bytes: usize,
     pub(super) unshown: u64,
+    /// There is neither credit for what the client publishes nor memory to wait for it.
+    pub(super) is_short: bool,
+    /// So many were not published for that.
+    pub(super) dropped: u64,
     /// Objects with the units that the client says provide them.
     pub(super) services: Vec<(Box<str>, Box<str>)>,
 }
@@ -72,15 +79,20 @@ impl Broker {
             patience_ms: 0,
             frame_bytes: 0,
             unshown: 0,
+            is_short: false,
+            dropped: 0,
             services: Vec::new(),
         }
     }
 
-    /// Asks the broker what a client has said. Returns the place of a subscription that needs no asking, as the client has it.
+    /// Asks the broker what a client has said; when it is `full`, no more than what needs no answer. Returns the place of a subscription that needs no asking, as the client has it.
     ///
     /// # Errors
     /// What the client is told at once, in its place.
-    pub(super) fn hear(&mut self, said: Said<'_>) -> Result<Option<Place>, (Place, Failure)> {
+    pub(super) fn hear(&mut self, said: Said<'_>, full: bool) -> Result<Option<Place>, (Place, Failure)> {
+        if full && let Some(place) = said.place() {
+            return Err((place, Failure::new(ErrorCode::TooMany, NO_MEMORY)));
+        }
         match said {
             Said::Register { place, object } => {
                 checked(place, &object)?;
@@ -115,6 +127,10 @@ impl Broker {
             }
             Said::Publish { object, topic, value } => {
                 // The format has no answer; what is no name has no subscribers.
+                if self.is_short {
+                    self.dropped = self.dropped.saturating_add(1);
+                    return Ok(None);
+                }
                 let named = checked(0, &object).and_then(|()| checked(0, &topic)).is_ok();
                 if named && value.len() <= self.frame_bytes {
                     let publish = Draft::new(Kind::Publish, 0).pair(&object, &topic);
@@ -172,7 +188,7 @@ impl Broker {
         self.last
     }
 
-    fn send(&mut self, draft: Draft<'_>) {
+    pub(super) fn send(&mut self, draft: Draft<'_>) {
         draft.encode(&mut self.out);
     }
 

@@ -15,7 +15,7 @@ pub(super) struct Talk {
 
 impl Talk {
     pub(super) fn new(dialect: Dialect) -> Self {
-        let mut gateway = Gateway::new(dialect);
+        let mut gateway = Gateway::new(dialect).with_queue(1_024, 1 << 24);
         let greeting = std::mem::take(gateway.native());
         let hello = greeting
             .strip_prefix(&PREFACE[..])
@@ -327,9 +327,10 @@ fn what_is_no_message_is_passed_over_and_what_is_no_frame_ends_it() {
     let broken = 65_537_u32.to_be_bytes();
     assert!(talk.gateway.take(&[&before[..], &broken].concat()).is_err());
     assert_eq!(talk.one().0, Kind::Publish, "what came before it counts");
+    let held = talk.gateway.held();
     assert_eq!(talk.gateway.take(&before), Ok(()));
     assert!(
-        talk.told().is_empty() && talk.gateway.held() == 0,
+        talk.told().is_empty() && talk.gateway.held() == held,
         "nothing behind it is read"
     );
 }
