@@ -31,7 +31,8 @@ impl Gateway {
             given_up = given_up.saturating_add(std::mem::take(&mut self.broker.dropped));
             understood?;
         }
-        if self.held() > room && !self.input.is_empty() {
+        // What was left aside for its answers is whole.
+        if self.held() > room && !self.input.is_empty() && !self.is_behind() {
             let input = std::mem::take(&mut self.input);
             let lost = self.codec.give_up(&input, why, &mut self.output);
             given_up = given_up.saturating_add(1);
