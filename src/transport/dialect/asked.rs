@@ -85,7 +85,8 @@ impl Broker {
         }
     }
 
-    /// Asks the broker what a client has said; when it is `full`, no more than what needs no answer. Returns the place of a subscription that needs no asking, as the client has it.
+    /// Asks the broker what a client has said; when there is no room (`full`), only what needs no answer. Returns the place of a
+    /// subscription that the client has already, so that nothing is asked.
     ///
     /// # Errors
     /// What the client is told at once, in its place.
