@@ -248,9 +248,8 @@ fn a_frame_that_there_is_no_memory_for_is_answered() {
         publish_window: 16 * mib,
         ..Limits::default()
     });
-    let [mut raw, mut caller, mut hearer] = broker.connect_all();
+    let [mut raw, mut caller] = broker.connect_all();
     raw.register("o");
-    hearer.subscribe("s", "t");
     let large = vec![b'x'; 4 * mib];
     let mut refusals = 0;
     for (kind, flags) in [
@@ -293,7 +292,27 @@ fn a_frame_that_there_is_no_memory_for_is_answered() {
         named(&error, (ErrorCode::ReplyLost, true), "limits.memory_bytes_total");
         refusals += 1;
     }
-    // A call that has begun, and an event of which its subscribers have a part.
+    let metrics = broker.handle.metrics();
+    assert_eq!(
+        (metrics.refused_for_memory, metrics.closed_over_limit),
+        (refusals, 0)
+    );
+    broker.stop();
+}
+
+/// A call that has begun, and an event of which its subscribers have a part.
+#[test]
+fn a_piece_that_there_is_no_memory_for_ends_its_message() {
+    let mib = 1024 * 1024;
+    let broker = Running::start(Limits {
+        memory_bytes_total: ALONE * mib,
+        publish_window: 16 * mib,
+        ..Limits::default()
+    });
+    let [mut raw, mut caller, mut hearer] = broker.connect_all();
+    raw.register("o");
+    hearer.subscribe("s", "t");
+    let large = vec![b'x'; 4 * mib];
     let id = caller.id();
     caller.send(&Draft::new(Kind::Call, id).pair("o", "m").flags(Flags::CONTINUED));
     let call = until(&mut raw, Kind::Call);
@@ -301,7 +320,6 @@ fn a_frame_that_there_is_no_memory_for_is_answered() {
     let error = caller.answer(id);
     named(&error, (ErrorCode::TooMany, true), "limits.memory_bytes_total");
     assert_eq!(until(&mut raw, Kind::Cancel).id, call.id);
-    refusals += 1;
     let id = caller.id();
     let event = Draft::new(Kind::Publish, id).pair("s", "t");
     caller.send(&event.flags(Flags::CONTINUED));
@@ -309,15 +327,11 @@ fn a_frame_that_there_is_no_memory_for_is_answered() {
     caller.send(&Draft::new(Kind::PublishPiece, id).payload(Encoding::RAW, &large));
     let error = caller.answer(id);
     refused(&error, ErrorCode::TooMany, "limits.memory_bytes_total");
-    refusals += 1;
     let end = hearer.expect_one(&[Kind::EventPiece, Kind::Gap]);
     let void = end.kind == Kind::Gap || end.flags.has(Flags::ABORT);
     assert!(void, "{end:?}");
     let metrics = broker.handle.metrics();
-    assert_eq!(
-        (metrics.refused_for_memory, metrics.closed_over_limit),
-        (refusals, 0)
-    );
+    assert_eq!((metrics.refused_for_memory, metrics.closed_over_limit), (2, 0));
     broker.stop();
 }
 

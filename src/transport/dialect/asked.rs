@@ -126,23 +126,7 @@ impl Broker {
                 checked(place, &topic)?;
                 return Ok(self.subscribe(place, key::join(&object, &topic).into()));
             }
-            Said::Publish { object, topic, value } => {
-                // The format has no answer; what is no name has no subscribers.
-                if self.is_short {
-                    self.dropped = self.dropped.saturating_add(1);
-                    return Ok(None);
-                }
-                let named = checked(0, &object).and_then(|()| checked(0, &topic)).is_ok();
-                if named && value.len() <= self.frame_bytes {
-                    let publish = Draft::new(Kind::Publish, 0).pair(&object, &topic);
-                    let publish = publish.payload(Encoding::JSON, value.as_bytes());
-                    let bytes = i64::try_from(publish.wire_len()).unwrap_or(i64::MAX);
-                    self.window = self.window.saturating_sub(bytes);
-                    self.send(publish);
-                } else {
-                    self.unshown = self.unshown.saturating_add(1);
-                }
-            }
+            Said::Publish { object, topic, value } => self.publish(&object, &topic, value),
             Said::Has { place, object } => {
                 checked(place, &object)?;
                 let id = self.ask(Asked::Has(place));
@@ -163,6 +147,24 @@ impl Broker {
             Said::Nothing => {}
         }
         Ok(None)
+    }
+
+    /// The format has no answer; what is no name has no subscribers.
+    fn publish(&mut self, object: &str, topic: &str, value: &str) {
+        if self.is_short {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        let named = checked(0, object).and_then(|()| checked(0, topic)).is_ok();
+        if !named || value.len() > self.frame_bytes {
+            self.unshown = self.unshown.saturating_add(1);
+            return;
+        }
+        let publish = Draft::new(Kind::Publish, 0).pair(object, topic);
+        let publish = publish.payload(Encoding::JSON, value.as_bytes());
+        let bytes = i64::try_from(publish.wire_len()).unwrap_or(i64::MAX);
+        self.window = self.window.saturating_sub(bytes);
+        self.send(publish);
     }
 
     fn wait(
