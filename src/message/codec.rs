@@ -341,13 +341,23 @@ fn check_parts(header: &Header, body: &[u8]) -> Result<(), FrameError> {
     })
 }
 
+/// A number of bytes, as far as a header can say it.
+const fn within(bytes: usize) -> u32 {
+    if bytes > u32::MAX as usize {
+        u32::MAX
+    } else {
+        bytes as u32
+    }
+}
+
 /// Turns reads into batches for one connection. Pure: no socket, no clock.
 #[derive(Debug)]
 pub struct Decoder {
-    limit: usize,
-    partial: BytesMut,
+    // Both are at most what a header can say; an idle connection should hold little.
+    limit: u32,
     /// So many bytes are left of a frame that is read over.
-    over: usize,
+    over: u32,
+    partial: BytesMut,
 }
 
 impl Decoder {
@@ -355,15 +365,15 @@ impl Decoder {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            limit,
-            partial: BytesMut::new(),
+            limit: within(limit),
             over: 0,
+            partial: BytesMut::new(),
         }
     }
 
     /// Changes the limit, at the end of the handshake.
     pub const fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
+        self.limit = within(limit);
     }
 
     /// Bytes of the frame that is not complete yet.
@@ -387,9 +397,9 @@ impl Decoder {
         let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else {
             return Ok(None);
         };
-        let header = parse_header(head, self.limit)?;
+        let header = parse_header(head, self.limit as usize)?;
         let total = header.as_ref().map_or_else(|total| *total, Header::wire_len);
-        self.over = total.saturating_sub(self.partial.len());
+        self.over = within(total.saturating_sub(self.partial.len()));
         self.partial = BytesMut::new();
         Ok(header.ok())
     }
@@ -406,15 +416,15 @@ impl Decoder {
     pub fn decode(&mut self, mut input: &[u8]) -> Result<Batch, FrameError> {
         let mut frames = Vec::new();
         if self.over > 0 {
-            let over = self.over.min(input.len());
+            let over = self.over.min(within(input.len()));
             self.over = self.over.saturating_sub(over);
-            input = input.get(over..).unwrap_or_default();
+            input = input.get(over as usize..).unwrap_or_default();
         }
         if !self.partial.is_empty() && !self.top_up(&mut input, &mut frames)? {
             return Ok(Batch::default());
         }
         let base = self.partial.len();
-        let complete = scan(input, base, self.limit, &mut frames)?;
+        let complete = scan(input, base, self.limit as usize, &mut frames)?;
         let (complete, rest) = input.split_at_checked(complete).unwrap_or((input, &[]));
         if frames.is_empty() {
             // Only unknown optional frames, or nothing: none of these bytes is kept.
@@ -455,7 +465,7 @@ impl Decoder {
         let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else {
             return Ok(false);
         };
-        let total = match parse_header(head, self.limit)? {
+        let total = match parse_header(head, self.limit as usize)? {
             Ok(header) => header.wire_len(),
             Err(total) => total,
         };
@@ -463,7 +473,7 @@ impl Decoder {
         if self.partial.len() < total {
             return Ok(false);
         }
-        scan(&self.partial, 0, self.limit, frames)?;
+        scan(&self.partial, 0, self.limit as usize, frames)?;
         if frames.is_empty() {
             self.partial.clear();
         }
