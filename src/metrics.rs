@@ -83,6 +83,8 @@ counters! {
     calls_routed,
     /// Calls that found no object.
     calls_unrouted,
+    /// Calls that the broker refused before an owner had them: no object, a full queue, a limit, the policy, or they waited in vain.
+    calls_refused,
     /// Calls without reply that did not fit their callee's queue: nobody could be told.
     one_way_dropped,
     /// Answers that nobody waited for any more.

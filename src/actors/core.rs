@@ -9,7 +9,7 @@ use super::descriptors::Totals;
 use super::messages::Control;
 use super::observe::hush::Hush;
 use super::observe::journal::{Entry, Happening, Journal};
-use super::observe::tap::Tap;
+use super::observe::tap::{Tap, unix_us};
 use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
@@ -119,7 +119,7 @@ impl Shared {
         Arc::new(Self {
             limits: Arc::new(limits),
             metrics: Metrics::default(),
-            tap: Tap::new(clock),
+            tap: Tap::new(),
             journal: Journal::default(),
             hush: Hush::default(),
             epoch,
@@ -265,7 +265,7 @@ impl Shared {
     /// Notes something that whoever looks after this broker should know.
     pub fn happened(&self, kind: Happening, peer: Option<PeerId>, pid: u32, text: String) {
         self.journal.add(Entry {
-            unix_ms: self.tap.unix_us().div_euclid(1000),
+            unix_ms: unix_us().div_euclid(1000),
             kind,
             peer: peer.map(|peer| peer.0),
             pid: (pid != 0).then_some(pid),

@@ -320,7 +320,8 @@ impl Session {
             let seat = seat.ok_or_else(pieces::region_not_taken)?;
             seat.keep_with(batch.attachments(frame as usize));
         }
-        match self.slots.answer(now, view, &self.limits) {
+        let attachments = batch.attachments(frame as usize);
+        match self.slots.answer(now, (view, attachments), &self.limits) {
             Outcome::Forward(caller, call, last) => {
                 effects.answers.push(
                     &caller,
@@ -391,6 +392,10 @@ impl Session {
 
     /// The end: what this peer asked of others is taken back. Slots answer by being dropped.
     pub fn finish(&mut self, effects: &mut Effects) {
+        let gone = CallError::from(ErrorCode::Cancelled).ran(false);
+        for call in self.open.waits() {
+            self.refuse_parked(call, &gone, effects);
+        }
         for open in self.open.drain() {
             if let Some(callee) = open.callee {
                 effects.tell.push((callee, Control::Cancel(open.ticket)));

@@ -24,7 +24,7 @@ use crate::actors::core::{Core, Shared};
 use crate::actors::observe::report;
 use crate::actors::observe::services::{self, SurveyServices};
 use crate::actors::observe::survey::{HubSurvey, RegistrySurvey, SurveyHub, SurveyRegistry};
-use crate::actors::observe::tap::{Filter, FilterError};
+use crate::actors::observe::tap::{Filter, FilterError, unix_us};
 use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{PROTOCOL_VERSION, Payload, PeerId};
@@ -96,7 +96,7 @@ impl Builtin {
             "protocol": PROTOCOL_VERSION,
             "pid": std::process::id(),
             "uptime_ms": u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "unix_ms": shared.tap.unix_us().div_euclid(1000),
+            "unix_ms": unix_us().div_euclid(1000),
             "endpoints": endpoints,
             "metrics": metrics,
             "accounts": shared.accounts.snapshot(),

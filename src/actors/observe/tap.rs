@@ -2,15 +2,15 @@
 //!
 //! Owns the monitors: what each wants to see, a queue, and how many records it may be given. While nobody monitors, a step pays one load.
 //! A monitor never holds anybody up: what exceeds its rate or its queue is dropped and counted. Records are made here from what steps
-//! offer; who takes them out and tells them is the built-in object `sys.broker`. The time is the broker's.
+//! offer; who takes them out and tells them is the built-in object `sys.broker`. The time is the system's: records are compared with others'.
 
 use super::record::Record;
 use super::said::{Presence, Said, What};
 use crate::message::{Pattern, PeerId};
 use serde::Deserialize;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 /// Monitors at the same time.
@@ -19,6 +19,8 @@ pub const MONITORS_MAX: usize = 8;
 const QUEUE_BYTES: usize = 4 << 20;
 /// What it may be given in a second, in bytes: records are made where the traffic passes.
 const BYTES_A_SECOND: u64 = 16 << 20;
+/// What may be kept of messages in pieces that have not come to their end, for all monitors together.
+pub const GATHERED_BYTES: usize = 8 << 20;
 /// The object that tells monitors what they see.
 const TELLS: &str = "sys.broker";
 /// Records a second, when the filter does not say.
@@ -79,10 +81,8 @@ struct Wanted {
 pub struct Tap {
     watching: AtomicU32,
     monitors: Mutex<Arc<[Arc<Monitor>]>>,
-    clock: fn() -> Instant,
-    started: Instant,
-    /// Microseconds since 1970 when the broker started.
-    unix_us: u64,
+    /// Bytes of messages in pieces.
+    gathered: AtomicUsize,
 }
 
 /// One who monitors.
@@ -181,14 +181,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Tap {
     /// Nobody monitors.
     #[must_use]
-    pub fn new(clock: fn() -> Instant) -> Arc<Self> {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             watching: AtomicU32::new(0),
             monitors: Mutex::new(Arc::new([])),
-            clock,
-            started: clock(),
-            unix_us: micros(unix),
+            gathered: AtomicUsize::new(0),
         })
     }
 
@@ -205,11 +202,30 @@ impl Tap {
         self.watching.load(Ordering::Relaxed)
     }
 
-    /// Microseconds since 1970, by the broker's clock.
+    /// How much of the payload of something somebody wants to see; `None`: nobody wants to see it at all.
     #[must_use]
-    pub fn unix_us(&self) -> u64 {
-        let life = (self.clock)().saturating_duration_since(self.started);
-        self.unix_us.saturating_add(micros(life))
+    pub fn wanted_of(&self, said: &Said<'_>) -> Option<usize> {
+        let monitors = lock(&self.monitors).clone();
+        let wanting = monitors.iter().filter(|monitor| monitor.selects(said));
+        wanting.map(|monitor| monitor.wanted.payloads).max()
+    }
+
+    /// Whether so many bytes more may be kept of messages in pieces; they are to be given back.
+    #[must_use]
+    pub fn reserve(&self, bytes: usize) -> bool {
+        let more = |kept: usize| kept.checked_add(bytes).filter(|kept| *kept <= GATHERED_BYTES);
+        let kept = self
+            .gathered
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        kept.is_ok()
+    }
+
+    /// So many bytes are kept no more.
+    pub fn give_back(&self, bytes: usize) {
+        let less = |kept: usize| Some(kept.saturating_sub(bytes));
+        let _ = self
+            .gathered
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Somebody monitors from now on. The connections that a process has already are told later ([`Monitor::knows`]).
@@ -267,7 +283,7 @@ impl Tap {
         for monitor in monitors.iter().filter(|monitor| monitor.selects(&first)) {
             let allowed = monitor.allow(count);
             if allowed > 0 {
-                let at_us = self.unix_us();
+                let at_us = unix_us();
                 let records = (0..allowed).filter_map(&said);
                 monitor.take(records.map(|said| said.record(at_us, monitor.wanted.payloads)));
             }
@@ -391,6 +407,12 @@ impl Monitor {
         drop(queue);
         (records, self.dropped.swap(0, Ordering::Relaxed))
     }
+}
+
+/// Microseconds since 1970. Asked each time: what counts from the start stands still while the machine sleeps, and knows of no correction.
+#[must_use]
+pub fn unix_us() -> u64 {
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn micros(time: Duration) -> u64 {

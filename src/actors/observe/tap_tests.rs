@@ -12,17 +12,23 @@ fn said<'a>(what: What<'a>, object: &'a str, member: &'a str) -> Said<'a> {
         member,
         meta: &[],
         payload: (Encoding::JSON, b"[]"),
+        total: 2,
         pieces: false,
+        attachments: 0,
     }
 }
 
 const CALL: What<'static> = What::Call {
     ticket: Ticket(1),
     one_way: false,
+    stream: false,
+    items: false,
+    deadline_ms: 0,
 };
 const EVENT: What<'static> = What::Event {
     subscribers: 1,
     retain: false,
+    error: None,
 };
 
 fn filter(json: &str) -> Filter {
@@ -30,7 +36,7 @@ fn filter(json: &str) -> Filter {
 }
 
 fn seen(json: &str, offered: &[Said<'_>]) -> usize {
-    let tap = Tap::new(Instant::now);
+    let tap = Tap::new();
     let monitor = tap.watch(filter(json)).unwrap();
     monitor.knows([PeerId(8)]);
     offered.iter().for_each(|said| tap.offer(said));
@@ -82,7 +88,7 @@ fn a_monitor_does_not_hear_itself() {
 
 #[test]
 fn filters_that_are_none_are_refused() {
-    let tap = Tap::new(Instant::now);
+    let tap = Tap::new();
     let refused = |json: &str| tap.watch(filter(json)).unwrap_err().to_string();
     assert_eq!(refused(r#"{"rate":0}"#), "rate is a number from 1 to 1000000");
     assert!(refused(r#"{"object":""}"#).starts_with("object: "));
@@ -93,7 +99,7 @@ fn filters_that_are_none_are_refused() {
 
 #[test]
 fn what_exceeds_the_rate_is_dropped_and_counted() {
-    let tap = Tap::new(Instant::now);
+    let tap = Tap::new();
     let monitor = tap.watch(filter(r#"{"rate":10}"#)).unwrap();
     let offer = |count| (0..count).for_each(|_| tap.offer(&said(CALL, "math", "add")));
     offer(15);
@@ -113,7 +119,7 @@ fn what_exceeds_the_rate_is_dropped_and_counted() {
 
 #[test]
 fn a_low_rate_is_earned_over_many_drains() {
-    let tap = Tap::new(Instant::now);
+    let tap = Tap::new();
     let monitor = tap.watch(filter(r#"{"rate":1}"#)).unwrap();
     let seen: usize = (0..150)
         .map(|_| {
@@ -129,11 +135,12 @@ fn a_low_rate_is_earned_over_many_drains() {
 
 #[test]
 fn what_exceeds_the_queue_is_dropped_and_counted() {
-    let tap = Tap::new(Instant::now);
+    let tap = Tap::new();
     let monitor = tap.watch(filter(r#"{"payloads":1048576,"rate":100}"#)).unwrap();
     let large = vec![b'x'; 1 << 20];
     let event = Said {
         payload: (Encoding::RAW, &large),
+        total: large.len(),
         ..said(EVENT, "a", "b")
     };
     (0..9).for_each(|_| tap.offer(&event));
@@ -143,7 +150,7 @@ fn what_exceeds_the_queue_is_dropped_and_counted() {
 
 #[test]
 fn so_many_monitors_and_no_more() {
-    let tap = Tap::new(Instant::now);
+    let tap = Tap::new();
     let watch = || tap.watch(Filter::default());
     let all: Vec<_> = (0..MONITORS_MAX).map(|_| watch().unwrap()).collect();
     assert_eq!(watch().unwrap_err(), FilterError::Full);
@@ -155,7 +162,7 @@ fn so_many_monitors_and_no_more() {
 
 #[test]
 fn a_process_is_known_by_the_connections_it_makes_later() {
-    let tap = Tap::new(Instant::now);
+    let tap = Tap::new();
     let monitor = tap.watch(filter(r#"{"pid":12}"#)).unwrap();
     let who = Origin {
         peer: PeerId(8),

@@ -29,17 +29,18 @@ impl State {
     pub(super) fn publish(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
         inject::before(view.key);
         self.fan_out.published(1);
-        let frame = item.frame;
         if view.header.flags.has(Flags::CONTINUED) {
-            self.publish_continued(current, view, item);
+            if let Err(code) = self.publish_continued(current, view, item) {
+                self.note_one(current, view, Err(code));
+            }
             if view.header.is_offer() {
                 self.answer_offer(current, view);
             }
-            return self.note_one(current, frame);
+            return;
         }
         if view.header.attachments > 0 {
-            self.publish_attached(current, view, item);
-            return self.note_one(current, frame);
+            let heard = self.publish_attached(current, view, item);
+            return self.note_one(current, view, heard);
         }
         let retained = match view.header.flags.has(Flags::RETAIN) {
             true => self.retain(current, view),
