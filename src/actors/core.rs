@@ -270,6 +270,7 @@ impl Shared {
             peer: peer.map(|peer| peer.0),
             pid: (pid != 0).then_some(pid),
             text,
+            count: 1,
         });
     }
 

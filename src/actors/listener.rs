@@ -141,7 +141,13 @@ impl Listener {
         let Some(left_out) = shared.hush.may_say(Line::Refused, shared.now()) else {
             return;
         };
-        tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = why, left_out, "refused a connection");
+        tracing::warn!(
+            uid = credentials.uid,
+            pid = credentials.pid,
+            reason = why,
+            left_out,
+            "refused a connection"
+        );
         let text = format!("refused a connection: {why}");
         shared.happened(
             Happening::Refused,

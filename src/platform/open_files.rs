@@ -1,7 +1,8 @@
 //! How many descriptors this process may open.
 //!
-//! Owns asking for the limit, raising it, and what children of this process find of it; what is done with them is the callers' business: the
-//! daemon raises it at its start, the broker holds attachments within it, and starts services with the limit that it has found itself.
+//! Owns asking for the limit, whether it is reached, raising it, and what children of this process find of it; what is done with them is the
+//! callers' business: the daemon raises it at its start, the broker holds attachments within it, and starts services with the limit that it has
+//! found itself.
 
 #[cfg(unix)]
 use std::sync::OnceLock;
@@ -22,6 +23,20 @@ pub fn limit() -> Option<usize> {
     {
         None
     }
+}
+
+/// Whether no descriptor is left for this process, or in the whole system: one is tried.
+#[must_use]
+pub fn is_exhausted() -> bool {
+    #[cfg(unix)]
+    {
+        let tried = std::fs::File::open("/");
+        let code = tried.err().and_then(|error| error.raw_os_error());
+        let exhausted = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+        code.is_some_and(|code| exhausted.map(rustix::io::Errno::raw_os_error).contains(&code))
+    }
+    #[cfg(not(unix))]
+    false
 }
 
 /// Raises the limit to `wanted`, or as far as the system lets this process, also beyond the limit's own maximum where this process

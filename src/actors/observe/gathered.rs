@@ -121,6 +121,7 @@ impl Drop for Gathered {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tap::{GATHERED_BYTES, Watcher};
     use super::*;
     use crate::message::{Batch, Draft, Flags, Kind, Ticket};
     use serde_json::{Value, json};
@@ -148,10 +149,7 @@ mod tests {
             (1..pieces.len()).for_each(|at| gathered.add(&view(at), &[]));
             gathered.tell(whole);
         }
-        assert!(
-            tap.reserve(super::super::tap::GATHERED_BYTES),
-            "all of it was given back"
-        );
+        assert!(tap.reserve(GATHERED_BYTES), "all of it was given back");
         serde_json::to_value(monitor.drain(Duration::ZERO).0).unwrap()
     }
 
@@ -214,8 +212,8 @@ mod tests {
             .filter_map(|_| Gathered::begin(&tap, what, &said))
             .collect();
         let bytes: usize = kept.iter().map(|gathered| gathered.bytes.len()).sum();
-        assert!(bytes > 0 && bytes <= super::super::tap::GATHERED_BYTES, "{bytes}");
+        assert!(bytes > 0 && bytes <= GATHERED_BYTES, "{bytes}");
         drop(kept);
-        assert!(tap.reserve(super::super::tap::GATHERED_BYTES));
+        assert!(tap.reserve(GATHERED_BYTES));
     }
 }

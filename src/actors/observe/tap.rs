@@ -15,6 +15,10 @@ use tokio::sync::Notify;
 
 /// Monitors at the same time.
 pub const MONITORS_MAX: usize = 8;
+/// Of these, the most of users that are neither the operator nor root, so that these find a place.
+const OTHERS_MAX: usize = 6;
+/// The most of one such user.
+const OF_ONE_MAX: usize = 3;
 /// What may wait for one monitor, in bytes.
 const QUEUE_BYTES: usize = 4 << 20;
 /// What it may be given in a second, in bytes: records are made where the traffic passes.
@@ -76,6 +80,15 @@ struct Wanted {
     rate: u32,
 }
 
+/// Who wants to monitor, as far as places go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watcher {
+    /// Root, the user that the broker runs as, or an actor of its own process.
+    Operator,
+    /// Somebody else; without a user where the system does not know one.
+    User(Option<u32>),
+}
+
 /// Everybody who monitors.
 #[derive(Debug)]
 pub struct Tap {
@@ -89,6 +102,7 @@ pub struct Tap {
 #[derive(Debug)]
 pub struct Monitor {
     wanted: Wanted,
+    who: Watcher,
     /// Connections of the process that is asked for; `None`: any.
     peers: Option<Mutex<Vec<PeerId>>>,
     pid: Option<u32>,
@@ -118,8 +132,8 @@ pub enum FilterError {
     #[error("{0} is a number from {1} to {2}")]
     Range(&'static str, u32, u32),
     /// There are enough monitors.
-    #[error("{MONITORS_MAX} monitors are at work already; end one of them")]
-    Full,
+    #[error("{0} monitors are at work already{1}; end one of them")]
+    Full(usize, &'static str),
 }
 
 impl Filter {
@@ -166,6 +180,25 @@ impl Wanted {
                 .peer
                 .is_none_or(|peer| said.from == Some(peer) || said.to == Some(peer))
     }
+}
+
+/// Whether there is a place for one more.
+fn place(monitors: &[Arc<Monitor>], who: Watcher) -> Result<(), FilterError> {
+    if monitors.len() >= MONITORS_MAX {
+        return Err(FilterError::Full(MONITORS_MAX, ""));
+    }
+    let count = |counts: &dyn Fn(Watcher) -> bool| monitors.iter().filter(|one| counts(one.who)).count();
+    if who == Watcher::Operator {
+        return Ok(());
+    }
+    if count(&|other| other == who) >= OF_ONE_MAX {
+        return Err(FilterError::Full(OF_ONE_MAX, " for this user"));
+    }
+    if count(&|other| other != Watcher::Operator) >= OTHERS_MAX {
+        let text = " for users other than the broker's own and root";
+        return Err(FilterError::Full(OTHERS_MAX, text));
+    }
+    Ok(())
 }
 
 /// Whether it is what a monitor is told: told to monitors as well, each word would be the subject of the next.
@@ -232,13 +265,14 @@ impl Tap {
     ///
     /// # Errors
     /// [`FilterError`].
-    pub fn watch(&self, filter: Filter) -> Result<Arc<Monitor>, FilterError> {
+    pub fn watch(&self, filter: Filter, who: Watcher) -> Result<Arc<Monitor>, FilterError> {
         let pid = filter.pid;
         let wanted = filter.understood()?;
         let monitor = Arc::new(Monitor {
             allowance: AtomicU32::new(wanted.rate),
             earned: AtomicU64::new(0),
             wanted,
+            who,
             peers: pid.map(|_| Mutex::default()),
             pid,
             dropped: AtomicU64::new(0),
@@ -246,9 +280,7 @@ impl Tap {
             stirred: Notify::new(),
         });
         let mut monitors = lock(&self.monitors);
-        if monitors.len() >= MONITORS_MAX {
-            return Err(FilterError::Full);
-        }
+        place(&monitors, who)?;
         *monitors = monitors.iter().chain([&monitor]).cloned().collect();
         self.count(&monitors);
         Ok(monitor)

@@ -37,7 +37,7 @@ fn filter(json: &str) -> Filter {
 
 fn seen(json: &str, offered: &[Said<'_>]) -> usize {
     let tap = Tap::new();
-    let monitor = tap.watch(filter(json)).unwrap();
+    let monitor = tap.watch(filter(json), Watcher::Operator).unwrap();
     monitor.knows([PeerId(8)]);
     offered.iter().for_each(|said| tap.offer(said));
     let (records, dropped) = monitor.drain(Duration::ZERO);
@@ -89,7 +89,11 @@ fn a_monitor_does_not_hear_itself() {
 #[test]
 fn filters_that_are_none_are_refused() {
     let tap = Tap::new();
-    let refused = |json: &str| tap.watch(filter(json)).unwrap_err().to_string();
+    let refused = |json: &str| {
+        tap.watch(filter(json), Watcher::Operator)
+            .unwrap_err()
+            .to_string()
+    };
     assert_eq!(refused(r#"{"rate":0}"#), "rate is a number from 1 to 1000000");
     assert!(refused(r#"{"object":""}"#).starts_with("object: "));
     assert!(refused(r#"{"payloads":1048577}"#).starts_with("payloads"));
@@ -100,7 +104,7 @@ fn filters_that_are_none_are_refused() {
 #[test]
 fn what_exceeds_the_rate_is_dropped_and_counted() {
     let tap = Tap::new();
-    let monitor = tap.watch(filter(r#"{"rate":10}"#)).unwrap();
+    let monitor = tap.watch(filter(r#"{"rate":10}"#), Watcher::Operator).unwrap();
     let offer = |count| (0..count).for_each(|_| tap.offer(&said(CALL, "math", "add")));
     offer(15);
     let (records, dropped) = monitor.drain(Duration::from_millis(500));
@@ -120,7 +124,7 @@ fn what_exceeds_the_rate_is_dropped_and_counted() {
 #[test]
 fn a_low_rate_is_earned_over_many_drains() {
     let tap = Tap::new();
-    let monitor = tap.watch(filter(r#"{"rate":1}"#)).unwrap();
+    let monitor = tap.watch(filter(r#"{"rate":1}"#), Watcher::Operator).unwrap();
     let seen: usize = (0..150)
         .map(|_| {
             tap.offer(&said(CALL, "math", "add"));
@@ -136,7 +140,9 @@ fn a_low_rate_is_earned_over_many_drains() {
 #[test]
 fn what_exceeds_the_queue_is_dropped_and_counted() {
     let tap = Tap::new();
-    let monitor = tap.watch(filter(r#"{"payloads":1048576,"rate":100}"#)).unwrap();
+    let monitor = tap
+        .watch(filter(r#"{"payloads":1048576,"rate":100}"#), Watcher::Operator)
+        .unwrap();
     let large = vec![b'x'; 1 << 20];
     let event = Said {
         payload: (Encoding::RAW, &large),
@@ -151,9 +157,9 @@ fn what_exceeds_the_queue_is_dropped_and_counted() {
 #[test]
 fn so_many_monitors_and_no_more() {
     let tap = Tap::new();
-    let watch = || tap.watch(Filter::default());
+    let watch = || tap.watch(Filter::default(), Watcher::Operator);
     let all: Vec<_> = (0..MONITORS_MAX).map(|_| watch().unwrap()).collect();
-    assert_eq!(watch().unwrap_err(), FilterError::Full);
+    assert_eq!(watch().unwrap_err(), FilterError::Full(MONITORS_MAX, ""));
     tap.leave(&all[0]);
     watch().unwrap();
     all.iter().for_each(|monitor| tap.leave(monitor));
@@ -161,9 +167,37 @@ fn so_many_monitors_and_no_more() {
 }
 
 #[test]
+fn nobody_else_takes_the_operators_places() {
+    let tap = Tap::new();
+    let watch = |who| tap.watch(Filter::default(), who);
+    let user = |uid| Watcher::User(Some(uid));
+    for _ in 0..OF_ONE_MAX {
+        watch(user(1)).unwrap();
+    }
+    let error = watch(user(1)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "3 monitors are at work already for this user; end one of them"
+    );
+    for uid in 2..5 {
+        watch(user(uid)).unwrap();
+    }
+    assert!(matches!(
+        watch(user(9)).unwrap_err(),
+        FilterError::Full(OTHERS_MAX, _)
+    ));
+    watch(Watcher::Operator).unwrap();
+    watch(Watcher::Operator).unwrap();
+    assert_eq!(
+        watch(Watcher::Operator).unwrap_err(),
+        FilterError::Full(MONITORS_MAX, "")
+    );
+}
+
+#[test]
 fn a_process_is_known_by_the_connections_it_makes_later() {
     let tap = Tap::new();
-    let monitor = tap.watch(filter(r#"{"pid":12}"#)).unwrap();
+    let monitor = tap.watch(filter(r#"{"pid":12}"#), Watcher::Operator).unwrap();
     let who = Origin {
         peer: PeerId(8),
         uid: 1,
