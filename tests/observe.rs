@@ -22,7 +22,6 @@ mod broker;
 mod watching;
 
 use actix_ipc::client::{IpcClient, Methods, Registration, ReplyStream};
-use actix_ipc::config::Limits;
 use actix_ipc::error::ErrorCode;
 use actix_ipc::policy::Policy;
 use actix_ipc::{CallError, HandlerError};
