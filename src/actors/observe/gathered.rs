@@ -131,7 +131,7 @@ mod tests {
     fn told(filter: &Value, pieces: &[&[u8]], whole: bool) -> Value {
         let tap = Tap::new();
         let monitor = tap
-            .watch(serde_json::from_value(filter.clone()).unwrap())
+            .watch(serde_json::from_value(filter.clone()).unwrap(), Watcher::Operator)
             .unwrap();
         let frames = pieces.iter().enumerate().map(|(at, piece)| {
             let kind = if at == 0 { Kind::Call } else { Kind::CallPiece };
@@ -194,7 +194,10 @@ mod tests {
     fn there_is_a_budget_for_all_of_them() {
         let tap = Tap::new();
         let _monitor = tap
-            .watch(serde_json::from_str(r#"{"payloads":1048576}"#).unwrap())
+            .watch(
+                serde_json::from_str(r#"{"payloads":1048576}"#).unwrap(),
+                Watcher::Operator,
+            )
             .unwrap();
         let large = vec![b'x'; 1 << 20];
         let what = What::Event {
