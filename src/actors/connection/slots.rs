@@ -41,6 +41,18 @@ struct Slot {
 }
 
 impl Slot {
+    /// A reply in pieces has more of them. `false`: it is too large.
+    fn grows(&mut self, view: &FrameView<'_>, limits: &Limits) -> bool {
+        let before = if view.header.kind == Kind::Reply {
+            0
+        } else {
+            self.total
+        };
+        self.seat = None;
+        self.total = before.saturating_add(view.brings().unwrap_or(usize::MAX));
+        self.total <= limits.message_bytes
+    }
+
     /// There was a sign of life: the time until the deadline begins again.
     fn restart(&mut self, now: Instant) {
         let patience = self.deadline.saturating_duration_since(self.since);
@@ -164,13 +176,8 @@ impl Slots {
             let text = "the callee streams its reply, but the caller asked for a single one";
             return self.refuse(ticket, &invalid(text));
         }
-        if header.kind == Kind::ReplyPiece || continued {
-            let before = if header.kind == Kind::Reply { 0 } else { slot.total };
-            slot.seat = None;
-            slot.total = before.saturating_add(view.brings().unwrap_or(usize::MAX));
-            if slot.total > limits.message_bytes {
-                return self.refuse(ticket, &message_too_large(limits).ran(true));
-            }
+        if (header.kind == Kind::ReplyPiece || continued) && !slot.grows(view, limits) {
+            return self.refuse(ticket, &message_too_large(limits).ran(true));
         }
         let windowed = header.kind == Kind::ReplyPiece || more || continued;
         if windowed && !slot.window.spend(header.wire_len()) {

@@ -91,7 +91,7 @@ impl Gathered {
     }
 
     /// Monitors are told of it. `whole`: its last piece was there.
-    pub fn tell(self: Box<Self>, whole: bool) {
+    pub fn tell(self, whole: bool) {
         self.tap.offer(&Said {
             what: self.what,
             from: self.from,

@@ -70,7 +70,7 @@ impl Journal {
                 true => entries.iter().position(|other| other.kind == entry.kind),
                 false => None,
             })
-            .or((entries.len() >= KEPT).then_some(0));
+            .or_else(|| (entries.len() >= KEPT).then_some(0));
         if let Some(old) = goes.and_then(|at| entries.remove(at))
             && alike.is_some()
         {

@@ -5,7 +5,7 @@
 
 use super::said::{Presence, Said, What};
 use crate::error::ErrorCode;
-use crate::message::{Encoding, Metadata};
+use crate::message::{Encoding, Metadata, Origin};
 use crate::text::hex;
 use serde::Serialize;
 
@@ -18,7 +18,6 @@ impl Said<'_> {
     /// What is kept of it. `at_us`: when it passed, since 1970; `shown`: so much of its payload.
     #[must_use]
     pub fn record(&self, at_us: u64, shown: usize) -> Record {
-        let text = |text: &str| (!text.is_empty()).then(|| Box::from(text));
         let shown = Shown::of(self.payload, self.total, shown);
         let (meta, meta_left_out) = meta(self.meta);
         match self.what {
@@ -51,21 +50,7 @@ impl Said<'_> {
                 last,
                 us,
                 error,
-            } => Record::Reply {
-                at_us,
-                ticket: ticket.0,
-                from: self.from.map(|peer| peer.0),
-                to: self.to.map(|peer| peer.0),
-                object: self.object.into(),
-                bytes: self.total,
-                last,
-                us,
-                error: error.map(|(code, _)| code.name()),
-                text: error.and_then(|(_, said)| text(said)),
-                attachments: self.attachments,
-                pieces: self.pieces,
-                shown,
-            },
+            } => self.reply_record((at_us, ticket.0), (last, us), error, shown),
             What::Event {
                 subscribers,
                 retain,
@@ -90,19 +75,57 @@ impl Said<'_> {
                 who,
                 name,
                 pattern,
-            } => Record::Presence {
-                at_us,
-                what,
-                peer: who.peer.0,
-                pid: (who.pid != 0).then_some(who.pid),
-                uid: (who.uid != u32::MAX).then_some(who.uid),
-                name: name.into(),
-                object: text(self.object),
-                member: text(self.member),
-                pattern,
-            },
+            } => self.presence_record(at_us, (what, who), name, pattern),
         }
     }
+
+    fn reply_record(
+        &self,
+        (at_us, ticket): (u64, u64),
+        (last, us): (bool, Option<u64>),
+        error: Option<(ErrorCode, &str)>,
+        shown: Option<Shown>,
+    ) -> Record {
+        Record::Reply {
+            at_us,
+            ticket,
+            from: self.from.map(|peer| peer.0),
+            to: self.to.map(|peer| peer.0),
+            object: self.object.into(),
+            bytes: self.total,
+            last,
+            us,
+            error: error.map(|(code, _)| code.name()),
+            text: error.and_then(|(_, said)| text(said)),
+            attachments: self.attachments,
+            pieces: self.pieces,
+            shown,
+        }
+    }
+
+    fn presence_record(
+        &self,
+        at_us: u64,
+        (what, who): (Presence, Origin),
+        name: &str,
+        pattern: bool,
+    ) -> Record {
+        Record::Presence {
+            at_us,
+            what,
+            peer: who.peer.0,
+            pid: (who.pid != 0).then_some(who.pid),
+            uid: (who.uid != u32::MAX).then_some(who.uid),
+            name: name.into(),
+            object: text(self.object),
+            member: text(self.member),
+            pattern,
+        }
+    }
+}
+
+fn text(text: &str) -> Option<Box<str>> {
+    (!text.is_empty()).then(|| text.into())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -30,13 +30,7 @@ impl State {
         inject::before(view.key);
         self.fan_out.published(1);
         if view.header.flags.has(Flags::CONTINUED) {
-            if let Err(code) = self.publish_continued(current, view, item) {
-                self.note_one(current, view, Err(code));
-            }
-            if view.header.is_offer() {
-                self.answer_offer(current, view);
-            }
-            return;
+            return self.publish_first(current, view, item);
         }
         if view.header.attachments > 0 {
             let heard = self.publish_attached(current, view, item);
@@ -96,6 +90,16 @@ impl State {
             (None, _) => {}
         }
         inject::after(view.key);
+    }
+
+    /// The first frame of an event in pieces.
+    fn publish_first(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
+        if let Err(code) = self.publish_continued(current, view, item) {
+            self.note_one(current, view, Err(code));
+        }
+        if view.header.is_offer() {
+            self.answer_offer(current, view);
+        }
     }
 
     fn retain(&mut self, current: &Current, view: &FrameView<'_>) -> Result<(), RetainError> {

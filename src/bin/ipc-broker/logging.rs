@@ -35,6 +35,6 @@ pub(crate) fn start(settings: &Settings) -> io::Result<SetLog> {
     };
     tracing_subscriber::registry().with(wanted).with(lines).init();
     Ok(Box::new(move |text| {
-        handle.reload(filter(&text)).map_err(|error| error.to_string())
+        handle.reload(filter(text)).map_err(|error| error.to_string())
     }))
 }

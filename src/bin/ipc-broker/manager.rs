@@ -35,8 +35,9 @@ pub(crate) fn tell(manager: &Rc<Manager>, state: &State<'_>) {
     if !taken(manager.tell(state)) {
         let manager = manager.clone();
         actix_rt::spawn(async move {
+            let mut again = interval(AGAIN.0);
             for _ in 0..AGAIN.1 {
-                tokio::time::sleep(AGAIN.0).await;
+                again.tick().await;
                 if taken(manager.go_on()) {
                     return;
                 }
