@@ -30,7 +30,7 @@ use crate::actors::planted::{self, Bug};
 use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
+use crate::message::{Attachment, Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
 use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
 use bus::Member;
@@ -320,7 +320,10 @@ impl Session {
             let seat = seat.ok_or_else(pieces::region_not_taken)?;
             seat.keep_with(batch.attachments(frame as usize));
         }
-        let attachments = batch.attachments(frame as usize);
+        let attachments: &[Attachment] = match view.header.is_region() {
+            true => batch.attachments(frame as usize),
+            false => &[],
+        };
         match self.slots.answer(now, (view, attachments), &self.limits) {
             Outcome::Forward(caller, call, last) => {
                 effects.answers.push(
