@@ -65,7 +65,7 @@ pub struct EndSignals {
     terminate: tokio::signal::unix::Signal,
     /// SIGHUP and SIGQUIT, where they mean the end as well.
     #[cfg(unix)]
-    terminal: Option<[tokio::signal::unix::Signal; 2]>,
+    terminal: [Option<tokio::signal::unix::Signal>; 2],
     #[cfg(windows)]
     interrupt: tokio::signal::windows::CtrlC,
 }
@@ -82,7 +82,7 @@ impl EndSignals {
             Ok(Self {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
-                terminal: None,
+                terminal: [None, None],
             })
         }
         #[cfg(windows)]
@@ -94,7 +94,7 @@ impl EndSignals {
     }
 
     /// The same, and SIGHUP and SIGQUIT: for programs that somebody has started at a terminal, and that leave something behind when they
-    /// end without a word.
+    /// end without a word. Of these two one that is ignored stays so: `nohup` means it.
     ///
     /// # Errors
     /// When the system refuses.
@@ -102,7 +102,14 @@ impl EndSignals {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
-            let terminal = Some([signal(SignalKind::hangup())?, signal(SignalKind::quit())?]);
+            let unless_ignored = |kind: SignalKind| match is_ignored(kind.as_raw_value()) {
+                true => Ok(None),
+                false => signal(kind).map(Some),
+            };
+            let terminal = [
+                unless_ignored(SignalKind::hangup())?,
+                unless_ignored(SignalKind::quit())?,
+            ];
             Ok(Self {
                 terminal,
                 ..Self::receive()?
@@ -119,7 +126,7 @@ impl EndSignals {
             tokio::select! {
                 _ = self.interrupt.recv() => EndSignal::Interrupt,
                 _ = self.terminate.recv() => EndSignal::Terminate,
-                signal = of_terminal(self.terminal.as_mut()) => signal,
+                signal = of_terminal(&mut self.terminal) => signal,
             }
         }
         #[cfg(windows)]
@@ -132,15 +139,49 @@ impl EndSignals {
 }
 
 #[cfg(unix)]
-async fn of_terminal(terminal: Option<&mut [tokio::signal::unix::Signal; 2]>) -> EndSignal {
-    match terminal {
-        Some([hang_up, quit]) => tokio::select! {
-            _ = hang_up.recv() => EndSignal::HangUp,
-            _ = quit.recv() => EndSignal::Quit,
-        },
+async fn of_terminal([hang_up, quit]: &mut [Option<tokio::signal::unix::Signal>; 2]) -> EndSignal {
+    tokio::select! {
+        () = received(hang_up) => EndSignal::HangUp,
+        () = received(quit) => EndSignal::Quit,
+    }
+}
+
+#[cfg(unix)]
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,
     }
 }
+
+/// Whether who started this process has it ignore the signal.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "nothing safe asks what a signal does")]
+fn is_ignored(number: libc::c_int) -> bool {
+    let mut now = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action nothing is changed, and the present one is written to memory of its type that is ours. All zeroes are a
+    // valid `sigaction`, so it may be read even where the system refused.
+    let now = unsafe {
+        libc::sigaction(number, std::ptr::null(), now.as_mut_ptr());
+        now.assume_init()
+    };
+    now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Lets SIGINT end this process also where it is ignored, as shells have it for what scripts start with `&`: who sends it means this
+/// process. To be called before anything else, and by programs only.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "nothing safe gives a signal its default back")]
+pub fn end_by_interrupt() {
+    if is_ignored(libc::SIGINT) {
+        // SAFETY: no handler is installed, so no code of ours ever runs in one.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    }
+}
+
+/// Lets SIGINT end this process: ctrl+c does under Windows.
+#[cfg(not(unix))]
+pub fn end_by_interrupt() {}
 
 /// The signal that asks to read the settings again, SIGHUP; there is none under Windows.
 #[derive(Debug)]

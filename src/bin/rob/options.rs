@@ -18,8 +18,8 @@ pub(crate) struct Options {
     /// Results, errors and warnings only: no "Listening for", no word that all went well.
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// How long to wait for an answer (`listen`: for the next event; `serve`: for a command's end; `bench`: for any of its
-    /// processes), in seconds.
+    /// How long to wait for an answer (`listen`, `watch`, `monitor`, `record`: for the next event, change or record; `wait`: for the
+    /// broker and the objects; `ping`: for each round trip; `serve`: for a command's end; `bench`: for any of its processes), in seconds.
     #[arg(
         long,
         global = true,
@@ -28,7 +28,7 @@ pub(crate) struct Options {
         value_parser = seconds
     )]
     pub(crate) timeout: Option<Duration>,
-    /// End after so many results: items of a call, events, round trips, calls served.
+    /// End after so many results: items of a call, events, round trips, calls served, changes, records, samples, steps of a replay.
     #[arg(
         long,
         global = true,
@@ -69,6 +69,13 @@ pub(crate) enum Leftover {
 }
 
 impl Options {
+    /// All of them, as they are written.
+    pub(crate) fn names() -> Vec<String> {
+        let command = Self::augment_args(clap::Command::new("rob"));
+        let longs = command.get_arguments().filter_map(clap::Arg::get_long);
+        longs.map(|long| format!("--{long}")).collect()
+    }
+
     /// Takes the options behind the last argument of a signature; `rob` is the whole command line, for clap's words.
     pub(crate) fn read_tail(&mut self, tail: &[String], rob: &clap::Command) -> Result<(), Leftover> {
         if tail.is_empty() {
@@ -76,11 +83,9 @@ impl Options {
         }
         let command = Self::augment_args(clap::Command::new("rob"))
             .no_binary_name(true)
+            .args_override_self(true)
             .disable_help_flag(true);
-        let names: Vec<String> = command
-            .get_arguments()
-            .filter_map(|option| option.get_long().map(|long| format!("--{long}")))
-            .collect();
+        let names = Self::names();
         let matches =
             command
                 .try_get_matches_from(tail)

@@ -5,7 +5,7 @@
 use crate::arguments::Rob;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use actix_ipc::terminal::nearest;
+use crate::slips::meant;
 use clap::{Args, CommandFactory};
 use std::path::PathBuf;
 
@@ -68,12 +68,10 @@ fn page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
     match pages.into_iter().find(|(name, _)| *name == wanted) {
         Some((_, command)) => rendered(command),
         None => {
-            let near = nearest(&wanted, names.iter().map(String::as_str)).unwrap_or("rob");
-            let near = near.trim_start_matches("rob-");
-            let text = format!(
-                "man: there is no command {:?}; did you mean {near:?}? `rob --help` shows all of them",
-                command.unwrap_or_default()
-            );
+            let names: Vec<&str> = names.iter().map(|name| name.trim_start_matches("rob-")).collect();
+            let word = command.unwrap_or_default();
+            let near = meant(word, &names).map_or_else(String::new, |near| format!("did you mean {near:?}? "));
+            let text = format!("man: there is no command {word:?}; {near}`rob --help` shows all of them");
             Err(Failure::new(Exit::Usage, text))
         }
     }

@@ -2,10 +2,10 @@
 //!
 //! Owns the waiting for a broker before, and the words for what is missing at the end. Called by `commands`.
 
-use super::news;
 use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
+use crate::say;
 use crate::value;
 use actix_ipc::client::IpcClient;
 use actix_ipc::error::{CallError, ErrorCode};
@@ -65,7 +65,7 @@ async fn connect(options: &Options, patience: Duration) -> Result<IpcClient, Fai
         Ok(client) => Ok(client),
         Err(error) if error.code() == ErrorCode::NotConnected => {
             if !options.quiet {
-                news::tell("no broker is there yet; waiting for one");
+                say::warn("no broker is there yet; waiting for one");
             }
             let builder = session::builder(options)?.reconnect(true);
             builder.connect_wait(patience).await.map_err(Failure::of_connect)

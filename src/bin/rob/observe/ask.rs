@@ -53,6 +53,24 @@ pub(crate) async fn get<T: DeserializeOwned>(
     read(method, ask(client, options, method).await?)
 }
 
+/// Whether the broker is gone, or about to go, and may answer the next time. One that stops takes its own object away first.
+pub(crate) fn is_passing(failure: &Failure) -> bool {
+    let code = failure.call.as_ref().map(|error| error.code);
+    matches!(
+        code,
+        Some(
+            ErrorCode::BrokerGone
+                | ErrorCode::NotConnected
+                | ErrorCode::CalleeGone
+                | ErrorCode::Cancelled
+                | ErrorCode::ReplyLost
+                | ErrorCode::Draining
+                | ErrorCode::NoSuchObject
+                | ErrorCode::Deadline
+        )
+    )
+}
+
 /// The failure of a question, with what to do about it.
 pub(crate) fn refused(method: &str, error: CallError) -> Failure {
     let code = error.code;

@@ -5,7 +5,7 @@
 
 use super::colours;
 use super::line::Lines;
-use super::monitor::{Kind, tell};
+use super::monitor::Kind;
 use super::script::{Choice, Script, Source, learn};
 use super::steps::{Action, Outcome, SkippedCounts, Step};
 use super::words::count;
@@ -13,6 +13,7 @@ use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::{Options, number};
 use crate::output::{Output, compact};
+use crate::say::warn;
 use actix_ipc::IpcClient;
 use actix_ipc::error::CallError;
 use actix_ipc::message::Pattern;
@@ -72,6 +73,9 @@ pub(crate) struct Replay {
     /// Show what would be done, and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Fail in the end when anything of the recording could not be done.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// Reads the recording through once, and does it again.
@@ -116,14 +120,15 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
             };
             output.text(&line)?;
         }
-        return totals.tell(&script.skipped, true, &mut output, options);
+        totals.tell(&script.skipped, true, &mut output, options)?;
+        return complete(wanted, &script.skipped);
     }
     let mut session = Session::open(options, false).await?;
     let totals = perform(&mut script, wanted, &mut session).await?;
     totals.tell(&script.skipped, false, &mut session.output, options)?;
     session.close().await;
     match totals.differ {
-        0 => Ok(()),
+        0 => complete(wanted, &script.skipped),
         differ => {
             let text = format!(
                 "replay: {} of them ended in another way than in the recording",
@@ -131,6 +136,17 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
             );
             Err(Failure::new(Exit::Remote, text))
         }
+    }
+}
+
+/// With `--strict` what was skipped is a failure.
+fn complete(wanted: &Replay, skipped: &SkippedCounts) -> Result<(), Failure> {
+    match skipped.values().sum::<u64>() {
+        left if wanted.strict && left > 0 => {
+            let text = format!("replay: {} of the recording could not be done (--strict)", count(left));
+            Err(Failure::new(Exit::Lost, text))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -173,7 +189,7 @@ impl Totals {
             return Ok(output.text(&format!("{}\n", compact(&line.to_string())))?);
         }
         for (why, number) in skipped {
-            tell(&format!("skipped {} {}", count(*number), why.text()));
+            warn(&format!("skipped {} {}", count(*number), why.text()));
         }
         if options.quiet {
             return Ok(());

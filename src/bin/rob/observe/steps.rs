@@ -120,7 +120,7 @@ pub(crate) enum Skipped {
     Cut,
     /// Its encoding has no name and no number.
     Encoding,
-    /// Its payload is not what the line says.
+    /// Its payload is not what the line says. A recording with one is refused before anything is done.
     Damaged,
 }
 
@@ -179,6 +179,11 @@ pub(crate) fn step(record: &Record, line: u64, outcomes: &Outcomes) -> Result<Op
         metadata: metadata(record),
         action,
     }))
+}
+
+/// Whether the record has a payload that is not what the line says of it.
+pub(crate) fn is_damaged(record: &Record) -> bool {
+    matches!(record.kind.as_str(), "call" | "event") && matches!(payload(record), Err(Skipped::Damaged))
 }
 
 fn payload(record: &Record) -> Result<Payload, Skipped> {

@@ -5,7 +5,7 @@
 
 use super::ask::get;
 use super::line::{Tone, paint};
-use super::monitor::{parsed, tell};
+use super::monitor::parsed;
 use super::seen::{self, Kind, Seen, Thing, What};
 use super::shape::Topics;
 use super::tap::{Filter, News, Record, Tap};
@@ -15,6 +15,7 @@ use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use crate::output::{Output, compact};
+use crate::say::warn;
 use actix_ipc::IpcClient;
 use actix_ipc::client::{self, ConnectionEvent, ConnectionEvents, Notice, WatchScope};
 use actix_ipc::message::{Origin, Pattern};
@@ -152,7 +153,7 @@ impl<'a> Watching<'a> {
             };
             self.surveyed_us = unix_micros();
             if topics.left_out > 0 {
-                tell(&format!(
+                warn(&format!(
                     "the broker leaves out {} topics; their subscriptions are not shown",
                     topics.left_out
                 ));
@@ -225,17 +226,18 @@ impl<'a> Watching<'a> {
             notice = notice => match notice {
                 Some(Notice::Interrupted) => self.recover(false).await,
                 Some(Notice::Missed(count)) => {
-                    tell(&format!("{count} changes were missed here, which came faster than they were read"));
+                    warn(&format!("{count} changes were missed here, which came faster than they were read"));
                     Ok(())
                 }
                 Some(notice) => change(&notice).map_or(Ok(()), |(what, thing)| self.tell(unix_micros(), what, thing)),
                 None => Err(Failure::new(Exit::Lost, "watch: the connection ended")),
             },
             news = news => match news? {
+                News::Lost { .. } => self.recover(false).await,
                 News::Interrupted { .. } => self.recover(true).await,
                 News::Records(batch) => {
                     if batch.dropped > 0 {
-                        tell(&format!("{} changes of subscriptions were dropped here", batch.dropped));
+                        warn(&format!("{} changes of subscriptions were dropped here", batch.dropped));
                     }
                     for record in batch.records.iter().map(|raw| parsed(raw.get())) {
                         if let Some((what, thing)) = subscription(&record).filter(|(_, thing)| self.matches(thing)) {
@@ -269,7 +271,7 @@ impl<'a> Watching<'a> {
     /// Waits until the connection is there again, and says what is different.
     async fn recover(&mut self, mut tapped: bool) -> Result<(), Failure> {
         if !self.options.quiet {
-            tell("the connection was lost; trying again");
+            warn("the connection was lost; trying again");
         }
         let now = loop {
             self.reconnected().await?;
@@ -283,7 +285,7 @@ impl<'a> Watching<'a> {
         };
         let (vanished, appeared, unchanged) = self.seen.changed(&now);
         self.seen = now;
-        tell(&format!(
+        warn(&format!(
             "connected again: {} vanished and {} appeared meanwhile, {unchanged} as before",
             vanished.len(),
             appeared.len()
@@ -349,7 +351,7 @@ async fn tap<'a>(client: &'a IpcClient, wanted: &Watch) -> Result<Option<Tap<'a>
         Ok(tap) => Ok(Some(tap)),
         Err(failure) if wanted.subscriptions => Err(failure),
         Err(failure) => {
-            tell(&format!("subscriptions are not shown: {}", failure.message));
+            warn(&format!("subscriptions are not shown: {}", failure.message));
             Ok(None)
         }
     }

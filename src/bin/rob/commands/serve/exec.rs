@@ -146,7 +146,8 @@ impl Handler for Exec {
 
 /// One line of a command's standard error: to rob's own, and kept for the text of an error.
 fn told(line: &str, last: &Mutex<VecDeque<String>>) {
-    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+    // At once, because others may write there as well.
+    let _ = io::stderr().lock().write_all(format!("{}\n", printable(line)).as_bytes());
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
     if last.len() == LAST_LINES {
         last.pop_front();
