@@ -148,7 +148,10 @@ impl fmt::Display for ConnectError {
         f.write_str(": ")?;
         self.write_tried(f)?;
         if self.forbidden {
-            return write!(f, "; the {what} there is another user's, who decides who may connect");
+            return write!(
+                f,
+                "; the {what} there is another user's, who decides who may connect"
+            );
         }
         if self.point_to_point || self.unanswered {
             return Ok(());

@@ -70,7 +70,8 @@ fn page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
         None => {
             let names: Vec<&str> = names.iter().map(|name| name.trim_start_matches("rob-")).collect();
             let word = command.unwrap_or_default();
-            let near = meant(word, &names).map_or_else(String::new, |near| format!("did you mean {near:?}? "));
+            let near =
+                meant(word, &names).map_or_else(String::new, |near| format!("did you mean {near:?}? "));
             let text = format!("man: there is no command {word:?}; {near}`rob --help` shows all of them");
             Err(Failure::new(Exit::Usage, text))
         }

@@ -53,7 +53,11 @@ pub(crate) async fn run(wanted: &Ping, session: &mut Session) -> Result<(), Fail
         };
         // The system's clock for waiting is coarser than that for measuring.
         if let Some(patience) = session.options.timeout.filter(|patience| taken > *patience) {
-            let text = format!("ping: {} µs, which is longer than {} s", micros(taken), patience.as_secs_f64());
+            let text = format!(
+                "ping: the round trip took {} µs; --timeout SECONDS waits longer than {} s",
+                micros(taken),
+                patience.as_secs_f64()
+            );
             return Err(Failure::new(Exit::Timeout, text));
         }
         figures.add(taken);

@@ -118,7 +118,9 @@ pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
     let read = |text: &str, source: &str| {
         parse_address(text).map_err(|error| {
             // No other program can have a broker that rob reaches so.
-            let text = error.to_string().replace(", pipe:name or mem:name", " or pipe:name");
+            let text = error
+                .to_string()
+                .replace(", pipe:name or mem:name", " or pipe:name");
             Failure::new(Exit::Usage, format!("{source}: {text}"))
         })
     };

@@ -101,10 +101,9 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     summary(wanted, &writer, session)?;
     match (missing(writer.dropped, writer.interrupted), ended) {
         // Whatever ended it in order, also a signal.
-        (Some(missing), ended) if wanted.strict && is_in_order(&ended) => Err(Failure::new(
-            Exit::Lost,
-            format!("record: {missing} (--strict)"),
-        )),
+        (Some(missing), ended) if wanted.strict && is_in_order(&ended) => {
+            Err(Failure::new(Exit::Lost, format!("record: {missing} (--strict)")))
+        }
         (_, ended) => ended,
     }
 }
@@ -212,7 +211,9 @@ fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty())
         .unwrap_or_else(|| Path::new("."));
-    let made = tempfile::Builder::new().prefix(".rob-record-").tempfile_in(folder);
+    let made = tempfile::Builder::new()
+        .prefix(".rob-record-")
+        .tempfile_in(folder);
     // The name that the file had for a moment is of no use to anybody.
     let made = made.map_err(|error| io::Error::from(error.kind()))?;
     let placed = if force {

@@ -143,7 +143,10 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
 fn complete(wanted: &Replay, skipped: &SkippedCounts) -> Result<(), Failure> {
     match skipped.values().sum::<u64>() {
         left if wanted.strict && left > 0 => {
-            let text = format!("replay: {} of the recording could not be done (--strict)", count(left));
+            let text = format!(
+                "replay: {} of the recording could not be done (--strict)",
+                count(left)
+            );
             Err(Failure::new(Exit::Lost, text))
         }
         _ => Ok(()),

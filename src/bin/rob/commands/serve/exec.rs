@@ -147,7 +147,9 @@ impl Handler for Exec {
 /// One line of a command's standard error: to rob's own, and kept for the text of an error.
 fn told(line: &str, last: &Mutex<VecDeque<String>>) {
     // At once, because others may write there as well.
-    let _ = io::stderr().lock().write_all(format!("{}\n", printable(line)).as_bytes());
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{}\n", printable(line)).as_bytes());
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
     if last.len() == LAST_LINES {
         last.pop_front();
