@@ -3,7 +3,7 @@
 //! Owns where news come from: names and connections from the presence that every client may watch, subscriptions from the broker's
 //! traffic, which needs the right to monitor. `seen` has the set and the layout. Called by `commands`.
 
-use super::ask::get;
+use super::ask::{get, is_passing};
 use super::line::{Tone, paint};
 use super::monitor::parsed;
 use super::seen::{self, Kind, Seen, Thing, What};
@@ -148,7 +148,8 @@ impl<'a> Watching<'a> {
         if self.tap.is_some() {
             let topics: Topics = match get(self.client, self.options, "topics").await {
                 Ok(topics) => topics,
-                Err(failure) if failure.exit == Exit::Lost => return Ok(None),
+                // The connection tells that it was lost, and when it is there again.
+                Err(failure) if is_passing(&failure) && failure.exit != Exit::Timeout => return Ok(None),
                 Err(failure) => return Err(failure),
             };
             self.surveyed_us = unix_micros();
