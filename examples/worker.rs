@@ -14,6 +14,7 @@ use serde_json::json;
 use std::process::ExitCode;
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with the integers a and b")]
 struct Args {
     a: i64,
     b: i64,

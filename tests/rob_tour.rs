@@ -71,7 +71,11 @@ fn every_command_of_the_page_prints_what_the_page_shows() {
     let runner = Runner {
         programs: console::folder_of(env!("CARGO_BIN_EXE_rob")),
         folder: broker.folder().to_path_buf(),
-        variables: vec![("IPC_BROKER_ADDR", broker.endpoint().to_owned())],
+        variables: vec![
+            ("IPC_BROKER_ADDR", broker.endpoint().to_owned()),
+            // This machine may be slower than a person.
+            ("ROB_COMPLETE_PATIENCE_MS", "30000".to_owned()),
+        ],
     };
     let sections = sections(PAGE);
     let commands: usize = sections.iter().map(|section| section.steps.len()).sum();

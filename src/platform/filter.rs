@@ -120,7 +120,7 @@ impl<'a> Pipes<'a> {
     /// Serves them until they have come to their ends, or the command to its own.
     fn serve(mut self, over: &PipeReader, group: &Group) -> (Vec<u8>, bool) {
         let mut rest = REST_MAX.saturating_add(self.most);
-        while self.output.is_some() || self.errors.is_some() {
+        while self.input.is_some() || self.output.is_some() || self.errors.is_some() {
             let Some(ready) = self.wait(over) else { break };
             if ready.over && (!(ready.output || ready.errors) || rest == 0) {
                 break;
@@ -262,6 +262,16 @@ mod tests {
         assert!(!filtered.status.success());
         let (filtered, _) = run("printf 12345", b"", 5);
         assert_eq!((&filtered.output[..], filtered.complete), (&b"12345"[..], true));
+    }
+
+    #[test]
+    fn who_prints_nothing_more_still_gets_all_of_its_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("taken");
+        let line = format!("exec >&- 2>&-; cat > '{}'", file.display());
+        let (filtered, _) = run(&line, &vec![7; 1 << 20], 100);
+        assert!(filtered.status.success());
+        assert_eq!(std::fs::read(&file).unwrap().len(), 1 << 20);
     }
 
     #[test]

@@ -7,11 +7,12 @@ use super::tables;
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use crate::output::Output;
+use crate::say;
 use actix_ipc::client::{ClientBuilder, IpcClient, parse_address};
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::TraceParent;
 use actix_ipc::terminal::nearest;
-use actix_ipc::transport::TlsClient;
+use actix_ipc::transport::{Endpoint, TlsClient};
 use std::future::IntoFuture;
 use std::time::Duration;
 
@@ -125,7 +126,13 @@ pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
         })
     };
     if let Some(text) = &options.addr {
-        builder = builder.endpoint(read(text, "--addr")?);
+        let endpoint = read(text, "--addr")?;
+        let asks_proof =
+            options.token_file.is_some() || options.tls_ca.is_some() || options.tls_pin.is_some();
+        if asks_proof && matches!(endpoint, Endpoint::Unix(_) | Endpoint::Pipe(_)) {
+            say::warn("--token-file and --tls-… are not used: at this endpoint the system says who is who");
+        }
+        builder = builder.endpoint(endpoint);
     } else if let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
         // The library would take it as well, and could not say who must act.
         read(&text.to_string_lossy(), VARIABLE)?;

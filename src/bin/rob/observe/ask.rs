@@ -79,6 +79,9 @@ pub(crate) fn refused(method: &str, error: CallError) -> Failure {
         ErrorCode::Denied => failure
             .message
             .push_str("; a policy must give the right `monitor` (docs/policy.md)"),
+        ErrorCode::Invalid if failure.message.contains('*') => failure
+            .message
+            .push_str("; a name is matched level by level: 'a.*' is one more level, 'a.**' all of them"),
         ErrorCode::NoSuchMethod => {
             failure.message = format!(
                 "this broker cannot tell {method}: it is older than this rob; `rob --json call {BROKER} status` shows its version"

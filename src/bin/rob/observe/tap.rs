@@ -74,12 +74,22 @@ pub(crate) struct Record {
     pub(crate) object: Option<String>,
     /// The method or topic.
     pub(crate) member: Option<String>,
-    /// Of its payload, or of the first part of one in pieces.
+    /// Of its payload; of one that was never whole, of what had come.
     pub(crate) bytes: u64,
     /// A call without an answer.
     pub(crate) one_way: bool,
+    /// The caller takes more than one answer.
+    pub(crate) stream: bool,
+    /// Items follow the call, which are not told.
+    pub(crate) items: bool,
+    /// The call's own deadline.
+    pub(crate) deadline_ms: Option<u64>,
+    /// Descriptors that were attached, which are not told.
+    pub(crate) attachments: u64,
     /// What goes beside the payload.
     pub(crate) meta: Map<String, Value>,
+    /// Entries of it that are not told.
+    pub(crate) meta_left_out: u64,
     /// Text.
     pub(crate) payload: Option<String>,
     /// What is not text.
@@ -88,7 +98,7 @@ pub(crate) struct Record {
     pub(crate) encoding: Option<Value>,
     /// Not all of the payload is here.
     pub(crate) truncated: bool,
-    /// Nor is what came behind the first part.
+    /// It came in pieces and was never whole.
     pub(crate) pieces: bool,
     /// Of replies: whether it is the last of its call.
     pub(crate) last: Option<bool>,

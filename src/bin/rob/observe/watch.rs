@@ -18,6 +18,7 @@ use crate::output::{Output, compact};
 use crate::say::warn;
 use actix_ipc::IpcClient;
 use actix_ipc::client::{self, ConnectionEvent, ConnectionEvents, Notice, WatchScope};
+use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Origin, Pattern};
 use clap::Args;
 use futures::FutureExt;
@@ -113,12 +114,15 @@ impl<'a> Watching<'a> {
             .transpose()
             .map_err(wrong)?;
         let connection = client.connection_events();
-        let watch = match (wanted.scope(), &pattern) {
-            (None, _) => None,
-            (Some(scope), None) => Some(within(options, "watch", client.watch(scope)).await?),
-            (Some(scope), Some(pattern)) => {
-                Some(within(options, "watch", client.watch_pattern(scope, pattern.as_str())).await?)
-            }
+        let watch = match wanted.scope() {
+            None => None,
+            Some(scope) => match presence(client, options, scope, pattern.as_ref()).await {
+                Err(failure) if wanted.all() && is_denied(&failure) => {
+                    warn(&format!("connections are not shown: {}", failure.message));
+                    Some(presence(client, options, WatchScope::Names, pattern.as_ref()).await?)
+                }
+                watch => Some(watch?),
+            },
         };
         let tap = match wanted.subscriptions || wanted.all() {
             true => tap(client, wanted).await?,
@@ -340,6 +344,25 @@ impl<'a> Watching<'a> {
         };
         Ok(self.output.text(&format!("{line}\n"))?)
     }
+}
+
+/// Names and connections that come and go.
+async fn presence(
+    client: &IpcClient,
+    options: &Options,
+    scope: WatchScope,
+    pattern: Option<&Pattern>,
+) -> Result<client::Watch, Failure> {
+    match pattern {
+        None => within(options, "watch", client.watch(scope)).await,
+        Some(pattern) => within(options, "watch", client.watch_pattern(scope, pattern.as_str())).await,
+    }
+}
+
+/// Whether the policy does not let this client see it.
+fn is_denied(failure: &Failure) -> bool {
+    let code = failure.call.as_ref().map(|error| error.code);
+    code == Some(ErrorCode::Denied)
 }
 
 /// The traffic's part; none when this client may not have it and did not ask for it by name.

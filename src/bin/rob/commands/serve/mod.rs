@@ -114,7 +114,8 @@ async fn register(
     let most = usize::try_from(wanted.output_limit << 20).unwrap_or(usize::MAX);
     let places = usize::try_from(wanted.concurrency).unwrap_or(1);
     let several = (places, session.options.count);
-    let exec = Exec::new(&wanted.exec, session.options.timeout, most, served, several);
+    let line = (wanted.exec.as_str(), session.options.addr.clone());
+    let exec = Exec::new(line, session.options.timeout, most, served, several);
     let mut register = session
         .client
         .register(&wanted.object, exec)
