@@ -356,3 +356,32 @@ fn samples_go_on_after_the_broker_came_back() {
     top.end();
     drop(broker);
 }
+
+#[test]
+fn a_watch_without_the_right_to_monitor_shows_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    let uid = rustix::process::geteuid().as_raw();
+    let rules =
+        format!("[[allow]]\nuid = {uid}\nconnect = true\nown = \"**\"\ncall = \"**\"\nsubscribe = \"**\"\n");
+    std::fs::write(&policy, rules).unwrap();
+    let broker = Broker::start_with(|command| {
+        command.arg("--policy").arg(&policy);
+    });
+    let owner = client(&broker, "owner");
+    let _math = serve(&owner, "math");
+    let ended = broker.rob("--json watch --timeout 0.05");
+    assert_eq!(ended.code(), 4, "{ended:#?}");
+    let shown: Vec<Value> = lines(&ended.stdout);
+    assert!(
+        shown.iter().any(|line| line["name"] == "math") && shown.iter().all(|line| line["kind"] == "name"),
+        "{ended:#?}"
+    );
+    for missing in ["connections are not shown", "subscriptions are not shown"] {
+        assert!(ended.stderr.contains(missing), "{ended:#?}");
+    }
+    for asked in ["--connections", "--subscriptions"] {
+        let refused = broker.rob(&format!("watch {asked} --timeout 0.05"));
+        assert_eq!(refused.code(), 6, "{asked}: {refused:#?}");
+    }
+}

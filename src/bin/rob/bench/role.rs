@@ -152,12 +152,10 @@ fn limits(spec: &Spec) -> Limits {
     let processes = number(spec.processes).saturating_add(2);
     let squared = processes.saturating_mul(processes.saturating_add(1));
     let parts = limits.user_part.saturating_mul(2);
-    if spec.processes > 0 && calls > 1 || processes > 4 || spec.topics > 1 {
-        let all = squared.saturating_mul(parts).saturating_mul(each);
-        limits.memory_bytes_total = limits.memory_bytes_total.max(all);
-        if of_calls > limits.outbox_bytes / 2 && calls > 1 {
-            limits.outbox_bytes = of_calls.saturating_mul(2);
-        }
+    let all = squared.saturating_mul(parts).saturating_mul(each);
+    limits.memory_bytes_total = limits.memory_bytes_total.max(all);
+    if calls > 1 {
+        limits.outbox_bytes = limits.outbox_bytes.max(of_calls.saturating_mul(2));
     }
     let connections = number(spec.connections);
     let places = connections.saturating_add(64).saturating_mul(parts);

@@ -76,7 +76,7 @@ fn cut(text: &str) -> String {
     if text.chars().count() <= WIDEST {
         return text.to_owned();
     }
-    text.chars().take(WIDEST - 1).chain(['…']).collect()
+    text.chars().take(WIDEST.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// A cell's text; `None` for what is not there.
