@@ -55,6 +55,7 @@ Examples:
   rob record traffic.jsonl                calls, answers and events until ctrl+c
   rob record s.jsonl sensor --kind event  only the events of one object
   rob record t.jsonl --seconds 60 --strict  a minute; fails when anything is missing
+  rob record t.jsonl --rate 1000000       everything that can be read in time, whatever it costs the broker; without it 2,000 a second
 docs/recording.md describes the file.";
 
 const REPLAY: &str = "\
