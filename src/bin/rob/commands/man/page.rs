@@ -132,8 +132,11 @@ fn rest(after: Option<&str>, name: &str, beside: &[String]) -> String {
     let (examples, notes) = after.map_or(("", ""), |after| after.split_once("\n\n").unwrap_or((after, "")));
     let examples = examples.strip_prefix("Examples:\n").unwrap_or(examples);
     for (heading, kept) in [("EXAMPLES", examples), ("NOTES", notes)] {
-        if !kept.trim().is_empty() {
+        // What is aligned stays as it is, prose is as wide as the terminal.
+        if kept.lines().any(|line| line.starts_with("  ")) {
             let _ = write!(text, ".SH {heading}\n.nf\n{}.fi\n", lines(kept));
+        } else if !kept.trim().is_empty() {
+            let _ = write!(text, ".SH {heading}\n{}", lines(kept).replace("\n\n", "\n.PP\n"));
         }
     }
     for (heading, all) in [("EXIT STATUS", EXIT), ("ENVIRONMENT", ENVIRONMENT)] {
