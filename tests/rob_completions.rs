@@ -211,7 +211,7 @@ fn there_is_a_page_for_each_command() {
         "SYNOPSIS",
         "EXAMPLES",
         "\"EXIT STATUS\"",
-        "ENVIRONMENT",
+        "\"ENVIRONMENT\"",
         "\"SEE ALSO\"",
     ] {
         assert!(

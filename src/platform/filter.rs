@@ -8,7 +8,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 /// What is written at once: a pipe that is ready to be written takes as much without waiting.
@@ -27,6 +27,14 @@ pub struct Filtered {
     pub output: Vec<u8>,
     /// Whether that is all; otherwise it printed more than it may, and was killed for it.
     pub complete: bool,
+}
+
+impl Filtered {
+    /// The signal that ended it.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
 }
 
 /// The command that runs a line of a shell.

@@ -149,17 +149,6 @@ impl Handler for Exec {
     }
 }
 
-/// The signal that ended a command.
-#[cfg(unix)]
-fn ended_by(status: std::process::ExitStatus) -> Option<i32> {
-    std::os::unix::process::ExitStatusExt::signal(&status)
-}
-
-#[cfg(not(unix))]
-const fn ended_by(_: std::process::ExitStatus) -> Option<i32> {
-    None
-}
-
 /// One line of a command's standard error: to rob's own, and kept for the text of an error.
 fn told(line: &str, last: &Mutex<VecDeque<String>>) {
     // At once, because others may write there as well.
@@ -262,7 +251,7 @@ impl Running {
         }
         let code = filtered.status.code();
         self.outcome = Outcome::Failed(code);
-        let signal = ended_by(filtered.status);
+        let signal = filtered.signal();
         let text = match (self.told().trim(), code, signal) {
             ("", Some(code), _) => format!("the command ended with exit status {code}"),
             ("", None, Some(signal)) => format!("signal {signal} ended the command"),
