@@ -198,6 +198,8 @@ fn monitor_shows_calls_with_their_answers_and_events() {
         "{reply}"
     );
     monitor.end().success();
+    // The one before is not counted any more, so that the count is that of the next one.
+    while status(&broker)["monitors"] != 0 {}
 
     let monitor = broker.start_rob("monitor math add --kind reply --payloads --count 1 -q");
     while status(&broker)["monitors"] != 1 {}
@@ -205,6 +207,7 @@ fn monitor_shows_calls_with_their_answers_and_events() {
     add(&caller, "math", 1).unwrap();
     let ended = monitor.end();
     assert!(ended.success().ends_with("{\"sum\":2}\n"), "{ended:#?}");
+    while status(&broker)["monitors"] != 0 {}
 
     let monitor = broker.start_rob("--json monitor sensor --kind event,call --payloads=3 --count 2");
     // The broker counts who watches.
