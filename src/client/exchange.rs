@@ -296,6 +296,7 @@ fn first(
 ) -> Poll<Result<(u64, usize), CallError>> {
     let mut state = shared.lock();
     state.check_up()?;
+    state.check_life(ticket)?;
     state.check_time(*until)?;
     state.check_served(outgoing)?;
     if let Some(wants) = state.held_back(outgoing, ticket) {

@@ -46,8 +46,8 @@ impl State {
         cx: &Context<'_>,
     ) -> bool {
         let start = self.wait_for_room(outgoing, (place, until), cx);
-        let round = self.out.room.round();
-        self.order.hold(ticket, wants, round);
+        let now = (self.out.room.round(), self.life);
+        self.order.hold(ticket, wants, now);
         // The tick takes their places from those that nobody polls.
         self.coarse_now().1 || start
     }
@@ -58,6 +58,19 @@ impl State {
             Some((expires, patience)) => (expires, patience, self.coarse_now().1),
             None => self.expiry(outgoing.deadline),
         }
+    }
+
+    /// Whether the connection on which a request began to wait is still there: what it was for may have ended with it.
+    ///
+    /// # Errors
+    /// NotConnected; not sent.
+    #[inline]
+    pub(crate) fn check_life(&self, ticket: &Ticket) -> Result<(), CallError> {
+        if !ticket.is_of_another(self.life) {
+            return Ok(());
+        }
+        let text = "the connection was lost while this waited to be sent, and there is another one now";
+        Err(CallError::new(ErrorCode::NotConnected, text).ran(false))
     }
 
     /// Whether a call that has waited may still be sent.
