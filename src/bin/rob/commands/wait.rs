@@ -74,13 +74,10 @@ pub(crate) async fn run(wanted: &Wait, options: &Options) -> Result<(), Failure>
 /// A connection to a broker that need not be there yet.
 async fn connect(options: &Options, left: &dyn Fn() -> Duration) -> Result<IpcClient, Failure> {
     let first = session::builder(options)?.reconnect(true).connect();
-    let first = match tokio::time::timeout(left(), first).await {
-        Ok(first) => first,
-        Err(_) => {
-            let limit = options.timeout.unwrap_or(YEAR).as_secs_f64();
-            let text = format!("wait: no broker answered within {limit} s; --timeout SECONDS waits longer");
-            return Err(Failure::new(Exit::NoBroker, text));
-        }
+    let Ok(first) = tokio::time::timeout(left(), first).await else {
+        let limit = options.timeout.unwrap_or(YEAR).as_secs_f64();
+        let text = format!("wait: no broker answered within {limit} s; --timeout SECONDS waits longer");
+        return Err(Failure::new(Exit::NoBroker, text));
     };
     match first {
         Ok(client) => Ok(client),
