@@ -91,6 +91,14 @@ impl<R: Rooms> Life<R> {
         }
     }
 
+    /// A frame that is complete is charged where it goes, and no longer here: not twice at once.
+    pub(super) fn settle_frame(&self) {
+        if let Phase::Ready(session) = &self.phase {
+            let frame = session.me().account.memory.frame();
+            frame.settle(self.decoder.buffered().min(frame.covered()));
+        }
+    }
+
     /// What is kept of a started frame is charged, a read at a time. One that its process has no memory for is read over: who waits for
     /// something of it is told so, and the connection goes on.
     pub(super) fn charge_frame(&mut self) {

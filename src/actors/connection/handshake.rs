@@ -75,6 +75,7 @@ impl<R: Rooms> Life<R> {
                 if !self.attach(&mut batch) {
                     return frames;
                 }
+                self.settle_frame();
                 self.batch(now, batch, read, inbox);
                 self.charge_frame();
                 frames

@@ -65,7 +65,7 @@ pub(super) const METHODS: [Method; 7] = [
     ),
     method(
         "services",
-        "the services that start on demand, with their states and last failures",
+        "services that start on demand, with states and last failures",
         &[],
     ),
     method(
@@ -229,7 +229,7 @@ mod tests {
         assert!(text.len() <= 4 * 1024, "{} bytes", text.len());
         let error = find("sys.broker", "nope").unwrap_err().message;
         assert!(
-            error.ends_with("it has: ping, status, connections, objects, topics, monitor"),
+            error.ends_with("it has: ping, status, connections, objects, topics, services, monitor"),
             "{error}"
         );
     }
