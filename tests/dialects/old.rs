@@ -127,6 +127,31 @@ impl Old {
         serde_json::from_slice(&all).unwrap_or_else(|error| panic!("{} bytes: {error}", all.len()))
     }
 
+    /// Reads all that comes until the end of the connection, in a thread, and passes it on as it comes.
+    pub fn heard_apart(&self) -> std::sync::mpsc::Receiver<Vec<u8>> {
+        let mut socket = match &self.socket {
+            Socket::Unix(socket) => Socket::Unix(socket.try_clone().unwrap()),
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone().unwrap()),
+        };
+        let (passed, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 16 * 1024];
+            while let Ok(count @ 1..) = socket.read(&mut buffer) {
+                let _ = passed.send(buffer[..count].to_vec());
+            }
+        });
+        receiver
+    }
+
+    /// Ends both directions, whoever reads.
+    pub fn hang_up(&self) {
+        let both = Shutdown::Both;
+        match &self.socket {
+            Socket::Unix(socket) => socket.shutdown(both).unwrap(),
+            Socket::Tcp(socket) => socket.shutdown(both).unwrap(),
+        }
+    }
+
     /// Ends the sending direction.
     pub fn end_sending(&self) {
         match &self.socket {
