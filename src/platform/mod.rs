@@ -48,7 +48,7 @@ pub mod signals;
 pub mod socket_options;
 #[cfg(feature = "cli")]
 pub mod trusted;
-#[cfg(feature = "cli")]
+#[cfg(feature = "broker")]
 pub mod usage;
 #[cfg(feature = "cli")]
 pub mod users;
