@@ -43,7 +43,7 @@ struct Held {
 }
 
 /// The place of one request; none as long as it was never held.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Ticket {
     number: Option<NonZeroU64>,
     /// The connection on which it was held first.
@@ -69,14 +69,6 @@ impl Ticket {
 }
 
 impl Order {
-    pub(crate) const fn new() -> Self {
-        Self {
-            held: BTreeMap::new(),
-            last: 0,
-            ticked: None,
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
@@ -135,7 +127,7 @@ mod tests {
 
     #[test]
     fn nobody_goes_before_those_that_wait_for_room() {
-        let mut order = Order::new();
+        let mut order = Order::default();
         let [mut first, mut second, mut third] = [(); 3].map(|()| Ticket::new());
         assert_eq!(order.before(&first, 1), None);
         order.hold(&mut first, Wants::Room, (0, 0));
@@ -164,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_spent_window_holds_its_own_protocol_alone() {
-        let mut order = Order::new();
+        let mut order = Order::default();
         let [mut tells, mut asks] = [(); 2].map(|()| Ticket::new());
         order.hold(&mut tells, Wants::Window(7), (0, 0));
         assert_eq!(order.before(&Ticket::new(), 8), None);
@@ -181,7 +173,7 @@ mod tests {
 
     #[test]
     fn one_that_is_woken_and_not_polled_loses_its_place_and_no_other_does() {
-        let mut order = Order::new();
+        let mut order = Order::default();
         let [mut silent, mut late, mut waits] = [(); 3].map(|()| Ticket::new());
         for ticket in [&mut silent, &mut late, &mut waits] {
             order.hold(ticket, Wants::Room, (0, 0));

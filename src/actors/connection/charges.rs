@@ -94,8 +94,12 @@ impl<R: Rooms> Life<R> {
     /// A frame that is complete is charged where it goes, and no longer here: not twice at once.
     pub(super) fn settle_frame(&self) {
         if let Phase::Ready(session) = &self.phase {
-            let frame = session.me().account.memory.frame();
-            frame.settle(self.decoder.buffered().min(frame.covered()));
+            session
+                .me()
+                .account
+                .memory
+                .frame()
+                .settle(self.decoder.buffered());
         }
     }
 
@@ -108,9 +112,6 @@ impl<R: Rooms> Life<R> {
             return;
         };
         let frame = session.me().account.memory.frame();
-        if buffered == 0 {
-            return frame.settle(0);
-        }
         if let Err(over) = frame.cover(buffered) {
             frame.settle(0);
             self.refuse_started(&over);
