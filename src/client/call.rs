@@ -39,6 +39,7 @@ pub struct CallBuilder<'a> {
     attachments: Attachments,
     items: Option<Upload>,
     trace: Option<TraceParent>,
+    in_time: bool,
 }
 
 impl<'a> CallBuilder<'a> {
@@ -57,6 +58,7 @@ impl<'a> CallBuilder<'a> {
             attachments: Attachments::new(),
             items: None,
             trace: None,
+            in_time: false,
         }
     }
 
@@ -153,6 +155,16 @@ impl<'a> CallBuilder<'a> {
         self.notify(params).await
     }
 
+    /// Without an answer, but given up at its deadline when it could not be sent by then.
+    #[cfg_attr(
+        not(feature = "protocol"),
+        allow(dead_code, reason = "only handlers of typed protocols use it")
+    )]
+    pub(crate) const fn in_time(mut self, in_time: bool) -> Self {
+        self.in_time = in_time;
+        self
+    }
+
     /// The same as a future with a name.
     pub(crate) fn notify<P: Serialize + ?Sized>(mut self, params: &P) -> Sent {
         self.flags = self.flags.with(Flags::NO_REPLY);
@@ -242,6 +254,7 @@ impl<'a> CallBuilder<'a> {
             flags: self.flags,
             metadata: self.metadata,
             deadline: self.deadline,
+            in_time: self.in_time,
             ..Outgoing::plain(Kind::Call, key)
         })
     }

@@ -27,6 +27,8 @@ pub(crate) struct Outgoing {
     pub(crate) attachments: Attachments,
     /// `None`: the broker's default.
     pub(crate) deadline: Option<Duration>,
+    /// Without an answer it waits as long as the connection lasts, unless it is given up at its deadline all the same.
+    pub(crate) in_time: bool,
 }
 
 impl Outgoing {
@@ -44,7 +46,13 @@ impl Outgoing {
             content: Content::Payload(payload),
             attachments: Attachments::new(),
             deadline: None,
+            in_time: false,
         }
+    }
+
+    /// Whether it is given up at its deadline when it could not be sent.
+    pub(crate) fn has_an_end(&self) -> bool {
+        self.kind == Kind::Call && (self.in_time || !self.flags.has(Flags::NO_REPLY))
     }
 
     /// Milliseconds of the deadline; 0 for the broker's default.

@@ -8,7 +8,7 @@ use super::order::{Ticket, Wants};
 use super::outgoing::Outgoing;
 use super::state::{GRACE, State};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{Draft, Flags, Kind};
+use crate::message::Draft;
 use crate::sync::slips::{self, Slip};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ impl State {
     ) -> (bool, Vec<Waker>) {
         // The tick takes their places from those that nobody polls.
         let (_, start) = self.coarse_now();
-        if outgoing.kind == Kind::Call && !outgoing.flags.has(Flags::NO_REPLY) {
+        if outgoing.has_an_end() {
             let (expires, patience, _) = self.times(outgoing, *until);
             *until = Some((expires, patience));
             self.room_until = Some(self.room_until.map_or(expires, |other| other.min(expires)));

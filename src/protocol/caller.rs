@@ -2,6 +2,7 @@
 //!
 //! Owns where the commands of a sender go and how long their answers may take. Called by the senders that the macros make.
 
+use super::context::is_in_handler;
 use super::info::{CommandInfo, ProtocolInfo};
 use super::peer::PeerInfo;
 use crate::client::{Call, IpcClient, ReplyStream, Sent};
@@ -74,19 +75,24 @@ impl Caller {
 
     /// A command without an answer. Ready when it stands in the connection's buffer, behind all that was sent before: the socket takes
     /// it from there at once or a moment later. It is lost, and nobody is told, when the connection or the process ends before the other
-    /// side has read it; closing the client in order brings it out first, and whoever has to know asks for an answer. Waits while the other side is slow, without a deadline, as long as the connection lasts: who wants a
-    /// limit drops the future when the time is over, as with tokio's `timeout`. Where connections are made again it goes over the one
-    /// that is there when there is room for it, which may be the next one.
+    /// side has read it; closing the client in order brings it out first, and whoever has to know asks for an answer.
+    ///
+    /// Waits while the other side is slow, without a deadline, as long as the connection lasts: who wants a limit drops the future when
+    /// the time is over, as with tokio's `timeout`. In a handler the deadline of a call holds: a handler that waits keeps back what the
+    /// other side sends to it, and two whose handlers wait for each other would do so for ever. Where connections are made again it
+    /// goes over the one that is there when there is room for it, which may be the next one.
     ///
     /// # Errors
-    /// As [`CallBuilder::no_reply`](crate::client::CallBuilder::no_reply).
+    /// As [`CallBuilder::no_reply`](crate::client::CallBuilder::no_reply), and Deadline in a handler; not sent.
     pub fn notify<P: Serialize + ?Sized>(
         &self,
         protocol: &'static ProtocolInfo,
         command: &'static CommandInfo,
         request: &P,
     ) -> Sent {
-        self.builder(protocol, command).notify(request)
+        // A handler that waits here holds back what the other end sends, which may be what that waits for.
+        let builder = self.builder(protocol, command).in_time(is_in_handler());
+        builder.notify(request)
     }
 
     /// A command whose answer is a stream.

@@ -17,6 +17,11 @@ pub fn context() -> Option<CallContext> {
     CURRENT.is_set().then(|| CURRENT.with(CallContext::clone))
 }
 
+/// Whether a handler asks.
+pub(super) fn is_in_handler() -> bool {
+    CURRENT.is_set()
+}
+
 /// Runs a handler so that it finds this context.
 pub(super) async fn within<F: Future>(context: &CallContext, handler: F) -> F::Output {
     let mut handler = pin!(handler);
