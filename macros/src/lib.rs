@@ -87,7 +87,7 @@ pub fn message_box(input: TokenStream) -> TokenStream {
 /// `Request`; after `->` or `stream` the same for `Response` or `Item`; above a field, for the field. Types implement serde's
 /// `Serialize` and `Deserialize`, which the generated ones derive. Only requests may borrow, with named lifetimes.
 /// A command that takes a stream has an answer. A name that is a keyword is written `r#type`; on the wire it is `type`.
-/// In JSON a request has no other fields than its own; it is a slip of the caller's (`serde`'s `deny_unknown_fields`, but with `flatten`).
+/// In JSON a request has no other fields than its own; it is a slip of the caller's (`serde`'s `deny_unknown_fields`).
 /// The module begins with `use super::*`; types that are not in scope beside it are written with a path from `crate`.
 ///
 /// # What is made

@@ -11,6 +11,17 @@ pub use actix;
 pub use futures::Stream;
 pub use serde;
 
+/// What follows a request. It is a [`Stream`] and nothing else; the name is there for what the compiler says when something else is given.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a stream of `{I}`",
+    label = "not a stream of `{I}`",
+    note = "the items behind a request are a `futures::Stream`: `futures::stream::iter(…)` makes one of a `Vec` or an iterator"
+)]
+pub trait ItemStream<I>: Stream<Item = I> {}
+
+#[diagnostic::do_not_recommend]
+impl<I, S: Stream<Item = I>> ItemStream<I> for S {}
+
 /// The answer to one command, on its way.
 pub type Answering<'a> = BoxFuture<'a, Result<Response, HandlerError>>;
 

@@ -7,6 +7,7 @@ use super::attributes::mentions;
 use super::names;
 use super::syntax::{Answer, Body, Command, Field, Protocol};
 use super::types::{self, Borrow};
+use super::wire;
 use std::collections::BTreeMap;
 use syn::ext::IdentExt;
 use syn::{Attribute, Error, Ident, Lifetime, Result, Type};
@@ -50,10 +51,12 @@ pub(crate) fn check(protocol: &Protocol) -> Result<()> {
 fn check_command(command: &Command, commands: &[String], found: &mut Found) {
     let request = command.request.fields();
     derives(&command.attributes.passed, found);
+    crosses(&command.attributes.passed, found);
     check_fields(request, found);
     lifetimes(&command.lifetimes, request, &command.name, found);
     for body in command.items.iter().chain(answered(&command.answer)) {
         derives(&body.attributes, found);
+        crosses(&body.attributes, found);
         check_fields(&body.fields, found);
         body.fields.iter().for_each(|field| owned(&field.ty, found));
     }
@@ -117,10 +120,20 @@ fn check_fields(fields: &[Field], found: &mut Found) {
         "field",
         found,
     );
+    fields.iter().for_each(|field| crosses(&field.attributes, found));
     let conditions = fields.iter().flat_map(|field| &field.attributes);
     for attribute in conditions.filter(|attribute| attribute.path().is_ident("cfg")) {
         let text = "a field is always there, or the two sides would read each other wrongly; a command may have #[cfg]";
         found.add(Error::new_spanned(attribute, text));
+    }
+}
+
+/// What is written can be read.
+fn crosses(attributes: &[Attribute], found: &mut Found) {
+    for attribute in attributes {
+        if let Some(text) = wire::lost(attribute) {
+            found.add(Error::new_spanned(attribute, text));
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `protocol!`, `protocol_sender!` and `protocol_handler!`: from the text of a protocol to its module.
 //!
 //! [`parse`] knows how a protocol is written, [`syntax`] what it is then, [`attributes`] what may stand above its parts, [`check`] what is wrong in one that can be
-//! read, [`expand`] what becomes of it, and [`several`] what joins several protocols. The code that is made names one crate,
+//! read, [`wire`] what serde makes of it, [`expand`] what becomes of it, and [`several`] what joins several protocols. The code that is made names one crate,
 //! actix-ipc, and in it only what `protocol` exports. Called by the crate's root.
 
 mod attributes;
@@ -14,6 +14,7 @@ mod syntax;
 #[cfg(test)]
 mod tests;
 mod types;
+mod wire;
 
 use proc_macro2::TokenStream;
 use syn::Result;

@@ -93,6 +93,13 @@ fn names_and_types_that_cannot_be_are_said_with_what_to_do() {
         ("echo -> #[derive(Deserialize)] {};", "derived already"),
         ("echo { #[cfg(unix)] a: i32 };", "a field is always there"),
         ("#[version(2)] echo;", "belongs above the module"),
+        (
+            "echo { #[serde(default, skip_serializing_if = \"Option::is_none\")] a: Option<i32>, b: i32 };",
+            "an `Option` that is `None` takes one byte",
+        ),
+        ("echo -> { #[serde(flatten)] a: Kind };", "write its fields here"),
+        ("#[serde(tag = \"kind\")] echo { a: i32 };", "leave it out"),
+        ("echo stream #[serde(untagged)] { a: i32 } -> {};", "leave it out"),
     ]);
 }
 
@@ -172,6 +179,7 @@ fn names_that_only_look_wrong_are_taken() {
         "actor; handler; request; answer; echo; Request2",
         "Request { a: i32 }; echo { a: some::Request, b: ::tick::Kind, c: crate::Sender }; tick",
         "view<'a> { #[serde(borrow)] a: std::borrow::Cow<'a, str> }",
+        "echo { #[serde(rename = \"tag\", default)] flatten: i32, #[serde(skip)] tag: i32, #[serde(with = \"own\")] b: i32 }",
     ] {
         let tokens: TokenStream = format!("mod a {{ {commands} }}").parse().unwrap();
         if let Err(error) = protocol(tokens) {

@@ -3,6 +3,7 @@
 use super::super::attributes::{doc_text, mentions};
 use super::super::syntax::{Answer, Body, Command, Field, Request};
 use super::super::types;
+use super::super::wire::{self, Way};
 use super::{Scene, actor, docs_or, generics};
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
@@ -11,15 +12,7 @@ use syn::spanned::Spanned;
 use syn::{Attribute, Type};
 
 /// What an author may say about a request that decides itself what becomes of other fields.
-const SHAPING: &[&str] = &[
-    "flatten",
-    "deny_unknown_fields",
-    "from",
-    "try_from",
-    "transparent",
-    "untagged",
-    "remote",
-];
+const SHAPING: &[&str] = &["deny_unknown_fields", "from", "try_from", "transparent", "remote"];
 
 pub(super) fn module(command: &Command, scene: &Scene) -> TokenStream {
     let name = &command.name;
@@ -101,8 +94,7 @@ fn request(command: &Command, text: &str, scene: &Scene) -> TokenStream {
     }
 }
 
-/// A field in JSON that the request does not have is a slip of its caller, which an optional one in its place would hide. serde cannot
-/// look for it where a field is flattened.
+/// A field in JSON that the request does not have is a slip of its caller, which an optional one in its place would hide.
 fn strict(command: &Command) -> Option<TokenStream> {
     let Request::Fields(fields) = &command.request else {
         return None;
@@ -162,27 +154,27 @@ fn info(command: &Command, text: &str, scene: &Scene) -> TokenStream {
     let doc = doc_text(&command.attributes.docs);
     let request = match &command.request {
         Request::Empty => quote!(#runtime::Shape::Empty),
-        Request::Fields(fields) => shape(fields, scene),
+        Request::Fields(fields) => shape(fields, &command.attributes.passed, Way::In, scene),
         Request::Tuple(fields) => {
-            let fields = infos(fields, scene);
+            let fields = infos(fields, &[], Way::In, scene);
             quote!(#runtime::Shape::Tuple(&[#(#fields),*]))
         }
     };
     let items = match &command.items {
         None => quote!(::core::option::Option::None),
         Some(body) => {
-            let shape = shape(&body.fields, scene);
+            let shape = shape(&body.fields, &body.attributes, Way::In, scene);
             quote!(::core::option::Option::Some(#shape))
         }
     };
     let answer = match &command.answer {
         Answer::Nothing => quote!(Nothing),
         Answer::One(body) => {
-            let shape = shape(&body.fields, scene);
+            let shape = shape(&body.fields, &body.attributes, Way::Out, scene);
             quote!(One(#shape))
         }
         Answer::Stream(body) => {
-            let shape = shape(&body.fields, scene);
+            let shape = shape(&body.fields, &body.attributes, Way::Out, scene);
             quote!(Stream(#shape))
         }
         Answer::Plain(ty) => {
@@ -201,12 +193,12 @@ fn info(command: &Command, text: &str, scene: &Scene) -> TokenStream {
     }
 }
 
-fn shape(fields: &[Field], scene: &Scene) -> TokenStream {
+fn shape(fields: &[Field], of_all: &[Attribute], way: Way, scene: &Scene) -> TokenStream {
     let runtime = &scene.protocol;
+    let fields = infos(fields, of_all, way, scene);
     if fields.is_empty() {
         return quote!(#runtime::Shape::Empty);
     }
-    let fields = infos(fields, scene);
     quote!(#runtime::Shape::Fields(&[#(#fields),*]))
 }
 
@@ -215,13 +207,12 @@ fn plain(ty: &Type, scene: &Scene) -> TokenStream {
     quote!(#runtime::Shape::Plain(#text))
 }
 
-fn infos(fields: &[Field], scene: &Scene) -> Vec<TokenStream> {
+/// Fields as others write them.
+fn infos(fields: &[Field], of_all: &[Attribute], way: Way, scene: &Scene) -> Vec<TokenStream> {
     let runtime = &scene.protocol;
-    let each = fields.iter().enumerate().map(|(place, field)| {
-        let name = field
-            .name
-            .as_ref()
-            .map_or_else(|| place.to_string(), |name| name.unraw().to_string());
+    let crossing = fields.iter().filter(|field| !wire::is_skipped(field));
+    let each = crossing.enumerate().map(|(place, field)| {
+        let name = wire::name(field, of_all, way).unwrap_or_else(|| place.to_string());
         let (ty, doc) = (types::text(&field.ty), field.doc());
         quote!(#runtime::FieldInfo::new(#name, #ty, #doc))
     });

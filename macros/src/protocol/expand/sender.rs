@@ -90,7 +90,7 @@ fn method(command: &Command, scene: &Scene, place: Place) -> TokenStream {
             // A field may have the same name.
             let items = Ident::new("items", Span::mixed_site());
             (
-                quote!(__Items: #private::Stream<Item = #name::Item> + ::core::marker::Send + 'static),
+                quote!(__Items: #private::ItemStream<#name::Item> + ::core::marker::Send + 'static),
                 quote!(#items: __Items),
                 quote!(, #items),
             )
