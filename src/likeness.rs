@@ -9,6 +9,10 @@ const LIKENESS_MAX: usize = 64;
 /// The candidate most like `wanted`, when one is like enough to be a slip: at most a third of its letters
 /// changed, added, dropped or swapped; letter case counts nothing.
 #[must_use]
+#[cfg_attr(
+    not(feature = "cli"),
+    allow(unreachable_pub, reason = "the two programs use it as well")
+)]
 pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted: Vec<char> = wanted.to_lowercase().chars().collect();
     if wanted.is_empty() || wanted.len() > LIKENESS_MAX {

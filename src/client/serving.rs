@@ -388,6 +388,10 @@ impl Serving {
     }
 
     /// Serves these objects, which are all that there are, to another program.
+    #[cfg_attr(
+        not(feature = "protocol"),
+        allow(dead_code, reason = "only servers of typed protocols use it")
+    )]
     pub(crate) fn serve(&self, objects: HashMap<Arc<str>, Arc<ObjectServer>>, serves: &[Served]) {
         let mut table = self.lock();
         (table.objects, table.serves) = (objects, serves.into());

@@ -15,7 +15,9 @@ mod left;
 pub use left::Left;
 pub use system::HAS_UNITS;
 #[cfg(unix)]
-pub(super) use system::{Tie, reap};
+pub(super) use system::Tie;
+#[cfg(all(unix, feature = "cli"))]
+pub(super) use system::reap;
 
 use std::io;
 use std::process::{Command, ExitStatus, Stdio};

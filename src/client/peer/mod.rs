@@ -10,8 +10,12 @@ pub(crate) mod incoming;
 mod life;
 pub(crate) mod memory;
 
-pub(crate) use handshake::{answer_of, greet, let_in, receive_meet, refuse};
-pub(crate) use life::{farewell, let_finish, work};
+pub(crate) use handshake::greet;
+#[cfg(feature = "protocol")]
+pub(crate) use handshake::{answer_of, let_in, receive_meet, refuse};
+#[cfg(feature = "protocol")]
+pub(crate) use life::work;
+pub(crate) use life::{farewell, let_finish};
 
 use super::builder::{ClientBuilder, Options, SharedMemory};
 use super::exchange::MAX_PATIENCE;
