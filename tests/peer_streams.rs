@@ -39,6 +39,10 @@ actix_ipc::protocol::protocol! {
         kept stream { number: u64 } return u64;
         /// Takes nothing before the gate is opened.
         slow stream { number: u64 } return u64;
+        /// So many rows of so many bytes.
+        rows { count: u64, bytes: u64 } return stream Vec<u8>;
+        /// Takes nothing before the gate is opened.
+        weigh stream { fill: Vec<u8> } return u64;
         /// Ends when it is taken back, and panics then.
         bomb return u64;
     }
@@ -140,6 +144,21 @@ impl meter::Receive for Meter {
         Ok(count)
     }
 
+    async fn rows(&self, count: u64, bytes: u64) -> Result<Items<Vec<u8>>> {
+        let row = vec![7; usize::try_from(bytes)?];
+        Ok((0..count).map(move |_| row.clone()).collect())
+    }
+
+    async fn weigh(&self, mut items: Incoming<meter::weigh::Item>) -> Result<u64> {
+        self.0.begun.send_modify(|begun| *begun += 1);
+        self.0.gate.acquire().await?.forget();
+        let mut bytes = 0;
+        while let Some(item) = items.next().await {
+            bytes += item?.fill.len() as u64;
+        }
+        Ok(bytes)
+    }
+
     async fn bomb(&self) -> Result<u64> {
         struct Bomb;
         impl Drop for Bomb {
@@ -225,6 +244,45 @@ async fn items_come_in_order_and_answers_end_as_they_should() {
             (error.code, error.name.as_deref()),
             (ErrorCode::Handler, Some("Disk"))
         );
+    }
+}
+
+/// One frame may always be beyond the window, however small that is; the end that follows it is no flood.
+#[actix::test]
+async fn items_larger_than_the_window_come_to_their_end_however_slowly_they_are_read() {
+    const BYTES: u64 = 50_000;
+    for window in [1, 1_000, 16_000] {
+        for endpoint in Places::new().endpoints {
+            let limits = RpcLimits::default().stream_window(window);
+            let (shop, _server, client) = meet(endpoint, limits).await;
+            let sender = &client.sender;
+            for count in 1..=3 {
+                let mut rows = sender.rows(count, BYTES);
+                for _ in 0..count {
+                    // What the server has sent by then, is here by then.
+                    for _ in 0..3 {
+                        let nothing = sender.sum(stream::empty());
+                        assert_eq!(within("a sum of nothing", nothing).await.unwrap(), 0);
+                    }
+                    let row = within("a row", rows.next()).await.unwrap().unwrap();
+                    assert_eq!(row.len() as u64, BYTES);
+                }
+                assert!(within("the end", rows.next()).await.is_none());
+
+                let begun = *shop.begun.borrow();
+                let items = (0..count).map(|_| meter::weigh::Item {
+                    fill: vec![7; BYTES as usize],
+                });
+                let weighing = actix_rt::spawn(sender.weigh(stream::iter(items.collect::<Vec<_>>())));
+                shop.begun(begun + 1).await;
+                for _ in 0..100 {
+                    actix_rt::task::yield_now().await;
+                }
+                shop.gate.add_permits(1);
+                let weight = within("the weight", weighing).await.unwrap();
+                assert_eq!(weight.unwrap(), count * BYTES);
+            }
+        }
     }
 }
 

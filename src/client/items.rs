@@ -39,6 +39,8 @@ pub(crate) struct Arriving {
     queue: VecDeque<(Payload, usize)>,
     /// What the queue holds of the window, in bytes.
     unread: usize,
+    /// The largest frame that has come, in bytes.
+    largest: usize,
     hold: Hold,
     /// Credit to give back, in bytes.
     owed: usize,
@@ -59,6 +61,7 @@ impl Arriving {
             window: window as usize,
             queue: VecDeque::new(),
             unread: 0,
+            largest: 0,
             hold: Hold::default(),
             owed: 0,
             told: Instant::now(),
@@ -137,7 +140,9 @@ impl OpenCall {
             }
             None => items.complete = true,
         }
-        let allowed = items.window.saturating_mul(2).saturating_add(bytes);
+        // The one frame that may be beyond the window lies there while the end comes.
+        items.largest = items.largest.max(bytes);
+        let allowed = items.window.saturating_mul(2).saturating_add(items.largest);
         let within = items.unread <= allowed;
         let reader = items.reader.take();
         drop(state);

@@ -67,6 +67,8 @@ pub(crate) struct Items {
     queue: VecDeque<(Reply, usize)>,
     /// What the queue holds of the window, in bytes.
     unread: usize,
+    /// The largest frame that has come, in bytes.
+    largest: usize,
     /// The last reply is in the queue, or was taken.
     pub(crate) complete: bool,
 }
@@ -286,11 +288,16 @@ impl Request {
         self.items.as_ref().is_some_and(|items| !items.queue.is_empty())
     }
 
-    /// Whether more came than the window allows. A sender may exceed it by one frame; twice the window is no mistake in
-    /// counting, and a stream that ignores its window has no bound.
-    pub(crate) fn is_flooded(&self, window: u32, frame: usize) -> bool {
-        let allowed = (window as usize).saturating_mul(2).saturating_add(frame);
-        self.items.as_ref().is_some_and(|items| items.unread > allowed)
+    /// Whether more came than the window allows, with this frame. A sender may exceed it by one frame, which lies there while others
+    /// come that need no window, as the end; twice the window is no mistake in counting, and a stream that ignores its window has no
+    /// bound.
+    pub(crate) fn is_flooded(&mut self, window: u32, frame: usize) -> bool {
+        let Some(items) = &mut self.items else {
+            return false;
+        };
+        items.largest = items.largest.max(frame);
+        let allowed = (window as usize).saturating_mul(2).saturating_add(items.largest);
+        items.unread > allowed
     }
 
     /// Credit to tell the sender now: when half a window has come together.
