@@ -313,7 +313,7 @@ fn first(
         part = 0;
     }
     state.check_attachments(&outgoing.attachments)?;
-    state.check_open_calls()?;
+    state.check_open_calls(outgoing)?;
     let (expires, patience, start_clock) = state.times(outgoing, *until);
     let mut request = Request::new(expires, patience, state.grants.stream_window);
     request.cancellable = outgoing.kind == Kind::Call;

@@ -140,8 +140,8 @@ impl State {
     /// # Errors
     /// TooMany; not sent.
     #[inline]
-    pub(crate) fn check_open_calls(&self) -> Result<(), CallError> {
-        if self.requests.len() < self.grants.open_calls as usize {
+    pub(crate) fn check_open_calls(&self, outgoing: &Outgoing) -> Result<(), CallError> {
+        if self.requests.len() < self.grants.open_calls as usize || self.is_charged(outgoing) {
             return Ok(());
         }
         let (open, how) = (self.requests.len(), self.role.raise("open_calls"));

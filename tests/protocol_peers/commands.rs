@@ -105,6 +105,39 @@ async fn one_way_commands_wait_while_the_other_end_is_slow_and_come_in_order() {
     }
 }
 
+/// Their bound is the window alone.
+#[actix::test]
+async fn one_way_commands_are_not_counted_among_open_calls() {
+    let places = [Places::new(), Places::new()];
+    let each = [0, 1].into_iter().zip(&places);
+    let each = each.flat_map(|(open, places)| places.endpoints.iter().map(move |endpoint| (open, endpoint)));
+    for (open, endpoint) in each {
+        let limits = RpcLimits::default().open_calls(open);
+        let service = Service::new(false);
+        let builder = RpcServer::builder().limits(limits).concurrency(2);
+        let server = service.bind_with(builder, endpoint.clone()).await;
+        let client = connect(&server).await;
+        let sender = client.clone_sender();
+        let waiting = actix_rt::spawn(async move { sender.wait().await });
+        if open > 0 {
+            service.answers.waited(1).await;
+        }
+        for note in 0..10 {
+            within("a note", client.sender.note(note, 1)).await.unwrap();
+        }
+        let refused = client.sender.echo("one more").await.unwrap_err();
+        assert_eq!((refused.code, refused.may_have_run), (ErrorCode::TooMany, false));
+        service.answers.gate.add_permits(1);
+        assert_eq!(within("the call", waiting).await.unwrap().is_ok(), open > 0);
+        let all = async {
+            while service.answers.notes.lock().unwrap().len() < 10 {
+                actix_rt::task::yield_now().await;
+            }
+        };
+        within("the notes", all).await;
+    }
+}
+
 #[actix::test]
 async fn a_slow_command_keeps_back_those_behind_it_unless_they_may_run_beside_it() {
     for (concurrency, beside) in [(1, false), (2, true)] {

@@ -251,9 +251,14 @@ impl State {
         if !self.out.has_room() {
             return Some(Wants::Room);
         }
-        let charged =
-            self.role.is_peer() && outgoing.kind == Kind::Call && outgoing.flags.has(Flags::NO_REPLY);
-        (charged && self.call_window <= 0).then(|| Wants::Window(protocol(outgoing).unwrap_or_default()))
+        (self.is_charged(outgoing) && self.call_window <= 0)
+            .then(|| Wants::Window(protocol(outgoing).unwrap_or_default()))
+    }
+
+    /// Whether the other end's window for calls without an answer bounds it. Then the number of open calls does not.
+    #[inline]
+    pub(crate) fn is_charged(&self, outgoing: &Outgoing) -> bool {
+        self.role.is_peer() && outgoing.kind == Kind::Call && outgoing.flags.has(Flags::NO_REPLY)
     }
 
     fn lacking(&self, id: u64, outgoing: &Outgoing) -> Option<CallError> {
