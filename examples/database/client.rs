@@ -29,7 +29,7 @@ pub(crate) async fn run(addr: Endpoint) -> Ended {
     // Shown as they come. However many there are, a window of them is here and a page of them there.
     let mut accounts = db.scan(None, "account/".into());
     while let Some(pair) = accounts.try_next().await? {
-        say!("SCAN {} = {}", pair.key, pair.value);
+        say!("SCAN {} = {}", pair.key.escape_debug(), pair.value.escape_debug());
     }
     let status = db.get_status().await?;
     say!(
@@ -45,7 +45,10 @@ pub(crate) async fn run(addr: Endpoint) -> Ended {
 }
 
 pub(crate) fn shown(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "(nothing)".to_owned())
+    value.map_or_else(
+        || "(nothing)".to_owned(),
+        |value| value.escape_debug().to_string(),
+    )
 }
 
 /// Moves money: both accounts change at once, or none does, so that their sum stays as it is whoever else moves some meanwhile. A

@@ -111,7 +111,8 @@ impl replication_protocol::Receive for Copy {
         for Entry { sequence, changes } in &entries {
             for change in changes {
                 let value = change.value.as_deref().unwrap_or("(deleted)");
-                say!("Replication update: #{sequence} {} = {value}", change.key);
+                let (key, value) = (change.key.escape_debug(), value.escape_debug());
+                say!("Replication update: #{sequence} {key} = {value}");
             }
         }
         let applied = self.replica().apply(life, entries).map_err(refused)?;

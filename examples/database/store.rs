@@ -35,7 +35,8 @@ pub(crate) enum StoreError {
     #[error("this connection has no transaction {0} open: begin one")]
     NoTransaction(u64),
     #[error(
-        "`{key}` was changed by commit {sequence}, after this transaction began at {snapshot}: begin again"
+        "`{}` was changed by commit {sequence}, after this transaction began at {snapshot}: begin again",
+        .key.escape_debug()
     )]
     Conflict {
         key: String,
