@@ -105,7 +105,7 @@ const WEAKNESSES: &[(&str, &[(&str, &str)])] = &[
                 "events_between_call_and_answer_stay_events",
             ),
             (
-                "tests/client_calls.rs",
+                "tests/client_calls/streams.rs",
                 "dropping_a_call_or_a_stream_drops_the_handler",
             ),
         ],
