@@ -1,7 +1,8 @@
 //! The stream of records that one monitor is told.
 //!
-//! Owns the pace: what waits is told at once, then at most every [`TICK`]. It waits for its caller's credit and for nobody else: what comes
-//! meanwhile is dropped at the tap. Started by the built-in object for each call of `sys.broker`'s `monitor`.
+//! Owns the pace: what waits is told at once, then at most every [`TICK`], or every [`BUSY_TICK`] while records are dropped. It waits
+//! for its caller's credit and for nobody else: what comes meanwhile is dropped at the tap. Started by the built-in object for each call
+//! of `sys.broker`'s `monitor`.
 
 use super::object_call::Responder;
 use crate::actors::core::Shared;
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Records come together for so long, so that a busy broker tells many at a time.
 const TICK: Duration = Duration::from_millis(20);
+/// The same while more passes than may be told: nobody reads along then, and each time somebody is woken who takes a processor from those
+/// whose traffic it is.
+const BUSY_TICK: Duration = Duration::from_millis(100);
 /// While nothing passes, it is told so often how many were dropped.
 const QUIET: Duration = Duration::from_millis(250);
 /// About so many bytes of records make an item.
@@ -65,8 +69,6 @@ pub(super) async fn run(
     // The first item comes at once: from now on nothing is missed.
     responder.more(item(&[], 0)?).await?;
     let mut last = Instant::now();
-    let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut cancelled => return Ok(()),
@@ -80,6 +82,7 @@ pub(super) async fn run(
         }
         let (records, mut dropped) = watching.monitor.drain(last.elapsed());
         last = Instant::now();
+        let pause = if dropped > 0 { BUSY_TICK } else { TICK };
         for part in parts(&records) {
             responder.more(item(part, std::mem::take(&mut dropped))?).await?;
         }
@@ -92,7 +95,7 @@ pub(super) async fn run(
         if !records.is_empty() {
             tokio::select! {
                 () = &mut stopping => ends = true,
-                _ = tick.tick() => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
