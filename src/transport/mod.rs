@@ -23,6 +23,9 @@ pub mod keepalive;
 mod listener;
 #[cfg(target_os = "linux")]
 mod loopback;
+#[cfg(windows)]
+#[path = "loopback/windows.rs"]
+mod loopback;
 pub mod memory;
 mod passed;
 pub mod passing;

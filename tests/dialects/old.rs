@@ -7,6 +7,7 @@ use actix_ipc::Endpoint;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub enum Format {
 pub const BOTH: [Format; 2] = [Format::Lengths, Format::Documents];
 
 enum Socket {
+    #[cfg(unix)]
     Unix(UnixStream),
     Tcp(TcpStream),
 }
@@ -30,6 +32,7 @@ enum Socket {
 impl Socket {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
+            #[cfg(unix)]
             Self::Unix(socket) => socket.read(buffer),
             Self::Tcp(socket) => socket.read(buffer),
         }
@@ -54,6 +57,7 @@ pub struct Called {
 impl Old {
     pub fn connect(format: Format, endpoint: &Endpoint) -> Self {
         let socket = match endpoint {
+            #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let socket = UnixStream::connect(path).unwrap();
                 socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -80,6 +84,7 @@ impl Old {
     /// Bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
         match &mut self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => socket.write_all(bytes).unwrap(),
             Socket::Tcp(socket) => socket.write_all(bytes).unwrap(),
         }
@@ -88,6 +93,7 @@ impl Old {
     /// Ends the sending direction.
     pub fn end_sending(&self) {
         match &self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => socket.shutdown(Shutdown::Write).unwrap(),
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write).unwrap(),
         }
