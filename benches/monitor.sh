@@ -1,10 +1,15 @@
 #!/usr/bin/env bash
-# What a monitor costs: 9 interleaved pairs of `rob bench`, without and with somebody who monitors everything; prints the rates of each and the median of
+# What a monitor, or with `record` before the kind somebody who records, costs: 9 interleaved pairs of `rob bench`, without and with somebody who monitors everything; prints the rates of each and the median of
 # their ratios. Needs release builds: cargo build --release --bins && benches/monitor.sh pubsub
-#   benches/monitor.sh KIND [OPTIONS OF THE BENCH…]
+#   benches/monitor.sh [record] KIND [OPTIONS OF THE BENCH…]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 programs=${CARGO_TARGET_DIR:-target}/release
+how=monitor
+if [[ ${1:-} == record ]]; then
+  how=record
+  shift
+fi
 kind=${1:?which bench: rpc or pubsub}
 shift
 place=$(mktemp -d)
@@ -16,7 +21,11 @@ rate() {
 }
 for pair in 1 2 3 4 5 6 7 8 9; do
   without=$(rate "$@")
-  "$programs/rob" --json --addr "unix:$place/b.sock" call sys.broker monitor j '{}' >"$place/seen" &
+  : >"$place/seen"
+  case $how in
+  monitor) "$programs/rob" --json --addr "unix:$place/b.sock" call sys.broker monitor j '{}' >"$place/seen" & ;;
+  record) "$programs/rob" --addr "unix:$place/b.sock" record "$place/traffic" --force >"$place/seen" 2>/dev/null & ;;
+  esac
   monitor=$!
   # Its first line says that it watches.
   until [[ -s $place/seen ]]; do :; done

@@ -8,35 +8,33 @@
     reason = "a program that tells its story"
 )]
 
-use actix_ipc::{SharedObject, WorkerBuilder, async_trait};
+use actix_ipc::{Methods, WorkerBuilder};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::process::ExitCode;
 
 #[derive(Deserialize)]
+#[serde(expecting = "a map with the integers a and b")]
 struct Args {
     a: i64,
     b: i64,
 }
 
-struct Calculator;
-
-#[async_trait]
-impl SharedObject for Calculator {
-    async fn call(&self, method: &str, args: &Value) -> Value {
-        match (method, serde_json::from_value(args.clone())) {
-            ("add", Ok(Args { a, b })) => json!({ "sum": a.saturating_add(b) }),
-            ("mul", Ok(Args { a, b })) => json!({ "product": a.saturating_mul(b) }),
-            (_, Err(error)) => Value::String(format!("Invalid args: {error}")),
-            _ => Value::String("Unknown method".into()),
-        }
-    }
+/// A method that is not here, and arguments that do not fit, are answered with an error that names them.
+fn calculator() -> Methods {
+    Methods::new()
+        .method("add", |Args { a, b }, _| async move {
+            Ok(json!({ "sum": a.saturating_add(b) }))
+        })
+        .method("mul", |Args { a, b }, _| async move {
+            Ok(json!({ "product": a.saturating_mul(b) }))
+        })
 }
 
 async fn run() -> std::io::Result<()> {
     let (worker, stop) = WorkerBuilder::new()
         .name("calculator")
-        .add("math", Calculator)
+        .add_handler("math", calculator())
         .on_serving(|| eprintln!("serving the object \"math\" (methods add, mul); Ctrl-C ends it"))
         .with_graceful_shutdown();
     actix::spawn(async move {

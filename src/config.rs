@@ -105,6 +105,10 @@ pub struct Limits {
     /// Time that the open calls of a client of an older format have once it has ended its sending, in ms; then they are cancelled and
     /// their callees told. Such programs end both directions at once, which over TCP looks the same.
     pub dialect_linger_ms: u32,
+    /// Calls that wait for their turn at one client of ipc-server 0.1.10, whose programs take one at a time.
+    pub dialect_calls: usize,
+    /// The bytes of these calls. One always fits.
+    pub dialect_call_bytes: usize,
     /// Longest that a subscriber without progress holds its publishers back, in ms.
     pub hold_ms: u32,
     /// Panics of different authors within ten seconds that a core actor survives.
@@ -151,6 +155,8 @@ impl Default for Limits {
             frame_progress_ms: 10_000,
             keepalive_ms: 15_000,
             dialect_linger_ms: 2_000,
+            dialect_calls: 1_024,
+            dialect_call_bytes: 16 * MIB,
             hold_ms: 100,
             panic_budget: 5,
             panics_per_author: 3,

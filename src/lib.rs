@@ -42,7 +42,7 @@ pub mod dashboard;
 pub mod error;
 #[cfg(feature = "lazy")]
 pub mod lazy;
-#[cfg(any(feature = "cli", feature = "protocol"))]
+#[cfg(feature = "broker")]
 mod likeness;
 #[cfg(feature = "broker")]
 pub mod message;

@@ -55,6 +55,8 @@ counters! {
     unidentified_left,
     /// Connections closed because their share of the broker's memory, or another limit, did not cover what they sent.
     closed_over_limit,
+    /// Messages of peers that were read over because their share of the broker's memory did not cover them; who waits for one is told.
+    refused_for_memory,
     /// Connections closed because they did not read what was for them.
     closed_unread,
     /// Connections closed because a handshake, or a message that had begun, took too long.
@@ -81,6 +83,8 @@ counters! {
     calls_routed,
     /// Calls that found no object.
     calls_unrouted,
+    /// Calls that the broker refused before an owner had them: no object, a full queue, a limit, the policy, or they waited in vain.
+    calls_refused,
     /// Calls without reply that did not fit their callee's queue: nobody could be told.
     one_way_dropped,
     /// Answers that nobody waited for any more.

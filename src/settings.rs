@@ -65,6 +65,8 @@ struct Values {
     dialects: Vec<String>,
     /// A file or folder that describes services; empty: the usual folder of ipc-broker 1.1.5.
     activation: String,
+    /// What starts units; empty: where the system has it.
+    systemctl: String,
     /// Address and port of the web page; empty: none.
     dashboard: String,
     /// The page is for everybody who reaches it.
@@ -100,6 +102,7 @@ impl Default for Values {
             compat: Vec::new(),
             dialects: dialects::all(),
             activation: String::new(),
+            systemctl: String::new(),
             dashboard: String::new(),
             dashboard_anyone: false,
             tokens: String::new(),
@@ -205,6 +208,8 @@ pub struct Settings {
     pub compat: Vec<Endpoint>,
     /// The file or folder that describes services, see [`read`](crate::activation::read).
     pub activation: Option<PathBuf>,
+    /// What starts units of systemd, where it is not at its usual place.
+    pub systemctl: Option<PathBuf>,
     /// Where the web page is served, if it is.
     pub dashboard: Option<DashboardPlace>,
     /// The folder of tokens, see [`tokens::read`].
@@ -314,6 +319,7 @@ impl Settings {
         let mut listen = check::values(&values, &origin, &mut found);
         let socket = socket::options(&values, &origin, &mut found);
         let dashboard = dashboard::place(&values, &origin, &mut found);
+        check::systemctl(&values, &origin, &mut found);
         let (dialects, compat) = check::dialects(&values, &listen, &origin, &mut found);
         // What contradicts a value that was left out may not contradict the one that was meant.
         found.retain(|problem| !wrong.iter().any(|key| problem.is_about(key)));
@@ -337,6 +343,7 @@ impl Settings {
                 let old = dialects.ipc_broker && !values.system;
                 old.then(crate::activation::read::usual_folder).flatten()
             }),
+            systemctl: some_path(values.systemctl),
             tokens: some_path(values.tokens).or_else(tokens::usual_folder),
             tls: some_path(values.tls.certificate).map(|certificate| TlsServer {
                 certificate,

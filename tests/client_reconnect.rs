@@ -108,6 +108,34 @@ async fn everything_comes_back_with_a_new_broker_at_the_old_place() {
     assert!(matches!(soon(watch.next()).await, Some(Notice::NameAppeared { name, .. }) if name == "o"));
 }
 
+/// What it was for may have ended with the connection on which it began to wait.
+#[tokio::test]
+async fn what_waited_to_be_sent_is_not_sent_on_the_next_connection() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let mut events = client.connection_events();
+    let fill = "x".repeat(40_000);
+    // Nothing is read here in between, so that the buffer is full at some point.
+    let mut waiting = loop {
+        let mut sending = Box::pin(client.call("o", "m").no_reply(&fill));
+        if futures::poll!(&mut sending).is_pending() {
+            break sending;
+        }
+    };
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let _broker = place.start();
+    assert!(matches!(
+        event(&mut events).await,
+        ConnectionEvent::Reconnected { .. }
+    ));
+    let error = soon(&mut waiting).await.unwrap_err();
+    assert_eq!((error.code, error.may_have_run), (ErrorCode::NotConnected, false));
+    assert!(error.message.contains("another one now"), "{error}");
+    soon(client.call("o", "m").no_reply(&fill)).await.unwrap();
+}
+
 /// Told when the connection is lost, it would not cover what is published before the subscription stands again.
 #[tokio::test]
 async fn an_interruption_is_told_when_it_is_over() {

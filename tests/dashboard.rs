@@ -18,7 +18,9 @@
 mod http;
 mod support;
 
+use actix_ipc::actors::Broker as InProcess;
 use actix_ipc::client::{IpcClient, Methods};
+use actix_ipc::dashboard::{Dashboard, DashboardOptions};
 use actix_ipc::message::Payload;
 use http::Page;
 use serde_json::Value;
@@ -471,4 +473,62 @@ fn what_a_bench_says_it_did_is_what_the_broker_counted() {
     assert_eq!(metrics.metric("ipc_broker_calls_total"), calls);
     assert_eq!(metrics.metric("ipc_broker_events_published_total"), events);
     assert_eq!(metrics.metric("ipc_broker_events_delivered_total"), 3 * events);
+}
+
+/// A page in this process whose broker has ended already.
+#[test]
+fn without_a_broker_nobody_is_healthy() {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (done, end) = tokio::sync::oneshot::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        actix::System::new().block_on(async move {
+            let folder = tempfile::tempdir().unwrap();
+            let endpoint = format!("unix:{}", folder.path().join("b.sock").display());
+            let broker = InProcess::builder()
+                .listen(endpoint.parse().unwrap())
+                .start()
+                .unwrap();
+            let options = DashboardOptions::new("127.0.0.1:0".parse().unwrap());
+            let page = Dashboard::start(&broker, &options).unwrap();
+            broker.stop().await;
+            sender.send(page.address()).unwrap();
+            let _ = end.await;
+            page.stop().await;
+        });
+    });
+    let page = Page(receiver.recv().unwrap());
+    for path in ["/healthz", "/metrics", "/api/status"] {
+        let answer = page.get(path);
+        assert_eq!(answer.status, 503, "{path}: {answer:?}");
+        assert!(
+            answer.body.starts_with("the broker does not answer: "),
+            "{path}: {answer:?}"
+        );
+    }
+    assert_eq!(page.get("/").status, 200, "the page itself says so");
+    done.send(()).unwrap();
+    thread.join().unwrap();
+}
+
+#[test]
+fn what_is_no_request_leaves_no_line_in_the_log() {
+    let (broker, page) = start();
+    for _ in 0..3 {
+        let mut wrong = page.connect();
+        wrong
+            .write_all(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        let _ = wrong.read_to_end(&mut answer);
+        assert!(
+            answer.starts_with(b"HTTP/1.1 4"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
+    }
+    broker.process.signal(rustix::process::Signal::TERM);
+    let ended = broker.process.end();
+    for word in ["actix_http", "actix_server", "ERROR"] {
+        assert!(!ended.stderr.contains(word), "{}", ended.stderr);
+    }
 }

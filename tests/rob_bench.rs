@@ -117,7 +117,12 @@ fn messages_of_the_label_bus_are_measured_in_five_sizes() {
     assert_eq!(of("lost"), [0.0; 5]);
     assert!(of("rate").iter().all(|rate| *rate > 0.0), "{object}");
     let lines = run(bench(folder.path(), "bus --seconds 0.05").env("XDG_RUNTIME_DIR", folder.path()));
-    assert_eq!(lines.success().lines().count(), 5, "{lines:?}");
+    assert!(
+        lines
+            .success()
+            .starts_with("bus: messages from endpoint to endpoint, 0.05 s")
+    );
+    assert_eq!(lines.success().lines().count(), 6, "{lines:?}");
 }
 
 #[test]

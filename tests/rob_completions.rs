@@ -25,8 +25,12 @@ mod support;
 use actix_ipc::IpcClient;
 use futures::executor::block_on;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::process::Command;
 use support::{Broker, rob_command, run};
+
+/// A machine that is busy with other tests is slower than a person: what is typed waits as long as it takes.
+const PATIENT: (&str, &str) = ("ROB_COMPLETE_PATIENCE_MS", "30000");
 
 /// Asks as fish does: the words, the last of which is being typed.
 fn proposed(command: &mut Command, words: &[&str]) -> Vec<String> {
@@ -51,7 +55,7 @@ fn names_come_from_the_running_broker() {
     let registration = client.add_protocol("calc", calc::calc(&Default::default()));
     let _calc = block_on(registration.into_future()).unwrap();
     let _bad = block_on(client.register_object("ma$(reboot)", calc_like()).into_future()).unwrap();
-    let table: [(&[&str], &[&str]); 10] = [
+    let table: [(&[&str], &[&str]); 13] = [
         (&["call", "ma"], &["math"]),
         (&["describe", "c"], &["calc"]),
         (&["wait", "math", "ca"], &["calc"]),
@@ -60,15 +64,19 @@ fn names_come_from_the_running_broker() {
         (&["--json", "call", "math", "a"], &["add"]),
         (&["call", "calc", "ech"], &["echo"]),
         (&["call", "nobody", "m"], &[]),
+        (&["watch", "ma"], &["math"]),
+        (&["monitor", "math", "ad"], &["add"]),
+        (&["man", "repl"], &["replay"]),
         (&["list", "--qu"], &["--quiet"]),
         (&["comp"], &["completions"]),
     ];
     for (words, expected) in table {
-        let found = proposed(&mut broker.rob_command([] as [&str; 0]), words);
+        let mut command = broker.rob_command([] as [&str; 0]);
+        let found = proposed(command.env(PATIENT.0, PATIENT.1), words);
         assert_eq!(found, expected, "{words:?}");
     }
     let found = proposed(
-        &mut rob_command(),
+        rob_command().env(PATIENT.0, PATIENT.1),
         &["--addr", broker.endpoint(), "describe", "ma"],
     );
     assert_eq!(found, ["math"], "the broker that the words name");
@@ -125,10 +133,6 @@ fn every_shell_gets_a_script_that_calls_rob() {
 fn bash_completes_with_it() {
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
-    let mut bash = support::command("bash");
-    let path = std::path::Path::new(env!("CARGO_BIN_EXE_rob")).parent().unwrap();
-    let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
-    bash.env("PATH", path).env("IPC_BROKER_ADDR", broker.endpoint());
     let script = r#"
         source <(rob completions bash)
         COMP_WORDS=(rob call ma); COMP_CWORD=2; COMP_LINE='rob call ma'; COMP_POINT=11; COMP_TYPE=9
@@ -136,12 +140,51 @@ fn bash_completes_with_it() {
         $function_of_rob rob ma call
         printf '%s\n' "${COMPREPLY[@]}"
     "#;
-    let Ok(_) = Command::new("bash").arg("--version").output() else {
-        eprintln!("skipped: there is no bash");
+    completes(&broker, "bash", &["--norc", "-c", script]);
+}
+
+/// zsh itself; what would be shown below the line is printed instead.
+#[test]
+fn zsh_completes_with_it() {
+    let broker = Broker::start();
+    let _math = objects::serve(broker.endpoint());
+    let script = r#"
+        compdef() { function_of_rob=$1 }
+        _describe() { print -l -- ${(P)${@[-1]}} }
+        source <(rob completions zsh)
+        words=(rob call ma); CURRENT=3
+        $function_of_rob
+    "#;
+    completes(&broker, "zsh", &["-f", "-c", script]);
+}
+
+/// fish itself: it is asked what it would complete.
+#[test]
+fn fish_completes_with_it() {
+    let broker = Broker::start();
+    let _math = objects::serve(broker.endpoint());
+    let script = r#"rob completions fish | source; complete -C "rob call ma""#;
+    completes(&broker, "fish", &["--no-config", "-c", script]);
+}
+
+/// Runs a shell that has this rob on its path; it must propose the object `math` and nothing else.
+fn completes(broker: &Broker, shell: &str, words: &[&str]) {
+    let Ok(_) = Command::new(shell).arg("--version").output() else {
+        eprintln!(
+            "SKIPPED: there is no {shell}; ci/install installs it, and nobody has seen its completions"
+        );
         return;
     };
-    let ended = run(bash.args(["--norc", "-c", script]));
-    assert_eq!(ended.success().trim(), "math", "{}", ended.stderr);
+    let path = Path::new(env!("CARGO_BIN_EXE_rob")).parent().unwrap();
+    let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
+    let mut command = support::command(shell);
+    command
+        .env("PATH", path)
+        .env("HOME", broker.folder())
+        .env("IPC_BROKER_ADDR", broker.endpoint())
+        .env(PATIENT.0, PATIENT.1);
+    let ended = run(command.args(words));
+    assert_eq!(ended.success().trim(), "math", "{shell}: {}", ended.stderr);
 }
 
 #[test]
@@ -164,9 +207,26 @@ fn there_is_a_page_for_each_command() {
     let call = run(rob_command().args(["man", "call"]));
     let stored = std::fs::read_to_string(dir.join("rob-call.1")).unwrap();
     assert_eq!(call.success(), stored);
+    for section in [
+        "SYNOPSIS",
+        "EXAMPLES",
+        "\"EXIT STATUS\"",
+        "\"ENVIRONMENT\"",
+        "\"SEE ALSO\"",
+    ] {
+        assert!(
+            stored.contains(&format!(".SH {section}\n")),
+            "{section}: {stored}"
+        );
+    }
     assert!(
-        stored.contains("SIGNATURE") && stored.contains("Examples"),
+        stored.contains("SIGNATURE ARGS") && !stored.contains("EXTRA"),
         "{stored}"
+    );
+    let serve = std::fs::read_to_string(dir.join("rob-serve.1")).unwrap();
+    assert!(
+        serve.contains(".B rob serve\n\\-\\-exec COMMAND\n[\\-\\-concurrency N]\n"),
+        "{serve}"
     );
     let wrong = run(rob_command().args(["man", "cal"]));
     assert_eq!(wrong.code(), 2);
@@ -175,4 +235,28 @@ fn there_is_a_page_for_each_command() {
         "{}",
         wrong.stderr
     );
+}
+
+/// What groff makes of a page: examples stand line by line, as they are typed.
+#[test]
+fn examples_of_a_page_can_be_copied() {
+    if Command::new("groff").arg("--version").output().is_err() {
+        eprintln!("SKIPPED: there is no groff; ci/install installs it");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    run(rob_command().args(["man", "--dir"]).arg(folder.path())).success();
+    let page = folder.path().join("rob-serve.1");
+    let mut groff = support::command("groff");
+    let shown = run(groff
+        .args(["-man", "-Kutf8", "-Tutf8", "-P-cbou", "-wall"])
+        .arg(&page));
+    assert_eq!(shown.stderr, "", "groff has nothing to say against it");
+    let text = shown.success();
+    for line in [
+        "rob serve echo --exec cat",
+        r#"rob serve math --exec 'jq "{sum: (.a + .b)}"'         rob call math add {ii} a 10 b 32"#,
+    ] {
+        assert!(text.lines().any(|shown| shown.trim() == line), "{line}: {text}");
+    }
 }

@@ -105,7 +105,7 @@ fn a_listener_goes_on_after_the_broker_came_back() {
     listener.error_line();
     let broker = broker.restart();
     assert!(listener.error_line().contains("the connection was lost"));
-    let again = "rob: connected again and listening; what was published in between is missing";
+    let again = r#"{"warning":{"message":"connected again and listening; what was published in between is missing"}}"#;
     assert_eq!(listener.error_line(), again);
     broker.rob("send o t i 7").success();
     assert_eq!(listener.end().success(), "7\n");

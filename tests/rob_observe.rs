@@ -1,4 +1,4 @@
-//! `rob status`, `watch`, `monitor`, `record` and `replay` against a real broker: what they tell is what happened.
+//! `rob status`, `watch` and `monitor` against a real broker: what they tell is what happened.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,62 +15,16 @@
 )]
 #![cfg(all(feature = "cli", unix))]
 
+#[path = "support/observed.rs"]
+mod observed;
 #[path = "support/mod.rs"]
 mod support;
 
-use actix_ipc::client::Registration;
-use actix_ipc::{IpcClient, Payload, SharedObject, async_trait};
+use actix_ipc::Payload;
 use futures::executor::block_on;
-use rustix::process::Signal;
+use observed::{add, client, json_line, lines, serve, status};
 use serde_json::{Value, json};
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use support::{Broker, Ended, Process};
-
-/// Adds, and refuses everything else.
-struct Math;
-
-#[async_trait]
-impl SharedObject for Math {
-    async fn call(&self, _: &str, args: &Value) -> Value {
-        json!({ "sum": args["a"].as_i64().unwrap_or_default() + args["b"].as_i64().unwrap_or_default() })
-    }
-}
-
-fn client(broker: &Broker, name: &str) -> IpcClient {
-    let builder = IpcClient::builder()
-        .endpoint(broker.endpoint().parse().unwrap())
-        .name(name);
-    block_on(builder.connect()).unwrap()
-}
-
-fn serve(client: &IpcClient, name: &str) -> Registration {
-    block_on(client.register_object(name, Math).into_future()).unwrap()
-}
-
-fn add(client: &IpcClient, object: &str, a: i64) -> Result<Value, actix_ipc::error::CallError> {
-    block_on(client.call(object, "add").send(&json!({ "a": a, "b": 1 })))
-}
-
-fn lines(text: &str) -> Vec<Value> {
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")))
-        .collect()
-}
-
-fn json_line(process: &Process) -> Value {
-    let line = process.line();
-    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
-}
-
-fn status(broker: &Broker) -> Value {
-    lines(broker.rob("--json status --since-start").success()).remove(0)
-}
-
-fn interrupted(process: Process) -> Ended {
-    process.signal(Signal::INT);
-    process.end()
-}
+use support::Broker;
 
 #[test]
 fn status_counts_what_programs_did_and_nothing_else() {
@@ -106,7 +60,7 @@ fn status_counts_what_programs_did_and_nothing_else() {
     let page = broker.rob("status");
     let text = page.success();
     assert!(
-        text.contains("Rates over 1.")
+        text.contains("Rates over ")
             && text.contains("Totals: calls 17, errors 0, open 0; events 5 in, 5 out"),
         "{text}"
     );
@@ -244,6 +198,8 @@ fn monitor_shows_calls_with_their_answers_and_events() {
         "{reply}"
     );
     monitor.end().success();
+    // The one before is not counted any more, so that the count is that of the next one.
+    while status(&broker)["monitors"] != 0 {}
 
     let monitor = broker.start_rob("monitor math add --kind reply --payloads --count 1 -q");
     while status(&broker)["monitors"] != 1 {}
@@ -251,6 +207,7 @@ fn monitor_shows_calls_with_their_answers_and_events() {
     add(&caller, "math", 1).unwrap();
     let ended = monitor.end();
     assert!(ended.success().ends_with("{\"sum\":2}\n"), "{ended:#?}");
+    while status(&broker)["monitors"] != 0 {}
 
     let monitor = broker.start_rob("--json monitor sensor --kind event,call --payloads=3 --count 2");
     // The broker counts who watches.
@@ -291,7 +248,12 @@ fn a_monitor_and_a_watch_go_on_after_the_broker_came_back() {
     let watch = broker.start_rob("--json watch sensor --changes --count 1");
     while status(&broker)["monitors"] != 2 {}
     let broker = broker.restart();
-    assert!(monitor.error_line().contains("is there again"));
+    assert!(monitor.error_line().contains("the connection was lost ("));
+    let told = monitor.error_line();
+    assert!(
+        told.contains("connected again; what happened in between is missing"),
+        "{told}"
+    );
     assert!(watch.error_line().contains("the connection was lost"));
     assert!(
         watch
@@ -320,149 +282,10 @@ fn what_does_not_fit_is_told() {
     }
     let told = monitor.error_line();
     assert!(
-        told.starts_with("rob: ") && told.contains("dropped here"),
+        told.starts_with("{\"warning\":{\"message\":\"") && told.contains("dropped here"),
         "{told}"
     );
     drop(monitor);
-}
-
-/// Three calls that are answered and one that finds nobody, an event of bytes and one that is kept.
-fn traffic(caller: &IpcClient, binary: &Payload) {
-    for a in 0..3 {
-        add(caller, "math", a).unwrap();
-    }
-    add(caller, "nobody", 1).unwrap_err();
-    block_on(
-        caller
-            .publish_payload("sensor", "raw", binary.clone())
-            .acknowledged(),
-    )
-    .unwrap();
-    block_on(caller.publish("sensor", "kept", &7).retained().acknowledged()).unwrap();
-}
-
-fn is_a_recording(file: &Path) {
-    let entries = lines(&std::fs::read_to_string(file).unwrap());
-    assert_eq!(entries[0]["rob_recording"], 1);
-    assert_eq!(entries.last().unwrap()["kind"], "end");
-    assert_eq!(
-        file.metadata().unwrap().permissions().mode() & 0o777,
-        0o600,
-        "payloads are in it"
-    );
-}
-
-#[test]
-fn a_recording_is_replayed_as_it_was() {
-    let broker = Broker::start();
-    let (owner, caller) = (client(&broker, "owner"), client(&broker, "caller"));
-    let math = serve(&owner, "math");
-    let file = broker.folder().join("traffic.jsonl");
-    let shown = file.display().to_string();
-    let record = broker.start_rob(&format!("record {shown} --strict"));
-    assert_eq!(
-        record.line(),
-        format!("Recording to {shown}. Press ctrl+c to end.")
-    );
-    let binary = Payload::raw(&b"\xfe\x00"[..]);
-    traffic(&caller, &binary);
-    // Everything above is in the file once this is.
-    while !std::fs::read_to_string(&file)
-        .unwrap()
-        .contains("\"member\":\"kept\"")
-    {}
-    let ended = interrupted(record);
-    assert_eq!(ended.code(), 130, "{ended:#?}");
-    assert!(
-        ended.stderr.contains("10 records in") && ended.stderr.contains("nothing is missing"),
-        "{ended:#?}"
-    );
-    is_a_recording(&file);
-    let again = broker.rob(&format!("record {shown}"));
-    assert_eq!(again.code(), 8, "{again:#?}");
-    assert!(again.stderr.contains("--force replaces it"), "{again:#?}");
-
-    let mut heard = block_on(owner.subscribe("sensor", "raw").into_future()).unwrap();
-    let before = status(&broker)["totals"]["calls"].as_u64().unwrap();
-    let replayed = broker.rob(&format!("replay {shown} --speed max"));
-    assert_eq!(
-        replayed.success(),
-        "Replayed: events 2, calls 4; 6 compared, 0 ended in another way\n"
-    );
-    assert_eq!(block_on(heard.next()).unwrap().payload.bytes, binary.bytes);
-    assert_eq!(
-        status(&broker)["totals"]["calls"].as_u64().unwrap(),
-        before + 3,
-        "one of four found nobody, as before"
-    );
-
-    drop(math);
-    let differs = broker.rob(&format!("--json replay {shown} math --speed max"));
-    assert_eq!(differs.code(), 1, "{differs:#?}");
-    let told = lines(&differs.stdout);
-    assert_eq!(told.len(), 4);
-    assert_eq!(
-        (&told[0]["difference"]["recorded"], &told[0]["difference"]["now"]),
-        (&json!("ok"), &json!("NoSuchObject"))
-    );
-    assert_eq!(
-        (&told[3]["replayed"]["calls"], &told[3]["replayed"]["differ"]),
-        (&json!(3), &json!(3))
-    );
-}
-
-#[test]
-fn a_dry_run_needs_no_broker_and_a_torn_end_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("torn.jsonl");
-    let text = concat!(
-        "{\"rob_recording\":1}\n",
-        r#"{"kind":"event","at_us":1,"from":7,"object":"o","member":"t","bytes":1,"subscribers":0,"encoding":"raw","payload":"a"}"#,
-        "\n",
-        r#"{"kind":"call","at_us":2,"ticket":1,"from":7,"to":8,"object":"o","member":"m","bytes":9,"encoding":"raw","payload":"a","truncated":true}"#,
-        "\n",
-        r#"{"kind":"call","at_us":3,"ti"#,
-    );
-    std::fs::write(&file, text).unwrap();
-    let mut command = support::rob_command();
-    let ended = support::run(command.arg("replay").arg(&file).args([
-        "--dry-run",
-        "--json",
-        "--addr",
-        "unix:/nowhere",
-    ]));
-    let told = lines(ended.success());
-    assert_eq!(
-        (&told[0]["action"], &told[0]["line"]),
-        (&json!("publish"), &json!(2))
-    );
-    assert_eq!(told[1]["replayed"]["skipped"], json!({"cut": 1}));
-    assert!(
-        ended.stderr.contains("line 4, the last, is torn off"),
-        "{ended:#?}"
-    );
-    let ended = support::run(support::rob_command().args(["replay", "/nowhere/at/all", "--dry-run"]));
-    assert_eq!(ended.code(), 2, "{ended:#?}");
-}
-
-#[test]
-fn a_recording_that_misses_something_fails_when_it_must_be_whole() {
-    let broker = Broker::start();
-    let caller = client(&broker, "caller");
-    let file = broker.folder().join("traffic.jsonl");
-    let record = broker.start_rob(&format!("record {} --rate 1 --count 2 --strict", file.display()));
-    record.line();
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
-    let publisher = std::thread::spawn(move || {
-        while stopped.try_recv() != Err(std::sync::mpsc::TryRecvError::Disconnected) {
-            block_on(caller.publish("o", "t", &1).acknowledged()).unwrap();
-        }
-    });
-    let ended = record.end();
-    drop(stop);
-    let _ = publisher.join();
-    assert_eq!(ended.code(), 7, "{ended:#?}");
-    assert!(ended.stderr.contains("records are missing"), "{ended:#?}");
 }
 
 #[test]
@@ -504,63 +327,64 @@ fn the_broker_counts_exactly_what_the_bench_sent() {
 }
 
 #[test]
-fn what_was_accepted_before_the_end_was_asked_for_is_in_the_recording() {
-    let broker = Broker::start();
-    let file = broker.folder().join("last.jsonl");
-    let shown = file.display().to_string();
-    let record = broker.start_rob(&format!("record {shown} --strict"));
-    record.line();
-    for number in 0..5 {
-        broker.rob(&format!("send sensor last i {number}")).success();
-    }
-    let ended = interrupted(record);
-    assert_eq!(ended.code(), 130, "{ended:#?}");
+fn a_monitor_says_at_once_that_the_broker_is_gone() {
+    let mut broker = Broker::start();
+    let monitor = broker.start_rob("monitor -q");
+    while status(&broker)["monitors"] != 1 {}
+    broker.process.kill();
+    let told = monitor.error_line();
     assert!(
-        ended.stderr.contains("5 records in") && ended.stderr.contains("nothing is missing"),
+        told.starts_with("rob: the connection was lost (") && told.ends_with("); trying again"),
+        "{told}"
+    );
+}
+
+#[test]
+fn samples_go_on_after_the_broker_came_back() {
+    let broker = Broker::start();
+    let top = broker.start_rob("--json top --interval 0.1");
+    let epoch = json_line(&top)["epoch"].clone();
+    let broker = broker.restart();
+    assert!(top.error_line().contains("the connection was lost ("));
+    let told = top.error_line();
+    assert!(told.contains("connected again and looking"), "{told}");
+    loop {
+        let sample = json_line(&top);
+        if sample["epoch"] != epoch {
+            assert_eq!(sample["rates"]["since_start"], true, "{sample}");
+            break;
+        }
+    }
+    top.signal(rustix::process::Signal::INT);
+    top.end();
+    drop(broker);
+}
+
+#[test]
+fn a_watch_without_the_right_to_monitor_shows_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = folder.path().join("policy.toml");
+    let uid = rustix::process::geteuid().as_raw();
+    let rules =
+        format!("[[allow]]\nuid = {uid}\nconnect = true\nown = \"**\"\ncall = \"**\"\nsubscribe = \"**\"\n");
+    std::fs::write(&policy, rules).unwrap();
+    let broker = Broker::start_with(|command| {
+        command.arg("--policy").arg(&policy);
+    });
+    let owner = client(&broker, "owner");
+    let _math = serve(&owner, "math");
+    let ended = broker.rob("--json watch --timeout 0.05");
+    assert_eq!(ended.code(), 4, "{ended:#?}");
+    let shown: Vec<Value> = lines(&ended.stdout);
+    assert!(
+        shown.iter().any(|line| line["name"] == "math") && shown.iter().all(|line| line["kind"] == "name"),
         "{ended:#?}"
     );
-}
-
-#[test]
-#[cfg(unix)]
-fn what_is_no_file_is_never_replaced() {
-    use std::os::unix::fs::{FileTypeExt, symlink};
-    let broker = Broker::start();
-    let folder = broker.folder();
-    let (file, link, socket) = (folder.join("file"), folder.join("link"), folder.join("socket"));
-    std::fs::write(&file, "old").unwrap();
-    symlink(&file, &link).unwrap();
-    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    let recorded = broker.rob(&format!("record {} --force --seconds 0.1", link.display()));
-    assert_eq!(recorded.code(), 0, "{recorded:#?}");
-    assert!(
-        std::fs::symlink_metadata(&link).unwrap().is_symlink(),
-        "the link is one still"
-    );
-    is_a_recording(&file);
-    let refused = broker.rob(&format!("record {} --force --seconds 0.1", socket.display()));
-    assert_eq!(refused.code(), 8, "{refused:#?}");
-    assert!(
-        std::fs::symlink_metadata(&socket)
-            .unwrap()
-            .file_type()
-            .is_socket()
-    );
-    let device = broker.rob("record /dev/null --force --seconds 0.1");
-    assert_eq!(device.code(), 0, "{device:#?}");
-    let kind = std::fs::symlink_metadata("/dev/null").unwrap().file_type();
-    assert!(kind.is_char_device(), "{kind:?}");
-}
-
-#[test]
-#[cfg(unix)]
-fn a_recording_that_lost_its_terminal_is_complete() {
-    let broker = Broker::start();
-    let folder = broker.folder().to_path_buf();
-    let record = broker.start_rob(&format!("record {}", folder.join("hangup").display()));
-    record.line();
-    record.signal(Signal::HUP);
-    let ended = record.end();
-    assert_eq!(ended.code(), 143, "{ended:#?}");
-    is_a_recording(&folder.join("hangup"));
+    for missing in ["connections are not shown", "subscriptions are not shown"] {
+        assert!(ended.stderr.contains(missing), "{ended:#?}");
+    }
+    for asked in ["--connections", "--subscriptions"] {
+        let refused = broker.rob(&format!("watch {asked} --timeout 0.05"));
+        assert_eq!(refused.code(), 6, "{asked}: {refused:#?}");
+    }
 }

@@ -136,7 +136,13 @@ fn an_exit_status_is_an_error_with_the_commands_words() {
     let _serving = serve(&broker, "quiet", "kill -9 $$", "");
     let called = broker.rob("call quiet x");
     assert_eq!(called.code(), 1);
-    assert!(called.stderr.contains("signal: 9"), "{}", called.stderr);
+    assert!(
+        called
+            .stderr
+            .contains("signal 9 ended the command (exit-status)\nMap:\n   signal :: 9\n"),
+        "{}",
+        called.stderr
+    );
 }
 
 #[test]
@@ -299,4 +305,34 @@ fn it_serves_again_after_the_broker_came_back() {
     assert_eq!(broker.rob("--json call o x").success(), "\"here\"\n");
     // Before the broker, which is the younger one now.
     drop(serving);
+}
+
+#[test]
+fn what_a_command_calls_is_at_the_same_broker() {
+    let broker = Broker::start();
+    let mut command = support::rob_command();
+    command.args(["--addr", broker.endpoint(), "serve", "where"]);
+    command.args(["--exec", "printf '\"%s\"' \"$IPC_BROKER_ADDR\""]);
+    let serving = Process::spawn(&mut command);
+    serving.line();
+    let called = broker.rob("--json call where");
+    assert_eq!(called.code(), 2, "a method is missing: {called:#?}");
+    let called = broker.rob("--json call where is");
+    assert_eq!(called.success(), format!("\"{}\"\n", broker.endpoint()));
+}
+
+#[test]
+fn who_takes_too_long_is_told_with_what_the_command_said() {
+    let broker = Broker::start();
+    let _serving = serve(
+        &broker,
+        "slow",
+        "echo I wait for the disk >&2; exec sleep 600",
+        "--timeout 5",
+    );
+    let called = broker.rob("call slow now");
+    assert_eq!(called.code(), 1, "{called:#?}");
+    for part in ["did not end within 5 s", "I wait for the disk", "(timeout)"] {
+        assert!(called.stderr.contains(part), "{called:#?}");
+    }
 }

@@ -23,27 +23,30 @@ mod console;
 mod support;
 
 use actix_ipc::client::Registration;
-use actix_ipc::{IpcClient, SharedObject, async_trait};
+use actix_ipc::{IpcClient, Methods};
 use console::{Runner, matches, sections};
 use futures::executor::block_on;
-use serde_json::{Value, json};
+use serde_json::json;
 use support::Broker;
 
 const PAGE: &str = include_str!("../docs/rob.md");
 
-/// What `examples/worker.rs` serves.
-struct Math;
+#[derive(serde::Deserialize)]
+struct Args {
+    a: i64,
+    b: i64,
+}
 
-#[async_trait]
-impl SharedObject for Math {
-    async fn call(&self, method: &str, args: &Value) -> Value {
-        let (a, b) = (args["a"].as_i64().unwrap(), args["b"].as_i64().unwrap());
-        match method {
-            "add" => json!({ "sum": a + b }),
-            "mul" => json!({ "product": a * b }),
-            _ => json!("Unknown method"),
-        }
-    }
+/// What `examples/worker.rs` serves.
+fn math() -> Methods {
+    Methods::new()
+        .method(
+            "add",
+            |Args { a, b }, _| async move { Ok(json!({ "sum": a + b })) },
+        )
+        .method("mul", |Args { a, b }, _| async move {
+            Ok(json!({ "product": a * b }))
+        })
 }
 
 /// What the page says is running: the example worker's object, and one of typed protocols.
@@ -52,7 +55,7 @@ fn serve(broker: &Broker) -> [Registration; 2] {
         let endpoint = broker.endpoint().parse().unwrap();
         let client = IpcClient::builder().endpoint(endpoint).name("calculator");
         let client = client.connect().await.unwrap();
-        let math = client.register_object("math", Math).await.unwrap();
+        let math = client.register("math", math()).await.unwrap();
         let calc = client
             .add_protocol("calc", calc::calc(&Default::default()))
             .await
@@ -68,7 +71,11 @@ fn every_command_of_the_page_prints_what_the_page_shows() {
     let runner = Runner {
         programs: console::folder_of(env!("CARGO_BIN_EXE_rob")),
         folder: broker.folder().to_path_buf(),
-        variables: vec![("IPC_BROKER_ADDR", broker.endpoint().to_owned())],
+        variables: vec![
+            ("IPC_BROKER_ADDR", broker.endpoint().to_owned()),
+            // This machine may be slower than a person.
+            ("ROB_COMPLETE_PATIENCE_MS", "30000".to_owned()),
+        ],
     };
     let sections = sections(PAGE);
     let commands: usize = sections.iter().map(|section| section.steps.len()).sum();

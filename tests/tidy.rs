@@ -85,7 +85,7 @@ const PURE: &[&str] = &[
     "src/protocol/names.rs",
     "src/protocol/describe.rs",
     "src/activation/service.rs",
-    "src/activation/states.rs",
+    "src/activation/states*",
     "src/actors/registry/index*",
     "src/actors/registry/facts*",
     "src/actors/topic_hub/index*",

@@ -318,7 +318,7 @@ fn slots(bencher: Bencher<'_, '_>) {
             );
         }
         for frame in 0..BATCH {
-            let outcome = slots.answer(now, &replies.view(frame).unwrap(), &limits);
+            let outcome = slots.answer(now, (&replies.view(frame).unwrap(), &[]), &limits);
             assert!(matches!(outcome, Outcome::Forward(_, _, true)));
         }
         // As its connection does when it has written them.

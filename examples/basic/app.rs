@@ -63,7 +63,7 @@ impl app_protocol::Receive for App {
     async fn log(&self, line: String) -> protocol::Result<()> {
         self.count();
         self.lines.fetch_add(1, Ordering::Relaxed);
-        println!("[SERVER] log: {}", line.escape_debug());
+        say!("[SERVER] log: {}", line.escape_debug());
         Ok(())
     }
 }
@@ -79,7 +79,7 @@ impl admin_protocol::Receive for App {
 
     async fn shutdown(&self, reason: String) -> protocol::Result<admin_protocol::shutdown::Response> {
         self.count();
-        println!("[SERVER] asked to end: {}", reason.escape_debug());
+        say!("[SERVER] asked to end: {}", reason.escape_debug());
         let accepted = self.may_be_ended;
         let message = match accepted {
             true => "the server ends once its answers are sent",

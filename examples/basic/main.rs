@@ -5,11 +5,11 @@
 //! cargo run --example basic -- --server     # terminal 1
 //! cargo run --example basic -- --client     # terminal 2
 //! ```
-#![allow(clippy::print_stdout, reason = "an example tells its story")]
 
-mod app;
+#[macro_use]
 #[path = "../program/mod.rs"]
 mod program;
+mod app;
 mod protocol;
 
 use actix_ipc::Endpoint;
@@ -63,67 +63,69 @@ async fn serve(addr: Endpoint, may_be_ended: bool) -> Ended {
     let app = Arc::new(App::new(may_be_ended));
     let binding = RpcServer::bind(addr, Server(Arc::clone(&app)));
     let server = interrupt.before(binding).await??;
-    println!("Server listening on {}", server.endpoint());
+    say!("Server listening on {}", server.endpoint());
     tokio::select! {
         () = interrupt.comes() => {}
         () = app.ended() => {}
     }
     // What is being answered is answered first; who does not want to wait for that interrupts again.
     let _ = interrupt.before(server.shutdown()).await;
-    println!("Server ended");
+    say!("Server ended");
     Ok(())
 }
 
 async fn ask(addr: Endpoint) -> Ended {
-    println!("Connecting to {addr}");
+    say!("Connecting to {addr}");
     let client = program::reached(Client::connect(addr, ()).await, "basic -- --server")?;
-    println!("Connected!");
+    say!("Connected!");
     let sender: &AppSender = client.sender();
     let echo = sender.echo("Hello from the client".into()).await?;
-    println!("Echo response: {}", echo.response);
-    println!("Add response: 40 + 2 = {}", sender.add(40, 2).await?);
+    say!("Echo response: {}", echo.response);
+    say!("Add response: 40 + 2 = {}", sender.add(40, 2).await?);
     // One-way: ready when it is on its way. Commands of one protocol arrive in the order in which they were sent.
     sender.log("the client was here".into()).await?;
     // An error has a name to branch on and a text for people.
     match sender.add(i64::MAX, 1).await {
         Err(error) if error.name.as_deref() == Some("Overflow") => {
-            println!("Error response: {}", program::said(&error));
+            say!("Error response: {}", program::said(&error));
         }
         Err(error) => return Err(error.into()),
         Ok(sum) => return Err(format!("a sum that does not fit came back as {sum}").into()),
     }
     let stats = sender.get_stats().await?;
-    println!(
+    say!(
         "Total calls: {} ({} lines logged)",
-        stats.total_calls, stats.log_lines
+        stats.total_calls,
+        stats.log_lines
     );
     let shutdown = sender.shutdown("the client is done".into()).await?;
-    println!("Shutdown response: {}", shutdown.message);
+    say!("Shutdown response: {}", shutdown.message);
     client.close().await;
-    println!("All requests completed successfully");
+    say!("All requests completed successfully");
     Ok(())
 }
 
 async fn demo() -> Ended {
-    println!("=== Basic: Demo Mode ===");
+    say!("=== Basic: Demo Mode ===");
     let (_folder, addr) = program::temporary("basic")?;
     let server = RpcServer::bind(addr, Server(Arc::new(App::new(false)))).await?;
     let client = Client::connect(server.endpoint().clone(), ()).await?;
     let sender = client.sender();
-    println!("Echo: {}", sender.echo("Hello, protocols".into()).await?.response);
-    println!("Sum: {}", sender.add(19, 23).await?);
+    say!("Echo: {}", sender.echo("Hello, protocols".into()).await?.response);
+    say!("Sum: {}", sender.add(19, 23).await?);
     for line in 1..=3 {
         sender.log(format!("line {line}")).await?;
     }
     // The two protocols are ordered apart; an answer of the first shows that its lines before have arrived.
     sender.echo(String::new()).await?;
     let stats = sender.get_stats().await?;
-    println!(
+    say!(
         "Total calls: {} ({} lines logged)",
-        stats.total_calls, stats.log_lines
+        stats.total_calls,
+        stats.log_lines
     );
     client.close().await;
     server.shutdown().await;
-    println!("Two protocols, one handler, one connection");
+    say!("Two protocols, one handler, one connection");
     Ok(())
 }

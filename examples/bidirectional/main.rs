@@ -6,8 +6,8 @@
 //! cargo run --example bidirectional -- --client --name ada --stay   # terminal 2
 //! cargo run --example bidirectional -- --client --name bob --message "hello"
 //! ```
-#![allow(clippy::print_stdout, reason = "an example tells its story")]
 
+#[macro_use]
 #[path = "../program/mod.rs"]
 mod program;
 mod protocol;
@@ -63,12 +63,12 @@ protocol_handler!(ListenerReceiver impl [client_protocol] with Listener);
 
 impl client_protocol::Receive for Listener {
     async fn notify(&self, from: String, text: String) -> actix_ipc::protocol::Result<()> {
-        println!("[{}] {}: {}", self.name, from.escape_debug(), text.escape_debug());
+        say!("[{}] {}: {}", self.name, from.escape_debug(), text.escape_debug());
         Ok(())
     }
 
     async fn ask(&self, question: String) -> actix_ipc::protocol::Result<client_protocol::ask::Response> {
-        println!("[{}] the server asks: {}", self.name, question.escape_debug());
+        say!("[{}] the server asks: {}", self.name, question.escape_debug());
         let answer = format!("{} is here", self.name);
         Ok(client_protocol::ask::Response { answer })
     }
@@ -97,10 +97,10 @@ async fn serve(addr: Endpoint) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
     let binding = RpcServer::bind(addr, Server::default());
     let server = interrupt.before(binding).await??;
-    println!("Server listening on {}", server.endpoint());
+    say!("Server listening on {}", server.endpoint());
     interrupt.comes().await;
     let _ = interrupt.before(server.shutdown()).await;
-    println!("Server ended");
+    say!("Server ended");
     Ok(())
 }
 
@@ -114,14 +114,14 @@ async fn connect(addr: Endpoint, name: &str) -> Result<Client, Box<dyn std::erro
 
 async fn take_part(addr: Endpoint, cli: Cli) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
-    println!("Connecting to {addr}");
+    say!("Connecting to {addr}");
     let client = interrupt.before(connect(addr, &cli.name)).await??;
-    println!("Connected!");
+    say!("Connected!");
     let events = client.connection_events();
     interrupt.before(enter(&client, &cli.name)).await??;
     interrupt.before(speak(&client, &cli.message)).await??;
     if cli.stay {
-        println!("Listening until Ctrl-C");
+        say!("Listening until Ctrl-C");
         if interrupt
             .before(stay_in(&client, &cli.name, events))
             .await
@@ -129,19 +129,19 @@ async fn take_part(addr: Endpoint, cli: Cli) -> Ended {
         {
             // Dropping it takes leave too, and waits for nobody.
             drop(client);
-            println!("Client ended");
+            say!("Client ended");
             return Ok(());
         }
     }
     let _ = interrupt.before(client.close()).await;
-    println!("Client ended");
+    say!("Client ended");
     Ok(())
 }
 
 async fn enter(client: &Client, name: &str) -> Result<(), CallError> {
     let registered = client.sender().register(name.to_owned()).await?;
-    println!("Registered with ID: {}", registered.id);
-    println!("Present: {}", registered.present.join(", "));
+    say!("Registered with ID: {}", registered.id);
+    say!("Present: {}", registered.present.join(", "));
     Ok(())
 }
 
@@ -149,7 +149,7 @@ async fn enter(client: &Client, name: &str) -> Result<(), CallError> {
 async fn stay_in(client: &Client, name: &str, mut events: ConnectionEvents) {
     while let Some(event) = events.next().await {
         match event {
-            ConnectionEvent::Lost { reason } => println!("Connection lost ({reason}); waiting for another"),
+            ConnectionEvent::Lost { reason } => say!("Connection lost ({reason}); waiting for another"),
             ConnectionEvent::Reconnected { .. } => enter_again(client, name).await,
             _ => {}
         }
@@ -163,7 +163,7 @@ async fn enter_again(client: &Client, name: &str) {
         tries.tick().await;
         match enter(client, name).await {
             Ok(()) => return,
-            Err(error) => println!("Not registered: {}", program::said(&error)),
+            Err(error) => say!("Not registered: {}", program::said(&error)),
         }
         if !client.is_connected() {
             return;
@@ -173,27 +173,27 @@ async fn enter_again(client: &Client, name: &str) {
 
 async fn speak(client: &Client, message: &str) -> Ended {
     let sent = client.sender().send_message(message.to_owned()).await?;
-    println!("Message sent: {message} (to {} others)", sent.delivered);
+    say!("Message sent: {message} (to {} others)", sent.delivered);
     let asked = client.sender().ask_everybody("who is here?".into()).await?;
     for (name, answer) in asked.answers {
-        println!("Answer of {}: {}", name.escape_debug(), answer.escape_debug());
+        say!("Answer of {}: {}", name.escape_debug(), answer.escape_debug());
     }
     Ok(())
 }
 
 async fn demo() -> Ended {
-    println!("=== Bidirectional: Demo Mode ===");
+    say!("=== Bidirectional: Demo Mode ===");
     let (_folder, addr) = program::temporary("bidirectional")?;
     let server = RpcServer::bind(addr, Server::default()).await?;
     let ada = connect(server.endpoint().clone(), "ada").await?;
     let bob = connect(server.endpoint().clone(), "bob").await?;
     for (name, client) in [("ada", &ada), ("bob", &bob)] {
         let registered = client.sender().register(name.into()).await?;
-        println!("Registered with ID: {} ({name})", registered.id);
+        say!("Registered with ID: {} ({name})", registered.id);
     }
     match bob.sender().register("ada".into()).await {
         Err(error) if error.name.as_deref() == Some("NameTaken") => {
-            println!("Refused: {}", program::said(&error));
+            say!("Refused: {}", program::said(&error));
         }
         Err(error) => return Err(error.into()),
         Ok(given) => return Err(format!("a name was given twice, to {} too", given.id).into()),
@@ -202,6 +202,6 @@ async fn demo() -> Ended {
     ada.close().await;
     bob.close().await;
     server.shutdown().await;
-    println!("Calls in both directions, and pushes from the server");
+    say!("Calls in both directions, and pushes from the server");
     Ok(())
 }

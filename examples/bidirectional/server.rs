@@ -68,14 +68,14 @@ impl RpcServerHandler for Server {
     async fn on_rpc_ready(&self, client: &ClientSender) {
         let welcome = "welcome: register to take part";
         if let Err(error) = client.notify("server".into(), welcome.into()).await {
-            println!("[SERVER] a client was gone before its welcome: {error}");
+            say!("[SERVER] a client was gone before its welcome: {error}");
         }
     }
 
     async fn on_rpc_disconnect(&self, peer_id: u64) {
         let gone = self.room().leave(peer_id);
         if let Some(name) = gone {
-            println!("[SERVER] {} is gone", name.escape_debug());
+            say!("[SERVER] {} is gone", name.escape_debug());
             let rest = self.room().everybody();
             Self::tell(rest, "server", &format!("{name} has left")).await;
         }
@@ -91,7 +91,7 @@ impl server_protocol::Receive for Session {
             room.enter(self.id, &name, self.client.clone()).map_err(refused)?;
             room.others(self.id)
         };
-        println!("[SERVER] {} has ID {}", name.escape_debug(), self.id);
+        say!("[SERVER] {} has ID {}", name.escape_debug(), self.id);
         let present = others.iter().map(|(name, _)| name.clone()).collect();
         Server::tell(others, "server", &format!("{name} has entered")).await;
         Ok(server_protocol::register::Response { id: self.id, present })

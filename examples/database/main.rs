@@ -6,12 +6,12 @@
 //! cargo run --example database -- --replica    # terminal 2: end the server and start it again meanwhile
 //! cargo run --example database -- --client     # terminal 3
 //! ```
-#![allow(clippy::print_stdout, reason = "an example tells its story")]
 
-mod log;
-mod primary;
+#[macro_use]
 #[path = "../program/mod.rs"]
 mod program;
+mod log;
+mod primary;
 mod protocol;
 mod replica;
 mod store;
@@ -89,10 +89,10 @@ async fn serve(addr: Endpoint, bytes: usize, log: usize) -> Ended {
     };
     let binding = RpcServer::bind(addr, Primary::new(life(), bounds, log));
     let server = interrupt.before(binding).await??;
-    println!("Server listening on {}", server.endpoint());
+    say!("Server listening on {}", server.endpoint());
     interrupt.comes().await;
     let _ = interrupt.before(server.shutdown()).await;
-    println!("Server ended");
+    say!("Server ended");
     Ok(())
 }
 
@@ -103,10 +103,10 @@ async fn connect(addr: Endpoint, copy: &Copy) -> Result<RpcClient<DbSender>, Box
 
 async fn follow(addr: Endpoint) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
-    println!("Connecting to {addr}");
+    say!("Connecting to {addr}");
     let copy = Copy::new();
     let client = interrupt.before(connect(addr, &copy)).await??;
-    println!("Connected!");
+    say!("Connected!");
     // Before it follows for the first time, so that no new connection is missed.
     let events = client.connection_events();
     interrupt.before(copy.follow(&client)).await??;
@@ -115,22 +115,22 @@ async fn follow(addr: Endpoint) -> Ended {
     // Dropping it takes leave too, and waits for nobody.
     drop(client);
     let pairs = copy.pairs();
-    println!("Replica ended with {} keys", pairs.len());
+    say!("Replica ended with {} keys", pairs.len());
     for (key, value) in pairs {
-        println!("  {} = {}", key.escape_debug(), value.escape_debug());
+        say!("  {} = {}", key.escape_debug(), value.escape_debug());
     }
     Ok(())
 }
 
 async fn work(addr: Endpoint) -> Ended {
-    println!("Connecting to {addr}");
+    say!("Connecting to {addr}");
     let client = connect(addr, &Copy::new()).await?;
-    println!("Connected!");
+    say!("Connected!");
     let db = client.sender();
-    println!("Executing non-transactional queries...");
+    say!("Executing non-transactional queries...");
     db.put(None, "user".into(), "ada".into()).await?;
-    println!("GET user = {}", shown(db.get(None, "user".into()).await?.value));
-    println!(
+    say!("GET user = {}", shown(db.get(None, "user".into()).await?.value));
+    say!(
         "GET nobody = {}",
         shown(db.get(None, "nobody".into()).await?.value)
     );
@@ -139,15 +139,18 @@ async fn work(addr: Endpoint) -> Ended {
     conflict(db, db).await?;
     let accounts: Vec<_> = db.scan(None, "account/".into()).try_collect().await?;
     for pair in accounts {
-        println!("SCAN {} = {}", pair.key, pair.value);
+        say!("SCAN {} = {}", pair.key, pair.value);
     }
     let status = db.get_status().await?;
-    println!(
+    say!(
         "Status: state {}, {} values, {} open transactions, {} commits for replicas",
-        status.sequence, status.versions, status.transactions, status.log
+        status.sequence,
+        status.versions,
+        status.transactions,
+        status.log
     );
     client.close().await;
-    println!("All database operations completed");
+    say!("All database operations completed");
     Ok(())
 }
 
@@ -155,73 +158,94 @@ fn shown(value: Option<String>) -> String {
     value.unwrap_or_else(|| "(nothing)".to_owned())
 }
 
-/// Moves money: both accounts change at once, or none does. A transaction that meets another one in the middle is begun again.
+/// Moves money: both accounts change at once, or none does, so that their sum stays as it is whoever else moves some meanwhile. A
+/// transaction that meets another one in the middle is begun again, and what it had read is read again.
 async fn transfer(db: &DbSender) -> Ended {
-    println!("Starting transaction...");
+    const AMOUNT: i64 = 30;
+    say!("Starting transaction...");
     let sequence = loop {
         let begun = db.begin().await?;
         let id = Some(begun.transaction);
-        println!(
+        say!(
             "Transaction ID: {} (sees state {})",
-            begun.transaction, begun.snapshot
+            begun.transaction,
+            begun.snapshot
         );
-        let balance = db.get(id, "account/ada".into()).await?.value;
-        let balance = balance.map_or(Ok(100), |balance| balance.parse::<i64>())?;
-        db.put(id, "account/ada".into(), (balance - 30).to_string())
+        // Both are read in the transaction, so that a change of either by somebody else is a conflict.
+        let ada = db.get(id, "account/ada".into()).await?.value;
+        let bob = db.get(id, "account/bob".into()).await?.value;
+        let ada = ada.map_or(Ok(100), |balance| balance.parse::<i64>())?;
+        let bob = bob.map_or(Ok(0), |balance| balance.parse::<i64>())?;
+        if ada < AMOUNT {
+            db.rollback(begun.transaction).await?;
+            say!("Not moved: account/ada has {ada} of {AMOUNT}");
+            return Ok(());
+        }
+        let bob = bob.checked_add(AMOUNT).ok_or("account/bob can hold no more")?;
+        db.put(id, "account/ada".into(), (ada - AMOUNT).to_string())
             .await?;
-        db.put(id, "account/bob".into(), "30".into()).await?;
-        println!("Committing transaction...");
+        db.put(id, "account/bob".into(), bob.to_string()).await?;
+        say!("Committing transaction...");
         match db.commit(begun.transaction).await {
             Ok(commit) => break commit.sequence,
-            Err(error) if is_conflict(&error) => println!("Conflict, begun again: {}", program::said(&error)),
+            Err(error) if is_conflict(&error) => say!("Conflict, begun again: {}", program::said(&error)),
             Err(error) => return Err(error.into()),
         }
     };
-    println!("Commit success: state {sequence}");
+    say!("Commit success: state {sequence}");
     Ok(())
 }
 
+/// Whether the transaction is to be begun again.
 fn is_conflict(error: &CallError) -> bool {
-    error.name.as_deref() == Some("Conflict")
+    matches!(error.name.as_deref(), Some("Conflict" | "Expired"))
 }
 
 async fn roll_back(db: &DbSender) -> Ended {
-    println!("Testing rollback...");
+    say!("Testing rollback...");
     let begun = db.begin().await?;
     let id = Some(begun.transaction);
     db.put(id, "user".into(), "mallory".into()).await?;
     let inside = shown(db.get(id, "user".into()).await?.value);
     let outside = shown(db.get(None, "user".into()).await?.value);
-    println!("Inside the transaction user = {inside}, outside user = {outside}");
+    say!("Inside the transaction user = {inside}, outside user = {outside}");
     let rolled = db.rollback(begun.transaction).await?;
-    println!("Rollback success: {} writes discarded", rolled.discarded);
+    say!("Rollback success: {} writes discarded", rolled.discarded);
     Ok(())
 }
 
-/// Two transactions change the same key; the first committer wins.
+/// Two transactions change the same key; the first committer wins. A third, of another client, may come before both: then they begin
+/// again.
 async fn conflict(one: &DbSender, other: &DbSender) -> Ended {
-    let (first, second) = (one.begin().await?, other.begin().await?);
-    one.put(Some(first.transaction), "user".into(), "grace".into())
-        .await?;
-    other
-        .put(Some(second.transaction), "user".into(), "eve".into())
-        .await?;
-    one.commit(first.transaction).await?;
-    match other.commit(second.transaction).await {
-        Err(error) if is_conflict(&error) => {
-            println!("Conflict: {}", program::said(&error));
-            Ok(())
+    loop {
+        let (first, second) = (one.begin().await?.transaction, other.begin().await?.transaction);
+        one.put(Some(first), "user".into(), "grace".into()).await?;
+        other.put(Some(second), "user".into(), "eve".into()).await?;
+        match one.commit(first).await {
+            Ok(_) => {}
+            Err(error) if is_conflict(&error) => {
+                say!("Conflict, begun again: {}", program::said(&error));
+                other.rollback(second).await?;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => Err(error.into()),
-        Ok(commit) => {
-            let text = "two changes of one key were both committed, the second as state";
-            Err(format!("{text} {}", commit.sequence).into())
-        }
+        return match other.commit(second).await {
+            Err(error) if is_conflict(&error) => {
+                say!("Conflict: {}", program::said(&error));
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+            Ok(commit) => {
+                let text = "two changes of one key were both committed, the second as state";
+                Err(format!("{text} {}", commit.sequence).into())
+            }
+        };
     }
 }
 
 async fn demo() -> Ended {
-    println!("=== Database: Demo Mode ===");
+    say!("=== Database: Demo Mode ===");
     let (_folder, addr) = program::temporary("database")?;
     // A log of three commits, so that the demo shows the whole state being sent as well.
     let server = RpcServer::bind(addr, Primary::new(life(), Bounds::default(), 3)).await?;
@@ -235,11 +259,11 @@ async fn demo() -> Ended {
     );
     let db = ada.sender();
     db.put(None, "user".into(), "ada".into()).await?;
-    println!("GET user = {}", shown(db.get(None, "user".into()).await?.value));
+    say!("GET user = {}", shown(db.get(None, "user".into()).await?.value));
     transfer(db).await?;
     roll_back(db).await?;
     conflict(db, bob.sender()).await?;
-    println!("--- the replica is away for five commits ---");
+    say!("--- the replica is away for five commits ---");
     replica.close().await;
     let mut newest = 0;
     for round in 1..=5 {
@@ -251,11 +275,11 @@ async fn demo() -> Ended {
     copy.reaches(newest).await;
     let all: Vec<_> = db.scan(None, String::new()).try_collect().await?;
     let all = all.into_iter().map(|pair| (pair.key, pair.value)).collect();
-    println!("The replica has what the primary has: {}", copy.pairs() == all);
+    say!("The replica has what the primary has: {}", copy.pairs() == all);
     for client in [replica, ada, bob] {
         client.close().await;
     }
     server.shutdown().await;
-    println!("Transaction support with isolation and conflicts, and replicas that catch up");
+    say!("Transaction support with isolation and conflicts, and replicas that catch up");
     Ok(())
 }

@@ -95,7 +95,7 @@ impl Primary {
                 }
                 Next::Snapshot => {
                     let (sequence, pairs) = self.state().store.snapshot();
-                    println!("[PRIMARY] a replica needs the whole state: sending it {sequence}");
+                    say!("[PRIMARY] a replica needs the whole state: sending it {sequence}");
                     for part in parts(sequence, pairs, BATCH) {
                         replica.snapshot(own, part).await?;
                     }
@@ -146,7 +146,7 @@ impl RpcServerHandler for Primary {
     async fn on_rpc_disconnect(&self, peer_id: u64) {
         let forgotten = self.state().store.forget(peer_id);
         if forgotten > 0 {
-            println!("[PRIMARY] a client is gone: {forgotten} transactions rolled back");
+            say!("[PRIMARY] a client is gone: {forgotten} transactions rolled back");
         }
     }
 }
@@ -242,11 +242,11 @@ impl db_protocol::Receive for Session {
     async fn follow(&self, life: u64, after: u64) -> protocol::Result<db_protocol::follow::Response> {
         let primary = self.primary.clone();
         let newest = primary.state().store.sequence();
-        println!("[PRIMARY] a replica follows from {after}; the newest state is {newest}");
+        say!("[PRIMARY] a replica follows from {after}; the newest state is {newest}");
         let feed = primary.clone().feed(self.client.clone(), life, after);
         let task = tokio::spawn(async move {
             if let Err(error) = feed.await {
-                println!("[PRIMARY] a replica no longer follows: {error}");
+                say!("[PRIMARY] a replica no longer follows: {error}");
             }
         });
         self.follow_with(Some(task.abort_handle()));

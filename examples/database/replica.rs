@@ -59,7 +59,7 @@ impl Copy {
     pub(crate) async fn follow(&self, client: &RpcClient<DbSender>) -> Result<(), CallError> {
         let (life, after) = self.replica().position();
         let following = client.sender().follow(life, after).await?;
-        println!("Following from {after}; the newest state is {}", following.newest);
+        say!("Following from {after}; the newest state is {}", following.newest);
         Ok(())
     }
 
@@ -68,7 +68,7 @@ impl Copy {
         while let Some(event) = events.next().await {
             match event {
                 ConnectionEvent::Lost { reason } => {
-                    println!("Connection lost ({reason}); waiting for another")
+                    say!("Connection lost ({reason}); waiting for another")
                 }
                 ConnectionEvent::Reconnected { .. } => self.follow_again(client).await,
                 _ => {}
@@ -83,7 +83,7 @@ impl Copy {
             tries.tick().await;
             match self.follow(client).await {
                 Ok(()) => return,
-                Err(error) => println!("Not following: {error}"),
+                Err(error) => say!("Not following: {error}"),
             }
             if !client.is_connected() {
                 return;
@@ -111,7 +111,7 @@ impl replication_protocol::Receive for Copy {
         for Entry { sequence, changes } in &entries {
             for change in changes {
                 let value = change.value.as_deref().unwrap_or("(deleted)");
-                println!("Replication update: #{sequence} {} = {value}", change.key);
+                say!("Replication update: #{sequence} {} = {value}", change.key);
             }
         }
         let applied = self.replica().apply(life, entries).map_err(refused)?;
@@ -129,7 +129,7 @@ impl replication_protocol::Receive for Copy {
         let sequence = part.sequence;
         let whole = self.replica().load(life, part).map_err(refused)?;
         if whole {
-            println!(
+            say!(
                 "Replication update: #{sequence} whole state, {} keys",
                 self.pairs().len()
             );

@@ -6,10 +6,11 @@
 use super::program::said;
 use super::protocol::{FileSender, file_protocol::Commands as _, progress_protocol};
 use super::source::Source;
-use super::transfer::{Checksum, Start, Summing, bar, human, percent, start};
+use super::transfer::{CHECK_MAX, Checksum, Start, Summing, bar, human, percent, place, start};
 use actix_ipc::client::{ConnectionEvent, ConnectionEvents};
 use actix_ipc::error::{CallError, ErrorCode};
-use actix_ipc::protocol::{RpcClient, protocol_handler};
+use actix_ipc::protocol::{ProtocolSender, RpcClient, protocol_handler};
+use futures::FutureExt;
 use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +19,8 @@ use tokio::sync::{Notify, watch};
 
 /// Broken connections after which it gives up.
 const TRIES: usize = 10;
+/// What putting a whole file on the server's disk may take.
+const STORED: Duration = Duration::from_secs(600);
 /// How long the last push is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Characters of a bar.
@@ -57,6 +60,16 @@ impl SendError {
                 ..
             })
         )
+    }
+
+    /// Whether the server knows nothing of the transfer: another client has the name now, or the command went over a connection that
+    /// has followed the one of the transfer.
+    fn is_unknown(&self) -> bool {
+        match self {
+            Self::Call(error) => error.name.as_deref() == Some("NoTransfer"),
+            Self::Failed { name, .. } => name == "NoTransfer",
+            _ => false,
+        }
     }
 }
 
@@ -119,7 +132,7 @@ impl Progress {
 
 impl progress_protocol::Receive for Progress {
     async fn progress(&self, file_id: u64, received: u64, total: u64) -> actix_ipc::protocol::Result<()> {
-        self.show(received, total)?;
+        self.show(received, total);
         self.seen.send_replace((file_id, received));
         Ok(())
     }
@@ -131,23 +144,23 @@ impl progress_protocol::Receive for Progress {
 }
 
 impl Progress {
-    fn show(&self, received: u64, total: u64) -> std::io::Result<()> {
+    fn show(&self, received: u64, total: u64) {
         let mut out = std::io::stdout().lock();
         if out.is_terminal() {
             let end = if received == total { "\n" } else { "" };
-            write!(out, "\r{} {}{end}", bar(received, total, WIDTH), human(received))?;
-            out.flush()?;
-            return Ok(());
+            // As in `say!`: the transfer goes on without somebody who looks on.
+            let _ = write!(out, "\r{} {}{end}", bar(received, total, WIDTH), human(received));
+            let _ = out.flush();
+            return;
         }
+        drop(out);
         let tenth = percent(received, total) / 10;
         if self.tenth.swap(tenth, Ordering::Relaxed) != tenth {
-            writeln!(
-                out,
+            say!(
                 "Progress: {:3}% ({received} of {total} bytes)",
                 percent(received, total)
-            )?;
+            );
         }
-        Ok(())
     }
 }
 
@@ -161,71 +174,128 @@ pub(crate) async fn send(
     // Before the first try, so that no event of it is missed.
     let mut events = client.connection_events();
     for _ in 0..TRIES {
-        let error = match attempt(client, &mut events, news, source, &plan).await {
+        // A transfer belongs to its connection, and a sender does not: what it sends after a loss goes over the next connection, where
+        // nobody knows of the transfer. So the loss is watched for, and not only seen by a call that fails.
+        let ended = tokio::select! {
+            biased;
+            error = broken(&mut events) => Err(error),
+            ended = attempt(client, news, source, &plan) => ended,
+        };
+        let error = match ended {
             Err(error) if error.is_broken() => error,
+            // The loss was told before the new server could refuse anything.
+            Err(error) if error.is_unknown() => match broken(&mut events).now_or_never() {
+                Some(broken) => broken,
+                None => return Err(error),
+            },
             ended => return ended,
         };
-        println!("Connection lost ({error}); waiting for another");
+        say!("Connection lost ({error}); waiting for another");
         plan.hold_at = None;
         loop {
             match events.next().await {
                 Some(ConnectionEvent::Reconnected { .. }) => break,
+                Some(ConnectionEvent::Missed(_)) if client.is_connected() => break,
                 Some(ConnectionEvent::Closed { reason }) => return Err(SendError::Closed(reason)),
                 Some(_) => {}
                 None => return Err(SendError::Closed("the client was closed".to_owned())),
             }
         }
-        println!("Connected again");
+        say!("Connected again");
     }
     Err(SendError::GaveUp)
 }
 
+/// Where sending begins.
+struct Begun {
+    id: u64,
+    offset: u64,
+    /// Of the bytes before it.
+    sum: Summing,
+}
+
+/// Asks for the transfer, and compares what the server has of it.
+async fn begin(
+    sender: &FileSender,
+    source: &mut Source,
+    plan: &Plan,
+    buffer: &mut [u8],
+) -> Result<Begun, SendError> {
+    let size = source.size();
+    say!("Requesting file transfer: {} ({})", plan.name, human(size));
+    let ask = |restart| sender.request_transfer(plan.name.clone(), size, plan.chunk, restart);
+    let begun = ask(false).await?;
+    let (id, offset) = (begun.file_id, begun.offset);
+    source.seek(0).await?;
+    let (mut sum, mut theirs, mut at) = (Summing::default(), Checksum::default(), 0);
+    // A longer one is of another file.
+    while offset <= size && at < offset && theirs == sum.sum() {
+        let to = offset.min(at + CHECK_MAX);
+        // Both read at the same time.
+        let check = async { sender.check(id, to).await.map_err(SendError::from) };
+        let own = async {
+            add(source, &mut sum, to - at, buffer).await?;
+            Ok::<_, SendError>(())
+        };
+        let (checked, ()) = tokio::try_join!(check, own)?;
+        (theirs, at) = (Checksum(checked), to);
+    }
+    match start(offset, at, theirs, sum.sum()) {
+        Start::Beginning => {}
+        Start::Resume(offset) => say!("Resuming at byte {offset} of {size}"),
+        Start::Restart => {
+            say!("The server has part of another file of this name; sending it from the beginning");
+            let begun = ask(true).await?;
+            source.seek(0).await?;
+            return Ok(Begun {
+                id: begun.file_id,
+                offset: begun.offset,
+                sum: Summing::default(),
+            });
+        }
+    }
+    Ok(Begun { id, offset, sum })
+}
+
 async fn attempt(
     client: &RpcClient<FileSender>,
-    events: &mut ConnectionEvents,
     news: &News,
     source: &mut Source,
     plan: &Plan,
 ) -> Result<Sent, SendError> {
     let sender = client.sender();
     let size = source.size();
-    println!("Requesting file transfer: {} ({})", plan.name, human(size));
-    let ask = |restart| sender.request_transfer(plan.name.clone(), size, plan.chunk, restart);
-    let mut begun = ask(false).await?;
     let mut buffer = vec![0; usize::try_from(plan.chunk).unwrap_or(1024)];
-    let mut sum = summed(source, begun.offset.min(size), &mut buffer).await?;
-    match start(begun.offset, Checksum(begun.checksum), sum.sum()) {
-        Start::Beginning => {}
-        Start::Resume(offset) => println!("Resuming at byte {offset} of {size}"),
-        Start::Restart => {
-            println!("The server has part of another file of this name; sending it from the beginning");
-            begun = ask(true).await?;
-            sum = summed(source, 0, &mut buffer).await?;
-        }
-    }
-    let id = begun.file_id;
-    println!("File transfer initiated: File ID: {id}");
-    println!(
+    let begun = begin(sender, source, plan, &mut buffer).await?;
+    let Begun { id, mut sum, .. } = begun;
+    say!("File transfer initiated: File ID: {id}");
+    say!(
         "Sending {} in chunks of {}",
         human(size - begun.offset),
         human(plan.chunk.into())
     );
     let began = Instant::now();
+    let hold = plan.hold_at.map(|hundredth| place(hundredth, size));
     let mut offset = begun.offset;
     while offset < size {
         let failure = news.failed.borrow().clone();
         if let Some((_, name, reason)) = failure.filter(|failure| failure.0 == id) {
             return Err(SendError::Failed { name, reason });
         }
-        if plan.hold_at.is_some_and(|hold| percent(offset, size) >= hold) {
-            println!(
-                "Holding at {}% until the connection breaks",
-                percent(offset, size)
-            );
-            plan.held.notify_one();
-            return Err(broken(events).await);
-        }
-        let rest = usize::try_from(size - offset).unwrap_or(usize::MAX);
+        let next = match hold {
+            Some(place) if offset >= place => {
+                say!(
+                    "Holding at {}% until the connection breaks",
+                    percent(offset, size)
+                );
+                plan.held.notify_one();
+                // `send` watches for that.
+                std::future::pending().await
+            }
+            Some(place) => place,
+            None => size,
+        };
+        let rest = usize::try_from(next - offset).unwrap_or(usize::MAX);
         let len = buffer.len().min(rest);
         let bytes = buffer.get_mut(..len).unwrap_or_default();
         source.read(bytes).await?;
@@ -235,12 +305,13 @@ async fn attempt(
         sender.chunk(id, offset, bytes).await?;
         offset += u64::try_from(len).unwrap_or(0);
     }
-    let finished = sender.finish(id, sum.sum().0).await?;
+    let patient = FileSender::new(sender.caller().clone().with_deadline(STORED));
+    let finished = patient.finish(id, sum.sum().0).await?;
     if begun.offset < size {
         news.last_shown(id, size).await;
     }
     let seconds = began.elapsed().as_secs_f64();
-    println!(
+    say!(
         "Transfer completed: {} in {seconds:.2} s",
         human(size - begun.offset)
     );
@@ -251,10 +322,9 @@ async fn attempt(
     })
 }
 
-/// The checksum of the first bytes; reading goes on behind them.
-async fn summed(source: &mut Source, bytes: u64, buffer: &mut [u8]) -> Result<Summing, SendError> {
-    source.seek(0).await?;
-    let (mut sum, mut rest) = (Summing::default(), bytes);
+/// Adds the next bytes of the source to a checksum.
+async fn add(source: &mut Source, sum: &mut Summing, bytes: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+    let mut rest = bytes;
     while rest > 0 {
         let len = usize::try_from(rest).map_or(buffer.len(), |rest| rest.min(buffer.len()));
         let bytes = buffer.get_mut(..len).unwrap_or_default();
@@ -262,10 +332,10 @@ async fn summed(source: &mut Source, bytes: u64, buffer: &mut [u8]) -> Result<Su
         sum.add(bytes);
         rest -= u64::try_from(len).unwrap_or(rest);
     }
-    Ok(sum)
+    Ok(())
 }
 
-/// Until the connection has broken.
+/// Until the connection has broken. Cancel safe.
 async fn broken(events: &mut ConnectionEvents) -> SendError {
     while let Some(event) = events.next().await {
         if let ConnectionEvent::Lost { reason } | ConnectionEvent::Closed { reason } = event {

@@ -3,15 +3,16 @@
 //!
 //! ```sh
 //! cargo run --example file_transfer                                      # demo: both halves in one process
-//! cargo run --example file_transfer -- --server --folder /tmp/received   # terminal 1
+//! cargo run --example file_transfer -- --server --folder received        # terminal 1
 //! cargo run --example file_transfer -- --client --file Cargo.lock        # terminal 2
 //! cargo run --example file_transfer -- --client --size 256M --hold-at 50 # end the server and start it again meanwhile
 //! ```
-#![allow(clippy::print_stdout, reason = "an example tells its story")]
 
-mod client;
+#[macro_use]
 #[path = "../program/mod.rs"]
 mod program;
+mod client;
+mod part;
 mod protocol;
 mod server;
 mod source;
@@ -49,7 +50,7 @@ struct Cli {
     /// Where they meet: unix:/path, tcp:host:port or pipe:name.
     #[arg(long, requires = "mode", conflicts_with = "demo", value_parser = actix_ipc::client::parse_address)]
     addr: Option<Endpoint>,
-    /// With --server: where files go. Otherwise into a folder of the system's for temporary files.
+    /// With --server: where files go. Otherwise into one of the user's own, in ~/.cache.
     #[arg(long, requires = "server", conflicts_with_all = ["client", "demo"])]
     folder: Option<PathBuf>,
     /// With --server: the largest file that is taken.
@@ -58,7 +59,8 @@ struct Cli {
     /// With --client: what is sent. Otherwise it is made up.
     #[arg(long, requires = "client", conflicts_with_all = ["server", "demo"])]
     file: Option<PathBuf>,
-    /// With --client: the name at the server. Otherwise that of the file.
+    /// With --client: the name at the server. Otherwise that of the file, or made-up.bin. One client at a time sends a name: who asks
+    /// last has it.
     #[arg(long, requires = "client", conflicts_with_all = ["server", "demo"])]
     name: Option<String>,
     /// With --client: how much is made up, in bytes or with K, M or G behind.
@@ -117,21 +119,35 @@ async fn run(cli: Cli) -> Ended {
 
 async fn serve(addr: Endpoint, cli: Cli) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
-    let folder = cli
-        .folder
-        .unwrap_or_else(|| std::env::temp_dir().join("actix-ipc-file-transfer"));
-    println!("Files go to {}", folder.display());
+    let folder = match cli.folder {
+        Some(folder) => folder,
+        None => usual_folder()?,
+    };
+    say!("Files go to {}", folder.display());
     let handler = interrupt
         .before(Server::new(folder.clone(), cli.max_size))
         .await?;
     let handler = handler.map_err(|error| format!("{}: {error}", folder.display()))?;
     let server = interrupt.before(RpcServer::bind(addr, handler)).await??;
-    println!("Server listening on {}", server.endpoint());
+    say!("Server listening on {}", server.endpoint());
     interrupt.comes().await;
     let _ = interrupt.before(server.shutdown()).await;
     tell_memory();
-    println!("Server ended");
+    say!("Server ended");
     Ok(())
+}
+
+/// A folder of the user's own, in which nobody else can put links or files.
+fn usual_folder() -> Result<PathBuf, &'static str> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = match cfg!(windows) {
+        true => set("LOCALAPPDATA").map(PathBuf::from),
+        false => set("XDG_CACHE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(set("HOME")?).join(".cache"))),
+    };
+    let folder = cache.map(|cache| cache.join("actix-ipc-file-transfer"));
+    folder.ok_or("this user has no folder of its own here: say with --folder where files go")
 }
 
 async fn connect(addr: Endpoint) -> Result<(RpcClient<FileSender>, News), Box<dyn Error + Send + Sync>> {
@@ -146,9 +162,9 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
         None => (Source::made(cli.size), "made-up.bin".to_owned()),
     };
     let mut interrupt = program::Interrupt::listen()?;
-    println!("Connecting to {addr}");
+    say!("Connecting to {addr}");
     let (client, news) = interrupt.before(connect(addr)).await??;
-    println!("Connected!");
+    say!("Connected!");
     let plan = Plan {
         name: cli.name.unwrap_or(name),
         chunk: cli.chunk,
@@ -163,7 +179,7 @@ async fn transmit(addr: Endpoint, cli: Cli) -> Ended {
     };
     let Sent { checksum, .. } = sent?;
     let _ = interrupt.before(client.close()).await;
-    println!("File transfer completed successfully (checksum {checksum})");
+    say!("File transfer completed successfully (checksum {checksum})");
     Ok(())
 }
 
@@ -178,7 +194,7 @@ fn tell_memory() {
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
     let kibibytes = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
     if let Some(kibibytes) = kibibytes {
-        println!("Peak memory: {kibibytes} KiB");
+        say!("Peak memory: {kibibytes} KiB");
     }
 }
 
@@ -187,7 +203,7 @@ async fn serve_files(addr: Endpoint, folder: PathBuf) -> Result<RpcServer, Box<d
 }
 
 async fn demo() -> Ended {
-    println!("=== File Transfer: Demo Mode ===");
+    say!("=== File Transfer: Demo Mode ===");
     let (folder, addr) = program::temporary("file-transfer")?;
     let files = folder.path().join("received");
     let server = serve_files(addr.clone(), files.clone()).await?;
@@ -203,17 +219,17 @@ async fn demo() -> Ended {
     let held = Arc::clone(&plan.held);
     let replaced = async {
         held.notified().await;
-        println!("--- the server ends in the middle, and another one starts ---");
+        say!("--- the server ends in the middle, and another one starts ---");
         server.shutdown().await;
         serve_files(addr, files).await
     };
     let (sent, server) = tokio::join!(send(&client, &news, &mut source, plan), replaced);
     let (sent, server) = (sent?, server?);
-    println!("Total size: {}", human(sent.size));
-    println!("Transfer success: {}", sent.success);
-    println!("Checksum: {}", sent.checksum);
+    say!("Total size: {}", human(sent.size));
+    say!("Transfer success: {}", sent.success);
+    say!("Checksum: {}", sent.checksum);
     client.close().await;
     server.shutdown().await;
-    println!("Chunked file transfer with progress tracking, a checksum and resumption");
+    say!("Chunked file transfer with progress tracking, a checksum and resumption");
     Ok(())
 }

@@ -1,22 +1,24 @@
-//! The server's half: transfers, and the files that they write.
+//! The server's half: transfers, and who has which open.
 //!
-//! Owns who has which transfer open and the files on disk: what is unfinished stands beside the others as `NAME.part`, and becomes
-//! `NAME` when all of it is there and right. What a transfer takes is decided in `transfer.rs`.
+//! Owns whose a transfer is and the order of its life: opened, what is there compared, written, finished. What a transfer takes is decided
+//! in `transfer.rs`; the file on disk is `part.rs`'s.
 
+use super::part::{Part, make_folder};
 use super::program;
 use super::protocol::{ProgressSender, file_protocol, progress_protocol::Commands as _};
-use super::transfer::{CHUNK, Checksum, Incoming, PART, Summing, TransferError, human, plain_name};
+use super::transfer::{CHECK_MAX, CHUNK, Checksum, Incoming, Summing, TransferError, human, plain_name};
 use actix_ipc::protocol::{self, Error, RpcServerHandler, protocol_handler};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex as Lock, MutexGuard, PoisonError};
-use tokio::fs::{self, File};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::Mutex;
 
 /// Most transfers that one connection may have open.
 const OPEN_MAX: usize = 16;
+/// Bytes that are read at once.
+const BUFFER: usize = 256 * 1024;
 
 /// The folder and its transfers, which all connections share.
 #[derive(Clone)]
@@ -26,11 +28,8 @@ struct Shared {
     folder: PathBuf,
     size_max: u64,
     open: Lock<Table>,
-    /// Held while transfers begin and end, so that two never have the same file open.
-    turn: Mutex<()>,
 }
 
-#[derive(Default)]
 struct Table {
     last: u64,
     transfers: BTreeMap<u64, Entry>,
@@ -40,14 +39,61 @@ struct Table {
 struct Entry {
     owner: u64,
     name: Arc<str>,
-    /// Locked while a chunk is written.
+    /// Locked while the file is opened, read, written or put in its place. No lock spans two files, so a slow one keeps nobody else
+    /// waiting.
     transfer: Arc<Mutex<Transfer>>,
 }
 
 struct Transfer {
     incoming: Incoming,
-    file: File,
+    /// Bytes of an earlier try that are on disk. The first of them were compared, as many as `incoming` has received.
+    have: u64,
+    /// `None` while it is not open yet, and once somebody else has the name: then nothing more is written by this transfer.
+    part: Option<Part>,
     failed: Option<TransferError>,
+}
+
+impl Transfer {
+    fn part(&mut self, id: u64) -> Result<&mut Part, TransferError> {
+        self.part.as_mut().ok_or(TransferError::NoTransfer(id))
+    }
+
+    /// The next of what an earlier try has left, up to `to`: their checksum and that of all before.
+    async fn check(&mut self, id: u64, to: u64) -> Result<Checksum, TransferError> {
+        let from = self.incoming.received();
+        let have = self.have;
+        self.part(id)?;
+        if to < from || to > have || to - from > CHECK_MAX {
+            return Err(TransferError::Check { from, have, to });
+        }
+        let mut buffer = vec![0; BUFFER];
+        let mut at = from;
+        while at < to {
+            let len = usize::try_from(to - at).map_or(BUFFER, |rest| rest.min(BUFFER));
+            let bytes = buffer.get_mut(..len).unwrap_or_default();
+            self.part(id)?.read(bytes).await?;
+            self.incoming.take(at, bytes)?;
+            at = self.incoming.received();
+        }
+        // What was here before is no news.
+        let _ = self.incoming.news();
+        Ok(self.incoming.sum())
+    }
+
+    /// Writes the next bytes: what has arrived, when that is worth telling.
+    async fn write(&mut self, id: u64, offset: u64, data: &[u8]) -> Result<Option<u64>, TransferError> {
+        let (kept, have) = (self.incoming.received(), self.have);
+        self.part(id)?;
+        self.incoming.take(offset, data)?;
+        let part = self.part(id)?;
+        if have > kept {
+            // What was not compared is not built upon.
+            part.cut(kept).await?;
+        }
+        part.write(data).await?;
+        self.have = 0;
+        Ok(self.incoming.news())
+    }
 }
 
 fn refused(error: TransferError) -> Error {
@@ -55,29 +101,27 @@ fn refused(error: TransferError) -> Error {
     Error::from(error).named(name)
 }
 
-fn storage(error: &io::Error) -> TransferError {
-    TransferError::Storage(error.to_string())
+/// Numbers from here on belong to no other run of the program: a client that has not noticed yet that the server was started again
+/// must not be taken for one that has.
+fn first_number() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(0)
 }
 
 impl Server {
     /// Takes files of at most so many bytes into a folder, which is made when it is not there.
     pub(crate) async fn new(folder: PathBuf, size_max: u64) -> io::Result<Self> {
-        fs::create_dir_all(&folder).await?;
+        make_folder(&folder).await?;
+        let (last, transfers) = (first_number(), BTreeMap::new());
         Ok(Self(Arc::new(Shared {
             folder,
             size_max,
-            open: Lock::default(),
-            turn: Mutex::default(),
+            open: Lock::new(Table { last, transfers }),
         })))
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn paths(&self, name: &str) -> (PathBuf, PathBuf) {
-        let folder = &self.0.folder;
-        (folder.join(format!("{name}{PART}")), folder.join(name))
     }
 
     fn entry(&self, owner: u64, id: u64) -> Result<Entry, TransferError> {
@@ -86,77 +130,86 @@ impl Server {
         entry.cloned().ok_or(TransferError::NoTransfer(id))
     }
 
-    /// Gives up the transfers that a rule picks; what has arrived is on disk afterwards.
-    async fn close(&self, which: impl Fn(&Entry) -> bool) {
-        let closed: Vec<Entry> = {
-            let mut table = self.table();
-            let (closed, kept) = std::mem::take(&mut table.transfers)
-                .into_iter()
-                .partition(|(_, entry)| which(entry));
-            table.transfers = kept;
-            let closed: BTreeMap<u64, Entry> = closed;
-            closed.into_values().collect()
-        };
+    /// Gives up transfers; what has arrived is on disk afterwards, and they write no more.
+    async fn close(closed: Vec<Entry>) {
         for entry in closed {
             let mut transfer = entry.transfer.lock().await;
-            if let Err(error) = transfer.file.flush().await {
-                println!("[SERVER] {} is not all on disk: {error}", entry.name);
+            let Some(mut part) = transfer.part.take() else {
+                continue;
+            };
+            if let Err(error) = part.flush().await {
+                say!("[SERVER] {} is not all on disk: {error}", entry.name);
             }
             match &transfer.failed {
                 // How much of the last chunk was written, the next try finds out.
-                Some(_) => println!("[SERVER] {} is kept as far as it was written", entry.name),
-                None => println!(
+                Some(_) => say!("[SERVER] {} is kept as far as it was written", entry.name),
+                None => say!(
                     "[SERVER] {} is kept at {}, to be resumed",
                     entry.name,
-                    human(transfer.incoming.received())
+                    human(transfer.incoming.received().max(transfer.have))
                 ),
             }
         }
     }
 
+    /// The transfer's number, and how many bytes are there.
     async fn begin(
         &self,
         owner: u64,
         name: &str,
         size: u64,
         restart: bool,
-    ) -> Result<(u64, u64, Checksum), TransferError> {
+    ) -> Result<(u64, u64), TransferError> {
         let most = self.0.size_max;
         if size > most {
             return Err(TransferError::TooLarge { size, most });
         }
-        let _turn = self.0.turn.lock().await;
-        // Who asks last has the file: an earlier connection may be dead without the server knowing yet.
-        self.close(|entry| *entry.name == *name).await;
-        let own = |table: &Table| {
-            table
-                .transfers
-                .values()
-                .filter(|entry| entry.owner == owner)
-                .count()
-        };
-        if own(&self.table()) >= OPEN_MAX {
+        let transfer = Arc::new(Mutex::new(Transfer {
+            incoming: Incoming::new(size, 0, Summing::default()),
+            have: 0,
+            part: None,
+            failed: None,
+        }));
+        // Locked before anybody finds it: who asks for the same name meanwhile waits until it is open, and then takes it over.
+        let mut opened = transfer.lock().await;
+        let (id, before) = self.enter(owner, name, &transfer)?;
+        Self::close(before).await;
+        match Part::open(&self.0.folder, name, restart).await {
+            Ok((part, have)) => {
+                (opened.part, opened.have) = (Some(part), have);
+                Ok((id, have))
+            }
+            Err(error) => {
+                self.table().transfers.remove(&id);
+                Err(error)
+            }
+        }
+    }
+
+    /// Puts a transfer into the table, and takes those of the same name out. Who asks last has the file: an earlier connection may be
+    /// dead without the server knowing yet.
+    fn enter(
+        &self,
+        owner: u64,
+        name: &str,
+        transfer: &Arc<Mutex<Transfer>>,
+    ) -> Result<(u64, Vec<Entry>), TransferError> {
+        let mut table = self.table();
+        let others = table.transfers.values();
+        let own = others.filter(|entry| entry.owner == owner && *entry.name != *name);
+        if own.count() >= OPEN_MAX {
             return Err(TransferError::TooMany(OPEN_MAX));
         }
-        let (part, _) = self.paths(name);
-        let kept = resume(&part, size, restart).await;
-        let (file, received, sum) = kept.map_err(|error| storage(&error))?;
-        let checksum = sum.sum();
-        let transfer = Transfer {
-            incoming: Incoming::new(size, received, sum),
-            file,
-            failed: None,
-        };
-        let mut table = self.table();
+        let before = table.take_out(|entry| *entry.name == *name);
         table.last += 1;
         let id = table.last;
         let entry = Entry {
             owner,
             name: name.into(),
-            transfer: Arc::new(Mutex::new(transfer)),
+            transfer: Arc::clone(transfer),
         };
         table.transfers.insert(id, entry);
-        Ok((id, received, checksum))
+        Ok((id, before))
     }
 
     /// Writes a chunk: what has arrived, when that is worth telling, of how much.
@@ -173,78 +226,64 @@ impl Server {
             // It is told already.
             return Ok(None);
         }
-        let taken = match transfer.incoming.take(offset, data) {
-            Ok(()) => transfer
-                .file
-                .write_all(data)
-                .await
-                .map_err(|error| storage(&error)),
-            Err(error) => Err(error),
-        };
-        if let Err(error) = taken {
-            transfer.failed = Some(error.clone());
-            return Err(error);
+        match transfer.write(id, offset, data).await {
+            Ok(news) => Ok(news.map(|received| (received, transfer.incoming.size()))),
+            Err(error) => {
+                transfer.failed = Some(error.clone());
+                Err(error)
+            }
         }
-        let total = transfer.incoming.size();
-        Ok(transfer.incoming.news().map(|received| (received, total)))
     }
 
     async fn finish(&self, owner: u64, id: u64, sent: Checksum) -> Result<u64, TransferError> {
-        let _turn = self.0.turn.lock().await;
         let entry = self.entry(owner, id)?;
-        self.table().transfers.remove(&id);
+        // It stays in the table until it is done, so that who asks for the name waits for it.
         let mut transfer = entry.transfer.lock().await;
+        let outcome = self.store(&entry.name, &mut transfer, id, sent).await;
+        transfer.part = None;
+        self.table().transfers.remove(&id);
+        let whole = outcome?;
+        let size = transfer.incoming.size();
+        say!(
+            "[SERVER] received {}: {}, checksum {sent}",
+            whole.display(),
+            human(size)
+        );
+        Ok(size)
+    }
+
+    async fn store(
+        &self,
+        name: &str,
+        transfer: &mut Transfer,
+        id: u64,
+        sent: Checksum,
+    ) -> Result<PathBuf, TransferError> {
         if let Some(error) = transfer.failed.take() {
             return Err(error);
         }
-        let (part, whole) = self.paths(&entry.name);
         let finished = transfer.incoming.finish(sent);
-        let stored = async {
-            transfer.file.flush().await?;
-            match &finished {
-                Ok(()) => {
-                    transfer.file.sync_all().await?;
-                    fs::rename(&part, &whole).await
-                }
+        let size = transfer.incoming.size();
+        let part = transfer.part(id)?;
+        part.flush().await?;
+        match finished {
+            Ok(()) => part.become_whole(&self.0.folder.join(name), size).await,
+            Err(error @ TransferError::Corrupt { .. }) => {
                 // No later try could make it right.
-                Err(TransferError::Corrupt { .. }) => fs::remove_file(&part).await,
-                Err(_) => Ok(()),
+                part.remove().await?;
+                Err(error)
             }
-        };
-        stored.await.map_err(|error| storage(&error))?;
-        finished?;
-        println!(
-            "[SERVER] received {}: {}, checksum {sent}",
-            whole.display(),
-            human(transfer.incoming.size())
-        );
-        Ok(transfer.incoming.size())
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// Opens the unfinished file to write behind what it has, with the length and the checksum of that.
-async fn resume(part: &Path, size: u64, restart: bool) -> io::Result<(File, u64, Summing)> {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false);
-    // Opening a pipe would wait for somebody, and a device has no end.
-    if fs::metadata(part).await.is_ok_and(|about| !about.is_file()) {
-        let text = format!("{} is no file", part.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
-    let mut file = options.open(part).await?;
-    if restart || file.metadata().await?.len() > size {
-        file.set_len(0).await?;
-    }
-    let (mut sum, mut received) = (Summing::default(), 0);
-    let mut buffer = vec![0; 256 * 1024];
-    loop {
-        // It ends behind the last byte, where writing goes on.
-        let len = file.read(&mut buffer).await?;
-        let Some(bytes) = buffer.get(..len).filter(|bytes| !bytes.is_empty()) else {
-            return Ok((file, received, sum));
-        };
-        sum.add(bytes);
-        received += u64::try_from(len).unwrap_or(0);
+impl Table {
+    fn take_out(&mut self, which: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let taken = std::mem::take(&mut self.transfers).into_iter();
+        let (taken, kept): (BTreeMap<_, _>, _) = taken.partition(|(_, entry)| which(entry));
+        self.transfers = kept;
+        taken.into_values().collect()
     }
 }
 
@@ -268,8 +307,8 @@ impl RpcServerHandler for Server {
     }
 
     async fn on_rpc_disconnect(&self, peer_id: u64) {
-        let _turn = self.0.turn.lock().await;
-        self.close(|entry| entry.owner == peer_id).await;
+        let closed = self.table().take_out(|entry| entry.owner == peer_id);
+        Self::close(closed).await;
     }
 }
 
@@ -288,16 +327,18 @@ impl file_protocol::Receive for Session {
             return Err(refused(TransferError::Chunk { bytes: chunk_size }));
         }
         let begun = self.server.begin(self.id, &name, size, restart).await;
-        let (file_id, offset, checksum) = begun.map_err(refused)?;
-        println!(
+        let (file_id, offset) = begun.map_err(refused)?;
+        say!(
             "[SERVER] transfer {file_id}: {name}, {}, from byte {offset}",
             human(size)
         );
-        Ok(file_protocol::request_transfer::Response {
-            file_id,
-            offset,
-            checksum: checksum.0,
-        })
+        Ok(file_protocol::request_transfer::Response { file_id, offset })
+    }
+
+    async fn check(&self, file_id: u64, to: u64) -> protocol::Result<u32> {
+        let entry = self.server.entry(self.id, file_id).map_err(refused)?;
+        let sum = entry.transfer.lock().await.check(file_id, to).await;
+        Ok(sum.map_err(refused)?.0)
     }
 
     async fn chunk(&self, file_id: u64, offset: u64, data: &[u8]) -> protocol::Result<()> {
@@ -306,7 +347,7 @@ impl file_protocol::Receive for Session {
             Ok(None) => Ok(()),
             Ok(Some((received, total))) => Ok(self.client.progress(file_id, received, total).await?),
             Err(error) => {
-                println!("[SERVER] transfer {file_id} failed: {error}");
+                say!("[SERVER] transfer {file_id} failed: {error}");
                 let (name, reason) = (error.name().to_owned(), error.to_string());
                 Ok(self.client.failed(file_id, name, reason).await?)
             }

@@ -5,11 +5,15 @@
 //! `client.rs` ask it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 /// Longest name of a file, in bytes.
 pub(crate) const NAME_MAX: usize = 255;
 /// Smallest and largest chunk, in bytes.
 pub(crate) const CHUNK: std::ops::RangeInclusive<u32> = 1024..=4 * 1024 * 1024;
+
+/// Most bytes of what is there that are compared by one call, so that each is answered soon, however large the file is.
+pub(crate) const CHECK_MAX: u64 = 16 * 1024 * 1024;
 
 /// Why a transfer is refused, or failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,6 +38,12 @@ pub(crate) enum TransferError {
     NoTransfer(u64),
     #[error("this connection has {0} transfers open: finish some")]
     TooMany(usize),
+    #[error(
+        "{have} bytes are there, of which {from} are compared, and at most {CHECK_MAX} at once: not up to {to}"
+    )]
+    Check { from: u64, have: u64, to: u64 },
+    #[error("another server is writing {}: start each with a --folder of its own", .0.display())]
+    Busy(PathBuf),
     #[error("the file cannot be written: {0}")]
     Storage(String),
 }
@@ -51,6 +61,8 @@ impl TransferError {
             Self::Corrupt { .. } => "Corrupt",
             Self::NoTransfer(_) => "NoTransfer",
             Self::TooMany(_) => "TooMany",
+            Self::Check { .. } => "Check",
+            Self::Busy(_) => "Busy",
             Self::Storage(_) => "Storage",
         }
     }
@@ -200,13 +212,18 @@ pub(crate) enum Start {
     Restart,
 }
 
-/// Decides where to begin from what the server has, and the checksum of as many of the own bytes.
-pub(crate) fn start(have: u64, theirs: Checksum, own: Checksum) -> Start {
+/// Decides where to begin from what the server has, how much of that was compared, and the two checksums of that much.
+pub(crate) fn start(have: u64, compared: u64, theirs: Checksum, own: Checksum) -> Start {
     match have {
         0 => Start::Beginning,
-        _ if theirs == own => Start::Resume(have),
+        _ if compared == have && theirs == own => Start::Resume(have),
         _ => Start::Restart,
     }
+}
+
+/// The first place that is this far, of a hundred.
+pub(crate) fn place(hundredth: u64, total: u64) -> u64 {
+    u64::try_from((u128::from(total) * u128::from(hundredth)).div_ceil(100)).unwrap_or(total)
 }
 
 /// How far it is, of a hundred.

@@ -9,8 +9,23 @@ use actix_ipc::client::ConnectError;
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::protocol::ProtocolSender;
 use std::error::Error;
+use std::fmt::Arguments;
+use std::io::Write;
 use std::process::ExitCode;
 use tempfile::TempDir;
+
+/// Prints a line for who looks on. Nobody may do so any more, as behind `| head` or when a terminal was closed: then `println!` panics,
+/// in a handler for each command that it answers, and this goes on. What counts is what a program does.
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::program::print(format_args!($($text)*))
+    };
+}
+
+/// What `say!` calls.
+pub(crate) fn print(line: Arguments<'_>) {
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
+}
 
 /// What ends a program.
 pub(crate) type Ended = Result<(), Box<dyn Error + Send + Sync>>;
@@ -120,10 +135,7 @@ pub(crate) fn exit(name: &str, ended: Ended) -> ExitCode {
                 Some(call) => said(call),
                 None => error.to_string(),
             };
-            #[allow(clippy::print_stderr, reason = "a program tells its user why it ends")]
-            {
-                eprintln!("{name}: {text}");
-            }
+            let _ = writeln!(std::io::stderr().lock(), "{name}: {text}");
             ExitCode::FAILURE
         }
     }

@@ -3,7 +3,7 @@
 //! Owns the connections to instances and when the registry is asked again. Which instance it is, is decided in `balance.rs`. Clients
 //! use it, and services that call other services.
 
-use super::balance::Balance;
+use super::balance::{Balance, Chosen};
 use super::mesh::Instance;
 use super::protocol::service_protocol::{self, Commands as _};
 use super::protocol::{RegistrySender, ServiceSender, discovery_protocol::Commands as _};
@@ -97,12 +97,13 @@ impl Mesh {
     ) -> Result<service_protocol::call::Response, MeshCallError> {
         let mut last = None;
         for _ in 0..TRIES {
-            let Some(instance) = self.choose(service).await? else {
+            let Some(chosen) = self.choose(service).await? else {
                 break;
             };
-            let outcome = self.call_at(&instance, task, input).await;
-            let absent = matches!(&outcome, Err(error) if error.is_absent());
-            self.known(service, |known| known.balance.done(instance.id, !absent));
+            let outcome = self.call_at(&chosen.about, task, input).await;
+            if matches!(&outcome, Err(error) if error.is_absent()) {
+                self.known(service, |known| known.balance.failed(chosen.about.id));
+            }
             match outcome {
                 Err(error) if error.is_undone() => last = Some(error),
                 ended => return ended,
@@ -133,7 +134,7 @@ impl Mesh {
     }
 
     /// An instance that is believed to be well. The registry is asked when its word is old, and when nobody is left.
-    async fn choose(&self, service: &str) -> Result<Option<Instance>, MeshCallError> {
+    async fn choose(&self, service: &str) -> Result<Option<Chosen>, MeshCallError> {
         let fresh = |known: &mut Known| known.asked.is_some_and(|asked| asked.elapsed() < KNOWN);
         let chosen = self.known(service, |known| match fresh(known) {
             true => known.balance.choose(),

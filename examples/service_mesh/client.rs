@@ -34,10 +34,10 @@ pub(crate) async fn spread(
             .await?;
         if number == 1 {
             let (output, instance) = (answer.output.escape_debug(), answer.instance);
-            println!("Response: {output} (instance {instance})");
+            say!("Response: {output} (instance {instance})");
         }
         if let Some(why) = &answer.degraded {
-            println!("Degraded answer to call {number}: {}", why.escape_debug());
+            say!("Degraded answer to call {number}: {}", why.escape_debug());
         }
         *counts.entry(answer.instance).or_default() += 1;
     }
@@ -47,9 +47,11 @@ pub(crate) async fn spread(
 /// What the registry has been told of each service.
 pub(crate) async fn show_services(registry: &RegistrySender) -> Ended {
     for (name, well, all, metrics) in registry.list_services().await?.services {
-        println!(
+        say!(
             "Metrics of {name}: {well} of {all} instances well, {} requests, {} errors, {} us busy",
-            metrics.requests, metrics.errors, metrics.busy_us
+            metrics.requests,
+            metrics.errors,
+            metrics.busy_us
         );
     }
     Ok(())
@@ -57,18 +59,18 @@ pub(crate) async fn show_services(registry: &RegistrySender) -> Ended {
 
 /// Calls a service so often, and ends.
 pub(crate) async fn run(addr: Endpoint, service: &str, calls: u32) -> Ended {
-    println!("Connecting to {addr}");
+    say!("Connecting to {addr}");
     let connected = RpcClient::<RegistrySender>::connect(addr, ()).await;
     let client = program::reached(connected, REGISTRY)?;
-    println!("Connected!");
+    say!("Connected!");
     let found = client.sender().discover(service.to_owned()).await?.instances;
-    println!("Discovered {} instances of {service}", found.len());
+    say!("Discovered {} instances of {service}", found.len());
     let mesh = Mesh::new(client.sender().clone(), PATIENCE);
     for (instance, count) in spread(&mesh, service, calls).await? {
-        println!("Instance {instance} answered {count} calls");
+        say!("Instance {instance} answered {count} calls");
     }
     show_services(client.sender()).await?;
     client.close().await;
-    println!("All calls completed");
+    say!("All calls completed");
     Ok(())
 }

@@ -40,7 +40,7 @@ async fn start(
     let receiver = HealthReceiver::new(instance.clone());
     let client = RpcClient::connect(registry.clone(), receiver).await?;
     instance.register(&client, &server.endpoint().to_string()).await?;
-    println!("Service ID: {} ({service})", instance.id());
+    say!("Service ID: {} ({service})", instance.id());
     let running = Running {
         instance,
         server,
@@ -50,7 +50,7 @@ async fn start(
 }
 
 pub(crate) async fn run() -> Ended {
-    println!("=== Service Mesh: Demo Mode ===");
+    say!("=== Service Mesh: Demo Mode ===");
     let (_folder, addr) = program::temporary("registry")?;
     let registry = Registry::new(Duration::from_secs(1));
     let server = RpcServer::bind(addr, registry.clone()).await?;
@@ -61,30 +61,30 @@ pub(crate) async fn run() -> Ended {
     }
     let client = RpcClient::<RegistrySender>::connect(server.endpoint().clone(), ()).await?;
     let found = client.sender().discover("shouter".into()).await?.instances;
-    println!("Discovered {} instances of shouter", found.len());
+    say!("Discovered {} instances of shouter", found.len());
     let mesh = Mesh::new(client.sender().clone(), PATIENCE);
-    println!("--- a service that calls another one ---");
+    say!("--- a service that calls another one ---");
     spread(&mesh, "greeter", 1).await?;
-    println!("--- calls are spread over three instances ---");
-    println!(
+    say!("--- calls are spread over three instances ---");
+    say!(
         "Calls by instance: {}",
         listed(&spread(&mesh, "shouter", 9).await?)
     );
     match mesh.call("shouter", "whisper", "").await {
         Err(MeshCallError::Call { error, .. }) if error.name.as_deref() == Some("NoSuchTask") => {
-            println!("Refused: {}", program::said(&error));
+            say!("Refused: {}", program::said(&error));
         }
         Err(error) => return Err(error.into()),
         Ok(answer) => {
             return Err(format!("a task that there is not was answered: {}", answer.output).into());
         }
     }
-    println!("--- one of them ends without a word; calls go to the others ---");
+    say!("--- one of them ends without a word; calls go to the others ---");
     if let Some((_, lost)) = services.pop() {
         lost.server.shutdown().await;
         lost.client.close().await;
     }
-    println!(
+    say!(
         "Calls by instance: {}",
         listed(&spread(&mesh, "shouter", 8).await?)
     );
@@ -103,7 +103,7 @@ pub(crate) async fn run() -> Ended {
     checking.abort();
     client.close().await;
     server.shutdown().await;
-    println!("Service registration and discovery");
-    println!("Health check monitoring, metrics, calls from service to service, load balancing");
+    say!("Service registration and discovery");
+    say!("Health check monitoring, metrics, calls from service to service, load balancing");
     Ok(())
 }

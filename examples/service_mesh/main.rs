@@ -12,15 +12,15 @@
 //! Read `protocol.rs` first, which says what may be said to whom. This file has the command line and the registry's process; `serving.rs`
 //! is the process of an instance, `client.rs` that of a caller, and `demo.rs` has all of them in one. What they are made of: `registry.rs`
 //! around `mesh.rs`, `service.rs`, and `caller.rs` around `balance.rs`.
-#![allow(clippy::print_stdout, reason = "an example tells its story")]
 
+#[macro_use]
+#[path = "../program/mod.rs"]
+mod program;
 mod balance;
 mod caller;
 mod client;
 mod demo;
 mod mesh;
-#[path = "../program/mod.rs"]
-mod program;
 mod protocol;
 mod registry;
 mod service;
@@ -110,9 +110,9 @@ async fn registry(addr: Endpoint, every: Duration) -> Ended {
     let server = interrupt
         .before(RpcServer::bind(addr, registry.clone()))
         .await??;
-    println!("Registry listening on {}", server.endpoint());
+    say!("Registry listening on {}", server.endpoint());
     let _ = interrupt.before(registry.keep_checking()).await;
     let _ = interrupt.before(server.shutdown()).await;
-    println!("Registry ended");
+    say!("Registry ended");
     Ok(())
 }

@@ -67,9 +67,9 @@ impl Registry {
             match mesh.checked(id, outcome.is_ok()) {
                 Some(Turn::Out) => {
                     let why = outcome.as_ref().err().map_or("", String::as_str);
-                    println!("[REGISTRY] instance {id} of {service} is out: {why}");
+                    say!("[REGISTRY] instance {id} of {service} is out: {why}");
                 }
-                Some(Turn::In) => println!("[REGISTRY] instance {id} of {service} is in again"),
+                Some(Turn::In) => say!("[REGISTRY] instance {id} of {service} is in again"),
                 None => {}
             }
         }
@@ -110,9 +110,10 @@ impl RpcServerHandler for Registry {
         locked(&self.0.connections).remove(&peer_id);
         let lost = locked(&self.0.mesh).lost(peer_id);
         for instance in lost {
-            println!(
+            say!(
                 "[REGISTRY] instance {} of {} is gone with its connection",
-                instance.id, instance.service
+                instance.id,
+                instance.service
             );
         }
     }
@@ -138,7 +139,7 @@ impl discovery_protocol::Receive for Session {
             .register(self.id, &service, &endpoint)
             .map_err(refused)?;
         locked(&shared.connections).insert(self.id, self.health.clone());
-        println!("[REGISTRY] instance {instance} of {service} is at {endpoint}");
+        say!("[REGISTRY] instance {instance} of {service} is at {endpoint}");
         Ok(discovery_protocol::register::Response {
             instance,
             check_ms: u64::try_from(shared.every.as_millis())?,
@@ -153,7 +154,7 @@ impl discovery_protocol::Receive for Session {
         if remaining == 0 {
             locked(&shared.connections).remove(&self.id);
         }
-        println!("[REGISTRY] instance {instance} has left");
+        say!("[REGISTRY] instance {instance} has left");
         Ok(discovery_protocol::deregister::Response {
             remaining: u32::try_from(remaining)?,
         })

@@ -102,8 +102,8 @@ impl Instance {
         self.0
             .mesh
             .get_or_init(|| Mesh::new(client.sender().clone(), PATIENCE));
-        println!("Registered with ID: {}", registered.instance);
-        println!("Checked every {} ms", registered.check_ms);
+        say!("Registered with ID: {}", registered.instance);
+        say!("Checked every {} ms", registered.check_ms);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Instance {
     ) {
         while let Some(event) = events.next().await {
             match event {
-                ConnectionEvent::Lost { reason } => println!("Registry lost ({reason}); waiting for another"),
+                ConnectionEvent::Lost { reason } => say!("Registry lost ({reason}); waiting for another"),
                 ConnectionEvent::Reconnected { .. } => self.register_again(client, place).await,
                 _ => {}
             }
@@ -130,7 +130,7 @@ impl Instance {
             tries.tick().await;
             match self.register(client, place).await {
                 Ok(()) => return,
-                Err(error) => println!("Not registered: {}", program::said(&error)),
+                Err(error) => say!("Not registered: {}", program::said(&error)),
             }
             if !client.is_connected() {
                 return;
@@ -162,7 +162,7 @@ impl Instance {
                 match mesh.call("shouter", "shout", &greeting).await {
                     Ok(shouted) => Ok((shouted.output, shouted.degraded)),
                     Err(error) => {
-                        println!("Greeting quietly: {error}");
+                        say!("Greeting quietly: {error}");
                         Ok((greeting, Some(format!("greeted quietly: {error}"))))
                     }
                 }

@@ -40,12 +40,12 @@ pub(crate) async fn run(addr: Endpoint, service: &str, place: Option<Endpoint>, 
     let mut interrupt = Interrupt::listen()?;
     let instance = Instance::new(service);
     let server = interrupt.before(listen(&instance, service, place)).await??;
-    println!("{service} listening on {}", server.endpoint());
+    say!("{service} listening on {}", server.endpoint());
     let ended = take_part(addr, &instance, server.endpoint(), idle, &mut interrupt).await;
     // Nobody is sent here any more; what is being answered is answered.
     let _ = interrupt.before(server.shutdown()).await;
     ended?;
-    println!(
+    say!(
         "Service operations completed: {} requests",
         instance.metrics().requests
     );
@@ -60,17 +60,17 @@ async fn take_part(
     idle: Duration,
     interrupt: &mut Interrupt,
 ) -> Ended {
-    println!("Connecting to {addr}");
+    say!("Connecting to {addr}");
     let connecting = RpcClient::connect(addr, HealthReceiver::new(instance.clone()));
     let client = program::reached(interrupt.before(connecting).await?, REGISTRY)?;
-    println!("Connected!");
+    say!("Connected!");
     let (events, place) = (client.connection_events(), place.to_string());
-    println!("Registering with registry...");
+    say!("Registering with registry...");
     interrupt.before(instance.register(&client, &place)).await??;
-    println!("Reporting metrics...");
+    say!("Reporting metrics...");
     tokio::select! {
         () = interrupt.comes() => {}
-        () = instance.idle(idle) => println!("Nobody has called for {} s", idle.as_secs()),
+        () = instance.idle(idle) => say!("Nobody has called for {} s", idle.as_secs()),
         () = instance.keep_reporting(&client) => {}
         () = instance.stay_registered(&client, &place, events) => {}
     }
@@ -78,7 +78,7 @@ async fn take_part(
     let parting = RegistrySender::new(client.sender().caller().clone().with_deadline(PARTING));
     match interrupt.before(parting.deregister(instance.id())).await {
         Ok(Ok(_)) => drop(interrupt.before(client.close()).await),
-        Ok(Err(error)) => println!("Not deregistered: {}", program::said(&error)),
+        Ok(Err(error)) => say!("Not deregistered: {}", program::said(&error)),
         Err(_) => {}
     }
     Ok(())

@@ -4,12 +4,14 @@
 //! reads what it prints and reaps it: the arbiter never waits. Owns the runs that have not ended, and their end with the broker. It refuses
 //! to know states and callers. Made by the broker's root.
 
-use super::run::{self, Addresses};
+use super::command::Addresses;
+use super::run;
 use super::service::{AtEnd, Service, Services};
 use crate::platform::child::Group;
 use crate::transport::Endpoint;
 use actix::{Actor, Addr, AsyncContext, Context, Handler, Message, Supervised, WeakRecipient};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -44,7 +46,22 @@ pub struct Report {
     /// Which.
     pub run: u64,
     /// Without an error, or why not.
-    pub how: Result<(), String>,
+    pub how: Result<(), Failed>,
+}
+
+/// How a run came to nothing, or ended with an error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// For those who wait, and for the log.
+    pub why: String,
+    /// Nothing was started: an earlier broker had left a process, and that has ended.
+    pub left: bool,
+}
+
+impl From<String> for Failed {
+    fn from(why: String) -> Self {
+        Self { why, left: false }
+    }
 }
 
 /// Other services are described from now on, for Registry.
@@ -148,11 +165,11 @@ impl LauncherHandle {
 }
 
 impl Launcher {
-    /// Starts a launcher for a broker that listens there.
+    /// Starts a launcher for a broker that listens there. `systemctl`: what starts units, if it is not at one of the usual places.
     #[must_use]
-    pub fn create(endpoints: &[Endpoint]) -> LauncherHandle {
+    pub fn create(endpoints: &[Endpoint], systemctl: Option<PathBuf>) -> LauncherHandle {
         let live = Arc::<Live>::default();
-        let (addresses, own) = (Addresses::of(endpoints), live.clone());
+        let (addresses, own) = (Addresses::of(endpoints, systemctl), live.clone());
         let addr = actix::Supervisor::start(move |_| Self {
             addresses,
             registry: None,
@@ -170,7 +187,10 @@ impl Launcher {
     }
 
     fn start(&mut self, service: Arc<Service>, run: u64, ctx: &Context<Self>) {
-        let failed = |how: String| Report { run, how: Err(how) };
+        let failed = |why: String| Report {
+            run,
+            how: Err(why.into()),
+        };
         if self.ending {
             return self.report(failed("the broker is shutting down".into()));
         }
@@ -183,7 +203,12 @@ impl Launcher {
         tracing::info!(target: "actix_ipc::activation", %service, run, "starting");
         let work = move || {
             let how = guarded(&service, &addresses, &group);
-            tracing::info!(target: "actix_ipc::activation", %service, run, ?how, "ended");
+            match &how {
+                Ok(()) => tracing::info!(target: "actix_ipc::activation", %service, run, "ended"),
+                Err(Failed { why, .. }) => {
+                    tracing::info!(target: "actix_ipc::activation", %service, run, why, "ended");
+                }
+            }
             drop(place);
             if let Some(to) = to.upgrade() {
                 to.do_send(Over(Report { run, how }));
@@ -197,13 +222,13 @@ impl Launcher {
 }
 
 /// A panic of a run's thread is its failure.
-fn guarded(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), String> {
+fn guarded(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), Failed> {
     let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         run::run(service, addresses, group)
     }));
     ran.unwrap_or_else(|_| {
         group.end(true);
-        Err("the broker failed while it started this".into())
+        Err(Failed::from("the broker failed while it started this".to_owned()))
     })
 }
 

@@ -10,6 +10,7 @@
 //!  Registry ◄─────────Report── Launcher ◄──── its end
 //! ```
 
+mod command;
 pub mod launcher;
 #[cfg(feature = "cli")]
 pub mod read;
@@ -17,6 +18,6 @@ mod run;
 pub mod service;
 pub mod states;
 
-pub use launcher::{Launcher, Order, Redescribed, Report};
+pub use launcher::{Failed, Launcher, Order, Redescribed, Report};
 pub use service::{AtEnd, Described, Program, Service, Services, Start};
-pub use states::{States, Step};
+pub use states::{Shown, States, Step};

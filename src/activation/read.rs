@@ -79,18 +79,17 @@ pub fn usual_folder() -> Option<PathBuf> {
 pub fn services(path: &Path) -> Result<(Services, Vec<String>), Vec<String>> {
     let files = match path.is_dir() {
         true => listed(path)?,
-        false => vec![path.to_owned()],
+        false => {
+            trusted::place(path)
+                .map_err(|error| vec![format!("{}: the file cannot be used: {error}", path.display())])?;
+            vec![path.to_owned()]
+        }
     };
     let (mut found, mut wrong, mut notes) = (Vec::<(PathBuf, Service)>::new(), Vec::new(), Vec::new());
     for file in files {
-        match one_file(&file, &mut notes) {
-            Ok(services) => found.extend(services.into_iter().map(|service| (file.clone(), service))),
-            Err(texts) => wrong.extend(
-                texts
-                    .into_iter()
-                    .map(|text| format!("{}: {text}", file.display())),
-            ),
-        }
+        let (services, texts) = one_file(&file, &mut notes);
+        found.extend(services.into_iter().map(|service| (file.clone(), service)));
+        wrong.extend(texts);
     }
     if !wrong.is_empty() {
         return Err(wrong);
@@ -112,15 +111,10 @@ pub fn usual(folder: &Path) -> (Services, Vec<String>) {
         Vec::new()
     });
     for file in files {
-        match one_file(&file, &mut notes) {
-            Ok(services) => services
-                .into_iter()
-                .for_each(|service| replace(&mut all, service, &file, &mut notes)),
-            Err(wrong) => notes.extend(
-                wrong
-                    .iter()
-                    .map(|text| format!("{}: left out: {text}", file.display())),
-            ),
+        let (services, wrong) = one_file(&file, &mut notes);
+        notes.extend(wrong.iter().map(|text| format!("left out: {text}")));
+        for service in services {
+            replace(&mut all, service, &file, &mut notes);
         }
     }
     let services = Services::new(all).unwrap_or_else(|error| {
@@ -179,40 +173,82 @@ fn whose(found: &[(PathBuf, Service)], error: &ServicesError, path: &Path) -> St
     file.map_or(path, |(file, _)| file).display().to_string()
 }
 
-fn one_file(file: &Path, notes: &mut Vec<String>) -> Result<Vec<Service>, Vec<String>> {
-    let text = trusted::read(file).map_err(|error| vec![format!("the file cannot be used: {error}")])?;
+/// The services of a file that can be used, and what is wrong with the others.
+fn one_file(file: &Path, notes: &mut Vec<String>) -> (Vec<Service>, Vec<String>) {
     let json = file.extension().is_some_and(|ending| ending == "json");
-    let services = match json {
-        true => old(&text, &mut |note| {
-            notes.push(format!("{}: {note}", file.display()))
-        }),
+    let mut note = |note: String| notes.push(format!("{}: {note}", file.display()));
+    let text = trusted::read(file).map_err(|error| vec![format!("the file cannot be used: {error}")]);
+    let described = text.and_then(|text| match json {
+        true => old(&text, &mut note),
         false => own(&text),
-    }?;
-    let wrong: Vec<String> = services
-        .iter()
-        .filter_map(|service| Some(format!("{}: {}", shown(service), service.wrong()?)))
-        .collect();
-    for service in services.iter().filter(|_| !HAS_UNITS && wrong.is_empty()) {
-        match &service.start {
-            Start::Process(_) => {}
-            // Where ipc-broker 1.1.5 ran, its files are there; the rest of the broker is of use without them.
-            _ if json => notes.push(format!("{}: {}: {NO_UNITS}", file.display(), shown(service))),
-            _ => return Err(vec![format!("{}: {NO_UNITS}", shown(service))]),
+    });
+    let (mut services, mut wrong) = (Vec::new(), Vec::new());
+    match described {
+        Err(texts) => wrong = texts,
+        Ok(described) => {
+            for (service, number) in described.into_iter().zip(1..) {
+                match service.and_then(|service| looked_at(service, number, json, &mut note)) {
+                    Ok(service) => services.push(service),
+                    Err(text) => wrong.push(text),
+                }
+            }
         }
     }
-    if wrong.is_empty() {
-        Ok(services)
-    } else {
-        Err(wrong)
+    let told = |text: String| format!("{}: {text}", file.display());
+    (services, wrong.into_iter().map(told).collect())
+}
+
+/// The service, unless something is wrong with it. What may be in order by the time that somebody calls is told.
+fn looked_at(
+    service: Service,
+    number: usize,
+    json: bool,
+    note: &mut dyn FnMut(String),
+) -> Result<Service, String> {
+    // What is of one unit is one service, so a number would say nothing there.
+    let who = match json {
+        true => service.to_string(),
+        false => shown(number, &service.objects),
+    };
+    if let Some(wrong) = service.wrong() {
+        return Err(format!("{who}: {wrong}"));
+    }
+    match &service.start {
+        Start::Process(program) => program_is_usable(program, &who, note)?,
+        _ if HAS_UNITS => {}
+        // Where ipc-broker 1.1.5 ran, its files are there; the rest of the broker is of use without them.
+        _ if json => note(format!("{who}: {NO_UNITS}")),
+        _ => return Err(format!("{who}: {NO_UNITS}")),
+    }
+    Ok(service)
+}
+
+fn program_is_usable(program: &Program, who: &str, note: &mut dyn FnMut(String)) -> Result<(), String> {
+    let name = program.argv.first().filter(|name| name.contains('/'));
+    match name.map(|name| (name, std::fs::metadata(name))) {
+        Some((name, Ok(about))) if trusted::is_everybodys(&about) => {
+            return Err(format!(
+                "{who}: everybody can write {name}, and so decide what the broker runs; chmod o-w it"
+            ));
+        }
+        Some((name, Err(error))) => note(format!("{who}: {name} cannot be started as it is now: {error}")),
+        Some((_, Ok(_))) | None => {}
+    }
+    if let Some(folder) = program.folder.as_deref().filter(|folder| !folder.is_dir()) {
+        note(format!("{who}: there is no folder {} now", folder.display()));
+    }
+    Ok(())
+}
+
+/// Which service of a file is meant.
+fn shown(number: usize, objects: &[String]) -> String {
+    match objects.first() {
+        Some(first) => format!("service {number}, of {first:?}"),
+        None => format!("service {number}"),
     }
 }
 
-fn shown(service: &Service) -> String {
-    let first = service.objects.first().map_or("", String::as_str);
-    format!("the service of {first:?}")
-}
-
-fn own(text: &str) -> Result<Vec<Service>, Vec<String>> {
+fn own(text: &str) -> Result<Vec<Result<Service, String>>, Vec<String>> {
     let file: File = Toml::from_str(text).map_err(|error| {
         // The reader's complaint has a line for itself and a picture; here it is one line.
         let said: Vec<String> = error
@@ -222,16 +258,12 @@ fn own(text: &str) -> Result<Vec<Service>, Vec<String>> {
             .collect();
         vec![format!("{}; {LIKE}", said.join(" ").trim_end())]
     })?;
-    let (good, bad): (Vec<_>, Vec<_>) = file.service.into_iter().map(described).partition(Result::is_ok);
-    let wrong: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
-    match wrong.is_empty() {
-        true => Ok(good.into_iter().flatten().collect()),
-        false => Err(wrong),
-    }
+    let numbered = file.service.into_iter().zip(1..);
+    Ok(numbered.map(|(one, number)| described(one, number)).collect())
 }
 
-fn described(one: Described) -> Result<Service, String> {
-    let first = one.objects.first().cloned().unwrap_or_default();
+fn described(one: Described, number: usize) -> Result<Service, String> {
+    let who = shown(number, &one.objects);
     let is_process = one.process.is_some();
     let start = match (one.process, one.user_unit, one.system_unit) {
         (Some(argv), None, None) => Start::Process(Program {
@@ -243,13 +275,13 @@ fn described(one: Described) -> Result<Service, String> {
         (None, None, Some(unit)) => Start::SystemUnit(unit),
         _ => {
             return Err(format!(
-                "the service of {first:?} is to have one of process, user_unit and system_unit; {LIKE}"
+                "{who}: it is to have one of process, user_unit and system_unit; {LIKE}"
             ));
         }
     };
     if !is_process && (one.folder.is_some() || !one.environment.is_empty() || one.at_end.is_some()) {
         return Err(format!(
-            "the service of {first:?}: folder, environment and at_end are for process; a unit has its own, take them out here"
+            "{who}: folder, environment and at_end are for process; a unit has its own, take them out here"
         ));
     }
     let usual = Service::new(one.objects, start);
@@ -266,7 +298,7 @@ fn described(one: Described) -> Result<Service, String> {
 }
 
 /// Entries of one unit are one service.
-fn old(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Service>, Vec<String>> {
+fn old(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Result<Service, String>>, Vec<String>> {
     let entries: Vec<serde_json::Value> = serde_json::from_str(text)
         .map_err(|error| vec![format!("is no JSON array ({error}); {LIKE_JSON}")])?;
     let (mut services, mut wrong) = (Vec::<Service>::new(), Vec::new());
@@ -302,15 +334,16 @@ fn old(text: &str, note: &mut dyn FnMut(String)) -> Result<Vec<Service>, Vec<Str
             Scope::System => Start::SystemUnit(service_name),
         };
         match services.iter_mut().find(|service| service.start == start) {
+            Some(service) if service.objects.contains(&object_name) => {}
             Some(service) => service.objects.push(object_name),
             None => services.push(Service::new([object_name], start)),
         }
     }
-    if wrong.is_empty() {
-        Ok(services)
-    } else {
-        Err(wrong)
-    }
+    Ok(services
+        .into_iter()
+        .map(Ok)
+        .chain(wrong.into_iter().map(Err))
+        .collect())
 }
 
 #[cfg(test)]

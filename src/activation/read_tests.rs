@@ -20,12 +20,22 @@ fn what_is_wrong_in_the_folder_that_nobody_named_is_left_out_and_told() {
     };
     write(folder.path(), "a.json", &entry("math", "old.service"));
     write(folder.path(), "b.json", "no JSON");
-    write(folder.path(), "c.json", &entry("x", "a b.service"));
+    let good = entry("y", "y.service");
+    let both = format!(
+        "{},{}",
+        entry("x", "a b.service").trim_end_matches(']'),
+        good.trim_start_matches('[')
+    );
+    write(folder.path(), "c.json", &both);
     write(folder.path(), "d.json", &entry("math", "new.service"));
     let (services, notes) = usual(folder.path());
     let units: Vec<&str> = services.all().iter().map(|one| one.name()).collect();
-    assert_eq!(units, ["new.service"]);
-    for said in ["b.json: left out", "c.json: left out", "described twice"] {
+    assert_eq!(
+        units,
+        ["y.service", "new.service"],
+        "what is good in a file is used"
+    );
+    for said in ["b.json: is no JSON array", "c.json: ", "described twice"] {
         assert!(notes.iter().any(|note| note.contains(said)), "{said}: {notes:?}");
     }
     #[cfg(unix)]
@@ -160,7 +170,22 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "a.toml",
         "[[service]]\nobjects = [\"a\", \"a\"]\nuser_unit = \"x\"\n",
-        "leave one of them out",
+        "\"a\" is listed twice; leave one of them out",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nuser_unit = \"a\"\n[[service]]\nobjects = []\nuser_unit = \"x\"\n",
+        "service 2: a service has 1 to 256 objects",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\n[[service]]\nobjects = [\"sys.b\"]\nuser_unit = \"x\"\n",
+        "service 2, of \"sys.b\"",
+    ),
+    (
+        "a.toml",
+        "[[service]]\nobjects = [\"a\"]\nprocess = [\"x\"]\nfolder = \"~/math\"\n",
+        "no whole path",
     ),
     ("a.json", "", "no JSON array"),
     ("a.json", "{}", "no JSON array"),
@@ -226,6 +251,34 @@ fn a_path_that_is_not_there_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let wrong = services(&folder.path().join("none.toml")).unwrap_err();
     assert!(wrong[0].contains("none.toml"), "{wrong:?}");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_alone_is_used_where_nobody_else_can_put_another_and_its_program_is_nobody_elses() {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::Permissions::from_mode;
+    let folder = tempfile::tempdir().unwrap();
+    let program = write(folder.path(), "worker", "");
+    let text = format!("[[service]]\nobjects = [\"x\"]\nprocess = [{program:?}]\nfolder = \"/none\"\n");
+    let path = write(folder.path(), "a.toml", &text);
+    let (_, notes) = services(&path).unwrap();
+    assert!(
+        notes.len() == 1 && notes[0].contains("no folder /none"),
+        "{notes:?}"
+    );
+    fs::set_permissions(&program, mode(0o777)).unwrap();
+    let wrong = services(&path).unwrap_err();
+    assert!(wrong[0].contains("chmod o-w"), "{wrong:?}");
+    fs::remove_file(&program).unwrap();
+    let (_, notes) = services(&path).unwrap();
+    assert!(notes[0].contains("cannot be started as it is now"), "{notes:?}");
+    fs::set_permissions(folder.path(), mode(0o777)).unwrap();
+    let wrong = services(&path).unwrap_err();
+    assert!(
+        wrong[0].contains("its folder") && wrong[0].contains("chmod go-w"),
+        "{wrong:?}"
+    );
 }
 
 #[cfg(unix)]

@@ -1,27 +1,17 @@
-//! One start of a service: the command of its description, and what its end means.
+//! One start of a service, and what its end means.
 //!
-//! Owns the command line, the variables that a child gets and the texts of failures. It refuses to know states and actors. Called by the
-//! launcher, on a thread of its own that may block.
+//! Owns the texts of failures, what is logged of what a service prints, and the look for one that is there already. Its command line is made by
+//! `command`. It refuses to know states and actors. Called by the launcher, on a thread of its own that may block.
 
+use super::command::{Addresses, MARK, mark, process, unit};
+use super::launcher::Failed;
 use super::service::{AtEnd, Program, Service, Start};
-use crate::platform::child::{self, Group};
-use crate::transport::Endpoint;
-use std::process::{Command, ExitStatus};
+use crate::platform::child::{self, Group, Left, Trouble};
+use std::io;
+use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-/// Variables of the broker that are no business of its children.
-const OWN_PREFIX: &str = "IPC_BROKER_";
-
-/// What a service manager has told the broker alone: a child that took it for its own would speak in the broker's name.
-const MANAGERS: [&str; 6] = [
-    "NOTIFY_SOCKET",
-    "WATCHDOG_USEC",
-    "WATCHDOG_PID",
-    "LISTEN_FDS",
-    "LISTEN_PID",
-    "LISTEN_FDNAMES",
-];
 
 /// What is said of a unit where systemd is not.
 pub(super) const NO_UNITS: &str =
@@ -32,106 +22,124 @@ const SAID_MAX: usize = 512;
 /// Lines of one service that are logged in a second, each of at most 4 KiB.
 const LINES_A_SECOND: u32 = 100;
 
-/// What a child is told of where the broker is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Addresses {
-    /// For `IPC_BROKER_ADDR`: an endpoint.
-    broker: Option<String>,
-    /// For `BROKER_ADDR`, which programs of ipc-broker 1.1.5 read, and `ENV_SERVER_ADDRESS` of ipc-server: host and port.
-    tcp: Option<String>,
-}
-
-impl Addresses {
-    /// The first of the endpoints is the one to use; sockets of the machine come before TCP.
-    pub(super) fn of(endpoints: &[Endpoint]) -> Self {
-        let local = |endpoint: &&Endpoint| matches!(endpoint, Endpoint::Unix(_) | Endpoint::Pipe(_));
-        let tcp = endpoints.iter().find_map(|endpoint| match endpoint {
-            Endpoint::Tcp(address) => Some(reachable(address)),
-            _ => None,
-        });
-        let broker = endpoints.iter().find(local).map(ToString::to_string);
-        Self {
-            broker: broker.or_else(|| tcp.as_ref().map(|address| format!("tcp:{address}"))),
-            tcp,
-        }
-    }
-}
-
-/// An address to connect to: a listener on all interfaces is reached on loopback.
-fn reachable(address: &str) -> String {
-    match address.rsplit_once(':') {
-        Some(("0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-        Some(("[::]", port)) => format!("[::1]:{port}"),
-        _ => address.to_owned(),
-    }
-}
-
-fn command(service: &Service, addresses: &Addresses) -> Command {
-    let mut command = plain_command(service, addresses);
-    for name in MANAGERS {
-        command.env_remove(name);
-    }
-    // The service's own are set behind it: its description may mean one.
-    if let Start::Process(program) = &service.start {
-        command.envs(program.environment.iter().map(|(name, value)| (name, value)));
-    }
-    command
-}
-
-fn plain_command(service: &Service, addresses: &Addresses) -> Command {
-    let systemctl = |user: &[&str], unit: &str| {
-        let mut command = Command::new("systemctl");
-        command
-            .args(user)
-            .args(["--no-ask-password", "start", "--", unit]);
-        command
-    };
-    match &service.start {
-        Start::UserUnit(unit) => systemctl(&["--user"], unit),
-        Start::SystemUnit(unit) => systemctl(&[], unit),
-        Start::Process(program) => process(program, addresses),
-    }
-}
-
-fn process(program: &Program, addresses: &Addresses) -> Command {
-    let mut words = program.argv.iter();
-    let mut command = Command::new(words.next().map_or("", String::as_str));
-    command.args(words);
-    if let Some(folder) = &program.folder {
-        command.current_dir(folder);
-    }
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with(OWN_PREFIX) {
-            command.env_remove(name);
-        }
-    }
-    if let Some(address) = &addresses.broker {
-        command.env("IPC_BROKER_ADDR", address);
-    }
-    match &addresses.tcp {
-        Some(address) => command
-            .env("BROKER_ADDR", address)
-            .env("ENV_SERVER_ADDRESS", address),
-        None => command.env_remove("BROKER_ADDR").env_remove("ENV_SERVER_ADDRESS"),
-    };
-    command
-}
-
 /// Starts it and returns when it has ended: the process, or the command that starts the unit.
 ///
 /// # Errors
 /// Why it came to nothing, for those who wait: it could not be started, or ended with an error.
-pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), String> {
-    let name = service.name();
-    let unit = !matches!(service.start, Start::Process(_));
-    if unit && !child::HAS_UNITS {
+pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Result<(), Failed> {
+    match &service.start {
+        Start::UserUnit(unit) => Ok(start_unit(service, true, unit, addresses, group)?),
+        Start::SystemUnit(unit) => Ok(start_unit(service, false, unit, addresses, group)?),
+        Start::Process(program) => run_process(service, program, addresses, group),
+    }
+}
+
+fn start_unit(
+    service: &Service,
+    user: bool,
+    name: &str,
+    addresses: &Addresses,
+    group: &Group,
+) -> Result<(), String> {
+    if !child::HAS_UNITS {
         return Err(NO_UNITS.into());
     }
-    let said = Mutex::new(String::new());
-    let pace = Mutex::new(Pace::default());
+    let systemctl = addresses.systemctl()?;
+    let (log, said) = (Log::of(service), Mutex::new(String::new()));
     let told = |line: &str| {
-        let mut pace = pace.lock().unwrap_or_else(PoisonError::into_inner);
-        let (log, left_out) = pace.line(Instant::now());
+        log.line(line);
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.len() < SAID_MAX {
+            said.push(' ');
+            said.push_str(line.trim());
+        }
+    };
+    let ran = child::run(unit(user, name, systemctl), group, Some(&told));
+    let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+    match ran {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("systemctl could not start it ({}):{said}", shown(status))),
+        Err(Trouble::NotStarted(error)) => Err(format!("{} cannot be started: {error}", systemctl.display())),
+        Err(Trouble::Lost(error)) => Err(format!("nobody knows how systemctl ended: {error}; {LOST}")),
+    }
+}
+
+/// Why the end of a child is not known.
+const LOST: &str = "the program that this broker is part of ignores SIGCHLD, or reaps what is not its own";
+
+fn run_process(
+    service: &Service,
+    program: &Program,
+    addresses: &Addresses,
+    group: &Group,
+) -> Result<(), Failed> {
+    let Some(address) = addresses.broker() else {
+        let text =
+            "the broker listens nowhere that another process can reach; give it an endpoint beside mem:";
+        return Err(text.to_owned().into());
+    };
+    if let Some(left) = Left::find((MARK, &mark(address, service.object())), &program.argv) {
+        let pid = left.pid();
+        tracing::info!(target: "actix_ipc::activation", %service, pid, "an earlier broker has left it running; it is waited for");
+        child::attend(left, group);
+        return Err(Failed {
+            why: format!("process {pid}, which an earlier broker had started, has ended; how is not known"),
+            left: true,
+        });
+    }
+    let log = Log::of(service);
+    let told = |line: &str| log.line(line);
+    let kept: Option<&(dyn Fn(&str) + Sync)> = match service.at_end {
+        AtEnd::Leave => None,
+        AtEnd::Stop => Some(&told),
+    };
+    let command = process(program, service.object(), addresses);
+    let why = match child::run(command, group, kept) {
+        Ok(status) if status.success() => return Ok(()),
+        Ok(status) => format!("it ended with {}", shown(status)),
+        Err(Trouble::NotStarted(error)) => not_started(program, &error),
+        Err(Trouble::Lost(error)) => format!("nobody knows how it ended: {error}; {LOST}"),
+    };
+    Err(why.into())
+}
+
+/// The system has one error for a folder, a program and an interpreter that are not there.
+fn not_started(program: &Program, error: &io::Error) -> String {
+    let name = program.argv.first().map_or("", String::as_str);
+    let folder = program.folder.as_deref().filter(|folder| !folder.is_dir());
+    if let Some(folder) = folder {
+        return format!(
+            "{name} cannot be started: there is no folder {}, in which it is to run",
+            folder.display()
+        );
+    }
+    let is_script =
+        error.kind() == io::ErrorKind::NotFound && name.contains('/') && Path::new(name).is_file();
+    let why = match is_script {
+        true => {
+            "; the program is there, but not the interpreter in its first line, or not what it is linked with"
+        }
+        false => "",
+    };
+    format!("{name} cannot be started: {error}{why}")
+}
+
+/// What a service prints, in the broker's log.
+struct Log<'a> {
+    service: &'a Service,
+    pace: Mutex<Pace>,
+}
+
+impl<'a> Log<'a> {
+    fn of(service: &'a Service) -> Self {
+        let pace = Mutex::default();
+        Self { service, pace }
+    }
+
+    fn line(&self, line: &str) {
+        let (service, now) = (self.service, Instant::now());
+        let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
+        let (log, left_out) = pace.line(now);
         drop(pace);
         if left_out > 0 {
             tracing::warn!(target: "actix_ipc::activation", %service, left_out, "it prints too much; lines were left out");
@@ -139,26 +147,6 @@ pub(super) fn run(service: &Service, addresses: &Addresses, group: &Group) -> Re
         if log {
             tracing::info!(target: "actix_ipc::activation", %service, "{line}");
         }
-        if unit {
-            let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-            if said.len() < SAID_MAX {
-                said.push(' ');
-                said.push_str(line.trim());
-            }
-        }
-    };
-    let kept: Option<&(dyn Fn(&str) + Sync)> = match service.at_end {
-        AtEnd::Leave if !unit => None,
-        _ => Some(&told),
-    };
-    let ran = child::run(command(service, addresses), group, kept);
-    let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let what = if unit { "systemctl" } else { name };
-    match ran {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) if unit => Err(format!("systemctl could not start it ({}):{said}", shown(status))),
-        Ok(status) => Err(format!("it ended with {}", shown(status))),
-        Err(error) => Err(format!("{what} cannot be started: {error}")),
     }
 }
 
@@ -193,39 +181,29 @@ fn shown(status: ExitStatus) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::HashMap;
-    use std::ffi::OsStr;
-
-    fn words(command: &Command) -> Vec<&OsStr> {
-        std::iter::once(command.get_program())
-            .chain(command.get_args())
-            .collect()
-    }
-
-    fn endpoints(texts: &[&str]) -> Vec<Endpoint> {
-        texts.iter().map(|text| text.parse().unwrap()).collect()
-    }
+    use std::path::PathBuf;
 
     #[test]
-    fn units_are_started_by_argv_and_without_sudo() {
-        let none = Addresses::default();
-        let user = Service::new(["math"], Start::UserUnit("math.service".into()));
-        let system = Service::new(["math"], Start::SystemUnit("math.service".into()));
-        assert_eq!(
-            words(&command(&user, &none)),
-            [
-                "systemctl",
-                "--user",
-                "--no-ask-password",
-                "start",
-                "--",
-                "math.service"
-            ]
-        );
-        assert_eq!(
-            words(&command(&system, &none)),
-            ["systemctl", "--no-ask-password", "start", "--", "math.service"]
-        );
+    fn what_is_not_there_is_called_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = folder.path().join("script");
+        std::fs::write(&script, "#!/none/interpreter\n").unwrap();
+        let program = |name: &str, folder: Option<PathBuf>| Program {
+            argv: vec![name.into()],
+            folder,
+            environment: Vec::new(),
+        };
+        let error = io::Error::from(io::ErrorKind::NotFound);
+        let (script, missing) = (script.display().to_string(), folder.path().join("none"));
+        for (program, says) in [
+            (program("/none/worker", None), "/none/worker cannot be started: "),
+            (program(&script, None), "interpreter"),
+            (program(&script, Some(missing)), "there is no folder"),
+        ] {
+            let text = not_started(&program, &error);
+            assert!(text.contains(says), "{text}");
+        }
+        assert!(!not_started(&program("/none/worker", None), &error).contains("interpreter"));
     }
 
     #[test]
@@ -236,47 +214,5 @@ mod tests {
         let later = start + Duration::from_secs(1);
         assert_eq!(pace.line(later), (true, 1_000 - LINES_A_SECOND));
         assert_eq!(pace.line(later), (true, 0));
-    }
-
-    #[test]
-    fn a_child_is_told_where_the_broker_is() {
-        let table: [(&[&str], Option<&str>, Option<&str>); 4] = [
-            (
-                &["unix:/a", "tcp:127.0.0.1:5"],
-                Some("unix:/a"),
-                Some("127.0.0.1:5"),
-            ),
-            (
-                &["tcp:127.0.0.1:5", "unix:/a"],
-                Some("unix:/a"),
-                Some("127.0.0.1:5"),
-            ),
-            (&["tcp:0.0.0.0:5"], Some("tcp:127.0.0.1:5"), Some("127.0.0.1:5")),
-            (&["mem:a"], None, None),
-        ];
-        for (listening, broker, tcp) in table {
-            let program = Program {
-                argv: vec!["worker".into(), "a b".into()],
-                folder: Some("/".into()),
-                environment: vec![("LEVEL".into(), "3".into())],
-            };
-            let service = Service::new(["math"], Start::Process(program));
-            let made = command(&service, &Addresses::of(&endpoints(listening)));
-            assert_eq!(words(&made), ["worker", "a b"]);
-            let variables: HashMap<_, _> = made.get_envs().collect();
-            let variable = |name: &str| variables.get(OsStr::new(name)).copied().flatten();
-            assert_eq!(variable("IPC_BROKER_ADDR"), broker.map(OsStr::new));
-            for old in ["BROKER_ADDR", "ENV_SERVER_ADDRESS"] {
-                assert_eq!(variable(old), tcp.map(OsStr::new));
-            }
-            assert_eq!(variable("LEVEL"), Some(OsStr::new("3")));
-            for name in MANAGERS {
-                assert_eq!(
-                    variables.get(OsStr::new(name)),
-                    Some(&None),
-                    "{name} is taken out"
-                );
-            }
-        }
     }
 }

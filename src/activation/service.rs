@@ -7,7 +7,7 @@ use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::name;
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Services of one broker, at most: each may have a process and two threads.
@@ -122,7 +122,10 @@ impl Service {
                 "a service has 1 to {OBJECTS_MAX} objects, as in objects = [\"math\"]"
             ));
         }
-        for object in &self.objects {
+        for (place, object) in self.objects.iter().enumerate() {
+            if self.objects.iter().take(place).any(|before| before == object) {
+                return Some(format!("{object:?} is listed twice; leave one of them out"));
+            }
             if let Err(error) = name::check_text(object) {
                 return Some(format!("{object:?} is no name of an object: {error}"));
             }
@@ -160,6 +163,18 @@ fn wrong_program(program: &Program) -> Option<String> {
     let nul = |text: &String| text.contains('\0');
     if program.argv.first().is_none_or(String::is_empty) {
         return Some("has no program; write process = [\"/usr/bin/math-worker\", \"--argument\"]".into());
+    }
+    let relative = |path: &str| path.contains('/') && !Path::new(path).has_root();
+    if let Some(name) = program.argv.first().filter(|name| relative(name)) {
+        return Some(format!(
+            "{name:?} is no whole path, and nobody knows where the broker runs; write one as in /usr/bin/math-worker (nothing \
+             stands for a home folder), or a name alone, which is looked up in PATH"
+        ));
+    }
+    if let Some(folder) = program.folder.as_deref().filter(|folder| !folder.has_root()) {
+        return Some(format!(
+            "the folder {folder:?} is no whole path; write one as in /var/lib/math (nothing stands for a home folder)"
+        ));
     }
     if program.argv.iter().any(nul) {
         return Some("has a zero byte in process; no program can be given one".into());
@@ -250,8 +265,13 @@ impl Services {
     #[must_use]
     pub fn lists(&self, object: &str, unit: &str) -> bool {
         let service = self.of(object).and_then(|index| self.get(index));
+        // A name without a kind is a service's, for systemctl as well.
+        let kind = |name: &'_ str| match name.contains('.') {
+            true => name.to_owned(),
+            false => format!("{name}.service"),
+        };
         service.is_some_and(|service| match &service.start {
-            Start::UserUnit(own) | Start::SystemUnit(own) => own == unit,
+            Start::UserUnit(own) | Start::SystemUnit(own) => kind(own) == kind(unit),
             Start::Process(_) => false,
         })
     }
@@ -323,6 +343,9 @@ mod tests {
             (process(&[]), "has no program"),
             (process(&[""]), "has no program"),
             (process(&["a", "b\0"]), "zero byte"),
+            (process(&["./worker"]), "no whole path"),
+            (process(&["~/worker"]), "home folder"),
+            (process(&["bin/worker"]), "no whole path"),
         ] {
             let wrong = Service::new(["math"], start).wrong();
             assert!(wrong.is_some_and(|text| text.contains(says)), "{says}");
@@ -337,6 +360,15 @@ mod tests {
             assert!(wrong.is_some_and(|text| text.contains(says)), "{object:?}");
         }
         assert!(Service::new(Vec::<String>::new(), unit("a")).wrong().is_some());
+        let twice = Service::new(["a", "b", "a"], unit("a")).wrong();
+        assert!(twice.is_some_and(|text| text.contains("\"a\" is listed twice")));
+        let relative = Start::Process(Program {
+            argv: vec!["worker".into()],
+            folder: Some("~/math".into()),
+            environment: Vec::new(),
+        });
+        let wrong = Service::new(["math"], relative).wrong();
+        assert!(wrong.is_some_and(|text| text.contains("the folder")));
     }
 
     #[test]
@@ -351,8 +383,9 @@ mod tests {
             [Some(0), Some(0), Some(1), None]
         );
         assert!(services.lists("b", "ab.service"));
+        assert!(services.lists("b", "ab"), "it is the same unit");
         for (object, unit) in [
-            ("b", "ab"),
+            ("b", "ab.socket"),
             ("b", "other.service"),
             ("c", "c"),
             ("d", "ab.service"),

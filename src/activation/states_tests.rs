@@ -1,6 +1,7 @@
 //! The states of services: tables of what follows from what, and random histories against a judge that knows the promises only.
 
-use super::super::service::{Program, Service, Services};
+use super::super::service::{Program, Service, Services, Start};
+use super::entry::millis;
 use super::*;
 use proptest::prelude::*;
 
@@ -54,7 +55,7 @@ impl World {
 
     fn ended(&mut self, run: u64, how: Result<(), &str>) -> Vec<Step> {
         let mut out = Vec::new();
-        let how = how.map_err(str::to_owned);
+        let how = how.map_err(|why| why.to_owned().into());
         self.states.ended(run, how, self.waited, self.now, &mut out);
         out
     }
@@ -63,7 +64,9 @@ impl World {
         self.now += millis(ms);
         let mut out = Vec::new();
         let waited = self.waited;
-        self.states.time_passed(|_| waited, self.now, &mut out);
+        for index in self.states.due_now(self.now) {
+            self.states.time_passed(index, waited, self.now, &mut out);
+        }
         out
     }
 
@@ -213,10 +216,95 @@ fn an_object_that_a_running_service_lacks_is_waited_for_but_not_for_ever() {
     assert_eq!(world.seen("a", true), [], "b is still waited for");
     let late = world.pass(START_MS);
     assert!(fails(&late, "has not registered this object"));
+    let again = world.want().0.unwrap_err();
+    assert!(
+        again.contains("has not registered"),
+        "it is not waited for at once again: {again}"
+    );
+    world.pass(START_MS);
     assert_eq!(world.want(), (Ok(()), vec![]));
     world.waited = false;
     assert_eq!(world.seen("b", true), []);
     assert_eq!(world.pass(START_MS), []);
+}
+
+#[test]
+fn what_was_left_and_ends_is_followed_by_another_at_once_and_is_no_failure() {
+    let mut world = World::new(process());
+    let _ = world.want();
+    world.pass(START_MS - 1);
+    let left = || {
+        Err(Failed {
+            why: "process 7 has ended".into(),
+            left: true,
+        })
+    };
+    let mut out = Vec::new();
+    world.states.ended(1, left(), true, world.now, &mut out);
+    assert_eq!(out, world.start(2));
+    assert_eq!(world.pass(START_MS - 1), [], "it has all its time");
+    world.seen("a", true);
+    world.waited = false;
+    world.seen("a", false);
+    world.states.ended(2, left(), false, world.now, &mut out);
+    assert_eq!(world.states.shown(world.now)[0].failures, 0);
+    assert_eq!(world.want(), (Ok(()), world.start(3)));
+}
+
+#[test]
+fn what_a_stranger_does_not_register_is_told_as_such() {
+    let mut world = World::new(process());
+    world.waited = false;
+    world.seen("a", true);
+    world.waited = true;
+    assert_eq!(world.want(), (Ok(()), vec![]), "it may come");
+    assert!(fails(
+        &world.pass(START_MS),
+        "\"a\" is provided by a program that this broker has not started"
+    ));
+    assert!(world.want().0.is_err());
+    assert_eq!(world.seen("b", true), []);
+    world.seen("b", false);
+    assert_eq!(world.want(), (Ok(()), vec![]), "something has changed");
+}
+
+#[test]
+fn how_a_service_is_can_be_looked_at() {
+    let mut world = World::new(process());
+    let look = |world: &World| world.states.shown(world.now).remove(0);
+    assert_eq!((look(&world).state, look(&world).starts), ("stopped", 0));
+    let _ = world.want();
+    let starting = look(&world);
+    assert_eq!(
+        (starting.state, starting.alive, starting.left),
+        ("starting", true, Some(millis(START_MS)))
+    );
+    world.ended(1, Err("exit status: 7"));
+    world.pass(50);
+    let failed = look(&world);
+    assert_eq!((failed.state, failed.starts, failed.failures), ("stopped", 1, 1));
+    assert_eq!(failed.last, Some((millis(50), "exit status: 7".to_owned())));
+    for run in 2..=u64::from(STARTS) {
+        let _ = world.want();
+        world.pass(10_000);
+        world.ended(run, Err("again"));
+    }
+    let resting = look(&world);
+    assert_eq!(
+        (resting.state, resting.left, resting.failures),
+        ("resting", Some(millis(REST_MS)), STARTS)
+    );
+    world.describe(&[(&["b", "a"], "worker")]);
+    let revived = look(&world);
+    assert_eq!(
+        (revived.state, revived.starts, revived.failures),
+        ("stopped", 3, 0)
+    );
+    assert_eq!(
+        world.want().1.len(),
+        1,
+        "who describes it again may have mended it"
+    );
 }
 
 #[test]

@@ -35,12 +35,9 @@ impl Admission {
         silent: bool,
     ) -> Result<Self, OverShare> {
         let accounts = &shared.accounts;
-        let uid = credentials.uid.unwrap_or(u32::MAX);
-        let pid = credentials.pid.unwrap_or_else(|| address.map_or(0, stand_in));
         let who = Who {
-            uid,
-            pid,
             connection: accounts.next_connection(),
+            ..stranger(credentials, address)
         };
         let both = [
             accounts.charge(Budget::Connections, process(who), 1)?,
@@ -56,6 +53,16 @@ impl Admission {
             in_handshake: !silent,
             count: CountGuard::new(shared),
         })
+    }
+
+    /// A place among the handshakes for somebody who is not let in, until it is told so. `None`: there is none left.
+    pub(super) fn for_refusal(
+        shared: &Shared,
+        credentials: &PeerCredentials,
+        address: Option<IpAddr>,
+    ) -> Option<Charge> {
+        let who = stranger(credentials, address);
+        shared.accounts.charge(Budget::Handshakes, who, 1).ok()
     }
 
     /// Its first byte is there.
@@ -113,6 +120,15 @@ impl Drop for Admission {
 /// Whose places they are: of the process as a whole.
 const fn process(who: Who) -> Who {
     Who { connection: 0, ..who }
+}
+
+/// Whom somebody is charged to who has connected.
+fn stranger(credentials: &PeerCredentials, address: Option<IpAddr>) -> Who {
+    Who {
+        uid: credentials.uid.unwrap_or(u32::MAX),
+        pid: credentials.pid.unwrap_or_else(|| address.map_or(0, stand_in)),
+        connection: 0,
+    }
 }
 
 /// What a machine far away is counted as, in place of a process: one of them must not take what is for all. No process has such

@@ -129,7 +129,12 @@ impl Broker {
         let report = ctx.address().recipient();
         let endpoints: Vec<Endpoint> = sockets.iter().map(|socket| socket.endpoint().clone()).collect();
         // A bus starts nothing. Any other broker may be told of services later.
-        let launcher = shared.bus.get().is_none().then(|| Launcher::create(&endpoints));
+        let systemctl = shared.systemctl.get().cloned();
+        let launcher = shared
+            .bus
+            .get()
+            .is_none()
+            .then(|| Launcher::create(&endpoints, systemctl));
         let registry = {
             let (shared, report) = (shared.clone(), report.clone());
             let orders = launcher

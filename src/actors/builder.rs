@@ -14,6 +14,7 @@ use crate::platform::passed::Passed;
 use crate::policy::Policy;
 use crate::transport::dialect::Dialects;
 use crate::transport::{self, Endpoint, TlsServer, UnixOptions};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// How a broker is to be. Made by [`Broker::builder`].
@@ -32,6 +33,7 @@ pub struct BrokerBuilder {
     pub(super) bus: Option<BusOptions>,
     dialects: Dialects,
     services: Services,
+    systemctl: Option<PathBuf>,
 }
 
 impl BrokerBuilder {
@@ -61,6 +63,13 @@ impl BrokerBuilder {
     #[must_use]
     pub fn services(mut self, services: Services) -> Self {
         self.services = services;
+        self
+    }
+
+    /// The program that starts units of systemd: its whole path. Default: where the system has it; it is never looked up in `PATH`.
+    #[must_use]
+    pub fn systemctl(mut self, path: PathBuf) -> Self {
+        self.systemctl = Some(path);
         self
     }
 
@@ -127,6 +136,9 @@ impl BrokerBuilder {
         } else {
             let _ = shared.dialects.set(self.dialects);
             shared.services.set(Arc::new(self.services));
+            if let Some(path) = self.systemctl {
+                let _ = shared.systemctl.set(path);
+            }
         }
         if let Some(policy) = self.policy {
             shared.policy.set(policy);

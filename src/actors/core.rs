@@ -9,7 +9,7 @@ use super::descriptors::Totals;
 use super::messages::Control;
 use super::observe::hush::Hush;
 use super::observe::journal::{Entry, Happening, Journal};
-use super::observe::tap::Tap;
+use super::observe::tap::{Tap, unix_us};
 use super::peer::PeerRef;
 use super::quota::TotalGate;
 use super::registry::Registry;
@@ -28,6 +28,7 @@ use actix::Addr;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ pub struct Shared {
     pub dialects: OnceLock<Dialects>,
     /// The services that are started when they are wanted.
     pub services: Described,
+    /// What starts units, where it is not at its usual place; set once, before the broker starts.
+    pub systemctl: OnceLock<PathBuf>,
     /// Who may do what.
     pub policy: Arc<Slot>,
     /// Read permits of all connections.
@@ -116,7 +119,7 @@ impl Shared {
         Arc::new(Self {
             limits: Arc::new(limits),
             metrics: Metrics::default(),
-            tap: Tap::new(clock),
+            tap: Tap::new(),
             journal: Journal::default(),
             hush: Hush::default(),
             epoch,
@@ -124,6 +127,7 @@ impl Shared {
             bus: OnceLock::new(),
             dialects: OnceLock::new(),
             services: Described::default(),
+            systemctl: OnceLock::new(),
             policy: Arc::default(),
             gate,
             accounts,
@@ -261,11 +265,12 @@ impl Shared {
     /// Notes something that whoever looks after this broker should know.
     pub fn happened(&self, kind: Happening, peer: Option<PeerId>, pid: u32, text: String) {
         self.journal.add(Entry {
-            unix_ms: self.tap.unix_us().div_euclid(1000),
+            unix_ms: unix_us().div_euclid(1000),
             kind,
             peer: peer.map(|peer| peer.0),
             pid: (pid != 0).then_some(pid),
             text,
+            count: 1,
         });
     }
 

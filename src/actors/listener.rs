@@ -12,6 +12,7 @@ use super::core::Core;
 use super::observe::hush::Line;
 use super::observe::journal::Happening;
 use crate::error::CloseReason;
+use crate::message::handshake::PREFACE;
 use crate::policy::{Right, denial};
 use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
 use actix::{Actor, ActorContext, ActorFuture, Arbiter, AsyncContext, Context, Handler, Message};
@@ -79,7 +80,10 @@ impl Listener {
         metrics.accept_pausing.add(1);
         let turned_away = if transport::Listener::is_shortage(error) {
             let text = "the broker's process has no descriptor left; raise its limit of open files";
-            self.socket.turn_away(&goodbye_frame(CloseReason::TooMany, text))
+            // Where older formats are understood, only who has begun in ours can be told.
+            let first = self.core.shared.dialects().any().then_some(PREFACE[0]);
+            let goodbye = goodbye_frame(CloseReason::TooMany, text);
+            self.socket.turn_away(&goodbye, first)
         } else {
             0
         };
@@ -137,7 +141,13 @@ impl Listener {
         let Some(left_out) = shared.hush.may_say(Line::Refused, shared.now()) else {
             return;
         };
-        tracing::warn!(uid = ?credentials.uid, pid = ?credentials.pid, reason = why, left_out, "refused a connection");
+        tracing::warn!(
+            uid = credentials.uid,
+            pid = credentials.pid,
+            reason = why,
+            left_out,
+            "refused a connection"
+        );
         let text = format!("refused a connection: {why}");
         shared.happened(
             Happening::Refused,

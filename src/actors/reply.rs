@@ -9,7 +9,7 @@ use super::peer::PeerRef;
 use super::planted::{self, Bug};
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{CallId, Draft, Flags, Kind, Ticket};
+use crate::message::{Attachment, CallId, Draft, Flags, Kind, Ticket};
 use std::time::Duration;
 
 /// One answer that is owed to an asker. Giving it consumes it; dropping it gives an error, so that no way of
@@ -61,9 +61,16 @@ impl ReplyTo {
     }
 
     /// The owner of the object answers; `taken`: how long ago its connection was given the call.
-    pub fn answers(&mut self, view: &FrameView<'_>, last: bool, taken: Duration) {
+    pub fn answers(&mut self, frame: (&FrameView<'_>, &[Attachment]), last: bool, taken: Duration) {
         if let (Some(tracked), Some(to)) = (&mut self.tracked, &self.to) {
-            tracked.answers(view, (self.ticket, to.id()), last, taken);
+            tracked.answers(frame, (self.ticket, to.id()), last, taken);
+        }
+    }
+
+    /// The owner of the object is given a piece of the call.
+    pub fn piece(&mut self, view: &FrameView<'_>, attachments: &[Attachment]) {
+        if let Some(tracked) = &mut self.tracked {
+            tracked.piece(view, attachments);
         }
     }
 

@@ -8,7 +8,7 @@ use actix_ipc::actors::{Broker, BrokerHandle, StartError};
 use actix_ipc::client::token_file;
 use actix_ipc::platform::open_files;
 use actix_ipc::platform::passed::{self, Passed};
-use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
+use actix_ipc::platform::signals::{self, EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
 use actix_ipc::settings::{
     ARBITERS_MAX, Entry, Flags, Problems, Settings, Sources, default_endpoints, tokens,
@@ -228,8 +228,14 @@ fn main() -> ExitCode {
         Some(Command::Config(Config::Show)) => show(&settings),
         Some(Command::Config(Config::Check { .. })) => {
             // What is left out of the descriptions is no fault, but worth a word.
-            let _ = services(&settings);
+            let found = services(&settings).map_or(0, |services| services.all().len());
             say("the settings are in order");
+            if let Some(path) = &settings.activation {
+                say(format_args!(
+                    "services described in {}: {found}",
+                    printable(&path.display().to_string())
+                ));
+            }
             policy.iter().for_each(policies::show);
             ExitCode::SUCCESS
         }
@@ -321,7 +327,8 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
     };
     let exit = actix_rt::System::new().block_on(async move {
         // Before the first line on stdout: who reads it may send a signal at once.
-        let received = EndSignals::receive().and_then(|end| Ok((end, ReloadSignal::receive()?)));
+        let received =
+            signals::notice_children().and_then(|()| Ok((EndSignals::receive()?, ReloadSignal::receive()?)));
         let (signals, hangup) = match received {
             Ok(signals) => signals,
             Err(error) => {
@@ -381,6 +388,9 @@ fn start(
         .tokens(known);
     if let Some(policy) = policy {
         builder = builder.policy(policy);
+    }
+    if let Some(systemctl) = settings.systemctl {
+        builder = builder.systemctl(systemctl);
     }
     if let Some(tls) = settings.tls {
         builder = builder.tls(tls);

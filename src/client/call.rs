@@ -144,7 +144,8 @@ impl<'a> CallBuilder<'a> {
         }
     }
 
-    /// The call without an answer: nobody tells whether it arrived. Ready when it is handed to the socket.
+    /// The call without an answer: nobody tells whether it arrived. Ready when it stands in the connection's buffer, from which the socket
+    /// takes it at once or a moment later; what the connection's end, or the process's, leaves there is lost.
     ///
     /// # Errors
     /// NotConnected, Encoding, TooLarge or Invalid (with items, too), all without the call having been sent.
@@ -325,7 +326,8 @@ impl<R: DeserializeOwned> Future for Call<R> {
     }
 }
 
-/// The future of a call without an answer. Ready when the call is handed to the socket; waits while there is no room for it, and has
+/// The future of a call without an answer. Ready when the call stands in the connection's buffer, from which the socket takes it at once
+/// or a moment later (what the connection's end, or the process's, leaves there is lost); waits while there is no room for it, and has
 /// no deadline for that: it waits as long as the other side is slow and the connection lasts. Dropping it before that may leave the
 /// call unsent; who wants a limit drops it when the time is over.
 ///

@@ -28,6 +28,8 @@ pub struct ConnectError {
     /// Somebody listens at an endpoint that was tried, and said nothing in time: a program that is stopped or busy, or that speaks
     /// something else. Starting another one does not help.
     pub unanswered: bool,
+    /// A socket or pipe that was tried is another user's, and nobody else let this program in.
+    pub forbidden: bool,
 }
 
 /// What a broker said instead of a welcome.
@@ -56,13 +58,14 @@ impl ConnectError {
     }
 
     /// The code of a request that failed for this: [`ErrorCode::NotConnected`] when nobody was there, [`ErrorCode::TooMany`] for a
-    /// limit, [`ErrorCode::Denied`] for a policy or a ban, [`ErrorCode::Draining`] of a broker that stops, [`ErrorCode::Invalid`] for
+    /// limit, [`ErrorCode::Denied`] for a policy, a ban or a socket of another user, [`ErrorCode::Draining`] of a broker that stops, [`ErrorCode::Invalid`] for
     /// what the program or who configured it must change: another version of the protocol, a transport that it lacks;
     /// [`ErrorCode::Deadline`] when the broker did not get the greeting in time, [`ErrorCode::Internal`] when it failed itself.
     #[must_use]
     pub fn code(&self) -> ErrorCode {
         match self.refusal.as_ref().map(|refusal| refusal.reason) {
             None if self.unsupported => ErrorCode::Invalid,
+            None if self.forbidden => ErrorCode::Denied,
             Some(CloseReason::TooMany) => ErrorCode::TooMany,
             Some(CloseReason::Denied | CloseReason::Blamed) => ErrorCode::Denied,
             Some(CloseReason::Draining) => ErrorCode::Draining,
@@ -131,9 +134,10 @@ impl fmt::Display for ConnectError {
             return self.write_tried(f);
         }
         let what = if self.point_to_point { "server" } else { "broker" };
-        match self.unanswered {
-            true => write!(f, "no {what} answered")?,
-            false => write!(f, "no {what} was reached")?,
+        match (self.forbidden, self.unanswered) {
+            (true, _) => write!(f, "no {what} let this user in")?,
+            (false, true) => write!(f, "no {what} answered")?,
+            (false, false) => write!(f, "no {what} was reached")?,
         }
         if let Some(reason) = &self.reason {
             write!(f, ": {reason}")?;
@@ -143,6 +147,12 @@ impl fmt::Display for ConnectError {
         }
         f.write_str(": ")?;
         self.write_tried(f)?;
+        if self.forbidden {
+            return write!(
+                f,
+                "; the {what} there is another user's, who decides who may connect"
+            );
+        }
         if self.point_to_point || self.unanswered {
             return Ok(());
         }
@@ -180,6 +190,8 @@ pub(crate) enum Obstacle {
     Unsupported(String),
     /// Somebody listens and says nothing.
     Silent(String),
+    /// The system does not let this user in.
+    Forbidden(String),
     /// Anything else.
     Other(String),
 }
@@ -207,6 +219,7 @@ impl Attempts {
         let Self(error) = self;
         error.unsupported &= matches!(obstacle, Obstacle::Unsupported(_));
         error.unanswered |= matches!(obstacle, Obstacle::Silent(_));
+        error.forbidden |= matches!(obstacle, Obstacle::Forbidden(_));
         let text = match obstacle {
             Obstacle::Refused(reason, text) => {
                 let refusal = Refusal {
@@ -227,7 +240,10 @@ impl Attempts {
                 error.refusal.get_or_insert(refusal);
                 text
             }
-            Obstacle::Unsupported(text) | Obstacle::Silent(text) | Obstacle::Other(text) => text,
+            Obstacle::Unsupported(text)
+            | Obstacle::Silent(text)
+            | Obstacle::Forbidden(text)
+            | Obstacle::Other(text) => text,
         };
         error.tried.push((endpoint.clone(), text));
     }
@@ -304,6 +320,20 @@ mod tests {
             "no broker answered: tcp:127.0.0.1:1 (connection refused), unix:/tmp/a.sock (connected, but no answer)"
         );
         assert_eq!((error.code(), error.unanswered), (ErrorCode::NotConnected, true));
+    }
+
+    #[test]
+    fn another_users_socket_is_told_as_such() {
+        let error = after(vec![
+            ("unix:/a.sock", Obstacle::Forbidden("permission denied".into())),
+            ("tcp:127.0.0.1:1", Obstacle::Other("connection refused".into())),
+        ]);
+        assert_eq!(
+            error.to_string(),
+            "no broker let this user in: unix:/a.sock (permission denied), tcp:127.0.0.1:1 (connection refused); \
+             the broker there is another user's, who decides who may connect"
+        );
+        assert_eq!(error.code(), ErrorCode::Denied);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! Owns the sending of a request (at once, or in pieces within its window) and the wait in its slot. Dropping it tells
 //! the broker when the request asks for that. Calls, acknowledged publishes, pings and queries are made of it.
 
-use super::after::After;
 use super::content::Content;
 use super::handle::Handle;
 use super::large::{Large, length_of, region_piece};
@@ -19,7 +18,7 @@ use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Draft, Flags, Kind};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 /// See the module's documentation.
@@ -296,6 +295,7 @@ fn first(
 ) -> Poll<Result<(u64, usize), CallError>> {
     let mut state = shared.lock();
     state.check_up()?;
+    state.check_life(ticket)?;
     state.check_time(*until)?;
     state.check_served(outgoing)?;
     if let Some(wants) = state.held_back(outgoing, ticket) {
@@ -321,10 +321,7 @@ fn first(
     let Some(id) = state.requests.insert(request) else {
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
-    let mut behind = After::default();
-    if state.order.leave(ticket) {
-        state.out.room.drain(&mut behind.wakers);
-    }
+    let behind = state.leave_order(ticket);
     let idle = state.out.is_idle();
     let whole = part == outgoing.content.len();
     let end = add_first(&mut state, outgoing, (id, *until), part, offered);
@@ -339,7 +336,7 @@ fn first(
     let next = state.after_push(idle, direct);
     drop(state);
     shared.perform(next);
-    behind.perform();
+    behind.into_iter().for_each(Waker::wake);
     if start_clock {
         shared.io.wake();
     }

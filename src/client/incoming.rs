@@ -195,7 +195,7 @@ fn begin(
         || table.partial_bytes().saturating_add(view.payload.len()) > most
     {
         drop(table);
-        return refuse(shared, &context.open, answered, &too_many_large());
+        return refuse(shared, &context.open, answered, &too_many_large(shared));
     }
     let partial = PartialCall {
         server,
@@ -226,7 +226,12 @@ fn keep_back(shared: &Arc<Shared>, server: &Arc<ObjectServer>, mut job: Job, gra
     // What another program sends without being given an answer is bounded by its window, and nobody could be told.
     if full && !job.call.context.open.is_charged() {
         drop(table);
-        refuse(shared, &job.call.context.open, job.answered, &too_many_large());
+        refuse(
+            shared,
+            &job.call.context.open,
+            job.answered,
+            &too_many_large(shared),
+        );
         return None;
     }
     job.unpin();
@@ -260,12 +265,13 @@ pub(crate) fn give_up_arriving(shared: &Arc<Shared>) {
     }
 }
 
-fn too_many_large() -> CallError {
-    CallError::new(
-        ErrorCode::Overloaded,
-        "too many large calls arrive at the same time",
-    )
-    .ran(false)
+fn too_many_large(shared: &Shared) -> CallError {
+    let raise = match shared.options.role().is_peer() {
+        true => "; raise RpcLimits::memory in the program that serves them",
+        false => "",
+    };
+    let text = format!("too many large calls arrive at the same time{raise}");
+    CallError::new(ErrorCode::Overloaded, text).ran(false)
 }
 
 fn context(
@@ -334,7 +340,7 @@ fn item(shared: &Shared, open: &OpenCall, (batch, view): (&Batch, &FrameView<'_>
             Some(Ended::new(CloseReason::Window, text))
         }
         Came::Full => {
-            let text = "this program keeps as much for one connection as it may, and takes no more items";
+            let text = "this program keeps as much for one connection as it may (RpcLimits::memory), and takes no more items";
             let error = CallError::new(ErrorCode::Overloaded, text).ran(true);
             open.cancel();
             refuse(shared, open, true, &error);
@@ -394,7 +400,7 @@ fn more(
         let limit = grants.message_bytes;
         let error = match size > limit {
             true => CallError::new(ErrorCode::TooLarge, format!("a call has at most {limit} bytes")),
-            false => too_many_large(),
+            false => too_many_large(shared),
         };
         return refuse(shared, &open, answered, &error.ran(false));
     }

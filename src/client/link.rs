@@ -80,7 +80,11 @@ async fn attempt(endpoint: &Endpoint, options: &Options, share: Duration) -> Res
         Ok(Err(error)) => {
             let text = error.to_string();
             let own = text.strip_prefix(&format!("{endpoint}: ")).unwrap_or(&text);
-            return Err(own.to_owned().into());
+            let of_a_user = matches!(endpoint, Endpoint::Unix(_) | Endpoint::Pipe(_));
+            return Err(match error.kind() {
+                io::ErrorKind::PermissionDenied if of_a_user => Obstacle::Forbidden(own.to_owned()),
+                _ => Obstacle::Other(own.to_owned()),
+            });
         }
         Err(_) => return Err(format!("no connection within {} ms", limit.as_millis()).into()),
     };

@@ -4,6 +4,7 @@
 //! [`super::handler`]'s.
 
 use super::handler::{CallContext, Handler, HandlerError, IncomingCall, Response, written};
+use crate::likeness::nearest;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use futures::stream::{Stream, StreamExt};
@@ -95,10 +96,14 @@ impl Handler for Methods {
     async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
         match self.table.get(&*call.context.method) {
             Some(method) => method(call).await,
-            None => Err(HandlerError::no_such_method(
-                &call.context.object,
-                &call.context.method,
-            )),
+            None => {
+                let method = &*call.context.method;
+                let mut error = HandlerError::no_such_method(&call.context.object, method);
+                if let Some(near) = nearest(method, self.table.keys().map(|name| &**name)) {
+                    error.message.push_str(&format!("; did you mean {near}?"));
+                }
+                Err(error)
+            }
         }
     }
 }

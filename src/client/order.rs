@@ -43,35 +43,39 @@ struct Held {
 }
 
 /// The place of one request; none as long as it was never held.
-#[derive(Debug, Default)]
-pub(crate) struct Ticket(Option<NonZeroU64>);
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    number: Option<NonZeroU64>,
+    /// The connection on which it was held first.
+    life: u64,
+}
 
 impl Ticket {
     pub(crate) const fn new() -> Self {
-        Self(None)
+        Self {
+            number: None,
+            life: 0,
+        }
     }
 
     pub(crate) const fn is_held(&self) -> bool {
-        self.0.is_some()
+        self.number.is_some()
+    }
+
+    /// Whether it was held on another connection than this one.
+    pub(crate) const fn is_of_another(&self, life: u64) -> bool {
+        self.is_held() && self.life != life
     }
 }
 
 impl Order {
-    pub(crate) const fn new() -> Self {
-        Self {
-            held: BTreeMap::new(),
-            last: 0,
-            ticked: None,
-        }
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// What a request to this protocol has to wait for because somebody before it does.
     pub(crate) fn before(&self, ticket: &Ticket, protocol: u64) -> Option<Wants> {
-        let own = ticket.0.map_or(Bound::Unbounded, Bound::Excluded);
+        let own = ticket.number.map_or(Bound::Unbounded, Bound::Excluded);
         let mut before = self.held.range((Bound::Unbounded, own));
         before.find_map(|(_, held)| match held.wants {
             Wants::Room => Some(Wants::Room),
@@ -79,9 +83,10 @@ impl Order {
         })
     }
 
-    /// A request waits from this round on: those that come later are behind it.
-    pub(crate) fn hold(&mut self, ticket: &mut Ticket, wants: Wants, round: u64) {
-        let number = *ticket.0.get_or_insert_with(|| {
+    /// A request waits from this round on, on this connection: those that come later are behind it.
+    pub(crate) fn hold(&mut self, ticket: &mut Ticket, wants: Wants, (round, life): (u64, u64)) {
+        let number = *ticket.number.get_or_insert_with(|| {
+            ticket.life = life;
             self.last = self.last.saturating_add(1);
             NonZeroU64::new(self.last).unwrap_or(NonZeroU64::MAX)
         });
@@ -96,7 +101,7 @@ impl Order {
     /// A request is on its way, or given up. `true`: others may have waited behind it.
     pub(crate) fn leave(&mut self, ticket: &mut Ticket) -> bool {
         let was_held = ticket
-            .0
+            .number
             .take()
             .is_some_and(|number| self.held.remove(&number).is_some());
         was_held && !self.held.is_empty()
@@ -122,17 +127,17 @@ mod tests {
 
     #[test]
     fn nobody_goes_before_those_that_wait_for_room() {
-        let mut order = Order::new();
+        let mut order = Order::default();
         let [mut first, mut second, mut third] = [(); 3].map(|()| Ticket::new());
         assert_eq!(order.before(&first, 1), None);
-        order.hold(&mut first, Wants::Room, 0);
+        order.hold(&mut first, Wants::Room, (0, 0));
         for ticket in [&mut second, &mut third] {
             let wants = order.before(ticket, 2).unwrap();
-            order.hold(ticket, wants, 0);
+            order.hold(ticket, wants, (0, 0));
         }
         for round in 1..100 {
             assert_eq!(order.before(&second, 2), Some(Wants::Room));
-            order.hold(&mut second, Wants::Room, round);
+            order.hold(&mut second, Wants::Room, (round, 0));
             assert_eq!(order.before(&third, 3), Some(Wants::Room));
             assert_eq!(order.before(&first, 1), None);
         }
@@ -151,12 +156,12 @@ mod tests {
 
     #[test]
     fn a_spent_window_holds_its_own_protocol_alone() {
-        let mut order = Order::new();
+        let mut order = Order::default();
         let [mut tells, mut asks] = [(); 2].map(|()| Ticket::new());
-        order.hold(&mut tells, Wants::Window(7), 0);
+        order.hold(&mut tells, Wants::Window(7), (0, 0));
         assert_eq!(order.before(&Ticket::new(), 8), None);
         assert_eq!(order.before(&Ticket::new(), 7), Some(Wants::Window(7)));
-        order.hold(&mut asks, Wants::Window(7), 0);
+        order.hold(&mut asks, Wants::Window(7), (0, 0));
         assert_eq!(
             order.before(&Ticket::new(), 8),
             None,
@@ -168,19 +173,19 @@ mod tests {
 
     #[test]
     fn one_that_is_woken_and_not_polled_loses_its_place_and_no_other_does() {
-        let mut order = Order::new();
+        let mut order = Order::default();
         let [mut silent, mut late, mut waits] = [(); 3].map(|()| Ticket::new());
         for ticket in [&mut silent, &mut late, &mut waits] {
-            order.hold(ticket, Wants::Room, 0);
+            order.hold(ticket, Wants::Room, (0, 0));
         }
         // They are woken; the third waits again at once, the second after a tick, the first never.
-        order.hold(&mut waits, Wants::Room, 1);
+        order.hold(&mut waits, Wants::Room, (1, 0));
         let start = Instant::now();
         for soon in 0..10 {
             order.tick(1, start + Duration::from_millis(soon));
         }
         assert_eq!(order.before(&late, 0), Some(Wants::Room));
-        order.hold(&mut late, Wants::Room, 1);
+        order.hold(&mut late, Wants::Room, (1, 0));
         order.tick(1, start + TICK);
         assert_eq!(order.before(&late, 0), None);
         assert_eq!(order.before(&waits, 0), Some(Wants::Room), "behind the second");

@@ -10,31 +10,13 @@ use super::state::{GRACE, State};
 use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Flags, Kind};
-use std::task::Context;
+use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
 /// When a call is given up that had to wait, and its patience between two answers.
 pub(crate) type Until = Option<(Instant, Duration)>;
 
 impl State {
-    /// Waits for room. Returns whether the socket's task is to be woken to keep the time.
-    fn wait_for_room(
-        &mut self,
-        outgoing: &Outgoing,
-        (place, until): (&mut Option<Place>, &mut Until),
-        cx: &Context<'_>,
-    ) -> bool {
-        let before = self.out.room.wait(place, cx.waker());
-        self.bury(before);
-        if outgoing.kind != Kind::Call || outgoing.flags.has(Flags::NO_REPLY) {
-            return false;
-        }
-        let (expires, patience, start) = self.times(outgoing, *until);
-        *until = Some((expires, patience));
-        self.room_until = Some(self.room_until.map_or(expires, |other| other.min(expires)));
-        start
-    }
-
     /// Waits for room or behind others, in the order of the first looks. Returns whether the socket's task is to be woken to keep the
     /// time.
     #[cold]
@@ -45,11 +27,28 @@ impl State {
         (place, ticket, until): (&mut Option<Place>, &mut Ticket, &mut Until),
         cx: &Context<'_>,
     ) -> bool {
-        let start = self.wait_for_room(outgoing, (place, until), cx);
-        let round = self.out.room.round();
-        self.order.hold(ticket, wants, round);
+        let before = self.out.room.wait(place, cx.waker());
+        self.bury(before);
+        let now = (self.out.room.round(), self.life);
+        self.order.hold(ticket, wants, now);
         // The tick takes their places from those that nobody polls.
-        self.coarse_now().1 || start
+        let (_, start) = self.coarse_now();
+        if outgoing.kind == Kind::Call && !outgoing.flags.has(Flags::NO_REPLY) {
+            let (expires, patience, _) = self.times(outgoing, *until);
+            *until = Some((expires, patience));
+            self.room_until = Some(self.room_until.map_or(expires, |other| other.min(expires)));
+        }
+        start
+    }
+
+    /// A request is on its way, or given up. Returns who may have waited behind it, to be woken when the lock is released.
+    #[inline]
+    pub(crate) fn leave_order(&mut self, ticket: &mut Ticket) -> Vec<Waker> {
+        let mut behind = Vec::new();
+        if self.order.leave(ticket) {
+            self.out.room.drain(&mut behind);
+        }
+        behind
     }
 
     /// When a request is given up, its patience, and whether the socket's task is to be woken to keep the time.
@@ -58,6 +57,19 @@ impl State {
             Some((expires, patience)) => (expires, patience, self.coarse_now().1),
             None => self.expiry(outgoing.deadline),
         }
+    }
+
+    /// Whether the connection on which a request began to wait is still there: what it was for may have ended with it.
+    ///
+    /// # Errors
+    /// NotConnected; not sent.
+    #[inline]
+    pub(crate) fn check_life(&self, ticket: &Ticket) -> Result<(), CallError> {
+        if !ticket.is_of_another(self.life) {
+            return Ok(());
+        }
+        let text = "the connection was lost while this waited to be sent, and there is another one now";
+        Err(CallError::new(ErrorCode::NotConnected, text).ran(false))
     }
 
     /// Whether a call that has waited may still be sent.

@@ -22,13 +22,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-/// Calls that may wait in front of one object.
+/// Calls of a broker's peers that may wait in front of one object.
 const QUEUE_MAX: usize = 16 * 1024;
 /// Of these, calls of one lane: a caller that does not wait for answers keeps nobody else out.
 const LANE_MAX: usize = QUEUE_MAX / 4;
 /// A line that is shorter than this is not looked through for calls that were cancelled.
 const PURGE_MIN: usize = 64;
-/// Bytes of parameters that may wait in front of one object.
+/// Bytes of their parameters that may. What another program makes this one keep is bounded for its connection, in calls and in bytes.
 const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Names the part of an object that a call is for. Calls of one caller to one part run one after the other.
@@ -63,6 +63,14 @@ struct Waiting {
 impl Waiting {
     fn is_long(&self) -> bool {
         self.line.len() >= self.purge_at.max(PURGE_MIN)
+    }
+
+    /// Why no more of a broker's peers may wait.
+    fn full(&self) -> Option<&'static str> {
+        if self.line.len() >= QUEUE_MAX {
+            return Some("16,384 calls wait for it already, and no more may");
+        }
+        (self.bytes >= QUEUE_BYTES_MAX).then_some("calls of 64 MiB wait for it already, and no more may")
     }
 
     /// Takes out what was cancelled, as a rule seldom enough to cost nothing.
@@ -233,14 +241,18 @@ impl ObjectServer {
             // What was cancelled may make room.
             self.drop_cancelled();
             if !job.fits(memory) {
-                return Admission::Full(job, "as many bytes as may wait do so already");
+                let why = "as many bytes of one connection as may wait do so already; raise RpcLimits::memory in the program that serves it";
+                return Admission::Full(job, why);
             }
         }
         let mut waiting = self.lock();
         // What another program sends without being given an answer is bounded by its window, and nobody could be told.
         let charged = job.call.context.open.is_charged();
-        if !charged && (waiting.line.len() >= QUEUE_MAX || waiting.bytes >= QUEUE_BYTES_MAX) {
-            return Admission::Full(job, "as many calls as may wait do so already");
+        if !charged
+            && !memory.is_bounded()
+            && let Some(why) = waiting.full()
+        {
+            return Admission::Full(job, why);
         }
         let lane = self.lane(&job.call);
         if !charged && !self.one_lane && lane.is_some_and(|lane| waiting.line.behind(lane) >= LANE_MAX) {
@@ -416,6 +428,37 @@ mod tests {
             },
             payload: Payload::default(),
         }
+    }
+
+    /// How many calls of 1 MiB may wait, and what is said to the next one.
+    fn large(memory: &Memory) -> (usize, &'static str) {
+        let bytes = Bytes::from(vec![0; 1024 * 1024]);
+        let server = ObjectServer::new("o", Arc::new(Nothing), Home::current().unwrap(), 1);
+        for count in 0..1_000 {
+            let mut call = call(1);
+            call.payload.bytes = bytes.clone();
+            let job = Job {
+                call,
+                answered: true,
+                hold: None,
+            };
+            if let Admission::Full(_, why) = server.enqueue(job, memory) {
+                return (count, why);
+            }
+        }
+        panic!("any number may wait");
+    }
+
+    #[test]
+    fn what_waits_of_another_program_is_bounded_by_its_connections_limit_alone_and_the_text_names_it() {
+        for mib in [1, 100, 200] {
+            let (count, why) = large(&Memory::bounded(mib * 1024 * 1024));
+            assert_eq!(count, mib);
+            assert!(why.contains("raise RpcLimits::memory"), "{why}");
+        }
+        let (count, why) = large(&Memory::default());
+        assert_eq!(count, QUEUE_BYTES_MAX / (1024 * 1024));
+        assert!(why.contains("64 MiB"), "{why}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Serving {
     running: AtomicUsize,
     /// Woken when the last of them has ended.
     idle: AtomicWaker,
-    /// Woken when the last call that gets no answer has.
+    /// Woken when the last call that gets no answer has, and when the last handler has ended.
     parting: AtomicWaker,
     /// The calls of another program that get no answer.
     pub(crate) oneway: OneWay,
@@ -350,6 +350,21 @@ impl Serving {
     pub(crate) fn end(&self) {
         if self.running.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.idle.wake();
+            self.parting.wake();
+        }
+    }
+
+    /// Ready when no handler runs, on any thread. For whoever follows the task that carried the connection, once all calls were given
+    /// up: no other starts then, as nothing waits for it.
+    #[cfg_attr(
+        not(feature = "protocol"),
+        allow(dead_code, reason = "only servers of typed protocols use it")
+    )]
+    pub(crate) fn poll_handlers(&self, cx: &Context<'_>) -> Poll<()> {
+        self.parting.register(cx.waker());
+        match self.running.load(Ordering::SeqCst) {
+            0 => Poll::Ready(()),
+            _ => Poll::Pending,
         }
     }
 

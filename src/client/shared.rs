@@ -4,7 +4,6 @@
 //! but into shared memory ([`State::after_push`]), which takes no longer than a copy and, where the broker sleeps, its bell.
 //! Called by every other file of the client.
 
-use super::after::After;
 use super::builder::Options;
 use super::order::Ticket;
 use super::outbox::Claim;
@@ -132,13 +131,8 @@ impl Shared {
     /// The same for a request that was held back.
     pub(crate) fn leave_order(&self, ticket: &mut Ticket) {
         if ticket.is_held() {
-            let mut behind = After::default();
-            let mut state = self.lock();
-            if state.order.leave(ticket) {
-                state.out.room.drain(&mut behind.wakers);
-            }
-            drop(state);
-            behind.perform();
+            let behind = self.lock().leave_order(ticket);
+            behind.into_iter().for_each(Waker::wake);
         }
     }
 

@@ -146,7 +146,7 @@ impl State {
             call_window: 0,
             call_window_all: 0,
             out: Outbox::new(buffer),
-            order: Order::new(),
+            order: Order::default(),
             requests: Slab::new(0),
             lasting: Lasting::new(),
             publish_window: 0,

@@ -42,6 +42,8 @@ pub(crate) const MEMORY: usize = 64 * MIB;
 
 /// What the last words of a connection may take: nobody waits for them.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
+/// What a shutdown waits at least for handlers that were stopped in the middle of a step: all others are dropped at once.
+pub(crate) const LAST_STEP: Duration = Duration::from_secs(1);
 /// What commands without an answer may take after their sender has left in order.
 pub(crate) const LET_FINISH: Duration = Duration::from_secs(10);
 /// What is read and thrown away at the end, in bytes: a socket that is closed with unread bytes takes the last words with it.

@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 /// Before every name.
 const PREFIX: &str = "ipc_broker_";
+/// The row of all objects that have none of their own, those that are gone among them.
+const OTHERS: &str = "sys.others";
 /// Objects with series of their own, and keys of topics: those with most traffic. The others are counted in the sums only, so that who makes
 /// up names cannot fill a database.
 const SERIES_MAX: usize = 100;
@@ -45,6 +47,7 @@ pub(super) fn text(answers: &[Value]) -> String {
     let mut next = || answers.next().unwrap_or(&nothing);
     let (status, connections, objects, topics) = (next(), next(), next(), next());
     broker(&mut out, status);
+    process(&mut out, status);
     counters(&mut out, status);
     levels(&mut out, status);
     totals(&mut out, status);
@@ -113,10 +116,54 @@ fn broker(out: &mut Exposition, status: &Value) {
     );
 }
 
-/// Every counter of `metrics.rs`; a level says in its description that it is one.
+/// The broker's process under the names that all clients of Prometheus give theirs. What its system does not tell has no series.
+fn process(out: &mut Exposition, status: &Value) {
+    let process = status.get("process").unwrap_or(&Value::Null);
+    let known = |key: &str| process.get(key).and_then(Value::as_u64);
+    if let Some(micros) = known("cpu_us") {
+        let help = "Processor time that the broker's process has used, in seconds.";
+        let spent = format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000);
+        out.single("process_cpu_seconds_total", Kind::Counter, help, spent);
+    }
+    let levels = [
+        (
+            "resident_bytes",
+            "process_resident_memory_bytes",
+            "Memory that it has, in bytes.",
+        ),
+        (
+            "virtual_bytes",
+            "process_virtual_memory_bytes",
+            "Addresses that it has, in bytes.",
+        ),
+        ("open_files", "process_open_fds", "Descriptors that it has open."),
+        (
+            "open_files_limit",
+            "process_max_fds",
+            "Descriptors that it may have open.",
+        ),
+    ];
+    for (key, name, help) in levels {
+        if let Some(value) = known(key) {
+            out.single(name, Kind::Gauge, help, value);
+        }
+    }
+    if let Some(started) = known("started_unix_ms") {
+        let help = "When it was started, in seconds since 1970.";
+        out.single("process_start_time_seconds", Kind::Gauge, help, seconds(started));
+    }
+}
+
+/// Counters that have a family of their own.
+const ELSEWHERE: [&str; 2] = ["registry_restarts", "topic_hub_restarts"];
+
+/// Every other counter of `metrics.rs`; a level says in its description that it is one.
 fn counters(out: &mut Exposition, status: &Value) {
     let metrics = status.get("metrics").unwrap_or(&Value::Null);
-    for (name, help) in Metrics::DESCRIPTIONS {
+    let others = Metrics::DESCRIPTIONS
+        .iter()
+        .filter(|(name, _)| !ELSEWHERE.contains(name));
+    for (name, help) in others {
         let value = number(metrics, name);
         if is_level(help) {
             out.single(&format!("{PREFIX}{name}"), Kind::Gauge, help, value);
@@ -272,8 +319,10 @@ fn standings(out: &mut Exposition, connections: &Value) {
 }
 
 fn of_objects(out: &mut Exposition, objects: &Value) {
-    let all = rows(objects, "objects");
-    let shown = series(all, |row| printable(string(row, "name")));
+    // What has no row of its own comes and goes in its sum: as a series it would be calls that never were.
+    let rest = |row: &&Value| string(row, "name") != OTHERS;
+    let all: Vec<Value> = rows(objects, "objects").iter().filter(rest).cloned().collect();
+    let shown = series(&all, |row| printable(string(row, "name")));
     let families = [
         (
             "calls",
@@ -286,6 +335,12 @@ fn of_objects(out: &mut Exposition, objects: &Value) {
             "object_errors_total",
             Kind::Counter,
             "Calls of the object that ended with an error or were cancelled.",
+        ),
+        (
+            "refused",
+            "object_refused_total",
+            Kind::Counter,
+            "Calls of the object that its owner was not given: its queue was full, or it does not take what is attached.",
         ),
         (
             "bytes",

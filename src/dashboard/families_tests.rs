@@ -242,6 +242,10 @@ fn every_counter_is_there_with_what_it_says_of_itself() {
     let names: BTreeSet<&str> = families.keys().map(String::as_str).collect();
     assert!(Metrics::DESCRIPTIONS.len() > 40);
     for (name, help) in Metrics::DESCRIPTIONS {
+        if ELSEWHERE.contains(name) {
+            assert!(!shown.contains(name), "{name} has a family of its own");
+            continue;
+        }
         let total = format!("ipc_broker_{name}_total");
         let level = format!("ipc_broker_{name}");
         assert_eq!(names.contains(total.as_str()), !is_level(help), "{name}: {help}");
@@ -257,6 +261,35 @@ fn every_counter_is_there_with_what_it_says_of_itself() {
         fields,
         Metrics::DESCRIPTIONS.iter().map(|(name, _)| *name).collect()
     );
+}
+
+#[test]
+fn the_process_has_the_names_that_everybody_gives_it_where_they_are_known() {
+    let mut all = answers();
+    all[0]["process"] = json!({
+        "cpu_us": 1_500_002, "resident_bytes": 7, "virtual_bytes": 8, "open_files": 9,
+        "open_files_limit": null, "started_unix_ms": 1_763_742_047_250_u64,
+    });
+    let shown = text(&all);
+    for line in [
+        "process_cpu_seconds_total 1.500002",
+        "process_resident_memory_bytes 7",
+        "process_virtual_memory_bytes 8",
+        "process_open_fds 9",
+        "process_start_time_seconds 1763742047.250",
+    ] {
+        assert!(shown.lines().any(|found| found == line), "{line}");
+    }
+    assert!(!shown.contains("process_max_fds"), "not known");
+    parse(&shown);
+}
+
+#[test]
+fn what_has_no_row_of_its_own_is_no_series() {
+    let mut all = answers();
+    all[2] = json!({ "objects": [{ "name": "sys.others", "calls": 7 }, { "name": "a", "calls": 1 }] });
+    let families = parse(&text(&all));
+    assert_eq!(families["ipc_broker_object_calls_total"].samples.len(), 1);
 }
 
 #[test]

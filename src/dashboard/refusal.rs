@@ -29,7 +29,7 @@ pub(super) enum Refusal {
     Foreign,
     /// The peer may not monitor.
     #[error(
-        "this user may not monitor the broker; its own user and root may, or whom its policy lets monitor"
+        "this user may not monitor the broker; its own user and root may, or whom its policy lets monitor by user (not by group)"
     )]
     User,
     /// The system does not tell who it is.

@@ -60,7 +60,11 @@ impl Handler<Watch> for Sampler {
     type Result = MessageResult<Watch>;
 
     fn handle(&mut self, _: Watch, ctx: &mut Self::Context) -> Self::Result {
-        let watching = self.newest.subscribe();
+        let mut watching = self.newest.subscribe();
+        if self.newest.borrow().is_some() {
+            // Somebody else looks already: the newest sample is news to this one.
+            watching.mark_changed();
+        }
         if !self.awake {
             self.awake = true;
             self.look(ctx);

@@ -341,10 +341,22 @@ fn check_parts(header: &Header, body: &[u8]) -> Result<(), FrameError> {
     })
 }
 
+/// A number of bytes, as far as a header can say it.
+const fn within(bytes: usize) -> u32 {
+    if bytes > u32::MAX as usize {
+        u32::MAX
+    } else {
+        bytes as u32
+    }
+}
+
 /// Turns reads into batches for one connection. Pure: no socket, no clock.
 #[derive(Debug)]
 pub struct Decoder {
-    limit: usize,
+    // Both are at most what a header can say; an idle connection should hold little.
+    limit: u32,
+    /// So many bytes are left of a frame that is read over.
+    over: u32,
     partial: BytesMut,
 }
 
@@ -353,20 +365,43 @@ impl Decoder {
     #[must_use]
     pub fn new(limit: usize) -> Self {
         Self {
-            limit,
+            limit: within(limit),
+            over: 0,
             partial: BytesMut::new(),
         }
     }
 
     /// Changes the limit, at the end of the handshake.
     pub const fn set_limit(&mut self, limit: usize) {
-        self.limit = limit;
+        self.limit = within(limit);
     }
 
     /// Bytes of the frame that is not complete yet.
     #[must_use]
     pub fn buffered(&self) -> usize {
         self.partial.len()
+    }
+
+    /// Whether a frame has begun that is not complete.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        !self.partial.is_empty() || self.over > 0
+    }
+
+    /// Gives the frame up that is not complete: what has come of it is forgotten, and the rest will be read over. Returns its header;
+    /// `None` where nobody can say what it is, before its header is complete or when this version does not know it.
+    ///
+    /// # Errors
+    /// [`FrameError`] as from [`Self::decode`].
+    pub fn read_over(&mut self) -> Result<Option<Header>, FrameError> {
+        let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else {
+            return Ok(None);
+        };
+        let header = parse_header(head, self.limit as usize)?;
+        let total = header.as_ref().map_or_else(|total| *total, Header::wire_len);
+        self.over = within(total.saturating_sub(self.partial.len()));
+        self.partial = BytesMut::new();
+        Ok(header.ok())
     }
 
     /// Forgets the bytes of the frame that is not complete: they were none.
@@ -380,11 +415,16 @@ impl Decoder {
     /// [`FrameError`]; the decoder must not be used afterwards.
     pub fn decode(&mut self, mut input: &[u8]) -> Result<Batch, FrameError> {
         let mut frames = Vec::new();
+        if self.over > 0 {
+            let over = self.over.min(within(input.len()));
+            self.over = self.over.saturating_sub(over);
+            input = input.get(over as usize..).unwrap_or_default();
+        }
         if !self.partial.is_empty() && !self.top_up(&mut input, &mut frames)? {
             return Ok(Batch::default());
         }
         let base = self.partial.len();
-        let complete = scan(input, base, self.limit, &mut frames)?;
+        let complete = scan(input, base, self.limit as usize, &mut frames)?;
         let (complete, rest) = input.split_at_checked(complete).unwrap_or((input, &[]));
         if frames.is_empty() {
             // Only unknown optional frames, or nothing: none of these bytes is kept.
@@ -425,7 +465,7 @@ impl Decoder {
         let Some(head) = self.partial.first_chunk::<HEADER_LEN>() else {
             return Ok(false);
         };
-        let total = match parse_header(head, self.limit)? {
+        let total = match parse_header(head, self.limit as usize)? {
             Ok(header) => header.wire_len(),
             Err(total) => total,
         };
@@ -433,7 +473,7 @@ impl Decoder {
         if self.partial.len() < total {
             return Ok(false);
         }
-        scan(&self.partial, 0, self.limit, frames)?;
+        scan(&self.partial, 0, self.limit as usize, frames)?;
         if frames.is_empty() {
             self.partial.clear();
         }

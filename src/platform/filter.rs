@@ -3,12 +3,12 @@
 //! Owns the three pipes of one command, the bound of what it may print, and that nothing of its process group is left. It refuses to know
 //! what the bytes mean. `rob serve` calls it, on a thread that may block.
 
-use super::child::{Group, reap};
+use super::child::{Group, Tie, reap};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 /// What is written at once: a pipe that is ready to be written takes as much without waiting.
@@ -27,6 +27,14 @@ pub struct Filtered {
     pub output: Vec<u8>,
     /// Whether that is all; otherwise it printed more than it may, and was killed for it.
     pub complete: bool,
+}
+
+impl Filtered {
+    /// The signal that ended it.
+    #[must_use]
+    pub fn signal(&self) -> Option<i32> {
+        self.status.signal()
+    }
 }
 
 /// The command that runs a line of a shell.
@@ -59,7 +67,7 @@ pub fn filter(
     }
     let (over, is_over) = io::pipe()?;
     let mut child = command.spawn()?;
-    if !group.live(Pid::from_child(&child)) {
+    if !group.live(Tie::Own(Pid::from_child(&child))) {
         group.end(true);
     }
     let pipes = Pipes::of(&mut child, input, most, told);
@@ -120,7 +128,7 @@ impl<'a> Pipes<'a> {
     /// Serves them until they have come to their ends, or the command to its own.
     fn serve(mut self, over: &PipeReader, group: &Group) -> (Vec<u8>, bool) {
         let mut rest = REST_MAX.saturating_add(self.most);
-        while self.output.is_some() || self.errors.is_some() {
+        while self.input.is_some() || self.output.is_some() || self.errors.is_some() {
             let Some(ready) = self.wait(over) else { break };
             if ready.over && (!(ready.output || ready.errors) || rest == 0) {
                 break;
@@ -262,6 +270,16 @@ mod tests {
         assert!(!filtered.status.success());
         let (filtered, _) = run("printf 12345", b"", 5);
         assert_eq!((&filtered.output[..], filtered.complete), (&b"12345"[..], true));
+    }
+
+    #[test]
+    fn who_prints_nothing_more_still_gets_all_of_its_input() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("taken");
+        let line = format!("exec >&- 2>&-; cat > '{}'", file.display());
+        let (filtered, _) = run(&line, &vec![7; 1 << 20], 100);
+        assert!(filtered.status.success());
+        assert_eq!(std::fs::read(&file).unwrap().len(), 1 << 20);
     }
 
     #[test]

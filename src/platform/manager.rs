@@ -4,13 +4,14 @@
 //! the daemon is alive; `ipc-broker` does. Without these variables, and where there are no Unix sockets, nothing is told to anybody.
 
 use crate::text::printable;
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
-/// How long a manager may keep the daemon waiting that does not read. What it did not take is lost; the watchdog comes again.
-#[cfg(unix)]
-const PATIENCE: Duration = Duration::from_millis(100);
+/// What waits for a manager that does not read, in datagrams; beyond it the oldest is lost.
+const WAITING_MAX: usize = 16;
 
 /// What is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Manager {
     #[cfg(unix)]
     socket: Option<(std::os::unix::net::UnixDatagram, std::os::unix::net::SocketAddr)>,
     watchdog: Option<Duration>,
+    /// What it has not taken yet, in order.
+    waiting: RefCell<VecDeque<String>>,
 }
 
 impl Manager {
@@ -48,9 +51,13 @@ impl Manager {
         return Ok(Self {
             socket: variable("NOTIFY_SOCKET").map(socket).transpose()?,
             watchdog,
+            waiting: RefCell::default(),
         });
         #[cfg(not(unix))]
-        Ok(Self { watchdog })
+        Ok(Self {
+            watchdog,
+            waiting: RefCell::default(),
+        })
     }
 
     /// Within which time it wants to hear [`State::Alive`] again and again; then it takes the process for dead. As a rule the half of it is
@@ -70,19 +77,43 @@ impl Manager {
         false
     }
 
-    /// Tells it. Waits for a manager that does not read, but a tenth of a second at most.
+    /// Tells it, without waiting for a manager that does not read. `false`: it waits, and [`Self::go_on`] tells it later.
     ///
     /// # Errors
-    /// When it did not take it.
-    pub fn tell(&self, state: &State<'_>) -> io::Result<()> {
+    /// When it cannot be told: that is lost.
+    pub fn tell(&self, state: &State<'_>) -> io::Result<bool> {
+        if !self.is_there() {
+            return Ok(true);
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if waiting.len() >= WAITING_MAX {
+            waiting.pop_front();
+        }
+        waiting.push_back(datagram(state));
+        drop(waiting);
+        self.go_on()
+    }
+
+    /// Tells what waits, as far as it is taken. `true`: nothing waits any more.
+    ///
+    /// # Errors
+    /// When it cannot be told: what was to be told first is lost.
+    pub fn go_on(&self) -> io::Result<bool> {
         #[cfg(unix)]
         if let Some((socket, address)) = &self.socket {
-            let text = datagram(state);
-            socket.send_to_addr(text.as_bytes(), address)?;
-            return Ok(());
+            let mut waiting = self.waiting.borrow_mut();
+            while let Some(text) = waiting.front() {
+                match socket.send_to_addr(text.as_bytes(), address) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                    Err(error) => {
+                        waiting.pop_front();
+                        return Err(error);
+                    }
+                    Ok(_) => waiting.pop_front(),
+                };
+            }
         }
-        let _ = datagram(state);
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -139,7 +170,7 @@ fn socket(
     let address = address(&value).map_err(|error| failed(error.to_string()))?;
     let socket = std::os::unix::net::UnixDatagram::unbound().map_err(|error| failed(error.to_string()))?;
     socket
-        .set_write_timeout(Some(PATIENCE))
+        .set_nonblocking(true)
         .map_err(|error| failed(error.to_string()))?;
     Ok((socket, address))
 }
@@ -189,7 +220,7 @@ mod tests {
             State::Alive("2 connections"),
             State::Stopping,
         ] {
-            manager.tell(&state).unwrap();
+            assert!(manager.tell(&state).unwrap());
         }
         assert_eq!(heard(&socket), "READY=1\nSTATUS=listening on unix:/x\\nREADY=0");
         let reloading = heard(&socket);
@@ -197,6 +228,25 @@ mod tests {
         assert!((before..=monotonic_usec()).contains(&usec.parse().unwrap()));
         assert_eq!(heard(&socket), "WATCHDOG=1\nSTATUS=2 connections");
         assert_eq!(heard(&socket), "STOPPING=1\nSTATUS=draining");
+    }
+
+    #[test]
+    fn a_manager_that_does_not_read_keeps_nobody_waiting_and_hears_it_later() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notify");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        let manager = manager(&[("NOTIFY_SOCKET", path.to_str().unwrap())]).unwrap();
+        let mut told = 0;
+        while manager.tell(&State::Alive(&told.to_string())).unwrap() {
+            told += 1;
+        }
+        assert!(!manager.tell(&State::Stopping).unwrap());
+        let mut all: Vec<String> = (0..told).map(|_| heard(&socket)).collect();
+        assert!(manager.go_on().unwrap());
+        all.extend([heard(&socket), heard(&socket)]);
+        let alive = (0..=told).map(|number| format!("WATCHDOG=1\nSTATUS={number}"));
+        let expected: Vec<String> = alive.chain(["STOPPING=1\nSTATUS=draining".to_owned()]).collect();
+        assert_eq!(all, expected);
     }
 
     #[cfg(target_os = "linux")]
@@ -244,6 +294,6 @@ mod tests {
             let error = manager(&[(name, value)]).unwrap_err();
             assert!(error.starts_with(name), "{name}={value}: {error}");
         }
-        manager(&[]).unwrap().tell(&State::Stopping).unwrap();
+        assert!(manager(&[]).unwrap().tell(&State::Stopping).unwrap());
     }
 }

@@ -5,7 +5,6 @@
 //! `transport::unix`, `settings` and the daemon call it.
 
 #[cfg(feature = "broker")]
-#[cfg_attr(not(unix), path = "child_windows.rs")]
 pub mod child;
 #[cfg(feature = "cli")]
 #[cfg_attr(not(unix), path = "no_filter.rs")]
@@ -49,7 +48,7 @@ pub mod signals;
 pub mod socket_options;
 #[cfg(feature = "cli")]
 pub mod trusted;
-#[cfg(feature = "cli")]
+#[cfg(feature = "broker")]
 pub mod usage;
 #[cfg(feature = "cli")]
 pub mod users;

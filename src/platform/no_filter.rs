@@ -17,6 +17,14 @@ pub struct Filtered {
     pub complete: bool,
 }
 
+impl Filtered {
+    /// The signal that ended it: there are none.
+    #[must_use]
+    pub const fn signal(&self) -> Option<i32> {
+        None
+    }
+}
+
 /// Starts nothing.
 ///
 /// # Errors

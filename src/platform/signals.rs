@@ -1,7 +1,7 @@
 //! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c, ctrl+break, a closed console, the end of the session) ask it to end, SIGHUP
 //! to read its settings again.
 //!
-//! Owns their registration with the system. It decides nothing; `ipc-broker` does. The library itself never calls
+//! Owns their registration with the system, and SIGCHLD, which must not be ignored by who has children. It decides nothing; `ipc-broker` does. The library itself never calls
 //! this: signals belong to the program.
 
 use std::io;
@@ -43,6 +43,20 @@ impl EndSignal {
     }
 }
 
+/// Sees to it that the ends of children are noticed, also when whoever has started this program had it ignore SIGCHLD: the system reaps
+/// them then, and nobody learns how they ended. Needs a tokio run-time.
+///
+/// # Errors
+/// When the system refuses.
+pub fn notice_children() -> io::Result<()> {
+    // To receive a signal is not to ignore it; that stays so when nobody listens any more.
+    #[cfg(unix)]
+    drop(tokio::signal::unix::signal(
+        tokio::signal::unix::SignalKind::child(),
+    )?);
+    Ok(())
+}
+
 /// The signals that ask for the end, received instead of ending the process as long as the process lives.
 #[derive(Debug)]
 pub struct EndSignals {
@@ -52,7 +66,7 @@ pub struct EndSignals {
     terminate: tokio::signal::unix::Signal,
     /// SIGHUP and SIGQUIT, where they mean the end as well.
     #[cfg(unix)]
-    terminal: Option<[tokio::signal::unix::Signal; 2]>,
+    terminal: [Option<tokio::signal::unix::Signal>; 2],
     #[cfg(windows)]
     interrupt: tokio::signal::windows::CtrlC,
     #[cfg(windows)]
@@ -75,7 +89,7 @@ impl EndSignals {
             Ok(Self {
                 interrupt: signal(SignalKind::interrupt())?,
                 terminate: signal(SignalKind::terminate())?,
-                terminal: None,
+                terminal: [None, None],
             })
         }
         #[cfg(windows)]
@@ -91,7 +105,7 @@ impl EndSignals {
     }
 
     /// The same, and SIGHUP and SIGQUIT: for programs that somebody has started at a terminal, and that leave something behind when they
-    /// end without a word.
+    /// end without a word. Of these two one that is ignored stays so: `nohup` means it.
     ///
     /// # Errors
     /// When the system refuses.
@@ -99,7 +113,14 @@ impl EndSignals {
         #[cfg(unix)]
         {
             use tokio::signal::unix::{SignalKind, signal};
-            let terminal = Some([signal(SignalKind::hangup())?, signal(SignalKind::quit())?]);
+            let unless_ignored = |kind: SignalKind| match is_ignored(kind.as_raw_value()) {
+                true => Ok(None),
+                false => signal(kind).map(Some),
+            };
+            let terminal = [
+                unless_ignored(SignalKind::hangup())?,
+                unless_ignored(SignalKind::quit())?,
+            ];
             Ok(Self {
                 terminal,
                 ..Self::receive()?
@@ -116,7 +137,7 @@ impl EndSignals {
             tokio::select! {
                 _ = self.interrupt.recv() => EndSignal::Interrupt,
                 _ = self.terminate.recv() => EndSignal::Terminate,
-                signal = of_terminal(self.terminal.as_mut()) => signal,
+                signal = of_terminal(&mut self.terminal) => signal,
             }
         }
         #[cfg(windows)]
@@ -133,15 +154,49 @@ impl EndSignals {
 }
 
 #[cfg(unix)]
-async fn of_terminal(terminal: Option<&mut [tokio::signal::unix::Signal; 2]>) -> EndSignal {
-    match terminal {
-        Some([hang_up, quit]) => tokio::select! {
-            _ = hang_up.recv() => EndSignal::HangUp,
-            _ = quit.recv() => EndSignal::Quit,
-        },
+async fn of_terminal([hang_up, quit]: &mut [Option<tokio::signal::unix::Signal>; 2]) -> EndSignal {
+    tokio::select! {
+        () = received(hang_up) => EndSignal::HangUp,
+        () = received(quit) => EndSignal::Quit,
+    }
+}
+
+#[cfg(unix)]
+async fn received(signal: &mut Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
         None => std::future::pending().await,
     }
 }
+
+/// Whether who started this process has it ignore the signal.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "nothing safe asks what a signal does")]
+fn is_ignored(number: libc::c_int) -> bool {
+    let mut now = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action nothing is changed, and the present one is written to memory of its type that is ours. All zeroes are a
+    // valid `sigaction`, so it may be read even where the system refused.
+    let now = unsafe {
+        libc::sigaction(number, std::ptr::null(), now.as_mut_ptr());
+        now.assume_init()
+    };
+    now.sa_sigaction == libc::SIG_IGN
+}
+
+/// Lets SIGINT end this process also where it is ignored, as shells have it for what scripts start with `&`: who sends it means this
+/// process. To be called before anything else, and by programs only.
+#[cfg(unix)]
+#[allow(unsafe_code, reason = "nothing safe gives a signal its default back")]
+pub fn end_by_interrupt() {
+    if is_ignored(libc::SIGINT) {
+        // SAFETY: no handler is installed, so no code of ours ever runs in one.
+        unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    }
+}
+
+/// Lets SIGINT end this process: ctrl+c does under Windows.
+#[cfg(not(unix))]
+pub fn end_by_interrupt() {}
 
 /// The signal that asks to read the settings again, SIGHUP; there is none under Windows.
 #[derive(Debug)]

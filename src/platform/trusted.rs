@@ -30,6 +30,54 @@ pub fn folder(path: &Path) -> io::Result<()> {
     judge(&std::fs::metadata(path)?)
 }
 
+/// Whether nobody else can put another file in the place of this one: of the folder in which it lies, and of the one in which it is named.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn place(path: &Path) -> io::Result<()> {
+    for path in [path.to_owned(), std::fs::canonicalize(path)?] {
+        let parent = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            Some(_) | None => Path::new("."),
+        };
+        let about = std::fs::metadata(parent)?;
+        if is_shared(&about) {
+            continue;
+        }
+        judge(&about).map_err(|error| {
+            io::Error::new(error.kind(), format!("its folder {}: {error}", parent.display()))
+        })?;
+    }
+    Ok(())
+}
+
+/// Whether everybody may put files there, but only their owners may move them, as in `/tmp`.
+#[cfg(unix)]
+fn is_shared(about: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    about.uid() == 0 && about.mode() & 0o1000 != 0
+}
+
+#[cfg(not(unix))]
+const fn is_shared(_: &Metadata) -> bool {
+    false
+}
+
+/// Whether anybody at all can write the file; `false` where the system does not tell it this way.
+#[must_use]
+pub fn is_everybodys(about: &Metadata) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        about.mode() & 0o002 != 0
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = about;
+        false
+    }
+}
+
 #[cfg(not(unix))]
 #[allow(clippy::unnecessary_wraps, reason = "on Unix systems it judges")]
 const fn judge(_: &Metadata) -> io::Result<()> {

@@ -51,7 +51,8 @@ impl Caller {
         &self.client
     }
 
-    /// How long each answer may take; for a stream, each item. Default: that of the connection, else 30 s.
+    /// How long each answer may take; for a stream, each item. Default: that of the connection, else 30 s. Not for commands without an
+    /// answer: see [`notify`](Self::notify).
     #[must_use]
     pub const fn with_deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
@@ -71,8 +72,11 @@ impl Caller {
         self.builder(protocol, command).send(request)
     }
 
-    /// A command without an answer. Ready when it is handed to the socket; waits while the other side is slow, without a deadline, as
-    /// long as the connection lasts.
+    /// A command without an answer. Ready when it stands in the connection's buffer, behind all that was sent before: the socket takes
+    /// it from there at once or a moment later. It is lost, and nobody is told, when the connection or the process ends before the other
+    /// side has read it; closing the client in order brings it out first, and whoever has to know asks for an answer. Waits while the other side is slow, without a deadline, as long as the connection lasts: who wants a
+    /// limit drops the future when the time is over, as with tokio's `timeout`. Where connections are made again it goes over the one
+    /// that is there when there is room for it, which may be the next one.
     ///
     /// # Errors
     /// As [`CallBuilder::no_reply`](crate::client::CallBuilder::no_reply).

@@ -82,7 +82,8 @@ pub struct RpcLimits {
     pub out_buffer: usize,
     /// What this end keeps of the other's commands that wait for their handlers, arrive in pieces, or stream items that no handler has
     /// taken, and of answers that the other end has not taken: so many bytes, and one message of the largest size. A command beyond that
-    /// ends with Overloaded, an answer with ReplyLost. One-way commands have `call_window`. Default: 64 MiB.
+    /// ends with Overloaded, an answer with ReplyLost. One-way commands have `call_window`. A request whose handler runs is the handler's
+    /// own and not counted: `concurrency` times `message_bytes` for each protocol and client. Default: 64 MiB.
     pub memory: usize,
 }
 

@@ -10,6 +10,7 @@ use crate::transport::Endpoint;
 use crate::transport::dialect::Dialects;
 use figment::value::Value;
 use std::fmt;
+use std::path::Path;
 use tracing_subscriber::filter::LevelFilter;
 
 /// What a filter of the log may say by itself.
@@ -325,6 +326,15 @@ pub(super) fn values(
     listen
 }
 
+/// Checks that what starts units is not looked up anywhere.
+pub(super) fn systemctl(values: &Values, origin: &dyn Fn(&str) -> String, problems: &mut Vec<Problem>) {
+    let path = &values.systemctl;
+    if !(path.is_empty() || Path::new(path).is_absolute()) {
+        let text = format!("{path:?} is no whole path; write one as in /usr/bin/systemctl");
+        problems.push(Problem::new(&origin("systemctl"), Some("systemctl"), text));
+    }
+}
+
 /// The older formats that are understood, and the endpoints that are added for their clients.
 pub(super) fn dialects(
     values: &Values,
@@ -342,7 +352,8 @@ pub(super) fn dialects(
         Vec::new()
     });
     for name in &values.compat {
-        if !values.dialects.contains(name) {
+        // What is no name of any was complained of already.
+        if !values.dialects.contains(name) && dialects::all().contains(name) {
             complain("compat", format!("{name} is not understood: add it to dialects"));
         }
     }

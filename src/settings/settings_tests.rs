@@ -49,7 +49,7 @@ fn defaults_are_those_of_the_config_module() {
         .as_object()
         .unwrap()
         .len();
-    assert_eq!(settings.entries().len(), keys + 19);
+    assert_eq!(settings.entries().len(), keys + 20);
 }
 
 #[test]
@@ -234,6 +234,11 @@ fn variables_are_checked_too() {
             "IPC_BROKER_ARBITERS",
             "many",
             "IPC_BROKER_ARBITERS: wants a whole number from 0 to 1024, not \"many\"",
+        ),
+        (
+            "IPC_BROKER_SYSTEMCTL",
+            "systemctl",
+            "IPC_BROKER_SYSTEMCTL: \"systemctl\" is no whole path; write one as in /usr/bin/systemctl",
         ),
         (
             "IPC_BROKER_LISTEN",

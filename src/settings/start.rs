@@ -38,6 +38,10 @@ pub(super) fn problems(
             complain("activation", wrong);
         }
     }
+    if let Some(path) = settings.systemctl.as_deref().filter(|path| !path.is_file()) {
+        let text = format!("there is no program {}", path.display());
+        complain("systemctl", text);
+    }
     let named = origin("tokens") != super::layer::DEFAULT;
     let folder = settings.tokens.as_deref().filter(|_| named || usual);
     let run_time = crate::client::token_file().filter(|_| usual);

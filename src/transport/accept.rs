@@ -60,9 +60,14 @@ impl Spare {
         open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
     }
 
-    /// Accepts those that wait at `listener`, gives each `goodbye` as far as its socket takes it, and closes it. Returns
-    /// how many there were.
-    pub(super) fn turn_away(&mut self, listener: &socket2::Socket, goodbye: &[u8]) -> usize {
+    /// Accepts those that wait at `listener`, gives each `goodbye` as far as its socket takes it, and closes it; with `first` only those
+    /// get it that have sent this byte first. Returns how many there were.
+    pub(super) fn turn_away(
+        &mut self,
+        listener: &socket2::Socket,
+        goodbye: &[u8],
+        first: Option<u8>,
+    ) -> usize {
         let mut count = 0;
         while count < Self::AT_ONCE {
             if self.0.is_none() {
@@ -75,7 +80,9 @@ impl Spare {
             if let Ok((socket, _)) = &accepted {
                 // A client that does not take it will see the end of file.
                 let _ = socket.set_nonblocking(true);
-                let _ = send(socket, goodbye);
+                if first.is_none_or(|first| begins_with(socket, first)) {
+                    let _ = send(socket, goodbye);
+                }
             }
             let ended = accepted.is_err();
             drop(accepted);
@@ -87,6 +94,14 @@ impl Spare {
         }
         count
     }
+}
+
+/// Whether this byte is the first that the socket has; it stays there.
+#[cfg(unix)]
+fn begins_with(socket: &socket2::Socket, byte: u8) -> bool {
+    let mut first = [0];
+    let peeked = rustix::net::recv(socket, &mut first[..], rustix::net::RecvFlags::PEEK);
+    peeked.is_ok_and(|(_, count)| count == 1) && first == [byte]
 }
 
 #[cfg(unix)]

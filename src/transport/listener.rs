@@ -325,16 +325,16 @@ impl Listener {
     }
 
     /// Accepts and closes those that wait, at most 64, with a descriptor that is kept for the time when none is left.
-    /// Each is sent `goodbye`, as far as its socket takes it at once. Returns how many there were; 0 where there are no
-    /// descriptors.
-    pub fn turn_away(&mut self, goodbye: &[u8]) -> usize {
+    /// Each is sent `goodbye`, as far as its socket takes it at once; with `first` only those that have sent this byte first. Returns how
+    /// many there were; 0 where there are no descriptors.
+    pub fn turn_away(&mut self, goodbye: &[u8], first: Option<u8>) -> usize {
         match &mut self.kind {
             #[cfg(unix)]
-            Kind::Unix(listener) => listener.turn_away(goodbye),
+            Kind::Unix(listener) => listener.turn_away(goodbye, first),
             #[cfg(unix)]
-            Kind::Tcp(listener) => listener.turn_away(goodbye),
+            Kind::Tcp(listener) => listener.turn_away(goodbye, first),
             _ => {
-                let _ = goodbye;
+                let _ = (goodbye, first);
                 0
             }
         }

@@ -235,8 +235,9 @@ impl Listener {
     }
 
     #[cfg(unix)]
-    pub(super) fn turn_away(&mut self, goodbye: &[u8]) -> usize {
-        self.spare.turn_away(&SockRef::from(&self.listener), goodbye)
+    pub(super) fn turn_away(&mut self, goodbye: &[u8], first: Option<u8>) -> usize {
+        self.spare
+            .turn_away(&SockRef::from(&self.listener), goodbye, first)
     }
 }
 

@@ -215,7 +215,7 @@ async fn refuses_wrong_attachments(listener: &mut Listener) {
     read_exact(&server, &mut [0; 12]).await;
 }
 
-/// Many clients at once, a refused second listener, and a free endpoint afterwards.
+/// Many clients at once, and a refused second listener.
 async fn serves_many(mut listener: Listener) {
     let endpoint = listener.endpoint().clone();
     let error = Listener::bind(&endpoint).unwrap_err();
@@ -236,20 +236,40 @@ async fn serves_many(mut listener: Listener) {
         read_exact(client, &mut byte).await;
         assert_eq!(byte, [index as u8]);
     }
-    drop(listener);
-    assert!(connect(&endpoint).await.is_err());
-    // Accepted connections go on; only a pipe's name is taken until they end.
-    if matches!(endpoint, Endpoint::Pipe(_)) {
-        ends.clear();
-    }
-    let mut again = loop {
-        match Listener::bind(&endpoint) {
+}
+
+/// Listens where somebody has just stopped to.
+async fn bind_again(endpoint: &Endpoint) -> Result<Listener, BindError> {
+    loop {
+        match Listener::bind(endpoint) {
             // The reactor closes a pipe when the system has given its buffers back.
-            Err(BindError::InUse { .. }) if ends.is_empty() => tokio::task::yield_now().await,
-            bound => break bound.unwrap(),
+            Err(BindError::InUse { .. }) if matches!(endpoint, Endpoint::Pipe(_)) => {
+                tokio::task::yield_now().await;
+            }
+            bound => return bound,
         }
-    };
-    echoes(&mut again).await;
+    }
+}
+
+/// What a listener listened on is free when it is dropped, while what it accepted lives on.
+async fn gives_its_place_back(endpoint: &str) {
+    // Meanwhile the system may give a free port to somebody else: a listener that keeps its own does so each time.
+    for _ in 0..20 {
+        let mut listener = bind_again(&endpoint.parse().unwrap()).await.unwrap();
+        let endpoint = listener.endpoint().clone();
+        let ends = connected(&mut listener).await;
+        drop(listener);
+        let refused = connect(&endpoint).await.is_err();
+        // A pipe's name is taken until its connections end.
+        let ends = Some(ends).filter(|_| !matches!(endpoint, Endpoint::Pipe(_)));
+        let again = bind_again(&endpoint).await;
+        if let (true, Ok(mut again)) = (refused, again) {
+            echoes(&mut again).await;
+            drop(ends);
+            return;
+        }
+    }
+    panic!("{endpoint} is never given back");
 }
 
 async fn conform(endpoint: &str, halves: bool) {
@@ -265,6 +285,7 @@ async fn conform(endpoint: &str, halves: bool) {
             closes_by_half(&mut listener).await;
         }
         serves_many(listener).await;
+        gives_its_place_back(endpoint).await;
     };
     tokio::time::timeout(HANG, all).await.expect("a step hangs");
 }

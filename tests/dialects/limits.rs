@@ -7,7 +7,7 @@ use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Flags, Kind};
-use actix_ipc::policy::{Policy, Right, Rule, Who};
+use actix_ipc::policy::{Policy, Right, Rule, Selection, Who};
 use actix_ipc::transport::dialect::Dialects;
 use serde_json::{Value, json};
 use std::io::Write;
@@ -49,15 +49,82 @@ fn an_old_owner_gives_way_to_an_old_one_and_a_new_one_does_not() {
 fn the_policy_holds_for_old_clients() {
     let rule = Rule::allow([Who::Everyone]).plain(Right::Connect);
     let scene = Scene::start();
+    let rules = |more: Option<Rule>| Policy::new([rule.clone()].into_iter().chain(more).collect());
     let mut native = scene.native();
     native.register("o");
-    scene.running.handle.set_policy(Policy::new(vec![rule]));
+    scene.running.handle.set_policy(rules(None));
     for format in BOTH {
         let mut old = scene.old(format);
         assert!(!old.register("x"));
         let denied = old.remote_call("o", "m", &Value::Null).unwrap_err();
         assert!(denied.as_str().unwrap().contains("policy"), "{denied}");
+        // What it may not see is not there.
+        match format {
+            Format::Lengths => old.ask(
+                &json!({"HasObject": {"object_name": "o"}}),
+                &json!({"HasObjectResult": {"object_name": "o", "exists": false}}),
+            ),
+            Format::Documents => old.ask(&json!({"list": ["o"]}), &json!({"list": []})),
+        }
     }
+    // As often as it asks for a topic, it is told that it may not hear it.
+    let mut old = scene.old(Format::Lengths);
+    let subscribe = old.encoded(&json!({"Subscribe": {"object_name": "s", "topic": "t"}}));
+    old.send(&subscribe.repeat(3));
+    for _ in 0..3 {
+        let heard = old.hear();
+        let text = heard["Error"]["message"].as_str();
+        assert!(text.is_some_and(|text| text.contains("policy")), "{heard}");
+    }
+    // What it publishes without the right to is heard by nobody.
+    let hears = Rule::allow([Who::Everyone]).named(Right::Subscribe, Selection::object("**").unwrap());
+    scene.running.handle.set_policy(rules(Some(hears)));
+    let mut hearer = scene.native();
+    hearer.subscribe("s", "t");
+    hearer.subscribe("events", "t");
+    for format in BOTH {
+        let mut publisher = scene.old(format);
+        publisher.publish("s", "t", &json!(1));
+        publisher.remote_call("o", "m", &Value::Null).unwrap_err();
+    }
+    hearer.subscribe("s", "another");
+    assert_eq!(hearer.kept(), []);
+    scene.stop();
+}
+
+/// A length that is none ends the connection, and what was said before it counts.
+#[test]
+fn what_was_said_before_a_broken_message_is_done() {
+    let scene = Scene::with(Limits {
+        dialect_linger_ms: 60_000,
+        ..Limits::default()
+    });
+    let [mut native, mut hearer] = scene.running.connect_all();
+    native.register("o");
+    hearer.subscribe("s", "t");
+    let mut old = scene.old(Format::Lengths);
+    let mut bytes = Vec::new();
+    for said in [
+        json!({"RegisterObject": {"object_name": "own"}}),
+        json!({"Publish": {"object_name": "s", "topic": "t", "args": 1}}),
+        json!({"Call": {"call_id": "c", "object_name": "o", "method": "m", "args": 2}}),
+        json!({"HasObject": {"object_name": "o"}}),
+    ] {
+        bytes.extend(old.encoded(&said));
+    }
+    bytes.extend(65_537_u32.to_be_bytes());
+    bytes.extend([b'x'; 100_000]);
+    old.send(&bytes);
+    assert_eq!(hearer.expect(Kind::Event).payload, b"1");
+    let call = native.expect(Kind::Call);
+    while native.register("own").kind != Kind::Done {}
+    native.reply(&call, b"done");
+    let heard: Vec<Value> = std::iter::from_fn(|| old.try_hear()).collect();
+    for kind in ["Registered", "HasObjectResult", "Result"] {
+        let found = heard.iter().filter(|heard| heard.get(kind).is_some()).count();
+        assert_eq!(found, 1, "{kind} of {heard:?}");
+    }
+    assert_eq!(scene.running.handle.metrics().protocol_errors, 1);
     scene.stop();
 }
 
@@ -100,7 +167,18 @@ fn connections_are_limited_and_their_places_come_back() {
         // A process alone has half of what its user has.
         let mut olds: Vec<_> = (0..4).map(|_| scene.old(format)).collect();
         olds.iter_mut().for_each(Old::settle);
+        let mut refused = scene.old(format);
+        let question = refused.encoded(&json!({"list": []}));
+        refused.send(&question);
+        assert_eq!(refused.try_hear(), None, "it gets no byte that it cannot read");
         scene.old(format).ends();
+        let mut native = Raw::open(&scene.running.path);
+        native.greet("");
+        let (reason, text) = native.goodbye();
+        assert!(
+            reason == CloseReason::TooMany && text.contains("limits.connections"),
+            "{text}"
+        );
         olds.iter_mut().for_each(Old::settle);
         olds.pop().unwrap().end_sending();
         drop(olds);
@@ -260,26 +338,39 @@ fn what_an_old_client_piles_up_is_bounded() {
     scene.stop();
 }
 
+/// Who does not read its answers is not read either, and loses none of them.
 #[test]
-fn what_a_begun_document_takes_is_charged() {
-    let scene = Scene::with(Limits {
-        memory_bytes_total: 8 << 20,
-        ..Limits::default()
-    });
-    let mut old = scene.old(Format::Documents);
-    old.settle();
-    let begun = format!(r#"{{"object":"o","method":"m","param":"{}"#, "x".repeat(6 << 20));
-    let sender = std::thread::spawn(move || {
-        // It is closed in the middle.
-        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| old.send(begun.as_bytes())));
-        drop(result);
-        old
-    });
-    let mut old = sender.join().unwrap();
-    assert_eq!(old.try_hear(), None);
-    scene.native().ping();
-    assert_eq!(scene.running.handle.metrics().closed_over_limit, 1);
-    scene.stop();
+fn answers_that_nobody_reads_are_not_made_without_end() {
+    const MOST: usize = 64 << 20;
+    for format in BOTH {
+        let scene = Scene::with(Limits {
+            frame_progress_ms: 600_000,
+            ..Limits::default()
+        });
+        let (mut old, mut native) = (scene.old(format), scene.native());
+        let question = old.encoded(&match format {
+            Format::Lengths => json!({"HasObject": {"object_name": "nobody"}}),
+            Format::Documents => json!({"object": "nobody", "method": "m"}),
+        });
+        let (mut sent, mut full) = (0, 0);
+        while full < 1_000 {
+            assert!(sent < MOST, "it is read without end");
+            match old.send_what_goes(&question[sent % question.len()..]) {
+                0 => {
+                    native.ping();
+                    full += 1;
+                }
+                count => (sent, full) = (sent + count, 0),
+            }
+        }
+        // At most limits.outbox_bytes of answers, and what is on its way.
+        let levels = scene.running.handle.levels();
+        assert!(levels.charged_memory_bytes < 16 << 20, "{levels:?}");
+        for _ in 0..sent / question.len() {
+            old.hear();
+        }
+        scene.stop();
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod calls;
 mod ends;
 mod events;
 mod limits;
+mod memory;
 mod messages;
 mod old;
 #[path = "../support/raw.rs"]

@@ -2,7 +2,9 @@
 
 use super::Scene;
 use super::old::{Format, Old};
-use serde_json::json;
+use actix_ipc::Endpoint;
+use actix_ipc::message::Kind;
+use serde_json::{Value, json};
 
 #[test]
 fn every_message_of_ipc_broker() {
@@ -119,23 +121,69 @@ fn a_list_is_answered_when_all_of_it_is_there() {
     scene.stop();
 }
 
+/// Its programs read over TCP alone, in reads that they take for a part of a document when they are full.
 #[test]
-fn a_document_never_fills_a_read_and_arrives_in_any_parts() {
+fn a_document_never_ends_with_a_full_read() {
     let scene = Scene::start();
+    let endpoints = scene.endpoints();
+    let tcp = endpoints
+        .iter()
+        .find(|endpoint| matches!(endpoint, Endpoint::Tcp(_)))
+        .unwrap();
+    let mut owner = Old::connect(Format::Documents, tcp);
+    assert!(owner.register("o"));
+    let mut caller = Old::connect(Format::Documents, tcp);
+    let of = |total: usize, empty: &Value| {
+        let around = empty.to_string().len();
+        json!("x".repeat(total - around))
+    };
+    for reads in [1, 2, 14] {
+        for total in [reads * 4_096 - 1, reads * 4_096, reads * 4_096 + 1] {
+            let param = of(total, &json!({"object": "o", "method": "m", "param": ""}));
+            caller.call("o", "m", &param);
+            assert_eq!(owner.hear_in_full_reads()["param"], param, "{total}");
+            let response = of(total, &json!({"response": ""}));
+            owner.say(&json!({"response": response}));
+            assert_eq!(
+                caller.hear_in_full_reads(),
+                json!({"response": response}),
+                "{total}"
+            );
+        }
+    }
+    scene.stop();
+}
+
+#[test]
+fn a_message_arrives_in_any_parts() {
+    let scene = Scene::start();
+    let mut native = scene.native();
+    native.register("o");
     for endpoint in scene.endpoints() {
-        let mut owner = Old::connect(Format::Documents, &endpoint);
-        assert!(owner.register("o"));
-        let mut caller = Old::connect(Format::Documents, &endpoint);
-        for length in [4_080, 4_081, 4_082, 4_083, 8_177, 8_178, 8_179, 8_180] {
-            let text = json!("x".repeat(length));
-            let call = caller.encoded(&json!({"object": "o", "method": "m", "param": text}));
-            for part in call.chunks(1_000) {
-                caller.send(part);
+        for format in [Format::Lengths, Format::Documents] {
+            let mut old = Old::connect(format, &endpoint);
+            let text = "é\\\"}{".repeat(40);
+            let call = match format {
+                Format::Lengths => {
+                    json!({"Call": {"call_id": "c", "object_name": "o", "method": "m", "args": text}})
+                }
+                Format::Documents => json!({"object": "o", "method": "m", "param": text}),
+            };
+            let call = old.encoded(&call);
+            for size in [1, 3, 100] {
+                for part in call.chunks(size) {
+                    old.send(part);
+                    // The broker has had its turn: the next part is a read of its own.
+                    native.ping();
+                }
+                let call = native.expect(Kind::Call);
+                assert_eq!(
+                    serde_json::from_slice::<Value>(&call.payload).unwrap(),
+                    json!(text)
+                );
+                native.reply(&call, b"taken");
+                assert_eq!(old.answer(), Ok(json!("taken")));
             }
-            let called = owner.called();
-            assert_eq!(called.args, text);
-            owner.reply(&called, &text);
-            assert_eq!(caller.answer(), Ok(text));
         }
     }
     scene.stop();

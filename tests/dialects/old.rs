@@ -90,6 +90,73 @@ impl Old {
         }
     }
 
+    /// Bytes as they are, as far as the socket takes them at once: how many, 0 when it is full.
+    pub fn send_what_goes(&mut self, bytes: &[u8]) -> usize {
+        let sent = match &mut self.socket {
+            Socket::Unix(socket) => {
+                socket.set_nonblocking(true).unwrap();
+                let sent = socket.write(bytes);
+                socket.set_nonblocking(false).unwrap();
+                sent
+            }
+            Socket::Tcp(socket) => {
+                socket.set_nonblocking(true).unwrap();
+                let sent = socket.write(bytes);
+                socket.set_nonblocking(false).unwrap();
+                sent
+            }
+        };
+        match sent {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            sent => sent.unwrap(),
+        }
+    }
+
+    /// The next message as ipc-server's library reads it: 4,096 bytes at a time, until a read brings less.
+    pub fn hear_in_full_reads(&mut self) -> Value {
+        assert!(self.held.is_empty(), "bytes of two messages");
+        let (mut all, mut buffer) = (Vec::new(), [0; 4_096]);
+        loop {
+            match self.socket.read(&mut buffer) {
+                Ok(0) => panic!("the end behind {} bytes", all.len()),
+                Ok(count) => {
+                    all.extend_from_slice(&buffer[..count]);
+                    if count < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => panic!("it waits for more than {} bytes: {error}", all.len()),
+            }
+        }
+        serde_json::from_slice(&all).unwrap_or_else(|error| panic!("{} bytes: {error}", all.len()))
+    }
+
+    /// Reads all that comes until the end of the connection, in a thread, and passes it on as it comes.
+    pub fn heard_apart(&self) -> std::sync::mpsc::Receiver<Vec<u8>> {
+        let mut socket = match &self.socket {
+            Socket::Unix(socket) => Socket::Unix(socket.try_clone().unwrap()),
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone().unwrap()),
+        };
+        let (passed, receiver) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 16 * 1024];
+            while let Ok(count @ 1..) = socket.read(&mut buffer) {
+                let _ = passed.send(buffer[..count].to_vec());
+            }
+        });
+        receiver
+    }
+
+    /// Ends both directions, whoever reads.
+    pub fn hang_up(&self) {
+        let both = Shutdown::Both;
+        match &self.socket {
+            Socket::Unix(socket) => socket.shutdown(both).unwrap(),
+            Socket::Tcp(socket) => socket.shutdown(both).unwrap(),
+        }
+    }
+
     /// Ends the sending direction.
     pub fn end_sending(&self) {
         match &self.socket {

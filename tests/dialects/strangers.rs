@@ -91,13 +91,17 @@ fn idle_ones_leave_the_others_the_memory_that_they_need() {
         memory_bytes_total: 64 << 20,
         ..Limits::default()
     });
-    let _idle: Vec<_> = (0..100)
+    let topic = json!({"object_name": "idle", "topic": "t"});
+    let mut idle: Vec<_> = (0..100)
         .map(|_| {
             let mut old = Old::connect(Format::Lengths, &tcp(&scene));
-            old.subscribe("idle", "t");
+            old.say(&json!({"Subscribe": topic}));
             old
         })
         .collect();
+    for old in &mut idle {
+        assert_eq!(old.hear(), json!({"Subscribed": topic}));
+    }
     let mut owner = Old::connect(Format::Documents, &tcp(&scene));
     assert!(owner.register("o"));
     for length in [60_000, 200_000, 1_000_000] {

@@ -99,3 +99,24 @@ async fn a_replica_catches_up_after_its_primary_and_itself_were_away() {
     says_in_order(&ended.stdout, &["Replica ended with 1 keys", "b = 9"]);
     tokio::task::spawn_blocking(|| interrupt(running)).await.unwrap();
 }
+
+/// Whatever order they come in, money is neither made nor lost, nobody owes any, and a conflict ends no client.
+#[test]
+fn clients_at_the_same_time_move_money_and_keep_the_sum() {
+    let place = Place::new();
+    let running = place.listening("database", "--server");
+    let clients: Vec<_> = (0..8).map(|_| place.start("database", "--client")).collect();
+    for client in clients {
+        says_in_order(client.end().success(), &["All database operations completed"]);
+    }
+    let last = place.run("database", "--client");
+    says_in_order(
+        last.success(),
+        &[
+            "Not moved: account/ada has 10 of 30",
+            "SCAN account/ada = 10",
+            "SCAN account/bob = 90",
+        ],
+    );
+    interrupt(running);
+}

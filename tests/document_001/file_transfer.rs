@@ -1,12 +1,14 @@
 //! The state of the example `file_transfer`: any way of cutting and resuming brings the same bytes, and what is wrong is refused.
 
 #[path = "../../examples/file_transfer/source.rs"]
-mod source;
+pub(crate) mod source;
 #[path = "../../examples/file_transfer/transfer.rs"]
 mod transfer;
 
 use proptest::prelude::*;
-use transfer::{Checksum, Incoming, Start, Summing, TransferError, bar, human, percent, plain_name, start};
+use transfer::{
+    Checksum, Incoming, Start, Summing, TransferError, bar, human, percent, place, plain_name, start,
+};
 
 fn made(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
@@ -30,7 +32,7 @@ proptest! {
         for chunks in cuts.into_iter().chain([usize::MAX]) {
             let have = stored.len();
             let theirs = sum(&stored);
-            let from = match start(have as u64, theirs.sum(), sum(&file[..have]).sum()) {
+            let from = match start(have as u64, have as u64, theirs.sum(), sum(&file[..have]).sum()) {
                 Start::Beginning => 0,
                 Start::Resume(from) => from as usize,
                 Start::Restart => panic!("it is the same file"),
@@ -98,9 +100,11 @@ fn what_is_out_of_place_is_refused_and_changes_nothing() {
 
 #[test]
 fn another_file_of_the_same_name_starts_again() {
-    assert_eq!(start(0, Checksum(0), Checksum(0)), Start::Beginning);
-    assert_eq!(start(5, Checksum(7), Checksum(7)), Start::Resume(5));
-    assert_eq!(start(5, Checksum(7), Checksum(8)), Start::Restart);
+    assert_eq!(start(0, 0, Checksum(0), Checksum(0)), Start::Beginning);
+    assert_eq!(start(5, 5, Checksum(7), Checksum(7)), Start::Resume(5));
+    assert_eq!(start(5, 5, Checksum(7), Checksum(8)), Start::Restart);
+    // A longer file was not compared at all.
+    assert_eq!(start(5, 0, Checksum(0), Checksum(0)), Start::Restart);
 }
 
 #[test]
@@ -140,6 +144,11 @@ fn people_read_progress() {
         assert_eq!(bar(received, total, 10), expected);
     }
     assert_eq!(percent(u64::MAX - 1, u64::MAX), 99);
+    for (hundredth, total, expected) in [(50, 8, 4), (50, 9, 5), (1, 8, 1), (99, 1000, 990), (7, 0, 0)] {
+        assert_eq!(place(hundredth, total), expected);
+        assert!(percent(expected, total) >= hundredth);
+    }
+    assert_eq!(place(100, u64::MAX), u64::MAX);
     let sizes = [0, 1023, 1024, 1536, 256 << 20, u64::MAX].map(human);
     assert_eq!(
         sizes,

@@ -36,3 +36,5 @@ mod service_mesh;
 mod support;
 #[cfg(unix)]
 mod talks;
+#[cfg(unix)]
+mod transfers;

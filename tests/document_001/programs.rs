@@ -105,6 +105,7 @@ impl Place {
     fn here(&self, mut command: Command) -> Command {
         command
             .env("TMPDIR", self.path())
+            .env("XDG_CACHE_HOME", self.path())
             .env("XDG_RUNTIME_DIR", self.path());
         command
     }

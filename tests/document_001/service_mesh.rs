@@ -8,7 +8,7 @@ mod mesh;
 use balance::Balance;
 use mesh::{FAILS, INSTANCES_MAX, Instance, Mesh, MeshError, Metrics, PASSES, Turn};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -109,11 +109,12 @@ proptest! {
         let mut balance = Balance::default();
         balance.update((1..=members).map(instance).collect());
         let mut counts = BTreeMap::from_iter((1..=members).map(|id| (id, 0_usize)));
+        let mut lasting = Vec::new();
         for _ in 0..calls {
-            let chosen = balance.choose().unwrap().id;
-            *counts.get_mut(&chosen).unwrap() += 1;
-            if !last {
-                balance.done(chosen, true);
+            let chosen = balance.choose().unwrap();
+            *counts.get_mut(&chosen.about.id).unwrap() += 1;
+            if last {
+                lasting.push(chosen);
             }
         }
         let (most, fewest) = (counts.values().max().unwrap(), counts.values().min().unwrap());
@@ -132,24 +133,44 @@ fn instance(id: u64) -> Instance {
 #[test]
 fn a_busy_instance_gets_less_and_a_failed_one_nothing() {
     let mut balance = Balance::default();
-    assert_eq!(balance.choose(), None);
+    assert!(balance.choose().is_none());
     balance.update(vec![instance(1), instance(2), instance(3)]);
-    let held: BTreeSet<u64> = (0..3).filter_map(|_| balance.choose()).map(|it| it.id).collect();
-    assert_eq!(held, BTreeSet::from([1, 2, 3]));
-    balance.done(2, true);
-    assert_eq!(balance.choose().map(|it| it.id), Some(2), "it has the fewest");
-    balance.done(2, false);
-    balance.done(1, true);
-    balance.done(3, true);
+    let mut held: BTreeMap<u64, _> = (0..3)
+        .filter_map(|_| balance.choose())
+        .map(|it| (it.about.id, it))
+        .collect();
+    assert_eq!(held.keys().copied().collect::<Vec<_>>(), [1, 2, 3]);
+    held.remove(&2);
+    assert_eq!(balance.choose().unwrap().about.id, 2, "it has the fewest");
+    balance.failed(2);
+    held.clear();
     for _ in 0..4 {
-        let id = balance.choose().unwrap().id;
-        assert_ne!(id, 2);
-        balance.done(id, true);
+        assert_ne!(balance.choose().unwrap().about.id, 2);
     }
     balance.update(vec![instance(2)]);
-    assert_eq!(balance.choose().map(|it| it.id), Some(2), "another chance");
-    balance.done(2, false);
-    assert_eq!(balance.choose(), None);
+    assert_eq!(balance.choose().unwrap().about.id, 2, "another chance");
+    balance.failed(2);
+    assert!(balance.choose().is_none());
+}
+
+/// A call is given up when its caller wants no more of it: nothing is told then, and the instance gets as much as the others afterwards.
+#[test]
+fn a_call_that_is_given_up_is_no_longer_under_way() {
+    let mut balance = Balance::default();
+    balance.update(vec![instance(1), instance(2)]);
+    let mut counts = BTreeMap::from([(1, 0), (2, 0)]);
+    let given_up: Vec<_> = (0..9).filter_map(|_| balance.choose()).collect();
+    // The registry's word keeps what is under way.
+    balance.update(vec![instance(1), instance(2)]);
+    drop(given_up);
+    for _ in 0..10 {
+        *counts.get_mut(&balance.choose().unwrap().about.id).unwrap() += 1;
+    }
+    assert_eq!(counts, BTreeMap::from([(1, 5), (2, 5)]));
+    let one = balance.choose().unwrap();
+    balance.update(vec![instance(1), instance(2)]);
+    let two = balance.choose().unwrap();
+    assert_ne!(one.about.id, two.about.id, "an update forgets no call");
 }
 
 #[test]

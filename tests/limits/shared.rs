@@ -1,8 +1,8 @@
 //! Limits of bytes that are waited with, and those that processes share.
 
-use super::raw::{Raw, meta};
+use super::raw::{Got, Raw, meta};
 use super::running::Running;
-use super::{closed, refused};
+use super::{closed, named, refused};
 use actix_ipc::actors::quota::{ReadGate, TotalGate};
 use actix_ipc::config::{CONNECTION_COST, Limits};
 use actix_ipc::error::{CloseReason, ErrorCode};
@@ -141,7 +141,7 @@ fn names_subscriptions_and_wills_cost_memory() {
     });
     let mut other = broker.connect();
     let before = held(&mut other, "memory_bytes_total");
-    // Small enough to come whole: a part of a frame that finds no memory ends its connection.
+    // Small enough to come whole: of a part of a frame that finds no memory nothing is kept.
     let description = vec![b'd'; 6_000];
     let filler = meta("k", &[0; 4_000]);
     let mut raw = broker.connect();
@@ -216,10 +216,122 @@ fn a_started_frame_is_charged_as_it_arrives() {
     let grows = (0..10_000).any(|_| held(&mut other, "memory_bytes_total") >= before + 290_000);
     assert!(grows, "not charged");
     assert!(held(&mut other, "memory_bytes_total") < before + 500_000);
-    // At its share it is closed; how much of the rest was read is the socket's business.
-    let _ = raw.stream.write_all(&frame[300_000..frame.len() - 1]);
-    closed(raw, CloseReason::TooMany, "limits.memory_bytes_total");
-    returns(&mut other, "memory_bytes_total", before);
+    // At its share the rest is read over. That an event is lost is told without being asked, and its credit comes back.
+    raw.stream.write_all(&frame[300_000..]).unwrap();
+    let answer = raw.answer(0);
+    refused(&answer, ErrorCode::TooMany, "limits.memory_bytes_total");
+    let mut credit = 0;
+    while credit < frame.len() {
+        credit += raw.expect(Kind::PublishCredit).aux as usize;
+    }
+    raw.ping();
+    returns(&mut other, "memory_bytes_total", before + CONNECTION_COST as u64);
+    broker.stop();
+}
+
+/// The next frame of this kind.
+fn until(raw: &mut Raw, kind: Kind) -> Got {
+    loop {
+        let got = raw.read();
+        if got.kind == kind {
+            return got;
+        }
+    }
+}
+
+/// Who waits for something of a frame that there is no memory for is told so; the connection goes on, and so does what follows.
+#[test]
+fn a_frame_that_there_is_no_memory_for_is_answered() {
+    let mib = 1024 * 1024;
+    let broker = Running::start(Limits {
+        memory_bytes_total: ALONE * mib,
+        publish_window: 16 * mib,
+        ..Limits::default()
+    });
+    let [mut raw, mut caller] = broker.connect_all();
+    raw.register("o");
+    let large = vec![b'x'; 4 * mib];
+    let mut refusals = 0;
+    for (kind, flags) in [
+        (Kind::Call, Flags::NONE),
+        (Kind::Publish, Flags::ACK),
+        (Kind::Register, Flags::NONE),
+        (Kind::Will, Flags::NONE),
+    ] {
+        let id = raw.id();
+        let draft = Draft::new(kind, id).flags(flags);
+        let draft = match kind {
+            Kind::Register => draft.key(b"another"),
+            _ => draft.pair("s", "t"),
+        };
+        raw.send(&draft.payload(Encoding::RAW, &large));
+        raw.ping();
+        let answer = raw.answer(id);
+        refused(&answer, ErrorCode::TooMany, "limits.memory_bytes_total");
+        refusals += 1;
+    }
+    // A reply, and one that has begun.
+    for first in [None, Some(Flags::CONTINUED)] {
+        let id = caller.call("o", Flags::NONE, b"");
+        let call = until(&mut raw, Kind::Call);
+        let kind = match first {
+            None => Kind::Reply,
+            Some(flags) => {
+                raw.send(&Draft::new(Kind::Reply, call.id).flags(flags));
+                Kind::ReplyPiece
+            }
+        };
+        raw.send(&Draft::new(kind, call.id).payload(Encoding::RAW, &large));
+        assert_eq!(until(&mut raw, Kind::Cancel).id, call.id, "it need not go on");
+        let error = loop {
+            let got = caller.answer(id);
+            if got.kind == Kind::Error {
+                break got;
+            }
+        };
+        named(&error, (ErrorCode::ReplyLost, true), "limits.memory_bytes_total");
+        refusals += 1;
+    }
+    let metrics = broker.handle.metrics();
+    assert_eq!(
+        (metrics.refused_for_memory, metrics.closed_over_limit),
+        (refusals, 0)
+    );
+    broker.stop();
+}
+
+/// A call that has begun, and an event of which its subscribers have a part.
+#[test]
+fn a_piece_that_there_is_no_memory_for_ends_its_message() {
+    let mib = 1024 * 1024;
+    let broker = Running::start(Limits {
+        memory_bytes_total: ALONE * mib,
+        publish_window: 16 * mib,
+        ..Limits::default()
+    });
+    let [mut raw, mut caller, mut hearer] = broker.connect_all();
+    raw.register("o");
+    hearer.subscribe("s", "t");
+    let large = vec![b'x'; 4 * mib];
+    let id = caller.id();
+    caller.send(&Draft::new(Kind::Call, id).pair("o", "m").flags(Flags::CONTINUED));
+    let call = until(&mut raw, Kind::Call);
+    caller.send(&Draft::new(Kind::CallPiece, id).payload(Encoding::RAW, &large));
+    let error = caller.answer(id);
+    named(&error, (ErrorCode::TooMany, true), "limits.memory_bytes_total");
+    assert_eq!(until(&mut raw, Kind::Cancel).id, call.id);
+    let id = caller.id();
+    let event = Draft::new(Kind::Publish, id).pair("s", "t");
+    caller.send(&event.flags(Flags::CONTINUED));
+    until(&mut hearer, Kind::Event);
+    caller.send(&Draft::new(Kind::PublishPiece, id).payload(Encoding::RAW, &large));
+    let error = caller.answer(id);
+    refused(&error, ErrorCode::TooMany, "limits.memory_bytes_total");
+    let end = hearer.expect_one(&[Kind::EventPiece, Kind::Gap]);
+    let void = end.kind == Kind::Gap || end.flags.has(Flags::ABORT);
+    assert!(void, "{end:?}");
+    let metrics = broker.handle.metrics();
+    assert_eq!((metrics.refused_for_memory, metrics.closed_over_limit), (2, 0));
     broker.stop();
 }
 

@@ -151,6 +151,16 @@ const CASES: &[(&str, &str, &str)] = &[
         "what_a_client_asked_that_is_gone_is_cancelled",
     ),
     (
+        "dialect_calls",
+        "src/transport/dialect/timed_tests.rs",
+        "as_many_calls_wait_for_an_owner_as_may",
+    ),
+    (
+        "dialect_call_bytes",
+        "src/transport/dialect/timed_tests.rs",
+        "as_many_calls_wait_for_an_owner_as_may",
+    ),
+    (
         "hold_ms",
         "src/actors/topic_hub/hold.rs",
         "a_hold_ends_at_its_patience",

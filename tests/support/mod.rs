@@ -335,6 +335,12 @@ impl Broker {
     /// Kills the broker as `kill -9` does and starts another one in its place.
     #[track_caller]
     pub fn restart(self) -> Self {
+        self.restart_with(|_| {})
+    }
+
+    /// The same with more arguments or variables.
+    #[track_caller]
+    pub fn restart_with(self, change: impl FnOnce(&mut Command)) -> Self {
         let Self {
             mut process,
             endpoint,
@@ -343,6 +349,6 @@ impl Broker {
         } = self;
         process.kill();
         drop(process);
-        Self::start_at(folder, &endpoint, |_| {})
+        Self::start_at(folder, &endpoint, change)
     }
 }

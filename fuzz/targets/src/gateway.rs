@@ -86,7 +86,12 @@ fn steps(data: &[u8]) {
         .expect("nothing waits");
     let mut now = Instant::now();
     while !input.is_empty() {
-        let went_on = match input.below(9) {
+        let went_on = match input.below(10) {
+            9 => {
+                let room = input.below(200);
+                gateway.set_room(if input.flag() { room } else { usize::MAX });
+                gateway.relieve(room, "no memory").map(drop)
+            }
             8 => {
                 now += Duration::from_millis(input.below(300) as u64);
                 gateway.clock(now);

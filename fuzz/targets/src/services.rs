@@ -83,6 +83,8 @@ pub(crate) fn descriptions(data: &[u8]) {
         text.extend_from_slice(between.as_bytes());
     }
     let path = file(ending);
+    // A file that is written over is flushed by some systems, which takes longer than all the rest.
+    let _ = std::fs::remove_file(&path);
     std::fs::write(&path, &text).expect("a temporary file");
     let name = path.display().to_string();
     match read::services(&path) {

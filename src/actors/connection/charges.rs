@@ -4,8 +4,12 @@
 
 use super::life::{Life, Phase};
 use super::outbox::WriteBuf;
-use super::perform::Rooms;
+use super::perform::{self, Rooms};
+use crate::actors::accounts::OverShare;
 use crate::error::CloseReason;
+use crate::message::Batch;
+use crate::message::frame::HELLO_BODY_MAX;
+use std::sync::Arc;
 
 impl<R: Rooms> Life<R> {
     /// The next bytes to write, about `max`; what they were charged is given back.
@@ -52,34 +56,97 @@ impl<R: Rooms> Life<R> {
     }
 
     /// Bytes of an old client that are kept until they can be understood.
-    pub(super) fn charge_held(&mut self, held: usize) {
+    ///
+    /// # Errors
+    /// [`OverShare`]: its process has no memory for them.
+    pub(super) fn charge_held(&self, held: usize) -> Result<(), OverShare> {
         let Phase::Ready(session) = &self.phase else {
-            return;
+            return Ok(());
         };
         let frame = session.me().account.memory.frame();
         if held == 0 {
             frame.settle(0);
-        } else if let Err(over) = frame.cover(held) {
-            self.close(CloseReason::TooMany, &over.to_string());
+            return Ok(());
+        }
+        frame.cover(held)
+    }
+
+    /// How many bytes may be kept of an old client of which `held` are and `more` have come: any number, where there is memory.
+    pub(super) fn room_for(&self, held: usize, more: usize) -> usize {
+        let Phase::Ready(session) = &self.phase else {
+            return usize::MAX;
+        };
+        let frame = session.me().account.memory.frame();
+        match frame.cover(held.saturating_add(more)) {
+            Ok(()) => usize::MAX,
+            Err(_) => frame.covered(),
         }
     }
 
-    /// A started frame is charged before `more` of its bytes are stored. `false`: its process has no memory for it.
-    pub(super) fn charge_frame(&mut self, more: usize) -> bool {
+    /// How many bytes of what has begun there is memory for now.
+    pub(super) fn room_for_frame(&self) -> usize {
+        match &self.phase {
+            Phase::Ready(session) => session.me().account.memory.frame().covered(),
+            _ => usize::MAX,
+        }
+    }
+
+    /// A frame that is complete is charged where it goes, and no longer here: not twice at once.
+    pub(super) fn settle_frame(&self) {
+        if let Phase::Ready(session) = &self.phase {
+            session
+                .me()
+                .account
+                .memory
+                .frame()
+                .settle(self.decoder.buffered());
+        }
+    }
+
+    /// What is kept of a started frame is charged, a read at a time. One that its process has no memory for is read over: who waits for
+    /// something of it is told so, and the connection goes on.
+    pub(super) fn charge_frame(&mut self) {
         let buffered = self.decoder.buffered();
         let Phase::Ready(session) = &self.phase else {
             // Before the welcome the decoder takes less than what the connection itself was charged.
-            return true;
+            return;
         };
         let frame = session.me().account.memory.frame();
-        if buffered == 0 {
+        if let Err(over) = frame.cover(buffered) {
             frame.settle(0);
-            return true;
+            self.refuse_started(&over);
         }
-        if let Err(over) = frame.cover(buffered.saturating_add(more)) {
-            self.close(CloseReason::TooMany, &over.to_string());
-            return false;
+    }
+
+    fn refuse_started(&mut self, over: &OverShare) {
+        let header = match self.decoder.read_over() {
+            Ok(Some(header)) => header,
+            Ok(None) => return,
+            Err(error) => return self.close(CloseReason::Protocol, &error.to_string()),
+        };
+        if header.attachments > 0 {
+            // What it carries has come in part, and is the next frame's then.
+            return self.close(CloseReason::TooMany, &over.to_string());
         }
-        true
+        self.note_refused(header.kind.name(), &over.to_string());
+        let error = over.error();
+        let (Phase::Ready(session), rooms) = (&mut self.phase, &*self.rooms) else {
+            return;
+        };
+        let outbox = &mut self.outbox;
+        let closing = perform::with_effects(|effects| {
+            let end = match session.refuse_started(&header, &error, effects) {
+                Ok(end) => end.and_then(|end| Batch::from_bytes(end.into(), HELLO_BODY_MAX).ok()),
+                Err(closing) => {
+                    effects.close = Some(closing);
+                    None
+                }
+            };
+            let end = end.map(Arc::new);
+            perform::perform(session, outbox, rooms, effects, end.as_ref(), None)
+        });
+        if let Some((reason, text)) = closing {
+            self.close(reason, &text);
+        }
     }
 }

@@ -19,7 +19,9 @@ impl<R: Rooms> Life<R> {
     pub fn next_deadline(&mut self) -> Option<Instant> {
         let session = match &mut self.phase {
             Phase::Ready(session) | Phase::Lingering(session) => session.next_deadline(),
-            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
+            Phase::Preface(_) | Phase::Refused(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => {
+                None
+            }
         };
         [
             session,
@@ -80,6 +82,10 @@ impl<R: Rooms> Life<R> {
                     raise("handshake_ms")
                 );
                 self.close(CloseReason::Timeout, &text);
+                Ok(())
+            }
+            Phase::Refused(_) => {
+                self.phase = Phase::Closing;
                 Ok(())
             }
             Phase::Unproven(unproven) => {

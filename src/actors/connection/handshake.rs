@@ -31,6 +31,10 @@ impl<R: Rooms> Life<R> {
         attachments: Vec<Attachment>,
         inbox: &dyn Fn() -> Post,
     ) -> usize {
+        if matches!(self.phase, Phase::Refused(_)) {
+            self.answer_refused(bytes.first());
+            return 0;
+        }
         let (read, now) = (bytes.len(), self.rooms.shared().now());
         if let Some(keepalive) = &mut self.keepalive {
             keepalive.heard();
@@ -64,20 +68,16 @@ impl<R: Rooms> Life<R> {
             };
             bytes = rest;
         }
-        if !self.charge_frame(bytes.len()) {
-            return 0;
-        }
         match self.decoder.decode(bytes) {
             Ok(mut batch) => {
                 let frames = batch.len();
-                if !self.charge_frame(0) {
-                    return frames;
-                }
-                self.waiting_since = (self.decoder.buffered() > 0).then_some(now);
+                self.waiting_since = self.decoder.has_begun().then_some(now);
                 if !self.attach(&mut batch) {
                     return frames;
                 }
+                self.settle_frame();
                 self.batch(now, batch, read, inbox);
+                self.charge_frame();
                 frames
             }
             Err(error) => {

@@ -8,12 +8,14 @@
 //! ```text
 //!  Preface ──8 bytes──► Hello ──Hello frame──► Ready ──goodbye / EOF / drain──► Lingering ──queue empty──► over
 //!      └───────wrong bytes: closed unanswered──────┴────protocol error: Goodbye with a reason ───────────────┘
+//!  Refused ──first byte (or none in time)──► told why in its format, or nothing ──► over
 //! ```
 
 use super::carry::Carry;
 use super::identity::{Evidence, Unproven};
 use super::outbox::Outbox;
 use super::perform::{self, Rooms};
+use super::refused::Refusal;
 use super::session::{Closing, Effects, RingStep, Session, goodbye_frame};
 use super::slots::Slots;
 use crate::actors::admission::Admission;
@@ -34,13 +36,15 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 /// How long a connection may take to finish its calls and its queue when the broker stops.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// Where a connection is in its life.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// So many bytes of the preface were right.
     Preface(u8),
+    /// It is not let in, and learns why if its first byte is of a format that can say it.
+    Refused(Box<Refusal>),
     /// The preface is complete; the next frame must be Hello.
     Hello,
     /// Everything is allowed.
@@ -109,7 +113,7 @@ fn gate<'a>(gate: &'a mut Option<Arc<ReadGate>>, rooms: &impl Rooms) -> &'a Arc<
 }
 
 impl<R: Rooms> Life<R> {
-    /// The life of a peer that has connected. One that was not let in is told why, unread, and closed.
+    /// The life of a peer that has connected. One that was not let in is told why and closed: unread, where only our own format is spoken.
     #[must_use]
     pub fn new(
         rooms: Arc<R>,
@@ -129,9 +133,9 @@ impl<R: Rooms> Life<R> {
                 let patience = Some(handshake).filter(|_| !silent);
                 (Phase::Preface(0), patience, Some(admission))
             }
-            Err((reason, text)) => {
-                outbox.push_goodbye(goodbye_frame(reason, &text));
-                (Phase::Closing, Some(DRAIN_GRACE), None)
+            Err(closing) => {
+                let phase = Refusal::of(closing, shared, &evidence, &mut outbox);
+                (phase, Some(DRAIN_GRACE), None)
             }
         };
         Self {
@@ -215,7 +219,10 @@ impl<R: Rooms> Life<R> {
     /// Whether the handshake is not done yet, so that Registry cannot tell it anything.
     #[must_use]
     pub const fn is_stranger(&self) -> bool {
-        matches!(self.phase, Phase::Preface(_) | Phase::Hello | Phase::Unproven(_))
+        matches!(
+            self.phase,
+            Phase::Preface(_) | Phase::Refused(_) | Phase::Hello | Phase::Unproven(_)
+        )
     }
 
     /// Whether it has not said anything yet.
@@ -235,7 +242,9 @@ impl<R: Rooms> Life<R> {
     pub const fn session(&self) -> Option<&Session> {
         match &self.phase {
             Phase::Ready(session) | Phase::Lingering(session) => Some(session),
-            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => None,
+            Phase::Preface(_) | Phase::Refused(_) | Phase::Hello | Phase::Unproven(_) | Phase::Closing => {
+                None
+            }
         }
     }
 
@@ -322,7 +331,7 @@ impl<R: Rooms> Life<R> {
     }
 
     /// The peer sends nothing more: what it holds is withdrawn, what it asked is still answered.
-    fn linger(&mut self, in_order: bool) {
+    pub(super) fn linger(&mut self, in_order: bool) {
         let Phase::Ready(mut session) = std::mem::replace(&mut self.phase, Phase::Closing) else {
             return;
         };
@@ -364,7 +373,7 @@ impl<R: Rooms> Life<R> {
             // A peer that did wrong gets nothing more done; what others had asked before a drain still counts.
             session.me().account.close();
         }
-        if !matches!(self.phase, Phase::Preface(_)) {
+        if !matches!(self.phase, Phase::Preface(_) | Phase::Refused(_)) {
             self.outbox.push_goodbye(goodbye_frame(reason, text));
         }
         self.phase = Phase::Closing;
@@ -372,37 +381,6 @@ impl<R: Rooms> Life<R> {
             gone.tell(false);
         }
         self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
-    }
-
-    /// The goodbye at the end of a drain.
-    pub(super) fn close_drained(&mut self) {
-        let reason = self.rooms.shared().drain_reason();
-        self.close(reason, reason.text());
-    }
-
-    fn drain(&mut self) {
-        match self.phase {
-            Phase::Ready(_) => {
-                self.with_session(Session::drain);
-                self.limit = self.rooms.shared().now().checked_add(DRAIN_GRACE);
-                self.drain_if_idle();
-            }
-            Phase::Preface(_) | Phase::Hello | Phase::Unproven(_) => {
-                self.close_drained();
-            }
-            Phase::Lingering(_) | Phase::Closing => {}
-        }
-    }
-
-    fn drain_if_idle(&mut self) {
-        if let Phase::Ready(session) = &self.phase
-            && session.is_draining()
-            && session.open.is_empty()
-            && session.slots.is_empty()
-            && session.is_bus_idle()
-        {
-            self.close_drained();
-        }
     }
 
     /// A bug in this connection's own code ends this connection only. Nothing of its state is trusted any more.
@@ -458,13 +436,6 @@ impl<R: Rooms> Life<R> {
         }
         self.end_of_linger();
         self.drain_if_idle();
-    }
-
-    /// The broker has begun to stop: a stranger goes; the others are told by Registry.
-    pub fn stopping(&mut self) {
-        if self.is_stranger() {
-            self.close_drained();
-        }
     }
 
     /// Goes on with an end that waited for open calls and answers.

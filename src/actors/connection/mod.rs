@@ -8,6 +8,7 @@ mod carry;
 mod charges;
 mod clock;
 pub(super) mod context;
+mod draining;
 mod endpoints;
 mod handshake;
 pub mod identity;
@@ -18,6 +19,7 @@ pub mod open_calls;
 pub mod outbox;
 pub mod pace;
 pub mod perform;
+mod refused;
 mod ring;
 mod sending;
 pub mod session;
@@ -45,7 +47,7 @@ pub struct Connection {
 
 impl Connection {
     /// An actor for a socket that was accepted; `stream` is registered on the arbiter that will run it. One that was not let in is
-    /// told why, unread, and closed.
+    /// told why, if its format can say it, and closed.
     pub(super) fn new(
         core: Arc<Core>,
         stream: Stream,

@@ -42,8 +42,19 @@ impl<R: Rooms> Life<R> {
         };
         let peer = self.me.as_ref().map(|me| me.id().0);
         let format = self.format();
-        tracing::warn!(peer, pid = ?self.pid, format, %reason, text = %text::text(why), left_out, "closing a connection");
+        tracing::warn!(peer, pid = self.pid(), format, %reason, text = %text::text(why), left_out, "closing a connection");
         self.note(Happening::Closed, format!("{}: {why}", reason.name()));
+    }
+
+    /// There was no memory for something that the peer had begun; who waits for it is told.
+    pub(super) fn note_refused(&self, what: &str, why: &str) {
+        let shared = self.rooms.shared();
+        shared.metrics.refused_for_memory.add(1);
+        if let Some(left_out) = shared.hush.may_say(Line::Limit, shared.now()) {
+            let peer = self.me.as_ref().map(|me| me.id().0);
+            let format = self.format();
+            tracing::warn!(peer, pid = ?self.pid, format, what, why, left_out, "read over what there is no memory for");
+        }
     }
 
     /// What its first byte said is a format that is not served, or none at all.
@@ -59,10 +70,16 @@ impl<R: Rooms> Life<R> {
         });
         match old {
             Some(format) => tracing::warn!(
-                pid = ?self.pid, format, left_out,
+                pid = self.pid(),
+                format,
+                left_out,
                 "turned a client of an older format away: `dialects` of the broker does not name it"
             ),
-            None => tracing::info!(pid = ?self.pid, left_out, "turned away what is no client of this broker"),
+            None => tracing::info!(
+                pid = self.pid(),
+                left_out,
+                "turned away what is no client of this broker"
+            ),
         }
     }
 
@@ -73,7 +90,12 @@ impl<R: Rooms> Life<R> {
             return;
         };
         let reason = unproven.text();
-        tracing::warn!(?address, reason, left_out, "refused a connection");
+        tracing::warn!(
+            address = address.map(tracing::field::display),
+            reason,
+            left_out,
+            "refused a connection"
+        );
     }
 
     /// The policy does not let the peer in.
@@ -81,7 +103,7 @@ impl<R: Rooms> Life<R> {
         let shared = self.rooms.shared();
         shared.metrics.denied.add(1);
         if let Some(left_out) = shared.hush.may_say(Line::Denied, shared.now()) {
-            tracing::warn!(pid = ?self.pid, left_out, "refused a connection; {why}");
+            tracing::warn!(pid = self.pid(), left_out, "refused a connection; {why}");
         }
     }
 
@@ -96,20 +118,24 @@ impl<R: Rooms> Life<R> {
         let uid = self.me.as_ref().and_then(|me| me.principal.uid);
         let (object, unit) = (text::text(object), text::text(unit));
         tracing::warn!(
-            peer, pid = ?self.pid, uid, %object, %unit, left_out,
+            peer, pid = self.pid(), uid, %object, %unit, left_out,
             "a client named a service that no description lists; it is ignored"
         );
     }
 
     /// The connection's own code has failed.
     pub(super) fn note_panic(&self, panic: &str) {
-        tracing::error!(pid = ?self.pid, panic = %text::text(panic), "a connection panicked; closing it");
+        tracing::error!(pid = self.pid(), panic = %text::text(panic), "a connection panicked; closing it");
         self.note(Happening::Panic, format!("a connection panicked: {panic}"));
+    }
+
+    fn pid(&self) -> Option<u32> {
+        self.pid.map(std::num::NonZeroU32::get)
     }
 
     fn note(&self, kind: Happening, text: String) {
         let peer = self.me.as_ref().map(|me| me.id());
-        let pid = self.pid.map_or(0, std::num::NonZeroU32::get);
+        let pid = self.pid().unwrap_or_default();
         self.rooms.shared().happened(kind, peer, pid, text);
     }
 }

@@ -379,6 +379,14 @@ impl OpenCalls {
         Some(*parked)
     }
 
+    /// Takes out the call that waits under this number, for good: its entry is about to be closed.
+    pub fn take_parked(&mut self, call: CallId) -> Option<Parked> {
+        let table = self.table.as_mut()?;
+        let parked = table.calls.get_mut(&call)?.parked.take()?;
+        table.parked_bytes = table.parked_bytes.saturating_sub(parked.bytes);
+        Some(*parked)
+    }
+
     /// Ends the wait of `call` at `deadline`, unless it is closed before.
     pub fn wait_until(&mut self, call: CallId, deadline: Instant) {
         let table = self.table.get_or_insert_default();

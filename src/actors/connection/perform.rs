@@ -10,6 +10,7 @@ use crate::actors::deliver::charge;
 use crate::actors::messages::{
     Answer, Control, Deliver, Drained, EventItem, Gone, HubBatch, Invoke, Joined, RegistryBatch, RegistryItem,
 };
+use crate::actors::observe::refused::Refused;
 use crate::actors::peer::PeerRef;
 use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
@@ -102,6 +103,9 @@ pub fn perform(
         peer.tell(control);
     }
     let from = session.me();
+    for refused in effects.refused.drain(..) {
+        tell_refused(from.id(), rooms, &refused, batch);
+    }
     let permit = permit.map(Arc::new);
     if planted::is(Bug::PermitLeaked) {
         Box::leak(Box::new(permit.clone()));
@@ -134,12 +138,25 @@ pub fn perform(
     effects.close.take()
 }
 
+/// Who watches is told of a call or an event of this peer that goes nowhere. `batch`: the one under way.
+#[cold]
+fn tell_refused(from: PeerId, rooms: &impl Rooms, refused: &Refused, batch: Option<&Arc<Batch>>) {
+    let batch = refused.batch.as_ref().or(batch);
+    let shared = rooms.shared();
+    if let Some(view) = batch.and_then(|batch| batch.view(refused.frame as usize)) {
+        refused.tell((&shared.tap, &shared.metrics), &view, from, None);
+    }
+}
+
 /// Counts what a step was about.
 fn count(session: &Session, rooms: &impl Rooms, effects: &mut Effects) {
     // Counters are shared by all arbiters: what is nothing, as nearly always, is not added.
     if effects.late > 0 {
         let late = std::mem::take(&mut effects.late);
-        rooms.metrics().late_answers.add(late);
+        // Whoever has monitored and leaves lets items come too late: looking changes nothing that is counted.
+        if session.me().id() != PeerId::BROKER {
+            rooms.metrics().late_answers.add(late);
+        }
     }
     if effects.in_pieces > 0 {
         let count = std::mem::take(&mut effects.in_pieces);
@@ -317,8 +334,16 @@ fn parked(session: &mut Session, rooms: &impl Rooms, batch: &Arc<Batch>, invokes
             items: vec![RegistryItem::Unwait(invoke.waits_as())],
             permit: None,
         });
+        let refused = Refused {
+            frame: invoke.frame,
+            batch: None,
+            ticket: invoke.ticket,
+            silent: invoke.reply.is_none(),
+            error: error.ran(false),
+        };
+        tell_refused(session.me().id(), rooms, &refused, Some(batch));
         match invoke.reply {
-            Some(reply) => reply.fail(&error.ran(false)),
+            Some(reply) => reply.fail(&refused.error),
             None => rooms.metrics().one_way_dropped.add(1),
         }
     }
@@ -399,10 +424,13 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
             }
         }
         Control::CallPiece(ticket, batch, frame) => {
-            let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
-            if session.slots.piece(rooms.shared().now(), ticket, bytes) {
+            let (view, now) = (batch.view(frame as usize), rooms.shared().now());
+            let attachments = batch.attachments(frame as usize);
+            let waits = |view| session.slots.piece(now, ticket, (&view, attachments));
+            if view.is_some_and(waits) {
                 outbox.push_forward(batch, frame, ticket.0);
             } else {
+                let bytes = batch.header(frame as usize).map_or(0, Header::wire_len);
                 session.me().account.release(charge(bytes));
             }
         }
@@ -427,6 +455,14 @@ fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call:
     if let Some(parked) = session.open.unpark(call) {
         if let Some(denied) = session.denied_while_parked(&parked) {
             rooms.metrics().denied.add(1);
+            let refused = Refused {
+                frame: parked.invoke.frame,
+                batch: Some(parked.batch.clone()),
+                ticket: parked.invoke.ticket,
+                silent: parked.invoke.reply.is_none(),
+                error: denied,
+            };
+            tell_refused(session.me().id(), rooms, &refused, None);
             rooms.registry(RegistryBatch {
                 from: session.me().clone(),
                 batch: parked.batch,
@@ -434,7 +470,7 @@ fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call:
                 permit: None,
             });
             let reply = parked.invoke.reply;
-            return reply.into_iter().for_each(|reply| reply.fail(&denied));
+            return reply.into_iter().for_each(|reply| reply.fail(&refused.error));
         }
         rooms.registry(RegistryBatch {
             from: session.me().clone(),

@@ -12,6 +12,7 @@ mod effects;
 mod guesses;
 mod pieces;
 mod ring;
+mod started;
 mod waits;
 
 pub(super) use bus::message_charge;
@@ -29,7 +30,7 @@ use crate::actors::planted::{self, Bug};
 use crate::config::{Limits, raise};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
+use crate::message::{Attachment, Batch, CallId, Draft, Flags, Header, Key, Kind, Ticket, metadata};
 use crate::policy::{Rights, Slot};
 use asks::{Needs, Target};
 use bus::Member;
@@ -319,7 +320,11 @@ impl Session {
             let seat = seat.ok_or_else(pieces::region_not_taken)?;
             seat.keep_with(batch.attachments(frame as usize));
         }
-        match self.slots.answer(now, view, &self.limits) {
+        let attachments: &[Attachment] = match view.header.is_region() {
+            true => batch.attachments(frame as usize),
+            false => &[],
+        };
+        match self.slots.answer(now, (view, attachments), &self.limits) {
             Outcome::Forward(caller, call, last) => {
                 effects.answers.push(
                     &caller,
@@ -390,6 +395,10 @@ impl Session {
 
     /// The end: what this peer asked of others is taken back. Slots answer by being dropped.
     pub fn finish(&mut self, effects: &mut Effects) {
+        let gone = CallError::from(ErrorCode::Cancelled).ran(false);
+        for call in self.open.waits() {
+            self.refuse_parked(call, &gone, effects);
+        }
         for open in self.open.drain() {
             if let Some(callee) = open.callee {
                 effects.tell.push((callee, Control::Cancel(open.ticket)));

@@ -15,7 +15,7 @@ use crate::actors::table::Table;
 use crate::config::Limits;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{CallId, Flags, Kind, Ticket};
+use crate::message::{Attachment, CallId, Flags, Kind, Ticket};
 use std::collections::hash_map::Entry;
 use std::time::Instant;
 
@@ -41,6 +41,18 @@ struct Slot {
 }
 
 impl Slot {
+    /// A reply in pieces has more of them. `false`: it is too large.
+    fn grows(&mut self, view: &FrameView<'_>, limits: &Limits) -> bool {
+        let before = if view.header.kind == Kind::Reply {
+            0
+        } else {
+            self.total
+        };
+        self.seat = None;
+        self.total = before.saturating_add(view.brings().unwrap_or(usize::MAX));
+        self.total <= limits.message_bytes
+    }
+
     /// There was a sign of life: the time until the deadline begins again.
     fn restart(&mut self, now: Instant) {
         let patience = self.deadline.saturating_duration_since(self.since);
@@ -136,8 +148,13 @@ impl Slots {
         });
     }
 
-    /// A `Reply`, `ReplyPiece` or `Error` of the callee.
-    pub fn answer(&mut self, now: Instant, view: &FrameView<'_>, limits: &Limits) -> Outcome {
+    /// A `Reply`, `ReplyPiece` or `Error` of the callee, with what is attached to it.
+    pub fn answer(
+        &mut self,
+        now: Instant,
+        (view, attachments): (&FrameView<'_>, &[Attachment]),
+        limits: &Limits,
+    ) -> Outcome {
         let header = view.header;
         let ticket = Ticket(header.id);
         let Some(table) = &mut self.table else {
@@ -159,13 +176,8 @@ impl Slots {
             let text = "the callee streams its reply, but the caller asked for a single one";
             return self.refuse(ticket, &invalid(text));
         }
-        if header.kind == Kind::ReplyPiece || continued {
-            let before = if header.kind == Kind::Reply { 0 } else { slot.total };
-            slot.seat = None;
-            slot.total = before.saturating_add(view.brings().unwrap_or(usize::MAX));
-            if slot.total > limits.message_bytes {
-                return self.refuse(ticket, &message_too_large(limits).ran(true));
-            }
+        if (header.kind == Kind::ReplyPiece || continued) && !slot.grows(view, limits) {
+            return self.refuse(ticket, &message_too_large(limits).ran(true));
         }
         let windowed = header.kind == Kind::ReplyPiece || more || continued;
         if windowed && !slot.window.spend(header.wire_len()) {
@@ -188,8 +200,11 @@ impl Slots {
             self.fail(ticket, &CallError::new(ErrorCode::ReplyLost, text));
             return if last { Outcome::Late } else { Outcome::Stop };
         }
-        slot.reply
-            .answers(view, last, now.saturating_duration_since(slot.began));
+        slot.reply.answers(
+            (view, attachments),
+            last,
+            now.saturating_duration_since(slot.began),
+        );
         let call = slot.reply.call();
         if last && !planted::is(Bug::SlotNotReleased) {
             let asker = place.remove().reply.forward();
@@ -240,14 +255,20 @@ impl Slots {
         Some((slot.reply.asker()?, slot.reply.call()))
     }
 
-    /// A piece of a call comes, of so many bytes. Returns whether the call still waits.
-    pub fn piece(&mut self, now: Instant, ticket: Ticket, bytes: usize) -> bool {
+    /// A piece of a call comes, with what is attached to it. Returns whether the call still waits.
+    pub fn piece(
+        &mut self,
+        now: Instant,
+        ticket: Ticket,
+        (view, attachments): (&FrameView<'_>, &[Attachment]),
+    ) -> bool {
         let table = self.table.as_mut();
         let Some(slot) = table.and_then(|table| table.slots.get_mut(&ticket)) else {
             return false;
         };
+        slot.reply.piece(view, attachments);
         if let Some(unread) = slot.unread {
-            slot.unread = Some(unread.saturating_add(bytes));
+            slot.unread = Some(unread.saturating_add(view.header.wire_len()));
             slot.restart(now);
         }
         true

@@ -5,7 +5,9 @@
 
 use super::Connection;
 use super::outbox::WriteBuf;
+use crate::actors::accounts::OverShare;
 use crate::actors::inbox::{Post, Queue};
+use crate::error::CloseReason;
 use crate::message::Attachment;
 use crate::transport::dialect::{Broken, Gateway, Opening};
 use bytes::Bytes;
@@ -63,6 +65,12 @@ impl Connection {
                 .received(bytes, attachments, &|| Post::Kept(Queue::new(cx.waker().clone())));
         };
         gateway.clock(now);
+        let held = gateway.held();
+        let room = self.life.room_for(held, bytes.len());
+        let Some(gateway) = self.gateway() else {
+            return 0;
+        };
+        gateway.set_room(room);
         let taken = gateway.take(bytes);
         // A message that goes on makes progress.
         self.life.waiting_since = None;
@@ -73,7 +81,7 @@ impl Connection {
             let unread = if before == 0 { 0 } else { rare.answers };
             rare.answers = unread.saturating_add(caused);
         }
-        self.understood(taken);
+        self.understood(taken, cx);
         frames
     }
 
@@ -100,7 +108,7 @@ impl Connection {
             gateway.clock(now);
             gateway.time_passed();
             self.pass_on(Vec::new(), cx);
-            self.understood(Ok(()));
+            self.understood(Ok(()), cx);
         }
     }
 
@@ -118,7 +126,9 @@ impl Connection {
         let Some(first) = bytes.first() else { return };
         if let Opening::Old(dialect) = self.life.rooms.shared.dialects().opening(*first) {
             self.life.without_extras(dialect);
-            self.io.rare.get_or_insert_default().gateway = Some(Gateway::new(dialect));
+            let limits = &self.life.rooms.shared.limits;
+            let gateway = Gateway::new(dialect).with_queue(limits.dialect_calls, limits.dialect_call_bytes);
+            self.io.rare.get_or_insert_default().gateway = Some(gateway);
         }
     }
 
@@ -142,7 +152,7 @@ impl Connection {
     }
 
     /// What follows from bytes that a gateway has read.
-    fn understood(&mut self, read: Result<(), Broken>) {
+    fn understood(&mut self, read: Result<(), Broken>, cx: &Context<'_>) {
         let Some(gateway) = self.gateway() else {
             return;
         };
@@ -157,8 +167,30 @@ impl Connection {
         }
         self.life.rooms.shared.metrics.dialect_unshown.add(unshown);
         match read {
-            Ok(()) => self.life.waits_for(begun, held, holds),
+            Ok(()) => {
+                self.life.waits_for(begun, holds);
+                if let Err(over) = self.life.charge_held(held) {
+                    self.relieve(&over, cx);
+                }
+            }
             Err(broken) => self.life.misunderstood(&broken.to_string()),
+        }
+    }
+
+    /// There is no memory for what is kept for an old client: what can be given up is, and who waits for it is told.
+    fn relieve(&mut self, over: &OverShare, cx: &Context<'_>) {
+        let why = over.to_string();
+        let room = self.life.room_for_frame();
+        let Some(gateway) = self.gateway() else { return };
+        let relieved = gateway.relieve(room, &why);
+        let (held, unshown, begun) = (gateway.held(), gateway.take_unshown(), gateway.has_begun());
+        self.life.rooms.shared.metrics.dialect_unshown.add(unshown);
+        self.pass_on(Vec::new(), cx);
+        let again = self.life.waiting_since.filter(|_| begun);
+        self.life.waiting_since = again;
+        match relieved {
+            Ok(given_up) => self.life.relieved(given_up, held, &why),
+            Err(_) => self.life.close(CloseReason::TooMany, &why),
         }
     }
 
@@ -186,7 +218,7 @@ impl Connection {
             given = given.and_then(|()| gateway.give(&slice));
         }
         self.pass_on(Vec::new(), cx);
-        self.understood(given);
+        self.understood(given, cx);
         true
     }
 }

@@ -19,13 +19,23 @@ impl<R: Rooms> Life<R> {
         self.keepalive = None;
     }
 
-    /// What an old client's bytes have come to: whether a message has begun that is not complete, how many bytes are kept, and whether
-    /// its events wait for an answer.
-    pub(super) fn waits_for(&mut self, begun: bool, held: usize, holds_events: bool) {
+    /// What an old client's bytes have come to: whether a message has begun that is not complete, and whether its events wait for an
+    /// answer.
+    pub(super) fn waits_for(&mut self, begun: bool, holds_events: bool) {
         self.holds_events = holds_events;
         let now = self.rooms.shared().now();
         self.waiting_since = self.waiting_since.or(Some(now)).filter(|_| begun);
-        self.charge_held(held);
+    }
+
+    /// So many messages were given up for want of memory, and so much is kept still. What is left is more than there is memory for when
+    /// a client has asked for more than it waits for.
+    pub(super) fn relieved(&mut self, given_up: u64, held: usize, why: &str) {
+        for _ in 0..given_up {
+            self.note_refused("message", why);
+        }
+        if self.charge_held(held).is_err() {
+            self.close(CloseReason::TooMany, why);
+        }
     }
 
     /// What it speaks, as `sys.broker` names it.
@@ -70,8 +80,15 @@ impl<R: Rooms> Life<R> {
         tracing::debug!(pid = ?self.pid, %reason, text = %text::text(text), "a client of an older format was told to go, which it has no words for");
     }
 
-    /// An old client's bytes cannot be read any further; it knows no goodbye.
+    /// An old client's bytes cannot be read any further; it knows no goodbye. What it said before is done and answered.
     pub(super) fn misunderstood(&mut self, why: &str) {
-        self.close(CloseReason::Protocol, why);
+        match self.phase {
+            Phase::Ready(_) => {
+                self.note_close(CloseReason::Protocol, why);
+                self.linger(false);
+            }
+            Phase::Lingering(_) => self.note_close(CloseReason::Protocol, why),
+            _ => self.close(CloseReason::Protocol, why),
+        }
     }
 }

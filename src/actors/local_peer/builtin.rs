@@ -9,27 +9,32 @@
 //! | `sys.broker` | `ping` | `"pong"` |
 //! | `sys.broker` | `status` | how the broker is, and the sums of all objects and topics |
 //! | `sys.broker` | `connections`, `objects`, `topics` | a list of each, `{"limit": N}` entries of it |
+//! | `sys.broker` | `services` | the services that are described, and how each of them is |
 //! | `sys.broker` | `monitor` | a stream of what passes, for those who ask for one |
 //!
 //! docs/observe.md has all keys.
 
 use super::LocalPeer;
 use super::handle::LocalHandle;
-use super::monitor;
+use super::monitor::{self, Watching};
 use super::object_call::{ObjectCall, Responder};
 use super::options::ServeOptions;
 use super::port::{Port, PortOwner};
+use super::questions::{self, Method};
 use crate::actors::core::{Core, Shared};
 use crate::actors::observe::report;
+use crate::actors::observe::services::{self, SurveyServices};
 use crate::actors::observe::survey::{HubSurvey, RegistrySurvey, SurveyHub, SurveyRegistry};
-use crate::actors::observe::tap::{Filter, FilterError};
+use crate::actors::observe::tap::{Filter, FilterError, Watcher, unix_us};
 use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{PROTOCOL_VERSION, Payload, PeerId};
+use crate::platform::process::own_user;
+use crate::platform::usage;
+use crate::policy::Principal;
 use crate::transport::Endpoint;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -56,8 +61,9 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
         listings: Arc::new(Semaphore::new(LISTINGS_MAX)),
     };
     let addr = builtin.start();
-    for object in [ROB, STATUS] {
-        let registering = local.register(object, addr.clone().recipient(), ServeOptions::default());
+    let status = ServeOptions::default().description(&questions::description());
+    for (object, options) in [(ROB, ServeOptions::default()), (STATUS, status)] {
+        let registering = local.register(object, addr.clone().recipient(), options);
         if let Err(error) = registering {
             tracing::error!(object, %error, "the broker could not register its own object");
         }
@@ -94,35 +100,36 @@ impl Builtin {
             "protocol": PROTOCOL_VERSION,
             "pid": std::process::id(),
             "uptime_ms": u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX),
-            "unix_ms": shared.tap.unix_us().div_euclid(1000),
+            "unix_ms": unix_us().div_euclid(1000),
             "endpoints": endpoints,
             "metrics": metrics,
             "accounts": shared.accounts.snapshot(),
             "levels": shared.levels(),
             "restarts": { "registry": metrics.registry_restarts, "topic_hub": metrics.topic_hub_restarts },
             "monitors": shared.tap.watching(),
+            "process": usage::own(),
             "recent": shared.journal.entries(),
         })
     }
 
     fn sys_broker(&mut self, call: ObjectCall, ctx: &mut Context<Self>) -> Result<(), CallError> {
-        let wanted = match &*call.method {
+        let method = match questions::find(STATUS, &call.method) {
+            Ok(method) => method,
+            Err(error) => return call.responder.error(error),
+        };
+        let wanted = match method.name {
             "ping" => return call.responder.reply_json("pong"),
-            "status" => Wanted::Status,
+            "monitor" => return self.monitor(method, call),
+            "services" => {
+                self.services(call.responder);
+                return Ok(());
+            }
             "connections" => Wanted::Connections,
             "objects" => Wanted::Objects,
             "topics" => Wanted::Topics,
-            "monitor" => return self.monitor(call),
-            other => {
-                let text = format!(
-                    "{STATUS} has no method {other:?}; it has: ping, status, connections, objects, topics, monitor"
-                );
-                return call
-                    .responder
-                    .error(CallError::new(ErrorCode::NoSuchMethod, text));
-            }
+            _ => Wanted::Status,
         };
-        let Limit { limit } = match argument(&call.payload) {
+        let Limit { limit } = match method.argument(&call.payload) {
             Ok(limit) => limit,
             Err(error) => return call.responder.error(error),
         };
@@ -179,36 +186,48 @@ impl Builtin {
         }));
     }
 
-    fn monitor(&self, call: ObjectCall) -> Result<(), CallError> {
+    fn services(&self, responder: Responder) {
+        let core = self.core.clone();
+        actix::spawn(async move {
+            note(match core.registry.send(SurveyServices).await {
+                Ok(found) => responder.reply_json(&services::report(&found)),
+                Err(_) => responder.error(ending()),
+            });
+        });
+    }
+
+    fn monitor(&self, method: &Method, call: ObjectCall) -> Result<(), CallError> {
         if !call.responder.takes_stream() {
             let text = format!("{STATUS}.monitor answers with a stream; ask for one");
             return call.responder.error(CallError::new(ErrorCode::Invalid, text));
         }
-        let filter: Filter = match argument(&call.payload) {
+        let filter: Filter = match method.argument(&call.payload) {
             Ok(filter) => filter,
             Err(error) => return call.responder.error(error),
         };
         let core = self.core.clone();
         actix::spawn(async move {
             let shared = core.shared.clone();
-            let monitor = match shared.tap.watch(filter) {
-                Ok(monitor) => monitor,
+            let who = watcher(&call.principal);
+            let watching = match Watching::begin(&shared.tap, filter, who) {
+                Ok(watching) => watching,
                 Err(error) => {
                     let code = match error {
-                        FilterError::Full => ErrorCode::Overloaded,
+                        FilterError::Full(..) => ErrorCode::Overloaded,
                         FilterError::Pattern(..) | FilterError::Range(..) => ErrorCode::Invalid,
                     };
                     return note(call.responder.error(CallError::new(code, error.to_string())));
                 }
             };
             // Those that come meanwhile are learned as they come.
+            let monitor = watching.monitor();
             if let Some(pid) = monitor.pid()
                 && let Ok((names, _)) = survey(&core).await
             {
                 let own = names.peers.iter().filter(|known| known.peer.origin.pid == pid);
                 monitor.knows(own.map(|known| known.peer.id()));
             }
-            note(monitor::run(shared, monitor, call.principal, call.responder).await);
+            note(monitor::run(shared, watching, call.principal, call.responder).await);
         });
         Ok(())
     }
@@ -285,24 +304,24 @@ impl Default for Limit {
     }
 }
 
-/// The argument of a method: an object in JSON, or nothing.
-fn argument<T: DeserializeOwned + Default>(payload: &Payload) -> Result<T, CallError> {
-    if payload.bytes.is_empty() || &payload.bytes[..] == b"null" {
-        return Ok(T::default());
+/// Who asks, as far as places for monitors go.
+fn watcher(principal: &Principal) -> Watcher {
+    let is_operator = |uid| uid == 0 || Some(uid) == own_user();
+    match principal.local || principal.uid.is_some_and(is_operator) {
+        true => Watcher::Operator,
+        false => Watcher::User(principal.uid),
     }
-    serde_json::from_slice(&payload.bytes).map_err(|error| {
-        let text = format!("the argument is a JSON object: {error}");
-        CallError::new(ErrorCode::Invalid, text)
-    })
 }
 
 /// What both core actors know.
 async fn survey(core: &Core) -> Result<(RegistrySurvey, HubSurvey), CallError> {
     let (names, hub) = futures::join!(core.registry.send(SurveyRegistry), core.hub.send(SurveyHub));
-    names.ok().zip(hub.ok()).ok_or_else(|| {
-        let text = "the broker is ending, and cannot say what is there";
-        CallError::new(ErrorCode::Draining, text)
-    })
+    names.ok().zip(hub.ok()).ok_or_else(ending)
+}
+
+fn ending() -> CallError {
+    let text = "the broker is ending, and cannot say what is there";
+    CallError::new(ErrorCode::Draining, text)
 }
 
 /// The names of a list of objects.

@@ -21,6 +21,7 @@ mod object_call;
 mod options;
 mod pieces;
 mod port;
+mod questions;
 mod subscriber;
 mod topic_event;
 

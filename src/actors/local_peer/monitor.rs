@@ -6,12 +6,13 @@
 use super::object_call::Responder;
 use crate::actors::core::Shared;
 use crate::actors::observe::record::Record;
-use crate::actors::observe::tap::{Monitor, Tap};
+use crate::actors::observe::tap::{Filter, FilterError, Monitor, Tap, Watcher};
 use crate::error::{CallError, ErrorCode};
 use crate::message::Payload;
 use crate::policy::{Principal, Right, Rights};
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// Records come together for so long, so that a busy broker tells many at a time.
@@ -22,9 +23,25 @@ const QUIET: Duration = Duration::from_millis(250);
 const ITEM_BYTES: usize = 128 * 1024;
 
 /// Leaves the tap when the stream ends, however it does.
-struct Watching {
+pub(super) struct Watching {
     tap: Arc<Tap>,
     monitor: Arc<Monitor>,
+}
+
+impl Watching {
+    /// Somebody watches from now on.
+    ///
+    /// # Errors
+    /// [`FilterError`].
+    pub(super) fn begin(tap: &Arc<Tap>, filter: Filter, who: Watcher) -> Result<Self, FilterError> {
+        let (tap, monitor) = (tap.clone(), tap.watch(filter, who)?);
+        Ok(Self { tap, monitor })
+    }
+
+    /// What is watched.
+    pub(super) fn monitor(&self) -> &Monitor {
+        &self.monitor
+    }
 }
 
 impl Drop for Watching {
@@ -33,20 +50,18 @@ impl Drop for Watching {
     }
 }
 
-/// Tells what passes, until the caller does not want it any more.
+/// Tells what passes, until the caller does not want it any more or the broker stops; then what waits is told before the end.
 pub(super) async fn run(
     shared: Arc<Shared>,
-    monitor: Arc<Monitor>,
+    watching: Watching,
     principal: Arc<Principal>,
     mut responder: Responder,
 ) -> Result<(), CallError> {
-    let watching = Watching {
-        tap: shared.tap.clone(),
-        monitor,
-    };
     let mut rights = Rights::default();
-    let cancelled = responder.cancelled();
-    tokio::pin!(cancelled);
+    let (cancelled, stopping) = (responder.cancelled(), shared.stop_rung.notified());
+    tokio::pin!(cancelled, stopping);
+    stopping.as_mut().enable();
+    let mut ends = shared.stopping.load(Ordering::Acquire);
     // The first item comes at once: from now on nothing is missed.
     responder.more(item(&[], 0)?).await?;
     let mut last = Instant::now();
@@ -55,6 +70,7 @@ pub(super) async fn run(
     loop {
         tokio::select! {
             () = &mut cancelled => return Ok(()),
+            () = &mut stopping, if !ends => ends = true,
             // Also when nothing comes: what was dropped is to be told.
             _ = tokio::time::timeout(QUIET, watching.monitor.stirred()) => {}
         }
@@ -70,8 +86,14 @@ pub(super) async fn run(
         if dropped > 0 {
             responder.more(item(&[], dropped)?).await?;
         }
+        if ends {
+            return responder.error(CallError::from(ErrorCode::Draining));
+        }
         if !records.is_empty() {
-            tick.tick().await;
+            tokio::select! {
+                () = &mut stopping => ends = true,
+                _ = tick.tick() => {}
+            }
         }
     }
 }

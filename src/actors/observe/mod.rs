@@ -9,12 +9,15 @@
 //!  Registry, TopicHub, slots, ReplyTo ── when somebody monitors ──► Tap ──► a queue for each monitor ──► sys.broker's stream
 //! ```
 
+pub mod gathered;
 pub mod histogram;
 pub mod hush;
 pub mod journal;
 pub mod record;
+pub mod refused;
 pub mod report;
 pub mod said;
+pub mod services;
 pub mod survey;
 pub mod tally;
 pub mod tap;

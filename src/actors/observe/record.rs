@@ -4,33 +4,45 @@
 //! [`tap`](super::tap) from what a step has at hand.
 
 use super::said::{Presence, Said, What};
-use crate::message::{Encoding, Metadata};
+use crate::error::ErrorCode;
+use crate::message::{Encoding, Metadata, Origin};
 use crate::text::hex;
 use serde::Serialize;
 
 /// What an entry of the metadata takes beside its texts, in bytes.
 const ENTRY: usize = 128;
 /// Metadata that a record shows, in entries.
-const META_SHOWN: usize = 16;
+const META_SHOWN: usize = 64;
 
 impl Said<'_> {
     /// What is kept of it. `at_us`: when it passed, since 1970; `shown`: so much of its payload.
     #[must_use]
     pub fn record(&self, at_us: u64, shown: usize) -> Record {
-        let text = |text: &str| (!text.is_empty()).then(|| Box::from(text));
-        let shown = Shown::of(self.payload, shown);
+        let shown = Shown::of(self.payload, self.total, shown);
+        let (meta, meta_left_out) = meta(self.meta);
         match self.what {
-            What::Call { ticket, one_way } => Record::Call {
+            What::Call {
+                ticket,
+                one_way,
+                stream,
+                items,
+                deadline_ms,
+            } => Record::Call {
                 at_us,
                 ticket: ticket.0,
                 from: self.from.map(|peer| peer.0),
                 to: self.to.map(|peer| peer.0),
                 object: self.object.into(),
                 member: self.member.into(),
-                bytes: self.payload.1.len(),
+                bytes: self.total,
                 one_way,
+                stream,
+                items,
+                deadline_ms,
+                attachments: self.attachments,
                 pieces: self.pieces,
-                meta: meta(self.meta),
+                meta,
+                meta_left_out,
                 shown,
             },
             What::Reply {
@@ -38,30 +50,24 @@ impl Said<'_> {
                 last,
                 us,
                 error,
-            } => Record::Reply {
-                at_us,
-                ticket: ticket.0,
-                from: self.from.map(|peer| peer.0),
-                to: self.to.map(|peer| peer.0),
-                object: self.object.into(),
-                bytes: self.payload.1.len(),
-                last,
-                us,
-                error: error.map(|(code, _)| code.name()),
-                text: error.and_then(|(_, said)| text(said)),
-                pieces: self.pieces,
-                shown,
-            },
-            What::Event { subscribers, retain } => Record::Event {
+            } => self.reply_record((at_us, ticket.0), (last, us), error, shown),
+            What::Event {
+                subscribers,
+                retain,
+                error,
+            } => Record::Event {
                 at_us,
                 from: self.from.map(|peer| peer.0),
                 object: self.object.into(),
                 member: self.member.into(),
-                bytes: self.payload.1.len(),
+                bytes: self.total,
                 subscribers,
                 retain,
+                error: error.map(ErrorCode::name),
+                attachments: self.attachments,
                 pieces: self.pieces,
-                meta: meta(self.meta),
+                meta,
+                meta_left_out,
                 shown,
             },
             What::Presence {
@@ -69,19 +75,57 @@ impl Said<'_> {
                 who,
                 name,
                 pattern,
-            } => Record::Presence {
-                at_us,
-                what,
-                peer: who.peer.0,
-                pid: (who.pid != 0).then_some(who.pid),
-                uid: (who.uid != u32::MAX).then_some(who.uid),
-                name: name.into(),
-                object: text(self.object),
-                member: text(self.member),
-                pattern,
-            },
+            } => self.presence_record(at_us, (what, who), name, pattern),
         }
     }
+
+    fn reply_record(
+        &self,
+        (at_us, ticket): (u64, u64),
+        (last, us): (bool, Option<u64>),
+        error: Option<(ErrorCode, &str)>,
+        shown: Option<Shown>,
+    ) -> Record {
+        Record::Reply {
+            at_us,
+            ticket,
+            from: self.from.map(|peer| peer.0),
+            to: self.to.map(|peer| peer.0),
+            object: self.object.into(),
+            bytes: self.total,
+            last,
+            us,
+            error: error.map(|(code, _)| code.name()),
+            text: error.and_then(|(_, said)| text(said)),
+            attachments: self.attachments,
+            pieces: self.pieces,
+            shown,
+        }
+    }
+
+    fn presence_record(
+        &self,
+        at_us: u64,
+        (what, who): (Presence, Origin),
+        name: &str,
+        pattern: bool,
+    ) -> Record {
+        Record::Presence {
+            at_us,
+            what,
+            peer: who.peer.0,
+            pid: (who.pid != 0).then_some(who.pid),
+            uid: (who.uid != u32::MAX).then_some(who.uid),
+            name: name.into(),
+            object: text(self.object),
+            member: text(self.member),
+            pattern,
+        }
+    }
+}
+
+fn text(text: &str) -> Option<Box<str>> {
+    (!text.is_empty()).then(|| text.into())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
@@ -89,10 +133,14 @@ const fn no(value: &bool) -> bool {
     !*value
 }
 
+fn is_none<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// One record, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the keys are those of docs/rob.md")]
+#[expect(missing_docs, reason = "the keys are those of docs/observe.md")]
 pub enum Record {
     /// A call.
     Call {
@@ -106,9 +154,19 @@ pub enum Record {
         #[serde(skip_serializing_if = "no")]
         one_way: bool,
         #[serde(skip_serializing_if = "no")]
+        stream: bool,
+        #[serde(skip_serializing_if = "no")]
+        items: bool,
+        #[serde(skip_serializing_if = "is_none")]
+        deadline_ms: u32,
+        #[serde(skip_serializing_if = "is_none")]
+        attachments: u8,
+        #[serde(skip_serializing_if = "no")]
         pieces: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         meta: Option<serde_json::Map<String, serde_json::Value>>,
+        #[serde(skip_serializing_if = "is_none")]
+        meta_left_out: usize,
         #[serde(flatten)]
         shown: Option<Shown>,
     },
@@ -127,6 +185,8 @@ pub enum Record {
         error: Option<&'static str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         text: Option<Box<str>>,
+        #[serde(skip_serializing_if = "is_none")]
+        attachments: u8,
         #[serde(skip_serializing_if = "no")]
         pieces: bool,
         #[serde(flatten)]
@@ -142,10 +202,16 @@ pub enum Record {
         subscribers: u32,
         #[serde(skip_serializing_if = "no")]
         retain: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<&'static str>,
+        #[serde(skip_serializing_if = "is_none")]
+        attachments: u8,
         #[serde(skip_serializing_if = "no")]
         pieces: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         meta: Option<serde_json::Map<String, serde_json::Value>>,
+        #[serde(skip_serializing_if = "is_none")]
+        meta_left_out: usize,
         #[serde(flatten)]
         shown: Option<Shown>,
     },
@@ -179,12 +245,13 @@ pub struct Shown {
 }
 
 impl Shown {
-    fn of((encoding, bytes): (Encoding, &[u8]), most: usize) -> Option<Self> {
+    /// `total`: bytes of the whole payload, of which `bytes` are at hand.
+    fn of((encoding, bytes): (Encoding, &[u8]), total: usize, most: usize) -> Option<Self> {
         if most == 0 {
             return None;
         }
         let part = bytes.get(..most).unwrap_or(bytes);
-        let mut truncated = part.len() < bytes.len();
+        let mut truncated = part.len() < total;
         let text = matches!(encoding, Encoding::RAW | Encoding::JSON)
             .then(|| match std::str::from_utf8(part) {
                 Ok(text) => Some(text),
@@ -195,7 +262,7 @@ impl Shown {
                 Err(_) => None,
             })
             .flatten();
-        truncated |= text.is_some_and(|text| text.len() < bytes.len());
+        truncated |= text.is_some_and(|text| text.len() < total);
         Some(Self {
             encoding: match encoding {
                 Encoding::RAW => "raw".into(),
@@ -216,17 +283,21 @@ impl Shown {
     }
 }
 
-/// Entries as text; those that are none are left out.
-fn meta(block: &[u8]) -> Option<serde_json::Map<String, serde_json::Value>> {
+/// Entries as text, and how many are not among them: those that are no text, or too many, or have the key of another one.
+fn meta(block: &[u8]) -> (Option<serde_json::Map<String, serde_json::Value>>, usize) {
     if block.is_empty() {
-        return None;
+        return (None, 0);
     }
-    let block = Metadata::parse(block).ok()?;
+    let Ok(block) = Metadata::parse(block) else {
+        return (None, 0);
+    };
     let entries = block.iter().filter_map(|(key, value)| {
         let text = std::str::from_utf8(value).ok()?;
         Some((key.to_owned(), text.into()))
     });
-    Some(entries.take(META_SHOWN).collect())
+    let shown: serde_json::Map<_, _> = entries.take(META_SHOWN).collect();
+    let left_out = block.iter().count().saturating_sub(shown.len());
+    (Some(shown), left_out)
 }
 
 impl Record {
@@ -283,7 +354,7 @@ mod tests {
     #[test]
     fn payloads_are_text_where_they_are_text() {
         let shown = |encoding, bytes: &[u8], most| {
-            serde_json::to_value(Shown::of((encoding, bytes), most))
+            serde_json::to_value(Shown::of((encoding, bytes), bytes.len(), most))
                 .unwrap()
                 .to_string()
         };
@@ -308,6 +379,18 @@ mod tests {
     }
 
     #[test]
+    fn metadata_that_is_not_shown_is_counted() {
+        let mut block = Metadata::new();
+        block.insert("binary", [0xff]).unwrap();
+        for number in 0..META_SHOWN + 3 {
+            block.insert(&format!("k{number}"), "v").unwrap();
+        }
+        let (shown, left_out) = meta(block.as_bytes());
+        assert_eq!((shown.unwrap().len(), left_out), (META_SHOWN, 1 + 3));
+        assert_eq!(meta(&[]), (None, 0));
+    }
+
+    #[test]
     fn a_call_as_json() {
         let mut meta = Metadata::new();
         meta.insert("traceparent", "00-1").unwrap();
@@ -318,10 +401,7 @@ mod tests {
             .to_vec();
         let batch = crate::message::Batch::from_bytes(bytes.into(), 1024).unwrap();
         let view = batch.view(0).unwrap();
-        let what = What::Call {
-            ticket: Ticket(9),
-            one_way: false,
-        };
+        let what = What::call(view.header, Ticket(9), false);
         let said = Said::framed(what, &view, (PeerId(7), None));
         assert_eq!(
             serde_json::to_string(&said.record(5, 64)).unwrap(),

@@ -136,6 +136,7 @@ fn object(survey: &ObjectSurvey) -> Value {
         "calls": count(|tally| tally.calls.get()),
         "one_way": count(|tally| tally.one_way.get()),
         "errors": count(ObjectTally::errors),
+        "refused": count(|tally| tally.turned_away.get()),
         "open": count(ObjectTally::open),
         "bytes": count(|tally| tally.bytes.get()),
         "sum_us": times.sum,
@@ -191,6 +192,7 @@ pub fn totals(names: &RegistrySurvey, hub: &HubSurvey) -> Value {
         "calls": sum(|tally| tally.calls.get()),
         "one_way": sum(|tally| tally.one_way.get()),
         "errors": sum(ObjectTally::errors),
+        "refused": sum(|tally| tally.turned_away.get()),
         "open": sum(ObjectTally::open),
     })
 }

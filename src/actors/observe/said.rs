@@ -6,7 +6,7 @@
 use crate::actors::peer::PeerRef;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Encoding, Flags, Kind, Origin, PeerId, Ticket, key};
+use crate::message::{Encoding, Flags, Header, Kind, Origin, PeerId, Ticket, key};
 use serde::Serialize;
 
 /// Something that passes, as the step that handles it sees it.
@@ -24,10 +24,14 @@ pub struct Said<'a> {
     pub member: &'a str,
     /// Its metadata.
     pub meta: &'a [u8],
-    /// Its payload, and how that is encoded.
+    /// Its payload, or as much of it as is at hand, and how that is encoded.
     pub payload: (Encoding, &'a [u8]),
-    /// Its payload goes on in pieces.
+    /// Bytes of the whole payload.
+    pub total: usize,
+    /// Its payload came, or was to come, in pieces, and what it is as a whole is not known.
     pub pieces: bool,
+    /// Descriptors and the like that travel with it.
+    pub attachments: u8,
 }
 
 /// What it is, with what only that kind has.
@@ -39,6 +43,12 @@ pub enum What<'a> {
         ticket: Ticket,
         /// No answer is wanted.
         one_way: bool,
+        /// More than one answer is taken.
+        stream: bool,
+        /// Items follow it.
+        items: bool,
+        /// How long its caller waits, in milliseconds; 0: as long as the broker lets it.
+        deadline_ms: u32,
     },
     /// An answer, or a part of one.
     Reply {
@@ -53,10 +63,12 @@ pub enum What<'a> {
     },
     /// An event.
     Event {
-        /// Subscribers that it was queued to.
+        /// Subscriptions that select it.
         subscribers: u32,
         /// It is kept as the topic's value.
         retain: bool,
+        /// It was refused, or taken back before it was whole.
+        error: Option<ErrorCode>,
     },
     /// Somebody or something came or went.
     Presence {
@@ -91,6 +103,30 @@ pub enum Presence {
     Unsubscribed,
 }
 
+impl What<'static> {
+    /// A call with this header.
+    #[must_use]
+    pub const fn call(header: &Header, ticket: Ticket, one_way: bool) -> Self {
+        Self::Call {
+            ticket,
+            one_way,
+            stream: header.flags.has(Flags::STREAM),
+            items: header.flags.has(Flags::ITEMS),
+            deadline_ms: header.aux,
+        }
+    }
+
+    /// An event with this header.
+    #[must_use]
+    pub const fn event(header: &Header, subscribers: u32, error: Option<ErrorCode>) -> Self {
+        Self::Event {
+            subscribers,
+            retain: header.flags.has(Flags::RETAIN),
+            error,
+        }
+    }
+}
+
 impl<'a> Said<'a> {
     /// A frame with a key: a call or an event.
     #[must_use]
@@ -105,7 +141,10 @@ impl<'a> Said<'a> {
             member: text(member),
             meta: view.meta,
             payload: (view.header.encoding, view.payload),
-            pieces: view.header.flags.has(Flags::CONTINUED),
+            total: view.payload.len(),
+            // Items are no part of the call's payload.
+            pieces: view.header.flags.has(Flags::CONTINUED) && !view.header.flags.has(Flags::ITEMS),
+            attachments: view.header.attachments,
         }
     }
 
@@ -139,7 +178,9 @@ impl<'a> Said<'a> {
             member: "",
             meta: view.meta,
             payload: (view.header.encoding, view.payload),
+            total: view.payload.len(),
             pieces: view.header.kind == Kind::ReplyPiece || view.header.flags.has(Flags::CONTINUED),
+            attachments: view.header.attachments,
         }
     }
 
@@ -159,7 +200,9 @@ impl<'a> Said<'a> {
             member: "",
             meta: &[],
             payload: (Encoding::RAW, &[]),
+            total: 0,
             pieces: false,
+            attachments: 0,
         }
     }
 
@@ -196,7 +239,9 @@ impl<'a> Said<'a> {
             member,
             meta: &[],
             payload: (Encoding::RAW, &[]),
+            total: 0,
             pieces: false,
+            attachments: 0,
         }
     }
 }

@@ -3,14 +3,15 @@
 //! Owns the counters of an object, kept beside it by Registry, and [`Tracked`], the part of them that travels with the one answer that a
 //! call is owed: however the call ends, it is counted once. Knows no queue and no connection. Counters are written by all threads.
 
+use super::gathered::Gathered;
 use super::histogram::Histogram;
-use super::said::Said;
+use super::said::{Said, What};
 use super::tap::Tap;
 use super::trace::{Outcome, Trace};
 use crate::actors::table::Table;
 use crate::error::CallError;
 use crate::message::frame::FrameView;
-use crate::message::{Kind, PeerId, Ticket};
+use crate::message::{Attachment, Flags, Kind, PeerId, Ticket};
 use crate::metrics::Counter;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,8 @@ pub struct ObjectTally {
     pub refused: Counter,
     /// Calls that ended without an answer of their owner: cancelled, too late, or the owner is gone.
     pub broken: Counter,
+    /// Calls that were not given to the owner, and are not among the calls: its queue was full, or it does not take what is attached.
+    pub turned_away: Counter,
     /// From when the owner's connection took the call until its last answer.
     pub times: Histogram,
     tap: Arc<Tap>,
@@ -55,6 +58,7 @@ impl ObjectTally {
             answered: Counter::default(),
             refused: Counter::default(),
             broken: Counter::default(),
+            turned_away: Counter::default(),
             times: Histogram::default(),
             tap,
         })
@@ -161,6 +165,7 @@ impl ObjectTally {
             (&self.answered, &other.answered),
             (&self.refused, &other.refused),
             (&self.broken, &other.broken),
+            (&self.turned_away, &other.turned_away),
         ] {
             own.add(given.get());
         }
@@ -175,39 +180,54 @@ pub struct Tracked {
     callee: PeerId,
     /// Its line of the log, if anybody wants one.
     trace: Option<Box<Trace>>,
+    /// The call, or an answer to it, comes in pieces, and somebody monitors.
+    gathered: Option<Box<Gathered>>,
 }
 
 impl Tracked {
-    /// A call that was given to this owner.
+    /// A call that was given to this owner. `gathered`: it comes in pieces.
     #[must_use]
-    pub const fn new(tally: Arc<ObjectTally>, callee: PeerId, trace: Option<Box<Trace>>) -> Self {
+    pub const fn new(
+        tally: Arc<ObjectTally>,
+        callee: PeerId,
+        trace: Option<Box<Trace>>,
+        gathered: Option<Box<Gathered>>,
+    ) -> Self {
         Self {
             tally: Some(tally),
             callee,
             trace,
+            gathered,
+        }
+    }
+
+    /// Another piece of the call goes to its owner, or an item behind it.
+    pub fn piece(&mut self, view: &FrameView<'_>, attachments: &[Attachment]) {
+        if let Some(tally) = &self.tally {
+            tally.bytes.add(view.brings().unwrap_or_default() as u64);
+        }
+        if let Some(mut call) = self.gathered.take_if(|gathered| gathered.is_call()) {
+            call.add(view, attachments);
+            if view.header.flags.has(Flags::CONTINUED) {
+                self.gathered = Some(call);
+            } else {
+                call.tell(true);
+            }
         }
     }
 
     /// The owner has answered, once more or for the last time. `taken`: how long ago its connection was given the call.
     pub fn answers(
         &mut self,
-        view: &FrameView<'_>,
-        (ticket, to): (Ticket, PeerId),
+        (view, attachments): (&FrameView<'_>, &[Attachment]),
+        ends: (Ticket, PeerId),
         last: bool,
         taken: Duration,
     ) {
         let Some(tally) = &self.tally else { return };
-        // Of a message in pieces the beginning is shown, and its end.
-        if tally.tap.is_on() && (last || view.header.kind != Kind::ReplyPiece) {
+        if tally.tap.is_on() || self.gathered.is_some() {
             let us = last.then(|| u64::try_from(taken.as_micros()).unwrap_or(u64::MAX));
-            tally.tap.offer(&Said::answer(
-                view,
-                (self.callee, to),
-                ticket,
-                &tally.object,
-                last,
-                us,
-            ));
+            self.told((view, attachments), ends, last, us);
         }
         if last && let Some(tally) = self.tally.take() {
             tally.times.add(taken);
@@ -221,10 +241,62 @@ impl Tracked {
         }
     }
 
+    /// Monitors are told of an answer, of one in pieces when its last piece is there.
+    #[cold]
+    fn told(
+        &mut self,
+        (view, attachments): (&FrameView<'_>, &[Attachment]),
+        (ticket, to): (Ticket, PeerId),
+        last: bool,
+        us: Option<u64>,
+    ) {
+        let Some(tally) = &self.tally else { return };
+        let (begins, goes_on) = (
+            view.header.kind != Kind::ReplyPiece,
+            view.header.flags.has(Flags::CONTINUED),
+        );
+        if begins && let Some(before) = self.gathered.take() {
+            // A call whose owner has not waited for all of it, or an answer that ends in an error.
+            before.tell(false);
+        }
+        let said = Said::answer(view, (self.callee, to), ticket, &tally.object, last, us);
+        let error = None;
+        let what = What::Reply {
+            ticket,
+            last,
+            us,
+            error,
+        };
+        if begins && goes_on {
+            self.gathered = Gathered::begin(&tally.tap, what, &said);
+        } else if begins {
+            tally.tap.offer(&said);
+        } else if let Some(mut answer) = self.gathered.take() {
+            answer.add(view, attachments);
+            if goes_on {
+                self.gathered = Some(answer);
+            } else {
+                answer.what = what;
+                answer.tell(true);
+            }
+        } else if !goes_on {
+            // Who monitors has come in the middle of it: this is its end, and no whole.
+            let payload = (said.payload.0, &[][..]);
+            tally.tap.offer(&Said { payload, ..said });
+        }
+    }
+
     /// The call ends without an answer of its owner.
     pub fn breaks(mut self, (ticket, to): (Ticket, PeerId), error: &CallError) {
         if let Some(tally) = self.tally.take() {
             tally.broken.add(1);
+            if std::thread::panicking() {
+                // A log that is others' code must not be called now.
+                return;
+            }
+            if let Some(gathered) = self.gathered.take() {
+                gathered.tell(false);
+            }
             if let Some(trace) = self.trace.take() {
                 trace.end(Outcome::Failed(error));
             }
@@ -240,6 +312,12 @@ impl Drop for Tracked {
         if let Some(tally) = self.tally.take() {
             tally.broken.add(1);
         }
+        if std::thread::panicking() {
+            return;
+        }
+        if let Some(gathered) = self.gathered.take() {
+            gathered.tell(false);
+        }
         if let Some(trace) = self.trace.take() {
             trace.end(Outcome::Gone);
         }
@@ -250,11 +328,10 @@ impl Drop for Tracked {
 mod tests {
     use super::*;
     use std::cell::Cell;
-    use std::time::Instant;
 
     #[test]
     fn more_objects_than_are_counted_cost_no_sweep_for_each_call() {
-        let mut tallies = Tallies::new(Tap::new(Instant::now));
+        let mut tallies = Tallies::new(Tap::new());
         let asked = Cell::new(0_usize);
         let calls = 50_000_usize;
         for call in 0..calls {
@@ -272,7 +349,7 @@ mod tests {
 
     #[test]
     fn what_nobody_has_any_more_is_counted_with_the_rest() {
-        let mut tallies = Tallies::new(Tap::new(Instant::now));
+        let mut tallies = Tallies::new(Tap::new());
         for number in 0..1_000 {
             let tally = tallies.of(format!("o{number}").as_bytes(), |_| false);
             tally.calls.add(1);

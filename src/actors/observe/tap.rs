@@ -2,23 +2,29 @@
 //!
 //! Owns the monitors: what each wants to see, a queue, and how many records it may be given. While nobody monitors, a step pays one load.
 //! A monitor never holds anybody up: what exceeds its rate or its queue is dropped and counted. Records are made here from what steps
-//! offer; who takes them out and tells them is the built-in object `sys.broker`. The time is the broker's.
+//! offer; who takes them out and tells them is the built-in object `sys.broker`. The time is the system's: records are compared with others'.
 
 use super::record::Record;
 use super::said::{Presence, Said, What};
 use crate::message::{Pattern, PeerId};
 use serde::Deserialize;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 /// Monitors at the same time.
 pub const MONITORS_MAX: usize = 8;
+/// Of these, the most of users that are neither the operator nor root, so that these find a place.
+const OTHERS_MAX: usize = 6;
+/// The most of one such user.
+const OF_ONE_MAX: usize = 3;
 /// What may wait for one monitor, in bytes.
 const QUEUE_BYTES: usize = 4 << 20;
 /// What it may be given in a second, in bytes: records are made where the traffic passes.
 const BYTES_A_SECOND: u64 = 16 << 20;
+/// What may be kept of messages in pieces that have not come to their end, for all monitors together.
+pub const GATHERED_BYTES: usize = 8 << 20;
 /// The object that tells monitors what they see.
 const TELLS: &str = "sys.broker";
 /// Records a second, when the filter does not say.
@@ -74,21 +80,29 @@ struct Wanted {
     rate: u32,
 }
 
+/// Who wants to monitor, as far as places go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watcher {
+    /// Root, the user that the broker runs as, or an actor of its own process.
+    Operator,
+    /// Somebody else; without a user where the system does not know one.
+    User(Option<u32>),
+}
+
 /// Everybody who monitors.
 #[derive(Debug)]
 pub struct Tap {
     watching: AtomicU32,
     monitors: Mutex<Arc<[Arc<Monitor>]>>,
-    clock: fn() -> Instant,
-    started: Instant,
-    /// Microseconds since 1970 when the broker started.
-    unix_us: u64,
+    /// Bytes of messages in pieces.
+    gathered: AtomicUsize,
 }
 
 /// One who monitors.
 #[derive(Debug)]
 pub struct Monitor {
     wanted: Wanted,
+    who: Watcher,
     /// Connections of the process that is asked for; `None`: any.
     peers: Option<Mutex<Vec<PeerId>>>,
     pid: Option<u32>,
@@ -118,8 +132,8 @@ pub enum FilterError {
     #[error("{0} is a number from {1} to {2}")]
     Range(&'static str, u32, u32),
     /// There are enough monitors.
-    #[error("{MONITORS_MAX} monitors are at work already; end one of them")]
-    Full,
+    #[error("{0} monitors are at work already{1}; end one of them")]
+    Full(usize, &'static str),
 }
 
 impl Filter {
@@ -168,6 +182,25 @@ impl Wanted {
     }
 }
 
+/// Whether there is a place for one more.
+fn place(monitors: &[Arc<Monitor>], who: Watcher) -> Result<(), FilterError> {
+    if monitors.len() >= MONITORS_MAX {
+        return Err(FilterError::Full(MONITORS_MAX, ""));
+    }
+    let count = |counts: &dyn Fn(Watcher) -> bool| monitors.iter().filter(|one| counts(one.who)).count();
+    if who == Watcher::Operator {
+        return Ok(());
+    }
+    if count(&|other| other == who) >= OF_ONE_MAX {
+        return Err(FilterError::Full(OF_ONE_MAX, " for this user"));
+    }
+    if count(&|other| other != Watcher::Operator) >= OTHERS_MAX {
+        let text = " for users other than the broker's own and root";
+        return Err(FilterError::Full(OTHERS_MAX, text));
+    }
+    Ok(())
+}
+
 /// Whether it is what a monitor is told: told to monitors as well, each word would be the subject of the next.
 fn is_told(said: &Said<'_>) -> bool {
     let item = matches!(said.what, What::Reply { last: false, .. });
@@ -181,14 +214,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Tap {
     /// Nobody monitors.
     #[must_use]
-    pub fn new(clock: fn() -> Instant) -> Arc<Self> {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             watching: AtomicU32::new(0),
             monitors: Mutex::new(Arc::new([])),
-            clock,
-            started: clock(),
-            unix_us: micros(unix),
+            gathered: AtomicUsize::new(0),
         })
     }
 
@@ -205,24 +235,44 @@ impl Tap {
         self.watching.load(Ordering::Relaxed)
     }
 
-    /// Microseconds since 1970, by the broker's clock.
+    /// How much of the payload of something somebody wants to see; `None`: nobody wants to see it at all.
     #[must_use]
-    pub fn unix_us(&self) -> u64 {
-        let life = (self.clock)().saturating_duration_since(self.started);
-        self.unix_us.saturating_add(micros(life))
+    pub fn wanted_of(&self, said: &Said<'_>) -> Option<usize> {
+        let monitors = lock(&self.monitors).clone();
+        let wanting = monitors.iter().filter(|monitor| monitor.selects(said));
+        wanting.map(|monitor| monitor.wanted.payloads).max()
+    }
+
+    /// Whether so many bytes more may be kept of messages in pieces; they are to be given back.
+    #[must_use]
+    pub fn reserve(&self, bytes: usize) -> bool {
+        let more = |kept: usize| kept.checked_add(bytes).filter(|kept| *kept <= GATHERED_BYTES);
+        let kept = self
+            .gathered
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        kept.is_ok()
+    }
+
+    /// So many bytes are kept no more.
+    pub fn give_back(&self, bytes: usize) {
+        let less = |kept: usize| Some(kept.saturating_sub(bytes));
+        let _ = self
+            .gathered
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Somebody monitors from now on. The connections that a process has already are told later ([`Monitor::knows`]).
     ///
     /// # Errors
     /// [`FilterError`].
-    pub fn watch(&self, filter: Filter) -> Result<Arc<Monitor>, FilterError> {
+    pub fn watch(&self, filter: Filter, who: Watcher) -> Result<Arc<Monitor>, FilterError> {
         let pid = filter.pid;
         let wanted = filter.understood()?;
         let monitor = Arc::new(Monitor {
             allowance: AtomicU32::new(wanted.rate),
             earned: AtomicU64::new(0),
             wanted,
+            who,
             peers: pid.map(|_| Mutex::default()),
             pid,
             dropped: AtomicU64::new(0),
@@ -230,9 +280,7 @@ impl Tap {
             stirred: Notify::new(),
         });
         let mut monitors = lock(&self.monitors);
-        if monitors.len() >= MONITORS_MAX {
-            return Err(FilterError::Full);
-        }
+        place(&monitors, who)?;
         *monitors = monitors.iter().chain([&monitor]).cloned().collect();
         self.count(&monitors);
         Ok(monitor)
@@ -267,7 +315,7 @@ impl Tap {
         for monitor in monitors.iter().filter(|monitor| monitor.selects(&first)) {
             let allowed = monitor.allow(count);
             if allowed > 0 {
-                let at_us = self.unix_us();
+                let at_us = unix_us();
                 let records = (0..allowed).filter_map(&said);
                 monitor.take(records.map(|said| said.record(at_us, monitor.wanted.payloads)));
             }
@@ -391,6 +439,12 @@ impl Monitor {
         drop(queue);
         (records, self.dropped.swap(0, Ordering::Relaxed))
     }
+}
+
+/// Microseconds since 1970. Asked each time: what counts from the start stands still while the machine sleeps, and knows of no correction.
+#[must_use]
+pub fn unix_us() -> u64 {
+    micros(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 fn micros(time: Duration) -> u64 {

@@ -12,17 +12,23 @@ fn said<'a>(what: What<'a>, object: &'a str, member: &'a str) -> Said<'a> {
         member,
         meta: &[],
         payload: (Encoding::JSON, b"[]"),
+        total: 2,
         pieces: false,
+        attachments: 0,
     }
 }
 
 const CALL: What<'static> = What::Call {
     ticket: Ticket(1),
     one_way: false,
+    stream: false,
+    items: false,
+    deadline_ms: 0,
 };
 const EVENT: What<'static> = What::Event {
     subscribers: 1,
     retain: false,
+    error: None,
 };
 
 fn filter(json: &str) -> Filter {
@@ -30,8 +36,8 @@ fn filter(json: &str) -> Filter {
 }
 
 fn seen(json: &str, offered: &[Said<'_>]) -> usize {
-    let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(json)).unwrap();
+    let tap = Tap::new();
+    let monitor = tap.watch(filter(json), Watcher::Operator).unwrap();
     monitor.knows([PeerId(8)]);
     offered.iter().for_each(|said| tap.offer(said));
     let (records, dropped) = monitor.drain(Duration::ZERO);
@@ -82,8 +88,12 @@ fn a_monitor_does_not_hear_itself() {
 
 #[test]
 fn filters_that_are_none_are_refused() {
-    let tap = Tap::new(Instant::now);
-    let refused = |json: &str| tap.watch(filter(json)).unwrap_err().to_string();
+    let tap = Tap::new();
+    let refused = |json: &str| {
+        tap.watch(filter(json), Watcher::Operator)
+            .unwrap_err()
+            .to_string()
+    };
     assert_eq!(refused(r#"{"rate":0}"#), "rate is a number from 1 to 1000000");
     assert!(refused(r#"{"object":""}"#).starts_with("object: "));
     assert!(refused(r#"{"payloads":1048577}"#).starts_with("payloads"));
@@ -93,8 +103,8 @@ fn filters_that_are_none_are_refused() {
 
 #[test]
 fn what_exceeds_the_rate_is_dropped_and_counted() {
-    let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(r#"{"rate":10}"#)).unwrap();
+    let tap = Tap::new();
+    let monitor = tap.watch(filter(r#"{"rate":10}"#), Watcher::Operator).unwrap();
     let offer = |count| (0..count).for_each(|_| tap.offer(&said(CALL, "math", "add")));
     offer(15);
     let (records, dropped) = monitor.drain(Duration::from_millis(500));
@@ -113,8 +123,8 @@ fn what_exceeds_the_rate_is_dropped_and_counted() {
 
 #[test]
 fn a_low_rate_is_earned_over_many_drains() {
-    let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(r#"{"rate":1}"#)).unwrap();
+    let tap = Tap::new();
+    let monitor = tap.watch(filter(r#"{"rate":1}"#), Watcher::Operator).unwrap();
     let seen: usize = (0..150)
         .map(|_| {
             tap.offer(&said(CALL, "math", "add"));
@@ -129,11 +139,14 @@ fn a_low_rate_is_earned_over_many_drains() {
 
 #[test]
 fn what_exceeds_the_queue_is_dropped_and_counted() {
-    let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(r#"{"payloads":1048576,"rate":100}"#)).unwrap();
+    let tap = Tap::new();
+    let monitor = tap
+        .watch(filter(r#"{"payloads":1048576,"rate":100}"#), Watcher::Operator)
+        .unwrap();
     let large = vec![b'x'; 1 << 20];
     let event = Said {
         payload: (Encoding::RAW, &large),
+        total: large.len(),
         ..said(EVENT, "a", "b")
     };
     (0..9).for_each(|_| tap.offer(&event));
@@ -143,10 +156,10 @@ fn what_exceeds_the_queue_is_dropped_and_counted() {
 
 #[test]
 fn so_many_monitors_and_no_more() {
-    let tap = Tap::new(Instant::now);
-    let watch = || tap.watch(Filter::default());
+    let tap = Tap::new();
+    let watch = || tap.watch(Filter::default(), Watcher::Operator);
     let all: Vec<_> = (0..MONITORS_MAX).map(|_| watch().unwrap()).collect();
-    assert_eq!(watch().unwrap_err(), FilterError::Full);
+    assert_eq!(watch().unwrap_err(), FilterError::Full(MONITORS_MAX, ""));
     tap.leave(&all[0]);
     watch().unwrap();
     all.iter().for_each(|monitor| tap.leave(monitor));
@@ -154,9 +167,37 @@ fn so_many_monitors_and_no_more() {
 }
 
 #[test]
+fn nobody_else_takes_the_operators_places() {
+    let tap = Tap::new();
+    let watch = |who| tap.watch(Filter::default(), who);
+    let user = |uid| Watcher::User(Some(uid));
+    for _ in 0..OF_ONE_MAX {
+        watch(user(1)).unwrap();
+    }
+    let error = watch(user(1)).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "3 monitors are at work already for this user; end one of them"
+    );
+    for uid in 2..5 {
+        watch(user(uid)).unwrap();
+    }
+    assert!(matches!(
+        watch(user(9)).unwrap_err(),
+        FilterError::Full(OTHERS_MAX, _)
+    ));
+    watch(Watcher::Operator).unwrap();
+    watch(Watcher::Operator).unwrap();
+    assert_eq!(
+        watch(Watcher::Operator).unwrap_err(),
+        FilterError::Full(MONITORS_MAX, "")
+    );
+}
+
+#[test]
 fn a_process_is_known_by_the_connections_it_makes_later() {
-    let tap = Tap::new(Instant::now);
-    let monitor = tap.watch(filter(r#"{"pid":12}"#)).unwrap();
+    let tap = Tap::new();
+    let monitor = tap.watch(filter(r#"{"pid":12}"#), Watcher::Operator).unwrap();
     let who = Origin {
         peer: PeerId(8),
         uid: 1,

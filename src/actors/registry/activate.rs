@@ -4,7 +4,7 @@
 //! service starts and is given up is not decided here. Steps of Registry, in a file of their own.
 
 use super::state::State;
-use crate::activation::{Order, Report, Service, Services, States, Step};
+use crate::activation::{Order, Report, Service, Services, Shown, States, Step};
 use crate::actors::core::Shared;
 use crate::actors::messages::Control;
 use crate::actors::observe::journal::Happening;
@@ -170,20 +170,25 @@ impl State {
             return Progress::Done;
         }
         self.guarded(move |state| {
-            // Out of its place, because whether somebody waits is asked of all the rest.
-            if let Some(mut own) = state.activation.take() {
-                let services = own.states.services().clone();
-                let waited = |index| {
-                    let objects = services.get(index).map(|service| &service.objects);
-                    let missing = |object: &&String| state.index.owner(object.as_bytes()).is_none();
-                    objects
-                        .is_some_and(|all| all.iter().filter(missing).any(|one| state.index.is_waited(one)))
-                };
-                own.states.time_passed(waited, now, &mut own.steps);
-                state.activation = Some(own);
+            let due = state.activation.as_ref().map(|own| own.states.due_now(now));
+            for index in due.unwrap_or_default() {
+                let waited = state.is_waited(index);
+                if let Some(own) = &mut state.activation {
+                    own.states.time_passed(index, waited, now, &mut own.steps);
+                }
             }
             state.perform_steps();
         })
+    }
+
+    /// How every service is.
+    pub fn services(&self) -> Vec<(Arc<Service>, Shown)> {
+        let now = self.shared.now();
+        let Some(own) = &self.activation else {
+            return Vec::new();
+        };
+        let all = own.states.services().all().iter().cloned();
+        all.zip(own.states.shown(now)).collect()
     }
 
     /// What the launcher is to do.

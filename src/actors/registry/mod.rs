@@ -31,6 +31,7 @@ mod unrouted;
 use super::broker::{CoreEnded, EndReport};
 use super::core::Shared;
 use super::messages::{CloseAll, Control, DrainAll, Gone, Joined, RegistryBatch, Revise};
+use super::observe::services::SurveyServices;
 use super::observe::survey::SurveyRegistry;
 use super::supervise::{Progress, Turn, guard};
 use crate::activation::{Order, Redescribed, Report};
@@ -205,6 +206,14 @@ impl Handler<DrainAll> for Registry {
     fn handle(&mut self, _: DrainAll, ctx: &mut Self::Context) {
         let progress = self.state.drain();
         self.go_on(progress, ctx);
+    }
+}
+
+impl Handler<SurveyServices> for Registry {
+    type Result = MessageResult<SurveyServices>;
+
+    fn handle(&mut self, _: SurveyServices, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.state.services())
     }
 }
 

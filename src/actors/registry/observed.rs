@@ -6,6 +6,8 @@ use super::facts::{Effect, Fact};
 use super::index::Index;
 use super::state::{Current, State};
 use crate::actors::messages::Invoke;
+use crate::actors::observe::gathered::Gathered;
+use crate::actors::observe::refused::Refused;
 use crate::actors::observe::said::{Presence, Said, What};
 use crate::actors::observe::survey::{LOOKED_AT_MAX, ObjectSurvey, PeerSurvey, RegistrySurvey};
 use crate::actors::observe::tally::{ObjectTally, Tallies, Tracked};
@@ -20,7 +22,7 @@ use std::sync::Arc;
 
 /// A call goes to this owner.
 pub(super) fn note_call(
-    (tallies, index, tap): (&mut Tallies, &Index<Key>, &Tap),
+    (tallies, index, tap): (&mut Tallies, &Index<Key>, &Arc<Tap>),
     current: &Current,
     invoke: &mut Invoke,
     (view, object): (&FrameView<'_>, &[u8]),
@@ -29,9 +31,21 @@ pub(super) fn note_call(
     let tally = tallies.of(object, |name| index.owner(name.as_bytes()).is_some());
     tally.calls.add(1);
     tally.bytes.add(view.payload.len() as u64);
-    let trace = trace::is_on().then(|| Trace::begin(view, invoke.ticket, current.from.id(), Some(owner)));
+    let from = current.from.id();
+    let trace = trace::is_on().then(|| Trace::begin(view, invoke.ticket, from, Some(owner)));
+    let mut gathered = None;
+    if tap.is_on() {
+        let what = What::call(view.header, invoke.ticket, invoke.reply.is_none());
+        let said = Said::framed(what, view, (from, Some(owner)));
+        if said.pieces {
+            gathered = Gathered::begin(tap, what, &said);
+        }
+        if gathered.is_none() {
+            tap.offer(&said);
+        }
+    }
     match &mut invoke.reply {
-        Some(reply) => reply.track(Tracked::new(tally.clone(), owner, trace)),
+        Some(reply) => reply.track(Tracked::new(tally.clone(), owner, trace, gathered)),
         None => {
             tally.one_way.add(1);
             if let Some(trace) = trace {
@@ -39,43 +53,26 @@ pub(super) fn note_call(
             }
         }
     }
-    if tap.is_on() {
-        let what = What::Call {
-            ticket: invoke.ticket,
-            one_way: invoke.reply.is_none(),
-        };
-        tap.offer(&Said::framed(what, view, (current.from.id(), Some(owner))));
-    }
 }
 
 impl State {
-    /// A call finds nobody, and is answered with this error if it wants an answer.
-    pub(super) fn note_unrouted(
-        &self,
-        current: &Current,
-        invoke: &Invoke,
-        view: &FrameView<'_>,
-        error: &CallError,
-    ) {
-        if trace::is_on() {
-            let trace = Trace::begin(view, invoke.ticket, current.from.id(), None);
-            trace.end(Outcome::Failed(error));
-        }
-        if !self.shared.tap.is_on() {
-            return;
-        }
-        let what = What::Call {
+    /// A call goes to no owner: who asked is told, if he wants an answer, and who watches. `to`: whom it was for, if there is one.
+    pub(super) fn turn_away(&self, current: &Current, invoke: Invoke, to: Option<PeerId>, error: CallError) {
+        let refused = Refused {
+            frame: invoke.frame,
+            batch: None,
             ticket: invoke.ticket,
-            one_way: invoke.reply.is_none(),
+            silent: invoke.reply.is_none(),
+            error,
         };
-        let call = Said::framed(what, view, (current.from.id(), None));
-        self.shared.tap.offer(&call);
-        if invoke.reply.is_some() {
-            let to = current.from.id();
-            self.shared
-                .tap
-                .offer(&Said::failure(to, invoke.ticket, call.object, error));
+        if let Some(view) = current.batch.view(invoke.frame as usize) {
+            let shared = (&*self.shared.tap, &self.shared.metrics);
+            refused.tell(shared, &view, current.from.id(), to);
         }
+        invoke
+            .reply
+            .into_iter()
+            .for_each(|reply| reply.fail(&refused.error));
     }
 
     /// The effects of a step, before they are final, for those who watch who comes and goes.
@@ -130,7 +127,8 @@ impl State {
                 came_us: self.peers.own(key).copied().unwrap_or_default(),
             })
             .collect();
-        let called = self.tallies.iter().filter(|tally| tally.calls.get() > 0);
+        let called = self.tallies.iter();
+        let called = called.filter(|tally| tally.calls.get() > 0 || tally.turned_away.get() > 0);
         let mut objects: Vec<_> = called
             .take(LOOKED_AT_MAX)
             .map(|tally| self.survey_object(&tally.object, Some(tally)))

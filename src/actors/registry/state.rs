@@ -18,12 +18,13 @@ use crate::actors::messages::{
     Control, Deliver, Gone, Invoke, Joined, MessageItem, RegistryBatch, RegistryItem, Route, Routes,
 };
 use crate::actors::observe::tally::Tallies;
-use crate::actors::peer::{PeerRef, ReplyTo};
+use crate::actors::peer::PeerRef;
 use crate::actors::peers::{Key, NOBODY, Peers};
 use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::{CallError, ErrorCode};
+use crate::message::frame::FrameView;
 use crate::message::key::split;
 use crate::message::{Batch, CallId, Draft, PeerId, RequestId, Ticket, metadata};
 use std::sync::Arc;
@@ -262,28 +263,13 @@ impl State {
             true => self.peers.iter().last().unwrap_or(owner),
             false => owner,
         };
-        if u32::from(view.header.attachments) > owner.max_attachments() {
-            return fail(
-                invoke.reply,
-                ErrorCode::TooLarge,
-                "the object's connection takes fewer attachments",
-            );
-        }
-        let class = if invoke.reply.is_some() {
-            Class::Call
-        } else {
-            Class::OneWay
-        };
-        if owner.account.admit(class, view.header.wire_len()) == Verdict::Overflow {
-            self.shared
-                .metrics
-                .one_way_dropped
-                .add(u64::from(invoke.reply.is_none()));
-            return fail(
-                invoke.reply,
-                ErrorCode::Overloaded,
-                &format!("the object takes no more: {}", owner.account.why_full()),
-            );
+        if let Err(error) = takes(owner, &view, &invoke) {
+            let owner = owner.id();
+            let is_there = |name: &str| self.index.owner(name.as_bytes()).is_some();
+            self.tallies.of(object, is_there).turned_away.add(1);
+            let dropped = error.code == ErrorCode::Overloaded && invoke.reply.is_none();
+            self.shared.metrics.one_way_dropped.add(u64::from(dropped));
+            return self.turn_away(current, invoke, Some(owner), error);
         }
         note_call(
             (&mut self.tallies, &self.index, &self.shared.tap),
@@ -472,8 +458,21 @@ impl State {
     }
 }
 
-pub(super) fn fail(reply: Option<ReplyTo>, code: ErrorCode, text: &str) {
-    if let Some(reply) = reply {
-        reply.fail(&CallError::new(code, text).ran(false));
+/// Whether the owner of an object is given a call; it is charged for it then.
+#[inline]
+fn takes(owner: &PeerRef, view: &FrameView<'_>, invoke: &Invoke) -> Result<(), CallError> {
+    if u32::from(view.header.attachments) > owner.max_attachments() {
+        let text = "the object's connection takes fewer attachments";
+        return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
     }
+    let class = if invoke.reply.is_some() {
+        Class::Call
+    } else {
+        Class::OneWay
+    };
+    if owner.account.admit(class, view.header.wire_len()) == Verdict::Overflow {
+        let text = format!("the object takes no more: {}", owner.account.why_full());
+        return Err(CallError::new(ErrorCode::Overloaded, text).ran(false));
+    }
+    Ok(())
 }

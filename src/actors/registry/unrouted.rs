@@ -5,10 +5,10 @@
 
 use super::facts;
 use super::observed::no_object;
-use super::state::{Current, State, fail};
+use super::state::{Current, State};
 use crate::actors::messages::Invoke;
 use crate::actors::peers::{Key, NOBODY};
-use crate::error::ErrorCode;
+use crate::error::{CallError, ErrorCode};
 use crate::message::{Flags, RequestId};
 use std::collections::HashMap;
 
@@ -74,22 +74,18 @@ impl State {
         // Of what has no reply nobody would learn what became of it: it waits only for what is about to start.
         let waits = invoke.reply.is_some() && header.is_some_and(|header| header.flags.has(Flags::WAIT));
         if !waits && !self.is_described(&name) {
-            let error = no_object(&name);
-            if let Some(view) = current.batch.view(invoke.frame as usize) {
-                self.note_unrouted(current, &invoke, &view, &error);
-            }
-            return invoke.reply.into_iter().for_each(|reply| reply.fail(&error));
+            return self.turn_away(current, invoke, None, no_object(&name));
         }
         if self.facts.counts(current.key).watches >= self.shared.limits.watches {
             let error = super::answer::too_many("watches", self.shared.limits.watches);
-            return self.refused(invoke, ErrorCode::TooMany, &error.message);
+            return self.refused(current, invoke, error);
         }
         let names = vec![Box::from(name.as_str())];
         if let Err(error) = self.room(current, facts::wait_cost(&names)) {
-            return self.refused(invoke, error.code, &error.message);
+            return self.refused(current, invoke, error);
         }
         if let Err(error) = self.want(&name) {
-            return self.refused(invoke, error.code, &error.message);
+            return self.refused(current, invoke, error);
         }
         let (ticket, request) = (self.ticket(), RequestId(invoke.waits_as().0));
         match self
@@ -101,7 +97,10 @@ impl State {
                 self.coming.park(current.key, request, object);
                 self.out.parked.push(invoke);
             }
-            Ok(true) | Err(_) => self.refused(invoke, ErrorCode::Invalid, "this call waits already"),
+            Ok(true) | Err(_) => {
+                let error = CallError::new(ErrorCode::Invalid, "this call waits already");
+                self.refused(current, invoke, error);
+            }
         }
     }
 
@@ -113,9 +112,9 @@ impl State {
         self.out.present.push((current.from.clone(), call));
     }
 
-    fn refused(&self, invoke: Invoke, code: ErrorCode, text: &str) {
+    fn refused(&self, current: &Current, invoke: Invoke, error: CallError) {
         let dropped = u64::from(invoke.reply.is_none());
         self.shared.metrics.one_way_dropped.add(dropped);
-        fail(invoke.reply, code, text);
+        self.turn_away(current, invoke, None, error.ran(false));
     }
 }

@@ -61,20 +61,31 @@ impl Drop for Attached<'_> {
 }
 
 impl State {
-    pub(super) fn publish_attached(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
+    /// Returns how many subscriptions select it.
+    ///
+    /// # Errors
+    /// It was refused, and its publisher was told.
+    pub(super) fn publish_attached(
+        &mut self,
+        current: &Current,
+        view: &FrameView<'_>,
+        item: HubItem,
+    ) -> Result<usize, ErrorCode> {
         if view.header.flags.has(Flags::RETAIN) {
             let text = "a retained value carries no attachments; publish it without RETAIN";
             let error = CallError::new(ErrorCode::Invalid, text).ran(false);
-            return tell(current, view, item.reply, &error);
+            tell(current, view, item.reply, &error);
+            return Err(error.code);
         }
         let matches = self.who_hears(view.key, current.key);
         self.routed = true;
         let attached = match Attached::of(current, view, item.frame, matches.len()) {
             Ok(Some(attached)) => attached,
-            Ok(None) => return,
+            Ok(None) => return Ok(0),
             Err(error) => {
                 self.withhold_all(&matches);
-                return tell(current, view, item.reply, &error);
+                tell(current, view, item.reply, &error);
+                return Err(error.code);
             }
         };
         let charged = charge(view.header.wire_len());
@@ -107,6 +118,7 @@ impl State {
             None => {}
         }
         inject::after(view.key);
+        Ok(matches.len())
     }
 
     /// Offers an event of the current batch without attachments.

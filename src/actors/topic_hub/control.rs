@@ -29,17 +29,12 @@ impl State {
     pub(super) fn publish(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
         inject::before(view.key);
         self.fan_out.published(1);
-        let frame = item.frame;
         if view.header.flags.has(Flags::CONTINUED) {
-            self.publish_continued(current, view, item);
-            if view.header.is_offer() {
-                self.answer_offer(current, view);
-            }
-            return self.note_one(current, frame);
+            return self.publish_first(current, view, item);
         }
         if view.header.attachments > 0 {
-            self.publish_attached(current, view, item);
-            return self.note_one(current, frame);
+            let heard = self.publish_attached(current, view, item);
+            return self.note_one(current, view, heard);
         }
         let retained = match view.header.flags.has(Flags::RETAIN) {
             true => self.retain(current, view),
@@ -95,6 +90,16 @@ impl State {
             (None, _) => {}
         }
         inject::after(view.key);
+    }
+
+    /// The first frame of an event in pieces.
+    fn publish_first(&mut self, current: &Current, view: &FrameView<'_>, item: HubItem) {
+        if let Err(code) = self.publish_continued(current, view, item) {
+            self.note_one(current, view, Err(code));
+        }
+        if view.header.is_offer() {
+            self.answer_offer(current, view);
+        }
     }
 
     fn retain(&mut self, current: &Current, view: &FrameView<'_>) -> Result<(), RetainError> {

@@ -6,21 +6,33 @@ use super::facts::{Effect, Fact};
 use super::fan_out::Receiver;
 use super::state::{Current, State};
 use crate::actors::core::Shared;
+use crate::actors::observe::gathered::Gathered;
 use crate::actors::observe::journal::Happening;
 use crate::actors::observe::said::{Presence, Said, What};
 use crate::actors::observe::survey::{HubSurvey, LOOKED_AT_MAX, ReceiverSurvey};
 use crate::actors::peers::Key;
-use crate::message::{Flags, key};
+use crate::error::ErrorCode;
+use crate::message::frame::FrameView;
+use crate::message::key;
 
-/// Events of one topic, or the first frame of one in pieces. `heard`: how many subscriptions select each.
+/// Events of one topic. `subscribers`: how many subscriptions select each.
 pub(super) fn note_events(shared: &Shared, current: &Current, (first, count): (u32, u32), subscribers: u32) {
     shared.tap.offer_run(count, |number| {
         let frame = first.saturating_add(number);
         let view = current.batch.view(frame as usize)?;
-        let retain = view.header.flags.has(Flags::RETAIN);
-        let what = What::Event { subscribers, retain };
+        let what = What::event(view.header, subscribers, None);
         Some(Said::framed(what, &view, (current.from.id(), None)))
     });
+}
+
+/// An event in pieces is whole, or has ended with an error: who watches is told.
+pub(super) fn note_ended(gathered: Option<Box<Gathered>>, ended: Result<(), ErrorCode>) {
+    if let Some(mut gathered) = gathered {
+        if let (What::Event { error, .. }, Err(code)) = (&mut gathered.what, ended) {
+            *error = Some(code);
+        }
+        gathered.tell(ended.is_ok());
+    }
 }
 
 /// A subscription's two halves as text.
@@ -31,11 +43,32 @@ fn halves(subscribed: &[u8]) -> (&str, &str) {
 }
 
 impl State {
-    /// An event whose receivers were looked up last.
-    pub(super) fn note_one(&self, current: &Current, frame: u32) {
+    /// An event that so many subscriptions select, or that was refused.
+    pub(super) fn note_one(&self, current: &Current, view: &FrameView<'_>, heard: Result<usize, ErrorCode>) {
         if self.shared.tap.is_on() {
-            note_events(&self.shared, current, (frame, 1), self.index.last_matches());
+            let subscribers = u32::try_from(heard.unwrap_or_default()).unwrap_or(u32::MAX);
+            let what = What::event(view.header, subscribers, heard.err());
+            self.shared
+                .tap
+                .offer(&Said::framed(what, view, (current.from.id(), None)));
         }
+    }
+
+    /// The first frame of an event in pieces that so many subscriptions select. What is kept of it, if somebody wants to see it.
+    pub(super) fn note_begun(
+        &self,
+        current: &Current,
+        view: &FrameView<'_>,
+        heard: usize,
+    ) -> Option<Box<Gathered>> {
+        let tap = self.shared.tap.is_on().then_some(&self.shared.tap)?;
+        let what = What::event(view.header, u32::try_from(heard).unwrap_or(u32::MAX), None);
+        let said = Said::framed(what, view, (current.from.id(), None));
+        let gathered = Gathered::begin(tap, what, &said);
+        if gathered.is_none() {
+            tap.offer(&said);
+        }
+        gathered
     }
 
     /// The effects of a step, before they are final, for those who watch who comes and goes.

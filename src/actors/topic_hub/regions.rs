@@ -4,12 +4,13 @@
 //! takes it, and with pieces each gets the same bytes. Steps of [`State`], in a file of their own.
 
 use super::attached::{Attached, Given, accept, tell};
+use super::observed::note_ended;
 use super::state::{Current, State};
 use super::uploads::{Target, Upload};
 use crate::actors::deliver::charge;
 use crate::actors::messages::{Control, EventItem, EventMark};
 use crate::actors::regions::{Seat, takes};
-use crate::error::CallError;
+use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 
 impl State {
@@ -39,12 +40,12 @@ impl State {
     /// misses the event.
     pub(super) fn region(&mut self, current: &Current, view: &FrameView<'_>, frame: u32, mut upload: Upload) {
         if let Some(why) = current.batch.refused_attachments(frame as usize) {
-            self.abort(&mut upload);
+            self.abort(&mut upload, why.code);
             return tell(current, view, upload.reply.take(), why);
         }
         let attached = match Attached::of(current, view, frame, upload.targets.len()) {
             Ok(Some(attached)) => attached,
-            Ok(None) => return self.abort(&mut upload),
+            Ok(None) => return self.abort(&mut upload, ErrorCode::Invalid),
             Err(error) => return self.fail(current, view, upload, &error),
         };
         let charged = charge(view.header.wire_len());
@@ -72,6 +73,7 @@ impl State {
             }
         }
         drop(attached);
+        note_ended(upload.gathered.take(), Ok(()));
         if let Some(reply) = upload.reply {
             let whole = upload.targets.iter().filter(|target| !target.lost).count();
             accept(reply, u32::try_from(whole).unwrap_or(u32::MAX), upload.untaken);
@@ -79,7 +81,7 @@ impl State {
     }
 
     fn fail(&mut self, current: &Current, view: &FrameView<'_>, mut upload: Upload, error: &CallError) {
-        self.abort(&mut upload);
+        self.abort(&mut upload, error.code);
         tell(current, view, upload.reply.take(), error);
     }
 }

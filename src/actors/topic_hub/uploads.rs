@@ -6,11 +6,13 @@
 use super::attached::{Attached, Given, accept, tell};
 use super::facts::Policy;
 use super::index::Match;
+use super::observed::note_ended;
 use super::state::{Current, State};
 use crate::actors::accounts::Charge;
 use crate::actors::connection::session::message_too_large;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{Control, EventItem, EventMark, HubItem};
+use crate::actors::observe::gathered::Gathered;
 use crate::actors::peer::ReplyTo;
 use crate::actors::peers::Key;
 use crate::actors::planted::{self, Bug};
@@ -36,6 +38,8 @@ pub(super) struct Upload {
     pub(super) targets: Vec<Target>,
     /// Who would hear it and cannot take what is attached.
     pub(super) untaken: usize,
+    /// For those who watch, as long as it is not whole.
+    pub(super) gathered: Option<Box<Gathered>>,
     /// The publisher pays for what is remembered of each receiver.
     _charge: Option<Charge>,
 }
@@ -57,30 +61,38 @@ pub(super) struct Target {
 
 impl State {
     /// The first frame of a publish in pieces: each receiver gets an event of its own, which names its pieces.
-    pub(super) fn publish_continued(&mut self, current: &Current, view: &FrameView<'_>, mut item: HubItem) {
+    ///
+    /// # Errors
+    /// It was refused, and its publisher was told.
+    pub(super) fn publish_continued(
+        &mut self,
+        current: &Current,
+        view: &FrameView<'_>,
+        mut item: HubItem,
+    ) -> Result<(), ErrorCode> {
         if view.header.flags.has(Flags::RETAIN) {
             if let Some(reply) = item.reply {
                 let text = "a retained value is sent in one frame, of at most limits.retained_bytes";
                 reply.fail(&CallError::new(ErrorCode::TooLarge, text).ran(false));
             }
-            return;
+            return Err(ErrorCode::TooLarge);
         }
         let place = (current.from.id(), view.header.id);
         if self.uploads.contains_key(&place) {
-            return;
+            return Err(ErrorCode::Invalid);
         }
         let matches = self.who_hears(view.key, current.key);
         let charged = charge(view.header.wire_len());
-        let Some(cost) = charge_upload(current, matches.len(), &mut item) else {
-            return;
-        };
+        let cost = charge_upload(current, matches.len(), &mut item)?;
         let attached = match Attached::of(current, view, item.frame, matches.len()) {
             Ok(attached) => attached,
             Err(error) => {
                 self.withhold_all(&matches);
-                return tell(current, view, item.reply, &error);
+                tell(current, view, item.reply, &error);
+                return Err(error.code);
             }
         };
+        let gathered = self.note_begun(current, view, matches.len());
         let (targets, untaken) = self.begin(current, item.frame, charged, attached.as_ref(), &matches);
         self.uploads.insert(
             place,
@@ -89,9 +101,11 @@ impl State {
                 reply: item.reply,
                 targets,
                 untaken,
+                gathered,
                 _charge: cost,
             },
         );
+        Ok(())
     }
 
     /// The first event of a message in pieces, for each that hears it. Returns who gets the others, and how many cannot take what
@@ -164,10 +178,14 @@ impl State {
             } else {
                 message_too_large(&self.shared.limits)
             };
+            let code = error.code;
             if let Some(reply) = upload.reply.take() {
                 reply.fail(&error.ran(false));
             }
-            return self.abort(&mut upload);
+            return self.abort(&mut upload, code);
+        }
+        if let Some(gathered) = &mut upload.gathered {
+            gathered.add(view, current.batch.attachments(frame as usize));
         }
         if view.header.is_region() && before == 0 {
             return self.region(current, view, frame, upload);
@@ -202,13 +220,18 @@ impl State {
         }
         if view.header.flags.has(Flags::CONTINUED) {
             self.uploads.insert(place, upload);
-        } else if let Some(reply) = upload.reply {
+            return;
+        }
+        note_ended(upload.gathered.take(), Ok(()));
+        if let Some(reply) = upload.reply {
             let whole = upload.targets.iter().filter(|target| !target.lost).count();
             accept(reply, u32::try_from(whole).unwrap_or(u32::MAX), upload.untaken);
         }
     }
 
-    pub(super) fn abort(&mut self, upload: &mut Upload) {
+    /// What has come of it is void, for this reason.
+    pub(super) fn abort(&mut self, upload: &mut Upload, why: ErrorCode) {
+        note_ended(upload.gathered.take(), Err(why));
         for target in upload.targets.drain(..) {
             if !target.lost
                 && self
@@ -256,7 +279,7 @@ impl State {
                 if let Some(reply) = upload.reply.take() {
                     reply.fail(&CallError::from(ErrorCode::Cancelled).ran(false));
                 }
-                self.abort(&mut upload);
+                self.abort(&mut upload, ErrorCode::Cancelled);
             }
         }
         // Nothing of a batch is gathered between two messages: what is there now are these ends.
@@ -265,22 +288,21 @@ impl State {
     }
 }
 
-/// Charges the publisher for what is remembered of a message in pieces. `None`: it was refused, and somebody was told.
-fn charge_upload(current: &Current, targets: usize, item: &mut HubItem) -> Option<Option<Charge>> {
+/// Charges the publisher for what is remembered of a message in pieces. An error: it was refused, and somebody was told.
+fn charge_upload(current: &Current, targets: usize, item: &mut HubItem) -> Result<Option<Charge>, ErrorCode> {
     let cost = targets
         .saturating_mul(size_of::<Target>())
         .saturating_add(UPLOAD_OVERHEAD);
-    match current.from.account.memory.charge(cost) {
-        Ok(cost) => Some(cost),
-        Err(over) => {
-            match item.reply.take() {
-                Some(reply) => reply.fail(&over.error()),
-                // Nobody else would hear of it: neither the publisher nor, with nothing begun, a subscriber.
-                None => current
-                    .from
-                    .tell(Control::Close(CloseReason::TooMany, over.to_string())),
-            }
-            None
+    current.from.account.memory.charge(cost).map_err(|over| {
+        let error = over.error();
+        let code = error.code;
+        match item.reply.take() {
+            Some(reply) => reply.fail(&error),
+            // Nobody else would hear of it: neither the publisher nor, with nothing begun, a subscriber.
+            None => current
+                .from
+                .tell(Control::Close(CloseReason::TooMany, over.to_string())),
         }
-    }
+        code
+    })
 }

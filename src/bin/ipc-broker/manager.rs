@@ -9,7 +9,9 @@ use actix_ipc::client::{ConnectError, IpcClient, SharedMemory};
 use actix_ipc::error::{CallError, CloseReason, ErrorCode};
 use actix_ipc::message::Payload;
 use actix_ipc::platform::manager::{Manager, State};
+use actix_ipc::platform::open_files;
 use actix_ipc::transport::Endpoint;
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -25,18 +27,42 @@ pub(crate) fn find() -> Manager {
     })
 }
 
-/// Tells it. That it does not listen changes nothing here.
-pub(crate) fn tell(manager: &Manager, state: &State<'_>) {
-    if let Err(error) = manager.tell(state) {
-        tracing::warn!(%error, "the service manager could not be told");
+/// Between two attempts to tell a manager that does not read, and how often it is tried.
+const AGAIN: (Duration, u32) = (Duration::from_millis(50), 200);
+
+/// Tells it. That it does not listen changes nothing here, and nobody waits for it.
+pub(crate) fn tell(manager: &Rc<Manager>, state: &State<'_>) {
+    if !taken(manager.tell(state)) {
+        let manager = manager.clone();
+        actix_rt::spawn(async move {
+            let mut again = interval(AGAIN.0);
+            for _ in 0..AGAIN.1 {
+                again.tick().await;
+                if taken(manager.go_on()) {
+                    return;
+                }
+            }
+            tracing::warn!("the service manager does not read what it is told");
+        });
     }
+}
+
+fn taken(told: std::io::Result<bool>) -> bool {
+    told.unwrap_or_else(|error| {
+        tracing::warn!(%error, "the service manager could not be told");
+        true
+    })
 }
 
 /// What people see of a broker that is up.
 pub(crate) fn status(broker: &BrokerHandle) -> String {
     let all: Vec<String> = broker.endpoints().iter().map(ToString::to_string).collect();
     let connections = broker.levels().connections;
-    format!("listening on {}; {connections} connections", all.join(", "))
+    let plural = if connections == 1 { "" } else { "s" };
+    format!(
+        "listening on {}; {connections} connection{plural}",
+        all.join(", ")
+    )
 }
 
 /// Feeds the watchdog until it is dropped.
@@ -45,7 +71,7 @@ pub(crate) struct Feeding(Option<JoinHandle<()>>);
 
 impl Feeding {
     /// Begins, if anybody wants it.
-    pub(crate) fn start(manager: &std::rc::Rc<Manager>, broker: &BrokerHandle) -> Self {
+    pub(crate) fn start(manager: &Rc<Manager>, broker: &BrokerHandle) -> Self {
         let (manager, broker) = (manager.clone(), broker.clone());
         Self(
             manager
@@ -64,14 +90,16 @@ impl Drop for Feeding {
 }
 
 /// Looks after the broker twice in the time that the manager waits, and more often as long as there is no answer.
-async fn feed(manager: &Manager, broker: &BrokerHandle, every: Duration) {
+async fn feed(manager: &Rc<Manager>, broker: &BrokerHandle, every: Duration) {
     let mut ticks = interval(every.max(Duration::from_millis(1)));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        // Before the probe, which is a connection as well.
+        let status = status(broker);
         let answered = timeout(every, probe(broker)).await;
         match answered.unwrap_or_else(|_| Err("no answer in time".into())) {
-            Ok(()) => tell(manager, &State::Alive(&status(broker))),
+            Ok(()) => tell(manager, &State::Alive(&status)),
             Err(error) => {
                 tracing::error!("the watchdog is not fed: {error}");
                 ticks.reset_after(every / 4);
@@ -103,8 +131,9 @@ async fn probe(broker: &BrokerHandle) -> Result<(), String> {
             let ping = client.call(PROBED.0, PROBED.1).send::<_, String>(&());
             answer(ping.await.map(drop))
         }
-        // The policy or a limit keeps this user out: then accept has answered, and the rest is asked from inside.
-        Err(error) if is_a_rule(&error) => ask_inside(broker).await,
+        // The policy or a limit keeps this user out, then accept has answered; or clients have taken all descriptors of this process, which
+        // a new start would cost all of them. The rest is asked from inside.
+        Err(error) if is_a_rule(&error) || open_files::is_exhausted() => ask_inside(broker).await,
         Err(error) => Err(error.to_string()),
     }
 }

@@ -11,10 +11,10 @@ use crate::commands::{call, completions, describe, listen, man, ping, send, serv
 use crate::exit::{Exit, Failure};
 use crate::observe::Observe;
 use crate::options::Options;
+use crate::slips;
 use crate::value::Wrong;
-use actix_ipc::terminal::nearest;
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+use std::ffi::OsString;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -50,7 +50,8 @@ Examples:
     disable_version_flag = true,
     after_help = EXAMPLES,
     subcommand_required = true,
-    arg_required_else_help = true
+    arg_required_else_help = true,
+    args_override_self = true
 )]
 pub(crate) struct Rob {
     /// Options that every command takes.
@@ -105,11 +106,20 @@ pub(crate) enum Stop {
 }
 
 /// Reads the command line, the program's name first.
-pub(crate) fn parse(words: impl IntoIterator<Item = std::ffi::OsString>) -> Result<Rob, Stop> {
-    let mut rob = Rob::try_parse_from(words).map_err(|error| Stop::Clap(with_choices(error)))?;
+pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Rob, Stop> {
+    let words: Vec<OsString> = words.into_iter().collect();
+    let read = |words: &[OsString]| {
+        Rob::try_parse_from(words).map_err(|error| Stop::Clap(slips::explained(error, words)))
+    };
+    let mut rob = read(&words)?;
+    if matches!(rob.command, Command::Observe(Observe::Monitor(_)))
+        && let Some(words) = joined(&words)
+    {
+        rob = read(&words)?;
+    }
     rob.read_words()?;
     if rob.options.count.is_some() && !rob.command.counts() {
-        let counting = "call, listen, ping and serve";
+        let counting = "call, listen, ping, serve, watch, monitor, record, replay and top";
         let text =
             format!("--count: only what gives many results can end after some of them, as {counting} do");
         return Err(Stop::Failure(Failure::new(Exit::Usage, text)));
@@ -124,11 +134,11 @@ impl Rob {
         let (usage, read) = match &mut self.command {
             Command::Call(call) => (
                 "rob call OBJECT METHOD SIGNATURE ARGS…",
-                call.words.read(false, options, &Self::command()),
+                call.words.read(false, options, &Self::command(), "call"),
             ),
             Command::Send(send) => (
                 "rob send OBJECT TOPIC SIGNATURE ARGS…",
-                send.words.read(send.lines, options, &Self::command()),
+                send.words.read(send.lines, options, &Self::command(), "send"),
             ),
             _ => return Ok(()),
         };
@@ -153,28 +163,15 @@ impl Command {
     }
 }
 
-/// A command that does not exist, with those that do.
-fn with_choices(mut error: clap::Error) -> clap::Error {
-    if error.kind() != ErrorKind::InvalidSubcommand {
-        return error;
-    }
-    let rob = Rob::command();
-    let usage = error.get(ContextKind::Usage).map(ToString::to_string);
-    let of_bench = usage.is_some_and(|usage| usage.contains("rob bench") || usage.contains("rob.exe bench"));
-    let among = rob.find_subcommand("bench").filter(|_| of_bench).unwrap_or(&rob);
-    let names: Vec<&str> = among
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set())
-        .map(clap::Command::get_name)
-        .collect();
-    let near = match error.get(ContextKind::InvalidSubcommand) {
-        Some(ContextValue::String(word)) => nearest(word, names.iter().copied()),
-        _ => None,
-    };
-    let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-    let tip = format!("{near}there are {}", names.join(", "));
-    error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
-    error
+/// `--payloads 5` as `--payloads=5`, where `monitor` would take the 5 for its object.
+fn joined(words: &[OsString]) -> Option<Vec<OsString>> {
+    let place = words.iter().position(|word| word == "--payloads")?;
+    let bytes = words.get(place.checked_add(1)?)?.to_str()?;
+    bytes.parse::<u64>().ok()?;
+    let mut joined = words.to_vec();
+    joined.remove(place);
+    *joined.get_mut(place)? = format!("--payloads={bytes}").into();
+    Some(joined)
 }
 
 #[cfg(test)]

@@ -252,7 +252,7 @@ fn a_command_that_does_not_exist_is_answered_with_those_that_do() {
     let table = [
         (
             "fetch",
-            "there are call, send, listen, list, describe, wait, ping, serve, status, watch, monitor, record, replay, top, bench",
+            "there are call, send, listen, list, describe, wait, ping, serve, status, services, watch, monitor, record, replay, top, bench",
         ),
         ("lst", "did you mean `list`? there are call, send"),
         ("bench fetch", "there are rpc, pubsub, bulk, idle, bus"),
@@ -302,6 +302,7 @@ const WORDS: &[&str] = &[
     "ping",
     "serve",
     "status",
+    "services",
     "watch",
     "monitor",
     "record",

@@ -21,6 +21,8 @@ use std::time::Duration;
 pub(crate) const VARIABLE: &str = "ROB_COMPLETE";
 /// How long the broker is asked at most: a person waits for a key.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// Another time than that, in milliseconds: for machines that are slower than people.
+const PATIENCE_VARIABLE: &str = "ROB_COMPLETE_PATIENCE_MS";
 
 /// Answers when a shell asks, whatever it asks. `false`: rob was called for something else.
 pub(crate) fn answered() -> bool {
@@ -59,6 +61,9 @@ fn command() -> clap::Command {
                 "object" | "objects" => argument.add(ArgValueCompleter::new(objects)),
                 "method" => argument.add(ArgValueCompleter::new(methods)),
                 "topic" => argument.add(ArgValueCompleter::new(topics)),
+                "member" => argument.add(ArgValueCompleter::new(members)),
+                "pattern" => argument.add(ArgValueCompleter::new(objects)),
+                "page" => argument.add(ArgValueCompleter::new(pages)),
                 _ => argument,
             })
         });
@@ -84,6 +89,18 @@ fn methods(typed: &OsStr) -> Vec<CompletionCandidate> {
     let all = commands.chain(rows(description, "methods"));
     let names = all.filter_map(|one| one.as_str().map(str::to_owned).or_else(|| text(one, "name")));
     proposals(typed, names.collect())
+}
+
+/// Methods and topics of an object.
+fn members(typed: &OsStr) -> Vec<CompletionCandidate> {
+    let mut all = methods(typed);
+    all.extend(topics(typed));
+    all
+}
+
+/// The commands that have a manual page.
+fn pages(typed: &OsStr) -> Vec<CompletionCandidate> {
+    proposals(typed, crate::commands::man::names().into_iter().collect())
 }
 
 /// The topics of an object that somebody listens to.
@@ -119,7 +136,13 @@ fn ask<T: Send + 'static>(
         let _ = answer.send(found);
     };
     std::thread::Builder::new().spawn(ask).ok()?;
-    answered.recv_timeout(PATIENCE).ok().flatten()
+    answered.recv_timeout(patience()).ok().flatten()
+}
+
+fn patience() -> Duration {
+    let asked = std::env::var(PATIENCE_VARIABLE).ok();
+    let millis = asked.and_then(|text| text.parse().ok());
+    millis.map_or(PATIENCE, Duration::from_millis)
 }
 
 /// What is typed already, as far as it can be understood.

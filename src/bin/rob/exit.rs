@@ -115,6 +115,11 @@ impl Failure {
 
     /// A failure of what the context names (`call math.add`), with the hint that fits its code.
     pub(crate) fn of_call(context: &str, error: CallError) -> Self {
+        Self::of_object_call(context, "OBJECT", error)
+    }
+
+    /// The same of a call to this object.
+    pub(crate) fn of_object_call(context: &str, object: &str, error: CallError) -> Self {
         let text = if error.message.is_empty() {
             error.code.text()
         } else {
@@ -128,10 +133,10 @@ impl Failure {
         if error.may_have_run && !matches!(error.code, ErrorCode::Handler | ErrorCode::HandlerPanicked) {
             message.push_str(" (the call may have run)");
         }
-        let hint = hint(error.code);
+        let hint = hint(error.code).replace("OBJECT", object);
         if !hint.is_empty() {
             message.push_str("; ");
-            message.push_str(hint);
+            message.push_str(&hint);
         }
         Self {
             exit: exit_of(error.code),

@@ -11,7 +11,9 @@ mod exit;
 mod observe;
 mod options;
 mod output;
+mod say;
 mod signature;
+mod slips;
 mod value;
 
 use actix_ipc::terminal::printable;
@@ -22,6 +24,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    actix_ipc::platform::signals::end_by_interrupt();
     if completion::answered() {
         return ExitCode::SUCCESS;
     }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Err(stop) => return stopped(stop, words.iter().any(|word| word == "--json")),
     };
     let json = rob.options.json;
+    say::for_programs(json);
     // One thread: nothing here runs long enough to be worth a second one's start.
     match actix_rt::System::new().block_on(commands::run(rob)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,13 +55,18 @@ fn stopped(stop: Stop, json: bool) -> ExitCode {
                 }
                 _ => error.render().to_string(),
             };
+            // What else there is to read is for people.
+            let text = text.split("\n\nFor more information").next().unwrap_or_default();
             let text = text.trim().trim_start_matches("error: ");
             report(&Failure::new(Exit::Usage, text), json)
         }
         Stop::Clap(error) => {
-            // Help and version go to stdout; when that is closed there is nobody to tell.
-            let _ = error.print();
-            u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from)
+            let printed = error.print().and_then(|()| io::stdout().flush());
+            match printed {
+                // Help and version are results.
+                Err(unwritten) if error.exit_code() == 0 => report(&unwritten.into(), json),
+                _ => u8::try_from(error.exit_code()).map_or(ExitCode::FAILURE, ExitCode::from),
+            }
         }
     }
 }

@@ -13,50 +13,62 @@ use std::time::Duration;
 #[derive(Args, Clone, Debug, Default, PartialEq)]
 pub(crate) struct Options {
     /// One compact JSON value per line on stdout, and nothing else there.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 101)]
     pub(crate) json: bool,
     /// Results, errors and warnings only: no "Listening for", no word that all went well.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, display_order = 102)]
     pub(crate) quiet: bool,
-    /// How long to wait for an answer (`listen`: for the next event; `serve`: for a command's end; `bench`: for any of its
-    /// processes), in seconds.
+    /// How long to wait for an answer (`listen`, `watch`, `monitor`, `record`: for the next event, change or record; `wait`: for the
+    /// broker and the objects; `ping`: for each round trip; `serve`: for a command's end; `bench`: for any of its processes), in seconds.
     #[arg(
         long,
-        global = true,
+        global = true, display_order = 103,
         value_name = "SECONDS",
         allow_negative_numbers = true,
         value_parser = seconds
     )]
     pub(crate) timeout: Option<Duration>,
-    /// End after so many results: items of a call, events, round trips, calls served.
+    /// End after so many results: items of a call, events, round trips, calls served, changes, records, samples, steps of a replay.
     #[arg(
         long,
-        global = true,
+        global = true, display_order = 104,
         value_name = "N",
         allow_negative_numbers = true,
         value_parser = |text: &str| number(text, u64::MAX)
     )]
     pub(crate) count: Option<u64>,
     /// The broker: unix:/path, tcp:host:port, tls:host:port, pipe:name. Otherwise IPC_BROKER_ADDR, then the usual places.
-    #[arg(long, global = true, value_name = "ENDPOINT")]
+    #[arg(long, global = true, display_order = 105, value_name = "ENDPOINT")]
     pub(crate) addr: Option<String>,
     /// A file with the token that proves who this is, for TCP and TLS.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, display_order = 106, value_name = "FILE")]
     pub(crate) token_file: Option<PathBuf>,
     /// The CA of the broker's certificate (PEM), for tls:host:port.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, display_order = 107, value_name = "FILE")]
     pub(crate) tls_ca: Option<PathBuf>,
     /// The broker's certificate itself (PEM): exactly this one is trusted.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, display_order = 108, value_name = "FILE")]
     pub(crate) tls_pin: Option<PathBuf>,
     /// The name in the broker's certificate, when it is not the host of the endpoint.
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, display_order = 109, value_name = "NAME")]
     pub(crate) tls_name: Option<String>,
     /// This client's own certificate (PEM).
-    #[arg(long, global = true, value_name = "FILE", requires = "tls_key")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 110,
+        value_name = "FILE",
+        requires = "tls_key"
+    )]
     pub(crate) tls_cert: Option<PathBuf>,
     /// The key of that certificate (PEM), readable by this user alone.
-    #[arg(long, global = true, value_name = "FILE", requires = "tls_cert")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 111,
+        value_name = "FILE",
+        requires = "tls_cert"
+    )]
     pub(crate) tls_key: Option<PathBuf>,
 }
 
@@ -69,6 +81,13 @@ pub(crate) enum Leftover {
 }
 
 impl Options {
+    /// All of them, as they are written.
+    pub(crate) fn names() -> Vec<String> {
+        let command = Self::augment_args(clap::Command::new("rob"));
+        let longs = command.get_arguments().filter_map(clap::Arg::get_long);
+        longs.map(|long| format!("--{long}")).collect()
+    }
+
     /// Takes the options behind the last argument of a signature; `rob` is the whole command line, for clap's words.
     pub(crate) fn read_tail(&mut self, tail: &[String], rob: &clap::Command) -> Result<(), Leftover> {
         if tail.is_empty() {
@@ -76,11 +95,9 @@ impl Options {
         }
         let command = Self::augment_args(clap::Command::new("rob"))
             .no_binary_name(true)
+            .args_override_self(true)
             .disable_help_flag(true);
-        let names: Vec<String> = command
-            .get_arguments()
-            .filter_map(|option| option.get_long().map(|long| format!("--{long}")))
-            .collect();
+        let names = Self::names();
         let matches =
             command
                 .try_get_matches_from(tail)

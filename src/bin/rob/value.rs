@@ -7,6 +7,7 @@ use crate::exit::{Exit, Failure};
 use crate::options::{Leftover, Options};
 use crate::signature::{self, SignatureError};
 use actix_ipc::message::{Encoding, Payload};
+use actix_ipc::terminal::nearest;
 use clap::Args;
 use serde_json::value::RawValue;
 use std::io::Read;
@@ -57,17 +58,22 @@ pub(crate) enum Wrong {
 }
 
 impl Words {
-    /// Finds out what the words mean, and which options stand behind them.
+    /// Finds out what the words mean, and which options stand behind them. `rob` is the whole command line, `own` the command.
     pub(crate) fn read(
         &mut self,
         lines: bool,
         options: &mut Options,
         rob: &clap::Command,
+        own: &str,
     ) -> Result<(), Wrong> {
         let rest = std::mem::take(&mut self.rest);
         let (signature, arguments) = rest
             .split_first()
             .map_or(("", &[][..]), |(first, rest)| (first.as_str(), rest));
+        // No signature begins so.
+        if signature.starts_with('-') && signature != STDIN {
+            return Err(Wrong::Text(no_option(signature, rob.find_subcommand(own), own)));
+        }
         let mut used = 0;
         self.value = match signature {
             "" | STDIN if lines => Value::Lines("j".to_owned()),
@@ -93,6 +99,18 @@ impl Words {
             )),
             Leftover::Clap(error) => Wrong::Clap(error),
         })
+    }
+}
+
+/// A word where an option or a signature may stand, and that is neither.
+fn no_option(word: &str, command: Option<&clap::Command>, own: &str) -> String {
+    let of_command = command.into_iter().flat_map(clap::Command::get_arguments);
+    let of_command = of_command.filter_map(|option| option.get_long().map(|long| format!("--{long}")));
+    let names: Vec<String> = Options::names().into_iter().chain(of_command).collect();
+    let typed = word.split('=').next().unwrap_or_default();
+    match nearest(typed, names.iter().map(String::as_str)) {
+        Some(near) => format!("there is no option {typed:?}; did you mean {near}?"),
+        None => format!("there is no option {typed:?}; `rob {own} --help` shows those that there are"),
     }
 }
 

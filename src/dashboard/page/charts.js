@@ -19,7 +19,7 @@ const TILES = [
   { id: "delivered", title: "Events delivered", now: () => rate(newest("delivered")), foot: (s) => `${whole(measures(s).delivered)} in all`, line: "delivered" },
   { id: "bytes", title: "Bytes in and out", now: () => (newest("bytes") === null ? "–" : `${bytes(newest("bytes"))}/s`), foot: (s) => `${bytes(measures(s).bytes)} in all`, line: "bytes" },
   { id: "errors", title: "Failed calls", now: () => rate(newest("errors")), foot: (s) => `${whole(measures(s).errors)} in all`, line: "errors", bad: true },
-  { id: "open", title: "Open calls", now: (s) => whole(s.status.totals && s.status.totals.open), foot: (s) => `${whole((s.status.levels || {}).connections)} connections` },
+  { id: "open", title: "Open calls", now: (s) => whole(s.status.totals && s.status.totals.open), foot: (s) => `${many(whole((s.status.levels || {}).connections), "connection")}` },
 ];
 
 function drawTiles(sample) {
@@ -113,10 +113,21 @@ function drawHistogram(histogram, quantiles) {
       svg("title", {}, `up to ${micros(10 ** (end / 8))}: about ${whole(Math.round(count))}`)));
   }
   drawing.append(svg("line", { x1: 0, x2: width, y1: floor, y2: floor, class: "axis" }));
+  // Labels that would lie upon one another stand side by side, above the middle of their lines.
+  const labels = [];
   for (const [name, value] of quantiles.slice(0, 3)) {
     if (value === null || value === undefined) continue;
-    drawing.append(svg("line", { x1: x(place(value)), x2: x(place(value)), y1: 14, y2: floor, class: `mark ${name}` }),
-      svg("text", { x: x(place(value)), y: 10, class: `tick ${name}`, "text-anchor": "middle" }, name));
+    const at = x(place(value));
+    drawing.append(svg("line", { x1: at, x2: at, y1: 14, y2: floor, class: `mark ${name}` }));
+    const last = labels[labels.length - 1];
+    if (last && at - last.at < 14 * last.names.length + 16) {
+      last.at = (last.at * last.names.length + at) / (last.names.length + 1);
+      last.names.push(name);
+    } else labels.push({ at, names: [name] });
+  }
+  for (const { at, names } of labels) {
+    const half = 14 * names.length;
+    drawing.append(svg("text", { x: Math.min(width - half, Math.max(half, at)), y: 10, class: names.length > 1 ? "tick" : `tick ${names[0]}`, "text-anchor": "middle" }, names.join(" ")));
   }
   return drawing;
 }

@@ -45,7 +45,7 @@ function take(sample) {
 }
 
 function index(sample) {
-  const tables = { measures: measures(sample), metrics: sample.status.metrics || {} };
+  const tables = { measures: measures(sample), metrics: sample.status.metrics || {}, process: sample.status.process || {} };
   for (const [name, key] of Object.entries(KEYS)) {
     tables[name] = new Map(listOf(sample, name).map((row) => [key(row), row]));
   }

@@ -21,9 +21,14 @@ function graphOf(sample) {
   }));
   const [fewObjects, fewTopics] = [objects.slice(0, SHOWN), topics.slice(0, SHOWN)];
   const linked = new Set([...fewObjects.map((it) => it.owner), ...fewTopics.flatMap((it) => it.heard)].filter(Boolean));
+  const named = (process) => [...process.names].join(", ") || (process.local ? "inside the broker" : process.key);
+  const namesakes = new Map();
+  for (const process of all) namesakes.set(named(process), (namesakes.get(named(process)) || 0) + 1);
+  // One of several with the same name is told from the others by its number.
+  const called = (process) => (namesakes.get(named(process)) > 1 && process.pid ? `${named(process)} ${process.pid}` : named(process));
   const people = busiest(all.filter((process) => !process.local || linked.has(process)).map((process) => ({
     kind: "process", key: process.key, process, now: process.rate, unit: "frames", standing: process.worst,
-    label: [...process.names].join(", ") || (process.local ? "inside the broker" : process.key),
+    label: called(process),
     more: process.pid ? `pid ${process.pid}` : "", weight: (linked.has(process) ? 1e12 : 0) + process.rate * 1e3,
   })));
   const fewPeople = people.slice(0, SHOWN + 2);

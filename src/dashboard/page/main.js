@@ -1,21 +1,25 @@
 // The page itself: what is wrong, what state it is in, and the loop that keeps it up to date.
 
+/** `n` of something, in the right number. */
+const many = (n, one, more) => `${n} ${n === "1" ? one : more || `${one}s`}`;
+
 const TROUBLES = [
-  ["panics", "bad", (n) => `${n} panic${n === "1" ? "" : "s"} of a core actor, survived`],
-  ["protocol_errors", "warn", (n) => `${n} connections ended by a protocol error`],
-  ["denied", "warn", (n) => `${n} requests denied by the policy`],
-  ["unproven_peers", "warn", (n) => `${n} connections refused: no proof, or a wrong one`],
-  ["connections_refused", "warn", (n) => `${n} connections refused or ended in their handshake`],
-  ["vanished", "warn", (n) => `${n} peers vanished without a word`],
-  ["calls_unrouted", "note", (n) => `${n} calls found no object`],
-  ["one_way_dropped", "warn", (n) => `${n} calls without reply dropped: a full queue`],
-  ["events_missed", "warn", (n) => `${n} events missed by slow subscribers`],
-  ["holds", "note", (n) => `${n} times a publisher was held back for a slow subscriber`],
-  ["lagging", "warn", (n) => `${n} times a subscriber was declared lagging`],
-  ["services_failed", "warn", (n) => `${n} starts of services failed`],
-  ["accept_failures", "bad", (n) => `${n} accepts failed for lack of descriptors or memory`],
-  ["turned_away", "bad", (n) => `${n} clients turned away: no descriptor left`],
-  ["lost_logs", "warn", (n) => `${n} lines of the log were lost`],
+  ["panics", "bad", (n) => `${many(n, "panic")} of a core actor, survived`],
+  ["protocol_errors", "warn", (n) => `${many(n, "connection")} ended by a protocol error`],
+  ["denied", "warn", (n) => `${many(n, "request")} denied by the policy`],
+  ["unproven_peers", "warn", (n) => `${many(n, "connection")} refused: no proof, or a wrong one`],
+  ["connections_refused", "warn", (n) => `${many(n, "connection")} refused or ended in their handshake`],
+  ["vanished", "warn", (n) => `${many(n, "peer")} vanished without a word`],
+  ["calls_unrouted", "note", (n) => `${many(n, "call")} found no object`],
+  ["calls_refused", "warn", (n) => `${many(n, "call")} refused before an owner had them`],
+  ["one_way_dropped", "warn", (n) => `${many(n, "call")} without reply dropped: a full queue`],
+  ["events_missed", "warn", (n) => `${many(n, "event")} missed by slow subscribers`],
+  ["holds", "note", (n) => `${many(n, "time")} a publisher was held back for a slow subscriber`],
+  ["lagging", "warn", (n) => `${many(n, "time")} a subscriber was declared lagging`],
+  ["services_failed", "warn", (n) => `${many(n, "start")} of services failed`],
+  ["accept_failures", "bad", (n) => `${many(n, "accept")} failed for lack of descriptors or memory`],
+  ["turned_away", "bad", (n) => `${many(n, "client")} turned away: no descriptor left`],
+  ["lost_logs", "warn", (n) => `${many(n, "line")} of the log lost`],
 ];
 
 function drawHealth(sample) {
@@ -51,7 +55,11 @@ function drawCounters(sample) {
 
 function drawFacts(sample) {
   const status = sample.status;
-  const parts = [`version ${status.version}`, status.pid ? `pid ${status.pid}` : "", `up ${span(status.uptime_ms)}`, `epoch ${String(status.epoch).slice(0, 8)}`, ...(status.endpoints || [])];
+  const own = status.process || {};
+  const before = store.before && store.before.process;
+  const busy = before && own.cpu_us && store.seconds > 0 ? Math.max(0, own.cpu_us - before.cpu_us) / (1e6 * store.seconds) : null;
+  const used = [own.resident_bytes ? bytes(own.resident_bytes) : "", busy === null ? "" : `${Math.round(busy * 100)} % of a processor`, own.open_files ? `${whole(own.open_files)} of ${whole(own.open_files_limit)} files` : ""];
+  const parts = [`version ${status.version}`, status.pid ? `pid ${status.pid}` : "", `up ${span(status.uptime_ms)}`, `epoch ${String(status.epoch).slice(0, 8)}`, ...used, ...(status.endpoints || [])];
   setText(byId("facts"), parts.filter(Boolean).join("  ·  "));
   byId("facts").title = clean((status.endpoints || []).join("\n"));
 }

@@ -10,7 +10,7 @@ const TABLES = [
   { id: "objects", title: "Objects", key: objectKey, sort: 3, columns: [
     word("Object", (row) => row.name, { head: true }), word("Owner", (row) => who(row.owner)),
     number("Members", (row) => row.members), grows("objects", "Calls/s", "calls"), number("Calls", (row) => row.calls),
-    number("Errors", (row) => row.errors, whole, { alarm: (row) => row.errors > 0 }), number("Open", (row) => row.open), number("Queued", (row) => row.queued),
+    number("Errors", (row) => row.errors, whole, { alarm: (row) => row.errors > 0 }), number("Refused", (row) => row.refused, whole, { alarm: (row) => row.refused > 0 }), number("Open", (row) => row.open), number("Queued", (row) => row.queued),
     number("p50", (row) => row.p50_us, micros), number("p90", (row) => row.p90_us, micros), number("p99", (row) => row.p99_us, micros), number("max", (row) => row.max_us, micros)] },
   { id: "topics", title: "Topics", key: topicKey, sort: 4, columns: [
     word("Object", (row) => row.object, { head: true }), word("Topic", (row) => row.topic), word("Kind", (row) => (row.pattern ? "pattern" : "topic")),
@@ -22,14 +22,14 @@ const TABLES = [
     number("Queue", (row) => row.queued_bytes, bytes), number("Owes", (row) => row.owes), number("Objects", (row) => row.objects), number("Subs", (row) => row.subscriptions),
     number("Missed", (row) => row.missed, whole, { alarm: (row) => row.missed > 0 })] },
   { id: "recent", title: "Recent", key: (row) => row.key, sort: 0, columns: [
-    number("Time", (row) => row.unix_ms, clock, { head: true }), word("What", (row) => row.kind), number("Peer", (row) => row.peer, (n) => (n ? String(n) : "–")),
+    number("Time", (row) => row.unix_ms, clock, { head: true }), word("What", (row) => row.kind), number("Times", (row) => row.count || 1), number("Peer", (row) => row.peer, (n) => (n ? String(n) : "–")),
     number("PID", (row) => row.pid, (n) => (n ? String(n) : "–")), word("Text", (row) => row.text, { wide: true })] },
 ];
 let open = "objects";
 
 function rowsOf(sample, table) {
   if (table.id !== "recent") return listOf(sample, table.id);
-  return (sample.status.recent || []).map((row, i) => ({ ...row, key: `${row.unix_ms} ${i} ${row.text}` }));
+  return (sample.status.recent || []).map((row) => ({ ...row, key: `${row.kind} ${row.peer} ${row.pid} ${row.text}` }));
 }
 
 /** Makes the tabs and the empty tables once. */

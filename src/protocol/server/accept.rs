@@ -5,13 +5,14 @@
 
 use super::access::Rules;
 use super::connection::{self, Hooks, Newcomer};
-use crate::client::IpcClient;
 use crate::client::runtime::{self, Home};
+use crate::client::{IpcClient, Shared};
+use crate::config::peers::{LAST_STEP, LET_FINISH};
 use crate::error::CloseReason;
 use crate::message::{Draft, Encoding, Epoch, Kind};
 use crate::protocol::peer::Manner;
 use crate::transport::{Accepted, Endpoint, Listener, PeerCredentials};
-use futures::future::{join_all, select};
+use futures::future::{Either, join_all, select};
 use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,8 @@ pub(super) struct Core {
     pub(super) rules: Rules,
     drain: Duration,
     stopping: watch::Sender<bool>,
+    /// Whoever shuts the server down does not wait for handlers any longer.
+    given_up: watch::Sender<bool>,
     /// Connections and listeners that have not ended.
     live: watch::Sender<usize>,
     clients: Mutex<HashMap<u64, IpcClient>>,
@@ -58,6 +61,38 @@ impl Live {
     pub(super) fn new(core: &Arc<Core>) -> Self {
         core.live.send_modify(|live| *live = live.saturating_add(1));
         Self(Arc::clone(core))
+    }
+
+    /// Waits until no handler of a connection that has ended runs any more: on another thread one may be in the middle of a step. `None`:
+    /// whoever shuts the server down has not waited as long.
+    pub(super) async fn outlast(self, shared: &Shared, number: u64) -> Option<Self> {
+        let ended = std::future::poll_fn(|cx| shared.serving.poll_handlers(cx));
+        let mut given_up = self.0.given_up.subscribe();
+        let patience = async {
+            let given_up = pin!(async {
+                // The sender is here.
+                let _ = given_up.wait_for(|given_up| *given_up).await;
+            });
+            if let Either::Right(((), given_up)) = select(given_up, pin!(runtime::sleep(LET_FINISH))).await {
+                tracing::warn!(
+                    peer = number,
+                    "a command of a connection that has ended is still in the middle of a step; on_rpc_disconnect waits for it"
+                );
+                given_up.await;
+            }
+        };
+        match select(ended, pin!(patience)).await {
+            Either::Left(_) => Some(self),
+            Either::Right((_, ended)) => {
+                tracing::warn!(
+                    peer = number,
+                    "the server has shut down while a command was in the middle of a step; on_rpc_disconnect comes when that has ended"
+                );
+                drop(self);
+                ended.await;
+                None
+            }
+        }
     }
 }
 
@@ -98,6 +133,7 @@ impl Core {
             rules,
             drain,
             stopping: watch::Sender::new(false),
+            given_up: watch::Sender::new(false),
             live: watch::Sender::new(0),
             clients: Mutex::default(),
             listener: Mutex::default(),
@@ -192,6 +228,15 @@ impl Core {
         let limit = runtime::sleep(self.drain);
         select(join_all(idle), pin!(limit)).await;
         join_all(clients.into_iter().map(IpcClient::close)).await;
+        let limit = runtime::sleep(self.drain.max(LAST_STEP));
+        if let Either::Right(_) = select(pin!(self.ended()), pin!(limit)).await {
+            self.given_up.send_replace(true);
+            self.ended().await;
+        }
+    }
+
+    /// Ready when nothing of the server is left.
+    async fn ended(&self) {
         let mut live = self.live.subscribe();
         // The sender is here.
         let _ = live.wait_for(|live| *live == 0).await;
@@ -239,7 +284,7 @@ fn failed(core: &Core, endpoint: &Endpoint, error: &std::io::Error) {
         .payload(Encoding::RAW, text)
         .to_vec();
     let turned_away = match core.listener().as_mut() {
-        Some(listener) if Listener::is_shortage(error) => listener.turn_away(&goodbye),
+        Some(listener) if Listener::is_shortage(error) => listener.turn_away(&goodbye, None),
         _ => 0,
     };
     tracing::warn!(%endpoint, %error, turned_away, "accept failed; trying again");

@@ -59,6 +59,7 @@ impl<H: RpcServerHandler> Hooks for Typed<H> {
                 mut ended,
                 live,
             } = turns;
+            let shared = Arc::clone(&client.handle.shared);
             let sender = H::SendRpc::new(Caller::new(client, None));
             // The connection ends when this takes too long or the server stops, and this with it.
             let connect = step("on_rpc_connect", async { self.0.on_rpc_connect(&sender).await });
@@ -76,6 +77,8 @@ impl<H: RpcServerHandler> Hooks for Typed<H> {
                 drop(answers);
             }
             drop(sender);
+            // What a handler takes for the connection is there to be given back.
+            let live = live.outlast(&shared, number).await;
             step("on_rpc_disconnect", async {
                 self.0.on_rpc_disconnect(number).await;
             })

@@ -45,8 +45,10 @@ pub trait RpcServerHandler: Send + Sync + 'static {
         std::future::ready(())
     }
 
-    /// The connection `peer_id` has ended. Called once for each [`on_rpc_connect`](Self::on_rpc_connect), also when that was dropped or
-    /// has panicked, or the client did not wait for its answer.
+    /// The connection `peer_id` has ended, and no handler of its commands runs any more: each has come to its end or was dropped, on
+    /// whatever thread. One that blocks its thread keeps this back (after 10 s the log says so). What a handler has begun elsewhere, in an
+    /// actor or a task of its own, is not waited for. Called once for each [`on_rpc_connect`](Self::on_rpc_connect), also when that was
+    /// dropped or has panicked, or the client did not wait for its answer.
     fn on_rpc_disconnect(&self, peer_id: u64) -> impl Future<Output = ()> + Send {
         let _ = peer_id;
         std::future::ready(())
@@ -141,8 +143,10 @@ impl RpcServer {
     }
 
     /// Stops in order: nobody connects any more, new calls end with Draining, unrun; what runs comes to its end (10 s unless told
-    /// otherwise) with what one-way commands are under way; then each client is told that it is over. Ready when the last connection
-    /// has ended and every `on_rpc_disconnect` has returned. Dropping the future drops the server.
+    /// otherwise) with what one-way commands are under way; then each client is told that it is over, and what still runs is dropped at
+    /// its next `.await`. Ready when the last connection and its last handler have ended and every `on_rpc_disconnect` has returned. A
+    /// handler that does not come to an `.await` is waited for as long again (1 s at least); then the log names its connection, whose
+    /// `on_rpc_disconnect` comes later. Dropping the future drops the server.
     pub async fn shutdown(self) {
         self.core.shutdown().await;
     }
@@ -200,7 +204,8 @@ impl RpcServerBuilder {
         self
     }
 
-    /// What [`RpcServer::shutdown`] waits for handlers that run. Default: 10 s.
+    /// What [`RpcServer::shutdown`] waits for handlers that run, and once more, at least 1 s, for those that it has stopped in the middle
+    /// of a step. Default: 10 s.
     pub const fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
         self

@@ -14,17 +14,21 @@ use crate::message::{Decoder, Draft, Encoding, Flags, Hello, Kind, PROTOCOL_VERS
 use crate::text::cut;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// How long a client of ipc-broker waits that asks whether an object is there, in milliseconds: as good as not at all.
 const HAS_MS: u32 = 1;
+
+/// What a client is told that asks while there is no room for what it asks.
+const NO_MEMORY: &str = "the broker has no memory for one more request of this client (limits.memory_bytes_total); wait for answers first";
 
 /// What was asked of the broker.
 #[derive(Debug)]
 pub(super) enum Asked {
     Register(Place),
     Call(Place),
-    Subscribe(Place, Box<[u8]>),
+    /// The places of all who ask for the topic before it is answered.
+    Subscribe(Vec<Place>, Box<[u8]>),
     Has(Place),
 }
 
@@ -39,7 +43,7 @@ pub(super) struct Broker {
     pub(super) asked: HashMap<u64, Asked>,
     pub(super) pieces: Pieces,
     /// The keys of the topics that it hears or has asked for, and the subscriptions to them.
-    pub(super) topics: HashSet<Box<[u8]>>,
+    pub(super) topics: HashMap<Box<[u8]>, u64>,
     pub(super) subscriptions: HashMap<u64, Box<[u8]>>,
     /// What may be published, in bytes on the wire. Nothing may before the welcome.
     pub(super) window: i64,
@@ -47,6 +51,10 @@ pub(super) struct Broker {
     pub(super) patience_ms: u32,
     pub(super) frame_bytes: usize,
     pub(super) unshown: u64,
+    /// There is neither credit for what the client publishes nor memory to wait for it.
+    pub(super) is_short: bool,
+    /// So many were not published for that.
+    pub(super) dropped: u64,
     /// Objects with the units that the client says provide them.
     pub(super) services: Vec<(Box<str>, Box<str>)>,
 }
@@ -65,21 +73,27 @@ impl Broker {
             last: 0,
             asked: HashMap::new(),
             pieces: Pieces::default(),
-            topics: HashSet::new(),
+            topics: HashMap::new(),
             subscriptions: HashMap::new(),
             window: 0,
             patience_ms: 0,
             frame_bytes: 0,
             unshown: 0,
+            is_short: false,
+            dropped: 0,
             services: Vec::new(),
         }
     }
 
-    /// Asks the broker what a client has said.
+    /// Asks the broker what a client has said; when there is no room (`full`), only what needs no answer. Returns the place of a
+    /// subscription that the client has already, so that nothing is asked.
     ///
     /// # Errors
     /// What the client is told at once, in its place.
-    pub(super) fn hear(&mut self, said: Said<'_>) -> Result<(), (Place, Failure)> {
+    pub(super) fn hear(&mut self, said: Said<'_>, full: bool) -> Result<Option<Place>, (Place, Failure)> {
+        if full && let Some(place) = said.place() {
+            return Err((place, Failure::new(ErrorCode::TooMany, NO_MEMORY)));
+        }
         match said {
             Said::Register { place, object } => {
                 checked(place, &object)?;
@@ -110,21 +124,9 @@ impl Broker {
             Said::Subscribe { place, object, topic } => {
                 checked(place, &object)?;
                 checked(place, &topic)?;
-                self.subscribe(place, key::join(&object, &topic).into());
+                return Ok(self.subscribe(place, key::join(&object, &topic).into()));
             }
-            Said::Publish { object, topic, value } => {
-                // The format has no answer; what is no name has no subscribers.
-                let named = checked(0, &object).and_then(|()| checked(0, &topic)).is_ok();
-                if named && value.len() <= self.frame_bytes {
-                    let publish = Draft::new(Kind::Publish, 0).pair(&object, &topic);
-                    let publish = publish.payload(Encoding::JSON, value.as_bytes());
-                    let bytes = i64::try_from(publish.wire_len()).unwrap_or(i64::MAX);
-                    self.window = self.window.saturating_sub(bytes);
-                    self.send(publish);
-                } else {
-                    self.unshown = self.unshown.saturating_add(1);
-                }
-            }
+            Said::Publish { object, topic, value } => self.publish(&object, &topic, value),
             Said::Has { place, object } => {
                 checked(place, &object)?;
                 let id = self.ask(Asked::Has(place));
@@ -144,7 +146,25 @@ impl Broker {
             Said::Service { object, unit } => self.services.push((object.into(), unit.into())),
             Said::Nothing => {}
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// The format has no answer; what is no name has no subscribers.
+    fn publish(&mut self, object: &str, topic: &str, value: &str) {
+        if self.is_short {
+            self.dropped = self.dropped.saturating_add(1);
+            return;
+        }
+        let named = checked(0, object).and_then(|()| checked(0, topic)).is_ok();
+        if !named || value.len() > self.frame_bytes {
+            self.unshown = self.unshown.saturating_add(1);
+            return;
+        }
+        let publish = Draft::new(Kind::Publish, 0).pair(object, topic);
+        let publish = publish.payload(Encoding::JSON, value.as_bytes());
+        let bytes = i64::try_from(publish.wire_len()).unwrap_or(i64::MAX);
+        self.window = self.window.saturating_sub(bytes);
+        self.send(publish);
     }
 
     fn wait(
@@ -171,19 +191,24 @@ impl Broker {
         self.last
     }
 
-    fn send(&mut self, draft: Draft<'_>) {
+    pub(super) fn send(&mut self, draft: Draft<'_>) {
         draft.encode(&mut self.out);
     }
 
-    fn subscribe(&mut self, place: Place, topic: Box<[u8]>) {
-        let id = self.ask(Asked::Subscribe(place, topic.clone()));
-        if self.topics.contains(&topic) {
-            // A program hears a topic once, however often it asks. What is asked of nothing is answered behind the first request.
-            return self.send(Draft::new(Kind::Unwatch, id));
+    /// A program hears a topic once, however often it asks: what becomes of the first request is the answer to the others.
+    fn subscribe(&mut self, place: Place, topic: Box<[u8]>) -> Option<Place> {
+        if let Some(first) = self.topics.get(&topic) {
+            match self.asked.get_mut(first) {
+                Some(Asked::Subscribe(places, _)) => places.push(place),
+                _ => return Some(place),
+            }
+            return None;
         }
+        let id = self.ask(Asked::Subscribe(vec![place], topic.clone()));
         self.send(Draft::new(Kind::Subscribe, id).key(&topic));
-        self.topics.insert(topic.clone());
+        self.topics.insert(topic.clone(), id);
         self.subscriptions.insert(id, topic);
+        None
     }
 
     /// A client's answer to a call that it was given.

@@ -13,7 +13,7 @@ use super::said::{Codec, Failure, Next, Told};
 use super::value;
 use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Batch, Flags, Kind, key};
+use crate::message::{Batch, Draft, Flags, Kind, key};
 use std::fmt;
 use std::time::Instant;
 
@@ -33,15 +33,19 @@ impl fmt::Display for Broken {
 /// See the module's documentation.
 #[derive(Debug)]
 pub struct Gateway {
-    codec: Box<dyn Codec>,
+    pub(super) codec: Box<dyn Codec>,
     /// Bytes of the old client that are not understood yet.
-    input: Vec<u8>,
+    pub(super) input: Vec<u8>,
     /// Bytes for it.
-    output: Vec<u8>,
-    broker: Broker,
+    pub(super) output: Vec<u8>,
+    pub(super) broker: Broker,
     farewell: Option<(CloseReason, String)>,
     /// What was read is not all understood: its answers were too many to be taken at once.
     is_behind: bool,
+    /// Nothing behind its last bytes can be read.
+    is_broken: bool,
+    /// Bytes that may be kept; beyond them its requests are refused.
+    pub(super) room: usize,
 }
 
 impl Gateway {
@@ -59,7 +63,17 @@ impl Gateway {
             broker: Broker::greeted(),
             farewell: None,
             is_behind: false,
+            is_broken: false,
+            room: usize::MAX,
         }
+    }
+
+    /// The same, where so many calls of so many bytes may wait for their turn at its client, when that takes one at a time. Without this
+    /// one may.
+    #[must_use]
+    pub fn with_queue(mut self, calls: usize, bytes: usize) -> Self {
+        self.codec.bound_queue(calls, bytes);
+        self
     }
 
     /// Frames for the broker, to be taken out.
@@ -87,7 +101,7 @@ impl Gateway {
     /// Whether a message of the old client has begun and is not complete, though it could be.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        !self.input.is_empty() && !self.is_behind && self.may_read()
+        (!self.input.is_empty() || self.codec.reads_over()) && !self.is_behind && self.may_read()
     }
 
     /// Bytes that are kept: until they can be understood, until a message is complete, until an answer has its turn.
@@ -142,16 +156,21 @@ impl Gateway {
     /// Bytes of the old client.
     ///
     /// # Errors
-    /// [`Broken`]: its connection cannot be read any further.
+    /// [`Broken`], once: nothing behind what is understood by then can be read. What was said before counts.
     pub fn take(&mut self, bytes: &[u8]) -> Result<(), Broken> {
+        if self.is_broken {
+            return Ok(());
+        }
         if !self.input.is_empty() {
             self.input.extend_from_slice(bytes);
             return self.go_on();
         }
         // Whole messages, as nearly always, are understood where they lie.
         let (used, understood) = self.understand(bytes);
-        self.input
-            .extend_from_slice(bytes.get(used..).unwrap_or_default());
+        if understood.is_ok() {
+            let rest = bytes.get(used..).unwrap_or_default();
+            self.input.extend_from_slice(rest);
+        }
         understood
     }
 
@@ -169,21 +188,22 @@ impl Gateway {
     }
 
     /// Understands what the old client has said, as far as there is credit.
-    fn go_on(&mut self) -> Result<(), Broken> {
+    pub(super) fn go_on(&mut self) -> Result<(), Broken> {
         let mut input = std::mem::take(&mut self.input);
         let (used, understood) = self.understand(&input);
+        understood?;
         input.drain(..used.min(input.len()));
         if !input.is_empty() || input.capacity() <= 64 * 1024 {
             self.input = input;
         }
-        understood
+        Ok(())
     }
 
     /// The messages of some bytes: how many of the bytes they are, and whether the next one is none.
     fn understand(&mut self, input: &[u8]) -> (usize, Result<(), Broken>) {
         let mut used = 0_usize;
         self.is_behind = false;
-        while self.may_read() {
+        while self.may_read() || self.broker.is_short {
             if self.output.len() > OUTPUT_MAX {
                 self.is_behind = used < input.len();
                 break;
@@ -191,13 +211,17 @@ impl Gateway {
             let rest = input.get(used..).unwrap_or_default();
             match self.codec.next(rest, &mut self.output) {
                 Next::More => break,
-                Next::Broken(why) => return (used, Err(Broken(why))),
+                Next::Broken(why) => {
+                    self.is_broken = true;
+                    return (used, Err(Broken(why)));
+                }
                 Next::Said(said, length) => {
                     used = used.saturating_add(length);
-                    if let Err((place, failure)) = self.broker.hear(said) {
-                        let _ = self
-                            .codec
-                            .say(&Told::Answer(place, Err(&failure)), &mut self.output);
+                    let full = self.room < self.held();
+                    match self.broker.hear(said, full) {
+                        Ok(None) => {}
+                        Ok(Some(place)) => self.say(&Told::Subscribed(place)),
+                        Err((place, failure)) => self.say(&Told::Answer(place, Err(&failure))),
                     }
                 }
             }
@@ -227,14 +251,18 @@ impl Gateway {
         }
     }
 
-    fn say(&mut self, told: &Told<'_>) {
+    pub(super) fn say(&mut self, told: &Told<'_>) {
         let _ = self.codec.say(told, &mut self.output);
     }
 
     fn done(&mut self, id: u64) {
         match self.broker.asked.remove(&id) {
             Some(Asked::Register(place)) => self.say(&Told::Registered(place)),
-            Some(Asked::Subscribe(place, _)) => self.say(&Told::Subscribed(place)),
+            Some(Asked::Subscribe(places, _)) => {
+                places
+                    .into_iter()
+                    .for_each(|place| self.say(&Told::Subscribed(place)));
+            }
             Some(Asked::Has(place)) => self.say(&Told::Has(place, true)),
             Some(Asked::Call(_)) | None => {}
         }
@@ -249,10 +277,12 @@ impl Gateway {
             Some(Asked::Register(place) | Asked::Call(place)) => {
                 self.say(&Told::Answer(place, Err(&failure)))
             }
-            Some(Asked::Subscribe(place, topic)) => {
+            Some(Asked::Subscribe(places, topic)) => {
                 self.broker.topics.remove(&topic);
                 self.broker.subscriptions.remove(&id);
-                self.say(&Told::Answer(place, Err(&failure)));
+                for place in places {
+                    self.say(&Told::Answer(place, Err(&failure)));
+                }
             }
             None => {
                 // A subscription that has ended: the policy allows it no more.
@@ -283,10 +313,16 @@ impl Gateway {
             let gone = Failure::new(ErrorCode::CalleeGone, ErrorCode::CalleeGone.text());
             return self.say(&Told::Answer(place, Err(&gone)));
         }
-        let Some(partial) = self.broker.assemble(Owner::Reply(id), view, most) else {
+        let whole = self.broker.assemble(Owner::Reply(id), view, most);
+        let beyond = || self.broker.pieces.beyond(Owner::Reply(id), most);
+        let Some(partial) = whole.or_else(beyond) else {
             return;
         };
         self.broker.asked.remove(&id);
+        if partial.length > most && view.header.flags.has(Flags::CONTINUED) {
+            // Its callee need not go on.
+            self.broker.send(Draft::new(Kind::Cancel, id));
+        }
         let large = || Failure::new(ErrorCode::ReplyLost, too_large("result", partial.length, most));
         let shown = match partial.length > most {
             true => Err(large()),
@@ -305,7 +341,9 @@ impl Gateway {
             self.broker.pieces.give_up(Owner::Call(ticket));
             return;
         }
-        let Some(partial) = self.broker.assemble(Owner::Call(ticket), view, most) else {
+        let whole = self.broker.assemble(Owner::Call(ticket), view, most);
+        let beyond = || self.broker.pieces.beyond(Owner::Call(ticket), most);
+        let Some(partial) = whole.or_else(beyond) else {
             return;
         };
         if partial.length > most {
@@ -341,7 +379,9 @@ impl Gateway {
             self.broker.pieces.give_up(owner);
             return;
         }
-        let Some(partial) = self.broker.assemble(owner, view, most) else {
+        let whole = self.broker.assemble(owner, view, most);
+        let beyond = || self.broker.pieces.beyond(owner, most);
+        let Some(partial) = whole.or_else(beyond) else {
             return;
         };
         let Some(topic) = self.broker.subscriptions.get(&id) else {

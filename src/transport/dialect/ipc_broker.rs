@@ -6,7 +6,8 @@
 mod messages;
 mod turn;
 
-use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
+use super::begun::Begun;
+use super::said::{CallTicket, Codec, Failure, Lost, Next, Place, Said, Told, Unsaid};
 use super::value::raw;
 use crate::error::ErrorCode;
 use messages::{FRAME_MAX, Request, Response, message, shortened, write};
@@ -59,6 +60,8 @@ pub(super) struct IpcBroker {
     late: Vec<u8>,
     /// Calls that the client has not answered.
     owed: HashSet<CallTicket>,
+    /// So many bytes of a message that was given up are still to come.
+    over: usize,
 }
 
 impl IpcBroker {
@@ -225,6 +228,11 @@ impl Codec for IpcBroker {
     }
 
     fn next<'a>(&mut self, input: &'a [u8], _: &mut Vec<u8>) -> Next<'a> {
+        if self.over > 0 && !input.is_empty() {
+            let over = self.over.min(input.len());
+            self.over = self.over.saturating_sub(over);
+            return Next::Said(Said::Nothing, over);
+        }
         let Some((head, rest)) = input.split_first_chunk::<4>() else {
             return Next::More;
         };
@@ -344,6 +352,49 @@ impl Codec for IpcBroker {
         if over(self.subscribed_from) && self.turn.pauses() {
             self.tell_subscribed(out);
         }
+    }
+
+    fn give_up(&mut self, input: &[u8], why: &str, out: &mut Vec<u8>) -> Lost {
+        let Some((head, body)) = input.split_first_chunk::<4>() else {
+            return Lost::Unknown;
+        };
+        self.over = (u32::from_be_bytes(*head) as usize).saturating_sub(body.len());
+        let begun = Begun::of(body, 2);
+        let call_id = begun.text("call_id");
+        let object = begun.text("object_name").unwrap_or_default();
+        let asked = match (begun.has("Call"), call_id) {
+            (true, Some(call_id)) => Asked::Call(call_id.into(), object.into()),
+            (true, None) => return Lost::Unknown,
+            (false, Some(call_id)) if begun.has("Result") || begun.has("Error") => {
+                let owed = call_id.parse().ok().filter(|call| self.owed.remove(call));
+                return owed.map_or(Lost::Told, Lost::Answer);
+            }
+            (false, Some(_)) => return Lost::Told,
+            (false, None) if begun.has("Result") || begun.has("Error") => return Lost::Unknown,
+            (false, None) if begun.has("RegisterObject") => Asked::Register(object.into()),
+            (false, None) if begun.has("HasObject") => Asked::Has(object.into()),
+            (false, None) => return Lost::Told,
+        };
+        let place = self.ask(asked);
+        let failure = Failure::new(ErrorCode::TooMany, why);
+        // An error that is cut to fit a frame always fits one.
+        let _ = self.answered(place, Err(&failure), out);
+        Lost::Told
+    }
+
+    fn reads_over(&self) -> bool {
+        self.over > 0
+    }
+
+    fn shed(&mut self, _: &str, out: &mut Vec<u8>) -> Option<Lost> {
+        if let Some((place, frame)) = self.kept.take() {
+            out.extend_from_slice(&frame);
+            self.turn.written(place);
+            return Some(Lost::Told);
+        }
+        // Nobody waits for these any more.
+        let late = std::mem::take(&mut self.late);
+        (!late.is_empty()).then_some(Lost::Told)
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) {

@@ -4,10 +4,11 @@
 //! requests, and it answers calls in the order in which they came, one at a time. Events have no object there; here they are topics of
 //! the object [`EVENTS`]. Called by the gateway.
 
+mod lose;
 mod messages;
 mod pace;
 
-use super::said::{CallTicket, Codec, Failure, Next, Place, Said, Told, Unsaid};
+use super::said::{CallTicket, Codec, Failure, Lost, Next, Place, Said, Told, Unsaid};
 use super::scan::Scan;
 use super::value::raw;
 use crate::error::ErrorCode;
@@ -27,9 +28,6 @@ const ACK: Duration = Duration::from_millis(20);
 const ASKED_BYTES: usize = 64;
 /// How long a list of objects is waited for, in milliseconds: programs ask again at once as long as one is missing.
 const PATIENCE_MS: u32 = 1_000;
-/// Calls that may wait for their turn at one client, and their bytes.
-const CALLS_MAX: usize = 1_024;
-const CALL_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A request of the client, in its place.
 #[derive(Debug)]
@@ -64,6 +62,9 @@ pub(super) struct IpcServer {
     /// Calls behind it, written when it is answered.
     calls: VecDeque<(Owed, Vec<u8>)>,
     call_bytes: usize,
+    /// How many may be there, and how many bytes of them.
+    calls_max: usize,
+    call_bytes_max: usize,
     /// Events that wait until the client has read what was written before.
     events: VecDeque<Vec<u8>>,
     /// Parts of documents that are not written yet; nothing else is written before them.
@@ -76,6 +77,8 @@ pub(super) struct IpcServer {
     /// The answer to an event, and when it is given.
     ack: Option<(Place, Instant)>,
     acks: Acks,
+    /// The document that has begun was given up.
+    over: bool,
 }
 
 /// What is known of a client that publishes.
@@ -312,6 +315,12 @@ impl Codec for IpcServer {
     }
 
     fn next<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Next<'a> {
+        if self.over && !input.is_empty() {
+            let end = self.scan.end(input);
+            self.over = end.is_none();
+            self.scan.forget();
+            return Next::Said(Said::Nothing, end.unwrap_or(input.len()));
+        }
         match self.scan.end(input) {
             // What stands between documents begins none.
             None if self.scan.is_between() && !input.is_empty() => {
@@ -360,8 +369,11 @@ impl Codec for IpcServer {
                     void: !answered,
                 };
                 let together = self.call_bytes.saturating_add(call.len());
-                if self.calls.len() >= CALLS_MAX || (together > CALL_BYTES_MAX && !self.calls.is_empty()) {
-                    return Err(Unsaid::Busy(self.calls.len().saturating_add(1)));
+                if self.calls.len() >= self.calls_max.max(1) {
+                    return Err(Unsaid::Busy(self.calls.len()));
+                }
+                if together > self.call_bytes_max && !self.calls.is_empty() {
+                    return Err(Unsaid::Full(self.call_bytes));
                 }
                 self.call_bytes = together;
                 self.calls.push_back((owed, call));
@@ -434,6 +446,22 @@ impl Codec for IpcServer {
             self.write_part(out);
         }
         self.release(out);
+    }
+
+    fn give_up(&mut self, input: &[u8], why: &str, out: &mut Vec<u8>) -> Lost {
+        self.lose_begun(input, why, out)
+    }
+
+    fn bound_queue(&mut self, calls: usize, bytes: usize) {
+        (self.calls_max, self.call_bytes_max) = (calls, bytes);
+    }
+
+    fn reads_over(&self) -> bool {
+        self.over
+    }
+
+    fn shed(&mut self, why: &str, _: &mut Vec<u8>) -> Option<Lost> {
+        self.lose_waiting(why)
     }
 
     fn unread(&mut self) {

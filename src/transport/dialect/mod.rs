@@ -10,10 +10,12 @@
 //! ```
 
 mod asked;
+mod begun;
 mod gateway;
 mod ipc_broker;
 mod ipc_server;
 mod pieces;
+mod relief;
 mod said;
 mod scan;
 #[cfg(test)]

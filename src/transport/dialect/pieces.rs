@@ -71,6 +71,25 @@ impl Pieces {
         if last { self.partial.remove(&owner) } else { None }
     }
 
+    /// Takes a message out that has become larger than `most`.
+    pub(super) fn beyond(&mut self, owner: Owner, most: usize) -> Option<Partial<'static>> {
+        let beyond = self
+            .partial
+            .get(&owner)
+            .is_some_and(|partial| partial.length > most);
+        if beyond { self.partial.remove(&owner) } else { None }
+    }
+
+    /// The one of which most is kept.
+    pub(super) fn largest(&self) -> Option<Owner> {
+        let kept = self
+            .partial
+            .iter()
+            .filter(|(_, partial)| !partial.bytes.is_empty());
+        let largest = kept.max_by_key(|(_, partial)| partial.bytes.len());
+        largest.map(|(owner, _)| *owner)
+    }
+
     /// What is kept of them, in bytes.
     pub(super) fn held(&self) -> usize {
         self.partial.values().map(|partial| partial.bytes.len()).sum()

@@ -58,6 +58,37 @@ pub(super) enum Said<'a> {
     Nothing,
 }
 
+impl Said<'_> {
+    /// The place of the answer, of what asks for something that has to be kept until it is answered.
+    pub(super) const fn place(&self) -> Option<Place> {
+        match self {
+            // A format without an answer to it has no place for one.
+            Self::Subscribe { place: 0, .. } => None,
+            Self::Register { place, .. }
+            | Self::Call { place, .. }
+            | Self::Subscribe { place, .. }
+            | Self::Has { place, .. }
+            | Self::Wait { place, .. } => Some(*place),
+            Self::Answer { .. } | Self::Publish { .. } | Self::Service { .. } | Self::Nothing => None,
+        }
+    }
+}
+
+/// What is given up because there is no memory for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The client was told, if it waits for anything.
+    Told,
+    /// An event for the client.
+    Event,
+    /// A call for the client, which it has not been given.
+    Call(CallTicket),
+    /// The client's answer to a call.
+    Answer(CallTicket),
+    /// Nobody can say what it was.
+    Unknown,
+}
+
 /// What a client is told.
 #[derive(Debug)]
 pub(super) enum Told<'a> {
@@ -123,13 +154,15 @@ pub(super) enum Unsaid {
     TooLarge(usize, usize),
     /// So many calls wait already for a client that takes one at a time.
     Busy(usize),
+    /// Calls of so many bytes wait already for a client that takes one at a time.
+    Full(usize),
 }
 
 impl Unsaid {
     pub(super) const fn code(self) -> ErrorCode {
         match self {
             Self::TooLarge(..) => ErrorCode::TooLarge,
-            Self::Busy(_) => ErrorCode::TooMany,
+            Self::Busy(_) | Self::Full(_) => ErrorCode::TooMany,
         }
     }
 }
@@ -140,9 +173,13 @@ impl fmt::Display for Unsaid {
             Self::TooLarge(bytes, most) => {
                 write!(f, "a message of {bytes} bytes, of which this client takes {most}")
             }
+            Self::Full(bytes) => write!(
+                f,
+                "one too many: calls of {bytes} bytes wait for this client already, which takes one at a time (limits.dialect_call_bytes)"
+            ),
             Self::Busy(calls) => write!(
                 f,
-                "one too many: {calls} wait for this client already, which takes one at a time"
+                "one too many: {calls} wait for this client already, which takes one at a time (limits.dialect_calls)"
             ),
         }
     }
@@ -179,6 +216,19 @@ pub(super) trait Codec: fmt::Debug + Send {
 
     /// Writes what was put off until now.
     fn time_passed(&mut self, out: &mut Vec<u8>);
+
+    /// Nothing more is kept of the first message, of which `input` is all that has come: it is answered with `why`, and the rest of it
+    /// is read over.
+    fn give_up(&mut self, input: &[u8], why: &str, out: &mut Vec<u8>) -> Lost;
+
+    /// How many calls, and how many bytes of them, may wait for their turn.
+    fn bound_queue(&mut self, _calls: usize, _bytes: usize) {}
+
+    /// Whether a message is being read over.
+    fn reads_over(&self) -> bool;
+
+    /// Gives up one thing that is kept until its turn has come. `None`: there is nothing of the kind.
+    fn shed(&mut self, why: &str, out: &mut Vec<u8>) -> Option<Lost>;
 
     /// The client does not read what is written.
     fn unread(&mut self) {}

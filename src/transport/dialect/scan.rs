@@ -28,6 +28,11 @@ impl Scan {
         None
     }
 
+    /// What was looked at is forgotten: `input` begins behind it from now on.
+    pub(super) const fn forget(&mut self) {
+        self.at = 0;
+    }
+
     /// Whether no document has begun: there were only blanks, if anything.
     pub(super) const fn is_between(&self) -> bool {
         self.depth == 0 && !self.in_string && self.word.is_none()

@@ -272,3 +272,65 @@ fn a_name_that_fills_a_frame_is_answered_without_it() {
         assert!(!talk.gateway.holds_events());
     }
 }
+
+#[test]
+fn pieces_beyond_what_a_client_takes_are_not_waited_for() {
+    let part = vec![b'1'; 40_000];
+    let piece = |kind, id| {
+        Draft::new(kind, id)
+            .flags(Flags::CONTINUED)
+            .payload(Encoding::RAW, &part)
+    };
+    let mut talk = Talk::new(Dialect::IpcBroker);
+    let call = Draft::new(Kind::Call, 9).pair("o", "m").flags(Flags::CONTINUED);
+    talk.broker(call.payload(Encoding::RAW, &part));
+    talk.told();
+    talk.broker(piece(Kind::CallPiece, 9));
+    let refused = talk
+        .told()
+        .headers()
+        .any(|header| (header.kind, header.id) == (Kind::Error, 9));
+    assert!(refused && talk.gateway.held() == 0);
+    talk.framed(r#"{"Call":{"call_id":"c","object_name":"o","method":"m","args":null}}"#);
+    talk.told();
+    let reply = Draft::new(Kind::Reply, 1).flags(Flags::CONTINUED);
+    talk.broker(reply.payload(Encoding::RAW, &part));
+    talk.broker(piece(Kind::ReplyPiece, 1));
+    let stopped = talk.told().headers().any(|header| header.kind == Kind::Cancel);
+    let heard = talk.heard().concat();
+    assert!(stopped && heard.contains("at most"), "{heard}");
+    talk.broker(piece(Kind::ReplyPiece, 1));
+    assert!(talk.heard().is_empty() && talk.told().is_empty());
+}
+
+#[test]
+fn as_many_calls_wait_for_an_owner_as_may() {
+    // The first one is its turn.
+    for (calls, bytes, waiting) in [(3, 10_000, 3), (10, 300, 3), (10, 299, 2), (1, 10, 1), (0, 0, 1)] {
+        let mut talk = Talk::new(Dialect::IpcServer);
+        talk.gateway = talk.gateway.with_queue(calls, bytes);
+        // Each has 100 bytes as it is written.
+        let args = format!(
+            "\"{}\"",
+            "x".repeat(100 - r#"{"object":"o","method":"m","param":""}"#.len())
+        );
+        let mut given = 0;
+        let refusal = loop {
+            given += 1;
+            let call = Draft::new(Kind::Call, given).pair("o", "m");
+            talk.broker(call.payload(Encoding::JSON, args.as_bytes()));
+            let told = talk.told();
+            if let Some(view) = told.view(0) {
+                assert_eq!((view.header.kind, view.header.id), (Kind::Error, given));
+                break String::from_utf8(view.payload.to_vec()).unwrap();
+            }
+        };
+        assert_eq!(given - 1, 1 + waiting, "{calls} {bytes}");
+        let name = if waiting as usize == calls.max(1) {
+            "limits.dialect_calls"
+        } else {
+            "limits.dialect_call_bytes"
+        };
+        assert!(refusal.contains(name), "{refusal}");
+    }
+}

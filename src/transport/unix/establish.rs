@@ -115,8 +115,8 @@ impl Listener {
         }
     }
 
-    pub(in crate::transport) fn turn_away(&mut self, goodbye: &[u8]) -> usize {
-        self.spare.turn_away(self.socket.get_ref(), goodbye)
+    pub(in crate::transport) fn turn_away(&mut self, goodbye: &[u8], first: Option<u8>) -> usize {
+        self.spare.turn_away(self.socket.get_ref(), goodbye, first)
     }
 }
 

@@ -7,6 +7,7 @@ use super::pieces::publish_window_exceeded;
 use super::{Closing, Effects, Session, Stop, protocol};
 use crate::actors::connection::open_calls::Upload;
 use crate::actors::messages::{HubItem, Invoke, RegistryItem};
+use crate::actors::observe::refused::Refused;
 use crate::actors::peer::{ReplyTo, error_frame};
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
@@ -40,29 +41,20 @@ impl Session {
             ));
         }
         if !known_key && let Err(error) = Key::pair(view.key) {
-            return refuse(
-                effects,
-                header,
-                silent,
-                &CallError::new(ErrorCode::Invalid, error.to_string()),
-            );
+            let error = CallError::new(ErrorCode::Invalid, error.to_string());
+            return self.turn_away(effects, frame, header, error);
         }
         if let Some(denied) = self.denied(Right::Call, view.key, effects) {
-            return refuse(effects, header, silent, &denied);
+            return self.turn_away(effects, frame, header, denied);
         }
         if view.meta.len().saturating_add(self.me.sys_meta().len()) > METADATA_MAX {
             let text = format!(
                 "with the name of its caller, the metadata of a call has at most {METADATA_MAX} bytes"
             );
-            return refuse(
-                effects,
-                header,
-                silent,
-                &CallError::new(ErrorCode::TooLarge, text),
-            );
+            return self.turn_away(effects, frame, header, CallError::new(ErrorCode::TooLarge, text));
         }
         if self.draining {
-            return refuse(effects, header, silent, &CallError::from(ErrorCode::Draining));
+            return self.turn_away(effects, frame, header, CallError::from(ErrorCode::Draining));
         }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let patience = self.patience(header.aux);
@@ -77,9 +69,9 @@ impl Session {
                     false => upload.offered(header.is_offer()),
                 }
             });
-            match self.admit(header, upload, ticket, effects)? {
-                Some(reply) => Some(reply),
-                None => return Ok(()),
+            match self.admit(header, upload, ticket)? {
+                Ok(reply) => Some(reply),
+                Err(error) => return self.turn_away(effects, frame, header, error),
             }
         };
         effects.registry.push(RegistryItem::Call(Invoke {
@@ -91,14 +83,27 @@ impl Session {
         Ok(())
     }
 
-    /// Opens an entry for a request that wants an answer. `None`: it was refused with an error.
+    /// A call or an event goes nowhere: its peer is told, and who watches.
+    fn turn_away(&self, effects: &mut Effects, frame: u32, header: &Header, error: CallError) -> Stop {
+        let silent = header.kind == Kind::Call && header.flags.has(Flags::NO_REPLY);
+        let _ = refuse(effects, header, silent, &error);
+        effects.refused.push(Refused {
+            frame,
+            batch: None,
+            ticket: Ticket(self.tickets.fetch_add(1, Ordering::Relaxed)),
+            silent,
+            error,
+        });
+        Ok(())
+    }
+
+    /// Opens an entry for a request that wants an answer. An error within: it is to be refused with that.
     fn admit(
         &mut self,
         header: &Header,
         upload: Option<Upload>,
         ticket: Ticket,
-        effects: &mut Effects,
-    ) -> Result<Option<ReplyTo>, Closing> {
+    ) -> Result<Result<ReplyTo, CallError>, Closing> {
         let call = CallId(header.id);
         // What gives something back must not fail for want of room: its asker could not even become smaller. Its number is
         // bounded by the read gate, because Registry and TopicHub answer it at once.
@@ -111,19 +116,15 @@ impl Session {
             let text = format!(
                 "{open} calls of this connection are open (limits.open_calls); wait for some to end, or {how}"
             );
-            effects
-                .send
-                .push(error_frame(header.id, &CallError::new(ErrorCode::TooMany, text)));
-            return Ok(None);
+            return Ok(Err(CallError::new(ErrorCode::TooMany, text)));
         }
         if !gives_back && let Err(over) = self.cover_calls(1, 0) {
-            effects.send.push(error_frame(header.id, &over.error()));
-            return Ok(None);
+            return Ok(Err(over.error()));
         }
         if !self.open.insert(call, ticket, upload) {
             return Err(protocol(&format!("request number {call} is still open")));
         }
-        Ok(Some(ReplyTo::new(self.me.clone(), call, ticket)))
+        Ok(Ok(ReplyTo::new(self.me.clone(), call, ticket)))
     }
 
     pub(super) fn request(
@@ -155,8 +156,9 @@ impl Session {
             return refuse(effects, header, false, &error);
         }
         let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-        let Some(reply) = self.admit(header, None, ticket, effects)? else {
-            return Ok(());
+        let reply = match self.admit(header, None, ticket)? {
+            Ok(reply) => reply,
+            Err(error) => return refuse(effects, header, false, &error),
         };
         if header.kind == Kind::Wait {
             let deadline = now.checked_add(self.patience(header.aux)).unwrap_or(now);
@@ -210,15 +212,15 @@ impl Session {
         if let Some(denied) = self.denied(Right::Publish, view.key, effects) {
             // Told without being asked: that every event is lost must not look as if nobody listened.
             self.me.grant(header.wire_len());
-            return refuse(effects, header, false, &denied);
+            return self.turn_away(effects, frame, header, denied);
         }
         let reply = if wants_answer {
             let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
-            match self.admit(header, None, ticket, effects)? {
-                Some(reply) => Some(reply),
-                None => {
+            match self.admit(header, None, ticket)? {
+                Ok(reply) => Some(reply),
+                Err(error) => {
                     self.me.grant(header.wire_len());
-                    return Ok(());
+                    return self.turn_away(effects, frame, header, error);
                 }
             }
         } else {

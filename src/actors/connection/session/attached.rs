@@ -39,7 +39,8 @@ impl Session {
                 // TopicHub knows who waits for it.
                 return Ok(true);
             }
-            self.refuse_attached(header, why, effects)?;
+            let text = format!("what the reply carries was refused: {}", why.message);
+            self.refuse_message(header, why, text, effects)?;
             return Ok(false);
         }
         if batch.attachments(frame as usize).len() != usize::from(header.attachments) {
@@ -50,7 +51,14 @@ impl Session {
         Ok(true)
     }
 
-    fn refuse_attached(&mut self, header: &Header, why: &CallError, effects: &mut Effects) -> Stop {
+    /// Refuses a call, a publish or an answer, each to whom it is owed; `lost` is for who waits for an answer.
+    pub(super) fn refuse_message(
+        &mut self,
+        header: &Header,
+        why: &CallError,
+        lost: String,
+        effects: &mut Effects,
+    ) -> Stop {
         if header.kind == Kind::Publish {
             if !self.publish.spend(header.wire_len()) {
                 return Err(publish_window_exceeded());
@@ -70,8 +78,7 @@ impl Session {
             }
             return Ok(());
         }
-        let text = format!("what the reply carries was refused: {}", why.message);
-        let lost = CallError::new(ErrorCode::ReplyLost, text).ran(true);
+        let lost = CallError::new(ErrorCode::ReplyLost, lost).ran(true);
         let ticket = Ticket(header.id);
         if self.slots.fail(ticket, &lost) {
             effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());

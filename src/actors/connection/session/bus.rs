@@ -249,6 +249,12 @@ impl Session {
         Ok(())
     }
 
+    /// There is no memory for a message.
+    pub(super) fn send_beyond(&mut self, header: &Header) -> Stop {
+        self.owe(header)?.fail(Outcome::TooLarge);
+        Ok(())
+    }
+
     /// Charges a message to the window; from now on its sender is owed an outcome.
     fn owe(&mut self, header: &Header) -> Result<Owed, Closing> {
         let bus = self.member();

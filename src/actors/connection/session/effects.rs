@@ -4,6 +4,7 @@
 
 use crate::actors::group::Grouped;
 use crate::actors::messages::{Answer, Control, HubItem, RegistryItem};
+use crate::actors::observe::refused::Refused;
 use crate::actors::peer::PeerRef;
 use crate::actors::receipt::Settled;
 use crate::actors::regions::takes;
@@ -49,6 +50,8 @@ pub struct Effects {
     pub denied: u64,
     /// Calls without reply that waited for their object in vain.
     pub dropped: u64,
+    /// Calls and events that go nowhere, and why.
+    pub refused: Vec<Refused>,
     /// The next step into shared memory.
     pub ring: Option<RingStep>,
     /// The connection ends.

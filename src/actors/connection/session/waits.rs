@@ -3,8 +3,10 @@
 //! Owns who is told what then. Steps of [`Session`], in a file of their own.
 
 use super::{Effects, Session};
+use crate::actors::connection::open_calls::Parked;
 use crate::actors::messages::{Control, RegistryItem};
-use crate::actors::peer::error_frame;
+use crate::actors::observe::refused::Refused;
+use crate::actors::peer::{ReplyTo, error_frame};
 use crate::actors::planted::{self, Bug};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{CallId, Draft, Kind};
@@ -21,6 +23,7 @@ impl Session {
                 false => effects.send.push(error_frame(call.0, &error.clone().ran(false))),
             }
             effects.registry.push(RegistryItem::Unwait(call));
+            self.refuse_parked(call, &error.clone().ran(false), effects);
             self.open.remove(call);
             return;
         }
@@ -37,6 +40,21 @@ impl Session {
         }
     }
 
+    /// A call that waits for its object has waited in vain: who watches is told.
+    pub(super) fn refuse_parked(&mut self, call: CallId, error: &CallError, effects: &mut Effects) {
+        if let Some(Parked { batch, invoke, .. }) = self.open.take_parked(call) {
+            effects.refused.push(Refused {
+                frame: invoke.frame,
+                batch: Some(batch),
+                ticket: invoke.ticket,
+                silent: invoke.reply.is_none(),
+                error: error.clone(),
+            });
+            // The entry is answered, or is about to be.
+            invoke.reply.into_iter().for_each(ReplyTo::forget);
+        }
+    }
+
     /// The peer or the broker is leaving: what waits for objects ends with this error, what has begun goes on.
     pub fn give_up_waiting(&mut self, code: ErrorCode, effects: &mut Effects) {
         for call in self.open.waits() {
@@ -48,15 +66,14 @@ impl Session {
     pub fn expire(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(call) = self.open.expire(now) {
             effects.registry.push(RegistryItem::Unwait(call));
+            let text = "the object was not registered before the deadline";
+            let error = CallError::new(ErrorCode::Deadline, text).ran(false);
+            self.refuse_parked(call, &error, effects);
             if self.open.remove(call).is_some_and(|open| open.silent) {
                 effects.dropped = effects.dropped.saturating_add(1);
                 continue;
             }
-            let text = "the object was not registered before the deadline";
-            effects.send.push(error_frame(
-                call.0,
-                &CallError::new(ErrorCode::Deadline, text).ran(false),
-            ));
+            effects.send.push(error_frame(call.0, &error));
         }
         while let Some(ticket) = self.slots.expire(now) {
             effects.send.push(Draft::new(Kind::Cancel, ticket.0).to_vec());

@@ -24,6 +24,29 @@ const SECONDS_MAX: f64 = 3_600.0;
 /// The shortest one, in seconds: five slices of it are taken.
 const SECONDS_MIN: f64 = 0.05;
 
+const RPC: &str = "\
+Examples:
+  rob bench rpc                               round trips of 16 bytes, one at a time
+  rob bench rpc --payload 1KiB --in-flight 64 --callers 4
+  rob bench rpc --json | tail -1 | jq .ratio  against the bare relay, for a script";
+const PUBSUB: &str = "\
+Examples:
+  rob bench pubsub                            one publisher, one subscriber
+  rob bench pubsub --subscribers 8 --topics 100 --seconds 10
+  rob bench pubsub --addr unix:/run/b.sock    the broker that runs there";
+const BULK: &str = "\
+Examples:
+  rob bench bulk                              calls of 8 MiB
+  rob bench bulk --size 64MiB --seconds 10";
+const IDLE: &str = "\
+Examples:
+  rob bench idle                              a thousand connections
+  rob bench idle --connections 10000 --json | jq .bytes_per_connection";
+const BUS: &str = "\
+Examples:
+  rob bench bus                               five sizes, a second of each
+  rob bench bus --seconds 5 --json | jq '.sizes[0].rate'";
+
 /// What is measured.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub(crate) enum Bench {
@@ -44,6 +67,7 @@ pub(crate) enum Bench {
 
 /// `rob bench rpc`.
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(after_help = RPC)]
 pub(crate) struct Rpc {
     /// Payload of a call and of its answer, such as 16, 1KiB or 4MiB; from 1 byte to 256MiB.
     #[arg(long, value_name = "SIZE", default_value = "16", allow_negative_numbers = true, value_parser = message_size)]
@@ -61,6 +85,7 @@ pub(crate) struct Rpc {
 
 /// `rob bench pubsub`.
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(after_help = PUBSUB)]
 pub(crate) struct Pubsub {
     /// Payload of an event, such as 16, 1KiB or 1MiB; from 1 byte to 2MiB.
     #[arg(long, value_name = "SIZE", default_value = "16", allow_negative_numbers = true, value_parser = event_size)]
@@ -81,6 +106,7 @@ pub(crate) struct Pubsub {
 
 /// `rob bench bulk`.
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(after_help = BULK)]
 pub(crate) struct Bulk {
     /// Payload of a call, such as 8MiB; from 1 byte to 256MiB.
     #[arg(long, value_name = "SIZE", default_value = "8MiB", allow_negative_numbers = true, value_parser = message_size)]
@@ -92,6 +118,7 @@ pub(crate) struct Bulk {
 
 /// `rob bench idle`.
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(after_help = IDLE)]
 pub(crate) struct Idle {
     /// Connections that are held at the same time, from 1 to 100000. The limit of open files is raised for them as far as it may be.
     #[arg(long, value_name = "N", default_value_t = 1_000, allow_negative_numbers = true, value_parser = |text: &str| number(text, CONNECTIONS_MAX))]
@@ -100,6 +127,7 @@ pub(crate) struct Idle {
 
 /// `rob bench bus`.
 #[derive(Args, Clone, Debug, PartialEq)]
+#[command(after_help = BUS)]
 pub(crate) struct Bus {
     /// How long each size is measured, in seconds, from 0.05 to 3600.
     #[arg(long, value_name = "SECONDS", default_value = "1", allow_negative_numbers = true, value_parser = seconds)]

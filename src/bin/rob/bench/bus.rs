@@ -47,8 +47,8 @@ impl Figure {
     fn json(&self) -> Value {
         json!({
             "size": self.size,
-            "rate": self.rate(),
-            "mb_per_s": self.megabytes(),
+            "rate": self.rate().round(),
+            "mb_per_s": (self.megabytes() * 1_000.0).round() / 1_000.0,
             "lost": self.lost,
         })
     }
@@ -81,6 +81,12 @@ fn measure(seconds: Duration, json: bool) -> Result<(), Failure> {
     let _sink = Sink::start(&identifier)?;
     let mut output = Output::stdout(json);
     let mut figures = Vec::new();
+    if !json {
+        output.text(&format!(
+            "bus: messages from endpoint to endpoint, {} s of each size; this process hosts the bus and sends, a second one takes\n",
+            seconds.as_secs_f64()
+        ))?;
+    }
     for size in SIZES {
         let figure = one_size(&sender, size, seconds)?;
         if !json {

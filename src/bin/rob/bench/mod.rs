@@ -107,6 +107,7 @@ async fn bulk(wanted: &Bulk, options: &Options) -> Result<Figures, Failure> {
 async fn pubsub(wanted: &Pubsub, options: &Options) -> Result<Figures, Failure> {
     let mut bench = Setup::new(options, wanted.payload)?;
     bench.spec.topics = wanted.topics;
+    bench.spec.processes = wanted.publishers.saturating_add(wanted.subscribers);
     let broker = bench.broker().await?;
     let sinks = bench.start(Part::Subscriber, wanted.subscribers).await?;
     let sources = bench.start(Part::Publisher, wanted.publishers).await?;
@@ -198,6 +199,7 @@ impl Setup {
             callers: 1,
             topics: 1,
             connections: 0,
+            processes: 0,
         };
         let options = options.clone();
         Ok(Self { team, options, spec })
@@ -246,6 +248,7 @@ impl Setup {
         seconds: std::time::Duration,
     ) -> Result<measure::Measured, Failure> {
         self.spec.callers = callers;
+        self.spec.processes = callers;
         let broker = self.broker().await?;
         self.start(Part::Worker, 1).await?;
         let sources = self.start(Part::Caller, callers).await?;

@@ -73,8 +73,10 @@ pub(super) struct Spec {
     pub(super) callers: u64,
     /// Topics that are published to in turn.
     pub(super) topics: u64,
-    /// Connections that the broker must have room for.
+    /// Connections of one process that the broker must have room for.
     pub(super) connections: u64,
+    /// Processes that the broker must have room for.
+    pub(super) processes: u64,
 }
 
 /// What a process is told to do.

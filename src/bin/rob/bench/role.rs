@@ -124,7 +124,7 @@ async fn broker(conversation: &Conversation) -> Result<(), Failure> {
         .broker
         .parse()
         .map_err(|error| refused(&error))?;
-    let builder = actix_ipc::Broker::builder().limits(limits(conversation.spec.connections));
+    let builder = actix_ipc::Broker::builder().limits(limits(&conversation.spec));
     let broker = builder
         .listen(endpoint)
         .start()
@@ -133,11 +133,31 @@ async fn broker(conversation: &Conversation) -> Result<(), Failure> {
     Err(refused(&format!("it ended: {:?}", broker.ended().await)))
 }
 
-/// Limits under which one process may hold so many connections: alone it gets an eighth of what all may have.
-fn limits(connections: u64) -> Limits {
+/// What the broker keeps of an open call beside its payload, and of a subscription, in bytes: more than it is.
+const ENTRY: usize = 4 * 1024;
+/// What a process of a measurement has beside that.
+const PROCESS: usize = 1024 * 1024;
+
+/// Limits under which what was asked for can be done. One process may hold so many connections: alone it gets an eighth of what all may
+/// have. As one of so many it is assured of a part that falls with the square of their number (`limits.user_part`).
+fn limits(spec: &Spec) -> Limits {
     let mut limits = Limits::default();
-    let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+    let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    // All calls that are open lie at the one worker.
+    let calls = number(spec.callers.saturating_mul(spec.in_flight));
+    let of_calls = calls.saturating_mul(spec.payload.saturating_add(ENTRY));
+    let of_topics = number(spec.topics).saturating_mul(ENTRY);
+    let each = of_calls.saturating_add(of_topics).saturating_add(PROCESS);
+    // The worker and the one who measures are there as well.
+    let processes = number(spec.processes).saturating_add(2);
+    let squared = processes.saturating_mul(processes.saturating_add(1));
     let parts = limits.user_part.saturating_mul(2);
+    let all = squared.saturating_mul(parts).saturating_mul(each);
+    limits.memory_bytes_total = limits.memory_bytes_total.max(all);
+    if calls > 1 {
+        limits.outbox_bytes = limits.outbox_bytes.max(of_calls.saturating_mul(2));
+    }
+    let connections = number(spec.connections);
     let places = connections.saturating_add(64).saturating_mul(parts);
     limits.connections = limits.connections.max(places);
     limits.handshakes = limits.handshakes.max(places);

@@ -7,10 +7,10 @@ use super::session::Session;
 use crate::colour;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, compact, json_line};
+use crate::say;
 use actix_ipc::client::{ConnectionEvents, Event, Subscription, Update};
 use actix_ipc::terminal::printable;
 use clap::Args;
-use std::io::{self, Write};
 
 /// What goes on after a lost connection.
 const LISTENING: &str = "listening; what was published in between is missing";
@@ -81,13 +81,13 @@ pub(crate) async fn run(wanted: &Listen, session: &mut Session) -> Result<(), Fa
     let Session { options, output, .. } = session;
     // The broker has acknowledged the subscription: from here on nothing is overlooked.
     let (object, topic) = (printable(object), printable(topic));
-    let listening = format!("Listening for: object={object} method={topic}. Press ctrl+c to exit.\n");
+    let listening = format!("Listening for: object={object} method={topic}. Press ctrl+c to exit.");
     if options.quiet {
         // What was asked for is what comes.
     } else if output.json() {
-        let _ = io::stderr().lock().write_all(listening.as_bytes());
+        say::note(&listening);
     } else {
-        output.text(&listening)?;
+        output.text(&format!("{listening}\n"))?;
     }
     let mut left = options.count;
     while left != Some(0) {
@@ -163,7 +163,7 @@ fn missed(count: u64) {
     } else {
         ("events", "were")
     };
-    news::tell(&format!(
+    say::warn(&format!(
         "{count} {events} {were} missed here, which came faster than they were read"
     ));
 }

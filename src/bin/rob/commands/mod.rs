@@ -9,7 +9,7 @@ pub(crate) mod describe;
 mod list;
 pub(crate) mod listen;
 pub(crate) mod man;
-mod news;
+pub(crate) mod news;
 pub(crate) mod ping;
 mod protocols;
 pub(crate) mod send;

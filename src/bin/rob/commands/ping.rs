@@ -3,7 +3,7 @@
 //! Owns what counts as an answer, and the figures at the end. Called by `commands`.
 
 use super::session::Session;
-use crate::exit::Failure;
+use crate::exit::{Exit, Failure};
 use crate::options::seconds;
 use crate::value;
 use actix_ipc::error::{CallError, ErrorCode};
@@ -51,6 +51,15 @@ pub(crate) async fn run(wanted: &Ping, session: &mut Session) -> Result<(), Fail
                 Err(error) => return Err(session.failed(&format!("ping {object}"), object, error).await),
             },
         };
+        // The system's clock for waiting is coarser than that for measuring.
+        if let Some(patience) = session.options.timeout.filter(|patience| taken > *patience) {
+            let text = format!(
+                "ping: the round trip took {} µs; --timeout SECONDS waits longer than {} s",
+                micros(taken),
+                patience.as_secs_f64()
+            );
+            return Err(Failure::new(Exit::Timeout, text));
+        }
         figures.add(taken);
         if session.options.quiet {
             continue;

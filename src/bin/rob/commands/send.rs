@@ -4,6 +4,7 @@
 
 use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
+use crate::say;
 use crate::signature;
 use crate::value::{self, Value, Words};
 use actix_ipc::message::Payload;
@@ -42,6 +43,16 @@ pub(crate) struct Send {
 
 /// Publishes; returns when the broker has accepted all of it.
 pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Failure> {
+    if !session.options.quiet
+        && [&wanted.object, &wanted.topic]
+            .iter()
+            .any(|name| name.contains('*'))
+    {
+        let (object, topic) = (&wanted.object, &wanted.topic);
+        say::warn(&format!(
+            "send {object}.{topic}: * is a letter here; patterns are for who listens"
+        ));
+    }
     match &wanted.words.value {
         Value::Json(text) => publish(wanted, session, value::payload(text.as_str())).await?,
         Value::Stdin => publish(wanted, session, value::read_stdin()?).await?,

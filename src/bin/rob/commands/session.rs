@@ -7,14 +7,17 @@ use super::tables;
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use crate::output::Output;
+use crate::say;
 use actix_ipc::client::{ClientBuilder, IpcClient, parse_address};
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::TraceParent;
 use actix_ipc::terminal::nearest;
-use actix_ipc::transport::TlsClient;
+use actix_ipc::transport::{Endpoint, TlsClient};
 use std::future::IntoFuture;
 use std::time::Duration;
 
+/// Where the broker is, when the command line does not say it.
+pub(crate) const VARIABLE: &str = "IPC_BROKER_ADDR";
 /// What a proposal for a misspelt name may cost.
 const PROPOSAL_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end waits for the broker to take note of it.
@@ -78,7 +81,7 @@ impl Session {
     /// The failure of a request to an object; when there is none of that name, with the nearest one there is.
     pub(crate) async fn failed(&self, context: &str, object: &str, error: CallError) -> Failure {
         let unknown = error.code == ErrorCode::NoSuchObject;
-        let mut failure = Failure::of_call(context, error);
+        let mut failure = Failure::of_object_call(context, object, error);
         if unknown {
             let names = self.object_names().await;
             failure
@@ -113,10 +116,26 @@ pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClien
 /// `--addr` is no endpoint.
 pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
     let mut builder = IpcClient::builder().name("rob");
+    let read = |text: &str, source: &str| {
+        parse_address(text).map_err(|error| {
+            // No other program can have a broker that rob reaches so.
+            let text = error
+                .to_string()
+                .replace(", pipe:name or mem:name", " or pipe:name");
+            Failure::new(Exit::Usage, format!("{source}: {text}"))
+        })
+    };
     if let Some(text) = &options.addr {
-        let endpoint =
-            parse_address(text).map_err(|error| Failure::new(Exit::Usage, format!("--addr: {error}")))?;
+        let endpoint = read(text, "--addr")?;
+        let asks_proof =
+            options.token_file.is_some() || options.tls_ca.is_some() || options.tls_pin.is_some();
+        if asks_proof && matches!(endpoint, Endpoint::Unix(_) | Endpoint::Pipe(_)) {
+            say::warn("--token-file and --tls-… are not used: at this endpoint the system says who is who");
+        }
         builder = builder.endpoint(endpoint);
+    } else if let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
+        // The library would take it as well, and could not say who must act.
+        read(&text.to_string_lossy(), VARIABLE)?;
     }
     if let Some(path) = &options.token_file {
         builder = builder.token_file(path);

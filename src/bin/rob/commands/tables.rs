@@ -69,12 +69,22 @@ fn rows<'a>(list: &'a Value, key: &str) -> Vec<&'a Value> {
         .unwrap_or_default()
 }
 
+/// The widest text of a cell; `--json` has it in full.
+const WIDEST: usize = 64;
+
+fn cut(text: &str) -> String {
+    if text.chars().count() <= WIDEST {
+        return text.to_owned();
+    }
+    text.chars().take(WIDEST.saturating_sub(1)).chain(['…']).collect()
+}
+
 /// A cell's text; `None` for what is not there.
 fn cell(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         Value::String(text) if text.is_empty() => None,
-        Value::String(text) => Some(printable(text).into_owned()),
+        Value::String(text) => Some(cut(&printable(text))),
         other => Some(printable(&other.to_string()).into_owned()),
     }
 }

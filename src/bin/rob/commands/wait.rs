@@ -2,10 +2,10 @@
 //!
 //! Owns the waiting for a broker before, and the words for what is missing at the end. Called by `commands`.
 
-use super::news;
 use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
+use crate::say;
 use crate::value;
 use actix_ipc::client::IpcClient;
 use actix_ipc::error::{CallError, ErrorCode};
@@ -19,6 +19,8 @@ Examples:
   rob wait math store --timeout 10        exit code 4 when one of them is not there after 10 s
   rob wait sys.broker --timeout 10        for a broker: this object is its own; exit code 5";
 
+/// The most that can be waited for at once.
+const OBJECTS_MAX: usize = 256;
 /// As good as for ever, where a limit is needed.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -26,7 +28,7 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Wait {
-    /// The objects' names.
+    /// The objects' names, at most 256.
     #[arg(value_name = "OBJECT", required = true)]
     pub(crate) objects: Vec<String>,
 }
@@ -35,9 +37,20 @@ pub(crate) struct Wait {
 pub(crate) async fn run(wanted: &Wait, options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
     let left = || options.timeout.map(|limit| limit.saturating_sub(start.elapsed()));
-    let client = connect(options, left().unwrap_or(YEAR)).await?;
+    let mut objects = wanted.objects.clone();
+    objects.sort();
+    objects.dedup();
+    objects.sort_by_key(|name| wanted.objects.iter().position(|one| one == name));
+    if objects.len() > OBJECTS_MAX {
+        let text = format!(
+            "wait: {} objects, and at most {OBJECTS_MAX} at once",
+            objects.len()
+        );
+        return Err(Failure::new(Exit::Usage, text));
+    }
+    let objects = &objects;
+    let client = connect(options, &|| left().unwrap_or(YEAR)).await?;
     let mut session = Session::with(client, options);
-    let objects = &wanted.objects;
     let waited = match left() {
         None => session.client.wait_for_objects(objects).await,
         Some(left) => session.client.wait_for_objects_timeout(objects, left).await,
@@ -59,16 +72,24 @@ pub(crate) async fn run(wanted: &Wait, options: &Options) -> Result<(), Failure>
 }
 
 /// A connection to a broker that need not be there yet.
-async fn connect(options: &Options, patience: Duration) -> Result<IpcClient, Failure> {
-    let first = session::builder(options)?.reconnect(true).connect().await;
+async fn connect(options: &Options, left: &dyn Fn() -> Duration) -> Result<IpcClient, Failure> {
+    let first = session::builder(options)?.reconnect(true).connect();
+    let Ok(first) = tokio::time::timeout(left(), first).await else {
+        let limit = options.timeout.unwrap_or(YEAR).as_secs_f64();
+        let text = format!("wait: no broker answered within {limit} s; --timeout SECONDS waits longer");
+        return Err(Failure::new(Exit::NoBroker, text));
+    };
     match first {
         Ok(client) => Ok(client),
         Err(error) if error.code() == ErrorCode::NotConnected => {
             if !options.quiet {
-                news::tell("no broker is there yet; waiting for one");
+                say::warn(match error.unanswered {
+                    true => "a broker is there and does not answer; waiting for it",
+                    false => "no broker is there yet; waiting for one",
+                });
             }
             let builder = session::builder(options)?.reconnect(true);
-            builder.connect_wait(patience).await.map_err(Failure::of_connect)
+            builder.connect_wait(left()).await.map_err(Failure::of_connect)
         }
         Err(error) => Err(Failure::of_connect(error)),
     }

@@ -53,6 +53,24 @@ pub(crate) async fn get<T: DeserializeOwned>(
     read(method, ask(client, options, method).await?)
 }
 
+/// Whether the broker is gone, or about to go, and may answer the next time. One that stops takes its own object away first.
+pub(crate) fn is_passing(failure: &Failure) -> bool {
+    let code = failure.call.as_ref().map(|error| error.code);
+    matches!(
+        code,
+        Some(
+            ErrorCode::BrokerGone
+                | ErrorCode::NotConnected
+                | ErrorCode::CalleeGone
+                | ErrorCode::Cancelled
+                | ErrorCode::ReplyLost
+                | ErrorCode::Draining
+                | ErrorCode::NoSuchObject
+                | ErrorCode::Deadline
+        )
+    )
+}
+
 /// The failure of a question, with what to do about it.
 pub(crate) fn refused(method: &str, error: CallError) -> Failure {
     let code = error.code;
@@ -61,6 +79,9 @@ pub(crate) fn refused(method: &str, error: CallError) -> Failure {
         ErrorCode::Denied => failure
             .message
             .push_str("; a policy must give the right `monitor` (docs/policy.md)"),
+        ErrorCode::Invalid if failure.message.contains('*') => failure
+            .message
+            .push_str("; a name is matched level by level: 'a.*' is one more level, 'a.**' all of them"),
         ErrorCode::NoSuchMethod => {
             failure.message = format!(
                 "this broker cannot tell {method}: it is older than this rob; `rob --json call {BROKER} status` shows its version"

@@ -175,6 +175,7 @@ fn kind(record: &Record) -> (String, Tone) {
         "reply" if record.error.is_some() => ("error".to_owned(), Tone::Error),
         "reply" if record.last == Some(false) => ("item".to_owned(), Tone::Reply),
         "reply" => ("reply".to_owned(), Tone::Reply),
+        "event" if record.error.is_some() => ("event".to_owned(), Tone::Error),
         "event" => ("event".to_owned(), Tone::Event),
         "presence" => ("presence".to_owned(), Tone::Presence),
         other => (cut(&safe(other), 8), Tone::Quiet),
@@ -212,7 +213,13 @@ fn note(record: &Record, since_call: Option<u64>) -> String {
         parts.push("retained".to_owned());
     }
     if record.pieces {
-        parts.push("first of several pieces".to_owned());
+        parts.push("never whole".to_owned());
+    }
+    if record.items {
+        parts.push("with items".to_owned());
+    }
+    if record.attachments > 0 {
+        parts.push(format!("attachments {}", record.attachments));
     }
     let metadata = record.meta.iter();
     parts.extend(metadata.map(|(key, value)| format!("{}={}", printable(key), printable(&plain(value)))));

@@ -1,4 +1,4 @@
-//! What the running broker shows of itself: `status`, `watch`, `monitor`, `record`, `replay` and `top`.
+//! What the running broker shows of itself: `status`, `services`, `watch`, `monitor`, `record`, `replay` and `top`.
 //!
 //! Owns how `sys.broker` is asked (`ask`, `tap`), what its answers are (`shape`), and how they are shown. What the broker counts and
 //! whom it lets look is the broker's. Called by `commands`.
@@ -13,6 +13,7 @@ mod recording;
 pub(crate) mod replay;
 mod script;
 mod seen;
+mod services;
 mod shape;
 pub(crate) mod status;
 mod steps;
@@ -54,6 +55,7 @@ Examples:
   rob record traffic.jsonl                calls, answers and events until ctrl+c
   rob record s.jsonl sensor --kind event  only the events of one object
   rob record t.jsonl --seconds 60 --strict  a minute; fails when anything is missing
+  rob record t.jsonl --rate 1000000       everything that can be read in time, whatever it costs the broker; without it 2,000 a second
 docs/recording.md describes the file.";
 
 const REPLAY: &str = "\
@@ -68,12 +70,20 @@ Examples:
   rob top --tab topics --interval 0.5     begin with the topics, look twice a second
   rob --json top --count 1                one sample for a program";
 
+const SERVICES: &str = "\
+Examples:
+  rob services                            which services are described, and how each of them is
+  rob --json services | jq -r '.services[] | select(.state == \"resting\").failure'";
+
 /// The commands of this room.
 #[derive(Debug, PartialEq, Subcommand)]
 pub(crate) enum Observe {
     /// Show how the broker is: connections, queues, rates, who is slow, what happened lately.
     #[command(after_help = STATUS)]
     Status(status::Look),
+    /// Show the services that start when somebody calls: their states, starts and last failures.
+    #[command(after_help = SERVICES)]
+    Services,
     /// Show names, connections and subscriptions that are there, appear and vanish.
     #[command(after_help = WATCH)]
     Watch(watch::Watch),
@@ -94,7 +104,7 @@ pub(crate) enum Observe {
 impl Observe {
     /// Whether it gives many results, of which `--count` are enough.
     pub(crate) const fn counts(&self) -> bool {
-        !matches!(self, Self::Status(_))
+        !matches!(self, Self::Status(_) | Self::Services)
     }
 }
 
@@ -115,6 +125,7 @@ pub(crate) async fn run(wanted: &Observe, options: &Options) -> Result<(), Failu
     };
     match wanted {
         Observe::Status(wanted) => status::run(wanted, &mut session).await,
+        Observe::Services => services::run(&mut session).await,
         Observe::Watch(wanted) => watch::run(wanted, &mut session).await,
         Observe::Monitor(wanted) => monitor::run(wanted, &mut session).await,
         Observe::Record(wanted) => record::run(wanted, &mut session).await,

@@ -10,9 +10,8 @@ use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::number;
 use crate::output::compact;
-use actix_ipc::terminal::printable;
+use crate::say::warn;
 use clap::{Args, ValueEnum};
-use std::io::{self, Write};
 
 /// The most of a payload that the broker shows, in bytes.
 pub(super) const PAYLOAD_MAX: u64 = 1 << 20;
@@ -111,8 +110,12 @@ pub(crate) async fn run(wanted: &Monitor, session: &mut Session) -> Result<(), F
         };
         let batch = match news {
             News::Records(batch) => batch,
-            News::Interrupted { reason, same_broker } => {
-                interrupted(&reason);
+            News::Lost { reason } => {
+                lost(&reason);
+                continue;
+            }
+            News::Interrupted { same_broker, .. } => {
+                interrupted();
                 if !same_broker {
                     lines.forget();
                 }
@@ -175,21 +178,19 @@ pub(super) fn dropped(number: u64) {
         } else {
             ("records", "were")
         };
-        tell(&format!(
+        warn(&format!(
             "{} {records} {were} dropped here, which came faster than --rate allows or than they were read",
             count(number)
         ));
     }
 }
 
-/// Tells that records are missing because there was no connection.
-pub(super) fn interrupted(reason: &str) {
-    tell(&format!(
-        "the connection was lost ({reason}) and is there again; what happened in between is missing"
-    ));
+/// Tells that nothing comes for now, because there is no connection.
+pub(super) fn lost(reason: &str) {
+    warn(&format!("the connection was lost ({reason}); trying again"));
 }
 
-/// One line on standard error.
-pub(super) fn tell(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "rob: {}", printable(text));
+/// Tells that records are missing because there was no connection.
+pub(super) fn interrupted() {
+    warn("connected again; what happened in between is missing");
 }

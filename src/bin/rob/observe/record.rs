@@ -2,7 +2,7 @@
 //!
 //! Owns how the file is made and when it ends; `recording` has its format, `tap` the traffic. Called by `commands`.
 
-use super::monitor::{Kind, PAYLOAD_MAX, Which, interrupted, next_within, tell};
+use super::monitor::{Kind, PAYLOAD_MAX, Which, interrupted, lost, next_within};
 use super::recording::{Header, VERSION, Writer};
 use super::tap::{News, Tap};
 use super::words::{count, unix_micros};
@@ -10,6 +10,7 @@ use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::{number, seconds};
 use crate::output::Output;
+use crate::say::{self, warn};
 use actix_ipc::IpcClient;
 use actix_ipc::platform::signals::EndSignals;
 use actix_ipc::terminal::printable;
@@ -19,8 +20,9 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Records a second that are asked for unless `--rate` says less: all that there are.
-const RATE: u64 = 1_000_000;
+/// Records a second that are asked for unless `--rate` says another number: so many leave a busy broker four fifths of its rate
+/// (`benches/monitor.sh record`).
+const RATE: u64 = 2_000;
 
 /// `rob record`.
 #[derive(Args, Debug, PartialEq)]
@@ -86,9 +88,7 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
         signal = signals.next() => Err(Failure::new(Exit::of_signal(signal), String::new())),
     };
     let most = session.options.count;
-    if most.is_none_or(|most| writer.records < most)
-        && !matches!(&ended, Err(failure) if !failure.message.is_empty())
-    {
+    if most.is_none_or(|most| writer.records < most) && is_in_order(&ended) {
         // What has passed until now is on its way. A second signal does not wait for it.
         let rest = traffic(&mut tap, None, most, &mut writer, &wanted.file);
         tokio::select! {
@@ -100,17 +100,36 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     // Whatever ended it, the file is complete.
     writer.end(unix_micros()).map_err(cannot)?;
     summary(wanted, &writer, session)?;
-    let missing = writer.dropped > 0 || writer.interrupted > 0;
-    match ended {
-        Ok(()) if wanted.strict && missing => Err(Failure::new(
-            Exit::Lost,
-            format!(
-                "record: {} records are missing and the connection was lost {} times (--strict)",
-                count(writer.dropped),
-                writer.interrupted
-            ),
-        )),
-        ended => ended,
+    match (missing(writer.dropped, writer.interrupted), ended) {
+        // Whatever ended it in order, also a signal.
+        (Some(missing), ended) if wanted.strict && is_in_order(&ended) => {
+            Err(Failure::new(Exit::Lost, format!("record: {missing} (--strict)")))
+        }
+        (_, ended) => ended,
+    }
+}
+
+/// A signal ends it without a word.
+fn is_in_order(ended: &Result<(), Failure>) -> bool {
+    !matches!(ended, Err(failure) if !failure.message.is_empty())
+}
+
+/// What is missing, in words.
+fn missing(dropped: u64, lost: u64) -> Option<String> {
+    let records = match dropped {
+        1 => "1 record was dropped".to_owned(),
+        many => format!("{} records were dropped", count(many)),
+    };
+    let connection = match lost {
+        1 => "the connection was lost once".to_owned(),
+        2 => "the connection was lost twice".to_owned(),
+        many => format!("the connection was lost {} times", count(many)),
+    };
+    match (dropped, lost) {
+        (0, 0) => None,
+        (_, 0) => Some(records),
+        (0, _) => Some(connection),
+        _ => Some(format!("{records} and {connection}")),
     }
 }
 
@@ -141,8 +160,9 @@ async fn traffic<W: Write>(
             Some(patience) => next_within("record", tap, patience).await?,
         };
         match news {
+            News::Lost { reason } => lost(&reason),
             News::Interrupted { reason, same_broker } => {
-                interrupted(&reason);
+                interrupted();
                 writer
                     .interrupted(unix_micros(), reason, same_broker)
                     .map_err(cannot)?;
@@ -194,7 +214,9 @@ fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
         .unwrap_or_else(|| Path::new("."));
     let made = tempfile::Builder::new()
         .prefix(".rob-record-")
-        .tempfile_in(folder)?;
+        .tempfile_in(folder);
+    // The name that the file had for a moment is of no use to anybody.
+    let made = made.map_err(|error| io::Error::from(error.kind()))?;
     let placed = if force {
         made.persist(&target)
     } else {
@@ -207,30 +229,33 @@ fn cannot_write(file: &Path, error: &io::Error) -> Failure {
     if is_stdout(file) && error.kind() == io::ErrorKind::BrokenPipe {
         return Failure::new(Exit::ClosedOutput, String::new());
     }
-    let (name, hint) = (
-        file.display(),
-        match error.kind() {
-            io::ErrorKind::AlreadyExists if file.is_dir() => "; it is a folder, name a file in it",
-            io::ErrorKind::AlreadyExists => "; --force replaces it",
-            _ => "",
-        },
-    );
-    Failure::new(
-        Exit::Output,
-        format!("record: {name} cannot be written: {error}{hint}"),
-    )
+    let name = file.display();
+    let why = match error.kind() {
+        io::ErrorKind::AlreadyExists if file.is_dir() => "it is a folder; name a file in it".to_owned(),
+        io::ErrorKind::AlreadyExists => "it is there already; --force replaces it".to_owned(),
+        io::ErrorKind::NotFound => "its folder is not there; make it, or name another".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "this user may not write there; name a file in a folder of your own".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    Failure::new(Exit::Output, format!("record: {name} cannot be written: {why}"))
 }
 
 fn begin(wanted: &Record, quiet: bool, output: &mut Output) -> Result<(), Failure> {
     let name = wanted.file.to_string_lossy();
-    let text = format!("Recording to {}. Press ctrl+c to end.\n", printable(&name));
+    let name = match is_stdout(&wanted.file) {
+        true => "standard output".into(),
+        false => printable(&name),
+    };
+    let text = format!("Recording to {name}. Press ctrl+c to end.");
     if quiet {
         return Ok(());
     }
     if output.json() || is_stdout(&wanted.file) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        say::note(&text);
     } else {
-        output.text(&text)?;
+        output.text(&format!("{text}\n"))?;
     }
     Ok(())
 }
@@ -244,15 +269,16 @@ fn summary<W>(wanted: &Record, writer: &Writer<W>, session: &mut Session) -> Res
             .output
             .text(&format!("{}\n", crate::output::compact(&line.to_string())))?;
     } else if !session.options.quiet || dropped > 0 || lost > 0 {
-        let missing = match (dropped, lost) {
-            (0, 0) => "nothing is missing".to_owned(),
-            (dropped, 0) => format!("{} were dropped; fewer with a filter", count(dropped)),
-            (dropped, lost) => format!(
-                "{} were dropped and the connection was lost {lost} times",
-                count(dropped)
-            ),
+        let mut missing = missing(dropped, lost).unwrap_or_else(|| "nothing is missing".to_owned());
+        if dropped > 0 {
+            missing.push_str("; fewer are when a filter lets less through, or --payloads less of each");
+        }
+        let name = match is_stdout(&wanted.file) {
+            true => "standard output".into(),
+            false => name,
         };
-        tell(&format!("{} records in {name}; {missing}", count(records)));
+        let noun = if records == 1 { "record" } else { "records" };
+        warn(&format!("{} {noun} in {name}; {missing}", count(records)));
     }
     Ok(())
 }

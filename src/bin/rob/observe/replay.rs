@@ -5,14 +5,16 @@
 
 use super::colours;
 use super::line::Lines;
-use super::monitor::{Kind, tell};
+use super::monitor::Kind;
 use super::script::{Choice, Script, Source, learn};
 use super::steps::{Action, Outcome, SkippedCounts, Step};
+use super::tap::Record;
 use super::words::count;
 use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::{Options, number};
 use crate::output::{Output, compact};
+use crate::say::warn;
 use actix_ipc::IpcClient;
 use actix_ipc::error::CallError;
 use actix_ipc::message::Pattern;
@@ -25,6 +27,9 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 use tokio::time::Instant;
+
+/// Characters of a payload that are shown of what would be done.
+const SHOWN_MAX: usize = 256;
 
 /// How fast.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -72,6 +77,9 @@ pub(crate) struct Replay {
     /// Show what would be done, and do nothing.
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Fail in the end when anything of the recording could not be done.
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 /// Reads the recording through once, and does it again.
@@ -112,18 +120,19 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
             let line = if output.json() {
                 dry(&step)
             } else {
-                lines.line(&record)
+                lines.line(&shortened(record))
             };
             output.text(&line)?;
         }
-        return totals.tell(&script.skipped, true, &mut output, options);
+        totals.tell(&script.skipped, true, &mut output, options)?;
+        return complete(wanted, &script.skipped);
     }
     let mut session = Session::open(options, false).await?;
     let totals = perform(&mut script, wanted, &mut session).await?;
     totals.tell(&script.skipped, false, &mut session.output, options)?;
     session.close().await;
     match totals.differ {
-        0 => Ok(()),
+        0 => complete(wanted, &script.skipped),
         differ => {
             let text = format!(
                 "replay: {} of them ended in another way than in the recording",
@@ -131,6 +140,20 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
             );
             Err(Failure::new(Exit::Remote, text))
         }
+    }
+}
+
+/// With `--strict` what was skipped is a failure.
+fn complete(wanted: &Replay, skipped: &SkippedCounts) -> Result<(), Failure> {
+    match skipped.values().sum::<u64>() {
+        left if wanted.strict && left > 0 => {
+            let text = format!(
+                "replay: {} of the recording could not be done (--strict)",
+                count(left)
+            );
+            Err(Failure::new(Exit::Lost, text))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -173,7 +196,7 @@ impl Totals {
             return Ok(output.text(&format!("{}\n", compact(&line.to_string())))?);
         }
         for (why, number) in skipped {
-            tell(&format!("skipped {} {}", count(*number), why.text()));
+            warn(&format!("skipped {} {}", count(*number), why.text()));
         }
         if options.quiet {
             return Ok(());
@@ -197,6 +220,20 @@ impl Totals {
         text.push('\n');
         Ok(output.text(&text)?)
     }
+}
+
+/// The record with as much of its payload as people look at.
+fn shortened(mut record: Record) -> Record {
+    for text in [&mut record.payload, &mut record.payload_hex]
+        .into_iter()
+        .flatten()
+    {
+        if let Some((end, _)) = text.char_indices().nth(SHOWN_MAX) {
+            text.truncate(end);
+            record.truncated = true;
+        }
+    }
+    record
 }
 
 /// A step for programs that only look.
@@ -270,15 +307,19 @@ fn due(began: Instant, after_us: u64, speed: Speed) -> Instant {
 async fn one(client: IpcClient, step: Step, deadline: Option<Duration>) -> Done {
     let (object, member, payload) = (&step.object, &step.member, step.payload.clone());
     let metadata = step.metadata.clone();
+    let of_then = match &step.action {
+        Action::Call { deadline, .. } => *deadline,
+        _ => None,
+    };
     let call = || {
         let call = client.call(object, member).metadata(metadata.clone());
-        match deadline {
+        match deadline.or(of_then) {
             Some(deadline) => call.deadline(deadline),
             None => call,
         }
     };
     let ended: Result<(), CallError> = match step.action {
-        Action::Publish { retain } => {
+        Action::Publish { retain, .. } => {
             let event = client
                 .publish_payload(object, member, payload)
                 .metadata(metadata.clone());
@@ -286,8 +327,8 @@ async fn one(client: IpcClient, step: Step, deadline: Option<Duration>) -> Done 
             event.acknowledged().await.map(|_| ())
         }
         Action::OneWay => call().no_reply_payload(payload).await,
-        Action::Call { .. } => {
-            // As a stream, because only the object knows whether it answers once or often.
+        Action::Call { stream: false, .. } => call().send_payload(payload).await.map(drop),
+        Action::Call { stream: true, .. } => {
             let mut items = call().stream_payload(payload);
             loop {
                 match items.next().await {
@@ -308,12 +349,13 @@ async fn one(client: IpcClient, step: Step, deadline: Option<Duration>) -> Done 
 /// Compares, and tells what is different.
 fn ended(done: &Done, totals: &mut Totals, output: &mut Output) -> Result<(), Failure> {
     let recorded = match &done.step.action {
-        Action::Call { recorded: None } => return Ok(()),
+        Action::Call { recorded: None, .. } => return Ok(()),
         Action::Call {
             recorded: Some(outcome),
+            ..
         } => outcome,
-        // A recording has what was accepted.
-        Action::Publish { .. } | Action::OneWay => &Outcome::Answered,
+        Action::Publish { recorded, .. } => recorded,
+        Action::OneWay => &Outcome::Answered,
     };
     totals.compared = totals.compared.saturating_add(1);
     if *recorded == done.outcome {

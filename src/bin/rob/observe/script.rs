@@ -3,13 +3,14 @@
 //! Owns where the recording comes from, that it is read through once before anything is done, and the choice of records. `recording` has
 //! the format, `steps` what a record becomes. Called by `replay`.
 
-use super::monitor::{Kind, tell};
+use super::monitor::Kind;
 use super::recording::{Entry, Mark, ReadError, Reader};
-use super::steps::{Outcomes, SkippedCounts, Step, step};
+use super::steps::{Outcomes, SkippedCounts, Step, is_damaged, step};
 use super::tap::Record;
 use super::words::count;
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
+use crate::say::warn;
 use actix_ipc::message::Pattern;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -19,16 +20,16 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Source {
     /// For messages.
     pub(crate) name: String,
-    /// What standard input had.
+    /// What standard input, a pipe or a device had.
     bytes: Option<Vec<u8>>,
     path: PathBuf,
 }
 
 impl Source {
-    /// Opens it; - is standard input.
+    /// Opens it; - is standard input. What is no file, as a pipe, gives its bytes only once, so they are kept.
     ///
     /// # Errors
-    /// When standard input cannot be read.
+    /// When it cannot be read.
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let mut source = Self {
             name: path.display().to_string(),
@@ -40,6 +41,9 @@ impl Source {
             let read = io::stdin().lock().read_to_end(&mut bytes);
             read.map_err(|error| source.wrong(&error.into()))?;
             source.name = "standard input".to_owned();
+            source.bytes = Some(bytes);
+        } else if std::fs::metadata(path).is_ok_and(|there| !there.is_file()) {
+            let bytes = std::fs::read(path).map_err(|error| source.wrong(&error.into()))?;
             source.bytes = Some(bytes);
         }
         Ok(source)
@@ -77,6 +81,14 @@ pub(crate) fn learn(source: &Source, options: &Options) -> Result<Outcomes, Fail
     let (mut outcomes, mut missing, mut ended, mut torn) = (Outcomes::default(), 0_u64, false, None);
     while let Some(entry) = reader.next().map_err(|error| source.wrong(&error))? {
         outcomes.learn(&entry);
+        if let Entry::Record(record) = &entry
+            && is_damaged(record)
+        {
+            return Err(source.wrong(&ReadError::Line {
+                number: reader.line,
+                reason: format!("its payload is damaged: it is not {} bytes", record.bytes),
+            }));
+        }
         match entry {
             Entry::Mark(Mark::Dropped { count, .. }) => missing = missing.saturating_add(count),
             Entry::Mark(Mark::End { .. }) => ended = true,
@@ -85,18 +97,18 @@ pub(crate) fn learn(source: &Source, options: &Options) -> Result<Outcomes, Fail
         }
     }
     if let Some(line) = torn {
-        tell(&format!(
+        warn(&format!(
             "{}: line {line}, the last, is torn off; what is before it is replayed",
             source.name
         ));
     } else if !ended {
-        tell(&format!(
+        warn(&format!(
             "{}: the recording was not ended in order; what is there is replayed",
             source.name
         ));
     }
     if missing > 0 && !options.quiet {
-        tell(&format!(
+        warn(&format!(
             "{}: {} records are missing in the recording",
             source.name,
             count(missing)

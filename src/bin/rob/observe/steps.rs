@@ -8,6 +8,7 @@ use super::tap::Record;
 use actix_ipc::message::{Encoding, Metadata, Payload};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 /// Names that begin so are the broker's.
 const RESERVED: &str = "sys.";
@@ -38,9 +39,15 @@ pub(crate) enum Action {
     Publish {
         /// As its topic's last value.
         retain: bool,
+        /// How it ended then.
+        recorded: Outcome,
     },
     /// Calls and waits for the answer.
     Call {
+        /// As many answers as there are are taken, and not only one.
+        stream: bool,
+        /// How long it might take then.
+        deadline: Option<Duration>,
         /// How it ended then, where the recording has that.
         recorded: Option<Outcome>,
     },
@@ -84,8 +91,7 @@ impl Outcomes {
             && record.last != Some(false)
             && let Some(ticket) = record.ticket
         {
-            let outcome = record.error.clone().map_or(Outcome::Answered, Outcome::Failed);
-            self.ended.insert((self.life, ticket), outcome);
+            self.ended.insert((self.life, ticket), outcome(record));
         }
     }
 
@@ -118,9 +124,15 @@ pub(crate) enum Skipped {
     NoPayload,
     /// The recording has only a part of its payload.
     Cut,
+    /// Items followed it, which the recording does not have.
+    Items,
+    /// Descriptors were attached to it.
+    Attachments,
+    /// The recording has only a part of what went beside its payload.
+    Metadata,
     /// Its encoding has no name and no number.
     Encoding,
-    /// Its payload is not what the line says.
+    /// Its payload is not what the line says. A recording with one is refused before anything is done.
     Damaged,
 }
 
@@ -131,6 +143,9 @@ impl Skipped {
             Self::Broker => "to the broker itself",
             Self::NoPayload => "recorded without their payloads",
             Self::Cut => "recorded with a part of their payloads",
+            Self::Items => "that were followed by items, which a recording does not have",
+            Self::Attachments => "with descriptors attached, which a recording does not have",
+            Self::Metadata => "recorded with a part of their metadata",
             Self::Encoding => "of an unknown encoding",
             Self::Damaged => "with a payload that cannot be read",
         }
@@ -142,6 +157,9 @@ impl Skipped {
             Self::Broker => "broker",
             Self::NoPayload => "no_payload",
             Self::Cut => "cut",
+            Self::Items => "items",
+            Self::Attachments => "attachments",
+            Self::Metadata => "metadata",
             Self::Encoding => "encoding",
             Self::Damaged => "damaged",
         }
@@ -159,9 +177,12 @@ pub(crate) fn step(record: &Record, line: u64, outcomes: &Outcomes) -> Result<Op
     let action = match record.kind.as_str() {
         "event" => Action::Publish {
             retain: record.retain,
+            recorded: outcome(record),
         },
         "call" if record.one_way => Action::OneWay,
         "call" => Action::Call {
+            stream: record.stream,
+            deadline: record.deadline_ms.map(Duration::from_millis),
             recorded: outcomes.of(record.ticket),
         },
         _ => return Ok(None),
@@ -170,6 +191,7 @@ pub(crate) fn step(record: &Record, line: u64, outcomes: &Outcomes) -> Result<Op
     if object.starts_with(RESERVED) {
         return Err(Skipped::Broker);
     }
+    whole(record)?;
     Ok(Some(Step {
         at_us: record.at_us,
         line,
@@ -179,6 +201,28 @@ pub(crate) fn step(record: &Record, line: u64, outcomes: &Outcomes) -> Result<Op
         metadata: metadata(record),
         action,
     }))
+}
+
+/// Whether the record has everything that is to be sent once more.
+fn whole(record: &Record) -> Result<(), Skipped> {
+    match record {
+        Record { items: true, .. } => Err(Skipped::Items),
+        Record { attachments: 1.., .. } => Err(Skipped::Attachments),
+        Record {
+            meta_left_out: 1.., ..
+        } => Err(Skipped::Metadata),
+        _ => Ok(()),
+    }
+}
+
+/// How it ended, by its record.
+fn outcome(record: &Record) -> Outcome {
+    record.error.clone().map_or(Outcome::Answered, Outcome::Failed)
+}
+
+/// Whether the record has a payload that is not what the line says of it.
+pub(crate) fn is_damaged(record: &Record) -> bool {
+    matches!(record.kind.as_str(), "call" | "event") && matches!(payload(record), Err(Skipped::Damaged))
 }
 
 fn payload(record: &Record) -> Result<Payload, Skipped> {
@@ -318,7 +362,25 @@ mod tests {
         let retained = of(json!({"kind": "event", "object": "o", "member": "t", "retain": true}))
             .unwrap()
             .unwrap();
-        assert_eq!(retained.action, Action::Publish { retain: true });
+        let publish = Action::Publish {
+            retain: true,
+            recorded: Outcome::Answered,
+        };
+        assert_eq!(retained.action, publish);
+        let denied = of(json!({"kind": "event", "object": "o", "member": "t", "error": "Denied"}));
+        let publish = Action::Publish {
+            retain: false,
+            recorded: Outcome::Failed("Denied".into()),
+        };
+        assert_eq!(denied.unwrap().unwrap().action, publish);
+        let streamed =
+            of(json!({"kind": "call", "object": "o", "member": "m", "stream": true, "deadline_ms": 250}));
+        let call = Action::Call {
+            stream: true,
+            deadline: Some(Duration::from_millis(250)),
+            recorded: None,
+        };
+        assert_eq!(streamed.unwrap().unwrap().action, call);
         let one_way = of(
             json!({"kind": "call", "object": "o", "member": "m", "one_way": true, "meta": {"a": "b", "sys.name": "x", "n": 1}}),
         );
@@ -331,6 +393,22 @@ mod tests {
         );
         for kind in ["reply", "presence", "later"] {
             assert!(of(json!({"kind": kind})).unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn what_the_recording_lacks_is_not_done_by_half() {
+        let table = [
+            (json!({"items": true}), Skipped::Items),
+            (json!({"attachments": 2}), Skipped::Attachments),
+            (json!({"meta_left_out": 1, "meta": {"a": "b"}}), Skipped::Metadata),
+        ];
+        for (mut value, expected) in table {
+            for kind in ["call", "event"] {
+                value["kind"] = json!(kind);
+                value["object"] = json!("o");
+                assert_eq!(of(value.clone()).unwrap_err(), expected, "{value}");
+            }
         }
     }
 
@@ -358,7 +436,7 @@ mod tests {
             outcomes.pass(entry);
             if let Entry::Record(record) = entry
                 && let Some(Step {
-                    action: Action::Call { recorded },
+                    action: Action::Call { recorded, .. },
                     ..
                 }) = step(record, 1, &outcomes).unwrap()
             {

@@ -14,6 +14,8 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use std::time::Duration;
 
+/// How long a connection stands behind a stream that has ended, until the broker is asked again.
+const STANDS: Duration = Duration::from_secs(5);
 /// How long the broker may say nothing at all, before it is asked again: the most that a deadline can be.
 const SILENCE: Duration = Duration::from_secs(3_600);
 
@@ -72,12 +74,22 @@ pub(crate) struct Record {
     pub(crate) object: Option<String>,
     /// The method or topic.
     pub(crate) member: Option<String>,
-    /// Of its payload, or of the first part of one in pieces.
+    /// Of its payload; of one that was never whole, of what had come.
     pub(crate) bytes: u64,
     /// A call without an answer.
     pub(crate) one_way: bool,
+    /// The caller takes more than one answer.
+    pub(crate) stream: bool,
+    /// Items follow the call, which are not told.
+    pub(crate) items: bool,
+    /// The call's own deadline.
+    pub(crate) deadline_ms: Option<u64>,
+    /// Descriptors that were attached, which are not told.
+    pub(crate) attachments: u64,
     /// What goes beside the payload.
     pub(crate) meta: Map<String, Value>,
+    /// Entries of it that are not told.
+    pub(crate) meta_left_out: u64,
     /// Text.
     pub(crate) payload: Option<String>,
     /// What is not text.
@@ -86,7 +98,7 @@ pub(crate) struct Record {
     pub(crate) encoding: Option<Value>,
     /// Not all of the payload is here.
     pub(crate) truncated: bool,
-    /// Nor is what came behind the first part.
+    /// It came in pieces and was never whole.
     pub(crate) pieces: bool,
     /// Of replies: whether it is the last of its call.
     pub(crate) last: Option<bool>,
@@ -119,7 +131,12 @@ pub(crate) struct Record {
 pub(crate) enum News {
     /// Records.
     Records(Batch),
-    /// The connection was lost and is there again: records are missing here.
+    /// The connection was lost, and is waited for.
+    Lost {
+        /// Why.
+        reason: String,
+    },
+    /// The connection was lost and is there again, or the broker began anew to tell: records are missing here.
     Interrupted {
         /// Why it was lost.
         reason: String,
@@ -138,6 +155,8 @@ pub(crate) struct Tap<'a> {
     first: Option<Batch>,
     /// Why the stream has ended, as long as there is no other one.
     lost: Option<String>,
+    /// That the connection was lost was told.
+    told: bool,
     answers: Option<Answers>,
 }
 
@@ -157,6 +176,7 @@ impl<'a> Tap<'a> {
             connection,
             first: None,
             lost: None,
+            told: false,
             answers,
         };
         tap.first = Some(
@@ -212,14 +232,24 @@ impl<'a> Tap<'a> {
     /// Waits for the connection and asks again. Cancel safe: it waits for nothing else, and notes what it has heard.
     async fn again(&mut self) -> Result<News, Failure> {
         let same_broker = loop {
-            match self.connection.next().await {
-                Some(ConnectionEvent::Reconnected { same_broker, .. }) => break same_broker,
-                Some(ConnectionEvent::Lost { reason }) => self.lost = Some(reason),
-                Some(ConnectionEvent::Closed { reason }) => return Err(ended(&reason)),
-                Some(_) => {}
-                None => return Err(ended("the client was closed")),
+            let news = tokio::time::timeout(STANDS, self.connection.next()).await;
+            match news {
+                // The stream has ended, and the connection has not: the broker's own object was begun anew.
+                Err(_) if self.client.is_connected() => break true,
+                Err(_) => {}
+                Ok(Some(ConnectionEvent::Reconnected { same_broker, .. })) => break same_broker,
+                Ok(Some(ConnectionEvent::Lost { reason })) => {
+                    self.lost = Some(reason.clone());
+                    if !std::mem::replace(&mut self.told, true) {
+                        return Ok(News::Lost { reason });
+                    }
+                }
+                Ok(Some(ConnectionEvent::Closed { reason })) => return Err(ended(&reason)),
+                Ok(Some(_)) => {}
+                Ok(None) => return Err(ended("the client was closed")),
             }
         };
+        self.told = false;
         self.stream = ask(self.client, &self.filter);
         if let Some(answers) = self.answers.as_mut().filter(|_| !same_broker) {
             answers.forget();

@@ -3,9 +3,9 @@
 //! Owns where news come from: names and connections from the presence that every client may watch, subscriptions from the broker's
 //! traffic, which needs the right to monitor. `seen` has the set and the layout. Called by `commands`.
 
-use super::ask::get;
+use super::ask::{get, is_passing};
 use super::line::{Tone, paint};
-use super::monitor::{parsed, tell};
+use super::monitor::parsed;
 use super::seen::{self, Kind, Seen, Thing, What};
 use super::shape::Topics;
 use super::tap::{Filter, News, Record, Tap};
@@ -15,8 +15,10 @@ use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use crate::output::{Output, compact};
+use crate::say::warn;
 use actix_ipc::IpcClient;
 use actix_ipc::client::{self, ConnectionEvent, ConnectionEvents, Notice, WatchScope};
+use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Origin, Pattern};
 use clap::Args;
 use futures::FutureExt;
@@ -112,12 +114,15 @@ impl<'a> Watching<'a> {
             .transpose()
             .map_err(wrong)?;
         let connection = client.connection_events();
-        let watch = match (wanted.scope(), &pattern) {
-            (None, _) => None,
-            (Some(scope), None) => Some(within(options, "watch", client.watch(scope)).await?),
-            (Some(scope), Some(pattern)) => {
-                Some(within(options, "watch", client.watch_pattern(scope, pattern.as_str())).await?)
-            }
+        let watch = match wanted.scope() {
+            None => None,
+            Some(scope) => match presence(client, options, scope, pattern.as_ref()).await {
+                Err(failure) if wanted.all() && is_denied(&failure) => {
+                    warn(&format!("connections are not shown: {}", failure.message));
+                    Some(presence(client, options, WatchScope::Names, pattern.as_ref()).await?)
+                }
+                watch => Some(watch?),
+            },
         };
         let tap = match wanted.subscriptions || wanted.all() {
             true => tap(client, wanted).await?,
@@ -147,12 +152,13 @@ impl<'a> Watching<'a> {
         if self.tap.is_some() {
             let topics: Topics = match get(self.client, self.options, "topics").await {
                 Ok(topics) => topics,
-                Err(failure) if failure.exit == Exit::Lost => return Ok(None),
+                // The connection tells that it was lost, and when it is there again.
+                Err(failure) if is_passing(&failure) && failure.exit != Exit::Timeout => return Ok(None),
                 Err(failure) => return Err(failure),
             };
             self.surveyed_us = unix_micros();
             if topics.left_out > 0 {
-                tell(&format!(
+                warn(&format!(
                     "the broker leaves out {} topics; their subscriptions are not shown",
                     topics.left_out
                 ));
@@ -225,17 +231,18 @@ impl<'a> Watching<'a> {
             notice = notice => match notice {
                 Some(Notice::Interrupted) => self.recover(false).await,
                 Some(Notice::Missed(count)) => {
-                    tell(&format!("{count} changes were missed here, which came faster than they were read"));
+                    warn(&format!("{count} changes were missed here, which came faster than they were read"));
                     Ok(())
                 }
                 Some(notice) => change(&notice).map_or(Ok(()), |(what, thing)| self.tell(unix_micros(), what, thing)),
                 None => Err(Failure::new(Exit::Lost, "watch: the connection ended")),
             },
             news = news => match news? {
+                News::Lost { .. } => self.recover(false).await,
                 News::Interrupted { .. } => self.recover(true).await,
                 News::Records(batch) => {
                     if batch.dropped > 0 {
-                        tell(&format!("{} changes of subscriptions were dropped here", batch.dropped));
+                        warn(&format!("{} changes of subscriptions were dropped here", batch.dropped));
                     }
                     for record in batch.records.iter().map(|raw| parsed(raw.get())) {
                         if let Some((what, thing)) = subscription(&record).filter(|(_, thing)| self.matches(thing)) {
@@ -269,7 +276,7 @@ impl<'a> Watching<'a> {
     /// Waits until the connection is there again, and says what is different.
     async fn recover(&mut self, mut tapped: bool) -> Result<(), Failure> {
         if !self.options.quiet {
-            tell("the connection was lost; trying again");
+            warn("the connection was lost; trying again");
         }
         let now = loop {
             self.reconnected().await?;
@@ -283,7 +290,7 @@ impl<'a> Watching<'a> {
         };
         let (vanished, appeared, unchanged) = self.seen.changed(&now);
         self.seen = now;
-        tell(&format!(
+        warn(&format!(
             "connected again: {} vanished and {} appeared meanwhile, {unchanged} as before",
             vanished.len(),
             appeared.len()
@@ -339,6 +346,25 @@ impl<'a> Watching<'a> {
     }
 }
 
+/// Names and connections that come and go.
+async fn presence(
+    client: &IpcClient,
+    options: &Options,
+    scope: WatchScope,
+    pattern: Option<&Pattern>,
+) -> Result<client::Watch, Failure> {
+    match pattern {
+        None => within(options, "watch", client.watch(scope)).await,
+        Some(pattern) => within(options, "watch", client.watch_pattern(scope, pattern.as_str())).await,
+    }
+}
+
+/// Whether the policy does not let this client see it.
+fn is_denied(failure: &Failure) -> bool {
+    let code = failure.call.as_ref().map(|error| error.code);
+    code == Some(ErrorCode::Denied)
+}
+
 /// The traffic's part; none when this client may not have it and did not ask for it by name.
 async fn tap<'a>(client: &'a IpcClient, wanted: &Watch) -> Result<Option<Tap<'a>>, Failure> {
     let filter = Filter {
@@ -349,7 +375,7 @@ async fn tap<'a>(client: &'a IpcClient, wanted: &Watch) -> Result<Option<Tap<'a>
         Ok(tap) => Ok(Some(tap)),
         Err(failure) if wanted.subscriptions => Err(failure),
         Err(failure) => {
-            tell(&format!("subscriptions are not shown: {}", failure.message));
+            warn(&format!("subscriptions are not shown: {}", failure.message));
             Ok(None)
         }
     }

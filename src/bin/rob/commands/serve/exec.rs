@@ -4,6 +4,7 @@
 //! command's own lines go. Called by the client library.
 
 use super::calls::{Ended, Outcome, Served};
+use crate::commands::session;
 use actix_ipc::client::{CallContext, HandlerError, IncomingCall, Response};
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Encoding, Payload};
@@ -30,6 +31,8 @@ const UNKNOWN: u32 = u32::MAX;
 /// The object.
 pub(super) struct Exec {
     line: Arc<str>,
+    /// The broker's endpoint, when the command line says it: what the command calls is to be found there.
+    broker: Option<String>,
     limit: Option<Duration>,
     most: usize,
     served: UnboundedSender<Served>,
@@ -43,7 +46,7 @@ impl Exec {
     /// Each call runs the line, for at most `limit`, and takes at most `most` bytes of what it prints. So many run at the same time, and
     /// so many calls are served.
     pub(super) fn new(
-        line: &str,
+        (line, broker): (&str, Option<String>),
         limit: Option<Duration>,
         most: usize,
         served: UnboundedSender<Served>,
@@ -51,6 +54,7 @@ impl Exec {
     ) -> Self {
         Self {
             line: line.into(),
+            broker,
             limit,
             most,
             served,
@@ -78,6 +82,9 @@ impl Exec {
             .env("ROB_CALLER_PEER", call.caller.peer.0.to_string())
             .env("ROB_CALLER_PID", known(call.caller.pid, 0))
             .env("ROB_CALLER_UID", known(call.caller.uid, UNKNOWN));
+        if let Some(broker) = &self.broker {
+            command.env(session::VARIABLE, broker);
+        }
         // A name and a trace of whoever started rob would be taken for the caller's.
         match call.metadata.get_str("traceparent") {
             Some(trace) if !trace.contains('\0') => command.env("TRACEPARENT", trace),
@@ -118,13 +125,11 @@ impl Handler for Exec {
         };
         let command = self.command(&call.context);
         let (done, ended) = oneshot::channel();
-        let (group, most) = (Arc::clone(&running.group), self.most);
+        let (group, most, last) = (Arc::clone(&running.group), self.most, Arc::clone(&running.last));
         let task = move || {
-            let last = Mutex::new(VecDeque::new());
             let filtered = filter(command, &group, &input, most, &|line| told(line, &last));
-            let last: Vec<String> = last.into_inner().unwrap_or_else(PoisonError::into_inner).into();
             // Nobody waits any more when the call was given up.
-            let _ = done.send((filtered, last.join("\n")));
+            let _ = done.send(filtered);
         };
         if let Err(error) = std::thread::Builder::new().name("command".into()).spawn(task) {
             return Err(running.not_run(&error));
@@ -137,8 +142,8 @@ impl Handler for Exec {
             },
         };
         match ended {
-            Ok((Ok(filtered), last)) => running.outcome_of(filtered, last, self.most),
-            Ok((Err(error), _)) => Err(running.not_run(&error)),
+            Ok(Ok(filtered)) => running.outcome_of(filtered, self.most),
+            Ok(Err(error)) => Err(running.not_run(&error)),
             Err(error) => Err(running.not_run(&io::Error::other(error))),
         }
     }
@@ -146,7 +151,10 @@ impl Handler for Exec {
 
 /// One line of a command's standard error: to rob's own, and kept for the text of an error.
 fn told(line: &str, last: &Mutex<VecDeque<String>>) {
-    let _ = writeln!(io::stderr().lock(), "{}", printable(line));
+    // At once, because others may write there as well.
+    let _ = io::stderr()
+        .lock()
+        .write_all(format!("{}\n", printable(line)).as_bytes());
     let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
     if last.len() == LAST_LINES {
         last.pop_front();
@@ -213,6 +221,8 @@ struct Running {
     call: CallContext,
     begun: Instant,
     group: Arc<Group>,
+    /// The last lines of its standard error.
+    last: Arc<Mutex<VecDeque<String>>>,
     outcome: Outcome,
 }
 
@@ -224,19 +234,15 @@ impl Running {
             call,
             begun: Instant::now(),
             group: Arc::default(),
+            last: Arc::default(),
             outcome: Outcome::Cancelled,
         }
     }
 
-    fn outcome_of(
-        &mut self,
-        filtered: Filtered,
-        last: String,
-        most: usize,
-    ) -> Result<Response, HandlerError> {
+    fn outcome_of(&mut self, filtered: Filtered, most: usize) -> Result<Response, HandlerError> {
         if !filtered.complete {
             self.outcome = Outcome::TooMuch;
-            let text = format!("the command printed more than {} MiB", most >> 20);
+            let text = self.explained(&format!("the command printed more than {} MiB", most >> 20));
             return Err(HandlerError::new(text).named("output-limit"));
         }
         if filtered.status.success() {
@@ -245,24 +251,43 @@ impl Running {
         }
         let code = filtered.status.code();
         self.outcome = Outcome::Failed(code);
-        let text = match last.trim() {
-            "" => format!("the command ended with {}", filtered.status),
-            text => text.to_owned(),
+        let signal = filtered.signal();
+        let text = match (self.told().trim(), code, signal) {
+            ("", Some(code), _) => format!("the command ended with exit status {code}"),
+            ("", None, Some(signal)) => format!("signal {signal} ended the command"),
+            ("", ..) => "the command failed".to_owned(),
+            (text, ..) => text.to_owned(),
+        };
+        let value = match (code, signal) {
+            (Some(code), _) => json!({ "exit": code }),
+            (None, signal) => json!({ "signal": signal }),
         };
         let error = HandlerError::new(text).named("exit-status");
-        Err(match code {
-            Some(code) => error.with_payload(crate::value::payload(json!({ "exit": code }).to_string())),
-            None => error,
-        })
+        Err(error.with_payload(crate::value::payload(value.to_string())))
+    }
+
+    /// The last lines that the command wrote on standard error.
+    fn told(&self) -> String {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let lines: Vec<&str> = last.iter().map(String::as_str).collect();
+        lines.join("\n")
+    }
+
+    /// Why it was killed, with what it said last.
+    fn explained(&self, why: &str) -> String {
+        match self.told().trim() {
+            "" => why.to_owned(),
+            last => format!("{why}; it said last:\n{last}"),
+        }
     }
 
     fn too_long(&mut self, limit: Duration) -> HandlerError {
         self.outcome = Outcome::TooLong;
-        let text = format!(
+        let why = format!(
             "the command did not end within {} s and was killed",
             limit.as_secs_f64()
         );
-        HandlerError::new(text).named("timeout")
+        HandlerError::new(self.explained(&why)).named("timeout")
     }
 
     fn not_run(&mut self, error: &io::Error) -> HandlerError {

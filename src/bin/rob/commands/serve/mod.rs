@@ -12,6 +12,7 @@ use super::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::number;
 use crate::output::Output;
+use crate::say;
 use actix_ipc::client::{Balance, ConnectionEvents, Registration, Standing};
 use actix_ipc::error::ErrorCode;
 use actix_ipc::platform::signals::{EndSignal, EndSignals};
@@ -20,7 +21,7 @@ use calls::{Calls, Served};
 use clap::{Args, ValueEnum};
 use exec::Exec;
 use serde_json::json;
-use std::io::{self, Write};
+use std::io;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const EXAMPLES: &str = "\
@@ -113,7 +114,8 @@ async fn register(
     let most = usize::try_from(wanted.output_limit << 20).unwrap_or(usize::MAX);
     let places = usize::try_from(wanted.concurrency).unwrap_or(1);
     let several = (places, session.options.count);
-    let exec = Exec::new(&wanted.exec, session.options.timeout, most, served, several);
+    let line = (wanted.exec.as_str(), session.options.addr.clone());
+    let exec = Exec::new(line, session.options.timeout, most, served, several);
     let mut register = session
         .client
         .register(&wanted.object, exec)
@@ -156,14 +158,14 @@ fn say_begin(wanted: &Serve, registration: &Registration, session: &mut Session)
     }
     let object = printable(&wanted.object);
     let text = match registration.standing() {
-        Standing::Queued => format!("Waiting for {object}, which another has. Press ctrl+c to exit.\n"),
-        _ => format!("Serving {object}. Press ctrl+c to exit.\n"),
+        Standing::Queued => format!("Waiting for {object}, which another has. Press ctrl+c to exit."),
+        _ => format!("Serving {object}. Press ctrl+c to exit."),
     };
     if session.output.json() {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        say::note(&text);
         Ok(())
     } else {
-        Ok(session.output.text(&text)?)
+        Ok(session.output.text(&format!("{text}\n"))?)
     }
 }
 
@@ -182,7 +184,7 @@ async fn drain(
             "commands"
         };
         let running = calls.running();
-        news::tell(&format!(
+        say::warn(&format!(
             "{object} is given up; waiting for {running} {commands}, ctrl+c kills what runs"
         ));
     }
@@ -228,7 +230,7 @@ impl Serving<'_> {
     /// What became of the name.
     fn stands(&self, standing: Standing) -> Result<(), Failure> {
         match standing {
-            Standing::Owner if !self.quiet => news::tell(&format!("{} is this one's now", self.object)),
+            Standing::Owner if !self.quiet => say::warn(&format!("{} is this one's now", self.object)),
             Standing::Lost(why) => return Err(self.lost(&why)),
             _ => {}
         }

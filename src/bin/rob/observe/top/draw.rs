@@ -185,9 +185,23 @@ fn draw_table(frame: &mut Frame<'_>, view: &View, looks: Looks, area: Rect) {
         .header(heading)
         .column_spacing(1)
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED));
+    if rows.is_empty() && area.height > 2 {
+        let [_, below] = Layout::vertical([Constraint::Length(2), Constraint::Min(1)]).areas(area);
+        frame.render_widget(Paragraph::new(Line::styled(nothing(view), looks.quiet())), below);
+    }
     let selected = (!rows.is_empty()).then_some(view.selected);
     let mut state = TableState::new().with_selected(selected);
     frame.render_stateful_widget(table, area, &mut state);
+}
+
+/// Why a table is empty.
+fn nothing(view: &View) -> String {
+    match (view.filter.as_str(), view.tab) {
+        ("", Tab::Objects) => "  nobody has registered an object".to_owned(),
+        ("", Tab::Topics) => "  nobody has subscribed to anything".to_owned(),
+        ("", _) => "  nobody is connected".to_owned(),
+        (filter, _) => format!("  no row has {}", safe(filter)),
+    }
 }
 
 fn table_row(row: &Row, columns: &[(usize, &'static Column)], looks: Looks, left: u16) -> TableRow<'static> {

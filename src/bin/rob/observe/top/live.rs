@@ -9,6 +9,7 @@ use super::view::{Asked, View};
 use super::{Top, clock};
 use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
+use crate::observe::ask::is_passing;
 use crate::observe::no_colour;
 use crate::options::Options;
 use actix_ipc::IpcClient;
@@ -88,11 +89,11 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
                     Ok(sample) => {
                         answered = Instant::now();
                         view.show(sample);
+                        left = left.map(|left| left.saturating_sub(1));
                     }
-                    Err(failure) if is_passing(failure.exit) => view.trouble = Some(trouble(failure)),
+                    Err(failure) if is_passing(&failure) => view.trouble = Some(trouble(&failure)),
                     Err(failure) => return Err(failure),
                 }
-                left = left.map(|left| left.saturating_sub(1));
             }
         }
     }
@@ -100,18 +101,14 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
 }
 
 /// Why there is nothing newer, short enough for a narrow terminal.
-fn trouble(failure: Failure) -> String {
-    match failure.exit {
-        Exit::Lost | Exit::NoBroker => "the broker is gone; waiting for it".into(),
-        _ => failure.message,
-    }
+fn trouble(failure: &Failure) -> String {
+    let text = match failure.exit {
+        Exit::Timeout => "the broker does not answer: what is shown is old",
+        _ => "the broker is gone; waiting for it",
+    };
+    text.to_owned()
 }
 
 fn ended(exit: Exit) -> Failure {
     Failure::new(exit, String::new())
-}
-
-/// Whether the broker may answer the next time.
-const fn is_passing(exit: Exit) -> bool {
-    matches!(exit, Exit::Lost | Exit::NoBroker | Exit::Timeout)
 }

@@ -13,10 +13,13 @@ mod sample;
 mod screen;
 mod view;
 
+use crate::commands::news;
 use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
+use crate::observe::ask::is_passing;
 use crate::options::{Options, seconds};
 use crate::output::compact;
+use crate::say::warn;
 use clap::Args;
 use sample::Sampler;
 use std::io::IsTerminal;
@@ -76,9 +79,30 @@ async fn samples(wanted: &Top, session: &mut Session) -> Result<(), Failure> {
     let mut sampler = Sampler::default();
     let mut left = session.options.count;
     let mut clock = clock(wanted.interval);
+    let mut connection = session.client.connection_events();
     while left != Some(0) {
-        clock.tick().await;
-        let sample = sampler.look(&session.client, &session.options).await?;
+        tokio::select! {
+            biased;
+            Some(event) = connection.next() => {
+                let why = news::of_connection(&event, "looking");
+                why.map_err(|why| Failure::new(Exit::Lost, format!("top: {why}")))?;
+                continue;
+            }
+            _ = clock.tick() => {}
+        }
+        let sample = match sampler.look(&session.client, &session.options).await {
+            Ok(sample) => sample,
+            Err(failure) if failure.exit == Exit::Timeout && session.options.timeout.is_some() => {
+                return Err(failure);
+            }
+            Err(failure) if failure.exit == Exit::Timeout => {
+                warn("top: the broker does not answer; a sample is missing here");
+                continue;
+            }
+            // That it is gone, or is there again, the connection tells.
+            Err(failure) if is_passing(&failure) => continue,
+            Err(failure) => return Err(failure),
+        };
         session
             .output
             .text(&format!("{}\n", compact(&sample.json().to_string())))?;

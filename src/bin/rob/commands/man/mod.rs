@@ -1,11 +1,13 @@
 //! `rob man`: the manual pages.
 //!
-//! Owns which pages there are and their names. Their text is that of `--help`. Called by `commands`; needs no broker.
+//! Owns which pages there are and their names. Their text is that of `--help`, their layout `page`'s. Called by `commands`; needs no broker.
+
+mod page;
 
 use crate::arguments::Rob;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use actix_ipc::terminal::nearest;
+use crate::slips::meant;
 use clap::{Args, CommandFactory};
 use std::path::PathBuf;
 
@@ -20,10 +22,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Man {
     /// The command whose page is printed; that of rob as a whole without it.
-    #[arg(value_name = "COMMAND")]
+    #[arg(value_name = "COMMAND", id = "page")]
     command: Option<String>,
     /// Write all pages to this folder, which is made when it is not there, and print their paths.
-    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "page")]
     dir: Option<PathBuf>,
 }
 
@@ -36,6 +38,7 @@ pub(crate) fn run(wanted: &Man, quiet: bool) -> Result<(), Failure> {
     };
     let mut pages = Vec::new();
     collect(tree(), "rob", &mut pages);
+    let names: Vec<String> = pages.iter().map(|(name, _)| name.clone()).collect();
     let failed = |path: &PathBuf, error: std::io::Error| {
         Failure::new(
             Exit::Output,
@@ -45,12 +48,22 @@ pub(crate) fn run(wanted: &Man, quiet: bool) -> Result<(), Failure> {
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
     for (name, command) in pages {
         let path = folder.join(format!("{name}.1"));
-        std::fs::write(&path, rendered(command)?).map_err(|error| failed(&path, error))?;
+        std::fs::write(&path, page::page(command, &name, &names)?).map_err(|error| failed(&path, error))?;
         if !quiet {
             output.text(&format!("{}\n", path.display()))?;
         }
     }
     Ok(())
+}
+
+/// The names that a page can be asked for.
+pub(crate) fn names() -> Vec<String> {
+    let mut pages = Vec::new();
+    collect(tree(), "rob", &mut pages);
+    let names = pages
+        .into_iter()
+        .filter_map(|(name, _)| Some(name.strip_prefix("rob-")?.to_owned()));
+    names.collect()
 }
 
 /// The whole command line, with the options that all commands take in each.
@@ -66,14 +79,13 @@ fn page(command: Option<&str>) -> Result<Vec<u8>, Failure> {
     let wanted = command.map_or_else(|| "rob".to_owned(), |command| format!("rob-{command}"));
     let names: Vec<String> = pages.iter().map(|(name, _)| name.clone()).collect();
     match pages.into_iter().find(|(name, _)| *name == wanted) {
-        Some((_, command)) => rendered(command),
+        Some((name, command)) => Ok(page::page(command, &name, &names)?),
         None => {
-            let near = nearest(&wanted, names.iter().map(String::as_str)).unwrap_or("rob");
-            let near = near.trim_start_matches("rob-");
-            let text = format!(
-                "man: there is no command {:?}; did you mean {near:?}? `rob --help` shows all of them",
-                command.unwrap_or_default()
-            );
+            let names: Vec<&str> = names.iter().map(|name| name.trim_start_matches("rob-")).collect();
+            let word = command.unwrap_or_default();
+            let near =
+                meant(word, &names).map_or_else(String::new, |near| format!("did you mean {near:?}? "));
+            let text = format!("man: there is no command {word:?}; {near}`rob --help` shows all of them");
             Err(Failure::new(Exit::Usage, text))
         }
     }
@@ -89,12 +101,4 @@ fn collect(command: clap::Command, name: &str, pages: &mut Vec<(String, clap::Co
             collect(command, &format!("{name}-{own}"), pages);
         }
     }
-}
-
-fn rendered(command: clap::Command) -> Result<Vec<u8>, Failure> {
-    let mut page = Vec::new();
-    clap_mangen::Man::new(command.disable_help_subcommand(true))
-        .manual("actix-ipc")
-        .render(&mut page)?;
-    Ok(page)
 }
