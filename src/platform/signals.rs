@@ -1,4 +1,4 @@
-//! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c, ctrl+break, a closed console, the end of the session) ask it to end, SIGHUP
+//! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c, ctrl+break, a closed console, the end of the session, the service manager) ask it to end, SIGHUP
 //! to read its settings again.
 //!
 //! Owns their registration with the system, and SIGCHLD, which must not be ignored by who has children. It decides nothing; `ipc-broker` does. The library itself never calls
@@ -148,6 +148,7 @@ impl EndSignals {
                 _ = self.stop.recv() => EndSignal::Terminate,
                 _ = self.close.recv() => EndSignal::HangUp,
                 _ = self.shutdown.recv() => EndSignal::Terminate,
+                () = super::service::end_asked() => EndSignal::Terminate,
             }
         }
     }
@@ -198,7 +199,7 @@ pub fn end_by_interrupt() {
 #[cfg(not(unix))]
 pub fn end_by_interrupt() {}
 
-/// The signal that asks to read the settings again, SIGHUP; there is none under Windows.
+/// The signal that asks to read the settings again, SIGHUP; under Windows services are told so by their manager (`sc control NAME paramchange`).
 #[derive(Debug)]
 pub struct ReloadSignal {
     #[cfg(unix)]
@@ -227,9 +228,7 @@ impl ReloadSignal {
         {
             self.hangup.recv().await;
         }
-        #[cfg(not(unix))]
-        {
-            std::future::pending::<()>().await;
-        }
+        #[cfg(windows)]
+        super::service::reload_asked().await;
     }
 }

@@ -39,6 +39,8 @@ pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 
+#[cfg(all(windows, feature = "cli"))]
+pub(crate) use credentials::current_sid;
 pub use credentials::{PeerCredentials, current_uid};
 pub use endpoint::{Endpoint, EndpointError};
 pub use listener::{Accepted, BindError, BindOptions, Listener, UnixOptions};

@@ -45,6 +45,12 @@ pub(super) fn current_user_rid() -> Option<u32> {
     *RID.get_or_init(|| sys::current_user().ok().map(|user| user.number()))
 }
 
+/// The user of this process as access lists have it.
+#[cfg(feature = "cli")]
+pub(super) fn current_sid() -> io::Result<String> {
+    sys::current_user().map(|user| user.to_string())
+}
+
 /// A connected pipe, on the reactor of the thread that made it.
 #[derive(Debug)]
 pub struct Stream {

@@ -93,6 +93,7 @@ impl Old {
     /// Bytes as they are, as far as the socket takes them at once: how many, 0 when it is full.
     pub fn send_what_goes(&mut self, bytes: &[u8]) -> usize {
         let sent = match &mut self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => {
                 socket.set_nonblocking(true).unwrap();
                 let sent = socket.write(bytes);
@@ -135,6 +136,7 @@ impl Old {
     /// Reads all that comes until the end of the connection, in a thread, and passes it on as it comes.
     pub fn heard_apart(&self) -> std::sync::mpsc::Receiver<Vec<u8>> {
         let mut socket = match &self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => Socket::Unix(socket.try_clone().unwrap()),
             Socket::Tcp(socket) => Socket::Tcp(socket.try_clone().unwrap()),
         };
@@ -152,6 +154,7 @@ impl Old {
     pub fn hang_up(&self) {
         let both = Shutdown::Both;
         match &self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => socket.shutdown(both).unwrap(),
             Socket::Tcp(socket) => socket.shutdown(both).unwrap(),
         }
