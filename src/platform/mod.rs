@@ -17,6 +17,9 @@ pub mod folders;
     allow(unused_imports, reason = "only the label bus asks all of it")
 )]
 pub(crate) mod fork;
+#[cfg(feature = "cli")]
+#[cfg_attr(not(unix), path = "no_leash.rs")]
+pub mod leash;
 #[cfg(feature = "broker")]
 mod lines;
 #[cfg(feature = "cli")]
