@@ -20,6 +20,9 @@ pub mod folders;
 )]
 #[cfg_attr(not(unix), allow(dead_code, reason = "no process is copied there"))]
 pub(crate) mod fork;
+#[cfg(feature = "cli")]
+#[cfg_attr(not(unix), path = "no_leash.rs")]
+pub mod leash;
 #[cfg(feature = "broker")]
 mod lines;
 #[cfg(feature = "cli")]

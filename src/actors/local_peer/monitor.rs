@@ -66,8 +66,9 @@ pub(super) async fn run(
     tokio::pin!(cancelled, stopping);
     stopping.as_mut().enable();
     let mut ends = shared.stopping.load(Ordering::Acquire);
+    let mut marked = shared.marks.load(Ordering::Acquire);
     // The first item comes at once: from now on nothing is missed.
-    responder.more(item(&[], 0)?).await?;
+    responder.more(item(&[], 0, None)?).await?;
     let mut last = Instant::now();
     loop {
         tokio::select! {
@@ -80,14 +81,19 @@ pub(super) async fn run(
         if !rights.may(&shared.policy, &principal, Right::Monitor, b"") {
             return responder.error(CallError::from(ErrorCode::Denied));
         }
+        // Before the look: what passed before the mark is among what is found now, or has been told.
+        let mark = Some(shared.marks.load(Ordering::Acquire)).filter(|mark| *mark != marked);
         let (records, mut dropped) = watching.monitor.drain(last.elapsed());
         last = Instant::now();
         let pause = if dropped > 0 { BUSY_TICK } else { TICK };
         for part in parts(&records) {
-            responder.more(item(part, std::mem::take(&mut dropped))?).await?;
+            responder
+                .more(item(part, std::mem::take(&mut dropped), None)?)
+                .await?;
         }
-        if dropped > 0 {
-            responder.more(item(&[], dropped)?).await?;
+        if dropped > 0 || mark.is_some() {
+            responder.more(item(&[], dropped, mark)?).await?;
+            marked = mark.unwrap_or(marked);
         }
         if ends {
             return responder.error(CallError::from(ErrorCode::Draining));
@@ -119,9 +125,16 @@ fn parts(records: &[Record]) -> impl Iterator<Item = &[Record]> {
 struct Item<'a> {
     records: &'a [Record],
     dropped: u64,
+    /// Everything that passed before this mark has been told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<u64>,
 }
 
-fn item(records: &[Record], dropped: u64) -> Result<Payload, CallError> {
-    Payload::json(&Item { records, dropped })
-        .map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
+fn item(records: &[Record], dropped: u64, mark: Option<u64>) -> Result<Payload, CallError> {
+    let item = Item {
+        records,
+        dropped,
+        mark,
+    };
+    Payload::json(&item).map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
 }
