@@ -95,7 +95,7 @@ mod tests {
         let second = leash.hold(Pid::from_child(&two));
         let third = leash.hold(Pid::from_child(&three));
         drop(second);
-        std::mem::forget((first, third));
+        let _held_until_it_ends = std::mem::ManuallyDrop::new((first, third));
         drop(leash);
         for child in [&mut one, &mut three] {
             // The end of the output: the child of the leader is gone as well.
