@@ -70,6 +70,7 @@ pub(super) async fn run(
     // The first item comes at once: from now on nothing is missed.
     responder.more(item(&[], 0, None)?).await?;
     let mut last = Instant::now();
+    let mut tick = tokio::time::interval(TICK);
     loop {
         tokio::select! {
             () = &mut cancelled => return Ok(()),
@@ -99,9 +100,10 @@ pub(super) async fn run(
             return responder.error(CallError::from(ErrorCode::Draining));
         }
         if !records.is_empty() {
+            tick.reset_after(pause);
             tokio::select! {
                 () = &mut stopping => ends = true,
-                () = tokio::time::sleep(pause) => {}
+                _ = tick.tick() => {}
             }
         }
     }
