@@ -13,14 +13,14 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
 #[path = "support/mod.rs"]
 mod support;
 
 use actix_ipc::{IpcClient, Payload};
 use futures::executor::block_on;
-use support::Broker;
+use support::{Broker, Process};
 
 #[test]
 fn the_event_of_the_document() {
@@ -32,7 +32,8 @@ fn the_event_of_the_document() {
     );
     for _ in 0..2 {
         let sent = broker.rob("send sensor temperature s 25.6°C");
-        assert_eq!((sent.success(), sent.stderr.as_str()), ("Result:\nNull\n", ""));
+        let told = "Queued for 1 subscriber.\n";
+        assert_eq!((sent.success(), sent.stderr.as_str()), ("Result:\nNull\n", told));
     }
     let ended = listener.end();
     assert_eq!(ended.success(), "\nResult:\n\"25.6°C\"\n\nResult:\n\"25.6°C\"\n");
@@ -191,12 +192,66 @@ fn rob_with(broker: &Broker, line: &str, input: &str) -> support::Ended {
 }
 
 #[test]
+fn who_sends_is_told_to_how_many() {
+    let broker = Broker::start();
+    let nobody = broker.rob("--json send sensor temperature i 1");
+    assert_eq!(
+        (nobody.success(), nobody.stderr.as_str()),
+        ("{\"events\":1,\"queued\":0}\n", "")
+    );
+    let listeners = ["listen sensor temperature", "listen sensor.* **"].map(|line| {
+        let listener = broker.start_rob(&format!("{line} --count 3"));
+        listener.line();
+        listener
+    });
+    let lines = rob_with(&broker, "--json send sensor temperature --lines", "1\n2\n");
+    assert_eq!(lines.success(), "{\"events\":2,\"queued\":2}\n");
+    let one = rob_with(&broker, "send sensor temperature j -", "{\"a\": 3}");
+    assert_eq!(one.stderr, "Queued for 1 subscriber.\n");
+    let [exact, pattern] = listeners;
+    assert!(exact.end().success().ends_with("a :: 3\n"));
+    broker.rob("send sensor.hall x i 1").success();
+    drop(pattern);
+    let quiet = broker.rob("send sensor temperature i 1 --quiet");
+    assert_eq!((quiet.success(), quiet.stderr.as_str()), ("", ""));
+    let wrong = broker.rob("send sensor temperature {si} room -");
+    assert!(
+        wrong
+            .stderr
+            .contains("`-` in place of the signature reads one JSON value"),
+        "{wrong:#?}"
+    );
+}
+
+#[test]
+fn a_broker_that_hangs_ends_what_is_sent() {
+    let broker = Broker::start();
+    let (input, mut lines) = std::io::pipe().unwrap();
+    let mut command = broker.rob_command(["send", "o", "t", "--lines", "--timeout", "0.5"]);
+    let sending = Process::spawn(command.stdin(input));
+    drop(command);
+    std::io::Write::write_all(&mut lines, b"1\n").unwrap();
+    let published =
+        || serde_json::from_str::<serde_json::Value>(broker.rob("--json call sys.broker status").success());
+    while published().unwrap()["metrics"]["events_published"] == 0 {}
+    broker.process.signal(rustix::process::Signal::STOP);
+    std::io::Write::write_all(&mut lines, b"2\n").unwrap();
+    let ended = sending.end();
+    broker.process.signal(rustix::process::Signal::CONT);
+    assert_eq!(ended.code(), 4, "{ended:#?}");
+    assert!(ended.stderr.contains("line 2 of standard input: "), "{ended:#?}");
+}
+
+#[test]
 fn lines_of_standard_input_are_events() {
     let broker = Broker::start();
     let listener = broker.start_rob("listen o t --json --count 5");
     listener.error_line();
     let sent = rob_with(&broker, "send o t --lines", "1\n{\"a\": 2}\n");
-    assert_eq!(sent.success(), "Result:\nNull\n");
+    assert_eq!(
+        (sent.success(), sent.stderr.as_str()),
+        ("Result:\nNull\n", "Sent 2 events, queued 2 times.\n")
+    );
     rob_with(&broker, "send o t --lines s --quiet", "three 3\n\n").success();
     let sent = rob_with(&broker, "send o t --lines (i)", "5\nsix\n7\n");
     assert_eq!(sent.code(), 2);

@@ -20,7 +20,7 @@ mod observed;
 #[path = "support/mod.rs"]
 mod support;
 
-use actix_ipc::{IpcClient, Payload};
+use actix_ipc::{IpcClient, Methods, Payload};
 use futures::executor::block_on;
 use observed::{add, client, interrupted, lines, serve, status};
 use rustix::process::Signal;
@@ -185,6 +185,44 @@ fn what_was_accepted_before_the_end_was_asked_for_is_in_the_recording() {
         ended.stderr.contains("5 records in") && ended.stderr.contains("nothing is missing"),
         "{ended:#?}"
     );
+}
+
+#[test]
+fn a_broker_that_hangs_at_the_end_has_not_said_that_nothing_is_missing() {
+    let broker = Broker::start();
+    let file = broker.folder().join("last.jsonl");
+    let record = broker.start_rob(&format!("record {} --strict", file.display()));
+    record.line();
+    broker.rob("send sensor last i 1").success();
+    broker.process.signal(Signal::STOP);
+    let ended = interrupted(record);
+    broker.process.signal(Signal::CONT);
+    assert_eq!(ended.code(), 7, "{ended:#?}");
+    assert!(!ended.stderr.contains("nothing is missing"), "{ended:#?}");
+    let entries = lines(&std::fs::read_to_string(&file).unwrap());
+    let end = entries.last().unwrap();
+    assert_eq!(
+        (&end["kind"], &end["interrupted"]),
+        (&json!("end"), &json!(1)),
+        "{end}"
+    );
+}
+
+#[test]
+fn a_replay_ends_although_the_broker_hangs_and_says_what_it_did() {
+    let broker = Broker::start();
+    let owner = client(&broker, "owner");
+    let never = Methods::new().method("never", |(): (), _| std::future::pending::<Result<(), _>>());
+    let _registered = block_on(owner.register("slow", never).into_future()).unwrap();
+    let call = r#"{"kind":"call","at_us":2,"ticket":1,"from":7,"object":"slow","member":"never","bytes":4,"encoding":"json","payload":"null"}"#;
+    let file = recording(broker.folder(), call);
+    let replay = broker.start_rob(&format!("replay {} --timeout 5", file.display()));
+    while status(&broker)["totals"]["open"] == 0 {}
+    broker.process.signal(Signal::STOP);
+    let ended = replay.end();
+    broker.process.signal(Signal::CONT);
+    assert_eq!(ended.code(), 4, "{ended:#?}");
+    assert!(ended.stdout.contains("Replayed: events 1, calls 1"), "{ended:#?}");
 }
 
 #[test]

@@ -173,6 +173,35 @@ fn a_call_that_is_given_up_ends_its_command() {
 }
 
 #[test]
+fn nothing_outlives_a_rob_that_is_killed() {
+    let broker = Broker::start();
+    let alive = alive(&broker);
+    let mut serving = serve(&broker, "o", HANGS, "");
+    let called = broker.start_rob("call o any");
+    let alive = alive();
+    serving.kill();
+    gone(alive);
+    called.end();
+}
+
+#[test]
+fn who_serves_can_be_ended_while_the_broker_hangs() {
+    let broker = Broker::start();
+    for signals in [&[Signal::INT][..], &[Signal::TERM, Signal::TERM]] {
+        let serving = serve(&broker, "o", "cat", "");
+        broker.process.signal(Signal::STOP);
+        for signal in signals {
+            serving.signal(*signal);
+        }
+        let ended = serving.end();
+        broker.process.signal(Signal::CONT);
+        assert!([130, 143].contains(&ended.code()), "{}", ended.stderr);
+        // The name is free again.
+        while broker.rob("describe o").code() == 0 {}
+    }
+}
+
+#[test]
 fn who_prints_too_much_is_killed() {
     let broker = Broker::start();
     let serving = serve(&broker, "o", "yes", "");

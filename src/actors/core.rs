@@ -89,6 +89,8 @@ pub struct Shared {
     pub stopping: AtomicBool,
     /// Rung when the broker begins to stop: for connections that Registry does not know yet.
     pub stop_rung: tokio::sync::Notify,
+    /// How often somebody has asked monitors to say how far they are.
+    pub marks: AtomicU64,
     /// Connections that were ended while something was still queued for them.
     pub cut_off: AtomicUsize,
     /// Rung when a connection or a local peer has ended.
@@ -137,6 +139,7 @@ impl Shared {
             locals: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             stop_rung: tokio::sync::Notify::new(),
+            marks: AtomicU64::new(0),
             cut_off: AtomicUsize::new(0),
             connection_ended: tokio::sync::Notify::new(),
             tokens: Mutex::default(),

@@ -233,13 +233,20 @@ impl Future for Publish<'_> {
                 .as_ref()
                 .filter(|halfway| halfway.half.is_some())
                 .map(|halfway| halfway.sent);
-            let (sent, next) = match begun {
+            let (sent, next, start_clock) = match begun {
                 None => this.first(state)?,
-                Some(sent) => this.piece(state, sent, region.as_ref()),
+                Some(sent) => {
+                    let (sent, next) = this.piece(state, sent, region.as_ref());
+                    (sent, next, false)
+                }
             };
             let life = state.life;
             drop(guard);
             shared.perform(next);
+            // Whoever wrote the frame, the socket's task keeps the time.
+            if start_clock {
+                shared.io.wake();
+            }
             this.over = sent >= this.payload.bytes.len();
             if !this.over || this.halfway.is_some() {
                 this.went_on(sent, life);
@@ -299,8 +306,9 @@ impl Publish<'_> {
         }
     }
 
-    /// Adds the first frame. Returns how much of the payload is sent, and what to do.
-    fn first(&mut self, state: &mut State) -> Result<(usize, Next), CallError> {
+    /// Adds the first frame. Returns how much of the payload is sent, what to do, and whether the socket's task must be woken to keep
+    /// the time.
+    fn first(&mut self, state: &mut State) -> Result<(usize, Next, bool), CallError> {
         let bytes = &self.payload.bytes;
         let part = first_part(state, bytes.len(), true)?;
         let mut part = bytes.get(..part).unwrap_or(bytes);
@@ -342,11 +350,8 @@ impl Publish<'_> {
             request.end = end;
         }
         let alone = acknowledged && state.requests.len() == 1;
-        let next = match state.after_push(idle, if alone { Direct::Now } else { Direct::Unhurried }) {
-            Next::Nothing if wake => Next::WakeSocket,
-            next => next,
-        };
-        Ok((part.len(), next))
+        let next = state.after_push(idle, if alone { Direct::Now } else { Direct::Unhurried });
+        Ok((part.len(), next, wake))
     }
 
     /// Adds the next piece.

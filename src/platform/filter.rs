@@ -4,6 +4,7 @@
 //! what the bytes mean. `rob serve` calls it, on a thread that may block.
 
 use super::child::{Group, Tie, reap};
+use super::leash::Leash;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 use std::io::{self, PipeReader, Read, Write};
@@ -47,6 +48,7 @@ pub fn shell(line: &str) -> Command {
 
 /// Starts the command in a process group of its own, writes `input` to it, reads up to `most` bytes of what it prints, tells each line
 /// of its standard error, waits for its end, kills what is left of its group, and reaps it. A command that does not read its input loses it.
+/// With a leash the group ends with this process, too.
 ///
 /// # Errors
 /// It cannot be started ([`io::ErrorKind::Interrupted`]: it was called off), or its pipes cannot be served.
@@ -56,6 +58,7 @@ pub fn filter(
     input: &[u8],
     most: usize,
     told: &(dyn Fn(&str) + Sync),
+    leash: Option<&Leash>,
 ) -> io::Result<Filtered> {
     command
         .process_group(0)
@@ -67,6 +70,7 @@ pub fn filter(
     }
     let (over, is_over) = io::pipe()?;
     let mut child = command.spawn()?;
+    let _held = leash.map(|leash| leash.hold(Pid::from_child(&child)));
     if !group.live(Tie::Own(Pid::from_child(&child))) {
         group.end(true);
     }
@@ -242,7 +246,7 @@ mod tests {
     fn run(line: &str, input: &[u8], most: usize) -> (Filtered, Vec<String>) {
         let said = Mutex::new(Vec::new());
         let told = |line: &str| said.lock().unwrap().push(line.to_owned());
-        let filtered = filter(shell(line), &Group::default(), input, most, &told).unwrap();
+        let filtered = filter(shell(line), &Group::default(), input, most, &told, None).unwrap();
         (filtered, said.into_inner().unwrap())
     }
 
@@ -306,7 +310,7 @@ mod tests {
     fn a_group_that_is_called_off_is_not_started() {
         let group = Group::default();
         group.end(true);
-        let error = filter(shell("echo no"), &group, b"", 9, &|_| {}).unwrap_err();
+        let error = filter(shell("echo no"), &group, b"", 9, &|_| {}, None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Interrupted);
     }
 }

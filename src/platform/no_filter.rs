@@ -3,6 +3,7 @@
 //! Owns nothing; it is in the place of `filter` on such systems. `rob serve` is the caller.
 
 use super::child::Group;
+use super::leash::Leash;
 use std::io;
 use std::process::{Command, ExitStatus};
 
@@ -29,7 +30,14 @@ impl Filtered {
 ///
 /// # Errors
 /// Always.
-pub fn filter(_: Command, _: &Group, _: &[u8], _: usize, _: &(dyn Fn(&str) + Sync)) -> io::Result<Filtered> {
+pub fn filter(
+    _: Command,
+    _: &Group,
+    _: &[u8],
+    _: usize,
+    _: &(dyn Fn(&str) + Sync),
+    _: Option<&Leash>,
+) -> io::Result<Filtered> {
     let text = "commands are run on Unix systems only";
     Err(io::Error::new(io::ErrorKind::Unsupported, text))
 }

@@ -11,10 +11,12 @@
 //! | `sys.broker` | `connections`, `objects`, `topics` | a list of each, `{"limit": N}` entries of it |
 //! | `sys.broker` | `services` | the services that are described, and how each of them is |
 //! | `sys.broker` | `monitor` | a stream of what passes, for those who ask for one |
+//! | `sys.broker` | `mark` | a number that each such stream has behind what passed before |
 //!
 //! docs/observe.md has all keys.
 
 use super::LocalPeer;
+use super::asked::{self, Asking, Limit, Wanted, ending, note, survey};
 use super::handle::LocalHandle;
 use super::monitor::{self, Watching};
 use super::object_call::{ObjectCall, Responder};
@@ -24,20 +26,18 @@ use super::questions::{self, Method};
 use crate::actors::core::{Core, Shared};
 use crate::actors::observe::report;
 use crate::actors::observe::services::{self, SurveyServices};
-use crate::actors::observe::survey::{HubSurvey, RegistrySurvey, SurveyHub, SurveyRegistry};
 use crate::actors::observe::tap::{Filter, FilterError, Watcher, unix_us};
 use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::RESERVED_PREFIX;
-use crate::message::{PROTOCOL_VERSION, Payload, PeerId};
+use crate::message::{PROTOCOL_VERSION, PeerId};
 use crate::platform::process::own_user;
 use crate::platform::usage;
 use crate::policy::Principal;
 use crate::transport::Endpoint;
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use serde::Deserialize;
 use serde_json::{Value, json};
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 use tokio::sync::Semaphore;
 
@@ -120,6 +120,10 @@ impl Builtin {
         let wanted = match method.name {
             "ping" => return call.responder.reply_json("pong"),
             "monitor" => return self.monitor(method, call),
+            "mark" => {
+                let before = self.shared.marks.fetch_add(1, Ordering::AcqRel);
+                return call.responder.reply_json(&before.wrapping_add(1));
+            }
             "services" => {
                 self.services(call.responder);
                 return Ok(());
@@ -154,30 +158,7 @@ impl Builtin {
         } else {
             Default::default()
         };
-        let told = async move {
-            let found = survey(&core).await;
-            let mut told: HashMap<(Wanted, usize), Payload> = HashMap::new();
-            for Asking {
-                wanted,
-                limit,
-                responder,
-            } in asking
-            {
-                note(match &found {
-                    Ok((names, hub)) => {
-                        let known = told.entry((wanted, limit));
-                        let answer = known.or_insert_with(|| {
-                            Payload::json(&wanted.report(&core, &status, names, hub, limit))
-                                .unwrap_or_default()
-                        });
-                        responder.reply(answer.clone())
-                    }
-                    Err(error) => responder.error(error.clone()),
-                });
-                // Lists may be long, and others have something to do as well.
-                tokio::task::yield_now().await;
-            }
-        };
+        let told = async move { asked::tell(&core, status, asking).await };
         ctx.spawn(told.into_actor(self).map(|(), act, ctx| {
             act.surveying = false;
             if !act.asking.is_empty() {
@@ -250,60 +231,6 @@ impl Builtin {
     }
 }
 
-/// Somebody who waits for a look at what there is.
-struct Asking {
-    wanted: Wanted,
-    limit: usize,
-    responder: Responder,
-}
-
-/// What is asked for beside the surveys.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-enum Wanted {
-    Status,
-    Connections,
-    Objects,
-    Topics,
-}
-
-impl Wanted {
-    fn report(
-        self,
-        core: &Core,
-        status: &Value,
-        names: &RegistrySurvey,
-        hub: &HubSurvey,
-        limit: usize,
-    ) -> Value {
-        let micros = core.shared.micros(core.shared.now()) as u64;
-        match self {
-            Self::Status => {
-                let mut status = status.clone();
-                if let Some(status) = status.as_object_mut() {
-                    status.insert("totals".into(), report::totals(names, hub));
-                }
-                status
-            }
-            Self::Connections => report::connections(names, hub, micros, limit),
-            Self::Objects => report::objects(names, limit),
-            Self::Topics => report::topics(hub, limit),
-        }
-    }
-}
-
-/// How many entries of a list are asked for.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct Limit {
-    limit: usize,
-}
-
-impl Default for Limit {
-    fn default() -> Self {
-        Self { limit: report::LIMIT }
-    }
-}
-
 /// Who asks, as far as places for monitors go.
 fn watcher(principal: &Principal) -> Watcher {
     let is_operator = |uid| uid == 0 || Some(uid) == own_user();
@@ -313,17 +240,6 @@ fn watcher(principal: &Principal) -> Watcher {
     }
 }
 
-/// What both core actors know.
-async fn survey(core: &Core) -> Result<(RegistrySurvey, HubSurvey), CallError> {
-    let (names, hub) = futures::join!(core.registry.send(SurveyRegistry), core.hub.send(SurveyHub));
-    names.ok().zip(hub.ok()).ok_or_else(ending)
-}
-
-fn ending() -> CallError {
-    let text = "the broker is ending, and cannot say what is there";
-    CallError::new(ErrorCode::Draining, text)
-}
-
 /// The names of a list of objects.
 fn names(list: &Value) -> Vec<&str> {
     let objects = list.get("objects").and_then(Value::as_array);
@@ -331,12 +247,6 @@ fn names(list: &Value) -> Vec<&str> {
     all.filter_map(|object| object.get("name")?.as_str())
         .filter(|name| !name.starts_with(RESERVED_PREFIX))
         .collect()
-}
-
-fn note(answered: Result<(), CallError>) {
-    if let Err(error) = answered {
-        tracing::debug!(%error, "an answer of the broker's own objects was not sent");
-    }
 }
 
 impl Actor for Builtin {

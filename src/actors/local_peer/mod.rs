@@ -12,6 +12,7 @@
 //! It is never restarted. It ends when its last handle is dropped, with the broker, or when the broker closes it with a reason; whoever
 //! waits then gets an error.
 
+mod asked;
 mod builtin;
 mod dispatch;
 mod handle;

@@ -1,7 +1,8 @@
 //! The stream of records that one monitor is told.
 //!
-//! Owns the pace: what waits is told at once, then at most every [`TICK`]. It waits for its caller's credit and for nobody else: what comes
-//! meanwhile is dropped at the tap. Started by the built-in object for each call of `sys.broker`'s `monitor`.
+//! Owns the pace: what waits is told at once, then at most every [`TICK`], or every [`BUSY_TICK`] while records are dropped. It waits
+//! for its caller's credit and for nobody else: what comes meanwhile is dropped at the tap. Started by the built-in object for each call
+//! of `sys.broker`'s `monitor`.
 
 use super::object_call::Responder;
 use crate::actors::core::Shared;
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Records come together for so long, so that a busy broker tells many at a time.
 const TICK: Duration = Duration::from_millis(20);
+/// The same while more passes than may be told: nobody reads along then, and each time somebody is woken who takes a processor from those
+/// whose traffic it is.
+const BUSY_TICK: Duration = Duration::from_millis(100);
 /// While nothing passes, it is told so often how many were dropped.
 const QUIET: Duration = Duration::from_millis(250);
 /// About so many bytes of records make an item.
@@ -62,11 +66,11 @@ pub(super) async fn run(
     tokio::pin!(cancelled, stopping);
     stopping.as_mut().enable();
     let mut ends = shared.stopping.load(Ordering::Acquire);
+    let mut marked = shared.marks.load(Ordering::Acquire);
     // The first item comes at once: from now on nothing is missed.
-    responder.more(item(&[], 0)?).await?;
+    responder.more(item(&[], 0, None)?).await?;
     let mut last = Instant::now();
     let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut cancelled => return Ok(()),
@@ -78,18 +82,25 @@ pub(super) async fn run(
         if !rights.may(&shared.policy, &principal, Right::Monitor, b"") {
             return responder.error(CallError::from(ErrorCode::Denied));
         }
+        // Before the look: what passed before the mark is among what is found now, or has been told.
+        let mark = Some(shared.marks.load(Ordering::Acquire)).filter(|mark| *mark != marked);
         let (records, mut dropped) = watching.monitor.drain(last.elapsed());
         last = Instant::now();
+        let pause = if dropped > 0 { BUSY_TICK } else { TICK };
         for part in parts(&records) {
-            responder.more(item(part, std::mem::take(&mut dropped))?).await?;
+            responder
+                .more(item(part, std::mem::take(&mut dropped), None)?)
+                .await?;
         }
-        if dropped > 0 {
-            responder.more(item(&[], dropped)?).await?;
+        if dropped > 0 || mark.is_some() {
+            responder.more(item(&[], dropped, mark)?).await?;
+            marked = mark.unwrap_or(marked);
         }
         if ends {
             return responder.error(CallError::from(ErrorCode::Draining));
         }
         if !records.is_empty() {
+            tick.reset_after(pause);
             tokio::select! {
                 () = &mut stopping => ends = true,
                 _ = tick.tick() => {}
@@ -116,9 +127,16 @@ fn parts(records: &[Record]) -> impl Iterator<Item = &[Record]> {
 struct Item<'a> {
     records: &'a [Record],
     dropped: u64,
+    /// Everything that passed before this mark has been told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mark: Option<u64>,
 }
 
-fn item(records: &[Record], dropped: u64) -> Result<Payload, CallError> {
-    Payload::json(&Item { records, dropped })
-        .map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
+fn item(records: &[Record], dropped: u64, mark: Option<u64>) -> Result<Payload, CallError> {
+    let item = Item {
+        records,
+        dropped,
+        mark,
+    };
+    Payload::json(&item).map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
 }

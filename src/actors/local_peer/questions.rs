@@ -45,7 +45,7 @@ const FILTER: &[KeyOf] = &[
 const _: () = assert!(PAYLOAD_MAX == 1_048_576 && RATE_MAX == 1_000_000);
 
 /// All of them.
-pub(super) const METHODS: [Method; 7] = [
+pub(super) const METHODS: [Method; 8] = [
     method("ping", "\"pong\"", &[]),
     method(
         "status",
@@ -72,6 +72,11 @@ pub(super) const METHODS: [Method; 7] = [
         "monitor",
         "a stream: what passes through the broker, from now on",
         FILTER,
+    ),
+    method(
+        "mark",
+        "a number; each monitor's stream says it as `mark` when all that passed before was told",
+        &[],
     ),
 ];
 
@@ -229,7 +234,7 @@ mod tests {
         assert!(text.len() <= 4 * 1024, "{} bytes", text.len());
         let error = find("sys.broker", "nope").unwrap_err().message;
         assert!(
-            error.ends_with("it has: ping, status, connections, objects, topics, services, monitor"),
+            error.ends_with("it has: ping, status, connections, objects, topics, services, monitor, mark"),
             "{error}"
         );
     }

@@ -13,6 +13,7 @@ pub mod gathered;
 pub mod histogram;
 pub mod hush;
 pub mod journal;
+pub mod listing;
 pub mod record;
 pub mod refused;
 pub mod report;

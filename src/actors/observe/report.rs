@@ -1,14 +1,16 @@
 //! The surveys as JSON: what `sys.broker` answers.
 //!
-//! Owns the keys, which docs/observe.md lists, and the order of the lists. Knows no actor; called by the built-in object.
+//! Owns the keys, which docs/observe.md lists, and the order of the lists: each has the rows that come first, `most` of them, and the list
+//! to write them into. Knows no actor; called by the built-in object.
 
+use super::listing::{Listing, first_of};
 use super::survey::{HubSurvey, ObjectSurvey, PeerSurvey, ReceiverSurvey, RegistrySurvey, TopicSurvey};
 use super::tally::{OTHERS, ObjectTally};
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{PeerId, key};
 use crate::policy::OLD_BROKER;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
@@ -17,8 +19,9 @@ pub const LIMIT: usize = 1_000;
 /// The most that can be asked for: they must fit into a frame.
 pub const LIMIT_MAX: usize = 20_000;
 
-#[derive(Serialize)]
-struct Connection<'a> {
+/// A row of the connections.
+#[derive(Debug, Serialize)]
+pub struct Connection<'a> {
     peer: u64,
     pid: Option<u32>,
     uid: Option<u32>,
@@ -43,24 +46,26 @@ struct Connection<'a> {
 
 /// Who is connected. The busiest first. `micros`: the broker's age.
 #[must_use]
-pub fn connections(names: &RegistrySurvey, topics: &HubSurvey, micros: u64, limit: usize) -> Value {
+pub fn connections<'a>(
+    names: &'a RegistrySurvey,
+    topics: &HubSurvey,
+    micros: u64,
+    most: usize,
+) -> (Listing, Vec<Connection<'a>>) {
     let receivers: HashMap<PeerId, &ReceiverSurvey> = topics
         .receivers
         .iter()
         .map(|receiver| (receiver.peer, receiver))
         .collect();
-    let mut rows: Vec<Connection<'_>> = names
+    let rows = names
         .peers
         .iter()
         .map(|survey| connection(survey, receivers.get(&survey.peer.id()).copied(), micros))
         .collect();
-    rows.sort_by_key(|row| (Reverse(row.frames_in.saturating_add(row.frames_out)), row.peer));
-    let left_out = rows
-        .len()
-        .saturating_sub(limit)
-        .saturating_add(names.peers_left_out);
-    rows.truncate(limit);
-    json!({ "connections": rows, "left_out": left_out })
+    let by = |row: &Connection<'_>| (Reverse(row.frames_in.saturating_add(row.frames_out)), row.peer);
+    let there = names.peers.len().saturating_add(names.peers_left_out);
+    let listing = Listing::new("connections", there, Map::new());
+    (listing, first_of(rows, most, |a, b| by(a).cmp(&by(b))))
 }
 
 fn connection<'a>(survey: &'a PeerSurvey, receiver: Option<&ReceiverSurvey>, micros: u64) -> Connection<'a> {
@@ -97,22 +102,27 @@ fn connection<'a>(survey: &'a PeerSurvey, receiver: Option<&ReceiverSurvey>, mic
 
 /// Which objects there are, and what became of their calls. Those that are called most first.
 #[must_use]
-pub fn objects(survey: &RegistrySurvey, limit: usize) -> Value {
+pub fn objects(survey: &RegistrySurvey, most: usize) -> (Listing, Vec<&ObjectSurvey>) {
+    // Read once: they go on counting while the rows are put in order.
     let calls = |object: &ObjectSurvey| object.tally.as_ref().map_or(0, |tally| tally.calls.get());
-    let mut all: Vec<&ObjectSurvey> = survey.objects.iter().collect();
-    all.sort_by_key(|object| (Reverse(calls(object)), &object.name));
-    let shown = survey
+    let all = survey
         .objects
         .iter()
-        .filter(|object| object.owner.is_some())
-        .count();
-    let beyond = survey.registered.saturating_sub(shown);
-    let left_out = all.len().saturating_sub(limit).saturating_add(beyond);
-    let rows: Vec<Value> = all.into_iter().take(limit).map(object).collect();
-    json!({ "objects": rows, "left_out": left_out })
+        .map(|object| (Reverse(calls(object)), object))
+        .collect();
+    let rows = first_of(all, most, |(a, one), (b, other)| {
+        (a, &one.name).cmp(&(b, &other.name))
+    });
+    let shown = survey.objects.iter().filter(|object| object.owner.is_some());
+    let beyond = survey.registered.saturating_sub(shown.count());
+    let there = survey.objects.len().saturating_add(beyond);
+    let listing = Listing::new("objects", there, Map::new());
+    (listing, rows.into_iter().map(|(_, object)| object).collect())
 }
 
-fn object(survey: &ObjectSurvey) -> Value {
+/// A row of the objects.
+#[must_use]
+pub fn object(survey: &ObjectSurvey) -> Value {
     let owner = survey.owner.as_ref().map(|peer| {
         json!({
             "peer": peer.id().0,
@@ -150,15 +160,21 @@ fn object(survey: &ObjectSurvey) -> Value {
 
 /// What is subscribed to. What is published most first.
 #[must_use]
-pub fn topics(survey: &HubSurvey, limit: usize) -> Value {
-    let mut all: Vec<&TopicSurvey> = survey.topics.iter().collect();
-    all.sort_by_key(|topic| (Reverse(topic.events), &topic.key, topic.pattern));
-    let left_out = all.len().saturating_sub(limit).saturating_add(survey.left_out);
-    let rows: Vec<Value> = all.into_iter().take(limit).map(topic).collect();
-    json!({ "topics": rows, "unheard": survey.unheard, "retained": survey.retained, "left_out": left_out })
+pub fn topics(survey: &HubSurvey, most: usize) -> (Listing, Vec<&TopicSurvey>) {
+    let rows = first_of(survey.topics.iter().collect(), most, |a, b| {
+        (b.events, &a.key, a.pattern).cmp(&(a.events, &b.key, b.pattern))
+    });
+    let beside = Map::from_iter([
+        ("unheard".to_owned(), survey.unheard.into()),
+        ("retained".to_owned(), survey.retained.into()),
+    ]);
+    let there = survey.topics.len().saturating_add(survey.left_out);
+    (Listing::new("topics", there, beside), rows)
 }
 
-fn topic(survey: &TopicSurvey) -> Value {
+/// A row of the topics.
+#[must_use]
+pub fn topic(survey: &TopicSurvey) -> Value {
     let (object, topic) = key::split(&survey.key);
     json!({
         "object": String::from_utf8_lossy(object),

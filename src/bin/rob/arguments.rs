@@ -118,6 +118,7 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Rob, St
         rob = read(&words)?;
     }
     rob.read_words()?;
+    rob.options.doing = rob.command.doing();
     if rob.options.count.is_some() && !rob.command.counts() {
         let counting = "call, listen, ping, serve, watch, monitor, record, replay and top";
         let text =
@@ -152,7 +153,22 @@ impl Rob {
     }
 }
 
+/// Letters of what is said of a command.
+const DOING_MAX: usize = 64;
+
 impl Command {
+    /// What the connection of a command that lasts is called, so that lists tell one rob from another.
+    fn doing(&self) -> Option<String> {
+        let words = match self {
+            Self::Listen(wanted) => format!("listen {} {}", wanted.object, wanted.topic),
+            Self::Serve(wanted) => format!("serve {}", wanted.object),
+            Self::Wait(wanted) => format!("wait {}", wanted.objects.join(" ")),
+            Self::Observe(wanted) => wanted.name()?.to_owned(),
+            _ => return None,
+        };
+        Some(format!("rob {words}").chars().take(DOING_MAX).collect())
+    }
+
     /// Whether it gives many results, of which `--count` are enough.
     const fn counts(&self) -> bool {
         match self {

@@ -70,6 +70,9 @@ pub(crate) struct Options {
         requires = "tls_cert"
     )]
     pub(crate) tls_key: Option<PathBuf>,
+    /// What this program does, for those who look at who is connected.
+    #[arg(skip)]
+    pub(crate) doing: Option<String>,
 }
 
 /// What stands behind the last argument and is no option.

@@ -20,7 +20,7 @@ const STDIN_MAX: u64 = 256 << 20;
 /// The words behind the names.
 #[derive(Args, Debug, Default, PartialEq)]
 pub(crate) struct Words {
-    /// How the arguments make one value (`rob --help` explains it), none for null, or - for one JSON value on stdin.
+    /// How the arguments make one value (`rob --help` explains it), none for null, or - (or j -) for one JSON value on stdin.
     #[arg(
         value_name = "SIGNATURE ARGS",
         trailing_var_arg = true,
@@ -82,9 +82,14 @@ impl Words {
                 Value::Lines(signature.to_owned())
             }
             STDIN => Value::Stdin,
+            // No JSON text begins so.
+            "j" if arguments.first().is_some_and(|word| word == STDIN) => {
+                used = 1;
+                Value::Stdin
+            }
             _ => {
                 let encoded = signature::encode(signature, arguments)
-                    .map_err(|error| Wrong::Text(error.to_string()))?;
+                    .map_err(|error| Wrong::Text(unfit(&error, arguments)))?;
                 used = encoded.used;
                 Value::Json(encoded.json)
             }
@@ -99,6 +104,14 @@ impl Words {
             )),
             Leftover::Clap(error) => Wrong::Clap(error),
         })
+    }
+}
+
+/// Why words do not fit a signature. Who writes `-` among them wants standard input, perhaps.
+fn unfit(error: &SignatureError, arguments: &[String]) -> String {
+    match arguments.iter().any(|word| word == STDIN) {
+        true => format!("{error}; `-` in place of the signature reads one JSON value from standard input"),
+        false => error.to_string(),
     }
 }
 
@@ -153,7 +166,7 @@ pub(crate) fn read_stdin() -> Result<Payload, Failure> {
     match serde_json::from_str::<&RawValue>(&text) {
         Ok(_) => Ok(payload(text.trim())),
         Err(error) => Err(failed(format!(
-            "not one JSON value: {error}; `--lines` sends each line"
+            "not one JSON value: {error}; `rob send … --lines` sends each line as an event"
         ))),
     }
 }

@@ -31,10 +31,10 @@ In a pattern, levels are separated by dots: * is one level, ** at the end one or
 pub(crate) struct Listen {
     /// The object's name, or a pattern with * or **.
     #[arg(value_name = "OBJECT")]
-    object: String,
+    pub(crate) object: String,
     /// The topic, or a pattern. When either has a *, both are patterns.
     #[arg(value_name = "TOPIC")]
-    topic: String,
+    pub(crate) topic: String,
     /// Take * as a letter of the names.
     #[arg(long)]
     exact: bool,

@@ -1,6 +1,6 @@
 //! `rob send`: one event, or one for each line of standard input.
 //!
-//! Owns the reading of lines beside the connection, and which line is named in an error. Called by `commands`.
+//! Owns the reading of lines beside the connection, which line is named in an error, and what is said of the subscribers. Called by `commands`.
 
 use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
@@ -9,6 +9,7 @@ use crate::signature;
 use crate::value::{self, Value, Words};
 use actix_ipc::message::Payload;
 use clap::Args;
+use serde_json::json;
 use std::io::BufRead;
 use tokio::sync::mpsc;
 
@@ -53,9 +54,10 @@ pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Fail
             "send {object}.{topic}: * is a letter here; patterns are for who listens"
         ));
     }
+    let mut sent = Sent::default();
     match &wanted.words.value {
-        Value::Json(text) => publish(wanted, session, value::payload(text.as_str())).await?,
-        Value::Stdin => publish(wanted, session, value::read_stdin()?).await?,
+        Value::Json(text) => sent.add(publish(wanted, session, value::payload(text.as_str())).await?),
+        Value::Stdin => sent.add(publish(wanted, session, value::read_stdin()?).await?),
         Value::Lines(signature) => {
             let mut lines = read_lines();
             let mut number = 0_u64;
@@ -67,27 +69,63 @@ pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Fail
                 let line = line.map_err(|error| failed(error.to_string()))?;
                 let encoded =
                     signature::encode(signature, &[line]).map_err(|error| failed(error.to_string()))?;
-                publish(wanted, session, value::payload(encoded.json)).await?;
+                let published = publish(wanted, session, value::payload(encoded.json)).await;
+                sent.add(published.map_err(|mut failure| {
+                    failure.message = format!("line {number} of standard input: {}", failure.message);
+                    failure
+                })?);
             }
         }
     }
-    if !session.options.quiet {
+    if session.options.quiet {
+        return Ok(());
+    }
+    if session.output.json() {
+        let line = json!({ "events": sent.events, "queued": sent.queued });
+        session.output.result(&value::payload(line.to_string()))?;
+    } else {
         session.output.result(&value::payload("null"))?;
+        say::note(&sent.told(matches!(wanted.words.value, Value::Lines(_))));
     }
     Ok(())
 }
 
-async fn publish(wanted: &Send, session: &Session, payload: Payload) -> Result<(), Failure> {
+/// What became of the events.
+#[derive(Debug, Default)]
+struct Sent {
+    events: u64,
+    /// Into the queues of so many subscribers, all events together.
+    queued: u64,
+}
+
+impl Sent {
+    fn add(&mut self, subscribers: u32) {
+        self.events = self.events.saturating_add(1);
+        self.queued = self.queued.saturating_add(u64::from(subscribers));
+    }
+
+    fn told(&self, lines: bool) -> String {
+        let some = |count: u64, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        match lines {
+            false => format!("Queued for {}.", some(self.queued, "subscriber")),
+            true => format!(
+                "Sent {}, queued {}.",
+                some(self.events, "event"),
+                some(self.queued, "time")
+            ),
+        }
+    }
+}
+
+/// Publishes an event, and says into how many subscribers' queues it went.
+async fn publish(wanted: &Send, session: &Session, payload: Payload) -> Result<u32, Failure> {
     let Send { object, topic, .. } = wanted;
     let mut event = session.client.publish_payload(object, topic, payload);
     if let Some(parent) = session::trace() {
         event = event.traceparent(parent);
     }
     let accepted = event.acknowledged();
-    session
-        .within(&format!("send {object}.{topic}"), accepted)
-        .await
-        .map(|_| ())
+    session.within(&format!("send {object}.{topic}"), accepted).await
 }
 
 /// The lines of standard input as they come. The thread that reads them is not waited for: a terminal may never send the next one.

@@ -14,7 +14,7 @@ use actix_ipc::message::TraceParent;
 use actix_ipc::terminal::nearest;
 use actix_ipc::transport::{Endpoint, TlsClient};
 use std::future::IntoFuture;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where the broker is, when the command line does not say it.
 pub(crate) const VARIABLE: &str = "IPC_BROKER_ADDR";
@@ -22,6 +22,8 @@ pub(crate) const VARIABLE: &str = "IPC_BROKER_ADDR";
 const PROPOSAL_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end waits for the broker to take note of it.
 const GOODBYE_PATIENCE: Duration = Duration::from_millis(250);
+/// How long the broker may take for what it does at once, when nothing else is said: the deadline that it gives calls.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A command at work.
 pub(crate) struct Session {
@@ -54,17 +56,17 @@ impl Session {
         let _ = tokio::time::timeout(GOODBYE_PATIENCE, self.client.close()).await;
     }
 
-    /// What `--timeout` leaves of a request that has no deadline of its own.
+    /// A request that has no deadline of its own: `--timeout`, or [`PATIENCE`].
     pub(crate) async fn limited<T>(
         &self,
         request: impl IntoFuture<Output = Result<T, CallError>>,
     ) -> Result<T, CallError> {
-        match self.options.timeout {
-            None => request.await,
-            Some(patience) => tokio::time::timeout(patience, request)
-                .await
-                .unwrap_or_else(|_| Err(ErrorCode::Deadline.into())),
-        }
+        let patience = self.options.timeout.unwrap_or(PATIENCE);
+        let limited = tokio::time::timeout(patience, request).await;
+        limited.unwrap_or_else(|_| {
+            let text = format!("the broker did not answer within {} s", patience.as_secs_f64());
+            Err(CallError::new(ErrorCode::Deadline, text).ran(true))
+        })
     }
 
     /// The same, with the words around its error.
@@ -106,8 +108,17 @@ impl Session {
 
 /// Connects to the broker that the options name; a lasting connection is made again when it is lost.
 pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClient, Failure> {
-    let builder = builder(options)?.reconnect(lasting);
-    builder.connect().await.map_err(Failure::of_connect)
+    let begun = Instant::now();
+    let connected = builder(options)?.reconnect(lasting).connect().await;
+    let left = options.timeout.map(|limit| limit.saturating_sub(begun.elapsed()));
+    match (connected, left) {
+        // Somebody is there, and may have time for this one soon.
+        (Err(error), Some(left)) if error.unanswered && !lasting && !left.is_zero() => {
+            builder(options)?.reconnect(lasting).connect_wait(left).await
+        }
+        (connected, _) => connected,
+    }
+    .map_err(Failure::of_connect)
 }
 
 /// A connection as the options describe it.
@@ -115,7 +126,7 @@ pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClien
 /// # Errors
 /// `--addr` is no endpoint.
 pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
-    let mut builder = IpcClient::builder().name("rob");
+    let mut builder = IpcClient::builder().name(options.doing.as_deref().unwrap_or("rob"));
     let read = |text: &str, source: &str| {
         parse_address(text).map_err(|error| {
             // No other program can have a broker that rob reaches so.
@@ -136,6 +147,9 @@ pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
     } else if let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
         // The library would take it as well, and could not say who must act.
         read(&text.to_string_lossy(), VARIABLE)?;
+    }
+    if let Some(limit) = options.timeout {
+        builder = builder.deadline(limit);
     }
     if let Some(path) = &options.token_file {
         builder = builder.token_file(path);

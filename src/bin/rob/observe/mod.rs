@@ -102,6 +102,18 @@ pub(crate) enum Observe {
 }
 
 impl Observe {
+    /// The name of a command that lasts.
+    pub(crate) const fn name(&self) -> Option<&'static str> {
+        match self {
+            Self::Status(_) | Self::Services => None,
+            Self::Watch(_) => Some("watch"),
+            Self::Monitor(_) => Some("monitor"),
+            Self::Record(_) => Some("record"),
+            Self::Replay(_) => Some("replay"),
+            Self::Top(_) => Some("top"),
+        }
+    }
+
     /// Whether it gives many results, of which `--count` are enough.
     pub(crate) const fn counts(&self) -> bool {
         !matches!(self, Self::Status(_) | Self::Services)

@@ -2,7 +2,8 @@
 //!
 //! Owns how the file is made and when it ends; `recording` has its format, `tap` the traffic. Called by `commands`.
 
-use super::monitor::{Kind, PAYLOAD_MAX, Which, interrupted, lost, next_within};
+use super::ask::BROKER;
+use super::monitor::{Kind, PAYLOAD_MAX, Which, interrupted, lost, next_within, parsed};
 use super::recording::{Header, VERSION, Writer};
 use super::tap::{News, Tap};
 use super::words::{count, unix_micros};
@@ -11,7 +12,6 @@ use crate::exit::{Exit, Failure};
 use crate::options::{number, seconds};
 use crate::output::Output;
 use crate::say::{self, warn};
-use actix_ipc::IpcClient;
 use actix_ipc::platform::signals::EndSignals;
 use actix_ipc::terminal::printable;
 use clap::Args;
@@ -78,7 +78,7 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     let recording = traffic(
         &mut tap,
         session.options.timeout,
-        session.options.count,
+        (session.options.count, u64::MAX),
         &mut writer,
         &wanted.file,
     );
@@ -90,13 +90,14 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     let most = session.options.count;
     if most.is_none_or(|most| writer.records < most) && is_in_order(&ended) {
         // What has passed until now is on its way. A second signal does not wait for it.
-        let rest = traffic(&mut tap, None, most, &mut writer, &wanted.file);
-        tokio::select! {
-            rest = tokio::time::timeout(REST_PATIENCE, rest) => rest.unwrap_or(Ok(()))?,
-            _ = signals.next() => {}
-        }
+        let whole = tokio::select! {
+            rest = rest(&mut tap, most, &mut writer, &wanted.file) => rest?,
+            _ = signals.next() => false,
+        };
+        unsure(whole, &mut writer).map_err(cannot)?;
+    } else {
+        unsure(session.client.is_connected(), &mut writer).map_err(cannot)?;
     }
-    gone(&session.client, &mut writer).map_err(cannot)?;
     // Whatever ended it, the file is complete.
     writer.end(unix_micros()).map_err(cannot)?;
     summary(wanted, &writer, session)?;
@@ -133,27 +134,67 @@ fn missing(dropped: u64, lost: u64) -> Option<String> {
     }
 }
 
-/// A broker that is gone at the end has not told everything.
-fn gone<W: Write>(client: &IpcClient, writer: &mut Writer<W>) -> io::Result<()> {
-    if client.is_connected() {
+/// A broker that is gone at the end, or does not answer, has not told everything.
+fn unsure<W: Write>(whole: bool, writer: &mut Writer<W>) -> io::Result<()> {
+    if whole {
         return Ok(());
     }
-    let reason = "the broker was gone at the end".to_owned();
+    let reason = "the broker did not say in the end that this is all".to_owned();
     writer.interrupted(unix_micros(), reason, false)
 }
 
-/// How long the end waits for what has passed before: the broker tells it at the latest every quarter of a second.
-const REST_PATIENCE: Duration = Duration::from_millis(400);
+/// How long the end waits for the broker to say that everything is told.
+const REST_PATIENCE: Duration = Duration::from_secs(5);
+/// The same for a broker that is older and cannot say it.
+const OLD_PATIENCE: Duration = Duration::from_millis(400);
 
-/// Writes what comes.
+/// Writes what has passed until now. Returns whether that is all, as far as the broker says.
+async fn rest<W: Write>(
+    tap: &mut Tap<'_>,
+    most: Option<u64>,
+    writer: &mut Writer<W>,
+    file: &Path,
+) -> Result<bool, Failure> {
+    let before = writer.interrupted;
+    let (whole, patience, mark) = match tap.mark(REST_PATIENCE).await {
+        Ok(Some(mark)) => (false, REST_PATIENCE, mark),
+        Ok(None) => (true, OLD_PATIENCE, u64::MAX),
+        Err(_) => return Ok(false),
+    };
+    let rest = traffic(tap, None, (most, mark), writer, file);
+    let told = match tokio::time::timeout(patience, rest).await {
+        Ok(told) => told.map(|()| true)?,
+        Err(_) => whole,
+    };
+    // What the broker of another connection says is about that one.
+    Ok(told || writer.interrupted > before)
+}
+
+/// Whether a record is of a question for a mark, which is rob's own and nothing to be recorded. `tickets`: those of such calls.
+fn of_mark(raw: &str, tickets: &mut Vec<u64>) -> bool {
+    let record = parsed(raw);
+    if record.object.as_deref() != Some(BROKER) {
+        return false;
+    }
+    let Some(ticket) = record.ticket else {
+        return false;
+    };
+    if record.member.as_deref() == Some("mark") {
+        tickets.push(ticket);
+    }
+    tickets.contains(&ticket)
+}
+
+/// Writes what comes, until there were as many as are wanted or all before the mark is told.
 async fn traffic<W: Write>(
     tap: &mut Tap<'_>,
     timeout: Option<Duration>,
-    most: Option<u64>,
+    (most, mark): (Option<u64>, u64),
     writer: &mut Writer<W>,
     file: &Path,
 ) -> Result<(), Failure> {
     let cannot = |error| cannot_write(file, &error);
+    let (mut told, mut marks) = (false, Vec::new());
     loop {
         let news = match timeout {
             None => tap.next().await?,
@@ -169,19 +210,21 @@ async fn traffic<W: Write>(
             }
             News::Records(batch) => {
                 let left = most.map_or(u64::MAX, |most| most.saturating_sub(writer.records));
-                for raw in batch
+                let asking = mark != u64::MAX;
+                let wanted = batch
                     .records
                     .iter()
-                    .take(usize::try_from(left).unwrap_or(usize::MAX))
-                {
+                    .filter(|raw| !(asking && of_mark(raw.get(), &mut marks)));
+                for raw in wanted.take(usize::try_from(left).unwrap_or(usize::MAX)) {
                     writer.record(raw.get()).map_err(cannot)?;
                 }
                 writer.dropped(unix_micros(), batch.dropped).map_err(cannot)?;
+                told = batch.mark.is_some_and(|told| told >= mark);
             }
         }
         // Who reads along, and who pulls the plug, finds whole records.
         writer.flush().map_err(cannot)?;
-        if most.is_some_and(|most| writer.records >= most) {
+        if told || most.is_some_and(|most| writer.records >= most) {
             return Ok(());
         }
     }

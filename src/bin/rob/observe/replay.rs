@@ -128,8 +128,10 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
         return complete(wanted, &script.skipped);
     }
     let mut session = Session::open(options, false).await?;
-    let totals = perform(&mut script, wanted, &mut session).await?;
+    let (totals, flushed) = perform(&mut script, wanted, &mut session).await?;
     totals.tell(&script.skipped, false, &mut session.output, options)?;
+    // How far it came is told in any case.
+    flushed?;
     session.close().await;
     match totals.differ {
         0 => complete(wanted, &script.skipped),
@@ -256,13 +258,17 @@ struct Done {
 
 type Running = Pin<Box<dyn Future<Output = Done>>>;
 
-/// Does everything, at its time.
-async fn perform(script: &mut Script<'_>, wanted: &Replay, session: &mut Session) -> Result<Totals, Failure> {
+/// Does everything, at its time. Beside what was done: whether the broker has taken all of it.
+async fn perform(
+    script: &mut Script<'_>,
+    wanted: &Replay,
+    session: &mut Session,
+) -> Result<(Totals, Result<(), Failure>), Failure> {
     let Session {
         client,
         options,
         output,
-    } = session;
+    } = &mut *session;
     let in_flight = usize::try_from(wanted.in_flight).unwrap_or(usize::MAX);
     let mut totals = Totals::default();
     let mut running: FuturesUnordered<Running> = FuturesUnordered::new();
@@ -289,9 +295,8 @@ async fn perform(script: &mut Script<'_>, wanted: &Replay, session: &mut Session
     while let Some(done) = running.next().await {
         ended(&done, &mut totals, output)?;
     }
-    let flushed = client.flush().await;
-    flushed.map_err(|error| Failure::of_call("replay", error))?;
-    Ok(totals)
+    let flushed = session.within("replay", session.client.flush()).await;
+    Ok((totals, flushed))
 }
 
 fn due(began: Instant, after_us: u64, speed: Speed) -> Instant {

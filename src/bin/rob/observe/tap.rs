@@ -54,6 +54,8 @@ pub(crate) struct Batch {
     pub(crate) records: Vec<Box<RawValue>>,
     /// How many there were beside them since the last batch.
     pub(crate) dropped: u64,
+    /// All that passed before this mark was told.
+    pub(crate) mark: Option<u64>,
 }
 
 /// One record. What is not of its kind is nothing.
@@ -185,6 +187,20 @@ impl<'a> Tap<'a> {
                 .map_err(|error| refused("monitor", error))?,
         );
         Ok(tap)
+    }
+
+    /// Asks the broker to say when everything that has passed until now is told: the mark is in a batch then. A broker that knows no
+    /// marks gives none.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub(crate) async fn mark(&self, patience: Duration) -> Result<Option<u64>, CallError> {
+        let asked = self.client.call(BROKER, "mark").deadline(patience);
+        match asked.send::<_, u64>(&()).await {
+            Ok(mark) => Ok(Some(mark)),
+            Err(error) if error.code == ErrorCode::NoSuchMethod => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What comes next. Cancel safe.

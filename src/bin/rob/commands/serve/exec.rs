@@ -10,6 +10,7 @@ use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Encoding, Payload};
 use actix_ipc::platform::child::Group;
 use actix_ipc::platform::filter::{Filtered, filter, shell};
+use actix_ipc::platform::leash::Leash;
 use actix_ipc::terminal::printable;
 use actix_ipc::{Handler, async_trait};
 use serde_json::json;
@@ -40,6 +41,8 @@ pub(super) struct Exec {
     places: Semaphore,
     /// Calls that may still be served.
     left: Option<AtomicU64>,
+    /// What kills the commands when rob cannot.
+    leash: Option<Arc<Leash>>,
 }
 
 impl Exec {
@@ -60,6 +63,8 @@ impl Exec {
             served,
             places: Semaphore::new(places),
             left: count.map(AtomicU64::new),
+            // Without it they outlive a rob that is killed, and nothing else is different.
+            leash: Leash::start().ok().map(Arc::new),
         }
     }
 
@@ -126,8 +131,10 @@ impl Handler for Exec {
         let command = self.command(&call.context);
         let (done, ended) = oneshot::channel();
         let (group, most, last) = (Arc::clone(&running.group), self.most, Arc::clone(&running.last));
+        let leash = self.leash.clone();
         let task = move || {
-            let filtered = filter(command, &group, &input, most, &|line| told(line, &last));
+            let told = |line: &str| told(line, &last);
+            let filtered = filter(command, &group, &input, most, &told, leash.as_deref());
             // Nobody waits any more when the call was given up.
             let _ = done.send(filtered);
         };

@@ -22,6 +22,7 @@ use clap::{Args, ValueEnum};
 use exec::Exec;
 use serde_json::json;
 use std::io;
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const EXAMPLES: &str = "\
@@ -37,6 +38,8 @@ name that the caller declares), ROB_CALLER_PEER, ROB_CALLER_PID, ROB_CALLER_UID 
 result: JSON as it is, other text as a string, nothing as null. What it prints on standard error goes on to rob's; with an exit
 status other than 0 the caller gets it as the text of an error. These values are the caller's: quote them (\"$ROB_METHOD\").";
 
+/// How long the broker may take to note that the name is given up, and to take the last answers.
+const GIVING_UP: Duration = Duration::from_secs(5);
 /// Calls that are taken at the same time, most of them to wait. The broker lets no more be open.
 const TAKEN_MAX: usize = 65_536;
 
@@ -46,7 +49,7 @@ const TAKEN_MAX: usize = 65_536;
 pub(crate) struct Serve {
     /// The object's name.
     #[arg(value_name = "OBJECT")]
-    object: String,
+    pub(crate) object: String,
     /// The command that answers each call, as sh understands it.
     #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
     exec: String,
@@ -95,11 +98,20 @@ pub(crate) async fn run(wanted: &Serve, session: &mut Session) -> Result<(), Fai
             .until_told(&mut calls, &mut signals, &mut session.output)
             .await?
     };
-    // Without a broker there is nobody to tell that the name is given up.
-    let _ = registration.unregister().await;
+    // Without a broker there is nobody to tell that the name is given up, and one that hangs need not know it.
+    let told = tokio::time::timeout(GIVING_UP, registration.unregister());
+    tokio::select! {
+        biased;
+        signal = signals.next() => return Err(Failure::new(Exit::of_signal(signal), "")),
+        _ = told => {}
+    }
     drain(&wanted.object, &mut calls, &mut signals, &mut session.output).await?;
     // The last answers are on their way before the connection ends.
-    let _ = session.limited(session.client.flush()).await;
+    let flushed = tokio::time::timeout(GIVING_UP, session.client.flush());
+    tokio::select! {
+        _ = flushed => {}
+        _ = signals.next() => {}
+    }
     match ended {
         None => Ok(()),
         Some(signal) => Err(Failure::new(Exit::of_signal(signal), "")),
