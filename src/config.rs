@@ -105,6 +105,22 @@ pub struct Limits {
     /// Time that the open calls of a client of an older format have once it has ended its sending, in ms; then they are cancelled and
     /// their callees told. Such programs end both directions at once, which over TCP looks the same.
     pub dialect_linger_ms: u32,
+    /// Bytes of answers to its own requests that a client of an older format may leave unread before nothing more of it is read. What
+    /// others have for it does not count: it may be about to answer a call, and must not be kept from that.
+    pub dialect_unread_bytes: usize,
+    /// Largest document of a client of ipc-server 0.1.10, and largest value that it is given, in bytes. Its own broker has no limit; this is
+    /// that of one frame, less what stands around a value. (Frames of ipc-broker 1.1.5 have at most the 65,536 bytes of their format.)
+    pub dialect_document_bytes: usize,
+    /// How long `wait_for_objects` of ipc-server 0.1.10 is answered late at most, in ms: its programs ask again at once as long as an
+    /// object is missing.
+    pub dialect_patience_ms: u32,
+    /// Time between two documents that a client of ipc-server 0.1.10 has not asked for, in ms: its own programs take what one read brings for one
+    /// document. 0: none, for programs that find the end of a document themselves; they hear as much as they can read.
+    pub dialect_gap_ms: u32,
+    /// Silence of a client of ipc-server 0.1.10 behind an event of its own before that is acknowledged, in ms: the Rust library of ipc-server never
+    /// reads the acknowledgement, and takes it for the answer to its next call, others wait for it. 0: each at once, as its own broker does;
+    /// 4,294,967,295: none.
+    pub dialect_ack_ms: u32,
     /// Calls that wait for their turn at one client of ipc-server 0.1.10, whose programs take one at a time.
     pub dialect_calls: usize,
     /// The bytes of these calls. One always fits.
@@ -155,6 +171,11 @@ impl Default for Limits {
             frame_progress_ms: 10_000,
             keepalive_ms: 15_000,
             dialect_linger_ms: 2_000,
+            dialect_unread_bytes: 64 * KIB,
+            dialect_document_bytes: 16 * MIB - 8 * KIB,
+            dialect_patience_ms: 1_000,
+            dialect_gap_ms: 1,
+            dialect_ack_ms: 20,
             dialect_calls: 1_024,
             dialect_call_bytes: 16 * MIB,
             hold_ms: 100,

@@ -320,7 +320,8 @@ impl Settings {
         let socket = socket::options(&values, &origin, &mut found);
         let dashboard = dashboard::place(&values, &origin, &mut found);
         check::systemctl(&values, &origin, &mut found);
-        let (dialects, compat) = check::dialects(&values, &listen, &origin, &mut found);
+        let address = dialects::address(&sources.environment);
+        let (dialects, compat) = check::dialects(&values, &listen, address, &origin, &mut found);
         // What contradicts a value that was left out may not contradict the one that was meant.
         found.retain(|problem| !wrong.iter().any(|key| problem.is_about(key)));
         problems.append(&mut found);

@@ -425,6 +425,37 @@ fn more_than_may_wait_without_a_frame_end_the_connection() {
     broker.stop();
 }
 
+/// A frame that is read over takes its descriptors along, and nobody else's.
+#[test]
+fn a_frame_that_there_is_no_memory_for_takes_its_own_along() {
+    // One process has 1 MiB.
+    let broker = Running::start(limits(|limits| limits.memory_bytes_total = 8 << 20));
+    let (mut caller, mut callee, mut reader) = pair(&broker);
+    let (sent, readers) = pipes(3);
+    send(&caller, &call(1, "o", 3, &vec![0; 4 << 20]), &sent);
+    drop(sent);
+    let refused = caller.answer(1);
+    assert_eq!(refused.error(), (ErrorCode::TooMany, false));
+    assert!(
+        refused.text().contains("limits.memory_bytes_total"),
+        "{}",
+        refused.text()
+    );
+    readers
+        .into_iter()
+        .for_each(|reader| assert!(closed(reader).is_empty()));
+    let (sent, readers) = pipes(2);
+    send(&caller, &call(2, "o", 2, b"the next"), &sent);
+    drop(sent);
+    let (got, came) = reader.read(&mut callee);
+    assert_eq!(got.text(), "the next");
+    same(came, readers);
+    let metrics = broker.handle.metrics();
+    assert_eq!((metrics.refused_for_memory, metrics.attachments_refused), (1, 3));
+    assert_eq!(metrics.closed_over_limit, 0);
+    broker.stop();
+}
+
 #[test]
 fn descriptors_are_refused_where_none_are_expected() {
     let broker = Running::start(limits(|_| {}));

@@ -3,6 +3,8 @@
 //! `old-load echo OBJECT`             serves OBJECT: every method returns its argument. Prints `ready`.
 //! `old-load callers N ROUNDS EVENTS` N clients call `echo` at once and hear EVENTS events of `s`/`t` in each round; each must get its own
 //!                                    answers. Prints `subscribed` when all have subscribed, `ok` at the end.
+//! `old-load between ROUNDS`           calls `echo` again and again, and hears an event of `s`/`t` between each two calls. Prints `called N` when
+//!                                    it has the N-th answer, `ok` at the end.
 //! `old-load call OBJECT`             one call; prints what came of it. `idle SECONDS OBJECT` the same after so long.
 //! `old-load publish TEXT`            publishes TEXT on `s`/`t`.
 //! `old-load hear N`                  prints `ready`, then N values of `s`/`t`.
@@ -18,7 +20,7 @@ use ipc_broker::worker::{SharedObject, WorkerBuilder};
 use serde_json::{Value, json};
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::Barrier;
 
 struct Echo;
@@ -55,11 +57,47 @@ async fn echo(object: &str) -> io::Result<()> {
     served
 }
 
+/// How soon a call must come behind its subscription for what the broker says of that not to be in its way.
+const SOON: Duration = Duration::from_millis(100);
+
+/// A client that has subscribed to `s`/`t` and got the answer to the call that it made right behind.
+async fn subscribed() -> io::Result<(IPCClient, tokio::sync::mpsc::Receiver<Value>)> {
+    loop {
+        let client = IPCClient::connect().await?;
+        let began = Instant::now();
+        let heard = client.subscribe("s", "t").await;
+        // The library subscribes before it calls; the answer, that there is nobody, says that both were read.
+        let called: io::Result<Value> = client.remote_call("nobody", "m", Value::Null).await;
+        match called {
+            Err(error) if error.to_string() == "Remote error: No such object 'nobody'" => {
+                return Ok((client, heard));
+            }
+            // It was kept from calling.
+            _ if began.elapsed() > SOON => {}
+            other => return Err(io::Error::other(format!("the first call: {other:?}"))),
+        }
+    }
+}
+
+async fn between(rounds: usize) -> io::Result<()> {
+    let (client, mut heard) = subscribed().await?;
+    for round in 0..rounds {
+        let answer: Value = client.remote_call("echo", "m", json!(round)).await?;
+        if answer != json!(round) {
+            return Err(io::Error::other(format!("{answer} instead of {round}")));
+        }
+        say(&format!("called {round}"));
+        let event = heard.recv().await;
+        if event != Some(json!(round)) {
+            return Err(io::Error::other(format!("event {event:?} instead of {round}")));
+        }
+    }
+    say("ok");
+    Ok(())
+}
+
 async fn caller(number: usize, rounds: usize, events: usize, all: Arc<Barrier>) -> io::Result<()> {
-    let client = IPCClient::connect().await?;
-    let mut heard = client.subscribe("s", "t").await;
-    // The library subscribes before it calls; the answer, that there is nobody, says that both were read.
-    let _: io::Result<Value> = client.remote_call("nobody", "m", Value::Null).await;
+    let (client, mut heard) = subscribed().await?;
     if all.wait().await.is_leader() {
         say("subscribed");
     }
@@ -108,9 +146,7 @@ async fn call(object: &str, idle: Duration) -> io::Result<()> {
 }
 
 async fn hear(count: usize) -> io::Result<()> {
-    let client = IPCClient::connect().await?;
-    let mut heard = client.subscribe("s", "t").await;
-    let _: Value = client.remote_call("rob", "listObjects", Value::Null).await?;
+    let (_client, mut heard) = subscribed().await?;
     say("ready");
     for _ in 0..count {
         let value = heard
@@ -137,6 +173,7 @@ async fn main() -> io::Result<()> {
     match words[..] {
         ["echo", object] => echo(object).await,
         ["callers", count, rounds, events] => callers(number(count)?, number(rounds)?, number(events)?).await,
+        ["between", rounds] => between(number(rounds)?).await,
         ["call", object] => call(object, Duration::ZERO).await,
         ["idle", seconds, object] => call(object, Duration::from_secs(number(seconds)? as u64)).await,
         ["hear", count] => hear(number(count)?).await,

@@ -333,6 +333,32 @@ fn fifty_old_callers_get_their_own_answers_while_events_arrive() {
     assert!(load.child.wait().unwrap().success());
 }
 
+/// Each event is published when the client has its answer, and its next call comes when it has heard it.
+#[test]
+fn an_old_client_hears_events_between_its_calls() {
+    const ROUNDS: usize = 20;
+    let broker = Running::start(Limits::default());
+    let mut load = broker.native(async |client| {
+        let echo = |args: serde_json::Value, _| async { Ok(args) };
+        let methods = Methods::new().method("m", echo);
+        let _worker = client.register("echo", methods).await.unwrap();
+        let mut load = broker.load(&["between", &ROUNDS.to_string()]);
+        for round in 0..ROUNDS {
+            let expected = format!("called {round}");
+            load = soon(tokio::task::spawn_blocking(move || {
+                assert_eq!(load.line(), expected);
+                load
+            }))
+            .await
+            .unwrap();
+            client.publish("s", "t", &round).await.unwrap();
+        }
+        load
+    });
+    assert_eq!(load.line(), "ok");
+    assert!(load.child.wait().unwrap().success());
+}
+
 #[test]
 fn an_old_caller_of_a_worker_that_dies_gets_an_error_at_once() {
     let broker = Running::start(Limits::default());

@@ -16,6 +16,8 @@ pub type Arrival = Result<Attachment, Box<CallError>>;
 #[derive(Default)]
 pub struct Arrivals {
     waiting: VecDeque<(Instant, Arrival)>,
+    /// So many that come next belong to frames that were given up.
+    over: usize,
 }
 
 impl std::fmt::Debug for Arrivals {
@@ -31,15 +33,26 @@ impl Arrivals {
         self.waiting.len()
     }
 
-    /// Whether none waits.
+    /// Whether none waits, and none is waited for.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.over == 0
     }
 
     /// One more has come.
     pub fn push(&mut self, now: Instant, arrival: Arrival) {
-        self.waiting.push_back((now, arrival));
+        match self.over.checked_sub(1) {
+            Some(over) => self.over = over,
+            None => self.waiting.push_back((now, arrival)),
+        }
+    }
+
+    /// A frame that declares so many will not be complete: its own are dropped, also those that have not come. Returns how many have.
+    pub fn give_up(&mut self, declared: usize) -> usize {
+        let come = declared.min(self.waiting.len());
+        self.waiting.drain(..come);
+        self.over = self.over.saturating_add(declared.saturating_sub(come));
+        come
     }
 
     /// Since when the oldest one waits.
@@ -117,6 +130,22 @@ mod tests {
         assert_eq!((arrivals.len(), arrivals.oldest()), (2, Some(now)));
         assert!(!arrivals.attach(&mut batch(&[3])), "one is missing");
         assert!(arrivals.attach(&mut batch(&[2])) && arrivals.oldest().is_none());
+    }
+
+    #[test]
+    fn those_of_a_frame_that_was_given_up_are_nobody_elses() {
+        let now = Instant::now();
+        // Of three that a frame declares so many have come when it is given up; the others come behind it.
+        for come in 0_u8..=4 {
+            let mut arrivals = Arrivals::default();
+            (0..come).for_each(|number| arrivals.push(now, Ok(Arc::new(number))));
+            assert_eq!(arrivals.give_up(3), usize::from(come.min(3)));
+            assert_eq!(arrivals.is_empty(), come == 3, "{come}");
+            (come..6).for_each(|number| arrivals.push(now, Ok(Arc::new(number))));
+            let mut next = batch(&[3]);
+            assert!(arrivals.attach(&mut next));
+            assert_eq!(numbers(&next, 0), [3, 4, 5], "{come}");
+        }
     }
 
     #[test]

@@ -339,22 +339,31 @@ pub(super) fn systemctl(values: &Values, origin: &dyn Fn(&str) -> String, proble
 pub(super) fn dialects(
     values: &Values,
     listen: &[Endpoint],
+    address: Option<&str>,
     origin: &dyn Fn(&str) -> String,
     problems: &mut Vec<Problem>,
 ) -> (Dialects, Vec<Endpoint>) {
+    let (mut added, wrong) = match dialects::endpoints(&values.compat, address) {
+        Ok(added) => (added, None),
+        Err((Some(variable), text)) => (Vec::new(), Some(Problem::new(variable, None, text))),
+        Err((None, text)) => {
+            let problem = Problem::new(&origin("compat"), Some("compat"), text);
+            (Vec::new(), Some(problem))
+        }
+    };
+    problems.extend(wrong);
     let mut complain = |key: &str, text: String| problems.push(Problem::new(&origin(key), Some(key), text));
     let understood = dialects::named(&values.dialects).unwrap_or_else(|text| {
         complain("dialects", text);
         Dialects::NONE
     });
-    let mut added = dialects::endpoints(&values.compat).unwrap_or_else(|text| {
-        complain("compat", text);
-        Vec::new()
-    });
     for name in &values.compat {
         // What is no name of any was complained of already.
         if !values.dialects.contains(name) && dialects::all().contains(name) {
-            complain("compat", format!("{name} is not understood: add it to dialects"));
+            let text = format!(
+                "the setting dialects leaves {name} out, so its clients would be turned away; add it there"
+            );
+            complain("compat", text);
         }
     }
     let usual = if listen.is_empty() && !values.system {

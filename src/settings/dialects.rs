@@ -4,6 +4,7 @@
 
 use crate::transport::Endpoint;
 use crate::transport::dialect::{Dialect, Dialects};
+use std::ffi::OsString;
 
 /// All of them, by the names of the brokers that they come from.
 const NAMES: [(&str, Dialect); 2] = [
@@ -31,20 +32,39 @@ pub(super) fn named(names: &[String]) -> Result<Dialects, String> {
     Ok(dialects)
 }
 
+/// The variable by which ipc-server and its programs are told where the server is: host and port.
+const ADDRESS: &str = "ENV_SERVER_ADDRESS";
+
+/// What that variable says.
+pub(super) fn address(environment: &[(OsString, OsString)]) -> Option<&str> {
+    let found = environment.iter().find(|(name, _)| name == ADDRESS)?;
+    // What is no text is no address, either.
+    Some(found.1.to_str().unwrap_or("?"))
+}
+
 /// Where the clients of these brokers look: of ipc-broker in debug mode `tcp:127.0.0.1:5123` (its README), beside the Unix socket where
-/// this broker listens anyway; of ipc-server `tcp:127.0.0.1:1986` (its constant).
+/// this broker listens anyway; of ipc-server what [`ADDRESS`] says, else `tcp:127.0.0.1:1986` (its constant).
 ///
 /// # Errors
-/// As [`named`].
-pub(super) fn endpoints(names: &[String]) -> Result<Vec<Endpoint>, String> {
-    let address = |name: &String| {
-        let text = match find(name)? {
-            Dialect::IpcBroker => "tcp:127.0.0.1:5123",
-            Dialect::IpcServer => "tcp:127.0.0.1:1986",
+/// What is wrong, with the variable when it is that; names as in [`named`].
+pub(super) fn endpoints(
+    names: &[String],
+    address: Option<&str>,
+) -> Result<Vec<Endpoint>, (Option<&'static str>, String)> {
+    let told = address.map(str::trim).filter(|address| !address.is_empty());
+    let endpoint = |name: &String| {
+        let (origin, address) = match (find(name).map_err(|text| (None, text))?, told) {
+            (Dialect::IpcBroker, _) => (None, "127.0.0.1:5123"),
+            (Dialect::IpcServer, None) => (None, "127.0.0.1:1986"),
+            (Dialect::IpcServer, Some(address)) => (Some(ADDRESS), address),
         };
-        text.parse::<Endpoint>().map_err(|error| error.to_string())
+        let endpoint = format!("tcp:{address}").parse::<Endpoint>();
+        endpoint.map_err(|error| {
+            let text = format!("{error}; it says where --compat ipc-server listens, as host:port");
+            (origin, text)
+        })
     };
-    names.iter().map(address).collect()
+    names.iter().map(endpoint).collect()
 }
 
 fn find(name: &str) -> Result<Dialect, String> {
@@ -56,4 +76,37 @@ fn find(name: &str) -> Result<Dialect, String> {
             known.join(" or ")
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_moves_the_address_of_ipc_server() {
+        let names = ["ipc-broker", "ipc-server"].map(str::to_owned);
+        for (told, expected) in [
+            (None, Ok("tcp:127.0.0.1:1986")),
+            (Some(""), Ok("tcp:127.0.0.1:1986")),
+            (Some("127.0.0.1:2000"), Ok("tcp:127.0.0.1:2000")),
+            (Some(" [::1]:2000 "), Ok("tcp:[::1]:2000")),
+            (Some("2000"), Err(Some(ADDRESS))),
+            (Some("?"), Err(Some(ADDRESS))),
+            (Some("127.0.0.1:many"), Err(Some(ADDRESS))),
+        ] {
+            let found = endpoints(&names, told);
+            let found = found.map(|all| all.iter().map(ToString::to_string).collect::<Vec<_>>());
+            match expected {
+                Ok(expected) => assert_eq!(
+                    found,
+                    Ok(vec!["tcp:127.0.0.1:5123".to_owned(), expected.to_owned()])
+                ),
+                Err(origin) => assert_eq!(found.unwrap_err().0, origin, "{told:?}"),
+            }
+        }
+        let only = ["ipc-broker".to_owned()];
+        assert!(endpoints(&only, Some("?")).is_ok(), "it is ipc-server's");
+        let unknown = ["ipc-serve".to_owned()];
+        assert_eq!(endpoints(&unknown, Some("?")).unwrap_err().0, None);
+    }
 }

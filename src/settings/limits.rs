@@ -12,6 +12,8 @@ const ABOVE_ZERO: &[&str] = &[
     "connections",
     "default_deadline_ms",
     "descriptor_wait_ms",
+    "dialect_document_bytes",
+    "dialect_patience_ms",
     "endpoint_stall_ms",
     "frame_bytes",
     "frame_progress_ms",

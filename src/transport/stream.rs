@@ -218,6 +218,15 @@ impl Stream {
         forward!(self, stream => stream.is_closed())
     }
 
+    /// Tells the peer at once what has come: one that writes a message in two parts, over TCP and without `TCP_NODELAY`, sends the second when the
+    /// first is acknowledged, which the system may put off by 40 ms. Linux only; elsewhere, and over other transports, nothing happens.
+    pub fn acknowledge(&self) {
+        #[cfg(target_os = "linux")]
+        if let Self::Tcp(stream) = self {
+            stream.acknowledge();
+        }
+    }
+
     /// Gives the connection up, if it is one to this process: both directions end now, as if the peer had closed it. Only a Unix socket knows
     /// whom it was connected to; over other transports nothing happens.
     pub(crate) fn give_up(&self, server: u32) {

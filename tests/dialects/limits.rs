@@ -395,3 +395,32 @@ fn each_format_can_be_switched_off() {
         running.stop();
     }
 }
+
+/// Who asks on and on without reading stops nobody else.
+#[test]
+fn a_flood_of_requests_that_are_refused_leaves_the_others_served() {
+    let scene = Scene::with(Limits {
+        watches: 4,
+        names: 4,
+        ..Limits::default()
+    });
+    let mut other = scene.old(Format::Lengths);
+    for said in [
+        json!({"list": ["nope"]}),
+        json!({"reg_object": "o"}),
+        json!({"object": "nope", "method": "m"}),
+    ] {
+        let mut flood = scene.old(Format::Documents);
+        // Behind one that is not answered before its time.
+        flood.say(&json!({"list": ["never"]}));
+        let bytes = flood.encoded(&said).repeat(20_000);
+        let mut sent = 0;
+        for _ in 0..50 {
+            sent += flood.send_what_goes(&bytes[sent..]);
+            other.settle();
+        }
+        flood.hang_up();
+    }
+    other.settle();
+    scene.stop();
+}

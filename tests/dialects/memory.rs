@@ -222,3 +222,64 @@ fn requests_beyond_it_are_refused() {
     native.ping();
     scene.stop();
 }
+
+/// More requests at once than there is memory for: each has its answer, however fast they come.
+#[test]
+fn a_burst_beyond_it_is_answered_one_by_one() {
+    const BURST: usize = 20_000;
+    let scene = Scene::with(Limits {
+        memory_bytes_total: 8 * 160 * 1024,
+        ..Limits::default()
+    });
+    let mut native = scene.native();
+    native.register("never");
+    let [mut lengths, mut documents] = [Format::Lengths, Format::Documents].map(|format| scene.old(format));
+    lengths.settle();
+    documents.settle();
+    // What this one asks is all that the process has.
+    let mut filler = scene.old(Format::Lengths);
+    let full = filler.heard_apart();
+    let mut told = Vec::new();
+    while !String::from_utf8_lossy(&told).contains(WORD) {
+        filler.call("never", "m", &json!("x".repeat(100)));
+        told.extend(full.try_iter().flatten());
+    }
+    for (mut old, said, answer) in [
+        (
+            lengths,
+            json!({"Call": {"call_id": "c", "object_name": "nope", "method": "m", "args": null}}),
+            "\"Error\"",
+        ),
+        (documents, json!({}), "{\"error\""),
+    ] {
+        let said = old.encoded(&said);
+        let heard = old.heard_apart();
+        let counted = std::thread::spawn(move || {
+            let (mut answers, mut rest) = (0, Vec::new());
+            while answers < BURST {
+                rest.extend(
+                    heard
+                        .recv()
+                        .unwrap_or_else(|_| panic!("the end behind {answers} answers")),
+                );
+                let text = String::from_utf8_lossy(&rest);
+                answers += text.matches(answer).count();
+                // What may be the beginning of one more.
+                let kept = text.len().min(answer.len() - 1);
+                rest = text.as_bytes()[text.len() - kept..].to_vec();
+            }
+            answers
+        });
+        old.send(&said.repeat(BURST));
+        assert_eq!(counted.join().unwrap(), BURST);
+        old.hang_up();
+    }
+    let metrics = scene.running.handle.metrics();
+    assert_eq!(metrics.closed_over_limit, 0);
+    filler.hang_up();
+    while scene.running.handle.levels().connections > 1 {
+        std::thread::yield_now();
+    }
+    native.ping();
+    scene.stop();
+}

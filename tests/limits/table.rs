@@ -151,13 +151,38 @@ const CASES: &[(&str, &str, &str)] = &[
         "what_a_client_asked_that_is_gone_is_cancelled",
     ),
     (
+        "dialect_unread_bytes",
+        "src/transport/dialect/bounds_tests.rs",
+        "answers_come_together_up_to_their_limit",
+    ),
+    (
+        "dialect_document_bytes",
+        "src/transport/dialect/bounds_tests.rs",
+        "a_document_beyond_its_limit_is_answered_and_read_over",
+    ),
+    (
+        "dialect_patience_ms",
+        "src/transport/dialect/bounds_tests.rs",
+        "a_list_is_waited_for_as_long_as_the_limit_says",
+    ),
+    (
+        "dialect_gap_ms",
+        "src/transport/dialect/bounds_tests.rs",
+        "documents_follow_each_other_as_the_limit_says",
+    ),
+    (
+        "dialect_ack_ms",
+        "src/transport/dialect/bounds_tests.rs",
+        "events_are_acknowledged_to_who_waits_for_it",
+    ),
+    (
         "dialect_calls",
-        "src/transport/dialect/timed_tests.rs",
+        "src/transport/dialect/bounds_tests.rs",
         "as_many_calls_wait_for_an_owner_as_may",
     ),
     (
         "dialect_call_bytes",
-        "src/transport/dialect/timed_tests.rs",
+        "src/transport/dialect/bounds_tests.rs",
         "as_many_calls_wait_for_an_owner_as_may",
     ),
     (

@@ -13,6 +13,7 @@ use crate::honest::Honest;
 use crate::language::{bytes_of_hex, expanded, number, text_of, unescaped};
 use crate::wire::Wire;
 use actix_ipc::Endpoint;
+use std::collections::HashSet;
 use std::time::Duration;
 
 /// How messages are told apart.
@@ -56,6 +57,12 @@ pub fn read(family: &str, framing: Framing, text: &str) -> Vec<Case> {
         }
     }
     cases
+}
+
+/// How many of them send something that no other does.
+pub fn distinct(cases: &[Case]) -> usize {
+    let sent = |case: &Case| (case.sent.clone(), case.ends_sending);
+    cases.iter().map(sent).collect::<HashSet<_>>().len()
 }
 
 fn case(title: String, framing: Framing, line: &str) -> Case {

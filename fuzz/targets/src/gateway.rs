@@ -7,7 +7,7 @@ use crate::allocation::measure;
 use crate::input::Input;
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Decoder, Draft, Encoding, Flags, Kind, Welcome};
-use actix_ipc::transport::dialect::{Dialect, Gateway};
+use actix_ipc::transport::dialect::{Bounds, Dialect, Gateway};
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
@@ -69,7 +69,16 @@ fn steps(data: &[u8]) {
     let mut input = Input::new(data);
     let old = input.below(2);
     let dialect = [Dialect::IpcBroker, Dialect::IpcServer][old];
-    let mut gateway = Gateway::new(dialect);
+    let bounds = Bounds {
+        unread_bytes: 1 << 16,
+        document_bytes: 1 << input.below(25),
+        patience_ms: 1_000,
+        gap_ms: input.below(2) as u32,
+        ack_ms: 20,
+        calls: input.below(4),
+        call_bytes: 1 << 10,
+    };
+    let mut gateway = Gateway::new(dialect, bounds);
     let greeting = std::mem::take(gateway.native());
     let mut told = Decoder::new(1 << 24);
     told.decode(greeting.strip_prefix(&PREFACE[..]).expect("the preface"))

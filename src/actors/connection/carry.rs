@@ -163,6 +163,22 @@ impl<R: Rooms> Life<R> {
         enough
     }
 
+    /// A frame that declares so many descriptors is read over: they are closed, also those that have not come.
+    pub(super) fn give_up_arrivals(&mut self, declared: usize) {
+        if declared == 0 {
+            return;
+        }
+        let rooms = self.rooms.clone();
+        let shared = rooms.shared();
+        let uid = self.session().and_then(|session| session.me().principal.uid);
+        let carry = match &mut self.carry {
+            Some(carry) => carry,
+            none => none.insert(Box::new(Carry::new(uid, shared))),
+        };
+        let closed = carry.arrivals.give_up(declared);
+        shared.metrics.attachments_refused.add(closed as u64);
+    }
+
     /// When the oldest descriptor has waited for too long.
     pub(super) fn arrivals_deadline(&self) -> Option<Instant> {
         self.carry

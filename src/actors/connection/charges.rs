@@ -124,10 +124,7 @@ impl<R: Rooms> Life<R> {
             Ok(None) => return,
             Err(error) => return self.close(CloseReason::Protocol, &error.to_string()),
         };
-        if header.attachments > 0 {
-            // What it carries has come in part, and is the next frame's then.
-            return self.close(CloseReason::TooMany, &over.to_string());
-        }
+        self.give_up_arrivals(usize::from(header.attachments));
         self.note_refused(header.kind.name(), &over.to_string());
         let error = over.error();
         let (Phase::Ready(session), rooms) = (&mut self.phase, &*self.rooms) else {

@@ -61,6 +61,8 @@ pub(super) struct Rare {
     pub(super) gateway: Option<Gateway>,
     /// Bytes of answers to its own requests that the socket has not taken.
     pub(super) answers: usize,
+    /// The most that the next read of it may bring, in bytes.
+    pub(super) bite: usize,
 }
 
 impl Io {
@@ -83,6 +85,7 @@ impl Io {
                 stopped: Some(Box::pin(stopped)),
                 gateway: None,
                 answers: 0,
+                bite: 0,
             })),
         }
     }
@@ -174,7 +177,7 @@ impl Connection {
         let mut buffer = READ.take().unwrap_or_else(|| vec![0; READ_BUFFER].into());
         let mut attachments = Vec::new();
         let from_ring = self.io.stream.reads_from_ring();
-        let most = self.io.pace.most(from_ring, buffer.len());
+        let most = self.bite(self.io.pace.most(from_ring, buffer.len()));
         let room = buffer.get_mut(..most).unwrap_or_default();
         let read = self.io.stream.try_read(room, &mut attachments);
         let result = match read {
@@ -191,6 +194,7 @@ impl Connection {
                 }
                 let with_attachments = !attachments.is_empty();
                 let frames = self.received(bytes, attachments, cx);
+                self.bitten(count, most);
                 self.io
                     .pace
                     .has_read(self.life.rooms.shared.now(), frames, self.life.brought_messages);

@@ -9,14 +9,13 @@ use crate::actors::accounts::OverShare;
 use crate::actors::inbox::{Post, Queue};
 use crate::error::CloseReason;
 use crate::message::Attachment;
-use crate::transport::dialect::{Broken, Gateway, Opening};
+use crate::transport::dialect::{BITE, Bounds, Broken, Gateway, Opening};
 use bytes::Bytes;
 use std::task::Context;
 use std::time::Instant;
 
-/// Bytes of answers to its own requests that an old client may leave unread before nothing more of it is read. What others have for it
-/// does not count: it may be about to answer a call, and must not be kept from that.
-const UNREAD_MAX: usize = 64 * 1024;
+/// What is translated at once for an old client that does not read.
+const PART: usize = 64 * 1024;
 
 impl Connection {
     const fn gateway(&mut self) -> Option<&mut Gateway> {
@@ -31,7 +30,38 @@ impl Connection {
         let Some(gateway) = self.gateway() else {
             return true;
         };
-        gateway.may_read() && (self.answers_unread() <= UNREAD_MAX || self.unsent() == 0)
+        let most = gateway.unread_max();
+        gateway.may_read() && (self.answers_unread() <= most || self.unsent() == 0)
+    }
+
+    /// The most to read at once, at most `most`. What an old client says may have to be left aside until it has read its answers, so no more is
+    /// read than there is memory for; and little at first, because nobody knows yet what will come.
+    pub(super) fn bite(&self, most: usize) -> usize {
+        if self.life.is_silent() {
+            return if self.life.rooms.shared.dialects().any() {
+                most.min(BITE)
+            } else {
+                most
+            };
+        }
+        let Some(rare) = &self.io.rare else { return most };
+        let Some(gateway) = &rare.gateway else { return most };
+        let (held, wanted) = (gateway.held(), rare.bite.clamp(BITE, most.max(BITE)));
+        let room = self.life.room_for(held, wanted.saturating_sub(BITE));
+        room.saturating_sub(held)
+            .saturating_add(BITE)
+            .min(wanted)
+            .min(most)
+    }
+
+    /// A read that could have brought `most` has brought so much.
+    pub(super) fn bitten(&mut self, count: usize, most: usize) {
+        if let Some(rare) = &mut self.io.rare
+            && rare.gateway.is_some()
+        {
+            let filled = count >= most;
+            rare.bite = if filled { most.saturating_mul(4) } else { count };
+        }
     }
 
     fn answers_unread(&self) -> usize {
@@ -48,7 +78,7 @@ impl Connection {
                 return;
             }
             let mut buffer = WriteBuf::default();
-            self.life.fill(UNREAD_MAX, &mut buffer);
+            self.life.fill(PART, &mut buffer);
             self.translate(&buffer, cx);
         }
     }
@@ -66,7 +96,7 @@ impl Connection {
         };
         gateway.clock(now);
         let held = gateway.held();
-        let room = self.life.room_for(held, bytes.len());
+        let room = self.life.room_for(held, bytes.len().saturating_sub(BITE));
         let Some(gateway) = self.gateway() else {
             return 0;
         };
@@ -75,6 +105,11 @@ impl Connection {
         // A message that goes on makes progress.
         self.life.waiting_since = None;
         let before = self.unsent();
+        let begun = self.gateway().is_some_and(|gateway| gateway.has_begun());
+        if begun {
+            // The library of ipc-broker writes a length, and what it is of when that has arrived.
+            self.io.stream.acknowledge();
+        }
         let frames = self.pass_on(attachments, cx);
         let caused = self.unsent().saturating_sub(before);
         if let Some(rare) = &mut self.io.rare {
@@ -127,7 +162,16 @@ impl Connection {
         if let Opening::Old(dialect) = self.life.rooms.shared.dialects().opening(*first) {
             self.life.without_extras(dialect);
             let limits = &self.life.rooms.shared.limits;
-            let gateway = Gateway::new(dialect).with_queue(limits.dialect_calls, limits.dialect_call_bytes);
+            let bounds = Bounds {
+                unread_bytes: limits.dialect_unread_bytes,
+                document_bytes: limits.dialect_document_bytes,
+                patience_ms: limits.dialect_patience_ms,
+                gap_ms: limits.dialect_gap_ms,
+                ack_ms: limits.dialect_ack_ms,
+                calls: limits.dialect_calls,
+                call_bytes: limits.dialect_call_bytes,
+            };
+            let gateway = Gateway::new(dialect, bounds);
             self.io.rare.get_or_insert_default().gateway = Some(gateway);
         }
     }
@@ -158,7 +202,7 @@ impl Connection {
         };
         let (begun, held, holds) = (gateway.has_begun(), gateway.held(), gateway.holds_events());
         let (unshown, services) = (gateway.take_unshown(), gateway.take_services());
-        let farewell = gateway.take_farewell();
+        let (farewell, refused) = (gateway.take_farewell(), gateway.take_refused());
         for (object, unit) in services {
             self.named(&object, &unit);
         }
@@ -166,6 +210,9 @@ impl Connection {
             self.life.parted(reason, &text);
         }
         self.life.rooms.shared.metrics.dialect_unshown.add(unshown);
+        for _ in 0..refused {
+            self.life.note_refused("request", "limits.memory_bytes_total");
+        }
         match read {
             Ok(()) => {
                 self.life.waits_for(begun, holds);

@@ -317,19 +317,21 @@ pub(super) fn too_large(what: &str, length: usize, most: usize) -> String {
     format!("the {what} has {length} bytes; this client takes values of at most {most}")
 }
 
-/// What an Error frame says.
-pub(super) fn failure(view: &FrameView<'_>) -> Failure {
+/// What an Error frame says, to a client that takes values of at most so many bytes. A longer value is left out, a longer text cut.
+pub(super) fn failure(view: &FrameView<'_>, most: usize) -> Failure {
     let error = CallError::from_frame(view, Payload::default);
     let value = match view.header.encoding {
         Encoding::RAW => None,
         encoding => value::json(encoding, view.payload).ok().map(Cow::into_owned),
     };
+    let value = value.filter(|value| value.len() <= most);
     let text = match error.message.is_empty() {
         true => CallError::from(error.code).message,
         false => error.message,
     };
     Failure {
         value,
-        ..Failure::new(error.code, text)
+        // A byte of it may take six when it is written as JSON.
+        ..Failure::new(error.code, cut(&text, most / 8))
     }
 }

@@ -6,19 +6,16 @@
 
 use super::Dialect;
 use super::asked::{Asked, Broker, failure, too_large};
+use super::bounds::{BITE, Bounds};
 use super::ipc_broker::IpcBroker;
 use super::ipc_server::IpcServer;
-use super::pieces::Owner;
-use super::said::{Codec, Failure, Next, Told};
-use super::value;
+use super::pieces::{Hidden, Owner};
+use super::said::{Codec, Failure, Next, Said, Told};
 use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::{Batch, Draft, Flags, Kind, key};
 use std::fmt;
 use std::time::Instant;
-
-/// Bytes for the client that may have come together before nothing more of it is understood.
-const OUTPUT_MAX: usize = 64 * 1024;
 
 /// The old client's bytes are none of its format; the text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,15 +43,18 @@ pub struct Gateway {
     is_broken: bool,
     /// Bytes that may be kept; beyond them its requests are refused.
     pub(super) room: usize,
+    /// Requests that were refused for that.
+    refused: u64,
+    unread_bytes: usize,
 }
 
 impl Gateway {
     /// The gateway of a client that has begun to speak; its greeting to the broker is ready in [`Self::native`].
     #[must_use]
-    pub fn new(dialect: Dialect) -> Self {
+    pub fn new(dialect: Dialect, bounds: Bounds) -> Self {
         let codec: Box<dyn Codec> = match dialect {
             Dialect::IpcBroker => Box::new(IpcBroker::default()),
-            Dialect::IpcServer => Box::new(IpcServer::default()),
+            Dialect::IpcServer => Box::new(IpcServer::new(bounds)),
         };
         Self {
             codec,
@@ -65,15 +65,9 @@ impl Gateway {
             is_behind: false,
             is_broken: false,
             room: usize::MAX,
+            refused: 0,
+            unread_bytes: bounds.unread_bytes,
         }
-    }
-
-    /// The same, where so many calls of so many bytes may wait for their turn at its client, when that takes one at a time. Without this
-    /// one may.
-    #[must_use]
-    pub fn with_queue(mut self, calls: usize, bytes: usize) -> Self {
-        self.codec.bound_queue(calls, bytes);
-        self
     }
 
     /// Frames for the broker, to be taken out.
@@ -104,11 +98,25 @@ impl Gateway {
         (!self.input.is_empty() || self.codec.reads_over()) && !self.is_behind && self.may_read()
     }
 
-    /// Bytes that are kept: until they can be understood, until a message is complete, until an answer has its turn.
+    /// Bytes that are kept: until they can be understood, until a message is complete, until an answer has its turn. Without the first
+    /// [`BITE`] of the client's own, which are its connection's.
     #[must_use]
     pub fn held(&self) -> usize {
+        self.held_beside(self.input.len())
+    }
+
+    fn held_beside(&self, input: usize) -> usize {
         let apart = self.broker.pieces.held().saturating_add(self.codec.held());
-        self.input.len().saturating_add(apart)
+        input.saturating_sub(BITE).saturating_add(apart)
+    }
+
+    /// Answers that the client may leave unread, in bytes, before nothing more of it is understood. Few while there is no memory.
+    #[must_use]
+    pub fn unread_max(&self) -> usize {
+        match self.room {
+            usize::MAX => self.unread_bytes,
+            _ => self.unread_bytes.min(BITE),
+        }
     }
 
     /// Whether the old client would take an event for an answer, so that events must wait.
@@ -146,6 +154,11 @@ impl Gateway {
     /// Events that could not be shown to the client since the last time this was asked.
     pub const fn take_unshown(&mut self) -> u64 {
         std::mem::replace(&mut self.broker.unshown, 0)
+    }
+
+    /// Requests that were refused for want of memory since the last time this was asked.
+    pub const fn take_refused(&mut self) -> u64 {
+        std::mem::replace(&mut self.refused, 0)
     }
 
     /// The units that the client has named since the last time this was asked, each with its object.
@@ -204,7 +217,7 @@ impl Gateway {
         let mut used = 0_usize;
         self.is_behind = false;
         while self.may_read() || self.broker.is_short {
-            if self.output.len() > OUTPUT_MAX {
+            if self.output.len() > self.unread_max() {
                 self.is_behind = used < input.len();
                 break;
             }
@@ -217,16 +230,29 @@ impl Gateway {
                 }
                 Next::Said(said, length) => {
                     used = used.saturating_add(length);
-                    let full = self.room < self.held();
-                    match self.broker.hear(said, full) {
-                        Ok(None) => {}
-                        Ok(Some(place)) => self.say(&Told::Subscribed(place)),
-                        Err((place, failure)) => self.say(&Told::Answer(place, Err(&failure))),
+                    let full = self.room < self.held_beside(input.len().saturating_sub(used));
+                    self.heard(said, full);
+                }
+                Next::Lost(lost, length, why) => {
+                    used = used.saturating_add(length);
+                    if let Err(broken) = self.lose(lost, &why) {
+                        self.is_broken = true;
+                        return (used, Err(broken));
                     }
                 }
             }
         }
         (used, Ok(()))
+    }
+
+    fn heard(&mut self, said: Said<'_>, full: bool) {
+        let refused = full && said.place().is_some();
+        self.refused = self.refused.saturating_add(u64::from(refused));
+        match self.broker.hear(said, full) {
+            Ok(None) => {}
+            Ok(Some(place)) => self.say(&Told::Subscribed(place)),
+            Err((place, failure)) => self.say(&Told::Answer(place, Err(&failure))),
+        }
     }
 
     fn given(&mut self, batch: &Batch) {
@@ -270,7 +296,7 @@ impl Gateway {
 
     fn failed(&mut self, view: &FrameView<'_>) {
         let id = view.header.id;
-        let failure = failure(view);
+        let failure = failure(view, self.codec.limit());
         self.broker.pieces.give_up(Owner::Reply(id));
         match self.broker.asked.remove(&id) {
             Some(Asked::Has(place)) => self.say(&Told::Has(place, false)),
@@ -323,16 +349,16 @@ impl Gateway {
             // Its callee need not go on.
             self.broker.send(Draft::new(Kind::Cancel, id));
         }
-        let large = || Failure::new(ErrorCode::ReplyLost, too_large("result", partial.length, most));
-        let shown = match partial.length > most {
-            true => Err(large()),
-            false => value::json(partial.encoding, &partial.bytes)
-                .map_err(|why| Failure::new(ErrorCode::Encoding, format!("the call ran, but {why}"))),
+        let failure = match partial.shown(most) {
+            Ok(value) => return self.say(&Told::Answer(place, Ok(&value))),
+            Err(Hidden::Large(length)) => {
+                Failure::new(ErrorCode::ReplyLost, too_large("result", length, most))
+            }
+            Err(Hidden::Unsayable(why)) => {
+                Failure::new(ErrorCode::Encoding, format!("the call ran, but {why}"))
+            }
         };
-        match shown {
-            Ok(value) => self.say(&Told::Answer(place, Ok(&value))),
-            Err(failure) => self.say(&Told::Answer(place, Err(&failure))),
-        }
+        self.say(&Told::Answer(place, Err(&failure)));
     }
 
     fn called(&mut self, view: &FrameView<'_>) {
@@ -346,13 +372,13 @@ impl Gateway {
         let Some(partial) = whole.or_else(beyond) else {
             return;
         };
-        if partial.length > most {
-            let text = too_large("call", partial.length, most);
-            return self.broker.refuse(ticket, &partial, ErrorCode::TooLarge, &text);
-        }
-        let args = match value::json(partial.encoding, &partial.bytes) {
+        let args = match partial.shown(most) {
             Ok(args) => args,
-            Err(why) => {
+            Err(Hidden::Large(length)) => {
+                let text = too_large("call", length, most);
+                return self.broker.refuse(ticket, &partial, ErrorCode::TooLarge, &text);
+            }
+            Err(Hidden::Unsayable(why)) => {
                 let text = format!("{why}; this object's program knows JSON only");
                 return self.broker.refuse(ticket, &partial, ErrorCode::Encoding, &text);
             }
@@ -388,11 +414,7 @@ impl Gateway {
             return;
         };
         let (object, topic) = key::split(topic);
-        let shown = match partial.length > most {
-            true => Err(String::new()),
-            false => value::json(partial.encoding, &partial.bytes),
-        };
-        let said = shown.is_ok_and(|value| {
+        let said = partial.shown(most).is_ok_and(|value| {
             let told = Told::Event {
                 object: std::str::from_utf8(object).unwrap_or_default(),
                 topic: std::str::from_utf8(topic).unwrap_or_default(),

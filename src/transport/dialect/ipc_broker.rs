@@ -5,6 +5,7 @@
 
 mod messages;
 mod turn;
+mod unasked;
 
 use super::begun::Begun;
 use super::said::{CallTicket, Codec, Failure, Lost, Next, Place, Said, Told, Unsaid};
@@ -12,12 +13,10 @@ use super::value::raw;
 use crate::error::ErrorCode;
 use messages::{FRAME_MAX, Request, Response, message, shortened, write};
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::time::Instant;
 use turn::{Turn, Way};
 
-/// No client of the library waits for `Subscribed`, and each would take it for the answer to the call behind it: it is told so much later.
-const SUBSCRIBED: Duration = Duration::from_millis(200);
 /// What a request costs that is not answered, beside its names.
 const ASKED_BYTES: usize = 64;
 
@@ -51,13 +50,16 @@ pub(super) struct IpcBroker {
     asked_bytes: usize,
     /// When its client waits for an answer.
     turn: Turn,
-    /// What became of subscriptions, told when nothing else is waited for; and from when on, at the latest behind an answer.
+    /// What became of subscriptions, told when nothing else is waited for; and from when on.
     subscribed: Vec<(Place, Option<String>)>,
     subscribed_from: Option<Instant>,
     /// The answer that is kept.
     kept: Option<(Place, Vec<u8>)>,
     /// Answers that their client has given up.
     late: Vec<u8>,
+    /// Events that wait until their client has read others, or pauses.
+    events: VecDeque<Vec<u8>>,
+    event_bytes: usize,
     /// Calls that the client has not answered.
     owed: HashSet<CallTicket>,
     /// So many bytes of a message that was given up are still to come.
@@ -164,7 +166,9 @@ impl IpcBroker {
         match self.turn.answered(place) {
             Way::Now => {
                 let written = frame(out);
-                self.tell_subscribed(out);
+                if self.turn.now().is_none() {
+                    self.tell_subscribed(out);
+                }
                 written
             }
             Way::Late if self.turn.pauses() => frame(out),
@@ -175,48 +179,6 @@ impl IpcBroker {
                 self.kept = Some((place, kept));
                 written
             }
-        }
-    }
-
-    /// What became of a subscription.
-    fn subscribed(&mut self, place: Place, failed: Option<String>, out: &mut Vec<u8>) {
-        self.subscribed.push((place, failed));
-        match self.turn.now() {
-            Some(now) => {
-                let from = || now.checked_add(SUBSCRIBED);
-                self.subscribed_from = self.subscribed_from.or_else(from);
-            }
-            None => self.tell_subscribed(out),
-        }
-    }
-
-    fn tell_subscribed(&mut self, out: &mut Vec<u8>) {
-        if self.turn.waits() || self.subscribed.is_empty() {
-            return;
-        }
-        self.subscribed_from = None;
-        self.turn.told();
-        for (place, failed) in std::mem::take(&mut self.subscribed) {
-            let Some(Asked::Subscribe(object, topic)) = self.take(place) else {
-                continue;
-            };
-            let told = match &failed {
-                None => Response::Subscribed {
-                    object_name: &object,
-                    topic: &topic,
-                },
-                Some(text) => Response::Error {
-                    call_id: None,
-                    object_name: &object,
-                    message: shortened(text),
-                },
-            };
-            let nameless = Response::Error {
-                call_id: None,
-                object_name: "",
-                message: failed.as_deref().map_or("", shortened),
-            };
-            let _ = write(&told, out).or_else(|_| write(&nameless, out));
         }
     }
 }
@@ -241,10 +203,14 @@ impl Codec for IpcBroker {
             return Next::Broken(format!("packet size {length} exceeds max allowed {FRAME_MAX}"));
         }
         // A stranger whose first byte happens to be a zero is told from the first message.
-        if !self.begun && length > 0 && rest.first().is_some_and(|byte| *byte != b'{') {
-            return Next::Broken("the first message is no JSON object".to_owned());
+        if !self.begun {
+            let body = rest.get(..length.min(rest.len())).unwrap_or_default();
+            match body.trim_ascii_start().first() {
+                Some(b'{') => self.begun = true,
+                Some(_) => return Next::Broken("the first message is no JSON object".to_owned()),
+                None => {}
+            }
         }
-        self.begun |= length > 0 && !rest.is_empty();
         match rest.get(..length) {
             Some(body) => Next::Said(self.said(body), length.saturating_add(4)),
             None => Next::More,
@@ -295,15 +261,12 @@ impl Codec for IpcBroker {
                 written
             }
             Told::Event { object, topic, value } => {
-                // A subscription's acknowledgement precedes its first event.
-                self.tell_subscribed(out);
-                self.turn.told();
                 let event = Response::Event {
                     object_name: object,
                     topic,
                     args: raw(value),
                 };
-                write(&event, out)
+                self.event(&event, out)
             }
         }
     }
@@ -314,13 +277,12 @@ impl Codec for IpcBroker {
 
     fn held(&self) -> usize {
         let kept = self.kept.as_ref().map_or(0, |(_, frame)| frame.len());
-        self.asked_bytes
-            .saturating_add(self.late.len())
-            .saturating_add(kept)
+        let told_later = self.late.len().saturating_add(self.event_bytes);
+        self.asked_bytes.saturating_add(told_later).saturating_add(kept)
     }
 
     fn holds_events(&self) -> bool {
-        self.turn.holds_events()
+        self.turn.holds_events() || !self.events.is_empty()
     }
 
     fn clock(&mut self, now: Instant) {
@@ -332,7 +294,16 @@ impl Codec for IpcBroker {
         let pause = self.turn.pause();
         let subscribed = self.subscribed_from.filter(|_| !self.turn.waits());
         let subscribed = subscribed.map(|from| pause.map_or(from, |pause| from.max(pause)));
-        [kept, subscribed, pause].into_iter().flatten().min()
+        let late = self
+            .turn
+            .now()
+            .filter(|_| !self.late.is_empty() && self.turn.overlaps());
+        let events = !self.events.is_empty() && !self.turn.holds_events();
+        let events = self.turn.may_hear().filter(|_| events);
+        [kept, subscribed, pause, late, events]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn time_passed(&mut self, out: &mut Vec<u8>) {
@@ -343,15 +314,14 @@ impl Codec for IpcBroker {
         {
             out.extend_from_slice(&frame);
             self.turn.written(place);
+        }
+        if self.turn.pauses() || self.turn.overlaps() {
+            self.tell_late(out);
+        }
+        if over(self.subscribed_from) && (self.turn.pauses() || self.turn.overlaps()) {
             self.tell_subscribed(out);
         }
-        if !self.late.is_empty() && self.turn.pauses() {
-            out.append(&mut self.late);
-            self.turn.told();
-        }
-        if over(self.subscribed_from) && self.turn.pauses() {
-            self.tell_subscribed(out);
-        }
+        self.tell_events(out);
     }
 
     fn give_up(&mut self, input: &[u8], why: &str, out: &mut Vec<u8>) -> Lost {
@@ -387,6 +357,10 @@ impl Codec for IpcBroker {
     }
 
     fn shed(&mut self, _: &str, out: &mut Vec<u8>) -> Option<Lost> {
+        if let Some(event) = self.events.pop_back() {
+            self.event_bytes = self.event_bytes.saturating_sub(event.len());
+            return Some(Lost::Event);
+        }
         if let Some((place, frame)) = self.kept.take() {
             out.extend_from_slice(&frame);
             self.turn.written(place);
@@ -400,6 +374,10 @@ impl Codec for IpcBroker {
     fn flush(&mut self, out: &mut Vec<u8>) {
         out.extend(self.kept.take().into_iter().flat_map(|(_, frame)| frame));
         out.append(&mut self.late);
+        self.events
+            .drain(..)
+            .for_each(|event| out.extend_from_slice(&event));
+        self.event_bytes = 0;
     }
 }
 

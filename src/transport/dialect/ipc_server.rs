@@ -7,7 +7,9 @@
 mod lose;
 mod messages;
 mod pace;
+mod places;
 
+use super::bounds::Bounds;
 use super::said::{CallTicket, Codec, Failure, Lost, Next, Place, Said, Told, Unsaid};
 use super::scan::Scan;
 use super::value::raw;
@@ -15,19 +17,11 @@ use crate::error::ErrorCode;
 use messages::{Answer, Called, Document, Event, NAMES_MAX, NO_VARIANT, document};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
 
 /// The object whose topics are the events of this format.
 pub(super) const EVENTS: &str = "events";
-/// The largest document, in bytes. The old server has no limit; it is the broker's for one frame, less what stands around a value.
-const DOCUMENT_MAX: usize = 16 * 1024 * 1024 - 8 * 1024;
-/// The old Rust library never reads the answer to an event. Who has said nothing else for so long waits for it.
-const ACK: Duration = Duration::from_millis(20);
-/// What a request costs that is not answered.
-const ASKED_BYTES: usize = 64;
-/// How long a list of objects is waited for, in milliseconds: programs ask again at once as long as one is missing.
-const PATIENCE_MS: u32 = 1_000;
 
 /// A request of the client, in its place.
 #[derive(Debug)]
@@ -50,8 +44,9 @@ struct Owed {
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct IpcServer {
+    bounds: Bounds,
     scan: Scan,
     last: Place,
     asked: VecDeque<Asked>,
@@ -62,9 +57,6 @@ pub(super) struct IpcServer {
     /// Calls behind it, written when it is answered.
     calls: VecDeque<(Owed, Vec<u8>)>,
     call_bytes: usize,
-    /// How many may be there, and how many bytes of them.
-    calls_max: usize,
-    call_bytes_max: usize,
     /// Events that wait until the client has read what was written before.
     events: VecDeque<Vec<u8>>,
     /// Parts of documents that are not written yet; nothing else is written before them.
@@ -79,6 +71,17 @@ pub(super) struct IpcServer {
     acks: Acks,
     /// The document that has begun was given up.
     over: bool,
+    /// When it was told something last that it may not have read.
+    told_at: Option<Instant>,
+    /// Since when the first of the events waits, and until when they have their turn.
+    events_since: Option<Instant>,
+    events_until: Option<Instant>,
+    /// A document has begun.
+    begun: bool,
+    /// Lists that lack something, and when their clients are told so.
+    late: BTreeSet<(Instant, Place)>,
+    /// No answer from this place on is worth being given up.
+    small_from: Place,
 }
 
 /// What is known of a client that publishes.
@@ -88,47 +91,37 @@ enum Acks {
     Unknown,
     /// It has waited for one, so it gets them at once.
     Read,
-    /// It has gone on without one, or reads nothing: it gets none.
+    /// It has gone on without one, to ask for something else: it gets none.
     Unread,
+    /// It has gone on without one to its next event, or reads nothing: it gets one when it has said nothing for long.
+    Doubted,
 }
 
 impl IpcServer {
-    fn ask(&mut self, list: Vec<Box<str>>) -> Place {
-        self.forget_ack();
-        self.last = self.last.saturating_add(1);
-        self.answer_bytes = self.answer_bytes.saturating_add(listed(&list));
-        let patience = Duration::from_millis(u64::from(PATIENCE_MS));
-        let waits = self.now.filter(|_| !list.is_empty());
-        self.asked.push_back(Asked {
-            place: self.last,
-            list,
-            not_before: waits.and_then(|now| now.checked_add(patience)),
-            answer: None,
-        });
-        self.last
-    }
-
-    /// Who asks for something else before it has the answer to its event does not wait for that.
-    fn forget_ack(&mut self) {
-        let Some((place, _)) = self.ack.take() else { return };
-        self.acks = Acks::Unread;
-        if let Some(at) = self.asked.iter().position(|asked| asked.place == place) {
-            self.asked.remove(at);
-            self.answer_bytes = self.answer_bytes.saturating_sub(listed(&[]));
-        }
-    }
-
-    /// The answer to an event, some time later.
-    fn acknowledge(&mut self, out: &mut Vec<u8>) {
-        self.forget_ack();
-        if self.acks == Acks::Unread {
-            return;
-        }
-        let place = self.ask(Vec::new());
-        let wait = self.now.filter(|_| self.acks == Acks::Unknown);
-        match wait.and_then(|now| now.checked_add(ACK)) {
-            Some(due) => self.ack = Some((place, due)),
-            None => self.fill(place, &Answer::Success("OK"), out),
+    pub(super) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            scan: Scan::default(),
+            last: 0,
+            asked: VecDeque::new(),
+            answer_bytes: 0,
+            owed: None,
+            calls: VecDeque::new(),
+            call_bytes: 0,
+            events: VecDeque::new(),
+            parts: VecDeque::new(),
+            paced_bytes: 0,
+            now: None,
+            wrote: None,
+            ack: None,
+            acks: Acks::default(),
+            over: false,
+            begun: false,
+            told_at: None,
+            events_since: None,
+            events_until: None,
+            late: BTreeSet::new(),
+            small_from: 0,
         }
     }
 
@@ -213,7 +206,7 @@ impl IpcServer {
         Said::Wait {
             place: self.ask(list),
             objects,
-            patience_ms: PATIENCE_MS,
+            patience_ms: self.bounds.patience_ms,
         }
     }
 
@@ -230,7 +223,7 @@ impl IpcServer {
             return Said::Nothing;
         };
         // It has read the call, and so all that was written before.
-        self.wrote = None;
+        (self.wrote, self.told_at) = (None, None);
         self.release(out);
         match void {
             true => Said::Nothing,
@@ -239,45 +232,6 @@ impl IpcServer {
                 outcome,
             },
         }
-    }
-
-    /// Puts an answer into its place, and writes all whose turn has come.
-    fn fill(&mut self, place: Place, answer: &Answer<'_>, out: &mut Vec<u8>) {
-        if let Some(asked) = self.asked.iter_mut().find(|asked| asked.place == place) {
-            let answer = document(answer);
-            self.answer_bytes = self.answer_bytes.saturating_add(answer.len());
-            asked.answer = Some(answer);
-        }
-        while let Some(answer) = self.asked.front_mut().and_then(|asked| asked.answer.take()) {
-            let list = self.asked.pop_front().map(|asked| listed(&asked.list));
-            let bytes = answer.len().saturating_add(list.unwrap_or_default());
-            self.answer_bytes = self.answer_bytes.saturating_sub(bytes);
-            self.write(&answer, out);
-        }
-        self.release(out);
-    }
-
-    /// Whether all objects of a list are there. Who asks again at once when one is missing is told so at its time.
-    fn has(&mut self, place: Place, all: bool, out: &mut Vec<u8>) {
-        let Some(asked) = self.asked.iter_mut().find(|asked| asked.place == place) else {
-            return;
-        };
-        let early = |until: Instant| self.now.is_some_and(|now| now < until);
-        if !all && asked.not_before.is_some_and(early) {
-            asked.list.clear();
-            return self.count();
-        }
-        asked.not_before = None;
-        let list = std::mem::take(&mut asked.list);
-        self.count();
-        self.fill(place, &Answer::List(if all { &list } else { &[] }), out);
-    }
-
-    /// What all requests keep, counted anew.
-    fn count(&mut self) {
-        let kept =
-            |asked: &Asked| listed(&asked.list).saturating_add(asked.answer.as_ref().map_or(0, Vec::len));
-        self.answer_bytes = self.asked.iter().map(kept).sum();
     }
 
     fn fill_error(&mut self, place: Place, text: &str, out: &mut Vec<u8>) {
@@ -303,15 +257,9 @@ impl IpcServer {
     }
 }
 
-/// What a request takes while it waits, with the objects of its list.
-fn listed(list: &[Box<str>]) -> usize {
-    let names: usize = list.iter().map(|name| name.len().saturating_add(16)).sum();
-    names.saturating_add(ASKED_BYTES)
-}
-
 impl Codec for IpcServer {
     fn limit(&self) -> usize {
-        DOCUMENT_MAX
+        self.bounds.document_bytes
     }
 
     fn next<'a>(&mut self, input: &'a [u8], out: &mut Vec<u8>) -> Next<'a> {
@@ -321,18 +269,35 @@ impl Codec for IpcServer {
             self.scan.forget();
             return Next::Said(Said::Nothing, end.unwrap_or(input.len()));
         }
+        let most = self.bounds.document_bytes;
+        let large = || format!("a document of more than {most} bytes (limits.dialect_document_bytes)");
+        if !self.begun {
+            match input.trim_ascii_start().first() {
+                Some(b'{' | b'n') => self.begun = true,
+                Some(_) => return Next::Broken("what comes first is no document".to_owned()),
+                None => {}
+            }
+        }
         match self.scan.end(input) {
             // What stands between documents begins none.
             None if self.scan.is_between() && !input.is_empty() => {
                 self.scan = Scan::default();
                 Next::Said(Said::Nothing, input.len())
             }
+            Some(end) if end > most => {
+                let (document, why) = (input.get(..end).unwrap_or_default(), large());
+                let lost = self.lose_begun(document, &why, out);
+                self.over = false;
+                Next::Lost(lost, end, why)
+            }
             Some(end) => {
                 let document = input.get(..end).unwrap_or_default();
                 Next::Said(self.said(document, out), end)
             }
-            None if input.len() > DOCUMENT_MAX => {
-                Next::Broken(format!("a document of more than {DOCUMENT_MAX} bytes"))
+            None if input.len() > most => {
+                let why = large();
+                let lost = self.lose_begun(input, &why, out);
+                Next::Lost(lost, input.len(), why)
             }
             None => Next::More,
         }
@@ -346,8 +311,7 @@ impl Codec for IpcServer {
             Told::Has(place, all) => self.has(place, all, out),
             Told::Answer(place, Ok(value)) => self.fill(place, &Answer::Response(raw(value)), out),
             Told::Answer(place, Err(failure)) => {
-                let waits = |asked: &Asked| asked.place == place && !asked.list.is_empty();
-                match self.asked.iter().any(waits) {
+                match self.asked_mut(place).is_some_and(|asked| !asked.list.is_empty()) {
                     true => self.has(place, false, out),
                     false => self.fail(place, failure, out),
                 }
@@ -369,10 +333,10 @@ impl Codec for IpcServer {
                     void: !answered,
                 };
                 let together = self.call_bytes.saturating_add(call.len());
-                if self.calls.len() >= self.calls_max.max(1) {
+                if self.calls.len() >= self.bounds.calls.max(1) {
                     return Err(Unsaid::Busy(self.calls.len()));
                 }
-                if together > self.call_bytes_max && !self.calls.is_empty() {
+                if together > self.bounds.call_bytes && !self.calls.is_empty() {
                     return Err(Unsaid::Full(self.call_bytes));
                 }
                 self.call_bytes = together;
@@ -386,6 +350,7 @@ impl Codec for IpcServer {
                 });
                 self.paced_bytes = self.paced_bytes.saturating_add(event.len());
                 self.events.push_back(event);
+                self.events_since = self.events_since.or(self.now);
                 self.release(out);
             }
         }
@@ -413,7 +378,7 @@ impl Codec for IpcServer {
     }
 
     fn holds_events(&self) -> bool {
-        !self.asked.is_empty() || !self.events.is_empty() || !self.parts.is_empty()
+        self.waits() || !self.events.is_empty() || !self.parts.is_empty()
     }
 
     fn clock(&mut self, now: Instant) {
@@ -422,24 +387,27 @@ impl Codec for IpcServer {
 
     fn due(&self) -> Option<Instant> {
         let ack = self.ack.map(|(_, due)| due);
-        // Only a list that is known to lack something has lost its names.
-        let late = |asked: &Asked| asked.not_before.filter(|_| asked.list.is_empty());
-        let list = self.asked.iter().filter_map(late).min();
-        let paced = !self.parts.is_empty() || self.is_releasing();
-        let next = self.written_until().or(self.now).filter(|_| paced);
-        [ack, list, next].into_iter().flatten().min()
+        let list = self.late.first().map(|(due, _)| *due);
+        let parts = self
+            .written_until()
+            .or(self.now)
+            .filter(|_| !self.parts.is_empty());
+        let next = self.release_from().filter(|_| self.parts.is_empty());
+        [ack, list, parts, next].into_iter().flatten().min()
     }
 
     fn time_passed(&mut self, out: &mut Vec<u8>) {
-        let over = |until: Instant| self.now.is_none_or(|now| until <= now);
+        let now = self.now;
+        let over = |until: Instant| now.is_none_or(|now| until <= now);
         let ack = self.ack.take_if(|(_, due)| over(*due));
-        let late = |asked: &&Asked| asked.list.is_empty() && asked.not_before.is_some_and(over);
-        let lists: Vec<Place> = self.asked.iter().filter(late).map(|asked| asked.place).collect();
         if let Some((place, _)) = ack {
             self.acks = Acks::Read;
             self.fill(place, &Answer::Success("OK"), out);
         }
-        for place in lists {
+        while let Some((due, place)) = self.late.first().copied()
+            && over(due)
+        {
+            self.late.pop_first();
             self.has(place, false, out);
         }
         if self.has_read() {
@@ -452,10 +420,6 @@ impl Codec for IpcServer {
         self.lose_begun(input, why, out)
     }
 
-    fn bound_queue(&mut self, calls: usize, bytes: usize) {
-        (self.calls_max, self.call_bytes_max) = (calls, bytes);
-    }
-
     fn reads_over(&self) -> bool {
         self.over
     }
@@ -465,8 +429,11 @@ impl Codec for IpcServer {
     }
 
     fn unread(&mut self) {
-        self.forget_ack();
-        self.acks = Acks::Unread;
+        // What it does not read it need not be told; whether it would wait for it is not known by that.
+        self.forget_ack(Acks::Doubted);
+        if self.acks == Acks::Read {
+            self.acks = Acks::Doubted;
+        }
     }
 
     fn flush(&mut self, out: &mut Vec<u8>) {

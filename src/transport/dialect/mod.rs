@@ -11,6 +11,9 @@
 
 mod asked;
 mod begun;
+mod bounds;
+#[cfg(test)]
+mod bounds_tests;
 mod gateway;
 mod ipc_broker;
 mod ipc_server;
@@ -24,6 +27,7 @@ mod tests;
 mod timed_tests;
 mod value;
 
+pub use bounds::{BITE, Bounds};
 pub use gateway::{Broken, Gateway};
 
 use crate::message::handshake::PREFACE;
@@ -94,13 +98,13 @@ impl Dialects {
     }
 
     /// What a connection speaks that begins with this byte. A length of ipc-broker begins with a zero, as it is at most 65,536; the
-    /// messages of ipc-server are objects, or `null`.
+    /// messages of ipc-server are objects, or `null`, and there may be blanks in front of them.
     #[must_use]
     pub const fn opening(self, first: u8) -> Opening {
         match first {
             byte if byte == PREFACE[0] => Opening::Native,
             0 if self.ipc_broker => Opening::Old(Dialect::IpcBroker),
-            b'{' | b'n' if self.ipc_server => Opening::Old(Dialect::IpcServer),
+            b'{' | b'n' | b' ' | b'\t' | b'\r' | b'\n' if self.ipc_server => Opening::Old(Dialect::IpcServer),
             _ => Opening::Foreign,
         }
     }

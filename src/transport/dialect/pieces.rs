@@ -2,6 +2,7 @@
 //!
 //! Owns what has arrived of each, up to the most that the client takes. Pure; called by the gateway.
 
+use super::value;
 use crate::message::Encoding;
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -30,7 +31,28 @@ pub(super) struct Partial<'a> {
     pub(super) length: usize,
 }
 
+/// Why a message cannot be shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Hidden {
+    /// It has so many bytes, as it came or as JSON.
+    Large(usize),
+    /// JSON cannot say it.
+    Unsayable(String),
+}
+
 impl Partial<'_> {
+    /// The value as JSON, of at most so many bytes: text grows when it is written as JSON.
+    pub(super) fn shown(&self, most: usize) -> Result<Cow<'_, str>, Hidden> {
+        if self.length > most {
+            return Err(Hidden::Large(self.length));
+        }
+        let value = value::json(self.encoding, &self.bytes).map_err(Hidden::Unsayable)?;
+        match value.len() {
+            length if length > most => Err(Hidden::Large(length)),
+            _ => Ok(value),
+        }
+    }
+
     /// The same, for longer than the frame that it came in.
     pub(super) fn kept(self) -> Partial<'static> {
         Partial {
@@ -45,11 +67,15 @@ impl Partial<'_> {
 #[derive(Debug, Default)]
 pub(super) struct Pieces {
     partial: HashMap<Owner, Partial<'static>>,
+    /// What is kept of them, in bytes.
+    held: usize,
 }
 
 impl Pieces {
     /// The first part of a message.
     pub(super) fn begin(&mut self, owner: Owner, partial: Partial<'static>) {
+        self.give_up(owner);
+        self.held = self.held.saturating_add(partial.bytes.len());
         self.partial.insert(owner, partial);
     }
 
@@ -63,12 +89,14 @@ impl Pieces {
     ) -> Option<Partial<'static>> {
         let partial = self.partial.get_mut(&owner)?;
         partial.length = partial.length.saturating_add(part.len());
+        self.held = self.held.saturating_sub(partial.bytes.len());
         if partial.length > most {
             partial.bytes = Cow::Borrowed(&[]);
         } else {
             partial.bytes.to_mut().extend_from_slice(part);
         }
-        if last { self.partial.remove(&owner) } else { None }
+        self.held = self.held.saturating_add(partial.bytes.len());
+        if last { self.give_up(owner) } else { None }
     }
 
     /// Takes a message out that has become larger than `most`.
@@ -77,7 +105,7 @@ impl Pieces {
             .partial
             .get(&owner)
             .is_some_and(|partial| partial.length > most);
-        if beyond { self.partial.remove(&owner) } else { None }
+        if beyond { self.give_up(owner) } else { None }
     }
 
     /// The one of which most is kept.
@@ -91,12 +119,14 @@ impl Pieces {
     }
 
     /// What is kept of them, in bytes.
-    pub(super) fn held(&self) -> usize {
-        self.partial.values().map(|partial| partial.bytes.len()).sum()
+    pub(super) const fn held(&self) -> usize {
+        self.held
     }
 
     /// It will not be complete.
     pub(super) fn give_up(&mut self, owner: Owner) -> Option<Partial<'static>> {
-        self.partial.remove(&owner)
+        let partial = self.partial.remove(&owner)?;
+        self.held = self.held.saturating_sub(partial.bytes.len());
+        Some(partial)
     }
 }

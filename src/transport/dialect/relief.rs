@@ -53,7 +53,8 @@ impl Gateway {
         Ok(given_up)
     }
 
-    fn lose(&mut self, lost: Lost, why: &str) -> Result<(), Broken> {
+    /// Tells who waits for it.
+    pub(super) fn lose(&mut self, lost: Lost, why: &str) -> Result<(), Broken> {
         match lost {
             Lost::Told => {}
             Lost::Event => self.broker.unshown = self.broker.unshown.saturating_add(1),

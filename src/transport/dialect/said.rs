@@ -143,6 +143,8 @@ pub(super) enum Next<'a> {
     More,
     /// It is this, and so many bytes long.
     Said(Said<'a>, usize),
+    /// So many bytes are of a message that is too large to be kept, for this reason: the rest of it is read over.
+    Lost(Lost, usize, String),
     /// These bytes are none of the format; nothing behind them can be read.
     Broken(String),
 }
@@ -220,9 +222,6 @@ pub(super) trait Codec: fmt::Debug + Send {
     /// Nothing more is kept of the first message, of which `input` is all that has come: it is answered with `why`, and the rest of it
     /// is read over.
     fn give_up(&mut self, input: &[u8], why: &str, out: &mut Vec<u8>) -> Lost;
-
-    /// How many calls, and how many bytes of them, may wait for their turn.
-    fn bound_queue(&mut self, _calls: usize, _bytes: usize) {}
 
     /// Whether a message is being read over.
     fn reads_over(&self) -> bool;

@@ -1,11 +1,22 @@
 //! Conversations of old clients with a broker that is played by the test, frame by frame.
 
-use super::{Dialect, Dialects, Gateway, Opening};
+use super::{Bounds, Dialect, Dialects, Gateway, Opening};
 use crate::error::ErrorCode;
 use crate::message::codec::body_limit;
 use crate::message::handshake::PREFACE;
 use crate::message::{Batch, Decoder, Draft, Encoding, Flags, Kind, Welcome};
 use proptest::prelude::*;
+
+/// The usual ones.
+pub(super) const BOUNDS: Bounds = Bounds {
+    unread_bytes: 64 << 10,
+    document_bytes: (16 << 20) - (8 << 10),
+    patience_ms: 1_000,
+    gap_ms: 1,
+    ack_ms: 20,
+    calls: 1_024,
+    call_bytes: 16 << 20,
+};
 
 /// An old client's gateway, and both ends of it.
 pub(super) struct Talk {
@@ -15,7 +26,11 @@ pub(super) struct Talk {
 
 impl Talk {
     pub(super) fn new(dialect: Dialect) -> Self {
-        let mut gateway = Gateway::new(dialect).with_queue(1_024, 1 << 24);
+        Self::bounded(dialect, BOUNDS)
+    }
+
+    pub(super) fn bounded(dialect: Dialect, bounds: Bounds) -> Self {
+        let mut gateway = Gateway::new(dialect, bounds);
         let greeting = std::mem::take(gateway.native());
         let hello = greeting
             .strip_prefix(&PREFACE[..])
@@ -354,32 +369,6 @@ fn who_asks_for_a_topic_twice_is_told_twice_what_became_of_it() {
             "{heard:?}"
         );
     }
-}
-
-#[test]
-fn who_has_no_credit_is_not_understood_until_it_has() {
-    let mut talk = Talk::new(Dialect::IpcBroker);
-    let publish = format!(
-        r#"{{"Publish":{{"object_name":"s","topic":"t","args":"{}"}}}}"#,
-        "x".repeat(600)
-    );
-    talk.framed(&publish);
-    talk.framed(&publish);
-    assert_eq!(
-        talk.told().len(),
-        2,
-        "the last one may take the window below zero"
-    );
-    talk.framed(&publish);
-    assert!(!talk.gateway.may_read() && talk.told().is_empty());
-    assert!(
-        talk.gateway.held() > 600 && !talk.gateway.has_begun(),
-        "its waiting is not its fault"
-    );
-    talk.broker(Draft::new(Kind::PublishCredit, 0).aux(1_258));
-    assert_eq!(talk.one().0, Kind::Publish);
-    talk.broker(Draft::new(Kind::Ping, 6));
-    assert_eq!(talk.one().0, Kind::Pong);
 }
 
 #[test]

@@ -59,5 +59,12 @@ async fn delays_and_silence_are_dealt_with() {
         };
         assert!(tcp.stream.nodelay().unwrap());
         assert!(SockRef::from(&tcp.stream).keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            use rustix::net::sockopt::{set_tcp_quickack, tcp_quickack};
+            set_tcp_quickack(&tcp.stream, false).unwrap();
+            tcp.acknowledge();
+            assert!(tcp_quickack(&tcp.stream).unwrap());
+        }
     }
 }

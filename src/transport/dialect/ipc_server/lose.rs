@@ -5,7 +5,7 @@
 use super::super::begun::Begun;
 use super::super::said::Lost;
 use super::messages::{Answer, document};
-use super::{Acks, Asked, IpcServer, Owed};
+use super::{Acks, IpcServer, Owed};
 use serde_json::value::RawValue;
 
 impl IpcServer {
@@ -22,8 +22,11 @@ impl IpcServer {
             self.release(out);
             return if void { Lost::Told } else { Lost::Answer(ticket) };
         }
-        if begun.has("event_name") || (begun.has("event") && self.acks == Acks::Unread) {
+        if begun.has("event_name") {
             return Lost::Told;
+        }
+        if begun.has("event") && self.acks == Acks::Unread {
+            return Lost::Event;
         }
         if begun.has("list") {
             // Who asks for it again at once is to do so later.
@@ -51,16 +54,19 @@ impl IpcServer {
             return Some(Lost::Event);
         }
         let error = error_document(why);
-        let long = |asked: &&mut Asked| {
-            asked
-                .answer
-                .as_ref()
-                .is_some_and(|answer| answer.len() > error.len())
-        };
-        let answer = self.asked.iter_mut().rev().find(long)?;
-        answer.answer = Some(error);
-        self.count();
-        Some(Lost::Told)
+        let behind = self.asked.partition_point(|asked| asked.place < self.small_from);
+        for asked in self.asked.range_mut(..behind).rev() {
+            // What is behind it is small, and each is looked at once.
+            self.small_from = asked.place;
+            if let Some(answer) = asked.answer.as_mut().filter(|answer| answer.len() > error.len()) {
+                let gained = answer.len().saturating_sub(error.len());
+                *answer = error;
+                self.answer_bytes = self.answer_bytes.saturating_sub(gained);
+                return Some(Lost::Told);
+            }
+        }
+        self.small_from = 0;
+        None
     }
 }
 
