@@ -50,6 +50,8 @@ pub mod secret;
 pub mod signals;
 pub mod socket_options;
 #[cfg(feature = "cli")]
+pub mod suspend;
+#[cfg(feature = "cli")]
 pub mod trusted;
 #[cfg(feature = "broker")]
 pub mod usage;
