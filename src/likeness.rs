@@ -18,7 +18,8 @@ pub fn nearest<'a>(wanted: &str, candidates: impl IntoIterator<Item = &'a str>) 
     if wanted.is_empty() || wanted.len() > LIKENESS_MAX {
         return None;
     }
-    let allowed = wanted.len().div_ceil(3);
+    // Of four letters one: with two of them changed, every short word would be like any other.
+    let allowed = wanted.len().saturating_add(1) / 3;
     candidates
         .into_iter()
         .filter(|candidate| candidate.len() <= LIKENESS_MAX.saturating_mul(4))
@@ -74,6 +75,10 @@ mod tests {
             ("limits.outbox_byte", Some("limits.outbox_bytes")),
             ("lsiten", Some("listen")),
             ("zebra", None),
+            ("math", Some("math")),
+            ("mate", Some("math")),
+            ("nope", None),
+            ("meth0d", None),
             ("", None),
         ];
         for (wanted, expected) in cases {

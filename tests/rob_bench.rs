@@ -84,6 +84,8 @@ fn every_measurement_gives_every_figure_and_loses_nothing() {
         "rpc --seconds 0.2 --json --payload 1KiB --in-flight 8 --callers 2",
         // More on its way than sockets hold: nobody may wait to write to somebody who waits to write.
         "rpc --seconds 0.2 --json --payload 1MiB --in-flight 2",
+        // More calls at once than one worker is given.
+        "rpc --seconds 0.05 --json --callers 9 --in-flight 4096",
         "pubsub --seconds 0.2 --json",
         "pubsub --seconds 0.2 --json --payload 1kB --publishers 2 --subscribers 2 --topics 3",
         "pubsub --seconds 0.2 --json --payload 100KiB",
@@ -187,6 +189,11 @@ fn a_broker_that_runs_already_is_measured_too() {
     for line in ["rpc --seconds 0.2 --json", "pubsub --seconds 0.2 --json"] {
         let mut command = bench(folder.path(), line);
         figures(&folder, &run(command.args(["--addr", broker.endpoint()])));
+    }
+    // Who looks whose socket it is is no trouble to it.
+    let status: Value = serde_json::from_str(broker.rob("--json status --since-start").success()).unwrap();
+    for counter in ["connections_refused", "vanished", "protocol_errors"] {
+        assert_eq!(status["metrics"][counter], 0, "{counter}: {status}");
     }
 }
 

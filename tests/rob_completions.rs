@@ -143,6 +143,30 @@ fn bash_completes_with_it() {
     completes(&broker, "bash", &["--norc", "-c", script]);
 }
 
+/// The same behind an endpoint, which bash gives in pieces, in the order in which it splits the line.
+#[test]
+fn bash_completes_behind_an_endpoint() {
+    let broker = Broker::start();
+    let _math = objects::serve(broker.endpoint());
+    for option in ["--addr unix:", "--addr=unix:"] {
+        let path = broker.socket();
+        let script = format!(
+            r#"
+            source <(rob completions bash)
+            COMP_LINE='rob {option}{path} call ma'; COMP_POINT=${{#COMP_LINE}}; COMP_TYPE=9
+            COMP_WORDS=(rob --addr {equals} unix : {path} call ma); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1))
+            unset IPC_BROKER_ADDR
+            function_of_rob=$(complete -p rob | sed 's/.*-F \([^ ]*\).*/\1/')
+            $function_of_rob rob ma call
+            printf '%s\n' "${{COMPREPLY[@]}}"
+            "#,
+            path = path.display(),
+            equals = if option.contains('=') { "=" } else { "" },
+        );
+        completes(&broker, "bash", &["--norc", "-c", &script]);
+    }
+}
+
 /// zsh itself; what would be shown below the line is printed instead.
 #[test]
 fn zsh_completes_with_it() {

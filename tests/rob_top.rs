@@ -250,9 +250,13 @@ fn another_size_is_another_layout() {
         screen.lines().count() == 50 && screen.lines().last().unwrap().starts_with("q quit"),
         "{screen}"
     );
-    top.resize((8, 30));
+    top.resize((8, 60));
     top.wait("a tiny table", |screen| {
-        !screen.contains("MEMBERS") && screen.lines().count() <= 8 && screen.contains("rob top")
+        !screen.contains("MEMBERS") && screen.contains("? help") && screen.contains("rob top")
+    });
+    top.resize((4, 20));
+    top.wait("no table", |screen| {
+        screen.contains("too small") && screen.contains("60×8") && !screen.contains("CALLS")
     });
     top.resize((24, 80));
     top.wait("the narrow table again", |screen| {
@@ -260,6 +264,31 @@ fn another_size_is_another_layout() {
     });
     top.keys("q");
     assert_eq!(top.end(), Some(0));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_suspended_one_gives_the_terminal_back_and_takes_it_again() {
+    let scene = Scene::new();
+    let mut top = scene.top((24, 80), &[]);
+    let before = top.modes();
+    for key in [true, false] {
+        top.wait("the table", |screen| screen.contains("P99"));
+        match key {
+            true => top.keys("\u{1a}"),
+            false => top.signal(rustix::process::Signal::TSTP),
+        }
+        top.stopped();
+        assert_eq!(top.modes(), before);
+        scene.call(1);
+        let calls = scene.ask("status")["totals"]["calls"].to_string();
+        top.signal(rustix::process::Signal::CONT);
+        top.wait("the table again", |screen| has(screen, "math", &[(2, &calls)]));
+        assert!(top.is_alternate() && top.modes() != before);
+    }
+    top.keys("q");
+    assert_eq!(top.end(), Some(0));
+    assert_eq!(top.modes(), before);
 }
 
 #[test]

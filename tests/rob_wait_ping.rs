@@ -126,3 +126,28 @@ fn nobody_there_is_no_answer() {
         ended.stderr
     );
 }
+
+#[test]
+fn a_broker_that_goes_while_it_is_waited_for_is_told() {
+    let mut broker = Broker::start();
+    let waiting = broker.start_rob("wait weather --timeout 8");
+    // It says what it does, for whoever looks at who is there.
+    while !broker.rob("list").success().contains("rob wait weather") {}
+    broker.process.kill();
+    assert!(waiting.error_line().contains("the connection was lost"));
+    let ended = waiting.end();
+    assert_eq!(ended.code(), 5, "{ended:#?}");
+    assert!(ended.stderr.contains("the broker is gone"), "{ended:#?}");
+}
+
+#[test]
+fn round_trips_that_are_broken_off_have_figures() {
+    let broker = Broker::start();
+    let pinging = broker.start_rob("ping --interval 0.01 --count 1000000");
+    assert!(pinging.line().starts_with("1: "));
+    pinging.signal(rustix::process::Signal::INT);
+    let ended = pinging.end();
+    assert_eq!(ended.code(), 130, "{ended:#?}");
+    let last = ended.stdout.lines().last().unwrap();
+    assert!(last.contains(" answered: min "), "{ended:#?}");
+}

@@ -149,12 +149,14 @@ impl Dashboard {
         let source = Source::new(local);
         let sampler = web::Data::new(Sampler::new(source.clone()).start());
         let source = web::Data::new(source);
+        let streams = web::Data::new(routes::Streams::default());
         let (door, strangers) = (gate.clone(), Strangers::default());
         let app = move || {
             App::new()
                 .app_data(gate.clone())
                 .app_data(source.clone())
                 .app_data(sampler.clone())
+                .app_data(streams.clone())
                 .wrap(actix_web::middleware::from_fn(access::guard))
                 .configure(routes::add)
         };

@@ -48,6 +48,9 @@ pub(super) enum Refusal {
     /// A parameter is none.
     #[error("limit is a number from 1 to {0}")]
     Limit(u32),
+    /// All places for streams are taken.
+    #[error("{0} streams are open already; ask /api/status and the others instead, or close a page")]
+    Streams(usize),
     /// The broker does not answer.
     #[error("the broker does not answer: {0}")]
     Broker(String),
@@ -64,7 +67,7 @@ impl ResponseError for Refusal {
             Self::Foreign | Self::User | Self::Unknown => StatusCode::FORBIDDEN,
             Self::Token => StatusCode::UNAUTHORIZED,
             Self::Route => StatusCode::NOT_FOUND,
-            Self::Broker(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Broker(_) | Self::Streams(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 

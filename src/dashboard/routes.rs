@@ -16,13 +16,16 @@ use actix_web::http::header::ContentType;
 use actix_web::web::{self, Data, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse, Route};
 use bytes::Bytes;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// The most rows that can be asked for.
 const LIMIT_MAX: u32 = 10_000;
 /// A stream says at least so often that it lives.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+/// Streams that are open at once, so that pages which are left open keep nobody from asking: those beyond them ask once a second.
+const STREAMS_MAX: usize = 32;
 /// What Prometheus calls its format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -84,20 +87,37 @@ async fn health(source: Data<Source>) -> Answer {
         .body("ok\n"))
 }
 
-async fn stream(request: HttpRequest, sampler: Data<Addr<Sampler>>, gate: Data<Gate>) -> Answer {
+async fn stream(
+    request: HttpRequest,
+    sampler: Data<Addr<Sampler>>,
+    (gate, places): (Data<Gate>, Data<Streams>),
+) -> Answer {
     if request.method() == Method::HEAD {
         return Ok(HttpResponse::Ok().content_type(EVENTS).finish());
     }
+    let place = places.0.clone().try_acquire_owned();
+    let place = place.map_err(|_| Refusal::Streams(STREAMS_MAX))?;
     let gone = |_| Refusal::Broker("its System has ended".to_owned());
     let samples = sampler.send(Watch).await.map_err(gone)?;
     let watcher = Watcher {
         samples,
         gate,
         who: viewer(&request),
+        _place: place,
     };
     Ok(HttpResponse::Ok()
         .content_type(EVENTS)
         .streaming(futures::stream::unfold(watcher, Watcher::next)))
+}
+
+/// Places for streams.
+#[derive(Debug)]
+pub(super) struct Streams(Arc<Semaphore>);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STREAMS_MAX)))
+    }
 }
 
 /// One open stream. It keeps no sample that its client has not taken but the newest.
@@ -105,6 +125,7 @@ struct Watcher {
     samples: watch::Receiver<Option<Bytes>>,
     gate: Data<Gate>,
     who: PeerCredentials,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Watcher {

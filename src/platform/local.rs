@@ -69,20 +69,31 @@ impl Listener {
     }
 }
 
-/// The process that listens at a Unix socket, where the system tells. Connects and hangs up. Needs a tokio run-time.
+/// How long who listens may take to close behind a greeting.
+#[cfg(unix)]
+const GREETING_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The process that listens at a Unix socket, where the system tells. Connects, says the greeting, which is to be one that ends the
+/// connection, waits a second at most until it is closed, and hangs up. Needs a tokio run-time.
 #[must_use]
-pub fn listener_pid(path: &Path) -> Option<u32> {
+pub fn listener_pid(path: &Path, greeting: &[u8]) -> Option<u32> {
     #[cfg(unix)]
     {
+        use std::io::{Read, Write};
         tokio::runtime::Handle::try_current().ok()?;
-        let stream = Stream::connect(path).ok()?;
+        let mut stream = Stream::connect(path).ok()?;
+        stream.set_read_timeout(Some(GREETING_MAX)).ok()?;
+        // Until it has closed: nobody is left with half a conversation.
+        if stream.write_all(greeting).is_ok() && !greeting.is_empty() {
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
         stream.set_nonblocking(true).ok()?;
         let told = tokio::net::UnixStream::from_std(stream).ok()?.peer_cred().ok()?;
         u32::try_from(told.pid()?).ok().filter(|pid| *pid != 0)
     }
     #[cfg(not(unix))]
     {
-        let _ = path;
+        let _ = (path, greeting);
         None
     }
 }
@@ -109,7 +120,7 @@ mod tests {
     async fn a_listener_is_found_by_its_socket() {
         let folder = tempfile::tempdir().unwrap();
         let (_listener, address) = bind(folder.path()).unwrap();
-        assert_eq!(listener_pid(Path::new(&address)), Some(std::process::id()));
-        assert_eq!(listener_pid(&folder.path().join("nobody")), None);
+        assert_eq!(listener_pid(Path::new(&address), &[]), Some(std::process::id()));
+        assert_eq!(listener_pid(&folder.path().join("nobody"), &[]), None);
     }
 }

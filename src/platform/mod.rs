@@ -58,6 +58,8 @@ pub mod service;
 pub mod signals;
 pub mod socket_options;
 #[cfg(feature = "cli")]
+pub mod suspend;
+#[cfg(feature = "cli")]
 pub mod trusted;
 #[cfg(feature = "broker")]
 pub mod usage;

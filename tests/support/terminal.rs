@@ -155,6 +155,25 @@ impl Terminal {
         kill_process(pid, signal).unwrap();
     }
 
+    /// Waits until a signal has stopped the program and everything that it wrote before is on the screen that it shares with others.
+    #[track_caller]
+    pub fn stopped(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let stat = format!("/proc/{}/stat", self.child.id());
+        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
+            assert!(
+                Instant::now() < deadline,
+                "it goes on; the screen is\n{}",
+                self.screen()
+            );
+            std::thread::yield_now();
+        }
+        while self.is_alternate() || self.hides_cursor() {
+            assert!(Instant::now() < deadline, "the terminal was not given back");
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until the program has ended and everything that it wrote is on the screen; its exit code.
     #[track_caller]
     pub fn end(&mut self) -> Option<i32> {

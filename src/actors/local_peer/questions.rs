@@ -55,7 +55,7 @@ pub(super) const METHODS: [Method; 8] = [
     method("connections", "who is connected, the busiest first", LIMIT),
     method(
         "objects",
-        "the objects and what became of their calls, those called most first",
+        "the objects and what became of their calls: those that are there first, those called most before others",
         LIMIT,
     ),
     method(

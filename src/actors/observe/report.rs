@@ -100,7 +100,8 @@ fn connection<'a>(survey: &'a PeerSurvey, receiver: Option<&ReceiverSurvey>, mic
     }
 }
 
-/// Which objects there are, and what became of their calls. Those that are called most first.
+/// Which objects there are, and what became of their calls: those that somebody has before those that are gone, and of both those that
+/// are called most first.
 #[must_use]
 pub fn objects(survey: &RegistrySurvey, most: usize) -> (Listing, Vec<&ObjectSurvey>) {
     // Read once: they go on counting while the rows are put in order.
@@ -108,7 +109,7 @@ pub fn objects(survey: &RegistrySurvey, most: usize) -> (Listing, Vec<&ObjectSur
     let all = survey
         .objects
         .iter()
-        .map(|object| (Reverse(calls(object)), object))
+        .map(|object| ((object.owner.is_none(), Reverse(calls(object))), object))
         .collect();
     let rows = first_of(all, most, |(a, one), (b, other)| {
         (a, &one.name).cmp(&(b, &other.name))

@@ -6,7 +6,7 @@
 use crate::actors::peer::PeerRef;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
-use crate::message::{Encoding, Flags, Header, Kind, Origin, PeerId, Ticket, key};
+use crate::message::{Encoding, Flags, Header, Kind, Origin, PeerId, Ticket, key, metadata};
 use serde::Serialize;
 
 /// Something that passes, as the step that handles it sees it.
@@ -159,10 +159,13 @@ impl<'a> Said<'a> {
         us: Option<u64>,
     ) -> Self {
         let error = (view.header.kind == Kind::Error).then(|| {
-            let text = match view.header.encoding {
-                Encoding::RAW => std::str::from_utf8(view.payload).unwrap_or_default(),
-                _ => "",
+            // With a value of its own an error has its text beside it.
+            let text = match metadata::get(view.meta, metadata::ERROR_TEXT) {
+                Some(text) => text,
+                None if view.header.encoding == Encoding::RAW => view.payload,
+                None => &[],
             };
+            let text = std::str::from_utf8(text).unwrap_or_default();
             (ErrorCode::from_code(view.header.aux), text)
         });
         Self {

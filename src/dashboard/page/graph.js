@@ -13,7 +13,7 @@ function graphOf(sample) {
   const busiest = (items) => items.sort((a, b) => b.weight - a.weight || (a.key < b.key ? -1 : 1));
   const objects = busiest(listOf(sample, "objects").filter((row) => !own(row.name)).map((row) => {
     const now = perSecond("objects", row, "calls") ?? 0;
-    return { kind: "object", key: row.name, label: row.name, now, weight: now * 1e6 + (row.calls || 0), unit: "calls", owner: row.owner && byPeer.get(row.owner.peer), more: row.members > 1 ? `${row.members} members` : "" };
+    return { kind: "object", key: row.name, label: row.name, now, weight: now * 1e6 + (row.calls || 0), unit: "calls", owner: row.owner && byPeer.get(row.owner.peer), more: row.members > 1 ? `${row.members} members` : row.owner ? "" : "nobody has it now", gone: !row.owner };
   }));
   const topics = busiest(listOf(sample, "topics").map((row) => {
     const now = perSecond("topics", row, "events") ?? 0;
@@ -137,7 +137,7 @@ function drawNode(it, narrow, edges) {
   const told = it.now > 0 ? rate(it.now) : "";
   const room = it.wide - 20 - (told && !narrow ? told.length * 7.4 + 6 : 0);
   const long = `${it.label}${it.more ? ` (${it.more})` : ""}: ${it.kind}, ${rate(it.now)} ${it.unit}${it.standing && it.standing !== "ok" ? `, ${it.standing}` : ""}`;
-  const group = svg("g", { class: `node ${it.kind} ${near ? "near" : ""} ${it.standing && it.standing !== "ok" ? "slow" : ""}`, tabindex: 0, role: "button", "aria-pressed": String(id === chosen), "aria-label": clean(long), "data-key": id, transform: `translate(${it.x.toFixed(1)} ${it.y.toFixed(1)})` },
+  const group = svg("g", { class: `node ${it.kind} ${it.gone ? "gone" : ""} ${near ? "near" : ""} ${it.standing && it.standing !== "ok" ? "slow" : ""}`, tabindex: 0, role: "button", "aria-pressed": String(id === chosen), "aria-label": clean(long), "data-key": id, transform: `translate(${it.x.toFixed(1)} ${it.y.toFixed(1)})` },
     svg("title", {}, long),
     svg("rect", { width: it.wide.toFixed(1), height: 28, rx: 7 }),
     svg("rect", { width: 4, height: 28, rx: 2, class: "edge-mark" }),

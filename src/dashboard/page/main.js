@@ -34,9 +34,11 @@ function drawHealth(sample) {
   }
   const metrics = sample.status.metrics || {};
   for (const [name, kind, text] of TROUBLES) {
-    if (!metrics[name]) continue;
-    const grown = store.before ? metrics[name] - (store.before.metrics[name] || 0) : 0;
-    add(kind, text(whole(metrics[name])), grown > 0 ? `+${whole(grown)} now` : "");
+    // Calls that found no object are among those that were refused, and have a line of their own.
+    const of = (all) => (all[name] || 0) - (name === "calls_refused" ? all.calls_unrouted || 0 : 0);
+    if (of(metrics) <= 0) continue;
+    const grown = store.before ? of(metrics) - of(store.before.metrics) : 0;
+    add(kind, text(whole(of(metrics))), grown > 0 ? `+${whole(grown)} now` : "");
   }
   if (!items.length) add("good", "Nothing: no panic, no restart, nobody too slow.");
   byId("health").replaceChildren(...items);

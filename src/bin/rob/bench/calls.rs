@@ -8,6 +8,7 @@ use super::latencies::Latencies;
 use super::protocol::{Order, Slice, Spec, Way, confused};
 use super::role::Conversation;
 use crate::exit::{Exit, Failure};
+use actix_ipc::client::Balance;
 use actix_ipc::message::Payload;
 use actix_ipc::platform::local::Stream;
 use actix_ipc::{Handler, HandlerError, IncomingCall, IpcClient, Response, async_trait};
@@ -53,8 +54,13 @@ fn read_through(bytes: &[u8]) {
 /// When the object cannot be registered, the relay cannot be joined, or the broker ends.
 pub(super) async fn worker(conversation: &Conversation, client: IpcClient) -> Result<(), Failure> {
     let spec = &conversation.spec;
-    let object = client.register(&spec.object, Answering { bulk: spec.bulk }).await;
-    let _object = object.map_err(|error| Failure::of_call("register", error))?;
+    let mut object = client.register(&spec.object, Answering { bulk: spec.bulk });
+    if spec.workers > 1 {
+        object = object.group(Balance::RoundRobin);
+    }
+    let _object = object
+        .await
+        .map_err(|error| Failure::of_call("register", error))?;
     for _ in 0..spec.callers {
         let stream = join(conversation, End::Worker)?;
         let (message, bulk) = (spec.payload, spec.bulk);

@@ -23,6 +23,9 @@ use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use crate::output::Output;
 use actix_ipc::client::parse_address;
+use actix_ipc::error::CloseReason;
+use actix_ipc::message::handshake::PREFACE;
+use actix_ipc::message::{Draft, Encoding, Hello, Kind, PROTOCOL_VERSION};
 use actix_ipc::platform::{local, open_files};
 use actix_ipc::transport::Endpoint;
 use figures::{Figures, Ratio, memory};
@@ -32,6 +35,8 @@ use protocol::{Part, Spec};
 use std::path::PathBuf;
 use team::{Member, Team};
 
+/// Calls that are open at one worker at most: the broker gives no callee twice as many.
+const WORKER_CALLS: u64 = 32_768;
 /// Descriptors of a process beside its connections.
 const OTHER_FILES: u64 = 64;
 
@@ -74,7 +79,10 @@ async fn rpc(wanted: &Rpc, options: &Options) -> Result<Figures, Failure> {
             wanted.in_flight,
             memory(wanted.payload as u64),
             wanted.seconds.as_secs_f64(),
-            place(options)
+            match bench.spec.workers {
+                1 => place(options),
+                workers => format!(", {workers} workers{}", place(options)),
+            }
         ),
         unit: "calls",
         payload: wanted.payload,
@@ -197,6 +205,7 @@ impl Setup {
             bulk: false,
             in_flight: 1,
             callers: 1,
+            workers: 1,
             topics: 1,
             connections: 0,
             processes: 0,
@@ -215,7 +224,7 @@ impl Setup {
                 options.addr = Some(self.spec.broker.clone());
                 broker.first().and_then(|broker| self.team.pid(*broker))
             }
-            Some(Ok(Endpoint::Unix(path))) => local::listener_pid(&path),
+            Some(Ok(Endpoint::Unix(path))) => local::listener_pid(&path, &greeting()),
             Some(_) => None,
         };
         // An address where nobody is is the user's to correct, before anything else is started.
@@ -248,9 +257,20 @@ impl Setup {
         seconds: std::time::Duration,
     ) -> Result<measure::Measured, Failure> {
         self.spec.callers = callers;
-        self.spec.processes = callers;
+        let open = callers.saturating_mul(self.spec.in_flight);
+        self.spec.workers = open.div_ceil(WORKER_CALLS).max(1);
+        self.spec.processes = callers.saturating_add(self.spec.workers);
         let broker = self.broker().await?;
         self.start(Part::Worker, 1).await?;
+        // At the relay the first one answers all.
+        let others = Spec {
+            part: Part::Worker,
+            callers: 0,
+            ..self.spec.clone()
+        };
+        for _ in 1..self.spec.workers {
+            self.team.start(&others).await?;
+        }
         let sources = self.start(Part::Caller, callers).await?;
         let sinks = Vec::new();
         let crew = Crew {
@@ -260,6 +280,25 @@ impl Setup {
         };
         measure::rounds(&mut self.team, &crew, seconds, &Progress::new()).await
     }
+}
+
+/// What a client says that comes and goes in order: who asks whose socket it is is no trouble to anybody.
+fn greeting() -> Vec<u8> {
+    let hello = Hello {
+        name: "rob bench".to_owned(),
+        ..Hello::default()
+    };
+    let mut bytes = PREFACE.to_vec();
+    let hello = hello.encode();
+    for draft in [
+        Draft::new(Kind::Hello, 1)
+            .aux(PROTOCOL_VERSION)
+            .payload(Encoding::RAW, &hello),
+        Draft::new(Kind::Goodbye, 0).aux(CloseReason::Finished.code()),
+    ] {
+        bytes.extend(draft.to_vec());
+    }
+    bytes
 }
 
 /// Where a private broker listens: in the folder, or where there are no Unix sockets at a pipe of this process's own name.

@@ -71,6 +71,8 @@ pub(super) struct Spec {
     pub(super) in_flight: u64,
     /// Callers, for whom the worker has a connection each at the relay.
     pub(super) callers: u64,
+    /// Workers that share the object: one has room for so many open calls only.
+    pub(super) workers: u64,
     /// Topics that are published to in turn.
     pub(super) topics: u64,
     /// Connections of one process that the broker must have room for.

@@ -61,5 +61,43 @@ pub(crate) fn run(wanted: &Completions) -> Result<(), Failure> {
     shell
         .write_registration(VARIABLE, "rob", "rob", "rob", &mut script)
         .map_err(|error| failed(error.to_string()))?;
-    Ok(Output::stdout(false).text(&String::from_utf8_lossy(&script))?)
+    let script = String::from_utf8_lossy(&script);
+    Ok(Output::stdout(false).text(&match wanted.shell {
+        Shell::Bash => with_whole_words(&script),
+        _ => script.into_owned(),
+    })?)
+}
+
+/// Bash makes words of their own of `:` and `=`, so that `unix:/run/b.sock` would come in three pieces. What stands together on the line is
+/// one word for rob, and of what is proposed bash is given back the part that it takes for the word.
+fn with_whole_words(script: &str) -> String {
+    let before = r#"    local words=("${COMP_WORDS[@]}")
+    if [[ "${BASH_VERSINFO[0]}" -ge 4 ]]; then
+        words[COMP_CWORD]="$2"
+    fi
+"#;
+    let joined = r#"    local words=() rest="${COMP_LINE}" word blank index front=
+    for index in "${!COMP_WORDS[@]}"; do
+        word="${COMP_WORDS[index]}"
+        blank="${rest%%[![:space:]]*}"
+        rest="${rest#"$blank"}"
+        rest="${rest#"$word"}"
+        if [[ ${#words[@]} -eq 0 || -n "$blank" ]]; then
+            words+=("$word")
+        else
+            words[${#words[@]}-1]+="$word"
+        fi
+        if [[ $index -eq $COMP_CWORD ]]; then
+            _CLAP_COMPLETE_INDEX=$((${#words[@]} - 1))
+            front="${words[_CLAP_COMPLETE_INDEX]}"
+            [[ "$word" == [:=] ]] || front="${front%"$word"}"
+            words=("${words[@]:0:_CLAP_COMPLETE_INDEX+1}")
+            break
+        fi
+    done
+"#;
+    let after = "    if [[ $? != 0 ]]; then\n        unset COMPREPLY\n";
+    let given_back = "    if [[ $? != 0 ]]; then\n        unset COMPREPLY\n        return\n    fi\n    \
+                      COMPREPLY=(\"${COMPREPLY[@]#\"$front\"}\")\n    if false; then\n        :\n";
+    script.replacen(before, joined, 1).replacen(after, given_back, 1)
 }

@@ -5,8 +5,10 @@
 use super::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::seconds;
+use crate::output::Output;
 use crate::value;
 use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::platform::signals::EndSignals;
 use clap::Args;
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -27,7 +29,8 @@ const METHOD: &str = "ping";
 #[derive(Args, Debug, PartialEq)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Ping {
-    /// Ask this object instead of the broker: its method `ping` is called, and that it has none is an answer as well.
+    /// Ask this object instead of the broker: its method `ping` is called, and that it has none is an answer as well. An object of
+    /// `rob serve` runs its command for it.
     #[arg(value_name = "OBJECT")]
     object: Option<String>,
     /// The time from one round trip to the next, in seconds; without it, the next one begins at once.
@@ -35,11 +38,24 @@ pub(crate) struct Ping {
     interval: Option<Duration>,
 }
 
-/// Measures the round trips; the first that fails is the end.
+/// Measures the round trips; the first that fails is the end. However it ends, the figures of those that were answered are told.
 pub(crate) async fn run(wanted: &Ping, session: &mut Session) -> Result<(), Failure> {
+    let failed = |error| Failure::new(Exit::Refused, format!("ping: no signals ({error})"));
+    let mut signals = EndSignals::receive().map_err(failed)?;
+    let mut figures = Figures::default();
+    let ended = tokio::select! {
+        ended = rounds(wanted, session, &mut figures) => ended,
+        signal = signals.next() => Err(Failure::new(Exit::of_signal(signal), "")),
+    };
+    if figures.count > 0 {
+        figures.tell(&mut session.output)?;
+    }
+    ended
+}
+
+async fn rounds(wanted: &Ping, session: &mut Session, figures: &mut Figures) -> Result<(), Failure> {
     let rounds = session.options.count.unwrap_or(ROUNDS);
     let mut ticks = wanted.interval.map(tokio::time::interval);
-    let mut figures = Figures::default();
     while figures.count < rounds {
         if let Some(ticks) = &mut ticks {
             ticks.tick().await;
@@ -71,15 +87,6 @@ pub(crate) async fn run(wanted: &Ping, session: &mut Session) -> Result<(), Fail
         } else {
             session.output.text(&format!("{count}: {taken} µs\n"))?;
         }
-    }
-    let Figures { count, min, max, .. } = figures;
-    let (min, avg, max) = (micros(min), micros(figures.average()), micros(max));
-    if session.output.json() {
-        let line = json!({ "count": count, "min_us": min, "avg_us": avg, "max_us": max });
-        session.output.result(&value::payload(line.to_string()))?;
-    } else {
-        let text = format!("{count} answered: min {min} µs, avg {avg} µs, max {max} µs\n");
-        session.output.text(&text)?;
     }
     Ok(())
 }
@@ -130,6 +137,20 @@ impl Figures {
         self.max = self.max.max(taken);
         self.sum = self.sum.saturating_add(taken);
         self.count = self.count.saturating_add(1);
+    }
+
+    fn tell(&self, output: &mut Output) -> Result<(), Failure> {
+        let Self { count, min, max, .. } = *self;
+        let (min, avg, max) = (micros(min), micros(self.average()), micros(max));
+        if output.json() {
+            let line = json!({ "count": count, "min_us": min, "avg_us": avg, "max_us": max });
+            output.result(&value::payload(line.to_string()))?;
+        } else {
+            output.text(&format!(
+                "{count} answered: min {min} µs, avg {avg} µs, max {max} µs\n"
+            ))?;
+        }
+        Ok(())
     }
 
     fn average(&self) -> Duration {

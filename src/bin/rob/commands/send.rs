@@ -10,7 +10,7 @@ use crate::value::{self, Value, Words};
 use actix_ipc::message::Payload;
 use clap::Args;
 use serde_json::json;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 use tokio::sync::mpsc;
 
 const EXAMPLES: &str = "\
@@ -21,6 +21,8 @@ Examples:
   tail -f app.log | rob send app log --lines s    each line as a string
   jq -c '.[]' all.json | rob send app row --lines     each line as JSON";
 
+/// The longest line, in bytes.
+const LINE_MAX: u64 = 16 << 20;
 /// Lines that are read ahead of the broker.
 const LINES_AHEAD: usize = 64;
 
@@ -128,15 +130,61 @@ async fn publish(wanted: &Send, session: &Session, payload: Payload) -> Result<u
     session.within(&format!("send {object}.{topic}"), accepted).await
 }
 
+/// The next line without its end; nothing behind the last one.
+fn next_line(input: &mut impl BufRead) -> Option<io::Result<String>> {
+    let mut line = String::new();
+    match input.by_ref().take(LINE_MAX).read_line(&mut line) {
+        Ok(0) => return None,
+        Ok(_) => {}
+        Err(error) => return Some(Err(error)),
+    }
+    if line.len() as u64 == LINE_MAX && !line.ends_with('\n') {
+        let text = format!("it is longer than {LINE_MAX} bytes; `-` takes a value of any size");
+        return Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+    }
+    let end = line.trim_end_matches('\n').len();
+    line.truncate(end);
+    if line.ends_with('\r') {
+        line.pop();
+    }
+    Some(Ok(line))
+}
+
 /// The lines of standard input as they come. The thread that reads them is not waited for: a terminal may never send the next one.
-fn read_lines() -> mpsc::Receiver<std::io::Result<String>> {
+fn read_lines() -> mpsc::Receiver<io::Result<String>> {
     let (lines, read) = mpsc::channel(LINES_AHEAD);
     std::thread::spawn(move || {
-        for line in std::io::stdin().lock().lines() {
-            if lines.blocking_send(line).is_err() {
+        let mut input = io::stdin().lock();
+        while let Some(line) = next_line(&mut input) {
+            let last = line.is_err();
+            if lines.blocking_send(line).is_err() || last {
                 break;
             }
         }
     });
     read
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_have_no_ends_and_a_bound() {
+        let mut input: &[u8] = b"one\n\r\ntwo\r\n\nthree";
+        let lines: Vec<String> = std::iter::from_fn(|| next_line(&mut input))
+            .map(Result::unwrap)
+            .collect();
+        assert_eq!(lines, ["one", "", "two", "", "three"]);
+        let most = usize::try_from(LINE_MAX).unwrap();
+        let mut input = io::BufReader::new(io::repeat(b'x').take(LINE_MAX * 2));
+        let error = next_line(&mut input).unwrap().unwrap_err();
+        assert!(
+            error.to_string().contains("longer than 16777216 bytes"),
+            "{error}"
+        );
+        let mut text = "x".repeat(most - 1);
+        text.push('\n');
+        assert_eq!(next_line(&mut text.as_bytes()).unwrap().unwrap().len(), most - 1);
+    }
 }

@@ -11,6 +11,7 @@ use crate::say;
 use actix_ipc::client::{ClientBuilder, IpcClient, parse_address};
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::TraceParent;
+use actix_ipc::platform::signals::EndSignals;
 use actix_ipc::terminal::nearest;
 use actix_ipc::transport::{Endpoint, TlsClient};
 use std::future::IntoFuture;
@@ -84,8 +85,12 @@ impl Session {
     pub(crate) async fn failed(&self, context: &str, object: &str, error: CallError) -> Failure {
         let unknown = error.code == ErrorCode::NoSuchObject;
         let mut failure = Failure::of_object_call(context, object, error);
-        if unknown {
-            let names = self.object_names().await;
+        let names = match unknown {
+            true => self.object_names().await,
+            false => Vec::new(),
+        };
+        // One that is there and says itself that it is not needs no other name.
+        if unknown && !names.iter().any(|name| name == object) {
             failure
                 .message
                 .push_str(&match nearest(object, names.iter().map(String::as_str)) {
@@ -103,6 +108,18 @@ impl Session {
             .and_then(Result::ok)
             .map(|list| tables::object_names(&list))
             .unwrap_or_default()
+    }
+}
+
+/// Does something that may take long, unless a signal ends the program.
+pub(crate) async fn unless_ended<T>(
+    signals: &mut EndSignals,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        signal = signals.next() => Err(Failure::new(Exit::of_signal(signal), "")),
+        done = work => done,
     }
 }
 

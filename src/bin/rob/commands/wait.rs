@@ -2,6 +2,7 @@
 //!
 //! Owns the waiting for a broker before, and the words for what is missing at the end. Called by `commands`.
 
+use super::news;
 use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
@@ -21,6 +22,8 @@ Examples:
 
 /// The most that can be waited for at once.
 const OBJECTS_MAX: usize = 256;
+/// The broker's own object.
+const BROKER: &str = "sys.broker";
 /// As good as for ever, where a limit is needed.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -51,10 +54,7 @@ pub(crate) async fn run(wanted: &Wait, options: &Options) -> Result<(), Failure>
     let objects = &objects;
     let client = connect(options, &|| left().unwrap_or(YEAR)).await?;
     let mut session = Session::with(client, options);
-    let waited = match left() {
-        None => session.client.wait_for_objects(objects).await,
-        Some(left) => session.client.wait_for_objects_timeout(objects, left).await,
-    };
+    let waited = until_there(&session, objects, left()).await?;
     if let Err(error) = waited {
         return Err(missing(objects, &session, error).await);
     }
@@ -69,6 +69,38 @@ pub(crate) async fn run(wanted: &Wait, options: &Options) -> Result<(), Failure>
     }
     session.close().await;
     Ok(())
+}
+
+/// Waits, and tells when the broker goes and is back.
+///
+/// # Errors
+/// When the connection will not be made again.
+async fn until_there(
+    session: &Session,
+    objects: &[String],
+    left: Option<Duration>,
+) -> Result<Result<(), CallError>, Failure> {
+    let mut connection = session.client.connection_events();
+    // Whom the broker serves knows that it is there, and need not see the object.
+    let others: Vec<String> = objects.iter().filter(|name| *name != BROKER).cloned().collect();
+    let waiting = async {
+        match left {
+            _ if others.is_empty() => Ok(()),
+            None => session.client.wait_for_objects(&others).await,
+            Some(left) => session.client.wait_for_objects_timeout(&others, left).await,
+        }
+    };
+    tokio::pin!(waiting);
+    loop {
+        tokio::select! {
+            biased;
+            Some(event) = connection.next() => {
+                let why = news::of_connection(&event, "waiting");
+                why.map_err(|why| Failure::new(Exit::Lost, format!("wait: {why}")))?;
+            }
+            waited = &mut waiting => return Ok(waited),
+        }
+    }
 }
 
 /// A connection to a broker that need not be there yet.
@@ -100,6 +132,13 @@ async fn missing(objects: &[String], session: &Session, error: CallError) -> Fai
     let (Some(limit), ErrorCode::Deadline) = (session.options.timeout, error.code) else {
         return Failure::of_call(&format!("wait {}", objects.join(" ")), error);
     };
+    if !session.client.is_connected() {
+        let text = format!(
+            "wait: the broker is gone, and was not there again after {} s in all",
+            limit.as_secs_f64()
+        );
+        return Failure::new(Exit::NoBroker, text);
+    }
     let there = session.object_names().await;
     let (found, gone): (Vec<_>, Vec<_>) = objects.iter().partition(|name| there.contains(name));
     // All are there now: they were not at once, or came at the last moment.

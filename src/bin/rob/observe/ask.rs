@@ -76,7 +76,8 @@ pub(crate) fn refused(method: &str, error: CallError) -> Failure {
     let code = error.code;
     let mut failure = Failure::of_call(&format!("{BROKER}.{method}"), error);
     match code {
-        ErrorCode::Denied => failure
+        // The broker says by itself what a policy is to say.
+        ErrorCode::Denied if !failure.message.contains("policy") => failure
             .message
             .push_str("; a policy must give the right `monitor` (docs/policy.md)"),
         ErrorCode::Invalid if failure.message.contains('*') => failure

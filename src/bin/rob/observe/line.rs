@@ -223,7 +223,9 @@ fn note(record: &Record, since_call: Option<u64>) -> String {
     }
     let metadata = record.meta.iter();
     parts.extend(metadata.map(|(key, value)| format!("{}={}", printable(key), printable(&plain(value)))));
-    parts.extend(payload(record));
+    // The payload of an error may be its text, which stands there already.
+    let again = record.error.is_some() && record.payload == record.text;
+    parts.extend(payload(record).filter(|_| !again));
     parts.join("  ")
 }
 

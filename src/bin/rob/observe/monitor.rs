@@ -97,7 +97,7 @@ pub(crate) async fn run(wanted: &Monitor, session: &mut Session) -> Result<(), F
         options,
         output,
     } = session;
-    let mut tap = Tap::open(client, wanted.which.filter(wanted.payloads)).await?;
+    let mut tap = Tap::open(client, wanted.which.filter(wanted.payloads), options).await?;
     let mut lines = Lines::new(colours(output));
     if !output.json() && !options.quiet {
         output.text(&lines.heading())?;

@@ -7,7 +7,7 @@ use super::monitor::{Kind, PAYLOAD_MAX, Which, interrupted, lost, next_within, p
 use super::recording::{Header, VERSION, Writer};
 use super::tap::{News, Tap};
 use super::words::{count, unix_micros};
-use crate::commands::session::Session;
+use crate::commands::session::{Session, unless_ended};
 use crate::exit::{Exit, Failure};
 use crate::options::{number, seconds};
 use crate::output::Output;
@@ -56,7 +56,8 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     }
     which.rate = which.rate.or(Some(RATE));
     let filter = which.filter(Some(wanted.payloads));
-    let mut tap = Tap::open(&session.client, filter.clone()).await?;
+    let opening = Tap::open(&session.client, filter.clone(), &session.options);
+    let mut tap = unless_ended(&mut signals, opening).await?;
     let header = Header {
         rob_recording: VERSION,
         rob: env!("CARGO_PKG_VERSION").to_owned(),

@@ -16,7 +16,7 @@ use crate::options::{Options, number};
 use crate::output::{Output, compact};
 use crate::say::warn;
 use actix_ipc::IpcClient;
-use actix_ipc::error::CallError;
+use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::Pattern;
 use actix_ipc::terminal::printable;
 use clap::Args;
@@ -53,6 +53,14 @@ fn speed(text: &str) -> Result<Speed, String> {
         .ok_or_else(wanted)
 }
 
+/// What can be done again.
+fn kind(text: &str) -> Result<Kind, String> {
+    [Kind::Call, Kind::Event]
+        .into_iter()
+        .find(|kind| kind.name() == text)
+        .ok_or_else(|| "call or event: nothing else can be done again".to_owned())
+}
+
 /// `rob replay`.
 #[derive(Args, Debug, PartialEq)]
 pub(crate) struct Replay {
@@ -66,7 +74,7 @@ pub(crate) struct Replay {
     #[arg(value_name = "MEMBER")]
     pub(crate) member: Option<String>,
     /// Only these kinds, separated by commas: call, event.
-    #[arg(long, value_name = "KINDS", value_delimiter = ',')]
+    #[arg(long, value_name = "KINDS", value_delimiter = ',', value_parser = kind)]
     pub(crate) kind: Vec<Kind>,
     /// So many times as fast as it was recorded, or max for no waiting.
     #[arg(long, value_name = "X|max", default_value = "1", value_parser = speed)]
@@ -167,6 +175,8 @@ struct Totals {
     one_way: u64,
     compared: u64,
     differ: u64,
+    /// The broker itself has not answered in time; what would come would wait as long.
+    hung: bool,
 }
 
 impl Totals {
@@ -273,7 +283,9 @@ async fn perform(
     let mut totals = Totals::default();
     let mut running: FuturesUnordered<Running> = FuturesUnordered::new();
     let mut first = None;
-    while let Some((_, step)) = script.next()? {
+    while !totals.hung
+        && let Some((_, step)) = script.next()?
+    {
         let (began, at_us) = *first.get_or_insert_with(|| (Instant::now(), step.at_us));
         let due = due(began, step.at_us.saturating_sub(at_us), wanted.speed);
         loop {
@@ -295,7 +307,10 @@ async fn perform(
     while let Some(done) = running.next().await {
         ended(&done, &mut totals, output)?;
     }
-    let flushed = session.within("replay", session.client.flush()).await;
+    let flushed = match totals.hung {
+        true => Err(Failure::new(Exit::Timeout, "replay: the broker does not answer")),
+        false => session.within("replay", session.client.flush()).await,
+    };
     Ok((totals, flushed))
 }
 
@@ -362,6 +377,9 @@ fn ended(done: &Done, totals: &mut Totals, output: &mut Output) -> Result<(), Fa
         Action::Publish { recorded, .. } => recorded,
         Action::OneWay => &Outcome::Answered,
     };
+    // Events are accepted by the broker itself.
+    let deadline = Outcome::Failed(ErrorCode::Deadline.name().to_owned());
+    totals.hung |= matches!(done.step.action, Action::Publish { .. }) && done.outcome == deadline;
     totals.compared = totals.compared.saturating_add(1);
     if *recorded == done.outcome {
         return Ok(());

@@ -47,14 +47,19 @@ impl Status {
         number(&self.levels, name)
     }
 
-    /// Calls of programs: without those of the broker's own objects, which who looks makes.
+    /// Calls of programs: the broker's sums are without those of its own objects, which who looks makes.
     pub(crate) const fn calls(&self) -> u64 {
-        self.totals.calls.saturating_sub(self.totals.own.calls)
+        self.totals.calls
     }
 
     /// Those of them that ended with an error.
     pub(crate) const fn errors(&self) -> u64 {
-        self.totals.errors.saturating_sub(self.totals.own.errors)
+        self.totals.errors
+    }
+
+    /// Panics that the core actors have survived.
+    pub(crate) fn restarted(&self) -> u64 {
+        self.restarts.values().filter_map(Value::as_u64).sum()
     }
 }
 
@@ -78,18 +83,6 @@ pub(crate) struct Totals {
     pub(crate) errors: u64,
     /// Calls that are not answered yet.
     pub(crate) open: u64,
-    /// How much of that is the broker's own objects.
-    pub(crate) own: Own,
-}
-
-/// The part of [`Totals`] that the broker's own objects have.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct Own {
-    /// Calls to them.
-    pub(crate) calls: u64,
-    /// Those that ended with an error.
-    pub(crate) errors: u64,
 }
 
 /// Something worth a note.
@@ -106,6 +99,8 @@ pub(crate) struct Happening {
     pub(crate) pid: Option<u64>,
     /// In a sentence.
     pub(crate) text: String,
+    /// How often.
+    pub(crate) count: u64,
 }
 
 /// The answer to `connections`.

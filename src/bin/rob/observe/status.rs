@@ -255,7 +255,10 @@ fn recent(happenings: &[Happening]) -> String {
             safe(&one.kind),
             known(one.peer),
             known(one.pid),
-            safe(&one.text),
+            match one.count {
+                0 | 1 => safe(&one.text),
+                times => format!("{}, {} times", safe(&one.text), count(times)),
+            },
         ]
     };
     let rows: Vec<Vec<String>> = happenings.iter().map(row).collect();
@@ -273,7 +276,7 @@ mod tests {
             "metrics": {"events_published": 1_000, "events_delivered": 2_000, "events_missed": 3, "bytes_in": 2_048},
             "levels": {"connections": 2, "charged_memory_bytes": 65_536},
             "restarts": {"registry": 1, "topic_hub": 0}, "monitors": 1,
-            "totals": {"objects": 3, "topics": 2, "subscriptions": 4, "calls": 1_234, "errors": 5, "open": 6, "own": {"calls": 34, "errors": 1}},
+            "totals": {"objects": 3, "topics": 2, "subscriptions": 4, "calls": 1_234, "errors": 5, "open": 6},
             "recent": [{"unix_ms": 1_763_742_047_000_u64, "kind": "lagging", "peer": 8, "pid": null, "text": "too\u{1b}slow"}],
             "later": true,
         });
@@ -298,7 +301,7 @@ mod tests {
 Broker 0.1.0 (protocol 1), pid 4242, up 2 h 5 min, epoch 5eed
 Listens on: unix:/run/b.sock
 Rates since the start, 2 h 5 min: calls 1.2/s, errors 0.0/s, events 1.0/s in and 2.0/s out, 2 B/s read, 0 B/s written
-Totals: calls 1,200, errors 4, open 6; events 1,000 in, 2,000 out, 3 missed
+Totals: calls 1,234, errors 5, open 6; events 1,000 in, 2,000 out, 3 missed
 Now: connections 2, objects 3, topics 2, subscriptions 4, monitors 1, memory 64.0 KiB
 Restarts: registry 1, topic_hub 0
 

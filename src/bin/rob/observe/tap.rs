@@ -5,7 +5,9 @@
 
 use super::answers::Answers;
 use super::ask::{BROKER, refused};
+use crate::commands::session::PATIENCE;
 use crate::exit::{Exit, Failure};
+use crate::options::Options;
 use actix_ipc::IpcClient;
 use actix_ipc::client::{ConnectionEvent, ConnectionEvents, ReplyStream};
 use actix_ipc::error::{CallError, ErrorCode};
@@ -166,8 +168,12 @@ impl<'a> Tap<'a> {
     /// Asks for it and waits until the broker watches.
     ///
     /// # Errors
-    /// When the broker does not let this client watch, has too many who watch, or does not understand the filter.
-    pub(crate) async fn open(client: &'a IpcClient, mut filter: Filter) -> Result<Self, Failure> {
+    /// When the broker does not let this client watch, has too many who watch, does not understand the filter, or does not answer.
+    pub(crate) async fn open(
+        client: &'a IpcClient,
+        mut filter: Filter,
+        options: &Options,
+    ) -> Result<Self, Failure> {
         let answers = Answers::of(&mut filter);
         let connection = client.connection_events();
         let stream = ask(client, &filter);
@@ -181,11 +187,11 @@ impl<'a> Tap<'a> {
             told: false,
             answers,
         };
-        tap.first = Some(
-            tap.next_batch()
-                .await
-                .map_err(|error| refused("monitor", error))?,
-        );
+        let patience = options.timeout.unwrap_or(PATIENCE);
+        let first = tokio::time::timeout(patience, tap.next_batch()).await;
+        let silent = |_| Err(CallError::new(ErrorCode::Deadline, "the broker did not answer"));
+        let first = first.unwrap_or_else(silent);
+        tap.first = Some(first.map_err(|error| refused("monitor", error))?);
         Ok(tap)
     }
 

@@ -125,7 +125,7 @@ impl<'a> Watching<'a> {
             },
         };
         let tap = match wanted.subscriptions || wanted.all() {
-            true => tap(client, wanted).await?,
+            true => tap(client, options, wanted).await?,
             false => None,
         };
         let colours = colours(output);
@@ -366,12 +366,16 @@ fn is_denied(failure: &Failure) -> bool {
 }
 
 /// The traffic's part; none when this client may not have it and did not ask for it by name.
-async fn tap<'a>(client: &'a IpcClient, wanted: &Watch) -> Result<Option<Tap<'a>>, Failure> {
+async fn tap<'a>(
+    client: &'a IpcClient,
+    options: &Options,
+    wanted: &Watch,
+) -> Result<Option<Tap<'a>>, Failure> {
     let filter = Filter {
         kinds: vec!["presence".to_owned()],
         ..Filter::default()
     };
-    match Tap::open(client, filter).await {
+    match Tap::open(client, filter, options).await {
         Ok(tap) => Ok(Some(tap)),
         Err(failure) if wanted.subscriptions => Err(failure),
         Err(failure) => {

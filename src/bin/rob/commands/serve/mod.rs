@@ -8,13 +8,13 @@ mod calls;
 mod exec;
 
 use super::news;
-use super::session::Session;
+use super::session::{PATIENCE, Session, unless_ended};
 use crate::exit::{Exit, Failure};
 use crate::options::number;
 use crate::output::Output;
 use crate::say;
 use actix_ipc::client::{Balance, ConnectionEvents, Registration, Standing};
-use actix_ipc::error::ErrorCode;
+use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::platform::signals::{EndSignal, EndSignals};
 use actix_ipc::terminal::printable;
 use calls::{Calls, Served};
@@ -38,6 +38,8 @@ name that the caller declares), ROB_CALLER_PEER, ROB_CALLER_PID, ROB_CALLER_UID 
 result: JSON as it is, other text as a string, nothing as null. What it prints on standard error goes on to rob's; with an exit
 status other than 0 the caller gets it as the text of an error. These values are the caller's: quote them (\"$ROB_METHOD\").";
 
+/// What is said of an object without `--about`. Its command may have secrets in it.
+const ABOUT: &str = "a shell command (rob serve)";
 /// How long the broker may take to note that the name is given up, and to take the last answers.
 const GIVING_UP: Duration = Duration::from_secs(5);
 /// Calls that are taken at the same time, most of them to wait. The broker lets no more be open.
@@ -62,6 +64,9 @@ pub(crate) struct Serve {
     /// Share the object with others who ask for the same: each call goes to one of them.
     #[arg(long, value_name = "BALANCE", num_args = 0..=1, require_equals = true, default_missing_value = "round-robin")]
     group: Option<Sharing>,
+    /// What `rob describe` says of the object to whoever asks; the command itself is not told.
+    #[arg(long, value_name = "TEXT")]
+    about: Option<String>,
     /// When the name is taken, wait until it is free.
     #[arg(long, conflicts_with = "group")]
     queue: bool,
@@ -84,7 +89,8 @@ pub(crate) async fn run(wanted: &Serve, session: &mut Session) -> Result<(), Fai
     let mut signals = EndSignals::receive_at_terminal().map_err(failed)?;
     let news = session.client.connection_events();
     let (served, calls) = unbounded_channel();
-    let mut registration = register(wanted, session, served).await?;
+    let registering = register(wanted, session, served);
+    let mut registration = unless_ended(&mut signals, registering).await?;
     say_begin(wanted, &registration, session)?;
     let mut calls = Calls::new(calls, &session.options);
     let ended = {
@@ -133,7 +139,7 @@ async fn register(
         .register(&wanted.object, exec)
         // All that come are taken, so that none is lost at the end; how many run, the handler knows.
         .concurrency(TAKEN_MAX)
-        .description(json!({ "exec": shortened(&wanted.exec) }).to_string());
+        .description(json!({ "text": shortened(wanted.about.as_deref().unwrap_or(ABOUT)) }).to_string());
     register = match wanted.group {
         None => register,
         Some(Sharing::RoundRobin) => register.group(Balance::RoundRobin),
@@ -143,24 +149,27 @@ async fn register(
     if wanted.queue {
         register = register.queue();
     }
-    register.await.map_err(|error| {
+    let registered = tokio::time::timeout(PATIENCE, register).await;
+    let silent = |_| Err(CallError::new(ErrorCode::Deadline, "the broker did not answer"));
+    registered.unwrap_or_else(silent).map_err(|error| {
         let taken = error.code == ErrorCode::NameTaken;
         let mut failure = Failure::of_call(&format!("serve {}", wanted.object), error);
         if taken {
-            failure
-                .message
-                .push_str("; --queue waits for the name, --group shares it with others that do the same");
+            failure.message.push_str(match wanted.group {
+                None => "; --queue waits for the name, --group shares it with others that do the same",
+                Some(_) => "; who has it does not share it, or in another way",
+            });
         }
         failure
     })
 }
 
 /// A description has 4 KiB at most.
-fn shortened(command: &str) -> String {
+fn shortened(about: &str) -> String {
     const MOST: usize = 500;
-    match command.char_indices().nth(MOST) {
-        None => command.to_owned(),
-        Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
+    match about.char_indices().nth(MOST) {
+        None => about.to_owned(),
+        Some((end, _)) => format!("{}…", about.get(..end).unwrap_or_default()),
     }
 }
 

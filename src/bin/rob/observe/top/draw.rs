@@ -10,7 +10,7 @@ use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState};
+use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row as TableRow, Table, TableState, Wrap};
 
 /// The keys, as help shows them.
 const HELP: &[(&str, &str)] = &[
@@ -22,7 +22,16 @@ const HELP: &[(&str, &str)] = &[
     ("p, Space", "pause and go on"),
     ("? h", "this help"),
     ("q, Esc, ctrl+c", "quit; Esc leaves a filter first"),
+    ("ctrl+z", "suspend; fg goes on"),
 ];
+
+/// Below these a table says nothing any more.
+const WIDTH_MIN: u16 = 60;
+const HEIGHT_MIN: u16 = 8;
+/// What a column of names has at least.
+const GROWING_MIN: u16 = 8;
+/// From this width on the last line has all keys.
+const FOOT_WIDTH: u16 = 64;
 
 /// How things are set off.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +65,10 @@ impl Looks {
 /// Draws everything, and notes how much room there is.
 pub(super) fn screen(frame: &mut Frame<'_>, view: &mut View, looks: Looks) {
     let area = frame.area();
+    if area.width < WIDTH_MIN || area.height < HEIGHT_MIN {
+        let text = format!("rob top: too small, {WIDTH_MIN}×{HEIGHT_MIN} at least");
+        return frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }), area);
+    }
     let parts = Layout::vertical([
         Constraint::Length(4),
         Constraint::Length(1),
@@ -110,16 +123,19 @@ fn figures(view: &View, looks: Looks) -> Vec<Line<'static>> {
         count(status.metric("events_delivered"))
     );
     let through = format!(
-        "{}/s read  {}/s written  unheard {}  connections {}  subscriptions {}",
+        "{}/s read  {}/s written  unheard {}  subs {}",
         bytes(rates.bytes_in.round() as u64),
         bytes(rates.bytes_out.round() as u64),
         count(sample.unheard),
-        count(status.level("connections")),
         count(status.totals.subscriptions)
     );
+    let restarts = match status.restarted() {
+        0 => Span::raw(""),
+        times => Span::styled(format!("  restarts {}", count(times)), looks.alarm()),
+    };
     vec![
         Line::from(first),
-        Line::from(vec![label("calls   "), Span::raw(calls)]),
+        Line::from(vec![label("calls   "), Span::raw(calls), restarts]),
         Line::from(vec![label("events  "), Span::raw(events)]),
         Line::from(vec![label("bytes   "), Span::raw(through)]),
     ]
@@ -142,11 +158,13 @@ fn tab_line(view: &View, looks: Looks) -> Line<'static> {
             looks.tinted(Color::Yellow),
         ));
     }
-    if view.sample.left_out > 0 {
-        spans.push(Span::styled(
-            format!("  {} rows left out", count(view.sample.left_out)),
-            looks.quiet(),
-        ));
+    if view.left_out() > 0 {
+        let beside = match view.filter.is_empty() {
+            true => "left out",
+            false => "not searched",
+        };
+        let text = format!("  {} more {beside}", count(view.left_out()));
+        spans.push(Span::styled(text, looks.quiet()));
     }
     Line::from(spans)
 }
@@ -175,7 +193,7 @@ fn draw_table(frame: &mut Frame<'_>, view: &View, looks: Looks, area: Rect) {
         .sum();
     let left = area.width.saturating_sub(fixed);
     let widths = columns.iter().map(|(_, column)| match column.grows {
-        true => Constraint::Length(left.max(column.width)),
+        true => Constraint::Length(left.max(GROWING_MIN)),
         false => Constraint::Length(column.width),
     });
     let widths: Vec<Constraint> = widths.collect();
@@ -208,7 +226,7 @@ fn table_row(row: &Row, columns: &[(usize, &'static Column)], looks: Looks, left
     let cells = columns.iter().map(|(index, column)| {
         let text = row.cells.get(*index).map_or("", |cell| cell.text.as_str());
         let width = if column.grows {
-            left.max(column.width)
+            left.max(GROWING_MIN)
         } else {
             column.width
         };
@@ -237,10 +255,11 @@ fn foot_line(view: &View, looks: Looks) -> Line<'static> {
     if let Some(trouble) = &view.trouble {
         return Line::styled(safe(trouble), looks.alarm());
     }
-    Line::styled(
-        "q quit  ←→ tab  s sort  r reverse  / filter  p pause  ? help",
-        looks.quiet(),
-    )
+    let keys = match view.width >= FOOT_WIDTH {
+        true => "q quit  ←→ tab  s sort  r reverse  / filter  p pause  ? help",
+        false => "q quit  ←→ tab  s sort  / filter  ? help",
+    };
+    Line::styled(keys, looks.quiet())
 }
 
 fn safe_filter(text: &str) -> String {

@@ -7,13 +7,14 @@ use super::sample::{Sample, Sampler};
 use super::screen::{Input, Screen, keys};
 use super::view::{Asked, View};
 use super::{Top, clock};
-use crate::commands::session::Session;
+use crate::commands::session::{Session, unless_ended};
 use crate::exit::{Exit, Failure};
 use crate::observe::ask::is_passing;
 use crate::observe::no_colour;
 use crate::options::Options;
 use actix_ipc::IpcClient;
 use actix_ipc::platform::signals::EndSignals;
+use actix_ipc::platform::suspend::Suspension;
 use std::io;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -51,8 +52,12 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
         options: session.options.clone(),
     };
     // Before the terminal is taken: a refusal is read where the command was typed.
-    let (looker, first) = looker.next().await;
-    let mut view = View::new(wanted.tab, first?);
+    let first = async {
+        let (looker, first) = looker.next().await;
+        first.map(|first| (looker, first))
+    };
+    let (looker, first) = unless_ended(&mut signals, first).await?;
+    let mut view = View::new(wanted.tab, first);
     let mut looking = looker.next();
     let mut screen = Screen::take()?;
     let mut inputs = keys()?;
@@ -62,16 +67,19 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
     let mut left = session.options.count;
     let mut seconds = clock(Duration::from_secs(1));
     let mut answered = Instant::now();
+    let mut suspension = Suspension::receive().map_err(cannot)?;
     while left != Some(0) {
         screen.draw(|frame| draw::screen(frame, &mut view, looks))?;
         tokio::select! {
             biased;
             signal = signals.next() => return Err(ended(Exit::of_signal(signal))),
+            () = suspension.asked() => screen.suspend(&mut suspension).await?,
             input = inputs.recv() => match input {
                 Some(Input::Key(key)) => match view.key(key) {
                     Asked::Draw => {}
                     Asked::Quit => return Ok(()),
                     Asked::Interrupted => return Err(ended(Exit::Interrupted)),
+                    Asked::Suspended => screen.suspend(&mut suspension).await?,
                 },
                 Some(Input::Resized) => {}
                 Some(Input::Ended(error)) => return Err(error.into()),

@@ -23,7 +23,7 @@ use crate::say::warn;
 use clap::Args;
 use sample::Sampler;
 use std::io::IsTerminal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior};
 use view::Tab;
 
@@ -80,6 +80,7 @@ async fn samples(wanted: &Top, session: &mut Session) -> Result<(), Failure> {
     let mut left = session.options.count;
     let mut clock = clock(wanted.interval);
     let mut connection = session.client.connection_events();
+    let mut answered = Instant::now();
     while left != Some(0) {
         tokio::select! {
             biased;
@@ -100,9 +101,13 @@ async fn samples(wanted: &Top, session: &mut Session) -> Result<(), Failure> {
                 continue;
             }
             // That it is gone, or is there again, the connection tells.
-            Err(failure) if is_passing(&failure) => continue,
+            Err(failure) if is_passing(&failure) => match session.options.timeout {
+                Some(limit) if answered.elapsed() >= limit => return Err(failure),
+                _ => continue,
+            },
             Err(failure) => return Err(failure),
         };
+        answered = Instant::now();
         session
             .output
             .text(&format!("{}\n", compact(&sample.json().to_string())))?;

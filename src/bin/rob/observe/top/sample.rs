@@ -36,7 +36,22 @@ pub(super) struct Sample {
     /// Events that nobody heard.
     pub(super) unheard: u64,
     /// Rows that the broker left out.
-    pub(super) left_out: u64,
+    pub(super) left_out: LeftOut,
+}
+
+/// How many rows the broker left out of each list.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LeftOut {
+    pub(super) connections: u64,
+    pub(super) objects: u64,
+    pub(super) topics: u64,
+}
+
+impl LeftOut {
+    fn sum(self) -> u64 {
+        let two = self.connections.saturating_add(self.objects);
+        two.saturating_add(self.topics)
+    }
 }
 
 impl Sampler {
@@ -73,10 +88,11 @@ impl Sampler {
         let rates = Rates::between(last.as_ref().map(|(_, status, _)| status), &status, over);
         let nothing = Before::default();
         let before = last.as_ref().map_or(&nothing, |(.., before)| before);
-        let left_out = connections
-            .left_out
-            .saturating_add(objects.left_out)
-            .saturating_add(topics.left_out);
+        let left_out = LeftOut {
+            connections: connections.left_out,
+            objects: objects.left_out,
+            topics: topics.left_out,
+        };
         let now = Before::of(&connections.connections, &objects.objects, &topics.topics);
         let sample = Sample {
             rates,
@@ -133,11 +149,12 @@ impl Sample {
                 "events_delivered": self.status.metric("events_delivered"),
                 "events_missed": self.status.metric("events_missed"),
                 "unheard": self.unheard,
+                "restarts": self.status.restarted(),
             },
             "objects": self.objects.iter().map(object).collect::<Vec<_>>(),
             "topics": self.topics.iter().map(topic).collect::<Vec<_>>(),
             "connections": self.connections.iter().map(connection).collect::<Vec<_>>(),
-            "left_out": self.left_out,
+            "left_out": self.left_out.sum(),
         })
     }
 }

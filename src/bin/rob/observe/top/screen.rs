@@ -4,8 +4,9 @@
 //! `live`.
 
 use super::view::Key;
+use actix_ipc::platform::suspend::Suspension;
 use ratatui::backend::CrosstermBackend;
-use ratatui::crossterm::cursor::Show;
+use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
@@ -52,6 +53,21 @@ impl Screen {
             give_back();
         }
         screen
+    }
+
+    /// Gives it back for a while, as long as the shell has stopped this program.
+    ///
+    /// # Errors
+    /// When it is gone afterwards.
+    pub(super) async fn suspend(&mut self, suspension: &mut Suspension) -> io::Result<()> {
+        give_back();
+        suspension.stop().await;
+        TAKEN.store(true, Ordering::SeqCst);
+        enable_raw_mode()?;
+        execute!(io::stdout(), EnterAlternateScreen, Hide)?;
+        // Nobody knows what stands there now: the next frame is drawn whole.
+        self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(())
     }
 
     /// Draws a frame, which appears as a whole where the terminal can do that.
@@ -125,6 +141,7 @@ fn key_of(event: KeyEvent) -> Option<Key> {
         .intersects(KeyModifiers::CONTROL | KeyModifiers::ALT);
     Some(match event.code {
         KeyCode::Char('c') if event.modifiers.contains(KeyModifiers::CONTROL) => Key::Interrupt,
+        KeyCode::Char('z') if event.modifiers.contains(KeyModifiers::CONTROL) => Key::Suspend,
         KeyCode::Char(letter) if !held => Key::Char(letter),
         KeyCode::Enter => Key::Enter,
         KeyCode::Esc => Key::Escape,

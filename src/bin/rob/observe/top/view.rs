@@ -56,6 +56,8 @@ pub(super) enum Key {
     Char(char),
     /// Ctrl+c.
     Interrupt,
+    /// Ctrl+z.
+    Suspend,
     /// Return.
     Enter,
     /// Esc.
@@ -85,6 +87,8 @@ pub(super) enum Asked {
     Quit,
     /// To end as ctrl+c ends a program.
     Interrupted,
+    /// To stop until the shell lets it go on.
+    Suspended,
 }
 
 /// In which order the rows of a tab are.
@@ -203,10 +207,23 @@ impl View {
         }
     }
 
+    /// Rows that the broker has beyond those of the tab.
+    pub(super) const fn left_out(&self) -> u64 {
+        let left_out = &self.sample.left_out;
+        match self.tab {
+            Tab::Objects => left_out.objects,
+            Tab::Topics => left_out.topics,
+            Tab::Connections | Tab::Queues => left_out.connections,
+        }
+    }
+
     /// Does what a key says.
     pub(super) fn key(&mut self, key: Key) -> Asked {
         if key == Key::Interrupt {
             return Asked::Interrupted;
+        }
+        if key == Key::Suspend {
+            return Asked::Suspended;
         }
         if self.editing {
             self.edit(key);
@@ -263,7 +280,7 @@ impl View {
             Key::End => self.selected = usize::MAX,
             Key::Left => self.turn_to(self.tab.moved(Tab::ALL.len().saturating_sub(1))),
             Key::Right => self.turn_to(self.tab.moved(1)),
-            Key::Enter | Key::Backspace | Key::Interrupt => {}
+            Key::Enter | Key::Backspace | Key::Interrupt | Key::Suspend => {}
         }
         None
     }
