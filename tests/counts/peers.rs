@@ -117,7 +117,7 @@ pub fn server(command: &'static str, in_flight: usize) -> Cost {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let program = std::thread::spawn(move || {
         system(Part::Client, async move {
-            let _server = RpcServer::bind(endpoint, Serves).await.unwrap();
+            let _server = RpcServer::builder().keepalive(NEVER).bind(endpoint, Serves).await.unwrap();
             bound.send(()).unwrap();
             // An error is the end, too.
             let _ = stopped.await;
@@ -153,7 +153,7 @@ pub fn caller(in_flight: usize) -> Cost {
     let endpoint = Endpoint::Unix(path);
     let program = std::thread::spawn(move || {
         system(Part::Client, async move {
-            let client = RpcClient::<typed::Sender>::connect(endpoint, ()).await.unwrap();
+            let client = RpcClient::<typed::Sender>::builder().keepalive(NEVER).connect(endpoint, ()).await.unwrap();
             let lane = |_| {
                 let sender = typed::Sender::new(client.sender.caller().clone());
                 actix::spawn(async move {

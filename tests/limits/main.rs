@@ -34,6 +34,7 @@ use actix_ipc::message::{Draft, Encoding, Flags, Kind, Origin};
 use raw::{Got, Raw, meta, names};
 use running::Running;
 use std::io::Write;
+#[cfg(target_os = "linux")]
 use std::time::{Duration, Instant};
 
 /// A connection that broke the rules: its goodbye has this reason and a text with this word.

@@ -15,12 +15,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     GetExtendedTcpTable, MIB_TCP_STATE_LISTEN, MIB_TCP6ROW_OWNER_MODULE, MIB_TCP6TABLE_OWNER_MODULE,
-    MIB_TCPROW_OWNER_MODULE, MIB_TCPTABLE_OWNER_MODULE, TCP_TABLE_OWNER_MODULE_ALL,
+    MIB_TCPROW_OWNER_MODULE, MIB_TCPTABLE_OWNER_MODULE, TCP_TABLE_CLASS, TCP_TABLE_OWNER_MODULE_ALL,
+    TCP_TABLE_OWNER_MODULE_CONNECTIONS, TCP_TABLE_OWNER_MODULE_LISTENER,
 };
 use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6};
 
 /// Most bytes taken of one table, about 350,000 sockets. A longer one tells nothing.
 const TABLE_MAX: u32 = 64 * 1024 * 1024;
+/// Room for a table at the first attempt, in bytes: for some hundred sockets.
+const TABLE_FIRST: usize = 64 * 1024;
 /// How often a table may have grown between the question for its length and the one for its rows.
 const ATTEMPTS: usize = 8;
 
@@ -75,18 +78,48 @@ impl Row {
 /// Who made the connected socket at `local` whose peer is `remote`.
 pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> PeerCredentials {
     let (local, remote) = (canonical(local), canonical(remote));
-    rows()
-        .iter()
-        .filter(|row| row.connects(local, remote))
-        .find_map(|row| row.maker)
+    let maker = |rows: Vec<Row>| {
+        rows.iter()
+            .filter(|row| row.connects(local, remote))
+            .find_map(|row| row.maker)
+    };
+    [TCP_TABLE_OWNER_MODULE_CONNECTIONS, TCP_TABLE_OWNER_MODULE_ALL]
+        .into_iter()
+        .flat_map(|class| families(local).map(|family| (family, class)))
+        .find_map(|(family, class)| maker(rows(family, class)))
         .map_or(PeerCredentials::UNKNOWN, Maker::credentials)
+}
+
+/// The tables in which a socket of this address may stand, the likelier one first: sockets of IPv6 can have addresses of IPv4. The system
+/// looks up the process of every row, which is work, so that only rows are asked for that may be needed.
+const fn families(address: SocketAddr) -> [u16; 2] {
+    match address {
+        SocketAddr::V4(_) => [AF_INET, AF_INET6],
+        SocketAddr::V6(_) => [AF_INET6, AF_INET],
+    }
 }
 
 /// Who serves the connection from `client` to `server`: whoever has accepted it; before that the listeners, who must be one user then.
 pub(super) fn server_owner(server: SocketAddr, client: SocketAddr) -> PeerCredentials {
-    let rows = rows();
-    let maker = serving(&rows, canonical(server), canonical(client));
-    match maker {
+    let (server, client) = (canonical(server), canonical(client));
+    let both = |class| {
+        families(server)
+            .into_iter()
+            .flat_map(move |family| rows(family, class))
+    };
+    let [likely, _] = families(server);
+    let mut found = serving(&rows(likely, TCP_TABLE_OWNER_MODULE_CONNECTIONS), server, client);
+    if !matches!(found, Serving::Accepted(_)) {
+        let connected = both(TCP_TABLE_OWNER_MODULE_CONNECTIONS);
+        let all: Vec<Row> = connected.chain(both(TCP_TABLE_OWNER_MODULE_LISTENER)).collect();
+        found = serving(&all, server, client);
+    }
+    if found == Serving::Nobody {
+        // It is ending already.
+        let all: Vec<Row> = both(TCP_TABLE_OWNER_MODULE_ALL).collect();
+        found = serving(&all, server, client);
+    }
+    match found {
         Serving::Accepted(maker) => maker.credentials(),
         Serving::Waiting(makers) => {
             let mut all = makers.iter().map(|maker| maker.credentials());
@@ -128,8 +161,9 @@ fn serving(rows: &[Row], server: SocketAddr, client: SocketAddr) -> Serving {
 /// The user who listens on `address`, if anyone does.
 pub(super) fn listener_owner(address: SocketAddr) -> Option<u32> {
     let address = canonical(address);
-    rows()
-        .iter()
+    families(address)
+        .into_iter()
+        .flat_map(|family| rows(family, TCP_TABLE_OWNER_MODULE_LISTENER))
         .filter(|row| row.listens_on(address))
         .find_map(|row| row.maker)?
         .user()
@@ -139,18 +173,21 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// All TCP sockets of this machine.
-fn rows() -> Vec<Row> {
-    let mut rows = Vec::new();
-    let start = offset_of!(MIB_TCPTABLE_OWNER_MODULE, table);
-    for bytes in entries(&table(AF_INET), start, size_of::<MIB_TCPROW_OWNER_MODULE>()) {
-        rows.extend(row_v4(bytes));
+/// The TCP sockets of this machine that are of one family and class.
+fn rows(family: u16, class: TCP_TABLE_CLASS) -> Vec<Row> {
+    let table = table(family, class);
+    match family {
+        AF_INET => {
+            let start = offset_of!(MIB_TCPTABLE_OWNER_MODULE, table);
+            let size = size_of::<MIB_TCPROW_OWNER_MODULE>();
+            entries(&table, start, size).filter_map(row_v4).collect()
+        }
+        _ => {
+            let start = offset_of!(MIB_TCP6TABLE_OWNER_MODULE, table);
+            let size = size_of::<MIB_TCP6ROW_OWNER_MODULE>();
+            entries(&table, start, size).filter_map(row_v6).collect()
+        }
     }
-    let start = offset_of!(MIB_TCP6TABLE_OWNER_MODULE, table);
-    for bytes in entries(&table(AF_INET6), start, size_of::<MIB_TCP6ROW_OWNER_MODULE>()) {
-        rows.extend(row_v6(bytes));
-    }
-    rows
 }
 
 /// The rows of a table: it begins with their count.
@@ -228,21 +265,21 @@ fn maker(row: &[u8], pid: usize, since: usize) -> Option<Option<Maker>> {
     Some((pid != 0).then_some(Maker { pid, since }))
 }
 
-/// The table of one address family, as the system writes it; empty when it tells none.
-fn table(family: u16) -> Vec<u8> {
+/// The table of one address family and class, as the system writes it; empty when it tells none.
+fn table(family: u16, class: TCP_TABLE_CLASS) -> Vec<u8> {
     // Eight bytes each, because the rows have numbers of that size.
-    let mut buffer: Vec<u64> = Vec::new();
+    let mut buffer: Vec<u64> = vec![0; TABLE_FIRST / 8];
     for _ in 0..ATTEMPTS {
         let mut size = u32::try_from(size_of_val(buffer.as_slice())).unwrap_or(TABLE_MAX);
-        // SAFETY: `size` says how many bytes of the buffer may be written, which are initialised and aligned for any row; an empty
-        // buffer has a size of 0 and is not written. Nothing else is read or kept.
+        // SAFETY: `size` says how many bytes of the buffer may be written, which are initialised and aligned for any row. Nothing
+        // else is read or kept.
         let status = unsafe {
             GetExtendedTcpTable(
                 buffer.as_mut_ptr().cast(),
                 &raw mut size,
                 0,
                 u32::from(family),
-                TCP_TABLE_OWNER_MODULE_ALL,
+                class,
                 0,
             )
         };
@@ -315,7 +352,8 @@ mod tests {
         client.set_nodelay(true).unwrap();
         let _accepted = listener.accept().unwrap();
         let (here, there) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
-        assert!(rows().iter().any(|row| row.listens_on(there)));
+        let listening = rows(AF_INET, TCP_TABLE_OWNER_MODULE_LISTENER);
+        assert!(listening.iter().any(|row| row.listens_on(there)));
         let ours = PeerCredentials::current();
         assert_eq!(owner(here, there), ours);
         assert_eq!(server_owner(there, here), ours);

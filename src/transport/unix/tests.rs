@@ -14,7 +14,6 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 fn place() -> (tempfile::TempDir, PathBuf, Endpoint) {
     let dir = tempfile::tempdir().unwrap();
@@ -338,7 +337,7 @@ async fn nobody_else_can_connect_at_any_moment() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn the_mode_is_never_wider() {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     let (_dir, path, _) = place();
     let (done, seen) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
