@@ -9,6 +9,7 @@ use actix_ipc::Endpoint;
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Decoder, Draft, Encoding, Epoch, Kind, Meet, PROTOCOL_VERSION, Served, Terms};
 use actix_ipc::protocol::{ProtocolSender, RpcClient, RpcServer, RpcServerHandler};
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
@@ -22,6 +23,8 @@ pub const WINDOW: u32 = 1 << 16;
 pub struct Opposite {
     stream: UnixStream,
     decoder: Decoder,
+    /// What has come and nobody has asked for yet.
+    come: VecDeque<(Kind, u64)>,
 }
 
 impl Opposite {
@@ -31,6 +34,7 @@ impl Opposite {
         Self {
             stream,
             decoder: Decoder::new(1 << 20),
+            come: VecDeque::new(),
         }
     }
 
@@ -80,11 +84,16 @@ impl Opposite {
         let mut found = Vec::with_capacity(count);
         let mut buffer = [0; 64 * 1024];
         while found.len() < count {
+            // What follows the last of them may have come with it, and is for the next question.
+            if let Some((other, id)) = self.come.pop_front() {
+                found.extend((other == kind).then_some(id));
+                continue;
+            }
             let read = self.stream.read(&mut buffer).unwrap();
             assert!(read > 0, "the program closed the connection");
             let batch = self.decoder.decode(&buffer[..read]).unwrap();
-            let come = batch.headers().filter(|header| header.kind == kind);
-            found.extend(come.map(|header| header.id));
+            self.come
+                .extend(batch.headers().map(|header| (header.kind, header.id)));
         }
         found
     }
@@ -117,7 +126,7 @@ pub fn server(command: &'static str, in_flight: usize) -> Cost {
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let program = std::thread::spawn(move || {
         system(Part::Client, async move {
-            let _server = RpcServer::builder().keepalive(NEVER).bind(endpoint, Serves).await.unwrap();
+            let _server = RpcServer::bind(endpoint, Serves).await.unwrap();
             bound.send(()).unwrap();
             // An error is the end, too.
             let _ = stopped.await;
@@ -153,7 +162,7 @@ pub fn caller(in_flight: usize) -> Cost {
     let endpoint = Endpoint::Unix(path);
     let program = std::thread::spawn(move || {
         system(Part::Client, async move {
-            let client = RpcClient::<typed::Sender>::builder().keepalive(NEVER).connect(endpoint, ()).await.unwrap();
+            let client = RpcClient::<typed::Sender>::connect(endpoint, ()).await.unwrap();
             let lane = |_| {
                 let sender = typed::Sender::new(client.sender.caller().clone());
                 actix::spawn(async move {

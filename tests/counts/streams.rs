@@ -107,7 +107,7 @@ fn serve(path: &std::path::Path, round: &Round) -> (Opposite, Program) {
     let (stop, stopped) = tokio::sync::oneshot::channel();
     let thread = std::thread::spawn(move || {
         system(Part::Client, async move {
-            let _server = RpcServer::builder().keepalive(NEVER).bind(endpoint, serves).await.unwrap();
+            let _server = RpcServer::bind(endpoint, serves).await.unwrap();
             bound.send(()).unwrap();
             // An error is the end, too.
             let _ = stopped.await;
@@ -129,7 +129,7 @@ fn call<F: Future<Output = ()>>(
     let endpoint = Endpoint::Unix(path.to_owned());
     let thread = std::thread::spawn(move || {
         system(Part::Client, async move {
-            let client = RpcClient::<flow::Sender>::builder().keepalive(NEVER).connect(endpoint, ()).await.unwrap();
+            let client = RpcClient::<flow::Sender>::connect(endpoint, ()).await.unwrap();
             work(client.clone_sender()).await;
         });
     });
