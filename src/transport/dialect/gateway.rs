@@ -46,6 +46,8 @@ pub struct Gateway {
     /// Requests that were refused for that.
     refused: u64,
     unread_bytes: usize,
+    /// There is memory for no more than little of them.
+    is_modest: bool,
 }
 
 impl Gateway {
@@ -67,6 +69,7 @@ impl Gateway {
             room: usize::MAX,
             refused: 0,
             unread_bytes: bounds.unread_bytes,
+            is_modest: false,
         }
     }
 
@@ -114,9 +117,14 @@ impl Gateway {
     #[must_use]
     pub fn unread_max(&self) -> usize {
         match self.room {
-            usize::MAX => self.unread_bytes,
+            usize::MAX if !self.is_modest => self.unread_bytes,
             _ => self.unread_bytes.min(BITE),
         }
+    }
+
+    /// Whether answers are to come together up to [`BITE`] only, because nobody has looked whether there is memory for more.
+    pub const fn set_modest(&mut self, is_modest: bool) {
+        self.is_modest = is_modest;
     }
 
     /// Whether the old client would take an event for an answer, so that events must wait.
