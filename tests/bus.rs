@@ -18,6 +18,7 @@
 mod delivery;
 #[path = "bus/joining.rs"]
 mod joining;
+#[cfg(unix)]
 #[path = "bus/travel.rs"]
 mod travel;
 
@@ -56,7 +57,12 @@ impl Bus {
     }
 
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint::Unix(self.folder.path().join("bus"))
+        let path = self.folder.path().join("bus");
+        if cfg!(unix) {
+            return Endpoint::Unix(path);
+        }
+        let name = path.display().to_string();
+        Endpoint::Pipe(name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"))
     }
 
     pub fn options(&self, label: Label) -> Options {

@@ -12,6 +12,9 @@
 
 use actix_ipc::protocol::{self, NoProtocol, RpcClient, RpcServer, RpcServerHandler, protocol};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -138,6 +141,53 @@ fn commands_run_in_the_order_of_their_first_polls() {
                 for task in tasks {
                     task.await.unwrap().unwrap();
                 }
+            }
+            rig.stop().await;
+        });
+    }
+}
+
+/// Counts how often a future is polled.
+struct Counted<'a>(Sending, &'a AtomicUsize);
+
+impl Future for Counted<'_> {
+    type Output = protocol::Result<()>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.as_mut().poll(cx)
+    }
+}
+
+/// Many times the windows wait at once. What one of them costs does not grow with how many there are.
+#[test]
+fn who_waits_is_polled_a_few_times_however_many_others_wait() {
+    const TASKS: usize = 1_000;
+    const EACH: usize = 5;
+    for run_time in run_times() {
+        run_time.block_on(async {
+            let mut rig = Rig::start().await;
+            for way in [put as Way, tell] {
+                let polls = Arc::new(AtomicUsize::new(0));
+                let tasks: Vec<_> = (0..TASKS)
+                    .map(|_| {
+                        let (sender, polls) = (rig.client.clone_sender(), Arc::clone(&polls));
+                        tokio::spawn(async move {
+                            for number in 0..EACH {
+                                let sending = way(sender.clone(), number as u64, vec![0; 4_000]);
+                                Counted(sending, &polls).await.unwrap();
+                            }
+                        })
+                    })
+                    .collect();
+                for _ in 0..TASKS * EACH {
+                    rig.next().await;
+                }
+                for task in tasks {
+                    task.await.unwrap();
+                }
+                let each = polls.load(Ordering::Relaxed) / (TASKS * EACH);
+                assert!(each <= 10, "{each} polls for each command");
             }
             rig.stop().await;
         });

@@ -15,7 +15,6 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 #[path = "support/raw.rs"]
 mod raw;

@@ -13,7 +13,7 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
 #[path = "support/objects.rs"]
 mod objects;
@@ -21,10 +21,13 @@ mod objects;
 mod support;
 
 use futures::channel::mpsc::unbounded;
+#[cfg(unix)]
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::Read;
+#[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
+#[cfg(unix)]
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use support::{Broker, Process, rob_command, run};
 
@@ -130,7 +133,7 @@ fn with_json_an_error_is_one_json_line_on_stderr() {
 #[test]
 fn no_broker_is_code_5_and_says_how_to_start_one() {
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
+    let endpoint = support::endpoint_in(folder.path());
     let ended = run(rob_command().args(["--addr", &endpoint, "list"]));
     assert_eq!(ended.code(), 5, "{ended:#?}");
     assert!(
@@ -146,6 +149,7 @@ fn no_broker_is_code_5_and_says_how_to_start_one() {
     );
 }
 
+#[cfg(unix)]
 #[test]
 fn a_broker_that_refuses_is_code_6_and_is_quoted() {
     let broker = Broker::start_with(|command| {
@@ -176,7 +180,11 @@ fn a_broker_that_refuses_is_code_6_and_is_quoted() {
 #[test]
 fn a_transport_that_rob_lacks_is_named_and_nobody_is_told_to_start_a_broker() {
     let mut table = vec![
-        ("pipe:x", "under Windows only"),
+        if cfg!(windows) {
+            ("unix:/x", "no Unix sockets on this platform")
+        } else {
+            ("pipe:x", "under Windows only")
+        },
         ("mem:x", "a broker inside the same program"),
     ];
     if cfg!(not(feature = "tls")) {
@@ -314,6 +322,7 @@ fn a_full_disk_is_code_8() {
     );
 }
 
+#[cfg(unix)]
 #[test]
 fn an_interrupt_ends_it_as_a_shell_expects() {
     let broker = Broker::start();
@@ -370,6 +379,7 @@ fn help_that_cannot_be_written_is_code_8() {
     }
 }
 
+#[cfg(unix)]
 #[test]
 fn another_users_broker_is_code_6_and_nobody_is_told_to_start_one() {
     const STRANGER: u32 = 54_321;

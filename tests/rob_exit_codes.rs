@@ -15,7 +15,7 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
 #[path = "support/objects.rs"]
 mod objects;
@@ -25,11 +25,16 @@ mod support;
 use actix_ipc::client::{IncomingCall, Registration, Response};
 use actix_ipc::error::ErrorCode;
 use actix_ipc::{Handler, HandlerError, IpcClient, async_trait};
+#[cfg(unix)]
 use futures::channel::mpsc::unbounded;
 use futures::executor::block_on;
+#[cfg(unix)]
 use rustix::process::Signal;
+#[cfg(unix)]
 use std::os::unix::process::ExitStatusExt;
-use support::{Broker, Ended, Process, rob_command, run};
+use support::Broker;
+#[cfg(unix)]
+use support::{Ended, Process, rob_command, run};
 
 /// A line of the table: its codes, and the names of error codes that it says.
 fn table() -> Vec<(Vec<i32>, Vec<String>)> {
@@ -73,6 +78,7 @@ fn serve_codes(broker: &Broker) -> Registration {
 }
 
 /// What a shell shows as `$?`.
+#[cfg(unix)]
 fn shown(ended: &Ended) -> i32 {
     let signal = ended.status.signal().map(|signal| 128 + signal);
     signal.unwrap_or_else(|| ended.code())
@@ -97,6 +103,7 @@ fn every_name_of_the_table_gives_the_code_of_its_line() {
     assert_eq!(told, all, "each code is in one line of the table");
 }
 
+#[cfg(unix)]
 #[test]
 fn every_line_of_the_table_can_be_reached() {
     for (codes, _) in table() {
@@ -109,6 +116,7 @@ fn every_line_of_the_table_can_be_reached() {
 }
 
 /// The ways to a code.
+#[cfg(unix)]
 fn ways(code: i32) -> Vec<(&'static str, Ended)> {
     let broker = Broker::start();
     let math = objects::serve(broker.endpoint());
@@ -163,12 +171,14 @@ fn ways(code: i32) -> Vec<(&'static str, Ended)> {
     ways
 }
 
+#[cfg(unix)]
 fn without_a_broker() -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
     run(rob_command().args(["--addr", &endpoint, "list"]))
 }
 
+#[cfg(unix)]
 fn full_disk(broker: &Broker) -> Option<Ended> {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
     let Ok(full) = full else {
@@ -179,6 +189,7 @@ fn full_disk(broker: &Broker) -> Option<Ended> {
     Some(Process::spawn_with(command.stdout(full)).end())
 }
 
+#[cfg(unix)]
 fn interrupted(broker: &Broker, signal: Signal) -> Vec<(&'static str, Ended)> {
     let lines = ["listen o t", "serve o --exec cat"];
     let ended = lines.map(|line| {
@@ -190,6 +201,7 @@ fn interrupted(broker: &Broker, signal: Signal) -> Vec<(&'static str, Ended)> {
     ended.into()
 }
 
+#[cfg(unix)]
 fn closed_output(broker: &Broker) -> Ended {
     let (reader, writer) = std::io::pipe().unwrap();
     // Endless: another test may just be starting a process, which holds a copy of the reader until it runs.

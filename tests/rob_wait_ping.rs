@@ -13,7 +13,7 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
 #[path = "support/objects.rs"]
 mod objects;
@@ -72,7 +72,7 @@ fn what_does_not_come_is_named() {
 #[test]
 fn a_broker_is_waited_for_as_well() {
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = format!("unix:{}", folder.path().join("b.sock").display());
+    let endpoint = support::endpoint_in(folder.path());
     let ended = run(rob_command().args(["--addr", &endpoint, "wait", "math", "--timeout", "0.1"]));
     assert_eq!(ended.code(), 5, "{ended:#?}");
     let waiting = Process::spawn(rob_command().args(["--addr", &endpoint, "wait", "sys.broker"]));

@@ -17,7 +17,7 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "inject-panics", unix))]
+#![cfg(feature = "inject-panics")]
 
 #[path = "support/raw.rs"]
 mod raw;

@@ -76,7 +76,7 @@ async fn serve(addr: Endpoint, may_be_ended: bool) -> Ended {
 
 async fn ask(addr: Endpoint) -> Ended {
     say!("Connecting to {addr}");
-    let client = program::reached(Client::connect(addr, ()).await, "basic -- --server")?;
+    let client = program::reached(Client::connect(addr, ()).await, "basic", "--server")?;
     say!("Connected!");
     let sender: &AppSender = client.sender();
     let echo = sender.echo("Hello from the client".into()).await?;

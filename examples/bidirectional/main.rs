@@ -10,6 +10,7 @@
 #[macro_use]
 #[path = "../program/mod.rs"]
 mod program;
+mod member;
 mod protocol;
 mod room;
 mod server;
@@ -43,6 +44,9 @@ struct Cli {
     /// Where they meet: unix:/path, tcp:host:port or pipe:name.
     #[arg(long, requires = "mode", conflicts_with = "demo", value_parser = actix_ipc::client::parse_address)]
     addr: Option<Endpoint>,
+    /// With --server: milliseconds that a client has to answer before the others are told that it did not.
+    #[arg(long, default_value_t = 5000, requires = "server", conflicts_with_all = ["client", "demo"])]
+    patience_ms: u64,
     /// With --client: who it is.
     #[arg(long, default_value = "guest", requires = "client", conflicts_with_all = ["server", "demo"])]
     name: String,
@@ -87,15 +91,15 @@ async fn run(cli: Cli) -> Ended {
         None => program::usual("bidirectional")?,
     };
     match (cli.server, cli.client) {
-        (true, _) => serve(addr).await,
+        (true, _) => serve(addr, Duration::from_millis(cli.patience_ms)).await,
         (_, true) => take_part(addr, cli).await,
         _ => demo().await,
     }
 }
 
-async fn serve(addr: Endpoint) -> Ended {
+async fn serve(addr: Endpoint, patience: Duration) -> Ended {
     let mut interrupt = program::Interrupt::listen()?;
-    let binding = RpcServer::bind(addr, Server::default());
+    let binding = RpcServer::bind(addr, Server::new(patience));
     let server = interrupt.before(binding).await??;
     say!("Server listening on {}", server.endpoint());
     interrupt.comes().await;
@@ -109,7 +113,7 @@ async fn connect(addr: Endpoint, name: &str) -> Result<Client, Box<dyn std::erro
         name: name.to_owned(),
     };
     let connected = Client::connect(addr, ListenerReceiver::new(listener)).await;
-    program::reached(connected, "bidirectional -- --server")
+    program::reached(connected, "bidirectional", "--server")
 }
 
 async fn take_part(addr: Endpoint, cli: Cli) -> Ended {
@@ -173,7 +177,7 @@ async fn enter_again(client: &Client, name: &str) {
 
 async fn speak(client: &Client, message: &str) -> Ended {
     let sent = client.sender().send_message(message.to_owned()).await?;
-    say!("Message sent: {message} (to {} others)", sent.delivered);
+    say!("Message sent: {message} (to {} others)", sent.told);
     let asked = client.sender().ask_everybody("who is here?".into()).await?;
     for (name, answer) in asked.answers {
         say!("Answer of {}: {}", name.escape_debug(), answer.escape_debug());
@@ -184,7 +188,7 @@ async fn speak(client: &Client, message: &str) -> Ended {
 async fn demo() -> Ended {
     say!("=== Bidirectional: Demo Mode ===");
     let (_folder, addr) = program::temporary("bidirectional")?;
-    let server = RpcServer::bind(addr, Server::default()).await?;
+    let server = RpcServer::bind(addr, Server::new(Duration::from_secs(5))).await?;
     let ada = connect(server.endpoint().clone(), "ada").await?;
     let bob = connect(server.endpoint().clone(), "bob").await?;
     for (name, client) in [("ada", &ada), ("bob", &bob)] {

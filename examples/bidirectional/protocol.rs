@@ -7,9 +7,10 @@ protocol! {
     pub mod server_protocol {
         /// Enters the room under a name, which must be free (else the error `NameTaken`).
         register { name: String } -> { id: u64, present: Vec<String> };
-        /// Says something to everybody else. It needs a name first (else the error `NotRegistered`).
-        send_message { text: String } -> { delivered: u32 };
-        /// Has the server ask everybody, the asker too, and gathers the answers.
+        /// Says something to everybody else. It needs a name first (else the error `NotRegistered`). `told` is for how many it is on
+        /// its way: a push is not acknowledged, and who does not listen while many others speak misses it.
+        send_message { text: String } -> { told: u32 };
+        /// Has the server ask everybody, the asker too, and gathers the answers. Who still owes one is not waited for again.
         ask_everybody { question: String } -> { answers: Vec<(String, String)> };
     }
 }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub(crate) const MEMBERS_MAX: usize = 1000;
 /// Longest name, in bytes.
 pub(crate) const NAME_MAX: usize = 40;
+/// Longest message or question, in bytes: it is kept for each member that is slow.
+pub(crate) const TEXT_MAX: usize = 4 * 1024;
 
 /// Why the room refuses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -20,6 +22,8 @@ pub(crate) enum RoomError {
     NotRegistered,
     #[error("there are {MEMBERS_MAX} people in the room")]
     Full,
+    #[error("it is {0} bytes long, and {TEXT_MAX} are the most: say less at a time")]
+    TooLong(usize),
 }
 
 impl RoomError {
@@ -30,6 +34,7 @@ impl RoomError {
             Self::Name(_) => "Name",
             Self::NotRegistered => "NotRegistered",
             Self::Full => "Full",
+            Self::TooLong(_) => "TooLong",
         }
     }
 }
@@ -47,6 +52,14 @@ impl<S> Default for Room<S> {
     fn default() -> Self {
         let members = BTreeMap::new();
         Self { members }
+    }
+}
+
+/// Whether a text may be said.
+pub(crate) const fn check(text: &str) -> Result<(), RoomError> {
+    match text.len() {
+        0..=TEXT_MAX => Ok(()),
+        bytes => Err(RoomError::TooLong(bytes)),
     }
 }
 

@@ -1,29 +1,29 @@
 //! The server's half: a session for each connection, which can call its client.
 //!
-//! Owns what happens when somebody comes, speaks, asks and goes. Who is there is `room.rs`'s.
+//! Owns what happens when somebody comes, speaks, asks and goes. Who is there is `room.rs`'s, how one is reached `member.rs`'s.
 
+use super::member::Member;
 use super::program;
 use super::protocol::{ClientSender, client_protocol::Commands as _, server_protocol};
-use super::room::{Member, Room, RoomError};
+use super::room::{self, Room, RoomError};
 use actix_ipc::protocol::{self, Error, RpcServerHandler, protocol_handler};
 use futures::future::join_all;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long one member may keep the others waiting.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The room, which all connections share.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Server {
-    room: Arc<Mutex<Room<ClientSender>>>,
+    room: Arc<Mutex<Room<Member>>>,
+    /// How long somebody who is asked may keep the asker waiting.
+    patience: Duration,
 }
 
 /// One connection.
 pub(crate) struct Session {
     server: Server,
     id: u64,
-    client: ClientSender,
+    member: Member,
 }
 
 fn refused(error: RoomError) -> Error {
@@ -32,22 +32,26 @@ fn refused(error: RoomError) -> Error {
 }
 
 impl Server {
-    fn room(&self) -> MutexGuard<'_, Room<ClientSender>> {
+    pub(crate) fn new(patience: Duration) -> Self {
+        let room = Arc::default();
+        Self { room, patience }
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room<Member>> {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tells all of them at the same time: how many took it.
-    async fn tell(members: Vec<Member<ClientSender>>, from: &str, text: &str) -> usize {
-        let pushes = members.into_iter().map(|(_, client)| async move {
-            // A push waits while its client is slow; one slow client must not hold up everybody for ever.
-            let push = client.notify(from.to_owned(), text.to_owned());
-            matches!(tokio::time::timeout(PATIENCE, push).await, Ok(Ok(())))
+    /// Tells all of them, and waits for none: for how many it is on its way.
+    fn tell(members: Vec<(String, Member)>, from: &str, text: &str) -> usize {
+        let (from, text): (Arc<str>, Arc<str>) = (from.into(), text.into());
+        let told = members.into_iter().filter(|(name, member)| {
+            let told = member.tell(Arc::clone(&from), Arc::clone(&text));
+            if !told {
+                say!("[SERVER] {} does not listen, and misses it", name.escape_debug());
+            }
+            told
         });
-        join_all(pushes)
-            .await
-            .into_iter()
-            .filter(|delivered| *delivered)
-            .count()
+        told.count()
     }
 }
 
@@ -60,7 +64,7 @@ impl RpcServerHandler for Server {
         SessionReceiver::new(Session {
             server: self.clone(),
             id,
-            client: client.clone(),
+            member: Member::new(client),
         })
     }
 
@@ -77,7 +81,7 @@ impl RpcServerHandler for Server {
         if let Some(name) = gone {
             say!("[SERVER] {} is gone", name.escape_debug());
             let rest = self.room().everybody();
-            Self::tell(rest, "server", &format!("{name} has left")).await;
+            Self::tell(rest, "server", &format!("{name} has left"));
         }
     }
 }
@@ -88,23 +92,24 @@ impl server_protocol::Receive for Session {
     async fn register(&self, name: String) -> protocol::Result<server_protocol::register::Response> {
         let others = {
             let mut room = self.server.room();
-            room.enter(self.id, &name, self.client.clone()).map_err(refused)?;
+            room.enter(self.id, &name, self.member.clone()).map_err(refused)?;
             room.others(self.id)
         };
         say!("[SERVER] {} has ID {}", name.escape_debug(), self.id);
         let present = others.iter().map(|(name, _)| name.clone()).collect();
-        Server::tell(others, "server", &format!("{name} has entered")).await;
+        Server::tell(others, "server", &format!("{name} has entered"));
         Ok(server_protocol::register::Response { id: self.id, present })
     }
 
     async fn send_message(&self, text: String) -> protocol::Result<server_protocol::send_message::Response> {
+        room::check(&text).map_err(refused)?;
         let (name, others) = {
             let room = self.server.room();
             (room.name(self.id).map_err(refused)?, room.others(self.id))
         };
-        let delivered = Server::tell(others, &name, &text).await;
+        let told = Server::tell(others, &name, &text);
         Ok(server_protocol::send_message::Response {
-            delivered: u32::try_from(delivered)?,
+            told: u32::try_from(told)?,
         })
     }
 
@@ -112,22 +117,16 @@ impl server_protocol::Receive for Session {
         &self,
         question: String,
     ) -> protocol::Result<server_protocol::ask_everybody::Response> {
+        room::check(&question).map_err(refused)?;
         let everybody = {
             let room = self.server.room();
             room.name(self.id).map_err(refused)?;
             room.everybody()
         };
         // The asker waits for this very answer, and answers meanwhile: both directions work at the same time.
-        let asked = everybody.into_iter().map(|(name, client)| {
-            let answer = client.ask(question.clone());
-            async move {
-                let said = match tokio::time::timeout(PATIENCE, answer).await {
-                    Ok(Ok(said)) => said.answer,
-                    Ok(Err(error)) => format!("(did not answer: {error})"),
-                    Err(_) => "(did not answer in time)".to_owned(),
-                };
-                (name, said)
-            }
+        let asked = everybody.into_iter().map(|(name, member)| {
+            let question = question.clone();
+            async move { (name, member.ask(question, self.server.patience).await) }
         });
         let answers = join_all(asked).await;
         Ok(server_protocol::ask_everybody::Response { answers })

@@ -6,17 +6,27 @@
 use super::log::{Entry, Log, Next, parts};
 use super::program;
 use super::protocol::{ReplicaSender, db_protocol, replication_protocol::Commands as _};
+use super::scan::Scan;
 use super::store::{Bounds, Commit, Store, StoreError};
-use actix_ipc::error::CallError;
+use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::protocol::{self, Error, Items, RpcServerHandler, protocol_handler};
+use futures::stream::{self, Stream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
 /// Bytes of commits, or of a snapshot, in one message to a replica.
 const BATCH: usize = 1024 * 1024;
+/// Bytes of pairs that a scan takes from the store at once.
+const PAGE: usize = 64 * 1024;
 /// Bytes of commits that are kept for replicas that are behind.
 const LOG_BYTES: usize = 16 * 1024 * 1024;
+
+/// Before a replica is sent again what it did not take.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The life of no primary.
+const NO_LIFE: u64 = 0;
 
 /// The database, which all connections share.
 #[derive(Clone)]
@@ -72,38 +82,67 @@ impl Primary {
         Ok(value)
     }
 
-    /// Keeps a replica up to date until its connection ends or it refuses. It is sent the next batch when it has applied the one
-    /// before, so a slow replica falls behind and costs no memory: from the log while that reaches back, else a snapshot.
-    async fn feed(self, replica: ReplicaSender, mut life: u64, mut after: u64) -> Result<(), CallError> {
+    /// Keeps a replica up to date until its connection ends. It is sent the next batch when it has applied the one before, so a slow
+    /// replica falls behind and costs no memory: from the log while that reaches back, else a snapshot. One that does not answer is
+    /// asked again, since a commit that comes twice does no harm; one that refuses is sent the whole state.
+    async fn feed(self, replica: ReplicaSender, mut life: u64, mut after: u64) -> CallError {
         let mut newest = self.0.newest.subscribe();
-        let own = self.0.life;
+        let mut again = tokio::time::interval(AGAIN);
         loop {
             newest.mark_unchanged();
-            let next = match life == own {
+            let next = match life == self.0.life {
                 true => self.state().log.next(after, BATCH),
                 false => Next::Snapshot,
             };
-            match next {
-                Next::Nothing => {
-                    if newest.changed().await.is_err() {
-                        return Ok(());
+            if next == Next::Nothing {
+                // The sender is part of `self`, so the wait ends well.
+                let _ = newest.changed().await;
+                continue;
+            }
+            match self.send(&replica, next).await {
+                Ok(None) => {}
+                Ok(Some(sequence)) => (life, after) = (self.0.life, sequence),
+                Err(error) if is_gone(&error) => return error,
+                Err(error) => {
+                    say!("[PRIMARY] a replica is sent again what it did not take: {error}");
+                    if error.code == ErrorCode::Handler {
+                        life = NO_LIFE;
                     }
-                }
-                Next::Entries(entries) => {
-                    after = entries.last().map_or(after, |entry| entry.sequence);
-                    replica.update(own, entries).await?;
-                }
-                Next::Snapshot => {
-                    let (sequence, pairs) = self.state().store.snapshot();
-                    say!("[PRIMARY] a replica needs the whole state: sending it {sequence}");
-                    for part in parts(sequence, pairs, BATCH) {
-                        replica.snapshot(own, part).await?;
-                    }
-                    (life, after) = (own, sequence);
+                    again.reset();
+                    again.tick().await;
                 }
             }
         }
     }
+
+    /// Has a replica apply what it needs next: the last commit that it has then.
+    async fn send(&self, replica: &ReplicaSender, next: Next) -> Result<Option<u64>, CallError> {
+        let life = self.0.life;
+        match next {
+            Next::Nothing => Ok(None),
+            Next::Entries(entries) => {
+                let last = entries.last().map(|entry| entry.sequence);
+                replica.update(life, entries).await?;
+                Ok(last)
+            }
+            Next::Snapshot => {
+                let (sequence, pairs) = self.state().store.snapshot();
+                say!("[PRIMARY] a replica needs the whole state: sending it {sequence}");
+                for part in parts(sequence, pairs, BATCH) {
+                    replica.snapshot(life, part).await?;
+                }
+                Ok(Some(sequence))
+            }
+        }
+    }
+}
+
+/// Whether there is nobody at the other end any more. A replica that has come back follows by itself.
+const fn is_gone(error: &CallError) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::NotConnected | ErrorCode::BrokerGone | ErrorCode::CalleeGone
+    )
 }
 
 /// One connection.
@@ -151,6 +190,43 @@ impl RpcServerHandler for Primary {
     }
 }
 
+/// A streamed answer under way. It holds one page of it, and the store keeps the versions that the others are made of: those are given
+/// back when it is dropped, at its end or because its reader has gone.
+struct Reading {
+    primary: Primary,
+    scan: Scan,
+    page: std::vec::IntoIter<(String, String)>,
+}
+
+impl Reading {
+    fn new(primary: Primary, scan: Scan) -> Self {
+        let page = Vec::new().into_iter();
+        Self { primary, scan, page }
+    }
+
+    fn next(&mut self) -> protocol::Result<Option<db_protocol::scan::Response>> {
+        if self.page.len() == 0 {
+            let page = self.primary.state().store.page(&mut self.scan, PAGE);
+            self.page = page.map_err(refused)?.into_iter();
+        }
+        let next = self.page.next();
+        Ok(next.map(|(key, value)| db_protocol::scan::Response { key, value }))
+    }
+
+    /// Made as the reader takes them.
+    fn items(self) -> impl Stream<Item = protocol::Result<db_protocol::scan::Response>> {
+        stream::try_unfold(self, |mut reading| async move {
+            Ok(reading.next()?.map(|pair| (pair, reading)))
+        })
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.primary.state().store.scanned(&self.scan);
+    }
+}
+
 protocol_handler!(pub SessionReceiver impl [db_protocol] with Session);
 
 impl db_protocol::Receive for Session {
@@ -178,13 +254,10 @@ impl db_protocol::Receive for Session {
         transaction: Option<u64>,
         prefix: String,
     ) -> protocol::Result<Items<db_protocol::scan::Response>> {
-        let pairs = self
+        let scan = self
             .primary
             .work(|store| Ok((store.scan(self.owner, transaction, &prefix)?, None)))?;
-        let items = pairs.into_iter();
-        Ok(items
-            .map(|(key, value)| db_protocol::scan::Response { key, value })
-            .collect())
+        Ok(Items::new(Reading::new(self.primary.clone(), scan).items()))
     }
 
     async fn put(
@@ -245,9 +318,7 @@ impl db_protocol::Receive for Session {
         say!("[PRIMARY] a replica follows from {after}; the newest state is {newest}");
         let feed = primary.clone().feed(self.client.clone(), life, after);
         let task = tokio::spawn(async move {
-            if let Err(error) = feed.await {
-                say!("[PRIMARY] a replica no longer follows: {error}");
-            }
+            say!("[PRIMARY] a replica no longer follows: {}", feed.await);
         });
         self.follow_with(Some(task.abort_handle()));
         Ok(db_protocol::follow::Response {

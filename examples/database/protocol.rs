@@ -10,7 +10,8 @@ protocol! {
         begin -> { transaction: u64, snapshot: u64 };
         /// The value of a key.
         get { transaction: Option<u64>, key: String } -> { value: Option<String> };
-        /// Every pair whose key begins with the prefix.
+        /// Every pair whose key begins with the prefix, as of now or of the transaction's snapshot however long it is read. It ends
+        /// with the error `Expired` when that state is too many commits old.
         scan { transaction: Option<u64>, prefix: String } -> stream { key: String, value: String };
         /// Writes a value, and says the number of the new state unless a transaction keeps it.
         put { transaction: Option<u64>, key: String, value: String } -> { sequence: Option<u64> };

@@ -9,8 +9,12 @@
 //! before it commits. It commits only if nobody has committed a change since its snapshot to a key that it read, wrote or looked for:
 //! the first committer wins, the other one gets [`StoreError::Conflict`] and begins again. So every transaction behaves as if it had
 //! run alone at the moment of its commit. One that only read never conflicts: it behaves as if it had run alone when it began.
+//!
+//! A scan reads page by page, as its reader comes along, and shows one state all the same: the one it began with, whatever is committed
+//! meanwhile and however its transaction ends.
 
 use super::log::Change;
+use super::scan::Scan;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
@@ -22,7 +26,7 @@ pub(crate) const VALUE_MAX: usize = 64 * 1024;
 pub(crate) const WRITES_MAX: usize = 1024 * 1024;
 /// Most keys and prefixes that one transaction may read.
 pub(crate) const READS_MAX: usize = 10_000;
-/// Most transactions that one connection may have open.
+/// Most transactions, and most scans, that one connection may have open.
 pub(crate) const OPEN_MAX: usize = 64;
 
 /// Why the store refuses.
@@ -38,10 +42,12 @@ pub(crate) enum StoreError {
         sequence: u64,
         snapshot: u64,
     },
-    #[error("the transaction began {behind} commits ago, and the store keeps {kept}: begin again")]
+    #[error("what is read began {behind} commits ago, and the store keeps {kept}: begin again")]
     Expired { behind: u64, kept: u64 },
     #[error("this connection has {OPEN_MAX} transactions open: end some")]
     TooManyTransactions,
+    #[error("this connection has {OPEN_MAX} scans open: read some to their ends, or drop them")]
+    TooManyScans,
     #[error("{what} is {bytes} bytes long, and {most} are the most")]
     TooLong {
         what: &'static str,
@@ -62,6 +68,7 @@ impl StoreError {
             Self::Conflict { .. } => "Conflict",
             Self::Expired { .. } => "Expired",
             Self::TooManyTransactions => "TooManyTransactions",
+            Self::TooManyScans => "TooManyScans",
             Self::TooLong { .. } => "TooLong",
             Self::TooManyReads => "TooManyReads",
             Self::Full { .. } => "Full",
@@ -74,7 +81,7 @@ impl StoreError {
 pub(crate) struct Bounds {
     /// Bytes of keys and values, old versions included.
     pub(crate) bytes: usize,
-    /// A transaction that began more commits ago than this has expired, so that it does not keep old versions for ever.
+    /// A transaction or a scan that began more commits ago than this has expired, so that it does not keep old versions for ever.
     pub(crate) history: u64,
 }
 
@@ -125,6 +132,9 @@ pub(crate) struct Store {
     sequence: u64,
     bytes: usize,
     open: BTreeMap<u64, Transaction>,
+    /// Who reads, and from which state, by the number of the scan.
+    scans: BTreeMap<u64, (u64, u64)>,
+    /// How many transactions and scans there were.
     begun: u64,
 }
 
@@ -188,30 +198,50 @@ impl Store {
         Ok(seen(&self.keys, key, open.snapshot))
     }
 
-    /// Every pair whose key begins with the prefix, by key, in a transaction or now. In a transaction the absence of other keys is
-    /// read as well: one that somebody adds is a conflict.
+    /// Begins to read every pair whose key begins with the prefix, by key, in a transaction or now. In a transaction the absence of
+    /// other keys is read as well: one that somebody adds is a conflict.
     pub(crate) fn scan(
         &mut self,
         owner: u64,
         transaction: Option<u64>,
         prefix: &str,
-    ) -> Result<Vec<(String, String)>, StoreError> {
-        let Some(id) = transaction else {
-            return Ok(pairs(&self.keys, prefix, self.sequence).into_iter().collect());
+    ) -> Result<Scan, StoreError> {
+        limited(prefix)?;
+        if self.scans.values().filter(|(whose, _)| *whose == owner).count() >= OPEN_MAX {
+            return Err(StoreError::TooManyScans);
+        }
+        let (snapshot, own) = match transaction {
+            None => (self.sequence, BTreeMap::new()),
+            Some(id) => {
+                let open = running(&mut self.open, self.sequence, self.bounds, owner, id)?;
+                if !open.prefixes.contains(prefix) {
+                    open.room_for_a_read()?;
+                    open.prefixes.insert(prefix.to_owned());
+                }
+                let own = with_prefix(&open.writes, prefix);
+                let own = own.map(|(key, value)| (key.clone(), value.clone())).collect();
+                (open.snapshot, own)
+            }
         };
-        let open = running(&mut self.open, self.sequence, self.bounds, owner, id)?;
-        if !open.prefixes.contains(prefix) {
-            open.room_for_a_read()?;
-            open.prefixes.insert(limited(prefix)?.to_owned());
-        }
-        let mut found = pairs(&self.keys, prefix, open.snapshot);
-        for (key, written) in with_prefix(&open.writes, prefix) {
-            match written {
-                Some(value) => found.insert(key.clone(), value.clone()),
-                None => found.remove(key),
-            };
-        }
-        Ok(found.into_iter().collect())
+        self.begun += 1;
+        self.scans.insert(self.begun, (owner, snapshot));
+        Ok(Scan::new(self.begun, snapshot, prefix.to_owned(), own))
+    }
+
+    /// The next pairs of a scan, until they are `bytes` or more together; none when it has shown all.
+    pub(crate) fn page(&self, scan: &mut Scan, bytes: usize) -> Result<Vec<(String, String)>, StoreError> {
+        not_expired(self.sequence, self.bounds, scan.snapshot)?;
+        let state = scan.rest(&self.keys);
+        let state = state.filter_map(|(key, versions)| Some((key, visible(versions, scan.snapshot)?)));
+        let page = scan.page(state, bytes);
+        scan.shown(&page);
+        Ok(page)
+    }
+
+    /// Gives back what was kept for a scan, whether it has come to its end or not.
+    pub(crate) fn scanned(&mut self, scan: &Scan) {
+        self.scans.remove(&scan.id);
+        self.forget_obsolete();
     }
 
     /// Writes a value, or deletes the key when it is `None`: in a transaction, or as one of its own, whose commit is returned.
@@ -282,12 +312,14 @@ impl Store {
         before - self.open.len()
     }
 
-    /// The whole newest state with its number.
+    /// The whole newest state with its number, for a replica: not page by page, since a slow one must not keep old versions, nor begin
+    /// again when they have expired.
     pub(crate) fn snapshot(&self) -> (u64, Vec<(String, String)>) {
-        (
-            self.sequence,
-            pairs(&self.keys, "", self.sequence).into_iter().collect(),
-        )
+        let pairs = self.keys.iter().filter_map(|(key, versions)| {
+            let value = visible(versions, self.sequence)?;
+            Some((key.clone(), value.clone()))
+        });
+        (self.sequence, pairs.collect())
     }
 
     /// Whether anything that the transaction read or wrote was changed since.
@@ -347,7 +379,8 @@ impl Store {
     /// Drops the versions that no open transaction can see any more.
     fn forget_obsolete(&mut self) {
         let oldest = self.sequence.saturating_sub(self.bounds.history);
-        let snapshots = self.open.values().map(|open| open.snapshot);
+        let open = self.open.values().map(|open| open.snapshot);
+        let snapshots = open.chain(self.scans.values().map(|(_, snapshot)| *snapshot));
         let horizon = snapshots
             .filter(|snapshot| *snapshot >= oldest)
             .min()
@@ -401,34 +434,26 @@ fn running(
 ) -> Result<&mut Transaction, StoreError> {
     let found = open.get_mut(&id).filter(|open| open.owner == owner);
     let found = found.ok_or(StoreError::NoTransaction(id))?;
-    let behind = newest - found.snapshot;
-    match behind > bounds.history {
-        true => Err(StoreError::Expired {
-            behind,
-            kept: bounds.history,
-        }),
-        false => Ok(found),
+    not_expired(newest, bounds, found.snapshot).map(|()| found)
+}
+
+const fn not_expired(newest: u64, bounds: Bounds, snapshot: u64) -> Result<(), StoreError> {
+    let (behind, kept) = (newest - snapshot, bounds.history);
+    match behind > kept {
+        true => Err(StoreError::Expired { behind, kept }),
+        false => Ok(()),
     }
 }
 
 /// The value of a key in the state with this number.
 fn seen(keys: &BTreeMap<String, Vec<Version>>, key: &str, snapshot: u64) -> Option<String> {
-    visible(keys.get(key)?, snapshot)
+    visible(keys.get(key)?, snapshot).cloned()
 }
 
-fn visible(versions: &[Version], snapshot: u64) -> Option<String> {
+fn visible(versions: &[Version], snapshot: u64) -> Option<&String> {
     let mut newest_first = versions.iter().rev();
-    newest_first
-        .find(|version| version.sequence <= snapshot)?
-        .value
-        .clone()
-}
-
-fn pairs(keys: &BTreeMap<String, Vec<Version>>, prefix: &str, snapshot: u64) -> BTreeMap<String, String> {
-    let found = with_prefix(keys, prefix);
-    found
-        .filter_map(|(key, versions)| Some((key.clone(), visible(versions, snapshot)?)))
-        .collect()
+    let newest = newest_first.find(|version| version.sequence <= snapshot)?;
+    newest.value.as_ref()
 }
 
 fn with_prefix<'a, V>(

@@ -149,7 +149,13 @@ impl Progress {
         if out.is_terminal() {
             let end = if received == total { "\n" } else { "" };
             // As in `say!`: the transfer goes on without somebody who looks on.
-            let _ = write!(out, "\r{} {}{end}", bar(received, total, WIDTH), human(received));
+            // `1.0 MiB` is shorter than the `1023.9 KiB` before it.
+            let _ = write!(
+                out,
+                "\r{} {:<10}{end}",
+                bar(received, total, WIDTH),
+                human(received)
+            );
             let _ = out.flush();
             return;
         }

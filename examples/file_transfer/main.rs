@@ -108,7 +108,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Ended {
     let addr = match &cli.addr {
         Some(addr) => addr.clone(),
-        None => program::usual("file-transfer")?,
+        None => program::usual("file_transfer")?,
     };
     match (cli.server, cli.client) {
         (true, _) => serve(addr, cli).await,
@@ -153,7 +153,7 @@ fn usual_folder() -> Result<PathBuf, &'static str> {
 async fn connect(addr: Endpoint) -> Result<(RpcClient<FileSender>, News), Box<dyn Error + Send + Sync>> {
     let (progress, news) = Progress::new();
     let connected = RpcClient::connect(addr, ProgressReceiver::new(progress)).await;
-    Ok((program::reached(connected, "file_transfer -- --server")?, news))
+    Ok((program::reached(connected, "file_transfer", "--server")?, news))
 }
 
 async fn transmit(addr: Endpoint, cli: Cli) -> Ended {

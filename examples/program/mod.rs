@@ -33,22 +33,37 @@ pub(crate) type Ended = Result<(), Box<dyn Error + Send + Sync>>;
 /// Where a program meets its others when `--addr` does not say: in the folder of the user's run-time files.
 pub(crate) fn usual(name: &str) -> Result<Endpoint, Box<dyn Error + Send + Sync>> {
     let folder = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, Into::into);
+    let name = name.replace('_', "-");
     Ok(match cfg!(unix) {
         true => format!("unix:{}", folder.join(format!("actix-ipc-{name}.sock")).display()).parse()?,
         false => format!("pipe:actix-ipc-{name}").parse()?,
     })
 }
 
-/// A connection, or why there is none, with the command that starts what is missing. Somebody who is there and refuses, or is stopped,
-/// is not helped by a second one.
+/// A connection, or why there is none, with the command that starts what is missing: this program, in the mode that listens.
 pub(crate) fn reached<T>(
     connected: Result<T, ConnectError>,
-    command: &str,
+    name: &str,
+    mode: &str,
 ) -> Result<T, Box<dyn Error + Send + Sync>> {
-    connected.map_err(|error| match error.unanswered || error.refusal.is_some() {
-        true => error.into(),
-        false => format!("{error}; start one with `cargo run --example {command}`").into(),
+    connected.map_err(|error| match place_of_one_more(&error, name) {
+        Some(place) => {
+            format!("{error}; start one with `cargo run --example {name} -- {mode}{place}`").into()
+        }
+        None => error.into(),
     })
+}
+
+/// How the missing program is told where to listen, if it would help to start it. Somebody who is there and refuses, is stopped or lets
+/// only others in is not helped by a second one; memory is seen by one process alone, and for TLS these programs have no certificate.
+fn place_of_one_more(error: &ConnectError, name: &str) -> Option<String> {
+    let is_there = error.unanswered || error.forbidden || error.refusal.is_some();
+    let (endpoint, _) = error.tried.first().filter(|_| !is_there && !error.unsupported)?;
+    let can_listen = matches!(endpoint, Endpoint::Unix(_) | Endpoint::Tcp(_) | Endpoint::Pipe(_));
+    match usual(name) {
+        Ok(usual) if usual == *endpoint => Some(String::new()),
+        _ => can_listen.then(|| format!(" --addr '{endpoint}'")),
+    }
 }
 
 /// What a handler at the other end says of its error, without whether it has run: it has.

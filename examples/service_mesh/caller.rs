@@ -9,17 +9,17 @@ use super::protocol::service_protocol::{self, Commands as _};
 use super::protocol::{RegistrySender, ServiceSender, discovery_protocol::Commands as _};
 use actix_ipc::client::ConnectError;
 use actix_ipc::error::{CallError, ErrorCode};
-use actix_ipc::protocol::{RpcClient, RpcPool};
+use actix_ipc::protocol::{ProtocolSender, RpcClient, RpcPool};
 use actix_ipc::transport::EndpointError;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Instances that are tried for one call.
 const TRIES: usize = 4;
-/// What the registry said is true for this long.
-const KNOWN: Duration = Duration::from_secs(1);
-/// What reaching an instance may take: one that is stopped accepts, and says nothing.
+/// What the registry said is not asked for again for this long.
+pub(crate) const KNOWN: Duration = Duration::from_secs(1);
+/// What reaching an instance may take, and an answer of the registry: one that is stopped accepts, and says nothing.
 const REACH: Duration = Duration::from_secs(1);
 
 /// Why a service did not answer.
@@ -63,12 +63,22 @@ impl MeshCallError {
     }
 }
 
+/// The registry, for questions that do not wait for one that is stopped.
+pub(crate) fn briefly(registry: &RegistrySender) -> RegistrySender {
+    RegistrySender::new(registry.caller().clone().with_deadline(REACH))
+}
+
 /// Calls by name.
-pub(crate) struct Mesh {
+#[derive(Clone)]
+pub(crate) struct Mesh(Arc<Shared>);
+
+struct Shared {
     registry: RegistrySender,
     pool: RpcPool,
     /// What a call may take. Who calls on behalf of a caller must be less patient than that one is.
     patience: Duration,
+    /// After which time the registry's word is asked for anew.
+    fresh: Duration,
     known: Mutex<BTreeMap<String, Known>>,
 }
 
@@ -79,13 +89,14 @@ struct Known {
 }
 
 impl Mesh {
-    pub(crate) fn new(registry: RegistrySender, patience: Duration) -> Self {
-        Self {
-            registry,
+    pub(crate) fn new(registry: &RegistrySender, patience: Duration, fresh: Duration) -> Self {
+        Self(Arc::new(Shared {
+            registry: briefly(registry),
             pool: RpcPool::new(),
             patience,
+            fresh,
             known: Mutex::default(),
-        }
+        }))
     }
 
     /// Has some instance of a service do something.
@@ -126,35 +137,47 @@ impl Mesh {
         let once = RpcClient::<ServiceSender>::builder()
             .reconnect(false)
             .connect_timeout(REACH)
-            .deadline(self.patience);
-        let sender = self.pool.client_with(once, place).await;
+            .deadline(self.0.patience);
+        let sender = self.0.pool.client_with(once, place).await;
         let sender = sender.map_err(|error| MeshCallError::Unreached { instance: id, error })?;
         let answer = sender.call(task.to_owned(), input.to_owned()).await;
         answer.map_err(|error| MeshCallError::Call { instance: id, error })
     }
 
-    /// An instance that is believed to be well. The registry is asked when its word is old, and when nobody is left.
+    /// An instance that is believed to be well. When the registry's word is old, it is asked beside the call and what it said last is used
+    /// meanwhile: a registry that is gone or stopped keeps nobody from instances that are well. Only who knows of none waits for it.
     async fn choose(&self, service: &str) -> Result<Option<Chosen>, MeshCallError> {
-        let fresh = |known: &mut Known| known.asked.is_some_and(|asked| asked.elapsed() < KNOWN);
-        let chosen = self.known(service, |known| match fresh(known) {
-            true => known.balance.choose(),
-            false => None,
+        let fresh = self.0.fresh;
+        let (chosen, old) = self.known(service, |known| {
+            let old = known.asked.is_none_or(|asked| asked.elapsed() >= fresh);
+            if old {
+                // One asks for all.
+                known.asked = Some(Instant::now());
+            }
+            (known.balance.choose(), old)
         });
-        if chosen.is_some() {
-            return Ok(chosen);
+        if chosen.is_none() {
+            self.ask(service).await.map_err(MeshCallError::Registry)?;
+            return Ok(self.known(service, |known| known.balance.choose()));
         }
-        let found = self.registry.discover(service.to_owned()).await;
-        let found = found.map_err(MeshCallError::Registry)?.instances;
-        Ok(self.known(service, |known| {
-            known.asked = Some(Instant::now());
-            known.balance.update(found);
-            known.balance.choose()
-        }))
+        if old {
+            let (mesh, service) = (self.clone(), service.to_owned());
+            // Whatever comes of it, it is asked again when its word is old again.
+            tokio::spawn(async move { mesh.ask(&service).await });
+        }
+        Ok(chosen)
+    }
+
+    /// Has the registry say who is there.
+    async fn ask(&self, service: &str) -> Result<(), CallError> {
+        let found = self.0.registry.discover(service.to_owned()).await?.instances;
+        self.known(service, |known| known.balance.update(found));
+        Ok(())
     }
 
     fn known<T>(&self, service: &str, work: impl FnOnce(&mut Known) -> T) -> T {
         let mut known: MutexGuard<'_, BTreeMap<String, Known>> =
-            self.known.lock().unwrap_or_else(PoisonError::into_inner);
+            self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
         work(known.entry(service.to_owned()).or_default())
     }
 }

@@ -2,8 +2,7 @@
 //!
 //! Owns what is shown of the answers. Who is called, and what is done when an instance is gone, is `caller.rs`'s.
 
-use super::REGISTRY;
-use super::caller::{Mesh, MeshCallError};
+use super::caller::{Mesh, MeshCallError, briefly};
 use super::program::{self, Ended};
 use super::protocol::{RegistrySender, discovery_protocol::Commands as _};
 use actix_ipc::Endpoint;
@@ -58,18 +57,21 @@ pub(crate) async fn show_services(registry: &RegistrySender) -> Ended {
 }
 
 /// Calls a service so often, and ends.
-pub(crate) async fn run(addr: Endpoint, service: &str, calls: u32) -> Ended {
+pub(crate) async fn run(addr: Endpoint, service: &str, calls: u32, fresh: Duration) -> Ended {
     say!("Connecting to {addr}");
     let connected = RpcClient::<RegistrySender>::connect(addr, ()).await;
-    let client = program::reached(connected, REGISTRY)?;
+    let client = program::reached(connected, "service_mesh", "--registry")?;
     say!("Connected!");
     let found = client.sender().discover(service.to_owned()).await?.instances;
     say!("Discovered {} instances of {service}", found.len());
-    let mesh = Mesh::new(client.sender().clone(), PATIENCE);
+    let mesh = Mesh::new(client.sender(), PATIENCE, fresh);
     for (instance, count) in spread(&mesh, service, calls).await? {
         say!("Instance {instance} answered {count} calls");
     }
-    show_services(client.sender()).await?;
+    // The calls are done, whether it is still there or not.
+    if let Err(error) = show_services(&briefly(client.sender())).await {
+        say!("No metrics: {error}");
+    }
     client.close().await;
     say!("All calls completed");
     Ok(())

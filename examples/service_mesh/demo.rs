@@ -2,7 +2,7 @@
 //!
 //! Owns the story. Each part is the one that the processes have.
 
-use super::caller::{Mesh, MeshCallError};
+use super::caller::{KNOWN, Mesh, MeshCallError};
 use super::client::{PATIENCE, show_services, spread};
 use super::program::{self, Ended};
 use super::protocol::{RegistrySender, discovery_protocol::Commands as _};
@@ -62,7 +62,7 @@ pub(crate) async fn run() -> Ended {
     let client = RpcClient::<RegistrySender>::connect(server.endpoint().clone(), ()).await?;
     let found = client.sender().discover("shouter".into()).await?.instances;
     say!("Discovered {} instances of shouter", found.len());
-    let mesh = Mesh::new(client.sender().clone(), PATIENCE);
+    let mesh = Mesh::new(client.sender(), PATIENCE, KNOWN);
     say!("--- a service that calls another one ---");
     spread(&mesh, "greeter", 1).await?;
     say!("--- calls are spread over three instances ---");

@@ -35,9 +35,6 @@ use service::SERVICES;
 use std::process::ExitCode;
 use std::time::Duration;
 
-/// What starts a registry.
-const REGISTRY: &str = "service_mesh -- --registry";
-
 #[derive(Parser)]
 #[command(
     name = "service_mesh",
@@ -74,8 +71,13 @@ struct Cli {
     /// With --client: how many calls.
     #[arg(long, default_value_t = 10, requires = "client", conflicts_with_all = ["registry", "service", "demo"])]
     calls: u32,
+    /// With --client: milliseconds after which the registry is asked again who is there.
+    #[arg(long, default_value_t = 1000, requires = "client", conflicts_with_all = ["registry", "service", "demo"])]
+    ask_ms: u64,
     /// With --client: the service that is called.
-    #[arg(long, default_value = "greeter", requires = "client", conflicts_with_all = ["registry", "service", "demo"])]
+    #[arg(long, value_name = "NAME", default_value = "greeter", requires = "client",
+          conflicts_with_all = ["registry", "service", "demo"],
+          value_parser = clap::builder::PossibleValuesParser::new(SERVICES))]
     call: String,
 }
 
@@ -87,7 +89,7 @@ async fn main() -> ExitCode {
 async fn run(cli: Cli) -> Ended {
     let addr = match &cli.addr {
         Some(addr) => addr.clone(),
-        None => program::usual("service-mesh")?,
+        None => program::usual("service_mesh")?,
     };
     match (cli.registry, &cli.service, cli.client) {
         (true, _, _) => registry(addr, Duration::from_millis(cli.check_ms)).await,
@@ -99,7 +101,10 @@ async fn run(cli: Cli) -> Ended {
             };
             serving::run(addr, service, cli.listen.clone(), idle).await
         }
-        (_, _, true) => client::run(addr, &cli.call, cli.calls).await,
+        (_, _, true) => {
+            let fresh = Duration::from_millis(cli.ask_ms);
+            client::run(addr, &cli.call, cli.calls, fresh).await
+        }
         _ => demo::run().await,
     }
 }

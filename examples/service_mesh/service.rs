@@ -3,7 +3,7 @@
 //! Owns what the services of this example can do: `shouter` shouts, `greeter` greets, and has the shouter do the loud part. Who is
 //! sent where is the registry's.
 
-use super::caller::Mesh;
+use super::caller::{KNOWN, Mesh};
 use super::mesh::Metrics;
 use super::program;
 use super::protocol::discovery_protocol::Commands as _;
@@ -101,7 +101,7 @@ impl Instance {
         self.0.id.store(registered.instance, Ordering::Relaxed);
         self.0
             .mesh
-            .get_or_init(|| Mesh::new(client.sender().clone(), PATIENCE));
+            .get_or_init(|| Mesh::new(client.sender(), PATIENCE, KNOWN));
         say!("Registered with ID: {}", registered.instance);
         say!("Checked every {} ms", registered.check_ms);
         Ok(())

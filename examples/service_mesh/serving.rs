@@ -2,7 +2,6 @@
 //!
 //! Owns where it listens and the order of its life. What an instance answers is `service.rs`'s.
 
-use super::REGISTRY;
 use super::mesh::INSTANCES_MAX;
 use super::program::{self, Ended, Interrupt};
 use super::protocol::{RegistrySender, discovery_protocol::Commands as _};
@@ -62,7 +61,7 @@ async fn take_part(
 ) -> Ended {
     say!("Connecting to {addr}");
     let connecting = RpcClient::connect(addr, HealthReceiver::new(instance.clone()));
-    let client = program::reached(interrupt.before(connecting).await?, REGISTRY)?;
+    let client = program::reached(interrupt.before(connecting).await?, "service_mesh", "--registry")?;
     say!("Connected!");
     let (events, place) = (client.connection_events(), place.to_string());
     say!("Registering with registry...");

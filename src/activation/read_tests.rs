@@ -48,6 +48,7 @@ fn what_is_wrong_in_the_folder_that_nobody_named_is_left_out_and_told() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its files name units of systemd")]
 fn both_formats_of_a_folder_are_read_together() {
     let folder = tempfile::tempdir().unwrap();
     let own = "[[service]]\nobjects = [\"math\", \"more\"]\nprocess = [\"worker\", \"-x\"]\nfolder = \"/\"\n\
@@ -214,6 +215,7 @@ const WRONG: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
+#[cfg_attr(windows, ignore = "its files name units of systemd")]
 fn whatever_is_wrong_is_said_with_its_file_and_its_mend() {
     for (name, text, says) in WRONG {
         let folder = tempfile::tempdir().unwrap();
@@ -227,6 +229,7 @@ fn whatever_is_wrong_is_said_with_its_file_and_its_mend() {
 }
 
 #[test]
+#[cfg_attr(windows, ignore = "its files name units of systemd")]
 fn what_two_files_say_of_one_object_is_told_of_the_second() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["a.toml", "b.toml"] {

@@ -31,6 +31,8 @@ mod policies;
 mod reload;
 #[path = "ipc-broker/run.rs"]
 mod run;
+#[path = "ipc-broker/service.rs"]
+mod service;
 #[path = "ipc-broker/voice.rs"]
 mod voice;
 #[path = "ipc-broker/web.rs"]
@@ -38,8 +40,11 @@ mod web;
 
 use reload::Reload;
 use run::Around;
+use service::Service;
 use voice::{complain, say};
 
+/// It ended as it should.
+const EXIT_IN_ORDER: u8 = 0;
 /// The broker failed: its panic budget is spent, or the system refuses what it needs.
 const EXIT_INTERNAL: u8 = 70;
 /// No endpoint, or not one that was asked for, could be opened.
@@ -65,15 +70,17 @@ Examples:
   ipc-broker --system --policy policy.toml     a broker for several users
   ipc-broker config check --policy policy.toml what a policy says, or what is wrong with it
   ipc-broker policy explain --policy policy.toml --uid 1000 call math add
+  ipc-broker service install --policy policy.toml   as a service of Windows
 
-Files: /etc/ipc-broker/config.toml, then $XDG_CONFIG_HOME/ipc-broker/config.toml, then --config.
+Files: /etc/ipc-broker/config.toml, then $XDG_CONFIG_HOME/ipc-broker/config.toml, then --config; under Windows
+%ProgramData%\\ipc-broker\\config.toml, then %APPDATA%\\ipc-broker\\config.toml.
 Variables: IPC_BROKER_LISTEN, IPC_BROKER_ARBITERS, IPC_BROKER_LOG, IPC_BROKER_LIMITS__OUTBOX_BYTES and so on.
 systemd: READY and the watchdog (NOTIFY_SOCKET, WATCHDOG_USEC), sockets that are passed (LISTEN_FDS).
 SIGTERM or SIGINT ends it in order, a second one at once. SIGHUP reads policy, tokens, services and log filter again.
 Exit codes: 0 ended in order, 1 (policy explain) denied, 2 usage, 70 internal, 73 cannot listen, 78 settings, 130/143 second signal.";
 
 /// A supervised message broker for the programs of this machine.
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(name = "ipc-broker", version = concat!(env!("CARGO_PKG_VERSION"), " (protocol 1)"), after_help = EXAMPLES)]
 struct Arguments {
     /// Where to listen: unix:/path, tcp:host:port, tls:host:port or pipe:name. May be given several times; replaces the defaults.
@@ -126,7 +133,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Look at the settings instead of starting a broker.
     #[command(subcommand)]
@@ -137,9 +144,12 @@ enum Command {
     /// Ask a policy instead of starting a broker.
     #[command(subcommand)]
     Policy(Ask),
+    /// The broker as a service of Windows.
+    #[command(subcommand)]
+    Service(Service),
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Tokens {
     /// Make a token and print the path of its file, which only this user can read.
     Create {
@@ -148,14 +158,14 @@ enum Tokens {
     },
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Ask {
     /// Say whether something is allowed, and by which rule.
     Explain(Question),
 }
 
 /// Who asks for what.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Question {
     /// The user's number; without it the user is unknown.
     #[arg(long, allow_negative_numbers = true)]
@@ -174,7 +184,7 @@ struct Question {
     member: Option<String>,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 enum Config {
     /// Print every value and where it came from.
     Show,
@@ -186,8 +196,20 @@ enum Config {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let flags = Flags {
+    let mut arguments = Arguments::parse();
+    ExitCode::from(match arguments.command.take() {
+        Some(Command::Service(Service::Remove(named))) => service::remove(&named),
+        Some(Command::Service(Service::Run(run))) => service::run(&run, || execute(arguments)),
+        command => {
+            arguments.command = command;
+            execute(arguments)
+        }
+    })
+}
+
+fn flags(arguments: &Arguments) -> Flags {
+    let arguments = arguments.clone();
+    Flags {
         listen: arguments.listen,
         arbiters: arguments.arbiters,
         log: arguments.log,
@@ -200,7 +222,12 @@ fn main() -> ExitCode {
         activation: arguments.activation,
         dashboard: arguments.dashboard,
         dashboard_anyone: arguments.dashboard_anyone,
-    };
+    }
+}
+
+/// Does what the command line says, with the settings that are in force for it.
+fn execute(arguments: Arguments) -> u8 {
+    let flags = flags(&arguments);
     let sources = match &arguments.command {
         Some(Command::Config(Config::Check { file: Some(file) })) => Sources {
             file: Some(file.clone()),
@@ -210,8 +237,11 @@ fn main() -> ExitCode {
             },
             ..Sources::default()
         },
-        _ => Sources::of_process(arguments.config, flags),
+        _ => Sources::of_process(arguments.config.clone(), flags),
     };
+    if let Some(Command::Service(Service::Install(install))) = &arguments.command {
+        return service::install(&arguments, install, Settings::check(&sources).map(drop));
+    }
     let checking = matches!(arguments.command, Some(Command::Config(Config::Check { .. })));
     let loaded = match checking {
         true => Settings::check(&sources),
@@ -221,7 +251,7 @@ fn main() -> ExitCode {
         Ok(loaded) => loaded,
         Err(problems) => {
             problems.0.iter().for_each(complain);
-            return ExitCode::from(EXIT_SETTINGS);
+            return EXIT_SETTINGS;
         }
     };
     match arguments.command {
@@ -237,11 +267,11 @@ fn main() -> ExitCode {
                 ));
             }
             policy.iter().for_each(policies::show);
-            ExitCode::SUCCESS
+            EXIT_IN_ORDER
         }
         Some(Command::Token(Tokens::Create { name })) => create_token(&settings, name.as_deref()),
         Some(Command::Policy(Ask::Explain(question))) => policies::explain(policy.as_ref(), &question),
-        None => serve(settings, policy, sources),
+        Some(Command::Service(_)) | None => serve(settings, policy, sources),
     }
 }
 
@@ -250,7 +280,7 @@ fn load(sources: &Sources) -> Result<(Settings, Option<Policy>), Problems> {
     Settings::load_with_policy(sources)
 }
 
-fn show(settings: &Settings) -> ExitCode {
+fn show(settings: &Settings) -> u8 {
     let lines: Vec<_> = settings
         .entries()
         .iter()
@@ -265,10 +295,10 @@ fn show(settings: &Settings) -> ExitCode {
     for (line, origin) in lines {
         say(format_args!("{line:width$}  # {}", printable(origin)));
     }
-    ExitCode::SUCCESS
+    EXIT_IN_ORDER
 }
 
-fn create_token(settings: &Settings, name: Option<&str>) -> ExitCode {
+fn create_token(settings: &Settings, name: Option<&str>) -> u8 {
     let made = match (name, token_file(), &settings.tokens) {
         (None, Some(path), _) => tokens::create_file(path),
         (None, None, _) => Err("XDG_RUNTIME_DIR is not set; give the token a name".into()),
@@ -278,35 +308,35 @@ fn create_token(settings: &Settings, name: Option<&str>) -> ExitCode {
     match made {
         Ok(path) => {
             say(path.display());
-            ExitCode::SUCCESS
+            EXIT_IN_ORDER
         }
         Err(error) => {
             complain(error);
-            ExitCode::from(EXIT_SETTINGS)
+            EXIT_SETTINGS
         }
     }
 }
 
-fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCode {
+fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> u8 {
     let known = match tokens::read(settings.tokens.as_deref(), token_file().as_deref()) {
         Ok(known) => known,
         Err(error) => {
             complain(error);
-            return ExitCode::from(EXIT_SETTINGS);
+            return EXIT_SETTINGS;
         }
     };
     let buses = match actix_ipc::settings::buses::read(&settings.bus, settings.bus_tokens.as_deref()) {
         Ok(buses) => buses,
         Err(error) => {
             complain(error);
-            return ExitCode::from(EXIT_SETTINGS);
+            return EXIT_SETTINGS;
         }
     };
     let services = match services(&settings) {
         Ok(services) => services,
         Err(wrong) => {
             wrong.iter().for_each(|text| complain(printable(text)));
-            return ExitCode::from(EXIT_SETTINGS);
+            return EXIT_SETTINGS;
         }
     };
     open_files::raise(OPEN_FILES);
@@ -314,7 +344,7 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
         Ok(set_log) => set_log,
         Err(error) => {
             complain(format_args!("there is no thread for the log: {error}"));
-            return ExitCode::from(EXIT_INTERNAL);
+            return EXIT_INTERNAL;
         }
     };
     let passed = match passed::take() {
@@ -322,7 +352,7 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
         Err(error) => {
             complain(format_args!("cannot listen: {error}"));
             voice::finish();
-            return ExitCode::from(EXIT_CANNOT_LISTEN);
+            return EXIT_CANNOT_LISTEN;
         }
     };
     let exit = actix_rt::System::new().block_on(async move {
@@ -333,7 +363,7 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             Ok(signals) => signals,
             Err(error) => {
                 complain(format_args!("signals cannot be received: {error}"));
-                return ExitCode::from(EXIT_INTERNAL);
+                return EXIT_INTERNAL;
             }
         };
         let around = Around {
@@ -348,7 +378,7 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> ExitCo
             Ok(broker) => run::host(broker, place, &buses, &limits, around).await,
             Err(error) => {
                 complain(&error);
-                ExitCode::from(exit_of_start(&error))
+                exit_of_start(&error)
             }
         }
     });

@@ -238,13 +238,11 @@ impl Drive {
     fn claim(&mut self) -> (Option<Claim>, bool) {
         let mut state = self.shared.lock();
         let blocked = state.out.is_blocked();
-        if !state.out.is_ready() {
-            return (None, blocked);
-        }
-        let claim = state.out.claim();
-        if !slips::is(Slip::RoomNotTold) {
-            state.out.room.drain(&mut self.after.wakers);
-        }
+        let claim = match state.out.is_ready() {
+            true => state.out.claim(),
+            false => None,
+        };
+        state.tell_of_room(&mut self.after.wakers);
         drop(state);
         self.after.perform();
         (claim, blocked)

@@ -115,7 +115,7 @@ impl Exchange {
             let (id, sent, whole) = match (step, &mut self.outgoing) {
                 (Step::Unsent, Some(Ok(outgoing))) => {
                     let total = outgoing.content.len();
-                    let waiting = (&mut self.place, &mut self.ticket, &mut self.until);
+                    let waiting = (&mut self.ticket, &mut self.until);
                     match first(&self.handle.shared, outgoing, waiting, self.stream, cx) {
                         Poll::Ready(Ok((id, sent))) => (id, sent, sent >= total),
                         Poll::Ready(Err(error)) => {
@@ -289,7 +289,7 @@ pub(crate) fn answered(state: &mut State, id: u64, cx: &Context<'_>) -> Option<u
 fn first(
     shared: &Shared,
     outgoing: &mut Outgoing,
-    (place, ticket, until): (&mut Option<Place>, &mut Ticket, &mut Until),
+    (ticket, until): (&mut Ticket, &mut Until),
     stream: bool,
     cx: &Context<'_>,
 ) -> Poll<Result<(u64, usize), CallError>> {
@@ -299,8 +299,9 @@ fn first(
     state.check_time(*until)?;
     state.check_served(outgoing)?;
     if let Some(wants) = state.held_back(outgoing, ticket) {
-        let start_clock = state.wait_in_order(outgoing, wants, (place, ticket, until), cx);
+        let (start_clock, behind) = state.wait_in_order(outgoing, wants, (ticket, until), cx);
         drop(state);
+        behind.into_iter().for_each(Waker::wake);
         if start_clock {
             shared.io.wake();
         }
@@ -321,13 +322,13 @@ fn first(
     let Some(id) = state.requests.insert(request) else {
         return Poll::Ready(Err(CallError::from(ErrorCode::TooMany)));
     };
-    let behind = state.leave_order(ticket);
     let idle = state.out.is_idle();
     let whole = part == outgoing.content.len();
     let end = add_first(&mut state, outgoing, (id, *until), part, offered);
     if let Some(request) = state.requests.get_mut(id).filter(|_| whole) {
         request.end = end;
     }
+    let behind = state.leave_order(ticket);
     let direct = match outgoing.flags.has(Flags::NO_REPLY) && outgoing.kind == Kind::Call {
         true => Direct::Unhurried,
         false if state.requests.len() == 1 => Direct::Now,

@@ -271,7 +271,7 @@ fn call_credit(state: &mut State, more: u32, after: &mut After) -> Option<Ended>
     match peer::incoming::credited(state.call_window, state.call_window_all, more) {
         Ok(left) => {
             state.call_window = left;
-            state.out.room.drain(&mut after.wakers);
+            state.wake_front(&mut after.wakers);
             None
         }
         Err(ended) => Some(ended),

@@ -7,9 +7,9 @@ use super::after::After;
 use super::order::{Ticket, Wants};
 use super::outgoing::Outgoing;
 use super::state::{GRACE, State};
-use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Flags, Kind};
+use crate::sync::slips::{self, Slip};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 
@@ -18,19 +18,15 @@ pub(crate) type Until = Option<(Instant, Duration)>;
 
 impl State {
     /// Waits for room or behind others, in the order of the first looks. Returns whether the socket's task is to be woken to keep the
-    /// time.
+    /// time, and who may go now, to be woken when the lock is released.
     #[cold]
     pub(crate) fn wait_in_order(
         &mut self,
         outgoing: &Outgoing,
         wants: Wants,
-        (place, ticket, until): (&mut Option<Place>, &mut Ticket, &mut Until),
+        (ticket, until): (&mut Ticket, &mut Until),
         cx: &Context<'_>,
-    ) -> bool {
-        let before = self.out.room.wait(place, cx.waker());
-        self.bury(before);
-        let now = (self.out.room.round(), self.life);
-        self.order.hold(ticket, wants, now);
+    ) -> (bool, Vec<Waker>) {
         // The tick takes their places from those that nobody polls.
         let (_, start) = self.coarse_now();
         if outgoing.kind == Kind::Call && !outgoing.flags.has(Flags::NO_REPLY) {
@@ -38,17 +34,41 @@ impl State {
             *until = Some((expires, patience));
             self.room_until = Some(self.room_until.map_or(expires, |other| other.min(expires)));
         }
-        start
+        let over = until.map(|(expires, _)| expires);
+        let before = self.order.hold(ticket, (wants, over), self.life, cx.waker());
+        self.bury(before);
+        let mut behind = Vec::new();
+        if matches!(wants, Wants::Window(_)) {
+            // It may have stood in front of others that want room, which is there.
+            self.wake_front(&mut behind);
+        }
+        (start, behind)
     }
 
-    /// A request is on its way, or given up. Returns who may have waited behind it, to be woken when the lock is released.
+    /// A request is on its way, or given up. Returns who may go now that it has, to be woken when the lock is released.
     #[inline]
     pub(crate) fn leave_order(&mut self, ticket: &mut Ticket) -> Vec<Waker> {
         let mut behind = Vec::new();
-        if self.order.leave(ticket) {
-            self.out.room.drain(&mut behind);
+        if let Some(own) = self.order.leave(ticket) {
+            self.bury(own);
+            self.wake_front(&mut behind);
         }
         behind
+    }
+
+    /// Those that are first in the order and may go now.
+    pub(crate) fn wake_front(&mut self, woken: &mut Vec<Waker>) {
+        if self.out.has_room() {
+            self.order.wake_front(self.call_window > 0, woken);
+        }
+    }
+
+    /// There may be room in the out-buffer: whoever may use it looks again.
+    pub(crate) fn tell_of_room(&mut self, woken: &mut Vec<Waker>) {
+        if self.out.has_room() && !slips::is(Slip::RoomNotTold) {
+            self.out.room.drain(woken);
+            self.wake_front(woken);
+        }
     }
 
     /// When a request is given up, its patience, and whether the socket's task is to be woken to keep the time.
@@ -106,11 +126,12 @@ impl State {
     /// Lets those look again whose time may be over. Returns whether anybody waited.
     pub(crate) fn tend_room(&mut self, now: Instant, after: &mut After) -> bool {
         let waited = self.room_until.is_some() || !self.order.is_empty();
-        let round = self.out.room.round();
-        self.order.tick(round, now);
-        if self.room_until.take_if(|until| *until <= now).is_some() || !self.order.is_empty() {
-            self.out.room.drain(&mut after.wakers);
+        self.order.tick(now, &mut after.wakers);
+        if self.room_until.take_if(|until| *until <= now).is_some() {
+            self.room_until = self.order.wake_late(now, &mut after.wakers);
         }
+        // Somebody may stand in front now because the one before him has lost his place.
+        self.wake_front(&mut after.wakers);
         waited
     }
 

@@ -157,7 +157,10 @@ impl Shared {
                 let stuck = !matches!(wrote, Ok(Wrote::All)) && !slips::is(Slip::StuckNotTold);
                 let others = state.out.is_ready() && !slips::is(Slip::WriterForgetsOthers);
                 let wake = stuck || (others && !state.io_active);
+                let mut woken = Vec::new();
+                state.tell_of_room(&mut woken);
                 drop(state);
+                woken.into_iter().for_each(Waker::wake);
                 if wake {
                     self.io.wake();
                 }

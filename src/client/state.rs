@@ -309,7 +309,9 @@ impl State {
             .out
             .write_through(|bytes| stream.try_write(&[IoSlice::new(bytes)], &[]))
         {
-            Some(true) => Some(Next::Nothing),
+            Some(true) if self.out.room.is_empty() && self.order.is_empty() => Some(Next::Nothing),
+            // There is room now, and the socket's task tells those who wait for it.
+            Some(true) => Some(Next::WakeSocket),
             // The memory is full, or the connection at its end: either is for the socket's task to see.
             Some(false) => Some(Next::WakeSocket),
             None => None,
@@ -403,6 +405,7 @@ impl State {
     /// Everything that waits for a connection to change looks again.
     pub(crate) fn drain_waiters(&mut self, woken: &mut Vec<Waker>) {
         self.out.room.drain(woken);
+        self.order.wake_all(woken);
         self.publishers.drain(woken);
     }
 }

@@ -42,9 +42,9 @@ impl Waiters {
         None
     }
 
-    /// Which list it is: who stood in an earlier one was woken.
-    pub(crate) const fn round(&self) -> u64 {
-        self.round
+    /// Whether nobody waits; places of those who have left may still be there.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.wakers.is_empty()
     }
 
     /// Takes a task out that no longer waits. Drop what it returns after the lock is released: it may be the last

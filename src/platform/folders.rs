@@ -3,20 +3,28 @@
 //! Owns the paths and the variables that move them; what is in the files is `settings`' business.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The folders with settings of a program, the system's first and the user's last: `/etc/NAME`, then
-/// `$XDG_CONFIG_HOME/NAME` or `~/.config/NAME`; under Windows `%APPDATA%\NAME`.
+/// `$XDG_CONFIG_HOME/NAME` or `~/.config/NAME`; under Windows `%ProgramData%\NAME`, then `%APPDATA%\NAME`. The one of `%ProgramData%`, where
+/// anybody can make folders, only as long as nobody but administrators, SYSTEM and this user can put files there.
 #[must_use]
 pub fn settings(program: &str) -> Vec<PathBuf> {
-    list(cfg!(windows), program, |name| std::env::var_os(name))
+    let believed = |folder: &Path| super::trusted::folder(folder).is_ok();
+    list(cfg!(windows), program, |name| std::env::var_os(name), believed)
 }
 
-fn list(windows: bool, program: &str, variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+fn list(
+    windows: bool,
+    program: &str,
+    variable: impl Fn(&str) -> Option<OsString>,
+    believed: impl Fn(&Path) -> bool,
+) -> Vec<PathBuf> {
     // A relative path would mean another folder wherever the program is started.
     let folder = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.has_root());
     let (system, user) = if windows {
-        (None, folder("APPDATA"))
+        let all = folder("ProgramData").filter(|folder| believed(&folder.join(program)));
+        (all, folder("APPDATA"))
     } else {
         let home = || folder("HOME").map(|home| home.join(".config"));
         (
@@ -39,7 +47,7 @@ mod tests {
     fn the_user_comes_last() {
         // Windows?, variables, folders
         type Row<'a> = (bool, &'a [(&'a str, &'a str)], &'a [&'a str]);
-        let table: [Row<'_>; 5] = [
+        let table: [Row<'_>; 7] = [
             (false, &[], &["/etc/b"]),
             (false, &[("HOME", "/home/x")], &["/etc/b", "/home/x/.config/b"]),
             (
@@ -57,6 +65,16 @@ mod tests {
                 &[("HOME", "/home/x"), ("APPDATA", "/roaming")],
                 &["/roaming/b"],
             ),
+            (
+                true,
+                &[("ProgramData", "/all"), ("APPDATA", "/roaming")],
+                &["/all/b", "/roaming/b"],
+            ),
+            (
+                true,
+                &[("ProgramData", "/anybodys"), ("APPDATA", "/roaming")],
+                &["/roaming/b"],
+            ),
         ];
         for (windows, variables, expected) in table {
             let find = |name: &str| {
@@ -66,7 +84,8 @@ mod tests {
                     .map(|(_, value)| value.into())
             };
             let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
-            assert_eq!(list(windows, "b", find), expected, "{variables:?}");
+            let believed = |folder: &Path| folder == Path::new("/all/b");
+            assert_eq!(list(windows, "b", find, believed), expected, "{variables:?}");
         }
     }
 }

@@ -76,7 +76,6 @@ impl Drop for Held<'_> {
 mod tests {
     use super::*;
     use std::io::Read;
-    use std::mem::ManuallyDrop;
     use std::process::Child;
 
     /// A process that holds its output open, in a group of its own.
@@ -92,10 +91,11 @@ mod tests {
     fn what_is_held_ends_with_it_and_nothing_else() {
         let leash = Leash::start().unwrap();
         let [mut one, mut two, mut three] = [sleeper(), sleeper(), sleeper()];
-        let _first = ManuallyDrop::new(leash.hold(Pid::from_child(&one)));
+        let first = leash.hold(Pid::from_child(&one));
         let second = leash.hold(Pid::from_child(&two));
-        let _third = ManuallyDrop::new(leash.hold(Pid::from_child(&three)));
+        let third = leash.hold(Pid::from_child(&three));
         drop(second);
+        let _held_until_it_ends = std::mem::ManuallyDrop::new((first, third));
         drop(leash);
         for child in [&mut one, &mut three] {
             // The end of the output: the child of the leader is gone as well.

@@ -1,7 +1,8 @@
 //! What a service manager is told of a daemon: ready, reading its settings again, alive, ending (the protocol of `sd_notify`).
 //!
 //! Owns the variables `NOTIFY_SOCKET`, `WATCHDOG_USEC` and `WATCHDOG_PID`, and the datagrams. It decides nothing, least of all whether
-//! the daemon is alive; `ipc-broker` does. Without these variables, and where there are no Unix sockets, nothing is told to anybody.
+//! the daemon is alive; `ipc-broker` does. Without these variables, and where there are no Unix sockets, nothing is told this way. The manager of
+//! services of Windows is told as well, by `service`.
 
 use crate::text::printable;
 use std::cell::RefCell;
@@ -82,6 +83,7 @@ impl Manager {
     /// # Errors
     /// When it cannot be told: that is lost.
     pub fn tell(&self, state: &State<'_>) -> io::Result<bool> {
+        super::service::told(state);
         if !self.is_there() {
             return Ok(true);
         }

@@ -1,9 +1,11 @@
 //! What the operating system keeps for a broker besides its sockets.
 //!
 //! Owns lock files and record locks, child processes, the ends of other processes, what forked children find, socket files and who is at the other end of one, the limit of open files, plain files, files of secrets and files that must be trusted, the folders of settings, users and groups by name, the
-//! signals that daemons get, what service managers pass to them and are told, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
+//! signals that daemons get, what service managers pass to them and are told, services of Windows, files for logs, and what measuring needs: blocking sockets, temporary folders and what a process has used. It knows nothing of endpoints, actors and frames;
 //! `transport::unix`, `settings` and the daemon call it.
 
+#[cfg(all(feature = "cli", any(windows, test)))]
+mod access;
 #[cfg(feature = "broker")]
 pub mod child;
 #[cfg(feature = "cli")]
@@ -16,6 +18,7 @@ pub mod folders;
     not(feature = "bus"),
     allow(unused_imports, reason = "only the label bus asks all of it")
 )]
+#[cfg_attr(not(unix), allow(dead_code, reason = "no process is copied there"))]
 pub(crate) mod fork;
 #[cfg(feature = "cli")]
 #[cfg_attr(not(unix), path = "no_leash.rs")]
@@ -27,7 +30,10 @@ pub mod local;
 #[cfg(unix)]
 pub mod lock;
 #[cfg(feature = "bus")]
+#[cfg_attr(not(unix), allow(dead_code, reason = "without record locks nobody holds one"))]
 pub(crate) mod lock_holder;
+#[cfg(feature = "cli")]
+pub mod log_file;
 #[cfg(feature = "cli")]
 pub mod manager;
 pub mod open_files;
@@ -46,6 +52,8 @@ pub(crate) mod record_lock;
 pub mod scratch;
 #[cfg(feature = "broker")]
 pub mod secret;
+#[cfg(feature = "cli")]
+pub mod service;
 #[cfg(feature = "cli")]
 pub mod signals;
 pub mod socket_options;

@@ -1,4 +1,5 @@
-//! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c) ask it to end, SIGHUP to read its settings again.
+//! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c, ctrl+break, a closed console, the end of the session, the service manager) ask it to end, SIGHUP
+//! to read its settings again.
 //!
 //! Owns their registration with the system, and SIGCHLD, which must not be ignored by who has children. It decides nothing; `ipc-broker` does. The library itself never calls
 //! this: signals belong to the program.
@@ -10,9 +11,9 @@ use std::io;
 pub enum EndSignal {
     /// SIGINT, or ctrl+c.
     Interrupt,
-    /// SIGTERM.
+    /// SIGTERM; under Windows ctrl+break, or the system is going down.
     Terminate,
-    /// SIGHUP: the terminal is gone.
+    /// SIGHUP: the terminal is gone; under Windows its window is being closed.
     HangUp,
     /// SIGQUIT, or ctrl+\.
     Quit,
@@ -68,6 +69,12 @@ pub struct EndSignals {
     terminal: [Option<tokio::signal::unix::Signal>; 2],
     #[cfg(windows)]
     interrupt: tokio::signal::windows::CtrlC,
+    #[cfg(windows)]
+    stop: tokio::signal::windows::CtrlBreak,
+    #[cfg(windows)]
+    close: tokio::signal::windows::CtrlClose,
+    #[cfg(windows)]
+    shutdown: tokio::signal::windows::CtrlShutdown,
 }
 
 impl EndSignals {
@@ -87,8 +94,12 @@ impl EndSignals {
         }
         #[cfg(windows)]
         {
+            use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
             Ok(Self {
-                interrupt: tokio::signal::windows::ctrl_c()?,
+                interrupt: ctrl_c()?,
+                stop: ctrl_break()?,
+                close: ctrl_close()?,
+                shutdown: ctrl_shutdown()?,
             })
         }
     }
@@ -131,9 +142,14 @@ impl EndSignals {
         }
         #[cfg(windows)]
         {
-            // `None` never comes as long as the process lives.
-            let _ = self.interrupt.recv().await;
-            EndSignal::Interrupt
+            // `None` never comes as long as the process lives. After the last two the system gives a few seconds.
+            tokio::select! {
+                _ = self.interrupt.recv() => EndSignal::Interrupt,
+                _ = self.stop.recv() => EndSignal::Terminate,
+                _ = self.close.recv() => EndSignal::HangUp,
+                _ = self.shutdown.recv() => EndSignal::Terminate,
+                () = super::service::end_asked() => EndSignal::Terminate,
+            }
         }
     }
 }
@@ -183,7 +199,7 @@ pub fn end_by_interrupt() {
 #[cfg(not(unix))]
 pub fn end_by_interrupt() {}
 
-/// The signal that asks to read the settings again, SIGHUP; there is none under Windows.
+/// The signal that asks to read the settings again, SIGHUP; under Windows services are told so by their manager (`sc control NAME paramchange`).
 #[derive(Debug)]
 pub struct ReloadSignal {
     #[cfg(unix)]
@@ -212,9 +228,7 @@ impl ReloadSignal {
         {
             self.hangup.recv().await;
         }
-        #[cfg(not(unix))]
-        {
-            std::future::pending::<()>().await;
-        }
+        #[cfg(windows)]
+        super::service::reload_asked().await;
     }
 }

@@ -5,7 +5,7 @@
 //! descriptions of services.
 
 use super::plain;
-use std::fs::Metadata;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 
@@ -18,7 +18,7 @@ const BYTES_MAX: u64 = 1 << 20;
 /// What is wrong with the file, or that it cannot be read (a process without descriptors left cannot).
 pub fn read(path: &Path) -> io::Result<String> {
     let (file, about) = plain::open(path)?;
-    judge(&about)?;
+    judge(&file, &about)?;
     plain::text(plain::content(file, BYTES_MAX)?)
 }
 
@@ -27,7 +27,7 @@ pub fn read(path: &Path) -> io::Result<String> {
 /// # Errors
 /// What is wrong with it.
 pub fn folder(path: &Path) -> io::Result<()> {
-    judge(&std::fs::metadata(path)?)
+    judge_folder(path, &std::fs::metadata(path)?)
 }
 
 /// Whether nobody else can put another file in the place of this one: of the folder in which it lies, and of the one in which it is named.
@@ -44,7 +44,7 @@ pub fn place(path: &Path) -> io::Result<()> {
         if is_shared(&about) {
             continue;
         }
-        judge(&about).map_err(|error| {
+        judge_folder(parent, &about).map_err(|error| {
             io::Error::new(error.kind(), format!("its folder {}: {error}", parent.display()))
         })?;
     }
@@ -78,14 +78,23 @@ pub fn is_everybodys(about: &Metadata) -> bool {
     }
 }
 
-#[cfg(not(unix))]
-#[allow(clippy::unnecessary_wraps, reason = "on Unix systems it judges")]
-const fn judge(_: &Metadata) -> io::Result<()> {
-    Ok(())
+#[cfg(windows)]
+fn judge(file: &File, _: &Metadata) -> io::Result<()> {
+    super::access::judge(file)
+}
+
+#[cfg(windows)]
+fn judge_folder(path: &Path, _: &Metadata) -> io::Result<()> {
+    super::access::judge(&super::access::open_folder(path, true)?)
 }
 
 #[cfg(unix)]
-fn judge(about: &Metadata) -> io::Result<()> {
+fn judge(_: &File, about: &Metadata) -> io::Result<()> {
+    judge_folder(Path::new(""), about)
+}
+
+#[cfg(unix)]
+fn judge_folder(_: &Path, about: &Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
     let wrong = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     if about.uid() != 0 && Some(about.uid()) != crate::transport::current_uid() {
@@ -130,10 +139,13 @@ mod tests {
             };
             assert_eq!(read, expected, "{mode:o}");
         }
-        assert_eq!(
-            read(folder.path()).unwrap_err().kind(),
+        // Windows opens no folder as a file.
+        let folder_is = if cfg!(windows) {
+            io::ErrorKind::PermissionDenied
+        } else {
             io::ErrorKind::InvalidInput
-        );
+        };
+        assert_eq!(read(folder.path()).unwrap_err().kind(), folder_is);
         let large = folder.path().join("large");
         std::fs::write(&large, vec![b' '; (1 << 20) + 1]).unwrap();
         assert!(

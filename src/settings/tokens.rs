@@ -140,6 +140,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(windows, ignore = "its wrong file name cannot be made there at all")]
     fn a_token_has_the_name_of_a_principal() {
         let folder = tempfile::tempdir().unwrap();
         for wrong in ["*", "a b", "a\nb", "lämp", "a\\b"] {

@@ -4,6 +4,10 @@
 //! and [`is`] is `false` at compile time. Knows nothing of what the places do.
 
 /// One way to be wrong between threads.
+#[allow(
+    dead_code,
+    reason = "three of them are of rings, which not every platform has"
+)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slip {
     /// A reader registers its waker and sleeps without another look.

@@ -61,6 +61,15 @@ pub fn current_uid() -> Option<u32> {
     return None;
 }
 
+/// The user that this process runs as, as access lists have it: `S-1-5-21-…-1001`.
+///
+/// # Errors
+/// What the system says.
+#[cfg(all(windows, feature = "cli"))]
+pub(crate) fn current_sid() -> io::Result<String> {
+    super::pipe::current_sid()
+}
+
 fn current_gid() -> Option<u32> {
     #[cfg(unix)]
     return Some(rustix::process::getegid().as_raw());

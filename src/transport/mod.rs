@@ -23,6 +23,9 @@ pub mod keepalive;
 mod listener;
 #[cfg(target_os = "linux")]
 mod loopback;
+#[cfg(windows)]
+#[path = "loopback/windows.rs"]
+mod loopback;
 pub mod memory;
 mod passed;
 pub mod passing;
@@ -36,6 +39,8 @@ pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 
+#[cfg(all(windows, feature = "cli"))]
+pub(crate) use credentials::current_sid;
 pub use credentials::{PeerCredentials, current_uid};
 pub use endpoint::{Endpoint, EndpointError};
 pub use listener::{Accepted, BindError, BindOptions, Listener, UnixOptions};

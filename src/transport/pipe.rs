@@ -5,7 +5,7 @@
 //! handed over, so that there is always one to connect to and nobody else can take the name. No attachments, no
 //! closing by half.
 
-mod sys;
+pub(super) mod sys;
 
 use super::credentials::PeerCredentials;
 use super::listener::{Accepted, BindError};
@@ -18,15 +18,19 @@ use std::os::windows::io::{AsHandle, BorrowedHandle};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer};
+use tokio::sync::Semaphore;
 
 const ERROR_PIPE_BUSY: i32 = 231;
 const ERROR_NO_DATA: i32 = 232;
-/// How long a client waits for a free instance.
+/// How long a client waits for a free instance before it looks again.
 const BUSY_WAIT: Duration = Duration::from_millis(500);
-/// How often it finds that another client was faster before it gives up.
-const BUSY_ATTEMPTS: usize = 32;
+/// How long it tries in all: as long as a handshake may take, because a server that accepts nobody is as silent as one that does not answer.
+const BUSY_LIMIT: Duration = Duration::from_secs(10);
+/// Most connecting tasks of this process that wait for a free instance; the others wait for one of these. The system wakes all that wait for
+/// every instance, so that more would only be in each other's way, each on a thread of its own.
+static WAITING: Semaphore = Semaphore::const_new(4);
 /// Most bytes of one write. The reactor copies what it is given, so that more at once would only hold more memory.
 const WRITE_MAX: usize = 64 * 1024;
 
@@ -39,6 +43,12 @@ fn path(name: &str) -> String {
 pub(super) fn current_user_rid() -> Option<u32> {
     static RID: OnceLock<Option<u32>> = OnceLock::new();
     *RID.get_or_init(|| sys::current_user().ok().map(|user| user.number()))
+}
+
+/// The user of this process as access lists have it.
+#[cfg(feature = "cli")]
+pub(super) fn current_sid() -> io::Result<String> {
+    sys::current_user().map(|user| user.to_string())
 }
 
 /// A connected pipe, on the reactor of the thread that made it.
@@ -227,15 +237,16 @@ fn taken(endpoint: &Endpoint, path: &str) -> Option<BindError> {
     })
 }
 
-/// The pipe admits this user and SYSTEM only. If the process cannot be asked which of them it is, it is not SYSTEM's
-/// word that is taken: it counts as this user.
+/// The pipe admits this user and SYSTEM only. A client that cannot be asked which of them it is counts as this user, never as SYSTEM.
+/// (A process that has taken the number of a client that has ended may answer for it; who could arrange that is this user and may do
+/// as this user already.)
 fn client(pipe: BorrowedHandle<'_>) -> PeerCredentials {
     let pid = sys::client_pid(pipe);
-    let user = pid
-        .and_then(|pid| sys::user_of(pid).ok())
-        .map(|user| user.number());
+    let user = pid.and_then(|pid| sys::Process::open(pid).ok()?.user().ok());
     PeerCredentials {
-        uid: user.or_else(current_user_rid),
+        uid: user
+            .and_then(|user| user.known_number())
+            .or_else(current_user_rid),
         gid: None,
         pid,
     }
@@ -243,23 +254,24 @@ fn client(pipe: BorrowedHandle<'_>) -> PeerCredentials {
 
 /// The pipe's owner, which only that user can have set, is the server's user.
 fn server(pipe: BorrowedHandle<'_>) -> PeerCredentials {
-    let ours = sys::current_user().ok();
-    let owner = sys::owner(pipe).ok();
-    // Numbers of users of two domains may be equal; then only the whole identity counts.
-    let uid = match (&ours, &owner) {
-        (Some(ours), Some(owner)) if ours.number() == owner.number() && ours != owner => None,
-        _ => owner.map(|owner| owner.number()),
-    };
     PeerCredentials {
-        uid,
+        uid: sys::owner(pipe).ok().and_then(|owner| owner.known_number()),
         gid: None,
         pid: sys::server_pid(pipe),
     }
 }
 
+/// Opens the pipe. Where every instance has a client, it waits until there is another one; if somebody else is faster, again, but not for
+/// longer than [`BUSY_LIMIT`].
 pub(super) async fn connect(name: &str) -> io::Result<(Stream, PeerCredentials)> {
+    connect_within(name, BUSY_LIMIT).await
+}
+
+async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, PeerCredentials)> {
     let path = path(name);
-    for _ in 0..BUSY_ATTEMPTS {
+    let until = Instant::now() + limit;
+    let mut place = None;
+    loop {
         match ClientOptions::new().open(&path) {
             Ok(pipe) => {
                 let stream = Stream {
@@ -268,64 +280,25 @@ pub(super) async fn connect(name: &str) -> io::Result<(Stream, PeerCredentials)>
                 let server = server(stream.handle());
                 return Ok((stream, server));
             }
-            Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) => {
-                let path = path.clone();
-                tokio::task::spawn_blocking(move || sys::wait_for_instance(&path, BUSY_WAIT)).await??;
-            }
+            Err(error) if error.raw_os_error() == Some(ERROR_PIPE_BUSY) => {}
             Err(error) => return Err(error),
         }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the server is busy: it accepted nobody, or others were faster, for {limit:?}"),
+            ));
+        }
+        if place.is_none() {
+            place = tokio::time::timeout(left, WAITING.acquire()).await.ok();
+            continue;
+        }
+        let path = path.clone();
+        let wait = left.min(BUSY_WAIT);
+        tokio::task::spawn_blocking(move || sys::wait_for_instance(&path, wait)).await??;
     }
-    Err(io::Error::new(
-        io::ErrorKind::TimedOut,
-        "other clients took every free instance of the pipe",
-    ))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::transport::{Listener, connect, current_uid};
-
-    fn endpoint(name: &str) -> Endpoint {
-        Endpoint::Pipe(format!("actix-ipc-{name}-{}", std::process::id()))
-    }
-
-    #[tokio::test]
-    async fn both_ends_know_the_other() {
-        let endpoint = endpoint("knows");
-        let mut listener = Listener::bind(&endpoint).unwrap();
-        let Endpoint::Pipe(name) = &endpoint else {
-            panic!("not a pipe")
-        };
-        let (client, accepted) = tokio::join!(super::connect(name), listener.accept());
-        for credentials in [client.unwrap().1, accepted.unwrap().credentials] {
-            assert_eq!(credentials.uid, current_uid());
-            assert_eq!(credentials.pid, Some(std::process::id()));
-        }
-    }
-
-    #[tokio::test]
-    async fn a_second_listener_is_told_who_has_it() {
-        let endpoint = endpoint("second");
-        let _first = Listener::bind(&endpoint).unwrap();
-        let error = Listener::bind(&endpoint).unwrap_err();
-        assert!(
-            matches!(error, BindError::InUse { pid: Some(pid), .. } if pid == std::process::id()),
-            "{error}"
-        );
-    }
-
-    #[tokio::test]
-    async fn more_clients_than_instances_wait_their_turn() {
-        let endpoint = endpoint("turns");
-        let mut listener = Listener::bind(&endpoint).unwrap();
-        let clients = futures::future::join_all((0..20).map(|_| connect(&endpoint)));
-        let accepts = async {
-            for _ in 0..20 {
-                listener.accept().await.unwrap();
-            }
-        };
-        let (clients, ()) = tokio::join!(clients, accepts);
-        assert!(clients.into_iter().all(|client| client.is_ok()));
-    }
-}
+mod tests;

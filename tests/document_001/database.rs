@@ -2,12 +2,15 @@
 
 #[path = "../../examples/database/log.rs"]
 mod log;
+#[path = "../../examples/database/scan.rs"]
+mod scan;
 #[path = "../../examples/database/store.rs"]
 mod store;
 
 use log::{Change, Entry, Log, Next, Replica, ReplicaError, parts};
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use scan::Scan;
+use std::collections::{BTreeMap, VecDeque};
 use store::{Bounds, Store, StoreError};
 
 const KEYS: [&str; 4] = ["a", "ab", "b", "c"];
@@ -18,6 +21,10 @@ enum Op {
     Begin,
     Get(usize),
     Scan(usize),
+    /// A scan that is read while others write, in the transaction or now.
+    Read(usize),
+    /// The next pair of a scan that is being read.
+    Page(usize),
     Put(usize, u8),
     Delete(usize),
     Commit,
@@ -31,6 +38,8 @@ fn op() -> impl Strategy<Value = Op> {
         2 => Just(Op::Begin),
         4 => (0..KEYS.len()).prop_map(Op::Get),
         1 => (0..PREFIXES.len()).prop_map(Op::Scan),
+        1 => (0..PREFIXES.len()).prop_map(Op::Read),
+        2 => (0..4_usize).prop_map(Op::Page),
         4 => (0..KEYS.len(), any::<u8>()).prop_map(|(key, value)| Op::Put(key, value)),
         1 => (0..KEYS.len()).prop_map(Op::Delete),
         3 => Just(Op::Commit),
@@ -40,6 +49,19 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 type Pairs = BTreeMap<String, String>;
+
+/// All that a scan shows, in pages of at least so many bytes, and then it is given back.
+fn all(store: &mut Store, mut scan: Scan, bytes: usize) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    loop {
+        let page = store.page(&mut scan, bytes).unwrap();
+        if page.is_empty() {
+            store.scanned(&scan);
+            return found;
+        }
+        found.extend(page);
+    }
+}
 
 /// What a transaction did and saw.
 #[derive(Clone, Debug)]
@@ -78,6 +100,8 @@ struct Run {
     states: Vec<Pairs>,
     changed: Vec<Vec<String>>,
     open: BTreeMap<u64, (u64, u64, Vec<Step>)>,
+    /// What is being read, and what it still has to show.
+    reading: Vec<(Scan, VecDeque<(String, String)>)>,
 }
 
 impl Run {
@@ -87,6 +111,38 @@ impl Run {
             states: vec![Pairs::new()],
             changed: vec![Vec::new()],
             open: BTreeMap::new(),
+            reading: Vec::new(),
+        }
+    }
+
+    fn read(&mut self, owner: u64, prefix: &str) {
+        let id = self.open.get(&owner).map(|(id, ..)| *id);
+        let scan = self.store.scan(owner, id, prefix).unwrap();
+        let state = match self.open.get_mut(&owner) {
+            None => self.newest(),
+            Some((_, snapshot, steps)) => {
+                let mut state = self.states[*snapshot as usize].clone();
+                replay(&mut state, steps);
+                steps.push(Step::Scanned(
+                    PREFIXES.iter().find(|known| **known == prefix).unwrap(),
+                    scanned(&state, prefix),
+                ));
+                state
+            }
+        };
+        self.reading.push((scan, scanned(&state, prefix).into()));
+    }
+
+    /// One pair more of a scan: the one that its state has next, whatever was committed meanwhile.
+    fn page(&mut self, which: usize) {
+        let Some((scan, rest)) = self.reading.get_mut(which) else {
+            return;
+        };
+        let page = self.store.page(scan, 1).unwrap();
+        assert_eq!(page, rest.pop_front().into_iter().collect::<Vec<_>>());
+        if page.is_empty() {
+            let (scan, _) = self.reading.remove(which);
+            self.store.scanned(&scan);
         }
     }
 
@@ -147,8 +203,11 @@ impl Run {
             self.advance(commit.sequence, state, &commit.changes);
             return;
         }
-        if let Op::Commit = op {
-            return self.commit(owner);
+        match op {
+            Op::Commit => return self.commit(owner),
+            Op::Read(prefix) => return self.read(owner, PREFIXES[*prefix]),
+            Op::Page(which) => return self.page(*which),
+            _ => {}
         }
         let Some((id, _, steps)) = self.open.get_mut(&owner) else {
             return;
@@ -161,10 +220,8 @@ impl Run {
             )),
             Op::Scan(prefix) => {
                 let prefix = PREFIXES[*prefix];
-                steps.push(Step::Scanned(
-                    prefix,
-                    self.store.scan(owner, Some(id), prefix).unwrap(),
-                ));
+                let scan = self.store.scan(owner, Some(id), prefix).unwrap();
+                steps.push(Step::Scanned(prefix, all(&mut self.store, scan, 3)));
             }
             Op::Put(key, _) | Op::Delete(key) => {
                 let value = match op {
@@ -207,6 +264,9 @@ proptest! {
         }
         for owner in 0..3 {
             run.commit(owner);
+        }
+        while !run.reading.is_empty() {
+            run.page(0);
         }
         prop_assert_eq!(run.store.open(), 0);
         prop_assert_eq!(run.store.versions(), run.newest().len(), "old versions are gone with who needed them");
@@ -296,7 +356,8 @@ fn two_that_read_what_the_other_writes_do_not_both_commit() {
     let mut store = Store::default();
     let (first, _) = store.begin(1).unwrap();
     let (second, _) = store.begin(2).unwrap();
-    assert_eq!(store.scan(1, Some(first), "doctor/").unwrap(), []);
+    let scan = store.scan(1, Some(first), "doctor/").unwrap();
+    assert_eq!(all(&mut store, scan, 1), []);
     assert_eq!(store.get(2, Some(second), "doctor/a").unwrap(), None);
     store.put(1, Some(first), "doctor/a", Some("on".into())).unwrap();
     store.put(2, Some(second), "doctor/b", Some("on".into())).unwrap();
@@ -359,6 +420,62 @@ fn the_store_keeps_its_bounds() {
     }
     assert_eq!(store.begin(3), Err(StoreError::TooManyTransactions));
     assert!(store.begin(4).is_ok(), "that is another's bound");
+}
+
+/// Its end, or its being dropped half-way, gives back what it kept.
+#[test]
+fn a_scan_keeps_its_state_until_it_is_given_back_or_too_old() {
+    let bounds = Bounds {
+        history: 3,
+        ..Bounds::default()
+    };
+    let mut store = Store::new(bounds);
+    for key in ["a", "b"] {
+        store.put(1, None, key, Some("old".into())).unwrap();
+    }
+    let mut scan = store.scan(1, None, "").unwrap();
+    let pair = |key: &str| (key.to_owned(), "old".to_owned());
+    assert_eq!(store.page(&mut scan, 1), Ok(vec![pair("a")]));
+    store.put(1, None, "a", Some("new".into())).unwrap();
+    store.put(1, None, "b", None).unwrap();
+    store.put(1, None, "c", Some("new".into())).unwrap();
+    assert_eq!(store.versions(), 5);
+    assert_eq!(store.page(&mut scan, 1), Ok(vec![pair("b")]));
+    assert_eq!(store.page(&mut scan, 1), Ok(Vec::new()));
+    store.scanned(&scan);
+    assert_eq!(store.versions(), 2);
+
+    let mut slow = store.scan(1, None, "").unwrap();
+    for round in 0..4 {
+        store.put(1, None, "a", Some(format!("{round}"))).unwrap();
+    }
+    assert_eq!(store.versions(), 2, "one that has expired keeps nothing");
+    let expired = StoreError::Expired { behind: 4, kept: 3 };
+    assert_eq!(store.page(&mut slow, 1), Err(expired));
+
+    for _ in 1..store::OPEN_MAX {
+        store.scan(1, None, "").unwrap();
+    }
+    assert_eq!(store.scan(1, None, "").unwrap_err().name(), "TooManyScans");
+    assert!(store.scan(2, None, "").is_ok(), "that is another's bound");
+    store.scanned(&slow);
+    assert!(store.scan(1, None, "").is_ok());
+}
+
+#[test]
+fn a_page_is_as_long_as_asked_and_one_pair() {
+    let mut store = Store::default();
+    for key in 0..100 {
+        store
+            .put(1, None, &format!("{key:03}"), Some("x".repeat(97)))
+            .unwrap();
+    }
+    let mut scan = store.scan(1, None, "").unwrap();
+    let pages = std::iter::from_fn(|| {
+        let page = store.page(&mut scan, 1000).unwrap();
+        (!page.is_empty()).then_some(page.len())
+    });
+    assert_eq!(pages.collect::<Vec<_>>(), [10; 10]);
 }
 
 #[test]

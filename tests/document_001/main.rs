@@ -37,4 +37,7 @@ mod support;
 #[cfg(unix)]
 mod talks;
 #[cfg(unix)]
+#[path = "../support/terminal.rs"]
+mod terminal;
+#[cfg(unix)]
 mod transfers;

@@ -236,6 +236,22 @@ fn a_client_without_a_server_says_where_it_looked() {
             lines[0].starts_with(&format!("{name}: ")) && lines[0].contains("meet.sock"),
             "{ended:#?}"
         );
+        let mode = if name == "service_mesh" {
+            "--registry"
+        } else {
+            "--server"
+        };
+        let command = format!("`cargo run --example {name} -- {mode} --addr '{}'`", place.addr());
+        assert!(lines[0].ends_with(&command), "{ended:#?}");
+        // What one more server would not help.
+        for addr in ["mem:x", "tls:127.0.0.1:1"] {
+            let ended = place.run(name, &format!("{client} --addr {addr}"));
+            assert_eq!(ended.code(), 1, "{ended:#?}");
+            assert!(
+                ended.stderr.contains(addr) && !ended.stderr.contains("cargo run"),
+                "{ended:#?}"
+            );
+        }
         assert_eq!(place.left(), [""; 0], "{name} {client}");
     }
 }
@@ -376,5 +392,9 @@ fn wrong_arguments_are_refused_with_a_way_out() {
     ] {
         assert_eq!(place.run("file_transfer", line).code(), 2, "{line}");
     }
-    assert_eq!(place.run("service_mesh", "--service baker").code(), 2);
+    for line in ["--service baker", "--client --call baker"] {
+        let ended = place.run("service_mesh", line);
+        assert_eq!(ended.code(), 2, "{line}");
+        assert!(ended.stderr.contains("greeter, shouter"), "{ended:#?}");
+    }
 }

@@ -3,13 +3,17 @@
 //! The test is a client itself where it wants to say more than the program's own client does: the protocol is a file to include.
 
 use crate::programs::{Place, interrupt, number, said, says_in_order};
-use crate::support::Process;
+use crate::support::{PATIENCE, Process};
 use rustix::process::Signal;
 
 /// What `file_transfer --client --size` sends.
 #[path = "../../examples/file_transfer/source.rs"]
 #[allow(clippy::duplicate_mod, reason = "its own tests include it as well")]
 mod source;
+
+/// What clients of `bidirectional` say.
+#[path = "../../examples/bidirectional/protocol.rs"]
+mod room_protocol;
 
 mod basic {
     use super::*;
@@ -83,6 +87,65 @@ mod basic {
 
 mod bidirectional {
     use super::*;
+    use actix_ipc::protocol::RpcClient;
+    use room_protocol::{ServerSender, server_protocol::Commands as _};
+
+    async fn within<T>(work: impl Future<Output = T>) -> T {
+        tokio::time::timeout(PATIENCE, work).await.unwrap()
+    }
+
+    /// Nobody waits for it: pushes go on to the others, it costs one question its patience, and when it goes on it is told and asked again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn a_member_that_is_stopped_costs_the_others_one_wait() {
+        // More than its windows and its queue hold.
+        const MOST: u32 = 10_000;
+        let place = Place::new();
+        let addr = place.addr();
+        let running = place.listening(
+            "bidirectional",
+            &format!("--server --patience-ms 50 --addr {addr}"),
+        );
+        let eve = place.start(
+            "bidirectional",
+            &format!("--client --name eve --stay --addr {addr}"),
+        );
+        said(&eve, "Listening until");
+        let client = RpcClient::<ServerSender>::connect(addr.parse().unwrap(), ())
+            .await
+            .unwrap();
+        let room = client.sender();
+        room.register("ada".into()).await.unwrap();
+        let told = async || room.send_message("x".repeat(4096)).await.unwrap().told;
+        let answer = async || {
+            let asked = room.ask_everybody("well?".into()).await.unwrap().answers;
+            asked.into_iter().find(|(name, _)| name == "eve").unwrap().1
+        };
+        assert_eq!(told().await, 1);
+        eve.signal(Signal::STOP);
+        // As often as it takes on this machine for the stop to be there.
+        within(async { while answer().await != "(did not answer in time)" {} }).await;
+        for _ in 0..3 {
+            assert_eq!(answer().await, "(still owes an answer)");
+        }
+        let mut sent = 0;
+        while told().await == 1 {
+            sent += 1;
+            assert!(sent < MOST, "any number of pushes is kept for it");
+        }
+        assert_eq!(told().await, 0);
+        eve.signal(Signal::CONT);
+        within(async { while answer().await != "eve is here" {} }).await;
+        within(async { while told().await == 0 {} }).await;
+        let long = room.send_message("x".repeat(4097)).await.err().unwrap();
+        assert_eq!(long.name.as_deref(), Some("TooLong"), "{long}");
+        client.close().await;
+        tokio::task::spawn_blocking(|| {
+            interrupt(eve);
+            interrupt(running);
+        })
+        .await
+        .unwrap();
+    }
 
     #[test]
     fn who_stays_hears_the_others_and_answers() {
@@ -440,6 +503,29 @@ mod service_mesh {
         shouter.signal(Signal::CONT);
         for process in [shouter, greeter, registry] {
             interrupt(process);
+        }
+    }
+
+    /// Calls that ask the registry each, and go on while nobody answers.
+    #[test]
+    fn calls_go_on_without_the_registry() {
+        for signal in [Signal::STOP, Signal::KILL] {
+            let place = Place::new();
+            let registry = place.listening("service_mesh", "--registry");
+            let (shouter, _) = instance(&place, "shouter");
+            let client = place.start("service_mesh", "--client --call shouter --calls 3000 --ask-ms 0");
+            said(&client, "Response: CALLER 1");
+            registry.signal(signal);
+            let ended = client.end();
+            says_in_order(
+                ended.success(),
+                &["Instance 1 answered 3000 calls", "All calls completed"],
+            );
+            interrupt(shouter);
+            if signal == Signal::STOP {
+                registry.signal(Signal::CONT);
+                interrupt(registry);
+            }
         }
     }
 

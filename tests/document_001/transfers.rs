@@ -6,7 +6,9 @@
 use crate::file_transfer::source;
 use crate::programs::{Place, interrupt, said, says_in_order};
 use crate::support::Process;
+use crate::terminal::Terminal;
 use rustix::process::Signal;
+use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -41,6 +43,35 @@ fn a_server_that_was_started_again_while_its_client_was_stopped_gets_the_rest() 
         assert!(std::fs::read(folder.join("big")).unwrap() == made(48 << 20));
         interrupt(running);
     }
+}
+
+/// One line, which grows where it stands.
+#[test]
+fn progress_is_a_bar_on_a_terminal() {
+    let place = Place::new();
+    let (running, _) = server(&place);
+    let program = place.command("file_transfer", "--client --size 3M --chunk 16K --name big");
+    let text = |part: &OsStr| part.to_str().unwrap().to_owned();
+    let arguments: Vec<String> = program.get_args().map(text).collect();
+    let variables: Vec<(String, String)> = program
+        .get_envs()
+        .filter_map(|(name, value)| Some((text(name), text(value?))))
+        .collect();
+    let variables: Vec<(&str, &str)> = variables
+        .iter()
+        .map(|(name, value)| (&**name, &**value))
+        .collect();
+    let path = program.get_program().to_str().unwrap();
+    let mut terminal = Terminal::start(path, arguments.iter().map(String::as_str), &variables, (24, 100));
+    assert_eq!(terminal.end(), Some(0), "{}", terminal.screen());
+    let screen = terminal.screen();
+    let bars: Vec<&str> = screen.lines().filter(|line| line.starts_with('[')).collect();
+    assert_eq!(bars, [format!("[{}] 100% 3.0 MiB", "#".repeat(40))], "{screen}");
+    says_in_order(
+        &screen,
+        &["Sending", "100%", "File transfer completed successfully"],
+    );
+    interrupt(running);
 }
 
 #[test]

@@ -1,8 +1,10 @@
-//! One end of a connection without a broker, as bytes over a Unix socket.
+//! One end of a connection without a broker, as bytes over a Unix socket or TCP.
 
 use actix_ipc::error::CloseReason;
 use actix_ipc::message::{Decoder, Draft, Encoding, Epoch, Kind, Meet, PROTOCOL_VERSION, Served, Terms};
+use socket2::Socket;
 use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +15,7 @@ pub use actix_ipc::message::handshake::PREFACE;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct Raw {
-    stream: UnixStream,
+    stream: Socket,
     decoder: Decoder,
     /// What has come and was not looked at.
     come: Vec<(Kind, u64, u32)>,
@@ -48,7 +50,8 @@ pub fn greeting(frame: &[u8]) -> Vec<u8> {
 }
 
 impl Raw {
-    fn new(stream: UnixStream) -> Self {
+    pub fn over(stream: impl Into<Socket>) -> Self {
+        let stream = stream.into();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {
@@ -61,11 +64,15 @@ impl Raw {
     }
 
     pub fn connect(path: &Path) -> Self {
-        Self::new(UnixStream::connect(path).unwrap())
+        Self::over(UnixStream::connect(path).unwrap())
+    }
+
+    pub fn connect_tcp(address: SocketAddr) -> Self {
+        Self::over(TcpStream::connect(address).unwrap())
     }
 
     pub fn accept(listener: &UnixListener) -> Self {
-        Self::new(listener.accept().unwrap().0)
+        Self::over(listener.accept().unwrap().0)
     }
 
     /// Meets a server.

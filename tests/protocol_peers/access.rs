@@ -4,6 +4,7 @@ use super::{Places, connect};
 use crate::calc::{self, Calc, Service, within};
 use actix_ipc::protocol::{RpcClient, RpcServer};
 use actix_ipc::{Endpoint, ErrorCode};
+#[cfg(unix)]
 use std::time::Duration;
 
 #[actix::test]

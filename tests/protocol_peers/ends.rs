@@ -5,6 +5,7 @@ use crate::calc::{Answers, Calc, Receiver, Service, within};
 use actix_ipc::client::ConnectionEvent;
 use actix_ipc::protocol::{RpcClient, RpcServer, RpcServerHandler};
 use actix_ipc::{Endpoint, ErrorCode};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -101,6 +102,41 @@ async fn a_lost_connection_is_made_again_and_told() {
         assert_eq!(client.sender.echo("again").await.unwrap(), "again");
         let (_, back) = again.client(0).await;
         assert_eq!(back.echo("back").await.unwrap(), "back");
+    }
+}
+
+/// What a server keeps for one client cannot reach another, nor the same program when it has come back.
+#[actix::test]
+async fn the_sender_of_a_client_ends_with_its_connection() {
+    for endpoint in Places::new().endpoints {
+        let service = Service::new(false);
+        let server = service.bind(endpoint).await;
+        let first = connect(&server).await;
+        let (peer, back) = service.client(0).await;
+        assert_eq!(back.echo("there").await.unwrap(), "there");
+        first.close().await;
+        assert_eq!(service.ended(1).await, [peer.id]);
+        let answers = Answers::new(false);
+        let second = RpcClient::<Calc>::connect(server.endpoint().clone(), Receiver(Arc::clone(&answers)));
+        let _second = within("connecting", second).await.unwrap();
+        let (next, new) = service.client(0).await;
+        assert_ne!(next.id, peer.id);
+        assert_eq!(new.echo("new").await.unwrap(), "new");
+        let kept = Calc(back.0.clone().with_deadline(Duration::MAX));
+        for old in [&back, &kept] {
+            let call = within("a call", old.echo("old")).await.unwrap_err();
+            let note = within("a command", old.note(1, 1)).await.unwrap_err();
+            for gone in [call, note] {
+                assert_eq!(
+                    (gone.code, gone.may_have_run),
+                    (ErrorCode::NotConnected, false),
+                    "{gone}"
+                );
+            }
+            assert!(old.0.peer().is_none());
+        }
+        assert_eq!(new.notes().await.unwrap(), [0; 0]);
+        assert_eq!(*answers.notes.lock().unwrap(), [0; 0]);
     }
 }
 

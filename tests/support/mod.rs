@@ -226,6 +226,16 @@ impl Lines {
     }
 }
 
+/// A Unix socket in the folder; elsewhere a pipe of its name.
+pub fn endpoint_in(folder: &Path) -> String {
+    if cfg!(unix) {
+        return format!("unix:{}", folder.join("b.sock").display());
+    }
+    let name = folder.display().to_string();
+    let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+    format!("pipe:{name}")
+}
+
 /// Runs a command to its end.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ended {
@@ -244,7 +254,7 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Starts a broker on a Unix socket in a new folder (elsewhere on a free TCP port) and waits until it listens.
+    /// Starts a broker on a Unix socket in a new folder (elsewhere on a pipe of that name) and waits until it listens.
     #[track_caller]
     pub fn start() -> Self {
         Self::start_with(|_| {})
@@ -254,11 +264,7 @@ impl Broker {
     #[track_caller]
     pub fn start_with(change: impl FnOnce(&mut Command)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let endpoint = if cfg!(unix) {
-            format!("unix:{}", folder.path().join("b.sock").display())
-        } else {
-            "tcp:127.0.0.1:0".to_owned()
-        };
+        let endpoint = endpoint_in(folder.path());
         Self::start_at(folder, &endpoint, change)
     }
 

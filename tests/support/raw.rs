@@ -1,4 +1,4 @@
-//! A client in raw frames over a blocking Unix socket, for tests of the broker alone.
+//! A client in raw frames over a blocking Unix socket (elsewhere over TCP), for tests of the broker alone.
 //!
 //! It knows the codec and nothing of the client library. Every read waits at most twenty seconds, so a missing answer fails the test
 //! instead of hanging it.
@@ -17,9 +17,13 @@ use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Flags, Hello, Kind, Origin, Welcome};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
+
+#[cfg(not(unix))]
+pub use std::net::TcpStream as Socket;
+#[cfg(unix)]
+pub use std::os::unix::net::UnixStream as Socket;
 
 /// Longer than anything takes on a machine that is shared by many.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -71,9 +75,22 @@ impl Got {
     }
 }
 
+#[cfg(unix)]
+fn dial(path: &Path) -> std::io::Result<Socket> {
+    Socket::connect(path)
+}
+
+/// The path is an address here.
+#[cfg(not(unix))]
+fn dial(path: &Path) -> std::io::Result<Socket> {
+    let socket = Socket::connect(path.to_str().expect("an address"))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
+}
+
 /// One connection.
 pub struct Raw {
-    pub stream: UnixStream,
+    pub stream: Socket,
     decoder: Decoder,
     queue: VecDeque<Got>,
     buffer: Vec<u8>,
@@ -116,7 +133,7 @@ impl Raw {
 
     /// Connects and says nothing.
     pub fn open(path: &Path) -> Self {
-        let stream = UnixStream::connect(path).expect("the broker listens");
+        let stream = dial(path).expect("the broker listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
         Self {
@@ -186,8 +203,22 @@ impl Raw {
             };
             let batch = self.decoder.decode(&self.buffer[..count]).expect("frames");
             self.queue.extend(all(&batch));
+            if cfg!(not(unix)) {
+                self.answer_keepalives();
+            }
         }
         self.queue.pop_front()
+    }
+
+    /// Over TCP the broker asks whether a silent peer is still there; no test is about that question.
+    fn answer_keepalives(&mut self) {
+        let asks = |got: &Got| got.kind == Kind::Ping && got.id == 0;
+        for _ in self.queue.iter().filter(|got| asks(got)) {
+            let pong = Draft::new(Kind::Pong, 0).to_vec();
+            // The broker may have gone meanwhile; the next read tells.
+            let _ = (&self.stream).write_all(&pong);
+        }
+        self.queue.retain(|got| !asks(got));
     }
 
     /// The next frames, so many.

@@ -22,11 +22,13 @@ mod guard;
 use crate::raw::Raw;
 use actix_ipc::actors::{Broker, BrokerBuilder, BrokerHandle, EndReason};
 use actix_ipc::config::Limits;
+use actix_ipc::transport::Endpoint;
 use std::path::PathBuf;
 
 pub struct Running {
     pub handle: BrokerHandle,
     thread: Option<std::thread::JoinHandle<EndReason>>,
+    /// Its Unix socket; elsewhere the address, `127.0.0.1:port`.
     pub path: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -46,7 +48,12 @@ impl Running {
     pub fn built(builder: impl FnOnce() -> BrokerBuilder + Send + 'static) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("b.sock");
-        let endpoint = format!("unix:{}", path.display()).parse().expect("an endpoint");
+        let endpoint = if cfg!(unix) {
+            format!("unix:{}", path.display())
+        } else {
+            "tcp:127.0.0.1:0".to_owned()
+        };
+        let endpoint = endpoint.parse().expect("an endpoint");
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
@@ -55,7 +62,11 @@ impl Running {
                 handle.ended().await
             })
         });
-        let handle = receiver.recv().expect("the broker starts");
+        let handle: BrokerHandle = receiver.recv().expect("the broker starts");
+        let path = match handle.endpoints().last() {
+            Some(Endpoint::Tcp(address)) => PathBuf::from(address),
+            _ => path,
+        };
         Self {
             handle,
             thread: Some(thread),

@@ -18,7 +18,7 @@ use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::policy::Principal;
 use crate::text;
-use crate::transport::region;
+use crate::transport::{PeerCredentials, region};
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -139,6 +139,19 @@ impl<R: Rooms> Life<R> {
                 self.welcome(&hello, principal, source, inbox);
             }
             Err(unproven) => self.unproven(unproven, &evidence),
+        }
+    }
+
+    /// Bytes have come from a peer that the system had not named: it may now. Only this user and root are taken for named late; for anybody
+    /// else the listener's rules would have to be asked again.
+    pub(super) fn identify(&mut self, ask: impl FnOnce() -> PeerCredentials) {
+        let unnamed = self.evidence.as_mut().filter(|evidence| evidence.must_prove);
+        let Some(evidence) = unnamed else { return };
+        let named = ask();
+        if named.is_same_user_or_root() {
+            evidence.credentials = named;
+            evidence.must_prove = false;
+            self.pid = named.pid.and_then(NonZeroU32::new);
         }
     }
 

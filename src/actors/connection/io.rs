@@ -187,6 +187,7 @@ impl Connection {
                 let bytes = buffer.get(..count).unwrap_or_default();
                 if self.life.is_stranger() {
                     self.life.certify(self.io.stream.proven_name());
+                    self.life.identify(|| self.io.stream.named_now());
                 }
                 let with_attachments = !attachments.is_empty();
                 let frames = self.received(bytes, attachments, cx);

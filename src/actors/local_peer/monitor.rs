@@ -1,7 +1,8 @@
 //! The stream of records that one monitor is told.
 //!
-//! Owns the pace: what waits is told at once, then at most every [`TICK`]. It waits for its caller's credit and for nobody else: what comes
-//! meanwhile is dropped at the tap. Started by the built-in object for each call of `sys.broker`'s `monitor`.
+//! Owns the pace: what waits is told at once, then at most every [`TICK`], or every [`BUSY_TICK`] while records are dropped. It waits
+//! for its caller's credit and for nobody else: what comes meanwhile is dropped at the tap. Started by the built-in object for each call
+//! of `sys.broker`'s `monitor`.
 
 use super::object_call::Responder;
 use crate::actors::core::Shared;
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant};
 
 /// Records come together for so long, so that a busy broker tells many at a time.
 const TICK: Duration = Duration::from_millis(20);
+/// The same while more passes than may be told: nobody reads along then, and each time somebody is woken who takes a processor from those
+/// whose traffic it is.
+const BUSY_TICK: Duration = Duration::from_millis(100);
 /// While nothing passes, it is told so often how many were dropped.
 const QUIET: Duration = Duration::from_millis(250);
 /// About so many bytes of records make an item.
@@ -67,7 +71,6 @@ pub(super) async fn run(
     responder.more(item(&[], 0, None)?).await?;
     let mut last = Instant::now();
     let mut tick = tokio::time::interval(TICK);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = &mut cancelled => return Ok(()),
@@ -83,6 +86,7 @@ pub(super) async fn run(
         let mark = Some(shared.marks.load(Ordering::Acquire)).filter(|mark| *mark != marked);
         let (records, mut dropped) = watching.monitor.drain(last.elapsed());
         last = Instant::now();
+        let pause = if dropped > 0 { BUSY_TICK } else { TICK };
         for part in parts(&records) {
             responder
                 .more(item(part, std::mem::take(&mut dropped), None)?)
@@ -96,6 +100,7 @@ pub(super) async fn run(
             return responder.error(CallError::from(ErrorCode::Draining));
         }
         if !records.is_empty() {
+            tick.reset_after(pause);
             tokio::select! {
                 () = &mut stopping => ends = true,
                 _ = tick.tick() => {}

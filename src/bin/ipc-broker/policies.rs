@@ -2,10 +2,9 @@
 //!
 //! Owns the texts for people. Decisions are `actix_ipc::policy`'s.
 
-use super::{EXIT_SETTINGS, Question, complain, say};
+use super::{EXIT_IN_ORDER, EXIT_SETTINGS, Question, complain, say};
 use actix_ipc::policy::{Policy, Principal, Right, Rule, check_name};
 use actix_ipc::terminal::{nearest, printable};
-use std::process::ExitCode;
 
 /// Denied, as an answer and not as a failure.
 const EXIT_DENIED: u8 = 1;
@@ -38,16 +37,16 @@ fn head(rule: &Rule) -> String {
 }
 
 /// Answers a question from the policy alone.
-pub(crate) fn explain(policy: Option<&Policy>, question: &Question) -> ExitCode {
+pub(crate) fn explain(policy: Option<&Policy>, question: &Question) -> u8 {
     let Some(policy) = policy else {
         complain("there is no policy to ask; name one with --policy FILE");
-        return ExitCode::from(EXIT_SETTINGS);
+        return EXIT_SETTINGS;
     };
     match asked(question) {
         Ok((who, right)) => answer(policy, &who, right, question),
         Err(text) => {
             complain(text);
-            ExitCode::from(EXIT_USAGE)
+            EXIT_USAGE
         }
     }
 }
@@ -83,7 +82,7 @@ fn asked(question: &Question) -> Result<(Principal, Right), String> {
     Ok((who, right))
 }
 
-fn answer(policy: &Policy, who: &Principal, right: Right, question: &Question) -> ExitCode {
+fn answer(policy: &Policy, who: &Principal, right: Right, question: &Question) -> u8 {
     let object = question.object.as_deref().unwrap_or_default();
     let member = question.member.as_deref().unwrap_or_default();
     let decision = policy.decide(who, right, object, member);
@@ -106,7 +105,7 @@ fn answer(policy: &Policy, who: &Principal, right: Right, question: &Question) -
         say("but this peer may not connect, so it is of no use");
     }
     match decision.allowed && connects {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::from(EXIT_DENIED),
+        true => EXIT_IN_ORDER,
+        false => EXIT_DENIED,
     }
 }

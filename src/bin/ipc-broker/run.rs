@@ -7,7 +7,7 @@ use super::manager::{self, Feeding};
 use super::reload::Reload;
 use super::voice::{self, complain, say};
 use super::web::{self, Web};
-use super::{EXIT_CANNOT_LISTEN, EXIT_INTERNAL};
+use super::{EXIT_CANNOT_LISTEN, EXIT_IN_ORDER, EXIT_INTERNAL};
 use actix_ipc::actors::{BrokerHandle, EndReason};
 use actix_ipc::config::Limits;
 use actix_ipc::platform::manager::{Manager, State};
@@ -15,7 +15,6 @@ use actix_ipc::platform::signals::{EndSignals, ReloadSignal};
 use actix_ipc::settings::DashboardPlace;
 use actix_ipc::settings::buses::Bus;
 use futures::future::OptionFuture;
-use std::process::ExitCode;
 use std::rc::Rc;
 
 /// What reaches the daemon from around it.
@@ -44,13 +43,13 @@ pub(crate) async fn host(
     buses: &[Bus],
     limits: &Limits,
     around: Around,
-) -> ExitCode {
+) -> u8 {
     let web = match web::start(&broker, page) {
         Ok(web) => web,
         Err(error) => {
             complain(error);
             broker.stop().await;
-            return ExitCode::from(EXIT_CANNOT_LISTEN);
+            return EXIT_CANNOT_LISTEN;
         }
     };
     announce(&broker, &web);
@@ -59,7 +58,7 @@ pub(crate) async fn host(
     exit
 }
 
-async fn host_buses(broker: BrokerHandle, buses: &[Bus], limits: &Limits, mut around: Around) -> ExitCode {
+async fn host_buses(broker: BrokerHandle, buses: &[Bus], limits: &Limits, mut around: Around) -> u8 {
     let started = tokio::select! {
         started = Buses::start(buses, limits) => started,
         signal = around.signals.next() => {
@@ -73,12 +72,12 @@ async fn host_buses(broker: BrokerHandle, buses: &[Bus], limits: &Limits, mut ar
         Err(error) => {
             complain(error);
             broker.stop().await;
-            ExitCode::from(EXIT_CANNOT_LISTEN)
+            EXIT_CANNOT_LISTEN
         }
     }
 }
 
-async fn run(broker: BrokerHandle, buses: Buses, around: Around) -> ExitCode {
+async fn run(broker: BrokerHandle, buses: Buses, around: Around) -> u8 {
     let Around {
         mut signals,
         mut hangup,
@@ -124,16 +123,16 @@ async fn run(broker: BrokerHandle, buses: Buses, around: Around) -> ExitCode {
     std::process::exit(i32::from(second.exit_code()))
 }
 
-fn exit_of_end(reason: &EndReason) -> ExitCode {
+fn exit_of_end(reason: &EndReason) -> u8 {
     match reason {
-        EndReason::Drained => ExitCode::SUCCESS,
+        EndReason::Drained => EXIT_IN_ORDER,
         EndReason::DrainedExcept(_) => {
             complain(reason);
-            ExitCode::SUCCESS
+            EXIT_IN_ORDER
         }
         EndReason::Failed(why) => {
             complain(format_args!("the broker failed: {why}"));
-            ExitCode::from(EXIT_INTERNAL)
+            EXIT_INTERNAL
         }
     }
 }

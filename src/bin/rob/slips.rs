@@ -58,7 +58,7 @@ pub(crate) fn explained(mut error: clap::Error, words: &[OsString]) -> clap::Err
 fn with_choices(error: &clap::Error) -> String {
     let rob = Rob::command();
     let usage = error.get(ContextKind::Usage).map(ToString::to_string);
-    let of_bench = usage.is_some_and(|usage| usage.contains("rob bench"));
+    let of_bench = usage.is_some_and(|usage| usage.contains("rob bench") || usage.contains("rob.exe bench"));
     let among = rob.find_subcommand("bench").filter(|_| of_bench).unwrap_or(&rob);
     let names: Vec<&str> = among
         .get_subcommands()

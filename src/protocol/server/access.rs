@@ -138,6 +138,21 @@ impl Rules {
         (before < FAREWELLS).then_some(farewell)
     }
 
+    /// Who it is when bytes have come from it, if the system did not say it before and does now.
+    pub(super) fn named(
+        &self,
+        endpoint: &Endpoint,
+        credentials: PeerCredentials,
+        ask: impl FnOnce() -> PeerCredentials,
+    ) -> PeerCredentials {
+        if !must_prove(endpoint, &credentials) {
+            return credentials;
+        }
+        Some(ask())
+            .filter(|named| self.is_allowed(named))
+            .unwrap_or(credentials)
+    }
+
     fn is_allowed(&self, credentials: &PeerCredentials) -> bool {
         credentials.is_same_user_or_root() || credentials.uid.is_some_and(|uid| self.users.contains(&uid))
     }

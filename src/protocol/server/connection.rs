@@ -156,6 +156,7 @@ async fn serve(
         credentials,
         address,
     } = newcomer;
+    let credentials = core.rules.named(&endpoint, credentials, || stream.named_now());
     let proven = core
         .rules
         .prove(&endpoint, &credentials, meet.token.as_ref(), stream.proven_name());

@@ -37,6 +37,10 @@ pub trait RpcServerHandler: Send + Sync + 'static {
     /// A client is about to connect, and is told what the result serves. No command of it runs before this has returned. It cannot be
     /// called yet: keep a clone of `client` for later, or use [`on_rpc_ready`](Self::on_rpc_ready). Dropped after 10 s, and when the
     /// server stops; the client is refused then.
+    ///
+    /// `client` and its clones are tied to this connection. Once it has ended, whatever they send fails with
+    /// [`NotConnected`](crate::ErrorCode::NotConnected), unrun; a client that comes back is another one, with a sender and a number of its
+    /// own.
     fn on_rpc_connect(&self, client: &Self::SendRpc) -> impl Future<Output = Self::ReceiveRpc> + Send;
 
     /// The client is connected and can be called. Runs beside its commands; dropped when the connection ends.

@@ -12,7 +12,7 @@ use std::ptr::null_mut;
 use std::time::Duration;
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
 use windows_sys::Win32::Foundation::{
-    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, HANDLE, LocalFree,
+    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE, LocalFree,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_KERNEL_OBJECT,
@@ -25,7 +25,7 @@ use windows_sys::Win32::System::Pipes::{
     GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
 };
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, GetProcessTimes, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
 /// Bytes that wait in one direction of a pipe.
@@ -33,16 +33,22 @@ const BUFFER_LEN: u32 = 256 * 1024;
 
 /// A user's or group's security identifier: revision, number of parts, authority (6 bytes), parts (4 bytes each).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Sid(Vec<u8>);
+pub(in crate::transport) struct Sid(Vec<u8>);
 
 impl Sid {
-    /// 0 for SYSTEM, the last part (RID) for everyone else.
+    /// 0 for SYSTEM, the last part (RID) for everyone else; never 0 for anyone else, whose last part may be (`S-1-1-0`: everyone).
     pub(super) fn number(&self) -> u32 {
         if self.to_string() == "S-1-5-18" {
-            0
-        } else {
-            self.parts().last().unwrap_or(u32::MAX)
+            return 0;
         }
+        self.parts().last().filter(|part| *part != 0).unwrap_or(u32::MAX)
+    }
+
+    /// The number, unless it is also that of this process's user while the identities differ: users of two domains may have equal last
+    /// parts, and then only the whole identity counts.
+    pub(in crate::transport) fn known_number(&self) -> Option<u32> {
+        let ours = current_user().ok()?;
+        (ours == *self || ours.number() != self.number()).then(|| self.number())
     }
 
     fn parts(&self) -> impl Iterator<Item = u32> {
@@ -93,17 +99,34 @@ pub(super) fn current_user() -> io::Result<Sid> {
     token_user(unsafe { GetCurrentProcess() })
 }
 
-/// The user that process `pid` runs as.
-pub(super) fn user_of(pid: u32) -> io::Result<Sid> {
-    // SAFETY: the call takes plain values. A handle that is not null is new and ours to close.
-    let process = unsafe {
-        let handle = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
-        if handle.is_null() {
-            return Err(io::Error::last_os_error());
+/// A process that was there when it was opened. As long as this is held, its number is nobody else's.
+pub(in crate::transport) struct Process(OwnedHandle);
+
+impl Process {
+    pub(in crate::transport) fn open(pid: u32) -> io::Result<Self> {
+        // SAFETY: the call takes plain values. A handle that is not null is new and ours to close.
+        unsafe {
+            let handle = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
+            if handle.is_null() {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(Self(OwnedHandle::from_raw_handle(handle)))
         }
-        OwnedHandle::from_raw_handle(handle)
-    };
-    token_user(process.as_raw_handle())
+    }
+
+    /// The user that it runs as.
+    pub(in crate::transport) fn user(&self) -> io::Result<Sid> {
+        token_user(self.0.as_raw_handle())
+    }
+
+    /// When it began, in units of 100 ns since the year 1601.
+    pub(in crate::transport) fn began(&self) -> io::Result<u64> {
+        let mut times = [FILETIME::default(); 4];
+        let [began, ended, kernel, user] = &mut times;
+        // SAFETY: the handle is open while `self` is borrowed; the four places are valid.
+        checked(unsafe { GetProcessTimes(self.0.as_raw_handle(), began, ended, kernel, user) })?;
+        Ok(u64::from(began.dwHighDateTime) << 32 | u64::from(began.dwLowDateTime))
+    }
 }
 
 fn token_user(process: HANDLE) -> io::Result<Sid> {
@@ -174,7 +197,12 @@ pub(super) fn owner(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
 pub(super) fn create_instance(path: &str, first: bool) -> io::Result<NamedPipeServer> {
     let user = current_user()?;
     // Owner; protected access list: everything for SYSTEM and for the user, nothing for anyone else.
-    let text = wide(&format!("O:{user}D:P(A;;GA;;;SY)(A;;GA;;;{user})"));
+    instance_with(path, first, &format!("O:{user}D:P(A;;GA;;;SY)(A;;GA;;;{user})"))
+}
+
+/// The same for whoever `security` says, in the language of security descriptors.
+pub(super) fn instance_with(path: &str, first: bool, security: &str) -> io::Result<NamedPipeServer> {
+    let text = wide(security);
     let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
     // SAFETY: `text` is a UTF-16 string that ends with zero; `descriptor` is a valid place; the length is not asked.
     checked(unsafe {
@@ -230,22 +258,59 @@ pub(super) fn is_broken(pipe: BorrowedHandle<'_>) -> bool {
     asked.is_err_and(|error| error.raw_os_error().is_some_and(gone))
 }
 
-/// Blocks until the pipe has a free instance, which another client may take first.
+/// Blocks until the pipe has a free instance, which another client may take first, or the time is over.
 ///
 /// # Errors
-/// `TimedOut`, or that the pipe is gone.
+/// The pipe is gone.
 pub(super) fn wait_for_instance(path: &str, time: Duration) -> io::Result<()> {
     let path = wide(path);
     // SAFETY: `path` is a UTF-16 string that ends with zero.
-    checked(unsafe { WaitNamedPipeW(path.as_ptr(), time.as_millis() as u32) }).map_err(|error| {
-        if error.raw_os_error() == Some(ERROR_SEM_TIMEOUT as i32) {
-            return io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the server is busy: it accepted nobody for a while",
-            );
-        }
-        error
-    })
+    let waited = checked(unsafe { WaitNamedPipeW(path.as_ptr(), time.as_millis().max(1) as u32) });
+    match waited {
+        Err(error) if error.raw_os_error() == Some(ERROR_SEM_TIMEOUT as i32) => Ok(()),
+        other => other,
+    }
+}
+
+/// Owner and access list of the pipe, as text.
+#[cfg(test)]
+pub(super) fn security(pipe: BorrowedHandle<'_>) -> io::Result<String> {
+    use windows_sys::Win32::Security::Authorization::ConvertSecurityDescriptorToStringSecurityDescriptorW;
+    use windows_sys::Win32::Security::DACL_SECURITY_INFORMATION;
+    let about = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
+    let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
+    // SAFETY: as in `owner`; null stands for the parts that are not asked on their own.
+    let status = unsafe {
+        GetSecurityInfo(
+            pipe.as_raw_handle(),
+            SE_KERNEL_OBJECT,
+            about,
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            null_mut(),
+            &raw mut descriptor,
+        )
+    };
+    let descriptor = Local(descriptor);
+    if status != 0 {
+        return Err(io::Error::from_raw_os_error(status as i32));
+    }
+    let (mut text, mut len) = (null_mut(), 0);
+    // SAFETY: the descriptor came from the call above and lives until the end of this function; the two places are valid.
+    checked(unsafe {
+        ConvertSecurityDescriptorToStringSecurityDescriptorW(
+            descriptor.0,
+            SDDL_REVISION_1,
+            about,
+            &raw mut text,
+            &raw mut len,
+        )
+    })?;
+    let _text = Local(text.cast());
+    // SAFETY: the call succeeded, so `text` has `len` units of UTF-16, and lives until the end of this function.
+    let units = unsafe { std::slice::from_raw_parts(text, len as usize) };
+    Ok(String::from_utf16_lossy(units).trim_end_matches('\0').to_owned())
 }
 
 #[cfg(test)]
@@ -263,9 +328,28 @@ mod tests {
     }
 
     #[test]
+    fn nobody_but_the_system_has_its_number() {
+        let everyone = Sid(vec![1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0]);
+        assert_eq!(everyone.to_string(), "S-1-1-0");
+        assert_eq!(everyone.number(), u32::MAX);
+    }
+
+    #[test]
+    fn an_equal_number_of_another_domain_is_not_ours() {
+        let ours = current_user().unwrap();
+        assert_eq!(ours.known_number(), Some(ours.number()));
+        let mut other = ours.clone();
+        // The first part after the authority: another domain.
+        other.0[8] ^= 1;
+        assert_eq!((other.number(), other.known_number()), (ours.number(), None));
+    }
+
+    #[test]
     fn this_process_has_a_user() {
         let user = current_user().unwrap();
         assert!(user.to_string().starts_with("S-1-"), "{user}");
-        assert_eq!(user_of(std::process::id()).unwrap(), user);
+        let this = Process::open(std::process::id()).unwrap();
+        assert_eq!(this.user().unwrap(), user);
+        assert_ne!(this.began().unwrap(), 0);
     }
 }

@@ -1,0 +1,254 @@
+//! `ipc-broker service`: registered with the service manager of Windows, taken out, and run by it.
+//!
+//! Owns the words of that command line, what of the others' flags is registered, and that a broker which nobody can read writes its log to a
+//! file. What the manager is told is `platform::service`'s.
+
+use super::voice::{self, complain, say};
+use super::{Arguments, EXIT_CANNOT_LISTEN, EXIT_INTERNAL, EXIT_SETTINGS};
+use actix_ipc::platform::log_file::LogFile;
+use actix_ipc::platform::secret;
+use actix_ipc::platform::service::{self, Registration, ServiceError};
+use actix_ipc::settings::Problems;
+use clap::{Args, Subcommand};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The largest file with a password, in bytes.
+const PASSWORD_MAX: usize = 1024;
+
+/// What is to be done about the service.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Service {
+    /// Register the broker with the flags that are given here; the system starts it whenever it starts itself, and after a crash.
+    Install(Install),
+    /// End it in order, and take it out.
+    Remove(Named),
+    /// What the service manager starts: the broker, until the manager asks it to end. The log goes to a file.
+    Run(Run),
+}
+
+/// Which service.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Named {
+    /// Its name.
+    #[arg(long, value_name = "NAME", default_value = "ipc-broker", value_parser = name)]
+    name: String,
+}
+
+/// How it is registered.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Install {
+    #[command(flatten)]
+    named: Named,
+    /// The account that it runs as, as in .\ada or EXAMPLE\ada; without it SYSTEM.
+    #[arg(long, value_name = "ACCOUNT", requires = "password_file")]
+    account: Option<OsString>,
+    /// A file whose first line is that account's password.
+    #[arg(long, value_name = "FILE", requires = "account")]
+    password_file: Option<PathBuf>,
+    /// Where its log goes, instead of the usual folder for such files.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+/// How it runs.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    named: Named,
+    /// Where the log goes, instead of the usual folder for such files.
+    #[arg(long, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+}
+
+/// As the service manager takes it, and as a file can have it.
+fn name(text: &str) -> Result<String, String> {
+    let good = |letter: char| letter.is_ascii_alphanumeric() || "-_. ".contains(letter);
+    match (1..=80).contains(&text.len()) && text.chars().all(good) && !text.starts_with(['.', ' ']) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("1 to 80 letters, digits, spaces, `-`, `_` or `.`, with no dot or space in front".into())
+        }
+    }
+}
+
+/// Registers it, unless the settings that it would start with are wrong.
+pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<(), Problems>) -> u8 {
+    if let Err(problems) = checked {
+        problems.0.iter().for_each(complain);
+        return EXIT_SETTINGS;
+    }
+    let account = match (&install.account, &install.password_file) {
+        (Some(account), Some(file)) => match password(file) {
+            Ok(password) => Some((account.clone(), password)),
+            Err(error) => {
+                complain(error);
+                return EXIT_SETTINGS;
+            }
+        },
+        _ => None,
+    };
+    let others = account.is_some() || arguments.policy.is_some();
+    let registration = Registration {
+        name: install.named.name.clone(),
+        arguments: registered(install, arguments),
+        account,
+    };
+    if let Err(error) = service::install(&registration) {
+        return failed(&error);
+    }
+    say(format_args!(
+        "the service {} is registered; `sc start {}` starts it now",
+        registration.name, registration.name
+    ));
+    if !others {
+        complain(
+            "it runs as SYSTEM and serves SYSTEM alone until a policy admits others: --policy FILE, or --account",
+        );
+    }
+    0
+}
+
+fn password(path: &Path) -> Result<OsString, String> {
+    let content = secret::read(path, PASSWORD_MAX).map_err(|error| error.to_string())?;
+    let text = std::str::from_utf8(&content).map_err(|_| format!("{}: is not UTF-8", path.display()))?;
+    Ok(text.lines().next().unwrap_or_default().into())
+}
+
+/// The words behind the program's own name with which the manager is to start it. It does so from another folder.
+fn registered(install: &Install, arguments: &Arguments) -> Vec<OsString> {
+    let name = &install.named.name;
+    let mut words: Vec<OsString> = ["service", "run", "--name", name].map(OsString::from).into();
+    let mut flag = |flag: &str, value: OsString| words.extend([flag.into(), value]);
+    let whole = |path: &PathBuf| {
+        std::path::absolute(path)
+            .unwrap_or_else(|_| path.clone())
+            .into_os_string()
+    };
+    for (name, path) in [
+        ("--log-file", &install.log_file),
+        ("--config", &arguments.config),
+        ("--policy", &arguments.policy),
+        ("--bus-tokens", &arguments.bus_tokens),
+        ("--activation", &arguments.activation),
+    ] {
+        path.iter().for_each(|path| flag(name, whole(path)));
+    }
+    for (name, texts) in [
+        ("--listen", &arguments.listen),
+        ("--bus", &arguments.bus),
+        ("--compat", &arguments.compat),
+    ] {
+        texts.iter().for_each(|text| flag(name, text.into()));
+    }
+    for (name, text) in [
+        ("--log", &arguments.log),
+        ("--log-format", &arguments.log_format),
+        ("--dashboard", &arguments.dashboard),
+        ("--arbiters", &arguments.arbiters.map(|number| number.to_string())),
+    ] {
+        text.iter().for_each(|text| flag(name, text.into()));
+    }
+    let alone = [
+        ("--system", arguments.system),
+        ("--dashboard-anyone", arguments.dashboard_anyone),
+    ];
+    words.extend(
+        alone
+            .iter()
+            .filter(|(_, given)| *given)
+            .map(|(name, _)| name.into()),
+    );
+    words
+}
+
+/// Ends it and takes it out.
+pub(crate) fn remove(named: &Named) -> u8 {
+    match service::remove(&named.name) {
+        Ok(()) => {
+            say(format_args!("the service {} is taken out", named.name));
+            0
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Runs `broker` as the service, with its words going to a file.
+pub(crate) fn run(run: &Run, broker: impl FnOnce() -> u8 + Send + 'static) -> u8 {
+    let Run { named, log_file } = run.clone();
+    let body = move || {
+        let opened = match log_file {
+            Some(path) => Ok(path),
+            None => service::log_path(&named.name),
+        }
+        .and_then(|path| LogFile::open(&path));
+        match opened {
+            Ok(file) => voice::write_to(file),
+            // Nobody reads this, but the manager shows the code.
+            Err(_) => return EXIT_CANNOT_LISTEN,
+        }
+        broker()
+    };
+    match service::run(&run.named.name, body) {
+        Ok(()) => 0,
+        Err(error) => failed(&error),
+    }
+}
+
+fn failed(error: &ServiceError) -> u8 {
+    complain(error);
+    EXIT_INTERNAL
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[test]
+    fn the_manager_starts_it_with_what_was_given() {
+        let line = [
+            "ipc-broker",
+            "--listen",
+            "tcp:127.0.0.1:1",
+            "--system",
+            "--policy",
+            "policy.toml",
+            "--arbiters",
+            "2",
+            "service",
+            "install",
+            "--name",
+            "of ada",
+        ];
+        let written = Arguments::parse_from(line);
+        let Some(super::super::Command::Service(Service::Install(install))) = &written.command else {
+            panic!("{written:?}");
+        };
+        let words = registered(install, &written);
+        let policy = std::path::absolute("policy.toml").unwrap();
+        let mut again = vec![OsString::from("ipc-broker")];
+        again.extend(words.clone());
+        // It is read as it was written, by the program that it is for.
+        let read = Arguments::parse_from(again);
+        assert!(
+            matches!(&read.command, Some(super::super::Command::Service(Service::Run(run))) if run.named.name == "of ada")
+        );
+        assert_eq!(
+            (read.listen, read.system),
+            (vec!["tcp:127.0.0.1:1".to_owned()], true)
+        );
+        assert_eq!((read.policy, read.arbiters), (Some(policy), Some(2)));
+        assert_eq!(words.len(), 4 + 2 + 2 + 2 + 1);
+    }
+
+    #[test]
+    fn names_are_such_as_files_can_have() {
+        for good in ["ipc-broker", "of ada", "b_2.x"] {
+            assert_eq!(name(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "a/b", r"a\b", "..", " a", "a:b", &"x".repeat(81)] {
+            assert!(name(bad).is_err(), "{bad}");
+        }
+    }
+}

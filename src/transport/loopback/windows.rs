@@ -1,0 +1,327 @@
+//! The user at the other end of a TCP connection inside this machine (Windows).
+//!
+//! Owns the system's tables of TCP sockets, which name a process for each, and which rows are evidence. A row names the process that made
+//! the socket, even when another one has it now and the first has ended; its number may be somebody else's by then. So a process that began
+//! after its row is no evidence. `tcp` asks; whom to trust is decided elsewhere.
+#![allow(
+    unsafe_code,
+    reason = "the tables have no safe interface; the one use is proven"
+)]
+
+use crate::transport::PeerCredentials;
+use crate::transport::pipe::sys::Process;
+use std::mem::offset_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
+use windows_sys::Win32::NetworkManagement::IpHelper::{
+    GetExtendedTcpTable, MIB_TCP_STATE_LISTEN, MIB_TCP6ROW_OWNER_MODULE, MIB_TCP6TABLE_OWNER_MODULE,
+    MIB_TCPROW_OWNER_MODULE, MIB_TCPTABLE_OWNER_MODULE, TCP_TABLE_OWNER_MODULE_ALL,
+};
+use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6};
+
+/// Most bytes taken of one table, about 350,000 sockets. A longer one tells nothing.
+const TABLE_MAX: u32 = 64 * 1024 * 1024;
+/// How often a table may have grown between the question for its length and the one for its rows.
+const ATTEMPTS: usize = 8;
+
+/// The process that made a socket, by number, and when the row came to be; 0 where the system does not tell (Wine).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Maker {
+    pid: u32,
+    since: u64,
+}
+
+impl Maker {
+    /// Its user, if the process that has the number now is the one that made the socket.
+    fn user(self) -> Option<u32> {
+        let process = Process::open(self.pid).ok()?;
+        if self.since != 0 && process.began().ok()? > self.since {
+            return None;
+        }
+        process.user().ok()?.known_number()
+    }
+
+    /// The process as well, if its user can be told.
+    fn credentials(self) -> PeerCredentials {
+        self.user()
+            .map_or(PeerCredentials::UNKNOWN, |uid| PeerCredentials {
+                uid: Some(uid),
+                gid: None,
+                pid: Some(self.pid),
+            })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Row {
+    local: SocketAddr,
+    remote: SocketAddr,
+    listens: bool,
+    /// `None`: nobody has accepted it yet, or it is closed.
+    maker: Option<Maker>,
+}
+
+impl Row {
+    fn connects(&self, local: SocketAddr, remote: SocketAddr) -> bool {
+        !self.listens && self.local == local && self.remote == remote
+    }
+
+    fn listens_on(&self, address: SocketAddr) -> bool {
+        let any = self.local.ip().is_unspecified() && (address.is_ipv4() || self.local.is_ipv6());
+        self.listens && self.local.port() == address.port() && (any || self.local.ip() == address.ip())
+    }
+}
+
+/// Who made the connected socket at `local` whose peer is `remote`.
+pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> PeerCredentials {
+    let (local, remote) = (canonical(local), canonical(remote));
+    rows()
+        .iter()
+        .filter(|row| row.connects(local, remote))
+        .find_map(|row| row.maker)
+        .map_or(PeerCredentials::UNKNOWN, Maker::credentials)
+}
+
+/// Who serves the connection from `client` to `server`: whoever has accepted it; before that the listeners, who must be one user then.
+pub(super) fn server_owner(server: SocketAddr, client: SocketAddr) -> PeerCredentials {
+    let rows = rows();
+    let maker = serving(&rows, canonical(server), canonical(client));
+    match maker {
+        Serving::Accepted(maker) => maker.credentials(),
+        Serving::Waiting(makers) => {
+            let mut all = makers.iter().map(|maker| maker.credentials());
+            let first = all.next().unwrap_or(PeerCredentials::UNKNOWN);
+            if all.all(|other| other.uid == first.uid) {
+                first
+            } else {
+                PeerCredentials::UNKNOWN
+            }
+        }
+        Serving::Nobody => PeerCredentials::UNKNOWN,
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Serving {
+    Accepted(Maker),
+    /// The connection is there and nobody has accepted it; these listen.
+    Waiting(Vec<Maker>),
+    Nobody,
+}
+
+fn serving(rows: &[Row], server: SocketAddr, client: SocketAddr) -> Serving {
+    let mut there = false;
+    for row in rows.iter().filter(|row| row.connects(server, client)) {
+        there = true;
+        if let Some(maker) = row.maker {
+            return Serving::Accepted(maker);
+        }
+    }
+    let listening = rows.iter().filter(|row| row.listens_on(server));
+    if there {
+        Serving::Waiting(listening.filter_map(|row| row.maker).collect())
+    } else {
+        Serving::Nobody
+    }
+}
+
+/// The user who listens on `address`, if anyone does.
+pub(super) fn listener_owner(address: SocketAddr) -> Option<u32> {
+    let address = canonical(address);
+    rows()
+        .iter()
+        .filter(|row| row.listens_on(address))
+        .find_map(|row| row.maker)?
+        .user()
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// All TCP sockets of this machine.
+fn rows() -> Vec<Row> {
+    let mut rows = Vec::new();
+    let start = offset_of!(MIB_TCPTABLE_OWNER_MODULE, table);
+    for bytes in entries(&table(AF_INET), start, size_of::<MIB_TCPROW_OWNER_MODULE>()) {
+        rows.extend(row_v4(bytes));
+    }
+    let start = offset_of!(MIB_TCP6TABLE_OWNER_MODULE, table);
+    for bytes in entries(&table(AF_INET6), start, size_of::<MIB_TCP6ROW_OWNER_MODULE>()) {
+        rows.extend(row_v6(bytes));
+    }
+    rows
+}
+
+/// The rows of a table: it begins with their count.
+fn entries(table: &[u8], start: usize, size: usize) -> impl Iterator<Item = &[u8]> {
+    let count = word(table, 0).unwrap_or_default() as usize;
+    table
+        .get(start..)
+        .unwrap_or_default()
+        .chunks_exact(size)
+        .take(count)
+}
+
+fn row_v4(row: &[u8]) -> Option<Row> {
+    type Raw = MIB_TCPROW_OWNER_MODULE;
+    let ip = |at| bytes(row, at).map(|ip: [u8; 4]| IpAddr::V4(Ipv4Addr::from(ip)));
+    Some(Row {
+        local: SocketAddr::new(
+            ip(offset_of!(Raw, dwLocalAddr))?,
+            port(row, offset_of!(Raw, dwLocalPort))?,
+        ),
+        remote: SocketAddr::new(
+            ip(offset_of!(Raw, dwRemoteAddr))?,
+            port(row, offset_of!(Raw, dwRemotePort))?,
+        ),
+        listens: listens(row, offset_of!(Raw, dwState))?,
+        maker: maker(
+            row,
+            offset_of!(Raw, dwOwningPid),
+            offset_of!(Raw, liCreateTimestamp),
+        )?,
+    })
+}
+
+fn row_v6(row: &[u8]) -> Option<Row> {
+    type Raw = MIB_TCP6ROW_OWNER_MODULE;
+    let ip = |at| bytes(row, at).map(|ip: [u8; 16]| IpAddr::V6(Ipv6Addr::from(ip)).to_canonical());
+    Some(Row {
+        local: SocketAddr::new(
+            ip(offset_of!(Raw, ucLocalAddr))?,
+            port(row, offset_of!(Raw, dwLocalPort))?,
+        ),
+        remote: SocketAddr::new(
+            ip(offset_of!(Raw, ucRemoteAddr))?,
+            port(row, offset_of!(Raw, dwRemotePort))?,
+        ),
+        listens: listens(row, offset_of!(Raw, dwState))?,
+        maker: maker(
+            row,
+            offset_of!(Raw, dwOwningPid),
+            offset_of!(Raw, liCreateTimestamp),
+        )?,
+    })
+}
+
+fn bytes<const N: usize>(row: &[u8], at: usize) -> Option<[u8; N]> {
+    row.get(at..)?.first_chunk().copied()
+}
+
+fn word(row: &[u8], at: usize) -> Option<u32> {
+    bytes(row, at).map(u32::from_ne_bytes)
+}
+
+/// A port is in the order of the network, in the first two of its four bytes.
+fn port(row: &[u8], at: usize) -> Option<u16> {
+    bytes(row, at).map(u16::from_be_bytes)
+}
+
+fn listens(row: &[u8], at: usize) -> Option<bool> {
+    word(row, at).map(|state| i64::from(state) == i64::from(MIB_TCP_STATE_LISTEN))
+}
+
+fn maker(row: &[u8], pid: usize, since: usize) -> Option<Option<Maker>> {
+    let pid = word(row, pid)?;
+    let since = bytes(row, since).map(u64::from_ne_bytes)?;
+    Some((pid != 0).then_some(Maker { pid, since }))
+}
+
+/// The table of one address family, as the system writes it; empty when it tells none.
+fn table(family: u16) -> Vec<u8> {
+    // Eight bytes each, because the rows have numbers of that size.
+    let mut buffer: Vec<u64> = Vec::new();
+    for _ in 0..ATTEMPTS {
+        let mut size = u32::try_from(size_of_val(buffer.as_slice())).unwrap_or(TABLE_MAX);
+        // SAFETY: `size` says how many bytes of the buffer may be written, which are initialised and aligned for any row; an empty
+        // buffer has a size of 0 and is not written. Nothing else is read or kept.
+        let status = unsafe {
+            GetExtendedTcpTable(
+                buffer.as_mut_ptr().cast(),
+                &raw mut size,
+                0,
+                u32::from(family),
+                TCP_TABLE_OWNER_MODULE_ALL,
+                0,
+            )
+        };
+        match status {
+            NO_ERROR => return buffer.iter().flat_map(|word| word.to_ne_bytes()).collect(),
+            ERROR_INSUFFICIENT_BUFFER if size <= TABLE_MAX => {
+                // Some room for sockets that come meanwhile.
+                buffer = vec![0; (size as usize + 4096).div_ceil(8)];
+            }
+            _ => break,
+        }
+    }
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn who_accepted_serves_and_before_that_who_listens() {
+        let [server, client, other] = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+        let any = SocketAddr::from(([0, 0, 0, 0], 1));
+        let row = |local, remote, listens, pid: u32| Row {
+            local,
+            remote,
+            listens,
+            maker: (pid != 0).then_some(Maker { pid, since: 0 }),
+        };
+        let nobody = SocketAddr::from(([0, 0, 0, 0], 0));
+        let listener = row(any, nobody, true, 7);
+        let of = |pid| Maker { pid, since: 0 };
+        // Rows, who serves
+        let table = [
+            (vec![], Serving::Nobody),
+            (vec![listener], Serving::Nobody),
+            (vec![listener, row(server, other, false, 9)], Serving::Nobody),
+            (
+                vec![listener, row(server, client, false, 0)],
+                Serving::Waiting(vec![of(7)]),
+            ),
+            (
+                vec![listener, row(server, client, false, 8)],
+                Serving::Accepted(of(8)),
+            ),
+            (vec![row(server, client, false, 0)], Serving::Waiting(vec![])),
+        ];
+        for (rows, expected) in table {
+            assert_eq!(serving(&rows, server, client), expected, "{rows:?}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_began_after_its_socket_did_not_make_it() {
+        let pid = std::process::id();
+        let ours = crate::transport::current_uid();
+        assert!(ours.is_some());
+        assert_eq!(Maker { pid, since: 0 }.user(), ours);
+        assert_eq!(Maker { pid, since: u64::MAX }.user(), ours);
+        assert_eq!(Maker { pid, since: 1 }.user(), None, "in the year 1601");
+    }
+
+    #[test]
+    fn a_connection_is_in_the_table_and_ours() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // Wine knows a socket's process once it has used the socket itself.
+        listener.set_ttl(64).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        client.set_nodelay(true).unwrap();
+        let _accepted = listener.accept().unwrap();
+        let (here, there) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
+        assert!(rows().iter().any(|row| row.listens_on(there)));
+        let ours = PeerCredentials::current();
+        assert_eq!(owner(here, there), ours);
+        assert_eq!(server_owner(there, here), ours);
+        assert_eq!(listener_owner(there), ours.uid);
+        let stranger = SocketAddr::from(([127, 0, 0, 1], 1));
+        assert_eq!(owner(stranger, there), PeerCredentials::UNKNOWN);
+        assert_eq!(server_owner(there, stranger), PeerCredentials::UNKNOWN);
+    }
+}

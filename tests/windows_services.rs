@@ -1,0 +1,284 @@
+//! Services on Windows, both kinds: processes that the broker starts when somebody calls, and the broker itself under the service manager.
+//!
+//! A process that is started is this test program itself in another role, told by variables of its description. Each start leaves a line in
+//! a file, and each process keeps a file of its own open that nobody else can open meanwhile: when that goes, the process has ended.
+#![cfg(all(windows, feature = "cli"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
+)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use actix_ipc::client::{IpcClient, Methods, blocking};
+use actix_ipc::{CallError, ErrorCode};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::windows::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use support::{Broker, PATIENCE, broker_command, rob_command, run};
+use tempfile::TempDir;
+use windows_service::service::{Service, ServiceAccess, ServiceExitCode, ServiceState};
+use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+
+const ROLE: &str = "ACTIX_IPC_TEST_SERVICE";
+const FOLDER: &str = "ACTIX_IPC_TEST_FOLDER";
+
+/// Does nothing by itself: it is the service of the tests below.
+#[test]
+fn as_the_service() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let folder = PathBuf::from(std::env::var(FOLDER).unwrap());
+    let pid = std::process::id();
+    // Until this process has ended.
+    let _alive = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .share_mode(0)
+        .open(folder.join(format!("{pid}.alive")))
+        .unwrap();
+    let mut starts = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(folder.join("starts"))
+        .unwrap();
+    writeln!(starts, "{pid}").unwrap();
+    if role == "fail" {
+        println!("no math today");
+        std::process::exit(7);
+    }
+    let client = blocking::Client::connect().unwrap();
+    let methods = Methods::new()
+        .method("pid", |(): (), _| async { Ok(std::process::id()) })
+        .method("exit", |(): (), _| async {
+            std::process::exit(3);
+            #[allow(unreachable_code, reason = "the type of its answer")]
+            Ok(())
+        });
+    let _math = client.register("math", methods).unwrap();
+    // A failed test ends the broker, and that ends this.
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Waits for something that has no event.
+#[track_caller]
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Describes this test program in that role.
+fn describe(folder: &Path, role: &str) -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let text = format!(
+        "[[service]]\nobjects = [\"math\"]\nprocess = [{program:?}, \"--exact\", \"as_the_service\", \"--nocapture\"]\n\
+         environment = {{ {ROLE} = {role:?}, {FOLDER} = {folder:?} }}\n"
+    );
+    let file = folder.join("services.toml");
+    fs::write(&file, text).unwrap();
+    file
+}
+
+/// The processes that have left their lines, in order.
+fn started(folder: &Path) -> Vec<u32> {
+    let text = fs::read_to_string(folder.join("starts")).unwrap_or_default();
+    let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+    lines.map(|line| line.trim().parse().unwrap()).collect()
+}
+
+fn has_ended(folder: &Path, pid: u32) -> bool {
+    let file = folder.join(format!("{pid}.alive"));
+    OpenOptions::new().write(true).share_mode(0).open(file).is_ok()
+}
+
+fn scene(role: &str) -> Broker {
+    let folder = tempfile::tempdir().unwrap();
+    let description = describe(folder.path(), role);
+    let endpoint = support::endpoint_in(folder.path());
+    Broker::start_at(folder, &endpoint, |command| {
+        command.arg("--activation").arg(description);
+    })
+}
+
+async fn client(broker: &Broker) -> IpcClient {
+    IpcClient::connect_to(broker.endpoint().parse().unwrap())
+        .await
+        .unwrap()
+}
+
+async fn pid(client: &IpcClient) -> Result<u32, CallError> {
+    client.remote_call("math", "pid", ()).await
+}
+
+#[actix::test]
+async fn a_call_starts_a_process_once_and_again_when_it_has_ended() {
+    let broker = scene("serve");
+    let client = client(&broker).await;
+    let first = pid(&client).await.unwrap();
+    assert_eq!(pid(&client).await.unwrap(), first);
+    assert_eq!(started(broker.folder()), [first]);
+    let gone: Result<(), CallError> = client.remote_call("math", "exit", ()).await;
+    gone.unwrap_err();
+    until("it has ended", || has_ended(broker.folder(), first));
+    let second = pid(&client).await.unwrap();
+    assert_eq!(started(broker.folder()), [first, second]);
+    assert!(!has_ended(broker.folder(), second));
+    // Broken off, as this broker is, it leaves what it has started.
+    let ended: Result<(), CallError> = client.remote_call("math", "exit", ()).await;
+    ended.unwrap_err();
+}
+
+#[actix::test]
+async fn a_start_that_fails_is_told_with_its_exit_code() {
+    let broker = scene("fail");
+    let client = client(&broker).await;
+    let error = pid(&client).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::ServiceFailed, "{error}");
+    assert!(error.message.contains("exit code: 7"), "{error}");
+    assert!(!started(broker.folder()).is_empty());
+}
+
+/// A broker that the service manager has been told of. What is left of a failed test is taken out.
+struct Registered {
+    name: String,
+    folder: TempDir,
+    endpoint: String,
+}
+
+impl Registered {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let name = format!("ipc-broker-test-{}", std::process::id());
+        let endpoint = support::endpoint_in(folder.path());
+        let description = describe(folder.path(), "serve");
+        let installed = run(broker_command()
+            .args([
+                "service", "install", "--name", &name, "--listen", &endpoint, "--log", "info",
+            ])
+            .arg("--log-file")
+            .arg(folder.path().join("b.log"))
+            .arg("--activation")
+            .arg(description));
+        assert!(installed.success().contains("is registered"), "{installed:?}");
+        Self {
+            name,
+            folder,
+            endpoint,
+        }
+    }
+
+    fn open(&self) -> windows_service::Result<Service> {
+        let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)?;
+        let access = ServiceAccess::START | ServiceAccess::STOP | ServiceAccess::QUERY_STATUS;
+        manager.open_service(&self.name, access)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("b.log")).unwrap_or_default()
+    }
+
+    #[track_caller]
+    fn start(&self) -> Service {
+        let service = self.open().unwrap();
+        service
+            .start::<&str>(&[])
+            .unwrap_or_else(|error| panic!("{error}: {}", self.log()));
+        until("it runs", || {
+            let state = service.query_status().unwrap().current_state;
+            assert_ne!(state, ServiceState::Stopped, "{}", self.log());
+            state == ServiceState::Running
+        });
+        service
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        let _ = run(broker_command().args(["service", "remove", "--name", &self.name]));
+    }
+}
+
+#[actix::test]
+async fn the_service_manager_starts_the_broker_and_its_stop_drains_it() {
+    let registered = Registered::new();
+    let again = run(broker_command().args(["service", "install", "--name", &registered.name]));
+    assert_eq!(again.code(), 70, "{again:?}");
+    assert!(again.stderr.contains("is registered already"), "{again:?}");
+
+    let service = registered.start();
+    let client = IpcClient::connect_to(registered.endpoint.parse().unwrap())
+        .await
+        .unwrap();
+    let own = pid(&client).await.unwrap();
+    drop(client);
+    let listening =
+        support::Process::spawn(rob_command().env("IPC_BROKER_ADDR", &registered.endpoint).args([
+            "listen",
+            "sensor",
+            "temperature",
+        ]));
+    assert!(listening.line().starts_with("Listening for: "));
+
+    service.stop().unwrap();
+    until("it has stopped", || {
+        service.query_status().unwrap().current_state == ServiceState::Stopped
+    });
+    let status = service.query_status().unwrap();
+    assert_eq!(status.exit_code, ServiceExitCode::NO_ERROR);
+    assert!(registered.log().contains("draining"), "{}", registered.log());
+    until("the process that it had started has ended", || {
+        has_ended(registered.folder.path(), own)
+    });
+    drop(listening);
+
+    // It can be started again, and a removal ends it first.
+    drop(service);
+    let service = registered.start();
+    drop(service);
+    let removed = run(broker_command().args(["service", "remove", "--name", &registered.name]));
+    assert!(removed.success().contains("is taken out"), "{removed:?}");
+    assert_eq!(
+        registered.log().matches("draining").count(),
+        2,
+        "{}",
+        registered.log()
+    );
+    let missing = run(broker_command().args(["service", "remove", "--name", &registered.name]));
+    assert_eq!(missing.code(), 70, "{missing:?}");
+    assert!(missing.stderr.contains("there is no service"), "{missing:?}");
+}
+
+#[test]
+fn wrong_settings_are_not_registered() {
+    let ended = run(broker_command().args(["service", "install", "--name", "never", "--listen", "nonsense"]));
+    assert_eq!(ended.code(), 78, "{ended:?}");
+    assert!(ended.stderr.contains("nonsense"), "{ended:?}");
+    let missing = run(broker_command().args(["service", "remove", "--name", "never"]));
+    assert!(missing.stderr.contains("there is no service"), "{missing:?}");
+}
+
+#[test]
+fn only_the_service_manager_runs_it_as_a_service() {
+    let ended = run(broker_command().args(["service", "run", "--name", "never"]));
+    assert_eq!(ended.code(), 70, "{ended:?}");
+    assert!(
+        ended.stderr.contains("is what the service manager starts"),
+        "{ended:?}"
+    );
+}
