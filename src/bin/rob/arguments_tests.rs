@@ -365,3 +365,21 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn every_help_has_examples_and_the_options_of_all() {
+    fn check(command: &clap::Command, name: &str) {
+        let own = command.get_subcommands().filter(|command| !command.is_hide_set());
+        for below in own.filter(|command| command.get_name() != "help") {
+            let name = format!("{name} {}", below.get_name());
+            let help = below.clone().render_help().to_string();
+            for word in ["Examples", "--json", "--timeout", "--count", "--quiet", "--addr"] {
+                assert!(help.contains(word), "{name}: {word}");
+            }
+            check(below, &name);
+        }
+    }
+    let mut rob = Rob::command();
+    rob.build();
+    check(&rob, "rob");
+}

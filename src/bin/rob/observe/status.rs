@@ -328,7 +328,7 @@ Recent:
         assert_eq!(of("/slow"), json!([8]));
         assert_eq!(of("/connections/1/principal"), json!("sensor"));
         assert_eq!(of("/connections_left_out"), json!(1));
-        assert_eq!(of("/rates/calls_per_s"), json!(1.2));
+        assert_eq!(of("/rates/calls_per_s"), json!(1.234));
         assert_eq!(
             (of("/rates/over_ms"), of("/rates/since_start")),
             (json!(1_000_000), json!(true))
