@@ -113,8 +113,9 @@ fn not_started(program: &Program, error: &io::Error) -> String {
             folder.display()
         );
     }
-    let is_script =
-        error.kind() == io::ErrorKind::NotFound && name.contains('/') && Path::new(name).is_file();
+    // A name alone is looked for elsewhere than here.
+    let is_here = Path::new(name).components().count() > 1 && Path::new(name).is_file();
+    let is_script = error.kind() == io::ErrorKind::NotFound && is_here;
     let why = match is_script {
         true => {
             "; the program is there, but not the interpreter in its first line, or not what it is linked with"

@@ -570,7 +570,12 @@ pub async fn worker_groups_share(world: World) {
 }
 
 pub async fn a_draining_broker_says_so(world: World) {
-    let client = world.builder().reconnect(false).connect().await.unwrap();
+    let client = world
+        .builder()
+        .reconnect(false)
+        .connect_wait(crate::PATIENT)
+        .await
+        .unwrap();
     world.broker.stop().await;
     let error = client.closed().await;
     assert!(error.message.contains("shutting down"), "{error}");

@@ -35,6 +35,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+/// Longer than a connection takes on any machine.
+const PATIENT: Duration = Duration::from_secs(50);
+
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// A broker on one endpoint.
@@ -80,7 +83,8 @@ impl World {
 
     /// The same under a declared name.
     pub async fn connect_as(&self, name: &str) -> IpcClient {
-        let client = self.builder().name(name).connect().await.unwrap();
+        // A first attempt has a second, which a machine under load may not have for it.
+        let client = self.builder().name(name).connect_wait(PATIENT).await.unwrap();
         if self.ring {
             // Answered behind the broker's offer.
             client.ping().await.unwrap();

@@ -96,6 +96,10 @@ fn who_sends_nothing_more_gets_its_answers_first() {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "wine takes longer than it waits to find whose so many TCP connections are"
+)]
 fn a_death_at_any_byte_leaves_nothing() {
     let scene = Scene::start();
     let mut native = scene.native();

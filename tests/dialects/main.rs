@@ -16,6 +16,7 @@
 mod calls;
 mod ends;
 mod events;
+#[cfg(not(windows))]
 mod limits;
 mod memory;
 mod messages;

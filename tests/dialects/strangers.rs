@@ -116,6 +116,10 @@ fn idle_ones_leave_the_others_the_memory_that_they_need() {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "wine takes longer than it waits to find whose so many TCP connections are"
+)]
 fn as_many_as_may_connect_leave_room_for_a_frame() {
     let scene = Scene::with(Limits {
         // 2 MiB for one process: 64 connections, of which the last eighth is kept for what they say.
