@@ -223,6 +223,7 @@ fn who_sends_is_told_to_how_many() {
     );
 }
 
+#[cfg(unix)]
 #[test]
 fn a_broker_that_hangs_ends_what_is_sent() {
     let broker = Broker::start();
