@@ -228,7 +228,7 @@ fn who_sends_is_told_to_how_many() {
 fn a_broker_that_hangs_ends_what_is_sent() {
     let broker = Broker::start();
     let (input, mut lines) = std::io::pipe().unwrap();
-    let mut command = broker.rob_command(["send", "o", "t", "--lines", "--timeout", "0.5"]);
+    let mut command = broker.rob_command(["send", "o", "t", "--lines", "--timeout", "3"]);
     let sending = Process::spawn(command.stdin(input));
     drop(command);
     std::io::Write::write_all(&mut lines, b"1\n").unwrap();
