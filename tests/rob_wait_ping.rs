@@ -140,6 +140,7 @@ fn a_broker_that_goes_while_it_is_waited_for_is_told() {
     assert!(ended.stderr.contains("the broker is gone"), "{ended:#?}");
 }
 
+#[cfg(unix)]
 #[test]
 fn round_trips_that_are_broken_off_have_figures() {
     let broker = Broker::start();
