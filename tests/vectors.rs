@@ -289,6 +289,7 @@ fn handshake_payloads_have_their_fields() {
             regions: fields
                 .get("regions")
                 .is_some_and(|taken| taken.as_bool().unwrap()),
+            ..Hello::default()
         });
         assert_eq!(Hello::decode(&payload), expected, "{vector}");
         if let Some(hello) = expected.filter(|_| vector.get("read_only").is_none()) {
