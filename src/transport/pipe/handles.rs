@@ -108,20 +108,15 @@ impl Way {
         let (Self::Server(process), Lent::There(values)) = (self, lent) else {
             return;
         };
+        // It is moved here and closed here: a move to nowhere, which Windows knows as well, fails between processes under wine.
         for value in values {
-            // SAFETY: the process is open while it is borrowed. Its handle `value` was made there by `give`, nobody else owns it (a client
-            // owns a duplicate), and it is closed once, because what is lent is given up once. No place is written: there is no target.
-            let _ = unsafe {
-                DuplicateHandle(
-                    process.as_raw(),
-                    raw(*value),
-                    null_mut(),
-                    null_mut(),
-                    0,
-                    0,
-                    DUPLICATE_CLOSE_SOURCE,
-                )
-            };
+            let moved = copy(
+                Some(process),
+                raw(*value),
+                None,
+                DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE,
+            );
+            drop(moved.map(owned));
         }
     }
 }
@@ -157,23 +152,30 @@ fn value(handle: HANDLE) -> u64 {
 
 /// Another handle with the same rights, for this process or for `to`, which nobody inherits. `None` is this process.
 fn duplicate(from: Option<&Process>, handle: HANDLE, to: Option<&Process>) -> io::Result<HANDLE> {
+    copy(from, handle, to, DUPLICATE_SAME_ACCESS)
+}
+
+/// The same; with `DUPLICATE_CLOSE_SOURCE` among the options for handles only that [`Way::give`] has made in `from`, once for each: nobody
+/// else owns those, because a client owns a duplicate.
+fn copy(from: Option<&Process>, handle: HANDLE, to: Option<&Process>, options: u32) -> io::Result<HANDLE> {
     // SAFETY: the call has no conditions; what it returns is a constant that is always valid and never closed.
     let here = unsafe { GetCurrentProcess() };
     let from = from.map_or(here, Process::as_raw);
     let to = to.map_or(here, Process::as_raw);
     let mut made = null_mut();
     // SAFETY: both processes are open while they are borrowed, or this one; `made` has room for what is written. `handle` is looked up by
-    // the system in the table of `from`, and refused where it is none; it is not closed, so that no owner of it loses it.
-    let done = unsafe { DuplicateHandle(from, handle, to, &raw mut made, 0, 0, DUPLICATE_SAME_ACCESS) };
+    // the system in the table of `from`, and refused where it is none. It is closed only where the options say so, which callers do for
+    // handles without an owner alone, so nobody loses one.
+    let done = unsafe { DuplicateHandle(from, handle, to, &raw mut made, 0, 0, options) };
     if done == 0 || made.is_null() {
         return Err(io::Error::last_os_error());
     }
     Ok(made)
 }
 
-/// The owner of what [`duplicate`] has just made in this process.
+/// The owner of what [`copy`] has just made in this process.
 fn owned(made: HANDLE) -> OwnedHandle {
-    // SAFETY: all callers pass what `duplicate` returned for this process: a new handle, which nobody else owns.
+    // SAFETY: all callers pass what `copy` returned for this process: a new handle, which nobody else owns.
     unsafe { OwnedHandle::from_raw_handle(made) }
 }
 
