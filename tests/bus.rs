@@ -18,7 +18,6 @@
 mod delivery;
 #[path = "bus/joining.rs"]
 mod joining;
-#[cfg(unix)]
 #[path = "bus/travel.rs"]
 mod travel;
 

@@ -101,6 +101,7 @@ const PURE: &[&str] = &[
     "src/actors/shares*",
     "src/actors/deliver*",
     "src/transport/keepalive.rs",
+    "src/transport/pipe/portions.rs",
     "src/client/line.rs",
     "src/transport/dialect/*",
     "src/lazy/wire.rs",

@@ -273,6 +273,10 @@ fn a_frame_that_is_not_complete_is_waited_for() {
     }
 }
 
+fn is_true(field: Option<&Value>) -> bool {
+    field.is_some_and(|field| field.as_bool().unwrap())
+}
+
 #[test]
 fn handshake_payloads_have_their_fields() {
     let file = vectors();
@@ -286,9 +290,8 @@ fn handshake_payloads_have_their_fields() {
             token: fields
                 .get("token_hex")
                 .map(|token| Token::from_wire(&hex(token.as_str().unwrap())).unwrap()),
-            regions: fields
-                .get("regions")
-                .is_some_and(|taken| taken.as_bool().unwrap()),
+            regions: is_true(fields.get("regions")),
+            handles: is_true(fields.get("handles")),
         });
         assert_eq!(Hello::decode(&payload), expected, "{vector}");
         if let Some(hello) = expected.filter(|_| vector.get("read_only").is_none()) {

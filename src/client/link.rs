@@ -120,6 +120,7 @@ async fn greet(stream: Stream, name: &str, token: Option<Token>) -> Result<Link,
         name: name.to_owned(),
         token,
         regions: region::SUPPORTED,
+        handles: stream.expects_handles(),
     };
     // It may hold a token, which is not left behind in memory.
     let hello = Zeroizing::new(hello.encode());

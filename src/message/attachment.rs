@@ -8,7 +8,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// A shared handle to a kernel object: over Unix sockets an `Arc<OwnedFd>`. The last clone to be dropped closes it.
+/// A shared handle to a kernel object: over Unix sockets an `Arc<OwnedFd>`, over Windows pipes an
+/// `Arc<OwnedHandle>`. The last clone to be dropped closes it.
 pub type Attachment = Arc<dyn Any + Send + Sync>;
 
 /// The attachments of one message, in the order of its sender. Clones share them. Most messages have none, so it is a
@@ -27,7 +28,7 @@ impl Attachments {
         Self(None)
     }
 
-    /// Adds an object of a kind that the transport carries: over Unix sockets an `OwnedFd`.
+    /// Adds an object of a kind that the transport carries: over Unix sockets an `OwnedFd`, over Windows pipes an `OwnedHandle`.
     #[must_use]
     pub fn with<T: Any + Send + Sync>(mut self, object: T) -> Self {
         self.0.get_or_insert_default().0.push(Arc::new(object));

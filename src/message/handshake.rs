@@ -14,9 +14,12 @@ pub const PROTOCOL_VERSION: u32 = 1;
 
 /// What a client says that takes regions.
 const TAKES_REGIONS: u8 = 1;
+/// What a client says that reads a mark in front of the welcome, and handles behind it.
+const TAKES_HANDLES: u8 = 1;
 
-/// What a client says of itself. Layout: `name length u8 | name | token length u8 | token | takes u8`; what is behind the name may be
-/// missing. A token of a length other than 32 is none: what it could prove is not known here. `takes` 1: regions; any other value means nothing.
+/// What a client says of itself. Layout: `name length u8 | name | token length u8 | token | takes u8 | handles u8`; what is behind the
+/// name may be missing. A token of a length other than 32 is none: what it could prove is not known here. `takes` 1: regions; `handles` 1:
+/// handles over a Windows pipe; any other value means nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Hello {
     /// The name the program declares; shown to those it calls, never trusted. Empty: none.
@@ -25,6 +28,8 @@ pub struct Hello {
     pub token: Option<Token>,
     /// It takes large payloads as regions: sealed memory that is attached to a piece.
     pub regions: bool,
+    /// Over a Windows pipe: it takes and sends handles, if the broker begins with the mark for that.
+    pub handles: bool,
 }
 
 impl Hello {
@@ -42,11 +47,14 @@ impl Hello {
             out.push(u8::try_from(bytes.len()).unwrap_or(u8::MAX));
             out.put_slice(bytes);
         }
-        if self.regions {
+        if self.regions || self.handles {
             if self.token.is_none() {
                 out.push(0);
             }
-            out.push(TAKES_REGIONS);
+            out.push(if self.regions { TAKES_REGIONS } else { 0 });
+        }
+        if self.handles {
+            out.push(TAKES_HANDLES);
         }
         out
     }
@@ -64,6 +72,7 @@ impl Hello {
             name: String::new(),
             token: Token::from_wire(token).ok(),
             regions: rest.first() == Some(&TAKES_REGIONS),
+            handles: rest.get(1) == Some(&TAKES_HANDLES),
         };
         if name.is_empty() {
             return Some(hello);
@@ -200,7 +209,16 @@ mod tests {
             token: None,
             ..taking.clone()
         };
-        for known in [&taking, &bare] {
+        let lending = Hello {
+            handles: true,
+            ..hello.clone()
+        };
+        let both = Hello {
+            regions: true,
+            token: None,
+            ..lending.clone()
+        };
+        for known in [&taking, &bare, &lending, &both] {
             assert_eq!(Hello::decode(&known.encode()).as_ref(), Some(known));
         }
         for cut in 13..bytes.len() {

@@ -31,6 +31,10 @@ mod passed;
 pub mod passing;
 #[cfg(windows)]
 pub mod pipe;
+// Nothing in it is of one system, so it is tested on each.
+#[cfg(all(test, not(windows)))]
+#[path = "pipe/portions.rs"]
+mod portions;
 pub mod region;
 pub mod ring;
 mod stream;
@@ -75,6 +79,18 @@ pub fn may_share(attachments: &[crate::message::Attachment]) -> bool {
     return attachments.iter().all(unix::is_sealed);
     #[cfg(not(unix))]
     return attachments.is_empty();
+}
+
+/// Why an attachment was not taken over although it came: over Windows pipes it may be no handle, or of a kind that is not lent. It stands
+/// in its place until its sender is answered. A broker's [`Passing`] is judged by what is inside.
+#[must_use]
+pub fn withheld(attachment: &crate::message::Attachment) -> Option<&'static str> {
+    #[cfg(windows)]
+    return passing::inside(attachment)?
+        .downcast_ref::<pipe::Withheld>()
+        .map(|withheld| withheld.0);
+    #[cfg(not(windows))]
+    return attachment.downcast_ref::<std::convert::Infallible>().map(|_| "");
 }
 
 /// The number of an attachment's descriptor; `None` for what has none.

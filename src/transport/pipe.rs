@@ -2,15 +2,21 @@
 //!
 //! Owns listening, connecting, reading and writing; what needs raw system calls is in [`sys`]. Every instance of a pipe
 //! admits its creator's user and SYSTEM only, and no remote client. The next instance exists before the last is
-//! handed over, so that there is always one to connect to and nobody else can take the name. No attachments, no
-//! closing by half.
+//! handed over, so that there is always one to connect to and nobody else can take the name. No closing by half. Handles travel once
+//! both ends have agreed ([`carried`]).
 
+mod carried;
+mod handles;
+mod portions;
 pub(super) mod sys;
+
+pub(super) use handles::{Withheld, check_kinds};
 
 use super::credentials::PeerCredentials;
 use super::listener::{Accepted, BindError};
 use super::{Endpoint, Socket};
 use crate::message::Attachment;
+use carried::Carried;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice};
@@ -55,6 +61,7 @@ pub(super) fn current_sid() -> io::Result<String> {
 #[derive(Debug)]
 pub struct Stream {
     end: End,
+    carried: Carried,
 }
 
 #[derive(Debug)]
@@ -74,6 +81,18 @@ macro_rules! forward {
 
 impl Stream {
     pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Who lent what was read waits to hear of it, and nothing else may be written for long. The task that reads is the one that writes.
+        while self.carried.owes() {
+            match self.poll_write_ready(cx) {
+                Poll::Ready(Ok(())) => {}
+                _ => break,
+            }
+            let told = self.carried.pay(|bytes| self.write_one(bytes));
+            if told.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
+                // Reading tells of the end.
+                break;
+            }
+        }
         forward!(self, pipe => pipe.poll_read_ready(cx))
     }
 
@@ -81,7 +100,12 @@ impl Stream {
         forward!(self, pipe => pipe.poll_write_ready(cx))
     }
 
-    pub(super) fn try_read(&self, buffer: &mut [u8], _: &mut Vec<Attachment>) -> io::Result<usize> {
+    pub(super) fn try_read(&self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
+        self.carried
+            .read(buffer, attachments, |buffer| self.read_some(buffer))
+    }
+
+    fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match forward!(self, pipe => pipe.try_read(buffer)) {
             // The other end is closed and everything it wrote was read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
@@ -90,7 +114,13 @@ impl Stream {
     }
 
     /// The reactor takes one buffer at a time, so several slices are put together first.
-    pub(super) fn try_write(&self, slices: &[IoSlice<'_>], _: &[Attachment]) -> io::Result<usize> {
+    pub(super) fn try_write(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
+        let portion = self
+            .carried
+            .write(slices, attachments, WRITE_MAX, |bytes| self.write_one(bytes));
+        if let Some(written) = portion {
+            return written;
+        }
         let mut filled = slices.iter().filter(|slice| !slice.is_empty());
         let Some(first) = filled.next() else { return Ok(0) };
         let Some(second) = filled.next().filter(|_| first.len() < WRITE_MAX) else {
@@ -128,6 +158,32 @@ impl Stream {
 
     fn handle(&self) -> BorrowedHandle<'_> {
         forward!(self, pipe => pipe.as_handle())
+    }
+
+    /// Whether this is a server's end that could carry handles, were its client told so.
+    pub(super) fn can_carry_handles(&self) -> bool {
+        self.carried.is_able()
+    }
+
+    /// Whether this is a client's end that has read nothing yet.
+    pub(super) fn expects_handles(&self) -> bool {
+        self.carried.looks()
+    }
+
+    /// The client knows: handles travel from the next byte on, in both directions.
+    pub(super) fn carry_handles(&self) {
+        self.carried.begin();
+    }
+
+    pub(super) fn carries_handles(&self) -> bool {
+        self.carried.is_on()
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.carried
+            .end(|buffer| self.read_some(buffer), || self.is_closed());
     }
 }
 
@@ -189,8 +245,10 @@ impl Listener {
                 self.waiting = Some(wait(sys::create_instance(&self.path, false)?));
             }
             if let Some(instance) = self.connected.take() {
+                let client_process = handles::client_of(instance.as_handle());
                 let stream = Stream {
                     end: End::Server(instance),
+                    carried: Carried::server(client_process),
                 };
                 let credentials = client(stream.handle());
                 return Poll::Ready(Ok(Accepted {
@@ -276,6 +334,7 @@ async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, Peer
             Ok(pipe) => {
                 let stream = Stream {
                     end: End::Client(pipe),
+                    carried: Carried::client(),
                 };
                 let server = server(stream.handle());
                 return Ok((stream, server));

@@ -285,7 +285,36 @@ impl Stream {
         match self {
             #[cfg(unix)]
             Self::Unix(_) => unix::check_kinds(attachments),
+            #[cfg(windows)]
+            Self::Pipe(_) => pipe::check_kinds(attachments),
             _ => Ok(()),
+        }
+    }
+
+    /// Whether attachments can travel over this stream once its client is known to expect them: over Windows pipes only then.
+    #[must_use]
+    pub fn can_carry_handles(&self) -> bool {
+        match self {
+            #[cfg(windows)]
+            Self::Pipe(stream) => stream.can_carry_handles(),
+            _ => false,
+        }
+    }
+
+    /// Whether this is a client's end that finds out by itself that its server carries handles: over Windows pipes.
+    pub(crate) fn expects_handles(&self) -> bool {
+        match self {
+            #[cfg(windows)]
+            Self::Pipe(stream) => stream.expects_handles(),
+            _ => false,
+        }
+    }
+
+    /// The client expects them: from the next byte on a Windows pipe carries attachments in both directions. Nothing happens elsewhere.
+    pub(crate) fn carry_handles(&self) {
+        #[cfg(windows)]
+        if let Self::Pipe(stream) = self {
+            stream.carry_handles();
         }
     }
 
@@ -299,6 +328,8 @@ impl Stream {
             Self::Tcp(_) => 0,
             #[cfg(feature = "tls")]
             Self::Tls(_) => 0,
+            #[cfg(windows)]
+            Self::Pipe(stream) if stream.carries_handles() => super::ATTACHMENTS_MAX as u32,
             #[cfg(windows)]
             Self::Pipe(_) => 0,
         }

@@ -13,7 +13,7 @@ use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::arrivals::{Arrival, Arrivals};
 use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind, SubscriptionId, Ticket};
 use crate::platform::open_files;
-use crate::transport::{Passing, descriptor_number, is_unix_socket, may_share, region};
+use crate::transport::{Passing, descriptor_number, is_unix_socket, may_share, region, withheld};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,17 @@ fn check_sockets(header: &Header, attachments: &[Attachment]) -> Result<(), Box<
         return Ok(());
     }
     let text = "Unix sockets cannot be attached (limits.attach_unix_sockets)";
+    Err(Box::new(CallError::new(ErrorCode::Denied, text).ran(false)))
+}
+
+/// What was not taken over goes nowhere, whatever is allowed.
+fn check_withheld(attachments: &[Attachment]) -> Result<(), Box<CallError>> {
+    let Some(why) = attachments.iter().find_map(withheld) else {
+        return Ok(());
+    };
+    let text = format!(
+        "a handle was not taken over: {why} (events, files, mutexes, pipes, sections, semaphores and timers are)"
+    );
     Err(Box::new(CallError::new(ErrorCode::Denied, text).ran(false)))
 }
 
@@ -135,11 +146,10 @@ impl<R: Rooms> Life<R> {
             let (shared, metrics) = (self.rooms.shared(), self.rooms.metrics());
             let sockets = shared.limits.attach_unix_sockets;
             batch.check_attachments(|header, attachments| {
-                let allowed = if sockets {
-                    Ok(())
-                } else {
-                    check_sockets(header, attachments)
-                };
+                let allowed = check_withheld(attachments).and_then(|()| match sockets {
+                    true => Ok(()),
+                    false => check_sockets(header, attachments),
+                });
                 if allowed.is_err() {
                     metrics.attachments_refused.add(attachments.len() as u64);
                 } else if may_share(attachments) {

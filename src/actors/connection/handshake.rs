@@ -3,7 +3,7 @@
 //! Part of [`Life`]; owns no state of its own. What a stranger sends is checked here before anything is answered.
 
 use super::identity::{Evidence, Unproven};
-use super::life::{Life, Phase};
+use super::life::{Handles, Life, Phase};
 use super::perform::Rooms;
 use super::session::{Guesses, Session};
 use crate::actors::access;
@@ -202,6 +202,7 @@ impl<R: Rooms> Life<R> {
             .with_memory(memory)
             .with_regions(hello.regions)
             .with_dialect(self.dialect);
+        self.settle_handles(hello);
         let attachments = u32::from(self.max_attachments);
         let me = Peer::with_principal(
             origin,
@@ -244,6 +245,17 @@ impl<R: Rooms> Life<R> {
         shared.metrics.connections_opened.add(1);
         self.speakers().inspect(|count| count.add(1));
         tracing::debug!(peer = origin.peer.0, pid = origin.pid, principal = %who.principal, name = %text::name(&hello.name), "connected");
+    }
+
+    /// Where attachments travel only to a client that expects them, its word decides.
+    fn settle_handles(&mut self, hello: &Hello) {
+        if self.handles != Handles::Asked {
+            return;
+        }
+        (self.handles, self.max_attachments) = match hello.handles && self.max_attachments > 0 {
+            true => (Handles::Agreed, self.max_attachments),
+            false => (Handles::Settled, 0),
+        };
     }
 
     /// What a peer that has been welcomed may do.

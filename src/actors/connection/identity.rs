@@ -110,7 +110,7 @@ mod tests {
         let shown = |fill: Option<u8>| Hello {
             name: "says what it likes".into(),
             token: fill.map(|fill| Token::new([fill; 32])),
-            regions: false,
+            ..Hello::default()
         };
         let evidence = |uid, must_prove, certified: Option<&str>| Evidence {
             credentials: PeerCredentials {

@@ -3,7 +3,7 @@
 //! Owns the stream, what a short write left over, and the connection's one timer. It moves bytes between the stream and the
 //! connection's [`life`](super::life), and knows no frame. Buffers are shared by the arbiter: an idle connection has none.
 
-use super::life::Over;
+use super::life::{Handles, Over};
 use super::outbox::WriteBuf;
 use super::pace::{Pace, defer};
 use super::sending::Sending;
@@ -202,6 +202,11 @@ impl Connection {
                     self.io
                         .pace
                         .has_read_ring(frames, count >= most, self.life.brought_bulk, buffer.len());
+                }
+                if self.life.handles == Handles::Agreed {
+                    // Before the welcome is written, which is the first to go that way.
+                    self.life.handles = Handles::Settled;
+                    self.io.stream.carry_handles();
                 }
                 if let Some(step) = self.life.ring_step.take() {
                     self.ring_step(step, with_attachments);

@@ -57,6 +57,17 @@ pub(super) enum Phase {
     Closing,
 }
 
+/// Whether attachments travel over a connection that carries them only when its client expects them (Windows pipes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Handles {
+    /// It is known, to the stream as well.
+    Settled,
+    /// The client's Hello will say so.
+    Asked,
+    /// It has; the stream does not know yet.
+    Agreed,
+}
+
 /// The connection is over: nothing is left to write, or the time for it has run out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Over;
@@ -74,6 +85,8 @@ pub struct Life<R: Rooms> {
     pub(super) evidence: Option<Box<Evidence>>,
     /// Attachments that one frame on this transport may carry; an idle connection should hold little.
     pub(super) max_attachments: u8,
+    /// Whether those depend on what its Hello says.
+    pub(super) handles: Handles,
     /// Descriptors of it that were received; nothing while there are none.
     pub(super) carry: Option<Box<Carry>>,
     /// What was read and is not handled yet; nothing before the first batch.
@@ -145,6 +158,7 @@ impl<R: Rooms> Life<R> {
             pid: evidence.credentials.pid.and_then(NonZeroU32::new),
             evidence: Some(Box::new(evidence)),
             max_attachments: u8::try_from(max_attachments.min(granted)).unwrap_or(u8::MAX),
+            handles: Handles::Settled,
             carry: None,
             gate: None,
             limit: patience.and_then(|patience| shared.now().checked_add(patience)),

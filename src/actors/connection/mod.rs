@@ -30,11 +30,11 @@ mod translated;
 use super::admission::Admission;
 use super::core::Core;
 use super::messages::Deliver;
-use crate::transport::Stream;
+use crate::transport::{ATTACHMENTS_MAX, Stream};
 use actix::{Actor, Handler, Running};
 use context::Context;
 use identity::Evidence;
-use life::Life;
+use life::{Handles, Life};
 use session::Closing;
 use std::sync::Arc;
 use std::task::Waker;
@@ -56,7 +56,16 @@ impl Connection {
     ) -> Self {
         let shared = core.shared.clone();
         let process = admitted.as_ref().map_or(0, Admission::process);
-        let mut life = Life::new(core, evidence, stream.max_attachments(), admitted);
+        let by_word = stream.can_carry_handles();
+        let most = if by_word {
+            ATTACHMENTS_MAX as u32
+        } else {
+            stream.max_attachments()
+        };
+        let mut life = Life::new(core, evidence, most, admitted);
+        if by_word {
+            life.handles = Handles::Asked;
+        }
         if stream.can_be_half_open() {
             life.listen_for_signs();
         }

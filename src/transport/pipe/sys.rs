@@ -25,7 +25,8 @@ use windows_sys::Win32::System::Pipes::{
     GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
 };
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetProcessTimes, OpenProcess, OpenProcessToken, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, GetProcessTimes, OpenProcess, OpenProcessToken, PROCESS_DUP_HANDLE,
+    PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
 /// Bytes that wait in one direction of a pipe.
@@ -100,18 +101,33 @@ pub(super) fn current_user() -> io::Result<Sid> {
 }
 
 /// A process that was there when it was opened. As long as this is held, its number is nobody else's.
+#[derive(Debug)]
 pub(in crate::transport) struct Process(OwnedHandle);
 
 impl Process {
     pub(in crate::transport) fn open(pid: u32) -> io::Result<Self> {
+        Self::open_for(PROCESS_QUERY_LIMITED_INFORMATION, pid)
+    }
+
+    /// Such that handles can be duplicated from it and into it; it can be asked who it is, and nothing else.
+    pub(super) fn open_to_duplicate(pid: u32) -> io::Result<Self> {
+        Self::open_for(PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, pid)
+    }
+
+    fn open_for(access: u32, pid: u32) -> io::Result<Self> {
         // SAFETY: the call takes plain values. A handle that is not null is new and ours to close.
         unsafe {
-            let handle = OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION, 0, pid);
+            let handle = OpenProcess(access, 0, pid);
             if handle.is_null() {
                 return Err(io::Error::last_os_error());
             }
             Ok(Self(OwnedHandle::from_raw_handle(handle)))
         }
+    }
+
+    /// Open as long as this is borrowed.
+    pub(super) fn as_raw(&self) -> HANDLE {
+        self.0.as_raw_handle()
     }
 
     /// The user that it runs as.

@@ -143,3 +143,111 @@ async fn a_pipe_that_stays_busy_is_given_up() {
     assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
     assert!(error.to_string().contains("busy"), "{error}");
 }
+
+/// Both ends, of which the server's has begun to carry handles.
+async fn carrying(name: &str) -> (crate::transport::Stream, crate::transport::Stream) {
+    let mut listener = Listener::bind(&endpoint(name)).unwrap();
+    let endpoint = endpoint(name);
+    let (client, accepted) = tokio::join!(connect(&endpoint), listener.accept());
+    let (client, server) = (client.unwrap(), accepted.unwrap().socket.register().unwrap());
+    assert!(client.expects_handles() && server.can_carry_handles());
+    assert_eq!((client.max_attachments(), server.max_attachments()), (0, 0));
+    server.carry_handles();
+    assert_eq!(write(&server, &[IoSlice::new(b"hello")], &[]).await.unwrap(), 5);
+    let mut buffer = [0; 64];
+    assert_eq!(read(&client, &mut buffer, &mut Vec::new()).await.unwrap(), 5);
+    assert_eq!(&buffer[..5], b"hello", "and nothing of the mark");
+    assert_eq!((client.max_attachments(), server.max_attachments()), (16, 16));
+    (client, server)
+}
+
+fn end_of_pipe() -> (io::PipeReader, Attachment) {
+    let (reader, writer) = io::pipe().unwrap();
+    (
+        reader,
+        std::sync::Arc::new(std::os::windows::io::OwnedHandle::from(writer)),
+    )
+}
+
+/// Whether nobody has the other end any more; waits for it.
+async fn is_given_up(reader: io::PipeReader) -> bool {
+    let mut reader = reader;
+    let read = tokio::task::spawn_blocking(move || io::Read::read(&mut reader, &mut [0]));
+    tokio::time::timeout(Duration::from_secs(60), read)
+        .await
+        .is_ok_and(|read| read.unwrap().unwrap() == 0)
+}
+
+#[tokio::test]
+async fn handles_travel_both_ways_and_nothing_stays() {
+    let (client, server) = carrying("both").await;
+    for (from, to) in [(&client, &server), (&server, &client)] {
+        let (reader, attachment) = end_of_pipe();
+        write(from, &[IoSlice::new(b"with")], &[attachment])
+            .await
+            .unwrap();
+        let (mut buffer, mut came) = ([0; 64], Vec::new());
+        assert_eq!(read(to, &mut buffer, &mut came).await.unwrap(), 4);
+        assert_eq!((&buffer[..4], came.len()), (&b"with"[..], 1));
+        assert!(came[0].is::<std::os::windows::io::OwnedHandle>());
+        drop(came);
+        // Who asks for more tells that it has taken these; who lent them hears of it with the next bytes or without any.
+        let _ = futures::future::poll_fn(|cx| Poll::Ready(to.poll_read_ready(cx).is_ready())).await;
+        write(to, &[IoSlice::new(b"more")], &[]).await.unwrap();
+        assert_eq!(read(from, &mut buffer, &mut Vec::new()).await.unwrap(), 4);
+        assert!(is_given_up(reader).await);
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_leaves_unread_is_closed_in_it() {
+    let (client, server) = carrying("unread").await;
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        let (reader, attachment) = end_of_pipe();
+        write(&server, &[IoSlice::new(b"with")], &[attachment])
+            .await
+            .unwrap();
+        readers.push(reader);
+    }
+    drop(client);
+    // Its end is seen by whoever reads.
+    assert_eq!(read(&server, &mut [0; 8], &mut Vec::new()).await.unwrap(), 0);
+    for reader in readers {
+        assert!(is_given_up(reader).await);
+    }
+}
+
+#[tokio::test]
+async fn what_no_client_says_is_an_error_of_the_connection() {
+    let mut too_many = Vec::new();
+    portions::taken(&mut too_many, 1);
+    let empty = vec![0, 0, 0, 1];
+    for (name, bytes) in [("taken", too_many), ("empty", empty)] {
+        let (client, server) = carrying(name).await;
+        let crate::transport::Stream::Pipe(raw) = &client else {
+            panic!("a pipe")
+        };
+        assert_eq!(raw.write_one(&bytes).unwrap(), bytes.len());
+        let error = read(&server, &mut [0; 8], &mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{name}: {error}");
+    }
+}
+
+/// Values that are no handles of the client, and those that stand for it, reach nobody; the bytes do.
+#[tokio::test]
+async fn a_value_that_is_no_handle_is_withheld() {
+    let (client, server) = carrying("values").await;
+    let crate::transport::Stream::Pipe(raw) = &client else {
+        panic!("a pipe")
+    };
+    let values = [u64::MAX, u64::MAX - 1, 0, 3, 0xffff_fff0];
+    let mut bytes = Vec::new();
+    portions::begin(&mut bytes, &values, 1);
+    bytes.push(b'x');
+    assert_eq!(raw.write_one(&bytes).unwrap(), bytes.len());
+    let mut came = Vec::new();
+    assert_eq!(read(&server, &mut [0; 8], &mut came).await.unwrap(), 1);
+    assert_eq!(came.len(), values.len());
+    assert!(came.iter().all(|one| crate::transport::withheld(one).is_some()));
+}

@@ -1,0 +1,347 @@
+//! Handles that travel over a pipe: whether they may, what is on its way, who closes it.
+//!
+//! Owns one connection's state of it. The bytes are [`portions`](super::portions)' business, the system's calls [`handles`](super::handles)'.
+//! The stream calls it with its own read and write.
+//!
+//! # How
+//! Bytes cannot hold a handle open, so whoever lends one keeps it until the other end says that it has a duplicate of its own:
+//!
+//! - *Client to server*: the frame's portion carries the values of the client's own handles, which the client keeps open. The server
+//!   duplicates them out of the client's process, judges their kinds, and says `taken`; then the client lets go of its own.
+//! - *Server to client*: the server duplicates into the client's process and sends the values that are valid there. The client duplicates
+//!   them within itself, owns the duplicates, and says `taken`; then the server closes what it had made there. So a value that came in
+//!   bytes is never owned by a client, and what it will not read of is closed by who has made it.
+//!
+//! The server closes what is on its way as well when a write fails, and when the client has closed its end. A server that ends first reads
+//! what has been said until then; what it does not hear of stays open in the client until that process ends.
+//!
+//! Nothing waits for a `taken`: an end that is not read for a while must not keep the other from writing. Beyond [`LENT_MAX`] portions a
+//! frame with handles is refused.
+//!
+//! # Since when
+//! A server begins when it is told to ([`Carried::begin`]): its next write starts with a mark, and both directions are portions from there
+//! on. A client finds the mark in front of the first bytes that it reads. Without it all is as if this file did not exist.
+
+use super::handles::{Lent, Way};
+use super::portions::{self, MAGIC, Reader, Said};
+use super::sys::Process;
+use crate::message::Attachment;
+use crate::transport::lock;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::sync::Mutex;
+
+/// Portions with handles that one end may have sent while the other has not said that it took them. A pipe's buffer holds fewer that lie
+/// unread; more are of an end that is not heard, and its handles fill somebody's table.
+const LENT_MAX: usize = 1_024;
+/// Reads of a server that ends, for what was said until then.
+const LAST_READS: usize = 64;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(super) struct Carried(Mutex<Mode>);
+
+#[derive(Debug)]
+enum Mode {
+    /// Bytes, for good.
+    Plain,
+    /// A client's end that has read so many bytes of the mark.
+    Look(usize),
+    /// A server's end that could, into and out of this process.
+    Able(Process),
+    /// Portions.
+    On(Box<On>),
+}
+
+#[derive(Debug)]
+struct On {
+    way: Way,
+    reader: Reader,
+    /// The mark is to be written first.
+    greets: bool,
+    /// Portions with values that were taken, and the other end is to be told so.
+    owed: u32,
+    lent: VecDeque<Lent>,
+}
+
+impl On {
+    fn new(way: Way) -> Self {
+        Self {
+            greets: matches!(way, Way::Server(_)),
+            way,
+            reader: Reader::default(),
+            owed: 0,
+            lent: VecDeque::new(),
+        }
+    }
+
+    /// Takes apart what was read.
+    fn read(&mut self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
+        let Self {
+            way,
+            reader,
+            owed,
+            lent,
+            ..
+        } = self;
+        reader.read(buffer, |said| {
+            match said {
+                Said::Values(values) => {
+                    // What an error leaves behind was duplicated, and is closed.
+                    let taken: io::Result<Vec<Attachment>> =
+                        values.into_iter().map(|value| way.take(value)).collect();
+                    attachments.extend(taken?);
+                    *owed = owed.saturating_add(1);
+                }
+                Said::Taken(count) => {
+                    for _ in 0..count {
+                        let over = lent.pop_front();
+                        let over = over.ok_or_else(|| {
+                            io::Error::new(
+                                io::ErrorKind::InvalidData,
+                                "handles were taken that were not lent",
+                            )
+                        })?;
+                        way.give_up(&over);
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// What goes in front of every write.
+    fn front(&self) -> Vec<u8> {
+        let mut packed = Vec::new();
+        if self.greets {
+            packed.extend(MAGIC);
+        }
+        if self.owed > 0 {
+            portions::taken(&mut packed, self.owed);
+        }
+        packed
+    }
+
+    /// Writes all of it or nothing: the reactor takes a buffer whole.
+    fn write(&mut self, packed: &[u8], write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        if write(packed)? != packed.len() {
+            return Err(io::Error::other("the pipe took a part of a portion"));
+        }
+        (self.greets, self.owed) = (false, 0);
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        let lent = std::mem::take(&mut self.lent);
+        lent.iter().for_each(|lent| self.way.give_up(lent));
+    }
+}
+
+impl Carried {
+    /// A client's end.
+    pub(super) const fn client() -> Self {
+        Self(Mutex::new(Mode::Look(0)))
+    }
+
+    /// A server's end; the client's process if handles may go in and out of it.
+    pub(super) fn server(client: Option<Process>) -> Self {
+        Self(Mutex::new(client.map_or(Mode::Plain, Mode::Able)))
+    }
+
+    pub(super) fn is_able(&self) -> bool {
+        matches!(*lock(&self.0), Mode::Able(_))
+    }
+
+    pub(super) fn looks(&self) -> bool {
+        matches!(*lock(&self.0), Mode::Look(_))
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        matches!(*lock(&self.0), Mode::On(_))
+    }
+
+    /// Portions from here on, at a server's end that is able to.
+    pub(super) fn begin(&self) {
+        let mut mode = lock(&self.0);
+        *mode = match std::mem::replace(&mut *mode, Mode::Plain) {
+            Mode::Able(process) => Mode::On(Box::new(On::new(Way::Server(process)))),
+            other => other,
+        };
+    }
+
+    /// Fills `buffer` as `read` does, with what is inside of portions. 0: the end.
+    pub(super) fn read(
+        &self,
+        buffer: &mut [u8],
+        attachments: &mut Vec<Attachment>,
+        read: impl Fn(&mut [u8]) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut mode = lock(&self.0);
+        loop {
+            let count = match &mut *mode {
+                Mode::Plain | Mode::Able(_) => return read(buffer),
+                Mode::Look(seen) => {
+                    let Some(found) = look(seen, buffer, &read)? else {
+                        continue;
+                    };
+                    let (begins, count) = found;
+                    *mode = match begins {
+                        true => Mode::On(Box::new(On::new(Way::Client))),
+                        false => Mode::Plain,
+                    };
+                    if !begins {
+                        return Ok(count);
+                    }
+                    count
+                }
+                Mode::On(on) => match read(buffer)? {
+                    0 => {
+                        // The client has closed its end: it reads nothing more.
+                        on.end();
+                        return Ok(0);
+                    }
+                    count => count,
+                },
+            };
+            if let Mode::On(on) = &mut *mode {
+                let came = on.read(buffer.get_mut(..count).unwrap_or_default(), attachments)?;
+                // A portion may have no bytes, or not yet; nothing is no end.
+                if came > 0 {
+                    return Ok(came);
+                }
+            }
+        }
+    }
+
+    /// Whether the other end is to be told what was taken.
+    pub(super) fn owes(&self) -> bool {
+        matches!(&*lock(&self.0), Mode::On(on) if on.owed > 0)
+    }
+
+    /// Tells it. It goes with the next write as well.
+    pub(super) fn pay(&self, write: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<()> {
+        match &mut *lock(&self.0) {
+            Mode::On(on) if on.owed > 0 => {
+                let packed = on.front();
+                on.write(&packed, write)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes as much of `slices` as fits in `most` bytes, as a portion; `None` where they go as they are.
+    pub(super) fn write(
+        &self,
+        slices: &[IoSlice<'_>],
+        attachments: &[Attachment],
+        most: usize,
+        write: impl FnOnce(&[u8]) -> io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        match &mut *lock(&self.0) {
+            Mode::On(on) => Some(write_portion(on, slices, attachments, most, write)),
+            _ => None,
+        }
+    }
+
+    /// This end is closed now; `read` and `is_broken` ask the pipe a last time.
+    pub(super) fn end(
+        &self,
+        read: impl Fn(&mut [u8]) -> io::Result<usize>,
+        is_broken: impl FnOnce() -> bool,
+    ) {
+        match &mut *lock(&self.0) {
+            Mode::On(on) if matches!(on.way, Way::Server(_)) && !on.lent.is_empty() => {
+                let (mut buffer, mut late) = ([0; 4096], Vec::new());
+                for _ in 0..LAST_READS {
+                    let count = read(&mut buffer).unwrap_or_default();
+                    let part = buffer.get_mut(..count).unwrap_or_default();
+                    if count == 0 || on.read(part, &mut late).is_err() {
+                        break;
+                    }
+                }
+                if is_broken() {
+                    on.end();
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Reads until it is clear whether the server begins with the mark, and how many bytes of `buffer` are what follows, or what came
+/// instead. `None`: not yet.
+fn look(
+    seen: &mut usize,
+    buffer: &mut [u8],
+    read: impl Fn(&mut [u8]) -> io::Result<usize>,
+) -> io::Result<Option<(bool, usize)>> {
+    let room = buffer.len();
+    let held = (*seen).min(room);
+    // What was seen of the mark is put back, because it may have been none.
+    for (place, byte) in buffer.iter_mut().zip(MAGIC).take(held) {
+        *place = byte;
+    }
+    let rest = buffer.get_mut(held..).unwrap_or_default();
+    let count = match rest.is_empty() {
+        true => 0,
+        false => read(rest)?,
+    };
+    let came = held.saturating_add(count);
+    let (begins, follows) = match buffer.get(..came).and_then(|all| all.split_first_chunk()) {
+        Some((first, _)) => (*first == MAGIC, came.saturating_sub(MAGIC.len())),
+        None if count > 0 && MAGIC.starts_with(buffer.get(..came).unwrap_or_default()) && came < room => {
+            *seen = came;
+            return Ok(None);
+        }
+        None => (false, came),
+    };
+    if begins {
+        buffer.copy_within(MAGIC.len()..came, 0);
+        return Ok(Some((true, follows)));
+    }
+    Ok(Some((false, came)))
+}
+
+fn write_portion(
+    on: &mut On,
+    slices: &[IoSlice<'_>],
+    attachments: &[Attachment],
+    most: usize,
+    write: impl FnOnce(&[u8]) -> io::Result<usize>,
+) -> io::Result<usize> {
+    let length = slices.iter().map(|slice| slice.len()).sum::<usize>().min(most);
+    if length == 0 {
+        return Ok(0);
+    }
+    let (values, lent) = match attachments {
+        [] => (Vec::new(), None),
+        _ if on.lent.len() >= LENT_MAX => {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the receiver has not taken the handles of {LENT_MAX} earlier messages"),
+            ));
+        }
+        _ => on
+            .way
+            .give(attachments)
+            .map(|(values, lent)| (values, Some(lent)))?,
+    };
+    let mut packed = on.front();
+    portions::begin(&mut packed, &values, length);
+    let until = packed.len().saturating_add(length);
+    for slice in slices {
+        let room = until.saturating_sub(packed.len());
+        packed.extend_from_slice(slice.get(..room).unwrap_or(slice));
+    }
+    match on.write(&packed, write) {
+        Ok(()) => {
+            on.lent.extend(lent);
+            Ok(length)
+        }
+        Err(error) => {
+            // Nobody will read of it.
+            lent.iter().for_each(|lent| on.way.give_up(lent));
+            Err(error)
+        }
+    }
+}
