@@ -54,7 +54,7 @@ fn in_json() -> Vec<InJson> {
             Err((invalid, "it takes {message: String}")),
         ),
         ("ecko", json!(null), Err((unknown, "did you mean echo?"))),
-        ("calc.pear", json!(null), Err((unknown, "did you mean pair?"))),
+        ("calc.pairs", json!(null), Err((unknown, "did you mean pair?"))),
         ("zzzzzz", json!(null), Err((unknown, "it has echo, notify"))),
         (
             "calc.9.echo",
