@@ -39,10 +39,13 @@ fn hello(payload: &[u8]) {
         let token = behind.first().map_or(0, |length| usize::from(*length));
         let takes = behind.get(1 + token) == Some(&1);
         assert_eq!(hello.regions, takes, "only 1 behind the token means regions");
+        let handles = behind.get(2 + token) == Some(&1);
+        assert_eq!(hello.handles, handles, "only 1 behind that means handles");
         let bytes = hello.encode();
-        // A token of another length is none, and does not come back.
+        // A token of another length is none, and does not come back; nor does a number that means nothing.
+        let none = ![0, 32].contains(&token) || behind.get(1 + token).is_some_and(|takes| *takes > 1);
         assert!(
-            bytes == payload[..bytes.len().min(payload.len())] || ![0, 32].contains(&token),
+            none || bytes == payload[..bytes.len().min(payload.len())],
             "what is known comes back"
         );
         let mut longer = bytes;

@@ -8,10 +8,11 @@ use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use crate::say;
 use crate::value;
-use actix_ipc::client::IpcClient;
+use actix_ipc::client::{ConnectionEvent, IpcClient};
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::terminal::nearest;
 use clap::Args;
+use futures::FutureExt;
 use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
@@ -81,6 +82,14 @@ async fn until_there(
     left: Option<Duration>,
 ) -> Result<Result<(), CallError>, Failure> {
     let mut connection = session.client.connection_events();
+    // It may have been lost before anybody listened.
+    if !session.client.is_connected() {
+        let event = connection.next().now_or_never().flatten();
+        let reason = "the broker went away".to_owned();
+        let event = event.unwrap_or(ConnectionEvent::Lost { reason });
+        let why = news::of_connection(&event, "waiting");
+        why.map_err(|why| Failure::new(Exit::Lost, format!("wait: {why}")))?;
+    }
     // Whom the broker serves knows that it is there, and need not see the object.
     let others: Vec<String> = objects.iter().filter(|name| *name != BROKER).cloned().collect();
     let waiting = async {
