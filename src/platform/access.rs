@@ -1,12 +1,12 @@
 //! Who owns a file or folder of Windows, and who else may write it.
 //!
-//! Owns the raw calls that ask for owner and access list, and the judgement of what they say, which is pure. `trusted` calls it for files that
+//! Owns the judgement of what owner and access list say, which is pure, and folders that only SYSTEM may write. `trusted` calls it for files that
 //! decide who may do what, `service` for the folder of SYSTEM's settings and logs.
 #![cfg_attr(
     windows,
     allow(
         unsafe_code,
-        reason = "owners and access lists have no safe interface; each use is proven"
+        reason = "a folder with an access list has no safe interface; its use is proven"
     )
 )]
 #![cfg_attr(not(windows), allow(dead_code, reason = "elsewhere only its tests run"))]
@@ -109,28 +109,19 @@ pub(super) use system::{is_system, judge, make_folder, open_folder};
 #[cfg(windows)]
 mod system {
     use super::judge_text;
+    use crate::platform::security::Descriptor;
     use crate::transport::current_sid;
     use std::fs::{File, OpenOptions};
     use std::io;
     use std::os::windows::fs::OpenOptionsExt;
-    use std::os::windows::io::AsRawHandle;
+    use std::os::windows::io::AsHandle;
     use std::path::Path;
-    use std::ptr::null_mut;
-    use windows_sys::Win32::Foundation::{ERROR_ALREADY_EXISTS, LocalFree};
-    use windows_sys::Win32::Security::Authorization::{
-        ConvertSecurityDescriptorToStringSecurityDescriptorW,
-        ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
-        SE_FILE_OBJECT,
-    };
-    use windows_sys::Win32::Security::{
-        DACL_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES,
-    };
+    use windows_sys::Win32::Foundation::ERROR_ALREADY_EXISTS;
+    use windows_sys::Win32::Security::Authorization::SE_FILE_OBJECT;
     use windows_sys::Win32::Storage::FileSystem::{
         CreateDirectoryW, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
     };
 
-    /// Owner and list of what is asked for.
-    const ABOUT: u32 = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
     const SYSTEM: &str = "S-1-5-18";
     /// Everything for SYSTEM and administrators, also of what is made in it later, and nothing for anybody else.
     const OURS: &str = "O:BAD:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)";
@@ -144,18 +135,14 @@ mod system {
     pub(in crate::platform) fn judge(file: &File) -> io::Result<()> {
         let user = current_sid()?;
         // As the system writes it: some accounts have names of two letters.
-        let user = text_of(&Local::of_text(&format!("O:{user}"))?)?;
+        let user = Descriptor::of_text(&format!("O:{user}"))?.text()?;
         judge_text(&text_of_file(file)?, user.strip_prefix("O:").unwrap_or(&user))
     }
 
     /// Makes a folder that only SYSTEM and administrators may write. One that is there must be such, and no link.
     pub(in crate::platform) fn make_folder(path: &Path) -> io::Result<()> {
-        let descriptor = Local::of_text(OURS)?;
-        let attributes = SECURITY_ATTRIBUTES {
-            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
-            lpSecurityDescriptor: descriptor.0,
-            bInheritHandle: 0,
-        };
+        let descriptor = Descriptor::of_text(OURS)?;
+        let attributes = descriptor.attributes();
         let name: Vec<u16> = std::os::windows::ffi::OsStrExt::encode_wide(path.as_os_str())
             .chain([0])
             .collect();
@@ -186,78 +173,8 @@ mod system {
             .open(path)
     }
 
-    /// Memory that the system allocated and that `LocalFree` gives back.
-    struct Local(PSECURITY_DESCRIPTOR);
-
-    impl Drop for Local {
-        fn drop(&mut self) {
-            // SAFETY: every `Local` holds what a call below allocated this way, once, or null, which is allowed.
-            unsafe { LocalFree(self.0) };
-        }
-    }
-
-    impl Local {
-        fn of_text(text: &str) -> io::Result<Self> {
-            let text: Vec<u16> = text.encode_utf16().chain([0]).collect();
-            let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
-            // SAFETY: `text` is a UTF-16 string that ends with zero; `descriptor` is a valid place; the length is not asked.
-            let made = unsafe {
-                ConvertStringSecurityDescriptorToSecurityDescriptorW(
-                    text.as_ptr(),
-                    SDDL_REVISION_1,
-                    &raw mut descriptor,
-                    null_mut(),
-                )
-            };
-            let descriptor = Self(descriptor);
-            if made == 0 {
-                return Err(io::Error::last_os_error());
-            }
-            Ok(descriptor)
-        }
-    }
-
     fn text_of_file(file: &File) -> io::Result<String> {
-        let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
-        // SAFETY: the handle is open while the file is borrowed; null stands for the parts that are not asked on their own.
-        let status = unsafe {
-            GetSecurityInfo(
-                file.as_raw_handle(),
-                SE_FILE_OBJECT,
-                ABOUT,
-                null_mut(),
-                null_mut(),
-                null_mut(),
-                null_mut(),
-                &raw mut descriptor,
-            )
-        };
-        let descriptor = Local(descriptor);
-        if status != 0 {
-            return Err(io::Error::from_raw_os_error(status as i32));
-        }
-        text_of(&descriptor)
-    }
-
-    fn text_of(descriptor: &Local) -> io::Result<String> {
-        let (mut text, mut len) = (null_mut(), 0);
-        // SAFETY: the descriptor came from the system and is borrowed; the two places are valid.
-        let made = unsafe {
-            ConvertSecurityDescriptorToStringSecurityDescriptorW(
-                descriptor.0,
-                SDDL_REVISION_1,
-                ABOUT,
-                &raw mut text,
-                &raw mut len,
-            )
-        };
-        if made == 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let _text = Local(text.cast());
-        // SAFETY: the call succeeded, so `text` has `len` units of UTF-16, and lives until the end of this function.
-        let units = unsafe { std::slice::from_raw_parts(text, len as usize) };
-        Ok(String::from_utf16_lossy(units).trim_end_matches('\0').to_owned())
+        Descriptor::of_object(file.as_handle(), SE_FILE_OBJECT)?.text()
     }
 
     #[cfg(test)]

@@ -52,6 +52,8 @@ pub(crate) mod record_lock;
 pub mod scratch;
 #[cfg(feature = "broker")]
 pub mod secret;
+#[cfg(windows)]
+pub(crate) mod security;
 #[cfg(feature = "cli")]
 pub mod service;
 #[cfg(feature = "cli")]

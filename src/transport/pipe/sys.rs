@@ -6,20 +6,18 @@
     reason = "security attributes and identities have no safe interface; each use is proven"
 )]
 
+use crate::platform::security::Descriptor;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null_mut;
 use std::time::Duration;
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
 use windows_sys::Win32::Foundation::{
-    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE, LocalFree,
+    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE,
 };
-use windows_sys::Win32::Security::Authorization::{
-    ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_KERNEL_OBJECT,
-};
+use windows_sys::Win32::Security::Authorization::SE_KERNEL_OBJECT;
 use windows_sys::Win32::Security::{
-    GetLengthSid, GetTokenInformation, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, PSID,
-    SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser,
+    GetLengthSid, GetSecurityDescriptorOwner, GetTokenInformation, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Pipes::{
     GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
@@ -170,36 +168,12 @@ fn token_user(process: HANDLE) -> io::Result<Sid> {
     Ok(unsafe { copy_sid((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) })
 }
 
-/// Memory that the system allocated and that `LocalFree` gives back.
-struct Local(PSECURITY_DESCRIPTOR);
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        // SAFETY: every `Local` holds what a call below allocated this way, once, or null, which is allowed.
-        unsafe { LocalFree(self.0) };
-    }
-}
-
 /// The owner of the pipe.
 pub(super) fn owner(pipe: BorrowedHandle<'_>) -> io::Result<Sid> {
-    let (mut owner, mut descriptor): (PSID, PSECURITY_DESCRIPTOR) = (null_mut(), null_mut());
-    // SAFETY: the handle is open while it is borrowed; the two places are valid, and null stands for what is not asked.
-    let status = unsafe {
-        GetSecurityInfo(
-            pipe.as_raw_handle(),
-            SE_KERNEL_OBJECT,
-            OWNER_SECURITY_INFORMATION,
-            &raw mut owner,
-            null_mut(),
-            null_mut(),
-            null_mut(),
-            &raw mut descriptor,
-        )
-    };
-    let _descriptor = Local(descriptor);
-    if status != 0 {
-        return Err(io::Error::from_raw_os_error(status as i32));
-    }
+    let descriptor = Descriptor::of_object(pipe, SE_KERNEL_OBJECT)?;
+    let (mut owner, mut by_default): (PSID, _) = (null_mut(), 0);
+    // SAFETY: the descriptor lives until the end of this function; the two places are valid.
+    checked(unsafe { GetSecurityDescriptorOwner(descriptor.as_ptr(), &raw mut owner, &raw mut by_default) })?;
     if owner.is_null() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the pipe has no owner"));
     }
@@ -218,23 +192,8 @@ pub(super) fn create_instance(path: &str, first: bool) -> io::Result<NamedPipeSe
 
 /// The same for whoever `security` says, in the language of security descriptors.
 pub(super) fn instance_with(path: &str, first: bool, security: &str) -> io::Result<NamedPipeServer> {
-    let text = wide(security);
-    let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
-    // SAFETY: `text` is a UTF-16 string that ends with zero; `descriptor` is a valid place; the length is not asked.
-    checked(unsafe {
-        ConvertStringSecurityDescriptorToSecurityDescriptorW(
-            text.as_ptr(),
-            SDDL_REVISION_1,
-            &raw mut descriptor,
-            null_mut(),
-        )
-    })?;
-    let descriptor = Local(descriptor);
-    let mut attributes = SECURITY_ATTRIBUTES {
-        nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
-        lpSecurityDescriptor: descriptor.0,
-        bInheritHandle: 0,
-    };
+    let descriptor = Descriptor::of_text(security)?;
+    let mut attributes = descriptor.attributes();
     let mut options = ServerOptions::new();
     options.first_pipe_instance(first).reject_remote_clients(true);
     options.in_buffer_size(BUFFER_LEN).out_buffer_size(BUFFER_LEN);
@@ -291,42 +250,7 @@ pub(super) fn wait_for_instance(path: &str, time: Duration) -> io::Result<()> {
 /// Owner and access list of the pipe, as text.
 #[cfg(test)]
 pub(super) fn security(pipe: BorrowedHandle<'_>) -> io::Result<String> {
-    use windows_sys::Win32::Security::Authorization::ConvertSecurityDescriptorToStringSecurityDescriptorW;
-    use windows_sys::Win32::Security::DACL_SECURITY_INFORMATION;
-    let about = OWNER_SECURITY_INFORMATION | DACL_SECURITY_INFORMATION;
-    let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
-    // SAFETY: as in `owner`; null stands for the parts that are not asked on their own.
-    let status = unsafe {
-        GetSecurityInfo(
-            pipe.as_raw_handle(),
-            SE_KERNEL_OBJECT,
-            about,
-            null_mut(),
-            null_mut(),
-            null_mut(),
-            null_mut(),
-            &raw mut descriptor,
-        )
-    };
-    let descriptor = Local(descriptor);
-    if status != 0 {
-        return Err(io::Error::from_raw_os_error(status as i32));
-    }
-    let (mut text, mut len) = (null_mut(), 0);
-    // SAFETY: the descriptor came from the call above and lives until the end of this function; the two places are valid.
-    checked(unsafe {
-        ConvertSecurityDescriptorToStringSecurityDescriptorW(
-            descriptor.0,
-            SDDL_REVISION_1,
-            about,
-            &raw mut text,
-            &raw mut len,
-        )
-    })?;
-    let _text = Local(text.cast());
-    // SAFETY: the call succeeded, so `text` has `len` units of UTF-16, and lives until the end of this function.
-    let units = unsafe { std::slice::from_raw_parts(text, len as usize) };
-    Ok(String::from_utf16_lossy(units).trim_end_matches('\0').to_owned())
+    Descriptor::of_object(pipe, SE_KERNEL_OBJECT)?.text()
 }
 
 #[cfg(test)]
