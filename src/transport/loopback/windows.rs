@@ -11,7 +11,7 @@
 use crate::transport::PeerCredentials;
 use crate::transport::pipe::sys::Process;
 use std::mem::offset_of;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     GetExtendedTcpTable, MIB_TCP_STATE_LISTEN, MIB_TCP6ROW_OWNER_MODULE, MIB_TCP6TABLE_OWNER_MODULE,
@@ -180,12 +180,16 @@ fn rows(family: u16, class: TCP_TABLE_CLASS) -> Vec<Row> {
         AF_INET => {
             let start = offset_of!(MIB_TCPTABLE_OWNER_MODULE, table);
             let size = size_of::<MIB_TCPROW_OWNER_MODULE>();
-            entries(&table, start, size).filter_map(row_v4).collect()
+            entries(&table, start, size)
+                .filter_map(|raw| row::<4>(raw, &IN_V4))
+                .collect()
         }
         _ => {
             let start = offset_of!(MIB_TCP6TABLE_OWNER_MODULE, table);
             let size = size_of::<MIB_TCP6ROW_OWNER_MODULE>();
-            entries(&table, start, size).filter_map(row_v6).collect()
+            entries(&table, start, size)
+                .filter_map(|raw| row::<16>(raw, &IN_V6))
+                .collect()
         }
     }
 }
@@ -200,45 +204,44 @@ fn entries(table: &[u8], start: usize, size: usize) -> impl Iterator<Item = &[u8
         .take(count)
 }
 
-fn row_v4(row: &[u8]) -> Option<Row> {
-    type Raw = MIB_TCPROW_OWNER_MODULE;
-    let ip = |at| bytes(row, at).map(|ip: [u8; 4]| IpAddr::V4(Ipv4Addr::from(ip)));
-    Some(Row {
-        local: SocketAddr::new(
-            ip(offset_of!(Raw, dwLocalAddr))?,
-            port(row, offset_of!(Raw, dwLocalPort))?,
-        ),
-        remote: SocketAddr::new(
-            ip(offset_of!(Raw, dwRemoteAddr))?,
-            port(row, offset_of!(Raw, dwRemotePort))?,
-        ),
-        listens: listens(row, offset_of!(Raw, dwState))?,
-        maker: maker(
-            row,
-            offset_of!(Raw, dwOwningPid),
-            offset_of!(Raw, liCreateTimestamp),
-        )?,
-    })
+/// Where the parts of a row stand, which are the same in both families but for the length of an address.
+struct Places {
+    local: [usize; 2],
+    remote: [usize; 2],
+    state: usize,
+    maker: [usize; 2],
 }
 
-fn row_v6(row: &[u8]) -> Option<Row> {
-    type Raw = MIB_TCP6ROW_OWNER_MODULE;
-    let ip = |at| bytes(row, at).map(|ip: [u8; 16]| IpAddr::V6(Ipv6Addr::from(ip)).to_canonical());
+/// The places in a row of this type: its addresses' names differ.
+macro_rules! places {
+    ($raw:ty, $local:ident, $remote:ident) => {
+        Places {
+            local: [offset_of!($raw, $local), offset_of!($raw, dwLocalPort)],
+            remote: [offset_of!($raw, $remote), offset_of!($raw, dwRemotePort)],
+            state: offset_of!($raw, dwState),
+            maker: [offset_of!($raw, dwOwningPid), offset_of!($raw, liCreateTimestamp)],
+        }
+    };
+}
+
+const IN_V4: Places = places!(MIB_TCPROW_OWNER_MODULE, dwLocalAddr, dwRemoteAddr);
+const IN_V6: Places = places!(MIB_TCP6ROW_OWNER_MODULE, ucLocalAddr, ucRemoteAddr);
+
+/// A row whose addresses have so many bytes.
+fn row<const N: usize>(row: &[u8], places: &Places) -> Option<Row>
+where
+    IpAddr: From<[u8; N]>,
+{
+    let address = |[ip, number]: [usize; 2]| {
+        let ip: IpAddr = bytes::<N>(row, ip)?.into();
+        Some(SocketAddr::new(ip.to_canonical(), port(row, number)?))
+    };
+    let [pid, made] = places.maker;
     Some(Row {
-        local: SocketAddr::new(
-            ip(offset_of!(Raw, ucLocalAddr))?,
-            port(row, offset_of!(Raw, dwLocalPort))?,
-        ),
-        remote: SocketAddr::new(
-            ip(offset_of!(Raw, ucRemoteAddr))?,
-            port(row, offset_of!(Raw, dwRemotePort))?,
-        ),
-        listens: listens(row, offset_of!(Raw, dwState))?,
-        maker: maker(
-            row,
-            offset_of!(Raw, dwOwningPid),
-            offset_of!(Raw, liCreateTimestamp),
-        )?,
+        local: address(places.local)?,
+        remote: address(places.remote)?,
+        listens: listens(row, places.state)?,
+        maker: maker(row, pid, made)?,
     })
 }
 
