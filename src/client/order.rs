@@ -40,6 +40,8 @@ pub(crate) struct Order {
     windows: BTreeMap<u64, BTreeSet<Number>>,
     last: u64,
     ticked: Option<Instant>,
+    /// When the first of them gives up, or before.
+    until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -121,6 +123,7 @@ impl Order {
             Wants::Room => self.room.insert(number),
             Wants::Window(protocol) => self.windows.entry(protocol).or_default().insert(number),
         };
+        self.until = earlier(self.until, until);
         let held = Held {
             wants,
             waker: own,
@@ -173,17 +176,22 @@ impl Order {
         woken.extend(self.held.values_mut().filter_map(|held| held.waker.take()));
     }
 
-    /// Wakes those whose time is over. Returns when that of the next one is.
-    pub(crate) fn wake_late(&mut self, now: Instant, woken: &mut Vec<Waker>) -> Option<Instant> {
-        let mut next = None;
+    /// When somebody's time may be over.
+    pub(crate) const fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Wakes those whose time is over.
+    pub(crate) fn wake_late(&mut self, now: Instant, woken: &mut Vec<Waker>) {
+        if self.until.take_if(|until| *until <= now).is_none() {
+            return;
+        }
         for held in self.held.values_mut() {
             match held.until {
                 Some(until) if until <= now => woken.extend(held.waker.take()),
-                Some(until) => next = Some(next.map_or(until, |other: Instant| other.min(until))),
-                None => {}
+                later => self.until = earlier(self.until, later),
             }
         }
-        next
     }
 
     /// Takes their places from those that were woken two ticks ago and have not looked. As soon as one has not for a tick, all are woken:
@@ -206,6 +214,11 @@ impl Order {
             self.wake_all(woken);
         }
     }
+}
+
+/// The first of two moments, as far as there are any.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    [one, other].into_iter().flatten().min()
 }
 
 #[cfg(test)]
@@ -402,10 +415,13 @@ mod tests {
             drop(order.hold(ticket, (Wants::Room, until), 0, Waker::noop()));
         }
         let mut woken = Vec::new();
-        assert_eq!(order.wake_late(start, &mut woken), until[0]);
-        assert_eq!(order.wake_late(start + second, &mut woken), until[2]);
+        order.wake_late(start, &mut woken);
+        assert_eq!(order.until(), until[0]);
+        order.wake_late(start + second, &mut woken);
+        assert_eq!(order.until(), until[2]);
         assert_eq!(woken.len(), 1);
-        assert_eq!(order.wake_late(start + 3 * second, &mut woken), None);
+        order.wake_late(start + 3 * second, &mut woken);
+        assert_eq!(order.until(), None);
         assert_eq!(woken.len(), 2);
     }
 }

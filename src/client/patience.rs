@@ -32,7 +32,6 @@ impl State {
         if outgoing.has_an_end() {
             let (expires, patience, _) = self.times(outgoing, *until);
             *until = Some((expires, patience));
-            self.room_until = Some(self.room_until.map_or(expires, |other| other.min(expires)));
         }
         let over = until.map(|(expires, _)| expires);
         let before = self.order.hold(ticket, (wants, over), self.life, cx.waker());
@@ -56,14 +55,16 @@ impl State {
         behind
     }
 
-    /// Those that are first in the order and may go now.
+    /// Those that are first in the order and may go now. Mostly nobody waits.
+    #[inline]
     pub(crate) fn wake_front(&mut self, woken: &mut Vec<Waker>) {
-        if self.out.has_room() {
+        if !self.order.is_empty() && self.out.has_room() {
             self.order.wake_front(self.call_window > 0, woken);
         }
     }
 
     /// There may be room in the out-buffer: whoever may use it looks again.
+    #[inline]
     pub(crate) fn tell_of_room(&mut self, woken: &mut Vec<Waker>) {
         if self.out.has_room() && !slips::is(Slip::RoomNotTold) {
             self.out.room.drain(woken);
@@ -125,11 +126,9 @@ impl State {
 
     /// Lets those look again whose time may be over. Returns whether anybody waited.
     pub(crate) fn tend_room(&mut self, now: Instant, after: &mut After) -> bool {
-        let waited = self.room_until.is_some() || !self.order.is_empty();
+        let waited = self.order.until().is_some() || !self.order.is_empty();
         self.order.tick(now, &mut after.wakers);
-        if self.room_until.take_if(|until| *until <= now).is_some() {
-            self.room_until = self.order.wake_late(now, &mut after.wakers);
-        }
+        self.order.wake_late(now, &mut after.wakers);
         // Somebody may stand in front now because the one before him has lost his place.
         self.wake_front(&mut after.wakers);
         waited

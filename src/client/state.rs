@@ -99,8 +99,6 @@ pub(crate) struct State {
     pub(crate) io_active: bool,
     /// The socket's task has a timer running, and `now` is not older than a tick.
     pub(crate) ticking: bool,
-    /// When the first of those who wait for room is to look again.
-    pub(crate) room_until: Option<Instant>,
     /// How exact deadlines are kept.
     pub(crate) tick: Duration,
     pub(crate) now: Instant,
@@ -161,7 +159,6 @@ impl State {
             epoch_before: None,
             io_active: false,
             ticking: false,
-            room_until: None,
             tick: TICK,
             now,
             last_write: now,

@@ -220,7 +220,7 @@ impl State {
 
     /// How long the next tick is: between two programs until the first of the open deadlines, which the caller keeps by itself.
     pub(crate) fn next_tick(&self, first: Option<Instant>, now: Instant) -> Duration {
-        let first = [first, self.room_until].into_iter().flatten().min();
+        let first = [first, self.order.until()].into_iter().flatten().min();
         match first.filter(|_| self.role.is_peer()) {
             Some(first) => first.saturating_duration_since(now).clamp(TICK_MIN, TICK),
             None => TICK,
