@@ -24,7 +24,7 @@ pub mod tokens;
 pub use check::{Problem, Problems};
 pub use dashboard::DashboardPlace;
 pub use policy::load as load_policy;
-pub use socket::SYSTEM_SOCKET;
+pub use socket::system_endpoint;
 
 use crate::config::Limits;
 use crate::policy::Policy;
@@ -326,7 +326,7 @@ impl Settings {
         found.retain(|problem| !wrong.iter().any(|key| problem.is_about(key)));
         problems.append(&mut found);
         if values.system && listen.is_empty() {
-            listen.push(Endpoint::Unix(SYSTEM_SOCKET.into()));
+            listen.extend(system_endpoint());
         }
         let entries = entries(&values, &origin);
         Some(Self {
@@ -383,10 +383,11 @@ fn entries(values: &Values, origin: &dyn Fn(&str) -> String) -> Vec<Entry> {
     let mut values = values.clone();
     let mut listen_origin = origin("listen");
     if values.listen.is_empty() {
-        values.listen = match values.system {
-            true => vec![format!("unix:{SYSTEM_SOCKET}")],
-            false => default_endpoints().iter().map(ToString::to_string).collect(),
+        let usual = match values.system {
+            true => system_endpoint().into_iter().collect(),
+            false => default_endpoints(),
         };
+        values.listen = usual.iter().map(ToString::to_string).collect();
         listen_origin = layer::DEFAULT.to_owned();
     }
     layer::flat(&Layer::of_values(&values))

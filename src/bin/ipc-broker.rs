@@ -107,7 +107,7 @@ struct Arguments {
     /// A file that says who may do what (TOML); without one the broker serves its own user and root.
     #[arg(long, value_name = "FILE", global = true)]
     policy: Option<PathBuf>,
-    /// Serve several users: listen on /run/ipc-broker/ipc_broker.sock, under a policy.
+    /// Serve several users, under a policy: listen on /run/ipc-broker/ipc_broker.sock; on Windows --listen says where.
     #[arg(long, global = true)]
     system: bool,
     /// Host this label bus as well, unless another process does; it is taken over when that one ends. May be given several times.

@@ -1,6 +1,6 @@
-//! Where this system keeps settings.
+//! Where this system keeps settings, and where one broker of all users listens.
 //!
-//! Owns the paths and the variables that move them; what is in the files is `settings`' business.
+//! Owns the paths and the variables that move them; what is in the files, and who may come, is `settings`' business.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,6 +12,16 @@ use std::path::{Path, PathBuf};
 pub fn settings(program: &str) -> Vec<PathBuf> {
     let believed = |folder: &Path| super::trusted::folder(folder).is_ok();
     list(cfg!(windows), program, |name| std::env::var_os(name), believed)
+}
+
+/// Where a broker for several users listens. Windows has no such place: a pipe is its user's there.
+#[must_use]
+pub const fn system_socket() -> Option<&'static str> {
+    if cfg!(unix) {
+        Some("/run/ipc-broker/ipc_broker.sock")
+    } else {
+        None
+    }
 }
 
 fn list(

@@ -3,13 +3,17 @@
 //! Owns the reading of mode and group and what must not go together. Called by `settings` alone.
 
 use super::check::Problem;
+use crate::platform::folders::system_socket;
 use crate::platform::users::Tables;
 use crate::policy::Users;
-use crate::transport::UnixOptions;
+use crate::transport::{Endpoint, UnixOptions};
 use serde::{Deserialize, Serialize};
 
-/// Where a broker for several users listens when nothing else was asked for.
-pub const SYSTEM_SOCKET: &str = "/run/ipc-broker/ipc_broker.sock";
+/// Where a broker for several users listens when nothing else was asked for, if this system has a place for it.
+#[must_use]
+pub fn system_endpoint() -> Option<Endpoint> {
+    system_socket().map(|path| Endpoint::Unix(path.into()))
+}
 
 /// The keys of the table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +37,10 @@ pub(super) fn options(
         options.mode = 0o660;
         if values.policy.is_empty() {
             let text = "a broker for several users needs a policy; add --policy FILE, or the key `policy`";
+            complain("system", text.into());
+        }
+        if values.listen.is_empty() && system_socket().is_none() {
+            let text = "here a broker for several users listens only where it is told to; add --listen tcp:127.0.0.1:PORT";
             complain("system", text.into());
         }
     }
