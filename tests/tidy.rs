@@ -1,7 +1,7 @@
 //! The house rules that a program can check, as tests. Each finding names file and line.
 //!
-//! Owns the rules and their exceptions, every one with its reason; `tidy/source.rs` owns reading. It refuses to know
-//! what clippy and rustfmt already check. CONTRIBUTING.md lists the rules for people.
+//! Owns the rules; `tidy/rooms.rs` has the rooms and the exceptions, `tidy/dependencies.rs` what is asked of cargo, `tidy/source.rs` reading. It
+//! refuses to know what clippy and rustfmt already check. CONTRIBUTING.md lists the rules for people.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,163 +17,19 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
+#[path = "tidy/dependencies.rs"]
+mod dependencies;
+#[path = "tidy/rooms.rs"]
+mod rooms;
 #[path = "tidy/source.rs"]
 mod source;
 
+use rooms::*;
 use source::{Finding, Source, closing, item_end, line_of, read_all, words};
 use std::path::Path;
-use std::process::Command;
 
 const FILE_LINES: usize = 500;
 const FUNCTION_LINES: usize = 70;
-
-/// Files that may sleep, and why.
-const SLEEPERS: &[(&str, &str)] = &[
-    (
-        "src/actors/listener.rs",
-        "backs off when accept fails: there is no event that says it would not fail now",
-    ),
-    (
-        "src/protocol/server/accept.rs",
-        "backs off when accept fails, and limits a drain beside the wait for its end",
-    ),
-    (
-        "src/protocol/server/connection.rs",
-        "answers failed proofs late: who guesses tokens must not be fast",
-    ),
-    (
-        "src/transport/unix/space.rs",
-        "backs off when the kernel has no event: no descriptor to wait with, or too many of them in flight",
-    ),
-    (
-        "src/client/drive.rs",
-        "the tick of deadlines: time itself is what is waited for",
-    ),
-    (
-        "src/client/runtime.rs",
-        "makes the timer for executors that have none",
-    ),
-    (
-        "tests/document_004.rs",
-        "the document's own snippet sends once a second",
-    ),
-    (
-        "src/client/worker.rs",
-        "the limit of a drain, beside the wait for its end",
-    ),
-];
-
-/// Files outside the platform's rooms that may ask which platform it is, and why.
-const PLATFORM_ASKERS: &[(&str, &str)] = &[(
-    "src/client/endpoints.rs",
-    "the default endpoints are different ones: a pipe in the place of the sockets",
-)];
-
-/// Where code may ask which platform it is built for.
-const PLATFORM_ROOMS: &[&str] = &["src/transport", "src/bus", "src/platform", "src/lazy"];
-
-/// What is pure. A trailing `*` stands for the rest of a path.
-const PURE: &[&str] = &[
-    "src/message/*",
-    "src/config.rs",
-    "src/config/*",
-    "src/error.rs",
-    "src/policy/*",
-    "src/likeness.rs",
-    "src/protocol/info.rs",
-    "src/protocol/negotiate.rs",
-    "src/protocol/names.rs",
-    "src/protocol/describe.rs",
-    "src/activation/service.rs",
-    "src/activation/states*",
-    "src/actors/registry/index*",
-    "src/actors/registry/facts*",
-    "src/actors/topic_hub/index*",
-    "src/actors/topic_hub/facts*",
-    "src/actors/topic_hub/trie*",
-    "src/actors/connection/session*",
-    "src/actors/connection/open_calls*",
-    "src/actors/connection/slots*",
-    "src/actors/connection/outbox*",
-    "src/actors/credit*",
-    "src/actors/deadlines*",
-    "src/actors/quota*",
-    "src/actors/shares*",
-    "src/actors/deliver*",
-    "src/transport/keepalive.rs",
-    "src/transport/pipe/portions.rs",
-    "src/client/line.rs",
-    "src/transport/dialect/*",
-    "src/lazy/wire.rs",
-    "src/lazy/method.rs",
-    "src/lazy/memory.rs",
-    "src/bus/host/election*",
-    "src/bus/memory/entry.rs",
-    "src/bus/memory/range.rs",
-    "src/bus/memory/pool.rs",
-    "src/dashboard/exposition.rs",
-    "src/dashboard/families*",
-];
-
-/// What a pure file does not say.
-const IMPURE: &[&str] = &[
-    "actix",
-    "actix_rt",
-    "tokio",
-    "tokio_util",
-    "async",
-    "Instant::now",
-    "SystemTime",
-    "getrandom",
-    "std::net",
-    "std::fs",
-];
-
-/// What a pure file may say nevertheless, and why.
-const IMPURE_ALLOWED: &[(&str, &str, &str)] = &[(
-    "src/message/codec/framed.rs",
-    "tokio_util",
-    "implements that crate's codec traits; they do no I/O",
-)];
-
-/// Rooms and those that they must not mention.
-const DIRECTIONS: &[(&str, &[&str])] = &[
-    (
-        "src/message/",
-        &["transport", "actors", "client", "settings", "platform"],
-    ),
-    (
-        "src/error.rs",
-        &["transport", "actors", "client", "settings", "platform"],
-    ),
-    (
-        "src/config",
-        &["transport", "actors", "client", "settings", "platform"],
-    ),
-    (
-        "src/policy/",
-        &["transport", "actors", "client", "settings", "platform"],
-    ),
-    ("src/activation/", &["actors", "client", "settings"]),
-    ("src/transport/", &["actors", "client", "settings"]),
-    ("src/client/", &["actors", "settings", "bus"]),
-    ("src/actors/", &["client", "settings"]),
-    ("src/bus/", &["settings"]),
-    ("src/platform/", &["actors", "client", "settings"]),
-    ("src/bus/memory/", &["actors", "client", "settings"]),
-    ("src/dashboard/", &["client", "settings", "platform", "bus"]),
-];
-
-/// What the library must not pull in without its default features.
-const CLI_ONLY: &[&str] = &[
-    "clap",
-    "figment",
-    "toml",
-    "toml_edit",
-    "tracing-subscriber",
-    "anyhow",
-    "ratatui",
-];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -544,60 +400,4 @@ fn nobody_sleeps() {
             "{path} is excepted and not there"
         );
     }
-}
-
-/// The names in the output of `cargo tree --prefix none`.
-fn packages(tree: &str) -> Vec<&str> {
-    tree.lines()
-        .filter_map(|line| line.split_whitespace().next())
-        .collect()
-}
-
-fn dependencies(features: &[&str]) -> String {
-    let output = Command::new(env!("CARGO"))
-        .args([
-            "tree",
-            "--offline",
-            "--locked",
-            "--edges",
-            "normal",
-            "--prefix",
-            "none",
-        ])
-        .args(features)
-        .current_dir(root())
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "cargo tree: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap()
-}
-
-#[test]
-fn the_library_alone_pulls_in_no_command_line() {
-    let tree = dependencies(&["--no-default-features", "--features", "broker"]);
-    let library = packages(&tree);
-    assert!(library.contains(&"actix"), "{tree}");
-    let found: Vec<&&str> = CLI_ONLY.iter().filter(|name| library.contains(name)).collect();
-    assert!(
-        found.is_empty(),
-        "the library without default features depends on {found:?}"
-    );
-    // The check fires: the default features do bring them.
-    assert!(packages(&dependencies(&[])).contains(&"clap"));
-}
-
-#[test]
-fn the_lazy_server_alone_pulls_in_no_runtime() {
-    let tree = dependencies(&["--no-default-features", "--features", "lazy"]);
-    let lazy = packages(&tree);
-    assert!(lazy.contains(&"postcard"), "{tree}");
-    let runtimes = ["actix", "actix-rt", "tokio", "tokio-util", "futures", "tracing"];
-    let found: Vec<_> = runtimes.iter().filter(|name| lazy.contains(name)).collect();
-    assert!(found.is_empty(), "the lazy server alone depends on {found:?}");
-    // The check fires: the broker does bring them.
-    assert!(packages(&dependencies(&[])).contains(&"tokio"));
 }

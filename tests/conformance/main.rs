@@ -1,6 +1,6 @@
 //! One suite of cases, run over every transport: what a user of the library may rely on wherever the bytes travel.
 //!
-//! How it works: `cases.rs` and `streams.rs` hold the cases, each an async function over a [`World`] (a broker that listens on one endpoint, and
+//! How it works: `cases.rs`, `events.rs` and `streams.rs` hold the cases, each an async function over a [`World`] (a broker that listens on one endpoint, and
 //! clients that connect to it). The macro at the end makes one test of each case for each transport of this platform.
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +22,7 @@ mod bus;
 mod cases;
 #[cfg(feature = "tls-tests")]
 mod certificates;
+mod events;
 #[cfg(feature = "tls-tests")]
 #[path = "../support/certificates.rs"]
 mod issuing;
@@ -169,17 +170,26 @@ conformance! {
         calls_without_reply,
         a_dead_worker_ends_its_calls,
         encodings_and_metadata,
-        events_in_order_and_none_lost,
-        patterns_groups_and_no_local,
-        retained_values,
-        large_events,
-        acknowledged_publishes_are_delivered,
-        last_wills,
         presence,
         names_have_one_owner,
         worker_groups_share,
         a_draining_broker_says_so,
     ]
+}
+
+/// Events, over every transport.
+mod event_cases {
+    conformance! {
+        events; #[cfg(unix)] unix, #[cfg(target_os = "linux")] ring, tcp, mem, #[cfg(feature = "tls-tests")] tls, #[cfg(windows)] pipe;
+        [
+            events_in_order_and_none_lost,
+            patterns_groups_and_no_local,
+            retained_values,
+            large_events,
+            acknowledged_publishes_are_delivered,
+            last_wills,
+        ]
+    }
 }
 
 /// Requests that go on with items, over every transport.

@@ -20,6 +20,8 @@ mod bidirectional;
 mod database;
 #[cfg(unix)]
 mod database_programs;
+#[cfg(unix)]
+mod file_programs;
 mod file_transfer;
 #[path = "../support/guard.rs"]
 #[allow(
