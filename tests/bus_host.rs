@@ -16,7 +16,7 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", target_os = "linux"))]
+#![cfg(all(feature = "cli", any(target_os = "linux", windows)))]
 
 mod support;
 
@@ -28,6 +28,9 @@ mod daemon;
 mod hosting;
 #[path = "bus_host/member.rs"]
 mod member;
+#[cfg(unix)]
+#[path = "bus_host/unix.rs"]
+mod unix;
 
 /// Does nothing by itself: it is a member of a bus in the tests, which name one.
 #[test]

@@ -10,16 +10,11 @@
 #[path = "client_wire/scripted.rs"]
 mod scripted;
 
-use actix_ipc::client::{ClientBuilder, IpcClient};
+use actix_ipc::client::IpcClient;
 use actix_ipc::error::{CloseReason, ErrorCode};
-use actix_ipc::message::handshake::PREFACE;
-use actix_ipc::message::{
-    Batch, Decoder, Draft, Encoding, Epoch, Flags, Header, Kind, Metadata, Payload, Welcome,
-};
-use actix_ipc::transport::{Endpoint, Listener, Stream};
-use scripted::{Frame, Peer, Place, WELCOME, place};
-use std::collections::VecDeque;
-use std::io::IoSlice;
+use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use actix_ipc::transport::{Endpoint, Listener};
+use scripted::{Peer, Place, WELCOME, place};
 use std::time::{Duration, Instant};
 
 #[tokio::test]

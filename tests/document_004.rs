@@ -1,7 +1,7 @@
 //! The Rust snippets of the document that the label bus answers to, with nothing changed but their `use` lines, and with the generics
 //! and the elisions put back that its page has lost. Each stands in a module of its own, and runs in a process of its own whose buses
 //! are in a folder of the test's: the document's identifiers would be those of the user's real buses.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -187,10 +187,14 @@ mod memory_registry {
 
 /// What the page calls `libc::mach_task_self()`: some object of the system, here the null device.
 mod mach {
-    use std::os::fd::{IntoRawFd, RawFd};
+    #[cfg(unix)]
+    pub fn mach_task_self() -> std::os::fd::RawFd {
+        std::os::fd::IntoRawFd::into_raw_fd(std::fs::File::open("/dev/null").unwrap())
+    }
 
-    pub fn mach_task_self() -> RawFd {
-        std::fs::File::open("/dev/null").unwrap().into_raw_fd()
+    #[cfg(windows)]
+    pub fn mach_task_self() -> std::os::windows::io::RawHandle {
+        std::os::windows::io::IntoRawHandle::into_raw_handle(std::fs::File::open("NUL").unwrap())
     }
 }
 
@@ -208,7 +212,12 @@ impl Part {
     fn start(name: &str, folder: &std::path::Path) -> Self {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "run", "--nocapture"]);
-        command.env(PART, name).env("XDG_RUNTIME_DIR", folder);
+        let place = if cfg!(windows) {
+            "LOCALAPPDATA"
+        } else {
+            "XDG_RUNTIME_DIR"
+        };
+        command.env(PART, name).env(place, folder);
         Self(command.stdout(std::process::Stdio::piped()).spawn().unwrap())
     }
 

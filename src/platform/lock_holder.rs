@@ -1,6 +1,6 @@
 //! Who has a record lock.
 //!
-//! Owns the answer, which is the same type where there are such locks ([`record_lock`](super::record_lock)) and where there are none.
+//! Owns the answer, which is the same type for the locks of each system ([`record_lock`](super::record_lock)).
 
 /// Who has a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

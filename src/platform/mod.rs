@@ -30,7 +30,6 @@ pub mod local;
 #[cfg(unix)]
 pub mod lock;
 #[cfg(feature = "bus")]
-#[cfg_attr(not(unix), allow(dead_code, reason = "without record locks nobody holds one"))]
 pub(crate) mod lock_holder;
 #[cfg(feature = "cli")]
 pub mod log_file;
@@ -46,7 +45,7 @@ pub mod place;
 pub mod plain;
 pub mod process;
 #[cfg(feature = "bus")]
-#[cfg_attr(not(unix), path = "no_record_lock.rs")]
+#[cfg_attr(not(unix), path = "range_lock.rs")]
 pub(crate) mod record_lock;
 #[cfg(feature = "cli")]
 pub mod scratch;

@@ -1,7 +1,7 @@
 //! Waiting for what other processes do: one ends, or touches a file.
 //!
-//! Owns the two descriptors that the system tells it with, on a tokio run-time, and what the system says of a process that does not run.
-//! Where there are no such descriptors it says so, and its caller looks again from time to time. `bus::host` is the caller.
+//! Owns what the system tells it with (descriptors on a tokio run-time; a thread of the system's on Windows), and what the system says of a
+//! process that does not run. Where nothing tells it says so, and its caller looks again from time to time. `bus::host` is the caller.
 
 pub(crate) use system::{Changes, End, is_stopped};
 
@@ -113,7 +113,11 @@ mod system {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+#[path = "watch/windows.rs"]
+mod system;
+
+#[cfg(not(any(target_os = "linux", windows)))]
 mod system {
     use std::io;
     use std::path::Path;

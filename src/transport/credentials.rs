@@ -65,7 +65,7 @@ pub fn current_uid() -> Option<u32> {
 ///
 /// # Errors
 /// What the system says.
-#[cfg(all(windows, feature = "cli"))]
+#[cfg(all(windows, feature = "bus"))]
 pub(crate) fn current_sid() -> io::Result<String> {
     super::pipe::current_sid()
 }

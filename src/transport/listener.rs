@@ -16,7 +16,7 @@ use crate::platform::process::holder;
 pub use crate::platform::socket_options::UnixOptions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -233,26 +233,31 @@ impl Listener {
         }
     }
 
-    /// Listens at a path that is the caller's alone for now, by a lock of its own: whatever is there is replaced, in one step and once the
-    /// new socket listens. Dropping the listener leaves the path as it is.
+    /// Listens where only the caller may for now, by a lock of its own: a socket that is at the path is replaced, in one step and once the new one
+    /// listens; a pipe may still have connections of whoever listened before. Dropping the listener leaves the path as it is.
     ///
     /// # Errors
-    /// [`BindError`]; what was there is there still.
+    /// [`BindError`]; what was there is there still. Endpoints of other kinds are [`BindError::Unsupported`].
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O.
-    pub(crate) fn replace(path: &Path, mode: u32) -> Result<Self, BindError> {
-        let endpoint = Endpoint::Unix(path.to_owned());
-        #[cfg(unix)]
-        return unix::Listener::replace(&endpoint, path, mode).map(|listener| Self {
-            kind: Kind::Unix(listener),
-            endpoint,
-        });
-        #[cfg(not(unix))]
-        {
-            let _ = mode;
-            Err(BindError::Unsupported { endpoint })
-        }
+    #[cfg_attr(windows, allow(unused_variables, reason = "pipes have no mode"))]
+    pub(crate) fn replace(endpoint: &Endpoint, mode: u32) -> Result<Self, BindError> {
+        let kind = match endpoint {
+            #[cfg(unix)]
+            Endpoint::Unix(path) => Kind::Unix(unix::Listener::replace(endpoint, path, mode)?),
+            #[cfg(windows)]
+            Endpoint::Pipe(name) => Kind::Pipe(pipe::Listener::replace(endpoint, name)?),
+            _ => {
+                return Err(BindError::Unsupported {
+                    endpoint: endpoint.clone(),
+                });
+            }
+        };
+        Ok(Self {
+            kind,
+            endpoint: endpoint.clone(),
+        })
     }
 
     /// One of this kind.

@@ -43,7 +43,7 @@ pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 
-#[cfg(all(windows, feature = "cli"))]
+#[cfg(all(windows, feature = "bus"))]
 pub(crate) use credentials::current_sid;
 pub use credentials::{PeerCredentials, current_uid};
 pub use endpoint::{Endpoint, EndpointError};

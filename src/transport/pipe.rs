@@ -52,7 +52,7 @@ pub(super) fn current_user_rid() -> Option<u32> {
 }
 
 /// The user of this process as access lists have it.
-#[cfg(feature = "cli")]
+#[cfg(feature = "bus")]
 pub(super) fn current_sid() -> io::Result<String> {
     sys::current_user().map(|user| user.to_string())
 }
@@ -237,6 +237,33 @@ impl Listener {
                 source,
             }),
         }
+    }
+
+    /// Listens under a name that a server of this user had before, which may have connections still. The caller has a lock that says whose turn it
+    /// is. Somebody else's pipe is refused: the system keeps the owner and the access list of whoever made it first.
+    #[cfg(feature = "bus")]
+    pub(super) fn replace(endpoint: &Endpoint, name: &str) -> Result<Self, BindError> {
+        let path = path(name);
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::PermissionDenied => BindError::InUse {
+                endpoint: endpoint.clone(),
+                pid: None,
+            },
+            _ => BindError::io(endpoint, "create the pipe")(source),
+        };
+        let instance = sys::create_instance(&path, false).map_err(failed)?;
+        let owner = sys::owner(instance.as_handle()).map_err(failed)?;
+        if !sys::current_user().is_ok_and(|user| user == owner) {
+            return Err(BindError::OtherUser {
+                endpoint: endpoint.clone(),
+                uid: owner.number(),
+            });
+        }
+        Ok(Self {
+            path,
+            waiting: Some(wait(instance)),
+            connected: None,
+        })
     }
 
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {

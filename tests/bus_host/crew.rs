@@ -4,6 +4,7 @@
 
 use crate::member::{BUS, LIMIT, MAY_HOST, READY};
 use crate::support::{PATIENCE, Process};
+#[cfg(unix)]
 use rustix::process::{Flock, FlockType, Pid, Signal, fcntl_getlk, kill_process};
 use std::cell::RefCell;
 use std::io::{PipeWriter, Write};
@@ -11,6 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 use tempfile::TempDir;
+
+/// Where a member looks for its user's folder.
+pub const FOLDER: &str = if cfg!(windows) {
+    "LOCALAPPDATA"
+} else {
+    "XDG_RUNTIME_DIR"
+};
 
 /// A folder that stands for a user's.
 pub struct Crew {
@@ -24,8 +32,10 @@ pub struct Member {
 }
 
 /// A process that is nobody's child here; killed at the end, whatever that is.
+#[cfg(unix)]
 pub struct Stray(pub u32);
 
+#[cfg(unix)]
 impl Drop for Stray {
     fn drop(&mut self) {
         if let Some(pid) = i32::try_from(self.0).ok().and_then(Pid::from_raw) {
@@ -37,6 +47,7 @@ impl Drop for Stray {
 impl Crew {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        #[cfg(unix)]
         std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
         Self { folder }
     }
@@ -49,7 +60,7 @@ impl Crew {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--exact", "as_a_member", "--nocapture"])
-            .env("XDG_RUNTIME_DIR", self.folder.path())
+            .env(FOLDER, self.folder.path())
             .env(BUS, bus);
         command
     }
@@ -105,6 +116,7 @@ impl Crew {
 }
 
 /// Who has the lock of a bus.
+#[cfg(unix)]
 pub fn holder(lock: &Path) -> Option<u32> {
     let file = std::fs::File::options()
         .read(true)
@@ -113,6 +125,39 @@ pub fn holder(lock: &Path) -> Option<u32> {
         .unwrap();
     let asked = fcntl_getlk(&file, &Flock::from(FlockType::WriteLock)).unwrap();
     asked.map(|lock| u32::try_from(lock.pid.unwrap().as_raw_nonzero().get()).unwrap())
+}
+
+/// Who has the lock of a bus: the system says that somebody has, the file who.
+#[cfg(windows)]
+#[allow(unsafe_code, reason = "locks of a part of a file have no safe interface")]
+pub fn holder(lock: &Path) -> Option<u32> {
+    use std::os::windows::fs::FileExt;
+    use std::os::windows::io::AsRawHandle;
+    use windows_sys::Win32::Storage::FileSystem::{LOCKFILE_FAIL_IMMEDIATELY, LockFileEx};
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open(lock)
+        .unwrap();
+    let mut place = windows_sys::Win32::System::IO::OVERLAPPED::default();
+    place.Anonymous.Anonymous.OffsetHigh = 0x4000_0000;
+    // SAFETY: the handle is open until the end of this function, and `place` lives as long; closing the file gives the lock back.
+    let free = unsafe {
+        LockFileEx(
+            file.as_raw_handle(),
+            LOCKFILE_FAIL_IMMEDIATELY,
+            0,
+            1,
+            0,
+            &raw mut place,
+        )
+    };
+    if free != 0 {
+        return None;
+    }
+    let mut number = [0; 4];
+    assert_eq!(file.seek_read(&mut number, 0).unwrap(), 4);
+    Some(u32::from_le_bytes(number))
 }
 
 impl Member {
@@ -169,6 +214,7 @@ impl Member {
     }
 
     /// Stops it, and returns when the system says that it has been: a signal may take its time.
+    #[cfg(unix)]
     #[track_caller]
     pub fn stop(&self) {
         self.process.signal(Signal::STOP);

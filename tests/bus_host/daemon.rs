@@ -1,19 +1,27 @@
 //! The daemon as one process among others that may host a bus.
 
-use crate::crew::{Crew, Member, holder};
-use crate::support::{Process, broker_command, run};
+use crate::crew::{Crew, FOLDER};
+#[cfg(unix)]
+use crate::crew::{Member, holder};
+#[cfg(unix)]
+use crate::support::run;
+use crate::support::{Process, broker_command, endpoint_in};
+#[cfg(unix)]
 use actix_ipc::Endpoint;
+#[cfg(unix)]
 use actix_ipc::bus::{self, JoinError, label};
+#[cfg(unix)]
 use rustix::process::Signal;
 use std::process::Command;
+#[cfg(unix)]
 use std::time::Duration;
 
 fn command(crew: &Crew) -> Command {
     let mut command = broker_command();
     command
-        .env("XDG_RUNTIME_DIR", crew.folder())
+        .env(FOLDER, crew.folder())
         .arg("--listen")
-        .arg(format!("unix:{}/own.sock", crew.folder().display()));
+        .arg(endpoint_in(crew.folder()));
     command
 }
 
@@ -30,6 +38,7 @@ fn daemon(crew: &Crew, buses: &[&str]) -> (Process, Vec<String>) {
     (daemon, said)
 }
 
+#[cfg(unix)]
 #[test]
 fn the_daemon_hosts_buses_and_hands_them_over() {
     let crew = Crew::new();
@@ -77,6 +86,7 @@ fn the_daemon_takes_over_when_the_host_ends() {
     assert_eq!(crew.holder(), Some(daemon.id()));
 }
 
+#[cfg(unix)]
 #[test]
 fn what_the_daemon_cannot_host_ends_its_start() {
     let crew = Crew::new();
@@ -102,6 +112,7 @@ fn what_the_daemon_cannot_host_ends_its_start() {
     assert!(twice.stderr.contains("--bus: \"a\" is there twice"), "{twice:?}");
 }
 
+#[cfg(unix)]
 #[test]
 fn each_bus_of_the_daemon_has_its_token() {
     let crew = Crew::new();

@@ -3,7 +3,9 @@
 //! Owns the words of both directions. Lines in: `leave`, `ping`, `fork`, `end`. Lines out begin with `= `.
 
 use actix_ipc::IpcClient;
-use actix_ipc::bus::host::{AttachError, AttachOptions, Attached, Host, attach, is_forked};
+#[cfg(unix)]
+use actix_ipc::bus::host::{AttachError, is_forked};
+use actix_ipc::bus::host::{AttachOptions, Attached, Host, attach};
 use actix_ipc::client::ConnectionEvent;
 use actix_ipc::client::blocking::block_on;
 use std::io::BufRead;
@@ -18,10 +20,13 @@ pub const READY: &str = "ACTIX_IPC_TEST_READY";
 fn say(text: impl std::fmt::Display) {
     // In one write, because threads say things, and past the lock of the standard library, which a forked child may find taken.
     let line = format!("= {text}\n");
+    #[cfg(unix)]
     assert_eq!(
         rustix::io::write(std::io::stderr(), line.as_bytes()),
         Ok(line.len())
     );
+    #[cfg(not(unix))]
+    std::io::Write::write_all(&mut std::io::stderr().lock(), line.as_bytes()).unwrap();
 }
 
 fn name(host: Host) -> String {
@@ -96,10 +101,12 @@ pub fn run() {
             },
             "host" => say(format_args!("is {}", name(attached.host()))),
             "stopped" => say(format_args!("stopped {:?}", attached.stopped_host())),
+            #[cfg(unix)]
             "fork" => {
                 let second = block_on(attach(&bus, AttachOptions::default())).unwrap().unwrap();
                 fork(&attached, second);
             }
+            #[cfg(unix)]
             "clone" => clone(),
             "twice" => {
                 let second = block_on(attach(&bus, AttachOptions::default())).unwrap().unwrap();
@@ -119,6 +126,7 @@ pub fn run() {
 }
 
 /// Leaves a child behind that lives until it is killed.
+#[cfg(unix)]
 #[allow(unsafe_code, reason = "there is no safe fork")]
 fn fork(attached: &Attached, second: Attached) {
     // SAFETY: the child does nothing that needs another thread of this process: it asks two questions and writes and waits with plain
@@ -147,6 +155,7 @@ fn fork(attached: &Attached, second: Attached) {
 }
 
 /// The same past the C library, so that nothing of ours runs in the child: it keeps every descriptor.
+#[cfg(unix)]
 #[allow(unsafe_code, reason = "there is no safe fork")]
 fn clone() {
     // SAFETY: without flags but the signal for the end and without a stack of its own this is a fork. The child allocates nothing and takes

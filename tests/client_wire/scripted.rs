@@ -4,15 +4,12 @@
 #![allow(unreachable_pub, reason = "a module of one test program")]
 
 use actix_ipc::client::{ClientBuilder, IpcClient};
-use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
-use actix_ipc::message::{
-    Batch, Decoder, Draft, Encoding, Epoch, Flags, Header, Kind, Metadata, Payload, Welcome,
-};
+use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Epoch, Header, Kind, Welcome};
 use actix_ipc::transport::{Endpoint, Listener, Stream};
 use std::collections::VecDeque;
 use std::io::IoSlice;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const WELCOME: Welcome = Welcome {
     epoch: Epoch([1; 16]),

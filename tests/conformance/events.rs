@@ -2,14 +2,9 @@
 //! which transport it runs over.
 
 use super::World;
-use actix_ipc::client::{Balance, Methods, Notice, Standing, WatchScope};
+use actix_ipc::Payload;
 use actix_ipc::message::Metadata;
-use actix_ipc::{CallContext, CallError, Encoding, ErrorCode, HandlerError, IpcClient, Payload};
 use futures::future;
-use serde_json::Value;
-use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::{Notify, mpsc};
 
 pub async fn events_in_order_and_none_lost(world: World) {
     let (publisher, hearer) = (world.connect().await, world.connect().await);

@@ -1,15 +1,13 @@
 //! The file transfer as processes: parts, transfers that resume, restarts and wrong input.
 
 use crate::programs::{Place, interrupt, number, said, says_in_order};
-use crate::support::{PATIENCE, Process};
-use rustix::process::Signal;
+use crate::support::Process;
+use std::path::PathBuf;
 
 /// What `file_transfer --client --size` sends.
 #[path = "../../examples/file_transfer/source.rs"]
 #[allow(clippy::duplicate_mod, reason = "its own tests include it as well")]
 mod source;
-
-use std::path::PathBuf;
 
 fn server(place: &Place) -> (Process, PathBuf) {
     let folder = place.path().join("received");

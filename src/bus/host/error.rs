@@ -58,8 +58,8 @@ pub enum AttachError {
     /// The system refuses a thread, a descriptor or memory.
     #[error("the bus cannot be looked after: {0}")]
     System(#[source] io::Error),
-    /// Buses need Unix sockets and record locks, which this platform has not.
-    #[error("this platform has no buses: they need Unix sockets and record locks")]
+    /// A bus of all users, which this platform has not: use one of the user's, without `system:`.
+    #[error("this platform has no buses of all users; leave out `system:`, or join one that a broker hosts")]
     NotHere,
 }
 

@@ -6,7 +6,7 @@
 use super::place::{Place, Scope};
 use crate::actors::{Broker, BrokerHandle, BusOptions};
 use crate::config::Limits;
-use crate::transport::Listener;
+use crate::transport::{Endpoint, Listener};
 
 /// Memory that is shared with an endpoint, for each direction, in bytes: what may be under way from one sender fits. With less, what
 /// does not fit waits in the sender's process, for a thread that has to be woken each time.
@@ -41,7 +41,7 @@ pub(super) fn start(place: &Place, hosting: &Hosting) -> Result<BrokerHandle, St
         Scope::User => 0o600,
         Scope::System => 0o666,
     };
-    let listener = Listener::replace(&place.socket, mode).map_err(|error| error.to_string())?;
+    let listener = Listener::replace(&place.endpoint, mode).map_err(|error| error.to_string())?;
     Broker::builder()
         .limits(hosting.limits.clone())
         .bus(hosting.bus.clone())
@@ -50,8 +50,10 @@ pub(super) fn start(place: &Place, hosting: &Hosting) -> Result<BrokerHandle, St
         .map_err(|error| error.to_string())
 }
 
-/// Gives up the path. The caller still has the lock, so it is its own socket that is there.
+/// Gives up the path. The caller still has the lock, so it is its own socket that is there. A pipe's name goes with its listener.
 pub(super) fn leave_path(place: &Place) {
-    // If it fails a dead socket stays behind, which the next host replaces.
-    let _ = std::fs::remove_file(&place.socket);
+    if let Endpoint::Unix(path) = &place.endpoint {
+        // If it fails a dead socket stays behind, which the next host replaces.
+        let _ = std::fs::remove_file(path);
+    }
 }

@@ -369,14 +369,14 @@ impl Keeper {
             .and_then(|()| hosted::start(&self.place, &hosting));
         match started {
             Ok(broker) => {
-                tracing::info!(socket = %self.place.socket.display(), "hosting a bus");
+                tracing::info!(endpoint = %self.place.endpoint, "hosting a bus");
                 self.broker = Some(broker);
                 self.trouble = None;
                 self.touch();
                 Input::Started
             }
             Err(reason) => {
-                tracing::warn!(%reason, socket = %self.place.socket.display(), "this process cannot host a bus");
+                tracing::warn!(%reason, endpoint = %self.place.endpoint, "this process cannot host a bus");
                 self.trouble = Some(reason);
                 Input::Failed
             }
@@ -384,7 +384,7 @@ impl Keeper {
     }
 
     fn broker_ended(&mut self, reason: &EndReason) {
-        tracing::error!(%reason, socket = %self.place.socket.display(), "the hosting of a bus has ended");
+        tracing::error!(%reason, endpoint = %self.place.endpoint, "the hosting of a bus has ended");
         self.trouble = Some(format!("hosting it ended: {reason}"));
         self.learn(Input::Failed);
     }

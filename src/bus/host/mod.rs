@@ -5,9 +5,10 @@
 //! messages. Called by `bus::join` and by the daemon.
 //!
 //! # How it is decided
-//! Each bus has two files in a folder that only its user can reach: a lock and a socket, named by a hash of the identifier. Whoever has the record
-//! lock ([`crate::platform`]) hosts. The system gives it to one process at a time, takes it back when that process ends, however it ends, and
-//! names it to the others, who watch that process and try for the lock once it has gone ([`election`]). A host that has been stopped
+//! Each bus has two files in a folder that only its user can reach: a lock and a socket, named by a hash of the identifier; on Windows a lock, and a
+//! pipe whose name has the user in it as well. Whoever has the record lock ([`crate::platform`]) hosts. The system gives it to one process at a
+//! time, takes it back when that process ends, however it ends, and names it to the others, who watch that process and try for the lock once it has
+//! gone ([`election`]). A host that has been stopped
 //! (`SIGSTOP`) keeps the bus: it may go on at any time, and two hosts would be worse than none. It is reported instead.
 //!
 //! A forked child of a host has neither its lock nor its sockets, and can use nothing of the bus: everything answers
@@ -206,7 +207,7 @@ impl Attached {
     /// Where the bus listens, whoever hosts it: the same for the whole life of the bus.
     #[must_use]
     pub fn endpoint(&self) -> Endpoint {
-        Endpoint::Unix(self.place.socket.clone())
+        self.place.endpoint.clone()
     }
 
     /// Who hosts the bus now, as far as this process knows.
@@ -322,19 +323,26 @@ mod tests {
     /// Longer than anything takes that works.
     const LONG: std::time::Duration = std::time::Duration::from_secs(20);
 
+    #[cfg(unix)]
+    fn endpoint(folder: &tempfile::TempDir) -> Endpoint {
+        Endpoint::Unix(folder.path().join("socket"))
+    }
+
+    #[cfg(not(unix))]
+    fn endpoint(folder: &tempfile::TempDir) -> Endpoint {
+        let unique = folder.path().file_name().unwrap_or_default();
+        Endpoint::Pipe(format!("actix-ipc.bus.{}", unique.display()))
+    }
+
     fn place(folder: &tempfile::TempDir) -> Place {
         Place {
             scope: Scope::User,
             lock: folder.path().join("lock"),
-            socket: folder.path().join("socket"),
+            endpoint: endpoint(folder),
         }
     }
 
     #[actix::test]
-    #[cfg_attr(
-        windows,
-        ignore = "who hosts a bus is decided by record locks, which Windows has not"
-    )]
     async fn a_bus_whose_thread_is_just_ending_is_asked_anew() {
         let folder = tempfile::tempdir().unwrap();
         let (place, options) = (place(&folder), AttachOptions::default());
@@ -360,10 +368,7 @@ mod tests {
     }
 
     #[actix::test]
-    #[cfg_attr(
-        windows,
-        ignore = "who hosts a bus is decided by record locks, which Windows has not"
-    )]
+    #[cfg_attr(windows, ignore = "a file that is open cannot be removed there")]
     async fn a_host_that_cannot_watch_its_lock_ends_when_that_is_removed() {
         let folder = tempfile::tempdir().unwrap();
         let place = place(&folder);

@@ -1,15 +1,17 @@
-//! Where a bus is: the folder of its files, and their names.
+//! Where a bus is: the folder of its files, their names, and where its host listens.
 //!
-//! Owns the way from an identifier to two paths, and the checks that make the folder one in which nobody else can put anything. It takes no lock
-//! and binds no socket. Called by [`super::attach`].
+//! Owns the way from an identifier to a lock file and an endpoint, and the checks that make the folder one in which nobody else can put anything.
+//! It takes no lock and binds nothing. Called by [`super::attach`].
 
 use super::AttachError;
+use crate::transport::Endpoint;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Identifiers that begin with this are buses of all users.
 const SYSTEM: &str = "system:";
 /// The paths of Unix sockets are shorter than this on every system, in bytes.
+#[cfg(unix)]
 const PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Whose bus it is.
@@ -21,12 +23,13 @@ pub(super) enum Scope {
     System,
 }
 
-/// The paths of a bus.
+/// What a bus has of the system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) scope: Scope,
     pub(super) lock: PathBuf,
-    pub(super) socket: PathBuf,
+    /// Where its host listens, whoever that is.
+    pub(super) endpoint: Endpoint,
 }
 
 impl Place {
@@ -48,21 +51,38 @@ impl Place {
 
     fn within(folder: &Path, scope: Scope, identifier: &str) -> Result<Self, AttachError> {
         let name = format!("{:032x}", fnv128(identifier.as_bytes()));
-        let socket = folder.join(format!("{name}.sock"));
-        let length = socket.as_os_str().len();
-        if length > PATH_MAX {
-            return Err(AttachError::PathTooLong {
-                path: socket,
-                length,
-                max: PATH_MAX,
-            });
-        }
         Ok(Self {
             scope,
             lock: folder.join(format!("{name}.lock")),
-            socket,
+            endpoint: endpoint(folder, &name)?,
         })
     }
+}
+
+#[cfg(unix)]
+fn endpoint(folder: &Path, name: &str) -> Result<Endpoint, AttachError> {
+    let path = folder.join(format!("{name}.sock"));
+    let length = path.as_os_str().len();
+    if length > PATH_MAX {
+        return Err(AttachError::PathTooLong {
+            path,
+            length,
+            max: PATH_MAX,
+        });
+    }
+    Ok(Endpoint::Unix(path))
+}
+
+/// Pipes have no folders, so the folder is in the name, however it was written; and the user, for people who look at it.
+#[cfg(not(unix))]
+fn endpoint(folder: &Path, name: &str) -> Result<Endpoint, AttachError> {
+    let user = crate::transport::current_sid().map_err(AttachError::System)?;
+    let folder = folder.canonicalize().map_err(AttachError::System)?;
+    let whole = format!("{}/{name}", folder.display());
+    Ok(Endpoint::Pipe(format!(
+        "actix-ipc.bus.{user}.{:032x}",
+        fnv128(whole.as_bytes())
+    )))
 }
 
 /// FNV-1a with 128 bits: the same in every version. It spreads names; that two of them do not meet on purpose is checked by the label in
@@ -178,8 +198,47 @@ mod folder {
 mod folder {
     use super::{AttachError, OsString, PathBuf, Scope};
 
-    pub(super) fn prepare(_: Scope, _: Option<OsString>) -> Result<PathBuf, AttachError> {
-        Err(AttachError::NotHere)
+    /// Below `%LOCALAPPDATA%`, which is its user's alone. There is nobody who could host a bus of all users: a pipe is its user's.
+    pub(super) fn prepare(scope: Scope, _: Option<OsString>) -> Result<PathBuf, AttachError> {
+        match scope {
+            Scope::System => Err(AttachError::NotHere),
+            Scope::User => user(std::env::var_os("LOCALAPPDATA")),
+        }
+    }
+
+    pub(super) fn user(local: Option<OsString>) -> Result<PathBuf, AttachError> {
+        let failed = |path: &PathBuf, what: String| AttachError::Folder {
+            path: path.clone(),
+            what,
+        };
+        let local = local.map(PathBuf::from).filter(|path| path.is_absolute());
+        let Some(local) = local else {
+            let text = "is nowhere: the variable LOCALAPPDATA does not name a folder";
+            return Err(failed(&PathBuf::from("%LOCALAPPDATA%"), text.to_owned()));
+        };
+        let folder = local.join("actix-ipc").join("bus");
+        match std::fs::create_dir_all(&folder) {
+            Ok(()) => Ok(folder),
+            Err(error) => Err(failed(&folder, format!("cannot be made: {error}"))),
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_bus_is_in_the_users_own_folder() {
+            let place = tempfile::tempdir().unwrap();
+            let folder = user(Some(place.path().into())).unwrap();
+            assert!(folder.is_dir() && folder.ends_with("actix-ipc/bus"), "{folder:?}");
+            for nowhere in [None, Some("relative".into())] {
+                let error = user(nowhere).unwrap_err().to_string();
+                assert!(error.contains("LOCALAPPDATA"), "{error}");
+            }
+            let error = prepare(Scope::System, None).unwrap_err();
+            assert!(matches!(error, AttachError::NotHere), "{error}");
+        }
     }
 }
 
@@ -230,7 +289,10 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for identifier in identifiers {
             let place = Place::within(folder, Scope::User, identifier).unwrap();
-            for path in [&place.lock, &place.socket] {
+            let Endpoint::Unix(socket) = &place.endpoint else {
+                panic!("{place:?}");
+            };
+            for path in [&place.lock, socket] {
                 assert_eq!(path.parent(), Some(folder), "{identifier:?}");
                 assert!(path.as_os_str().len() < 108, "{identifier:?}");
                 assert!(seen.insert(path.clone()), "{identifier:?}");
