@@ -289,3 +289,51 @@ fn standard_input_is_one_value() {
         );
     }
 }
+
+/// A client whose subscriptions are known to the broker.
+fn subscribers(broker: &Broker, count: usize) -> (IpcClient, Vec<actix_ipc::client::Subscription>) {
+    let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
+    let one = |_| block_on(client.subscribe("o", "t").into_future()).unwrap();
+    let all = (0..count).map(one).collect();
+    (client, all)
+}
+
+#[test]
+fn a_watch_says_what_it_was_not_told_and_shows_when_it_vanishes() {
+    let broker = Broker::start();
+    let clients: Vec<_> = (0..34).map(|_| subscribers(&broker, 1)).collect();
+    let watch = broker.start_rob("--json watch --subscriptions");
+    let warning = watch.error_line();
+    assert!(
+        warning.contains("names 32 connections of the 34 subscriptions to o.t"),
+        "{warning}"
+    );
+    let line = || serde_json::from_str::<serde_json::Value>(&watch.line()).unwrap();
+    let present: Vec<_> = (0..32).map(|_| line()["peer"].as_u64().unwrap()).collect();
+    let mut all: Vec<_> = clients.iter().map(|(client, _)| client.peer_id().0).collect();
+    drop(clients);
+    // Those that were shown, and those that were not.
+    let mut vanished: Vec<_> = (0..34)
+        .map(|_| {
+            let line = line();
+            assert_eq!(line["what"], "vanished", "{line}");
+            line["peer"].as_u64().unwrap()
+        })
+        .collect();
+    assert!(present.iter().all(|peer| all.contains(peer)));
+    all.sort_unstable();
+    vanished.sort_unstable();
+    assert_eq!(vanished, all);
+}
+
+#[test]
+fn a_watch_shows_each_end_of_what_a_client_has_twice() {
+    let broker = Broker::start();
+    let (_client, all) = subscribers(&broker, 2);
+    let watch = broker.start_rob("--json watch --subscriptions --count 2");
+    assert!(watch.line().contains("present"));
+    drop(all);
+    let ended = watch.end();
+    let told = ended.success().lines().filter(|line| line.contains("vanished"));
+    assert_eq!(told.count(), 2, "{ended:#?}");
+}

@@ -17,6 +17,7 @@ mod services;
 mod shape;
 pub(crate) mod status;
 mod steps;
+mod subscribed;
 mod tap;
 pub(crate) mod top;
 pub(crate) mod watch;
