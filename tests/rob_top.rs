@@ -391,21 +391,23 @@ fn a_broker_that_comes_back_is_shown_again() {
 #[test]
 fn without_colours_nothing_is_coloured() {
     let scene = Scene::new();
-    let variables = [
-        ("IPC_BROKER_ADDR", scene.broker.endpoint()),
-        ("TERM", "xterm-256color"),
-        ("NO_COLOR", "1"),
-    ];
-    let mut plain = Terminal::start(
-        env!("CARGO_BIN_EXE_rob"),
-        ["top"].into_iter(),
-        &variables,
-        (24, 80),
-    );
-    plain.wait("the table", |screen| screen.contains("P99"));
-    assert!(!plain.is_coloured());
-    plain.keys("q");
-    plain.end();
+    for without in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {
+        let variables = [
+            ("IPC_BROKER_ADDR", scene.broker.endpoint()),
+            ("TERM", "xterm-256color"),
+            without,
+        ];
+        let mut plain = Terminal::start(
+            env!("CARGO_BIN_EXE_rob"),
+            ["top"].into_iter(),
+            &variables,
+            (24, 80),
+        );
+        plain.wait("the table", |screen| screen.contains("P99"));
+        assert!(!plain.is_coloured(), "{without:?}");
+        plain.keys("q");
+        plain.end();
+    }
     let mut top = scene.top((24, 80), &[]);
     top.wait("the table", |screen| screen.contains("P99"));
     assert!(top.is_coloured());

@@ -26,11 +26,9 @@ mod words;
 use crate::commands::session::Session;
 use crate::exit::Failure;
 use crate::options::Options;
-use crate::output::Output;
 use actix_ipc::error::{CallError, ErrorCode};
 use clap::Subcommand;
 use std::future::IntoFuture;
-use std::io::IsTerminal;
 
 const STATUS: &str = "\
 Examples:
@@ -147,16 +145,6 @@ pub(crate) async fn run(wanted: &Observe, options: &Options) -> Result<(), Failu
     }?;
     session.close().await;
     Ok(())
-}
-
-/// Whether lines may have colours: for people, on a terminal, unless `NO_COLOR` says otherwise.
-fn colours(output: &Output) -> bool {
-    !output.json() && std::io::stdout().is_terminal() && !no_colour()
-}
-
-/// Whether `NO_COLOR` forbids colours: when it is there and not empty.
-fn no_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
 /// A request within `--timeout`, with the words around its error.

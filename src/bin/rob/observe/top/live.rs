@@ -7,10 +7,10 @@ use super::sample::{Sample, Sampler};
 use super::screen::{Input, Screen, keys};
 use super::view::{Asked, View};
 use super::{Top, clock};
+use crate::colour;
 use crate::commands::session::{Session, unless_ended};
 use crate::exit::{Exit, Failure};
 use crate::observe::ask::is_passing;
-use crate::observe::no_colour;
 use crate::options::Options;
 use actix_ipc::IpcClient;
 use actix_ipc::platform::signals::EndSignals;
@@ -62,7 +62,7 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
     let mut screen = Screen::take()?;
     let mut inputs = keys()?;
     let looks = Looks {
-        colours: !no_colour(),
+        colours: colour::wanted(&io::stdout()),
     };
     let mut left = session.options.count;
     let mut seconds = clock(Duration::from_secs(1));
