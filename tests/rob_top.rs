@@ -449,3 +449,20 @@ fn without_a_terminal_it_refuses_and_programs_get_samples() {
         "as in `rob --json top | head -1`"
     );
 }
+
+#[test]
+fn samples_end_in_order_with_every_signal_of_a_terminal() {
+    use rustix::process::Signal;
+    let broker = Broker::start();
+    for (signal, code) in [
+        (Signal::HUP, 143),
+        (Signal::QUIT, 143),
+        (Signal::TERM, 143),
+        (Signal::INT, 130),
+    ] {
+        let top = broker.start_rob("--json top --interval 0.1");
+        top.line();
+        top.signal(signal);
+        assert_eq!(top.end().code(), code, "{signal:?}");
+    }
+}
