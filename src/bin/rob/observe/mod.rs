@@ -7,6 +7,7 @@ mod answers;
 mod ask;
 mod line;
 pub(crate) mod monitor;
+mod open_calls;
 mod rates;
 pub(crate) mod record;
 mod recording;
