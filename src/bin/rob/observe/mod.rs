@@ -22,9 +22,9 @@ mod subscribed;
 mod tap;
 pub(crate) mod top;
 pub(crate) mod watch;
-mod words;
+pub(crate) mod words;
 
-use crate::commands::session::Session;
+use crate::commands::session::{PATIENCE, Session};
 use crate::exit::Failure;
 use crate::options::Options;
 use actix_ipc::error::{CallError, ErrorCode};
@@ -148,19 +148,14 @@ pub(crate) async fn run(wanted: &Observe, options: &Options) -> Result<(), Failu
     Ok(())
 }
 
-/// A request within `--timeout`, with the words around its error.
+/// A request within `--timeout`, or the time that a broker may take for what it does at once, with the words around its error.
 async fn within<T>(
     options: &Options,
     context: &str,
     request: impl IntoFuture<Output = Result<T, CallError>>,
 ) -> Result<T, Failure> {
-    let limited = async {
-        match options.timeout {
-            None => request.await,
-            Some(patience) => tokio::time::timeout(patience, request)
-                .await
-                .unwrap_or_else(|_| Err(ErrorCode::Deadline.into())),
-        }
-    };
-    limited.await.map_err(|error| Failure::of_call(context, error))
+    let patience = options.timeout.unwrap_or(PATIENCE);
+    let limited = tokio::time::timeout(patience, request).await;
+    let limited = limited.unwrap_or_else(|_| Err(ErrorCode::Deadline.into()));
+    limited.map_err(|error| Failure::of_call(context, error))
 }

@@ -178,9 +178,10 @@ impl<'a> Watching<'a> {
         }
         if let Some(watch) = &mut self.watch {
             // Answered behind the notices of what is there. That it may be refused does not matter.
-            let fence = self.client.list().await;
-            if fence.is_err() && !self.client.is_connected() {
-                return Ok(None);
+            match within(self.options, "watch", self.client.list()).await {
+                Err(failure) if failure.exit == Exit::Timeout => return Err(failure),
+                Err(_) if !self.client.is_connected() => return Ok(None),
+                _ => {}
             }
             while let Some(Some(notice)) = watch.next().now_or_never() {
                 match change(&notice) {
