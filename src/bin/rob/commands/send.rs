@@ -46,10 +46,9 @@ pub(crate) struct Send {
 
 /// Publishes; returns when the broker has accepted all of it.
 pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Failure> {
-    if !session.options.quiet
-        && [&wanted.object, &wanted.topic]
-            .iter()
-            .any(|name| name.contains('*'))
+    if [&wanted.object, &wanted.topic]
+        .iter()
+        .any(|name| name.contains('*'))
     {
         let (object, topic) = (&wanted.object, &wanted.topic);
         say::warn(&format!(

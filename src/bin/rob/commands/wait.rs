@@ -123,12 +123,10 @@ async fn connect(options: &Options, left: &dyn Fn() -> Duration) -> Result<IpcCl
     match first {
         Ok(client) => Ok(client),
         Err(error) if error.code() == ErrorCode::NotConnected => {
-            if !options.quiet {
-                say::warn(match error.unanswered {
-                    true => "a broker is there and does not answer; waiting for it",
-                    false => "no broker is there yet; waiting for one",
-                });
-            }
+            say::warn(match error.unanswered {
+                true => "a broker is there and does not answer; waiting for it",
+                false => "no broker is there yet; waiting for one",
+            });
             let builder = session::builder(options)?.reconnect(true);
             builder.connect_wait(left()).await.map_err(Failure::of_connect)
         }

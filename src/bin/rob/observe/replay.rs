@@ -109,7 +109,7 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
         kinds: wanted.kind.clone(),
     };
     // Before anything is done: a file that is damaged in the middle would be done by half.
-    let outcomes = learn(&source, options)?;
+    let outcomes = learn(&source)?;
     let mut script = Script {
         reader: source.reader()?,
         file: source.name.clone(),

@@ -290,9 +290,7 @@ impl<'a> Watching<'a> {
 
     /// Waits until the connection is there again, and says what is different.
     async fn recover(&mut self, mut tapped: bool) -> Result<(), Failure> {
-        if !self.options.quiet {
-            warn("the connection was lost; trying again");
-        }
+        warn("the connection was lost; trying again");
         let now = loop {
             self.reconnected().await?;
             while let Some(tap) = self.tap.as_mut().filter(|_| !tapped) {
