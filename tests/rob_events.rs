@@ -20,6 +20,7 @@ mod support;
 
 use actix_ipc::{IpcClient, Payload};
 use futures::executor::block_on;
+use std::io::Write;
 use support::{Broker, Process};
 
 #[test]
@@ -231,12 +232,12 @@ fn a_broker_that_hangs_ends_what_is_sent() {
     let mut command = broker.rob_command(["send", "o", "t", "--lines", "--timeout", "3"]);
     let sending = Process::spawn(command.stdin(input));
     drop(command);
-    std::io::Write::write_all(&mut lines, b"1\n").unwrap();
+    lines.write_all(b"1\n").unwrap();
     let published =
         || serde_json::from_str::<serde_json::Value>(broker.rob("--json call sys.broker status").success());
     while published().unwrap()["metrics"]["events_published"] == 0 {}
     broker.process.signal(rustix::process::Signal::STOP);
-    std::io::Write::write_all(&mut lines, b"2\n").unwrap();
+    lines.write_all(b"2\n").unwrap();
     let ended = sending.end();
     broker.process.signal(rustix::process::Signal::CONT);
     assert_eq!(ended.code(), 4, "{ended:#?}");
@@ -336,4 +337,25 @@ fn a_watch_shows_each_end_of_what_a_client_has_twice() {
     let ended = watch.end();
     let told = ended.success().lines().filter(|line| line.contains("vanished"));
     assert_eq!(told.count(), 2, "{ended:#?}");
+}
+
+#[test]
+fn a_sender_of_lines_ends_with_its_broker_also_while_no_line_comes() {
+    let mut broker = Broker::start();
+    let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
+    let mut events = block_on(client.subscribe("app", "log").into_future()).unwrap();
+    let mut command = broker.rob_command(["send", "app", "log", "--lines", "s"]);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let sender = Process::spawn(command.stdin(reader));
+    drop(command);
+    writer.write_all(b"one\n").unwrap();
+    // It is connected, and waits for the next line.
+    assert_eq!(&block_on(events.next()).unwrap().payload.bytes[..], b"\"one\"");
+    drop((events, client));
+    broker.process.kill();
+    let ended = sender.end();
+    // As when the next line comes after the end.
+    assert_eq!(ended.code(), 5, "{ended:#?}");
+    assert!(ended.stderr.starts_with("rob: send app.log: "), "{ended:#?}");
+    drop(writer);
 }
