@@ -70,7 +70,7 @@ pub fn filter(
     }
     let (over, is_over) = io::pipe()?;
     let mut child = command.spawn()?;
-    let _held = leash.map(|leash| leash.hold(Pid::from_child(&child)));
+    let held = leash.map(|leash| leash.hold(Pid::from_child(&child)));
     if !group.live(Tie::Own(Pid::from_child(&child))) {
         group.end(true);
     }
@@ -81,7 +81,7 @@ pub fn filter(
         if pump.is_err() {
             group.end(true);
         }
-        let status = reap(&mut child, group);
+        let status = reap(&mut child, group, || drop(held));
         drop(is_over);
         let failed = |_| io::Error::other("the pipes of the command could not be served");
         let (output, complete) = pump?.join().map_err(failed)?;
