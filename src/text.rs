@@ -31,7 +31,8 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 }
 
 /// Bytes as hexadecimal digits, lower case.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
     ];
