@@ -6,5 +6,5 @@
 mod log;
 
 pub use crate::likeness::nearest;
-pub use crate::text::{is_unsafe, json_safe, printable};
+pub use crate::text::{hex, is_unsafe, json_safe, printable};
 pub use log::{LogFormat, LogWriter};

@@ -12,14 +12,16 @@ const NAME_SHOWN: usize = 64;
 const TEXT_SHOWN: usize = 512;
 
 /// Whether a character could change what a terminal shows of other text: control characters, those that reorder or
-/// break lines, and those that nobody sees.
+/// break lines, and those that nobody sees: two names would look the same. Among these are the marks for how the letter before them is to look,
+/// so that an emoji is shown with its own.
 #[must_use]
 pub fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{feff}'
-            | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{13430}'..='\u{13455}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// As much of the beginning of a text as fits in so many bytes, cut between two characters.
@@ -31,7 +33,8 @@ pub(crate) fn cut(text: &str, bytes: usize) -> &str {
 }
 
 /// Bytes as hexadecimal digits, lower case.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+#[must_use]
+pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = [
         '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
     ];
@@ -163,6 +166,11 @@ mod tests {
             ("\u{202e}txt.exe", "\\u{202e}txt.exe"),
             ("\x07\x7f", "\\u{7}\\u{7f}"),
             ("pay\u{200b}pal", "pay\\u{200b}pal"),
+            ("math\u{fe0f}", "math\\u{fe0f}"),
+            (
+                "\u{13430}\u{1bca3}\u{1d173}\u{3164}",
+                "\\u{13430}\\u{1bca3}\\u{1d173}\\u{3164}",
+            ),
             (
                 "\u{2066}x\u{2069}\u{feff}\u{e0041}",
                 "\\u{2066}x\\u{2069}\\u{feff}\\u{e0041}",

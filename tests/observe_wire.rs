@@ -382,3 +382,73 @@ fn a_service_that_does_not_start_is_told() {
     assert!(entry["text"].as_str().unwrap().contains("math"), "{entry}");
     broker.stop();
 }
+
+/// Everything that is told until so many records were told or dropped: the records, and how many were dropped.
+fn told(seen: &mut Seen, count: u64) -> (Vec<Value>, u64) {
+    let (mut records, mut dropped) = (Vec::new(), 0);
+    while records.len() as u64 + dropped < count {
+        let item = seen.raw.answer(seen.id);
+        assert_eq!(item.kind, Kind::Reply, "the stream goes on: {}", item.text());
+        let taken = u32::try_from(item.wire_len()).unwrap();
+        seen.raw.send(&Draft::new(Kind::ReplyCredit, seen.id).aux(taken));
+        let item = item.json();
+        dropped += item["dropped"].as_u64().unwrap();
+        records.extend(item["records"].as_array().unwrap().iter().cloned());
+    }
+    (records, dropped)
+}
+
+#[test]
+fn an_error_text_as_long_as_a_frame_ends_no_monitor() {
+    let limits = Limits {
+        frame_bytes: 1 << 20,
+        ..Limits::default()
+    };
+    let broker = Running::start(limits.clone());
+    let mut seen = Seen::start(&broker, &json!({ "kinds": ["reply"], "object": "o" }));
+    let [mut worker, mut caller] = broker.connect_all();
+    worker.register("o");
+    // Each letter takes six in JSON.
+    let text = vec![1; limits.frame_bytes];
+    for _ in 0..8 {
+        let id = caller.call("o", Flags::NONE, b"");
+        let call = worker.expect(Kind::Call);
+        let error = Draft::new(Kind::Error, call.id).aux(ErrorCode::Handler.code());
+        worker.send(&error.payload(Encoding::RAW, &text));
+        assert_eq!(caller.answer(id).kind, Kind::Error);
+    }
+    let (records, dropped) = told(&mut seen, 8);
+    assert_eq!((records.len(), dropped), (8, 0));
+    for record in records {
+        assert_eq!(record["text"].as_str().unwrap().len(), 4 * 1024);
+        assert_eq!(record["bytes"], text.len());
+    }
+    broker.stop();
+}
+
+#[test]
+fn what_a_small_frame_cannot_hold_is_dropped_and_the_rest_is_told() {
+    let broker = Running::start(Limits {
+        frame_bytes: 64 * 1024,
+        ..Limits::default()
+    });
+    let filter = json!({ "kinds": ["event"], "payloads": 1_048_576, "object": "s" });
+    let mut seen = Seen::start(&broker, &filter);
+    let [mut publisher] = broker.connect_all();
+    let (small, large) = ([b'x'; 1_000], [1; 60_000]);
+    // Far more than a frame takes, at once.
+    let run = || (0..300).map(|_| publish(500, Flags::NONE, &small));
+    let all: Vec<_> = run()
+        .chain([publish(500, Flags::NONE, &large)])
+        .chain(run())
+        .collect();
+    publisher.send_all(&all);
+    let (records, dropped) = told(&mut seen, all.len() as u64);
+    assert_eq!((records.len(), dropped), (600, 1));
+    assert!(records.iter().all(|record| record["bytes"] == small.len()));
+    // And nothing is wrong with it afterwards.
+    publisher.publish("s", "t", b"after");
+    let (after, dropped) = told(&mut seen, 1);
+    assert_eq!((&after[0]["payload"], dropped), (&json!("after"), 0));
+    broker.stop();
+}

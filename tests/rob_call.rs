@@ -165,7 +165,7 @@ fn list_and_describe() {
 }
 
 /// What `rob` prints on a terminal of its own.
-fn on_a_terminal(broker: &Broker, line: &str, no_color: Option<&str>) -> Option<String> {
+fn on_a_terminal(broker: &Broker, line: &str, without: Option<(&str, &str)>) -> Option<String> {
     let mut script = support::command("script");
     let rob = env!("CARGO_BIN_EXE_rob");
     script
@@ -174,7 +174,7 @@ fn on_a_terminal(broker: &Broker, line: &str, no_color: Option<&str>) -> Option<
         .env("TERM", "xterm")
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR");
-    script.envs(no_color.map(|value| ("NO_COLOR", value)));
+    script.envs(without);
     script
         .output()
         .ok()
@@ -194,16 +194,19 @@ fn colour_is_for_terminals_and_never_with_no_color() {
         failed.contains("\u{1b}[1;31mrob:\u{1b}[0m call mth.add"),
         "{failed:?}"
     );
-    for (line, no_color) in [
-        ("list", Some("1")),
-        ("call mth add", Some("1")),
-        ("--json list", None),
-        ("--json call mth add", None),
-    ] {
-        let shown = on_a_terminal(&broker, line, no_color).unwrap();
+    let watch = "watch --names --timeout 0.1";
+    let coloured = on_a_terminal(&broker, watch, None).unwrap();
+    assert!(coloured.contains("\u{1b}[2m"), "{coloured:?}");
+    let without = [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")];
+    let plain = ["list", "call mth add", watch]
+        .into_iter()
+        .flat_map(|line| without.map(|without| (line, Some(without))));
+    let json = ["--json list", "--json call mth add"].map(|line| (line, None));
+    for (line, without) in plain.chain(json) {
+        let shown = on_a_terminal(&broker, line, without).unwrap();
         assert!(
             !shown.is_empty() && !shown.contains('\u{1b}'),
-            "{line}: {shown:?}"
+            "{line} {without:?}: {shown:?}"
         );
     }
     for line in ["list", "call mth add"] {

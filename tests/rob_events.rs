@@ -20,6 +20,7 @@ mod support;
 
 use actix_ipc::{IpcClient, Payload};
 use futures::executor::block_on;
+use std::io::Write;
 use support::{Broker, Process};
 
 #[test]
@@ -231,12 +232,12 @@ fn a_broker_that_hangs_ends_what_is_sent() {
     let mut command = broker.rob_command(["send", "o", "t", "--lines", "--timeout", "3"]);
     let sending = Process::spawn(command.stdin(input));
     drop(command);
-    std::io::Write::write_all(&mut lines, b"1\n").unwrap();
+    lines.write_all(b"1\n").unwrap();
     let published =
         || serde_json::from_str::<serde_json::Value>(broker.rob("--json call sys.broker status").success());
     while published().unwrap()["metrics"]["events_published"] == 0 {}
     broker.process.signal(rustix::process::Signal::STOP);
-    std::io::Write::write_all(&mut lines, b"2\n").unwrap();
+    lines.write_all(b"2\n").unwrap();
     let ended = sending.end();
     broker.process.signal(rustix::process::Signal::CONT);
     assert_eq!(ended.code(), 4, "{ended:#?}");
@@ -288,4 +289,73 @@ fn standard_input_is_one_value() {
             sent.stderr
         );
     }
+}
+
+/// A client whose subscriptions are known to the broker.
+fn subscribers(broker: &Broker, count: usize) -> (IpcClient, Vec<actix_ipc::client::Subscription>) {
+    let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
+    let one = |_| block_on(client.subscribe("o", "t").into_future()).unwrap();
+    let all = (0..count).map(one).collect();
+    (client, all)
+}
+
+#[test]
+fn a_watch_says_what_it_was_not_told_and_shows_when_it_vanishes() {
+    let broker = Broker::start();
+    let clients: Vec<_> = (0..34).map(|_| subscribers(&broker, 1)).collect();
+    let watch = broker.start_rob("--json watch --subscriptions");
+    let warning = watch.error_line();
+    assert!(
+        warning.contains("names 32 connections of the 34 subscriptions to o.t"),
+        "{warning}"
+    );
+    let line = || serde_json::from_str::<serde_json::Value>(&watch.line()).unwrap();
+    let present: Vec<_> = (0..32).map(|_| line()["peer"].as_u64().unwrap()).collect();
+    let mut all: Vec<_> = clients.iter().map(|(client, _)| client.peer_id().0).collect();
+    drop(clients);
+    // Those that were shown, and those that were not.
+    let mut vanished: Vec<_> = (0..34)
+        .map(|_| {
+            let line = line();
+            assert_eq!(line["what"], "vanished", "{line}");
+            line["peer"].as_u64().unwrap()
+        })
+        .collect();
+    assert!(present.iter().all(|peer| all.contains(peer)));
+    all.sort_unstable();
+    vanished.sort_unstable();
+    assert_eq!(vanished, all);
+}
+
+#[test]
+fn a_watch_shows_each_end_of_what_a_client_has_twice() {
+    let broker = Broker::start();
+    let (_client, all) = subscribers(&broker, 2);
+    let watch = broker.start_rob("--json watch --subscriptions --count 2");
+    assert!(watch.line().contains("present"));
+    drop(all);
+    let ended = watch.end();
+    let told = ended.success().lines().filter(|line| line.contains("vanished"));
+    assert_eq!(told.count(), 2, "{ended:#?}");
+}
+
+#[test]
+fn a_sender_of_lines_ends_with_its_broker_also_while_no_line_comes() {
+    let mut broker = Broker::start();
+    let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
+    let mut events = block_on(client.subscribe("app", "log").into_future()).unwrap();
+    let mut command = broker.rob_command(["send", "app", "log", "--lines", "s"]);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let sender = Process::spawn(command.stdin(reader));
+    drop(command);
+    writer.write_all(b"one\n").unwrap();
+    // It is connected, and waits for the next line.
+    assert_eq!(&block_on(events.next()).unwrap().payload.bytes[..], b"\"one\"");
+    drop((events, client));
+    broker.process.kill();
+    let ended = sender.end();
+    // As when the next line comes after the end.
+    assert_eq!(ended.code(), 5, "{ended:#?}");
+    assert!(ended.stderr.starts_with("rob: send app.log: "), "{ended:#?}");
+    drop(writer);
 }

@@ -32,9 +32,9 @@ use futures::executor::block_on;
 use rustix::process::Signal;
 #[cfg(unix)]
 use std::os::unix::process::ExitStatusExt;
-use support::Broker;
 #[cfg(unix)]
-use support::{Ended, Process, rob_command, run};
+use support::{Ended, rob_command, run};
+use support::{Broker, Process};
 
 /// A line of the table: its codes, and the names of error codes that it says.
 fn table() -> Vec<(Vec<i32>, Vec<String>)> {
@@ -208,4 +208,51 @@ fn closed_output(broker: &Broker) -> Ended {
     let mut command = broker.rob_command("call math count i 1000000000000".split(' '));
     drop(reader);
     Process::spawn_with(command.stdout(writer)).end()
+}
+
+#[test]
+fn a_strict_recording_that_misses_something_fails_also_when_nothing_came_any_more() {
+    let broker = Broker::start();
+    let folder = tempfile::tempdir().unwrap();
+    let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
+    for (strict, code) in [(true, 7), (false, 4)] {
+        let file = folder.path().join(format!("{strict}.jsonl"));
+        let mut command = broker.rob_command(["record", "--rate", "1", "--timeout", "0.5"]);
+        command.arg(file.as_os_str()).args(strict.then_some("--strict"));
+        let recording = Process::spawn(&mut command);
+        recording.line();
+        for number in 0..20 {
+            block_on(client.publish("sensor", "t", &number).acknowledged()).unwrap();
+        }
+        let ended = recording.end();
+        assert_eq!(ended.code(), code, "{ended:#?}");
+        assert!(ended.stderr.contains("records were dropped"), "{ended:#?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_benchmark_of_the_bus_leaves_nothing_however_it_ends() {
+    for (arguments, signal, code) in [
+        (["--seconds", "0.05"], None, 0),
+        (["--seconds", "60"], Some(Signal::INT), 130),
+        (["--seconds", "60"], Some(Signal::TERM), 143),
+    ] {
+        let place = tempfile::tempdir().unwrap();
+        let mut command = rob_command();
+        command.args(["bench", "bus"]).args(arguments);
+        command
+            .env("TMPDIR", place.path())
+            .env("XDG_RUNTIME_DIR", place.path());
+        let bench = Process::spawn(&mut command);
+        assert!(bench.line().starts_with("bus: "));
+        let folder = std::fs::read_dir(place.path()).unwrap();
+        assert_eq!(folder.count(), 1, "its folder is there");
+        if let Some(signal) = signal {
+            bench.signal(signal);
+        }
+        assert_eq!(bench.end().code(), code);
+        let left: Vec<_> = std::fs::read_dir(place.path()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
 }

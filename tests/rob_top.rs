@@ -270,10 +270,15 @@ fn another_size_is_another_layout() {
 #[cfg(target_os = "linux")]
 fn a_suspended_one_gives_the_terminal_back_and_takes_it_again() {
     let scene = Scene::new();
-    let mut top = scene.top((24, 80), &[]);
+    let variables = [("IPC_BROKER_ADDR", scene.broker.endpoint()), ("TERM", "xterm")];
+    // A shell that stops and continues jobs, as one that somebody types into does.
+    let script = "set -m; \"$0\" top; read line; fg; read line; fg";
+    let arguments = ["-c", script, env!("CARGO_BIN_EXE_rob")];
+    let mut top = Terminal::start("/bin/sh", arguments.into_iter(), &variables, (24, 80));
     let before = top.modes();
     for key in [true, false] {
         top.wait("the table", |screen| screen.contains("P99"));
+        top.mean_the_job();
         match key {
             true => top.keys("\u{1a}"),
             false => top.signal(rustix::process::Signal::TSTP),
@@ -282,13 +287,35 @@ fn a_suspended_one_gives_the_terminal_back_and_takes_it_again() {
         assert_eq!(top.modes(), before);
         scene.call(1);
         let calls = scene.ask("status")["totals"]["calls"].to_string();
-        top.signal(rustix::process::Signal::CONT);
+        top.keys("\n");
         top.wait("the table again", |screen| has(screen, "math", &[(2, &calls)]));
         assert!(top.is_alternate() && top.modes() != before);
     }
     top.keys("q");
     assert_eq!(top.end(), Some(0));
     assert_eq!(top.modes(), before);
+}
+
+#[test]
+fn where_nobody_could_continue_it_it_goes_on() {
+    let scene = Scene::new();
+    let variables = [("IPC_BROKER_ADDR", scene.broker.endpoint()), ("TERM", "xterm")];
+    let rob = env!("CARGO_BIN_EXE_rob");
+    // Without any shell, and behind one that waits for it and is not waited for by another.
+    for (program, arguments) in [
+        (rob, vec!["top"]),
+        ("/bin/sh", vec!["-c", "\"$0\" top; exit $?", rob]),
+    ] {
+        let mut top = Terminal::start(program, arguments.into_iter(), &variables, (24, 80));
+        let before = top.modes();
+        top.wait("the table", |screen| screen.contains("P99"));
+        top.keys("\u{1a}");
+        scene.call(1);
+        let calls = scene.ask("status")["totals"]["calls"].to_string();
+        top.wait("what is new", |screen| has(screen, "math", &[(2, &calls)]));
+        top.keys("q");
+        assert_eq!((top.end(), top.modes()), (Some(0), before), "{program}");
+    }
 }
 
 #[test]
@@ -364,21 +391,23 @@ fn a_broker_that_comes_back_is_shown_again() {
 #[test]
 fn without_colours_nothing_is_coloured() {
     let scene = Scene::new();
-    let variables = [
-        ("IPC_BROKER_ADDR", scene.broker.endpoint()),
-        ("TERM", "xterm-256color"),
-        ("NO_COLOR", "1"),
-    ];
-    let mut plain = Terminal::start(
-        env!("CARGO_BIN_EXE_rob"),
-        ["top"].into_iter(),
-        &variables,
-        (24, 80),
-    );
-    plain.wait("the table", |screen| screen.contains("P99"));
-    assert!(!plain.is_coloured());
-    plain.keys("q");
-    plain.end();
+    for without in [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")] {
+        let variables = [
+            ("IPC_BROKER_ADDR", scene.broker.endpoint()),
+            ("TERM", "xterm-256color"),
+            without,
+        ];
+        let mut plain = Terminal::start(
+            env!("CARGO_BIN_EXE_rob"),
+            ["top"].into_iter(),
+            &variables,
+            (24, 80),
+        );
+        plain.wait("the table", |screen| screen.contains("P99"));
+        assert!(!plain.is_coloured(), "{without:?}");
+        plain.keys("q");
+        plain.end();
+    }
     let mut top = scene.top((24, 80), &[]);
     top.wait("the table", |screen| screen.contains("P99"));
     assert!(top.is_coloured());
@@ -419,4 +448,21 @@ fn without_a_terminal_it_refuses_and_programs_get_samples() {
         Some(141),
         "as in `rob --json top | head -1`"
     );
+}
+
+#[test]
+fn samples_end_in_order_with_every_signal_of_a_terminal() {
+    use rustix::process::Signal;
+    let broker = Broker::start();
+    for (signal, code) in [
+        (Signal::HUP, 143),
+        (Signal::QUIT, 143),
+        (Signal::TERM, 143),
+        (Signal::INT, 130),
+    ] {
+        let top = broker.start_rob("--json top --interval 0.1");
+        top.line();
+        top.signal(signal);
+        assert_eq!(top.end().code(), code, "{signal:?}");
+    }
 }

@@ -128,6 +128,22 @@ fn nobody_there_is_no_answer() {
 }
 
 #[test]
+fn what_is_no_name_of_an_object_is_no_answer_either() {
+    let broker = Broker::start();
+    let long = "x".repeat(256);
+    for name in ["", "a\tb", long.as_str()] {
+        let mut ping = rob_command();
+        let ended = run(ping.args(["--addr", broker.endpoint(), "ping", name]));
+        assert_eq!(
+            (ended.code(), ended.stdout.as_str()),
+            (2, ""),
+            "{name:?}: {ended:#?}"
+        );
+        assert!(ended.stderr.starts_with("rob: ping "), "{}", ended.stderr);
+    }
+}
+
+#[test]
 fn a_broker_that_goes_while_it_is_waited_for_is_told() {
     let mut broker = Broker::start();
     let waiting = broker.start_rob("wait weather --timeout 8");

@@ -63,13 +63,13 @@ impl Source {
 
     /// The answer, JSON as the broker wrote it. `limit`: so many rows at most. Cancel safe.
     pub(super) async fn ask(&self, question: Question, limit: Option<u32>) -> Result<Bytes, Refusal> {
-        let _place = self.asked.acquire().await;
         let arguments = limit.map_or_else(|| "{}".to_owned(), |limit| format!("{{\"limit\":{limit}}}"));
         let arguments = match question {
             Question::Status => Payload::default(),
             Question::Connections | Question::Objects | Question::Topics => json(arguments),
         };
-        self.call(question.name(), arguments, ANSWER_MAX).await
+        let called = self.call(question.name(), arguments, ANSWER_MAX);
+        in_turn(&self.asked, ANSWER_MAX, called).await
     }
 
     /// Returns when a call has gone through Registry and its answer has come back.
@@ -85,17 +85,48 @@ impl Source {
         match called {
             Ok(Ok(reply)) => Ok(reply.payload.bytes),
             Ok(Err(error)) => Err(Refusal::Broker(error.to_string())),
-            Err(_) => Err(Refusal::Broker(format!(
-                "nothing came within {} s",
-                most.as_secs()
-            ))),
+            Err(_) => Err(silent(most)),
         }
     }
+}
+
+/// Does it when there is a place. The time is for both: whoever waits does not care for what.
+async fn in_turn<T>(
+    places: &Semaphore,
+    most: Duration,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let done = async {
+        let _place = places.acquire().await;
+        work.await
+    };
+    tokio::time::timeout(most, done)
+        .await
+        .unwrap_or_else(|_| Err(silent(most)))
+}
+
+fn silent(most: Duration) -> Refusal {
+    Refusal::Broker(format!("nothing came within {} s", most.as_secs()))
 }
 
 fn json(text: String) -> Payload {
     Payload {
         encoding: crate::message::Encoding::JSON,
         bytes: text.into_bytes().into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_wait_for_a_place_is_a_part_of_the_time() {
+        let places = Semaphore::new(1);
+        let work = || async { Ok("done") };
+        assert!(in_turn(&places, ANSWER_MAX, work()).await.is_ok());
+        let _taken = places.acquire().await.unwrap();
+        let refused = in_turn(&places, Duration::from_millis(10), work()).await;
+        assert!(matches!(refused, Err(Refusal::Broker(_))));
     }
 }

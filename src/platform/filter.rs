@@ -5,6 +5,7 @@
 
 use super::child::{Group, Tie, reap};
 use super::leash::Leash;
+use super::lines::Lines;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 use std::io::{self, PipeReader, Read, Write};
@@ -14,8 +15,6 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitSta
 
 /// What is written at once: a pipe that is ready to be written takes as much without waiting.
 const CHUNK: usize = libc::PIPE_BUF;
-/// The longest line that is passed on as one, in bytes.
-const LINE_MAX: usize = 4 * 1024;
 /// What is read at most when the command has ended: others may still hold its output.
 const REST_MAX: usize = 1024 * 1024;
 
@@ -70,7 +69,7 @@ pub fn filter(
     }
     let (over, is_over) = io::pipe()?;
     let mut child = command.spawn()?;
-    let _held = leash.map(|leash| leash.hold(Pid::from_child(&child)));
+    let held = leash.map(|leash| leash.hold(Pid::from_child(&child)));
     if !group.live(Tie::Own(Pid::from_child(&child))) {
         group.end(true);
     }
@@ -81,7 +80,7 @@ pub fn filter(
         if pump.is_err() {
             group.end(true);
         }
-        let status = reap(&mut child, group);
+        let status = reap(&mut child, group, || drop(held));
         drop(is_over);
         let failed = |_| io::Error::other("the pipes of the command could not be served");
         let (output, complete) = pump?.join().map_err(failed)?;
@@ -102,7 +101,7 @@ struct Pipes<'a> {
     most: usize,
     complete: bool,
     errors: Option<ChildStderr>,
-    line: Vec<u8>,
+    lines: Lines,
     told: &'a (dyn Fn(&str) + Sync),
 }
 
@@ -124,7 +123,7 @@ impl<'a> Pipes<'a> {
             most,
             complete: true,
             errors: child.stderr.take(),
-            line: Vec::new(),
+            lines: Lines::default(),
             told,
         }
     }
@@ -156,9 +155,7 @@ impl<'a> Pipes<'a> {
                 group.end(true);
             }
         }
-        if !self.line.is_empty() {
-            (self.told)(&String::from_utf8_lossy(&self.line));
-        }
+        self.lines.end(self.told);
         self.kept.truncate(self.most);
         (self.kept, self.complete)
     }
@@ -212,15 +209,8 @@ impl<'a> Pipes<'a> {
     fn read_errors(&mut self) -> usize {
         let mut buffer = [0; 4 * 1024];
         let length = read(&mut self.errors, &mut buffer);
-        for byte in buffer.iter().take(length) {
-            if *byte == b'\n' || self.line.len() >= LINE_MAX {
-                (self.told)(&String::from_utf8_lossy(&self.line));
-                self.line.clear();
-            }
-            if *byte != b'\n' {
-                self.line.push(*byte);
-            }
-        }
+        self.lines
+            .take(buffer.get(..length).unwrap_or_default(), self.told);
         length
     }
 }

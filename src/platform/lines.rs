@@ -1,6 +1,6 @@
 //! What a child process prints, line by line.
 //!
-//! Owns where a line ends. It refuses to know where the bytes come from. `child` of either system is the caller.
+//! Owns where a line ends. It refuses to know where the bytes come from. `child` of either system and `filter` are the callers.
 
 /// The longest line that is passed on as one, in bytes.
 const LINE_MAX: usize = 4 * 1024;

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub struct Kind {
     /// What their names begin with; six more characters follow.
     pub prefix: &'static str,
-    /// The names that may be in one. A folder that holds anything else is left alone: it may be somebody's.
+    /// The names that may be in one, those in a folder before the folder. A folder that holds anything else is left alone: it may be somebody's.
     pub contents: &'static [&'static str],
 }
 
@@ -142,7 +142,8 @@ mod unix {
             return Ok(());
         }
         for name in kind.contents {
-            let _ = std::fs::remove_file(folder.join(name));
+            let path = folder.join(name);
+            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
         }
         // Only when nothing is left in it.
         std::fs::remove_dir(folder)
@@ -157,13 +158,15 @@ mod tests {
 
     const KIND: Kind = Kind {
         prefix: "scratch.tmp-",
-        contents: &["one", "two.lock"],
+        contents: &["one", "two.lock", "inner/three", "inner"],
     };
 
     fn left(place: &Path, name: &str, contents: &[&str]) -> PathBuf {
         let folder = place.join(name);
         std::fs::create_dir(&folder).unwrap();
         for name in contents {
+            let above = Path::new(name).parent().unwrap();
+            std::fs::create_dir_all(folder.join(above)).unwrap();
             std::fs::write(folder.join(name), "").unwrap();
         }
         folder
@@ -177,19 +180,21 @@ mod tests {
         let dead = [
             left(place.path(), "scratch.tmp-AbCd01", &["one", "two.lock"]),
             left(place.path(), "scratch.tmp-AbCd02", &[]),
+            left(place.path(), "scratch.tmp-AbCd06", &["inner/three"]),
         ];
         let foreign = [
             // A name of another length, something in it that is nobody's business, another prefix, no folder of its own.
             left(place.path(), "scratch.tmp-results", &["one"]),
             left(place.path(), "scratch.tmp-AbCd03", &["figures.json"]),
+            left(place.path(), "scratch.tmp-AbCd07", &["inner/figures.json"]),
             left(place.path(), "other.tmp-AbCd04", &["one"]),
         ];
         let link = place.path().join("scratch.tmp-AbCd05");
-        std::os::unix::fs::symlink(&foreign[2], &link).unwrap();
+        std::os::unix::fs::symlink(&foreign[3], &link).unwrap();
         let second = Scratch::new_in(place.path(), KIND).unwrap();
         assert!(dead.iter().all(|folder| !folder.exists()));
         assert!(foreign.iter().all(|folder| folder.exists()));
-        assert!(link.symlink_metadata().is_ok() && foreign[2].join("one").exists());
+        assert!(link.symlink_metadata().is_ok() && foreign[3].join("one").exists());
         assert!(living.path().join("one").exists(), "its owner lives");
         let paths = [living.path().to_owned(), second.path().to_owned()];
         drop((living, second));

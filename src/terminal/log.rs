@@ -8,7 +8,7 @@ use crate::metrics::LOST_LOGS;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
@@ -119,10 +119,19 @@ impl LogWriter {
     /// process; it blocks the thread.
     pub fn finish(&self, patience: Duration) {
         let (done, wait) = sync_channel(1);
-        if self.queue.try_send(Entry::Flush(done)).is_ok() {
-            // An error means that the time is up or the thread gone; there is nobody to tell.
-            let _ = wait.recv_timeout(patience);
+        match self.queue.try_send(Entry::Flush(done)) {
+            Ok(()) => {}
+            // It waits for a place in the queue as long as the process lives, which is about to end.
+            Err(TrySendError::Full(flush)) => {
+                let queue = self.queue.clone();
+                let waiting = std::thread::Builder::new().name("log-end".into());
+                let waiting = waiting.spawn(move || drop(queue.send(flush)));
+                drop(waiting);
+            }
+            Err(TrySendError::Disconnected(_)) => return,
         }
+        // An error means that the time is up or a thread gone; there is nobody to tell.
+        let _ = wait.recv_timeout(patience);
     }
 }
 
@@ -229,6 +238,21 @@ mod tests {
         let told = lines.iter().find(|line| !line.starts_with("line")).unwrap();
         let count: usize = told.split(' ').next().unwrap().parse().unwrap();
         assert!((99..=100).contains(&count), "{told}");
+    }
+
+    #[test]
+    fn what_waits_in_a_full_queue_is_waited_for() {
+        let (permit, gate) = channel();
+        let (written, lines) = channel();
+        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Text).unwrap();
+        for _ in 0..QUEUE + 100 {
+            log.write_all(b"line\n").unwrap();
+        }
+        // Who reads it begins now.
+        drop(permit);
+        log.finish(PATIENCE);
+        let count = lines.try_iter().filter(|line| line.starts_with("line")).count();
+        assert!(count >= QUEUE, "{count}");
     }
 
     #[test]

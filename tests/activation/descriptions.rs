@@ -16,8 +16,8 @@ async fn a_signal_reads_the_descriptions_again() {
     let file = scene.starts.with_file_name("services.toml");
     private(file.parent().unwrap(), "services.toml", "[[service]]\n", 0o600);
     scene.broker.process.signal(Signal::HUP);
-    let line = scene.broker.process.wait_for_error_line("were not read again");
-    assert!(line.contains("those in force stay"), "{line}");
+    let line = scene.broker.process.wait_for_error_line("not reloaded");
+    assert!(line.contains("services.toml"), "{line}");
     private(file.parent().unwrap(), "services.toml", text, 0o600);
     scene.broker.process.signal(Signal::HUP);
     // Who waits for an object that is described by now is told of its start.

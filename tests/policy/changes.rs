@@ -196,3 +196,85 @@ fn a_named_pipe_in_the_place_of_a_file_holds_nobody_up() {
     );
     assert_eq!(raw.register("other").kind, Kind::Done);
 }
+
+/// A broker that has its policy from its settings, or none.
+fn by_settings(text: &str) -> (Broker, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("s.toml");
+    let endpoint = format!("unix:{}", folder.path().join("b.sock").display());
+    std::fs::write(&settings, text).unwrap();
+    let broker = Broker::start_at(folder, &endpoint, |command| {
+        command.arg("--config").arg(&settings);
+    });
+    (broker, settings)
+}
+
+#[test]
+fn a_policy_that_came_while_it_ran_and_is_named_no_more_is_told_and_stays() {
+    let (broker, settings) = by_settings("");
+    let policy = settings.with_file_name("p.toml");
+    std::fs::write(
+        &policy,
+        format!("[[allow]]\nuid = {}\nconnect = true\n", own_uid()),
+    )
+    .unwrap();
+    let mut raw = Raw::connect(&broker.socket());
+    assert_eq!(raw.register("before").kind, Kind::Done);
+    std::fs::write(&settings, format!("policy = {policy:?}\n")).unwrap();
+    broker.process.signal(Signal::HUP);
+    broker.process.wait_for_error_line("the policy was read again");
+    denied(&raw.register("during"));
+    for _ in 0..2 {
+        std::fs::write(&settings, "").unwrap();
+        broker.process.signal(Signal::HUP);
+        let line = broker.process.wait_for_error_line("name no policy any more");
+        assert!(line.contains("stays until a restart"), "{line}");
+        denied(&raw.register("after"));
+    }
+}
+
+#[test]
+fn what_is_wrong_with_tokens_or_services_leaves_the_policy_as_it_is_too() {
+    let (broker, settings) = by_settings("");
+    let policy = settings.with_file_name("p.toml");
+    let tokens = settings.with_file_name("tokens");
+    let services = settings.with_file_name("services.toml");
+    let allow = |own: &str| {
+        let rule = format!("[[allow]]\nuid = {}\nconnect = true\nown = {own:?}\n", own_uid());
+        std::fs::write(&policy, rule).unwrap();
+    };
+    let private = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    std::fs::create_dir(&tokens).unwrap();
+    private(&tokens, 0o700);
+    let token = tokens.join("bob.token");
+    std::fs::write(&token, format!("{}\n", "7".repeat(64))).unwrap();
+    std::fs::write(&services, "[[service]]\n").unwrap();
+    private(&services, 0o600);
+    allow("mine");
+    let text = format!("policy = {policy:?}\ntokens = {tokens:?}\n");
+    for (wrong, text) in [
+        ("bob.token", text.clone()),
+        (
+            "services.toml",
+            format!("policy = {policy:?}\nactivation = {services:?}\n"),
+        ),
+    ] {
+        // Readable for others, and without a word of what it is to describe.
+        private(&token, 0o644);
+        std::fs::write(&settings, &text).unwrap();
+        broker.process.signal(Signal::HUP);
+        let line = broker.process.wait_for_error_line("not reloaded");
+        assert!(line.contains(wrong), "{line}");
+        let line = broker.process.error_line();
+        assert!(line.contains("everything stays as it was"), "{line}");
+        let mut raw = Raw::connect(&broker.socket());
+        assert_eq!(raw.register("other").kind, Kind::Done, "there is no policy yet");
+    }
+    private(&token, 0o600);
+    std::fs::write(&settings, text).unwrap();
+    broker.process.signal(Signal::HUP);
+    broker.process.wait_for_error_line("the policy was read again");
+    denied(&Raw::connect(&broker.socket()).register("other"));
+}

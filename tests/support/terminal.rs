@@ -38,6 +38,8 @@ struct Shown {
 pub struct Terminal {
     pty: Arc<Pty>,
     child: Child,
+    /// Whom signals go to.
+    subject: u32,
     shown: Arc<(Mutex<Shown>, Condvar)>,
     exit: Option<Option<i32>>,
 }
@@ -64,7 +66,7 @@ impl Terminal {
             command = command.env_remove(name);
         }
         let child = command.envs(variables.iter().copied()).spawn(pts).unwrap();
-        let pty = Arc::new(pty);
+        let (pty, subject) = (Arc::new(pty), child.id());
         let parser = vt100::Parser::new(rows, columns, 0);
         let shown = Shown {
             parser,
@@ -78,6 +80,7 @@ impl Terminal {
         Self {
             pty,
             child,
+            subject,
             shown,
             exit: None,
         }
@@ -150,8 +153,16 @@ impl Terminal {
         self.pty.resize(Size::new(rows, columns)).unwrap();
     }
 
+    /// The program is a shell, and what it runs now is meant by signals.
+    #[track_caller]
+    pub fn mean_the_job(&mut self) {
+        let path = format!("/proc/{0}/task/{0}/children", self.child.id());
+        let children = std::fs::read_to_string(path).unwrap();
+        self.subject = children.trim().parse().expect("one job");
+    }
+
     pub fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        let pid = Pid::from_raw(i32::try_from(self.subject).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
@@ -159,7 +170,7 @@ impl Terminal {
     #[track_caller]
     pub fn stopped(&self) {
         let deadline = Instant::now() + PATIENCE;
-        let stat = format!("/proc/{}/stat", self.child.id());
+        let stat = format!("/proc/{}/stat", self.subject);
         while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
             assert!(
                 Instant::now() < deadline,

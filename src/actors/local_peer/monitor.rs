@@ -84,14 +84,10 @@ pub(super) async fn run(
         }
         // Before the look: what passed before the mark is among what is found now, or has been told.
         let mark = Some(shared.marks.load(Ordering::Acquire)).filter(|mark| *mark != marked);
-        let (records, mut dropped) = watching.monitor.drain(last.elapsed());
+        let (records, dropped) = watching.monitor.drain(last.elapsed());
         last = Instant::now();
         let pause = if dropped > 0 { BUSY_TICK } else { TICK };
-        for part in parts(&records) {
-            responder
-                .more(item(part, std::mem::take(&mut dropped), None)?)
-                .await?;
-        }
+        let dropped = tell(&records, dropped, shared.limits.frame_bytes, &mut responder).await?;
         if dropped > 0 || mark.is_some() {
             responder.more(item(&[], dropped, mark)?).await?;
             marked = mark.unwrap_or(marked);
@@ -107,6 +103,48 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// Tells these records, and how many were dropped before them. Returns how many are still to be told as dropped.
+async fn tell(
+    records: &[Record],
+    mut dropped: u64,
+    frame_bytes: usize,
+    responder: &mut Responder,
+) -> Result<u64, CallError> {
+    for part in parts(records) {
+        let mut left = vec![part];
+        while let Some(part) = left.pop() {
+            match fitting(part, dropped, frame_bytes)? {
+                Fitting::Whole(item) => {
+                    responder.more(item).await?;
+                    dropped = 0;
+                }
+                Fitting::Halves(first, second) => left.extend([second, first]),
+                Fitting::Never => dropped = dropped.saturating_add(1),
+            }
+        }
+    }
+    Ok(dropped)
+}
+
+/// How records go into frames of so many bytes. What JSON makes of them is known when it has been made.
+enum Fitting<'a> {
+    Whole(Payload),
+    Halves(&'a [Record], &'a [Record]),
+    /// A single record that exceeds a frame.
+    Never,
+}
+
+fn fitting(records: &[Record], dropped: u64, frame_bytes: usize) -> Result<Fitting<'_>, CallError> {
+    let item = item(records, dropped, None)?;
+    if item.bytes.len() <= frame_bytes {
+        return Ok(Fitting::Whole(item));
+    }
+    Ok(match records.split_at_checked(records.len().div_euclid(2)) {
+        Some((first, second)) if !first.is_empty() => Fitting::Halves(first, second),
+        _ => Fitting::Never,
+    })
 }
 
 /// The records in runs of about an item's size.
@@ -139,4 +177,64 @@ fn item(records: &[Record], dropped: u64, mark: Option<u64>) -> Result<Payload, 
         mark,
     };
     Payload::json(&item).map_err(|error| CallError::new(ErrorCode::Encoding, error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::observe::said::{Said, What};
+    use crate::message::{Encoding, PeerId, Ticket};
+    use proptest::prelude::*;
+
+    /// The answer of an object, with so much of its payload.
+    fn answer(ticket: u64, payload: usize) -> Record {
+        let bytes = vec![1; payload];
+        let said = Said {
+            what: What::Reply {
+                ticket: Ticket(ticket),
+                last: true,
+                us: None,
+                error: None,
+            },
+            from: Some(PeerId(7)),
+            to: Some(PeerId(8)),
+            object: "math",
+            member: "",
+            meta: &[],
+            payload: (Encoding::RAW, &bytes),
+            total: payload,
+            pieces: false,
+            attachments: 0,
+        };
+        said.record(0, payload)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_fits_a_frame_is_told_in_order_and_the_rest_is_counted(
+            sizes in prop::collection::vec(0_usize..3_000, 0..40),
+        ) {
+            const FRAME: usize = 8_000;
+            let records: Vec<Record> = sizes.iter().zip(1..).map(|(size, ticket)| answer(ticket, *size)).collect();
+            let (mut told, mut never) = (Vec::new(), 0_u64);
+            let mut left = vec![&records[..]];
+            while let Some(part) = left.pop() {
+                match fitting(part, 0, FRAME).unwrap() {
+                    Fitting::Whole(item) => {
+                        prop_assert!(item.bytes.len() <= FRAME);
+                        told.extend(part.iter().cloned());
+                    }
+                    Fitting::Halves(first, second) => left.extend([second, first]),
+                    Fitting::Never => never += 1,
+                }
+            }
+            let fits = |record: &&Record| {
+                let alone = item(std::slice::from_ref(*record), 0, None).unwrap();
+                alone.bytes.len() <= FRAME
+            };
+            let expected: Vec<Record> = records.iter().filter(fits).cloned().collect();
+            prop_assert_eq!(&told, &expected);
+            prop_assert_eq!(never as usize, records.len() - told.len());
+        }
+    }
 }

@@ -6,13 +6,15 @@
 use super::said::{Presence, Said, What};
 use crate::error::ErrorCode;
 use crate::message::{Encoding, Metadata, Origin};
-use crate::text::hex;
+use crate::text::{cut, hex};
 use serde::Serialize;
 
 /// What an entry of the metadata takes beside its texts, in bytes.
 const ENTRY: usize = 128;
 /// Metadata that a record shows, in entries.
 const META_SHOWN: usize = 64;
+/// The most of an error's text that a record keeps, in bytes: it is as long as its sender likes, and nobody is charged for it here.
+const TEXT_MAX: usize = 4 * 1024;
 
 impl Said<'_> {
     /// What is kept of it. `at_us`: when it passed, since 1970; `shown`: so much of its payload.
@@ -96,7 +98,7 @@ impl Said<'_> {
             last,
             us,
             error: error.map(|(code, _)| code.name()),
-            text: error.and_then(|(_, said)| text(said)),
+            text: error.and_then(|(_, said)| text(cut(said, TEXT_MAX))),
             attachments: self.attachments,
             pieces: self.pieces,
             shown,

@@ -9,21 +9,21 @@ use actix_ipc::actors::BrokerHandle;
 use actix_ipc::actors::tokens::Tokens;
 use actix_ipc::client::token_file;
 use actix_ipc::policy::Policy;
-use actix_ipc::settings::{Entry, Problems, Settings, Sources, tokens};
+use actix_ipc::settings::{Entry, Settings, Sources, tokens};
 use tokio::sync::oneshot;
 
 /// Sets the filter of the log.
 pub(crate) type SetLog = Box<dyn Fn(&str) -> Result<(), String>>;
 
-/// What one reading found: nothing unless settings and policy are good.
-pub(crate) type Read = Result<Found, Problems>;
+/// What one reading found: all of it, or everything that is wrong with any of it.
+pub(crate) type Read = Result<Found, Vec<String>>;
 
-/// What was read. Tokens and services may fail by themselves.
+/// What was read.
 pub(crate) struct Found {
     settings: Settings,
     policy: Option<Policy>,
-    known: Result<Tokens, String>,
-    services: Result<Services, Vec<String>>,
+    known: Tokens,
+    services: Services,
 }
 
 /// Settings that take effect at once.
@@ -32,7 +32,9 @@ const AT_ONCE: [&str; 4] = ["log", "policy", "tokens", "activation"];
 /// What is in force, and how to read it again.
 pub(crate) struct Reload {
     sources: Sources,
+    /// Those of the start, which hold until the next one.
     entries: Vec<Entry>,
+    has_policy: bool,
     log: String,
     set_log: SetLog,
 }
@@ -42,6 +44,7 @@ impl Reload {
         Self {
             sources,
             entries: settings.entries().to_vec(),
+            has_policy: settings.policy.is_some(),
             log: settings.log.clone(),
             set_log,
         }
@@ -69,7 +72,7 @@ impl Reload {
         let found = match read {
             Ok(Ok(found)) => found,
             Ok(Err(problems)) => {
-                for problem in &problems.0 {
+                for problem in &problems {
                     tracing::error!("not reloaded: {problem}");
                 }
                 return nothing_changed();
@@ -85,11 +88,12 @@ impl Reload {
             known,
             services,
         } = found;
-        match known {
-            Ok(known) => broker.set_tokens(known),
-            Err(error) => tracing::error!("the tokens were not read again, those in force stay: {error}"),
-        }
-        describe(services, broker);
+        broker.set_tokens(known);
+        tracing::info!(
+            services = services.all().len(),
+            "the descriptions of services were read again and are in force"
+        );
+        broker.set_services(services);
         match policy {
             Some(policy) => {
                 tracing::info!(
@@ -97,8 +101,9 @@ impl Reload {
                     "the policy was read again and is in force"
                 );
                 broker.set_policy(policy);
+                self.has_policy = true;
             }
-            None if self.had_policy() => {
+            None if self.has_policy => {
                 tracing::error!(
                     "the settings name no policy any more; the one in force stays until a restart"
                 );
@@ -112,12 +117,6 @@ impl Reload {
                 Err(error) => tracing::error!(%error, "the filter of the log could not be changed"),
             }
         }
-    }
-
-    fn had_policy(&self) -> bool {
-        self.entries
-            .iter()
-            .any(|entry| entry.key == "policy" && entry.value != "\"\"")
     }
 
     /// What else is different takes a restart, and is not to be taken for granted.
@@ -141,33 +140,22 @@ impl Reload {
 }
 
 fn read(sources: &Sources) -> Read {
-    let (settings, policy) = load(sources)?;
+    let (settings, policy) =
+        load(sources).map_err(|wrong| wrong.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let known = tokens::read(settings.tokens.as_deref(), token_file().as_deref());
-    let services = services(&settings);
-    Ok(Found {
-        settings,
-        policy,
-        known,
-        services,
-    })
-}
-
-fn describe(services: Result<Services, Vec<String>>, broker: &BrokerHandle) {
-    match services {
-        Ok(services) => {
-            let count = services.all().len();
-            tracing::info!(
-                services = count,
-                "the descriptions of services were read again and are in force"
-            );
-            broker.set_services(services);
-        }
-        Err(wrong) => {
-            for wrong in wrong {
-                tracing::error!(
-                    "the descriptions of services were not read again, those in force stay: {wrong}"
-                );
-            }
+    match (known, services(&settings)) {
+        (Ok(known), Ok(services)) => Ok(Found {
+            settings,
+            policy,
+            known,
+            services,
+        }),
+        (known, services) => {
+            let wrong = known
+                .err()
+                .into_iter()
+                .map(|wrong| format!("the tokens: {wrong}"));
+            Err(wrong.chain(services.err().into_iter().flatten()).collect())
         }
     }
 }

@@ -111,12 +111,14 @@ pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Rob, St
     let read = |words: &[OsString]| {
         Rob::try_parse_from(words).map_err(|error| Stop::Clap(slips::explained(error, words)))
     };
-    let mut rob = read(&words)?;
-    if matches!(rob.command, Command::Observe(Observe::Monitor(_)))
-        && let Some(words) = joined(&words)
-    {
-        rob = read(&words)?;
-    }
+    let mut rob = match (read(&words), joined(&words)) {
+        (Ok(rob), Some(words)) if matches!(rob.command, Command::Observe(Observe::Monitor(_))) => {
+            read(&words)?
+        }
+        // Taken for an argument, the number may be one too many.
+        (Err(_), Some(joined)) if words.iter().any(|word| word == "monitor") => read(&joined)?,
+        (read, _) => read?,
+    };
     rob.read_words()?;
     rob.options.doing = rob.command.doing();
     if rob.options.count.is_some() && !rob.command.counts() {

@@ -138,6 +138,43 @@ fn a_value_may_come_from_standard_input() {
 }
 
 #[test]
+fn a_number_behind_payloads_is_never_the_object() {
+    let table: [(&str, [Option<&str>; 2], u64); 7] = [
+        ("monitor --payloads", [None, None], 256),
+        ("monitor --payloads 5", [None, None], 5),
+        ("monitor math --payloads 5", [Some("math"), None], 5),
+        ("monitor math add --payloads 5", [Some("math"), Some("add")], 5),
+        ("monitor --payloads 5 math add", [Some("math"), Some("add")], 5),
+        (
+            "--json monitor math --payloads 5 add",
+            [Some("math"), Some("add")],
+            5,
+        ),
+        ("monitor math add --payloads=5", [Some("math"), Some("add")], 5),
+    ];
+    for (line, [object, member], payloads) in table {
+        match parse_line(line) {
+            Ok(Rob {
+                command: Command::Observe(Observe::Monitor(wanted)),
+                ..
+            }) => {
+                let which = [&wanted.which.object, &wanted.which.member].map(Option::as_deref);
+                assert_eq!(
+                    (which, wanted.payloads),
+                    ([object, member], Some(payloads)),
+                    "{line}"
+                );
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+    let line = "monitor math add --payloads 9999999";
+    assert!(refusal(line).contains("'9999999'"), "{}", refusal(line));
+    let line = "monitor math add more --payloads 5";
+    assert!(refusal(line).contains("'more'"), "{}", refusal(line));
+}
+
+#[test]
 fn a_count_is_for_what_gives_many_results() {
     for line in [
         "--count 3 listen o t",

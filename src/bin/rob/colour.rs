@@ -1,7 +1,7 @@
 //! Colour: whether a stream gets any, and the few that rob has.
 //!
 //! Owns the rule: on a terminal, and never with `NO_COLOR` (or `TERM=dumb`, `CLICOLOR=0`). It refuses to know what is coloured. Asked by
-//! `main` for errors and by `output` for results.
+//! `main` for errors, by `output` for results and by `rob top` for its screen.
 
 use anstream::stream::RawStream;
 use anstream::{AutoStream, ColorChoice};

@@ -8,6 +8,7 @@ use crate::arguments::Rob;
 use crate::commands::session;
 use crate::options::Options;
 use actix_ipc::client::IpcClient;
+use actix_ipc::terminal::is_unsafe;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use clap_complete::CompleteEnv;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
@@ -181,7 +182,8 @@ fn proposals(typed: &OsStr, names: BTreeSet<String>) -> Vec<CompletionCandidate>
     let typed = typed.to_string_lossy();
     let safe = |name: &String| {
         let letters = name.chars();
-        !name.starts_with('-') && { letters }.all(|c| c.is_alphanumeric() || "._:@%+,/-".contains(c))
+        !name.starts_with('-') && { letters }
+            .all(|c| (c.is_alphanumeric() && !is_unsafe(c)) || "._:@%+,/-".contains(c))
     };
     names
         .into_iter()
@@ -205,6 +207,8 @@ mod tests {
             "m x",
             "m'",
             "m\u{202e}",
+            // A letter that nobody sees.
+            "math\u{3164}",
             "-m",
             "store",
         ];

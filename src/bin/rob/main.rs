@@ -105,23 +105,24 @@ fn failure_text(failure: &Failure, coloured: bool) -> String {
 }
 
 fn failure_json(failure: &Failure) -> String {
-    let mut error = serde_json::Map::new();
-    error.insert("code".into(), failure.code().into());
-    error.insert("exit".into(), (failure.exit as u8).into());
-    error.insert("may_have_run".into(), failure.may_have_run().into());
-    error.insert("message".into(), failure.message.as_str().into());
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let mut line = format!(
+        "{{\"error\":{{\"code\":{},\"exit\":{},\"may_have_run\":{},\"message\":{}",
+        text(failure.code()),
+        failure.exit as u8,
+        failure.may_have_run(),
+        text(&failure.message)
+    );
     if let Some(call) = &failure.call {
-        error.extend(
-            call.name
-                .as_ref()
-                .map(|name| ("name".to_owned(), name.as_str().into())),
-        );
+        if let Some(name) = &call.name {
+            line.push_str(&format!(",\"name\":{}", text(name)));
+        }
+        // As it is written, with all of its digits.
         if !call.payload.bytes.is_empty() {
-            let value = serde_json::from_str(&output::json_line(&call.payload)).unwrap_or_default();
-            error.insert("value".into(), value);
+            line.push_str(&format!(",\"value\":{}", output::json_line(&call.payload)));
         }
     }
-    let line = serde_json::json!({ "error": error }).to_string();
+    line.push_str("}}");
     let mut line = output::compact(&line);
     line.push('\n');
     line
@@ -157,5 +158,12 @@ mod tests {
             "\n"
         );
         assert_eq!(failure_json(&refused()), expected);
+        let mut failure = refused();
+        let exact = r#"{"z":12345678901234567890123,"a":0.10}"#;
+        if let Some(call) = &mut failure.call {
+            call.payload.bytes = exact.into();
+        }
+        let line = failure_json(&failure);
+        assert!(line.contains(&format!(r#""value":{exact}}}"#)), "{line}");
     }
 }

@@ -5,9 +5,9 @@
 
 use crate::colour;
 use actix_ipc::message::{Encoding, Payload};
-use actix_ipc::terminal::{is_unsafe, printable};
+use actix_ipc::terminal::{hex, json_safe, printable};
 use serde_json::Value;
-use std::fmt::Write as _;
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// Indentation of each level of a map or list.
@@ -160,29 +160,18 @@ pub(crate) fn compact(text: &str) -> String {
             in_string = !in_string;
         }
         escaped = in_string && c == '\\' && !escaped;
-        if is_unsafe(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{unit:04x}");
-            }
-        } else {
-            out.push(c);
-        }
+        out.push(c);
     }
-    out
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().saturating_mul(2));
-    for byte in bytes {
-        let _ = write!(out, "{byte:02x}");
+    match json_safe(&out) {
+        Cow::Borrowed(_) => out,
+        Cow::Owned(safe) => safe,
     }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actix_ipc::terminal::is_unsafe;
 
     fn json(text: &str) -> Payload {
         Payload {

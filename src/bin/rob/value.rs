@@ -15,7 +15,7 @@ use std::io::Read;
 /// What stands for one JSON value on standard input.
 const STDIN: &str = "-";
 /// The most that is read as one value: a message's limit, unless the broker's operator raised it.
-const STDIN_MAX: u64 = 256 << 20;
+pub(crate) const STDIN_MAX: u64 = 256 << 20;
 
 /// The words behind the names.
 #[derive(Args, Debug, Default, PartialEq)]

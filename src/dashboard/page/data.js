@@ -117,7 +117,8 @@ async function stream(onEvent) {
 async function poll() {
   const names = ["status", "connections", "objects", "topics"];
   const parts = await Promise.all(names.map(async (name) => {
-    const answer = await ask(`/api/${name}${name === "status" ? "" : "?limit=250"}`);
+    // A connection that is gone without a word would be waited for as long as the page is open.
+    const answer = await ask(`/api/${name}${name === "status" ? "" : "?limit=250"}`, { signal: AbortSignal.timeout(15000) });
     if (!answer.ok) throw new Error((await answer.text()).trim());
     return [name, await answer.json()];
   }));

@@ -151,6 +151,13 @@ function start() {
   byId("latency-of").addEventListener("change", drawAll);
   document.querySelector(".counters").addEventListener("toggle", drawAll);
   for (const link of document.querySelectorAll("a[data-to]")) link.setAttribute("href", link.dataset.to);
+  // Where a token is needed, a link cannot show it.
+  byId("also").hidden = Boolean(token);
+  // The address stays as it is: the token is in it.
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    byId("tables").focus();
+  });
   let width = 0;
   new ResizeObserver(() => {
     if (byId("graph").clientWidth === width) return;

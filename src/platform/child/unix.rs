@@ -52,11 +52,16 @@ pub(super) fn start(command: &mut Command) -> io::Result<(Child, Tie)> {
 }
 
 pub(super) fn wait(child: &mut Child, group: &Group) -> io::Result<ExitStatus> {
-    reap(child, group)
+    reap(child, group, || ())
 }
 
-/// Waits for the end of a group's leader, kills what is left of the group, and reaps.
-pub(in crate::platform) fn reap(child: &mut Child, group: &Group) -> io::Result<ExitStatus> {
+/// Waits for the end of a group's leader, kills what is left of the group, and reaps. `before`: the last thing that is done while its number
+/// is its own.
+pub(in crate::platform) fn reap(
+    child: &mut Child,
+    group: &Group,
+    before: impl FnOnce(),
+) -> io::Result<ExitStatus> {
     let pid = Pid::from_child(child);
     // Not reaped yet, so that its number is its own while it is killed.
     let not_reaped = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
@@ -70,7 +75,10 @@ pub(in crate::platform) fn reap(child: &mut Child, group: &Group) -> io::Result<
     if ended.is_ok() {
         group.end(true);
     }
-    group.over(|| child.wait())
+    group.over(|| {
+        before();
+        child.wait()
+    })
 }
 
 /// Reads lines until the output ends, or the process.
@@ -101,4 +109,19 @@ pub(super) fn read(mut output: PipeReader, over: &PipeReader, told: &(dyn Fn(&st
         lines.take(buffer.get(..length).unwrap_or_default(), told);
     }
     lines.end(told);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn before_it_is_reaped_its_number_is_its_own() {
+        let mut child = Command::new("true").process_group(0).spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let is_there = || waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT).is_ok();
+        let mut was_there = false;
+        let status = reap(&mut child, &Group::default(), || was_there = is_there()).unwrap();
+        assert!(status.success() && was_there && !is_there());
+    }
 }

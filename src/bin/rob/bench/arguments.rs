@@ -132,6 +132,9 @@ pub(crate) struct Bus {
     /// How long each size is measured, in seconds, from 0.05 to 3600.
     #[arg(long, value_name = "SECONDS", default_value = "1", allow_negative_numbers = true, value_parser = seconds)]
     pub(crate) seconds: Duration,
+    /// Be the process that hosts and sends.
+    #[arg(long, hide = true)]
+    pub(crate) source: bool,
     /// Be the process that takes, on this bus.
     #[arg(long, hide = true, value_name = "BUS")]
     pub(crate) sink: Option<String>,

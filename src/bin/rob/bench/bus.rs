@@ -1,7 +1,7 @@
 //! `rob bench bus`: the label bus from endpoint to endpoint, with payloads of several sizes.
 //!
-//! Owns its two processes: this one hosts a bus of its own and sends, a second one takes. There is no bare floor beside it: what a
-//! message costs less than a call or an event is told by `rpc` and `pubsub`. Called by `bench`.
+//! Owns its two processes: one hosts a bus of its own and sends, a second one takes. Both find it in a temporary folder, which is gone after
+//! them. There is no bare floor beside it: what a message costs less than a call or an event is told by `rpc` and `pubsub`. Called by `bench`.
 
 use super::figures::memory;
 use crate::arguments::bench::Bus;
@@ -11,8 +11,10 @@ use crate::output::Output;
 use actix_ipc::bus::{
     self, BytesMessage, EndpointReceiver, EndpointSender, Message, RecvError, Report, Selector, label,
 };
+use actix_ipc::platform::scratch::{Kind, Scratch};
+use actix_ipc::platform::signals::EndSignals;
 use serde_json::{Value, json};
-use std::io::Read;
+use std::io::{self, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,8 +22,23 @@ use std::time::{Duration, Instant};
 const SIZES: [usize; 5] = [16, 64, 1_024, 4_096, 16_384];
 /// How long the second process has to join, and the last message of a size to be taken.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the news of a signal may come behind that of a process which it has ended as well.
+const NEWS_PATIENCE: Duration = Duration::from_millis(200);
 /// Messages between two looks at the clock.
 const BURST: u32 = 64;
+
+/// The bus, which is alone in its folder. The names of its files follow from it.
+const BUS: &str = "rob-bench";
+/// The folder that both take for that of the run-time: what a bus has there, its files before their folders.
+const FOLDER: Kind = Kind {
+    prefix: "rob-bench.bus-",
+    contents: &[
+        "actix-ipc/bus/20aaafe57e0694a4571d1387d087c39f.lock",
+        "actix-ipc/bus/20aaafe57e0694a4571d1387d087c39f.sock",
+        "actix-ipc/bus",
+        "actix-ipc",
+    ],
+};
 
 type Sender = EndpointSender<BytesMessage>;
 type Receiver = EndpointReceiver<BytesMessage>;
@@ -67,23 +84,67 @@ impl Figure {
     }
 }
 
-/// Measures each size and prints it when it is done.
+/// Has another process measure, whose files are gone when it has ended, however it does.
 pub(super) async fn run(wanted: &Bus, options: &Options) -> Result<(), Failure> {
+    let refused = |error: io::Error| Failure::new(Exit::Refused, format!("bench: {error}"));
+    let mut signals = EndSignals::receive().map_err(refused)?;
+    let folder = Scratch::new(FOLDER).map_err(refused)?;
+    let mut command = rob()?;
+    command.args(["bench", "bus", "--source", "--seconds"]);
+    command.arg(wanted.seconds.as_secs_f64().to_string());
+    command.args(options.json.then_some("--json"));
+    command
+        .env("XDG_RUNTIME_DIR", folder.path())
+        .stdin(Stdio::piped());
+    let mut source = command.spawn().map_err(refused)?;
+    let held = source.stdin.take();
+    let (done, mut ended) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || done.send(source.wait()));
+    let gone = |_| Err(io::Error::other("the working thread has ended"));
+    let status = tokio::select! {
+        biased;
+        signal = signals.next() => {
+            // The end of its standard input is its end.
+            drop(held);
+            let _ = ended.await;
+            return Err(Failure::new(Exit::of_signal(signal), ""));
+        }
+        status = &mut ended => status.unwrap_or_else(gone).map_err(refused)?,
+    };
+    match status.code().map(u8::try_from) {
+        Some(Ok(0)) => Ok(()),
+        // It has said why.
+        Some(Ok(code)) => Err(Failure::new(Exit::of_number(code), "")),
+        // Ctrl+c is for both.
+        _ => match tokio::time::timeout(NEWS_PATIENCE, signals.next()).await {
+            Ok(signal) => Err(Failure::new(Exit::of_signal(signal), "")),
+            Err(_) => Err(broken("the process that measures was ended")),
+        },
+    }
+}
+
+/// Measures each size and prints it when it is done; ends when its standard input does.
+pub(super) async fn source(wanted: &Bus, options: &Options) -> Result<(), Failure> {
     let (seconds, json) = (wanted.seconds, options.json);
+    end_with_input();
     on_a_thread(move || measure(seconds, json)).await
 }
 
+fn rob() -> Result<Command, Failure> {
+    let path = std::env::current_exe().map_err(|error| broken(&error.to_string()))?;
+    Ok(Command::new(path))
+}
+
 fn measure(seconds: Duration, json: bool) -> Result<(), Failure> {
-    let identifier = format!("rob-bench-{}", std::process::id());
-    let options = bus::Options::new(identifier.as_str(), label!("source"), "");
+    let options = bus::Options::new(BUS, label!("source"), "");
     let (sender, _receiver): (Sender, Receiver) =
         bus::join(options, Some(PATIENCE)).map_err(|error| broken(&error.to_string()))?;
-    let _sink = Sink::start(&identifier)?;
+    let _sink = Sink::start()?;
     let mut output = Output::stdout(json);
     let mut figures = Vec::new();
     if !json {
         output.text(&format!(
-            "bus: messages from endpoint to endpoint, {} s of each size; this process hosts the bus and sends, a second one takes\n",
+            "bus: messages from endpoint to endpoint, {} s of each size; one process hosts the bus and sends, a second one takes\n",
             seconds.as_secs_f64()
         ))?;
     }
@@ -138,10 +199,9 @@ fn one_size(sender: &Sender, size: usize, seconds: Duration) -> Result<Figure, F
 struct Sink(Child);
 
 impl Sink {
-    fn start(identifier: &str) -> Result<Self, Failure> {
-        let rob = std::env::current_exe().map_err(|error| broken(&error.to_string()))?;
-        let child = Command::new(rob)
-            .args(["bench", "bus", "--sink", identifier])
+    fn start() -> Result<Self, Failure> {
+        let child = rob()?
+            .args(["bench", "bus", "--sink", BUS])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .spawn();
@@ -161,12 +221,16 @@ impl Drop for Sink {
 
 /// Is the process that takes, until its standard input ends.
 pub(super) async fn sink(identifier: String) -> Result<(), Failure> {
+    end_with_input();
+    on_a_thread(move || take_all(&identifier)).await
+}
+
+/// Who has started this process is gone, or through, when its standard input ends.
+fn end_with_input() {
     std::thread::spawn(|| {
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        // Who measures is gone, or through.
+        let _ = io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
-    on_a_thread(move || take_all(&identifier)).await
 }
 
 /// The blocking API needs a thread on which nothing else runs.

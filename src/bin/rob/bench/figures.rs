@@ -4,6 +4,7 @@
 
 use super::latencies::Latencies;
 use super::measure::{Measured, Side};
+use crate::observe::words;
 use serde_json::{Map, Value, json};
 
 /// What the ratio compares.
@@ -188,18 +189,9 @@ fn rate(value: f64) -> String {
     }
 }
 
-/// Bytes with a unit.
+/// Bytes with a unit; those that somebody asks for are whole ones, mostly.
 pub(super) fn memory(bytes: u64) -> String {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.iter().find(|(power, _)| bytes >> power > 0);
-    unit.map_or_else(
-        || format!("{bytes} B"),
-        |(power, unit)| {
-            let value = bytes as f64 / (1_u64 << power) as f64;
-            let text = format!("{value:.1}");
-            format!("{} {unit}", text.trim_end_matches(".0"))
-        },
-    )
+    words::bytes(bytes).replace(".0 ", " ")
 }
 
 /// To three digits behind the point, which is more than a measurement knows.

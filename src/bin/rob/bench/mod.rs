@@ -50,6 +50,7 @@ pub(crate) async fn run(bench: &Bench, options: &Options) -> Result<(), Failure>
         Bench::Bus(wanted) => {
             return match &wanted.sink {
                 Some(identifier) => bus::sink(identifier.clone()).await,
+                None if wanted.source => bus::source(wanted, options).await,
                 None => bus::run(wanted, options).await,
             };
         }

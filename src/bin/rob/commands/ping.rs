@@ -8,6 +8,7 @@ use crate::options::seconds;
 use crate::output::Output;
 use crate::value;
 use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::message::ObjectName;
 use actix_ipc::platform::signals::EndSignals;
 use clap::Args;
 use serde_json::json;
@@ -40,6 +41,11 @@ pub(crate) struct Ping {
 
 /// Measures the round trips; the first that fails is the end. However it ends, the figures of those that were answered are told.
 pub(crate) async fn run(wanted: &Ping, session: &mut Session) -> Result<(), Failure> {
+    if let Some(object) = &wanted.object {
+        // Refused by the object it would count as an answer.
+        let none = |error| Failure::new(Exit::Usage, format!("ping {object:?}: {error}"));
+        ObjectName::new(object).map_err(none)?;
+    }
     let failed = |error| Failure::new(Exit::Refused, format!("ping: no signals ({error})"));
     let mut signals = EndSignals::receive().map_err(failed)?;
     let mut figures = Figures::default();

@@ -46,10 +46,9 @@ pub(crate) struct Send {
 
 /// Publishes; returns when the broker has accepted all of it.
 pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Failure> {
-    if !session.options.quiet
-        && [&wanted.object, &wanted.topic]
-            .iter()
-            .any(|name| name.contains('*'))
+    if [&wanted.object, &wanted.topic]
+        .iter()
+        .any(|name| name.contains('*'))
     {
         let (object, topic) = (&wanted.object, &wanted.topic);
         say::warn(&format!(
@@ -63,7 +62,7 @@ pub(crate) async fn run(wanted: &Send, session: &mut Session) -> Result<(), Fail
         Value::Lines(signature) => {
             let mut lines = read_lines();
             let mut number = 0_u64;
-            while let Some(line) = lines.recv().await {
+            while let Some(line) = next_of(&mut lines, wanted, session).await? {
                 number = number.saturating_add(1);
                 let failed = |why: String| {
                     Failure::new(Exit::Usage, format!("line {number} of standard input: {why}"))
@@ -130,24 +129,44 @@ async fn publish(wanted: &Send, session: &Session, payload: Payload) -> Result<u
     session.within(&format!("send {object}.{topic}"), accepted).await
 }
 
+/// The next line, while there is somebody to send it to: the input may be silent for hours.
+async fn next_of(
+    lines: &mut mpsc::Receiver<io::Result<String>>,
+    wanted: &Send,
+    session: &Session,
+) -> Result<Option<io::Result<String>>, Failure> {
+    tokio::select! {
+        biased;
+        line = lines.recv() => Ok(line),
+        gone = session.client.closed() => {
+            Err(Failure::of_call(&format!("send {}.{}", wanted.object, wanted.topic), gone))
+        }
+    }
+}
+
 /// The next line without its end; nothing behind the last one.
 fn next_line(input: &mut impl BufRead) -> Option<io::Result<String>> {
-    let mut line = String::new();
-    match input.by_ref().take(LINE_MAX).read_line(&mut line) {
+    let mut line = Vec::new();
+    match input.by_ref().take(LINE_MAX).read_until(b'\n', &mut line) {
         Ok(0) => return None,
         Ok(_) => {}
         Err(error) => return Some(Err(error)),
     }
-    if line.len() as u64 == LINE_MAX && !line.ends_with('\n') {
-        let text = format!("it is longer than {LINE_MAX} bytes; `-` takes a value of any size");
-        return Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+    let wrong = |text: String| Some(Err(io::Error::new(io::ErrorKind::InvalidData, text)));
+    // Before a look at its letters: the last may be cut in two.
+    if line.len() as u64 == LINE_MAX && !line.ends_with(b"\n") {
+        let most = value::STDIN_MAX.div_euclid(1 << 20);
+        return wrong(format!(
+            "it is longer than {LINE_MAX} bytes; `-` takes one value of less than {most} MiB"
+        ));
     }
-    let end = line.trim_end_matches('\n').len();
-    line.truncate(end);
-    if line.ends_with('\r') {
-        line.pop();
+    for end in [b'\n', b'\r'] {
+        line.pop_if(|last| *last == end);
     }
-    Some(Ok(line))
+    match String::from_utf8(line) {
+        Ok(line) => Some(Ok(line)),
+        Err(_) => wrong("it is not UTF-8".to_owned()),
+    }
 }
 
 /// The lines of standard input as they come. The thread that reads them is not waited for: a terminal may never send the next one.
@@ -183,6 +202,12 @@ mod tests {
             error.to_string().contains("longer than 16777216 bytes"),
             "{error}"
         );
+        // A letter of two bytes lies across the bound.
+        let long = format!("x{}", "é".repeat(most / 2));
+        let error = next_line(&mut long.as_bytes()).unwrap().unwrap_err();
+        assert!(error.to_string().contains("longer than"), "{error}");
+        let error = next_line(&mut &b"\xff\n"[..]).unwrap().unwrap_err();
+        assert!(error.to_string().contains("UTF-8"), "{error}");
         let mut text = "x".repeat(most - 1);
         text.push('\n');
         assert_eq!(next_line(&mut text.as_bytes()).unwrap().unwrap().len(), most - 1);

@@ -13,6 +13,7 @@ use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::terminal::nearest;
 use clap::Args;
 use futures::FutureExt;
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 const EXAMPLES: &str = "\
@@ -41,10 +42,9 @@ pub(crate) struct Wait {
 pub(crate) async fn run(wanted: &Wait, options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
     let left = || options.timeout.map(|limit| limit.saturating_sub(start.elapsed()));
-    let mut objects = wanted.objects.clone();
-    objects.sort();
-    objects.dedup();
-    objects.sort_by_key(|name| wanted.objects.iter().position(|one| one == name));
+    let mut seen = HashSet::new();
+    let each = wanted.objects.iter().filter(|name| seen.insert(*name));
+    let objects: Vec<String> = each.cloned().collect();
     if objects.len() > OBJECTS_MAX {
         let text = format!(
             "wait: {} objects, and at most {OBJECTS_MAX} at once",
@@ -123,12 +123,10 @@ async fn connect(options: &Options, left: &dyn Fn() -> Duration) -> Result<IpcCl
     match first {
         Ok(client) => Ok(client),
         Err(error) if error.code() == ErrorCode::NotConnected => {
-            if !options.quiet {
-                say::warn(match error.unanswered {
-                    true => "a broker is there and does not answer; waiting for it",
-                    false => "no broker is there yet; waiting for one",
-                });
-            }
+            say::warn(match error.unanswered {
+                true => "a broker is there and does not answer; waiting for it",
+                false => "no broker is there yet; waiting for one",
+            });
             let builder = session::builder(options)?.reconnect(true);
             builder.connect_wait(left()).await.map_err(Failure::of_connect)
         }

@@ -3,13 +3,10 @@
 //! Owns the tickets of the calls that were chosen: an answer does not say its method, so the broker sends those of all methods of an
 //! object. Called by `tap`.
 
+use super::open_calls::OpenCalls;
 use super::tap::Filter;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use std::collections::{HashSet, VecDeque};
-
-/// Calls whose answers are waited for; the oldest are forgotten.
-const CALLS_MAX: usize = 65_536;
 
 /// What decides whether a record stays.
 #[derive(Debug, Default, Deserialize)]
@@ -26,8 +23,7 @@ struct Brief {
 pub(crate) struct Answers {
     /// Calls are shown, and not only asked for to know their answers.
     calls: bool,
-    open: HashSet<u64>,
-    order: VecDeque<u64>,
+    open: OpenCalls<()>,
 }
 
 impl Answers {
@@ -52,7 +48,6 @@ impl Answers {
     /// The broker is another one, which counts its tickets from the beginning.
     pub(crate) fn forget(&mut self) {
         self.open.clear();
-        self.order.clear();
     }
 
     /// Whether the record stays.
@@ -62,18 +57,13 @@ impl Answers {
         };
         match (brief.kind.as_str(), brief.ticket) {
             ("call", Some(ticket)) => {
-                if !brief.one_way && self.open.insert(ticket) {
-                    self.order.push_back(ticket);
-                }
-                while self.order.len() > CALLS_MAX {
-                    if let Some(oldest) = self.order.pop_front() {
-                        self.open.remove(&oldest);
-                    }
+                if !brief.one_way {
+                    self.open.insert(ticket, ());
                 }
                 self.calls
             }
-            ("reply", Some(ticket)) if brief.last == Some(false) => self.open.contains(&ticket),
-            ("reply", Some(ticket)) => self.open.remove(&ticket),
+            ("reply", Some(ticket)) if brief.last == Some(false) => self.open.get(ticket).is_some(),
+            ("reply", Some(ticket)) => self.open.remove(ticket).is_some(),
             _ => true,
         }
     }
@@ -129,18 +119,5 @@ mod tests {
             assert!(Answers::of(&mut filter).is_none());
             assert_eq!(filter, before);
         }
-    }
-
-    #[test]
-    fn what_is_remembered_is_bounded() {
-        let mut answers = Answers::default();
-        for ticket in 0..CALLS_MAX + 5 {
-            answers.keeps(
-                &RawValue::from_string(json!({"kind": "call", "ticket": ticket}).to_string()).unwrap(),
-            );
-        }
-        assert_eq!((answers.open.len(), answers.order.len()), (CALLS_MAX, CALLS_MAX));
-        answers.forget();
-        assert!(answers.open.is_empty());
     }
 }

@@ -2,13 +2,11 @@
 //!
 //! Owns the layout, and which call a reply belongs to. It reads no clock and asks nobody. Called by `monitor`, `watch` and `replay`.
 
+use super::open_calls::OpenCalls;
 use super::tap::Record;
 use super::words::{bytes, cut, known, micros, safe, time_of_day};
 use actix_ipc::terminal::printable;
-use std::collections::{HashMap, VecDeque};
 
-/// Calls whose answers are waited for; the oldest are forgotten.
-const CALLS_MAX: usize = 65_536;
 /// The widest that the column of objects and members becomes.
 const SUBJECT_MAX: usize = 48;
 /// Its width at the beginning.
@@ -64,8 +62,7 @@ struct Open {
 #[derive(Debug)]
 pub(crate) struct Lines {
     colours: bool,
-    calls: HashMap<u64, Open>,
-    order: VecDeque<u64>,
+    calls: OpenCalls<Open>,
     width: usize,
 }
 
@@ -74,8 +71,7 @@ impl Lines {
     pub(crate) fn new(colours: bool) -> Self {
         Self {
             colours,
-            calls: HashMap::new(),
-            order: VecDeque::new(),
+            calls: OpenCalls::default(),
             width: SUBJECT_MIN,
         }
     }
@@ -94,7 +90,6 @@ impl Lines {
     /// The broker is another one, which counts its tickets from the beginning.
     pub(crate) fn forget(&mut self) {
         self.calls.clear();
-        self.order.clear();
     }
 
     /// One line, with its break.
@@ -148,22 +143,15 @@ impl Lines {
         if record.kind == "call" && !record.one_way {
             let member = record.member.clone().unwrap_or_default();
             let at_us = record.at_us;
-            if self.calls.insert(ticket, Open { member, at_us }).is_none() {
-                self.order.push_back(ticket);
-            }
-            while self.order.len() > CALLS_MAX {
-                if let Some(oldest) = self.order.pop_front() {
-                    self.calls.remove(&oldest);
-                }
-            }
+            self.calls.insert(ticket, Open { member, at_us });
             return None;
         }
         if record.last == Some(false) {
-            let open = self.calls.get(&ticket)?;
+            let open = self.calls.get(ticket)?;
             let (member, at_us) = (open.member.clone(), open.at_us);
             return Some(Open { member, at_us });
         }
-        self.calls.remove(&ticket)
+        self.calls.remove(ticket)
     }
 }
 

@@ -7,6 +7,7 @@ mod answers;
 mod ask;
 mod line;
 pub(crate) mod monitor;
+mod open_calls;
 mod rates;
 pub(crate) mod record;
 mod recording;
@@ -17,19 +18,18 @@ mod services;
 mod shape;
 pub(crate) mod status;
 mod steps;
+mod subscribed;
 mod tap;
 pub(crate) mod top;
 pub(crate) mod watch;
-mod words;
+pub(crate) mod words;
 
-use crate::commands::session::Session;
+use crate::commands::session::{PATIENCE, Session};
 use crate::exit::Failure;
 use crate::options::Options;
-use crate::output::Output;
 use actix_ipc::error::{CallError, ErrorCode};
 use clap::Subcommand;
 use std::future::IntoFuture;
-use std::io::IsTerminal;
 
 const STATUS: &str = "\
 Examples:
@@ -148,29 +148,14 @@ pub(crate) async fn run(wanted: &Observe, options: &Options) -> Result<(), Failu
     Ok(())
 }
 
-/// Whether lines may have colours: for people, on a terminal, unless `NO_COLOR` says otherwise.
-fn colours(output: &Output) -> bool {
-    !output.json() && std::io::stdout().is_terminal() && !no_colour()
-}
-
-/// Whether `NO_COLOR` forbids colours: when it is there and not empty.
-fn no_colour() -> bool {
-    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
-}
-
-/// A request within `--timeout`, with the words around its error.
+/// A request within `--timeout`, or the time that a broker may take for what it does at once, with the words around its error.
 async fn within<T>(
     options: &Options,
     context: &str,
     request: impl IntoFuture<Output = Result<T, CallError>>,
 ) -> Result<T, Failure> {
-    let limited = async {
-        match options.timeout {
-            None => request.await,
-            Some(patience) => tokio::time::timeout(patience, request)
-                .await
-                .unwrap_or_else(|_| Err(ErrorCode::Deadline.into())),
-        }
-    };
-    limited.await.map_err(|error| Failure::of_call(context, error))
+    let patience = options.timeout.unwrap_or(PATIENCE);
+    let limited = tokio::time::timeout(patience, request).await;
+    let limited = limited.unwrap_or_else(|_| Err(ErrorCode::Deadline.into()));
+    limited.map_err(|error| Failure::of_call(context, error))
 }

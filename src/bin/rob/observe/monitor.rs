@@ -2,7 +2,6 @@
 //!
 //! Owns the options and what is told when records are missing. `tap` has the traffic, `line` the layout. Called by `commands`.
 
-use super::colours;
 use super::line::Lines;
 use super::tap::{Filter, News, Record, Tap};
 use super::words::count;
@@ -98,7 +97,7 @@ pub(crate) async fn run(wanted: &Monitor, session: &mut Session) -> Result<(), F
         output,
     } = session;
     let mut tap = Tap::open(client, wanted.which.filter(wanted.payloads), options).await?;
-    let mut lines = Lines::new(colours(output));
+    let mut lines = Lines::new(output.coloured());
     if !output.json() && !options.quiet {
         output.text(&lines.heading())?;
     }

@@ -92,7 +92,8 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     if most.is_none_or(|most| writer.records < most) && is_in_order(&ended) {
         // What has passed until now is on its way. A second signal does not wait for it.
         let whole = tokio::select! {
-            rest = rest(&mut tap, most, &mut writer, &wanted.file) => rest?,
+            // Why not does not matter to what is in the file; one that cannot be written is found at its end.
+            rest = rest(&mut tap, most, &mut writer, &wanted.file) => rest.unwrap_or(false),
             _ = signals.next() => false,
         };
         unsure(whole, &mut writer).map_err(cannot)?;
@@ -103,8 +104,8 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
     writer.end(unix_micros()).map_err(cannot)?;
     summary(wanted, &writer, session)?;
     match (missing(writer.dropped, writer.interrupted), ended) {
-        // Whatever ended it in order, also a signal.
-        (Some(missing), ended) if wanted.strict && is_in_order(&ended) => {
+        // Also when a signal ended it, or that nothing came any more.
+        (Some(missing), ended) if wanted.strict && (is_in_order(&ended) || is_late(&ended)) => {
             Err(Failure::new(Exit::Lost, format!("record: {missing} (--strict)")))
         }
         (_, ended) => ended,
@@ -114,6 +115,11 @@ pub(crate) async fn run(wanted: &Record, session: &mut Session) -> Result<(), Fa
 /// A signal ends it without a word.
 fn is_in_order(ended: &Result<(), Failure>) -> bool {
     !matches!(ended, Err(failure) if !failure.message.is_empty())
+}
+
+/// Nothing came for as long as `--timeout` says.
+fn is_late(ended: &Result<(), Failure>) -> bool {
+    matches!(ended, Err(failure) if failure.exit == Exit::Timeout)
 }
 
 /// What is missing, in words.
@@ -240,7 +246,7 @@ fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
     if is_stdout(file) {
         return Ok(Box::new(io::stdout()));
     }
-    // What is no file, as a device or a pipe, is written to and never replaced; a link stays one.
+    // What is no file, as a device or a pipe, is written to and never replaced; a link stays one, also to what is not there yet.
     let there = std::fs::metadata(file);
     if there
         .as_ref()
@@ -250,6 +256,7 @@ fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
     }
     let target = match there {
         Ok(_) if force => file.canonicalize()?,
+        Err(_) if force => behind_links(file)?,
         _ => file.to_owned(),
     };
     let folder = target
@@ -267,6 +274,21 @@ fn create(file: &Path, force: bool) -> io::Result<Box<dyn Write>> {
         made.persist_noclobber(&target)
     };
     Ok(Box::new(placed.map_err(|error| error.error)?))
+}
+
+/// Links that lead to one another, at most.
+const LINKS_MAX: usize = 40;
+
+/// Where a link to nothing leads; what is no link, where it is.
+fn behind_links(file: &Path) -> io::Result<PathBuf> {
+    let mut place = file.to_owned();
+    for _ in 0..LINKS_MAX {
+        match std::fs::read_link(&place) {
+            Ok(next) => place = place.parent().unwrap_or_else(|| Path::new("")).join(next),
+            Err(_) => return Ok(place),
+        }
+    }
+    Err(io::Error::other("its links lead to one another"))
 }
 
 fn cannot_write(file: &Path, error: &io::Error) -> Failure {
@@ -325,4 +347,32 @@ fn summary<W>(wanted: &Record, writer: &Writer<W>, session: &mut Session) -> Res
         warn(&format!("{} {noun} in {name}; {missing}", count(records)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn a_link_stays_one_wherever_it_leads() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let [first, second, there] = ["first", "second", "there"].map(|name| folder.path().join(name));
+        symlink("second", &first).unwrap();
+        symlink(&there, &second).unwrap();
+        // To what is not there, and to what is.
+        for text in ["one", "two"] {
+            assert!(create(&first, false).is_err(), "nothing is replaced unasked");
+            let mut out = create(&first, true).unwrap();
+            out.write_all(text.as_bytes()).unwrap();
+            drop(out);
+            assert!(first.is_symlink() && second.is_symlink());
+            assert_eq!(std::fs::read_to_string(&there).unwrap(), text);
+        }
+        std::fs::remove_file(&second).unwrap();
+        symlink(&first, &second).unwrap();
+        assert!(create(&first, true).is_err(), "they lead to one another");
+        assert!(first.is_symlink() && second.is_symlink());
+    }
 }

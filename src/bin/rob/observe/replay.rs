@@ -3,7 +3,6 @@
 //! Owns the pace, how much is under way at once, and the comparison of how calls end with how they ended then. `script` says what is
 //! done and in which order. Called by `commands`.
 
-use super::colours;
 use super::line::Lines;
 use super::monitor::Kind;
 use super::script::{Choice, Script, Source, learn};
@@ -110,7 +109,7 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
         kinds: wanted.kind.clone(),
     };
     // Before anything is done: a file that is damaged in the middle would be done by half.
-    let outcomes = learn(&source, options)?;
+    let outcomes = learn(&source)?;
     let mut script = Script {
         reader: source.reader()?,
         file: source.name.clone(),
@@ -122,7 +121,7 @@ pub(crate) async fn run(wanted: &Replay, options: &Options) -> Result<(), Failur
     if wanted.dry_run {
         let mut output = Output::stdout(options.json);
         let mut totals = Totals::default();
-        let mut lines = Lines::new(colours(&output));
+        let mut lines = Lines::new(output.coloured());
         while let Some((record, step)) = script.next()? {
             totals.count(&step.action);
             let line = if output.json() {

@@ -9,7 +9,6 @@ use super::steps::{Outcomes, SkippedCounts, Step, is_damaged, step};
 use super::tap::Record;
 use super::words::count;
 use crate::exit::{Exit, Failure};
-use crate::options::Options;
 use crate::say::warn;
 use actix_ipc::message::Pattern;
 use std::fs::File;
@@ -76,7 +75,7 @@ fn unreadable(name: &str, error: &ReadError) -> Failure {
 ///
 /// # Errors
 /// When a line cannot be read.
-pub(crate) fn learn(source: &Source, options: &Options) -> Result<Outcomes, Failure> {
+pub(crate) fn learn(source: &Source) -> Result<Outcomes, Failure> {
     let mut reader = source.reader()?;
     let (mut outcomes, mut missing, mut ended, mut torn) = (Outcomes::default(), 0_u64, false, None);
     while let Some(entry) = reader.next().map_err(|error| source.wrong(&error))? {
@@ -107,7 +106,7 @@ pub(crate) fn learn(source: &Source, options: &Options) -> Result<Outcomes, Fail
             source.name
         ));
     }
-    if missing > 0 && !options.quiet {
+    if missing > 0 {
         warn(&format!(
             "{}: {} records are missing in the recording",
             source.name,

@@ -49,14 +49,15 @@ pub(crate) struct Thing {
 
 impl Thing {
     /// The same to somebody who does not care about the numbers of connections, which change with each.
-    fn apart_from_peer(&self) -> Self {
+    pub(crate) fn apart_from_peer(&self) -> Self {
         Self {
             peer: 0,
             ..self.clone()
         }
     }
 
-    fn subject(&self) -> String {
+    /// How it is called, as people may see it.
+    pub(crate) fn subject(&self) -> String {
         match (&self.topic, self.kind) {
             (Some(topic), _) => format!("{}.{}", printable(&self.name), printable(topic)),
             (None, Kind::Connection) if self.name.is_empty() => "-".to_owned(),

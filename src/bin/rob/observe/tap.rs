@@ -289,7 +289,11 @@ fn ended(reason: &str) -> Failure {
 const fn is_end(code: ErrorCode) -> bool {
     matches!(
         code,
-        ErrorCode::BrokerGone | ErrorCode::NotConnected | ErrorCode::CalleeGone | ErrorCode::Draining
+        ErrorCode::BrokerGone
+            | ErrorCode::NotConnected
+            | ErrorCode::CalleeGone
+            | ErrorCode::Draining
+            | ErrorCode::NoSuchObject
     )
 }
 

@@ -8,9 +8,10 @@ use super::line::{Tone, paint};
 use super::monitor::parsed;
 use super::seen::{self, Kind, Seen, Thing, What};
 use super::shape::Topics;
-use super::tap::{Filter, News, Record, Tap};
+use super::subscribed::{Partial, subscription, subscriptions};
+use super::tap::{Filter, News, Tap};
+use super::within;
 use super::words::unix_micros;
-use super::{colours, within};
 use crate::commands::session::Session;
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
@@ -96,6 +97,7 @@ struct Watching<'a> {
     connection: ConnectionEvents,
     seen: Seen,
     surveyed_us: u64,
+    partial: Partial,
     left: Option<u64>,
 }
 
@@ -128,7 +130,7 @@ impl<'a> Watching<'a> {
             true => tap(client, options, wanted).await?,
             false => None,
         };
-        let colours = colours(output);
+        let colours = output.coloured();
         let mut watching = Self {
             client,
             options,
@@ -140,6 +142,7 @@ impl<'a> Watching<'a> {
             connection,
             seen: Seen::default(),
             surveyed_us: 0,
+            partial: Partial::default(),
             left: options.count,
         };
         watching.seen = watching.survey().await?.unwrap_or_default();
@@ -163,15 +166,22 @@ impl<'a> Watching<'a> {
                     topics.left_out
                 ));
             }
+            self.partial = Partial::of(&topics);
+            for (thing, text) in Partial::warnings(&topics) {
+                if self.matches(&thing) {
+                    warn(&text);
+                }
+            }
             for thing in subscriptions(&topics).filter(|thing| self.matches(thing)) {
                 now.add(thing);
             }
         }
         if let Some(watch) = &mut self.watch {
             // Answered behind the notices of what is there. That it may be refused does not matter.
-            let fence = self.client.list().await;
-            if fence.is_err() && !self.client.is_connected() {
-                return Ok(None);
+            match within(self.options, "watch", self.client.list()).await {
+                Err(failure) if failure.exit == Exit::Timeout => return Err(failure),
+                Err(_) if !self.client.is_connected() => return Ok(None),
+                _ => {}
             }
             while let Some(Some(notice)) = watch.next().now_or_never() {
                 match change(&notice) {
@@ -263,7 +273,12 @@ impl<'a> Watching<'a> {
         // A subscription may be there twice, so only what the survey has crossed is known by being there.
         let crossed = thing.kind != Kind::Subscription || at_us <= self.surveyed_us;
         match what {
-            What::Vanished if !self.seen.remove(&thing) => return Ok(()),
+            // Of those that the survey did not name nobody knows more than that they were there.
+            What::Vanished
+                if !self.seen.remove(&thing) && (at_us <= self.surveyed_us || !self.partial.has(&thing)) =>
+            {
+                return Ok(());
+            }
             What::Appeared if crossed && self.seen.has(&thing) => return Ok(()),
             What::Appeared | What::Present => self.seen.add(thing.clone()),
             What::Vanished => {}
@@ -275,9 +290,7 @@ impl<'a> Watching<'a> {
 
     /// Waits until the connection is there again, and says what is different.
     async fn recover(&mut self, mut tapped: bool) -> Result<(), Failure> {
-        if !self.options.quiet {
-            warn("the connection was lost; trying again");
-        }
+        warn("the connection was lost; trying again");
         let now = loop {
             self.reconnected().await?;
             while let Some(tap) = self.tap.as_mut().filter(|_| !tapped) {
@@ -410,38 +423,4 @@ fn change(notice: &Notice) -> Option<(What, Thing)> {
         }
         _ => None,
     }
-}
-
-/// What a record says of a subscription.
-fn subscription(record: &Record) -> Option<(What, Thing)> {
-    let what = match record.what.as_deref()? {
-        "subscribed" => What::Appeared,
-        "unsubscribed" => What::Vanished,
-        _ => return None,
-    };
-    let thing = Thing {
-        kind: Kind::Subscription,
-        name: record.object.clone()?,
-        topic: Some(record.member.clone()?),
-        pattern: record.pattern,
-        peer: record.peer?,
-        pid: 0,
-        uid: None,
-    };
-    Some((what, thing))
-}
-
-/// The subscriptions that the broker tells of.
-fn subscriptions(topics: &Topics) -> impl Iterator<Item = Thing> + '_ {
-    topics.topics.iter().flat_map(|topic| {
-        topic.peers.iter().map(|peer| Thing {
-            kind: Kind::Subscription,
-            name: topic.object.clone(),
-            topic: Some(topic.topic.clone()),
-            pattern: topic.pattern,
-            peer: *peer,
-            pid: 0,
-            uid: None,
-        })
-    })
 }

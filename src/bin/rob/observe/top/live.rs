@@ -6,11 +6,11 @@ use super::draw::{self, Looks};
 use super::sample::{Sample, Sampler};
 use super::screen::{Input, Screen, keys};
 use super::view::{Asked, View};
-use super::{Top, clock};
+use super::{Top, cannot, clock, ended};
+use crate::colour;
 use crate::commands::session::{Session, unless_ended};
 use crate::exit::{Exit, Failure};
 use crate::observe::ask::is_passing;
-use crate::observe::no_colour;
 use crate::options::Options;
 use actix_ipc::IpcClient;
 use actix_ipc::platform::signals::EndSignals;
@@ -43,8 +43,7 @@ impl Looker {
 
 /// Shows the broker until a key or a signal ends it.
 pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> {
-    let cannot = |error: io::Error| Failure::new(Exit::Refused, format!("top: no signals ({error})"));
-    let mut signals = EndSignals::receive_at_terminal().map_err(cannot)?;
+    let mut signals = EndSignals::receive_at_terminal().map_err(|error| cannot(&error))?;
     let looker = Looker {
         sampler: Sampler::default(),
         clock: clock(wanted.interval),
@@ -62,12 +61,12 @@ pub(super) async fn run(wanted: &Top, session: &Session) -> Result<(), Failure> 
     let mut screen = Screen::take()?;
     let mut inputs = keys()?;
     let looks = Looks {
-        colours: !no_colour(),
+        colours: colour::wanted(&io::stdout()),
     };
     let mut left = session.options.count;
     let mut seconds = clock(Duration::from_secs(1));
     let mut answered = Instant::now();
-    let mut suspension = Suspension::receive().map_err(cannot)?;
+    let mut suspension = Suspension::receive().map_err(|error| cannot(&error))?;
     while left != Some(0) {
         screen.draw(|frame| draw::screen(frame, &mut view, looks))?;
         tokio::select! {
@@ -115,8 +114,4 @@ fn trouble(failure: &Failure) -> String {
         _ => "the broker is gone; waiting for it",
     };
     text.to_owned()
-}
-
-fn ended(exit: Exit) -> Failure {
-    Failure::new(exit, String::new())
 }

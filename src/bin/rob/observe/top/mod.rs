@@ -14,15 +14,16 @@ mod screen;
 mod view;
 
 use crate::commands::news;
-use crate::commands::session::Session;
+use crate::commands::session::{Session, unless_ended};
 use crate::exit::{Exit, Failure};
 use crate::observe::ask::is_passing;
 use crate::options::{Options, seconds};
 use crate::output::compact;
 use crate::say::warn;
+use actix_ipc::platform::signals::EndSignals;
 use clap::Args;
 use sample::Sampler;
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 use tokio::time::{Interval, MissedTickBehavior};
 use view::Tab;
@@ -53,7 +54,7 @@ impl Top {
             return Ok(());
         } else if cfg!(not(feature = "top")) {
             "top: this rob was built without its terminal view (feature `top`); --json gives a sample per line"
-        } else if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        } else if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
             "top: this is no terminal; --json gives a sample per line, and `rob status` one page"
         } else {
             return Ok(());
@@ -76,6 +77,7 @@ pub(crate) async fn run(wanted: &Top, session: &mut Session) -> Result<(), Failu
 
 /// One sample per line. The first has the rates since the broker's start, the others those since the one before.
 async fn samples(wanted: &Top, session: &mut Session) -> Result<(), Failure> {
+    let mut signals = EndSignals::receive_at_terminal().map_err(|error| cannot(&error))?;
     let mut sampler = Sampler::default();
     let mut left = session.options.count;
     let mut clock = clock(wanted.interval);
@@ -84,6 +86,7 @@ async fn samples(wanted: &Top, session: &mut Session) -> Result<(), Failure> {
     while left != Some(0) {
         tokio::select! {
             biased;
+            signal = signals.next() => return Err(ended(Exit::of_signal(signal))),
             Some(event) = connection.next() => {
                 let why = news::of_connection(&event, "looking");
                 why.map_err(|why| Failure::new(Exit::Lost, format!("top: {why}")))?;
@@ -91,7 +94,8 @@ async fn samples(wanted: &Top, session: &mut Session) -> Result<(), Failure> {
             }
             _ = clock.tick() => {}
         }
-        let sample = match sampler.look(&session.client, &session.options).await {
+        let look = sampler.look(&session.client, &session.options);
+        let sample = match unless_ended(&mut signals, look).await {
             Ok(sample) => sample,
             Err(failure) if failure.exit == Exit::Timeout && session.options.timeout.is_some() => {
                 return Err(failure);
@@ -114,6 +118,15 @@ async fn samples(wanted: &Top, session: &mut Session) -> Result<(), Failure> {
         left = left.map(|left| left.saturating_sub(1));
     }
     Ok(())
+}
+
+fn cannot(error: &io::Error) -> Failure {
+    Failure::new(Exit::Refused, format!("top: no signals ({error})"))
+}
+
+/// The end without a word.
+fn ended(exit: Exit) -> Failure {
+    Failure::new(exit, String::new())
 }
 
 /// When to look: the time itself is what is waited for. A look that took too long makes the next one later.
