@@ -13,33 +13,61 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
-#[path = "support/raw.rs"]
-mod raw;
+#[path = "support/signals.rs"]
+mod signals;
 mod support;
 
-use actix_ipc::message::{Draft, Kind};
-use raw::Raw;
-use rustix::process::Signal;
-use std::os::unix::net::UnixStream;
+use actix_ipc::message::handshake::PREFACE;
+use actix_ipc::message::{Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, Payload};
+use futures::executor::block_on;
+use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::time::Instant;
 use support::{Broker, PATIENCE, Process, broker_command, run};
 
 const CANNOT_LISTEN: i32 = 73;
 const SETTINGS: i32 = 78;
 
+/// The file of a Unix socket, or of a pipe, of this endpoint.
+fn file_of(endpoint: &str) -> PathBuf {
+    match endpoint.strip_prefix("pipe:") {
+        Some(name) => format!(r"\\.\pipe\{name}").into(),
+        None => endpoint.strip_prefix("unix:").unwrap().into(),
+    }
+}
+
+#[cfg(unix)]
+use std::os::unix::net::UnixStream as Connection;
+#[cfg(not(unix))]
+type Connection = std::fs::File;
+
+/// A connection that has said nothing.
+#[cfg(unix)]
+fn connect(endpoint: &str) -> std::io::Result<Connection> {
+    Connection::connect(file_of(endpoint))
+}
+
+#[cfg(not(unix))]
+fn connect(endpoint: &str) -> std::io::Result<Connection> {
+    std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(file_of(endpoint))
+}
+
 #[test]
 fn it_says_where_it_listens_and_ends_in_order() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for ask in [signals::terminate as fn(&Process), signals::interrupt] {
         let broker = Broker::start();
-        let socket = broker.socket();
-        UnixStream::connect(&socket).unwrap();
-        broker.process.signal(signal);
+        let endpoint = broker.endpoint().to_owned();
+        connect(&endpoint).unwrap();
+        ask(&broker.process);
         let Broker { process, .. } = broker;
         let ended = process.end();
         assert_eq!(ended.code(), 0, "{ended:#?}");
-        assert!(!socket.exists(), "the socket is removed at the end");
+        assert!(!file_of(&endpoint).exists(), "the socket is removed at the end");
     }
 }
 
@@ -64,36 +92,46 @@ fn a_second_broker_names_the_endpoint_and_the_first() {
     let ended = run(broker_command().args(["--listen", broker.endpoint()]));
     assert_eq!(ended.code(), CANNOT_LISTEN, "{ended:#?}");
     assert_eq!(ended.stdout, "");
-    for part in [broker.endpoint(), &broker.process.id().to_string()] {
-        assert!(ended.stderr.contains(part), "{part}: {}", ended.stderr);
-    }
-    UnixStream::connect(broker.socket()).expect("the first one still listens");
+    assert!(ended.stderr.contains(broker.endpoint()), "{}", ended.stderr);
+    // A pipe does not say whose it is.
+    let pid = broker.process.id().to_string();
+    assert!(
+        ended.stderr.contains(&pid) || cfg!(windows),
+        "{pid}: {}",
+        ended.stderr
+    );
+    connect(broker.endpoint()).expect("the first one still listens");
 }
 
 #[test]
 fn an_endpoint_that_cannot_be_opened_ends_it() {
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = format!("unix:{}", folder.path().join("missing/b.sock").display());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = if cfg!(unix) {
+        support::endpoint_in(&folder.path().join("missing"))
+    } else {
+        format!("tcp:{}", taken.local_addr().unwrap())
+    };
     let ended = run(broker_command().args(["--listen", &endpoint]));
     assert_eq!(ended.code(), CANNOT_LISTEN, "{ended:#?}");
     assert!(ended.stderr.contains(&endpoint), "{}", ended.stderr);
 }
 
 #[test]
-fn a_dead_brokers_socket_is_taken_over() {
+fn a_dead_brokers_endpoint_is_taken_over() {
     let broker = Broker::start();
     let before = broker.process.id();
     let broker = broker.restart();
     assert_ne!(broker.process.id(), before);
-    UnixStream::connect(broker.socket()).unwrap();
+    connect(broker.endpoint()).unwrap();
 }
 
 #[test]
 fn nobody_has_to_read_what_it_prints() {
     let folder = tempfile::tempdir().unwrap();
-    let socket = folder.path().join("b.sock");
+    let endpoint = support::endpoint_in(folder.path());
     let mut command = broker_command();
-    command.args(["--listen", &format!("unix:{}", socket.display()), "--log", "info"]);
+    command.args(["--listen", &endpoint, "--log", "info"]);
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     let process = Process::spawn_with(command.stdout(writer));
@@ -101,18 +139,18 @@ fn nobody_has_to_read_what_it_prints() {
     drop(command);
     // The log tells the same to those who read that.
     let deadline = Instant::now() + PATIENCE;
-    while UnixStream::connect(&socket).is_err() {
+    while connect(&endpoint).is_err() {
         assert!(Instant::now() < deadline, "it does not listen");
         std::thread::yield_now();
     }
-    process.signal(Signal::TERM);
+    signals::terminate(&process);
     assert_eq!(process.end().code(), 0);
 }
 
 #[test]
 fn version_and_help() {
     let version = run(broker_command().arg("--version"));
-    let protocol = actix_ipc::message::PROTOCOL_VERSION;
+    let protocol = PROTOCOL_VERSION;
     assert_eq!(
         version.success(),
         format!("ipc-broker {} (protocol {protocol})\n", env!("CARGO_PKG_VERSION"))
@@ -154,7 +192,12 @@ fn config_show_tells_where_values_came_from() {
     ] {
         assert!(squeezed.contains(&line), "{line}\n{text}");
     }
-    assert!(text.contains("unix:/tmp/ipc_broker.sock"), "{text}");
+    let usual = if cfg!(unix) {
+        "unix:/tmp/ipc_broker.sock"
+    } else {
+        "pipe:ipc_broker"
+    };
+    assert!(text.contains(usual), "{text}");
 }
 
 #[test]
@@ -178,6 +221,7 @@ fn config_check_names_every_problem() {
 }
 
 #[test]
+#[cfg(unix)]
 fn config_check_finds_what_would_stop_the_start_and_all_of_it_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
@@ -237,7 +281,7 @@ fn config_check_finds_what_would_stop_the_start_and_all_of_it_at_once() {
 }
 
 #[test]
-fn a_socket_that_a_broker_listens_at_is_nothing_wrong() {
+fn an_endpoint_that_a_broker_listens_at_is_nothing_wrong() {
     let broker = Broker::start();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("broker.toml");
@@ -261,6 +305,7 @@ fn a_negative_number_is_a_wrong_number() {
 
 /// A named pipe and a device where a file is wanted: told at once, with nobody to write or to read for ever.
 #[test]
+#[cfg(unix)]
 fn what_is_no_plain_file_is_refused_and_not_waited_for() {
     let folder = tempfile::tempdir().unwrap();
     let pipe = folder.path().join("pipe");
@@ -284,6 +329,11 @@ fn what_is_no_plain_file_is_refused_and_not_waited_for() {
             );
         }
     }
+}
+
+#[test]
+fn a_file_that_is_too_large_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
     let large = folder.path().join("large.toml");
     std::fs::write(&large, vec![b'\n'; (1 << 20) + 1]).unwrap();
     let ended = run(broker_command().args(["config", "check"]).arg(&large));
@@ -306,28 +356,41 @@ fn wrong_settings_keep_it_from_starting() {
 }
 
 /// A connection that has more queued for it than it ever reads.
-fn deaf_subscriber(broker: &Broker) -> Raw {
-    let mut deaf = Raw::connect(&broker.socket());
-    let id = deaf.id();
-    assert_eq!(
-        deaf.ask(&Draft::new(Kind::Subscribe, id).key(b"o\0t")).kind,
-        Kind::Done
-    );
-    let mut publisher = Raw::connect(&broker.socket());
-    for _ in 0..12 {
-        assert_eq!(publisher.publish("o", "t", &[0; 64 * 1024]).kind, Kind::Accepted);
+fn deaf_subscriber(broker: &Broker) -> Connection {
+    let mut deaf = connect(broker.endpoint()).unwrap();
+    let hello = Hello::default().encode();
+    let hello = Draft::new(Kind::Hello, 1)
+        .aux(PROTOCOL_VERSION)
+        .payload(Encoding::RAW, &hello);
+    deaf.write_all(&[&PREFACE[..], &hello.to_vec()].concat()).unwrap();
+    // It has been let in.
+    deaf.read_exact(&mut [0]).unwrap();
+    let subscribe = Draft::new(Kind::Subscribe, 2).key(b"o\0t");
+    deaf.write_all(&subscribe.to_vec()).unwrap();
+    let publisher = actix_ipc::IpcClient::connect_to(broker.endpoint().parse().unwrap());
+    let publisher = block_on(publisher).unwrap();
+    let publish = || {
+        let payload = Payload::raw(vec![0; 64 * 1024]);
+        block_on(publisher.publish_payload("o", "t", payload).acknowledged()).unwrap()
+    };
+    while publish() == 0 {}
+    for _ in 0..11 {
+        publish();
     }
     deaf
 }
 
 #[test]
 fn a_second_signal_ends_it_at_once() {
-    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (second, code) in [
+        (signals::interrupt as fn(&Process), 130),
+        (signals::terminate, 143),
+    ] {
         let broker = Broker::start();
         let _deaf = deaf_subscriber(&broker);
-        broker.process.signal(Signal::TERM);
+        signals::terminate(&broker.process);
         broker.process.wait_for_error_line("SIGTERM received: draining");
-        broker.process.signal(second);
+        second(&broker.process);
         let Broker { process, .. } = broker;
         let ended = process.end();
         assert_eq!(ended.code(), code, "{ended:#?}");
@@ -343,7 +406,7 @@ fn a_second_signal_ends_it_at_once() {
 fn who_does_not_read_does_not_keep_it_from_ending() {
     let broker = Broker::start();
     let _deaf = deaf_subscriber(&broker);
-    broker.process.signal(Signal::TERM);
+    signals::terminate(&broker.process);
     let Broker { process, .. } = broker;
     let ended = process.end();
     assert_eq!(ended.code(), 0, "{ended:#?}");

@@ -12,10 +12,11 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 #[path = "dashboard/http.rs"]
 mod http;
+#[path = "support/signals.rs"]
+mod signals;
 mod support;
 
 use actix_ipc::actors::Broker as InProcess;
@@ -249,6 +250,7 @@ fn a_policy_says_who_may_look() {
 
 /// Asks as another user, for which it takes root and Python.
 #[test]
+#[cfg(unix)]
 fn another_user_of_this_machine_is_refused() {
     use std::os::unix::process::CommandExt;
     let root = rustix::process::geteuid().is_root();
@@ -308,7 +310,7 @@ fn where_it_is_served_is_a_setting_like_any_other() {
 fn an_address_in_use_stops_the_start() {
     let (_broker, page) = start();
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = format!("unix:{}", folder.path().join("b.sock").display());
+    let endpoint = support::endpoint_in(folder.path());
     let ended = run(broker_command().args(["--listen", &endpoint, "--dashboard", &page.0.to_string()]));
     assert_eq!(ended.code(), CANNOT_LISTEN, "{ended:?}");
     assert!(
@@ -483,7 +485,7 @@ fn without_a_broker_nobody_is_healthy() {
     let thread = std::thread::spawn(move || {
         actix::System::new().block_on(async move {
             let folder = tempfile::tempdir().unwrap();
-            let endpoint = format!("unix:{}", folder.path().join("b.sock").display());
+            let endpoint = support::endpoint_in(folder.path());
             let broker = InProcess::builder()
                 .listen(endpoint.parse().unwrap())
                 .start()
@@ -526,7 +528,7 @@ fn what_is_no_request_leaves_no_line_in_the_log() {
             String::from_utf8_lossy(&answer)
         );
     }
-    broker.process.signal(rustix::process::Signal::TERM);
+    signals::terminate(&broker.process);
     let ended = broker.process.end();
     for word in ["actix_http", "actix_server", "ERROR"] {
         assert!(!ended.stderr.contains(word), "{}", ended.stderr);

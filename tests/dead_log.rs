@@ -11,132 +11,142 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
-#[path = "support/raw.rs"]
-mod raw;
+#[path = "support/signals.rs"]
+mod signals;
 mod support;
 
-use actix_ipc::message::{Draft, Kind};
-use raw::Raw;
-use rustix::process::Signal;
-use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use actix_ipc::client::{IpcClient, Methods};
+use futures::executor::block_on;
+use futures::future::join_all;
+use serde_json::Value;
+use std::io::{PipeReader, PipeWriter};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a machine that is shared by many.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pipe that takes nothing more, and its reading end.
-fn full_pipe() -> (OwnedFd, std::io::PipeReader) {
+#[cfg(unix)]
+fn full_pipe() -> (PipeWriter, PipeReader) {
+    use std::io::Write;
     let (reader, mut writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();
     while writer.write(&[b'.'; 4096]).is_ok() {}
     while writer.write(b".").is_ok() {}
     // As a program starts with it: it blocks.
     rustix::io::ioctl_fionbio(&writer, false).unwrap();
-    (writer.into(), reader)
+    (writer, reader)
 }
 
-fn dead_pipe() -> OwnedFd {
+/// The same; the first lines of the log fill it.
+#[cfg(not(unix))]
+fn full_pipe() -> (PipeWriter, PipeReader) {
+    let (reader, writer) = std::io::pipe().unwrap();
+    (writer, reader)
+}
+
+fn dead_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer.into()
 }
 
-fn full_disk() -> OwnedFd {
-    std::fs::OpenOptions::new()
-        .write(true)
-        .open("/dev/full")
-        .unwrap()
-        .into()
+/// Systems without such a device have none.
+fn full_disk() -> Option<Stdio> {
+    let device = std::fs::OpenOptions::new().write(true).open("/dev/full");
+    assert!(device.is_ok() || cfg!(windows), "{device:?}");
+    device.ok().map(Stdio::from)
 }
 
-struct Daemon(Child);
+struct Daemon {
+    child: Child,
+    endpoint: String,
+    folder: tempfile::TempDir,
+}
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
-fn start(path: &Path, output: Stdio, error: Stdio) -> Daemon {
-    let mut command: Command = support::broker_command();
-    command
-        .args(["--log", "trace", "--listen"])
-        .arg(format!("unix:{}", path.display()));
-    let daemon = Daemon(command.stdout(output).stderr(error).spawn().unwrap());
-    let limit = Instant::now() + PATIENCE;
-    // There is nothing to read that would say when it listens.
-    while std::os::unix::net::UnixStream::connect(path).is_err() {
-        assert!(Instant::now() < limit, "it does not listen");
-        std::thread::yield_now();
+impl Daemon {
+    fn start(output: Stdio, error: Stdio) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let endpoint = support::endpoint_in(folder.path());
+        let mut command: Command = support::broker_command();
+        command.args(["--log", "trace", "--listen", &endpoint]);
+        support::with_console(&mut command);
+        let child = command.stdout(output).stderr(error).spawn().unwrap();
+        let daemon = Self {
+            child,
+            endpoint,
+            folder,
+        };
+        let limit = Instant::now() + PATIENCE;
+        // There is nothing to read that would say when it listens.
+        while daemon.connect().is_none() {
+            assert!(Instant::now() < limit, "it does not listen");
+            std::thread::yield_now();
+        }
+        daemon
     }
-    daemon
+
+    fn connect(&self) -> Option<IpcClient> {
+        block_on(IpcClient::connect_to(self.endpoint.parse().unwrap())).ok()
+    }
 }
 
-fn lost_logs(raw: &mut Raw) -> u64 {
-    let id = raw.id();
-    let status = raw
-        .ask(&Draft::new(Kind::Call, id).pair("sys.broker", "status"))
-        .json();
-    let counters = serde_json::to_string(&status).unwrap();
-    let (_, rest) = counters
-        .split_once("\"lost_logs\":")
-        .expect("the counter is shown");
-    rest.split(|c: char| !c.is_ascii_digit())
-        .next()
-        .unwrap()
-        .parse()
-        .unwrap()
+fn lost_logs(client: &IpcClient) -> u64 {
+    let status: Value = block_on(client.remote_call("sys.broker", "status", ())).unwrap();
+    status["metrics"]["lost_logs"]
+        .as_u64()
+        .expect("the counter is shown")
 }
 
 /// Calls and events go on while lines are lost; then it ends in order.
-fn serves_on(mut daemon: Daemon, path: &Path) {
-    let (mut callee, mut caller) = (Raw::connect(path), Raw::connect(path));
-    callee.register("o");
-    let topic = caller.subscribe("t", "e");
+fn serves_on(mut daemon: Daemon) {
+    let (callee, caller) = (daemon.connect().unwrap(), daemon.connect().unwrap());
+    let twice = Methods::new().method("twice", |number: u64, _| async move { Ok(2 * number) });
+    let registration = block_on(callee.register("o", twice).into_future()).unwrap();
+    let mut heard = block_on(caller.subscribe("t", "e").into_future()).unwrap();
     let limit = Instant::now() + PATIENCE;
     let mut rounds = 0;
-    while lost_logs(&mut caller) == 0 || rounds < 10 {
-        assert!(Instant::now() < limit, "no line was lost");
-        for _ in 0..50 {
-            // Whoever comes and goes is logged.
-            Raw::connect(path);
+    while lost_logs(&caller) == 0 || rounds < 10 {
+        assert!(Instant::now() < limit, "no line was lost in {rounds} rounds");
+        // Whoever comes and goes is logged, and each call.
+        daemon.connect().unwrap();
+        let calls = (0..200).map(|_| caller.remote_call::<_, u64>("o", "twice", rounds));
+        for answer in block_on(join_all(calls)) {
+            assert_eq!(answer.unwrap(), 2 * rounds);
         }
-        let call = caller.call("o", actix_ipc::message::Flags::NONE, b"x");
-        let got = callee.expect(Kind::Call);
-        callee.reply(&got, b"y");
-        assert_eq!(caller.answer(call).payload, b"y");
-        callee.publish("t", "e", b"v");
-        let event = caller.expect(Kind::Event);
-        assert_eq!((event.id, &event.payload[..]), (topic, &b"v"[..]));
+        block_on(callee.publish("t", "e", &rounds).into_future()).unwrap();
+        let event = block_on(heard.next()).unwrap();
+        assert_eq!(event.payload.decode::<u64>().unwrap(), rounds);
         rounds += 1;
     }
-    let pid = rustix::process::Pid::from_child(&daemon.0);
-    rustix::process::kill_process(pid, Signal::TERM).unwrap();
-    let status = daemon.0.wait().unwrap();
+    drop((registration, heard, callee, caller));
+    signals::terminate_child(&daemon.child);
+    let status = daemon.child.wait().unwrap();
     assert!(status.success(), "{status}");
 }
 
 #[test]
 fn a_broker_serves_whatever_becomes_of_its_log() {
     let (full, _unread) = full_pipe();
-    for (what, error) in [("disk", full_disk()), ("dead", dead_pipe()), ("full", full)] {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(format!("{what}.sock"));
-        serves_on(start(&path, Stdio::null(), error.into()), &path);
+    let logs = [full_disk(), Some(dead_pipe()), Some(full.into())];
+    for error in logs.into_iter().flatten() {
+        serves_on(Daemon::start(Stdio::null(), error));
     }
 }
 
 #[test]
 fn nor_does_it_wait_for_a_reader_of_its_output() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("b.sock");
     let (full, _unread) = full_pipe();
     let both = full.try_clone().unwrap();
-    serves_on(start(&path, full.into(), both.into()), &path);
+    serves_on(Daemon::start(full.into(), both.into()));
 }

@@ -15,7 +15,7 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "inject-panics", feature = "cli", unix))]
+#![cfg(all(feature = "inject-panics", feature = "cli"))]
 
 #[cfg(feature = "dashboard")]
 #[path = "dashboard/http.rs"]

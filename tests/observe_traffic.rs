@@ -13,7 +13,6 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 #[path = "support/broker.rs"]
 mod broker;

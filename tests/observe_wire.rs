@@ -15,7 +15,6 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 #[path = "support/raw.rs"]
 mod raw;
@@ -240,6 +239,7 @@ fn what_is_beside_a_payload_is_told_or_counted() {
 }
 
 #[test]
+#[cfg(unix)]
 fn calls_that_do_not_fit_their_callees_queue_are_told_and_counted() {
     let broker = Running::start(Limits {
         outbox_bytes: 64 * 1024,

@@ -13,7 +13,7 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
 #[path = "protocols/calc.rs"]
 mod calc;
@@ -24,7 +24,6 @@ mod support;
 
 use actix_ipc::IpcClient;
 use futures::executor::block_on;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
 use support::{Broker, rob_command, run};
@@ -34,10 +33,12 @@ const PATIENT: (&str, &str) = ("ROB_COMPLETE_PATIENCE_MS", "30000");
 
 /// Asks as fish does: the words, the last of which is being typed.
 fn proposed(command: &mut Command, words: &[&str]) -> Vec<String> {
-    command
-        .env("ROB_COMPLETE", "fish")
-        .args(["--", "rob"])
-        .args(words);
+    proposed_to("fish", command, words)
+}
+
+/// Asks as the shell does; the shells of this function get a line for each proposal, with what is said of it behind a tab.
+fn proposed_to(shell: &str, command: &mut Command, words: &[&str]) -> Vec<String> {
+    command.env("ROB_COMPLETE", shell).args(["--", "rob"]).args(words);
     let ended = run(command);
     assert_eq!(ended.stderr, "", "{words:?}");
     ended
@@ -80,6 +81,24 @@ fn names_come_from_the_running_broker() {
         &["--addr", broker.endpoint(), "describe", "ma"],
     );
     assert_eq!(found, ["math"], "the broker that the words name");
+    let mut command = broker.rob_command([] as [&str; 0]);
+    let found = proposed_to("powershell", command.env(PATIENT.0, PATIENT.1), &["call", "ma"]);
+    assert_eq!(found, ["math"]);
+}
+
+/// A listener that never accepts.
+#[cfg(unix)]
+fn silent(folder: &Path) -> (std::os::unix::net::UnixListener, String) {
+    let path = folder.join("silent.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    (listener, format!("unix:{}", path.display()))
+}
+
+#[cfg(not(unix))]
+fn silent(_: &Path) -> (std::net::TcpListener, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("tcp:{}", listener.local_addr().unwrap());
+    (listener, endpoint)
 }
 
 fn calc_like() -> impl actix_ipc::SharedObject + 'static {
@@ -96,13 +115,11 @@ fn calc_like() -> impl actix_ipc::SharedObject + 'static {
 #[test]
 fn without_a_broker_nothing_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
+    let endpoint = support::endpoint_in(folder.path());
     let words = ["--addr", &endpoint, "call", "m"];
     assert_eq!(proposed(&mut rob_command(), &words), [] as [&str; 0]);
     // One that takes the connection and says nothing: the proposal comes without it, and so does the end.
-    let path = folder.path().join("silent.sock");
-    let _silent = UnixListener::bind(&path).unwrap();
-    let endpoint = format!("unix:{}", path.display());
+    let (_silent, endpoint) = silent(folder.path());
     let words = ["--addr", &endpoint, "call", "m"];
     assert_eq!(proposed(&mut rob_command(), &words), [] as [&str; 0]);
     let words = ["--addr", "nonsense", "call", "m"];
@@ -130,6 +147,7 @@ fn every_shell_gets_a_script_that_calls_rob() {
 
 /// bash itself, with the script sourced: what it would put on the line.
 #[test]
+#[cfg(unix)]
 fn bash_completes_with_it() {
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
@@ -145,6 +163,7 @@ fn bash_completes_with_it() {
 
 /// The same behind an endpoint, which bash gives in pieces, in the order in which it splits the line.
 #[test]
+#[cfg(unix)]
 fn bash_completes_behind_an_endpoint() {
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
@@ -169,6 +188,7 @@ fn bash_completes_behind_an_endpoint() {
 
 /// zsh itself; what would be shown below the line is printed instead.
 #[test]
+#[cfg(unix)]
 fn zsh_completes_with_it() {
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
@@ -184,6 +204,7 @@ fn zsh_completes_with_it() {
 
 /// fish itself: it is asked what it would complete.
 #[test]
+#[cfg(unix)]
 fn fish_completes_with_it() {
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
@@ -192,6 +213,7 @@ fn fish_completes_with_it() {
 }
 
 /// Runs a shell that has this rob on its path; it must propose the object `math` and nothing else.
+#[cfg(unix)]
 fn completes(broker: &Broker, shell: &str, words: &[&str]) {
     let Ok(_) = Command::new(shell).arg("--version").output() else {
         eprintln!(
@@ -263,6 +285,7 @@ fn there_is_a_page_for_each_command() {
 
 /// What groff makes of a page: examples stand line by line, as they are typed.
 #[test]
+#[cfg(unix)]
 fn examples_of_a_page_can_be_copied() {
     if Command::new("groff").arg("--version").output().is_err() {
         eprintln!("SKIPPED: there is no groff; ci/install installs it");

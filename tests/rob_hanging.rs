@@ -12,20 +12,22 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Decoder, Draft, Encoding, Epoch, Kind, PROTOCOL_VERSION, Welcome};
-use rustix::process::Signal;
-use std::io::{Read, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::ExitStatusExt;
-use std::process::Command;
+use actix_ipc::transport::{Listener, Stream};
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::process::{Command, ExitStatus};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use support::{Process, rob_command};
+use tokio::task::{LocalSet, spawn_local};
 
 /// What hangs. Whoever asks it for something is told here.
 struct Hanging {
@@ -37,17 +39,25 @@ struct Hanging {
 impl Hanging {
     fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("b.sock");
-        let listener = UnixListener::bind(&path).unwrap();
+        let endpoint = support::endpoint_in(folder.path());
         let (asks, asked) = channel();
+        let (bound, is_bound) = channel();
+        let place = endpoint.parse().unwrap();
         std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let asks = asks.clone();
-                std::thread::spawn(move || serve(stream, &asks));
-            }
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let runtime = runtime.enable_all().build().unwrap();
+            LocalSet::new().block_on(&runtime, async move {
+                let mut listener = Listener::bind(&place).unwrap();
+                bound.send(()).unwrap();
+                while let Ok(accepted) = poll_fn(|cx| listener.poll_accept(cx)).await {
+                    let stream = accepted.socket.register().unwrap();
+                    spawn_local(serve(stream, asks.clone()));
+                }
+            });
         });
+        is_bound.recv().unwrap();
         Self {
-            endpoint: format!("unix:{}", path.display()),
+            endpoint,
             asked,
             folder,
         }
@@ -63,19 +73,43 @@ impl Hanging {
     }
 }
 
+/// Whether ctrl+c ended it: by the signal, or in order with the code that a shell reports for it.
+fn interrupted(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    if std::os::unix::process::ExitStatusExt::signal(&status) == Some(2) {
+        return true;
+    }
+    status.code() == Some(130)
+}
+
+/// Waits for bytes; none when it has ended.
+async fn read(stream: &Stream, buffer: &mut [u8]) -> usize {
+    loop {
+        if poll_fn(|cx| stream.poll_read_ready(cx)).await.is_err() {
+            return 0;
+        }
+        match stream.try_read(buffer, &mut Vec::new()) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            read => return read.unwrap_or_default(),
+        }
+    }
+}
+
 /// Welcomes, and listens to what comes.
-fn serve(mut stream: UnixStream, asks: &Sender<()>) {
-    let mut preface = [0; 8];
+async fn serve(stream: Stream, asks: Sender<()>) {
     let mut decoder = Decoder::new(4096);
-    let mut byte = [0; 1];
-    if stream.read_exact(&mut preface).is_err() || preface != PREFACE {
-        return;
+    let mut buffer = vec![0; 1 << 16];
+    for expected in PREFACE {
+        if read(&stream, &mut buffer[..1]).await != 1 || buffer[0] != expected {
+            return;
+        }
     }
     loop {
-        match stream.read(&mut byte) {
-            Ok(1) if decoder.decode(&byte).unwrap().is_empty() => {}
-            Ok(1) => break,
-            _ => return,
+        if read(&stream, &mut buffer[..1]).await == 0 {
+            return;
+        }
+        if !decoder.decode(&buffer[..1]).unwrap().is_empty() {
+            break;
         }
     }
     let welcome = Welcome {
@@ -98,11 +132,14 @@ fn serve(mut stream: UnixStream, asks: &Sender<()>) {
         .aux(PROTOCOL_VERSION)
         .payload(Encoding::RAW, &welcome.encode())
         .to_vec();
-    let mut buffer = vec![0; 1 << 16];
-    if stream.write_all(&frame).is_ok() {
-        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {
-            let _ = asks.send(());
-        }
+    if poll_fn(|cx| stream.poll_write_ready(cx)).await.is_err() {
+        return;
+    }
+    if stream.try_write(&[IoSlice::new(&frame)], &[]).ok() != Some(frame.len()) {
+        return;
+    }
+    while read(&stream, &mut buffer).await > 0 {
+        let _ = asks.send(());
     }
 }
 
@@ -145,12 +182,23 @@ fn one_signal_ends_every_command() {
         let hanging = Hanging::start();
         let process = Process::spawn(&mut hanging.rob(command));
         hanging.asked.recv().unwrap();
-        process.signal(Signal::INT);
+        signals::interrupt(&process);
         let ended = process.end();
-        let by_signal = ended.status.signal() == Some(2);
-        assert!(
-            by_signal || ended.status.code() == Some(130),
-            "{command}: {ended:#?}"
-        );
+        assert!(interrupted(ended.status), "{command}: {ended:#?}");
     }
+}
+
+/// Who starts a program in a process group of its own has it ignore ctrl+c.
+#[test]
+#[cfg(windows)]
+fn ctrl_c_is_meant_also_where_it_was_ignored() {
+    use std::os::windows::process::CommandExt;
+    use windows_sys::Win32::System::Threading::{CREATE_NEW_PROCESS_GROUP, CREATE_NO_WINDOW};
+    let hanging = Hanging::start();
+    let mut command = hanging.rob("list");
+    command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
+    let process = Process::spawn_here(command.stdout(std::process::Stdio::piped()));
+    hanging.asked.recv().unwrap();
+    signals::interrupt(&process);
+    assert_eq!(process.end().code(), 130);
 }

@@ -13,10 +13,12 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
 #[path = "support/observed.rs"]
 mod observed;
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -65,7 +67,7 @@ fn status_counts_what_programs_did_and_nothing_else() {
         "{text}"
     );
     assert!(
-        text.contains("  caller ") && text.contains("Listens on: unix:"),
+        text.contains("  caller ") && text.contains(&format!("Listens on: {}", broker.endpoint())),
         "{text}"
     );
 }
@@ -355,8 +357,7 @@ fn samples_go_on_after_the_broker_came_back() {
             break;
         }
     }
-    top.signal(rustix::process::Signal::INT);
-    top.end();
+    observed::interrupted(top);
     drop(broker);
 }
 
@@ -364,7 +365,7 @@ fn samples_go_on_after_the_broker_came_back() {
 fn a_watch_without_the_right_to_monitor_shows_names() {
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("policy.toml");
-    let uid = rustix::process::geteuid().as_raw();
+    let uid = actix_ipc::transport::current_uid().unwrap();
     let rules =
         format!("[[allow]]\nuid = {uid}\nconnect = true\nown = \"**\"\ncall = \"**\"\nsubscribe = \"**\"\n");
     std::fs::write(&policy, rules).unwrap();

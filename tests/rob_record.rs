@@ -13,20 +13,19 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
 #[path = "support/observed.rs"]
 mod observed;
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
 use actix_ipc::{IpcClient, Methods, Payload};
 use futures::executor::block_on;
 use observed::{add, client, interrupted, lines, serve, status};
-use rustix::process::Signal;
 use serde_json::json;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use support::{Broker, Process};
 
@@ -49,8 +48,9 @@ fn is_a_recording(file: &Path) {
     let entries = lines(&std::fs::read_to_string(file).unwrap());
     assert_eq!(entries[0]["rob_recording"], 1);
     assert_eq!(entries.last().unwrap()["kind"], "end");
+    #[cfg(unix)]
     assert_eq!(
-        file.metadata().unwrap().permissions().mode() & 0o777,
+        std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions()) & 0o777,
         0o600,
         "payloads are in it"
     );
@@ -116,6 +116,29 @@ fn a_recording_is_replayed_as_it_was() {
 }
 
 #[test]
+fn a_file_may_have_any_name() {
+    let broker = Broker::start();
+    let caller = client(&broker, "caller");
+    let folder = broker.folder().join("zwei Wörter");
+    std::fs::create_dir(&folder).unwrap();
+    let file = folder.join("a&b %PATH% 'c' ü.jsonl");
+    let mut command = broker.rob_command(["record"]);
+    let record = Process::spawn(command.arg(&file).args(["--count", "1", "--strict"]));
+    assert_eq!(
+        record.line(),
+        format!("Recording to {}. Press ctrl+c to end.", file.display())
+    );
+    block_on(caller.publish("sensor", "größe", &1).acknowledged()).unwrap();
+    record.end().success();
+    is_a_recording(&file);
+    let mut command = broker.rob_command(["replay", "--speed", "max"]);
+    assert_eq!(
+        support::run(command.arg(&file)).success(),
+        "Replayed: events 1, calls 0; 1 compared, 0 ended in another way\n"
+    );
+}
+
+#[test]
 fn a_dry_run_needs_no_broker_and_a_torn_end_is_told() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("torn.jsonl");
@@ -133,7 +156,7 @@ fn a_dry_run_needs_no_broker_and_a_torn_end_is_told() {
         "--dry-run",
         "--json",
         "--addr",
-        "unix:/nowhere",
+        &support::endpoint_in(folder.path()),
     ]));
     let told = lines(ended.success());
     assert_eq!(
@@ -194,9 +217,9 @@ fn a_broker_that_hangs_at_the_end_has_not_said_that_nothing_is_missing() {
     let record = broker.start_rob(&format!("record {} --strict", file.display()));
     record.line();
     broker.rob("send sensor last i 1").success();
-    broker.process.signal(Signal::STOP);
+    let hanging = signals::stop(&broker.process);
     let ended = interrupted(record);
-    broker.process.signal(Signal::CONT);
+    drop(hanging);
     assert_eq!(ended.code(), 7, "{ended:#?}");
     assert!(!ended.stderr.contains("nothing is missing"), "{ended:#?}");
     let entries = lines(&std::fs::read_to_string(&file).unwrap());
@@ -218,9 +241,9 @@ fn a_replay_ends_although_the_broker_hangs_and_says_what_it_did() {
     let file = recording(broker.folder(), call);
     let replay = broker.start_rob(&format!("replay {} --timeout 5", file.display()));
     while status(&broker)["totals"]["open"] == 0 {}
-    broker.process.signal(Signal::STOP);
+    let hanging = signals::stop(&broker.process);
     let ended = replay.end();
-    broker.process.signal(Signal::CONT);
+    drop(hanging);
     assert_eq!(ended.code(), 4, "{ended:#?}");
     assert!(ended.stdout.contains("Replayed: events 1, calls 1"), "{ended:#?}");
 }
@@ -259,6 +282,7 @@ fn what_is_no_file_is_never_replaced() {
 #[test]
 #[cfg(unix)]
 fn a_recording_that_lost_its_terminal_is_complete() {
+    use rustix::process::Signal;
     let broker = Broker::start();
     let file = broker.folder().join("hangup");
     // Who runs the tests may have started them with nohup.
@@ -275,6 +299,7 @@ fn a_recording_that_lost_its_terminal_is_complete() {
 }
 
 /// What `sh` runs with the signal ignored, as nohup and `&` have it.
+#[cfg(unix)]
 fn ignoring(signal: &str, broker: &Broker, words: &str) -> Process {
     let rob = env!("CARGO_BIN_EXE_rob");
     let mut shell = support::command("sh");
@@ -283,7 +308,10 @@ fn ignoring(signal: &str, broker: &Broker, words: &str) -> Process {
 }
 
 #[test]
+#[cfg(unix)]
 fn nohup_means_it_and_an_interrupt_is_meant_as_well() {
+    use rustix::process::Signal;
+    use std::os::unix::process::ExitStatusExt;
     let broker = Broker::start();
     let file = broker.folder().join("nohup");
     let record = ignoring("HUP", &broker, &format!("record {} --count 1", file.display()));
@@ -315,6 +343,7 @@ fn recording(folder: &Path, line: &str) -> PathBuf {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_pipe_is_replayed_as_a_file_is() {
     let broker = Broker::start();
     let file = recording(broker.folder(), "");

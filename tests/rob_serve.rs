@@ -1,6 +1,6 @@
 //! `rob serve` against a real broker: what a command is given, what its output means, and that nothing of it outlives its call.
 //!
-//! Who holds a named pipe open for writing is alive: its reader sees the end when the last of them has gone.
+//! The commands, and how it is seen that they run, are those of the system's shell.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -15,16 +15,22 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
+#[path = "support/objects.rs"]
+mod objects;
+#[cfg_attr(unix, path = "serving/unix.rs")]
+#[cfg_attr(not(unix), path = "serving/windows.rs")]
+mod shell;
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
-use rustix::process::Signal;
 use serde_json::{Value, json};
+use shell::{alive, gone};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::Path;
 use support::{Broker, Process};
 
 /// Starts `rob serve OBJECT --exec LINE` with more words, and waits until it serves.
@@ -37,64 +43,22 @@ fn serve(broker: &Broker, object: &str, line: &str, more: &str) -> Process {
 
 fn start(broker: &Broker, object: &str, line: &str, more: &str) -> Process {
     let mut command = broker.rob_command(["serve", object, "--exec", line]);
-    command.args(more.split_whitespace()).current_dir(broker.folder());
+    // Commands find this rob.
+    let rob = Path::new(env!("CARGO_BIN_EXE_rob")).parent().unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::iter::once(std::path::absolute(rob).unwrap()).chain(std::env::split_paths(&path));
+    command
+        .args(more.split_whitespace())
+        .current_dir(broker.folder())
+        .env("PATH", std::env::join_paths(path).unwrap());
     Process::spawn(&mut command)
-}
-
-/// A named pipe in the broker's folder.
-fn fifo(broker: &Broker, name: &str) -> PathBuf {
-    let path = broker.folder().join(name);
-    let made = std::process::Command::new("mkfifo").arg(&path).status();
-    assert!(made.unwrap().success());
-    path
-}
-
-/// A command that says that it runs and then does not end, with a child that holds the pipe as well.
-const HANGS: &str = "exec 3>alive; echo running >&3; sleep 600 & wait";
-
-fn alive(broker: &Broker) -> impl FnOnce() -> BufReader<File> {
-    let path = fifo(broker, "alive");
-    move || {
-        let mut alive = BufReader::new(File::open(path).unwrap());
-        let mut line = String::new();
-        alive.read_line(&mut line).unwrap();
-        assert_eq!(line, "running\n");
-        alive
-    }
-}
-
-#[track_caller]
-fn gone(mut alive: BufReader<File>) {
-    assert_eq!(alive.read_to_end(&mut Vec::new()).unwrap(), 0, "all are killed");
 }
 
 #[test]
 fn what_a_command_prints_is_the_result() {
     let broker = Broker::start();
-    let table = [
-        ("cat", "j {\"a\":[1,2]}", "{\"a\":[1,2]}\n"),
-        ("cat", "", "null\n"),
-        ("true", "i 1", "null\n"),
-        ("echo hello", "", "\"hello\"\n"),
-        (
-            "printf '%s %s' \"$ROB_OBJECT\" \"$ROB_METHOD\"",
-            "",
-            "\"o any\"\n",
-        ),
-        ("echo \"$ROB_CALLER\"", "", "\"rob\"\n"),
-        (
-            "test $ROB_CALLER_UID = $(id -u) && test $ROB_CALLER_PID -gt 0 && test $ROB_CALLER_PEER -gt 0 && echo '\"\"'",
-            "",
-            "\"\"\n",
-        ),
-        ("echo \"[$TRACEPARENT]\"", "", "[]\n"),
-        (
-            "printf '\\377'",
-            "",
-            "{\"encoding\":\"raw\",\"hex\":\"ff\",\"length\":1}\n",
-        ),
-    ];
-    for (line, value, expected) in table {
+    let _math = objects::serve(broker.endpoint());
+    for (line, value, expected) in shell::RESULTS {
         let serving = serve(&broker, "o", line, "--count 1");
         let called = broker.rob(&format!("--json call o any {value}"));
         assert_eq!(called.success(), expected, "{line}");
@@ -110,7 +74,8 @@ fn what_a_command_prints_is_the_result() {
 #[test]
 fn a_value_of_any_size_goes_through() {
     let broker = Broker::start();
-    let _serving = serve(&broker, "o", "cat", "--output-limit 2");
+    let _math = objects::serve(broker.endpoint());
+    let _serving = serve(&broker, "o", shell::GIVES_BACK, "--output-limit 2");
     let value = json!("ä".repeat(500_000));
     let path = broker.folder().join("large.json");
     std::fs::write(&path, value.to_string()).unwrap();
@@ -122,7 +87,7 @@ fn a_value_of_any_size_goes_through() {
 #[test]
 fn an_exit_status_is_an_error_with_the_commands_words() {
     let broker = Broker::start();
-    let serving = serve(&broker, "disk", "printf 'no \\033[31mdisk\\n' >&2; exit 3", "");
+    let serving = serve(&broker, "disk", shell::FAILS, "");
     let called = broker.rob("call disk free");
     assert_eq!(called.code(), 1, "{called:#?}");
     assert_eq!(
@@ -132,7 +97,12 @@ fn an_exit_status_is_an_error_with_the_commands_words() {
     // The command's lines are rob's own as well, and drive no terminal either.
     assert_eq!(serving.error_line(), "no \\u{1b}[31mdisk");
     assert!(serving.line().contains("failed with exit status 3"));
-    drop(serving);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_signal_is_an_error_with_its_number() {
+    let broker = Broker::start();
     let _serving = serve(&broker, "quiet", "kill -9 $$", "");
     let called = broker.rob("call quiet x");
     assert_eq!(called.code(), 1);
@@ -148,10 +118,10 @@ fn an_exit_status_is_an_error_with_the_commands_words() {
 #[test]
 fn who_takes_too_long_is_killed_with_all_it_started() {
     let broker = Broker::start();
-    let alive = alive(&broker);
-    let serving = serve(&broker, "o", HANGS, "--timeout 1");
+    shell::prepare(&broker);
+    let serving = serve(&broker, "o", shell::HANGS, shell::SOON);
     let called = broker.start_rob("--json call o x");
-    let alive = alive();
+    let alive = alive(&broker);
     gone(alive);
     let called = called.end();
     assert_eq!(called.code(), 1);
@@ -163,10 +133,10 @@ fn who_takes_too_long_is_killed_with_all_it_started() {
 #[test]
 fn a_call_that_is_given_up_ends_its_command() {
     let broker = Broker::start();
-    let alive = alive(&broker);
-    let serving = serve(&broker, "o", HANGS, "");
+    shell::prepare(&broker);
+    let serving = serve(&broker, "o", shell::HANGS, "");
     let mut called = broker.start_rob("call o x");
-    let alive = alive();
+    let alive = alive(&broker);
     called.kill();
     gone(alive);
     assert!(serving.line().contains("killed: the caller has given up"));
@@ -175,10 +145,10 @@ fn a_call_that_is_given_up_ends_its_command() {
 #[test]
 fn nothing_outlives_a_rob_that_is_killed() {
     let broker = Broker::start();
-    let alive = alive(&broker);
-    let mut serving = serve(&broker, "o", HANGS, "");
+    shell::prepare(&broker);
+    let mut serving = serve(&broker, "o", shell::HANGS, "");
     let called = broker.start_rob("call o any");
-    let alive = alive();
+    let alive = alive(&broker);
     serving.kill();
     gone(alive);
     called.end();
@@ -187,14 +157,17 @@ fn nothing_outlives_a_rob_that_is_killed() {
 #[test]
 fn who_serves_can_be_ended_while_the_broker_hangs() {
     let broker = Broker::start();
-    for signals in [&[Signal::INT][..], &[Signal::TERM, Signal::TERM]] {
-        let serving = serve(&broker, "o", "cat", "");
-        broker.process.signal(Signal::STOP);
-        for signal in signals {
-            serving.signal(*signal);
+    for asked in [
+        &[signals::interrupt as fn(&Process)][..],
+        &[signals::terminate as fn(&Process); 2],
+    ] {
+        let serving = serve(&broker, "o", "echo here", "");
+        let hanging = signals::stop(&broker.process);
+        for ask in asked {
+            ask(&serving);
         }
         let ended = serving.end();
-        broker.process.signal(Signal::CONT);
+        drop(hanging);
         assert!([130, 143].contains(&ended.code()), "{}", ended.stderr);
         // The name is free again.
         while broker.rob("describe o").code() == 0 {}
@@ -204,7 +177,7 @@ fn who_serves_can_be_ended_while_the_broker_hangs() {
 #[test]
 fn who_prints_too_much_is_killed() {
     let broker = Broker::start();
-    let serving = serve(&broker, "o", "yes", "");
+    let serving = serve(&broker, "o", shell::PRINTS, "");
     let called = broker.rob("call o x");
     assert_eq!(called.code(), 1);
     assert!(
@@ -220,17 +193,15 @@ fn who_prints_too_much_is_killed() {
 #[test]
 fn as_many_run_at_the_same_time_as_are_allowed() {
     let broker = Broker::start();
-    fifo(&broker, "f");
-    // One cannot end without the other.
-    let line = "case $ROB_METHOD in give) echo taken >f;; take) cat f;; esac";
-    let two = serve(&broker, "two", line, "--concurrency 2");
+    shell::prepare(&broker);
+    let two = serve(&broker, "two", shell::MEETS, "--concurrency 2");
     let give = broker.start_rob("call two give");
     let take = broker.rob("--json call two take");
-    assert_eq!(take.success(), "\"taken\"\n");
+    assert_eq!(take.success(), shell::TAKEN);
     give.end().success();
     drop(two);
-    let line = "mkdir busy || exit 9; cat; rmdir busy";
-    let _one = serve(&broker, "one", line, "--concurrency 1");
+    let _math = objects::serve(broker.endpoint());
+    let _one = serve(&broker, "one", shell::ALONE, "--concurrency 1");
     let calls: Vec<Process> = (0..12).map(|_| broker.start_rob("call one x")).collect();
     for call in calls {
         call.end().success();
@@ -265,23 +236,17 @@ fn a_name_that_is_taken_is_told_waited_for_or_shared() {
 #[test]
 fn ctrl_c_gives_the_name_up_and_lets_commands_end() {
     let broker = Broker::start();
-    let alive = alive(&broker);
-    fifo(&broker, "go");
-    let serving = serve(&broker, "o", "exec 3>alive; echo running >&3; cat go", "");
+    shell::prepare(&broker);
+    let serving = serve(&broker, "o", shell::WAITS, "");
     let called = broker.start_rob("--json call o x");
-    let alive = alive();
-    serving.signal(Signal::INT);
+    let alive = alive(&broker);
+    signals::interrupt(&serving);
     assert_eq!(
         serving.error_line(),
         "rob: o is given up; waiting for 1 command, ctrl+c kills what runs"
     );
     assert_eq!(broker.rob("call o x").code(), 3);
-    File::options()
-        .write(true)
-        .open(broker.folder().join("go"))
-        .unwrap()
-        .write_all(b"7")
-        .unwrap();
+    shell::let_go(&broker);
     assert_eq!(called.end().success(), "7\n");
     assert_eq!(serving.end().code(), 130);
     gone(alive);
@@ -290,13 +255,13 @@ fn ctrl_c_gives_the_name_up_and_lets_commands_end() {
 #[test]
 fn a_second_signal_kills_what_runs() {
     let broker = Broker::start();
-    let alive = alive(&broker);
-    let serving = serve(&broker, "o", HANGS, "");
+    shell::prepare(&broker);
+    let serving = serve(&broker, "o", shell::HANGS, "");
     let called = broker.start_rob("call o x");
-    let alive = alive();
-    serving.signal(Signal::TERM);
+    let alive = alive(&broker);
+    signals::terminate(&serving);
     serving.error_line();
-    serving.signal(Signal::TERM);
+    signals::terminate(&serving);
     assert_eq!(serving.end().code(), 143);
     gone(alive);
     assert_eq!(called.end().code(), 7);
@@ -305,7 +270,7 @@ fn a_second_signal_kills_what_runs() {
 #[test]
 fn programs_get_a_line_for_each_call() {
     let broker = Broker::start();
-    let serving = start(&broker, "o", "exit $ROB_METHOD", "--json --count 2");
+    let serving = start(&broker, "o", shell::EXITS, "--json --count 2");
     assert_eq!(serving.error_line(), "Serving o. Press ctrl+c to exit.");
     assert_eq!(broker.rob("call o 0").code(), 0);
     assert_eq!(broker.rob("call o 4").code(), 1);
@@ -341,7 +306,7 @@ fn what_a_command_calls_is_at_the_same_broker() {
     let broker = Broker::start();
     let mut command = support::rob_command();
     command.args(["--addr", broker.endpoint(), "serve", "where"]);
-    command.args(["--exec", "printf '\"%s\"' \"$IPC_BROKER_ADDR\""]);
+    command.args(["--exec", shell::ADDRESS]);
     let serving = Process::spawn(&mut command);
     serving.line();
     let called = broker.rob("--json call where");
@@ -353,15 +318,31 @@ fn what_a_command_calls_is_at_the_same_broker() {
 #[test]
 fn who_takes_too_long_is_told_with_what_the_command_said() {
     let broker = Broker::start();
-    let _serving = serve(
-        &broker,
-        "slow",
-        "echo I wait for the disk >&2; exec sleep 600",
-        "--timeout 5",
-    );
+    let _serving = serve(&broker, "slow", shell::COMPLAINS, "--timeout 5");
     let called = broker.rob("call slow now");
     assert_eq!(called.code(), 1, "{called:#?}");
     for part in ["did not end within 5 s", "I wait for the disk", "(timeout)"] {
         assert!(called.stderr.contains(part), "{called:#?}");
     }
+}
+
+#[test]
+#[cfg(windows)]
+fn what_a_caller_writes_is_never_a_command() {
+    let broker = Broker::start();
+    for line in [
+        "echo %ROB_METHOD%",
+        "echo %rob_caller:~0,3%",
+        "set x=%TRACEPARENT%",
+    ] {
+        let ended = start(&broker, "o", line, "").end();
+        assert_eq!(ended.code(), 2, "{line}: {ended:#?}");
+        assert!(
+            ended.stderr.contains("would be read as a part of the command"),
+            "{ended:#?}"
+        );
+    }
+    let _serving = serve(&broker, "o", "echo !ROB_METHOD!", "");
+    let called = broker.rob("--json call o a&exit");
+    assert_eq!(called.success(), "\"a&exit\"\n");
 }

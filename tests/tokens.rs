@@ -8,10 +8,11 @@
     clippy::indexing_slicing,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 #[path = "support/certificates.rs"]
 mod certificates;
+#[path = "support/signals.rs"]
+mod signals;
 mod support;
 
 use actix_ipc::actors::tokens::{DELAY, Tokens};
@@ -22,7 +23,6 @@ use actix_ipc::transport::{TlsClient, TlsServer};
 use actix_ipc::{Broker, BrokerHandle};
 use certificates::{Ca, SERVER};
 use futures::future::{Either, select};
-use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -136,16 +136,13 @@ fn shown_by_the_kernel(process: &Process) -> String {
 fn show_in_every_way(world: &World, endpoint: &str, path: &Path, hex: &str) {
     let traces = traces(hex);
     let wrong = world.token("wrong.token", 0x5a).0;
-    let wide = world.path().join("wide.token");
-    std::fs::copy(path, &wide).unwrap();
-    std::fs::set_permissions(&wide, PermissionsExt::from_mode(0o644)).unwrap();
-    let link = world.path().join("link.token");
-    symlink(path, &link).unwrap();
+    #[cfg(unix)]
+    show_what_is_not_its_users_alone(world, endpoint, path, &traces);
     // The token in a place where none is expected: its text is not repeated.
     let not_one = world.path().join("not-one.token");
     secret::create(&not_one, format!("token={hex}\n").as_bytes()).unwrap();
     // How it is shown, and what rob says.
-    let table: [(&str, &Path, &[&str], i32, &str); 8] = [
+    let table: [(&str, &Path, &[&str], i32, &str); 6] = [
         ("the right one", path, &["list"], 0, "rob"),
         (
             "the same for programs",
@@ -162,8 +159,6 @@ fn show_in_every_way(world: &World, endpoint: &str, path: &Path, hex: &str) {
             "unproven_peers",
         ),
         ("a wrong one", &wrong, &["list"], 6, "does not know this token"),
-        ("one that others can read", &wide, &["list"], 5, "0644"),
-        ("a link to it", &link, &["list"], 5, "cannot be opened"),
         (
             "a file with something else",
             &not_one,
@@ -180,13 +175,36 @@ fn show_in_every_way(world: &World, endpoint: &str, path: &Path, hex: &str) {
         ),
     ];
     for (what, token, arguments, code, expected) in table {
-        let rob: Ended = run(world.rob(endpoint, token).args(arguments));
-        assert_eq!(rob.code(), code, "{what}: {rob:?}");
-        assert!(
-            format!("{}{}", rob.stdout, rob.stderr).contains(expected),
-            "{what}: {rob:?}"
-        );
-        assert_unseen(what, &traces, &format!("{rob:?}"));
+        let rob = run(world.rob(endpoint, token).args(arguments));
+        says(what, &rob, code, expected, &traces);
+    }
+}
+
+#[track_caller]
+fn says(what: &str, rob: &Ended, code: i32, expected: &str, traces: &[String]) {
+    assert_eq!(rob.code(), code, "{what}: {rob:?}");
+    assert!(
+        format!("{}{}", rob.stdout, rob.stderr).contains(expected),
+        "{what}: {rob:?}"
+    );
+    assert_unseen(what, traces, &format!("{rob:?}"));
+}
+
+#[cfg(unix)]
+#[track_caller]
+fn show_what_is_not_its_users_alone(world: &World, endpoint: &str, path: &Path, traces: &[String]) {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let wide = world.path().join("wide.token");
+    std::fs::copy(path, &wide).unwrap();
+    std::fs::set_permissions(&wide, PermissionsExt::from_mode(0o644)).unwrap();
+    let link = world.path().join("link.token");
+    symlink(path, &link).unwrap();
+    for (what, token, expected) in [
+        ("one that others can read", &wide, "0644"),
+        ("a link to it", &link, "cannot be opened"),
+    ] {
+        let rob = run(world.rob(endpoint, token).arg("list"));
+        says(what, &rob, 5, expected, traces);
     }
 }
 
@@ -195,7 +213,11 @@ fn a_token_lets_in_and_is_seen_nowhere() {
     let world = World::new();
     let made = run(world.broker().args(["token", "create", "canary"]));
     let path = PathBuf::from(made.success().trim_end());
-    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    #[cfg(unix)]
+    assert_eq!(
+        std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions()) & 0o777,
+        0o600
+    );
     let hex = std::fs::read_to_string(&path).unwrap().trim_end().to_owned();
     let traces = traces(&hex);
     let again = run(world.broker().args(["token", "create", "canary"]));
@@ -217,7 +239,7 @@ fn a_token_lets_in_and_is_seen_nowhere() {
     let settings = run(world.broker().args(["config", "show"]));
     assert_unseen("config show", &traces, settings.success());
     drop(listening);
-    broker.signal(rustix::process::Signal::TERM);
+    signals::terminate(&broker);
     let ended = broker.end();
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert!(!ended.stderr.is_empty(), "it logs everything");
@@ -225,11 +247,12 @@ fn a_token_lets_in_and_is_seen_nowhere() {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_broker_does_not_start_with_a_token_that_others_can_read() {
     let world = World::new();
     let made = run(world.broker().args(["token", "create", "canary"]));
     let path = PathBuf::from(made.success().trim_end());
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o640)).unwrap();
     let ended = run(world.broker().args(["--listen", "tls:127.0.0.1:0"]));
     assert_eq!(ended.code(), 78, "{ended:?}");
     assert!(

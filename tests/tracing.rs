@@ -1,5 +1,5 @@
 //! The trace context of a call and of an event, from who sends it to who gets it, and the span around a handler.
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -17,6 +17,8 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -58,6 +60,12 @@ fn as_the_service() {
         println!("no math today");
         std::process::exit(7);
     }
+    let typed = folder.join("typed");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(tokio::signal::ctrl_c()).unwrap();
+        fs::write(typed, "ctrl+c").unwrap();
+    });
     let client = blocking::Client::connect().unwrap();
     let methods = Methods::new()
         .method("pid", |(): (), _| async { Ok(std::process::id()) })
@@ -142,6 +150,18 @@ async fn a_call_starts_a_process_once_and_again_when_it_has_ended() {
     // Broken off, as this broker is, it leaves what it has started.
     let ended: Result<(), CallError> = client.remote_call("math", "exit", ()).await;
     ended.unwrap_err();
+}
+
+#[actix::test]
+async fn ctrl_c_at_the_broker_is_not_typed_for_what_it_has_started() {
+    let broker = scene("serve");
+    let client = client(&broker).await;
+    let own = pid(&client).await.unwrap();
+    drop(client);
+    signals::interrupt(&broker.process);
+    broker.process.wait_for_error_line("draining");
+    until("it has ended with its broker", || has_ended(broker.folder(), own));
+    assert!(!broker.folder().join("typed").exists());
 }
 
 #[actix::test]

@@ -18,6 +18,8 @@ pub use system::HAS_UNITS;
 pub(super) use system::Tie;
 #[cfg(all(unix, feature = "cli"))]
 pub(super) use system::reap;
+#[cfg(all(not(unix), feature = "cli"))]
+pub(super) use system::{start_held, wait as reap};
 
 use std::io;
 use std::process::{Command, ExitStatus, Stdio};

@@ -45,6 +45,12 @@ pub fn shell(line: &str) -> Command {
     command
 }
 
+/// The first of these variables whose value the shell would read as a part of the line: none, `sh` puts values in when it has read it.
+#[must_use]
+pub const fn read_as_commands<'n>(_line: &str, _names: &[&'n str]) -> Option<&'n str> {
+    None
+}
+
 /// Starts the command in a process group of its own, writes `input` to it, reads up to `most` bytes of what it prints, tells each line
 /// of its standard error, waits for its end, kills what is left of its group, and reaps it. A command that does not read its input loses it.
 /// With a leash the group ends with this process, too.

@@ -9,7 +9,7 @@ mod access;
 #[cfg(feature = "broker")]
 pub mod child;
 #[cfg(feature = "cli")]
-#[cfg_attr(not(unix), path = "no_filter.rs")]
+#[cfg_attr(not(unix), path = "filter/windows.rs")]
 pub mod filter;
 #[cfg(feature = "cli")]
 pub mod folders;
@@ -21,7 +21,7 @@ pub mod folders;
 #[cfg_attr(not(unix), allow(dead_code, reason = "no process is copied there"))]
 pub(crate) mod fork;
 #[cfg(feature = "cli")]
-#[cfg_attr(not(unix), path = "no_leash.rs")]
+#[cfg_attr(not(unix), path = "leash/windows.rs")]
 pub mod leash;
 #[cfg(feature = "broker")]
 mod lines;

@@ -1,12 +1,15 @@
 //! A temporary folder that is removed with its owner, and where the owner was killed, by the next one of its kind.
 //!
-//! Owns how a living folder is told from a dead one: the owner holds a lock (`flock`) on the folder itself, which the kernel releases
-//! with the process. No process numbers, which other namespaces and later processes have as well. What is in a folder is the
+//! Owns how a living folder is told from a dead one: the owner holds a lock (`flock`) on the folder itself, or on Windows has it open so that
+//! nobody may remove it, which the kernel releases with the process. No process numbers, which other namespaces and later processes have as well. What is in a folder is the
 //! caller's business. `rob bench` calls it.
 
 use std::io;
 use std::path::Path;
 use tempfile::TempDir;
+
+/// The variable that says where temporary files go.
+pub const VARIABLE: &str = if cfg!(windows) { "TMP" } else { "TMPDIR" };
 
 /// Folders of one kind.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,9 @@ pub struct Kind {
 /// A folder of this process. Dropping it removes the folder with all that is in it.
 #[derive(Debug)]
 pub struct Scratch {
+    // Before the folder, so that it is closed when that is removed.
+    #[cfg(windows)]
+    _open: Option<std::fs::File>,
     folder: TempDir,
     #[cfg(unix)]
     _lock: Option<std::fs::File>,
@@ -36,8 +42,7 @@ impl Scratch {
     }
 
     fn new_in(place: &Path, kind: Kind) -> io::Result<Self> {
-        #[cfg(unix)]
-        unix::sweep(place, kind);
+        sweep(place, kind);
         Self::make(place, kind)
     }
 
@@ -51,23 +56,101 @@ impl Scratch {
                 .tempdir_in(place)?;
             // Between the making and the lock somebody may have taken the folder for a dead one.
             let lock = unix::lock(folder.path())?;
-            if lock.is_some() || attempts == unix::ATTEMPTS {
+            if lock.is_some() || attempts == ATTEMPTS {
                 return Ok(Self { folder, _lock: lock });
             }
             attempts = attempts.saturating_add(1);
         }
     }
 
-    #[cfg(not(unix))]
+    #[cfg(windows)]
     fn make(place: &Path, kind: Kind) -> io::Result<Self> {
-        let folder = tempfile::Builder::new().prefix(kind.prefix).tempdir_in(place)?;
-        Ok(Self { folder })
+        let mut attempts = 0;
+        loop {
+            let folder = tempfile::Builder::new().prefix(kind.prefix).tempdir_in(place)?;
+            // As above.
+            let open = windows::hold(folder.path());
+            if open.is_some() || attempts == ATTEMPTS {
+                return Ok(Self { _open: open, folder });
+            }
+            attempts = attempts.saturating_add(1);
+        }
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// How often a folder may vanish while it is made.
+const ATTEMPTS: usize = 16;
+/// What `tempfile` adds to the prefix, in characters.
+const RANDOM: usize = 6;
+/// How many names of the place are looked at: a place with more is not worth the time.
+const LOOKED_AT: usize = 100_000;
+
+/// Removes the folders of that kind whose owners are gone. What cannot be removed stays for the next time.
+fn sweep(place: &Path, kind: Kind) {
+    let Ok(entries) = std::fs::read_dir(place) else {
+        return;
+    };
+    for entry in entries.take(LOOKED_AT).flatten() {
+        let name = entry.file_name();
+        let random = name.to_str().and_then(|name| name.strip_prefix(kind.prefix));
+        let is_ours = random.is_some_and(|rest| {
+            rest.len() == RANDOM && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        });
+        // A link is none of ours.
+        if is_ours && entry.file_type().is_ok_and(|entry| entry.is_dir()) {
+            #[cfg(unix)]
+            let _ = unix::remove_dead(&entry.path(), kind);
+            #[cfg(windows)]
+            let _ = windows::remove_dead(&entry.path(), kind);
+        }
+    }
+}
+
+/// Removes a folder that is dead, unless there is more in it than there may be.
+fn remove(folder: &Path, kind: Kind) -> io::Result<()> {
+    for name in kind.contents {
+        let path = folder.join(name);
+        let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
+    }
+    // Only when nothing is left in it.
+    std::fs::remove_dir(folder)
+}
+
+#[cfg(windows)]
+mod windows {
+    use super::Kind;
+    use std::fs::{File, OpenOptions};
+    use std::io;
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::path::Path;
+    use windows_sys::Win32::Storage::FileSystem::{
+        DELETE, FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT, FILE_LIST_DIRECTORY,
+        FILE_SHARE_READ, FILE_SHARE_WRITE,
+    };
+
+    fn open(folder: &Path, access: u32) -> io::Result<File> {
+        OpenOptions::new()
+            .access_mode(access)
+            .share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)
+            .custom_flags(FILE_FLAG_BACKUP_SEMANTICS | FILE_FLAG_OPEN_REPARSE_POINT)
+            .open(folder)
+    }
+
+    /// Has a folder that was just made open, so that nobody can remove it; `None` when it is gone, or somebody looks whether it is dead.
+    pub(super) fn hold(folder: &Path) -> Option<File> {
+        open(folder, FILE_LIST_DIRECTORY).ok()
+    }
+
+    pub(super) fn remove_dead(folder: &Path, kind: Kind) -> io::Result<()> {
+        // The system refuses it while its owner has it open.
+        drop(open(folder, DELETE)?);
+        super::remove(folder, kind)
     }
 }
 
@@ -78,13 +161,6 @@ mod unix {
     use std::fs::File;
     use std::io;
     use std::path::Path;
-
-    /// How often a folder may vanish while it is made.
-    pub(super) const ATTEMPTS: usize = 16;
-    /// What `tempfile` adds to the prefix, in characters.
-    const RANDOM: usize = 6;
-    /// How many names of the place are looked at: a place with more is not worth the time.
-    const LOOKED_AT: usize = 100_000;
 
     /// The mode of a folder that only its user may enter.
     pub(super) fn private() -> std::fs::Permissions {
@@ -114,24 +190,7 @@ mod unix {
         Ok((locked && there).then_some(opened))
     }
 
-    /// Removes the folders of that kind whose owners are gone. What cannot be removed stays for the next time.
-    pub(super) fn sweep(place: &Path, kind: Kind) {
-        let Ok(entries) = std::fs::read_dir(place) else {
-            return;
-        };
-        for entry in entries.take(LOOKED_AT).flatten() {
-            let name = entry.file_name();
-            let random = name.to_str().and_then(|name| name.strip_prefix(kind.prefix));
-            let is_ours = random.is_some_and(|rest| {
-                rest.len() == RANDOM && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
-            });
-            if is_ours {
-                let _ = remove_dead(&entry.path(), kind);
-            }
-        }
-    }
-
-    fn remove_dead(folder: &Path, kind: Kind) -> io::Result<()> {
+    pub(super) fn remove_dead(folder: &Path, kind: Kind) -> io::Result<()> {
         let opened = open(folder)?;
         let stat = rustix::fs::fstat(&opened)?;
         if stat.st_uid != rustix::process::geteuid().as_raw() {
@@ -141,17 +200,11 @@ mod unix {
         if !is_at(&stat, folder) {
             return Ok(());
         }
-        for name in kind.contents {
-            let path = folder.join(name);
-            let _ = std::fs::remove_file(&path).or_else(|_| std::fs::remove_dir(&path));
-        }
-        // Only when nothing is left in it.
-        std::fs::remove_dir(folder)
+        super::remove(folder, kind)
     }
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests {
     use super::*;
     use std::path::PathBuf;
@@ -190,11 +243,13 @@ mod tests {
             left(place.path(), "other.tmp-AbCd04", &["one"]),
         ];
         let link = place.path().join("scratch.tmp-AbCd05");
+        #[cfg(unix)]
         std::os::unix::fs::symlink(&foreign[3], &link).unwrap();
         let second = Scratch::new_in(place.path(), KIND).unwrap();
         assert!(dead.iter().all(|folder| !folder.exists()));
         assert!(foreign.iter().all(|folder| folder.exists()));
-        assert!(link.symlink_metadata().is_ok() && foreign[3].join("one").exists());
+        assert!(foreign[3].join("one").exists());
+        assert_eq!(link.symlink_metadata().is_ok(), cfg!(unix));
         assert!(living.path().join("one").exists(), "its owner lives");
         let paths = [living.path().to_owned(), second.path().to_owned()];
         drop((living, second));
@@ -202,12 +257,18 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_is_its_users_alone_and_there_must_be_a_place_for_it() {
+    #[cfg(unix)]
+    fn a_folder_is_its_users_alone() {
         use std::os::unix::fs::PermissionsExt;
         let place = tempfile::tempdir().unwrap();
         let folder = Scratch::new_in(place.path(), KIND).unwrap();
         let mode = folder.path().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    fn there_must_be_a_place_for_it() {
+        let place = tempfile::tempdir().unwrap();
         assert!(Scratch::new_in(&place.path().join("missing"), KIND).is_err());
     }
 }

@@ -195,9 +195,30 @@ pub fn end_by_interrupt() {
     }
 }
 
-/// Lets SIGINT end this process: ctrl+c does under Windows.
+/// The same of ctrl+c, which a program ignores that was started in a process group of its own, as some shells and services do; and of the
+/// end that it and ctrl+break bring to a program that receives neither: with the exit codes that are those of SIGINT and SIGTERM elsewhere.
 #[cfg(not(unix))]
-pub fn end_by_interrupt() {}
+#[allow(unsafe_code, reason = "nothing safe says what ctrl+c does")]
+pub fn end_by_interrupt() {
+    use windows_sys::Win32::System::Console::SetConsoleCtrlHandler;
+    // SAFETY: without a handler the call changes one setting of this process. The handler is there as long as the process, and may run on
+    // any thread: it touches nothing of the program's.
+    unsafe {
+        SetConsoleCtrlHandler(None, 0);
+        SetConsoleCtrlHandler(Some(end_by_event), 1);
+    }
+}
+
+/// Called by the system, after the handlers of who receives these events: they tell it when they have taken one.
+#[cfg(not(unix))]
+extern "system" fn end_by_event(event: u32) -> i32 {
+    use windows_sys::Win32::System::Console::{CTRL_BREAK_EVENT, CTRL_C_EVENT};
+    match event {
+        CTRL_C_EVENT => std::process::exit(EndSignal::Interrupt.exit_code().into()),
+        CTRL_BREAK_EVENT => std::process::exit(EndSignal::Terminate.exit_code().into()),
+        _ => 0,
+    }
+}
 
 /// The signal that asks to read the settings again, SIGHUP; under Windows services are told so by their manager (`sc control NAME paramchange`).
 #[derive(Debug)]

@@ -6,7 +6,6 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 mod actors;
 mod events;
@@ -23,15 +22,17 @@ use actix_ipc::actors::{
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use actix_ipc::transport::Endpoint;
 use actors::{Calculator, Heard, Hearer, Probe};
 use raw::Raw;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// A broker in this System, with a Unix socket in a folder of its own.
+/// A broker in this System, with a Unix socket in a folder of its own; elsewhere on TCP.
 struct Running {
     handle: BrokerHandle,
+    /// Where raw clients find it.
     path: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -48,9 +49,17 @@ fn start_with(limits: Limits) -> Running {
 fn start_on(arbiters: usize, limits: Limits) -> Running {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.sock");
-    let endpoint = format!("unix:{}", path.display()).parse().unwrap();
+    let endpoint = if cfg!(unix) {
+        Endpoint::Unix(path.clone())
+    } else {
+        Endpoint::Tcp("127.0.0.1:0".to_owned())
+    };
     let builder = Broker::builder().limits(limits).arbiters(arbiters);
     let handle = builder.listen(endpoint).start().unwrap();
+    let path = match &handle.endpoints()[0] {
+        Endpoint::Tcp(address) => PathBuf::from(address),
+        _ => path,
+    };
     Running {
         handle,
         path,
@@ -269,7 +278,7 @@ async fn a_broker_that_fails_tells_its_host_and_the_host_goes_on() {
         .call("rob", "listObjects", Payload::default())
         .await
         .unwrap();
-    let endpoint = format!("unix:{}", broker.path.display()).parse().unwrap();
+    let endpoint = broker.handle.endpoints()[0].clone();
     let next = Broker::builder().listen(endpoint).start().unwrap();
     assert_eq!(names(&next).await, json!(["rob"]));
     assert_eq!(next.stop().await, EndReason::Drained);

@@ -328,7 +328,7 @@ async fn requests_go_on_with_items_between_actors_and_with_sockets() {
     let broker = start();
     let local = broker.handle.local("").unwrap();
     local.serve("math", Calculator.start().recipient()).await.unwrap();
-    let endpoint = format!("unix:{}", broker.path.display()).parse().unwrap();
+    let endpoint = broker.handle.endpoints()[0].clone();
     let client = IpcClient::connect_to(endpoint).await.unwrap();
     let item = || Payload::raw(vec![7; 10_000]);
     // Many windows of 256 KiB.

@@ -29,6 +29,16 @@ use tempfile::TempDir;
 /// How long anything may take on a busy machine before it counts as hanging.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else.
+pub fn with_console(command: &mut Command) -> &mut Command {
+    #[cfg(windows)]
+    {
+        const CREATE_NO_WINDOW: u32 = 0x0800_0000;
+        std::os::windows::process::CommandExt::creation_flags(command, CREATE_NO_WINDOW);
+    }
+    command
+}
+
 /// A command with none of the variables that change what the binaries do.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
@@ -98,6 +108,12 @@ impl Process {
     /// The same with the standard output that the command has already.
     #[track_caller]
     pub fn spawn_with(command: &mut Command) -> Self {
+        Self::spawn_here(with_console(command))
+    }
+
+    /// The same with the console, if any, that this process has, or as the command says.
+    #[track_caller]
+    pub fn spawn_here(command: &mut Command) -> Self {
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stdout = child.stdout.take().map_or_else(Lines::none, Lines::of);
         let stderr = Lines::of(child.stderr.take().unwrap());
@@ -138,7 +154,7 @@ impl Process {
         }
     }
 
-    /// Sends a signal.
+    /// Sends a signal; `signals` has those that there are on every system.
     #[cfg(unix)]
     #[track_caller]
     pub fn signal(&self, signal: rustix::process::Signal) {
@@ -239,7 +255,7 @@ pub fn endpoint_in(folder: &Path) -> String {
 /// Runs a command to its end.
 #[track_caller]
 pub fn run(command: &mut Command) -> Ended {
-    Process::spawn(command).end()
+    Process::spawn_here(command.stdout(Stdio::piped())).end()
 }
 
 /// A broker process in a folder of its own. When it is dropped, it must have as many descriptors and threads as when it had just

@@ -1,5 +1,5 @@
 //! What the tests of `rob status`, `watch`, `monitor`, `record` and `replay` have in common: an object that adds, clients, and what rob
-//! printed as JSON.
+//! printed as JSON. Expects what people do to processes beside it, as `crate::signals`.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -13,7 +13,6 @@ use crate::support::{Broker, Ended, Process};
 use actix_ipc::client::Registration;
 use actix_ipc::{IpcClient, SharedObject, async_trait};
 use futures::executor::block_on;
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 /// Adds, and refuses everything else.
@@ -57,6 +56,6 @@ pub fn status(broker: &Broker) -> Value {
 }
 
 pub fn interrupted(process: Process) -> Ended {
-    process.signal(Signal::INT);
+    crate::signals::interrupt(&process);
     process.end()
 }

@@ -94,7 +94,7 @@ pub(super) async fn run(wanted: &Bus, options: &Options) -> Result<(), Failure> 
     command.arg(wanted.seconds.as_secs_f64().to_string());
     command.args(options.json.then_some("--json"));
     command
-        .env("XDG_RUNTIME_DIR", folder.path())
+        .envs(["XDG_RUNTIME_DIR", "LOCALAPPDATA"].map(|name| (name, folder.path())))
         .stdin(Stdio::piped());
     let mut source = command.spawn().map_err(refused)?;
     let held = source.stdin.take();

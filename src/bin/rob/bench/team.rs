@@ -9,7 +9,7 @@ use super::protocol::{Order, Part, Said, Slice, Spec, confused};
 use crate::exit::{Exit, Failure};
 use crate::options::Options;
 use actix_ipc::error::{CallError, ErrorCode};
-use actix_ipc::platform::scratch::{Kind, Scratch};
+use actix_ipc::platform::scratch::{self, Kind, Scratch};
 use actix_ipc::platform::signals::EndSignals;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -62,8 +62,9 @@ impl Team {
         let folder = Scratch::new(FOLDER).map_err(|error| {
             let place = std::env::temp_dir();
             let text = format!(
-                "bench: no folder can be made in {} ({error}); set TMPDIR",
-                place.display()
+                "bench: no folder can be made in {} ({error}); set {}",
+                place.display(),
+                scratch::VARIABLE
             );
             Failure::new(Exit::Refused, text)
         })?;

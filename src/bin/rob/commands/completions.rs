@@ -14,7 +14,7 @@ Examples, for this user, from the next shell on:
   echo 'source <(rob completions zsh)' >> ~/.zshrc
   rob completions fish > ~/.config/fish/completions/rob.fish
   echo 'eval (rob completions elvish | slurp)' >> ~/.elvish/rc.elv
-  rob completions powershell >> $PROFILE
+  Add-Content $PROFILE 'rob completions powershell | Out-String | Invoke-Expression'
 
 Objects are completed as the running broker has them, methods where an object describes itself, topics that somebody
 listens to. The broker is asked for at most a quarter of a second.";

@@ -15,6 +15,7 @@ use crate::output::Output;
 use crate::say;
 use actix_ipc::client::{Balance, ConnectionEvents, Registration, Standing};
 use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::platform::filter;
 use actix_ipc::platform::signals::{EndSignal, EndSignals};
 use actix_ipc::terminal::printable;
 use calls::{Calls, Served};
@@ -36,10 +37,13 @@ Examples:
 The command gets the call's value as JSON on standard input, and in its environment ROB_OBJECT, ROB_METHOD, ROB_CALLER (the
 name that the caller declares), ROB_CALLER_PEER, ROB_CALLER_PID, ROB_CALLER_UID and, where the call has one, TRACEPARENT. What it prints is the
 result: JSON as it is, other text as a string, nothing as null. What it prints on standard error goes on to rob's; with an exit
-status other than 0 the caller gets it as the text of an error. These values are the caller's: quote them (\"$ROB_METHOD\").";
+status other than 0 the caller gets it as the text of an error. These values are the caller's: quote them (\"$ROB_METHOD\").
+Under Windows cmd.exe runs the command: write !ROB_METHOD!, never %ROB_METHOD%, which would be read as a part of the command.";
 
 /// What is said of an object without `--about`. Its command may have secrets in it.
 const ABOUT: &str = "a shell command (rob serve)";
+/// The variables whose values the caller chooses freely.
+const CALLERS: [&str; 3] = ["ROB_METHOD", "ROB_CALLER", "TRACEPARENT"];
 /// How long the broker may take to note that the name is given up, and to take the last answers.
 const GIVING_UP: Duration = Duration::from_secs(5);
 /// Calls that are taken at the same time, most of them to wait. The broker lets no more be open.
@@ -52,7 +56,7 @@ pub(crate) struct Serve {
     /// The object's name.
     #[arg(value_name = "OBJECT")]
     pub(crate) object: String,
-    /// The command that answers each call, as sh understands it.
+    /// The command that answers each call, as sh (Windows: cmd.exe) understands it.
     #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
     exec: String,
     /// How many commands run at the same time, from 1 to 1024; other calls wait in order.
@@ -86,6 +90,13 @@ enum Sharing {
 /// Serves until it is told to stop, or as many calls as were asked for.
 pub(crate) async fn run(wanted: &Serve, session: &mut Session) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::new(Exit::Remote, format!("serve {}: {error}", wanted.object));
+    if let Some(name) = filter::read_as_commands(&wanted.exec, &CALLERS) {
+        let text = format!(
+            "serve {}: %{name}% is the caller's text, and would be read as a part of the command; write !{name}!",
+            wanted.object
+        );
+        return Err(Failure::new(Exit::Usage, text));
+    }
     let mut signals = EndSignals::receive_at_terminal().map_err(failed)?;
     let news = session.client.connection_events();
     let (served, calls) = unbounded_channel();
