@@ -4,7 +4,7 @@
 //! is sent. Called by [`super::exchange`] under the lock, and by the tick.
 
 use super::after::After;
-use super::order::{Ticket, Wants};
+use super::order::{Ticket, Waits, Wants};
 use super::outgoing::Outgoing;
 use super::state::{GRACE, State};
 use crate::error::{CallError, ErrorCode};
@@ -35,7 +35,12 @@ impl State {
             wake |= finer;
         }
         let over = until.map(|(expires, _)| expires);
-        let before = self.order.hold(ticket, (wants, over), self.life, cx.waker());
+        let waits = Waits {
+            wants,
+            charged: self.is_charged(outgoing),
+            until: over,
+        };
+        let before = self.order.hold(ticket, waits, self.life, cx.waker());
         self.bury(before);
         let mut behind = Vec::new();
         if matches!(wants, Wants::Window(_)) {
