@@ -28,6 +28,8 @@ mod commands;
 mod ends;
 #[path = "protocol_peers/pool.rs"]
 mod pool;
+#[path = "protocol_peers/waiting.rs"]
+mod waiting;
 
 use actix_ipc::Endpoint;
 use actix_ipc::protocol::{RpcClient, RpcServer};

@@ -119,7 +119,7 @@ impl State {
         let mut cancelled = Vec::new();
         let mut first: Option<Instant> = None;
         for (key, request) in self.requests.iter_mut() {
-            if request.answer.is_some() || request.has_items() {
+            if request.is_answered() || request.has_items() {
                 continue;
             }
             if request.expires > now {
@@ -363,6 +363,32 @@ mod tests {
         let mut state = State::new(100, Role::Peer, now);
         open(&mut state, Duration::ZERO);
         assert!(state.tick > Duration::ZERO && state.tick < short);
+    }
+
+    #[test]
+    fn a_request_that_goes_on_has_its_whole_patience_again_however_old_the_clock_is() {
+        for patience in [40, 300, 30_000].map(Duration::from_millis) {
+            let old = Instant::now() - TICK / 2;
+            let mut state = State::new(100, Role::Peer, old);
+            state.ticking = true;
+            let key = open(&mut state, patience);
+            let (again, now) = (state.again(), Instant::now());
+            let request = state.requests.get_mut(key).unwrap();
+            request.go_on(again);
+            assert!(request.expires >= now + patience, "{patience:?}");
+        }
+    }
+
+    #[test]
+    fn a_stream_whose_last_item_was_taken_in_time_is_not_late() {
+        let now = Instant::now();
+        let mut state = State::new(100, Role::Peer, now);
+        let key = open(&mut state, LONG);
+        let request = state.requests.get_mut(key).unwrap();
+        request.items = Some(Box::default());
+        request.items.as_mut().unwrap().complete = true;
+        tick(&mut state, now + 2 * LONG);
+        assert!(state.requests.get_mut(key).unwrap().answer.is_none());
     }
 
     #[test]

@@ -344,7 +344,8 @@ impl Drive {
     /// Sleeps, unless something was added meanwhile.
     fn leave(&self) -> bool {
         let mut state = self.shared.lock();
-        let started = state.ticking && self.tick.is_none();
+        // Or the next one is to come sooner than it was to be.
+        let started = state.ticking && self.tick.as_ref().is_none_or(|(was, _)| *was > state.tick);
         let ready = state.out.is_ready() && !slips::is(Slip::SocketLooksOnce);
         if ready || started {
             return false;

@@ -226,18 +226,25 @@ impl Exchange {
         let shared = &self.handle.shared;
         let mut state = shared.lock();
         let window = state.grants.stream_window;
-        let (now, _) = state.coarse_now();
+        state.coarse_now();
+        let again = state.again();
         let Some(request) = state.requests.get_mut(id) else {
             self.step = Step::Over;
             return Poll::Ready(None);
         };
         if let Some(reply) = request.next_item() {
-            request.expires = now + request.patience;
+            let patience = request.patience;
+            request.expires = again.until(patience);
             let owed = request.take_owed(window).filter(|_| request.answer.is_none());
-            if let Some(owed) = owed {
-                let next = state.control(&Draft::new(Kind::ReplyCredit, id).aux(owed));
-                drop(state);
-                shared.perform(next);
+            // No tick was needed for it as long as items lay there.
+            let finer = state.tick_for(patience);
+            let next = owed.map_or(Next::Nothing, |owed| {
+                state.control(&Draft::new(Kind::ReplyCredit, id).aux(owed))
+            });
+            drop(state);
+            shared.perform(next);
+            if finer {
+                shared.io.wake();
             }
             return Poll::Ready(Some(Ok(reply)));
         }

@@ -313,13 +313,13 @@ fn ring(state: &mut State, given: &[Attachment], aux: u32, after: &mut After) ->
 
 /// Tells a request how it may go on.
 fn granted(state: &mut State, header: &Header, after: &mut After) {
-    let now = state.now;
+    let again = state.again();
     let Some(request) = state.requests.get_mut(header.id) else {
         return;
     };
     match header.kind {
         Kind::Takes => request.takes = Some(header.aux),
-        _ => request.credit(header.aux, now),
+        _ => request.credit(header.aux, again),
     }
     after.wakers.extend(request.waker.take());
 }
@@ -334,13 +334,16 @@ fn replied(
     let id = view.header.id;
     let window = state.grants.stream_window;
     let message_bytes = state.grants.message_bytes as usize;
-    let now = state.now;
+    let again = state.again();
     let request = state.requests.get_mut(id)?;
     let step = match view.header.kind {
         Kind::Reply => request.reply(batch, index, view, message_bytes),
         _ => request.reply_piece(view, region, message_bytes),
     };
-    request.expires = request.expires.max(now + request.patience);
+    if step == Step::Quiet {
+        // Else it is over, or an item lies there: then the time counts from when that is taken.
+        request.go_on(again);
+    }
     let owed = request.take_owed(window);
     if step == Step::TooLarge {
         let text = format!("the reply is larger than {} bytes", state.grants.message_bytes);
@@ -388,5 +391,29 @@ fn error_of(view: &FrameView<'_>) -> CallError {
             ..CallError::new(error.code, error.message)
         },
         _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::request::Request;
+    use crate::message::Encoding;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn each_part_of_a_reply_gives_its_call_the_whole_deadline_again() {
+        let patience = Duration::from_millis(100);
+        let old = Instant::now() - patience;
+        let mut state = State::new(100, Role::Peer, old);
+        let key = state.requests.insert(Request::new(old, patience, 100)).unwrap();
+        let frame = Draft::new(Kind::Reply, key).flags(Flags::CONTINUED);
+        let frame = frame.payload(Encoding::RAW, b"the first part").to_vec();
+        let batch = Batch::from_bytes(frame.into(), 100).unwrap();
+        let (view, now) = (batch.view(0).unwrap(), Instant::now());
+        state.grants.message_bytes = 100;
+        let ended = replied(&mut state, (&batch, 0), (&view, None), &mut After::default());
+        assert_eq!(ended, None);
+        assert!(state.requests.get_mut(key).unwrap().expires >= now + patience);
     }
 }

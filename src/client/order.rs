@@ -27,6 +27,16 @@ pub(crate) enum Wants {
     Window(u64),
 }
 
+/// A request that has to wait.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    pub(crate) wants: Wants,
+    /// It needs the window itself, and does not only stand behind one that does.
+    pub(crate) charged: bool,
+    /// When it gives up.
+    pub(crate) until: Option<Instant>,
+}
+
 /// Where a request stands. Numbers grow in the order in which they came.
 type Number = NonZeroU64;
 
@@ -46,11 +56,9 @@ pub(crate) struct Order {
 
 #[derive(Debug)]
 struct Held {
-    wants: Wants,
+    waits: Waits,
     /// `None`: it was woken and has not looked.
     waker: Option<Waker>,
-    /// When it gives up.
-    until: Option<Instant>,
     /// So it was a tick ago.
     silent: bool,
 }
@@ -108,7 +116,7 @@ impl Order {
     pub(crate) fn hold(
         &mut self,
         ticket: &mut Ticket,
-        (wants, until): (Wants, Option<Instant>),
+        waits: Waits,
         life: u64,
         waker: &Waker,
     ) -> Option<Waker> {
@@ -119,15 +127,14 @@ impl Order {
         });
         let mut own = self.take_out(number).and_then(|held| held.waker);
         let before = replace(&mut own, waker);
-        match wants {
+        match waits.wants {
             Wants::Room => self.room.insert(number),
             Wants::Window(protocol) => self.windows.entry(protocol).or_default().insert(number),
         };
-        self.until = earlier(self.until, until);
+        self.until = earlier(self.until, waits.until);
         let held = Held {
-            wants,
+            waits,
             waker: own,
-            until,
             silent: false,
         };
         self.held.insert(number, held);
@@ -136,7 +143,7 @@ impl Order {
 
     fn take_out(&mut self, number: Number) -> Option<Held> {
         let held = self.held.remove(&number)?;
-        match held.wants {
+        match held.waits.wants {
             Wants::Room => {
                 self.room.remove(&number);
             }
@@ -158,16 +165,18 @@ impl Order {
         self.take_out(number).map(|held| held.waker)
     }
 
-    /// There is room: moves those to `woken` that may go now, if they were not woken before. Who wants a window may only when it is
+    /// There is room: moves those to `woken` that may go now, if they were not woken before. Who needs a window may only when it is
     /// `open`.
     pub(crate) fn wake_front(&mut self, open: bool, woken: &mut Vec<Waker>) {
         let room = self.room.first();
-        let windows = self.windows.values().filter(|_| open);
+        let windows = self.windows.values().filter_map(BTreeSet::first);
         // Those behind somebody who wants room have to wait for him.
-        let windows = windows.filter_map(BTreeSet::first);
         let windows = windows.filter(|first| room.is_none_or(|room| *first < room));
         for number in windows.chain(room) {
-            woken.extend(self.held.get_mut(number).and_then(|held| held.waker.take()));
+            let held = self.held.get_mut(number);
+            // Of those that want room it is looked at when they have it.
+            let held = held.filter(|held| open || !held.waits.charged || held.waits.wants == Wants::Room);
+            woken.extend(held.and_then(|held| held.waker.take()));
         }
     }
 
@@ -187,7 +196,7 @@ impl Order {
             return;
         }
         for held in self.held.values_mut() {
-            match held.until {
+            match held.waits.until {
                 Some(until) if until <= now => woken.extend(held.waker.take()),
                 later => self.until = earlier(self.until, later),
             }
@@ -238,8 +247,17 @@ mod tests {
         }
     }
 
+    /// A call without an answer.
+    const fn charged(wants: Wants) -> Waits {
+        Waits {
+            wants,
+            charged: true,
+            until: None,
+        }
+    }
+
     fn hold(order: &mut Order, ticket: &mut Ticket, wants: Wants) {
-        drop(order.hold(ticket, (wants, None), 0, Waker::noop()));
+        drop(order.hold(ticket, charged(wants), 0, Waker::noop()));
     }
 
     fn woken(order: &mut Order, open: bool) -> usize {
@@ -295,6 +313,25 @@ mod tests {
     }
 
     #[test]
+    fn a_call_with_an_answer_goes_when_the_one_before_it_has_gone_or_is_given_up() {
+        let mut order = Order::default();
+        let [mut tells, mut asks, mut more] = [(); 3].map(|()| Ticket::new());
+        hold(&mut order, &mut tells, Wants::Window(7));
+        let waits = Waits {
+            charged: false,
+            ..charged(order.before(&asks, 7).unwrap())
+        };
+        drop(order.hold(&mut asks, waits, 0, Waker::noop()));
+        hold(&mut order, &mut more, Wants::Window(7));
+        assert_eq!(woken(&mut order, false), 0, "the window is spent");
+        drop(order.leave(&mut tells));
+        assert_eq!(woken(&mut order, false), 1, "which it does not need");
+        drop(order.leave(&mut asks));
+        assert_eq!(woken(&mut order, false), 0, "the third does");
+        assert_eq!(woken(&mut order, true), 1);
+    }
+
+    #[test]
     fn one_that_is_woken_and_not_polled_loses_its_place_and_no_other_does() {
         let mut order = Order::default();
         let [mut silent, mut late, mut waits] = [(); 3].map(|()| Ticket::new());
@@ -343,7 +380,7 @@ mod tests {
             let mut held: Vec<Ticket> = wakers
                 .map(|waker| {
                     let mut ticket = Ticket::new();
-                    drop(order.hold(&mut ticket, (wants, None), 0, &waker));
+                    drop(order.hold(&mut ticket, charged(wants), 0, &waker));
                     ticket
                 })
                 .collect();
@@ -412,7 +449,11 @@ mod tests {
         let until = [Some(start + second), None, Some(start + 3 * second)];
         let mut tickets = [(); 3].map(|()| Ticket::new());
         for (ticket, until) in tickets.iter_mut().zip(until) {
-            drop(order.hold(ticket, (Wants::Room, until), 0, Waker::noop()));
+            let waits = Waits {
+                until,
+                ..charged(Wants::Room)
+            };
+            drop(order.hold(ticket, waits, 0, Waker::noop()));
         }
         let mut woken = Vec::new();
         order.wake_late(start, &mut woken);

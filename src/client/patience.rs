@@ -4,7 +4,7 @@
 //! is sent. Called by [`super::exchange`] under the lock, and by the tick.
 
 use super::after::After;
-use super::order::{Ticket, Wants};
+use super::order::{Ticket, Waits, Wants};
 use super::outgoing::Outgoing;
 use super::state::{GRACE, State};
 use crate::error::{CallError, ErrorCode};
@@ -28,20 +28,26 @@ impl State {
         cx: &Context<'_>,
     ) -> (bool, Vec<Waker>) {
         // The tick takes their places from those that nobody polls.
-        let (_, start) = self.coarse_now();
+        let (_, mut wake) = self.coarse_now();
         if outgoing.has_an_end() {
-            let (expires, patience, _) = self.times(outgoing, *until);
+            let (expires, patience, finer) = self.times(outgoing, *until);
             *until = Some((expires, patience));
+            wake |= finer;
         }
         let over = until.map(|(expires, _)| expires);
-        let before = self.order.hold(ticket, (wants, over), self.life, cx.waker());
+        let waits = Waits {
+            wants,
+            charged: self.is_charged(outgoing),
+            until: over,
+        };
+        let before = self.order.hold(ticket, waits, self.life, cx.waker());
         self.bury(before);
         let mut behind = Vec::new();
         if matches!(wants, Wants::Window(_)) {
             // It may have stood in front of others that want room, which is there.
             self.wake_front(&mut behind);
         }
-        (start, behind)
+        (wake, behind)
     }
 
     /// A request is on its way, or given up. Returns who may go now that it has, to be woken when the lock is released.
@@ -151,5 +157,32 @@ impl State {
             self.role.limits()
         );
         Err(CallError::new(ErrorCode::TooMany, text).ran(false))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::names::Key;
+    use crate::client::order::Ticket;
+    use crate::client::peer::Role;
+    use crate::message::Kind;
+
+    #[test]
+    fn a_short_deadline_of_a_call_that_waits_wakes_the_sockets_task_for_a_sooner_tick() {
+        for (deadline, wakes) in [(20, true), (30_000, false)] {
+            let mut state = State::new(1, Role::Peer, Instant::now());
+            // Something else has a deadline already.
+            state.ticking = true;
+            let outgoing = Outgoing {
+                deadline: Some(Duration::from_millis(deadline)),
+                ..Outgoing::plain(Kind::Call, Key::EMPTY)
+            };
+            let (mut ticket, mut until) = (Ticket::new(), None);
+            let cx = Context::from_waker(Waker::noop());
+            let waiting = (&mut ticket, &mut until);
+            let (wake, _) = state.wait_in_order(&outgoing, Wants::Room, waiting, &cx);
+            assert_eq!(wake, wakes, "{deadline} ms");
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Owns the assembly of replies, the items of a streamed reply and the credit they hold; knows no socket and no
 //! clock. Slots live in a [`super::slab::Slab`] under the connection's lock; the socket's task completes them.
 
+use super::peer::Again;
 use super::waiters::replace;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
@@ -138,11 +139,16 @@ impl Request {
     }
 
     /// More may be sent of what follows the call.
-    pub(crate) fn credit(&mut self, bytes: u32, now: Instant) {
+    pub(crate) fn credit(&mut self, bytes: u32, again: Again) {
         self.window = self.window.saturating_add(i64::from(bytes));
         if self.uploads {
-            self.expires = self.expires.max(now + self.patience);
+            self.go_on(again);
         }
+    }
+
+    /// There is a sign of life.
+    pub(crate) fn go_on(&mut self, again: Again) {
+        self.expires = self.expires.max(again.until(self.patience));
     }
 
     /// A Reply frame arrived.

@@ -99,7 +99,8 @@ fn send(
 ) -> Result<Sent, CallError> {
     let mut guard = shared.lock();
     let state = &mut *guard;
-    let (now, start_clock) = state.coarse_now();
+    let (_, start_clock) = state.coarse_now();
+    let again = state.again();
     let frame_bytes = state.grants.frame_bytes as usize;
     // Nothing follows a goodbye; the end of the connection ends the call.
     let (up, role) = (state.is_up(), state.role);
@@ -130,7 +131,7 @@ fn send(
     request.window = request
         .window
         .saturating_sub(i64::try_from(bytes).unwrap_or(i64::MAX));
-    request.expires = request.expires.max(now + request.patience);
+    request.go_on(again);
     let idle = state.out.is_idle();
     match next {
         Next::Item(item) => item.add_to(&mut state.out, &draft, &Attachments::new()),

@@ -38,6 +38,27 @@ const EXACT: u32 = 8;
 /// How exactly.
 const TICK_MIN: Duration = Duration::from_millis(2);
 
+/// The moment from which a request's patience counts again: its answer, or what follows it, goes on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    role: Role,
+    /// Exact to a tick.
+    now: Instant,
+}
+
+impl Again {
+    /// When its patience is over. Never early, and the clock is read for short ones only.
+    #[inline]
+    pub(crate) fn until(self, patience: Duration) -> Instant {
+        match self.role {
+            // Beyond the deadline, of which the broker tells, it is given far more than a tick.
+            Role::Broker => self.now + patience,
+            Role::Peer if patience >= TICK * EXACT => self.now + patience + TICK,
+            Role::Peer => Instant::now() + patience,
+        }
+    }
+}
+
 /// What is at the other end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -203,19 +224,33 @@ impl State {
     pub(crate) fn expiry(&mut self, deadline: Option<Duration>) -> (Instant, Duration, bool) {
         let default = Duration::from_millis(u64::from(self.grants.default_deadline_ms));
         let patience = deadline.unwrap_or(default).min(MAX_PATIENCE);
-        let (now, start) = self.coarse_now();
-        if !self.role.is_peer() {
-            let patience = patience.saturating_add(GRACE);
-            return (now + patience, patience, start);
-        }
-        if patience >= TICK * EXACT {
-            // Never early, as the time is exact to a tick only; a clock that is not read costs nothing.
-            return (now + patience + TICK, patience, start);
+        let (_, start) = self.coarse_now();
+        let patience = match self.role {
+            Role::Broker => patience.saturating_add(GRACE),
+            Role::Peer => patience,
+        };
+        let finer = self.tick_for(patience);
+        (self.again().until(patience), patience, start || finer)
+    }
+
+    /// See [`Again`].
+    #[inline]
+    pub(crate) const fn again(&self) -> Again {
+        let Self { role, now, .. } = *self;
+        Again { role, now }
+    }
+
+    /// A request with this patience begins, or goes on: the next tick comes in time for it. Returns whether the socket's task is to be
+    /// woken for that.
+    #[inline]
+    pub(crate) fn tick_for(&mut self, patience: Duration) -> bool {
+        if !self.role.is_peer() || patience >= TICK * EXACT {
+            return false;
         }
         let tick = patience.clamp(TICK_MIN, TICK);
         let finer = tick < self.tick;
         self.tick = self.tick.min(tick);
-        (Instant::now() + patience, patience, start || finer)
+        finer
     }
 
     /// How long the next tick is: between two programs until the first of the open deadlines, which the caller keeps by itself.
