@@ -266,6 +266,19 @@ fn an_event_goes_as_a_region_to_all_of_its_subscribers_or_to_none() {
         assert_eq!((void.flags, void.aux), (Flags::ABORT, first.aux));
         assert_eq!(raw.expect(Kind::Gap).aux, 1);
     }
+    // So is one behind another piece: nobody gets memory that was made for no one, or is told of some and gets none.
+    let flags = Flags::CONTINUED.with(Flags::ACK);
+    let first = Draft::new(Kind::Publish, 9).flags(flags).pair("s", "t");
+    publisher.send(&first.payload(Encoding::RAW, b"a"));
+    right(&publisher, Kind::PublishPiece, 9);
+    assert_eq!(publisher.expect(Kind::Accepted).aux, 0);
+    for raw in [&mut takes, &mut plain] {
+        let first = raw.expect(Kind::Event);
+        assert_eq!(first.payload, b"a");
+        let void = raw.expect(Kind::EventPiece);
+        assert_eq!((void.flags, void.aux), (Flags::ABORT, first.aux));
+        assert_eq!(raw.expect(Kind::Gap).aux, 1);
+    }
     plain.send(&Draft::new(Kind::Unsubscribe, other));
     assert_eq!(plain.expect(Kind::Done).id, other);
     // A subscriber that goes between the answer and the region costs nobody else anything.
@@ -388,4 +401,15 @@ fn a_region_whose_descriptor_is_refused_ends_its_message_with_the_limits_name() 
     assert_eq!(caller.answer(2).error().0, ErrorCode::TooMany);
     assert_eq!(takes.expect(Kind::Event).payload, b"");
     assert_eq!(takes.expect(Kind::EventPiece).flags, Flags::ABORT);
+    assert_eq!(takes.expect(Kind::Gap).aux, 1);
+    // Behind another piece as well: a frame that names a region and brings none would end each subscriber's connection.
+    let first = Draft::new(Kind::Publish, 3)
+        .flags(Flags::CONTINUED)
+        .pair("s", "t");
+    caller.send(&first.payload(Encoding::RAW, b"a"));
+    right(&caller, Kind::PublishPiece, 3);
+    assert_eq!(caller.answer(3).error().0, ErrorCode::TooMany);
+    assert_eq!(takes.expect(Kind::Event).payload, b"a");
+    assert_eq!(takes.expect(Kind::EventPiece).flags, Flags::ABORT);
+    assert_eq!(takes.expect(Kind::Gap).aux, 1);
 }

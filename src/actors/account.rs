@@ -217,13 +217,21 @@ impl Account {
         self.events() <= self.room().resume() && self.tell_drained.swap(false, Ordering::SeqCst)
     }
 
+    /// The first half of [`Self::release_events`]: another thread comes between it and the second.
+    #[cfg(test)]
+    pub(super) fn begin_release(&self, bytes: usize) {
+        subtract(&self.queued, bytes);
+        subtract(&self.events, bytes);
+    }
+
     /// Whether so few events are queued that the peer has as good as nothing to do.
     #[must_use]
     pub fn has_little(&self) -> bool {
         self.events() < self.room().little()
     }
 
-    /// Asks for one `true` from [`Self::release_events`]. `false`: there is room already.
+    /// Asks for one `true` from [`Self::release_events`]. `false`: there is room already, and nothing is told, also where it was asked
+    /// before: who asks does what it would do when it is told.
     pub fn ask_drained(&self) -> bool {
         self.tell_drained.store(true, Ordering::SeqCst);
         if slips::is(Slip::DrainedLooksOnce) {

@@ -146,6 +146,20 @@ pub struct EventItem {
     pub mark: EventMark,
 }
 
+impl EventItem {
+    /// Tells of missed events in their place in the queue.
+    #[must_use]
+    pub const fn gap(subscription: SubscriptionId, missed: u32) -> Self {
+        Self {
+            frame: 0,
+            count: 1,
+            missed,
+            subscription,
+            mark: EventMark(EventMark::GAP),
+        }
+    }
+}
+
 /// Bits of an [`EventItem`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct EventMark(pub u8);

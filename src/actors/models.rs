@@ -155,9 +155,34 @@ fn drained() {
     assert_eq!((account.queued(), account.events()), (0, 0), "given back");
 }
 
+/// The same with a second question while the first may be owed still.
+fn drained_twice() {
+    let account = Arc::new(Account::new(Limits::default().outbox_bytes, 1));
+    let part = account.room().resume();
+    account.charge_events(part);
+    account.charge_events(part);
+    let writers = [(); 2].map(|()| {
+        let account = account.clone();
+        spawn(move || usize::from(account.release_events(part)))
+    });
+    let asked = [account.ask_drained(), account.ask_drained()];
+    let told: usize = writers.map(|writer| writer.join().unwrap()).into_iter().sum();
+    // Who was told that there is room knows it for both.
+    assert!(
+        told >= usize::from(asked[1]),
+        "Drained is told to who waits for it"
+    );
+    assert!(
+        told <= asked.into_iter().filter(|asked| *asked).count(),
+        "and only then"
+    );
+    assert!(!account.release_events(0), "nothing is owed any more");
+}
+
 #[test]
 fn drained_is_told_exactly_when_it_is_owed() {
     holds("drained", drained);
+    holds("drained twice", drained_twice);
 }
 
 #[test]

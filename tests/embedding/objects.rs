@@ -374,3 +374,69 @@ async fn requests_go_on_with_items_between_actors_and_with_sockets() {
     assert_eq!(code(refused), (ErrorCode::TooLarge, true));
     assert_eq!(broker.handle.stop().await, EndReason::Drained);
 }
+
+/// The first frames of calls of `object`, of so many bytes each, until one is refused. Returns how many were not, and the error's text.
+fn begin_calls(caller: &mut Raw, object: &str, bytes: usize) -> (u64, String) {
+    let payload = vec![7; bytes];
+    for id in 1_000_u64.. {
+        let call = Draft::new(Kind::Call, id).flags(Flags::CONTINUED).aux(3_600_000);
+        caller.send(&call.pair(object, "none").payload(Encoding::RAW, &payload));
+        // What follows is answered behind it: by then the call is taken or refused.
+        let after = Draft::new(Kind::Call, 1).pair(object, "ping");
+        caller.send(&after);
+        let got = caller.expect_one(&[Kind::Error, Kind::Reply]);
+        if got.id == id {
+            caller.answer(1);
+            assert_eq!(got.error(), (ErrorCode::Overloaded, false));
+            return (id - 1_000, got.text());
+        }
+        assert_eq!(got.id, 1);
+    }
+    unreachable!("the numbers do not end")
+}
+
+fn cancel_calls(caller: &mut Raw, count: u64) {
+    for id in 1_000..1_000 + count {
+        caller.send(&Draft::new(Kind::Cancel, id));
+        assert_eq!(caller.answer(id).error().0, ErrorCode::Cancelled);
+    }
+}
+
+#[actix::test]
+async fn calls_in_pieces_that_do_not_end_hold_no_more_than_is_allowed() {
+    const MIB: usize = 1 << 20;
+    let broker = start_with(Limits {
+        memory_bytes_total: 16 * MIB,
+        message_bytes: 8 * MIB,
+        user_part: 1,
+        outbox_bytes: 64 * MIB,
+        ..Limits::default()
+    });
+    let local = broker.handle.local("").unwrap();
+    local.serve("math", Calculator.start().recipient()).await.unwrap();
+    outside(&broker.path, |path| {
+        let mut caller = Raw::connect(path);
+        for (object, bytes, most) in [("math", 2 * MIB, 8), ("sys.broker", 64 * 1024, 64)] {
+            for round in 0..2 {
+                let (begun, text) = begin_calls(&mut caller, object, bytes);
+                assert_eq!(begun, most, "{object}, round {round}");
+                assert!(text.contains("calls in pieces"), "{text}");
+                cancel_calls(&mut caller, begun);
+            }
+        }
+        // One question that is too long, whole and in pieces.
+        let long = vec![b' '; 64 * 1024 + 1];
+        let question = Draft::new(Kind::Call, 7).pair("sys.broker", "ping");
+        let whole = question.payload(Encoding::JSON, &long);
+        assert_eq!(caller.fails(&whole), (ErrorCode::TooLarge, false));
+        let first = whole.flags(Flags::CONTINUED);
+        assert_eq!(caller.fails(&first), (ErrorCode::TooLarge, false));
+        let first = question.flags(Flags::CONTINUED);
+        caller.send(&first.payload(Encoding::JSON, &long[..60_000]));
+        let rest = Draft::new(Kind::CallPiece, 7).payload(Encoding::JSON, &long[..6_000]);
+        assert_eq!(caller.fails(&rest), (ErrorCode::TooLarge, false));
+        assert_eq!(caller.ask(&question).kind, Kind::Reply);
+    })
+    .await;
+    broker.handle.stop().await;
+}

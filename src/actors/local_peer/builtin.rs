@@ -15,7 +15,6 @@
 //!
 //! docs/observe.md has all keys.
 
-use super::LocalPeer;
 use super::asked::{self, Asking, Limit, Wanted, ending, note, survey};
 use super::handle::LocalHandle;
 use super::monitor::{self, Watching};
@@ -23,6 +22,7 @@ use super::object_call::{ObjectCall, Responder};
 use super::options::ServeOptions;
 use super::port::{Port, PortOwner};
 use super::questions::{self, Method};
+use super::{Bounds, LocalPeer};
 use crate::actors::core::{Core, Shared};
 use crate::actors::observe::report;
 use crate::actors::observe::services::{self, SurveyServices};
@@ -69,8 +69,15 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
         }
     }
     let core = core.clone();
-    LocalPeer::create(move |ctx| LocalPeer::new(core, PeerId::BROKER, "broker", PortOwner(port), ctx));
+    let who = (PeerId::BROKER, "broker");
+    LocalPeer::create(move |ctx| LocalPeer::new(core, who, PortOwner(port), BOUNDS, ctx));
 }
+
+/// What the broker's own objects take of others, who are charged for none of it: a question is some words.
+const BOUNDS: Bounds = Bounds {
+    call: 64 * 1024,
+    kept: 4 * 1024 * 1024,
+};
 
 /// Listings of all callers of `rob` that are under way at once; no more than a session allows.
 const LISTINGS_MAX: usize = 4;
@@ -257,6 +264,9 @@ impl Handler<ObjectCall> for Builtin {
     type Result = ();
 
     fn handle(&mut self, call: ObjectCall, ctx: &mut Self::Context) {
+        let mut call = call;
+        // None of the methods takes items: what comes is not kept while its call is open.
+        call.items.ignore();
         note(match &*call.object {
             ROB => self.rob(call),
             _ => self.sys_broker(call, ctx),

@@ -5,6 +5,7 @@
 
 use super::LocalPeer;
 use super::items::{CallItems, Queue};
+use super::kept::Kept;
 use super::object_call::{Caller, Charge, ObjectCall, Responder, Running};
 use super::pieces::{self, Partial};
 use super::port::{Answer, Request, Standing, Then};
@@ -33,6 +34,7 @@ pub(super) struct Served {
 pub(super) struct PartialCall {
     call: Incoming,
     message: Partial,
+    kept: Kept,
 }
 
 /// A call without its arguments.
@@ -234,7 +236,8 @@ impl LocalPeer {
                 let id = SubscriptionId(call.0);
                 let core = Arc::downgrade(&self.core);
                 let flow = Flow::new(self.session.me().clone(), core, self.port().clone(), id);
-                self.subscribers.insert(id, Subscriber::new(*wanted, flow));
+                let subscriber = Subscriber::new(*wanted, flow, self.events_kept.clone());
+                self.subscribers.insert(id, subscriber);
             }
             Then::Unsubscribe => {
                 if let Some(mut subscriber) = self.subscribers.remove(&SubscriptionId(call.0)) {
@@ -262,8 +265,7 @@ impl LocalPeer {
             return;
         };
         let bytes = charge(view.header.wire_len());
-        let peer = self.session.me().clone();
-        let charge = Charge { peer, bytes };
+        let charge = Charge::new(self.session.me(), bytes);
         let Ok(Key { object, member }) = Key::pair(view.key) else {
             return;
         };
@@ -275,9 +277,16 @@ impl LocalPeer {
             from,
             flags: view.header.flags,
         };
+        if view.payload.len() > self.bounds.call {
+            return self.too_large(&call, self.bounds.call);
+        }
         if call.flags.has(Flags::CONTINUED) && !call.flags.has(Flags::ITEMS) {
-            let message = Partial::begin(&view);
-            self.partial_calls.insert(ticket, PartialCall { call, message });
+            let (message, mut kept) = (Partial::begin(&view), self.calls_kept.part());
+            if !kept.grow(message.held()) {
+                return self.overloaded(ticket);
+            }
+            let partial = PartialCall { call, message, kept };
+            self.partial_calls.insert(ticket, partial);
             return;
         }
         let payload = pieces::payload(batch, &view);
@@ -289,28 +298,51 @@ impl LocalPeer {
         if let Some(items) = running.and_then(|running| running.items.as_ref()) {
             let continued = view.header.flags.has(Flags::CONTINUED);
             let item = continued.then(|| pieces::payload(batch, view));
-            return items.push(item, wire_len(view));
+            if !items.push(item, wire_len(view)) {
+                self.overloaded(ticket);
+            }
+            return;
         }
         let Some(mut partial) = self.partial_calls.remove(&ticket) else {
             return;
         };
         self.push(&Draft::new(Kind::CallCredit, ticket.0).aux(wire_len(view)));
-        let limit = self.port().limits.message_bytes;
+        let limit = self.bounds.call.min(self.port().limits.message_bytes);
         if view.header.flags.has(Flags::ABORT) {
             return;
         }
         if !partial.message.add(view.payload, limit) {
-            let text = format!("the call exceeds {limit} bytes (limits.message_bytes)");
-            return self.refuse(ticket, &CallError::new(ErrorCode::TooLarge, text));
+            return self.too_large(&partial.call, limit);
+        }
+        if !partial.kept.grow(partial.message.held()) {
+            return self.overloaded(ticket);
         }
         if view.header.flags.has(Flags::CONTINUED) {
             self.partial_calls.insert(ticket, partial);
             return;
         }
-        let PartialCall { call, message } = partial;
+        let PartialCall { call, message, kept } = partial;
         let (payload, metadata) = message.finish();
-        let peer = self.session.me().clone();
-        self.start(call, payload, metadata, Charge { peer, bytes: 0 });
+        let charge = Charge::new(self.session.me(), 0).keeping(kept);
+        self.start(call, payload, metadata, charge);
+    }
+
+    fn too_large(&self, call: &Incoming, limit: usize) {
+        if !call.flags.has(Flags::NO_REPLY) {
+            let why = match limit < self.port().limits.message_bytes {
+                true => "all that the broker's own objects take",
+                false => "limits.message_bytes",
+            };
+            let text = format!("the call exceeds {limit} bytes ({why})");
+            self.refuse(call.ticket, &CallError::new(ErrorCode::TooLarge, text).ran(false));
+        }
+    }
+
+    /// Calls in pieces, and those with items, have a reply.
+    fn overloaded(&self, ticket: Ticket) {
+        let text = "calls in pieces and items that are not handled hold all that the broker's process keeps of them for this object's \
+                    owner (limits.memory_bytes_total); try later";
+        self.refuse(ticket, &CallError::new(ErrorCode::Overloaded, text).ran(false));
     }
 
     /// Gives a complete call to the actor that serves the object.
@@ -332,7 +364,7 @@ impl LocalPeer {
         let queue = call
             .flags
             .has(Flags::ITEMS)
-            .then(|| Queue::new(self.port(), call.ticket));
+            .then(|| Queue::new(self.port(), call.ticket, self.calls_kept.part()));
         let items = CallItems { queue: queue.clone() };
         let running = Running::with_items(self.port().limits.stream_window, queue);
         let responder = Responder {

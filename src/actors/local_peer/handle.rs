@@ -2,6 +2,7 @@
 //!
 //! Turns each request into the frame that a client would send. It knows the port and no actor.
 
+use super::Bounds;
 use super::object_call::ObjectCall;
 use super::options::{CallOptions, PublishOptions, ServeOptions, SubscribeOptions, milliseconds};
 use super::port::{Answer, Port, PortOwner, Standing, Then, check};
@@ -102,7 +103,10 @@ impl LocalHandle {
         let (owner, id, name) = (PortOwner(port), core.shared.next_peer(), name.to_owned());
         // When the arbiter has ended, the owner is dropped here, which closes the port.
         arbiter.spawn_fn(move || {
-            LocalPeer::create(move |ctx| LocalPeer::new(core, id, &name, owner, ctx));
+            LocalPeer::create(move |ctx| {
+                let bounds = Bounds::of(&core.shared.limits);
+                LocalPeer::new(core, (id, &name), owner, bounds, ctx)
+            });
         });
         Ok(handle)
     }

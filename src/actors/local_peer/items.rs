@@ -3,6 +3,7 @@
 //! Owns what has come and was not taken, its credit, and the pace of a sender. It knows no Session; frames go into the peer's port.
 
 use super::handle::{LocalHandle, LocalReply};
+use super::kept::Kept;
 use super::object_call::Running;
 use super::options::CallOptions;
 use super::port::{Answer, Port, Then, check, check_size};
@@ -24,9 +25,10 @@ pub(super) struct Queue {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     items: VecDeque<(Payload, u32)>,
+    /// What they hold.
+    kept: Kept,
     /// Nothing more will come.
     complete: bool,
     /// The call is over.
@@ -35,11 +37,17 @@ struct State {
 }
 
 impl Queue {
-    pub(super) fn new(port: &Arc<Port>, ticket: Ticket) -> Arc<Self> {
+    pub(super) fn new(port: &Arc<Port>, ticket: Ticket, kept: Kept) -> Arc<Self> {
         Arc::new(Self {
             port: Arc::clone(port),
             ticket,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                items: VecDeque::new(),
+                kept,
+                complete: false,
+                stopped: false,
+                reader: None,
+            }),
         })
     }
 
@@ -47,19 +55,26 @@ impl Queue {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// An item of so many bytes on the wire has come, or their end.
-    pub(super) fn push(&self, item: Option<Payload>, bytes: u32) {
+    /// An item of so many bytes on the wire has come, or their end. `false`: there is no room for it.
+    #[must_use]
+    pub(super) fn push(&self, item: Option<Payload>, bytes: u32) -> bool {
         let mut state = self.lock();
         if state.stopped || state.complete {
-            return;
+            return true;
         }
         match item {
-            Some(item) => state.items.push_back((item, bytes)),
+            Some(item) => {
+                if !state.kept.add(bytes as usize) {
+                    return false;
+                }
+                state.items.push_back((item, bytes));
+            }
             None => state.complete = true,
         }
         let reader = state.reader.take();
         drop(state);
         reader.into_iter().for_each(Waker::wake);
+        true
     }
 
     /// The call is over: what was not taken is lost, and who reads is told so.
@@ -67,6 +82,7 @@ impl Queue {
         let mut state = self.lock();
         state.stopped = true;
         state.complete &= state.items.is_empty();
+        state.kept.less(usize::MAX);
         let (left, reader) = (std::mem::take(&mut state.items), state.reader.take());
         drop(state);
         drop(left);
@@ -76,6 +92,7 @@ impl Queue {
     fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Result<Payload, CallError>>> {
         let mut state = self.lock();
         if let Some((payload, bytes)) = state.items.pop_front() {
+            state.kept.less(bytes as usize);
             drop(state);
             // A port that is closed has nobody to give credit to.
             let _ = self
@@ -98,19 +115,32 @@ impl Queue {
 
 /// The items that follow a call, in order; none at all when its caller sends none.
 ///
-/// What is not taken holds the caller back: at most the window of a stream (`limits.stream_window`) and one item are kept. Once the
-/// call is over it yields one error, unless the last item was taken, and then nothing. Cancel safe.
+/// What is not taken holds the caller back: at most the window of a stream (`limits.stream_window`) and one item are kept, and none once
+/// this is dropped. Once the call is over it yields one error, unless the last item was taken, and then nothing. Cancel safe.
 pub struct CallItems {
     pub(super) queue: Option<Arc<Queue>>,
 }
 
 impl CallItems {
+    /// Nobody takes any: what has come, and what comes, is dropped. Its sender gets no credit for it.
+    pub(super) fn ignore(&mut self) {
+        if let Some(queue) = self.queue.take() {
+            queue.stop();
+        }
+    }
+
     /// The next item; `None` at the end.
     ///
     /// # Errors
     /// [`ErrorCode::Cancelled`] when the call is over before its items are.
     pub async fn next(&mut self) -> Option<Result<Payload, CallError>> {
         std::future::poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+    }
+}
+
+impl Drop for CallItems {
+    fn drop(&mut self) {
+        self.ignore();
     }
 }
 

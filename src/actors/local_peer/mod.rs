@@ -17,6 +17,7 @@ mod builtin;
 mod dispatch;
 mod handle;
 mod items;
+mod kept;
 mod monitor;
 mod object_call;
 mod options;
@@ -41,11 +42,13 @@ use super::connection::slots::Slots;
 use super::core::{Core, GoneGuard};
 use super::messages::{Control, Deliver, EventItem, Joined};
 use super::peer::{Account, Inbox, Peer};
+use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::{Batch, CallId, Flags, Kind, Origin, PeerId, SubscriptionId, Ticket};
 use crate::text;
 use crate::transport::PeerCredentials;
 use actix::{Actor, ActorContext, ActorFuture, Addr, AsyncContext, Context, Handler, Running as Goes};
+use kept::Keeper;
 use object_call::Running;
 use port::{Port, PortOwner, Pushed, Request};
 use std::collections::{BTreeMap, HashMap};
@@ -74,6 +77,10 @@ pub struct LocalPeer {
     requests: HashMap<CallId, Request>,
     running: HashMap<Ticket, Arc<Running>>,
     partial_calls: HashMap<Ticket, dispatch::PartialCall>,
+    bounds: Bounds,
+    /// What calls in pieces hold, and events.
+    calls_kept: Arc<Keeper>,
+    events_kept: Arc<Keeper>,
     partial_replies: HashMap<CallId, pieces::Partial>,
     /// The drain must be over by then.
     limit: Option<Instant>,
@@ -84,6 +91,27 @@ pub struct LocalPeer {
     gone: GoneGuard,
     core: Arc<Core>,
     _count: CountGuard,
+}
+
+/// How much others may send to a local peer, in bytes.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    /// One call.
+    call: usize,
+    /// Calls that came in pieces, all together until they are handled; events the same.
+    kept: usize,
+}
+
+impl Bounds {
+    /// Those of an embedder's: one message in pieces always fits.
+    fn of(limits: &Limits) -> Self {
+        Self {
+            call: usize::MAX,
+            kept: limits
+                .memory_bytes_total
+                .max(limits.message_bytes.saturating_mul(2)),
+        }
+    }
 }
 
 /// How it ends: what those who wait are told.
@@ -111,7 +139,13 @@ impl Drop for CountGuard {
 
 impl LocalPeer {
     /// A peer that joins at once; what its handles have pushed already is sent before this returns.
-    fn new(core: Arc<Core>, id: PeerId, name: &str, port: PortOwner, ctx: &Context<Self>) -> Self {
+    fn new(
+        core: Arc<Core>,
+        (id, name): (PeerId, &str),
+        port: PortOwner,
+        bounds: Bounds,
+        ctx: &Context<Self>,
+    ) -> Self {
         let (shared, limits) = (&core.shared, core.shared.limits.clone());
         let own = PeerCredentials::current();
         let origin = Origin {
@@ -132,6 +166,9 @@ impl LocalPeer {
             requests: HashMap::new(),
             running: HashMap::new(),
             partial_calls: HashMap::new(),
+            bounds,
+            calls_kept: Keeper::new(bounds.kept),
+            events_kept: Keeper::new(bounds.kept),
             partial_replies: HashMap::new(),
             limit: None,
             timer: None,

@@ -4,6 +4,7 @@
 //! takes. It knows no Session; an answer is a frame pushed into the peer's port.
 
 use super::items::{CallItems, Queue};
+use super::kept::Kept;
 use super::port::{Port, check, check_size};
 use crate::actors::credit::Window;
 use crate::actors::peer::PeerRef;
@@ -33,7 +34,7 @@ pub struct Caller {
 ///
 /// The message has no result: the answer goes through the [`Responder`], now or later, from wherever it is moved to. What is queued
 /// for an actor counts against `limits.outbox_bytes` of its peer until the message is handled; above that, callers get
-/// [`ErrorCode::Overloaded`].
+/// [`ErrorCode::Overloaded`]. What came in pieces, and items that are not taken, count against `limits.memory_bytes_total` instead.
 #[derive(Debug)]
 pub struct ObjectCall {
     /// The object that is called.
@@ -62,8 +63,27 @@ impl actix::Message for ObjectCall {
 
 /// What a queued call was charged; given back when the call is handled.
 pub(super) struct Charge {
-    pub(super) peer: PeerRef,
-    pub(super) bytes: usize,
+    peer: PeerRef,
+    bytes: usize,
+    /// What came in pieces.
+    _kept: Option<Kept>,
+}
+
+impl Charge {
+    /// Of so many bytes, on the account of the peer that they are for.
+    pub(super) fn new(peer: &PeerRef, bytes: usize) -> Self {
+        Self {
+            peer: peer.clone(),
+            bytes,
+            _kept: None,
+        }
+    }
+
+    /// The same with what its pieces hold.
+    pub(super) fn keeping(mut self, kept: Kept) -> Self {
+        self._kept = Some(kept);
+        self
+    }
 }
 
 impl fmt::Debug for Charge {

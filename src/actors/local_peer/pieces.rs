@@ -30,6 +30,11 @@ impl Partial {
         self.bytes.len() <= limit
     }
 
+    /// What it holds, in bytes.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.len().saturating_add(self.metadata.as_bytes().len())
+    }
+
     /// The whole message.
     pub(super) fn finish(self) -> (Payload, Metadata) {
         let payload = Payload {

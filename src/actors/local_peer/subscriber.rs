@@ -4,6 +4,7 @@
 //! mailbox full. Handing over uses `try_send`; only an actor that has no event of this subscription left gets one beyond its bound,
 //! because handling it is what calls for the next. Called by LocalPeer.
 
+use super::kept::{Keeper, Kept};
 use super::pieces::{self, Partial};
 use super::topic_event::{Flow, MissedEvents, TopicEvent};
 use crate::actors::connection::outbox::{Out, Outbox, event_charge};
@@ -39,7 +40,9 @@ pub(super) struct Subscriber {
     /// Missed after all that is queued, to be told with the next event that comes, or when the queue is empty.
     missed_last: u32,
     held: Option<TopicEvent>,
-    partials: HashMap<u32, (Names, Partial)>,
+    partials: HashMap<u32, (Names, Partial, Kept)>,
+    /// Holds what they have.
+    keeper: Arc<Keeper>,
     /// The last key of a pattern's event, with its names: publishers send runs of one topic.
     last: Option<(Vec<u8>, Names)>,
 }
@@ -58,7 +61,7 @@ pub(super) enum Pumped {
 }
 
 impl Subscriber {
-    pub(super) fn new(wanted: Wanted, flow: Arc<Flow>) -> Self {
+    pub(super) fn new(wanted: Wanted, flow: Arc<Flow>, keeper: Arc<Keeper>) -> Self {
         Self {
             wanted,
             outbox: Outbox::default(),
@@ -67,6 +70,7 @@ impl Subscriber {
             missed_last: 0,
             held: None,
             partials: HashMap::new(),
+            keeper,
             last: None,
         }
     }
@@ -197,18 +201,28 @@ impl Subscriber {
             return None;
         }
         let view = batch.view(item.frame as usize)?;
-        let (names, mut message) = if view.header.kind == Kind::Publish {
-            (self.names(&view), Partial::begin(&view))
+        if view.header.is_region() {
+            // It takes none: the payload of that frame is a length.
+            self.partials.remove(&number);
+            self.gap(1);
+            return None;
+        }
+        let (names, mut message, mut kept) = if view.header.kind == Kind::Publish {
+            (self.names(&view), Partial::begin(&view), self.keeper.part())
         } else {
-            let (names, mut message) = self.partials.remove(&number)?;
+            let (names, mut message, kept) = self.partials.remove(&number)?;
             if !message.add(view.payload, limit) {
                 self.gap(1);
                 return None;
             }
-            (names, message)
+            (names, message, kept)
         };
+        if !kept.grow(message.held()) {
+            self.gap(1);
+            return None;
+        }
         if view.header.flags.has(Flags::CONTINUED) {
-            self.partials.insert(number, (names, message));
+            self.partials.insert(number, (names, message, kept));
             return None;
         }
         let metadata = std::mem::take(&mut message.metadata);
@@ -219,7 +233,7 @@ impl Subscriber {
             metadata,
             missed: std::mem::take(&mut self.missed),
             retained: false,
-            _charge: Some(self.flow.enter(0)),
+            _charge: Some(self.flow.enter(0).keeping(kept)),
         })
     }
 

@@ -3,6 +3,7 @@
 //! Owns what the handler sees, and the charge that rides in it: an event counts against its peer's account until the actor
 //! has handled it, so that a slow actor is held, lags and misses like a slow connection. Made by `subscriber`.
 
+use super::kept::Kept;
 use super::port::Port;
 use crate::actors::core::Core;
 use crate::actors::messages::Drained;
@@ -135,6 +136,7 @@ impl Flow {
         InFlight {
             flow: self.clone(),
             bytes,
+            _kept: None,
         }
     }
 
@@ -171,6 +173,16 @@ impl Flow {
 pub(super) struct InFlight {
     flow: Arc<Flow>,
     bytes: usize,
+    /// What came in pieces.
+    _kept: Option<Kept>,
+}
+
+impl InFlight {
+    /// The same with what its pieces hold.
+    pub(super) fn keeping(mut self, kept: Kept) -> Self {
+        self._kept = Some(kept);
+        self
+    }
 }
 
 impl fmt::Debug for InFlight {

@@ -70,6 +70,8 @@ pub(super) struct SlowOnes {
     pub(super) holding: Vec<Key>,
     pub(super) lagging: Vec<Key>,
     pub(super) closed: Vec<Key>,
+    /// Who had room when it was asked to tell of it: whom it held is to be released, for no Drained comes for an earlier question either.
+    pub(super) caught_up: Vec<Key>,
     /// Everybody who got something.
     pub(super) receivers: Vec<Key>,
 }
@@ -78,6 +80,8 @@ pub(super) struct SlowOnes {
 #[derive(Debug, Default)]
 pub(super) struct Over {
     pub(super) lagging: Vec<Key>,
+    /// Whose hold had ended, or who is gone.
+    pub(super) caught_up: Vec<Key>,
     pub(super) next: Option<Instant>,
 }
 
@@ -229,7 +233,7 @@ impl Receiver {
             if item.mark.has(EventMark::NUMBERED) {
                 // Its number takes the place of the count, which goes ahead in a gap.
                 if missed > 0 {
-                    self.pending.push(gap(item.subscription, missed));
+                    self.pending.push(EventItem::gap(item.subscription, missed));
                 }
                 self.pending.push(item);
             } else {
@@ -321,8 +325,8 @@ impl FanOut {
         charge: usize,
         policy: Policy,
     ) -> bool {
-        let receiver = self.receiver(receivers, to);
-        receiver.is_some_and(|(peer, receiver)| receiver.offer(peer, item, charge, policy))
+        self.receiver(receivers, to)
+            .is_some_and(|(peer, receiver)| receiver.offer(peer, item, charge, policy))
     }
 
     /// Sends one item of a batch that only this receiver gets, behind what was gathered of the batch `before`. Returns whether it
@@ -353,10 +357,11 @@ impl FanOut {
         to: Key,
         subscription: SubscriptionId,
     ) {
-        if let Some((_, receiver)) = self.receiver(receivers, to) {
-            receiver.miss(subscription);
-            receiver.withheld = true;
-        }
+        let Some((_, receiver)) = self.receiver(receivers, to) else {
+            return;
+        };
+        receiver.miss(subscription);
+        receiver.withheld = true;
     }
 
     /// Sends each receiver what was gathered for it.
@@ -386,6 +391,7 @@ impl FanOut {
                 continue;
             };
             let taken = receiver.taken(peer);
+            let mut caught_up = false;
             match std::mem::take(&mut receiver.slow) {
                 Slow::No => {}
                 Slow::Close => slow.closed.push(key),
@@ -404,10 +410,14 @@ impl FanOut {
                     slow.lagging.push(key);
                 }
                 // It has caught up meanwhile.
-                Slow::Hold | Slow::Lag => receiver.caught_up(peer, now, Duration::ZERO),
+                Slow::Hold | Slow::Lag => caught_up = true,
             }
-            if std::mem::take(&mut receiver.withheld) && !peer.account.ask_drained() {
-                receiver.tell_missed(peer);
+            caught_up |= std::mem::take(&mut receiver.withheld) && !peer.account.ask_drained();
+            if caught_up {
+                receiver.caught_up(peer, now, Duration::ZERO);
+                self.holding.retain(|other| *other != key);
+                slow.holding.retain(|other| *other != key);
+                slow.caught_up.push(key);
             }
             slow.receivers.push(key);
         }
@@ -433,10 +443,10 @@ impl FanOut {
         let mut idle = idle.iter().copied();
         self.holding.retain(|key| {
             let idle = idle.next().unwrap_or_default();
-            let Some((peer, receiver)) = receivers.entry(*key) else {
-                return false;
-            };
-            let Some(limit) = receiver.standing.limit(patience) else {
+            let found = receivers.entry(*key);
+            let found = found.and_then(|(peer, own)| Some((own.standing.limit(patience)?, peer, own)));
+            let Some((limit, peer, receiver)) = found else {
+                over.caught_up.push(*key);
                 return false;
             };
             let progress = (receiver.taken(peer), peer.account.room().little());
@@ -474,20 +484,8 @@ impl FanOut {
             .with_if(true, EventMark::NUMBERED);
         receiver.pending.push(EventItem { mark, ..item });
         if told {
-            receiver.pending.push(gap(item.subscription, 1));
+            receiver.pending.push(EventItem::gap(item.subscription, 1));
         }
         self.touched.push(to);
-    }
-}
-
-/// Tells of missed events in their place in the queue.
-fn gap(subscription: SubscriptionId, missed: u32) -> EventItem {
-    let mark = EventMark::default().with_if(true, EventMark::GAP);
-    EventItem {
-        frame: 0,
-        count: 1,
-        missed,
-        subscription,
-        mark,
     }
 }

@@ -36,8 +36,8 @@ impl State {
             .tell(Control::Frame(takes(view.header.id, receivers, false).into()));
     }
 
-    /// The region of a publish: each receiver gets a copy of its own. Who has no seat was not asked, or came to another number; it
-    /// misses the event.
+    /// The region of a publish: each receiver gets a copy of its own. Who has no seat was not asked, came to another number, or has got
+    /// other pieces of the message; it misses the event.
     pub(super) fn region(&mut self, current: &Current, view: &FrameView<'_>, frame: u32, mut upload: Upload) {
         if let Some(why) = current.batch.refused_attachments(frame as usize) {
             self.abort(&mut upload, why.code);

@@ -229,6 +229,9 @@ impl State {
             self.note_lagging(lagging);
             self.release(lagging);
         }
+        for free in slow.caught_up {
+            self.release(free);
+        }
         if slow.holding.is_empty() || bytes == 0 {
             if bytes > 0 {
                 self.give_back(current, bytes);
@@ -313,6 +316,9 @@ impl State {
         for blocker in over.lagging {
             self.note_lagging(blocker);
             self.release(blocker);
+        }
+        for free in over.caught_up {
+            self.release(free);
         }
         if let Some(next) = over.next {
             self.arm(now, next.saturating_duration_since(now));

@@ -413,6 +413,12 @@ impl Gateway {
             self.broker.pieces.give_up(owner);
             return;
         }
+        if view.header.is_region() {
+            // Nobody has said that it takes any: the payload of that frame is a length.
+            self.broker.pieces.give_up(owner);
+            self.broker.unshown = self.broker.unshown.saturating_add(1);
+            return;
+        }
         let whole = self.broker.assemble(owner, view, most);
         let beyond = || self.broker.pieces.beyond(owner, most);
         let Some(partial) = whole.or_else(beyond) else {

@@ -246,6 +246,17 @@ fn write_unusual_event(
 ) -> usize {
     let id = item.subscription.0;
     let piece = header.kind == Kind::PublishPiece;
+    if header.is_region() && attachments == 0 {
+        // A region without its memory would end the receiver's connection: it misses the event instead.
+        out.frame(
+            &Draft::new(Kind::EventPiece, id)
+                .flags(Flags::ABORT)
+                .aux(item.missed),
+            batch,
+        );
+        out.frame(&Draft::new(Kind::Gap, id).aux(1), batch);
+        return charge(header.wire_len());
+    }
     let retained = item.mark.has(EventMark::RETAINED);
     let kept = Flags(
         header.flags.0

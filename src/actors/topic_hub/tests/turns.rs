@@ -11,7 +11,7 @@ use crate::actors::messages::{Control, Deliver, Drained, EventItem, HubBatch, Hu
 use crate::actors::peer::{Account, Inbox, Peer, PeerRef, ReplyTo, publish_window};
 use crate::actors::supervise::Progress;
 use crate::config::Limits;
-use crate::message::{Batch, CallId, Draft, Encoding, Epoch, Kind, Origin, PeerId, Ticket};
+use crate::message::{Batch, CallId, Draft, Encoding, Epoch, Kind, Origin, PeerId, SubscriptionId, Ticket};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -222,6 +222,34 @@ impl World {
             assert_eq!(subscriber.received + subscriber.missed, self.published);
         }
     }
+}
+
+#[test]
+fn a_hold_ends_when_a_later_question_learns_that_there_is_room() {
+    let mut world = World::new(1);
+    while world.publish() {}
+    let subscriber = world.subscribers[0].peer.clone();
+    assert!(subscriber.account.events() > subscriber.account.room().resume());
+    assert_eq!(world.publisher.account.take_grant(), 0, "it is held");
+    // The subscriber's thread has counted what it wrote, and not looked yet whether somebody waits for that.
+    subscriber.account.begin_release(subscriber.account.events());
+    let key = world.state.receivers.key(subscriber.id()).unwrap();
+    let State {
+        fan_out, receivers, ..
+    } = &mut world.state;
+    fan_out.withhold(receivers, key, SubscriptionId(5));
+    let flushed = world.state.handle(HubBatch {
+        from: world.publisher.clone(),
+        batch: world.batch.clone(),
+        items: Vec::new(),
+        permit: None,
+    });
+    assert_eq!(flushed, Progress::Done);
+    assert!(
+        !subscriber.account.release_events(0),
+        "the hub has taken the question back"
+    );
+    assert!(world.publisher.account.take_grant() > 0, "nobody waits any more");
 }
 
 #[test]
