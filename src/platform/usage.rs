@@ -1,18 +1,24 @@
 //! What a process of this machine has used: processor time and memory.
 //!
 //! Owns reading Linux's `/proc`; other systems tell it to privileged callers or unsafe code only, so there the answer is
-//! `None`. It knows nothing of what the process does; `rob` calls it, and the broker's own object for the broker itself.
+//! `None`, whatever lies at such a path. It knows nothing of what the process does; `rob` calls it, and the broker's own object for the broker itself.
 
 use super::open_files;
 use serde::Serialize;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A path below Linux's `/proc`. Elsewhere anybody may have put something there: Windows takes it for a path on the current drive.
+fn proc(path: &str) -> Option<PathBuf> {
+    cfg!(target_os = "linux").then(|| Path::new("/proc").join(path))
+}
 
 /// Processor time of all threads that the process has now, in ns. Reading a process of another user may be refused.
 #[must_use]
 pub fn processor_nanos(pid: u32) -> Option<u64> {
     // By thread, because only there the time is in ns; the sum for the whole process is in steps of 10 ms.
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    let threads = std::fs::read_dir(proc(&format!("{pid}/task"))?).ok()?;
     let spent = threads.filter_map(|thread| {
         let text = std::fs::read_to_string(thread.ok()?.path().join("schedstat")).ok()?;
         text.split_whitespace().next()?.parse::<u64>().ok()
@@ -71,7 +77,7 @@ fn cpu_us() -> Option<u64> {
 
 /// Resident and virtual memory.
 fn memory(process: &str) -> Option<(u64, u64)> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let status = std::fs::read_to_string(proc(&format!("{process}/status"))?).ok()?;
     let bytes = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name))?;
         let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
@@ -81,9 +87,9 @@ fn memory(process: &str) -> Option<(u64, u64)> {
 }
 
 fn open_descriptors() -> Option<u64> {
-    let folder = "/proc/self/fd";
+    let folder = proc("self/fd")?;
     // Newer kernels say how many there are; to count tens of thousands takes a while.
-    let told = std::fs::metadata(folder).ok()?.len();
+    let told = std::fs::metadata(&folder).ok()?.len();
     if told > 0 {
         return Some(told);
     }
@@ -98,11 +104,11 @@ fn started_unix_ms() -> Option<u64> {
     *STARTED.get_or_init(|| {
         // Ticks of /proc are a hundredth of a second on all of Linux's machines.
         const TICK_MS: u64 = 10;
-        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        let stat = std::fs::read_to_string(proc("self/stat")?).ok()?;
         // Behind the name, which may hold anything.
         let (_, fields) = stat.rsplit_once(')')?;
         let ticks: u64 = fields.split_whitespace().nth(19)?.parse().ok()?;
-        let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+        let uptime = std::fs::read_to_string(proc("uptime")?).ok()?;
         let uptime: f64 = uptime.split_whitespace().next()?.parse().ok()?;
         let uptime = Duration::try_from_secs_f64(uptime).ok()?;
         let age = uptime.saturating_sub(Duration::from_millis(ticks.checked_mul(TICK_MS)?));
@@ -150,5 +156,17 @@ mod tests {
         // Above the highest number that the system gives.
         assert_eq!(resident_bytes(u32::MAX), None);
         assert_eq!(processor_nanos(u32::MAX), None);
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(target_os = "linux"))]
+mod tests {
+    #[test]
+    fn what_lies_at_the_path_of_linux_is_not_believed() {
+        // Under wine the path leads to the machine's own files.
+        assert_eq!(super::proc("uptime"), None);
+        assert_eq!(super::own().resident_bytes, None);
+        assert_eq!(super::resident_bytes(std::process::id()), None);
     }
 }
