@@ -67,6 +67,10 @@ impl Users for Tables {
     fn gid(&self, name: &str) -> Option<u32> {
         find(&self.groups, name)
     }
+
+    fn are_sids(&self) -> bool {
+        cfg!(windows)
+    }
 }
 
 #[cfg(test)]

@@ -7,13 +7,20 @@
 )]
 
 use crate::platform::security::Descriptor;
+use crate::transport::WindowsUser;
+use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
-use std::ptr::null_mut;
+use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
 use windows_sys::Win32::Foundation::{
     ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE,
+};
+use windows_sys::Win32::Security::Authentication::Identity::{
+    LSA_HANDLE, LSA_OBJECT_ATTRIBUTES, LsaClose, LsaFreeMemory, LsaOpenPolicy, LsaQueryInformationPolicy,
+    POLICY_ACCOUNT_DOMAIN_INFO, POLICY_VIEW_LOCAL_INFORMATION, PolicyAccountDomainInformation,
 };
 use windows_sys::Win32::Security::Authorization::SE_KERNEL_OBJECT;
 use windows_sys::Win32::Security::{
@@ -50,6 +57,24 @@ impl Sid {
         (ours == *self || ours.number() != self.number()).then(|| self.number())
     }
 
+    /// Whether no other user that may come here has this number: this process's user, SYSTEM, and whoever has an account of this machine
+    /// alone. Of users of other domains, of services and of virtual accounts the last parts say nothing.
+    fn has_number(&self) -> bool {
+        self.number() == 0
+            || current_user().is_ok_and(|ours| ours == *self)
+            || domain().is_some_and(|domain| self.known_number().is_some() && self.is_of(domain))
+    }
+
+    /// Whether it is the domain's, and one part more: a user or group in it.
+    fn is_of(&self, domain: &Self) -> bool {
+        let ([_, count, rest @ ..], [_, of_domain, beginning @ ..]) =
+            (self.0.as_slice(), domain.0.as_slice())
+        else {
+            return false;
+        };
+        *count == of_domain.saturating_add(1) && rest.starts_with(beginning)
+    }
+
     fn parts(&self) -> impl Iterator<Item = u32> {
         let parts = self.0.get(8..).unwrap_or_default().chunks_exact(4);
         parts.filter_map(|part| part.try_into().ok().map(u32::from_le_bytes))
@@ -65,6 +90,57 @@ impl std::fmt::Display for Sid {
             .fold(0_u64, |sum, byte| (sum << 8) | u64::from(*byte));
         write!(f, "S-{}-{authority}", self.0.first().copied().unwrap_or(1))?;
         self.parts().try_for_each(|part| write!(f, "-{part}"))
+    }
+}
+
+impl From<Sid> for WindowsUser {
+    fn from(sid: Sid) -> Self {
+        Self {
+            has_number: sid.has_number(),
+            sid: sid.to_string().into(),
+        }
+    }
+}
+
+/// The domain of the accounts of this machine itself; asked once.
+fn domain() -> Option<&'static Sid> {
+    static DOMAIN: OnceLock<Option<Sid>> = OnceLock::new();
+    DOMAIN.get_or_init(ask_domain).as_ref()
+}
+
+fn ask_domain() -> Option<Sid> {
+    let attributes = LSA_OBJECT_ATTRIBUTES {
+        Length: size_of::<LSA_OBJECT_ATTRIBUTES>() as u32,
+        ..LSA_OBJECT_ATTRIBUTES::default()
+    };
+    let mut policy: LSA_HANDLE = 0;
+    // SAFETY: no name stands for this machine; the attributes are all zero but for their length, as the call wants them; `policy` is a valid
+    // place.
+    let opened = unsafe {
+        LsaOpenPolicy(
+            null(),
+            &raw const attributes,
+            POLICY_VIEW_LOCAL_INFORMATION as u32,
+            &raw mut policy,
+        )
+    };
+    if opened != 0 {
+        return None;
+    }
+    let mut about: *mut c_void = null_mut();
+    // SAFETY: the call above succeeded, so the policy is open; `about` is a valid place.
+    let asked = unsafe { LsaQueryInformationPolicy(policy, PolicyAccountDomainInformation, &raw mut about) };
+    let domain = about.cast::<POLICY_ACCOUNT_DOMAIN_INFO>();
+    // SAFETY: where the call succeeded, `about` is such a value that the system has made, with a valid SID behind it or none; it is read before it
+    // is given back, once. The policy is closed once, by who has opened it.
+    unsafe {
+        let sid = (asked == 0 && !domain.is_null() && !(*domain).DomainSid.is_null())
+            .then(|| copy_sid((*domain).DomainSid));
+        if asked == 0 {
+            LsaFreeMemory(about);
+        }
+        LsaClose(policy);
+        sid
     }
 }
 
@@ -282,6 +358,31 @@ mod tests {
         // The first part after the authority: another domain.
         other.0[8] ^= 1;
         assert_eq!((other.number(), other.known_number()), (ours.number(), None));
+    }
+
+    #[test]
+    fn only_of_this_machines_own_users_the_number_is_nobody_elses() {
+        let domain = domain().expect("every machine has a domain of its own");
+        let user = |of: &Sid| {
+            let mut bytes = of.0.clone();
+            bytes[1] += 1;
+            bytes.extend([0xE9, 3, 0, 0]);
+            WindowsUser::from(Sid(bytes))
+        };
+        assert_eq!(
+            user(domain),
+            WindowsUser {
+                sid: format!("{domain}-1001").into(),
+                has_number: true,
+            }
+        );
+        let mut other = domain.clone();
+        *other.0.last_mut().unwrap() ^= 1;
+        assert!(!user(&other).has_number, "a user of another domain");
+        assert!(!WindowsUser::from(domain.clone()).has_number, "the domain itself");
+        assert!(WindowsUser::from(current_user().unwrap()).has_number);
+        let service = Sid(vec![1, 2, 0, 0, 0, 0, 0, 5, 80, 0, 0, 0, 0xE9, 3, 0, 0]);
+        assert!(!WindowsUser::from(service).has_number);
     }
 
     #[test]
