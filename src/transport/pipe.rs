@@ -341,6 +341,7 @@ async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, Peer
                     end: End::Client(pipe),
                     carried: Carried::client(),
                 };
+                sys::check_label(stream.handle())?;
                 let server = server(stream.handle());
                 return Ok((stream, server));
             }

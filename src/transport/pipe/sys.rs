@@ -24,7 +24,8 @@ use windows_sys::Win32::Security::Authentication::Identity::{
 };
 use windows_sys::Win32::Security::Authorization::SE_KERNEL_OBJECT;
 use windows_sys::Win32::Security::{
-    GetLengthSid, GetSecurityDescriptorOwner, GetTokenInformation, PSID, TOKEN_QUERY, TOKEN_USER, TokenUser,
+    GetLengthSid, GetSecurityDescriptorOwner, GetTokenInformation, PSID, SID_AND_ATTRIBUTES,
+    TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TokenIntegrityLevel, TokenUser,
 };
 use windows_sys::Win32::System::Pipes::{
     GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
@@ -33,6 +34,10 @@ use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetProcessTimes, OpenProcess, OpenProcessToken, PROCESS_DUP_HANDLE,
     PROCESS_QUERY_LIMITED_INFORMATION,
 };
+
+/// How much the system trusts a process: the last part of its label's SID.
+const MEDIUM: u32 = 0x2000;
+const LOW: u32 = 0x1000;
 
 /// Bytes that wait in one direction of a pipe.
 const BUFFER_LEN: u32 = 256 * 1024;
@@ -220,12 +225,17 @@ impl Process {
 }
 
 fn token_user(process: HANDLE) -> io::Result<Sid> {
+    token_sid(process, TokenUser)
+}
+
+/// `class` is one whose answer is a SID with attributes: the user, or the label.
+fn token_sid(process: HANDLE, class: TOKEN_INFORMATION_CLASS) -> io::Result<Sid> {
     let mut token: HANDLE = null_mut();
-    // SAFETY: both callers pass a process handle that stays open during the call; `token` is a valid place.
+    // SAFETY: every caller passes a process handle that stays open during the call; `token` is a valid place.
     checked(unsafe { OpenProcessToken(process, TOKEN_QUERY, &raw mut token) })?;
     // SAFETY: the call succeeded, so `token` is a new handle that nobody else closes.
     let token = unsafe { OwnedHandle::from_raw_handle(token) };
-    // Room for TOKEN_USER and the longest SID (68 bytes) behind it, aligned for both.
+    // Room for SID_AND_ATTRIBUTES and the longest SID (68 bytes) behind it, aligned for both.
     let mut buffer = [0_u64; 32];
     let mut len = 0;
     let room = size_of_val(&buffer) as u32;
@@ -233,15 +243,51 @@ fn token_user(process: HANDLE) -> io::Result<Sid> {
     checked(unsafe {
         GetTokenInformation(
             token.as_raw_handle(),
-            TokenUser,
+            class,
             buffer.as_mut_ptr().cast(),
             room,
             &raw mut len,
         )
     })?;
-    // SAFETY: the call succeeded for TokenUser, so the buffer begins with a TOKEN_USER (its alignment is at most
-    // that of u64) whose SID lies in the same buffer, which lives until the copy is made.
-    Ok(unsafe { copy_sid((*buffer.as_ptr().cast::<TOKEN_USER>()).User.Sid) })
+    // SAFETY: the call succeeded for TokenUser or TokenIntegrityLevel, so the buffer begins with a TOKEN_USER or a TOKEN_MANDATORY_LABEL: both
+    // are one SID_AND_ATTRIBUTES (its alignment is at most that of u64) whose SID lies in the same buffer, which lives until the copy is made.
+    Ok(unsafe { copy_sid((*buffer.as_ptr().cast::<SID_AND_ATTRIBUTES>()).Sid) })
+}
+
+/// Refuses a pipe that a process has made which the system trusts less than programs usually are, unless it trusts this one as little: it may be of
+/// this user, and still not speak for it.
+///
+/// # Errors
+/// `PermissionDenied`, and the system's.
+pub(super) fn check_label(pipe: BorrowedHandle<'_>) -> io::Result<()> {
+    let label = level(&Descriptor::label_of_object(pipe, SE_KERNEL_OBJECT)?.text()?);
+    if label >= MEDIUM {
+        return Ok(());
+    }
+    // SAFETY: the call has no conditions; what it returns is a constant that is always valid and never closed.
+    let ours = token_sid(unsafe { GetCurrentProcess() }, TokenIntegrityLevel)?;
+    if ours.parts().last().is_some_and(|ours| label >= ours) {
+        return Ok(());
+    }
+    let text = "the pipe was made by a process of low integrity, and this one has more to lose: it is no server to be trusted";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
+/// The level of a label, as the system writes it: `S:(ML;;NW;;;LW)`. What has none is as trusted as programs usually are.
+fn level(label: &str) -> u32 {
+    let entries = label.split('(').skip(1).filter(|entry| entry.starts_with("ML;"));
+    let account = entries
+        .filter_map(|entry| entry.split(')').next()?.split(';').nth(5))
+        .next();
+    match account {
+        None | Some("ME") => MEDIUM,
+        Some("MP" | "HI" | "SI") => MEDIUM + 1,
+        // What cannot be read is not trusted.
+        Some(other) => other
+            .strip_prefix("S-1-16-")
+            .and_then(|level| level.parse().ok())
+            .unwrap_or(if other == "LW" { LOW } else { 0 }),
+    }
 }
 
 /// The owner of the pipe.
@@ -332,6 +378,8 @@ pub(super) fn security(pipe: BorrowedHandle<'_>) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::windows::io::AsHandle;
+    use tokio::net::windows::named_pipe::ClientOptions;
 
     #[test]
     fn identities_read_as_they_are_written() {
@@ -383,6 +431,40 @@ mod tests {
         assert!(WindowsUser::from(current_user().unwrap()).has_number);
         let service = Sid(vec![1, 2, 0, 0, 0, 0, 0, 5, 80, 0, 0, 0, 0xE9, 3, 0, 0]);
         assert!(!WindowsUser::from(service).has_number);
+    }
+
+    #[test]
+    fn labels_say_how_much_a_process_is_trusted() {
+        for (text, expected) in [
+            ("", MEDIUM),
+            ("S:", MEDIUM),
+            ("S:(ML;;NW;;;ME)", MEDIUM),
+            ("S:AI(ML;;NWNR;;;HI)", MEDIUM + 1),
+            ("S:(ML;;NW;;;SI)", MEDIUM + 1),
+            ("S:(ML;;NW;;;LW)", LOW),
+            ("S:(ML;;NW;;;S-1-16-0)", 0),
+            ("S:(ML;;NW;;;S-1-16-8192)", MEDIUM),
+            ("S:(ML;;NW;;;??)", 0),
+            // Another kind of entry is no label.
+            ("S:(AU;SA;FA;;;WD)(ML;;NW;;;LW)", LOW),
+            ("S:(AU;SA;FA;;;LW)", MEDIUM),
+        ] {
+            assert_eq!(level(text), expected, "{text:?}");
+        }
+    }
+
+    #[tokio::test]
+    #[ignore = "wine keeps no labels of pipes"]
+    async fn a_pipe_of_a_process_that_is_trusted_less_is_refused() {
+        let user = current_user().unwrap();
+        let made = |name: &str, label: &str| {
+            let path = format!(r"\\.\pipe\actix-ipc-label-{}-{name}", std::process::id());
+            let server = instance_with(&path, true, &format!("O:{user}D:P(A;;GA;;;{user}){label}")).unwrap();
+            (ClientOptions::new().open(&path).unwrap(), server)
+        };
+        let (low, _server) = made("low", "S:(ML;;NW;;;LW)");
+        let error = check_label(low.as_handle()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}");
     }
 
     #[test]
