@@ -32,6 +32,23 @@ impl Users for People {
     }
 }
 
+/// As Windows has it.
+struct Sids;
+
+impl Users for Sids {
+    fn uid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn gid(&self, _: &str) -> Option<u32> {
+        None
+    }
+
+    fn are_sids(&self) -> bool {
+        true
+    }
+}
+
 fn corpus(folder: &str) -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/policies")
@@ -65,6 +82,44 @@ fn every_wrong_file_is_refused_with_line_reason_and_mend() {
             assert!(said.contains(part), "{path}\nexpected: {part}\nsaid: {said}");
         }
     }
+}
+
+#[test]
+fn under_windows_users_are_sids_and_names_are_not_looked_up() {
+    let of = |who: &str| parse(&format!("[[allow]]\n{who}\nconnect = true\n"), &Sids);
+    let policy = of("sid = [\"s-1-5-18\", \"S-1-5-21-1-2-3-1001\"]").unwrap();
+    let known = |sid: &str| Principal {
+        sid: Some(sid.into()),
+        ..Principal::default()
+    };
+    for (sid, allowed) in [
+        ("S-1-5-18", true),
+        ("S-1-5-21-1-2-3-1001", true),
+        ("S-1-5-21-1-2-4-1001", false),
+    ] {
+        let decision = policy.decide(&known(sid), Right::Connect, "", "");
+        assert_eq!(decision.allowed, allowed, "{sid}");
+    }
+    for (who, said) in [
+        (
+            "sid = \"ada\"",
+            "line 2: sid \"ada\" is none; `whoami /user` shows one",
+        ),
+        ("sid = 18", "line 2: sid wants a string"),
+        (
+            "user = \"ada\"",
+            "line 2: user \"ada\": names of users are not looked up under Windows; write sid",
+        ),
+        (
+            "group = \"users\"",
+            "line 2: group \"users\": groups are not known under Windows",
+        ),
+        ("sid = [\"S-1-5-18\", \"S-1-05-18\"]", "is said already"),
+    ] {
+        let complaint = of(who).unwrap_err().to_string();
+        assert!(complaint.contains(said), "{who}: {complaint}");
+    }
+    of("uid = 1001").unwrap();
 }
 
 #[test]

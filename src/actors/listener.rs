@@ -99,6 +99,7 @@ impl Listener {
             credentials,
             address,
             gids,
+            user,
         } = accepted;
         // Over TLS the proof counts alone: whom the system names may be a forwarder that speaks for somebody far away.
         let far = matches!(self.socket.endpoint(), Endpoint::Tls(_));
@@ -111,7 +112,9 @@ impl Listener {
             credentials,
             address,
             gids: gids.filter(|_| !far),
-            must_prove: self.must_prove(&credentials),
+            must_prove: user.is_none() && self.must_prove(&credentials),
+            user,
+            asked_again: false,
             certified: None,
         };
         // Counted here and not where the connection runs: the next one of this turn must know of it.

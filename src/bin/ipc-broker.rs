@@ -167,9 +167,12 @@ enum Ask {
 /// Who asks for what.
 #[derive(Clone, Debug, Args)]
 struct Question {
-    /// The user's number; without it the user is unknown.
+    /// The user's number; without it, and without --sid, the user is unknown.
     #[arg(long, allow_negative_numbers = true)]
     uid: Option<u32>,
+    /// The user's SID, under Windows.
+    #[arg(long)]
+    sid: Option<String>,
     /// A group that the peer has, its effective one first; without any the groups are unknown.
     #[arg(long, allow_negative_numbers = true)]
     gid: Vec<u32>,

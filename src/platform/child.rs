@@ -106,29 +106,31 @@ pub fn run(
         let mut output = None;
         if told.is_some() {
             let (reader, writer) = io::pipe()?;
+            let (over, is_over) = system::over(&writer)?;
             command.stdout(writer.try_clone()?).stderr(writer);
-            output = Some(reader);
+            output = Some((reader, over, is_over));
         } else {
             command.stdout(Stdio::null()).stderr(Stdio::null());
         }
         if group.is_called_off() {
             return Err(io::ErrorKind::Interrupted.into());
         }
-        let over = io::pipe()?;
         let (child, tie) = system::start(&mut command)?;
-        Ok((child, tie, output, over))
+        Ok((child, tie, output))
     };
-    let (mut child, tie, output, (over, is_over)) = start().map_err(Trouble::NotStarted)?;
+    let (mut child, tie, output) = start().map_err(Trouble::NotStarted)?;
     // It holds the writing end of the output, which is to end with the child.
     drop(command);
     if !group.live(tie) {
         group.end(true);
     }
     std::thread::scope(|threads| {
-        if let (Some(output), Some(told)) = (output, told) {
+        let mut is_over = None;
+        if let (Some((output, over, its_end)), Some(told)) = (output, told) {
             let reader = std::thread::Builder::new().name("service-output".into());
             // Without a thread nobody reads; the pipe's other end is closed then, and the child learns of it.
             let _ = reader.spawn_scoped(threads, move || system::read(output, &over, told));
+            is_over = Some(its_end);
         }
         let status = system::wait(&mut child, group);
         drop(is_over);

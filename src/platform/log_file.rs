@@ -45,17 +45,18 @@ impl LogFile {
 }
 
 impl Inner {
-    /// Begins anew: what was written goes aside or, where that is refused, is lost.
-    fn begin_anew(&mut self) -> io::Result<()> {
+    /// Begins anew: what was written goes aside or, where that is refused, is lost. Where that is refused as well, the file goes on, and it is
+    /// tried again when as much has been written once more: a log that is too long is better than one that says nothing.
+    fn begin_anew(&mut self) {
         let mut old = self.path.clone().into_os_string();
         old.push(".old");
         let moved = std::fs::rename(&self.path, &old);
         match moved.and_then(|()| OpenOptions::new().append(true).create(true).open(&self.path)) {
             Ok(file) => self.file = file,
-            Err(_) => self.file.set_len(0)?,
+            // By a handle of its own: under Windows one that appends may not cut. The other one appends at the new end.
+            Err(_) => drop(OpenOptions::new().write(true).truncate(true).open(&self.path)),
         }
         self.length = 0;
-        Ok(())
     }
 }
 
@@ -64,7 +65,7 @@ impl Write for LogFile {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let after = inner.length.saturating_add(bytes.len() as u64);
         if inner.length > 0 && after > inner.max {
-            inner.begin_anew()?;
+            inner.begin_anew();
         }
         let written = inner.file.write(bytes)?;
         inner.length = inner.length.saturating_add(written as u64);
@@ -100,5 +101,39 @@ mod tests {
         // A line that is longer than all is written whole, alone.
         log.write_all(&[b'x'; 30]).unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().len(), 30);
+    }
+
+    #[test]
+    fn where_nothing_can_go_aside_the_old_is_lost_and_not_the_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.log");
+        // No system lets a file take the place of a folder.
+        std::fs::create_dir(folder.path().join("b.log.old")).unwrap();
+        let mut log = LogFile::open_with(&path, 21).unwrap();
+        for number in 10..20 {
+            writeln!(log, "{number}").unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "17\n18\n19\n");
+    }
+
+    #[test]
+    #[cfg(windows)]
+    fn who_keeps_the_file_open_stops_no_line() {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_SHARE_READ: u32 = 1;
+        const FILE_SHARE_WRITE: u32 = 2;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("b.log");
+        let mut log = LogFile::open_with(&path, 21).unwrap();
+        // Who does not share deleting lets nobody rename it.
+        let _viewer = OpenOptions::new()
+            .read(true)
+            .share_mode(FILE_SHARE_READ | FILE_SHARE_WRITE)
+            .open(&path)
+            .unwrap();
+        for number in 10..20 {
+            writeln!(log, "{number}").unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "17\n18\n19\n");
     }
 }

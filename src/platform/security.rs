@@ -1,4 +1,4 @@
-//! Security descriptors of Windows: owner and access list of a file, a folder or a pipe, and their text.
+//! Security descriptors of Windows: owner, access list and label of a file, a folder or a pipe, and their text.
 //!
 //! Owns the memory that the system gives out for them, and the calls that make and ask them. It refuses to judge what they say:
 //! [`access`](super::access) does, and the pipes of `transport` know whom they admit. Those two call it.
@@ -16,8 +16,8 @@ use windows_sys::Win32::Security::Authorization::{
     ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1, SE_OBJECT_TYPE,
 };
 use windows_sys::Win32::Security::{
-    DACL_SECURITY_INFORMATION, OBJECT_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR,
-    SECURITY_ATTRIBUTES,
+    DACL_SECURITY_INFORMATION, LABEL_SECURITY_INFORMATION, OBJECT_SECURITY_INFORMATION,
+    OWNER_SECURITY_INFORMATION, PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES,
 };
 
 /// The parts that are made, asked and told: owner and access list.
@@ -33,8 +33,8 @@ impl Drop for Local {
     }
 }
 
-/// Who owns something, and who may do what with it.
-pub(crate) struct Descriptor(Local);
+/// Who owns something, and who may do what with it; or what its label says. With the parts that it has.
+pub(crate) struct Descriptor(Local, OBJECT_SECURITY_INFORMATION);
 
 impl Descriptor {
     /// What a text says, in the language of security descriptors.
@@ -53,7 +53,7 @@ impl Descriptor {
                 null_mut(),
             )
         };
-        let descriptor = Self(Local(descriptor));
+        let descriptor = Self(Local(descriptor), ABOUT);
         if made == 0 {
             return Err(io::Error::last_os_error());
         }
@@ -65,13 +65,29 @@ impl Descriptor {
     /// # Errors
     /// The system's; the handle must allow that they are read.
     pub(crate) fn of_object(handle: BorrowedHandle<'_>, kind: SE_OBJECT_TYPE) -> io::Result<Self> {
+        Self::asked(handle, kind, ABOUT)
+    }
+
+    /// The label alone of what a handle is open for, which is of this kind: how much the process is trusted that has made it.
+    ///
+    /// # Errors
+    /// The system's; the handle must allow that it is read.
+    pub(crate) fn label_of_object(handle: BorrowedHandle<'_>, kind: SE_OBJECT_TYPE) -> io::Result<Self> {
+        Self::asked(handle, kind, LABEL_SECURITY_INFORMATION)
+    }
+
+    fn asked(
+        handle: BorrowedHandle<'_>,
+        kind: SE_OBJECT_TYPE,
+        about: OBJECT_SECURITY_INFORMATION,
+    ) -> io::Result<Self> {
         let mut descriptor: PSECURITY_DESCRIPTOR = null_mut();
         // SAFETY: the handle is open while it is borrowed; null stands for the parts that are not asked on their own.
         let status = unsafe {
             GetSecurityInfo(
                 handle.as_raw_handle(),
                 kind,
-                ABOUT,
+                about,
                 null_mut(),
                 null_mut(),
                 null_mut(),
@@ -79,7 +95,7 @@ impl Descriptor {
                 &raw mut descriptor,
             )
         };
-        let descriptor = Self(Local(descriptor));
+        let descriptor = Self(Local(descriptor), about);
         if status != 0 {
             return Err(io::Error::from_raw_os_error(status as i32));
         }
@@ -100,14 +116,10 @@ impl Descriptor {
         }
     }
 
-    /// Owner and list as text: some accounts have names of two letters there.
+    /// Its parts as text: some accounts have names of two letters there.
     ///
     /// # Errors
     /// The system's.
-    #[cfg_attr(
-        not(any(test, feature = "cli")),
-        allow(dead_code, reason = "only what judges files asks for it")
-    )]
     pub(crate) fn text(&self) -> io::Result<String> {
         let (mut text, mut len) = (null_mut(), 0);
         // SAFETY: the descriptor came from the system and lives as long as this; the two places are valid.
@@ -115,7 +127,7 @@ impl Descriptor {
             ConvertSecurityDescriptorToStringSecurityDescriptorW(
                 self.as_ptr(),
                 SDDL_REVISION_1,
-                ABOUT,
+                self.1,
                 &raw mut text,
                 &raw mut len,
             )

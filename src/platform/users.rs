@@ -1,7 +1,8 @@
 //! Users and groups by name.
 //!
 //! Owns the reading of `/etc/passwd` and `/etc/group`, and nothing else: a look-up elsewhere (LDAP) could block or fail at start-up,
-//! and give another answer at the next one. Who is only known there is written as a number. Called by the daemon, for policies.
+//! and give another answer at the next one. Who is only known there is written as a number. Windows has no such tables; a file that lies at
+//! those paths there may be anybody's. Called by the daemon, for policies.
 
 use crate::policy::Users;
 use std::io;
@@ -19,18 +20,24 @@ impl Tables {
     /// # Errors
     /// When a table is there and cannot be read: a name that is not found would mean something else then.
     pub fn read() -> io::Result<Self> {
-        let table = |path| match std::fs::read(path) {
-            Ok(bytes) => Ok(numbers(&String::from_utf8_lossy(&bytes))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(io::Error::new(
-                error.kind(),
-                format!("{path} cannot be read: {error}"),
-            )),
-        };
+        if !cfg!(unix) {
+            return Ok(Self::default());
+        }
         Ok(Self {
             users: table("/etc/passwd")?,
             groups: table("/etc/group")?,
         })
+    }
+}
+
+fn table(path: &str) -> io::Result<Vec<(String, u32)>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(numbers(&String::from_utf8_lossy(&bytes))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(io::Error::new(
+            error.kind(),
+            format!("{path} cannot be read: {error}"),
+        )),
     }
 }
 
@@ -60,11 +67,23 @@ impl Users for Tables {
     fn gid(&self, name: &str) -> Option<u32> {
         find(&self.groups, name)
     }
+
+    fn are_sids(&self) -> bool {
+        cfg!(windows)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tables_are_there_where_the_system_has_them() {
+        // Under wine the path leads to those of the machine around it, which are not Windows' own.
+        let tables = Tables::read().unwrap();
+        assert_eq!(tables.uid("root"), cfg!(unix).then_some(0));
+        assert_eq!(tables == Tables::default(), !cfg!(unix));
+    }
 
     #[test]
     fn the_first_whole_line_of_a_name_counts() {

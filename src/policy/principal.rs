@@ -11,6 +11,8 @@
 pub struct Principal {
     /// The effective user when the connection was made. `None` for a peer of another machine, and where the system does not tell.
     pub uid: Option<u32>,
+    /// Its user under Windows, as access lists name it: `S-1-5-21-…-1001`. `None` elsewhere, and where it is not told.
+    pub sid: Option<Box<str>>,
     /// Its groups then, the effective one and the supplementary ones. `None` where the system does not tell (TCP).
     pub gids: Option<Box<[u32]>>,
     /// The name that a token or a client certificate has proven.
@@ -25,6 +27,7 @@ impl Principal {
     pub const fn operator() -> Self {
         Self {
             uid: None,
+            sid: None,
             gids: None,
             name: None,
             local: true,
@@ -36,27 +39,41 @@ impl Principal {
     pub const fn of_uid(uid: u32) -> Self {
         Self {
             uid: Some(uid),
+            sid: None,
             gids: None,
             name: None,
             local: false,
         }
     }
 
+    /// Whether its user is known, by number or by SID.
+    #[must_use]
+    pub const fn has_user(&self) -> bool {
+        self.uid.is_some() || self.sid.is_some()
+    }
+
     /// Whether anything is known that tells this peer from another one.
     #[must_use]
     pub const fn is_known(&self) -> bool {
-        self.local || self.uid.is_some() || self.name.is_some()
+        self.local || self.has_user() || self.name.is_some()
     }
 }
 
 impl std::fmt::Display for Principal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match (self.local, &self.name, self.uid) {
-            (true, ..) => f.write_str("the broker's own process"),
-            (false, Some(name), Some(uid)) => write!(f, "{name} (uid {uid})"),
-            (false, Some(name), None) => f.write_str(name),
-            (false, None, Some(uid)) => write!(f, "uid {uid}"),
-            (false, None, None) => f.write_str("an unknown user"),
+        if self.local {
+            return f.write_str("the broker's own process");
+        }
+        // A number is shorter, where it is nobody else's.
+        let user = match (self.uid, &self.sid) {
+            (Some(uid), _) => Some(format!("uid {uid}")),
+            (None, sid) => sid.as_ref().map(|sid| format!("sid {sid}")),
+        };
+        match (&self.name, user) {
+            (Some(name), Some(user)) => write!(f, "{name} ({user})"),
+            (Some(name), None) => f.write_str(name),
+            (None, Some(user)) => f.write_str(&user),
+            (None, None) => f.write_str("an unknown user"),
         }
     }
 }
@@ -89,4 +106,31 @@ pub fn check_name(text: &str) -> Result<&str, NameError> {
         Some(wrong) => Err(NameError::Character(wrong)),
         None => Ok(text),
     }
+}
+
+/// Most parts of a SID behind its authority.
+const SID_PARTS: usize = 15;
+
+/// A SID as the system writes it, from how somebody has written it; `None`: it is none.
+#[must_use]
+pub fn sid(text: &str) -> Option<String> {
+    let mut parts = text.split('-');
+    let (Some("S" | "s"), Some("1")) = (parts.next(), parts.next()) else {
+        return None;
+    };
+    // Of 48 bits.
+    let authority: u64 = digits(parts.next()?)?;
+    let numbers: Vec<u32> = parts.map(digits).collect::<Option<_>>()?;
+    if authority >> 48 != 0 || !(1..=SID_PARTS).contains(&numbers.len()) {
+        return None;
+    }
+    let numbers: String = numbers.iter().map(|number| format!("-{number}")).collect();
+    Some(format!("S-1-{authority}{numbers}"))
+}
+
+/// A number of digits alone, without a sign.
+fn digits<N: std::str::FromStr>(text: &str) -> Option<N> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }

@@ -97,6 +97,8 @@ impl Verdict {
 pub enum Who {
     /// A user.
     Uid(u32),
+    /// A user of Windows, as [`sid`](super::sid) writes it.
+    Sid(Box<str>),
     /// Everybody with this effective or supplementary group.
     Gid(u32),
     /// Whoever has proven this name.
@@ -107,7 +109,7 @@ pub enum Who {
 
 impl Who {
     /// Whether a rule with this verdict is about the peer. What is not known gives nothing and protects from nothing: a rule
-    /// that denies a group is about a local user whose groups the system does not tell, and every rule that denies is about a
+    /// that denies a group is about a local user whose groups the system does not tell, one that denies a SID about a local user without one, and every rule that denies is about a
     /// peer of whom nothing is known.
     #[must_use]
     pub fn is_about(&self, peer: &Principal, verdict: Verdict) -> bool {
@@ -117,10 +119,14 @@ impl Who {
         match self {
             Self::Everyone => true,
             Self::Uid(uid) => peer.uid == Some(*uid),
+            Self::Sid(sid) => match &peer.sid {
+                Some(known) => known == sid,
+                None => verdict == Verdict::Deny && peer.uid.is_some(),
+            },
             Self::Name(name) => peer.name.as_deref() == Some(name),
             Self::Gid(gid) => match &peer.gids {
                 Some(gids) => gids.contains(gid),
-                None => verdict == Verdict::Deny && peer.uid.is_some(),
+                None => verdict == Verdict::Deny && peer.has_user(),
             },
         }
     }
@@ -130,6 +136,7 @@ impl fmt::Display for Who {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Sid(sid) => write!(f, "sid {sid}"),
             Self::Gid(gid) => write!(f, "gid {gid}"),
             Self::Name(name) => write!(f, "name {name:?}"),
             Self::Everyone => f.write_str("everyone"),

@@ -13,6 +13,17 @@ fn user(uid: u32, gids: &[u32]) -> Principal {
     }
 }
 
+const ADA: &str = "S-1-5-21-1-2-3-1001";
+const BOB: &str = "S-1-5-21-4-5-6-1001";
+
+fn windows(uid: Option<u32>, sid: &str) -> Principal {
+    Principal {
+        uid,
+        sid: Some(sid.into()),
+        ..Principal::default()
+    }
+}
+
 fn named(name: &str) -> Principal {
     Principal {
         name: Some(name.into()),
@@ -43,6 +54,16 @@ fn whom_a_rule_is_about() {
         (Who::Name("x".into()), named("xy"), false, false),
         (Who::Name("x".into()), user(7, &[]), false, false),
         (Who::Name("x".into()), stranger.clone(), false, true),
+        (Who::Sid(ADA.into()), windows(None, ADA), true, true),
+        (Who::Sid(ADA.into()), windows(None, BOB), false, false),
+        (Who::Sid(ADA.into()), user(7, &[]), false, true),
+        (Who::Sid(ADA.into()), named("x"), false, false),
+        (Who::Sid(ADA.into()), stranger.clone(), false, true),
+        // Whose number others may have has none here.
+        (Who::Uid(1001), windows(None, ADA), false, false),
+        (Who::Uid(1001), windows(Some(1001), ADA), true, true),
+        (Who::Gid(1), windows(None, ADA), false, true),
+        (Who::Everyone, windows(None, ADA), true, true),
         (Who::Everyone, user(7, &[]), true, true),
         (Who::Everyone, named("x"), true, true),
         (Who::Everyone, stranger, true, true),
@@ -310,6 +331,51 @@ fn a_denial_names_the_action_and_the_mend() {
     ];
     for (right, name, text) in table {
         assert_eq!(denial(&peer, right, name), text);
+    }
+}
+
+#[test]
+fn sids_are_written_in_one_way() {
+    let longest = format!("S-1-5{}", "-4294967295".repeat(15));
+    let table = [
+        (ADA, Some(ADA)),
+        ("s-1-5-018", Some("S-1-5-18")),
+        ("S-1-281474976710655-0", Some("S-1-281474976710655-0")),
+        (&longest, Some(&longest)),
+        ("S-1-281474976710656-0", None),
+        ("S-1-5-4294967296", None),
+        ("S-1-5-+18", None),
+        ("S-1-5--18", None),
+        ("S-1-5-", None),
+        ("S-1-5", None),
+        ("S-2-5-18", None),
+        ("S-1-5-18 ", None),
+        ("SY", None),
+        ("", None),
+    ];
+    for (text, expected) in table {
+        assert_eq!(sid(text).as_deref(), expected, "{text:?}");
+    }
+    assert_eq!(sid(&format!("{longest}-1")), None);
+}
+
+#[test]
+fn a_user_is_shown_by_the_shortest_that_is_known_of_it() {
+    let table = [
+        (windows(Some(1001), ADA), "uid 1001"),
+        (windows(None, ADA), "sid S-1-5-21-1-2-3-1001"),
+        (Principal::default(), "an unknown user"),
+        (
+            Principal {
+                name: Some("lamp".into()),
+                ..windows(None, ADA)
+            },
+            "lamp (sid S-1-5-21-1-2-3-1001)",
+        ),
+    ];
+    for (who, text) in table {
+        assert_eq!(who.to_string(), text);
+        assert_eq!(who.is_known(), text != "an unknown user");
     }
 }
 

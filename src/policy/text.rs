@@ -18,7 +18,7 @@ use values::Reader;
 const RULES_MAX: usize = 4_096;
 
 /// The keys that say whom a rule is about.
-const WHO: [&str; 6] = ["uid", "user", "gid", "group", "name", "everyone"];
+const WHO: [&str; 7] = ["uid", "sid", "user", "gid", "group", "name", "everyone"];
 
 /// Looks users and groups up by name.
 pub trait Users {
@@ -26,6 +26,10 @@ pub trait Users {
     fn uid(&self, name: &str) -> Option<u32>;
     /// The group's number; `None` when there is no such group.
     fn gid(&self, name: &str) -> Option<u32>;
+    /// Whether this system tells users by SIDs, and has no tables of names.
+    fn are_sids(&self) -> bool {
+        false
+    }
 }
 
 /// One thing that is wrong with a policy.

@@ -8,7 +8,8 @@ use std::io;
 
 /// What is known of a peer. `None` is "not known", never "nobody".
 ///
-/// On Windows, which has no uid, `uid` is the last part (RID) of the user's SID and 0 for SYSTEM.
+/// On Windows, which has no uid, `uid` is the last part (RID) of the user's SID and 0 for SYSTEM. Users of several domains may have equal
+/// ones; [`WindowsUser`] is the whole of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PeerCredentials {
     /// The effective user when the connection was made.
@@ -17,6 +18,32 @@ pub struct PeerCredentials {
     pub gid: Option<u32>,
     /// Its process. The number may have been given to another process since.
     pub pid: Option<u32>,
+}
+
+/// A user of Windows, who is told from all others by a SID alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct WindowsUser {
+    /// As access lists have it: `S-1-5-21-…-1001`.
+    pub sid: Box<str>,
+    /// Whether its number is nobody else's: it is this process's user, SYSTEM, or a user of this machine and not of a domain.
+    pub has_number: bool,
+}
+
+/// Whom the system names at the other end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Named {
+    pub(crate) credentials: PeerCredentials,
+    /// Where users have such identities, and this one's is known.
+    pub(crate) user: Option<WindowsUser>,
+}
+
+impl From<PeerCredentials> for Named {
+    fn from(credentials: PeerCredentials) -> Self {
+        Self {
+            credentials,
+            user: None,
+        }
+    }
 }
 
 /// Whether the broker can tell which user a TCP peer is, so that it may listen on TCP without being asked to.

@@ -9,7 +9,7 @@ use super::memory::{self, MemoryOptions};
 use super::pipe;
 #[cfg(unix)]
 use super::unix;
-use super::{Endpoint, PeerCredentials, Socket, TlsServer, tcp};
+use super::{Endpoint, PeerCredentials, Socket, TlsServer, WindowsUser, tcp};
 #[cfg(unix)]
 use crate::platform::place::PlaceError;
 use crate::platform::process::holder;
@@ -159,6 +159,8 @@ pub struct Accepted {
     pub address: Option<IpAddr>,
     /// All groups of its process when it connected, the effective one and the supplementary ones; `None`: not known.
     pub gids: Option<Box<[u32]>>,
+    /// Its user under Windows; `None`: not known.
+    pub user: Option<WindowsUser>,
 }
 
 #[derive(Debug)]
@@ -315,6 +317,7 @@ impl Listener {
                 socket: accepted.socket.with_tls(config),
                 // Whoever reaches a TLS port proves who it is by certificate or token, on this machine, too.
                 credentials: PeerCredentials::UNKNOWN,
+                user: None,
                 ..accepted
             }),
             #[cfg(windows)]

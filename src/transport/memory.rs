@@ -109,6 +109,7 @@ impl Listener {
         match queue.waiting.pop_front() {
             Some(half) => Poll::Ready(Ok(Accepted {
                 gids: None,
+                user: None,
                 socket: Socket::memory(half),
                 credentials: PeerCredentials::current(),
                 address: None,

@@ -43,9 +43,10 @@ pub mod tls;
 #[cfg(unix)]
 pub mod unix;
 
+pub(crate) use credentials::Named;
 #[cfg(all(windows, feature = "bus"))]
 pub(crate) use credentials::current_sid;
-pub use credentials::{PeerCredentials, current_uid};
+pub use credentials::{PeerCredentials, WindowsUser, current_uid};
 pub use endpoint::{Endpoint, EndpointError};
 pub use listener::{Accepted, BindError, BindOptions, Listener, UnixOptions};
 pub use memory::{Faults, MemoryOptions};

@@ -12,7 +12,7 @@ pub(super) mod sys;
 
 pub(super) use handles::{Withheld, check_kinds};
 
-use super::credentials::PeerCredentials;
+use super::credentials::{Named, PeerCredentials, WindowsUser};
 use super::listener::{Accepted, BindError};
 use super::{Endpoint, Socket};
 use crate::message::Attachment;
@@ -277,9 +277,10 @@ impl Listener {
                     end: End::Server(instance),
                     carried: Carried::server(client_process),
                 };
-                let credentials = client(stream.handle());
+                let Named { credentials, user } = client(stream.handle());
                 return Poll::Ready(Ok(Accepted {
                     gids: None,
+                    user,
                     socket: Socket::pipe(stream),
                     credentials,
                     address: None,
@@ -325,15 +326,19 @@ fn taken(endpoint: &Endpoint, path: &str) -> Option<BindError> {
 /// The pipe admits this user and SYSTEM only. A client that cannot be asked which of them it is counts as this user, never as SYSTEM.
 /// (A process that has taken the number of a client that has ended may answer for it; who could arrange that is this user and may do
 /// as this user already.)
-fn client(pipe: BorrowedHandle<'_>) -> PeerCredentials {
+fn client(pipe: BorrowedHandle<'_>) -> Named {
     let pid = sys::client_pid(pipe);
     let user = pid.and_then(|pid| sys::Process::open(pid).ok()?.user().ok());
-    PeerCredentials {
-        uid: user
-            .and_then(|user| user.known_number())
-            .or_else(current_user_rid),
-        gid: None,
-        pid,
+    let user = user
+        .filter(|user| user.known_number().is_some())
+        .or_else(|| sys::current_user().ok());
+    Named {
+        credentials: PeerCredentials {
+            uid: user.as_ref().map(sys::Sid::number),
+            gid: None,
+            pid,
+        },
+        user: user.map(WindowsUser::from),
     }
 }
 
@@ -363,6 +368,7 @@ async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, Peer
                     end: End::Client(pipe),
                     carried: Carried::client(),
                 };
+                sys::check_label(stream.handle())?;
                 let server = server(stream.handle());
                 return Ok((stream, server));
             }

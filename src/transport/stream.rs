@@ -10,7 +10,7 @@ use super::pipe;
 use super::tls;
 #[cfg(unix)]
 use super::unix;
-use super::{Endpoint, PeerCredentials, TlsClient, memory, tcp};
+use super::{Endpoint, Named, PeerCredentials, TlsClient, memory, tcp};
 use crate::message::Attachment;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
@@ -242,12 +242,12 @@ impl Stream {
 
     /// Who is at the other end of a TCP connection, as Windows says now: a socket whose process was not known when it was accepted may be
     /// known when bytes have come from it. Nothing elsewhere, where the answer would be the same.
-    pub(crate) fn named_now(&self) -> PeerCredentials {
+    pub(crate) fn named_now(&self) -> Named {
         #[cfg(windows)]
         if let Self::Tcp(stream) = self {
             return stream.named_now();
         }
-        PeerCredentials::UNKNOWN
+        Named::default()
     }
 
     /// Whether the peer can vanish without a word: nobody tells that the other end of a network connection has lost its power,

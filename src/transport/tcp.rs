@@ -6,7 +6,7 @@
 #[cfg(unix)]
 use super::accept::Spare;
 use super::accept::{PASSED_OVER_MAX, is_the_listeners};
-use super::credentials::PeerCredentials;
+use super::credentials::{Named, PeerCredentials};
 use super::inject::{Site, fault, retry};
 use super::listener::{Accepted, BindError};
 #[cfg(any(target_os = "linux", windows))]
@@ -127,8 +127,8 @@ impl Stream {
 
     /// Who is at the other end, as the system says now.
     #[cfg(windows)]
-    pub(super) fn named_now(&self) -> PeerCredentials {
-        peer_credentials(&self.stream)
+    pub(super) fn named_now(&self) -> Named {
+        named(&self.stream)
     }
 
     /// Tells the peer what has come, now.
@@ -220,16 +220,17 @@ impl Listener {
                 Err(error) => Err(error),
             };
             match accepted.and_then(|(stream, peer)| match prepare(stream, peer) {
-                Ok((stream, credentials)) => Ok((stream, credentials, peer)),
+                Ok((stream, named)) => Ok((stream, named, peer)),
                 // What cannot be set is that connection's end, whatever the error is called.
                 Err(error) => Err(io::Error::other(error)),
             }) {
-                Ok((stream, credentials, peer)) => {
+                Ok((stream, Named { credentials, user }, peer)) => {
                     return Poll::Ready(Ok(Accepted {
                         socket: Socket::tcp(stream),
                         credentials,
                         address: Some(peer.ip()),
                         gids: None,
+                        user,
                     }));
                 }
                 Err(error) if is_the_listeners(&error) => return Poll::Ready(Err(error)),
@@ -248,12 +249,12 @@ impl Listener {
     }
 }
 
-fn prepare(stream: TcpStream, peer: SocketAddr) -> io::Result<(std::net::TcpStream, PeerCredentials)> {
+fn prepare(stream: TcpStream, peer: SocketAddr) -> io::Result<(std::net::TcpStream, Named)> {
     retry(|| fault(Site::Identify))?;
     // At once: a client may leave while it is asked.
-    let credentials = client(peer, stream.local_addr()?);
+    let named = client(peer, stream.local_addr()?);
     set_options(&stream)?;
-    Ok((stream.into_std()?, credentials))
+    Ok((stream.into_std()?, named))
 }
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
@@ -301,29 +302,34 @@ fn is_loopback(address: &SocketAddr) -> bool {
 }
 
 /// Who made the accepted connection from `peer` to `local`.
-fn client(peer: SocketAddr, local: SocketAddr) -> PeerCredentials {
+fn client(peer: SocketAddr, local: SocketAddr) -> Named {
     #[cfg(target_os = "linux")]
     if is_loopback(&peer) {
-        return PeerCredentials {
-            uid: loopback::owner(peer, local),
+        let uid = loopback::owner(peer, local);
+        return Named::from(PeerCredentials {
+            uid,
             ..PeerCredentials::UNKNOWN
-        };
+        });
     }
     #[cfg(windows)]
     if is_loopback(&peer) {
         return loopback::owner(peer, local);
     }
     let _ = (peer, local);
-    PeerCredentials::UNKNOWN
+    Named::default()
 }
 
 /// Who made this connection, which was accepted here. Nothing is known of it where the system does not tell: elsewhere than on Linux and
 /// Windows, and of peers on other machines.
 #[must_use]
 pub fn peer_credentials(accepted: &TcpStream) -> PeerCredentials {
+    named(accepted).credentials
+}
+
+fn named(accepted: &TcpStream) -> Named {
     match (accepted.peer_addr(), accepted.local_addr()) {
         (Ok(peer), Ok(local)) => client(peer, local),
-        _ => PeerCredentials::UNKNOWN,
+        _ => Named::default(),
     }
 }
 

@@ -16,6 +16,7 @@ const WHO: &[&str] = &[
     "gid = [20, 30]",
     "group = [\"wheel\", \"sensors\"]",
     "name = \"a@example.org\"",
+    "sid = \"S-1-5-21-1-2-3-1001\"",
     "user = \"nobody-here\"",
     "uid = -1",
     "everyone = false",
@@ -151,6 +152,9 @@ fn principal(input: &mut Input<'_>) -> Principal {
     let groups: [Option<&[u32]>; 4] = [None, Some(&[]), Some(&[10]), Some(&[20, 30])];
     Principal {
         uid: input.pick(&[None, Some(0), Some(1000), Some(7)]),
+        sid: input
+            .pick(&[None, None, Some("S-1-5-21-1-2-3-1001")])
+            .map(Into::into),
         gids: input.pick(&groups).map(Into::into),
         name: input
             .pick(&[None, Some("a@example.org"), Some("b")])

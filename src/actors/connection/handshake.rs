@@ -18,7 +18,7 @@ use crate::message::handshake::{PREFACE, choose_version};
 use crate::message::{Attachment, Batch, Draft, Hello, Kind, Origin, PROTOCOL_VERSION, Welcome};
 use crate::policy::Principal;
 use crate::text;
-use crate::transport::{PeerCredentials, region};
+use crate::transport::{Named, region};
 use std::num::NonZeroU32;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -142,16 +142,13 @@ impl<R: Rooms> Life<R> {
         }
     }
 
-    /// Bytes have come from a peer that the system had not named: it may now. Only this user and root are taken for named late; for anybody
-    /// else the listener's rules would have to be asked again.
-    pub(super) fn identify(&mut self, ask: impl FnOnce() -> PeerCredentials) {
-        let unnamed = self.evidence.as_mut().filter(|evidence| evidence.must_prove);
-        let Some(evidence) = unnamed else { return };
-        let named = ask();
-        if named.is_same_user_or_root() {
-            evidence.credentials = named;
-            evidence.must_prove = false;
-            self.pid = named.pid.and_then(NonZeroU32::new);
+    /// Bytes have come: of a peer that the system had not named it may now say who it is.
+    pub(super) fn identify(&mut self, ask: impl FnOnce() -> Named) {
+        let Some(evidence) = &mut self.evidence else {
+            return;
+        };
+        if evidence.ask_again(ask) {
+            self.pid = evidence.credentials.pid.and_then(NonZeroU32::new);
         }
     }
 

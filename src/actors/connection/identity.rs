@@ -6,8 +6,8 @@
 use crate::actors::tokens::Tokens;
 use crate::message::Hello;
 use crate::policy::Principal;
-use crate::transport::PeerCredentials;
 use crate::transport::dialect::Dialects;
+use crate::transport::{Named, PeerCredentials, WindowsUser};
 use std::net::IpAddr;
 
 /// What is known of a peer before it has said anything.
@@ -17,10 +17,14 @@ pub struct Evidence {
     pub credentials: PeerCredentials,
     /// All its groups, where the kernel says them.
     pub gids: Option<Box<[u32]>>,
+    /// Its user under Windows.
+    pub user: Option<WindowsUser>,
     /// Where it comes from: whom its wrong tokens are counted for.
     pub address: Option<IpAddr>,
     /// The kernel does not say who it is: it comes in by certificate or token, or not at all.
     pub must_prove: bool,
+    /// The system was asked once more, when bytes had come.
+    pub asked_again: bool,
     /// The name that its certificate proves; known once its handshake of TLS is done.
     pub certified: Option<String>,
 }
@@ -57,8 +61,10 @@ impl From<PeerCredentials> for Evidence {
         Self {
             credentials,
             gids: None,
+            user: None,
             address: None,
             must_prove: false,
+            asked_again: false,
             certified: None,
         }
     }
@@ -71,10 +77,30 @@ impl Evidence {
         dialects.any() && !self.must_prove
     }
 
-    /// Who it is as long as it has proven nothing.
+    /// Bytes have come from a peer that the system had not named: it may now. It is asked once, for that is work, and the peer could have it done
+    /// for every byte. Only this user and root are taken for named late; for anybody else the listener's rules would have to be asked again.
+    /// `true`: it is named now.
+    pub(super) fn ask_again(&mut self, ask: impl FnOnce() -> Named) -> bool {
+        if !self.must_prove || std::mem::replace(&mut self.asked_again, true) {
+            return false;
+        }
+        let Named { credentials, user } = ask();
+        if !credentials.is_same_user_or_root() {
+            return false;
+        }
+        (self.credentials, self.user, self.must_prove) = (credentials, user, false);
+        true
+    }
+
+    /// Who it is as long as it has proven nothing. A number that others may have as well is no evidence.
     pub(in crate::actors) fn unproven(&self) -> Principal {
+        let user = self.user.as_ref();
         Principal {
-            uid: self.credentials.uid,
+            uid: self
+                .credentials
+                .uid
+                .filter(|_| user.is_none_or(|user| user.has_number)),
+            sid: user.map(|user| user.sid.clone()),
             gids: self.gids.clone(),
             ..Principal::default()
         }
@@ -117,10 +143,9 @@ mod tests {
                 uid,
                 ..PeerCredentials::UNKNOWN
             },
-            gids: None,
-            address: None,
             must_prove,
             certified: certified.map(Into::into),
+            ..Evidence::from(PeerCredentials::UNKNOWN)
         };
         // uid, must prove, certificate's name, token, who it is
         type Row = (
@@ -149,6 +174,53 @@ mod tests {
                 ..Principal::default()
             });
             assert_eq!(found, expected, "{uid:?} {must_prove} {certified:?} {token:?}");
+        }
+    }
+
+    #[test]
+    fn the_system_is_asked_once_more_and_believed_about_this_user_alone() {
+        let own = PeerCredentials::current();
+        let other = PeerCredentials {
+            uid: own.uid.map(|uid| uid.wrapping_add(1).max(1)),
+            ..own
+        };
+        for (answer, believed) in [(PeerCredentials::UNKNOWN, false), (other, false), (own, true)] {
+            let mut stranger = Evidence {
+                must_prove: true,
+                ..Evidence::from(PeerCredentials::UNKNOWN)
+            };
+            let mut questions = 0;
+            let mut named = 0;
+            // As often as something is read from it.
+            for _ in 0..3 {
+                named += usize::from(stranger.ask_again(|| {
+                    questions += 1;
+                    answer.into()
+                }));
+            }
+            assert_eq!((questions, named), (1, usize::from(believed)), "{answer:?}");
+            assert_eq!(stranger.must_prove, !believed, "{answer:?}");
+        }
+        let mut known = Evidence::from(own);
+        assert!(!known.ask_again(|| panic!("it is known")));
+    }
+
+    #[test]
+    fn a_number_that_others_may_have_is_no_evidence() {
+        let of = |has_number| Evidence {
+            user: Some(WindowsUser {
+                sid: "S-1-5-21-1-2-3-1001".into(),
+                has_number,
+            }),
+            ..Evidence::from(PeerCredentials {
+                uid: Some(1001),
+                ..PeerCredentials::UNKNOWN
+            })
+        };
+        for has_number in [true, false] {
+            let found = of(has_number).unproven();
+            assert_eq!(found.uid, has_number.then_some(1001));
+            assert_eq!(found.sid.as_deref(), Some("S-1-5-21-1-2-3-1001"));
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns the texts for people. Decisions are `actix_ipc::policy`'s.
 
 use super::{EXIT_IN_ORDER, EXIT_SETTINGS, Question, complain, say};
-use actix_ipc::policy::{Policy, Principal, Right, Rule, check_name};
+use actix_ipc::policy::{Policy, Principal, Right, Rule, check_name, sid};
 use actix_ipc::terminal::{nearest, printable};
 
 /// Denied, as an answer and not as a failure.
@@ -73,8 +73,13 @@ fn asked(question: &Question) -> Result<(Principal, Right), String> {
     if let Some(name) = &question.name {
         check_name(name).map_err(|error| error.to_string())?;
     }
+    let known_sid = match &question.sid {
+        None => None,
+        Some(text) => Some(sid(text).ok_or_else(|| format!("{text:?} is no SID"))?),
+    };
     let who = Principal {
         uid: question.uid,
+        sid: known_sid.map(Into::into),
         gids: (!question.gid.is_empty()).then(|| question.gid.clone().into()),
         name: question.name.as_deref().map(Into::into),
         local: false,

@@ -8,7 +8,7 @@ use super::super::open_files;
 use super::{Group, Left};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 
@@ -41,6 +41,12 @@ impl Tie {
             Self::Left(left) => left.signal(kill),
         }
     }
+}
+
+/// The two ends by which the reader of an output learns that its process is over: the output alone does not say it, for somebody else may
+/// have it open.
+pub(super) fn over(_: &PipeWriter) -> io::Result<(PipeReader, PipeWriter)> {
+    io::pipe()
 }
 
 /// Starts the command in a process group of its own.

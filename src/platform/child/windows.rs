@@ -1,35 +1,47 @@
 //! How Windows starts a process with a job of its own, and ends the job.
 //!
-//! Owns jobs, and that a process begins to run when it is in its job, so that whatever it starts is, too. The stages of a process' life are
-//! `child`'s, which calls it; `filter` starts and waits with it. The system has no way to ask a process without windows to end: it is ended.
-//! Each has an invisible console of its own: ctrl+c is typed for this program, which decides what becomes of the others.
-#![allow(unsafe_code, reason = "jobs have no safe interface; each use is proven")]
+//! Owns jobs, that a process begins to run when it is in its job, so that whatever it starts is, too, and how the reader of an output learns that
+//! it is over. The stages of a process' life are `child`'s, which calls it; `filter` starts and waits with it. The system has no way to ask a
+//! process without windows to end: it is ended. Each has an invisible console of its own: ctrl+c is typed for this program, which decides what
+//! becomes of the others.
+#![allow(
+    unsafe_code,
+    reason = "jobs and looks into pipes have no safe interface; each use is proven"
+)]
 
 use super::super::lines::Lines;
 use super::{Group, Left};
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::os::windows::process::CommandExt;
 use std::process::{Child, Command, ExitStatus};
 use std::ptr;
-use windows_sys::Win32::Foundation::{HANDLE, INVALID_HANDLE_VALUE};
-use windows_sys::Win32::System::Diagnostics::ToolHelp::{
-    CreateToolhelp32Snapshot, TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
-};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use windows_sys::Win32::Foundation::{HANDLE, NTSTATUS, RtlNtStatusToDosError};
 use windows_sys::Win32::System::JobObjects::{
     AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
     JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectExtendedLimitInformation, SetInformationJobObject,
     TerminateJobObject,
 };
-use windows_sys::Win32::System::Threading::{
-    CREATE_NO_WINDOW, CREATE_SUSPENDED, OpenThread, ResumeThread, THREAD_SUSPEND_RESUME,
-};
+use windows_sys::Win32::System::Pipes::PeekNamedPipe;
+use windows_sys::Win32::System::Threading::{CREATE_NO_WINDOW, CREATE_SUSPENDED};
+
+#[link(name = "ntdll")]
+unsafe extern "system" {
+    /// Lets the threads of a process run that was started suspended. By its process, because `std` keeps the handle of the thread.
+    fn NtResumeProcess(process: HANDLE) -> NTSTATUS;
+}
 
 /// Whether services can be units of systemd here.
 pub const HAS_UNITS: bool = false;
 
 /// What a process leaves that was ended by its job: as of one that was told to by a console.
 const ENDED: u32 = 1;
+/// What is read at most when the process has ended: others may still write into its output.
+const REST_MAX: usize = 64 * 1024;
+/// The byte that wakes the reader. It is told to nobody.
+const WAKE: u8 = 0;
 
 /// What a process is ended by: its job.
 #[derive(Debug)]
@@ -44,6 +56,29 @@ impl Tie {
         // SAFETY: the handle is open as long as it is borrowed here. It fails when nobody is left, which is as well.
         unsafe { TerminateJobObject(self.0.as_raw_handle(), ENDED) };
     }
+}
+
+/// What the reader of an output asks.
+#[derive(Debug)]
+pub(super) struct Over(Arc<AtomicBool>);
+
+/// Dropped when the process is over.
+#[derive(Debug)]
+pub(super) struct IsOver(Arc<AtomicBool>, PipeWriter);
+
+impl Drop for IsOver {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+        // The reader may wait in the system. Where there is none, nobody has to be woken.
+        let _ = self.1.write(&[WAKE]);
+    }
+}
+
+/// The two ends by which the reader of an output learns that its process is over: the output alone does not say it, for somebody else may
+/// have it open.
+pub(super) fn over(output: &PipeWriter) -> io::Result<(Over, IsOver)> {
+    let over = Arc::new(AtomicBool::new(false));
+    Ok((Over(over.clone()), IsOver(over, output.try_clone()?)))
 }
 
 /// Starts the command in a job of its own.
@@ -67,7 +102,7 @@ fn start_in(job: OwnedHandle, command: &mut Command) -> io::Result<(Child, Tie)>
         .creation_flags(CREATE_SUSPENDED | CREATE_NO_WINDOW)
         .spawn()?;
     if let Err(error) = assign(&job, &child).and_then(|()| resume(&child)) {
-        // Nobody could end it later.
+        // Nobody could end it later. Somebody else may have ended it meanwhile.
         let _ = child.kill();
         let _ = child.wait();
         return Err(error);
@@ -78,19 +113,56 @@ fn start_in(job: OwnedHandle, command: &mut Command) -> io::Result<(Child, Tie)>
 /// Waits for the end of the process, and ends what is left of its job.
 pub(in crate::platform) fn wait(child: &mut Child, group: &Group) -> io::Result<ExitStatus> {
     let status = child.wait();
-    // All who could write into the output are of the job, so its reader ends.
     group.end(true);
     group.over(|| status)
 }
 
-/// Reads lines until the output ends.
-pub(super) fn read(mut output: PipeReader, _over: &PipeReader, told: &(dyn Fn(&str) + Sync)) {
+/// Reads lines until the output ends, or the process.
+pub(super) fn read(mut output: PipeReader, over: &Over, told: &(dyn Fn(&str) + Sync)) {
     let mut lines = Lines::default();
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = output.read(&mut buffer) {
-        lines.take(buffer.get(..length).unwrap_or_default(), told);
+        let read = buffer.get(..length).unwrap_or_default();
+        if over.0.load(Ordering::Acquire) {
+            let rest = rest(output, read.to_vec());
+            let end = rest.iter().rposition(|byte| *byte != WAKE);
+            let said = end.and_then(|end| rest.get(..=end));
+            lines.take(said.unwrap_or_default(), told);
+            break;
+        }
+        lines.take(read, told);
     }
     lines.end(told);
+}
+
+/// What has been read, and what is there behind it: all that the process and its job have written, for they have ended.
+fn rest(mut output: PipeReader, mut read: Vec<u8>) -> Vec<u8> {
+    let mut buffer = [0; 4096];
+    while read.len() < REST_MAX && waiting(&output) > 0 {
+        let Ok(length @ 1..) = output.read(&mut buffer) else {
+            break;
+        };
+        read.extend_from_slice(buffer.get(..length).unwrap_or_default());
+    }
+    read
+}
+
+/// So many bytes are in the pipe.
+fn waiting(output: &PipeReader) -> u32 {
+    let mut count = 0;
+    // SAFETY: the handle is open as long as it is borrowed here; nothing is read into the null buffer of length 0, `count` is a valid place,
+    // and null places ask for nothing.
+    let asked = unsafe {
+        PeekNamedPipe(
+            output.as_raw_handle(),
+            ptr::null_mut(),
+            0,
+            ptr::null_mut(),
+            &raw mut count,
+            ptr::null_mut(),
+        )
+    };
+    if asked == 0 { 0 } else { count }
 }
 
 fn job() -> io::Result<OwnedHandle> {
@@ -138,44 +210,37 @@ const fn length_of<T>(_: &T) -> u32 {
     size_of::<T>() as u32
 }
 
-/// Lets a process that was started suspended run. It has one thread; where another program has put in one more, that runs already.
 fn resume(child: &Child) -> io::Result<()> {
-    // SAFETY: the call takes numbers only.
-    let snapshot = unsafe { CreateToolhelp32Snapshot(TH32CS_SNAPTHREAD, 0) };
-    if snapshot == INVALID_HANDLE_VALUE {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just made this handle for this process; nobody else owns it.
-    let snapshot = unsafe { OwnedHandle::from_raw_handle(snapshot) };
-    let mut thread = THREADENTRY32::default();
-    let mut resumed = Err(io::ErrorKind::NotFound.into());
-    let mut next: unsafe extern "system" fn(HANDLE, *mut THREADENTRY32) -> i32 = Thread32First;
-    loop {
-        thread.dwSize = length_of(&thread);
-        // SAFETY: the snapshot is open, and the entry is ours and says its length.
-        if unsafe { next(snapshot.as_raw_handle(), &raw mut thread) } == 0 {
-            return resumed;
-        }
-        next = Thread32Next;
-        // The number is that of our child, whose handle we have: it is nobody else's.
-        if thread.th32OwnerProcessID == child.id() {
-            resume_thread(thread.th32ThreadID)?;
-            resumed = Ok(());
-        }
+    // SAFETY: the handle is open as long as it is borrowed here, and `std` has got it with every right to the new process.
+    match unsafe { NtResumeProcess(child.as_raw_handle()) } {
+        0.. => Ok(()),
+        // SAFETY: the call takes a plain value.
+        status => Err(io::Error::from_raw_os_error(
+            unsafe { RtlNtStatusToDosError(status) } as i32,
+        )),
     }
 }
 
-fn resume_thread(number: u32) -> io::Result<()> {
-    // SAFETY: the call takes numbers only.
-    let thread = unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, number) };
-    if thread.is_null() {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the call has just made this handle for this process; nobody else owns it.
-    let thread = unsafe { OwnedHandle::from_raw_handle(thread) };
-    // SAFETY: the handle is open, with the right that the call needs.
-    match unsafe { ResumeThread(thread.as_raw_handle()) } {
-        u32::MAX => Err(io::Error::last_os_error()),
-        _ => Ok(()),
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn what_somebody_else_keeps_open_is_not_waited_for() {
+        for (written, expected) in [("one\ntwo", &["one", "two"][..]), ("one\n", &["one"]), ("", &[])] {
+            let (output, mut writer) = io::pipe().unwrap();
+            let (over, is_over) = over(&writer).unwrap();
+            writer.write_all(written.as_bytes()).unwrap();
+            let heard = Mutex::new(Vec::new());
+            let told = |line: &str| heard.lock().unwrap().push(line.to_owned());
+            std::thread::scope(|threads| {
+                threads.spawn(|| read(output, &over, &told));
+                drop(is_over);
+            });
+            assert_eq!(heard.into_inner().unwrap(), expected, "{written:?}");
+            // It was open all the time.
+            drop(writer);
+        }
     }
 }

@@ -5,7 +5,7 @@
 use super::{Fault, Faults, Users};
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{Pattern, PatternError};
-use crate::policy::principal::check_name;
+use crate::policy::principal::{check_name, sid};
 use crate::policy::rule::{Right, Selection, Who};
 use std::ops::Range;
 use toml_edit::{InlineTable, Item, Value};
@@ -110,6 +110,7 @@ impl<'a> Reader<'a> {
             let at = value.span().or_else(|| span.clone());
             let who = match key {
                 "uid" => number(key, value).map(Who::Uid),
+                "sid" => self.sid(value).map(Who::Sid),
                 "gid" => number(key, value).map(Who::Gid),
                 "user" => self.user(value).map(Who::Uid),
                 "group" => self.group(value).map(Who::Gid),
@@ -126,8 +127,22 @@ impl<'a> Reader<'a> {
         items.into_iter().filter_map(read).collect()
     }
 
+    fn sid(&self, value: &Value) -> Result<Box<str>, String> {
+        let text = string("sid", value)?;
+        if !self.users.are_sids() {
+            return Err("sid names a user of Windows; write uid or user here".into());
+        }
+        let wrong = || format!("sid {text:?} is none; `whoami /user` shows one, as in S-1-5-21-1-2-3-1001");
+        sid(text).map(String::into_boxed_str).ok_or_else(wrong)
+    }
+
     fn user(&self, value: &Value) -> Result<u32, String> {
         let name = string("user", value)?;
+        if self.users.are_sids() {
+            return Err(format!(
+                "user {name:?}: names of users are not looked up under Windows; write sid = \"S-1-…\" (`whoami /user` shows it)"
+            ));
+        }
         let unknown = || {
             format!(
                 "there is no user {name:?} in /etc/passwd; write uid = NUMBER for a user that is kept elsewhere"
@@ -138,6 +153,11 @@ impl<'a> Reader<'a> {
 
     fn group(&self, value: &Value) -> Result<u32, String> {
         let name = string("group", value)?;
+        if self.users.are_sids() {
+            return Err(format!(
+                "group {name:?}: groups are not known under Windows; write sid = \"S-1-…\" for each user"
+            ));
+        }
         let unknown = || {
             format!(
                 "there is no group {name:?} in /etc/group; write gid = NUMBER for a group that is kept elsewhere"

@@ -156,7 +156,9 @@ async fn serve(
         credentials,
         address,
     } = newcomer;
-    let credentials = core.rules.named(&endpoint, credentials, || stream.named_now());
+    let credentials = core
+        .rules
+        .named(&endpoint, credentials, || stream.named_now().credentials);
     let proven = core
         .rules
         .prove(&endpoint, &credentials, meet.token.as_ref(), stream.proven_name());

@@ -8,8 +8,8 @@
     reason = "the tables have no safe interface; the one use is proven"
 )]
 
-use crate::transport::PeerCredentials;
-use crate::transport::pipe::sys::Process;
+use crate::transport::pipe::sys::{Process, Sid};
+use crate::transport::{Named, PeerCredentials};
 use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
@@ -36,22 +36,28 @@ struct Maker {
 
 impl Maker {
     /// Its user, if the process that has the number now is the one that made the socket.
-    fn user(self) -> Option<u32> {
+    fn user(self) -> Option<Sid> {
         let process = Process::open(self.pid).ok()?;
         if self.since != 0 && process.began().ok()? > self.since {
             return None;
         }
-        process.user().ok()?.known_number()
+        process.user().ok()
+    }
+
+    fn uid(self) -> Option<u32> {
+        self.user()?.known_number()
     }
 
     /// The process as well, if its user can be told.
-    fn credentials(self) -> PeerCredentials {
-        self.user()
-            .map_or(PeerCredentials::UNKNOWN, |uid| PeerCredentials {
-                uid: Some(uid),
+    fn named(self) -> Named {
+        self.user().map_or_else(Named::default, |user| Named {
+            credentials: PeerCredentials {
+                uid: user.known_number(),
                 gid: None,
                 pid: Some(self.pid),
-            })
+            },
+            user: Some(user.into()),
+        })
     }
 }
 
@@ -76,7 +82,7 @@ impl Row {
 }
 
 /// Who made the connected socket at `local` whose peer is `remote`.
-pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> PeerCredentials {
+pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> Named {
     let (local, remote) = (canonical(local), canonical(remote));
     let maker = |rows: Vec<Row>| {
         rows.iter()
@@ -87,7 +93,7 @@ pub(super) fn owner(local: SocketAddr, remote: SocketAddr) -> PeerCredentials {
         .into_iter()
         .flat_map(|class| families(local).map(|family| (family, class)))
         .find_map(|(family, class)| maker(rows(family, class)))
-        .map_or(PeerCredentials::UNKNOWN, Maker::credentials)
+        .map_or_else(Named::default, Maker::named)
 }
 
 /// The tables in which a socket of this address may stand, the likelier one first: sockets of IPv6 can have addresses of IPv4. The system
@@ -120,9 +126,9 @@ pub(super) fn server_owner(server: SocketAddr, client: SocketAddr) -> PeerCreden
         found = serving(&all, server, client);
     }
     match found {
-        Serving::Accepted(maker) => maker.credentials(),
+        Serving::Accepted(maker) => maker.named().credentials,
         Serving::Waiting(makers) => {
-            let mut all = makers.iter().map(|maker| maker.credentials());
+            let mut all = makers.iter().map(|maker| maker.named().credentials);
             let first = all.next().unwrap_or(PeerCredentials::UNKNOWN);
             if all.all(|other| other.uid == first.uid) {
                 first
@@ -166,7 +172,7 @@ pub(super) fn listener_owner(address: SocketAddr) -> Option<u32> {
         .flat_map(|family| rows(family, TCP_TABLE_OWNER_MODULE_LISTENER))
         .filter(|row| row.listens_on(address))
         .find_map(|row| row.maker)?
-        .user()
+        .uid()
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -341,8 +347,8 @@ mod tests {
         let pid = std::process::id();
         let ours = crate::transport::current_uid();
         assert!(ours.is_some());
-        assert_eq!(Maker { pid, since: 0 }.user(), ours);
-        assert_eq!(Maker { pid, since: u64::MAX }.user(), ours);
+        assert_eq!(Maker { pid, since: 0 }.uid(), ours);
+        assert_eq!(Maker { pid, since: u64::MAX }.uid(), ours);
         assert_eq!(Maker { pid, since: 1 }.user(), None, "in the year 1601");
     }
 
@@ -358,11 +364,16 @@ mod tests {
         let listening = rows(AF_INET, TCP_TABLE_OWNER_MODULE_LISTENER);
         assert!(listening.iter().any(|row| row.listens_on(there)));
         let ours = PeerCredentials::current();
-        assert_eq!(owner(here, there), ours);
+        let named = owner(here, there);
+        assert_eq!(named.credentials, ours);
+        assert!(
+            named.user.is_some_and(|user| user.has_number),
+            "it is this process's user"
+        );
         assert_eq!(server_owner(there, here), ours);
         assert_eq!(listener_owner(there), ours.uid);
         let stranger = SocketAddr::from(([127, 0, 0, 1], 1));
-        assert_eq!(owner(stranger, there), PeerCredentials::UNKNOWN);
+        assert_eq!(owner(stranger, there), Named::default());
         assert_eq!(server_owner(there, stranger), PeerCredentials::UNKNOWN);
     }
 }

@@ -28,7 +28,12 @@ async fn both_ends_know_the_others_user() {
     assert_eq!(client.1.unwrap().uid, ours);
     if cfg!(windows) {
         // Wine may tell it only now that the client has used its socket.
-        assert_eq!(accepted.socket.register().unwrap().named_now().uid, ours);
+        let named = accepted.socket.register().unwrap().named_now();
+        assert_eq!(named.credentials.uid, ours);
+        assert!(
+            named.user.is_some_and(|user| user.has_number),
+            "it is this process's user"
+        );
     } else {
         assert_eq!(accepted.credentials.uid, ours);
     }

@@ -95,6 +95,7 @@ impl Listener {
                     Ok((socket, credentials)) => {
                         return Poll::Ready(Ok(Accepted {
                             gids: gids(&socket, &credentials),
+                            user: None,
                             socket: Socket::unix(socket),
                             credentials,
                             address: None,
