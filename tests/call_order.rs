@@ -6,11 +6,15 @@
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,
+    dead_code,
     reason = "what is not as expected fails the test"
 )]
-#![cfg(unix)]
+
+#[path = "support/broker.rs"]
+mod broker;
 
 use actix_ipc::protocol::{self, NoProtocol, RpcClient, RpcServer, RpcServerHandler, protocol};
+use broker::Place;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,21 +78,22 @@ struct Rig {
     server: RpcServer,
     client: RpcClient<notes::Sender>,
     arrivals: UnboundedReceiver<u64>,
-    _folder: tempfile::TempDir,
+    _place: Place,
 }
 
 impl Rig {
     async fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("s");
+        let place = Place::new();
         let (arrived, arrivals) = unbounded_channel();
-        let server = RpcServer::bind_unix(&path, Arrivals(arrived)).await.unwrap();
-        let client = RpcClient::connect_unix(&path, ()).await.unwrap();
+        let server = RpcServer::bind(place.endpoint(), Arrivals(arrived))
+            .await
+            .unwrap();
+        let client = RpcClient::connect(place.endpoint(), ()).await.unwrap();
         Self {
             server,
             client,
             arrivals,
-            _folder: folder,
+            _place: place,
         }
     }
 

@@ -17,19 +17,20 @@
 mod broker;
 #[path = "support/descriptors.rs"]
 mod descriptors;
+#[path = "support/echo.rs"]
+mod echo;
 #[path = "support/raw.rs"]
 mod raw;
 #[path = "support/running.rs"]
 mod running;
 mod support;
 
-use actix_ipc::client::{Handler, HandlerError, IncomingCall, IpcClient, Response};
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Attachments, Draft, Encoding, Flags, Kind, Payload};
-use async_trait::async_trait;
 use broker::{Place, TestBroker};
 use descriptors::{Reader, call, call_with, closed, pipes, same, send, until};
+use echo::{Echo, echo};
 use raw::Raw;
 use running::Running;
 use rustix::fd::{AsFd, OwnedFd};
@@ -44,23 +45,6 @@ fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     };
     change(&mut limits);
     limits
-}
-
-/// Sends back what came.
-struct Echo;
-
-#[async_trait]
-impl Handler for Echo {
-    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
-        let attachments = call.context.attachments.clone();
-        Ok(Response::payload(call.payload).with_attachments(attachments))
-    }
-}
-
-async fn echo(client: &IpcClient, payload: Payload, attachments: Attachments) -> (Payload, Attachments) {
-    let call = client.call("echo", "m").attachments(attachments);
-    let reply = call.send_payload(payload).with_metadata().await.unwrap();
-    (reply.payload, reply.attachments)
 }
 
 fn kinds(folder: &std::path::Path) -> Vec<(&'static str, OwnedFd)> {

@@ -8,10 +8,16 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "what is not as expected fails the test"
+    clippy::duplicate_mod,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
+#[path = "support/broker.rs"]
+mod broker;
 #[path = "support/guard.rs"]
 mod guard;
 
@@ -19,9 +25,10 @@ use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Hello, Kind};
 use actix_ipc::transport::dialect::Dialects;
 use actix_ipc::{Broker, BrokerHandle, Endpoint};
+use broker::Place;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
-use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 /// Ten times what is promised for the time from the deciding byte to the end.
@@ -107,18 +114,30 @@ impl<T: Read + Write> Socket for T {}
 
 fn connect(endpoint: &Endpoint) -> Box<dyn Socket> {
     match endpoint {
-        Endpoint::Unix(path) => {
-            let socket = UnixStream::connect(path).unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
-            Box::new(socket)
-        }
+        #[cfg(unix)]
+        Endpoint::Unix(path) => Box::new(std::os::unix::net::UnixStream::connect(path).unwrap()),
+        // First all is written, then all is read, so that a pipe may be opened as a file.
+        Endpoint::Pipe(name) => Box::new(open(&format!(r"\\.\pipe\{name}"))),
         Endpoint::Tcp(address) => {
             let socket = TcpStream::connect(address).unwrap();
             socket.set_nodelay(true).unwrap();
-            socket.set_read_timeout(Some(PATIENCE)).unwrap();
             Box::new(socket)
         }
         other => panic!("{other}"),
+    }
+}
+
+/// Opens a pipe as soon as it has an instance that is free.
+fn open(pipe: &str) -> std::fs::File {
+    const ERROR_PIPE_BUSY: i32 = 231;
+    let begun = Instant::now();
+    loop {
+        match std::fs::OpenOptions::new().read(true).write(true).open(pipe) {
+            Ok(file) => return file,
+            Err(error) => assert_eq!(error.raw_os_error(), Some(ERROR_PIPE_BUSY), "{error}"),
+        }
+        assert!(begun.elapsed() < PATIENCE, "no instance is free");
+        std::thread::yield_now();
     }
 }
 
@@ -134,8 +153,16 @@ fn greeting() -> Vec<u8> {
     bytes
 }
 
-/// Sends the bytes in parts of `step` as long as anybody takes them; returns what was answered and how long the end took.
+/// Sends the bytes in parts of `step` as long as anybody takes them; returns what was answered and how long the end took. On a thread of
+/// its own, because nothing else ends the reading of a pipe.
 fn speak(endpoint: &Endpoint, bytes: &[u8], step: usize) -> (Vec<u8>, Duration) {
+    let (endpoint, bytes) = (endpoint.clone(), bytes.to_vec());
+    let (ends, ended) = mpsc::channel();
+    std::thread::spawn(move || ends.send(speak_now(&endpoint, &bytes, step)));
+    ended.recv_timeout(PATIENCE).expect("the connection ends")
+}
+
+fn speak_now(endpoint: &Endpoint, bytes: &[u8], step: usize) -> (Vec<u8>, Duration) {
     let mut socket = connect(endpoint);
     for part in bytes.chunks(step) {
         if socket.write_all(part).is_err() {
@@ -155,17 +182,17 @@ fn speak(endpoint: &Endpoint, bytes: &[u8], step: usize) -> (Vec<u8>, Duration) 
 struct Running {
     handle: BrokerHandle,
     thread: std::thread::JoinHandle<()>,
-    _folder: tempfile::TempDir,
+    _place: Place,
 }
 
 impl Running {
     fn start(dialects: Dialects) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let unix = format!("unix:{}", folder.path().join("b.sock").display());
-        let (sender, receiver) = std::sync::mpsc::channel();
+        let place = Place::new();
+        let here = place.endpoint();
+        let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
-                let builder = Broker::builder().dialects(dialects).listen(unix.parse().unwrap());
+                let builder = Broker::builder().dialects(dialects).listen(here);
                 let handle = builder
                     .listen("tcp:127.0.0.1:0".parse().unwrap())
                     .start()
@@ -177,7 +204,7 @@ impl Running {
         Self {
             handle: receiver.recv().unwrap(),
             thread,
-            _folder: folder,
+            _place: place,
         }
     }
 

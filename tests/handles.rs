@@ -1,14 +1,17 @@
 //! Handles through a broker over Windows pipes: they arrive as what they are or somebody is told, and none is left behind.
 //!
-//! Owns what `descriptors.rs` owns on Unix, for the kinds that Windows has. The other process of the test between two is this test's own
-//! executable, which runs the ignored test `other_process`.
+//! Owns what `descriptors.rs` and `event_descriptors.rs` own on Unix, for the kinds that Windows has: here the kinds and the way between
+//! two processes, beside it `events`, `limits` and `ends`. The other processes are this test's own executable, which runs the ignored test
+//! `other_process` or `deaf_process`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     unreachable_pub,
+    missing_docs,
     missing_debug_implementations,
+    dead_code,
     unsafe_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part; objects of the system are made by its calls"
 )]
@@ -16,14 +19,29 @@
 
 #[path = "support/broker.rs"]
 mod broker;
+#[path = "support/echo.rs"]
+mod echo;
+#[path = "handles/ends.rs"]
+mod ends;
+#[path = "handles/events.rs"]
+mod events;
+#[path = "handles/limits.rs"]
+mod limits;
+#[path = "support/own_process.rs"]
+mod own_process;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "support/wire.rs"]
+mod wire;
 
-use actix_ipc::client::{Handler, HandlerError, IncomingCall, IpcClient, Response};
+use actix_ipc::client::IpcClient;
 use actix_ipc::config::Limits;
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Attachments, Payload};
 use actix_ipc::transport::Endpoint;
-use async_trait::async_trait;
 use broker::Place;
+use echo::Echo;
+use own_process::open;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
@@ -35,22 +53,11 @@ use windows_sys::Win32::System::Memory::{
     CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, MapViewOfFile, PAGE_READWRITE, UnmapViewOfFile,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, GetCurrentProcess, GetCurrentThread, GetProcessHandleCount, OpenProcess,
-    PROCESS_ALL_ACCESS, SetEvent, WaitForSingleObject,
+    CreateEventW, GetCurrentProcess, GetCurrentThread, OpenProcess, PROCESS_ALL_ACCESS, SetEvent,
+    WaitForSingleObject,
 };
 
 const ENDPOINT: &str = "HANDLES_ENDPOINT";
-
-/// Sends back what came.
-struct Echo;
-
-#[async_trait]
-impl Handler for Echo {
-    async fn handle(&self, call: IncomingCall) -> Result<Response, HandlerError> {
-        let attachments = call.context.attachments.clone();
-        Ok(Response::payload(call.payload).with_attachments(attachments))
-    }
-}
 
 fn made(handle: HANDLE) -> OwnedHandle {
     assert!(!handle.is_null(), "{}", std::io::Error::last_os_error());
@@ -96,13 +103,11 @@ fn pipe() -> (File, OwnedHandle) {
 }
 
 async fn echo(client: &IpcClient, sent: Attachments) -> Vec<OwnedHandle> {
-    let call = client.call("echo", "m").attachments(sent);
-    let reply = call
-        .send_payload(Payload::raw(b"x".to_vec()))
-        .with_metadata()
-        .await
-        .unwrap();
-    let came = &reply.attachments;
+    all(&echo::echo(client, Payload::raw(b"x".to_vec()), sent).await.1)
+}
+
+/// What came, for oneself.
+fn all(came: &Attachments) -> Vec<OwnedHandle> {
     (0..came.len())
         .map(|index| came.get::<OwnedHandle>(index).unwrap().try_clone().unwrap())
         .collect()
@@ -160,17 +165,14 @@ async fn sixteen_travel_together_with_any_payload() {
         let (readers, writers): (Vec<_>, Vec<_>) = pipes.into_iter().unzip();
         let sent = writers.into_iter().fold(Attachments::new(), Attachments::with);
         let payload = Payload::raw(vec![7; size]);
-        let call = caller.call("echo", "m").attachments(sent);
-        let reply = call.send_payload(payload.clone()).with_metadata().await.unwrap();
-        assert!(reply.payload == payload, "{size}");
-        assert_eq!(reply.attachments.len(), 16);
-        for index in 0..16_u8 {
-            let handle = reply.attachments.get::<OwnedHandle>(usize::from(index)).unwrap();
-            File::from(handle.try_clone().unwrap())
-                .write_all(&[index])
-                .unwrap();
+        let (back, came) = echo::echo(&caller, payload.clone(), sent).await;
+        assert!(back == payload, "{size}");
+        let writers = all(&came);
+        drop(came);
+        assert_eq!(writers.len(), 16);
+        for (index, writer) in (0..).zip(writers) {
+            File::from(writer).write_all(&[index]).unwrap();
         }
-        drop(reply);
         for (index, reader) in (0..).zip(readers) {
             assert_eq!(to_the_end(reader).await, [index], "{size}");
         }
@@ -242,38 +244,28 @@ async fn a_broker_that_grants_none_carries_none() {
     broker.stop().await;
 }
 
-fn open_handles() -> u32 {
-    let mut count = 0;
-    // SAFETY: the pseudo handle is always valid; the place is.
-    assert_ne!(
-        unsafe { GetProcessHandleCount(GetCurrentProcess(), &raw mut count) },
-        0
-    );
-    count
-}
-
 #[actix::test]
 async fn nothing_is_left_behind() {
-    const ROUNDS: u32 = 300;
+    const ROUNDS: usize = 300;
     let place = Place::new();
     let broker = place.start();
     let (callee, caller) = (broker.client().await, broker.client().await);
     let _echo = callee.register("echo", Echo).await.unwrap();
     echo(&caller, Attachments::new().with(event())).await;
-    let before = open_handles();
+    let before = open();
     for _ in 0..ROUNDS {
         let came = echo(&caller, Attachments::new().with(event()).with(event())).await;
         assert_eq!(came.len(), 2);
     }
     // What is on its way to be closed is closed by and by, and threads come and go: far fewer than one for each round stay.
-    let mut after = open_handles();
+    let mut after = open();
     for _ in 0..200 {
         if after < before + ROUNDS / 3 {
             break;
         }
         caller.ping().await.unwrap();
         callee.ping().await.unwrap();
-        after = open_handles();
+        after = open();
     }
     assert!(
         after < before + ROUNDS / 3,
@@ -309,6 +301,15 @@ fn other_process() {
     });
 }
 
+/// This program once more, in the role of an ignored test.
+fn this_program(role: &str, pipe: &str) -> std::process::Command {
+    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+    command
+        .args(["--ignored", "--exact", "--nocapture", role])
+        .env(ENDPOINT, pipe);
+    command
+}
+
 /// The values mean nothing in another process, so this is what shows that they were duplicated into the right one.
 #[actix::test]
 async fn they_cross_from_one_process_to_another_and_back() {
@@ -321,10 +322,7 @@ async fn they_cross_from_one_process_to_another_and_back() {
     };
     // Many handles of this process first, so that equal values are not likely to be open in both.
     let _many: Vec<OwnedHandle> = (0..500).map(|_| event()).collect();
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--ignored", "--exact", "--nocapture", "other_process"])
-        .env(ENDPOINT, name);
+    let mut command = this_program("other_process", &name);
     let output = tokio::task::spawn_blocking(move || command.output().unwrap())
         .await
         .unwrap();

@@ -7,8 +7,9 @@
     clippy::indexing_slicing,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
+#[path = "support/false_broker.rs"]
+mod false_broker;
 #[path = "support/raw.rs"]
 mod raw;
 mod support;
@@ -17,10 +18,10 @@ use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
 use actix_ipc::text::is_unsafe;
+use false_broker::{FalseBroker, hear_greeting, say_and_swallow};
 use raw::{Got, Raw};
 use serde_json::Value;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
 use support::{Broker, Ended, Process, rob_command, run};
 
 /// Clears the screen, sets a colour by C1, forges a line, writes backwards, hides, deletes.
@@ -53,7 +54,7 @@ fn json_lines(what: &str, output: &str) -> Vec<Value> {
 }
 
 fn start() -> Broker {
-    Broker::start_with(|command| {
+    Broker::start_raw_with(|command| {
         command.args(["--log", "trace"]);
     })
 }
@@ -288,27 +289,17 @@ fn what_a_stranger_says_reaches_the_log_escaped() {
 
 #[test]
 fn what_a_false_broker_says_reaches_the_terminal_escaped() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("b.sock");
-    let listener = UnixListener::bind(&path).unwrap();
     let goodbye = Draft::new(Kind::Goodbye, 0)
         .aux(CloseReason::Denied.code())
         .payload(Encoding::RAW, HOSTILE.as_bytes())
         .to_vec();
     let hostile = [goodbye, HOSTILE.as_bytes().to_vec()];
-    std::thread::spawn(move || {
-        for answer in hostile.iter().cycle() {
-            let Ok((mut socket, _)) = listener.accept() else {
-                return;
-            };
-            let mut hello = [0; 33];
-            // Whatever the client does then is judged by its output.
-            let _ = socket
-                .read_exact(&mut hello)
-                .and_then(|()| socket.write_all(answer));
-        }
+    // Whatever the client does then is judged by its output.
+    let broker = FalseBroker::new(move |mut stream, number| {
+        hear_greeting(&mut stream);
+        say_and_swallow(stream, &hostile[number % 2]);
     });
-    let address = format!("unix:{}", path.display());
+    let address = broker.endpoint.to_string();
     for format in [&["list"][..], &["list", "--json"]] {
         // A goodbye is a refusal; what is no frame comes from no broker.
         for code in [6, 5] {
@@ -322,14 +313,39 @@ fn what_a_false_broker_says_reaches_the_terminal_escaped() {
 /// Ends the broker and looks at everything it has printed.
 #[track_caller]
 fn end(broker: Broker) {
-    let Broker { process, .. } = broker;
-    process.signal(rustix::process::Signal::TERM);
-    let ended = process.end();
-    assert_eq!(ended.code(), 0, "{ended:?}");
+    let ended = everything_of(broker);
     assert!(
         ended.stderr.contains("connected"),
         "everything is logged: {}",
         ended.stderr
     );
     assert_all_tame("the broker", &ended);
+}
+
+#[cfg(unix)]
+#[track_caller]
+fn everything_of(broker: Broker) -> Ended {
+    let Broker { process, .. } = broker;
+    process.signal(rustix::process::Signal::TERM);
+    let ended = process.end();
+    assert_eq!(ended.code(), 0, "{ended:?}");
+    ended
+}
+
+/// Nobody is asked to end here, so it is killed once it has said what comes last.
+#[cfg(not(unix))]
+#[track_caller]
+fn everything_of(broker: Broker) -> Ended {
+    const LAST: &str = "the last one";
+    drop(Raw::connect_as(&broker.socket(), LAST));
+    let Broker { mut process, .. } = broker;
+    let mut said = String::new();
+    while !said.contains(LAST) {
+        said.push_str(&process.error_line());
+        said.push('\n');
+    }
+    process.kill();
+    let mut ended = process.end();
+    ended.stderr.insert_str(0, &said);
+    ended
 }

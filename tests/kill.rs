@@ -1,4 +1,4 @@
-//! `kill -9` of a worker and of the broker, in real processes: nobody hangs, everybody comes back.
+//! A worker and the broker are killed (`kill -9`; on Windows `TerminateProcess`), in real processes: nobody hangs, everybody comes back.
 //!
 //! How it works: the worker is this test program once more, told by a variable to serve (see [`as_the_worker`]). The broker is the real
 //! binary, killed and started again on the same endpoint. Times are asserted at ten times what is promised, because machines are noisy.
@@ -16,14 +16,12 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 mod support;
 
 use actix_ipc::client::{ConnectionEvent, Methods, blocking};
 use actix_ipc::{CallError, Endpoint, ErrorCode, IpcClient};
 use futures::future::{join_all, pending};
-use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use support::{Broker, Process};
@@ -90,9 +88,9 @@ async fn callers_of_a_killed_worker_have_their_errors_at_once() {
     assert_eq!((error.code, error.may_have_run), (ErrorCode::NoSuchObject, false));
 }
 
-fn broker_at(path: &Path) -> Process {
+fn broker_at(endpoint: &Endpoint) -> Process {
     let mut command = support::broker_command();
-    command.arg("--listen").arg(format!("unix:{}", path.display()));
+    command.arg("--listen").arg(endpoint.to_string());
     let broker = Process::spawn(&mut command);
     assert!(broker.line().starts_with("listening on"));
     broker
@@ -110,12 +108,11 @@ async fn reconnected(events: &mut actix_ipc::client::ConnectionEvents) {
 #[actix::test]
 async fn clients_of_a_killed_broker_are_back_with_what_they_had() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("b.sock");
-    let endpoint: Endpoint = format!("unix:{}", path.display()).parse().unwrap();
-    let mut broker = broker_at(&path);
+    let endpoint: Endpoint = support::endpoint_in(folder.path()).parse().unwrap();
+    let mut broker = broker_at(&endpoint);
     let (worker, caller) = (
         IpcClient::connect_to(endpoint.clone()).await.unwrap(),
-        IpcClient::connect_to(endpoint).await.unwrap(),
+        IpcClient::connect_to(endpoint.clone()).await.unwrap(),
     );
     let methods = || {
         Methods::new()
@@ -148,7 +145,7 @@ async fn clients_of_a_killed_broker_are_back_with_what_they_had() {
             matches!(down.code, ErrorCode::NotConnected | ErrorCode::BrokerGone),
             "{down}"
         );
-        broker = broker_at(&path);
+        broker = broker_at(&endpoint);
         let at = Instant::now();
         reconnected(&mut of_worker).await;
         reconnected(&mut of_caller).await;

@@ -16,17 +16,16 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 #[path = "support/raw.rs"]
 mod raw;
 mod support;
 
+use actix_ipc::client::blocking;
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
 use raw::Raw;
 use std::io::Write;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use support::{Broker, Process, command};
 
@@ -42,7 +41,7 @@ const BUDGETS: &[(&str, &str)] = &[
 ];
 
 fn broker() -> Broker {
-    Broker::start_with(|command| {
+    Broker::start_raw_with(|command| {
         for (key, value) in BUDGETS {
             command.env(format!("IPC_BROKER_LIMITS__{key}"), value);
         }
@@ -353,21 +352,41 @@ fn beside_one_that_retains_values_until_refused() {
     beside("retained");
 }
 
+/// Whether somebody gets a connection where programs connect; it is closed at once.
+#[cfg(unix)]
+fn connects(endpoint: &str) -> bool {
+    let path = endpoint.strip_prefix("unix:").unwrap();
+    std::os::unix::net::UnixStream::connect(path).is_ok()
+}
+
+/// Whether somebody gets a connection where programs connect; it is closed at once.
+#[cfg(not(unix))]
+fn connects(endpoint: &str) -> bool {
+    let name = endpoint.strip_prefix("pipe:").unwrap();
+    let mut pipe = std::fs::OpenOptions::new();
+    pipe.read(true)
+        .write(true)
+        .open(format!(r"\\.\pipe\{name}"))
+        .is_ok()
+}
+
 #[test]
 fn a_connect_flood_refuses_nobody_else() {
     let broker = broker();
-    let socket = broker.socket();
+    let (socket, endpoint) = (broker.socket(), broker.endpoint().to_owned());
     let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         let flood = scope.spawn(|| {
             let mut count = 0_u32;
             while !stop.load(std::sync::atomic::Ordering::Relaxed) {
-                count += u32::from(UnixStream::connect(&socket).is_ok());
+                count += u32::from(connects(&endpoint));
             }
             count
         });
         for _ in 0..5 {
             honest(&socket);
+            let client = blocking::Client::connect_to(endpoint.parse().unwrap());
+            drop(client.unwrap());
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         assert!(flood.join().unwrap() > 0);

@@ -1,7 +1,7 @@
 //! What the older broker of this kind (ipc-broker 1.1.5) gets wrong, each as a test that this one passes.
 //!
-//! Owns the list [`WEAKNESSES`], in the order in which they were found there; some are proven by tests of other files, and a test sees to it
-//! that those exist. A broker process, raw frames for what only a bad client does, the client library for the rest.
+//! The list of them is in `old_weaknesses/list.rs`; some are proven by tests of other files. A broker process, raw frames for what only a
+//! bad client does, the client library for the rest.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,8 +14,9 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
+#[path = "old_weaknesses/list.rs"]
+mod list;
 #[path = "support/raw.rs"]
 mod raw;
 mod support;
@@ -25,187 +26,8 @@ use actix_ipc::client::{Handler, HandlerError, IncomingCall, IpcClient, Response
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Draft, Encoding, Flags, Kind, Payload};
 use raw::{Got, Raw};
-use std::path::Path;
 use std::time::Duration;
 use support::Broker;
-
-/// Each weakness with the tests that prove that it is none here.
-const WEAKNESSES: &[(&str, &[(&str, &str)])] = &[
-    (
-        "1: any client takes any name",
-        &[("tests/old_weaknesses.rs", "a_name_cannot_be_taken_from_its_owner")],
-    ),
-    (
-        "2: replies can be forged, call numbers are global and chosen by the caller",
-        &[
-            (
-                "tests/old_weaknesses.rs",
-                "an_answer_counts_only_from_who_was_called_and_once",
-            ),
-            (
-                "tests/old_weaknesses.rs",
-                "equal_call_numbers_of_two_callers_do_not_meet",
-            ),
-        ],
-    ),
-    (
-        "3: callers of a dead or unknown object hang",
-        &[
-            ("tests/old_weaknesses.rs", "callers_of_a_dead_worker_are_told"),
-            (
-                "tests/old_weaknesses.rs",
-                "a_call_without_an_object_or_a_method_fails_at_once",
-            ),
-            (
-                "tests/kill.rs",
-                "callers_of_a_killed_worker_have_their_errors_at_once",
-            ),
-        ],
-    ),
-    (
-        "4: entries of failed calls and of empty topics stay",
-        &[(
-            "tests/old_weaknesses.rs",
-            "failed_calls_and_empty_topics_leave_nothing_behind",
-        )],
-    ),
-    (
-        "5: one full queue stops the publisher's reader, and a client can lock itself",
-        &[
-            (
-                "tests/old_weaknesses.rs",
-                "a_client_that_hears_itself_does_not_lock_itself",
-            ),
-            (
-                "tests/slow_subscribers.rs",
-                "one_stopped_subscriber_of_eight_costs_the_others_nothing",
-            ),
-            (
-                "tests/full_queues.rs",
-                "a_held_publisher_still_calls_and_is_called",
-            ),
-        ],
-    ),
-    (
-        "6: after a failed write everybody who sends to that connection blocks",
-        &[("tests/old_weaknesses.rs", "who_closes_its_end_blocks_nobody")],
-    ),
-    (
-        "7: an event between call and answer is taken for the answer",
-        &[(
-            "tests/old_weaknesses.rs",
-            "events_between_call_and_answer_stay_events",
-        )],
-    ),
-    (
-        "8: one call at a time, and a slow one stops events",
-        &[
-            (
-                "tests/old_weaknesses.rs",
-                "events_between_call_and_answer_stay_events",
-            ),
-            (
-                "tests/client_calls/streams.rs",
-                "dropping_a_call_or_a_stream_drops_the_handler",
-            ),
-        ],
-    ),
-    (
-        "9: the client never reconnects",
-        &[
-            (
-                "tests/client_reconnect.rs",
-                "everything_comes_back_with_a_new_broker_at_the_old_place",
-            ),
-            (
-                "tests/client_reconnect.rs",
-                "open_calls_end_at_once_and_say_that_they_may_have_run",
-            ),
-        ],
-    ),
-    (
-        "10: the seventeenth unread value ends a subscription",
-        &[(
-            "tests/old_weaknesses.rs",
-            "a_thousand_unread_events_are_all_there",
-        )],
-    ),
-    (
-        "11: what was published just before the end is lost",
-        &[
-            (
-                "tests/client_events.rs",
-                "dropping_the_client_at_once_loses_nothing_that_was_published",
-            ),
-            (
-                "tests/rob_events.rs",
-                "what_was_sent_has_arrived_when_rob_has_ended",
-            ),
-        ],
-    ),
-    (
-        "12: a worker serves one call at a time; a panic or a large answer answers nobody",
-        &[(
-            "tests/old_weaknesses.rs",
-            "slow_calls_panics_and_large_answers_stop_no_other_call",
-        )],
-    ),
-    (
-        "13: any client has programs started under any name",
-        &[("tests/old_weaknesses.rs", "no_name_and_no_text_starts_anything")],
-    ),
-    (
-        "14: one request of a client ends the whole broker",
-        &[
-            (
-                "tests/supervision.rs",
-                "a_thousand_panics_of_each_core_actor_lose_nothing",
-            ),
-            (
-                "tests/broker_frames.rs",
-                "a_protocol_error_closes_with_a_reason_and_hurts_nobody_else",
-            ),
-        ],
-    ),
-    (
-        "15: a second broker takes the socket of a living one; nobody knows who connects",
-        &[
-            (
-                "tests/broker_cli.rs",
-                "a_second_broker_names_the_endpoint_and_the_first",
-            ),
-            (
-                "tests/old_weaknesses.rs",
-                "the_callee_knows_who_calls_from_the_kernel",
-            ),
-        ],
-    ),
-    (
-        "buffers and queues without a bound",
-        &[
-            ("tests/limits/table.rs", "every_limit_has_a_case"),
-            (
-                "tests/neighbours.rs",
-                "beside_one_that_leaves_calls_open_until_refused",
-            ),
-        ],
-    ),
-];
-
-#[test]
-fn every_weakness_has_its_tests() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for (weakness, proofs) in WEAKNESSES {
-        assert!(!proofs.is_empty(), "{weakness}");
-        for (file, test) in *proofs {
-            let text = std::fs::read_to_string(root.join(file)).unwrap();
-            assert!(
-                text.contains(&format!("fn {test}(")),
-                "{weakness}: {file} has no {test}"
-            );
-        }
-    }
-}
 
 #[track_caller]
 fn failed(got: &Got, code: ErrorCode, may_have_run: bool) {
@@ -214,7 +36,7 @@ fn failed(got: &Got, code: ErrorCode, may_have_run: bool) {
 
 #[test]
 fn a_name_cannot_be_taken_from_its_owner() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let [mut owner, mut thief, mut caller] = [(); 3].map(|()| Raw::connect(&broker.socket()));
     assert_eq!(owner.register("math").kind, Kind::Done);
     let pid = format!("process {}", std::process::id());
@@ -235,7 +57,7 @@ fn a_name_cannot_be_taken_from_its_owner() {
 
 #[test]
 fn an_answer_counts_only_from_who_was_called_and_once() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let [mut owner, mut forger, mut caller] = [(); 3].map(|()| Raw::connect(&broker.socket()));
     owner.register("bank");
     let id = caller.call("bank", Flags::NONE, b"balance");
@@ -258,7 +80,7 @@ fn an_answer_counts_only_from_who_was_called_and_once() {
 
 #[test]
 fn equal_call_numbers_of_two_callers_do_not_meet() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let [mut owner, mut one, mut two] = [(); 3].map(|()| Raw::connect(&broker.socket()));
     owner.register("echo");
     for (caller, text) in [(&mut one, b"one"), (&mut two, b"two")] {
@@ -287,7 +109,7 @@ fn equal_call_numbers_of_two_callers_do_not_meet() {
 
 #[test]
 fn callers_of_a_dead_worker_are_told() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let [mut worker, mut caller] = [(); 2].map(|()| Raw::connect(&broker.socket()));
     worker.register("mortal");
     let calls: Vec<u64> = (0..100)
@@ -306,7 +128,7 @@ fn callers_of_a_dead_worker_are_told() {
 
 #[test]
 fn a_call_without_an_object_or_a_method_fails_at_once() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let mut caller = Raw::connect(&broker.socket());
     let id = caller.call("nobody", Flags::NONE, b"");
     failed(&caller.answer(id), ErrorCode::NoSuchObject, false);
@@ -326,7 +148,7 @@ fn memory(raw: &mut Raw) -> u64 {
 
 #[test]
 fn failed_calls_and_empty_topics_leave_nothing_behind() {
-    let broker = Broker::start_with(|command| {
+    let broker = Broker::start_raw_with(|command| {
         command
             .env("IPC_BROKER_LIMITS__OPEN_CALLS", "10")
             .env("IPC_BROKER_LIMITS__SUBSCRIPTIONS", "10");
@@ -344,7 +166,7 @@ fn failed_calls_and_empty_topics_leave_nothing_behind() {
 
 #[test]
 fn a_client_that_hears_itself_does_not_lock_itself() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let mut raw = Raw::connect(&broker.socket());
     let subscription = raw.subscribe("self", "t");
     // Ten times what the older one's queues held, and all of it before anything is read.
@@ -366,7 +188,7 @@ fn a_client_that_hears_itself_does_not_lock_itself() {
 
 #[test]
 fn who_closes_its_end_blocks_nobody() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let [mut publisher, mut healthy] = [(); 2].map(|()| Raw::connect(&broker.socket()));
     let subscription = healthy.subscribe("s", "t");
     for _ in 0..50 {
@@ -428,7 +250,7 @@ async fn call(client: &IpcClient, method: &str, text: &str) -> Result<Payload, a
 
 #[tokio::test]
 async fn events_between_call_and_answer_stay_events() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let (worker, other) = (client(&broker).await, client(&broker).await);
     let gate = tokio::sync::Semaphore::new(0);
     let _registration = worker.register("object", Object { gate }).await.unwrap();
@@ -459,7 +281,7 @@ async fn events_between_call_and_answer_stay_events() {
 
 #[tokio::test]
 async fn a_thousand_unread_events_are_all_there() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let (publisher, subscriber) = (client(&broker).await, client(&broker).await);
     let mut events = subscriber.subscribe("object", "changed").await.unwrap();
     for number in 0..1_000_u32 {
@@ -477,7 +299,7 @@ async fn a_thousand_unread_events_are_all_there() {
 
 #[tokio::test]
 async fn slow_calls_panics_and_large_answers_stop_no_other_call() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let (worker, other) = (client(&broker).await, client(&broker).await);
     let gate = tokio::sync::Semaphore::new(0);
     let _registration = worker.register("object", Object { gate }).await.unwrap();
@@ -500,7 +322,7 @@ async fn slow_calls_panics_and_large_answers_stop_no_other_call() {
 
 #[test]
 fn no_name_and_no_text_starts_anything() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let mark = broker.folder().join("started");
     let command = format!("touch {}", mark.display());
     let mut raw = Raw::connect(&broker.socket());
@@ -530,12 +352,12 @@ fn no_name_and_no_text_starts_anything() {
 
 #[test]
 fn the_callee_knows_who_calls_from_the_kernel() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     let [mut owner, mut caller] = ["owner", "liar"].map(|name| Raw::connect_as(&broker.socket(), name));
     owner.register("door");
     caller.call("door", Flags::NONE, b"");
     let origin = owner.expect(Kind::Call).origin.expect("an origin");
     assert_eq!(origin.pid, std::process::id());
-    assert_eq!(origin.uid, rustix::process::geteuid().as_raw());
+    assert_eq!(origin.uid, actix_ipc::transport::current_uid().unwrap());
     assert_eq!(origin.peer.0, caller.peer);
 }

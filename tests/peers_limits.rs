@@ -14,7 +14,6 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
 #[path = "peers/calc.rs"]
 mod calc;
@@ -27,9 +26,8 @@ use actix_ipc::message::{Draft, Kind};
 use actix_ipc::protocol::{RpcClient, RpcLimits, RpcServer};
 use actix_ipc::{Endpoint, ErrorCode};
 use calc::{CALC, Calc, Service, within};
-use raw::Raw;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::UnixListener;
+use raw::{Place, Raw};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -78,28 +76,28 @@ async fn taken(sender: &Calc, mut raw: Raw) -> u64 {
 
 /// A server that reads nothing, or a client.
 async fn pair(out_buffer: usize, calls: bool) -> u64 {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
+    let place = Place::new();
     let limits = RpcLimits::default()
         .out_buffer(out_buffer)
         .call_window(CALL_WINDOW);
     if calls {
-        let listener = UnixListener::bind(&path).unwrap();
+        let (listener, endpoint) = place.listen();
         let accepting = actix_rt::task::spawn_blocking(move || {
             let mut raw = Raw::accept(&listener);
             raw.answer_meet(OPEN_CALLS, CALL_WINDOW, &[(CALC.id, "calc")]);
             raw
         });
         let builder = RpcClient::<Calc>::builder().limits(limits);
-        let client = builder.connect(Endpoint::Unix(path), ()).await.unwrap();
+        let client = builder.connect(endpoint, ()).await.unwrap();
         let raw = within("the meeting", accepting).await.unwrap();
         return taken(&client.sender, raw).await;
     }
     let service = Service::new(false);
     let builder = RpcServer::builder().limits(limits);
-    let _server = service.bind_with(builder, Endpoint::Unix(path.clone())).await;
+    let server = service.bind_with(builder, place.endpoint()).await;
+    let endpoint = server.endpoint().clone();
     let connecting = actix_rt::task::spawn_blocking(move || {
-        let mut raw = Raw::connect(&path);
+        let mut raw = Raw::connect(&endpoint);
         raw.meet(OPEN_CALLS, CALL_WINDOW, &[(CALC.id, "calc")]);
         raw
     });
@@ -111,12 +109,14 @@ async fn pair(out_buffer: usize, calls: bool) -> u64 {
 #[test]
 fn what_waits_to_be_written_is_as_much_as_out_buffer_says_and_no_more() {
     actix::System::new().block_on(async {
+        // Over TCP the system takes more or less, from one time to the next.
+        let expected = if cfg!(unix) { 62..=65 } else { 50..=80 };
         for calls in [true, false] {
             // One frame always fits; beside it there is what the system takes.
             let least = pair(1, calls).await;
             let most = pair(64 * WEIGHT, calls).await;
             let more = most - least;
-            assert!((62..=65).contains(&more), "{least} and {most} commands");
+            assert!(expected.contains(&more), "{least} and {most} commands");
         }
     });
 }
@@ -155,6 +155,7 @@ fn asked(raw: &mut Raw, answered: u32) -> u32 {
 /// too late.
 async fn client_asks(silence: Duration) -> bool {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    raw::sockets::is_known(&listener);
     let address = listener.local_addr().unwrap();
     let playing = actix_rt::task::spawn_blocking(move || questions(&listener, ANSWERED));
     let builder = RpcClient::<Calc>::builder().keepalive(silence).reconnect(false);
@@ -179,12 +180,9 @@ async fn server_asks(silence: Duration) -> bool {
     let server = service
         .bind_with(builder, Endpoint::Tcp("127.0.0.1:0".into()))
         .await;
-    let Endpoint::Tcp(address) = server.endpoint() else {
-        panic!("{}", server.endpoint());
-    };
-    let address: SocketAddr = address.parse().unwrap();
+    let endpoint = server.endpoint().clone();
     let playing = actix_rt::task::spawn_blocking(move || {
-        let mut raw = Raw::connect_tcp(address);
+        let mut raw = Raw::connect(&endpoint);
         raw.meet(OPEN_CALLS, CALL_WINDOW, &[(CALC.id, "calc")]);
         asked(&mut raw, ANSWERED)
     });

@@ -6,14 +6,18 @@
     missing_docs,
     missing_debug_implementations,
     unreachable_pub,
+    dead_code,
     reason = "what is not as expected fails the test"
 )]
-#![cfg(unix)]
+
+#[path = "support/broker.rs"]
+mod broker;
 
 use actix_ipc::ErrorCode;
 use actix_ipc::protocol::{
     self, RpcClient, RpcLimits, RpcServer, RpcServerHandler, protocol, protocol_handler, protocol_sender,
 };
+use broker::Place;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -98,17 +102,15 @@ impl down::Receive for Answers {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handlers_of_both_ends_that_wait_for_each_other_are_given_up_in_time() {
     use up::Commands as _;
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("s");
+    let place = Place::new();
     let limits = RpcLimits::default().call_window(8_000);
     let serving = Server::default();
     let server = RpcServer::builder().limits(limits).deadline(DEADLINE);
-    let endpoint = actix_ipc::Endpoint::Unix(path);
-    let server = server.bind(endpoint.clone(), serving.clone()).await.unwrap();
+    let server = server.bind(place.endpoint(), serving.clone()).await.unwrap();
     let answers = Answers::default();
     let builder = RpcClient::<UpSender>::builder().limits(limits).deadline(DEADLINE);
     let client = builder
-        .connect(endpoint, down::Receiver::new(answers.clone()))
+        .connect(place.endpoint(), down::Receiver::new(answers.clone()))
         .await
         .unwrap();
     let _ = answers.0.set(client.clone_sender());

@@ -15,21 +15,21 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
+#[path = "support/broker.rs"]
+mod broker;
 #[path = "peers/calc.rs"]
 mod calc;
+#[cfg(unix)]
 #[path = "peers/raw.rs"]
 mod raw;
 
-use actix_ipc::error::CloseReason;
 use actix_ipc::protocol::RpcClient;
 use actix_ipc::{Endpoint, ErrorCode};
+use broker::Place;
 use calc::{Answers, Calc, Receiver, Service, within};
 use futures::future::join_all;
-use raw::Raw;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
@@ -40,17 +40,27 @@ const PLACE: &str = "PEERS_PLACE";
 struct Other(Child);
 
 impl Other {
-    /// Starts it and waits until it says that it is ready. At most so many descriptors, if any.
-    fn start(role: &str, place: &Path, descriptors: Option<u32>) -> Self {
-        let limit = descriptors.map_or(String::new(), |most| format!("ulimit -n {most} && "));
-        let mut child = Command::new("sh")
+    /// Starts it and waits until it says that it is ready.
+    fn start(role: &str, place: &Endpoint) -> Self {
+        Self::run(Command::new(std::env::current_exe().unwrap()), role, place)
+    }
+
+    /// The same with at most so many descriptors.
+    #[cfg(unix)]
+    fn start_with_few(descriptors: u32, role: &str, place: &Endpoint) -> Self {
+        let mut shell = Command::new("sh");
+        shell
             .arg("-c")
-            .arg(format!(
-                "{limit}exec \"$0\" --ignored --exact --nocapture other_process"
-            ))
-            .arg(std::env::current_exe().unwrap())
+            .arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""))
+            .arg(std::env::current_exe().unwrap());
+        Self::run(shell, role, place)
+    }
+
+    fn run(mut command: Command, role: &str, place: &Endpoint) -> Self {
+        let mut child = command
+            .args(["--ignored", "--exact", "--nocapture", "other_process"])
             .env(ROLE, role)
-            .env(PLACE, place)
+            .env(PLACE, place.to_string())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -77,7 +87,7 @@ impl Drop for Other {
 #[ignore = "the other process of the tests beside it"]
 fn other_process() {
     let role = std::env::var(ROLE).expect("started by a test of this file");
-    let endpoint = Endpoint::Unix(std::env::var(PLACE).unwrap().into());
+    let endpoint: Endpoint = std::env::var(PLACE).unwrap().parse().unwrap();
     actix::System::new().block_on(async {
         match role.as_str() {
             "server" => {
@@ -99,11 +109,11 @@ fn other_process() {
 
 #[actix::test]
 async fn a_killed_server_ends_every_call_and_the_next_one_takes_its_place() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("s");
-    let mut server = Other::start("server", &place, None);
+    let home = Place::new();
+    let place = home.endpoint();
+    let mut server = Other::start("server", &place);
     let builder = RpcClient::<Calc>::builder();
-    let connecting = builder.connect(Endpoint::Unix(place.clone()), ());
+    let connecting = builder.connect(place.clone(), ());
     let client = within("connecting", connecting).await.unwrap();
     assert_eq!(client.sender.echo("there").await.unwrap(), "there");
     let calls = (0..10).map(|_| {
@@ -126,7 +136,7 @@ async fn a_killed_server_ends_every_call_and_the_next_one_takes_its_place() {
             .unwrap_err();
         assert_eq!(error.code, ErrorCode::BrokerGone, "{error}");
     }
-    let _next = Other::start("server", &place, None);
+    let _next = Other::start("server", &place);
     let answered = async {
         loop {
             match client.sender.echo("again").await {
@@ -144,12 +154,11 @@ async fn a_killed_server_ends_every_call_and_the_next_one_takes_its_place() {
 
 #[actix::test]
 async fn a_killed_client_ends_its_handlers_and_is_told_of() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("s");
+    let home = Place::new();
+    let place = home.endpoint();
     let service = Service::new(false);
-    let _server = service.bind(Endpoint::Unix(place.clone())).await;
-    let starting = place.clone();
-    let client = actix_rt::task::spawn_blocking(move || Other::start("client", &starting, None));
+    let _server = service.bind(place.clone()).await;
+    let client = actix_rt::task::spawn_blocking(move || Other::start("client", &place));
     let mut client = within("the client", client).await.unwrap();
     let (peer, back) = service.client(0).await;
     service.answers.waited(1).await;
@@ -165,16 +174,18 @@ async fn a_killed_client_ends_its_handlers_and_is_told_of() {
     assert_eq!(service.answers.dropped.load(Ordering::SeqCst), 1);
 }
 
+#[cfg(unix)]
 #[actix::test]
 async fn a_server_without_a_descriptor_left_says_so_and_goes_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("s");
+    use actix_ipc::error::CloseReason;
+    use raw::Raw;
+
+    let home = Place::new();
+    let place = home.endpoint();
     let starting = place.clone();
-    let server = actix_rt::task::spawn_blocking(move || Other::start("server", &starting, Some(40)));
+    let server = actix_rt::task::spawn_blocking(move || Other::start_with_few(40, "server", &starting));
     let _server = within("the server", server).await.unwrap();
-    let first = RpcClient::<Calc>::connect(Endpoint::Unix(place.clone()), ())
-        .await
-        .unwrap();
+    let first = RpcClient::<Calc>::connect(place.clone(), ()).await.unwrap();
     let there = place.clone();
     let crowd = actix_rt::task::spawn_blocking(move || {
         let mut crowd: Vec<Raw> = (0..60).map(|_| Raw::connect(&there)).collect();
@@ -189,8 +200,6 @@ async fn a_server_without_a_descriptor_left_says_so_and_goes_on() {
         "who is in stays in"
     );
     let again = RpcClient::<Calc>::builder().wait(calc::PATIENCE);
-    let again = within("a place", again.connect(Endpoint::Unix(place), ()))
-        .await
-        .unwrap();
+    let again = within("a place", again.connect(place, ())).await.unwrap();
     assert_eq!(again.sender.echo("in").await.unwrap(), "in");
 }

@@ -13,6 +13,8 @@
 
 #[path = "peers/calc.rs"]
 mod calc;
+#[path = "support/sockets.rs"]
+mod sockets;
 
 use actix_ipc::client::{ConnectionEvent, IpcClient, WorkerBuilder};
 use actix_ipc::protocol::{RpcClient, RpcLimits, RpcServer};
@@ -102,12 +104,13 @@ async fn who_is_there_and_does_not_answer_is_told_from_nobody() {
     let endpoint = if cfg!(unix) {
         Endpoint::Unix(folder.path().join("s"))
     } else {
-        Endpoint::Tcp("127.0.0.1:1".into())
+        Endpoint::Pipe(format!("texts-nobody-{}", std::process::id()))
     };
     let nobody = patient().connect(endpoint, ()).await.unwrap_err();
     is_plain(&nobody.to_string(), &["no server was reached"]);
     // The system takes the connection, as it does for a process that is stopped; nobody reads.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    sockets::is_known(&listener);
     let endpoint = Endpoint::Tcp(listener.local_addr().unwrap().to_string());
     let silent = patient().connect(endpoint.clone(), ()).await.unwrap_err();
     is_plain(

@@ -1,5 +1,4 @@
 //! A policy that a program sets on the broker inside it, as its actors and a client of the library meet it.
-#![cfg(unix)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,4 +1,5 @@
-//! Policy files: a corpus of wrong ones with what must be said of each, and those of the documentation, which must be right.
+//! Policy files: a corpus of wrong ones with what must be said of each, those of the documentation, which must be right, and the commands
+//! that check and ask them without a broker.
 //!
 //! A wrong file says in its first line, behind `# expect:`, which texts the complaint has; ` && ` lies between them.
 #![cfg(feature = "cli")]
@@ -7,11 +8,19 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    reason = "what is not as expected fails the test"
+    clippy::print_stderr,
+    unreachable_pub,
+    missing_docs,
+    missing_debug_implementations,
+    dead_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
+
+mod support;
 
 use actix_ipc::policy::{Policy, Principal, Right, Users, parse};
 use std::path::Path;
+use support::{broker_command, run};
 
 /// Users and groups of no real system.
 struct People;
@@ -176,4 +185,102 @@ fn the_examples_of_the_documentation_are_policies() {
             panic!("{example}\n{faults}");
         }
     }
+}
+
+#[test]
+fn a_policy_is_checked_and_asked_without_a_broker() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
+    let ask = |words: &str| {
+        let mut command = broker_command();
+        command
+            .args(words.split_whitespace())
+            .arg("--policy")
+            .arg(&path)
+            .env("HOME", folder.path());
+        run(&mut command)
+    };
+    std::fs::write(&path, "[[allow]]\nuid = [1000, 1001]\nconnect = true\ncall = \"math\"\n\n[[deny]]\ngid = 7\ncall = { object = \"math\", method = \"stop\" }\n").unwrap();
+    let checked = ask("config check");
+    assert_eq!(
+        checked.success(),
+        "the settings are in order\nthe policy has 2 rules\n\
+         line 1: [[allow]] for uid 1000, uid 1001: connect, call \"math\"\n\
+         line 6: [[deny]] for gid 7: call \"math\" \"stop\"\n"
+    );
+    let table = [
+        (
+            "--uid 1000 call math add",
+            0,
+            "allowed by the rule in line 1: [[allow]] for uid 1000, uid 1001\n",
+        ),
+        (
+            "--uid 1000 call math stop",
+            1,
+            "denied by the rule in line 6: [[deny]] for gid 7\n",
+        ),
+        (
+            "--uid 1000 --gid 8 call math stop",
+            0,
+            "allowed by the rule in line 1: [[allow]] for uid 1000, uid 1001\n",
+        ),
+        (
+            "--uid 1000 own math",
+            1,
+            "denied: no rule speaks of it; [[allow]] with own would allow it\n",
+        ),
+        (
+            "--uid 7 connect",
+            1,
+            "denied: no rule speaks of it; [[allow]] with connect would allow it\n",
+        ),
+    ];
+    for (question, code, answer) in table {
+        let asked = ask(&format!("policy explain {question}"));
+        assert_eq!(
+            (asked.code(), asked.stdout.as_str()),
+            (code, answer),
+            "{question} {asked:?}"
+        );
+    }
+    for (question, says) in [
+        ("--uid 1 cal math", "did you mean call?"),
+        ("--uid 1 call", "name it"),
+        ("--name * connect", "'*'"),
+    ] {
+        let asked = ask(&format!("policy explain {question}"));
+        assert!(
+            asked.code() == 2 && asked.stderr.contains(says),
+            "{question} {asked:?}"
+        );
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_policy_is_said_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("policy.toml");
+    std::fs::write(
+        &path,
+        "[[allow]]\nuid = 1\npubish = \"a\"\n[[allow]]\nown = \"*a\"\n",
+    )
+    .unwrap();
+    let mut command = broker_command();
+    command
+        .args(["config", "check", "--policy"])
+        .arg(&path)
+        .env("HOME", folder.path());
+    let checked = run(&mut command);
+    assert_eq!(checked.code(), 78);
+    let lines: Vec<&str> = checked.stderr.lines().collect();
+    assert!(
+        lines.len() >= 3 && lines[0].contains("policy.toml: line 1: the rule gives no right"),
+        "{lines:#?}"
+    );
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.contains("line 3: unknown key \"pubish\"; did you mean publish?")),
+        "{lines:#?}"
+    );
 }

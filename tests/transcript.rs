@@ -16,13 +16,15 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(all(feature = "cli", unix))]
+#![cfg(feature = "cli")]
 
+#[path = "support/sockets.rs"]
+mod sockets;
 mod support;
 
+use sockets::Socket;
 use std::collections::HashMap;
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use support::{Broker, PATIENCE};
 
 const HEADER: usize = 24;
@@ -118,7 +120,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// The next frame, or `None` at the end of the stream.
-fn read_frame(stream: &mut UnixStream) -> std::io::Result<Option<Vec<u8>>> {
+fn read_frame(stream: &mut Socket) -> std::io::Result<Option<Vec<u8>>> {
     let mut frame = vec![0; HEADER];
     let first = stream.read(&mut frame)?;
     if first == 0 {
@@ -131,8 +133,8 @@ fn read_frame(stream: &mut UnixStream) -> std::io::Result<Option<Vec<u8>>> {
     Ok(Some(frame))
 }
 
-fn connect(broker: &Broker) -> UnixStream {
-    let stream = UnixStream::connect(broker.socket()).unwrap();
+fn connect(broker: &Broker) -> Socket {
+    let stream = sockets::dial(&broker.socket()).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
 }
@@ -142,12 +144,15 @@ fn replay(broker: &Broker, transcript: &str) {
     let mut names = Names::default();
     names.0.insert(
         "uid".into(),
-        rustix::process::getuid().as_raw().to_le_bytes().to_vec(),
+        actix_ipc::transport::current_uid()
+            .unwrap()
+            .to_le_bytes()
+            .to_vec(),
     );
     names
         .0
         .insert("pid".into(), std::process::id().to_le_bytes().to_vec());
-    let mut clients: HashMap<&str, UnixStream> = HashMap::new();
+    let mut clients: HashMap<&str, Socket> = HashMap::new();
     for (index, line) in transcript.lines().enumerate() {
         let line = line.split('#').next().unwrap();
         let Some((name, rest)) = line.trim().split_once(' ') else {
@@ -180,7 +185,7 @@ fn replay(broker: &Broker, transcript: &str) {
 }
 
 /// The next frame that is neither credit, which comes when it comes, nor optional.
-fn next_of_interest(stream: &mut UnixStream, at: &str) -> Option<Vec<u8>> {
+fn next_of_interest(stream: &mut Socket, at: &str) -> Option<Vec<u8>> {
     loop {
         let frame =
             read_frame(stream).unwrap_or_else(|error| panic!("{at}: nothing is received: {error}"))?;
@@ -192,7 +197,7 @@ fn next_of_interest(stream: &mut UnixStream, at: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn version_1_is_spoken_as_it_was() {
-    replay(&Broker::start(), include_str!("transcripts/v1.txt"));
+    replay(&Broker::start_raw(), include_str!("transcripts/v1.txt"));
 }
 
 /// Sends `bytes` on a new connection and returns all that the broker answers before it closes.
@@ -225,7 +230,7 @@ fn bytes(line: &str) -> Vec<u8> {
 
 #[test]
 fn a_future_client_is_refused_naming_both_versions() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     // Hello, lowest 2, highest 3, with more behind the name than version 1 knows.
     let hello = "ac495043 0d0a1a0a 05000000 01 00 0000 0200000000000000 03000000 0000 00 00 00 6e657721";
     let (reason, text) = goodbye(&answer_to(&broker, &bytes(hello)));
@@ -243,7 +248,7 @@ fn a_future_client_is_refused_naming_both_versions() {
 
 #[test]
 fn strangers_get_no_byte() {
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     for greeting in ["GET / HTTP/1.1\r\n\r\n", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}"] {
         assert_eq!(answer_to(&broker, greeting.as_bytes()), b"", "{greeting:?}");
     }
@@ -294,7 +299,7 @@ fn what_is_no_protocol_is_refused_with_its_name() {
             "parts",
         ),
     ];
-    let broker = Broker::start();
+    let broker = Broker::start_raw();
     for (welcomed, frame, named) in cases {
         let mut stream = connect(&broker);
         if welcomed {

@@ -1,6 +1,7 @@
 //! Receivers that leave, die, stall or are full: each message has one outcome all the same.
 
 use crate::running::Running;
+use crate::until::until;
 use crate::*;
 use actix_ipc::actors::EndReason;
 use actix_ipc::config::Limits;
@@ -131,7 +132,7 @@ fn who_leaves_and_joins_again_without_reading_is_closed() {
     for round in 1..=100_u64 {
         let draft = Draft::new(Kind::Join, round).payload(Encoding::RAW, &joining);
         let _ = receiver.stream.write_all(&draft.to_vec());
-        descriptors::until("it joins or is closed", || {
+        until("it joins or is closed", || {
             broker.handle.metrics().endpoints == 1 || !both()
         });
         let drafts: Vec<_> = (0..64)
@@ -143,7 +144,7 @@ fn who_leaves_and_joins_again_without_reading_is_closed() {
             .stream
             .write_all(&Draft::new(Kind::Leave, round).to_vec());
         outcomes(&mut sender, 64);
-        descriptors::until("it leaves", || broker.handle.metrics().endpoints == 0);
+        until("it leaves", || broker.handle.metrics().endpoints == 0);
         if !both() {
             assert!(round > 2, "closed in round {round}");
             return;

@@ -15,15 +15,24 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
 
+#[cfg(unix)]
 #[path = "../support/descriptors.rs"]
 mod descriptors;
 #[path = "../support/raw.rs"]
 mod raw;
 #[path = "../support/running.rs"]
 mod running;
+#[path = "../support/until.rs"]
+#[cfg_attr(
+    unix,
+    allow(clippy::duplicate_mod, reason = "the harness of descriptors brings its own")
+)]
+mod until;
+#[path = "../support/wire.rs"]
+mod wire;
 
+#[cfg(unix)]
 mod attachments;
 mod ends;
 mod joining;

@@ -1,80 +1,18 @@
 //! The same over every transport of this platform: joining, a run, a wait, the outcomes; and attachments where none travel.
 
+use crate::wire::Wire;
 use crate::*;
 use actix_ipc::actors::Broker;
-use actix_ipc::message::handshake::PREFACE;
-use actix_ipc::message::{Decoder, Hello};
-use actix_ipc::transport::{Endpoint, Stream, connect};
-use std::collections::VecDeque;
-use std::future::poll_fn;
-use std::io::{ErrorKind, IoSlice};
-use std::time::Duration;
 
-/// A connection in frames over any transport.
-struct Wire {
-    stream: Stream,
-    decoder: Decoder,
-    queue: VecDeque<Got>,
-}
-
-impl Wire {
-    async fn connect(endpoint: &Endpoint) -> Self {
-        let mut wire = Self {
-            stream: connect(endpoint).await.unwrap(),
-            decoder: Decoder::new(1 << 24),
-            queue: VecDeque::new(),
-        };
-        let hello = Hello::default().encode();
-        let mut bytes = PREFACE.to_vec();
-        let draft = Draft::new(Kind::Hello, 1).aux(1);
-        draft.payload(Encoding::RAW, &hello).encode(&mut bytes);
-        wire.write(&bytes).await;
-        assert_eq!(wire.read().await.kind, Kind::Welcome);
-        wire
-    }
-
-    async fn write(&self, mut bytes: &[u8]) {
-        while !bytes.is_empty() {
-            poll_fn(|cx| self.stream.poll_write_ready(cx)).await.unwrap();
-            match self.stream.try_write(&[IoSlice::new(bytes)], &[]) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
+/// What is told of so many messages.
+async fn told(wire: &mut Wire, count: usize) -> Vec<(u64, Outcome)> {
+    let mut told = Vec::new();
+    while told.len() < count {
+        for (first, count, outcome, ..) in entries(&wire.read().await) {
+            told.extend((first..first + u64::from(count)).map(|id| (id, outcome)));
         }
     }
-
-    async fn send(&self, drafts: &[Draft<'_>]) {
-        let mut bytes = Vec::new();
-        drafts.iter().for_each(|draft| draft.encode(&mut bytes));
-        self.write(&bytes).await;
-    }
-
-    async fn read(&mut self) -> Got {
-        let mut buffer = vec![0; 64 * 1024];
-        while self.queue.is_empty() {
-            let ready = poll_fn(|cx| self.stream.poll_read_ready(cx));
-            let ready = tokio::time::timeout(Duration::from_secs(20), ready).await;
-            ready.expect("a frame in time").unwrap();
-            match self.stream.try_read(&mut buffer, &mut Vec::new()) {
-                Ok(0) => panic!("the connection ended"),
-                Ok(count) => self
-                    .queue
-                    .extend(raw::all(&self.decoder.decode(&buffer[..count]).unwrap())),
-                Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
-            }
-        }
-        self.queue.pop_front().unwrap()
-    }
-
-    async fn outcomes(&mut self, count: usize) -> Vec<(u64, Outcome)> {
-        let mut told = Vec::new();
-        while told.len() < count {
-            for (first, count, outcome, ..) in entries(&self.read().await) {
-                told.extend((first..first + u64::from(count)).map(|id| (id, outcome)));
-            }
-        }
-        told
-    }
+    told
 }
 
 async fn bus_over(endpoint: &str) {
@@ -105,21 +43,28 @@ async fn bus_over(endpoint: &str) {
     }
     receiver.send(&[Draft::new(Kind::Taken, 7).aux(100)]).await;
     let expected: Vec<_> = (1..=100).map(|id| (id, Outcome::Taken)).collect();
-    assert_eq!(sender.outcomes(100).await, expected);
+    assert_eq!(told(&mut sender, 100).await, expected);
     sender.send(&[message(101, &key, &payload)]).await;
     assert_eq!(receiver.read().await.kind, Kind::Message);
     drop(receiver);
-    assert_eq!(sender.outcomes(1).await, [(101, Outcome::ReceiverGone)]);
+    assert_eq!(told(&mut sender, 1).await, [(101, Outcome::ReceiverGone)]);
     sender.send(&[message(102, &to("nobody"), &payload)]).await;
-    assert_eq!(sender.outcomes(1).await, [(102, Outcome::NoMatch)]);
+    assert_eq!(told(&mut sender, 1).await, [(102, Outcome::NoMatch)]);
     drop(sender);
     handle.stop().await;
 }
 
+#[cfg(unix)]
 #[actix::test]
 async fn over_unix_sockets() {
     let folder = tempfile::tempdir().unwrap();
     bus_over(&format!("unix:{}", folder.path().join("b.sock").display())).await;
+}
+
+#[cfg(windows)]
+#[actix::test]
+async fn over_pipes() {
+    bus_over(&format!("pipe:bus-frames-{}", std::process::id())).await;
 }
 
 #[actix::test]
@@ -133,6 +78,7 @@ async fn over_memory() {
 }
 
 /// A receiver over TCP takes no descriptor: the sender is told, and the rest arrives.
+#[cfg(unix)]
 #[actix::test]
 async fn descriptors_to_a_receiver_over_tcp_are_refused() {
     let folder = tempfile::tempdir().unwrap();

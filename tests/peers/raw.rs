@@ -1,15 +1,18 @@
 //! One end of a connection without a broker, as bytes over a Unix socket or TCP.
 
+#[path = "../support/sockets.rs"]
+pub mod sockets;
+
+use actix_ipc::Endpoint;
 use actix_ipc::error::CloseReason;
 use actix_ipc::message::{Decoder, Draft, Encoding, Epoch, Kind, Meet, PROTOCOL_VERSION, Served, Terms};
 use socket2::Socket;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::net::TcpStream;
 use std::time::Duration;
 
 pub use actix_ipc::message::handshake::PREFACE;
+pub use sockets::{Listener, Place};
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -63,15 +66,18 @@ impl Raw {
         }
     }
 
-    pub fn connect(path: &Path) -> Self {
-        Self::over(UnixStream::connect(path).unwrap())
+    pub fn connect(endpoint: &Endpoint) -> Self {
+        match endpoint {
+            Endpoint::Tcp(address) => {
+                let socket = TcpStream::connect(address).unwrap();
+                socket.set_nodelay(true).unwrap();
+                Self::over(socket)
+            }
+            other => Self::over(sockets::dial(&sockets::path(other)).unwrap()),
+        }
     }
 
-    pub fn connect_tcp(address: SocketAddr) -> Self {
-        Self::over(TcpStream::connect(address).unwrap())
-    }
-
-    pub fn accept(listener: &UnixListener) -> Self {
+    pub fn accept(listener: &Listener) -> Self {
         Self::over(listener.accept().unwrap().0)
     }
 
@@ -97,11 +103,6 @@ impl Raw {
     /// Writes; an end that has gone takes nothing more.
     pub fn write(&mut self, bytes: &[u8]) {
         let _ = self.stream.write_all(bytes);
-    }
-
-    /// Whether the other end has not closed its socket.
-    pub fn is_read(&mut self) -> bool {
-        self.stream.write_all(b"x").is_ok()
     }
 
     /// Whether the other end takes it.

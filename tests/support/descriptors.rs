@@ -12,6 +12,13 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
+#[path = "until.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod until;
+
 use crate::raw::{Got, Raw, all};
 use actix_ipc::message::{Decoder, Draft, Encoding, Flags, Kind};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -22,25 +29,15 @@ use rustix::net::{
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
-use std::time::{Duration, Instant};
 
-/// Longer than anything takes on a machine that is shared by many.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+#[allow(unused_imports, reason = "each test file uses its own part of the harness")]
+pub use until::{PATIENCE, until};
 
 // Where these do not exist, no signal comes in a program of Rust, and what a test receives it passes to nobody.
 #[cfg(target_os = "linux")]
 const FLAGS: (SendFlags, RecvFlags) = (SendFlags::NOSIGNAL, RecvFlags::CMSG_CLOEXEC);
 #[cfg(not(target_os = "linux"))]
 const FLAGS: (SendFlags, RecvFlags) = (SendFlags::empty(), RecvFlags::empty());
-
-/// Waits for something that nobody announces.
-pub fn until(what: &str, holds: impl Fn() -> bool) {
-    let limit = Instant::now() + PATIENCE;
-    while !holds() {
-        assert!(Instant::now() < limit, "{what}");
-        std::thread::yield_now();
-    }
-}
 
 /// Descriptors to be sent, each the writing end of a pipe: what is written there, and whether anybody still has it, is seen
 /// at the reading end.

@@ -266,6 +266,8 @@ pub struct Broker {
     /// The process; its "listening" lines are read already.
     pub process: Process,
     endpoint: String,
+    /// Where raw clients connect, where that is not the endpoint.
+    port: Option<PathBuf>,
     folder: TempDir,
 }
 
@@ -304,8 +306,38 @@ impl Broker {
             as_before: guard::AsBefore::of(process.id()),
             process,
             endpoint,
+            port: None,
             folder,
         }
+    }
+
+    /// Starts a broker that raw clients reach at [`Self::socket`]: where its endpoint is a pipe, it listens on TCP beside it.
+    #[track_caller]
+    pub fn start_raw() -> Self {
+        Self::start_raw_with(|_| {})
+    }
+
+    /// The same with more arguments or variables.
+    #[track_caller]
+    pub fn start_raw_with(change: impl FnOnce(&mut Command)) -> Self {
+        Self::start_raw_in(tempfile::tempdir().unwrap(), change)
+    }
+
+    /// The same with the folder as its home.
+    #[track_caller]
+    pub fn start_raw_in(folder: TempDir, change: impl FnOnce(&mut Command)) -> Self {
+        let endpoint = endpoint_in(folder.path());
+        if cfg!(unix) {
+            return Self::start_at(folder, &endpoint, change);
+        }
+        let mut broker = Self::start_at(folder, &endpoint, |command| {
+            command.args(["--listen", "tcp:127.0.0.1:0"]);
+            change(command);
+        });
+        let line = broker.process.line();
+        let address = line.strip_prefix("listening on tcp:");
+        broker.port = Some(address.unwrap_or_else(|| panic!("{line}")).into());
+        broker
     }
 
     /// What began beside the broker is complete: what it has at this moment is what it must have at the end.
@@ -323,10 +355,11 @@ impl Broker {
         self.folder.path()
     }
 
-    /// The path of its Unix socket.
+    /// Where raw clients connect: the path of its Unix socket; elsewhere the address of one that was started for them.
     #[track_caller]
     pub fn socket(&self) -> PathBuf {
-        self.endpoint.strip_prefix("unix:").unwrap().into()
+        let of_unix = || self.endpoint.strip_prefix("unix:").map(PathBuf::from);
+        self.port.clone().or_else(of_unix).unwrap()
     }
 
     /// `rob` for this broker.

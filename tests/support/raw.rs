@@ -12,18 +12,21 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
+#[path = "sockets.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+pub mod sockets;
+
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Flags, Hello, Kind, Origin, Welcome};
+pub use sockets::{Socket, dial};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::Duration;
-
-#[cfg(not(unix))]
-pub use std::net::TcpStream as Socket;
-#[cfg(unix)]
-pub use std::os::unix::net::UnixStream as Socket;
 
 /// Longer than anything takes on a machine that is shared by many.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -73,19 +76,6 @@ impl Got {
         };
         24 + origin + meta + self.key.len() + self.payload.len()
     }
-}
-
-#[cfg(unix)]
-fn dial(path: &Path) -> std::io::Result<Socket> {
-    Socket::connect(path)
-}
-
-/// The path is an address here.
-#[cfg(not(unix))]
-fn dial(path: &Path) -> std::io::Result<Socket> {
-    let socket = Socket::connect(path.to_str().expect("an address"))?;
-    socket.set_nodelay(true)?;
-    Ok(socket)
 }
 
 /// One connection.
