@@ -1,7 +1,8 @@
-//! A client in raw frames over a blocking Unix socket (elsewhere over TCP), for tests of the broker alone.
+//! A client in raw frames over a blocking Unix socket (on Windows over a named pipe, or TCP), for tests of the broker alone.
 //!
 //! It knows the codec and nothing of the client library. Every read waits at most twenty seconds, so a missing answer fails the test
-//! instead of hanging it.
+//! instead of hanging it. On Windows a pipe is what is like a Unix socket: the broker knows at once who is there and that a client has gone
+//! for good. Over TCP a client that closes looks like one that goes on reading, so that nothing of what it asked is taken back.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -20,8 +21,12 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
-#[cfg(not(unix))]
-pub use std::net::TcpStream as Socket;
+#[cfg(windows)]
+#[path = "pipe.rs"]
+pub mod pipe;
+
+#[cfg(windows)]
+pub use pipe::Socket;
 #[cfg(unix)]
 pub use std::os::unix::net::UnixStream as Socket;
 
@@ -77,15 +82,16 @@ impl Got {
 
 #[cfg(unix)]
 fn dial(path: &Path) -> std::io::Result<Socket> {
-    Socket::connect(path)
+    let socket = Socket::connect(path)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
 }
 
-/// The path is an address here.
-#[cfg(not(unix))]
+/// The path is that of a pipe, or an address.
+#[cfg(windows)]
 fn dial(path: &Path) -> std::io::Result<Socket> {
-    let socket = Socket::connect(path.to_str().expect("an address"))?;
-    socket.set_nodelay(true)?;
-    Ok(socket)
+    Socket::connect(path.to_str().expect("a pipe or an address"), PATIENCE)
 }
 
 /// One connection.
@@ -133,11 +139,8 @@ impl Raw {
 
     /// Connects and says nothing.
     pub fn open(path: &Path) -> Self {
-        let stream = dial(path).expect("the broker listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
         Self {
-            stream,
+            stream: dial(path).expect("the broker listens"),
             decoder: Decoder::new(usize::MAX / 2),
             queue: VecDeque::new(),
             buffer: vec![0; 64 * 1024],
