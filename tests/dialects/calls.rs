@@ -212,10 +212,6 @@ fn late_answers_are_nobodys(owner: Format, deadline_ms: u32) -> bool {
 }
 
 #[test]
-#[cfg_attr(
-    windows,
-    ignore = "wine takes longer than it waits to find whose so many TCP connections are"
-)]
 fn fifty_callers_get_their_own_answers_while_events_arrive() {
     const ROUNDS: usize = 4;
     const EVENTS: usize = 5;

@@ -139,7 +139,7 @@ fn who_leaves_at_once_has_published() {
         let object = scene.old(format).place("s").to_owned();
         native.subscribe(&object, "t");
         for n in 0..20 {
-            let mut old = scene.old(format);
+            let mut old = scene.ending_by_halves(format);
             match format {
                 Format::Lengths => old.publish(&object, "t", &json!(n)),
                 Format::Documents => {

@@ -16,7 +16,6 @@
 mod calls;
 mod ends;
 mod events;
-#[cfg(not(windows))]
 mod limits;
 mod memory;
 mod messages;
@@ -40,7 +39,7 @@ use raw::{Got, Raw};
 use running::Running;
 use serde_json::Value;
 
-/// A broker on TCP, and on a Unix socket where there are any, else on TCP again.
+/// A broker on TCP, and on a Unix socket or, on Windows, a pipe.
 pub struct Scene {
     pub running: Running,
 }
@@ -65,9 +64,14 @@ impl Scene {
         all
     }
 
-    /// Over the last endpoint: the Unix socket, where there are any.
+    /// Over the last endpoint: the Unix socket, or the pipe.
     pub fn old(&self, format: Format) -> Old {
         Old::connect(format, &self.endpoints()[1])
+    }
+
+    /// One that can end one direction alone: over TCP where the other endpoint is a pipe, which cannot.
+    pub fn ending_by_halves(&self, format: Format) -> Old {
+        Old::connect(format, &self.endpoints()[usize::from(cfg!(unix))])
     }
 
     pub fn native(&self) -> Raw {

@@ -11,6 +11,9 @@ use std::net::{Shutdown, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+#[cfg(windows)]
+use super::raw::pipe;
+
 const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,15 +29,95 @@ pub const BOTH: [Format; 2] = [Format::Lengths, Format::Documents];
 enum Socket {
     #[cfg(unix)]
     Unix(UnixStream),
+    #[cfg(windows)]
+    Pipe(pipe::Pipe),
     Tcp(TcpStream),
 }
 
+/// A call that every kind of socket has.
+macro_rules! forward {
+    ($self:ident, $socket:ident => $call:expr) => {
+        match $self {
+            #[cfg(unix)]
+            Self::Unix($socket) => $call,
+            #[cfg(windows)]
+            Self::Pipe($socket) => $call,
+            Self::Tcp($socket) => $call,
+        }
+    };
+}
+
 impl Socket {
+    fn connect(endpoint: &Endpoint) -> Self {
+        match endpoint {
+            #[cfg(unix)]
+            Endpoint::Unix(path) => {
+                let socket = UnixStream::connect(path).unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                socket.set_write_timeout(Some(PATIENCE)).unwrap();
+                Self::Unix(socket)
+            }
+            #[cfg(windows)]
+            Endpoint::Pipe(name) => Self::Pipe(pipe::Pipe::connect(&pipe::path(name), PATIENCE).unwrap()),
+            Endpoint::Tcp(address) => {
+                let socket = TcpStream::connect(address).unwrap();
+                socket.set_nodelay(true).unwrap();
+                socket.set_read_timeout(Some(PATIENCE)).unwrap();
+                socket.set_write_timeout(Some(PATIENCE)).unwrap();
+                Self::Tcp(socket)
+            }
+            other => panic!("{other}"),
+        }
+    }
+
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        forward!(self, socket => socket.read(buffer))
+    }
+
+    fn write_all(&mut self, bytes: &[u8]) {
+        forward!(self, socket => socket.write_all(bytes).unwrap());
+    }
+
+    /// As much as it takes at once: 0 when it is full.
+    fn write_what_goes(&mut self, bytes: &[u8]) -> usize {
+        self.set_nonblocking(true);
+        let sent = forward!(self, socket => socket.write(bytes));
+        self.set_nonblocking(false);
+        match sent {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            sent => sent.unwrap(),
+        }
+    }
+
+    fn set_nonblocking(&self, on: bool) {
         match self {
             #[cfg(unix)]
-            Self::Unix(socket) => socket.read(buffer),
-            Self::Tcp(socket) => socket.read(buffer),
+            Self::Unix(socket) => socket.set_nonblocking(on).unwrap(),
+            #[cfg(windows)]
+            Self::Pipe(pipe) => pipe.set_nonblocking(on),
+            Self::Tcp(socket) => socket.set_nonblocking(on).unwrap(),
+        }
+    }
+
+    fn try_clone(&self) -> Self {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(socket) => Self::Unix(socket.try_clone().unwrap()),
+            #[cfg(windows)]
+            Self::Pipe(pipe) => Self::Pipe(pipe.clone()),
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone().unwrap()),
+        }
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        match self {
+            #[cfg(unix)]
+            Self::Unix(socket) => socket.shutdown(how).unwrap(),
+            #[cfg(windows)]
+            Self::Pipe(pipe) if how == Shutdown::Both => pipe.end(),
+            #[cfg(windows)]
+            Self::Pipe(_) => panic!("a pipe does not end by halves"),
+            Self::Tcp(socket) => socket.shutdown(how).unwrap(),
         }
     }
 }
@@ -56,26 +139,9 @@ pub struct Called {
 
 impl Old {
     pub fn connect(format: Format, endpoint: &Endpoint) -> Self {
-        let socket = match endpoint {
-            #[cfg(unix)]
-            Endpoint::Unix(path) => {
-                let socket = UnixStream::connect(path).unwrap();
-                socket.set_read_timeout(Some(PATIENCE)).unwrap();
-                socket.set_write_timeout(Some(PATIENCE)).unwrap();
-                Socket::Unix(socket)
-            }
-            Endpoint::Tcp(address) => {
-                let socket = TcpStream::connect(address).unwrap();
-                socket.set_nodelay(true).unwrap();
-                socket.set_read_timeout(Some(PATIENCE)).unwrap();
-                socket.set_write_timeout(Some(PATIENCE)).unwrap();
-                Socket::Tcp(socket)
-            }
-            other => panic!("{other}"),
-        };
         Self {
             format,
-            socket,
+            socket: Socket::connect(endpoint),
             held: Vec::new(),
             calls: 0,
         }
@@ -83,34 +149,12 @@ impl Old {
 
     /// Bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) {
-        match &mut self.socket {
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.write_all(bytes).unwrap(),
-            Socket::Tcp(socket) => socket.write_all(bytes).unwrap(),
-        }
+        self.socket.write_all(bytes);
     }
 
     /// Bytes as they are, as far as the socket takes them at once: how many, 0 when it is full.
     pub fn send_what_goes(&mut self, bytes: &[u8]) -> usize {
-        let sent = match &mut self.socket {
-            #[cfg(unix)]
-            Socket::Unix(socket) => {
-                socket.set_nonblocking(true).unwrap();
-                let sent = socket.write(bytes);
-                socket.set_nonblocking(false).unwrap();
-                sent
-            }
-            Socket::Tcp(socket) => {
-                socket.set_nonblocking(true).unwrap();
-                let sent = socket.write(bytes);
-                socket.set_nonblocking(false).unwrap();
-                sent
-            }
-        };
-        match sent {
-            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-            sent => sent.unwrap(),
-        }
+        self.socket.write_what_goes(bytes)
     }
 
     /// The next message as ipc-server's library reads it: 4,096 bytes at a time, until a read brings less.
@@ -135,11 +179,7 @@ impl Old {
 
     /// Reads all that comes until the end of the connection, in a thread, and passes it on as it comes.
     pub fn heard_apart(&self) -> std::sync::mpsc::Receiver<Vec<u8>> {
-        let mut socket = match &self.socket {
-            #[cfg(unix)]
-            Socket::Unix(socket) => Socket::Unix(socket.try_clone().unwrap()),
-            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone().unwrap()),
-        };
+        let mut socket = self.socket.try_clone();
         let (passed, receiver) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
             let mut buffer = [0; 16 * 1024];
@@ -151,22 +191,13 @@ impl Old {
     }
 
     /// Ends both directions, whoever reads.
-    pub fn hang_up(&self) {
-        let both = Shutdown::Both;
-        match &self.socket {
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.shutdown(both).unwrap(),
-            Socket::Tcp(socket) => socket.shutdown(both).unwrap(),
-        }
+    pub fn hang_up(self) {
+        self.socket.shutdown(Shutdown::Both);
     }
 
-    /// Ends the sending direction.
+    /// Ends the sending direction, which a pipe cannot.
     pub fn end_sending(&self) {
-        match &self.socket {
-            #[cfg(unix)]
-            Socket::Unix(socket) => socket.shutdown(Shutdown::Write).unwrap(),
-            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write).unwrap(),
-        }
+        self.socket.shutdown(Shutdown::Write);
     }
 
     pub fn encoded(&self, message: &Value) -> Vec<u8> {

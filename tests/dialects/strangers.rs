@@ -118,7 +118,7 @@ fn idle_ones_leave_the_others_the_memory_that_they_need() {
 #[test]
 #[cfg_attr(
     windows,
-    ignore = "wine takes longer than it waits to find whose so many TCP connections are"
+    ignore = "Windows names the process at the other end of TCP, and the part of the memory that is kept is kept from processes without a name"
 )]
 fn as_many_as_may_connect_leave_room_for_a_frame() {
     let scene = Scene::with(Limits {

@@ -84,11 +84,14 @@ fn the_broker_outlives_every_case_exactly() {
         println!("{family:<10} {count:5} cases");
     }
     println!(
-        "{} cases on each of {} transports, {:.1} s",
+        "{} cases on each of 3 transports, {:.1} s",
         cases.len(),
-        if cfg!(unix) { 3 } else { 2 },
         began.elapsed().as_secs_f64()
     );
+    if cfg!(windows) {
+        let halves = cases.iter().filter(|case| case.ends_sending).count();
+        println!("{halves} of them not on the pipe, whose clients cannot end one direction alone");
+    }
     assert!(
         wrong.is_empty(),
         "{} are wrong:\n{}",
@@ -182,7 +185,10 @@ fn the_broker_outlives_every_case_of_an_older_format() {
                         old::distinct(&cases)
                     );
                 }
-                for case in cases.iter().filter(|case| case.title.contains(&wanted)) {
+                let chosen = |case: &&old::Case| {
+                    case.title.contains(&wanted) && (!case.ends_sending || ends_by_halves(&endpoint))
+                };
+                for case in cases.iter().filter(chosen) {
                     wrong.extend(old::play(case, &endpoint, PATIENCE, &mut honest).await);
                     if wrong.len() > 20 {
                         return;
@@ -241,10 +247,19 @@ fn what_is_not_heard_as_written_is_seen() {
 fn transports(folder: &std::path::Path) -> Vec<Endpoint> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let memory = format!("mem:malformed-{}-{number}", std::process::id());
-    let unix = cfg!(unix).then(|| format!("unix:{}", folder.join("b.sock").display()));
-    let all = unix.into_iter().chain(["tcp:127.0.0.1:0".to_owned(), memory]);
-    all.map(|text| text.parse().unwrap()).collect()
+    let name = format!("malformed-{}-{number}", std::process::id());
+    let local = if cfg!(unix) {
+        format!("unix:{}", folder.join("b.sock").display())
+    } else {
+        format!("pipe:{name}")
+    };
+    let all = [local, "tcp:127.0.0.1:0".to_owned(), format!("mem:{name}")];
+    all.map(|text| text.parse().unwrap()).into()
+}
+
+/// Whether a client can end one direction alone there.
+fn ends_by_halves(endpoint: &Endpoint) -> bool {
+    !matches!(endpoint, Endpoint::Pipe(_))
 }
 
 /// Every case over one transport; then the counters.
@@ -260,7 +275,8 @@ async fn run(
     let (mut welcomed, mut violations) = (0, 0);
     for case in cases {
         let carries = honest.worker.stream.max_attachments() > 0;
-        if case.needs_attachments.is_some_and(|needs| needs != carries) {
+        let halves = case.ends_sending && !ends_by_halves(endpoint);
+        if halves || case.needs_attachments.is_some_and(|needs| needs != carries) {
             continue;
         }
         let told = one(case, endpoint, patience, &mut honest).await;

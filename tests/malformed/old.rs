@@ -29,7 +29,7 @@ pub struct Case {
     pub title: String,
     framing: Framing,
     sent: Vec<u8>,
-    ends_sending: bool,
+    pub ends_sending: bool,
     heard: Vec<String>,
     closed: bool,
 }

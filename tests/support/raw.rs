@@ -1,7 +1,8 @@
-//! A client in raw frames over a blocking Unix socket (elsewhere over TCP), for tests of the broker alone.
+//! A client in raw frames over a blocking Unix socket (on Windows over a named pipe, or TCP), for tests of the broker alone.
 //!
 //! It knows the codec and nothing of the client library. Every read waits at most twenty seconds, so a missing answer fails the test
-//! instead of hanging it.
+//! instead of hanging it. On Windows a pipe is what is like a Unix socket: the broker knows at once who is there and that a client has gone
+//! for good. Over TCP a client that closes looks like one that goes on reading, so that nothing of what it asked is taken back.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -22,11 +23,19 @@ pub mod sockets;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Flags, Hello, Kind, Origin, Welcome};
-pub use sockets::{Socket, dial};
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::path::Path;
 use std::time::Duration;
+
+#[cfg(windows)]
+#[path = "pipe.rs"]
+pub mod pipe;
+
+#[cfg(windows)]
+pub use pipe::Socket;
+#[cfg(unix)]
+pub use std::os::unix::net::UnixStream as Socket;
 
 /// Longer than anything takes on a machine that is shared by many.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -78,6 +87,20 @@ impl Got {
     }
 }
 
+#[cfg(unix)]
+fn dial(path: &Path) -> std::io::Result<Socket> {
+    let socket = Socket::connect(path)?;
+    socket.set_read_timeout(Some(PATIENCE))?;
+    socket.set_write_timeout(Some(PATIENCE))?;
+    Ok(socket)
+}
+
+/// The path is that of a pipe, or an address.
+#[cfg(windows)]
+fn dial(path: &Path) -> std::io::Result<Socket> {
+    Socket::connect(path.to_str().expect("a pipe or an address"), PATIENCE)
+}
+
 /// One connection.
 pub struct Raw {
     pub stream: Socket,
@@ -123,11 +146,8 @@ impl Raw {
 
     /// Connects and says nothing.
     pub fn open(path: &Path) -> Self {
-        let stream = dial(path).expect("the broker listens");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
         Self {
-            stream,
+            stream: dial(path).expect("the broker listens"),
             decoder: Decoder::new(usize::MAX / 2),
             queue: VecDeque::new(),
             buffer: vec![0; 64 * 1024],

@@ -23,12 +23,12 @@ use crate::raw::Raw;
 use actix_ipc::actors::{Broker, BrokerBuilder, BrokerHandle, EndReason};
 use actix_ipc::config::Limits;
 use actix_ipc::transport::Endpoint;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub struct Running {
     pub handle: BrokerHandle,
     thread: Option<std::thread::JoinHandle<EndReason>>,
-    /// Its Unix socket; elsewhere the address, `127.0.0.1:port`.
+    /// Its Unix socket; on Windows its pipe, or the address, `127.0.0.1:port`.
     pub path: PathBuf,
     _folder: tempfile::TempDir,
 }
@@ -47,13 +47,27 @@ impl Running {
     /// As the builder says, which is made on the broker's thread.
     pub fn built(builder: impl FnOnce() -> BrokerBuilder + Send + 'static) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("b.sock");
-        let endpoint = if cfg!(unix) {
-            format!("unix:{}", path.display())
-        } else {
-            "tcp:127.0.0.1:0".to_owned()
+        let endpoint = endpoint_in(folder.path());
+        Self::on(folder, endpoint, builder)
+    }
+
+    /// With clients that can end one direction alone: over TCP where there are no Unix sockets, because a pipe cannot.
+    pub fn ending_by_halves(arbiters: usize, limits: Limits) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let endpoint = match endpoint_in(folder.path()) {
+            Endpoint::Pipe(_) => Endpoint::Tcp("127.0.0.1:0".to_owned()),
+            endpoint => endpoint,
         };
-        let endpoint = endpoint.parse().expect("an endpoint");
+        Self::on(folder, endpoint, move || {
+            Broker::builder().limits(limits).arbiters(arbiters)
+        })
+    }
+
+    fn on(
+        folder: tempfile::TempDir,
+        endpoint: Endpoint,
+        builder: impl FnOnce() -> BrokerBuilder + Send + 'static,
+    ) -> Self {
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
             actix::System::new().block_on(async move {
@@ -63,14 +77,10 @@ impl Running {
             })
         });
         let handle: BrokerHandle = receiver.recv().expect("the broker starts");
-        let path = match handle.endpoints().last() {
-            Some(Endpoint::Tcp(address)) => PathBuf::from(address),
-            _ => path,
-        };
         Self {
+            path: handle.endpoints().last().map(place).expect("an endpoint"),
             handle,
             thread: Some(thread),
-            path,
             _folder: folder,
         }
     }
@@ -110,6 +120,26 @@ impl Running {
         let reason = self.thread.take()?.join().expect("the broker does not panic");
         guard::ended(&self.handle);
         Some(reason)
+    }
+}
+
+/// A Unix socket in the folder; on Windows a pipe of its name.
+pub fn endpoint_in(folder: &Path) -> Endpoint {
+    if cfg!(unix) {
+        return Endpoint::Unix(folder.join("b.sock"));
+    }
+    let name = folder.display().to_string();
+    Endpoint::Pipe(name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"))
+}
+
+/// Where a raw client connects to an endpoint.
+pub fn place(endpoint: &Endpoint) -> PathBuf {
+    match endpoint {
+        Endpoint::Unix(path) => path.clone(),
+        Endpoint::Tcp(address) => PathBuf::from(address),
+        #[cfg(windows)]
+        Endpoint::Pipe(name) => crate::raw::pipe::path(name).into(),
+        other => panic!("{other}"),
     }
 }
 
