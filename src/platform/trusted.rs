@@ -48,6 +48,16 @@ pub fn folder_itself(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether a file, and the folders in which it lies and is named, are such that nobody but root and this user can change or replace it.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn file(path: &Path) -> io::Result<()> {
+    let (file, about) = plain::open(path)?;
+    judge(&file, &about)?;
+    place(path)
+}
+
 /// Whether nobody else can put another file in the place of this one: of the folder in which it lies, and of the one in which it is named.
 ///
 /// # Errors
@@ -158,6 +168,24 @@ mod tests {
             folder_itself(&link).unwrap_err().kind(),
             io::ErrorKind::NotADirectory
         );
+    }
+
+    #[test]
+    fn a_program_is_trusted_with_the_folder_in_which_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        std::fs::write(&path, "text").unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        file(&path).unwrap();
+        #[cfg(unix)]
+        for (of, mode) in [(path.as_path(), 0o777), (folder.path(), 0o777)] {
+            use std::os::unix::fs::PermissionsExt;
+            let before = std::fs::metadata(of).unwrap().permissions();
+            std::fs::set_permissions(of, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(file(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            std::fs::set_permissions(of, before).unwrap();
+        }
     }
 
     #[test]
