@@ -14,7 +14,8 @@
     missing_docs,
     missing_debug_implementations,
     dead_code,
-    reason = "what is not as expected fails the test; shared harnesses are used in part"
+    unsafe_code,
+    reason = "what is not as expected fails the test; shared harnesses are used in part; a control and a wait have no safe call"
 )]
 
 #[path = "support/signals.rs"]
@@ -27,12 +28,17 @@ use actix_ipc::{CallError, ErrorCode};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use support::{Broker, PATIENCE, broker_command, rob_command, run};
 use tempfile::TempDir;
 use windows_service::service::{Service, ServiceAccess, ServiceExitCode, ServiceState};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
+use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
+use windows_sys::Win32::System::Services::{ControlService, SERVICE_CONTROL_PARAMCHANGE, SERVICE_STATUS};
+use windows_sys::Win32::System::Threading::{OpenProcess, PROCESS_SYNCHRONIZE, WaitForSingleObject};
 
 const ROLE: &str = "ACTIX_IPC_TEST_SERVICE";
 const FOLDER: &str = "ACTIX_IPC_TEST_FOLDER";
@@ -184,7 +190,9 @@ struct Registered {
 impl Registered {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let name = format!("ipc-broker-test-{}", std::process::id());
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("ipc-broker-test-{}-{number}", std::process::id());
         let endpoint = support::endpoint_in(folder.path());
         let description = describe(folder.path(), "serve");
         let installed = run(broker_command()
@@ -205,7 +213,10 @@ impl Registered {
 
     fn open(&self) -> windows_service::Result<Service> {
         let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)?;
-        let access = ServiceAccess::START | ServiceAccess::STOP | ServiceAccess::QUERY_STATUS;
+        let access = ServiceAccess::START
+            | ServiceAccess::STOP
+            | ServiceAccess::PAUSE_CONTINUE
+            | ServiceAccess::QUERY_STATUS;
         manager.open_service(&self.name, access)
     }
 
@@ -230,7 +241,14 @@ impl Registered {
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        let _ = run(broker_command().args(["service", "remove", "--name", &self.name]));
+        let removed = run(broker_command().args(["service", "remove", "--name", &self.name]));
+        if removed.status.success() {
+            return;
+        }
+        // Wine lets nobody stop one whose process is gone.
+        let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT);
+        let service = manager.and_then(|manager| manager.open_service(&self.name, ServiceAccess::DELETE));
+        let _ = service.and_then(|service| service.delete());
     }
 }
 
@@ -282,6 +300,74 @@ async fn the_service_manager_starts_the_broker_and_its_stop_drains_it() {
     let missing = run(broker_command().args(["service", "remove", "--name", &registered.name]));
     assert_eq!(missing.code(), 70, "{missing:?}");
     assert!(missing.stderr.contains("there is no service"), "{missing:?}");
+}
+
+/// What `sc control NAME paramchange` does.
+fn settings_have_changed(service: &Service) {
+    let mut status = SERVICE_STATUS::default();
+    // SAFETY: the service is open while it is borrowed; `status` is a valid place.
+    let told = unsafe { ControlService(service.raw_handle(), SERVICE_CONTROL_PARAMCHANGE, &raw mut status) };
+    assert_ne!(told, 0, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn the_service_manager_has_it_read_its_settings_again() {
+    const AGAIN: &str = "the descriptions of services were read again and are in force";
+    const REFUSED: &str = "were not read again, those in force stay";
+    let registered = Registered::new();
+    let service = registered.start();
+    assert!(!registered.log().contains(AGAIN), "{}", registered.log());
+    settings_have_changed(&service);
+    until("it has read them", || registered.log().contains(AGAIN));
+    fs::write(registered.folder.path().join("services.toml"), "nonsense").unwrap();
+    settings_have_changed(&service);
+    until("it has read what is wrong", || registered.log().contains(REFUSED));
+    assert_eq!(registered.log().matches(AGAIN).count(), 1, "{}", registered.log());
+    let state = service.query_status().unwrap().current_state;
+    assert_eq!(state, ServiceState::Running);
+}
+
+/// A failure is no end that is reported: the manager starts again only who ends without a word. Wine starts nobody again.
+#[actix::test]
+#[cfg_attr(not(feature = "inject-panics"), ignore = "needs the feature inject-panics")]
+async fn a_broker_that_has_failed_is_taken_for_crashed() {
+    let registered = Registered::new();
+    let service = registered.start();
+    let pid = service.query_status().unwrap().process_id.unwrap();
+    // SAFETY: the call takes plain values; what it gives is new, and nobody else closes it.
+    let process = unsafe { OwnedHandle::from_raw_handle(OpenProcess(PROCESS_SYNCHRONIZE, 0, pid)) };
+    // Its budget of panics is five authors in ten seconds.
+    for _ in 0..8 {
+        let endpoint = registered.endpoint.parse().unwrap();
+        let Ok(author) = IpcClient::connect_to(endpoint).await else {
+            break;
+        };
+        let _ = author.register("inject.before", Methods::new()).await;
+    }
+    // SAFETY: the process is open as long as it is borrowed here.
+    let ended = unsafe { WaitForSingleObject(process.as_raw_handle(), PATIENCE.as_millis() as u32) };
+    assert_eq!(ended, WAIT_OBJECT_0, "{}", registered.log());
+    assert!(
+        registered.log().contains("the broker failed"),
+        "{}",
+        registered.log()
+    );
+    // Who reports an end shows a code of its own. Wine goes on saying that it runs.
+    let status = service.query_status().unwrap();
+    assert!(
+        matches!(status.exit_code, ServiceExitCode::Win32(_)),
+        "{status:?}"
+    );
+}
+
+#[test]
+fn two_of_different_names_are_registered_side_by_side() {
+    let (first, second) = (Registered::new(), Registered::new());
+    assert_ne!(first.name, second.name);
+    for registered in [&first, &second] {
+        let state = registered.open().unwrap().query_status().unwrap().current_state;
+        assert_eq!(state, ServiceState::Stopped, "{}", registered.name);
+    }
 }
 
 #[test]

@@ -104,7 +104,7 @@ fn may_write(rights: &str) -> bool {
 }
 
 #[cfg(windows)]
-pub(super) use system::{is_system, judge, make_folder, open_folder};
+pub(super) use system::{is_system, judge, judge_itself, make_folder, open_folder};
 
 #[cfg(windows)]
 mod system {
@@ -153,15 +153,18 @@ mod system {
                 return Err(error);
             }
         }
+        judge_itself(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
+    /// Judges the folder that is at this very path. A link is refused: whoever made it can turn it when it was looked at.
+    pub(in crate::platform) fn judge_itself(path: &Path) -> io::Result<()> {
         let folder = open_folder(path, false)?;
-        let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         if !folder.metadata()?.is_dir() {
-            return Err(named(io::Error::new(
-                io::ErrorKind::NotADirectory,
-                "it is a link, or no folder",
-            )));
+            let error = "it is a link, or no folder";
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, error));
         }
-        judge(&folder).map_err(named)
+        judge(&folder)
     }
 
     /// A folder to be judged.

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 /// The folders with settings of a program, the system's first and the user's last: `/etc/NAME`, then
 /// `$XDG_CONFIG_HOME/NAME` or `~/.config/NAME`; under Windows `%ProgramData%\NAME`, then `%APPDATA%\NAME`. The one of `%ProgramData%`, where
-/// anybody can make folders, only as long as nobody but administrators, SYSTEM and this user can put files there.
+/// anybody can make folders, only as long as it is no link, and nobody but administrators, SYSTEM and this user can put files there.
 #[must_use]
 pub fn settings(program: &str) -> Vec<PathBuf> {
-    let believed = |folder: &Path| super::trusted::folder(folder).is_ok();
+    let believed = |folder: &Path| super::trusted::folder_itself(folder).is_ok();
     list(cfg!(windows), program, |name| std::env::var_os(name), believed)
 }
 

@@ -28,6 +28,21 @@ pub struct Registration {
     pub arguments: Vec<OsString>,
     /// The account that it runs as, and that account's password. Without: SYSTEM.
     pub account: Option<(OsString, OsString)>,
+    /// Files that it reads and believes. Of SYSTEM's service nobody but SYSTEM, administrators and this user may be able to change these, or the
+    /// program.
+    pub files: Vec<PathBuf>,
+    /// Where its log goes, unless to the usual place. Of SYSTEM's service nobody else may be able to put anything into that folder.
+    pub log: Option<PathBuf>,
+}
+
+/// How a service has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// In order, or such that another start would end the same way: the manager is told, and shows the code.
+    Reported(u8),
+    /// By a failure that may be over at the next start. The process ends with the code, and the manager is not told: it takes it for a crash, after
+    /// which it starts the service again.
+    Failed(u8),
 }
 
 /// Why the manager was not asked, or refused.
@@ -71,6 +86,17 @@ pub enum ServiceError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// SYSTEM would do what somebody else has written.
+    #[error(
+        "{}: {source}; a service of SYSTEM must not depend on what others can change: put it where administrators alone can, as below %ProgramFiles%, or name an --account",
+        path.display()
+    )]
+    Untrusted {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("cannot {action}: {source}")]
     Io {
@@ -97,11 +123,12 @@ pub fn remove(name: &str) -> Result<(), ServiceError> {
     system::remove(name)
 }
 
-/// Runs `body` as the service of this name, on a thread that the system gives, until it returns its exit code. The caller waits for that.
+/// Runs `body` as the service of this name, on a thread that the system gives, until it returns how it has ended. The caller waits for that;
+/// after [`End::Failed`] there is no return.
 ///
 /// # Errors
 /// [`ServiceError::NotStartedByManager`], and what the system says; `body` has not run then.
-pub fn run(name: &str, body: impl FnOnce() -> u8 + Send + 'static) -> Result<(), ServiceError> {
+pub fn run(name: &str, body: impl FnOnce() -> End + Send + 'static) -> Result<(), ServiceError> {
     system::run(name, Box::new(body))
 }
 
@@ -117,6 +144,12 @@ pub fn log_path(name: &str) -> io::Result<PathBuf> {
 /// What the manager hears of a state. Nothing is said in a process that is no service.
 pub(super) fn told(state: &State<'_>) {
     system::told(state);
+}
+
+/// Whether this process is a service that its manager has started.
+#[cfg(windows)]
+pub(super) fn is_serving() -> bool {
+    system::is_serving()
 }
 
 /// Resolves when the manager asks the service to end, or the system goes down. Cancel safe; never in a process that is no service.

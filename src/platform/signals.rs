@@ -13,7 +13,7 @@ pub enum EndSignal {
     Interrupt,
     /// SIGTERM; under Windows ctrl+break, or the system is going down.
     Terminate,
-    /// SIGHUP: the terminal is gone; under Windows its window is being closed.
+    /// SIGHUP: the terminal is gone; under Windows its window is being closed, or its session ends.
     HangUp,
     /// SIGQUIT, or ctrl+\.
     Quit,
@@ -74,6 +74,8 @@ pub struct EndSignals {
     #[cfg(windows)]
     close: tokio::signal::windows::CtrlClose,
     #[cfg(windows)]
+    logoff: tokio::signal::windows::CtrlLogoff,
+    #[cfg(windows)]
     shutdown: tokio::signal::windows::CtrlShutdown,
 }
 
@@ -94,11 +96,12 @@ impl EndSignals {
         }
         #[cfg(windows)]
         {
-            use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+            use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
             Ok(Self {
                 interrupt: ctrl_c()?,
                 stop: ctrl_break()?,
                 close: ctrl_close()?,
+                logoff: ctrl_logoff()?,
                 shutdown: ctrl_shutdown()?,
             })
         }
@@ -142,13 +145,19 @@ impl EndSignals {
         }
         #[cfg(windows)]
         {
-            // `None` never comes as long as the process lives. After the last two the system gives a few seconds.
+            if super::service::is_serving() {
+                // Its manager alone: services hear of the end of the system both ways, which is not to be taken for somebody who asks twice, and
+                // of the ends of other people's sessions, which are not theirs.
+                super::service::end_asked().await;
+                return EndSignal::Terminate;
+            }
+            // `None` never comes as long as the process lives. After the last three the system gives a few seconds.
             tokio::select! {
                 _ = self.interrupt.recv() => EndSignal::Interrupt,
                 _ = self.stop.recv() => EndSignal::Terminate,
                 _ = self.close.recv() => EndSignal::HangUp,
+                _ = self.logoff.recv() => EndSignal::HangUp,
                 _ = self.shutdown.recv() => EndSignal::Terminate,
-                () = super::service::end_asked() => EndSignal::Terminate,
             }
         }
     }

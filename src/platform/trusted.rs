@@ -30,6 +30,34 @@ pub fn folder(path: &Path) -> io::Result<()> {
     judge_folder(path, &std::fs::metadata(path)?)
 }
 
+/// The same of the folder at this very path: a link is refused, for whoever made it can turn it when it was looked at.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn folder_itself(path: &Path) -> io::Result<()> {
+    #[cfg(windows)]
+    return super::access::judge_itself(path);
+    #[cfg(not(windows))]
+    {
+        let about = std::fs::symlink_metadata(path)?;
+        if !about.is_dir() {
+            let error = "it is a link, or no folder";
+            return Err(io::Error::new(io::ErrorKind::NotADirectory, error));
+        }
+        judge_folder(path, &about)
+    }
+}
+
+/// Whether a file, and the folders in which it lies and is named, are such that nobody but root and this user can change or replace it.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn file(path: &Path) -> io::Result<()> {
+    let (file, about) = plain::open(path)?;
+    judge(&file, &about)?;
+    place(path)
+}
+
 /// Whether nobody else can put another file in the place of this one: of the folder in which it lies, and of the one in which it is named.
 ///
 /// # Errors
@@ -115,6 +143,50 @@ fn judge_folder(_: &Path, about: &Metadata) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg_attr(windows, ignore = "wine's mklink makes no junctions")]
+    fn a_link_is_not_the_folder_itself() {
+        let folder = tempfile::tempdir().unwrap();
+        let [own, link] = ["own", "link"].map(|name| folder.path().join(name));
+        std::fs::create_dir(&own).unwrap();
+        folder_itself(&own).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(&own, &link).unwrap();
+        #[cfg(windows)]
+        {
+            // Nobody needs a right to make one of this kind.
+            let made = std::process::Command::new("cmd")
+                .args(["/c", "mklink", "/J"])
+                .args([&link, &own])
+                .output()
+                .unwrap();
+            assert!(made.status.success() && link.exists(), "{made:?}");
+        }
+        super::folder(&link).expect("what it leads to is trusted");
+        assert_eq!(
+            folder_itself(&link).unwrap_err().kind(),
+            io::ErrorKind::NotADirectory
+        );
+    }
+
+    #[test]
+    fn a_program_is_trusted_with_the_folder_in_which_it_lies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("program");
+        std::fs::write(&path, "text").unwrap();
+        #[cfg(unix)]
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        file(&path).unwrap();
+        #[cfg(unix)]
+        for (of, mode) in [(path.as_path(), 0o777), (folder.path(), 0o777)] {
+            use std::os::unix::fs::PermissionsExt;
+            let before = std::fs::metadata(of).unwrap().permissions();
+            std::fs::set_permissions(of, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(file(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+            std::fs::set_permissions(of, before).unwrap();
+        }
+    }
 
     #[test]
     fn only_what_nobody_else_can_write_is_read() {

@@ -7,7 +7,7 @@ use super::voice::{self, complain, say};
 use super::{Arguments, EXIT_CANNOT_LISTEN, EXIT_INTERNAL, EXIT_SETTINGS};
 use actix_ipc::platform::log_file::LogFile;
 use actix_ipc::platform::secret;
-use actix_ipc::platform::service::{self, Registration, ServiceError};
+use actix_ipc::platform::service::{self, End, Registration, ServiceError};
 use actix_ipc::settings::Problems;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
@@ -93,6 +93,9 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
         name: install.named.name.clone(),
         arguments: registered(install, arguments),
         account,
+        // The others that it believes are checked whenever they are read.
+        files: arguments.config.as_deref().map(whole).into_iter().collect(),
+        log: install.log_file.as_deref().map(whole),
     };
     if let Err(error) = service::install(&registration) {
         return failed(&error);
@@ -115,16 +118,16 @@ fn password(path: &Path) -> Result<OsString, String> {
     Ok(text.lines().next().unwrap_or_default().into())
 }
 
+/// The path as it is written from the root: the manager starts the program in another folder.
+fn whole(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// The words behind the program's own name with which the manager is to start it. It does so from another folder.
 fn registered(install: &Install, arguments: &Arguments) -> Vec<OsString> {
     let name = &install.named.name;
     let mut words: Vec<OsString> = ["service", "run", "--name", name].map(OsString::from).into();
     let mut flag = |flag: &str, value: OsString| words.extend([flag.into(), value]);
-    let whole = |path: &PathBuf| {
-        std::path::absolute(path)
-            .unwrap_or_else(|_| path.clone())
-            .into_os_string()
-    };
     for (name, path) in [
         ("--log-file", &install.log_file),
         ("--config", &arguments.config),
@@ -132,7 +135,8 @@ fn registered(install: &Install, arguments: &Arguments) -> Vec<OsString> {
         ("--bus-tokens", &arguments.bus_tokens),
         ("--activation", &arguments.activation),
     ] {
-        path.iter().for_each(|path| flag(name, whole(path)));
+        path.iter()
+            .for_each(|path| flag(name, whole(path).into_os_string()));
     }
     for (name, texts) in [
         ("--listen", &arguments.listen),
@@ -185,13 +189,21 @@ pub(crate) fn run(run: &Run, broker: impl FnOnce() -> u8 + Send + 'static) -> u8
         match opened {
             Ok(file) => voice::write_to(file),
             // Nobody reads this, but the manager shows the code.
-            Err(_) => return EXIT_CANNOT_LISTEN,
+            Err(_) => return End::Reported(EXIT_CANNOT_LISTEN),
         }
-        broker()
+        end(broker())
     };
     match service::run(&run.named.name, body) {
         Ok(()) => 0,
         Err(error) => failed(&error),
+    }
+}
+
+/// What the manager is to make of the code: wrong settings and taken endpoints stay so until somebody does something about them.
+const fn end(code: u8) -> End {
+    match code {
+        EXIT_INTERNAL => End::Failed(code),
+        code => End::Reported(code),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Owns saying so; `service` has the words.
 
-use super::{Registration, ServiceError};
+use super::{End, Registration, ServiceError};
 use crate::platform::manager::State;
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ pub(super) const fn remove(_: &str) -> Result<(), ServiceError> {
     Err(ServiceError::Unsupported)
 }
 
-pub(super) fn run(_: &str, _: Box<dyn FnOnce() -> u8 + Send>) -> Result<(), ServiceError> {
+pub(super) fn run(_: &str, _: Box<dyn FnOnce() -> End + Send>) -> Result<(), ServiceError> {
     Err(ServiceError::Unsupported)
 }
 

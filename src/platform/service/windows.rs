@@ -7,12 +7,12 @@
     reason = "the crate's macro makes the entry that the system calls; its pointers are the system's"
 )]
 
-use super::{Registration, ServiceError};
-use crate::platform::access;
+use super::{End, Registration, ServiceError};
 use crate::platform::manager::State;
+use crate::platform::{access, trusted};
 use std::ffi::OsString;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ use windows_service::service_control_handler::{self, ServiceControlHandlerResult
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_service::{Error, define_windows_service, service_dispatcher};
 
-/// What people see beside the name.
+/// What people see, with the name behind it.
 const SHOWN: &str = "actix-ipc message broker";
 const ABOUT: &str = "Carries calls and events between the programs of this machine.";
 /// How long after a crash the system starts it again; after a day without one it counts from the beginning.
@@ -44,7 +44,7 @@ const ERROR_NO_MANAGER: i32 = 1063;
 const ERROR_NO_SERVICE: i32 = 1060;
 const ERROR_SERVICE_EXISTS: i32 = 1073;
 
-type Body = Box<dyn FnOnce() -> u8 + Send>;
+type Body = Box<dyn FnOnce() -> End + Send>;
 
 /// What this process is to run, until the system calls its entry.
 static BODY: Mutex<Option<(String, Body)>> = Mutex::new(None);
@@ -117,7 +117,11 @@ fn serve(_: Vec<OsString>) {
             checkpoint: 0,
         })
         .report(ServiceState::StartPending, 0);
-    let code = body();
+    let code = match body() {
+        // Who reports an end is not started again, whatever its code is; neither is one who was asked to end.
+        End::Failed(code) if !is_stopping() => std::process::exit(i32::from(code)),
+        End::Reported(code) | End::Failed(code) => code,
+    };
     if let Some(serving) = serving().as_mut() {
         serving.report(ServiceState::Stopped, u32::from(code));
     }
@@ -187,6 +191,16 @@ pub(super) fn told(state: &State<'_>) {
     }
 }
 
+fn is_stopping() -> bool {
+    serving()
+        .as_ref()
+        .is_some_and(|serving| serving.state == ServiceState::StopPending)
+}
+
+pub(super) fn is_serving() -> bool {
+    serving().is_some()
+}
+
 pub(super) async fn end_asked() {
     END.notified().await;
 }
@@ -210,6 +224,7 @@ pub(super) fn install(registration: &Registration) -> Result<(), ServiceError> {
     })?;
     let (account_name, account_password) = registration.account.clone().unzip();
     if account_name.is_none() {
+        judge(&program, registration)?;
         // Now, by an administrator: whoever made it first could put settings there.
         log_folder(true).map_err(|source| ServiceError::Io {
             action: "make the folder of its log",
@@ -218,7 +233,8 @@ pub(super) fn install(registration: &Registration) -> Result<(), ServiceError> {
     }
     let info = ServiceInfo {
         name: name.into(),
-        display_name: SHOWN.into(),
+        // The system wants these to differ as well.
+        display_name: format!("{SHOWN} ({name})").into(),
         service_type: ServiceType::OWN_PROCESS,
         start_type: ServiceStartType::AutoStart,
         error_control: ServiceErrorControl::Normal,
@@ -241,6 +257,22 @@ pub(super) fn install(registration: &Registration) -> Result<(), ServiceError> {
         // Half a registration would be taken for a whole one.
         let _ = service.delete();
         of_system(name, "describe the service", error)
+    })
+}
+
+/// Whether nobody else can change what SYSTEM is to run and to believe, or where it is to write.
+fn judge(program: &Path, registration: &Registration) -> Result<(), ServiceError> {
+    let untrusted = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ServiceError::Untrusted { path, source }
+    };
+    let files = registration.files.iter().map(PathBuf::as_path);
+    for path in files.chain([program]) {
+        trusted::file(path).map_err(untrusted(path))?;
+    }
+    let folder = registration.log.as_deref().and_then(Path::parent);
+    folder.map_or(Ok(()), |folder| {
+        trusted::folder_itself(folder).map_err(untrusted(folder))
     })
 }
 
