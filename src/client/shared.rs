@@ -232,7 +232,8 @@ impl Shared {
         self.io.wake();
     }
 
-    /// Brings out what is left from the thread that drops the last handle: its process may be about to exit.
+    /// Brings out what is left from the thread that drops the last handle: its process may be about to exit. Over a Windows pipe that is one
+    /// write at most: the reactor takes the next when it has turned, and this may be the thread that turns it.
     pub(crate) fn last_flush(&self) {
         for _ in 0..1_000 {
             let mut state = self.lock();

@@ -1,31 +1,40 @@
 //! Windows named pipes: bytes between processes of one user of one machine.
 //!
-//! Owns listening, connecting, reading and writing; what needs raw system calls is in [`sys`]. Every instance of a pipe
-//! admits its creator's user and SYSTEM only, and no remote client. The next instance exists before the last is
+//! Owns listening and connecting; reading and writing is [`stream`]'s business, what needs raw system calls is in [`sys`]. Every instance
+//! of a pipe admits its creator's user and SYSTEM only, and no remote client. The next instance exists before the last is
 //! handed over, so that there is always one to connect to and nobody else can take the name. No closing by half. Handles travel once
 //! both ends have agreed ([`carried`]).
 
 mod carried;
 mod handles;
+mod parting;
 mod portions;
+mod stream;
 pub(super) mod sys;
 
 pub(super) use handles::{Withheld, check_kinds};
+pub use stream::Stream;
 
+<<<<<<< HEAD
 use super::credentials::{Named, PeerCredentials, WindowsUser};
+=======
+use super::accept::PASSED_OVER_MAX;
+use super::credentials::PeerCredentials;
+>>>>>>> w4
 use super::listener::{Accepted, BindError};
 use super::{Endpoint, Socket};
-use crate::message::Attachment;
 use carried::Carried;
 use std::fmt;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 use std::pin::Pin;
 use std::sync::OnceLock;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeClient, NamedPipeServer};
+use stream::End;
+use sys::Process;
+use tokio::net::windows::named_pipe::{ClientOptions, NamedPipeServer};
 use tokio::sync::Semaphore;
 
 const ERROR_PIPE_BUSY: i32 = 231;
@@ -37,8 +46,6 @@ const BUSY_LIMIT: Duration = Duration::from_secs(10);
 /// Most connecting tasks of this process that wait for a free instance; the others wait for one of these. The system wakes all that wait for
 /// every instance, so that more would only be in each other's way, each on a thread of its own.
 static WAITING: Semaphore = Semaphore::const_new(4);
-/// Most bytes of one write. The reactor copies what it is given, so that more at once would only hold more memory.
-const WRITE_MAX: usize = 64 * 1024;
 
 /// The name of the pipe in the system.
 fn path(name: &str) -> String {
@@ -57,143 +64,14 @@ pub(super) fn current_sid() -> io::Result<String> {
     sys::current_user().map(|user| user.to_string())
 }
 
-/// A connected pipe, on the reactor of the thread that made it.
-#[derive(Debug)]
-pub struct Stream {
-    end: End,
-    carried: Carried,
-}
-
-#[derive(Debug)]
-enum End {
-    Server(NamedPipeServer),
-    Client(NamedPipeClient),
-}
-
-macro_rules! forward {
-    ($self:ident, $pipe:ident => $call:expr) => {
-        match &$self.end {
-            End::Server($pipe) => $call,
-            End::Client($pipe) => $call,
-        }
-    };
-}
-
-impl Stream {
-    pub(super) fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Who lent what was read waits to hear of it, and nothing else may be written for long. The task that reads is the one that writes.
-        while self.carried.owes() {
-            match self.poll_write_ready(cx) {
-                Poll::Ready(Ok(())) => {}
-                _ => break,
-            }
-            let told = self.carried.pay(|bytes| self.write_one(bytes));
-            if told.is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock) {
-                // Reading tells of the end.
-                break;
-            }
-        }
-        forward!(self, pipe => pipe.poll_read_ready(cx))
-    }
-
-    pub(super) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        forward!(self, pipe => pipe.poll_write_ready(cx))
-    }
-
-    pub(super) fn try_read(&self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
-        self.carried
-            .read(buffer, attachments, |buffer| self.read_some(buffer))
-    }
-
-    fn read_some(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        match forward!(self, pipe => pipe.try_read(buffer)) {
-            // The other end is closed and everything it wrote was read.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(0),
-            result => result,
-        }
-    }
-
-    /// The reactor takes one buffer at a time, so several slices are put together first.
-    pub(super) fn try_write(&self, slices: &[IoSlice<'_>], attachments: &[Attachment]) -> io::Result<usize> {
-        let portion = self
-            .carried
-            .write(slices, attachments, WRITE_MAX, |bytes| self.write_one(bytes));
-        if let Some(written) = portion {
-            return written;
-        }
-        let mut filled = slices.iter().filter(|slice| !slice.is_empty());
-        let Some(first) = filled.next() else { return Ok(0) };
-        let Some(second) = filled.next().filter(|_| first.len() < WRITE_MAX) else {
-            return self.write_one(first.get(..WRITE_MAX).unwrap_or(first));
-        };
-        let mut together = first.to_vec();
-        for slice in std::iter::once(second).chain(filled) {
-            let space = WRITE_MAX.saturating_sub(together.len());
-            together.extend_from_slice(slice.get(..space).unwrap_or(slice));
-        }
-        self.write_one(&together)
-    }
-
-    fn write_one(&self, bytes: &[u8]) -> io::Result<usize> {
-        match forward!(self, pipe => pipe.try_write(bytes)) {
-            Err(error) if error.raw_os_error() == Some(ERROR_NO_DATA) => {
-                Err(io::ErrorKind::BrokenPipe.into())
-            }
-            result => result,
-        }
-    }
-
-    pub(super) fn is_closed(&self) -> bool {
-        sys::is_broken(self.handle())
-    }
-
-    #[allow(
-        clippy::unused_self,
-        clippy::unnecessary_wraps,
-        reason = "the signature of every transport"
-    )]
-    pub(super) const fn shutdown_write(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn handle(&self) -> BorrowedHandle<'_> {
-        forward!(self, pipe => pipe.as_handle())
-    }
-
-    /// Whether this is a server's end that could carry handles, were its client told so.
-    pub(super) fn can_carry_handles(&self) -> bool {
-        self.carried.is_able()
-    }
-
-    /// Whether this is a client's end that has read nothing yet.
-    pub(super) fn expects_handles(&self) -> bool {
-        self.carried.looks()
-    }
-
-    /// The client knows: handles travel from the next byte on, in both directions.
-    pub(super) fn carry_handles(&self) {
-        self.carried.begin();
-    }
-
-    pub(super) fn carries_handles(&self) -> bool {
-        self.carried.is_on()
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.carried
-            .end(|buffer| self.read_some(buffer), || self.is_closed());
-    }
-}
-
-/// Resolves when a client has connected to the instance, or the instance failed.
-type Waiting = Pin<Box<dyn Future<Output = (NamedPipeServer, io::Result<()>)> + Send>>;
+/// An instance that a client has connected to, or that has failed, and when that was seen.
+type Waited = (NamedPipeServer, io::Result<()>, u64);
+type Waiting = Pin<Box<dyn Future<Output = Waited> + Send>>;
 
 fn wait(instance: NamedPipeServer) -> Waiting {
     Box::pin(async move {
         let connected = instance.connect().await;
-        (instance, connected)
+        (instance, connected, sys::now())
     })
 }
 
@@ -201,8 +79,10 @@ fn wait(instance: NamedPipeServer) -> Waiting {
 pub(super) struct Listener {
     path: String,
     waiting: Option<Waiting>,
-    /// A client whose successor instance could not be made yet.
-    connected: Option<NamedPipeServer>,
+    /// A client whose successor instance could not be made yet, and when it was seen.
+    connected: Option<(NamedPipeServer, u64)>,
+    /// Failed, and kept until there is another one: the name is never free.
+    failed: Option<NamedPipeServer>,
 }
 
 impl fmt::Debug for Listener {
@@ -225,6 +105,7 @@ impl Listener {
                 path,
                 waiting: Some(wait(first)),
                 connected: None,
+                failed: None,
             }),
             // What the system says when the name exists already, whosever it is.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(BindError::InUse {
@@ -267,10 +148,12 @@ impl Listener {
     }
 
     pub(super) fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
-        loop {
+        for _ in 0..PASSED_OVER_MAX {
             if self.waiting.is_none() {
                 self.waiting = Some(wait(sys::create_instance(&self.path, false)?));
+                self.failed = None;
             }
+<<<<<<< HEAD
             if let Some(instance) = self.connected.take() {
                 let client_process = handles::client_of(instance.as_handle());
                 let stream = Stream {
@@ -278,6 +161,11 @@ impl Listener {
                     carried: Carried::server(client_process),
                 };
                 let Named { credentials, user } = client(stream.handle());
+=======
+            if let Some((instance, seen)) = self.connected.take() {
+                let (credentials, process) = client(instance.as_handle(), seen);
+                let stream = Stream::new(End::Server(instance), Carried::server(process));
+>>>>>>> w4
                 return Poll::Ready(Ok(Accepted {
                     gids: None,
                     user,
@@ -289,19 +177,22 @@ impl Listener {
             let Some(waiting) = &mut self.waiting else {
                 continue;
             };
-            let (instance, connected) = ready!(waiting.as_mut().poll(cx));
+            let (instance, connected, seen) = ready!(waiting.as_mut().poll(cx));
             self.waiting = None;
             let Err(error) = connected else {
-                self.connected = Some(instance);
+                self.connected = Some((instance, seen));
                 continue;
             };
-            // The failed instance goes only when there is another one: the name is never free.
+            self.failed = Some(instance);
             self.waiting = Some(wait(sys::create_instance(&self.path, false)?));
-            drop(instance);
+            self.failed = None;
             if error.raw_os_error() != Some(ERROR_NO_DATA) {
                 return Poll::Ready(Err(error));
             }
         }
+        // Clients that come only to go must not keep this thread from its other work.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
@@ -323,6 +214,7 @@ fn taken(endpoint: &Endpoint, path: &str) -> Option<BindError> {
     })
 }
 
+<<<<<<< HEAD
 /// The pipe admits this user and SYSTEM only. A client that cannot be asked which of them it is counts as this user, never as SYSTEM.
 /// (A process that has taken the number of a client that has ended may answer for it; who could arrange that is this user and may do
 /// as this user already.)
@@ -340,6 +232,29 @@ fn client(pipe: BorrowedHandle<'_>) -> Named {
         },
         user: user.map(WindowsUser::from),
     }
+=======
+/// Who has connected, and its process if handles may go in and out of it: if it runs as this process's user. The pipe admits this user and
+/// SYSTEM only; a client that cannot be asked which of them it is counts as this user, never as SYSTEM. A process that began after the
+/// client was `seen` has the number of one that is over.
+fn client(pipe: BorrowedHandle<'_>, seen: u64) -> (PeerCredentials, Option<Process>) {
+    let pid = sys::client_pid(pipe);
+    let opened = pid.and_then(|pid| match Process::open_to_duplicate(pid) {
+        Ok(process) => Some((process, true)),
+        Err(_) => Some((Process::open(pid).ok()?, false)),
+    });
+    let opened = opened.filter(|(process, _)| process.began().is_ok_and(|began| began <= seen));
+    let user = opened.as_ref().and_then(|(process, _)| process.user().ok());
+    let is_ours = user.is_some() && user == sys::current_user().ok();
+    let credentials = PeerCredentials {
+        uid: user
+            .and_then(|user| user.known_number())
+            .or_else(current_user_rid),
+        gid: None,
+        pid,
+    };
+    let process = opened.and_then(|(process, able)| (able && is_ours).then_some(process));
+    (credentials, process)
+>>>>>>> w4
 }
 
 /// The pipe's owner, which only that user can have set, is the server's user.
@@ -364,11 +279,15 @@ async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, Peer
     loop {
         match ClientOptions::new().open(&path) {
             Ok(pipe) => {
+<<<<<<< HEAD
                 let stream = Stream {
                     end: End::Client(pipe),
                     carried: Carried::client(),
                 };
                 sys::check_label(stream.handle())?;
+=======
+                let stream = Stream::new(End::Client(pipe), Carried::client());
+>>>>>>> w4
                 let server = server(stream.handle());
                 return Ok((stream, server));
             }

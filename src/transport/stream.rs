@@ -160,7 +160,7 @@ impl Stream {
     /// [`poll_read_ready`](Self::poll_read_ready) before the next, which costs no system call.
     ///
     /// # Errors
-    /// `WouldBlock` when nothing is there. `InvalidInput` for an empty buffer. `InvalidData` when the peer sent more
+    /// `WouldBlock` when nothing is there; no attachments either. `InvalidInput` for an empty buffer. `InvalidData` when the peer sent more
     /// than [`ATTACHMENTS_MAX`](super::ATTACHMENTS_MAX) at once; all of them are closed and the connection is not to
     /// be used further. Any other error is the connection's end.
     pub fn try_read(&self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
@@ -198,6 +198,25 @@ impl Stream {
             #[cfg(unix)]
             Self::Unix(stream) => stream.obstacle(),
             _ => None,
+        }
+    }
+
+    /// Ready when the system has taken all that was written: over Windows pipes the reactor may hold a write back until the peer has made room.
+    #[cfg_attr(
+        not(windows),
+        allow(
+            clippy::needless_pass_by_ref_mut,
+            reason = "only where there are pipes anybody waits"
+        )
+    )]
+    pub(crate) fn poll_written(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            #[cfg(windows)]
+            Self::Pipe(stream) => stream.poll_write_ready(cx).map(drop),
+            _ => {
+                let _ = cx;
+                Poll::Ready(())
+            }
         }
     }
 

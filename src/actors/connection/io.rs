@@ -107,7 +107,7 @@ impl Connection {
             if self.flush(cx).is_err() {
                 return Poll::Ready(());
             }
-            if self.life.is_over() && !self.io.has_unsent() {
+            if self.has_ended(cx) {
                 // The goodbye is written; whether the peer hears the end of file is its business.
                 let _ = self.io.stream.shutdown_write();
                 return Poll::Ready(());
@@ -138,10 +138,15 @@ impl Connection {
         if (self.life.has_output() || self.io.has_unsent()) && !self.io.write_blocked {
             cx.waker().wake_by_ref();
         }
-        if self.life.is_over() && !self.io.has_unsent() {
+        if self.has_ended(cx) {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    /// Whether its last byte is written, where the stream says so also by the system; its limit in time ends the waiting for that.
+    fn has_ended(&self, cx: &mut TaskContext<'_>) -> bool {
+        self.life.is_over() && !self.io.has_unsent() && self.io.stream.poll_written(cx).is_ready()
     }
 
     /// A connection that is not welcomed yet ends with the broker; others are told by Registry.

@@ -49,7 +49,7 @@ impl Pooled {
         }
         // SAFETY: `Own` has made the mapping for writing, of memory with this length that cannot shrink. It is the only one that may
         // write: before `into_writer` nobody else had a descriptor, and since then the system lets no descriptor write or be mapped to
-        // write; a forked child has the mapping too, and is refused by `maker`. This process reaches it by `self.mapping` only, which
+        // write (by a seal, or by an access list that admits nobody); a forked child has the mapping too, and is refused by `maker`. This process reaches it by `self.mapping` only, which
         // the slice borrows. Others may read while it is written, if they break the rules; what they see then is theirs to bear.
         Ok(unsafe { self.mapping.bytes_mut() })
     }

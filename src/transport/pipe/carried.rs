@@ -7,7 +7,9 @@
 //! Bytes cannot hold a handle open, so whoever lends one keeps it until the other end says that it has a duplicate of its own:
 //!
 //! - *Client to server*: the frame's portion carries the values of the client's own handles, which the client keeps open. The server
-//!   duplicates them out of the client's process, judges their kinds, and says `taken`; then the client lets go of its own.
+//!   duplicates them out of the client's process, judges their kinds, and says `taken`; then the client lets go of its own. A value means
+//!   something else once its handle is closed, so a client that ends keeps its end open until they are taken
+//!   ([`parting`](super::parting)), and what is taken from one whose end was closed by then is withheld.
 //! - *Server to client*: the server duplicates into the client's process and sends the values that are valid there. The client duplicates
 //!   them within itself, owns the duplicates, and says `taken`; then the server closes what it had made there. So a value that came in
 //!   bytes is never owned by a client, and what it will not read of is closed by who has made it.
@@ -16,13 +18,13 @@
 //! what has been said until then; what it does not hear of stays open in the client until that process ends.
 //!
 //! Nothing waits for a `taken`: an end that is not read for a while must not keep the other from writing. Beyond [`LENT_MAX`] portions a
-//! frame with handles is refused.
+//! server refuses a frame with handles.
 //!
 //! # Since when
 //! A server begins when it is told to ([`Carried::begin`]): its next write starts with a mark, and both directions are portions from there
 //! on. A client finds the mark in front of the first bytes that it reads. Without it all is as if this file did not exist.
 
-use super::handles::{Lent, Way};
+use super::handles::{self, Lent, Way};
 use super::portions::{self, MAGIC, Reader, Said};
 use super::sys::Process;
 use crate::message::Attachment;
@@ -31,8 +33,9 @@ use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Mutex;
 
-/// Portions with handles that one end may have sent while the other has not said that it took them. A pipe's buffer holds fewer that lie
-/// unread; more are of an end that is not heard, and its handles fill somebody's table.
+/// Portions with handles that a server may have sent while its client has not said that it took them: they fill the client's table, and are
+/// closed by the server alone. A client may have sent as many as the pipe holds; what it keeps are its own handles, which the program
+/// has open or has given away.
 const LENT_MAX: usize = 1_024;
 /// Reads of a server that ends, for what was said until then.
 const LAST_READS: usize = 64;
@@ -62,6 +65,14 @@ struct On {
     /// Portions with values that were taken, and the other end is to be told so.
     owed: u32,
     lent: VecDeque<Lent>,
+    /// Taken, and not one of the bytes that they travel with has come.
+    came: Vec<Attachment>,
+}
+
+impl Drop for On {
+    fn drop(&mut self) {
+        self.came.drain(..).for_each(handles::discard);
+    }
 }
 
 impl On {
@@ -72,25 +83,24 @@ impl On {
             reader: Reader::default(),
             owed: 0,
             lent: VecDeque::new(),
+            came: Vec::new(),
         }
     }
 
-    /// Takes apart what was read.
-    fn read(&mut self, buffer: &mut [u8], attachments: &mut Vec<Attachment>) -> io::Result<usize> {
+    /// Takes apart what was read. `is_connected` tells whether the other end was open when it was asked.
+    fn read(&mut self, buffer: &mut [u8], is_connected: &impl Fn() -> bool) -> io::Result<usize> {
         let Self {
             way,
             reader,
             owed,
             lent,
+            came,
             ..
         } = self;
         reader.read(buffer, |said| {
             match said {
                 Said::Values(values) => {
-                    // What an error leaves behind was duplicated, and is closed.
-                    let taken: io::Result<Vec<Attachment>> =
-                        values.into_iter().map(|value| way.take(value)).collect();
-                    attachments.extend(taken?);
+                    way.take(&values, came, is_connected)?;
                     *owed = owed.saturating_add(1);
                 }
                 Said::Taken(count) => {
@@ -175,6 +185,7 @@ impl Carried {
         buffer: &mut [u8],
         attachments: &mut Vec<Attachment>,
         read: impl Fn(&mut [u8]) -> io::Result<usize>,
+        is_connected: impl Fn() -> bool,
     ) -> io::Result<usize> {
         let mut mode = lock(&self.0);
         loop {
@@ -204,9 +215,10 @@ impl Carried {
                 },
             };
             if let Mode::On(on) = &mut *mode {
-                let came = on.read(buffer.get_mut(..count).unwrap_or_default(), attachments)?;
-                // A portion may have no bytes, or not yet; nothing is no end.
+                let came = on.read(buffer.get_mut(..count).unwrap_or_default(), &is_connected)?;
+                // A portion may have no bytes, or not yet; nothing is no end. What came with it waits for them.
                 if came > 0 {
+                    attachments.append(&mut on.came);
                     return Ok(came);
                 }
             }
@@ -243,6 +255,20 @@ impl Carried {
         }
     }
 
+    /// Whether handles of this process were lent to a server that has not taken them.
+    pub(super) fn lends(&self) -> bool {
+        matches!(&*lock(&self.0), Mode::On(on) if matches!(on.way, Way::Client) && !on.lent.is_empty())
+    }
+
+    /// A server that has not taken them may do so as long as this process lives, so they are never closed.
+    pub(super) fn keep_lent(&self) {
+        if let Mode::On(on) = &mut *lock(&self.0)
+            && matches!(on.way, Way::Client)
+        {
+            std::mem::forget(std::mem::take(&mut on.lent));
+        }
+    }
+
     /// This end is closed now; `read` and `is_broken` ask the pipe a last time.
     pub(super) fn end(
         &self,
@@ -251,11 +277,11 @@ impl Carried {
     ) {
         match &mut *lock(&self.0) {
             Mode::On(on) if matches!(on.way, Way::Server(_)) && !on.lent.is_empty() => {
-                let (mut buffer, mut late) = ([0; 4096], Vec::new());
+                let mut buffer = [0; 4096];
                 for _ in 0..LAST_READS {
                     let count = read(&mut buffer).unwrap_or_default();
                     let part = buffer.get_mut(..count).unwrap_or_default();
-                    if count == 0 || on.read(part, &mut late).is_err() {
+                    if count == 0 || on.read(part, &|| false).is_err() {
                         break;
                     }
                 }
@@ -315,7 +341,7 @@ fn write_portion(
     }
     let (values, lent) = match attachments {
         [] => (Vec::new(), None),
-        _ if on.lent.len() >= LENT_MAX => {
+        _ if matches!(on.way, Way::Server(_)) && on.lent.len() >= LENT_MAX => {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("the receiver has not taken the handles of {LENT_MAX} earlier messages"),
@@ -343,5 +369,35 @@ fn write_portion(
             lent.iter().for_each(|lent| on.way.give_up(lent));
             Err(error)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+    use std::os::windows::io::{AsRawHandle, OwnedHandle};
+
+    /// Nothing is handed out by a read that says that nothing has come.
+    #[test]
+    fn handles_come_with_the_first_byte_that_they_travel_with() {
+        let carried = Carried::server(Process::open_to_duplicate(std::process::id()).ok());
+        carried.begin();
+        let (reader, _writer) = io::pipe().unwrap();
+        let mut wire = Vec::new();
+        portions::begin(&mut wire, &[reader.as_raw_handle().addr() as u64], 1);
+        let parts = RefCell::new(VecDeque::from([Some(wire), None, Some(vec![b'x'])]));
+        let next = |buffer: &mut [u8]| -> io::Result<usize> {
+            let part = parts.borrow_mut().pop_front().flatten();
+            let part = part.ok_or(io::ErrorKind::WouldBlock)?;
+            buffer[..part.len()].copy_from_slice(&part);
+            Ok(part.len())
+        };
+        let (mut buffer, mut came) = ([0; 64], Vec::new());
+        let nothing = carried.read(&mut buffer, &mut came, next, || true).unwrap_err();
+        assert_eq!((nothing.kind(), came.len()), (io::ErrorKind::WouldBlock, 0));
+        assert_eq!(carried.read(&mut buffer, &mut came, next, || true).unwrap(), 1);
+        assert_eq!((buffer[0], came.len()), (b'x', 1));
+        assert!(came[0].is::<OwnedHandle>());
     }
 }

@@ -10,10 +10,10 @@
 
 use super::sys::Process;
 use crate::message::Attachment;
-use crate::transport::passing;
+use crate::transport::passing::{self, Passing};
 use std::ffi::c_void;
 use std::io;
-use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::null_mut;
 use std::sync::Arc;
 use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectTypeInformation};
@@ -26,6 +26,7 @@ use windows_sys::Win32::System::Threading::GetCurrentProcess;
 /// token, job, desktop or registry key is among them, whatever its rights are.
 const LENDABLE: [&str; 6] = ["Event", "File", "Mutant", "Section", "Semaphore", "Timer"];
 const NOT_A_HANDLE: &str = "an attachment is not a handle (OwnedHandle)";
+const GONE: &str = "its sender had closed the connection before it was taken";
 
 /// Stands for a handle that was not taken over; says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,29 +51,40 @@ pub(super) enum Lent {
 }
 
 impl Way {
-    /// What has come as `value`, as a handle of this process.
+    /// What has come as these values of one portion, as handles of this process, at the end of `came`. `is_connected` tells whether the
+    /// client had its end open still when it is asked.
     ///
     /// # Errors
-    /// `InvalidData` where the server gave what is no handle.
-    pub(super) fn take(&self, value: u64) -> io::Result<Attachment> {
-        match self {
-            Self::Client => duplicate(None, raw(value), None)
-                .map(|handle| Arc::new(owned(handle)) as Attachment)
-                .map_err(|error| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("the server gave a handle that is none: {error}"),
-                    )
-                }),
-            // The values of real handles are multiples of 4; others stand for the process itself, or for nothing.
-            Self::Server(_) if value == 0 || value % 4 != 0 || value > u64::from(u32::MAX) => {
-                Ok(Arc::new(Withheld("it is no handle")))
+    /// `InvalidData` where the server gave what is no handle that it may give.
+    pub(super) fn take(
+        &self,
+        values: &[u64],
+        came: &mut Vec<Attachment>,
+        is_connected: &impl Fn() -> bool,
+    ) -> io::Result<()> {
+        let Self::Server(process) = self else {
+            for value in values {
+                came.push(Arc::new(given(*value)?));
             }
-            Self::Server(process) => Ok(match duplicate(Some(process), raw(value), None) {
-                Err(_) => Arc::new(Withheld("it is no handle of the sender that can be duplicated")),
-                Ok(handle) => judged(owned(handle)),
-            }),
-        }
+            return Ok(());
+        };
+        let taken: Vec<Result<OwnedHandle, Withheld>> = values
+            .iter()
+            .map(|value| match is_real(*value) {
+                false => Err(Withheld("it is no handle")),
+                true => duplicate(Some(process), raw(*value), None)
+                    .map(owned)
+                    .map_err(|_| Withheld("it is no handle of the sender that can be duplicated")),
+            })
+            .collect();
+        // A client closes its end first, then what it has lent: what was taken before that is what it has lent.
+        let open = is_connected();
+        came.extend(taken.into_iter().map(|taken| match taken {
+            Ok(handle) if open => judged(handle),
+            Ok(handle) => withheld(handle, GONE),
+            Err(withheld) => Arc::new(withheld),
+        }));
+        Ok(())
     }
 
     /// Values that stand for `attachments` at the other end.
@@ -92,7 +104,11 @@ impl Way {
         };
         let mut values = Vec::with_capacity(inside.len());
         for handle in handles {
-            match duplicate(None, handle.as_raw_handle(), Some(process)) {
+            // Whoever sent it: a program that has the broker inside of it may attach what it likes.
+            let there = check_lendable(handle)
+                .map_err(wrong)
+                .and_then(|()| duplicate(None, handle.as_raw_handle(), Some(process)));
+            match there {
                 Ok(there) => values.push(value(there)),
                 Err(error) => {
                     self.give_up(&Lent::There(values));
@@ -116,7 +132,10 @@ impl Way {
                 None,
                 DUPLICATE_SAME_ACCESS | DUPLICATE_CLOSE_SOURCE,
             );
-            drop(moved.map(owned));
+            // A last handle, whose closing may hang.
+            moved
+                .into_iter()
+                .for_each(|moved| discard(Arc::new(owned(moved))));
         }
     }
 }
@@ -130,12 +149,54 @@ pub(in crate::transport) fn check_kinds(attachments: &[Attachment]) -> io::Resul
     Err(wrong(NOT_A_HANDLE))
 }
 
+/// Closes it elsewhere: that may hang, and nobody is charged for it.
+pub(super) fn discard(attachment: Attachment) {
+    drop(Passing::wrap(attachment, Box::new(())));
+}
+
 fn judged(handle: OwnedHandle) -> Attachment {
-    match kind(&handle) {
-        Ok(kind) if LENDABLE.contains(&kind.as_str()) => Arc::new(handle),
-        Ok(_) => Arc::new(Withheld("its kind may not be lent")),
-        Err(_) => Arc::new(Withheld("the system does not say what it is")),
+    match check_lendable(&handle) {
+        Ok(()) => Arc::new(handle),
+        Err(why) => withheld(handle, why),
     }
+}
+
+fn withheld(handle: OwnedHandle, why: &'static str) -> Attachment {
+    discard(Arc::new(handle));
+    Arc::new(Withheld(why))
+}
+
+/// Whether it is of a kind that may be lent; why not.
+fn check_lendable(handle: &OwnedHandle) -> Result<(), &'static str> {
+    match kind(handle) {
+        Ok(kind) if LENDABLE.contains(&kind.as_str()) => Ok(()),
+        Ok(_) => Err("its kind may not be lent"),
+        Err(_) => Err("the system does not say what it is"),
+    }
+}
+
+/// The values of real handles are multiples of 4; others stand for the process itself, or for nothing.
+fn is_real(value: u64) -> bool {
+    value != 0 && value % 4 == 0 && value <= u64::from(u32::MAX)
+}
+
+/// What the server has put into this process.
+fn given(value: u64) -> io::Result<OwnedHandle> {
+    let handle = match is_real(value) {
+        true => duplicate(None, raw(value), None)
+            .map(owned)
+            .map_err(|error| error.to_string()),
+        false => Err("no handle has that value".to_owned()),
+    };
+    let judged = handle.and_then(|handle| {
+        check_lendable(&handle)
+            .map(|()| handle)
+            .map_err(ToOwned::to_owned)
+    });
+    judged.map_err(|why| {
+        let text = format!("the server gave a handle that is none, or none that may be lent: {why}");
+        io::Error::new(io::ErrorKind::InvalidData, text)
+    })
 }
 
 fn wrong(text: &str) -> io::Error {
@@ -213,18 +274,18 @@ fn kind(handle: &OwnedHandle) -> io::Result<String> {
     Ok(String::from_utf16_lossy(&units))
 }
 
-/// The process at the other end of a server's instance, opened for duplicating alone; `None` unless it runs as this process' user. It
-/// stays that process as long as this is held.
-pub(super) fn client_of(pipe: BorrowedHandle<'_>) -> Option<Process> {
-    let process = Process::open_to_duplicate(super::sys::client_pid(pipe)?).ok()?;
-    let ours = super::sys::current_user().ok()?;
-    process.user().is_ok_and(|user| user == ours).then_some(process)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::windows::io::AsHandle;
+    use std::io::Read;
+
+    /// What comes of a value whose sender is there.
+    fn take(way: &Way, value: u64) -> io::Result<Attachment> {
+        let mut came = Vec::new();
+        way.take(&[value], &mut came, &|| true)?;
+        assert_eq!(came.len(), 1);
+        Ok(came.remove(0))
+    }
 
     fn this() -> Way {
         Way::Server(Process::open_to_duplicate(std::process::id()).unwrap())
@@ -243,7 +304,7 @@ mod tests {
     fn what_is_lent_is_told_by_its_kind() {
         let (reader, _writer) = pipe();
         assert_eq!(kind(&reader).unwrap(), "File");
-        let came = this().take(value(reader.as_raw_handle())).unwrap();
+        let came = take(&this(), value(reader.as_raw_handle())).unwrap();
         assert!(came.is::<OwnedHandle>());
         assert!(is_open(value(reader.as_raw_handle())), "the sender's stays");
     }
@@ -255,20 +316,39 @@ mod tests {
         // The pseudo handles of the process, the thread and the tokens, nothing, and odd values.
         let pseudo = (1_u64..=6).map(|number| u64::MAX - (number - 1));
         for value in pseudo.chain([real, 0, 2, 7, 0xffff_fffc, 0x1_0000_0004]) {
-            let came = this().take(value).unwrap();
+            let came = take(&this(), value).unwrap();
             assert!(came.is::<Withheld>(), "{value:#x}");
+            // Nor does a server give any.
+            let error = take(&Way::Client, value).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{value:#x}: {error}");
         }
+        let error = this().give(&[Arc::new(process.into_handle())]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        assert!(error.to_string().contains("may not be lent"), "{error}");
+    }
+
+    /// Its value may stand for something else by then.
+    #[test]
+    fn what_is_taken_from_a_client_that_has_gone_is_withheld() {
+        let (reader, _writer) = pipe();
+        let mut came = Vec::new();
+        let values = [value(reader.as_raw_handle()), 2];
+        this().take(&values, &mut came, &|| false).unwrap();
+        let why = came.iter().map(|one| one.downcast_ref::<Withheld>().unwrap().0);
+        assert_eq!(why.collect::<Vec<_>>(), [GONE, "it is no handle"]);
     }
 
     #[test]
     fn what_was_given_is_closed_there_once_it_is_given_up() {
         let way = this();
-        let (reader, _writer) = pipe();
-        let attachment: Attachment = Arc::new(reader.as_handle().try_clone_to_owned().unwrap());
-        let (values, lent) = way.give(&[attachment]).unwrap();
+        let (reader, writer) = pipe();
+        let (values, lent) = way.give(&[Arc::new(writer)]).unwrap();
         assert!(is_open(values[0]));
         way.give_up(&lent);
-        assert!(!is_open(values[0]));
+        // The end comes when nobody has the other one open; closing is done by a thread of its own.
+        let mut all = Vec::new();
+        std::fs::File::from(reader).read_to_end(&mut all).unwrap();
+        assert!(all.is_empty());
     }
 
     #[test]

@@ -11,10 +11,18 @@ use crate::transport::WindowsUser;
 use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
+<<<<<<< HEAD
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 use std::time::Duration;
+=======
+use std::ptr::null_mut;
+use std::time::{Duration, SystemTime};
+>>>>>>> w4
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
+use windows_sys::Wdk::Storage::FileSystem::{
+    FILE_PIPE_CONNECTED_STATE, FILE_PIPE_LOCAL_INFORMATION, FilePipeLocalInformation, NtQueryInformationFile,
+};
 use windows_sys::Win32::Foundation::{
     ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE,
 };
@@ -27,6 +35,7 @@ use windows_sys::Win32::Security::{
     GetLengthSid, GetSecurityDescriptorOwner, GetTokenInformation, PSID, SID_AND_ATTRIBUTES,
     TOKEN_INFORMATION_CLASS, TOKEN_QUERY, TokenIntegrityLevel, TokenUser,
 };
+use windows_sys::Win32::System::IO::{CancelIoEx, IO_STATUS_BLOCK};
 use windows_sys::Win32::System::Pipes::{
     GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
 };
@@ -204,6 +213,11 @@ impl Process {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn into_handle(self) -> OwnedHandle {
+        self.0
+    }
+
     /// Open as long as this is borrowed.
     pub(super) fn as_raw(&self) -> HANDLE {
         self.0.as_raw_handle()
@@ -222,6 +236,19 @@ impl Process {
         checked(unsafe { GetProcessTimes(self.0.as_raw_handle(), began, ended, kernel, user) })?;
         Ok(u64::from(began.dwHighDateTime) << 32 | u64::from(began.dwLowDateTime))
     }
+}
+
+/// Now, as [`Process::began`] says it.
+pub(super) fn now() -> u64 {
+    const UNITS_PER_SECOND: u64 = 10_000_000;
+    /// From 1601 to 1970.
+    const SECONDS_BEFORE: u64 = 11_644_473_600;
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let whole = since.as_secs().saturating_add(SECONDS_BEFORE);
+    let part = u64::from(since.subsec_nanos() / 100);
+    whole.saturating_mul(UNITS_PER_SECOND).saturating_add(part)
 }
 
 fn token_user(process: HANDLE) -> io::Result<Sid> {
@@ -355,6 +382,30 @@ pub(super) fn is_broken(pipe: BorrowedHandle<'_>) -> bool {
     asked.is_err_and(|error| error.raw_os_error().is_some_and(gone))
 }
 
+/// Whether the other end of the pipe is open, whatever lies unread; not, where the system does not say.
+pub(super) fn is_connected(pipe: BorrowedHandle<'_>) -> bool {
+    let mut about = FILE_PIPE_LOCAL_INFORMATION::default();
+    let mut status = IO_STATUS_BLOCK::default();
+    // SAFETY: the handle is open while it is borrowed; both places are valid, `about` for the length that is given.
+    let asked = unsafe {
+        NtQueryInformationFile(
+            pipe.as_raw_handle(),
+            &raw mut status,
+            (&raw mut about).cast(),
+            size_of::<FILE_PIPE_LOCAL_INFORMATION>() as u32,
+            FilePipeLocalInformation,
+        )
+    };
+    asked >= 0 && about.NamedPipeState == FILE_PIPE_CONNECTED_STATE
+}
+
+/// Ends what this process waits for in the pipe, by whatever handle: reading and writing. Whoever waits is told.
+pub(super) fn cancel(pipe: BorrowedHandle<'_>) {
+    // SAFETY: the handle is open while it is borrowed; null stands for all that is waited for. Nothing of it is freed by this: its owner
+    // frees it when it is told.
+    let _ = unsafe { CancelIoEx(pipe.as_raw_handle(), null_mut()) };
+}
+
 /// Blocks until the pipe has a free instance, which another client may take first, or the time is over.
 ///
 /// # Errors
@@ -473,6 +524,7 @@ mod tests {
         assert!(user.to_string().starts_with("S-1-"), "{user}");
         let this = Process::open(std::process::id()).unwrap();
         assert_eq!(this.user().unwrap(), user);
-        assert_ne!(this.began().unwrap(), 0);
+        let began = this.began().unwrap();
+        assert!(began != 0 && began <= now(), "{began}");
     }
 }

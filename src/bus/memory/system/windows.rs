@@ -1,24 +1,69 @@
 //! Memory as a section of the page file (Windows).
 //!
-//! Owns the calls, each with its proof. A section cannot become shorter, so its views are safe to have; nobody promises that it is not
-//! written any more, so receivers copy. A handle may be made that can only read, so a registry can use its memory again. Holders are counted
-//! as handles.
+//! Owns the calls, each with its proof. A section of the page file that is committed as a whole cannot become shorter or lose a page, so its
+//! views are safe to have; of somebody else's no other kind is looked at. Nobody promises that it is not written any more, so receivers
+//! copy. Handles may be made that can only read, and an access list keeps their holders from making others of them, so a registry can use
+//! its memory again. Holders are counted as handles.
 #![allow(unsafe_code, reason = "sections have no safe interface; each use is proven")]
 
 use super::{Descriptor, Examined, RawDescriptor};
 use crate::bus::memory::MapError;
+use crate::platform::security;
+use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use windows_sys::Wdk::Foundation::{NtQueryObject, ObjectBasicInformation};
-use windows_sys::Win32::Foundation::{DuplicateHandle, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::Foundation::{
+    DuplicateHandle, ERROR_ALREADY_EXISTS, HANDLE, INVALID_HANDLE_VALUE, NTSTATUS,
+};
 use windows_sys::Win32::System::Memory::{
-    CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, MEMORY_BASIC_INFORMATION, MEMORY_MAPPED_VIEW_ADDRESS,
-    MapViewOfFile, PAGE_READWRITE, SECTION_MAP_READ, SECTION_QUERY, UnmapViewOfFile, VirtualQuery,
+    CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, MEM_COMMIT, MEM_MAPPED, MEMORY_BASIC_INFORMATION,
+    MEMORY_MAPPED_VIEW_ADDRESS, MapViewOfFile, PAGE_READWRITE, SEC_COMMIT, SEC_FILE, SEC_IMAGE, SEC_RESERVE,
+    SECTION_MAP_READ, SECTION_QUERY, UnmapViewOfFile, VirtualQuery,
 };
 use windows_sys::Win32::System::Threading::GetCurrentProcess;
 use windows_sys::Win32::System::WindowsProgramming::PUBLIC_OBJECT_BASIC_INFORMATION;
+
+#[cfg_attr(
+    target_arch = "x86",
+    link(
+        name = "ntdll.dll",
+        kind = "raw-dylib",
+        modifiers = "+verbatim",
+        import_name_type = "undecorated"
+    )
+)]
+#[cfg_attr(
+    not(target_arch = "x86"),
+    link(name = "ntdll.dll", kind = "raw-dylib", modifiers = "+verbatim")
+)]
+unsafe extern "system" {
+    // The only call that tells what stands behind a section; windows-sys does not have it.
+    fn NtQuerySection(
+        section: HANDLE,
+        class: i32,
+        about: *mut c_void,
+        length: usize,
+        written: *mut usize,
+    ) -> NTSTATUS;
+}
+
+/// `SectionBasicInformation`.
+const SECTION_BASIC: i32 = 0;
+
+/// `SECTION_BASIC_INFORMATION`: where it is mapped if at a fixed place, what stands behind it, its bytes.
+#[repr(C)]
+#[derive(Default)]
+struct SectionBasic {
+    base: usize,
+    attributes: u32,
+    size: i64,
+}
+
+/// Nothing for anybody but its maker, who has its handle already: not even the owner may change this list.
+const NOBODY: &str = "D:P(A;;RC;;;S-1-3-4)";
 
 /// Takes over a handle that somebody else got.
 ///
@@ -29,27 +74,40 @@ pub(in crate::bus::memory) unsafe fn adopt(raw: RawDescriptor) -> Descriptor {
     unsafe { OwnedHandle::from_raw_handle(raw) }
 }
 
-/// Zeros, reachable by this process only. A section has at least one byte.
+/// Zeros, reachable by this process only. A section has at least one byte. It has a name, which nobody guesses, because only what has one
+/// has an access list: who is given a handle that can only read could make one of it that can write.
 pub(in crate::bus::memory) fn create(size: usize) -> io::Result<Descriptor> {
     let size = size.max(1) as u64;
     let low = u32::try_from(size & u64::from(u32::MAX)).unwrap_or_default();
     let high = u32::try_from(size >> 32).unwrap_or_default();
-    // SAFETY: no attributes and no name are given, and the page file stands behind it; nothing is read from this process.
+    let random = || getrandom::u64().map_err(|error| io::Error::other(error.to_string()));
+    let name = format!(r"Local\actix-ipc-{:016x}{:016x}", random()?, random()?);
+    let name: Vec<u16> = name.encode_utf16().chain([0]).collect();
+    let security = security::Descriptor::of_text(NOBODY)?;
+    let attributes = security.attributes();
+    // SAFETY: the attributes point to a descriptor that lives until the end of this function, the name ends with zero, and the system
+    // copies all of it; the page file stands behind the section.
     let handle = unsafe {
         CreateFileMappingW(
             INVALID_HANDLE_VALUE,
-            ptr::null(),
+            &raw const attributes,
             PAGE_READWRITE,
             high,
             low,
-            ptr::null(),
+            name.as_ptr(),
         )
     };
+    let said = io::Error::last_os_error();
     if handle.is_null() {
-        return Err(io::Error::last_os_error());
+        return Err(said);
     }
     // SAFETY: the call has just made this handle for this process; nobody else owns it.
-    Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
+    let made = unsafe { OwnedHandle::from_raw_handle(handle) };
+    match said.raw_os_error() == Some(ERROR_ALREADY_EXISTS as i32) {
+        // Somebody else's memory.
+        true => Err(said),
+        false => Ok(made),
+    }
 }
 
 /// A section of the page file has its memory promised.
@@ -85,11 +143,12 @@ pub(in crate::bus::memory) unsafe fn unmap(start: NonNull<u8>, _size: usize) {
     let _ = unsafe { UnmapViewOfFile(view) };
 }
 
-/// A view for the time of one copy.
+/// A view for the time of one copy, and its bytes, all of which may be touched.
 struct View(NonNull<u8>, usize);
 
 impl View {
-    /// All of the section.
+    /// All of the section: of this process's own, or of one that [`examine`] has found to be committed memory of the page file. Its pages
+    /// stay then whatever anybody does, so touching them raises nothing.
     fn whole(memory: &Descriptor, writable: bool) -> io::Result<Self> {
         // A size of zero is the whole section.
         let start = map(memory, 0, writable)?;
@@ -105,6 +164,9 @@ impl View {
         let view = Self(start, about.RegionSize);
         if written == 0 {
             return Err(io::Error::last_os_error());
+        }
+        if about.State != MEM_COMMIT || about.Type != MEM_MAPPED {
+            return Err(io::Error::other("the section has no memory yet"));
         }
         Ok(view)
     }
@@ -135,7 +197,7 @@ pub(in crate::bus::memory) const fn fix_length(_: &Descriptor) -> io::Result<()>
     Ok(())
 }
 
-/// Other handles are made such that they can only read.
+/// Other handles are made such that they can only read, and by [`NOBODY`] none that can write is made of them.
 pub(in crate::bus::memory) const fn keep_for_writer(_: &Descriptor) -> io::Result<()> {
     Ok(())
 }
@@ -145,13 +207,38 @@ pub(in crate::bus::memory) const fn can_use_again() -> bool {
     true
 }
 
+/// How many bytes of committed memory a section of the page file has; `None` for what is anything else. Pages that are only reserved, of a
+/// file that cannot be read any more, or of a program are no memory that may be touched: the process would end.
+fn committed(section: &Descriptor) -> Option<u64> {
+    let mut about = SectionBasic::default();
+    // SAFETY: the handle is open, for it is borrowed; `about` has room for what is written, of the size that is given; how much was written
+    // is not asked for.
+    let status = unsafe {
+        NtQuerySection(
+            section.as_raw_handle(),
+            SECTION_BASIC,
+            (&raw mut about).cast(),
+            size_of::<SectionBasic>(),
+            ptr::null_mut(),
+        )
+    };
+    let plain = about.attributes & (SEC_COMMIT | SEC_RESERVE | SEC_FILE | SEC_IMAGE) == SEC_COMMIT;
+    (status >= 0 && plain)
+        .then(|| u64::try_from(about.size).ok())
+        .flatten()
+}
+
 /// What the system says about memory of somebody else. Its length is told in full pages.
 pub(in crate::bus::memory) fn examine(descriptor: Arc<Descriptor>) -> Result<Examined, MapError> {
+    let Some(size) = committed(&descriptor) else {
+        let what = "it is no section that may be asked about, or not committed memory of the page file";
+        return Err(MapError::NotMemory(what));
+    };
     let Ok(view) = View::whole(&descriptor, false) else {
         return Err(MapError::NotMemory("it is no section that can be read"));
     };
     Ok(Examined {
-        length: view.1 as u64,
+        length: size.min(view.1 as u64),
         immutable: false,
         descriptor,
     })
@@ -159,15 +246,19 @@ pub(in crate::bus::memory) fn examine(descriptor: Arc<Descriptor>) -> Result<Exa
 
 /// Another handle, which counts on its own.
 pub(in crate::bus::memory) fn reopen(memory: &Descriptor, writable: bool) -> io::Result<Descriptor> {
-    if writable {
-        return memory.try_clone();
+    match writable {
+        true => memory.try_clone(),
+        false => duplicate(memory, SECTION_MAP_READ | SECTION_QUERY),
     }
+}
+
+/// Another handle with this access, if whoever has this one may have it.
+fn duplicate(memory: &Descriptor, access: u32) -> io::Result<Descriptor> {
     let mut other = ptr::null_mut();
     // SAFETY: both processes are this one, whose pseudo handle needs no closing; the handle is open, for it is borrowed; `other` has
     // room for what is written.
     let made = unsafe {
         let here = GetCurrentProcess();
-        let access = SECTION_MAP_READ | SECTION_QUERY;
         DuplicateHandle(here, memory.as_raw_handle(), here, &raw mut other, access, 0, 0)
     };
     if made == 0 {
@@ -214,8 +305,9 @@ pub(in crate::bus::memory) fn read_at(
 ) -> io::Result<usize> {
     let view = View::whole(memory, false)?;
     let (from, length) = view.place(offset, into.len());
-    // SAFETY: `length` bytes from `from` on are in the view, and at most as many as `into` has, which is private memory. Who writes
-    // meanwhile makes the copy a mixture of bytes, each of them some byte; no reference to them is made.
+    // SAFETY: `length` bytes from `from` on are in the view, whose pages are there and stay, as `View::whole` says, and at most as many as
+    // `into` has, which is private memory. Who writes meanwhile makes the copy a mixture of bytes, each of them some byte; no reference to
+    // them is made.
     unsafe { ptr::copy_nonoverlapping(from.cast_const(), into.as_mut_ptr(), length) };
     Ok(length)
 }
@@ -231,4 +323,60 @@ pub(in crate::bus::memory) fn write_at(
     // SAFETY: as for `read_at`, in the other direction; the view may be written.
     unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), into, length) };
     Ok(length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use windows_sys::Win32::System::Memory::SECTION_MAP_WRITE;
+
+    /// A section as any program can make one: of a file or of the page file.
+    fn section(file: Option<&std::fs::File>, protection: u32) -> Arc<Descriptor> {
+        let behind = file.map_or(INVALID_HANDLE_VALUE, |file| file.as_raw_handle());
+        // SAFETY: the file is open, or the page file stands behind it; no attributes and no name are given.
+        let made = unsafe { CreateFileMappingW(behind, ptr::null(), protection, 0, 1 << 20, ptr::null()) };
+        assert!(!made.is_null(), "{}", io::Error::last_os_error());
+        // SAFETY: the call has just made this handle for this process; nobody else owns it.
+        Arc::new(unsafe { OwnedHandle::from_raw_handle(made) })
+    }
+
+    #[test]
+    fn only_committed_memory_of_the_page_file_is_memory() {
+        let plain = examine(section(None, PAGE_READWRITE)).unwrap();
+        assert_eq!(plain.length(), 1 << 20);
+        let file = tempfile::tempfile().unwrap();
+        for (what, section) in [
+            ("reserved", section(None, PAGE_READWRITE | SEC_RESERVE)),
+            ("of a file", section(Some(&file), PAGE_READWRITE)),
+        ] {
+            let refused = examine(section.clone());
+            assert!(matches!(refused, Err(MapError::NotMemory(_))), "{what}");
+        }
+        let reserved = section(None, PAGE_READWRITE | SEC_RESERVE);
+        assert!(read_at(&reserved, 0, &mut [0]).is_err(), "nor is it touched");
+        assert!(write_at(&reserved, 0, &[0]).is_err(), "nor is it touched");
+    }
+
+    #[test]
+    fn who_may_not_ask_what_it_is_has_no_memory() {
+        let mute = duplicate(&section(None, PAGE_READWRITE), SECTION_MAP_READ).unwrap();
+        assert!(View::whole(&mute, false).is_ok(), "though it can be mapped");
+        assert!(matches!(examine(Arc::new(mute)), Err(MapError::NotMemory(_))));
+    }
+
+    /// What a registry writes again and again nobody else may write.
+    #[test]
+    fn a_handle_that_reads_makes_none_that_writes() {
+        let memory = create(4096).unwrap();
+        let lent = reopen(&memory, false).unwrap();
+        assert!(View::whole(&lent, false).is_ok() && View::whole(&lent, true).is_err());
+        match duplicate(&lent, SECTION_MAP_WRITE) {
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{error}"),
+            Ok(_) => {
+                eprintln!(
+                    "SKIPPED: this system does not ask the access list of a section when its handle is duplicated"
+                );
+            }
+        }
+    }
 }
