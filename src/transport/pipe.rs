@@ -15,12 +15,8 @@ pub(super) mod sys;
 pub(super) use handles::{Withheld, check_kinds};
 pub use stream::Stream;
 
-<<<<<<< HEAD
-use super::credentials::{Named, PeerCredentials, WindowsUser};
-=======
 use super::accept::PASSED_OVER_MAX;
-use super::credentials::PeerCredentials;
->>>>>>> w4
+use super::credentials::{Named, PeerCredentials, WindowsUser};
 use super::listener::{Accepted, BindError};
 use super::{Endpoint, Socket};
 use carried::Carried;
@@ -144,6 +140,7 @@ impl Listener {
             path,
             waiting: Some(wait(instance)),
             connected: None,
+            failed: None,
         })
     }
 
@@ -153,19 +150,9 @@ impl Listener {
                 self.waiting = Some(wait(sys::create_instance(&self.path, false)?));
                 self.failed = None;
             }
-<<<<<<< HEAD
-            if let Some(instance) = self.connected.take() {
-                let client_process = handles::client_of(instance.as_handle());
-                let stream = Stream {
-                    end: End::Server(instance),
-                    carried: Carried::server(client_process),
-                };
-                let Named { credentials, user } = client(stream.handle());
-=======
             if let Some((instance, seen)) = self.connected.take() {
-                let (credentials, process) = client(instance.as_handle(), seen);
+                let (Named { credentials, user }, process) = client(instance.as_handle(), seen);
                 let stream = Stream::new(End::Server(instance), Carried::server(process));
->>>>>>> w4
                 return Poll::Ready(Ok(Accepted {
                     gids: None,
                     user,
@@ -214,47 +201,31 @@ fn taken(endpoint: &Endpoint, path: &str) -> Option<BindError> {
     })
 }
 
-<<<<<<< HEAD
-/// The pipe admits this user and SYSTEM only. A client that cannot be asked which of them it is counts as this user, never as SYSTEM.
-/// (A process that has taken the number of a client that has ended may answer for it; who could arrange that is this user and may do
-/// as this user already.)
-fn client(pipe: BorrowedHandle<'_>) -> Named {
-    let pid = sys::client_pid(pipe);
-    let user = pid.and_then(|pid| sys::Process::open(pid).ok()?.user().ok());
-    let user = user
-        .filter(|user| user.known_number().is_some())
-        .or_else(|| sys::current_user().ok());
-    Named {
-        credentials: PeerCredentials {
-            uid: user.as_ref().map(sys::Sid::number),
-            gid: None,
-            pid,
-        },
-        user: user.map(WindowsUser::from),
-    }
-=======
 /// Who has connected, and its process if handles may go in and out of it: if it runs as this process's user. The pipe admits this user and
 /// SYSTEM only; a client that cannot be asked which of them it is counts as this user, never as SYSTEM. A process that began after the
 /// client was `seen` has the number of one that is over.
-fn client(pipe: BorrowedHandle<'_>, seen: u64) -> (PeerCredentials, Option<Process>) {
+fn client(pipe: BorrowedHandle<'_>, seen: u64) -> (Named, Option<Process>) {
     let pid = sys::client_pid(pipe);
     let opened = pid.and_then(|pid| match Process::open_to_duplicate(pid) {
         Ok(process) => Some((process, true)),
         Err(_) => Some((Process::open(pid).ok()?, false)),
     });
     let opened = opened.filter(|(process, _)| process.began().is_ok_and(|began| began <= seen));
-    let user = opened.as_ref().and_then(|(process, _)| process.user().ok());
-    let is_ours = user.is_some() && user == sys::current_user().ok();
-    let credentials = PeerCredentials {
-        uid: user
-            .and_then(|user| user.known_number())
-            .or_else(current_user_rid),
-        gid: None,
-        pid,
+    let asked = opened.as_ref().and_then(|(process, _)| process.user().ok());
+    let is_ours = asked.is_some() && asked == sys::current_user().ok();
+    let user = asked
+        .filter(|user| user.known_number().is_some())
+        .or_else(|| sys::current_user().ok());
+    let named = Named {
+        credentials: PeerCredentials {
+            uid: user.as_ref().map(sys::Sid::number),
+            gid: None,
+            pid,
+        },
+        user: user.map(WindowsUser::from),
     };
     let process = opened.and_then(|(process, able)| (able && is_ours).then_some(process));
-    (credentials, process)
->>>>>>> w4
+    (named, process)
 }
 
 /// The pipe's owner, which only that user can have set, is the server's user.
@@ -279,15 +250,8 @@ async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, Peer
     loop {
         match ClientOptions::new().open(&path) {
             Ok(pipe) => {
-<<<<<<< HEAD
-                let stream = Stream {
-                    end: End::Client(pipe),
-                    carried: Carried::client(),
-                };
-                sys::check_label(stream.handle())?;
-=======
                 let stream = Stream::new(End::Client(pipe), Carried::client());
->>>>>>> w4
+                sys::check_label(stream.handle())?;
                 let server = server(stream.handle());
                 return Ok((stream, server));
             }

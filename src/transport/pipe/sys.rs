@@ -11,14 +11,9 @@ use crate::transport::WindowsUser;
 use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
-<<<<<<< HEAD
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
-use std::time::Duration;
-=======
-use std::ptr::null_mut;
 use std::time::{Duration, SystemTime};
->>>>>>> w4
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_PIPE_CONNECTED_STATE, FILE_PIPE_LOCAL_INFORMATION, FilePipeLocalInformation, NtQueryInformationFile,
