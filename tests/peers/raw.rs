@@ -12,7 +12,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 pub use actix_ipc::message::handshake::PREFACE;
-pub use sockets::{Listener, Place};
+pub use sockets::Listener;
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
