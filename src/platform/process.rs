@@ -3,15 +3,6 @@
 //! Owns two questions: may the environment be believed (asked by the client library), and does another process live in the same
 //! namespace of processes (asked by the broker before it shares memory).
 
-/// The user that this process acts as; `None` where the system has no such numbers.
-#[must_use]
-pub fn own_user() -> Option<u32> {
-    #[cfg(unix)]
-    return Some(rustix::process::geteuid().as_raw());
-    #[cfg(not(unix))]
-    None
-}
-
 /// Whether this process has rights that who started it has not (set-user-id, set-group-id, file capabilities). Then the
 /// environment is that of somebody with fewer rights, and must not decide whom this process speaks to.
 #[must_use]

@@ -30,10 +30,9 @@ use crate::actors::observe::tap::{Filter, FilterError, Watcher, unix_us};
 use crate::error::{CallError, ErrorCode};
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::{PROTOCOL_VERSION, PeerId};
-use crate::platform::process::own_user;
 use crate::platform::usage;
 use crate::policy::Principal;
-use crate::transport::Endpoint;
+use crate::transport::{Endpoint, current_uid};
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -240,7 +239,7 @@ impl Builtin {
 
 /// Who asks, as far as places for monitors go.
 fn watcher(principal: &Principal) -> Watcher {
-    let is_operator = |uid| uid == 0 || Some(uid) == own_user();
+    let is_operator = |uid| uid == 0 || Some(uid) == current_uid();
     match principal.local || principal.uid.is_some_and(is_operator) {
         true => Watcher::Operator,
         false => Watcher::User(principal.uid),
