@@ -118,7 +118,9 @@ fn every_measurement_gives_every_figure_and_loses_nothing() {
         "pubsub --seconds 0.2 --json --payload 100KiB",
         "bulk --seconds 0.2 --json --size 1MiB",
     ];
-    for line in table {
+    // So many calls at once take a minute under wine.
+    let runs = |line: &&str| cfg!(unix) || !line.contains("--in-flight 4096");
+    for line in table.into_iter().filter(runs) {
         let folder = tempfile::tempdir().unwrap();
         let object = figures(&folder, &run(&mut bench(folder.path(), line)));
         assert!(is_told(&object), "{object}");
