@@ -32,9 +32,9 @@ use futures::executor::block_on;
 use rustix::process::Signal;
 #[cfg(unix)]
 use std::os::unix::process::ExitStatusExt;
+use support::{Broker, Process};
 #[cfg(unix)]
 use support::{Ended, rob_command, run};
-use support::{Broker, Process};
 
 /// A line of the table: its codes, and the names of error codes that it says.
 fn table() -> Vec<(Vec<i32>, Vec<String>)> {
