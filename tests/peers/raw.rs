@@ -12,7 +12,8 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 pub use actix_ipc::message::handshake::PREFACE;
-pub use sockets::Listener;
+#[allow(unused_imports, reason = "each test file uses its own part of the harness")]
+pub use sockets::{Listener, Place};
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(30);
