@@ -130,16 +130,15 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
     ended
 }
 
-/// Why the connection is at its end when the other side asks and does not read.
+/// Why the connection is at its end when the other side asks and does not read. What this program sends by itself does not count: one
+/// frame of it may be larger.
 fn unread(state: &State, out_buffer: usize) -> Option<Ended> {
-    let (owing, most) = match state.role {
-        Role::Broker => (state.out.waiting(), OWED_MAX.saturating_add(out_buffer)),
+    let owing = state.out.owing();
+    let most = match state.role {
+        Role::Broker => OWED_MAX.saturating_add(out_buffer),
         Role::Peer => {
             let refusals = (state.grants.open_calls as usize).saturating_mul(REFUSAL);
-            (
-                state.out.owing(),
-                out_buffer.saturating_mul(OWED_BUFFERS).max(refusals),
-            )
+            out_buffer.saturating_mul(OWED_BUFFERS).max(refusals)
         }
     };
     if owing <= most {
