@@ -166,8 +166,7 @@ impl State {
             left |= entry.retry_at.is_some();
         }
         for key in again {
-            self.lasting
-                .ask(key, &mut self.out, now, self.grants.max_deadline_ms);
+            self.ask_lasting(key, now);
         }
         for key in late {
             if let Some(first) = self.lasting.forget(key).and_then(|entry| entry.first) {

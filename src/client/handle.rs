@@ -16,7 +16,7 @@ use super::presence;
 use super::publish::PublishBuilder;
 use super::register::RegisterBuilder;
 use super::shared::Shared;
-use super::state::{Direct, Next, Phase};
+use super::state::{Direct, Next, Phase, closed};
 use super::subscription::{self, CallbackSubscription, SubscribeBuilder};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Epoch, Flags, Kind, Metadata, Payload, PeerId};
@@ -66,10 +66,11 @@ impl Handle {
     ) -> Result<Lease, CallError> {
         let mut guard = self.shared.lock();
         let state = &mut *guard;
-        if let Phase::Closed(error) = &state.phase {
-            return Err(error.clone());
+        match &state.phase {
+            Phase::Closed(error) => return Err(error.clone()),
+            Phase::Up(_) | Phase::Down if state.closing.is_some() => return Err(closed()),
+            Phase::Up(_) | Phase::Down => {}
         }
-        let max_deadline = state.grants.max_deadline_ms;
         let frame_bytes = state.grants.frame_bytes as usize;
         let key = state
             .lasting
@@ -85,12 +86,7 @@ impl Handle {
         }
         let (_, start_clock) = state.coarse_now();
         let idle = state.out.is_idle();
-        let up = matches!(state.phase, Phase::Up(_));
-        if up {
-            state
-                .lasting
-                .ask(key, &mut state.out, Instant::now(), max_deadline);
-        }
+        state.ask_lasting(key, Instant::now());
         let next = if state.out.is_ready() {
             state.after_push(idle, Direct::Now)
         } else {

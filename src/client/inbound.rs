@@ -283,6 +283,8 @@ fn ring(state: &mut State, given: &[Attachment], aux: u32, after: &mut After) ->
         return None;
     };
     match (state.ring, aux) {
+        // Nothing follows a goodbye, so it is not answered.
+        (Ring::Asked, _) if state.closing.is_some() => state.ring = Ring::Done,
         (Ring::Asked, 0) => state.ring = Ring::Done,
         (Ring::Asked, bytes) if bytes > 1 => match stream.accept_ring(given, bytes) {
             Ok(()) => {
