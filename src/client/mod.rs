@@ -105,7 +105,7 @@ mod turn;
 )]
 mod undelivered;
 mod upload;
-mod waiters;
+pub(crate) mod waiters;
 mod worker;
 
 pub use builder::{ClientBuilder, SharedMemory};
