@@ -232,8 +232,12 @@ impl Request {
     /// The sender has given a message up halfway. An item of a stream is missing then; without the closing reply, the
     /// call has no other end.
     fn void(&mut self) -> Step {
-        let closing = self.partial.take().is_some_and(|partial| !partial.more);
-        if !closing {
+        let Some(partial) = self.partial.take() else {
+            return Step::Quiet;
+        };
+        // Nobody takes what came of it.
+        self.owed = self.owed.saturating_add(partial.held);
+        if partial.more {
             return Step::Quiet;
         }
         let text = "the object gave its answer up halfway";
@@ -419,6 +423,18 @@ mod tests {
         assert_eq!(request.next_item().unwrap().payload.bytes, "1");
         assert_eq!(request.take_owed(2), Some(25 + 25));
         feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"]");
+    #[test]
+    fn what_came_of_an_item_that_was_given_up_is_owed() {
+        let mut request = open(true);
+        feed(&mut request, Kind::Reply, Flags::MORE, b"1");
+        let item = Flags::MORE.with(Flags::CONTINUED);
+        feed(&mut request, Kind::Reply, item, b"[1,");
+        feed(&mut request, Kind::ReplyPiece, Flags::CONTINUED, b"2,");
+        assert_eq!(request.take_owed(2), None, "an unread item is in front");
+        feed(&mut request, Kind::ReplyPiece, Flags::ABORT, b"");
+        assert_eq!(request.take_owed(2), Some(24 + 3 + 24 + 2));
+    }
+
         assert_eq!(request.next_item().unwrap().payload.bytes, "[]");
         assert!(!request.items.as_ref().unwrap().complete);
     }
