@@ -178,7 +178,8 @@ impl State {
 }
 
 impl Shared {
-    /// A connection is there: everything lasting is asked for again, in its order, before anything new.
+    /// A connection is there: everything lasting is asked for again, in its order, and as much of it as may be asked at once before
+    /// anything new; the rest goes as answers come.
     pub(crate) fn connected(&self, link: &Link) {
         let mut after = After::default();
         let mut state = self.lock();
