@@ -338,11 +338,8 @@ impl IpcClient {
         let (lease, _) = asked.await?;
         // Before the lock is taken: what is left of the lease takes it too.
         let key = lease.keep();
-        let mut state = self.handle.shared.lock();
-        let before = state.lasting.will.replace(key);
-        if let Some(before) = before {
-            state.lasting.forget(before);
-        }
+        let other = self.handle.shared.lock().lasting.set_will(key);
+        drop(other);
         Ok(())
     }
 
@@ -351,12 +348,8 @@ impl IpcClient {
     /// # Errors
     /// NotConnected, BrokerGone or Deadline; it is not set again after a reconnection in any case.
     pub async fn clear_will(&self) -> Result<(), CallError> {
-        {
-            let mut state = self.handle.shared.lock();
-            if let Some(key) = state.lasting.will.take() {
-                state.lasting.forget(key);
-            }
-        }
+        let before = self.handle.shared.lock().lasting.clear_will();
+        drop(before);
         presence::acknowledge(self, Outgoing::plain(Kind::Will, Key::EMPTY)).await
     }
 
