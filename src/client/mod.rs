@@ -20,6 +20,7 @@
 
 mod after;
 pub mod blocking;
+mod brought;
 mod budget;
 mod builder;
 mod busy;

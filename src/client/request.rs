@@ -155,14 +155,10 @@ impl Request {
     pub(crate) fn reply(
         &mut self,
         batch: &Batch,
-        index: usize,
         view: &FrameView<'_>,
+        attachments: Attachments,
         message_bytes: usize,
     ) -> Step {
-        let attachments = match view.header.attachments {
-            0 => Attachments::new(),
-            _ => Attachments::from(batch.attachments(index).to_vec()),
-        };
         let flags = view.header.flags;
         let metadata = Metadata::parse(view.meta).unwrap_or_default();
         let encoding = view.header.encoding;
@@ -346,7 +342,7 @@ mod tests {
         let batch = Batch::from_bytes(frame.into(), 1 << 20).unwrap();
         let view = batch.view(0).unwrap();
         match kind {
-            Kind::Reply => request.reply(&batch, 0, &view, 100),
+            Kind::Reply => request.reply(&batch, &view, Attachments::new(), 100),
             _ => request.reply_piece(&view, None, 100),
         }
     }
@@ -423,6 +419,10 @@ mod tests {
         assert_eq!(request.next_item().unwrap().payload.bytes, "1");
         assert_eq!(request.take_owed(2), Some(25 + 25));
         feed(&mut request, Kind::ReplyPiece, Flags::NONE, b"]");
+        assert_eq!(request.next_item().unwrap().payload.bytes, "[]");
+        assert!(!request.items.as_ref().unwrap().complete);
+    }
+
     #[test]
     fn what_came_of_an_item_that_was_given_up_is_owed() {
         let mut request = open(true);
@@ -435,10 +435,6 @@ mod tests {
         assert_eq!(request.take_owed(2), Some(24 + 3 + 24 + 2));
     }
 
-        assert_eq!(request.next_item().unwrap().payload.bytes, "[]");
-        assert!(!request.items.as_ref().unwrap().complete);
-    }
-
     #[test]
     fn the_last_reply_is_an_item_unless_it_is_empty() {
         let mut request = open(true);
@@ -447,7 +443,8 @@ mod tests {
         let mut request = open(true);
         let frame = Draft::new(Kind::Reply, 1).to_vec();
         let batch = Batch::from_bytes(frame.into(), 100).unwrap();
-        assert_eq!(request.reply(&batch, 0, &batch.view(0).unwrap(), 100), Step::Wake);
+        let view = batch.view(0).unwrap();
+        assert_eq!(request.reply(&batch, &view, Attachments::new(), 100), Step::Wake);
         assert!(request.next_item().is_none() && request.items.as_ref().unwrap().complete);
     }
 }
