@@ -10,7 +10,7 @@
 #[path = "client_wire/scripted.rs"]
 mod scripted;
 
-use actix_ipc::client::IpcClient;
+use actix_ipc::client::{IpcClient, Methods, WorkerBuilder};
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
 use actix_ipc::transport::{Endpoint, Listener};
@@ -72,6 +72,72 @@ async fn a_stopped_broker_does_not_hold_up_the_end() {
         .unwrap();
     assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
     peer.expect(Kind::Goodbye).await;
+}
+
+#[tokio::test]
+async fn nothing_follows_a_goodbye() {
+    let (client, mut peer) = place("wire-last").pair().await;
+    let subscribed = async {
+        let asked = peer.expect(Kind::Subscribe).await;
+        peer.send(&Draft::new(Kind::Done, asked.header.id));
+    };
+    let subscribing = async { client.subscribe("o", "t").await };
+    let (subscription, ()) = tokio::join!(subscribing, subscribed);
+    let subscription = subscription.unwrap();
+    let other = client.clone();
+    let closing = tokio::spawn(client.close());
+    peer.expect(Kind::Goodbye).await;
+    drop(subscription);
+    let refused = other.subscribe("o", "t").await.unwrap_err();
+    assert_eq!(refused.code, ErrorCode::NotConnected);
+    peer.send(&Draft::new(Kind::Ping, 5));
+    peer.send(&Draft::new(Kind::Goodbye, 0).aux(CloseReason::Finished.code()));
+    closing.await.unwrap();
+    // What it has written is there, and then the end.
+    let mut buffer = [0; 64];
+    std::future::poll_fn(|cx| peer.stream.poll_read_ready(cx))
+        .await
+        .unwrap();
+    let rest = peer.stream.try_read(&mut buffer, &mut Vec::new()).unwrap_or(0);
+    assert_eq!(buffer[..rest], [0_u8; 0], "behind the goodbye");
+    assert!(peer.frames.is_empty());
+}
+
+/// Each name that a stopped broker does not give back would take half a minute.
+#[tokio::test]
+async fn a_worker_gives_up_all_its_names_at_once() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let mut place = place("wire-names");
+    let worker = WorkerBuilder::new().endpoint(place.endpoint.clone());
+    let worker = NAMES
+        .iter()
+        .fold(worker, |worker, name| worker.add_handler(name, Methods::new()));
+    let (worker, stop) = worker.with_graceful_shutdown();
+    let script = async {
+        let mut peer = place.accept().await;
+        peer.send(
+            &Draft::new(Kind::Welcome, 7)
+                .aux(1)
+                .payload(Encoding::RAW, &WELCOME.encode()),
+        );
+        for _ in NAMES {
+            let asked = peer.expect(Kind::Register).await;
+            peer.send(&Draft::new(Kind::Done, asked.header.id));
+        }
+        stop.send(true).unwrap();
+        let mut given_up = Vec::new();
+        for _ in NAMES {
+            given_up.push(peer.expect(Kind::Unregister).await);
+        }
+        for frame in given_up {
+            peer.send(&Draft::new(Kind::Done, frame.header.id));
+        }
+        peer.expect(Kind::Goodbye).await;
+        peer.send(&Draft::new(Kind::Goodbye, 0).aux(CloseReason::Finished.code()));
+        peer
+    };
+    let (served, _peer) = tokio::join!(worker.spawn(), script);
+    served.unwrap();
 }
 
 #[tokio::test]

@@ -4,14 +4,15 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, Lit, LitStr, Meta, Result};
+use syn::{Attribute, DeriveInput, Error, Expr, ExprLit, GenericParam, Lit, LitStr, Meta, Result};
 
 /// Where the dashes are.
 const DASHES: [usize; 4] = [8, 13, 18, 23];
 const LENGTH: usize = 36;
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
-    if let Some(parameter) = input.generics.type_params().next() {
+    let several = |parameter: &&GenericParam| !matches!(parameter, GenericParam::Lifetime(_));
+    if let Some(parameter) = input.generics.params.iter().find(several) {
         let text = "a generic type has no UUID: each type that its parameter stands for needs one of its own";
         return Err(Error::new_spanned(parameter, text));
     }

@@ -89,8 +89,13 @@ impl<T: MessageBox> EndpointSender<T> {
     /// # Errors
     /// [`ConfirmError::Undelivered`] when one of them did not; [`ConfirmError::Timeout`] when `timeout` was over first.
     pub fn send_confirmed(&self, message: Message<T>, timeout: Duration) -> Result<Receipt, ConfirmError> {
-        let until = Instant::now().checked_add(timeout).unwrap_or_else(Instant::now);
-        let left = || until.saturating_duration_since(Instant::now());
+        // One that no clock can count to is none.
+        let until = Instant::now().checked_add(timeout);
+        let left = || {
+            until.map_or(Duration::MAX, |until| {
+                until.saturating_duration_since(Instant::now())
+            })
+        };
         let blocked = |_| ConfirmError::NotSent(SendError::Blocking);
         let sending = self.sending(message, true)?;
         let id = blocking::block_on_for(sending, left())

@@ -11,6 +11,7 @@ use super::seat::Seat;
 use crate::client::blocking::{block_on, block_on_for};
 use crate::client::join::Joined;
 use crate::client::port::Reader;
+use crate::client::waiters::Place;
 use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
@@ -35,6 +36,20 @@ impl<R> fmt::Debug for EndpointReceiver<R> {
         f.debug_struct("EndpointReceiver")
             .field("skipped", &self.skipped)
             .finish_non_exhaustive()
+    }
+}
+
+/// Where a future that receives waits; it leaves that when it is dropped.
+struct Waiting<'a> {
+    seat: &'a Seat,
+    place: Option<Place>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(joined) = self.seat.joined().filter(|_| self.place.is_some()) {
+            joined.port.leave(&mut self.place);
+        }
     }
 }
 
@@ -79,7 +94,11 @@ impl<R: MessageBox> EndpointReceiver<R> {
     /// # Errors
     /// As [`recv`](Self::recv), but for the timeout.
     pub async fn recv_async(&self) -> Result<Message<R>, RecvError> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        let mut waiting = Waiting {
+            seat: &self.seat,
+            place: None,
+        };
+        poll_fn(|cx| self.poll_recv(&mut waiting.place, cx)).await
     }
 
     /// How many messages were skipped because they are of a type that `R` does not hold. Their senders have been told that they were
@@ -89,15 +108,17 @@ impl<R: MessageBox> EndpointReceiver<R> {
         self.skipped.load(Ordering::Relaxed)
     }
 
-    fn poll_recv(&self, cx: &Context<'_>) -> Poll<Result<Message<R>, RecvError>> {
+    fn poll_recv(&self, place: &mut Option<Place>, cx: &Context<'_>) -> Poll<Result<Message<R>, RecvError>> {
         let Some(joined) = self.seat.joined() else {
             return Poll::Ready(Err(RecvError::Forked));
         };
         loop {
             if let Some(received) = self.take(joined) {
+                // Whoever waited was woken for it, and stands nowhere.
+                *place = None;
                 return Poll::Ready(received);
             }
-            if self.lock().poll_more(&joined.port, cx).is_pending() {
+            if self.lock().poll_more(&joined.port, place, cx).is_pending() {
                 return Poll::Pending;
             }
             // One that came just before the end goes first.

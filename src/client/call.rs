@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 /// A call that is being described. Made by [`IpcClient::call`]; nothing is sent before one of the last methods'
@@ -412,11 +412,14 @@ impl<T: DeserializeOwned> Stream for ReplyStream<T> {
     type Item = Result<T, CallError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.inner).poll_next(cx).map(|item| {
-            item.map(|item| {
-                item.and_then(|reply| reply.payload.decode().map_err(|error| undecodable(&error)))
-            })
-        })
+        let Some(item) = ready!(Pin::new(&mut self.inner).poll_next(cx)) else {
+            return Poll::Ready(None);
+        };
+        let item = item.and_then(|reply| reply.payload.decode().map_err(|error| undecodable(&error)));
+        if item.is_err() {
+            self.inner.exchange.take_back();
+        }
+        Poll::Ready(Some(item))
     }
 }
 

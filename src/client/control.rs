@@ -166,8 +166,7 @@ impl State {
             left |= entry.retry_at.is_some();
         }
         for key in again {
-            self.lasting
-                .ask(key, &mut self.out, now, self.grants.max_deadline_ms);
+            self.ask_lasting(key, now);
         }
         for key in late {
             if let Some(first) = self.lasting.forget(key).and_then(|entry| entry.first) {
@@ -179,7 +178,8 @@ impl State {
 }
 
 impl Shared {
-    /// A connection is there: everything lasting is asked for again, in its order, before anything new.
+    /// A connection is there: everything lasting is asked for again, in its order, and as much of it as may be asked at once before
+    /// anything new; the rest goes as answers come.
     pub(crate) fn connected(&self, link: &Link) {
         let mut after = After::default();
         let mut state = self.lock();

@@ -80,10 +80,10 @@ impl Gap {
 
 impl Events {
     /// How many events are lost with these, and with what the broker has told in front of each.
-    fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         match self {
             Self::Frames { batch, next, count } => Run::new(batch, *next, *count).lost(batch),
-            Self::Whole(whole) => u64::from(whole.is_some()),
+            Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.0.lost()),
         }
     }
 
@@ -92,7 +92,7 @@ impl Events {
         match self {
             Self::Whole(whole) => {
                 let old = whole.take_if(|whole| !seen.insert(whole.0.key.clone()));
-                u64::from(old.is_some())
+                old.map_or(0, |old| old.0.lost())
             }
             Self::Frames { batch, next, count } => {
                 let all = *next..next.saturating_add(*count);
@@ -120,10 +120,6 @@ impl Events {
     /// What is charged for attachments, beside the bytes.
     pub(super) fn charge_attached(&self, limit: usize) -> usize {
         let attached: usize = match self {
-            Self::Frames { batch, next, count } if batch.has_attachments() => {
-                let frames = *next..next.saturating_add(*count);
-                frames.map(|index| batch.attachments(index).len()).sum()
-            }
             Self::Frames { .. } => 0,
             Self::Whole(whole) => whole.as_ref().map_or(0, |whole| whole.0.attachments.len()),
         };

@@ -12,10 +12,11 @@ mod reader;
 pub(crate) use reader::Reader;
 
 use super::event::{Topic, Update};
+use super::request::keep;
 use super::subscription::SlowPolicy;
 use super::waiters::replace;
 use crate::message::frame::FrameView;
-use crate::message::{Attachments, Batch, Encoding, Flags, Header, Metadata};
+use crate::message::{Attachments, Batch, Encoding, Flags, Header, Kind, Metadata};
 use bytes::{Bytes, BytesMut};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -86,13 +87,15 @@ enum Events {
         next: usize,
         count: usize,
     },
-    /// One that came in pieces.
+    /// One that came in pieces, or with something attached.
     Whole(Option<Box<(Head, Bytes)>>),
 }
 
 /// An event but for its payload.
 #[derive(Debug)]
 struct Head {
+    /// What the broker has told as missed before it.
+    missed: u32,
     key: Vec<u8>,
     encoding: Encoding,
     flags: Flags,
@@ -104,6 +107,24 @@ struct Head {
 struct Partial {
     head: Head,
     bytes: BytesMut,
+}
+
+impl Head {
+    fn new(view: &FrameView<'_>, attachments: Attachments, missed: u32) -> Self {
+        Self {
+            missed,
+            key: view.key.to_vec(),
+            encoding: view.header.encoding,
+            flags: view.header.flags,
+            metadata: Metadata::parse(view.meta).unwrap_or_default(),
+            attachments,
+        }
+    }
+
+    /// How many events are lost with it, and with what the broker has told in front of it.
+    fn lost(&self) -> u64 {
+        u64::from(self.missed).saturating_add(1)
+    }
 }
 
 /// What one event counts: half the limit at most, however large it is. Else a program that reads each event as it comes would miss
@@ -120,12 +141,18 @@ impl Run {
         Self { first, count, bytes }
     }
 
+    /// Whether a frame may lie in a run of others: a whole one. What is attached to an event is the event's own, and ends with it.
+    pub(crate) const fn may_hold(header: &Header) -> bool {
+        let own = matches!(header.kind, Kind::Event) && header.attachments > 0;
+        !own && !header.flags.has(Flags::CONTINUED)
+    }
+
     /// The whole events of a subscription, or messages for an endpoint, that follow each other from `first`, where there is one.
     pub(crate) fn whole(batch: &Batch, first: usize) -> Self {
         let (mut count, mut bytes, mut of) = (0_usize, 0_usize, None);
         for header in batch.headers().skip(first) {
             let same = (header.kind, header.id);
-            if header.flags.has(Flags::CONTINUED) || *of.get_or_insert(same) != same {
+            if !Self::may_hold(header) || *of.get_or_insert(same) != same {
                 break;
             }
             count = count.saturating_add(1);
@@ -191,15 +218,8 @@ impl EventQueue {
 
     /// Adds the first part of an event in pieces; `aux` is its number.
     pub(crate) fn begin(&self, view: &FrameView<'_>, attachments: Attachments, message_bytes: usize) {
-        let head = Head {
-            key: view.key.to_vec(),
-            encoding: view.header.encoding,
-            flags: view.header.flags,
-            metadata: Metadata::parse(view.meta).unwrap_or_default(),
-            attachments,
-        };
         let partial = Partial {
-            head,
+            head: Head::new(view, attachments, 0),
             bytes: BytesMut::from(view.payload),
         };
         let mut state = self.lock();
@@ -247,17 +267,35 @@ impl EventQueue {
             return;
         };
         let bytes = region.cloned().unwrap_or_else(|| bytes.freeze());
+        self.add_whole(state, (head, bytes), woken);
+    }
+
+    /// Adds a whole event of a batch with what is attached to it.
+    pub(crate) fn carrying(
+        &self,
+        batch: &Batch,
+        view: &FrameView<'_>,
+        attachments: Attachments,
+        woken: &mut Vec<Waker>,
+    ) {
+        let head = Head::new(view, attachments, view.header.aux);
+        let bytes = keep(batch, view.payload);
+        self.add_whole(self.lock(), (head, bytes), woken);
+    }
+
+    fn add_whole(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        (head, bytes): (Head, Bytes),
+        woken: &mut Vec<Waker>,
+    ) {
         let full = !state.admits(self.limit);
         if full | state.closed && !state.makes_room(self.limit, self.policy) {
-            return state.refuse(1, woken);
+            return state.refuse(head.lost(), woken);
         }
         let size = charge(bytes.len(), self.limit);
-        state.add(
-            Events::Whole(Some(Box::new((head, bytes)))),
-            size,
-            self.limit,
-            woken,
-        );
+        let whole = Events::Whole(Some(Box::new((head, bytes))));
+        state.add(whole, size, self.limit, woken);
         if full {
             state.shed(self.limit, self.policy);
         }

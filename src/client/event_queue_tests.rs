@@ -290,3 +290,33 @@ fn what_is_kept_as_the_newest_counts_as_it_did_when_it_came() {
     let sum: usize = state.chunks.iter().map(|chunk| chunk.charge).sum();
     assert_eq!((sum, state.charged), (LIMIT / 2, LIMIT / 2));
 }
+
+#[test]
+fn what_is_attached_to_an_event_ends_with_the_event() {
+    let queue = Arc::new(EventQueue::new("o", "t", 10_000, SlowPolicy::Hold));
+    let mut woken = Vec::new();
+    let open: Vec<Arc<u8>> = (0..3).map(Arc::new).collect();
+    let events = batch(&[(0, b"0"), (2, b"1"), (0, b"2"), (0, b"plain")]);
+    for (index, object) in open.iter().enumerate() {
+        let attached: crate::message::Attachment = Arc::clone(object) as _;
+        let view = events.view(index).unwrap();
+        queue.carrying(&events, &view, vec![attached].into(), &mut woken);
+    }
+    queue.push(&events, Run::new(&events, 3, 1), &mut woken);
+    let mut reader = Reader::new(Arc::clone(&queue));
+    let cx = Context::from_waker(Waker::noop());
+    for (number, object) in open.iter().enumerate() {
+        let Poll::Ready(Some(event)) = reader.poll_event(&cx) else {
+            panic!("{number} is not there");
+        };
+        assert_eq!(event.payload.bytes, number.to_string());
+        assert_eq!(event.missed, if number == 1 { 2 } else { 0 });
+        assert_eq!((event.attachments.len(), Arc::strong_count(object)), (1, 2));
+        drop(event);
+        assert_eq!(Arc::strong_count(object), 1, "others are not read yet");
+    }
+    assert!(matches!(reader.poll_event(&cx), Poll::Ready(Some(event)) if event.payload.bytes == "plain"));
+    // One that is dropped counts what was missed before it.
+    queue.carrying(&events, &events.view(1).unwrap(), Attachments::new(), &mut woken);
+    assert_eq!(queue.lock().chunks[0].events.lost(), 3);
+}

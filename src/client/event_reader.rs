@@ -121,7 +121,7 @@ impl Reader {
                 interrupted: gap.interrupted,
                 retained: view.header.flags.has(Flags::RETAINED),
                 metadata: Metadata::parse(view.meta).unwrap_or_default(),
-                attachments: batch.attachments(index).to_vec().into(),
+                attachments: Attachments::new(),
                 name: named(&self.queue, &mut self.last, view.key),
             });
         }
@@ -143,7 +143,7 @@ impl Reader {
                 encoding: head.encoding,
                 bytes,
             },
-            missed: gap.missed,
+            missed: u64::from(head.missed).saturating_add(gap.missed),
             interrupted: gap.interrupted,
             retained: head.flags.has(Flags::RETAINED),
             metadata: head.metadata,

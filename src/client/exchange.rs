@@ -450,7 +450,7 @@ pub(crate) const MAX_PATIENCE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Exchange {
     /// Ends it, and tells the other side when that has not.
-    fn take_back(&mut self) {
+    pub(crate) fn take_back(&mut self) {
         let shared = &self.handle.shared;
         shared.leave(&mut self.place, |state| &mut state.out.room);
         shared.leave_order(&mut self.ticket);

@@ -16,7 +16,7 @@ use super::presence;
 use super::publish::PublishBuilder;
 use super::register::RegisterBuilder;
 use super::shared::Shared;
-use super::state::{Direct, Next, Phase};
+use super::state::{Direct, Next, Phase, closed};
 use super::subscription::{self, CallbackSubscription, SubscribeBuilder};
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Draft, Epoch, Flags, Kind, Metadata, Payload, PeerId};
@@ -66,10 +66,11 @@ impl Handle {
     ) -> Result<Lease, CallError> {
         let mut guard = self.shared.lock();
         let state = &mut *guard;
-        if let Phase::Closed(error) = &state.phase {
-            return Err(error.clone());
+        match &state.phase {
+            Phase::Closed(error) => return Err(error.clone()),
+            Phase::Up(_) | Phase::Down if state.closing.is_some() => return Err(closed()),
+            Phase::Up(_) | Phase::Down => {}
         }
-        let max_deadline = state.grants.max_deadline_ms;
         let frame_bytes = state.grants.frame_bytes as usize;
         let key = state
             .lasting
@@ -85,12 +86,7 @@ impl Handle {
         }
         let (_, start_clock) = state.coarse_now();
         let idle = state.out.is_idle();
-        let up = matches!(state.phase, Phase::Up(_));
-        if up {
-            state
-                .lasting
-                .ask(key, &mut state.out, Instant::now(), max_deadline);
-        }
+        state.ask_lasting(key, Instant::now());
         let next = if state.out.is_ready() {
             state.after_push(idle, Direct::Now)
         } else {
@@ -342,11 +338,8 @@ impl IpcClient {
         let (lease, _) = asked.await?;
         // Before the lock is taken: what is left of the lease takes it too.
         let key = lease.keep();
-        let mut state = self.handle.shared.lock();
-        let before = state.lasting.will.replace(key);
-        if let Some(before) = before {
-            state.lasting.forget(before);
-        }
+        let other = self.handle.shared.lock().lasting.set_will(key);
+        drop(other);
         Ok(())
     }
 
@@ -355,12 +348,8 @@ impl IpcClient {
     /// # Errors
     /// NotConnected, BrokerGone or Deadline; it is not set again after a reconnection in any case.
     pub async fn clear_will(&self) -> Result<(), CallError> {
-        {
-            let mut state = self.handle.shared.lock();
-            if let Some(key) = state.lasting.will.take() {
-                state.lasting.forget(key);
-            }
-        }
+        let before = self.handle.shared.lock().lasting.clear_will();
+        drop(before);
         presence::acknowledge(self, Outgoing::plain(Kind::Will, Key::EMPTY)).await
     }
 

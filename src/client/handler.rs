@@ -5,6 +5,7 @@
 
 use super::content::Content;
 use super::serving::OpenCall;
+use super::waiters::Place;
 use crate::error::{CallError, ErrorCode};
 use crate::message::{Attachments, Encoding, Metadata, Origin, Payload, PayloadError, TraceParent};
 use crate::text;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::fmt;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 /// An object that takes JSON values and returns them: the simplest thing that can be called.
@@ -141,6 +143,32 @@ pub struct CallContext {
     pub(crate) open: Arc<OpenCall>,
 }
 
+/// Waits for the end of a call, and leaves its place there when it is dropped.
+struct Watching {
+    open: Arc<OpenCall>,
+    place: Option<Place>,
+}
+
+impl Watching {
+    fn new(open: &Arc<OpenCall>) -> Self {
+        let open = Arc::clone(open);
+        Self { open, place: None }
+    }
+
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.open.poll_cancelled(&mut self.place, cx)
+    }
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        if self.place.is_some() {
+            let waker = self.open.lock().others.leave(&mut self.place);
+            drop(waker);
+        }
+    }
+}
+
 impl CallContext {
     /// The trace that the call belongs to, when its caller said so: what this handler sends on behalf of it takes it along.
     #[must_use]
@@ -173,8 +201,8 @@ impl CallContext {
     /// Ready once nobody wants the answer any more, or it was given. The handler's own future is dropped then; this
     /// is for what it has started elsewhere. Cancel safe.
     pub fn cancelled(&self) -> impl Future<Output = ()> + Send + 'static {
-        let open = Arc::clone(&self.open);
-        std::future::poll_fn(move |cx| open.poll_cancelled(cx))
+        let mut watching = Watching::new(&self.open);
+        std::future::poll_fn(move |cx| watching.poll(cx))
     }
 
     /// Whether nobody wants the answer any more.
@@ -390,5 +418,29 @@ impl<T: SharedObject + 'static> Handler for Shared<T> {
         Payload::json(&value)
             .map(Response::payload)
             .map_err(|error| error.to_string().into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::task::{Wake, Waker};
+
+    #[test]
+    fn who_waits_for_the_end_no_more_leaves_nothing_behind() {
+        struct Task;
+        impl Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let open = Arc::new(OpenCall::new(1, 1, 0, 0));
+        for _ in 0..100 {
+            let (waker, mut watching) = (Waker::from(Arc::new(Task)), Watching::new(&open));
+            let cx = Context::from_waker(&waker);
+            assert!(watching.poll(&cx).is_pending());
+        }
+        assert!(open.lock().others.is_empty());
+        let mut watching = Watching::new(&open);
+        open.finish();
+        assert!(watching.poll(&Context::from_waker(Waker::noop())).is_ready());
     }
 }

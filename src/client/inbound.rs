@@ -5,9 +5,9 @@
 //! [`super::drive`].
 
 use super::after::After;
+use super::brought::Brought;
 use super::event_queue::{EventQueue, Run};
 use super::incoming::{self, Grants};
-use super::large::Regions;
 use super::lasting::{Fact, Lasting};
 use super::peer::{self, Role};
 use super::port::Given;
@@ -18,9 +18,8 @@ use super::state::{Phase, Ring, State};
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::bus::{Settlement, VERSION_KEY};
 use crate::message::frame::FrameView;
-use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind, Payload, metadata};
+use crate::message::{Attachment, Attachments, Batch, Draft, Flags, Header, Kind, Payload, metadata};
 use crate::text;
-use bytes::Bytes;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -60,12 +59,8 @@ impl Ended {
 
 /// Handles one batch. `after` is scratch space. Returns why the connection is at its end, when it is.
 pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After) -> Option<Ended> {
-    let mut given = VecDeque::new();
-    if batch.has_attachments() {
-        given.extend(batch.take_attachments(Kind::Message));
-    }
-    let regions = match Regions::take(&mut batch, shared.options.role()) {
-        Ok(regions) => regions,
+    let mut brought = match Brought::take(&mut batch, shared.options.role()) {
+        Ok(brought) => brought,
         Err(ended) => return Some(ended),
     };
     let batch = Arc::new(batch);
@@ -81,7 +76,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         match header.kind {
             Kind::Call | Kind::CallPiece | Kind::Cancel | Kind::ReplyCredit => calls.push(index),
             Kind::Takes if header.flags.has(Flags::OF_REPLY) => calls.push(index),
-            Kind::Event if !header.flags.has(Flags::CONTINUED) => {
+            Kind::Event if Run::may_hold(header) => {
                 let run = Run::whole(&batch, index);
                 if let Some(queue) = subscription(&state, header.id) {
                     queue.push(&batch, run, &mut after.wakers);
@@ -91,7 +86,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
             }
             Kind::Message if !header.flags.has(Flags::CONTINUED) => {
                 let run = Run::whole(&batch, index);
-                ended = deliver(&state, &batch, run, &mut given, after);
+                ended = deliver(&state, &batch, run, &mut brought.messages, after);
                 index = index.saturating_add(run.count);
                 if ended.is_some() {
                     break;
@@ -100,7 +95,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
             }
             _ => {
                 if let Some(view) = batch.view(index) {
-                    ended = answer(&mut state, (&batch, index), (&view, regions.get(index)), after);
+                    ended = answer(&mut state, (&batch, index), &view, &mut brought, after);
                 }
             }
         }
@@ -122,7 +117,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
         shared.report(report);
     }
     if !calls.is_empty() {
-        let served = incoming::serve(shared, (&batch, &regions), &calls, grants);
+        let served = incoming::serve(shared, (&batch, brought), &calls, grants);
         after.enough = served.spent;
         ended = ended.or(served.ended);
     }
@@ -130,16 +125,15 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
     ended
 }
 
-/// Why the connection is at its end when the other side asks and does not read.
+/// Why the connection is at its end when the other side asks and does not read. What this program sends by itself does not count: one
+/// frame of it may be larger.
 fn unread(state: &State, out_buffer: usize) -> Option<Ended> {
-    let (owing, most) = match state.role {
-        Role::Broker => (state.out.waiting(), OWED_MAX.saturating_add(out_buffer)),
+    let owing = state.out.owing();
+    let most = match state.role {
+        Role::Broker => OWED_MAX.saturating_add(out_buffer),
         Role::Peer => {
             let refusals = (state.grants.open_calls as usize).saturating_mul(REFUSAL);
-            (
-                state.out.owing(),
-                out_buffer.saturating_mul(OWED_BUFFERS).max(refusals),
-            )
+            out_buffer.saturating_mul(OWED_BUFFERS).max(refusals)
         }
     };
     if owing <= most {
@@ -194,13 +188,14 @@ fn settled(state: &mut State, payload: &[u8], after: &mut After) -> Option<Ended
 fn answer(
     state: &mut State,
     (batch, index): (&Batch, usize),
-    (view, region): (&FrameView<'_>, Option<&Bytes>),
+    view: &FrameView<'_>,
+    brought: &mut Brought,
     after: &mut After,
 ) -> Option<Ended> {
     let Header { kind, id, aux, .. } = *view.header;
     let message_bytes = state.grants.message_bytes as usize;
     match kind {
-        Kind::Reply | Kind::ReplyPiece => return replied(state, (batch, index), (view, region), after),
+        Kind::Reply | Kind::ReplyPiece => return replied(state, (batch, index), view, brought, after),
         Kind::Error => finish(state, id, Err(error_of(view)), after),
         Kind::Done | Kind::Accepted | Kind::Pong => finish(state, id, Ok(aux), after),
         Kind::CallCredit if id == 0 && state.role.is_peer() => return call_credit(state, aux, after),
@@ -215,13 +210,16 @@ fn answer(
         }
         Kind::Event => {
             if let Some(queue) = subscription(state, id) {
-                let attachments = batch.attachments(index).to_vec().into();
-                queue.begin(view, attachments, message_bytes);
+                let attachments = brought.attachments(index);
+                match view.header.flags.has(Flags::CONTINUED) {
+                    true => queue.begin(view, attachments, message_bytes),
+                    false => queue.carrying(batch, view, attachments, &mut after.wakers),
+                }
             }
         }
         Kind::EventPiece => {
             if let Some(queue) = subscription(state, id) {
-                queue.piece(view, region, message_bytes, &mut after.wakers);
+                queue.piece(view, brought.regions.get(index), message_bytes, &mut after.wakers);
             }
         }
         Kind::Gap => {
@@ -233,7 +231,7 @@ fn answer(
         Kind::Ownership => ownership(state, id, aux, after),
         Kind::Notice => notice(state, view, after),
         Kind::Ping => return ping(state, view),
-        Kind::Ring => return ring(state, batch.attachments(index), aux, after),
+        Kind::Ring => return ring(state, &brought.attachments(index), aux, after),
         Kind::Goodbye => {
             let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
@@ -285,6 +283,8 @@ fn ring(state: &mut State, given: &[Attachment], aux: u32, after: &mut After) ->
     };
     match (state.ring, aux) {
         (Ring::Asked, 0) => state.ring = Ring::Done,
+        // Nothing follows a goodbye, so it is not answered.
+        (Ring::Asked, _) if state.closing.is_some() => state.ring = Ring::Done,
         (Ring::Asked, bytes) if bytes > 1 => match stream.accept_ring(given, bytes) {
             Ok(()) => {
                 state.ring = Ring::Taken;
@@ -328,7 +328,8 @@ fn granted(state: &mut State, header: &Header, after: &mut After) {
 fn replied(
     state: &mut State,
     (batch, index): (&Batch, usize),
-    (view, region): (&FrameView<'_>, Option<&Bytes>),
+    view: &FrameView<'_>,
+    brought: &mut Brought,
     after: &mut After,
 ) -> Option<Ended> {
     let id = view.header.id;
@@ -337,8 +338,15 @@ fn replied(
     let again = state.again();
     let request = state.requests.get_mut(id)?;
     let step = match view.header.kind {
-        Kind::Reply => request.reply(batch, index, view, message_bytes),
-        _ => request.reply_piece(view, region, message_bytes),
+        Kind::Reply => {
+            // Of one that nobody waits for it is dropped when the lock is released.
+            let attachments = match request.is_answered() {
+                true => Attachments::new(),
+                false => brought.attachments(index),
+            };
+            request.reply(batch, view, attachments, message_bytes)
+        }
+        _ => request.reply_piece(view, brought.regions.get(index), message_bytes),
     };
     if step == Step::Quiet {
         // Else it is over, or an item lies there: then the time counts from when that is taken.
@@ -397,9 +405,56 @@ fn error_of(view: &FrameView<'_>) -> CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::builder::ClientBuilder;
     use crate::client::request::Request;
+    use crate::client::subscription::SlowPolicy;
     use crate::message::Encoding;
     use std::time::{Duration, Instant};
+
+    #[test]
+    fn an_answers_descriptor_does_not_wait_for_the_events_of_the_same_read() {
+        let shared = Arc::new(Shared::new(ClientBuilder::new().options));
+        let queue = Arc::new(EventQueue::new("o", "t", 10_000, SlowPolicy::Hold));
+        let mut state = shared.lock();
+        let fact = Fact::Subscription(Arc::clone(&queue));
+        let subscribed = state.lasting.add(fact, None, |_| Vec::new()).unwrap();
+        let now = Instant::now();
+        let asked = state
+            .requests
+            .insert(Request::new(now, Duration::ZERO, 100))
+            .unwrap();
+        drop(state);
+        let mut bytes = Vec::new();
+        let event = Draft::new(Kind::Event, subscribed);
+        event.payload(Encoding::RAW, &[7; 1_000]).encode(&mut bytes);
+        let reply = Draft::new(Kind::Reply, asked).payload(Encoding::RAW, b"here");
+        Draft {
+            attachments: 1,
+            ..reply
+        }
+        .encode(&mut bytes);
+        let object = Arc::new(7_u8);
+        let mut batch = Batch::from_bytes(bytes.into(), 10_000).unwrap();
+        batch.attach(1, vec![Arc::clone(&object) as Attachment]);
+        assert_eq!(dispatch(&shared, batch, &mut After::default()), None);
+        let answer = shared.lock().requests.get_mut(asked).unwrap().answer.take();
+        let Some(Ok(Answer::Reply(reply))) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!((reply.attachments.len(), Arc::strong_count(&object)), (1, 2));
+        drop(reply);
+        assert_eq!(Arc::strong_count(&object), 1, "an event lies there");
+    }
+
+    #[test]
+    fn a_broker_that_has_not_taken_a_large_frame_yet_is_not_given_up() {
+        let mut state = State::new(100, Role::Broker, Instant::now());
+        state.out.push(&[&vec![0; OWED_MAX + 1_000]]);
+        assert_eq!(unread(&state, 100), None);
+        state.out.owe(OWED_MAX + 101);
+        let ended = unread(&state, 100).unwrap();
+        assert_eq!(ended.reason, CloseReason::SlowConsumer);
+    }
 
     #[test]
     fn each_part_of_a_reply_gives_its_call_the_whole_deadline_again() {
@@ -412,7 +467,13 @@ mod tests {
         let batch = Batch::from_bytes(frame.into(), 100).unwrap();
         let (view, now) = (batch.view(0).unwrap(), Instant::now());
         state.grants.message_bytes = 100;
-        let ended = replied(&mut state, (&batch, 0), (&view, None), &mut After::default());
+        let ended = replied(
+            &mut state,
+            (&batch, 0),
+            &view,
+            &mut Brought::default(),
+            &mut After::default(),
+        );
         assert_eq!(ended, None);
         assert!(state.requests.get_mut(key).unwrap().expires >= now + patience);
     }

@@ -3,11 +3,11 @@
 //! Owns the assembly of calls in pieces, the way of items to their calls, and the context that a handler sees. No lock of the connection is held here:
 //! [`super::running`] may run a handler at once.
 
+use super::brought::Brought;
 use super::handler::{CallContext, IncomingCall};
 use super::here::Here;
 use super::inbound::Ended;
 use super::items::Came;
-use super::large::Regions;
 use super::peer::{self, incoming::Checked};
 use super::request::keep;
 use super::running::{Job, ObjectServer};
@@ -46,7 +46,7 @@ pub(crate) struct Served {
 /// Handles the frames of a batch that concern calls to this client.
 pub(crate) fn serve(
     shared: &Arc<Shared>,
-    (batch, regions): (&Batch, &Regions),
+    (batch, mut brought): (&Batch, Brought),
     frames: &[usize],
     grants: Grants,
 ) -> Served {
@@ -62,10 +62,17 @@ pub(crate) fn serve(
         } = *view.header;
         match kind {
             Kind::Call => {
-                ended = call(shared, &mut here, (batch, index), &view, grants, now);
+                let attachments = brought.attachments(index);
+                ended = call(shared, &mut here, batch, (&view, attachments), grants, now);
             }
             Kind::CallPiece => {
-                ended = call_piece(shared, &mut here, batch, (&view, regions.get(index)), grants);
+                ended = call_piece(
+                    shared,
+                    &mut here,
+                    batch,
+                    (&view, brought.regions.get(index)),
+                    grants,
+                );
             }
             Kind::Takes => {
                 let open = shared.serving.lock().open.get(&id).cloned();
@@ -101,8 +108,8 @@ pub(crate) fn serve(
 fn call(
     shared: &Arc<Shared>,
     here: &mut Here<'_>,
-    (batch, index): (&Batch, usize),
-    view: &FrameView<'_>,
+    batch: &Batch,
+    (view, attachments): (&FrameView<'_>, Attachments),
     grants: Grants,
     now: Instant,
 ) -> Option<Ended> {
@@ -137,9 +144,7 @@ fn call(
             context.deadline = now + DEADLINE;
         }
     }
-    if view.header.attachments > 0 {
-        context.attachments = batch.attachments(index).to_vec().into();
-    }
+    context.attachments = attachments;
     if flags.has(Flags::ITEMS) {
         let patience = context.deadline.saturating_duration_since(now);
         context

@@ -216,7 +216,7 @@ impl Joined {
     pub(crate) fn taken(&self, taken: Taken) {
         let shared = &self.handle().shared;
         let mut state = shared.lock();
-        if state.life != taken.life || !matches!(state.phase, Phase::Up(_)) {
+        if state.life != taken.life || !state.is_up() {
             return;
         }
         let idle = state.out.is_idle();
@@ -268,7 +268,9 @@ impl State {
 
     /// Sends what waits for a connection, as far as the window allows. The socket's task writes it.
     pub(crate) fn send_held(&mut self, after: &mut After) {
-        while let Some(mut held) = self.sends.next_held() {
+        while self.is_up()
+            && let Some(mut held) = self.sends.next_held()
+        {
             if self.check_attachments(&held.attachments).is_err() {
                 self.sends.refuse(&held, Reason::Attachments, after);
                 continue;

@@ -20,6 +20,7 @@
 
 mod after;
 pub mod blocking;
+mod brought;
 mod budget;
 mod builder;
 mod busy;
@@ -105,7 +106,7 @@ mod turn;
 )]
 mod undelivered;
 mod upload;
-mod waiters;
+pub(crate) mod waiters;
 mod worker;
 
 pub use builder::{ClientBuilder, SharedMemory};

@@ -123,11 +123,6 @@ impl Outbox {
         self.buffer.len()
     }
 
-    /// Bytes that were added and are not written.
-    pub(crate) const fn waiting(&self) -> usize {
-        self.buffer.len().saturating_add(self.pending.len())
-    }
-
     /// So much of what was just added is an answer to the other side's own frames, which no limit holds back.
     pub(crate) const fn owe(&mut self, bytes: usize) {
         self.owed.0 = self.owed.0.saturating_add(bytes);

@@ -6,6 +6,7 @@
 use super::event_queue::Run;
 use super::queue::Queue;
 use super::undelivered::Undelivered;
+use super::waiters::{Place, Waiters};
 use crate::error::CallError;
 use crate::message::frame::FrameView;
 use crate::message::{Attachment, Batch};
@@ -33,7 +34,7 @@ pub(crate) struct Port {
 struct Inbox {
     chunks: VecDeque<Chunk>,
     bytes: usize,
-    wakers: Vec<Waker>,
+    waiters: Waiters,
     /// The program takes nothing any more.
     deaf: bool,
 }
@@ -102,7 +103,7 @@ impl Port {
             given: theirs,
             life,
         });
-        woken.append(&mut inbox.wakers);
+        inbox.waiters.drain(woken);
         self.filled.store(true, Ordering::Release);
         inbox.bytes <= UNREAD_MAX
     }
@@ -111,12 +112,20 @@ impl Port {
     pub(crate) fn end(&self, error: CallError, woken: &mut Vec<Waker>) {
         let _ = self.ended.set(error);
         woken.extend(self.reports.finish());
-        woken.append(&mut self.lock().wakers);
+        self.lock().waiters.drain(woken);
     }
 
     /// Why it is no longer on the bus.
     pub(crate) fn ended(&self) -> Option<&CallError> {
         self.ended.get()
+    }
+
+    /// Who has waited does so no more, or looks again.
+    pub(crate) fn leave(&self, place: &mut Option<Place>) {
+        if place.is_some() {
+            let waker = self.lock().waiters.leave(place);
+            drop(waker);
+        }
     }
 
     /// The program takes nothing any more: forgets what is there, and what comes.
@@ -238,19 +247,25 @@ impl Reader {
     }
 
     fn is_empty(&self, port: &Port) -> bool {
-        let here = self.current.as_ref().is_some_and(|chunk| chunk.count > 0);
-        !here && self.taken.is_empty() && !port.filled.load(Ordering::Acquire)
+        self.is_through() && !port.filled.load(Ordering::Acquire)
     }
 
-    /// Waits for a message. Ready when there may be one, or the endpoint has ended.
-    pub(crate) fn poll_more(&self, port: &Port, cx: &Context<'_>) -> Poll<()> {
+    /// Whether all that was brought here is read.
+    fn is_through(&self) -> bool {
+        let here = self.current.as_ref().is_some_and(|chunk| chunk.count > 0);
+        !here && self.taken.is_empty()
+    }
+
+    /// Waits for a message, at `place` among those who do. Ready when there may be one, or the endpoint has ended.
+    pub(crate) fn poll_more(&self, port: &Port, place: &mut Option<Place>, cx: &Context<'_>) -> Poll<()> {
         let mut inbox = port.lock();
-        if !inbox.chunks.is_empty() || port.ended().is_some() {
+        // Somebody else may have brought some here and taken one.
+        if !self.is_through() || !inbox.chunks.is_empty() || port.ended().is_some() {
             return Poll::Ready(());
         }
-        if !inbox.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            inbox.wakers.push(cx.waker().clone());
-        }
+        let before = inbox.waiters.wait(place, cx.waker());
+        drop(inbox);
+        drop(before);
         Poll::Pending
     }
 }
@@ -290,7 +305,10 @@ mod tests {
         let (port, mut reader) = (Port::default(), Reader::default());
         let cx = Context::from_waker(futures::task::noop_waker_ref());
         assert_eq!(next(&mut reader, &port), None);
-        assert!(reader.poll_more(&port, &cx).is_pending() && reader.poll_more(&port, &cx).is_pending());
+        let mut place = None;
+        for _ in 0..2 {
+            assert!(reader.poll_more(&port, &mut place, &cx).is_pending());
+        }
         assert_eq!(push(&port, 0..3, 1), 1, "one waker for one task");
         push(&port, 3..5, 1);
         let mut seen = Vec::new();
@@ -306,6 +324,38 @@ mod tests {
             "two are 128 bytes; behind the last none is left"
         );
         assert_eq!(reader.tell(&port, 0), None);
+    }
+
+    #[test]
+    fn nobody_sleeps_beside_a_message_that_another_one_has_brought_here() {
+        let (port, mut reader) = (Port::default(), Reader::default());
+        let cx = Context::from_waker(Waker::noop());
+        // One finds nothing; two come, and another one takes the first.
+        assert_eq!(next(&mut reader, &port), None);
+        push(&port, 0..2, 1);
+        assert_eq!(next(&mut reader, &port), Some(0));
+        assert!(reader.poll_more(&port, &mut None, &cx).is_ready());
+        push(&port, 2..3, 1);
+        assert_eq!(next(&mut reader, &port), Some(1));
+        assert!(reader.poll_more(&port, &mut None, &cx).is_ready());
+        assert_eq!(next(&mut reader, &port), Some(2));
+        assert!(reader.poll_more(&port, &mut None, &cx).is_pending());
+    }
+
+    #[test]
+    fn who_waits_no_more_leaves_nothing_behind() {
+        struct Task;
+        impl std::task::Wake for Task {
+            fn wake(self: Arc<Self>) {}
+        }
+        let (port, reader) = (Port::default(), Reader::default());
+        for _ in 0..100 {
+            let (waker, mut place) = (Waker::from(Arc::new(Task)), None);
+            let waits = reader.poll_more(&port, &mut place, &Context::from_waker(&waker));
+            assert!(waits.is_pending());
+            port.leave(&mut place);
+        }
+        assert!(port.lock().waiters.is_empty());
     }
 
     #[test]
@@ -353,7 +403,7 @@ mod tests {
         );
         assert_eq!(next(&mut reader, &port), Some(0));
         let cx = Context::from_waker(Waker::noop());
-        assert!(reader.poll_more(&port, &cx).is_ready() && port.ended().is_some());
+        assert!(reader.poll_more(&port, &mut None, &cx).is_ready() && port.ended().is_some());
         port.deafen();
         push(&port, 1..2, 1);
         assert_eq!(next(&mut reader, &port), None);

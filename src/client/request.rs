@@ -155,14 +155,10 @@ impl Request {
     pub(crate) fn reply(
         &mut self,
         batch: &Batch,
-        index: usize,
         view: &FrameView<'_>,
+        attachments: Attachments,
         message_bytes: usize,
     ) -> Step {
-        let attachments = match view.header.attachments {
-            0 => Attachments::new(),
-            _ => Attachments::from(batch.attachments(index).to_vec()),
-        };
         let flags = view.header.flags;
         let metadata = Metadata::parse(view.meta).unwrap_or_default();
         let encoding = view.header.encoding;
@@ -232,8 +228,12 @@ impl Request {
     /// The sender has given a message up halfway. An item of a stream is missing then; without the closing reply, the
     /// call has no other end.
     fn void(&mut self) -> Step {
-        let closing = self.partial.take().is_some_and(|partial| !partial.more);
-        if !closing {
+        let Some(partial) = self.partial.take() else {
+            return Step::Quiet;
+        };
+        // Nobody takes what came of it.
+        self.owed = self.owed.saturating_add(partial.held);
+        if partial.more {
             return Step::Quiet;
         }
         let text = "the object gave its answer up halfway";
@@ -342,7 +342,7 @@ mod tests {
         let batch = Batch::from_bytes(frame.into(), 1 << 20).unwrap();
         let view = batch.view(0).unwrap();
         match kind {
-            Kind::Reply => request.reply(&batch, 0, &view, 100),
+            Kind::Reply => request.reply(&batch, &view, Attachments::new(), 100),
             _ => request.reply_piece(&view, None, 100),
         }
     }
@@ -424,6 +424,18 @@ mod tests {
     }
 
     #[test]
+    fn what_came_of_an_item_that_was_given_up_is_owed() {
+        let mut request = open(true);
+        feed(&mut request, Kind::Reply, Flags::MORE, b"1");
+        let item = Flags::MORE.with(Flags::CONTINUED);
+        feed(&mut request, Kind::Reply, item, b"[1,");
+        feed(&mut request, Kind::ReplyPiece, Flags::CONTINUED, b"2,");
+        assert_eq!(request.take_owed(2), None, "an unread item is in front");
+        feed(&mut request, Kind::ReplyPiece, Flags::ABORT, b"");
+        assert_eq!(request.take_owed(2), Some(24 + 3 + 24 + 2));
+    }
+
+    #[test]
     fn the_last_reply_is_an_item_unless_it_is_empty() {
         let mut request = open(true);
         assert_eq!(feed(&mut request, Kind::Reply, Flags::NONE, b"7"), Step::Wake);
@@ -431,7 +443,8 @@ mod tests {
         let mut request = open(true);
         let frame = Draft::new(Kind::Reply, 1).to_vec();
         let batch = Batch::from_bytes(frame.into(), 100).unwrap();
-        assert_eq!(request.reply(&batch, 0, &batch.view(0).unwrap(), 100), Step::Wake);
+        let view = batch.view(0).unwrap();
+        assert_eq!(request.reply(&batch, &view, Attachments::new(), 100), Step::Wake);
         assert!(request.next_item().is_none() && request.items.as_ref().unwrap().complete);
     }
 }

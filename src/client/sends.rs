@@ -11,13 +11,17 @@ use super::waiters::{Waiters, replace};
 use crate::message::Attachments;
 use crate::message::bus::Settlement;
 use crate::message::id::MessageId;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 /// Where it holds how long it may wait for an endpoint that matches, in ms.
 const TTL: std::ops::Range<usize> = 16..20;
+/// So many places are kept for messages that are settled behind one that is not.
+const SPREAD: usize = 64 * 1024;
+/// Beyond that what is open gets places of its own, unless it is more than this part of them.
+const SPARSE: usize = 16;
 /// After the loss of a host everybody joins again, and not in the same moment: so long messages wait for their receivers.
 const REJOINING: Duration = Duration::from_secs(2);
 
@@ -30,7 +34,9 @@ pub(crate) struct Sends {
     /// The number of the first of `sent`.
     first: u64,
     sent: VecDeque<Sent>,
-    /// How many of `sent` are not settled.
+    /// Those before `first` that are not settled: few among many that were.
+    late: BTreeMap<u64, Sent>,
+    /// How many are not settled.
     open: usize,
     ports: HashMap<u32, Arc<Port>>,
     next_port: u32,
@@ -74,6 +80,7 @@ impl Sends {
             granted: 0,
             first: 1,
             sent: VecDeque::new(),
+            late: BTreeMap::new(),
             open: 0,
             ports: HashMap::new(),
             next_port: 0,
@@ -225,21 +232,14 @@ impl Sends {
         after: &mut After,
     ) {
         let first = self.first;
-        let index = |id: u64| usize::try_from(id.saturating_sub(first)).unwrap_or(usize::MAX);
-        let (from, upto) = (index(from), index(upto).min(self.sent.len()));
         let quiet = self.confirms.is_empty();
         let mut freed = 0_u64;
-        for (at, sent) in self.sent.range_mut(from.min(upto)..upto).enumerate() {
-            let bytes = std::mem::take(&mut sent.bytes);
-            if bytes == 0 {
-                continue;
-            }
-            freed = freed.saturating_add(u64::from(bytes));
+        let mut tell = |id: u64, sent: Sent| {
+            freed = freed.saturating_add(u64::from(sent.bytes));
             self.open = self.open.saturating_sub(1);
-            let id = first.saturating_add(from.saturating_add(at) as u64);
             let outcome = report(id);
             if quiet && outcome.is_ok() {
-                continue;
+                return;
             }
             if let Some(confirm) = self.confirms.get_mut(&id) {
                 confirm.outcome = Some(outcome);
@@ -247,14 +247,41 @@ impl Sends {
             } else if let (Err(undelivered), Some(port)) = (outcome, self.ports.get(&sent.port)) {
                 after.undelivered(port, undelivered);
             }
+        };
+        while let Some((id, _)) = self.late.range(from.min(upto)..upto).next() {
+            let id = *id;
+            self.late.remove(&id).into_iter().for_each(|sent| tell(id, sent));
+        }
+        let index = |id: u64| usize::try_from(id.saturating_sub(first)).unwrap_or(usize::MAX);
+        let (from, upto) = (index(from), index(upto).min(self.sent.len()));
+        for (at, sent) in self.sent.range_mut(from.min(upto)..upto).enumerate() {
+            let was = std::mem::replace(sent, Sent { bytes: 0, ..*sent });
+            if was.bytes > 0 {
+                tell(first.saturating_add(from.saturating_add(at) as u64), was);
+            }
         }
         self.window = self
             .window
             .saturating_add(i64::try_from(freed).unwrap_or(i64::MAX));
+        self.give_places_back();
+    }
+
+    /// What is settled needs no place any more.
+    fn give_places_back(&mut self) {
         while self.sent.front().is_some_and(|sent| sent.bytes == 0) {
             self.sent.pop_front();
             self.first = self.first.saturating_add(1);
         }
+        let open = self.open.saturating_sub(self.late.len());
+        if self.sent.len() < SPREAD || open > self.sent.len() / SPARSE {
+            return;
+        }
+        // One that waits long for its match would keep the places of all that came after it.
+        let numbered = (self.first..).zip(&self.sent);
+        let open = numbered.filter(|(_, sent)| sent.bytes > 0);
+        self.late.extend(open.map(|(id, sent)| (id, *sent)));
+        self.first = self.first.saturating_add(self.sent.len() as u64);
+        self.sent.clear();
     }
 
     /// A connection is there: so much may be sent on it. `again`: there was another before it.
@@ -275,12 +302,14 @@ impl Sends {
         let next = self.first.saturating_add(self.sent.len() as u64);
         let lost = self.held.front().map_or(next, Held::id);
         self.end(
-            self.first,
+            0,
             lost,
             |id| Err(Undelivered::new(id, Reason::HostLost, true)),
             after,
         );
         self.window = 0;
+        // Without a host a message is kept, as far as there is room for it, and needs no window.
+        self.waiters.drain(&mut after.wakers);
     }
 
     /// There will be no connection any more.
@@ -290,7 +319,7 @@ impl Sends {
         self.held_bytes = 0;
         let next = self.first.saturating_add(self.sent.len() as u64);
         let report = |id| Err(Undelivered::new(id, Reason::Closed, false));
-        self.end(self.first, next, report, after);
+        self.end(0, next, report, after);
         self.waiters.drain(&mut after.wakers);
     }
 
@@ -322,145 +351,5 @@ impl Held {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::message::bus::Outcome;
-    use crate::message::{Draft, Kind};
-
-    const FRAME: usize = 124;
-
-    fn frame() -> Vec<u8> {
-        let payload = [0; 100];
-        let raw = crate::message::Encoding::RAW;
-        Draft::new(Kind::Send, 0).payload(raw, &payload).to_vec()
-    }
-
-    fn sends(window: u32) -> (Sends, Arc<Port>, u32) {
-        let mut sends = Sends::new();
-        sends.up(window, false, Instant::now());
-        sends.joined = 1;
-        let port = Arc::new(Port::default());
-        let number = sends.add_port(Arc::clone(&port));
-        (sends, port, number)
-    }
-
-    fn settled(first: u64, count: u32, outcome: Outcome) -> Settlement {
-        Settlement {
-            first,
-            count,
-            outcome,
-            may_have_arrived: false,
-            receivers: 1,
-        }
-    }
-
-    fn told(after: &mut After, port: &Port) -> Vec<(u64, Reason, bool)> {
-        after.perform();
-        std::iter::from_fn(|| port.try_report())
-            .map(|told| (told.id.0, told.reason, told.may_have_arrived))
-            .collect()
-    }
-
-    #[test]
-    fn the_window_comes_back_in_any_order_and_each_message_counts_once() {
-        let (mut sends, port, number) = sends(1000);
-        let mut after = After::default();
-        for id in 1..=8 {
-            assert!(sends.may_go());
-            let mut frame = frame();
-            assert_eq!(sends.add(number, &mut frame).0, id);
-            assert_eq!(frame[ID], id.to_le_bytes());
-        }
-        assert_eq!(sends.window, 1000 - 8 * FRAME as i64);
-        sends.settle(&settled(3, 2, Outcome::Taken), &mut after);
-        sends.settle(&settled(2, 3, Outcome::Taken), &mut after);
-        assert_eq!((sends.first, sends.open), (1, 5));
-        sends.settle(&settled(0, 2, Outcome::NoMatch), &mut after);
-        assert_eq!((sends.first, sends.open), (5, 4));
-        sends.settle(&settled(u64::MAX, u32::MAX, Outcome::Taken), &mut after);
-        sends.settle(&settled(5, u32::MAX, Outcome::ReceiverGone), &mut after);
-        assert_eq!((sends.first, sends.open, sends.window), (9, 0, 1000));
-        let gone = |id| (id, Reason::ReceiverGone, false);
-        let expected = [(1, Reason::NoMatch, false), gone(5), gone(6), gone(7), gone(8)];
-        assert_eq!(told(&mut after, &port), expected);
-    }
-
-    #[test]
-    fn a_sliver_of_the_window_is_told_while_the_rest_may_wait_long() {
-        struct Woken(std::sync::atomic::AtomicBool);
-        impl std::task::Wake for Woken {
-            fn wake(self: Arc<Self>) {
-                self.0.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
-        }
-        let (mut sends, _port, number) = sends(1000);
-        let mut after = After::default();
-        while sends.may_go() {
-            sends.add(number, &mut frame());
-        }
-        let woken = Arc::new(Woken(false.into()));
-        assert!(sends.waiters.wait(&mut None, &woken.clone().into()).is_none());
-        // Most of what is open is not settled: it waits for its match.
-        sends.settle(&settled(1, 1, Outcome::Taken), &mut after);
-        sends.wake(&mut after);
-        after.perform();
-        assert_eq!(sends.may_go(), woken.0.load(std::sync::atomic::Ordering::Relaxed));
-        assert!(sends.may_go() && sends.window < sends.granted / 4);
-    }
-
-    #[test]
-    fn who_waits_for_one_is_told_instead_of_the_queue() {
-        let (mut sends, port, number) = sends(1000);
-        let mut after = After::default();
-        let ids: Vec<MessageId> = (0..3).map(|_| sends.add(number, &mut frame())).collect();
-        ids.iter().for_each(|id| sends.confirm(*id));
-        let mut dead = Vec::new();
-        assert_eq!(sends.outcome(ids[0], Waker::noop(), &mut dead), None);
-        sends.settle(&settled(1, 1, Outcome::Taken), &mut after);
-        sends.settle(&settled(2, 2, Outcome::NoMatch), &mut after);
-        assert_eq!(sends.outcome(ids[0], Waker::noop(), &mut dead), Some(Ok(1)));
-        let refused = sends
-            .outcome(ids[1], Waker::noop(), &mut dead)
-            .unwrap()
-            .unwrap_err();
-        assert_eq!((refused.id, refused.reason), (ids[1], Reason::NoMatch));
-        assert_eq!(sends.unconfirm(ids[2], &mut dead).unwrap().id, ids[2]);
-        assert!(told(&mut after, &port).is_empty());
-    }
-
-    #[test]
-    fn what_was_not_written_goes_to_the_next_host_and_the_rest_is_told() {
-        let (mut sends, port, number) = sends(1000);
-        let mut after = After::default();
-        let mut frames: Vec<Vec<u8>> = (0..3).map(|_| frame()).collect();
-        for frame in &mut frames {
-            sends.add(number, frame);
-        }
-        let unwritten = Held {
-            frame: frames.pop().unwrap(),
-            attachments: Attachments::new(),
-        };
-        sends.interrupt(vec![unwritten], &mut after);
-        let lost = |id| (id, Reason::HostLost, true);
-        assert_eq!(told(&mut after, &port), [lost(1), lost(2)]);
-        assert!(sends.must_hold());
-        assert_eq!(sends.hold(number, frame(), Attachments::new()).0, 4);
-        assert_eq!(sends.held_bytes(), 2 * FRAME);
-        sends.up(150, true, Instant::now());
-        assert!(sends.next_held().is_none(), "nobody has joined");
-        sends.joined = 1;
-        let next = |sends: &mut Sends| {
-            let held = sends.next_held().unwrap();
-            let ttl = u32::from_le_bytes(held.frame[TTL].try_into().unwrap());
-            (held.id(), ttl > 0)
-        };
-        assert_eq!((next(&mut sends), next(&mut sends)), ((3, true), (4, true)));
-        assert!(!sends.must_hold() && !sends.may_go());
-        sends.settle(&settled(3, 2, Outcome::Taken), &mut after);
-        assert_eq!((sends.open, sends.window), (0, 150));
-        sends.interrupt(Vec::new(), &mut after);
-        sends.hold(number, frame(), Attachments::new());
-        sends.close(&mut after);
-        assert_eq!(told(&mut after, &port), [(5, Reason::Closed, false)]);
-    }
-}
+#[path = "sends_tests.rs"]
+mod tests;

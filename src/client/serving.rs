@@ -10,7 +10,7 @@ use super::peer::incoming::OneWay;
 use super::peer::memory::{Hold, Memory};
 use super::running::{Job, ObjectServer};
 use super::shared::Shared;
-use super::waiters::replace;
+use super::waiters::{Place, Waiters, replace};
 use crate::error::CallError;
 use crate::message::{PeerId, Served};
 use bytes::BytesMut;
@@ -103,7 +103,7 @@ pub(crate) struct OpenState {
     /// Whether the caller takes what was offered as a region, once the broker has said so.
     takes: Option<u32>,
     task: Option<Waker>,
-    others: Vec<Waker>,
+    pub(crate) others: Waiters,
 }
 
 impl OpenState {
@@ -115,7 +115,7 @@ impl OpenState {
             window: window as i64,
             takes: None,
             task: None,
-            others: Vec::new(),
+            others: Waiters::new(),
         }
     }
 }
@@ -166,7 +166,8 @@ impl OpenCall {
     pub(crate) fn cancel(&self) {
         let mut state = self.lock();
         state.cancelled = true;
-        let mut woken = std::mem::take(&mut state.others);
+        let mut woken = Vec::new();
+        state.others.drain(&mut woken);
         woken.extend(state.task.take());
         let left = state.items.as_mut().map(|items| items.stop(&mut woken));
         drop(state);
@@ -178,7 +179,8 @@ impl OpenCall {
     pub(crate) fn finish(&self) {
         let mut state = self.lock();
         state.over = true;
-        let mut woken = std::mem::take(&mut state.others);
+        let mut woken = Vec::new();
+        state.others.drain(&mut woken);
         let left = state.items.as_mut().map(|items| items.stop(&mut woken));
         drop(state);
         drop(left);
@@ -225,15 +227,15 @@ impl OpenCall {
         }
     }
 
-    /// For anybody but the call's own task.
-    pub(crate) fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<()> {
+    /// For anybody but the call's own task, who waits at `place`.
+    pub(crate) fn poll_cancelled(&self, place: &mut Option<Place>, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.cancelled || state.over {
             return Poll::Ready(());
         }
-        if !state.others.iter().any(|waker| waker.will_wake(cx.waker())) {
-            state.others.push(cx.waker().clone());
-        }
+        let before = state.others.wait(place, cx.waker());
+        drop(state);
+        drop(before);
         Poll::Pending
     }
 

@@ -17,11 +17,15 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// The broker has answered for something lasting.
 pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>, after: &mut After) {
     let now = Instant::now();
-    let max_deadline = state.grants.max_deadline_ms;
-    if let Some(give_up) = state.lasting.answered(id).filter(|_| result.is_ok()) {
-        state.out.push(&[&give_up]);
+    let give_up = state.lasting.answered(id).filter(|_| result.is_ok());
+    // Behind a goodbye nothing is asked for, and all is given up.
+    if state.is_up() {
+        give_up.into_iter().for_each(|give_up| {
+            state.out.push(&[&give_up]);
+        });
+        let max_deadline = state.grants.max_deadline_ms;
+        state.lasting.pump(&mut state.out, now, max_deadline);
     }
-    state.lasting.pump(&mut state.out, now, max_deadline);
     let Some(entry) = state.lasting.get_mut(id) else {
         return;
     };
@@ -40,7 +44,7 @@ pub(crate) fn settle(state: &mut State, id: u64, result: Result<u32, CallError>,
             .as_ref()
             .is_err_and(|error| error.code == ErrorCode::Deadline);
         if late && until.is_none_or(|until| until > now) {
-            return state.lasting.ask(id, &mut state.out, now, max_deadline);
+            return state.ask_lasting(id, now);
         }
         return tell_first(state, id, result, true, after);
     }

@@ -110,6 +110,11 @@ pub(crate) struct State {
     pub(crate) dead: Vec<Waker>,
 }
 
+/// What asks for something behind this end's goodbye.
+pub(crate) fn closed() -> CallError {
+    CallError::new(ErrorCode::NotConnected, "this client was closed")
+}
+
 /// What to do once the lock is released.
 #[derive(Debug)]
 #[must_use]
@@ -190,7 +195,7 @@ impl State {
     fn why_not_up(&self) -> Result<(), CallError> {
         match &self.phase {
             Phase::Up(_) if self.closing.is_none() => Ok(()),
-            Phase::Up(_) => Err(CallError::new(ErrorCode::NotConnected, "this client was closed")),
+            Phase::Up(_) => Err(closed()),
             Phase::Down => Err(CallError::new(
                 ErrorCode::NotConnected,
                 format!(
@@ -241,9 +246,9 @@ impl State {
             .map_err(|error| CallError::new(ErrorCode::Invalid, error.to_string()).ran(false))
     }
 
-    /// Adds a frame that no limit holds back, because it belongs to something that was admitted.
+    /// Adds a frame that no limit holds back, because it belongs to something that was admitted; none behind this end's goodbye.
     pub(crate) fn control(&mut self, draft: &Draft<'_>) -> Next {
-        if !matches!(self.phase, Phase::Up(_)) {
+        if !self.is_up() {
             return Next::Nothing;
         }
         let idle = self.out.is_idle();
@@ -252,10 +257,18 @@ impl State {
         self.after_push(idle, Direct::No)
     }
 
+    /// Asks for something lasting, now or when there is a connection.
+    pub(crate) fn ask_lasting(&mut self, key: u64, now: Instant) {
+        if self.is_up() {
+            let max_deadline = self.grants.max_deadline_ms;
+            self.lasting.ask(key, &mut self.out, now, max_deadline);
+        }
+    }
+
     /// Tells the broker of publishes that end halfway, as far as the window allows.
     pub(crate) fn void_publishes(&mut self) -> Next {
         let idle = self.out.is_idle();
-        while self.publish_window > 0 {
+        while self.is_up() && self.publish_window > 0 {
             let Some(id) = self.void_publishes.pop() else {
                 break;
             };
@@ -272,7 +285,7 @@ impl State {
 
     /// Asks for shared memory, if it may be had and nobody has asked.
     pub(crate) fn ask_for_ring(&mut self) {
-        if self.ring == Ring::Granted {
+        if self.ring == Ring::Granted && self.is_up() {
             self.ring = Ring::Asked;
             let _ = self.control(&Draft::new(Kind::Ring, 0));
         }
@@ -379,12 +392,14 @@ impl State {
         if self.closing.is_some() {
             return Next::Nothing;
         }
-        self.closing = Some(Instant::now());
         // A broker that is stopped does not answer the goodbye; the tick gives it up.
         self.coarse_now();
         let text = crate::error::CloseReason::Finished;
         let goodbye = Draft::new(Kind::Goodbye, 0).aux(text.code());
-        match self.control(&goodbye) {
+        let next = self.control(&goodbye);
+        // It is the last frame.
+        self.closing = Some(Instant::now());
+        match next {
             // Nobody may come back to write it: the process may be about to exit.
             Next::WakeSocket => match &self.phase {
                 Phase::Up(stream) => {

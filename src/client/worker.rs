@@ -294,14 +294,20 @@ async fn first<T>(
 }
 
 async fn stop(client: IpcClient, registrations: Vec<Registration>) {
-    for registration in registrations {
+    let given_up = registrations.into_iter().map(|registration| async {
         let name = registration.name().to_owned();
         if let Err(error) = registration.unregister().await {
             tracing::debug!(object = %text::name(&name), %error, "the name could not be given up");
         }
-    }
+    });
     let serving = &client.handle.shared.serving;
-    let idle = std::future::poll_fn(|cx| serving.poll_idle(cx));
-    futures::future::select(idle, Box::pin(runtime::sleep(DRAIN))).await;
+    let through = async {
+        futures::future::join_all(given_up).await;
+        std::future::poll_fn(|cx| serving.poll_idle(cx)).await;
+    };
+    // A broker that is stopped answers for none of the names: what is left of them is given up with the connection.
+    if runtime::at_most(Some(DRAIN), through).await.is_none() {
+        tracing::debug!("stopped before all names were given up and all calls were over");
+    }
     client.close().await;
 }

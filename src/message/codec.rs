@@ -232,6 +232,14 @@ impl Batch {
             .collect()
     }
 
+    /// Takes all attachments out that were not refused, with the indexes of their frames.
+    pub(crate) fn take_all_attachments(&mut self) -> Vec<(usize, Vec<Attachment>)> {
+        let taken = self.attachments.extract_if(.., |(_, carried)| carried.is_ok());
+        taken
+            .filter_map(|(index, carried)| Some((index as usize, carried.ok()?)))
+            .collect()
+    }
+
     /// Frame `index` came with attachments, and they were refused.
     pub fn refuse_attachments(&mut self, index: usize, why: Box<CallError>) {
         if let Ok(index) = u32::try_from(index) {

@@ -67,6 +67,21 @@ async fn blocking_calls_refuse_to_block_an_executor() {
 }
 
 #[actix::test]
+async fn a_confirmation_may_be_waited_for_without_a_limit() {
+    let bus = Bus::start();
+    let (sender, receiver) = bus.join::<String, String>(label!("a")).await;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    let waiting = std::thread::spawn(move || {
+        let confirmed = sender.send_confirmed(to("a", "x"), std::time::Duration::MAX);
+        tell.send(confirmed).unwrap();
+    });
+    assert!(text(&receiver).await.starts_with('x'));
+    let confirmed = tokio::time::timeout(LONG, told).await.unwrap().unwrap();
+    assert_eq!(confirmed.unwrap().receivers, 1);
+    waiting.join().unwrap();
+}
+
+#[actix::test]
 async fn who_stops_receiving_goes_on_sending_and_is_found_no_more() {
     let bus = Bus::start();
     let (sender, receiver) = bus.join::<String, String>(label!("a")).await;

@@ -113,3 +113,37 @@ async fn large_items_and_errors_in_streams() {
     assert_eq!(items.len(), 6, "nothing follows an error");
     assert_eq!(items.last().unwrap().as_ref().unwrap_err().message, "empty page");
 }
+
+/// Tells when it is dropped.
+struct Tells(Arc<Notify>);
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
+#[tokio::test]
+async fn nothing_follows_an_item_that_is_not_what_was_asked_for() {
+    let place = Place::new();
+    let broker = place.start();
+    let dropped = Arc::new(Notify::new());
+    let told = dropped.clone();
+    let object = Methods::new().stream("mixed", move |(): (), _| {
+        let tells = Tells(told.clone());
+        let items = futures::stream::iter([json!(1), json!("x"), json!(3)]);
+        items.chain(futures::stream::pending()).map(move |item| {
+            let _ = &tells;
+            Ok::<_, HandlerError>(item)
+        })
+    });
+    let (caller, _worker, _object) = pair(&broker, "o", object).await;
+    let mut items = caller.call("o", "mixed").stream::<(), u32>(&());
+    assert_eq!(items.next().await.unwrap().unwrap(), 1);
+    assert!(items.next().await.unwrap().is_err());
+    assert!(items.next().await.is_none(), "a number came behind an error");
+    // The call is over for the object as well, although the stream is kept.
+    tokio::time::timeout(Duration::from_secs(30), dropped.notified())
+        .await
+        .expect("the object goes on");
+}
