@@ -161,3 +161,16 @@ fn given_up(subscriber: &mut Raw, id: u64) {
         "one message: {numbers:?}"
     );
 }
+
+#[test]
+fn a_retained_value_in_pieces_is_refused_also_where_nobody_asked() {
+    let broker = Running::start(Limits::default());
+    let [mut publisher] = broker.connect_all();
+    for flags in [Flags::NONE, Flags::ACK] {
+        let first = Draft::new(Kind::Publish, 5).flags(flags.with(Flags::CONTINUED).with(Flags::RETAIN));
+        publisher.send(&first.pair("s", "t").payload(Encoding::RAW, b"a"));
+        publisher.send(&Draft::new(Kind::PublishPiece, 5));
+        let refused = publisher.expect(Kind::Error);
+        assert_eq!((refused.id, refused.error()), (5, (ErrorCode::TooLarge, false)));
+    }
+}

@@ -24,7 +24,7 @@ use actix_ipc::client::IpcClient;
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
-use actix_ipc::message::{Decoder, Draft, Encoding, Hello, Kind};
+use actix_ipc::message::{Decoder, Draft, Encoding, Flags, Hello, Kind};
 use actix_ipc::transport::Endpoint;
 use actix_ipc::transport::inject::{Site, arm, disarm, left};
 use descriptors::{Reader, call, closed, pipes, same, send, until};
@@ -387,4 +387,57 @@ fn too_many_descriptors_in_flight_cost_those_who_do_not_read() {
     }
     let ends = with_one(&caller, 4, "reads");
     same(Reader::default().read(&mut reading).1, ends);
+}
+
+/// EINVAL is about what is attached. The call ends with an error, once: what waits of the stream is dropped, and its callee stops.
+#[test]
+fn an_item_whose_descriptors_are_refused_ends_its_stream() {
+    let _alone = alone();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("b.sock");
+    let _broker = start(Limits::default(), vec![Endpoint::Unix(path.clone())]);
+    let [mut caller, mut callee] = std::array::from_fn(|_| Raw::connect(&path));
+    callee.register("o");
+    let ask = Draft::new(Kind::Call, 9).flags(Flags::STREAM).pair("o", "m");
+    // What comes behind the item: nothing yet, more, or the end.
+    for behind in [None, Some(Flags::MORE), Some(Flags::NONE)] {
+        caller.send(&ask);
+        let ticket = callee.expect(Kind::Call).id;
+        callee.send(&Draft::new(Kind::Reply, ticket).flags(Flags::MORE));
+        assert!(caller.expect(Kind::Reply).flags.has(Flags::MORE));
+        let item = Draft::new(Kind::Reply, ticket).flags(Flags::MORE);
+        let item = Draft {
+            attachments: 1,
+            ..item
+        };
+        let mut bytes = item.to_vec();
+        if let Some(flags) = behind {
+            let more = Draft::new(Kind::Reply, ticket).flags(flags);
+            more.encode(&mut bytes);
+        }
+        arm(Site::Attach, Errno::INVAL.raw_os_error(), 1);
+        let (sent, ends) = pipes(1);
+        send(&callee, &bytes, &sent);
+        let lost = caller.expect(Kind::Error);
+        assert_eq!((lost.id, lost.error()), (9, (ErrorCode::ReplyLost, true)));
+        drop(sent);
+        for end in ends {
+            assert!(closed(end).is_empty());
+        }
+        // Its number is free; a late item changes nothing.
+        caller.send(&ask);
+        callee.send(&Draft::new(Kind::Reply, ticket).flags(Flags::MORE));
+        let got = callee.expect_one(&[Kind::Call, Kind::Cancel]);
+        let again = match got.kind {
+            Kind::Cancel => {
+                assert_eq!((got.id, behind == Some(Flags::NONE)), (ticket, false));
+                callee.expect(Kind::Call).id
+            }
+            _ => got.id,
+        };
+        callee.send(&Draft::new(Kind::Reply, again));
+        let answer = caller.expect(Kind::Reply);
+        assert_eq!((answer.id, answer.flags), (9, Flags::NONE));
+        assert_eq!(disarm(), 0);
+    }
 }

@@ -334,3 +334,38 @@ fn no_local_leaves_out_what_the_connection_publishes_itself() {
     }
     broker.stop();
 }
+
+/// Copying all that was ever published, for one whose queue takes a part of it, would cost all others their time.
+#[test]
+fn retained_values_beyond_the_queue_are_missed_and_told() {
+    const VALUES: u32 = 40;
+    let broker = Running::start(Limits {
+        outbox_bytes: 64 * 1024,
+        ..Limits::default()
+    });
+    let [mut publisher, mut subscriber] = broker.connect_all();
+    for number in 0..VALUES {
+        publisher.publish_as(
+            "s",
+            &format!("t{number}"),
+            Flags::RETAIN.with(Flags::ACK),
+            &[7; 8 * 1024],
+        );
+    }
+    for policy in 0..4 {
+        let id = subscriber.subscribe_as("s", "*", Flags::PATTERN, policy, &[]);
+        let (mut came, mut missed) = (0, 0);
+        while came + missed < VALUES {
+            let got = subscriber.expect_one(&[Kind::Event, Kind::Gap]);
+            assert_eq!(got.id, id);
+            missed += got.aux;
+            came += u32::from(got.kind == Kind::Event);
+        }
+        assert!(
+            (1..=4).contains(&came) && came + missed == VALUES,
+            "{policy}: {came}"
+        );
+        subscriber.send(&Draft::new(Kind::Unsubscribe, id));
+        assert_eq!(subscriber.expect(Kind::Done).id, id);
+    }
+}

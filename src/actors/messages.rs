@@ -209,8 +209,9 @@ pub enum Control {
     },
     /// A frame of the broker that answers nothing (ownership, notice).
     Frame(Box<[u8]>),
-    /// The objects that the call `call` waits for are there.
-    Present(CallId),
+    /// The objects that this call or Wait waits for are there. The ticket tells it from another that has got its number since, here and
+    /// in the two below.
+    Present(CallId, Ticket),
     /// The caller of `ticket` no longer wants it.
     Cancel(Ticket),
     /// The caller of `ticket` takes more bytes of its streamed reply.
@@ -224,9 +225,9 @@ pub enum Control {
     /// Publish credit is waiting in the account.
     Grant,
     /// The policy no longer lets this peer see what the call or wait waits for.
-    WaitDenied(CallId),
+    WaitDenied(CallId, Ticket),
     /// The service that provides what the call or wait waits for has failed.
-    WaitFailed(CallId, Arc<CallError>),
+    WaitFailed(CallId, Ticket, Arc<CallError>),
     /// The broker is stopping.
     Drain,
     /// End the connection with this reason.

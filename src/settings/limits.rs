@@ -84,6 +84,9 @@ const ON_THE_WIRE: &[&str] = &[
     "subscriptions",
 ];
 
+/// Limits that an account keeps in a `u32`, so that an idle connection holds little.
+const KEPT_SMALL: &str = "outbox_bytes";
+
 /// Complains of each relation that does not hold, under the key that somebody has `set`.
 pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut dyn FnMut(&str, String)) {
     let numbers = serde_json::to_value(limits).unwrap_or_default();
@@ -130,6 +133,14 @@ pub(super) fn check(limits: &Limits, set: &dyn Fn(&str) -> bool, complain: &mut 
                 format!("{} is more than a frame can say, {most}", value(key)),
             );
         }
+    }
+    if value(KEPT_SMALL) > u64::from(u32::MAX) {
+        let text = format!(
+            "{} is more than a queue can have, {}",
+            value(KEPT_SMALL),
+            u32::MAX
+        );
+        complain(&full(KEPT_SMALL), text);
     }
 }
 
@@ -236,7 +247,13 @@ mod tests {
         let numbers = serde_json::to_value(Limits::default()).unwrap();
         let pairs = AT_MOST.iter().flat_map(|(smaller, larger)| [smaller, larger]);
         let shared = SHARED.iter().map(|(key, _)| key);
-        for key in ABOVE_ZERO.iter().chain(pairs).chain(shared).chain(ON_THE_WIRE) {
+        for key in ABOVE_ZERO
+            .iter()
+            .chain(pairs)
+            .chain(shared)
+            .chain(ON_THE_WIRE)
+            .chain([&KEPT_SMALL])
+        {
             assert!(numbers.get(key).is_some_and(serde_json::Value::is_u64), "{key}");
         }
     }
@@ -246,6 +263,7 @@ mod tests {
     fn what_does_not_fit_the_wire_is_named() {
         let limits = Limits {
             stream_window: 1 << 32,
+            outbox_bytes: 1 << 32,
             message_bytes: u32::MAX as usize,
             frame_bytes: u32::MAX as usize,
             memory_bytes_total: 1 << 40,
@@ -253,7 +271,14 @@ mod tests {
         };
         let mut found = Vec::new();
         check(&limits, &|_| true, &mut |key, _| found.push(key.to_owned()));
-        assert_eq!(found, ["limits.frame_bytes", "limits.stream_window"]);
+        assert_eq!(
+            found,
+            [
+                "limits.frame_bytes",
+                "limits.stream_window",
+                "limits.outbox_bytes"
+            ]
+        );
     }
 
     const KIB: usize = 1 << 10;

@@ -92,3 +92,42 @@ fn waits_beyond_the_limit_are_refused() {
     sender.send_all(&drafts);
     assert_eq!(outcome(&mut sender), (3, 1, Outcome::TooLarge, false, 0));
 }
+
+/// What waits is charged to its sender, with its bytes: a window of it for each connection would be no bound.
+#[test]
+fn bytes_that_wait_count_against_the_memory() {
+    let broker = Running::start(Limits {
+        memory_bytes_total: 4 << 20,
+        user_part: 1,
+        ..Limits::default()
+    });
+    let [mut receiver] = broker.connect_all();
+    let payload = body(&"m".repeat(256 << 10));
+    let key = to("earth");
+    let mut senders = broker.connect_all::<12>();
+    let mut waiting = 0;
+    for sender in &mut senders {
+        sender.send(&message(1, &key, &payload).aux(LONG));
+        sender.after_registry();
+        let settled = sender.kept().into_iter().find(|got| got.kind == Kind::Settled);
+        match settled {
+            None => waiting += 1,
+            Some(got) => {
+                sender.put_back(vec![got]);
+                assert_eq!(outcome(sender), (1, 1, Outcome::TooLarge, false, 0));
+                break;
+            }
+        }
+    }
+    assert!((1..senders.len()).contains(&waiting), "{waiting}");
+    // What has found somebody makes room.
+    let endpoint = join(&mut receiver, &["earth"]);
+    for _ in 0..waiting {
+        hear(&mut receiver, endpoint);
+        take(&mut receiver, endpoint, 1);
+    }
+    let other = &mut senders[waiting];
+    other.send(&message(2, &to("moon"), &payload).aux(LONG));
+    other.after_registry();
+    assert!(other.kept().iter().all(|got| got.kind != Kind::Settled));
+}

@@ -316,7 +316,7 @@ impl Model {
                     request,
                     acquired,
                 } => owned.push((*peer, request.0, *acquired)),
-                Effect::Present { peer, request } => {
+                Effect::Present { peer, request, .. } => {
                     let names = self
                         .waits
                         .remove(&(*peer, request.0))

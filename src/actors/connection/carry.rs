@@ -4,14 +4,16 @@
 //! descriptor is closed by a thread of its own, never here (see [`transport::passing`](crate::transport::passing)).
 
 use super::life::{Life, Phase};
+use super::open_calls::OpenCall;
 use super::outbox::{Subject, gap_frame};
 use super::perform::Rooms;
 use crate::actors::core::Shared;
 use crate::actors::descriptors::{Account, Table};
+use crate::actors::messages::Control;
 use crate::actors::peer::error_frame;
 use crate::error::{CallError, CloseReason, ErrorCode};
 use crate::message::arrivals::{Arrival, Arrivals};
-use crate::message::{Attachment, Batch, Draft, Flags, Header, Kind, SubscriptionId, Ticket};
+use crate::message::{Attachment, Batch, CallId, Draft, Flags, Header, Kind, SubscriptionId, Ticket};
 use crate::platform::open_files;
 use crate::transport::{Passing, descriptor_number, is_unix_socket, may_share, region, withheld};
 use std::sync::Arc;
@@ -255,10 +257,11 @@ impl<R: Rooms> Life<R> {
             return;
         }
         if !matches!(kind, Kind::Call | Kind::CallPiece) {
-            let text = format!("the reply was not sent: {why}");
-            let error = CallError::new(ErrorCode::ReplyLost, text).ran(true);
-            self.outbox.push_frame(error_frame(id, &error).into());
-            return;
+            return self.reply_not_sent(CallId(id), why);
+        }
+        if kind == Kind::Call && missed > 0 {
+            // It has no reply: nobody is told.
+            return self.rooms.metrics().one_way_dropped.add(1);
         }
         let error = CallError::new(ErrorCode::Overloaded, why).ran(false);
         if kind == Kind::CallPiece {
@@ -270,6 +273,24 @@ impl<R: Rooms> Life<R> {
             && session.slots.fail(Ticket(id), &error)
         {
             session.me().account.set_load(session.slots.len());
+        }
+    }
+
+    /// A reply, or a part of one: the call ends with this, and nothing of it follows, for its number may be used again then.
+    fn reply_not_sent(&mut self, call: CallId, why: &str) {
+        let left = self.outbox.forget_answers(call);
+        if let Phase::Ready(session) | Phase::Lingering(session) = &mut self.phase {
+            session.me().account.release(left.charged);
+            if let Some(OpenCall { callee, ticket, .. }) = session.open.remove(call)
+                && let Some(callee) = callee
+            {
+                callee.tell(Control::Cancel(ticket));
+            }
+        }
+        if !left.ended {
+            let text = format!("the reply was not sent: {why}");
+            let error = CallError::new(ErrorCode::ReplyLost, text).ran(true);
+            self.outbox.push_frame(error_frame(call.0, &error).into());
         }
     }
 }

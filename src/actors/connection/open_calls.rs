@@ -138,7 +138,8 @@ pub struct OpenCalls {
 #[derive(Debug, Default)]
 struct Open {
     calls: Table<CallId, OpenCall>,
-    waiting: Deadlines<CallId>,
+    /// With their tickets: a number may be given again as soon as it is answered, and its deadline stays here until it passes.
+    waiting: Deadlines<(CallId, Ticket)>,
     parked_bytes: usize,
 }
 
@@ -351,6 +352,13 @@ impl OpenCalls {
         self.table.as_ref().map_or(0, |table| table.parked_bytes)
     }
 
+    /// Whether the call or request that had this ticket waits for objects.
+    #[must_use]
+    pub fn is_waiting(&self, call: CallId, ticket: Ticket) -> bool {
+        self.get(call)
+            .is_some_and(|open| open.ticket == ticket && open.waits && !open.cancelled)
+    }
+
     /// Takes the pieces that waited for their call's callee.
     pub fn held_pieces(&mut self, call: CallId) -> VecDeque<(Arc<Batch>, u32)> {
         let Some(table) = &mut self.table else {
@@ -390,23 +398,21 @@ impl OpenCalls {
     /// Ends the wait of `call` at `deadline`, unless it is closed before.
     pub fn wait_until(&mut self, call: CallId, deadline: Instant) {
         let table = self.table.get_or_insert_default();
-        if let Some(open) = table.calls.get_mut(&call) {
-            open.waits = true;
-        }
-        let calls = &table.calls;
-        let is_open = |call| calls.contains_key(&call);
-        table.waiting.insert(deadline, call, calls.len(), is_open);
+        let Some(open) = table.calls.get_mut(&call) else {
+            return;
+        };
+        open.waits = true;
+        let (key, calls) = ((call, open.ticket), &table.calls);
+        let is_open = |key| is_open(calls, key);
+        table.waiting.insert(deadline, key, calls.len(), is_open);
     }
 
     /// The next wait whose deadline has passed. Calls that were routed meanwhile are their callee's business.
     pub fn expire(&mut self, now: Instant) -> Option<CallId> {
         let table = self.table.as_mut()?;
-        while let Some(call) = table.waiting.expired(now) {
-            if table
-                .calls
-                .get(&call)
-                .is_some_and(|open| open.waits && !open.cancelled)
-            {
+        while let Some((call, ticket)) = table.waiting.expired(now) {
+            let open = table.calls.get(&call).filter(|open| open.ticket == ticket);
+            if open.is_some_and(|open| open.waits && !open.cancelled) {
                 return Some(call);
             }
         }
@@ -416,13 +422,38 @@ impl OpenCalls {
     /// When [`Self::expire`] is to be called next.
     pub fn next_deadline(&mut self) -> Option<Instant> {
         let Open { calls, waiting, .. } = &mut **self.table.as_mut()?;
-        waiting.next(|call| calls.contains_key(&call))
+        waiting.next(|key| is_open(calls, key))
     }
+}
+
+fn is_open(calls: &Table<CallId, OpenCall>, (call, ticket): (CallId, Ticket)) -> bool {
+    calls.get(&call).is_some_and(|open| open.ticket == ticket)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wait_ends_at_its_own_deadline_whatever_had_its_number_before() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut open = OpenCalls::default();
+        let wait = |open: &mut OpenCalls, call, ticket, until| {
+            assert!(open.insert(CallId(call), Ticket(ticket), None));
+            open.wait_until(CallId(call), at(until));
+        };
+        wait(&mut open, 1, 11, 30);
+        wait(&mut open, 5, 12, 60);
+        assert!(open.remove(CallId(5)).is_some());
+        wait(&mut open, 5, 13, 3_600);
+        assert!(!open.is_waiting(CallId(5), Ticket(12)) && open.is_waiting(CallId(5), Ticket(13)));
+        assert_eq!(open.expire(at(30)), Some(CallId(1)));
+        assert!(open.remove(CallId(1)).is_some());
+        assert_eq!(open.next_deadline(), Some(at(3_600)));
+        assert_eq!(open.expire(at(3_599)), None);
+        assert_eq!(open.expire(at(3_600)), Some(CallId(5)));
+    }
 
     #[test]
     fn a_rest_takes_a_table_only_when_it_is_empty() {

@@ -12,7 +12,7 @@ mod take;
 mod write;
 
 pub use events::{event_charge, gap_frame};
-pub use lane::{Out, RingOffer};
+pub use lane::{Forgotten, Out, RingOffer};
 pub use write::{Subject, WriteBuf};
 
 use crate::actors::messages::{Answer, EventItem, Invoke, MessageItem};
@@ -97,6 +97,11 @@ impl Outbox {
     /// Answers, as their callee sent them.
     pub fn push_answers(&mut self, batch: Arc<Batch>, answers: Vec<Answer>) {
         self.first.push_forwards(batch, answers);
+    }
+
+    /// Drops what waits of the answers to a call.
+    pub fn forget_answers(&mut self, call: CallId) -> Forgotten {
+        self.first.forget_answers(call)
     }
 
     /// A frame of another peer, under the number that this one knows.

@@ -18,7 +18,7 @@ use crate::actors::receipt::Settled;
 use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::bus::Outcome as BusOutcome;
-use crate::message::{Batch, CallId, Draft, Header, Kind, PeerId};
+use crate::message::{Batch, CallId, Draft, Header, Kind, PeerId, Ticket};
 use crate::metrics::Metrics;
 use std::cell::Cell;
 use std::sync::Arc;
@@ -209,15 +209,15 @@ pub fn deliver(
                 perform(session, outbox, rooms, effects, None, None)
             });
         }
-        Deliver::Control(Control::WaitDenied(call)) => {
+        Deliver::Control(Control::WaitDenied(call, ticket)) => {
             return with_effects(|effects| {
-                session.deny_wait(call, effects);
+                session.deny_wait((call, ticket), effects);
                 perform(session, outbox, rooms, effects, None, None)
             });
         }
-        Deliver::Control(Control::WaitFailed(call, error)) => {
+        Deliver::Control(Control::WaitFailed(call, ticket, error)) => {
             return with_effects(|effects| {
-                session.fail_wait(call, &error, effects);
+                session.fail_wait((call, ticket), &error, effects);
                 perform(session, outbox, rooms, effects, None, None)
             });
         }
@@ -404,7 +404,7 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
             }
         }
         Control::Frame(frame) => outbox.push_frame(frame),
-        Control::Present(call) => present(session, outbox, rooms, call),
+        Control::Present(call, ticket) => present(session, outbox, rooms, (call, ticket)),
         Control::Cancel(ticket) => {
             if session.slots.cancel(ticket) {
                 session.me().account.set_load(session.slots.len());
@@ -447,11 +447,15 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
             }
         }
         // How its life ends is the business of whoever owns the session; what a step follows from is taken above.
-        Control::WaitDenied(_) | Control::WaitFailed(..) | Control::Drain | Control::Close(..) => {}
+        Control::WaitDenied(..) | Control::WaitFailed(..) | Control::Drain | Control::Close(..) => {}
     }
 }
 
-fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call: CallId) {
+fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, (call, ticket): (CallId, Ticket)) {
+    if !session.open.is_waiting(call, ticket) {
+        // It was cancelled, refused its place or is over, and its number may be another's by now.
+        return;
+    }
     if let Some(parked) = session.open.unpark(call) {
         if let Some(denied) = session.denied_while_parked(&parked) {
             rooms.metrics().denied.add(1);
@@ -478,12 +482,7 @@ fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, call:
             items: vec![RegistryItem::Again(parked.invoke)],
             permit: None,
         });
-    } else if session
-        .open
-        .get_mut(call)
-        .is_some_and(|open| open.waits && !open.cancelled)
-    {
-        // A Wait. A call that was refused its place meanwhile has an error on its way instead.
+    } else {
         session.open.remove(call);
         outbox.push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
     }

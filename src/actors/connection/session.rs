@@ -72,7 +72,7 @@ struct Rare {
     /// Publishes in pieces that are not complete.
     publishing: BTreeSet<u64>,
     /// Listings that it has asked for and, as far as is known, not got.
-    listings: Vec<CallId>,
+    listings: Vec<(CallId, Ticket)>,
 }
 
 /// What stops the reading of a batch.

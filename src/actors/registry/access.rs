@@ -20,7 +20,7 @@ enum Revised {
     /// The name is taken back.
     Taken(Key, RequestId, Box<str>),
     /// The wait is answered.
-    Waits(Key, RequestId),
+    Waits(Key, RequestId, Ticket),
     /// The watch is ended.
     Watches(Key, RequestId),
 }
@@ -119,7 +119,7 @@ impl State {
                 Revised::Taken(key, named.request, named.object.clone())
             }
             Fact::Wait { request, names, .. } if !names.iter().all(|name| access.sees(key, peer, name)) => {
-                Revised::Waits(key, *request)
+                Revised::Waits(key, *request, ticket)
             }
             Fact::Watch {
                 request, interest, ..
@@ -136,8 +136,12 @@ impl State {
     }
 
     fn take_back(&mut self, revised: Revised) {
-        match revised {
+        let whose = match &revised {
             Revised::Kept => return,
+            Revised::Taken(key, ..) | Revised::Waits(key, ..) | Revised::Watches(key, ..) => *key,
+        };
+        match revised {
+            Revised::Kept => {}
             Revised::Taken(peer, request, object) => {
                 self.effects.push(Effect::Ownership {
                     peer,
@@ -147,10 +151,10 @@ impl State {
                 // It was found a moment ago.
                 let _ = self.index.unregister(peer, &object, &mut self.effects);
             }
-            Revised::Waits(peer, request) => {
+            Revised::Waits(peer, request, ticket) => {
                 if let Some(peer) = self.peers.get(peer) {
                     // Its session answers, and takes the wait back from here.
-                    peer.tell(Control::WaitDenied(CallId(request.0)));
+                    peer.tell(Control::WaitDenied(CallId(request.0), ticket));
                 }
             }
             Revised::Watches(key, request) => {
@@ -163,5 +167,6 @@ impl State {
         }
         self.shared.metrics.denied.add(1);
         self.commit();
+        self.settle(whose);
     }
 }

@@ -11,7 +11,7 @@ use crate::actors::observe::journal::Happening;
 use crate::actors::peers::Key;
 use crate::actors::supervise::{Progress, guard};
 use crate::error::{CallError, ErrorCode};
-use crate::message::{CallId, RequestId};
+use crate::message::{CallId, RequestId, Ticket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -88,7 +88,7 @@ impl State {
     /// Whether somebody waits for the object who may have it started.
     fn is_wanted(&mut self, object: &str) -> bool {
         let (index, peers, access) = (&self.index, &self.peers, &mut self.access);
-        let mut askers = index.waiting_for(object).map(|(key, _)| key);
+        let mut askers = index.waiting_for(object).map(|(_, (key, _))| key);
         askers.any(|key| {
             peers
                 .get(key)
@@ -245,13 +245,13 @@ impl State {
             let own = provider.is_none_or(|provider| Arc::ptr_eq(provider, service));
             own && self.index.owner(object.as_bytes()).is_none()
         });
-        let waiting: Vec<(Key, RequestId)> = missing
+        let waiting: Vec<(Ticket, (Key, RequestId))> = missing
             .flat_map(|object| self.index.waiting_for(object))
             .collect();
-        for (key, request) in waiting {
+        for (ticket, (key, request)) in waiting {
             self.index.unwait(key, request, &mut self.effects);
             if let Some(peer) = self.peers.get(key) {
-                peer.tell(Control::WaitFailed(CallId(request.0), error.clone()));
+                peer.tell(Control::WaitFailed(CallId(request.0), ticket, error.clone()));
             }
         }
         self.commit();

@@ -14,7 +14,7 @@ use crate::config::raise;
 use crate::error::{CallError, ErrorCode};
 use crate::message::frame::FrameView;
 use crate::message::metadata::RESERVED_PREFIX;
-use crate::message::{Batch, Draft, Encoding, Flags, Kind, Pattern, RequestId, name};
+use crate::message::{Batch, Draft, Encoding, Flags, Kind, Pattern, RequestId, Ticket, name};
 use crate::policy::Right;
 use serde_json::Value;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl State {
             return;
         };
         crate::actors::inject::before(view.key);
-        let answer = self.answer(current, &view);
+        let answer = self.answer(current, &view, reply.ticket());
         self.commit_facts();
         match answer {
             Ok(Reply::Done(aux)) => reply.done(aux),
@@ -55,7 +55,7 @@ impl State {
         crate::actors::inject::after(view.key);
     }
 
-    fn answer(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+    fn answer(&mut self, current: &Current, view: &FrameView<'_>, asked: Ticket) -> Answer {
         let request = RequestId(view.header.id);
         match view.header.kind {
             Kind::Register => self.register(current, view),
@@ -73,7 +73,7 @@ impl State {
                     )
                 })
             }
-            Kind::Wait => self.wait(current, view),
+            Kind::Wait => self.wait(current, view, asked),
             Kind::Watch => self.watch(current, view),
             Kind::Unwatch => {
                 self.index.unwatch(current.key, request, &mut self.effects);
@@ -150,7 +150,7 @@ impl State {
         CallError::new(ErrorCode::NameTaken, text)
     }
 
-    fn wait(&mut self, current: &Current, view: &FrameView<'_>) -> Answer {
+    fn wait(&mut self, current: &Current, view: &FrameView<'_>, ticket: Ticket) -> Answer {
         let names = parse_names(view.payload)?;
         for name in &names {
             self.check_sees(current, name)?;
@@ -167,7 +167,7 @@ impl State {
                 self.want(name)?;
             }
         }
-        let (ticket, request) = (self.ticket(), RequestId(view.header.id));
+        let request = RequestId(view.header.id);
         match self
             .index
             .wait(ticket, current.key, request, names, &mut self.effects)

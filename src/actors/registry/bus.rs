@@ -12,7 +12,7 @@ use crate::actors::group::Grouped;
 use crate::actors::inject;
 use crate::actors::messages::{Deliver, MessageItem, RegistryItem, SendRun};
 use crate::actors::peer::PeerRef;
-use crate::actors::peers::Key;
+use crate::actors::peers::{Key, Peers};
 use crate::actors::receipt::{Owed, Receipt};
 use crate::actors::supervise::{Progress, guard};
 use crate::config::raise;
@@ -104,28 +104,12 @@ impl State {
         } else if found == 0 {
             self.unmatched(current, &current.batch, run);
         } else {
-            let mut out = std::mem::take(&mut self.out.messages);
-            self.hand_out(run, &targets, &mut out);
-            self.out.messages = out;
+            // In place: should a step panic, what the turn has gathered before is there to be sent.
+            hand_out(&self.peers, run, &targets, &mut self.out.messages);
         }
         targets.clear();
         self.bus.targets = targets;
         inject::after(place);
-    }
-
-    /// Gives each target its part of the messages, which carry nothing, as far as it fits there.
-    fn hand_out(&self, run: SendRun, targets: &[Target<Key>], out: &mut Grouped<MessageItem>) {
-        let SendRun { frame, owed } = run;
-        let (count, each) = (owed.count(), owed.each());
-        for (target, receipt) in targets.iter().zip(owed.share(targets.len())) {
-            // Its receipt is dropped, and so tells that it is gone.
-            let Some(peer) = self.peers.get(target.peer) else {
-                continue;
-            };
-            if let Some(item) = admitted((peer, target), frame, (count, each), receipt) {
-                out.push(peer, item);
-            }
-        }
     }
 
     /// Routes a message with attachments.
@@ -194,13 +178,13 @@ impl State {
             return owed.fail(Outcome::Cancelled);
         }
         let full = self.facts.counts(current.key).watches >= self.shared.limits.watches;
-        if full || self.room(current, seek_cost(view.key)).is_err() {
+        let bytes = owed.each().saturating_mul(owed.count() as usize);
+        if full || self.room(current, seek_cost(view.key, bytes)).is_err() {
             return owed.fail(Outcome::TooLarge);
         }
-        let ticket = self.ticket();
-        self.index.seek(ticket, current.key, view.key, &mut self.effects);
+        let (ticket, what) = (self.ticket(), (view.key, bytes));
+        self.index.seek(ticket, current.key, what, &mut self.effects);
         self.commit();
-        let bytes = owed.each().saturating_mul(owed.count() as usize);
         // Small frames must not keep the large buffer that they were read with.
         let (batch, frame) = if bytes.saturating_mul(4) < batch.buffer_len() {
             let frames = (frame as usize..).take(owed.count() as usize);
@@ -230,6 +214,8 @@ impl State {
         if !matched {
             return run.owed.fail(Outcome::Cancelled);
         }
+        // What was kept for the sender may be what its receiver is short of.
+        self.settle_peer(&from);
         let Some(view) = batch.view(run.frame as usize) else {
             return;
         };
@@ -242,7 +228,7 @@ impl State {
             return self.hand_out_carrying(&from, &batch, run.owed, &targets);
         }
         let mut out = Grouped::default();
-        self.hand_out(run, &targets, &mut out);
+        hand_out(&self.peers, run, &targets, &mut out);
         for (receiver, items) in out.drain() {
             receiver.post(Deliver::Messages(from.clone(), batch.clone(), items));
         }
@@ -289,10 +275,18 @@ impl State {
             self.index.unseek(ticket, &mut self.effects);
             self.commit();
         });
+        self.settle_peer(&from);
         ended.err().map(|panic| {
             self.facts.remove(ticket);
             self.panicked(&from, &panic)
         })
+    }
+
+    fn settle_peer(&self, peer: &PeerRef) {
+        self.peers
+            .key(peer.id())
+            .into_iter()
+            .for_each(|key| self.settle(key));
     }
 
     /// Sends the messages that the turn has gathered.
@@ -310,6 +304,21 @@ impl State {
             level.add(now.saturating_sub(before) as u64);
             level.lower(before.saturating_sub(now) as u64);
             self.bus.counted = now;
+        }
+    }
+}
+
+/// Gives each target its part of the messages, which carry nothing, as far as it fits there.
+fn hand_out<T>(peers: &Peers<T>, run: SendRun, targets: &[Target<Key>], out: &mut Grouped<MessageItem>) {
+    let SendRun { frame, owed } = run;
+    let (count, each) = (owed.count(), owed.each());
+    for (target, receipt) in targets.iter().zip(owed.share(targets.len())) {
+        // Its receipt is dropped, and so tells that it is gone.
+        let Some(peer) = peers.get(target.peer) else {
+            continue;
+        };
+        if let Some(item) = admitted((peer, target), frame, (count, each), receipt) {
+            out.push(peer, item);
         }
     }
 }

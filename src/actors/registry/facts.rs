@@ -95,7 +95,7 @@ pub struct Named<P> {
 pub enum Fact<P> {
     /// A claim to a name: its owner, a place in its queue, or a member of its group. Boxed, because every idle connection is a fact.
     Name(Box<Named<P>>),
-    /// Somebody waits until all of these names are registered.
+    /// Somebody waits until all of these names are registered. Its ticket is that of the request.
     Wait {
         /// Who waits.
         peer: P,
@@ -139,6 +139,8 @@ pub enum Fact<P> {
         peer: P,
         /// What they wait for.
         selector: Box<[u8]>,
+        /// What they take, in bytes on the wire.
+        bytes: usize,
     },
 }
 
@@ -153,7 +155,7 @@ impl<P: PeerKey> Fact<P> {
             Self::Watch { interest, .. } => watch_cost(interest),
             Self::Connection { .. } => 0,
             Self::Endpoint { labels, .. } => endpoint_cost(labels),
-            Self::Seek { selector, .. } => seek_cost(selector),
+            Self::Seek { selector, bytes, .. } => seek_cost(selector, *bytes),
         }
     }
 
@@ -214,10 +216,12 @@ pub fn endpoint_cost(labels: &[Label]) -> usize {
     labels.fold(OVERHEAD, usize::saturating_add)
 }
 
-/// What messages that wait for a match cost beside what they hold, which their sender's window bounds.
+/// What messages of so many bytes cost that wait for a match.
 #[must_use]
-pub const fn seek_cost(selector: &[u8]) -> usize {
-    OVERHEAD.saturating_add(selector.len().saturating_mul(3))
+pub const fn seek_cost(selector: &[u8], bytes: usize) -> usize {
+    OVERHEAD
+        .saturating_add(selector.len().saturating_mul(3))
+        .saturating_add(bytes)
 }
 
 /// What a watch is told.
@@ -268,6 +272,8 @@ pub enum Effect<P> {
         peer: P,
         /// Its Wait or call.
         request: RequestId,
+        /// Under which the broker knows that; the asker may have given its number to another by now.
+        ticket: Ticket,
     },
     /// Tell a watch.
     Notice {

@@ -92,7 +92,7 @@ impl<P: PeerKey> Index<P> {
                 };
                 self.insert_endpoint(ticket, target, labels);
             }
-            Fact::Seek { peer, selector } => self.insert_seek(ticket, *peer, selector),
+            Fact::Seek { peer, selector, .. } => self.insert_seek(ticket, *peer, selector),
         }
     }
 
@@ -177,7 +177,7 @@ impl<P: PeerKey> Index<P> {
     }
 
     /// Waits until all names are registered at the same time. `true`: they are, and nothing was stored; otherwise
-    /// one [`Effect::Present`] follows.
+    /// one [`Effect::Present`] follows. `ticket` is the request's.
     ///
     /// # Errors
     /// [`RequestInUse`] when the peer waits under this number already.
@@ -216,7 +216,7 @@ impl<P: PeerKey> Index<P> {
     }
 
     /// Who waits for this name, and perhaps for others beside it, in the order in which they asked.
-    pub fn waiting_for(&self, object: &str) -> impl Iterator<Item = (P, RequestId)> {
+    pub fn waiting_for(&self, object: &str) -> impl Iterator<Item = (Ticket, (P, RequestId))> {
         self.presence.waiting_for(object)
     }
 

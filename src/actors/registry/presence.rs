@@ -126,11 +126,9 @@ impl<P: PeerKey> Presence<P> {
         self.watches.insert(asker, Watch { ticket, interest });
     }
 
-    pub(super) fn waiting_for(&self, name: &str) -> impl Iterator<Item = (P, RequestId)> {
-        self.waiting
-            .get(name)
-            .into_iter()
-            .flat_map(|askers| askers.values().copied())
+    pub(super) fn waiting_for(&self, name: &str) -> impl Iterator<Item = (Ticket, (P, RequestId))> {
+        let askers = self.waiting.get(name).into_iter().flatten();
+        askers.map(|(ticket, asker)| (*ticket, *asker))
     }
 
     /// Returns whether there was such a wait.
@@ -203,11 +201,16 @@ impl<P: PeerKey> Presence<P> {
         let Some(askers) = self.waiting.get(name) else {
             return;
         };
-        let over = |asker: &&(P, RequestId)| self.waits.get(asker).is_some_and(|wait| wait.missing == 0);
-        let over: Vec<_> = askers.values().filter(over).copied().collect();
-        for (peer, request) in over {
+        let is_over = |asker: &(P, RequestId)| self.waits.get(asker).is_some_and(|wait| wait.missing == 0);
+        let over = askers.iter().filter(|(_, asker)| is_over(asker));
+        let over: Vec<_> = over.map(|(ticket, asker)| (*ticket, *asker)).collect();
+        for (ticket, (peer, request)) in over {
             self.remove_wait((peer, request), out);
-            out.push(Effect::Present { peer, request });
+            out.push(Effect::Present {
+                peer,
+                request,
+                ticket,
+            });
         }
     }
 

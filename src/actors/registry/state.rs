@@ -62,7 +62,7 @@ pub(super) struct Outgoing {
     pub(super) messages: Grouped<MessageItem>,
     pub(super) parked: Vec<Invoke>,
     /// Waits that are over. Told behind `parked`: a call may be put aside and found its object in one turn.
-    pub(super) present: Vec<(PeerRef, CallId)>,
+    pub(super) present: Vec<(PeerRef, CallId, Ticket)>,
     routed: Vec<Route>,
 }
 
@@ -204,8 +204,8 @@ impl State {
                 std::mem::take(&mut self.out.parked),
             ));
         }
-        for (peer, call) in self.out.present.drain(..) {
-            peer.tell(Control::Present(call));
+        for (peer, call, ticket) in self.out.present.drain(..) {
+            peer.tell(Control::Present(call, ticket));
         }
         let routes = self.out.routed.len().min(1024);
         // After the calls, so that the callee works while the caller's side catches up.
@@ -300,6 +300,15 @@ impl State {
             .map_err(|over| over.error())
     }
 
+    /// What the peer's facts need no more goes back, when it was not its own batch that ended them.
+    pub(super) fn settle(&self, key: Key) {
+        let Some(peer) = self.peers.get(key) else { return };
+        let memory = peer.account.memory.names();
+        if memory.is_reserved() {
+            memory.settle(self.facts.counts(key).bytes);
+        }
+    }
+
     /// Makes the facts of a completed step final, then sends what follows from it.
     pub(super) fn commit(&mut self) {
         self.commit_facts();
@@ -342,11 +351,15 @@ impl State {
                 what: Notice::NameVanished,
                 ..
             } if planted::is(Bug::WatcherNotTold) => {}
-            Effect::Present { peer, request } => {
+            Effect::Present {
+                peer,
+                request,
+                ticket,
+            } => {
+                self.settle(peer);
                 let peer = self.peers.get(peer).cloned();
-                self.out
-                    .present
-                    .extend(peer.map(|peer| (peer, CallId(request.0))));
+                let told = peer.map(|peer| (peer, CallId(request.0), ticket));
+                self.out.present.extend(told);
             }
             Effect::Notice {
                 peer,

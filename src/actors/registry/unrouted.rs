@@ -87,7 +87,7 @@ impl State {
         if let Err(error) = self.want(&name) {
             return self.refused(current, invoke, error);
         }
-        let (ticket, request) = (self.ticket(), RequestId(invoke.waits_as().0));
+        let (ticket, request) = (invoke.ticket, RequestId(invoke.waits_as().0));
         match self
             .index
             .wait(ticket, current.key, request, names, &mut self.effects)
@@ -108,8 +108,9 @@ impl State {
     pub(super) fn behind(&mut self, current: &Current, object: &[u8], invoke: Invoke) {
         let call = invoke.waits_as();
         self.coming.park(current.key, RequestId(call.0), object);
+        let ticket = invoke.ticket;
         self.out.parked.push(invoke);
-        self.out.present.push((current.from.clone(), call));
+        self.out.present.push((current.from.clone(), call, ticket));
     }
 
     fn refused(&self, current: &Current, invoke: Invoke, error: CallError) {

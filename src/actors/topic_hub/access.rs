@@ -115,6 +115,10 @@ impl State {
             .index
             .unsubscribe(subscription.peer, subscription.id, &mut self.effects);
         self.commit();
+        let memory = peer.account.memory.topics();
+        if memory.is_reserved() {
+            memory.settle(self.facts.counts(subscription.peer).bytes);
+        }
         peer.tell(Control::Frame(error_frame(subscription.id.0, &error).into()));
     }
 }

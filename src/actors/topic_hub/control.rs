@@ -218,9 +218,12 @@ impl State {
             .map_err(|over| over.error())
     }
 
-    /// What was published before, as events of a batch of their own.
+    /// What was published before, as events of a batch of their own: as much as its queue has room for, because copying the rest costs
+    /// all others their time. That is missed, and told.
     fn send_retained(&mut self, current: &Current, view: &FrameView<'_>, to: &Match<Key>, no_local: bool) {
-        let mut bytes = Vec::new();
+        let account = &current.from.account;
+        let room = account.room().events.saturating_sub(account.events());
+        let (mut bytes, mut beyond) = (Vec::new(), 0_usize);
         for (key, value) in self.index.retained_for(view.key, to.with_key) {
             if no_local && value.origin.peer == current.from.id() {
                 continue;
@@ -228,12 +231,16 @@ impl State {
             if !self.access.may(to.peer, &current.from, Right::Subscribe, key) {
                 continue;
             }
-            let draft = Draft::new(Kind::Publish, 0);
-            draft
+            let draft = Draft::new(Kind::Publish, 0)
                 .key(key)
                 .meta(&value.meta)
-                .payload(value.encoding, &value.payload)
-                .encode(&mut bytes);
+                .payload(value.encoding, &value.payload);
+            // One is offered in any case: its queue may empty meanwhile, and what it says of one that is full is its policy's business.
+            if bytes.is_empty() || bytes.len().saturating_add(draft.wire_len()) <= room {
+                draft.encode(&mut bytes);
+            } else {
+                beyond = beyond.saturating_add(1);
+            }
         }
         if bytes.is_empty() {
             return;
@@ -247,6 +254,10 @@ impl State {
         for frame in 0..u32::try_from(batch.len()).unwrap_or(u32::MAX) {
             let frames = Frames::new(&batch, frame, 1);
             self.fan_out.offer(&mut self.receivers, to, &frames, true);
+        }
+        for _ in 0..beyond {
+            self.fan_out
+                .withhold(&mut self.receivers, to.peer, to.subscription);
         }
         self.fan_out
             .flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);

@@ -71,11 +71,10 @@ impl State {
         mut item: HubItem,
     ) -> Result<(), ErrorCode> {
         if view.header.flags.has(Flags::RETAIN) {
-            if let Some(reply) = item.reply {
-                let text = "a retained value is sent in one frame, of at most limits.retained_bytes";
-                reply.fail(&CallError::new(ErrorCode::TooLarge, text).ran(false));
-            }
-            return Err(ErrorCode::TooLarge);
+            let text = "a retained value is sent in one frame, of at most limits.retained_bytes";
+            let error = CallError::new(ErrorCode::TooLarge, text).ran(false);
+            tell(current, view, item.reply, &error);
+            return Err(error.code);
         }
         let place = (current.from.id(), view.header.id);
         if self.uploads.contains_key(&place) {

@@ -69,9 +69,13 @@ pub(super) struct IpcBroker {
 impl IpcBroker {
     fn ask(&mut self, asked: Asked) -> Place {
         self.last = self.last.saturating_add(1);
-        if !matches!(asked, Asked::Subscribe(..)) && self.turn.asks(self.last) {
-            self.late
-                .extend(self.kept.take().into_iter().flat_map(|(_, frame)| frame));
+        let given_up = !matches!(asked, Asked::Subscribe(..)) && self.turn.asks(self.last);
+        // Where nothing has a time any more, an answer that is kept would wait for the end: its time may have come while bytes were unsent.
+        if (given_up || self.turn.kept_until().is_none())
+            && let Some((place, frame)) = self.kept.take()
+        {
+            self.turn.written(place);
+            self.late.extend(frame);
         }
         self.asked_bytes = self.asked_bytes.saturating_add(asked.bytes());
         self.asked.insert(self.last, asked);

@@ -122,6 +122,30 @@ fn an_answer_that_was_given_up_is_not_taken_for_the_next() {
     assert_eq!(talk.heard().len(), 1);
 }
 
+/// The time of what is kept is not looked at while bytes are unsent.
+#[test]
+fn an_answer_that_was_kept_for_too_long_is_told_all_the_same() {
+    let (mut talk, start) = timed(Dialect::IpcBroker);
+    let call =
+        |id: u32| format!(r#"{{"Call":{{"call_id":"{id}","object_name":"o","method":"m","args":{id}}}}}"#);
+    talk.framed(r#"{"Subscribe":{"object_name":"s","topic":"t"}}"#);
+    talk.broker(Draft::new(Kind::Done, 1));
+    talk.broker(Draft::new(Kind::Event, 1).payload(Encoding::JSON, b"1"));
+    talk.heard();
+    talk.framed(&call(1));
+    talk.broker(Draft::new(Kind::Reply, 2).payload(Encoding::JSON, b"1"));
+    assert!(talk.heard().is_empty());
+    talk.gateway.clock(start + Duration::from_millis(600));
+    talk.framed(&call(2));
+    talk.broker(Draft::new(Kind::Reply, 3).payload(Encoding::JSON, b"2"));
+    let mut heard = talk.heard();
+    heard.extend(talk.later(start, 900).into_iter().map(|(_, told)| told));
+    for id in ["1", "2"] {
+        let of = |told: &&String| told.contains(&format!(r#""call_id":"{id}""#));
+        assert_eq!(heard.iter().filter(of).count(), 1, "{heard:?}");
+    }
+}
+
 #[test]
 fn what_is_not_there_is_said_late_to_who_asks_again_at_once() {
     let (mut talk, start) = timed(Dialect::IpcServer);

@@ -3,6 +3,12 @@
 //! Owns their order, and that what waits for long keeps no large buffer alive. A run is written from the batch and the list that it
 //! came with, so that a frame in it costs no place and no reference of its own. Pure; called by [`Outbox`](super::Outbox).
 
+mod forget;
+#[cfg(test)]
+mod tests;
+
+pub use forget::Forgotten;
+
 use super::events::wire_len;
 use super::messages::{Messages, Told};
 use super::write::{Left, WriteBuf, write_call, write_forward};
@@ -458,6 +464,3 @@ impl Lane {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -30,7 +30,7 @@ pub struct Subject {
     pub kind: Kind,
     /// Its number for the receiver.
     pub id: u64,
-    /// Of an event: what it tells of those before it.
+    /// Of an event: what it tells of those before it. Of a call: 1 when it has no reply.
     pub missed: u32,
 }
 
@@ -397,7 +397,8 @@ pub(super) fn write_call(
         origin.peer.0 = origin.peer.0.wrapping_add(1);
     }
     let (id, aux) = (call.ticket.0, left.of(call.deadline));
-    out.carry(Kind::Call, id, 0, batch.attachments(call.frame as usize));
+    let silent = u32::from(header.flags.has(Flags::NO_REPLY));
+    out.carry(Kind::Call, id, silent, batch.attachments(call.frame as usize));
     if header.flags.0 & IN_FRONT == 0 && from.sys_meta().is_empty() {
         let [peer, process] = origin.bytes();
         let [first, second, third] = Header {

@@ -6,7 +6,7 @@
 use super::{Effects, Session};
 use crate::actors::connection::open_calls::Parked;
 use crate::error::{CallError, ErrorCode};
-use crate::message::CallId;
+use crate::message::{CallId, Ticket};
 use crate::policy::{Right, denial};
 
 impl Session {
@@ -44,15 +44,15 @@ impl Session {
     }
 
     /// What this waits for will not come.
-    pub fn fail_wait(&mut self, call: CallId, error: &CallError, effects: &mut Effects) {
-        if self.open.get_mut(call).is_some_and(|open| open.waits) {
+    pub fn fail_wait(&mut self, (call, ticket): (CallId, Ticket), error: &CallError, effects: &mut Effects) {
+        if self.open.is_waiting(call, ticket) {
             self.cancel_with(call, error, effects);
         }
     }
 
     /// The policy has changed: what this peer waits for is no longer its to see.
-    pub fn deny_wait(&mut self, call: CallId, effects: &mut Effects) {
-        if self.open.get_mut(call).is_some_and(|open| open.waits) {
+    pub fn deny_wait(&mut self, (call, ticket): (CallId, Ticket), effects: &mut Effects) {
+        if self.open.is_waiting(call, ticket) {
             effects.denied = effects.denied.saturating_add(1);
             let text = "policy: what this waits for may not be seen any more; the operator has changed the broker's policy";
             self.cancel_with(call, &CallError::new(ErrorCode::Denied, text).ran(false), effects);

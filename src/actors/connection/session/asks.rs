@@ -87,14 +87,19 @@ impl Session {
     fn turn_away(&self, effects: &mut Effects, frame: u32, header: &Header, error: CallError) -> Stop {
         let silent = header.kind == Kind::Call && header.flags.has(Flags::NO_REPLY);
         let _ = refuse(effects, header, silent, &error);
+        self.note_refused(effects, frame, header, error);
+        Ok(())
+    }
+
+    /// Who watches is told of it.
+    pub(super) fn note_refused(&self, effects: &mut Effects, frame: u32, header: &Header, error: CallError) {
         effects.refused.push(Refused {
             frame,
             batch: None,
             ticket: Ticket(self.tickets.fetch_add(1, Ordering::Relaxed)),
-            silent,
+            silent: header.kind == Kind::Call && header.flags.has(Flags::NO_REPLY),
             error,
         });
-        Ok(())
     }
 
     /// Opens an entry for a request that wants an answer. An error within: it is to be refused with that.
@@ -150,12 +155,12 @@ impl Session {
                 &CallError::new(ErrorCode::Invalid, error.to_string()),
             );
         }
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         if header.kind == Kind::List
-            && let Err(error) = self.may_list(CallId(header.id))
+            && let Err(error) = self.may_list(CallId(header.id), ticket)
         {
             return refuse(effects, header, false, &error);
         }
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
         let reply = match self.admit(header, None, ticket)? {
             Ok(reply) => reply,
             Err(error) => return refuse(effects, header, false, &error),
@@ -172,15 +177,15 @@ impl Session {
     }
 
     /// A listing costs Registry as much as there are names: a peer that asks for more before it has some holds up all others.
-    fn may_list(&mut self, call: CallId) -> Result<(), CallError> {
+    fn may_list(&mut self, call: CallId, ticket: Ticket) -> Result<(), CallError> {
         let open = &mut self.open;
         let listings = &mut self.rare.get_or_insert_default().listings;
-        listings.retain(|listing| open.get_mut(*listing).is_some());
+        listings.retain(|(call, ticket)| open.get_mut(*call).is_some_and(|open| open.ticket == *ticket));
         if listings.len() >= LISTINGS_MAX {
             let text = format!("{LISTINGS_MAX} listings of this connection are under way; wait for one");
             return Err(CallError::new(ErrorCode::TooMany, text));
         }
-        listings.push(call);
+        listings.push((call, ticket));
         Ok(())
     }
 

@@ -41,6 +41,9 @@ impl Session {
             }
             let text = format!("what the reply carries was refused: {}", why.message);
             self.refuse_message(header, why, text, effects)?;
+            if matches!(header.kind, Kind::Call | Kind::Publish) {
+                self.note_refused(effects, frame, header, why.clone());
+            }
             return Ok(false);
         }
         if batch.attachments(frame as usize).len() != usize::from(header.attachments) {

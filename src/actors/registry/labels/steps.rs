@@ -70,10 +70,18 @@ impl<P: PeerKey> Index<P> {
     }
 
     /// Waits until an endpoint that matches joins; then one [`Effect::Found`] follows. The bytes are those of a selector.
-    pub fn seek(&mut self, ticket: Ticket, peer: P, selector: &[u8], out: &mut Vec<Effect<P>>) {
+    /// `bytes`: of what waits.
+    pub fn seek(
+        &mut self,
+        ticket: Ticket,
+        peer: P,
+        (selector, bytes): (&[u8], usize),
+        out: &mut Vec<Effect<P>>,
+    ) {
         let fact = Fact::Seek {
             peer,
             selector: selector.into(),
+            bytes,
         };
         self.insert_fact(ticket, &fact);
         out.push(Effect::FactAdded(ticket, fact));

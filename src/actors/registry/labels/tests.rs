@@ -129,7 +129,7 @@ impl World {
         if expected.is_empty() {
             let (ticket, mut effects) = (self.ticket(), Vec::new());
             let bytes = expression.encode(Mode::First).unwrap();
-            self.index.seek(ticket, peer, &bytes, &mut effects);
+            self.index.seek(ticket, peer, (&bytes, 0), &mut effects);
             self.commit(effects);
             self.waiting.push((ticket, peer, expression.clone()));
         }

@@ -2,10 +2,12 @@
 
 use super::*;
 
-fn present(peer: Peer, request: u64) -> Effect<Peer> {
+/// The wait began with this step.
+fn present(peer: Peer, request: u64, step: u64) -> Effect<Peer> {
     Effect::Present {
         peer,
         request: RequestId(request),
+        ticket: Ticket(step),
     }
 }
 
@@ -18,7 +20,7 @@ fn a_wait_ends_when_all_names_are_there_at_once() {
     assert_eq!(room.register(2, "b", PLAIN).1, [], "a is gone again");
     room.rebuild();
     assert_eq!(room.facts.counts(9).watches, 1);
-    assert_eq!(room.register(1, "a", PLAIN).1, [present(9, 1)]);
+    assert_eq!(room.register(1, "a", PLAIN).1, [present(9, 1, 1)]);
     assert_eq!(room.facts.counts(9).watches, 0);
     assert_eq!(
         room.wait(9, 1, &["a", "b"]),
@@ -40,7 +42,7 @@ fn waits_end_in_the_order_in_which_they_began() {
     assert!(room.unwait(9, 5) && !room.unwait(9, 5));
     assert_eq!(
         room.register(1, "a", PLAIN).1,
-        [present(9, 7), present(9, 3), present(8, 1)]
+        [present(9, 7, 1), present(9, 3, 2), present(8, 1, 4)]
     );
 }
 

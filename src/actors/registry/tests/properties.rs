@@ -265,7 +265,7 @@ proptest! {
                 _ => {}
             }
             for effect in &effects {
-                if let Effect::Present { peer, request } = effect {
+                if let Effect::Present { peer, request, .. } = effect {
                     let names = waiting.remove(&(*peer, *request));
                     prop_assert!(names.is_some(), "told twice: {:?}", effect);
                     let there = |name: &usize| room.index.owner(NAMES[*name].as_bytes()).is_some();

@@ -80,3 +80,37 @@ fn one_by_one_the_same_frames_come_out() {
     }
     assert!(lane.take().is_none() && lane.is_empty());
 }
+
+#[test]
+fn what_is_left_of_one_call_is_forgotten_and_nothing_else() {
+    let mut lane = Lane::default();
+    let (batch, mut answers) = forwards();
+    // A piece for this peer, under a ticket that is the same number.
+    let piece = Draft::new(Kind::CallPiece, 1).to_vec();
+    let piece = Arc::new(Batch::from_bytes(piece.into(), 4096).unwrap());
+    for answer in &mut answers {
+        answer.call = CallId(1 + u64::from(answer.frame % 2));
+    }
+    let of_ticket = Answer {
+        frame: 0,
+        last: false,
+        ..answers[0]
+    };
+    lane.push_forwards(batch, answers);
+    lane.push_forwards(piece, vec![of_ticket]);
+    lane.push_own(Draft::new(Kind::Error, 2).to_vec().into());
+    let (mut bytes, mut charged) = written(&mut lane, 1);
+    let one = lane.forget_answers(CallId(1));
+    assert_eq!((one.charged, one.ended), ((FRAMES as usize / 2 - 1) * 124, false));
+    assert!(lane.forget_answers(CallId(2)).ended && lane.forget_answers(CallId(3)) == Forgotten::default());
+    while !lane.is_empty() {
+        let (more, cost) = written(&mut lane, 500);
+        bytes.extend(more);
+        charged += cost;
+    }
+    assert_eq!(charged, 124 + 64);
+    let read = Decoder::new(4096).decode(&bytes).unwrap();
+    let kinds: Vec<Kind> = read.headers().map(|header| header.kind).collect();
+    assert_eq!(kinds, [Kind::Reply, Kind::CallPiece, Kind::Error]);
+    assert_eq!(lane.own_bytes(), 0);
+}
