@@ -21,6 +21,19 @@ mod slab;
 #[allow(dead_code, unused_imports, reason = "the library and its tests use the rest")]
 #[path = "../../src/client/waiters.rs"]
 mod waiters;
+mod peer {
+    use std::time::{Duration, Instant};
+
+    /// The library's own asks the clock for short deadlines between programs; there are none here.
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Again(pub(crate) Instant);
+
+    impl Again {
+        pub(crate) fn until(self, patience: Duration) -> Instant {
+            self.0 + patience
+        }
+    }
+}
 mod subscription {
     /// The library's own, which others may not match to the end.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +47,7 @@ mod subscription {
 }
 
 use crate::scene::batch;
-use actix_ipc::message::{Draft, Encoding, Header, Kind};
+use actix_ipc::message::{Attachments, Draft, Encoding, Header, Kind};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use event_queue::{EventQueue, Reader, Run};
@@ -78,7 +91,10 @@ fn request(bencher: Bencher<'_, '_>, size: usize) {
         for (index, key) in keys.drain(..).enumerate() {
             let request = slab.get_mut(key).unwrap();
             let view = batch.view(index).unwrap();
-            assert_eq!(request.reply(&batch, index, &view, MESSAGE), Step::Wake);
+            assert_eq!(
+                request.reply(&batch, &view, Attachments::new(), MESSAGE),
+                Step::Wake
+            );
             assert!(slab.remove(key).unwrap().answer.is_some());
         }
     });
