@@ -13,6 +13,7 @@ mod scripted;
 use actix_ipc::client::{IpcClient, Methods, WorkerBuilder};
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+#[cfg(unix)]
 use actix_ipc::transport::{Endpoint, Listener};
 use scripted::{Peer, Place, WELCOME, place};
 use std::time::{Duration, Instant};

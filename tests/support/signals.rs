@@ -73,8 +73,22 @@ mod system {
         signal(pid, Signal::TERM);
     }
 
+    /// Returns when the system says that it has been stopped: a signal may take its time.
     pub(super) fn stop(pid: u32) {
         signal(pid, Signal::STOP);
+        #[cfg(target_os = "linux")]
+        {
+            let limit = std::time::Instant::now() + crate::support::PATIENCE;
+            let stopped = || {
+                let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+                stat.rsplit_once(") ")
+                    .is_none_or(|(_, rest)| rest.starts_with(['T', 'Z']))
+            };
+            while !stopped() {
+                assert!(std::time::Instant::now() < limit, "{pid} is not stopped");
+                std::thread::yield_now();
+            }
+        }
     }
 
     pub(super) fn go_on(pid: u32) {

@@ -37,9 +37,9 @@ async fn a_process_that_began_after_the_connection_is_not_its_client() {
     connected.unwrap();
     let _client = client.unwrap();
     for (seen, is_taken) in [(sys::now(), true), (0, false)] {
-        let (credentials, process) = super::client(instance.as_handle(), seen);
+        let (named, process) = super::client(instance.as_handle(), seen);
         assert_eq!(process.is_some(), is_taken);
-        assert_eq!(credentials.uid, current_uid());
+        assert_eq!(named.credentials.uid, current_uid());
     }
 }
 
