@@ -164,7 +164,6 @@ pub(crate) async fn sleep(duration: Duration) {
 }
 
 /// What `future` ends with, if that comes before the time is over; without a time, whenever it comes.
-#[cfg(feature = "bus")]
 pub(crate) async fn at_most<F: Future>(time: Option<Duration>, future: F) -> Option<F::Output> {
     use futures::future::{Either, select};
     let Some(time) = time else {
