@@ -173,7 +173,9 @@ fn on_a_terminal(broker: &Broker, line: &str, without: Option<(&str, &str)>) -> 
         .env("IPC_BROKER_ADDR", broker.endpoint())
         .env("TERM", "xterm")
         .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR");
+        .env_remove("CLICOLOR")
+        // Programs of a CI run often are; it makes no terminal a better one.
+        .env("CI", "true");
     script.envs(without);
     script
         .output()

@@ -313,7 +313,7 @@ fn settings_have_changed(service: &Service) {
 #[test]
 fn the_service_manager_has_it_read_its_settings_again() {
     const AGAIN: &str = "the descriptions of services were read again and are in force";
-    const REFUSED: &str = "were not read again, those in force stay";
+    const REFUSED: &str = "everything stays as it was";
     let registered = Registered::new();
     let service = registered.start();
     assert!(!registered.log().contains(AGAIN), "{}", registered.log());

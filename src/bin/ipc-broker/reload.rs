@@ -161,5 +161,5 @@ fn read(sources: &Sources) -> Read {
 }
 
 fn nothing_changed() {
-    tracing::error!("everything stays as it was, the policy too; mend this and send SIGHUP again");
+    tracing::error!("everything stays as it was, the policy too; mend this and have it read again as before");
 }

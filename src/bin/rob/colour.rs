@@ -8,7 +8,9 @@ use anstream::{AutoStream, ColorChoice};
 
 /// Whether text for this stream may be coloured.
 pub(crate) fn wanted(stream: &impl RawStream) -> bool {
-    stream.is_terminal() && AutoStream::choice(stream) != ColorChoice::Never
+    // Asked besides: to the choice `CI` means that a terminal knows colours, whatever it is.
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    stream.is_terminal() && !dumb && AutoStream::choice(stream) != ColorChoice::Never
 }
 
 /// What begins an error.
