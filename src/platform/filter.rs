@@ -74,8 +74,8 @@ pub fn filter(
         return Err(io::ErrorKind::Interrupted.into());
     }
     let (over, is_over) = io::pipe()?;
+    let held = leash.map(|leash| leash.hold(&mut command)).transpose()?;
     let mut child = command.spawn()?;
-    let held = leash.map(|leash| leash.hold(Pid::from_child(&child)));
     if !group.live(Tie::Own(Pid::from_child(&child))) {
         group.end(true);
     }
