@@ -37,6 +37,17 @@ pub(crate) struct Named {
     pub(crate) user: Option<WindowsUser>,
 }
 
+impl Named {
+    /// What may be decided by the number alone: one that others may have as well is left out.
+    pub(crate) fn by_number(&self) -> PeerCredentials {
+        let certain = self.user.as_ref().is_none_or(|user| user.has_number);
+        PeerCredentials {
+            uid: self.credentials.uid.filter(|_| certain),
+            ..self.credentials
+        }
+    }
+}
+
 impl From<PeerCredentials> for Named {
     fn from(credentials: PeerCredentials) -> Self {
         Self {
@@ -147,6 +158,28 @@ mod tests {
             assert_eq!(peer.is_same_user_or_root(), expected, "{uid:?}");
         }
         assert!(PeerCredentials::current().is_same_user_or_root());
+    }
+
+    #[test]
+    fn a_number_that_others_may_have_decides_nothing() {
+        let credentials = PeerCredentials {
+            uid: Some(1001),
+            gid: None,
+            pid: Some(42),
+        };
+        assert_eq!(Named::from(credentials).by_number(), credentials);
+        for has_number in [true, false] {
+            let user = WindowsUser {
+                sid: "S-1-5-21-1-2-3-1001".into(),
+                has_number,
+            };
+            let named = Named {
+                credentials,
+                user: Some(user),
+            };
+            let uid = has_number.then_some(1001);
+            assert_eq!(named.by_number(), PeerCredentials { uid, ..credentials });
+        }
     }
 
     #[test]

@@ -323,7 +323,7 @@ fn client(peer: SocketAddr, local: SocketAddr) -> Named {
 /// Windows, and of peers on other machines.
 #[must_use]
 pub fn peer_credentials(accepted: &TcpStream) -> PeerCredentials {
-    named(accepted).credentials
+    named(accepted).by_number()
 }
 
 fn named(accepted: &TcpStream) -> Named {

@@ -11,7 +11,7 @@ use crate::config::peers::{LAST_STEP, LET_FINISH};
 use crate::error::CloseReason;
 use crate::message::{Draft, Encoding, Epoch, Kind};
 use crate::protocol::peer::Manner;
-use crate::transport::{Accepted, Endpoint, Listener, PeerCredentials};
+use crate::transport::{Accepted, Endpoint, Listener, Named, PeerCredentials};
 use futures::future::{Either, join_all, select};
 use std::collections::HashMap;
 use std::pin::pin;
@@ -292,18 +292,25 @@ fn failed(core: &Core, endpoint: &Endpoint, error: &std::io::Error) {
 
 fn place(core: &Arc<Core>, endpoint: &Endpoint, accepted: Accepted) {
     core.accepted.fetch_add(1, Ordering::Relaxed);
+    let Accepted {
+        socket,
+        credentials,
+        user,
+        address,
+        ..
+    } = accepted;
     // Over TLS the proof counts alone: whom the system names may be a forwarder that speaks for somebody far away.
     let credentials = match endpoint {
         Endpoint::Tls(_) => PeerCredentials::UNKNOWN,
-        _ => accepted.credentials,
+        _ => Named { credentials, user }.by_number(),
     };
     let admitted = core.rules.admit(endpoint, &credentials);
     let newcomer = Newcomer {
         endpoint: endpoint.clone(),
         credentials,
-        address: accepted.address,
+        address,
     };
-    match accepted.socket.register() {
+    match socket.register() {
         Ok(stream) => {
             let live = Live::new(core);
             actix_rt::spawn(connection::run(

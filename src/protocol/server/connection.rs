@@ -158,7 +158,7 @@ async fn serve(
     } = newcomer;
     let credentials = core
         .rules
-        .named(&endpoint, credentials, || stream.named_now().credentials);
+        .named(&endpoint, credentials, || stream.named_now().by_number());
     let proven = core
         .rules
         .prove(&endpoint, &credentials, meet.token.as_ref(), stream.proven_name());

@@ -215,7 +215,8 @@ impl RpcServerBuilder {
         self
     }
 
-    /// Lets processes of these users in, beside this one's and root's. Their way to a Unix socket is [`unix`](Self::unix)'s matter.
+    /// Lets processes of these users in, beside this one's and root's. Their way to a Unix socket is [`unix`](Self::unix)'s matter. Under
+    /// Windows these are the last parts of SIDs, and users of this machine itself; those of a domain show tokens.
     pub fn users(mut self, uids: impl IntoIterator<Item = u32>) -> Self {
         self.users.extend(uids);
         self
