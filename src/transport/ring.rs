@@ -49,6 +49,14 @@ impl Stream {
         }
     }
 
+    /// Takes an offer back that the peer does not take, or has not been sent, with its memory. The peer may be offered another one.
+    pub fn withdraw_ring(&mut self) {
+        #[cfg(unix)]
+        if let Self::Unix(stream) = self {
+            stream.upgrade_mut().withdraw();
+        }
+    }
+
     /// Takes what a peer has offered. No byte takes another way yet.
     ///
     /// # Errors

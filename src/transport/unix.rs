@@ -188,6 +188,10 @@ impl Stream {
         &self.upgrade
     }
 
+    pub(super) const fn upgrade_mut(&mut self) -> &mut Upgrade {
+        &mut self.upgrade
+    }
+
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         self.space.obstacle()
     }

@@ -7,6 +7,7 @@ use crate::running::Running;
 use actix_ipc::config::Limits;
 use actix_ipc::error::CloseReason;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
+use rustix::fd::OwnedFd;
 use std::io::Write;
 
 const LEAST: usize = 64 * 1024;
@@ -47,10 +48,22 @@ fn a_client_that_cannot_take_it_stays_on_its_socket() {
     let mut raw = broker.connect();
     let (offer, given) = ask(&mut raw);
     assert_eq!((offer.aux as usize, given.len()), (LEAST, 3));
+    assert!(is_mapped(&given[0]));
     raw.send(&Draft::new(Kind::Ring, 0).aux(2));
     raw.ping();
+    let levels = broker.handle.levels();
+    assert_eq!((levels.ring_bytes, broker.handle.metrics().rings), (0, 0));
+    assert!(!is_mapped(&given[0]), "it is this process's, as the broker is");
     drop(given);
     raw.ping();
+}
+
+/// Whether this process has the memory in its own.
+fn is_mapped(memory: &OwnedFd) -> bool {
+    let inode = rustix::fs::fstat(memory).unwrap().st_ino.to_string();
+    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+    maps.lines()
+        .any(|line| line.split_whitespace().nth(4) == Some(&inode))
 }
 
 #[test]

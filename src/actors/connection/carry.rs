@@ -246,10 +246,6 @@ impl<R: Rooms> Life<R> {
             self.rooms.metrics().events_missed.add(1);
             return self.outbox.push_frame(gap_frame(SubscriptionId(id), 1).into());
         }
-        if kind == Kind::Ring {
-            // The client goes on as it did; an answer that says "not now" tells it so.
-            return self.outbox.push_frame(super::ring::not_now().into());
-        }
         if kind == Kind::Message {
             if let Phase::Ready(session) | Phase::Lingering(session) = &mut self.phase {
                 session.message_not_sent(id);

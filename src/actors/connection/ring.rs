@@ -25,7 +25,7 @@ pub(super) struct Ring {
     held: Option<Box<Held>>,
 }
 
-/// The memory in the account of the broker, until the connection ends.
+/// The memory in the account of the broker, until the connection ends, or does not take it.
 #[derive(Debug)]
 struct Held {
     /// The last frame on the socket is being written; what follows it goes to the memory.
@@ -56,7 +56,7 @@ impl Ring {
 }
 
 /// The answer that offers nothing.
-pub(super) fn not_now() -> Vec<u8> {
+fn not_now() -> Vec<u8> {
     Draft::new(Kind::Ring, 0).to_vec()
 }
 
@@ -92,6 +92,7 @@ impl Connection {
                     self.life.outbox.push_frame(not_now().into());
                 }
             }
+            RingStep::Declined => self.withdraw_ring(),
             RingStep::Taken if self.life.decoder.buffered() > 0 && !early => self.life.close(
                 CloseReason::Protocol,
                 "the Ring that takes is the last frame on the socket",
@@ -104,6 +105,20 @@ impl Connection {
                 self.life.outbox.push_last_on_socket(last.into());
             }
         }
+    }
+
+    /// The offer was not sent: the client goes on as it did, and is told so.
+    pub(super) fn ring_not_sent(&mut self) {
+        self.withdraw_ring();
+        if let Phase::Ready(session) | Phase::Lingering(session) = &mut self.life.phase {
+            session.ring_withdrawn();
+        }
+        self.life.outbox.push_frame(not_now().into());
+    }
+
+    fn withdraw_ring(&mut self) {
+        self.io.stream.withdraw_ring();
+        self.io.ring.held = None;
     }
 
     /// `None`: there is no memory for it, or no descriptor, or others have it.

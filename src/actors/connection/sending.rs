@@ -9,7 +9,7 @@ use super::io::Io;
 use super::outbox::Subject;
 use crate::actors::core::Shared;
 use crate::error::CloseReason;
-use crate::message::Attachment;
+use crate::message::{Attachment, Kind};
 use crate::transport::{Obstacle, passing};
 use bytes::Bytes;
 use std::collections::VecDeque;
@@ -148,8 +148,10 @@ impl Connection {
         sending.bytes.clear();
         sending.stuck = None;
         sending.unsent.drain(..).for_each(|one| passing::release(&one));
-        if let Some(subject) = sending.subject.take() {
-            self.life.not_sent(subject, why);
+        match sending.subject.take() {
+            Some(subject) if subject.kind == Kind::Ring => self.ring_not_sent(),
+            Some(subject) => self.life.not_sent(subject, why),
+            None => {}
         }
     }
 }

@@ -55,6 +55,13 @@ mod linux {
             self.0.set(Box::new(ring)).map_err(again)
         }
 
+        /// Lets go of a ring that nothing goes through.
+        pub(in crate::transport) fn withdraw(&mut self) {
+            if self.0.get().is_some_and(|ring| !ring.reads() && !ring.writes()) {
+                self.0 = OnceLock::new();
+            }
+        }
+
         pub(in crate::transport) fn start_reading(&self, early: bool) {
             let ring = self.0.get().into_iter();
             ring.for_each(|ring| ring.start_reading(early));
@@ -220,6 +227,8 @@ mod none {
         pub(in crate::transport) fn accept(&self, _: &[Attachment], _: u32) -> io::Result<()> {
             unsupported()
         }
+
+        pub(in crate::transport) const fn withdraw(&mut self) {}
 
         pub(in crate::transport) const fn start_reading(&self, _: bool) {}
 

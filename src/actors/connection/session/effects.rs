@@ -21,6 +21,8 @@ pub enum RingStep {
     Asked,
     /// It has taken what was offered, and says no more on the socket.
     Taken,
+    /// It cannot take what was offered, and stays on the socket.
+    Declined,
 }
 
 /// What a step asks for. Reused from batch to batch; drained completely after each.

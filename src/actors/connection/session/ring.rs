@@ -17,7 +17,7 @@ pub(super) enum Ring {
     Asked,
     /// It may take what was offered.
     Offered,
-    /// It has taken it, or not.
+    /// It has taken it, or not, or was not sent it.
     Answered,
 }
 
@@ -34,6 +34,11 @@ impl Session {
         self.ring = Ring::Offered;
     }
 
+    /// The offer was not sent.
+    pub const fn ring_withdrawn(&mut self) {
+        self.ring = Ring::Answered;
+    }
+
     /// Where the connection's bytes go is the business of its socket; here is only what may be said of it when.
     pub(super) fn ring(&mut self, is_last: bool, header: &Header, effects: &mut Effects) -> Stop {
         self.ring = match (self.ring, header.aux) {
@@ -45,7 +50,10 @@ impl Session {
                 effects.ring = Some(RingStep::Taken);
                 Ring::Answered
             }
-            (Ring::Offered, 2) => Ring::Answered,
+            (Ring::Offered, 2) => {
+                effects.ring = Some(RingStep::Declined);
+                Ring::Answered
+            }
             (Ring::Offered, 1) => {
                 return Err(protocol("the Ring that takes is the last frame on the socket"));
             }
