@@ -113,6 +113,8 @@ async fn a_worker_gives_up_all_its_names_at_once() {
     let worker = NAMES
         .iter()
         .fold(worker, |worker, name| worker.add_handler(name, Methods::new()));
+    let (serves, serving) = tokio::sync::oneshot::channel();
+    let worker = worker.on_serving(move || serves.send(()).unwrap());
     let (worker, stop) = worker.with_graceful_shutdown();
     let script = async {
         let mut peer = place.accept().await;
@@ -125,6 +127,8 @@ async fn a_worker_gives_up_all_its_names_at_once() {
             let asked = peer.expect(Kind::Register).await;
             peer.send(&Draft::new(Kind::Done, asked.header.id));
         }
+        // Told before that, it has nothing to give up.
+        serving.await.unwrap();
         stop.send(true).unwrap();
         let mut given_up = Vec::new();
         for _ in NAMES {
