@@ -1,6 +1,6 @@
 //! Memory and objects between processes over a Windows pipe: what a death gives back, and what a hostile process can do.
 //!
-//! Owns what `memory_processes.rs` and `memory_regions.rs` own on Linux, as far as Windows has it. The other
+//! Owns what `memory_processes.rs` and `memory_regions.rs` own on Linux, as far as Windows has it, and events with handles. The other
 //! process is this test's own executable, which runs the ignored test `other_process` and joins the bus of its parent.
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,12 @@ use actix_ipc::bus::{
     EndpointReceiver, EndpointSender, MapError, MemoryRegion, MemoryRegistry, Message, Object, Options,
     Selector, join_async, label,
 };
+use actix_ipc::client::{IpcClient, Subscription, Update};
+use actix_ipc::error::ErrorCode;
+use actix_ipc::message::Attachments;
 use actix_ipc::transport::Endpoint;
+use std::fs::File;
+use std::io::{Read, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::process::{Child, Command, Stdio};
 use std::ptr::null;
@@ -156,6 +161,7 @@ fn other_process() {
             "make" => make(&sender).await,
             "write" => write(&sender, &receiver).await,
             "hostile" => hostile(&sender).await,
+            "publish" => publish(&name, &sender, &receiver).await,
             role => panic!("{role}"),
         }
     });
@@ -205,6 +211,39 @@ fn section(file: *mut core::ffi::c_void, protection: u32) -> OwnedHandle {
     assert!(!made.is_null(), "{}", std::io::Error::last_os_error());
     // SAFETY: the call has just made this handle for this process; nobody else owns it.
     unsafe { OwnedHandle::from_raw_handle(made) }
+}
+
+/// A bus is for its members alone, so events have a broker of their own.
+fn events(name: &str) -> Endpoint {
+    Endpoint::Pipe(format!("{name}-events"))
+}
+
+/// Publishes two events with an end of a pipe, the second one for all who want it.
+async fn publish(name: &str, sender: &EndpointSender<u8>, receiver: &EndpointReceiver<u8>) {
+    let client = IpcClient::connect_to(events(name)).await.unwrap();
+    for share in [false, true] {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let attached = Attachments::new().with(OwnedHandle::from(writer));
+        let publish = client.publish("o", "e", &share).attachments(attached);
+        let publish = if share { publish.shared() } else { publish };
+        match publish.acknowledged().await {
+            Ok(count) => assert!(share && count == 2, "{count} got it"),
+            Err(error) => assert!(!share && error.code == ErrorCode::Invalid, "{error}"),
+        }
+        let read = tokio::task::spawn_blocking(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).unwrap();
+            all
+        });
+        let all = read.await.unwrap();
+        assert_eq!(
+            all,
+            if share { &b"xx"[..] } else { b"" },
+            "and nobody has it open"
+        );
+    }
+    say(sender, "one", b'p', Vec::new(), Vec::new()).await;
+    assert_eq!(receiver.recv_async().await.unwrap().payload, b'e');
 }
 
 fn mark(region: &MemoryRegion) -> u8 {
@@ -295,5 +334,39 @@ async fn a_section_without_memory_of_its_own_is_refused() {
             }
         }
     }
+    here.stop().await;
+}
+
+/// The next event; what was missed before it is passed over.
+async fn event(subscription: &mut Subscription) -> actix_ipc::client::Event {
+    loop {
+        if let Update::Event(event) = subscription.next_update().await.unwrap() {
+            return event;
+        }
+    }
+}
+
+#[actix::test]
+async fn a_handle_goes_with_an_event_to_all_when_its_sender_says_so() {
+    let here = Here::start().await;
+    let broker = Broker::builder().listen(events(&here.name)).start().unwrap();
+    let client = IpcClient::connect_to(events(&here.name)).await.unwrap();
+    let mut both = [
+        client.subscribe("o", "e").await.unwrap(),
+        client.subscribe("o", "e").await.unwrap(),
+    ];
+    let other = here.other("publish").await;
+    for subscription in &mut both {
+        let event = event(subscription).await;
+        assert!(event.decode::<bool>().unwrap(), "the other one went to nobody");
+        let handle = event.attachments().get::<OwnedHandle>(0).unwrap();
+        File::from(handle.try_clone().unwrap()).write_all(b"x").unwrap();
+    }
+    assert_eq!(here.hear().await.payload, b'p');
+    here.say(b'e', Vec::new()).await;
+    other.end().await;
+    drop(both);
+    client.close().await;
+    broker.stop().await;
     here.stop().await;
 }

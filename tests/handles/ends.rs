@@ -107,7 +107,6 @@ fn deaf_process() {
 }
 
 #[actix::test]
-#[ignore = "not seen to pass under wine: a caller is told Overloaded when the process ends before its connection"]
 async fn a_receiver_that_is_killed_gives_back_what_is_under_way() {
     let place = Place::new();
     let broker = place.start();
@@ -131,7 +130,6 @@ async fn a_receiver_that_is_killed_gives_back_what_is_under_way() {
 
 /// Whether it says goodbye or not.
 #[actix::test]
-#[ignore = "does not come to its end under wine, and why is not known"]
 async fn what_a_client_sent_just_before_its_end_arrives() {
     let place = Place::new();
     let broker = place.start();
