@@ -25,10 +25,10 @@ mod calls;
 #[path = "peers/raw.rs"]
 mod raw;
 
-use actix_ipc::ErrorCode;
 use actix_ipc::error::CloseReason;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Origin};
 use actix_ipc::protocol::{RpcClient, RpcLimits, RpcServer};
+use actix_ipc::{Endpoint, ErrorCode};
 use calc::{Answers, CALC, Calc, Receiver, Service, within};
 use raw::{Place, Raw};
 use std::sync::Arc;
@@ -383,14 +383,22 @@ fn what_does_not_meet_is_told_why_or_gets_no_byte() {
 #[test]
 #[cfg_attr(
     not(unix),
-    ignore = "over TCP under wine some of the refused get no goodbye, and why is not known"
+    ignore = "of so many TCP connections wine needs a second each to tell whose it is, longer than anybody waits here"
 )]
 fn those_that_are_refused_are_told_so_and_few_of_them_are_kept() {
-    const REFUSED: usize = 200;
+    let place = Place::new();
+    for endpoint in [place.endpoint(), "tcp:127.0.0.1:0".parse().unwrap()] {
+        refused_at(endpoint);
+    }
+}
+
+fn refused_at(endpoint: Endpoint) {
+    // Those who are waited for, and more.
+    const KEPT: usize = 64;
+    const REFUSED: usize = KEPT + 32;
     actix::System::new().block_on(async {
-        let place = Place::new();
         let builder = RpcServer::builder().connections(0);
-        let server = Service::new(false).bind_with(builder, place.endpoint()).await;
+        let server = Service::new(false).bind_with(builder, endpoint).await;
         let endpoint = server.endpoint().clone();
         let playing = actix_rt::task::spawn_blocking(move || {
             let mut refused: Vec<_> = (0..REFUSED).map(|_| Raw::connect(&endpoint)).collect();
@@ -408,7 +416,7 @@ fn those_that_are_refused_are_told_so_and_few_of_them_are_kept() {
                 .sum::<usize>()
         });
         let kept = within("the refusals", playing).await.unwrap();
-        assert!(kept < REFUSED / 2, "{kept} sockets are kept");
+        assert!(kept <= KEPT, "{kept} sockets are kept");
         within("the shutdown", server.shutdown()).await;
     });
 }

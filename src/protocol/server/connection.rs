@@ -18,13 +18,18 @@ use crate::text;
 use crate::transport::{Endpoint, PeerCredentials, Stream};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Either, select};
+use std::future::poll_fn;
 use std::io::IoSlice;
 use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
+
+/// How long the system has to say that a socket to which nothing was written has room.
+const ROOM: Duration = Duration::from_millis(100);
 
 /// What is known of somebody who has said nothing.
 pub(super) struct Newcomer {
@@ -129,7 +134,12 @@ pub(super) async fn run(
                     .aux(reason.code())
                     .payload(Encoding::RAW, said.as_bytes())
                     .to_vec();
-                let _ = stream.try_write(&[IoSlice::new(&goodbye)], &[]);
+                // Whoever does not take it is not waited for: a socket to which nothing was written has room, but nobody knows it of one that
+                // was never asked.
+                let room = poll_fn(|cx| stream.poll_write_ready(cx));
+                if let Ok(Ok(())) = timeout(ROOM, room).await {
+                    let _ = stream.try_write(&[IoSlice::new(&goodbye)], &[]);
+                }
             }
         }
     }
