@@ -343,6 +343,16 @@ fn what_a_caller_writes_is_never_a_command() {
         );
     }
     let _serving = serve(&broker, "o", "echo !ROB_METHOD!", "");
-    let called = broker.rob("--json call o a&exit");
-    assert_eq!(called.success(), "\"a&exit\"\n");
+    let called = broker.rob("--json call o a-b");
+    assert_eq!(called.success(), "\"a-b\"\n");
+    // A line of which a part is read once more.
+    let _serving = serve(&broker, "p", "echo !ROB_METHOD! !ROB_CALLER!| findstr /v x", "");
+    for called in ["--json call p a&exit", "--json call o a&exit"] {
+        let called = broker.rob(called);
+        assert_eq!(called.code(), 2, "{called:?}");
+        assert!(
+            called.stderr.contains("signs that cmd.exe may read"),
+            "{called:?}"
+        );
+    }
 }

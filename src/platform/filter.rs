@@ -51,6 +51,12 @@ pub const fn read_as_commands<'n>(_line: &str, _names: &[&'n str]) -> Option<&'n
     None
 }
 
+/// Whether the shell could read a part of the value as a part of the line: `sh` never does, unless the line asks it to.
+#[must_use]
+pub const fn has_signs(_value: &str) -> bool {
+    false
+}
+
 /// Starts the command in a process group of its own, writes `input` to it, reads up to `most` bytes of what it prints, tells each line
 /// of its standard error, waits for its end, kills what is left of its group, and reaps it. A command that does not read its input loses it.
 /// With a leash the group ends with this process, too.

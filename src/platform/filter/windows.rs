@@ -12,6 +12,9 @@ use std::os::windows::process::CommandExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::Builder;
 
+/// What means something to `cmd.exe` outside of quotes, or ends them.
+const SIGNS: &str = "&|<>()^%!\"";
+
 /// What a command made of its input.
 #[derive(Debug)]
 pub struct Filtered {
@@ -47,6 +50,13 @@ pub fn read_as_commands<'n>(line: &str, names: &[&'n str]) -> Option<&'n str> {
     let line = line.to_ascii_uppercase();
     let is_in = |name: &str| line.contains(&format!("%{name}%")) || line.contains(&format!("%{name}:"));
     names.iter().copied().find(|name| is_in(name))
+}
+
+/// Whether `cmd.exe` could read a part of the value as a part of the line. `!NAME!` is put in when the line is understood, but some parts of a
+/// line are read once more then: the sides of a pipe, what `for /f` runs, what `call` calls.
+#[must_use]
+pub fn has_signs(value: &str) -> bool {
+    value.contains(|letter: char| SIGNS.contains(letter) || letter.is_control())
 }
 
 /// Starts the command in a job and with an invisible console of its own, writes `input` to it, reads up to `most` bytes of what it prints,
@@ -181,6 +191,18 @@ mod tests {
         group.end(true);
         let error = filter(shell("echo no"), &group, b"", 9, &|_| {}, None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Interrupted);
+    }
+
+    #[test]
+    fn values_with_signs_are_found() {
+        for (value, has) in [
+            ("plain-Name_1.2/3 ä", false),
+            ("a&b", true),
+            ("50%", true),
+            ("a\nb", true),
+        ] {
+            assert_eq!(has_signs(value), has, "{value:?}");
+        }
     }
 
     #[test]

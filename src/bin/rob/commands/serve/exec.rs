@@ -9,7 +9,7 @@ use actix_ipc::client::{CallContext, HandlerError, IncomingCall, Response};
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Encoding, Payload};
 use actix_ipc::platform::child::Group;
-use actix_ipc::platform::filter::{Filtered, filter, shell};
+use actix_ipc::platform::filter::{Filtered, filter, has_signs, shell};
 use actix_ipc::platform::leash::Leash;
 use actix_ipc::terminal::printable;
 use actix_ipc::{Handler, async_trait};
@@ -78,7 +78,25 @@ impl Exec {
         })
     }
 
-    fn command(&self, call: &CallContext) -> Command {
+    /// Refused where the shell could take the caller's words for a part of the line.
+    fn command(&self, call: &CallContext) -> Result<Command, HandlerError> {
+        let trace = call.metadata.get_str("traceparent");
+        let words = [
+            ("method", Some(&*call.method)),
+            ("caller's name", call.caller_name.as_deref()),
+            ("traceparent", trace),
+        ];
+        for (whose, word) in words {
+            if word.is_some_and(has_signs) {
+                let text = format!(
+                    "the {whose} has signs that cmd.exe may read as commands; the command was not started"
+                );
+                return Err(HandlerError {
+                    code: ErrorCode::Invalid,
+                    ..HandlerError::new(text)
+                });
+            }
+        }
         let mut command = shell(&self.line);
         command
             .env("ROB_OBJECT", &*call.object)
@@ -91,11 +109,11 @@ impl Exec {
             command.env(session::VARIABLE, broker);
         }
         // A name and a trace of whoever started rob would be taken for the caller's.
-        match call.metadata.get_str("traceparent") {
+        match trace {
             Some(trace) if !trace.contains('\0') => command.env("TRACEPARENT", trace),
             _ => command.env_remove("TRACEPARENT"),
         };
-        command
+        Ok(command)
     }
 }
 
@@ -121,14 +139,14 @@ impl Handler for Exec {
         // Never closed, so it is always given.
         let _place = self.places.acquire().await;
         running.begun = Instant::now();
-        let input = match input(&call) {
-            Ok(input) => input,
+        let (input, command) = match input(&call).and_then(|input| Ok((input, self.command(&call.context)?)))
+        {
+            Ok(both) => both,
             Err(error) => {
                 running.outcome = Outcome::NotRun;
                 return Err(error);
             }
         };
-        let command = self.command(&call.context);
         let (done, ended) = oneshot::channel();
         let (group, most, last) = (Arc::clone(&running.group), self.most, Arc::clone(&running.last));
         let leash = self.leash.clone();

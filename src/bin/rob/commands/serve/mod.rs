@@ -38,7 +38,8 @@ The command gets the call's value as JSON on standard input, and in its environm
 name that the caller declares), ROB_CALLER_PEER, ROB_CALLER_PID, ROB_CALLER_UID and, where the call has one, TRACEPARENT. What it prints is the
 result: JSON as it is, other text as a string, nothing as null. What it prints on standard error goes on to rob's; with an exit
 status other than 0 the caller gets it as the text of an error. These values are the caller's: quote them (\"$ROB_METHOD\").
-Under Windows cmd.exe runs the command: write !ROB_METHOD!, never %ROB_METHOD%, which would be read as a part of the command.";
+Under Windows cmd.exe runs the command: write !ROB_METHOD!, never %ROB_METHOD%, which would be read as a part of the command;
+calls whose method or caller's name has one of & | < > ( ) ^ % ! \" are refused there.";
 
 /// What is said of an object without `--about`. Its command may have secrets in it.
 const ABOUT: &str = "a shell command (rob serve)";
