@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 #[non_exhaustive]
 pub enum SecretError {
     /// The system refused; a link counts as that.
-    #[error("{}: cannot be opened: {source}", path.display())]
+    #[error("{}: cannot be taken: {source}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
@@ -56,7 +56,8 @@ pub enum SecretError {
 /// Reads a secret of at most `max` bytes. It blocks for as long as the file system takes.
 ///
 /// Under Unix the file must be a plain one, belong to this user or root, and have no permission for group or others.
-/// Elsewhere only links are refused; who may read a file is decided by its folder there.
+/// Elsewhere links are refused, and with the feature `cli` under Windows what anybody but this user, SYSTEM and administrators owns or may
+/// write; who may read a file is decided by its folder there.
 ///
 /// # Errors
 /// [`SecretError`]; nothing of the content is in it.
@@ -67,6 +68,8 @@ pub fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, SecretError> 
     };
     let file = super::plain::open_any(path, false).map_err(failed)?;
     check(path, &file.metadata().map_err(failed)?)?;
+    #[cfg(all(windows, feature = "cli"))]
+    super::access::judge(&file).map_err(failed)?;
     // With all of its room from the start: a buffer that grows leaves copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(max.saturating_add(1)));
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);
@@ -111,7 +114,7 @@ pub fn create_folder(path: &Path) -> io::Result<()> {
 }
 
 /// Looks whether somebody else could put files into a folder: it must be one itself, no link to one, belong to root or to this
-/// user, and be writable by nobody else. Elsewhere than under Unix nothing is looked at.
+/// user, and be writable by nobody else; the same with the feature `cli` under Windows. Elsewhere it must be there.
 ///
 /// # Errors
 /// What is wrong with the folder; `NotFound` when there is none.
@@ -144,7 +147,9 @@ pub fn check_folder(path: &Path) -> io::Result<()> {
         }
         Ok(())
     }
-    #[cfg(not(unix))]
+    #[cfg(all(windows, feature = "cli"))]
+    return super::access::judge_itself(path);
+    #[cfg(not(any(unix, all(windows, feature = "cli"))))]
     std::fs::metadata(path).map(|_| ())
 }
 

@@ -1,4 +1,4 @@
-//! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c, ctrl+break, a closed console, the end of the session, the service manager) ask it to end, SIGHUP
+//! The signals of a daemon: SIGINT and SIGTERM (under Windows ctrl+c, ctrl+break, a closed console, the end of the system, the service manager) ask it to end, SIGHUP
 //! to read its settings again.
 //!
 //! Owns their registration with the system, and SIGCHLD, which must not be ignored by who has children. It decides nothing; `ipc-broker` does. The library itself never calls
@@ -13,7 +13,7 @@ pub enum EndSignal {
     Interrupt,
     /// SIGTERM; under Windows ctrl+break, or the system is going down.
     Terminate,
-    /// SIGHUP: the terminal is gone; under Windows its window is being closed, or its session ends.
+    /// SIGHUP: the terminal is gone; under Windows its window is being closed, as at the end of the session in which it is.
     HangUp,
     /// SIGQUIT, or ctrl+\.
     Quit,
@@ -72,11 +72,9 @@ pub struct EndSignals {
     #[cfg(windows)]
     stop: tokio::signal::windows::CtrlBreak,
     #[cfg(windows)]
-    close: tokio::signal::windows::CtrlClose,
+    close: Option<tokio::signal::windows::CtrlClose>,
     #[cfg(windows)]
-    logoff: tokio::signal::windows::CtrlLogoff,
-    #[cfg(windows)]
-    shutdown: tokio::signal::windows::CtrlShutdown,
+    shutdown: Option<tokio::signal::windows::CtrlShutdown>,
 }
 
 impl EndSignals {
@@ -96,13 +94,16 @@ impl EndSignals {
         }
         #[cfg(windows)]
         {
-            use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_logoff, ctrl_shutdown};
+            use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+            // Whoever receives one of the last two never comes back from it: the system waits for the end of the process. A service hears of
+            // the end of the system from its manager, which may wait longer. The end of a session is not received at all: services, and what is
+            // started like them, hear of other people's, and the windows of one's own are closed at its end.
+            let own = !super::service::is_serving();
             Ok(Self {
                 interrupt: ctrl_c()?,
                 stop: ctrl_break()?,
-                close: ctrl_close()?,
-                logoff: ctrl_logoff()?,
-                shutdown: ctrl_shutdown()?,
+                close: own.then(ctrl_close).transpose()?,
+                shutdown: own.then(ctrl_shutdown).transpose()?,
             })
         }
     }
@@ -146,20 +147,34 @@ impl EndSignals {
         #[cfg(windows)]
         {
             if super::service::is_serving() {
-                // Its manager alone: services hear of the end of the system both ways, which is not to be taken for somebody who asks twice, and
-                // of the ends of other people's sessions, which are not theirs.
+                // Its manager alone: what else tells of an end is not to be taken for somebody who asks twice.
                 super::service::end_asked().await;
                 return EndSignal::Terminate;
             }
-            // `None` never comes as long as the process lives. After the last three the system gives a few seconds.
+            // `None` never comes as long as the process lives. After the last two the system gives a few seconds.
             tokio::select! {
                 _ = self.interrupt.recv() => EndSignal::Interrupt,
                 _ = self.stop.recv() => EndSignal::Terminate,
-                _ = self.close.recv() => EndSignal::HangUp,
-                _ = self.logoff.recv() => EndSignal::HangUp,
-                _ = self.shutdown.recv() => EndSignal::Terminate,
+                () = closed(&mut self.close) => EndSignal::HangUp,
+                () = shut_down(&mut self.shutdown) => EndSignal::Terminate,
             }
         }
+    }
+}
+
+#[cfg(windows)]
+async fn closed(close: &mut Option<tokio::signal::windows::CtrlClose>) {
+    match close {
+        Some(close) => drop(close.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(windows)]
+async fn shut_down(shutdown: &mut Option<tokio::signal::windows::CtrlShutdown>) {
+    match shutdown {
+        Some(shutdown) => drop(shutdown.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
         name: install.named.name.clone(),
         arguments: registered(install, arguments),
         account,
-        // The others that it believes are checked whenever they are read.
+        // The others that it believes, and their folders, are judged whenever they are read.
         files: arguments.config.as_deref().map(whole).into_iter().collect(),
         log: install.log_file.as_deref().map(whole),
     };
