@@ -14,10 +14,11 @@ pub fn settings(program: &str) -> Vec<PathBuf> {
     list(cfg!(windows), program, |name| std::env::var_os(name), believed)
 }
 
-/// Where a broker for several users listens. Windows has no such place: a pipe is its user's there.
+/// Where a broker for several users listens. Windows has no such place: a pipe is its user's there. Nor has macOS, which has no `/run`: such a
+/// broker is told where.
 #[must_use]
 pub const fn system_socket() -> Option<&'static str> {
-    if cfg!(unix) {
+    if cfg!(all(unix, not(target_vendor = "apple"))) {
         Some("/run/ipc-broker/ipc_broker.sock")
     } else {
         None

@@ -15,6 +15,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Longest path, in bytes: what `sockaddr_un` has room for, less the zero at its end.
 pub const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = "android")) {
@@ -26,6 +27,15 @@ pub const PATH_MAX: usize = if cfg!(any(target_os = "linux", target_os = "androi
 /// What a folder must allow for a socket to be made in it.
 #[cfg(feature = "cli")]
 const WRITABLE: rustix::fs::Access = rustix::fs::Access::WRITE_OK.union(rustix::fs::Access::EXEC_OK);
+
+/// How long a socket must refuse before it counts as one that nobody listens on, and the pauses in between. Linux tells a full accept queue
+/// from that; other systems refuse as well, and what lives must not be removed.
+pub(crate) const REFUSED_WAIT: Duration = if cfg!(target_os = "linux") {
+    Duration::ZERO
+} else {
+    Duration::from_millis(250)
+};
+pub(crate) const REFUSED_PAUSE: Duration = Duration::from_millis(10);
 
 /// The mode that every socket begins with: its user's alone.
 const PRIVATE: u32 = 0o600;
@@ -332,7 +342,7 @@ fn remove_dead(path: &Path) -> Result<(), PlaceError> {
             there.mode() as rustix::fs::RawMode
         )));
     }
-    match probe(path).map_err(failed(path, "ask who listens there"))? {
+    match probe_until(path, Instant::now() + REFUSED_WAIT).map_err(failed(path, "ask who listens there"))? {
         Found::Live(pid) => Err(PlaceError::InUse {
             path: path.to_owned(),
             pid,
@@ -353,6 +363,16 @@ enum Found {
     Dead,
     Gone,
     OtherType,
+}
+
+/// Probes until it is clear that nobody listens.
+fn probe_until(path: &Path, limit: Instant) -> io::Result<Found> {
+    loop {
+        match probe(path)? {
+            Found::Dead if Instant::now() < limit => std::thread::park_timeout(REFUSED_PAUSE),
+            found => return Ok(found),
+        }
+    }
 }
 
 /// Connects, without waiting: only a listening socket takes that.

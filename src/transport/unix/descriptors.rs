@@ -1,7 +1,7 @@
 //! Descriptors over a Unix socket: the control messages of `recvmsg` and `sendmsg`.
 //!
 //! Owns how they are received (each has its owner before anything is judged), sent, and asked what they are. How many a
-//! peer may have is not decided here, but no read takes more than [`ATTACHMENTS_MAX`].
+//! peer may have is not decided here, but a read that brings more than [`ATTACHMENTS_MAX`] fails.
 
 use crate::message::Attachment;
 use crate::transport::inject::{Site, fault, retry};
@@ -16,7 +16,14 @@ use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 const NOT_A_DESCRIPTOR: &str = "an attachment is not a file descriptor (OwnedFd)";
-const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(ATTACHMENTS_MAX));
+/// Descriptors that one read has room for. Linux gives no more than fit and drops the rest. Apple's systems open all of a message in the receiver
+/// and then cut what does not fit: those would be open for good, so there is room for as many as one message can have.
+const ROOM: usize = if cfg!(target_vendor = "apple") {
+    512
+} else {
+    ATTACHMENTS_MAX
+};
+const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(ROOM));
 
 /// Whether the kernel refused to take more descriptors that are sent and not received, of this user.
 pub(super) fn too_many_in_flight(error: &io::Error) -> bool {

@@ -7,7 +7,7 @@ use super::{Stream, watch};
 use crate::platform::fork::Noted;
 #[cfg(target_os = "linux")]
 use crate::platform::peer;
-use crate::platform::place::{self, Place, address};
+use crate::platform::place::{self, Place, REFUSED_PAUSE, REFUSED_WAIT, address};
 use crate::transport::accept::{PASSED_OVER_MAX, Spare, is_the_listeners};
 use crate::transport::credentials::PeerCredentials;
 use crate::transport::inject::{Site, fault, retry};
@@ -21,7 +21,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -178,10 +178,20 @@ pub(super) fn listener_pid(socket: socket2::Socket) -> Option<u32> {
 
 pub(in crate::transport) async fn connect(path: &Path) -> io::Result<(Stream, PeerCredentials)> {
     let address = address(path)?;
-    fault(Site::Connect)?;
-    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_nonblocking(true)?;
-    let socket = match socket.connect(&address) {
+    let limit = Instant::now() + REFUSED_WAIT;
+    let (socket, connected) = loop {
+        fault(Site::Connect)?;
+        let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        match socket.connect(&address) {
+            // The accept queue may be full: not every system tells that apart.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused && Instant::now() < limit => {
+                tokio::time::sleep(REFUSED_PAUSE).await;
+            }
+            connected => break (socket, connected),
+        }
+    };
+    let socket = match connected {
         Ok(()) => socket,
         // The accept queue is full. The kernel has no event for a place in it but waking a blocked connect.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
