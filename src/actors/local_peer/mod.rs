@@ -100,6 +100,8 @@ struct Bounds {
     call: usize,
     /// Calls that came in pieces, all together until they are handled; events the same.
     kept: usize,
+    /// What sets both, for those who are refused.
+    why: &'static str,
 }
 
 impl Bounds {
@@ -110,6 +112,15 @@ impl Bounds {
             kept: limits
                 .memory_bytes_total
                 .max(limits.message_bytes.saturating_mul(2)),
+            why: "limits.memory_bytes_total",
+        }
+    }
+
+    /// How large a call in pieces may be, and what says so.
+    fn piecewise(&self, limits: &Limits) -> (usize, &'static str) {
+        match self.call < limits.message_bytes {
+            true => (self.call, self.why),
+            false => (limits.message_bytes, "limits.message_bytes"),
         }
     }
 }
