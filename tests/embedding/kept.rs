@@ -4,7 +4,7 @@ use super::*;
 
 const MIB: usize = 1 << 20;
 
-/// All together may have 16 MiB of messages in pieces with one local peer.
+/// A process may have 8 MiB of messages in pieces with one local peer.
 fn small() -> Limits {
     Limits {
         memory_bytes_total: 16 * MIB,
@@ -50,8 +50,8 @@ async fn calls_in_pieces_that_do_not_end_hold_no_more_than_is_allowed() {
     outside(&broker.path, |path| {
         let mut caller = Raw::connect(path);
         let objects = [
-            ("math", 2 * MIB, 8, "limits.memory_bytes_total"),
-            ("sys.broker", 64 * 1024, 64, "the broker's own objects"),
+            ("math", 2 * MIB, 4, "limits.memory_bytes_total"),
+            ("sys.broker", 64 * 1024, 16, "the broker's own objects"),
         ];
         for (object, bytes, most, why) in objects {
             for round in 0..2 {
@@ -140,5 +140,61 @@ async fn a_call_without_answer_that_is_too_long_is_counted() {
         assert_eq!(status["metrics"]["one_way_dropped"], 1);
     })
     .await;
+    broker.handle.stop().await;
+}
+
+/// What the subscriber was told, and how many events it missed, up to the next event with a value.
+async fn hears(heard: &mut tokio::sync::mpsc::UnboundedReceiver<Heard>) -> (Value, u32) {
+    let mut missed = 0;
+    loop {
+        let event = heard.recv().await.unwrap();
+        missed += event.missed;
+        if !event.value.is_null() {
+            return (event.value, missed);
+        }
+    }
+}
+
+#[actix::test]
+async fn events_in_pieces_that_find_no_room_are_missed_once() {
+    let broker = start_with(small());
+    let local = broker.handle.local("").unwrap();
+    let (hearer, mut heard) = Hearer::start_new();
+    let gaps = SubscribeOptions::default().gaps(hearer.clone().recipient());
+    local
+        .subscribe_with("t", "x", hearer.recipient(), gaps)
+        .await
+        .unwrap();
+    let path = broker.path.clone();
+    let publishing = tokio::task::spawn_blocking(move || {
+        let mut publisher = Raw::connect(&path);
+        let mut publish = |kind: Kind, id: u64, flags: Flags, payload: &[u8]| {
+            let draft = Draft::new(kind, id).flags(flags);
+            let draft = match kind {
+                Kind::Publish => draft.pair("t", "x"),
+                _ => draft,
+            };
+            publisher.send(&draft.payload(Encoding::JSON, payload));
+            // One frame may go beyond the window, the next one waits for credit.
+            while payload.len() > MIB && publisher.read().kind != Kind::PublishCredit {}
+        };
+        let (first, piece) = (Kind::Publish, Kind::PublishPiece);
+        let large = vec![b' '; 5 * MIB];
+        publish(first, 1, Flags::CONTINUED, &large);
+        // Two that have no room beside it: one ends, one is given up.
+        publish(first, 2, Flags::CONTINUED, &large);
+        publish(piece, 2, Flags::NONE, b"2");
+        publish(first, 3, Flags::CONTINUED, &large);
+        publish(piece, 3, Flags::ABORT, b"");
+        publish(first, 4, Flags::NONE, b"4");
+        publish(piece, 1, Flags::NONE, b"1");
+        publish(first, 5, Flags::CONTINUED, &large);
+        publish(piece, 5, Flags::NONE, b"5");
+        publisher.ping();
+    });
+    assert_eq!(hears(&mut heard).await, (json!(4), 2));
+    assert_eq!(hears(&mut heard).await, (json!(1), 0));
+    assert_eq!(hears(&mut heard).await, (json!(5), 0));
+    publishing.await.unwrap();
     broker.handle.stop().await;
 }

@@ -5,7 +5,7 @@
 
 use super::LocalPeer;
 use super::items::{CallItems, Queue};
-use super::kept::Kept;
+use super::kept::{Kept, sender};
 use super::object_call::{Caller, Charge, ObjectCall, Responder, Running};
 use super::pieces::{self, Partial};
 use super::port::{Answer, Request, Standing, Then};
@@ -281,7 +281,7 @@ impl LocalPeer {
             return self.too_large(&call, (self.bounds.call, self.bounds.why));
         }
         if call.flags.has(Flags::CONTINUED) && !call.flags.has(Flags::ITEMS) {
-            let (message, mut kept) = (Partial::begin(&view), self.calls_kept.part());
+            let (message, mut kept) = (Partial::begin(&view), self.calls_kept.part(sender(&call.from)));
             if !kept.grow(message.held()) {
                 return self.refuse(ticket, &self.overloaded().ran(false));
             }
@@ -349,8 +349,8 @@ impl LocalPeer {
     fn overloaded(&self) -> CallError {
         let why = self.bounds.why;
         let text = format!(
-            "calls in pieces and items that are not handled hold all that the broker's process keeps of them for this object's owner \
-             ({why}); try later"
+            "calls in pieces and items of this process that are not handled hold its part of what the broker's process keeps of them for \
+             the object's owner ({why}); try later"
         );
         CallError::new(ErrorCode::Overloaded, text)
     }
@@ -374,7 +374,7 @@ impl LocalPeer {
         let queue = call
             .flags
             .has(Flags::ITEMS)
-            .then(|| Queue::new(self.port(), call.ticket, self.calls_kept.part()));
+            .then(|| Queue::new(self.port(), call.ticket, self.calls_kept.part(sender(&call.from))));
         let items = CallItems { queue: queue.clone() };
         let running = Running::with_items(self.port().limits.stream_window, queue);
         let responder = Responder {
