@@ -121,7 +121,7 @@ impl<R: Rooms> Life<R> {
         }
         let uid = self
             .session()
-            .and_then(|session| session.me().principal.uid);
+            .and_then(|session| session.me().principal.counted());
         let carry = match &mut self.carry {
             Some(carry) => carry,
             none => none.insert(Box::new(Carry::new(uid, shared))),
@@ -186,7 +186,7 @@ impl<R: Rooms> Life<R> {
         let shared = rooms.shared();
         let uid = self
             .session()
-            .and_then(|session| session.me().principal.uid);
+            .and_then(|session| session.me().principal.counted());
         let carry = match &mut self.carry {
             Some(carry) => carry,
             none => none.insert(Box::new(Carry::new(uid, shared))),

@@ -243,7 +243,7 @@ fn watcher(principal: &Principal) -> Watcher {
     let is_operator = |uid| uid == 0 || Some(uid) == current_uid();
     match principal.local || principal.uid.is_some_and(is_operator) {
         true => Watcher::Operator,
-        false => Watcher::User(principal.uid),
+        false => Watcher::User(principal.counted()),
     }
 }
 
