@@ -492,3 +492,7 @@ fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, (call
         outbox.push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
     }
 }
+
+#[cfg(test)]
+#[path = "perform_tests.rs"]
+mod tests;
