@@ -22,6 +22,7 @@ mod raw;
 mod support;
 
 use actix_ipc::client::blocking;
+use actix_ipc::error::ErrorCode;
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
 use raw::Raw;
@@ -80,6 +81,7 @@ fn the_hostile_process() {
         "names" => facts(&socket, Kind::Register),
         "subscriptions" => facts(&socket, Kind::Subscribe),
         "calls" => calls(&socket),
+        "questions" => questions(&socket),
         "unread" => unread(&socket),
         "retained" => retained(&socket),
         other => panic!("{other}"),
@@ -210,6 +212,27 @@ fn calls(socket: &Path) {
     full(all);
 }
 
+/// Questions in pieces that never end, until they are refused.
+fn questions(socket: &Path) {
+    let mut raw = try_connect(socket).unwrap();
+    let payload = vec![b' '; 64_000];
+    for id in 1_000.. {
+        let first = Draft::new(Kind::Call, id)
+            .flags(Flags::CONTINUED)
+            .aux(3_600_000)
+            .pair("sys.broker", "ping");
+        raw.send(&first.payload(Encoding::JSON, &payload));
+        let after = raw.id();
+        raw.send(&Draft::new(Kind::Call, after).pair("sys.broker", "ping"));
+        let got = raw.expect_one(&[Kind::Error, Kind::Reply]);
+        if got.kind == Kind::Error {
+            assert_eq!(got.error(), (ErrorCode::Overloaded, false), "{}", got.text());
+            break;
+        }
+    }
+    full(raw);
+}
+
 /// Subscribers that never read, and a publisher that fills their queues.
 fn unread(socket: &Path) {
     let subscribers: Vec<Raw> = (0..20)
@@ -243,6 +266,17 @@ fn retained(socket: &Path) {
         }
     }
     full(raw);
+}
+
+/// A question in two pieces is answered.
+fn asks_in_pieces(raw: &mut Raw) {
+    let id = raw.id();
+    let first = Draft::new(Kind::Call, id)
+        .flags(Flags::CONTINUED)
+        .pair("sys.broker", "ping");
+    raw.send(&first.payload(Encoding::JSON, &[b' '; 60_000]));
+    let got = raw.ask(&Draft::new(Kind::CallPiece, id));
+    assert_eq!(got.kind, Kind::Reply, "{}", got.text());
 }
 
 /// What all have of a budget.
@@ -286,6 +320,7 @@ fn honest(socket: &Path) {
     }
     let retained = caller.publish_as("honest", "kept", Flags::ACK.with(Flags::RETAIN), &payload);
     assert_eq!(retained.kind, Kind::Accepted, "{}", retained.text());
+    asks_in_pieces(&mut caller);
     // Nobody of it was disconnected meanwhile.
     [worker, caller, subscriber].iter_mut().for_each(Raw::ping);
 }
@@ -340,6 +375,11 @@ fn beside_one_that_subscribes_until_refused() {
 #[test]
 fn beside_one_that_leaves_calls_open_until_refused() {
     beside("calls");
+}
+
+#[test]
+fn beside_one_that_leaves_questions_in_pieces_unfinished() {
+    beside("questions");
 }
 
 #[test]

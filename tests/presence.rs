@@ -280,6 +280,30 @@ fn queue_replacement_and_refusal() {
 }
 
 #[test]
+fn listings_that_were_answered_count_no_more_whatever_has_their_numbers() {
+    let broker = Running::start(Limits::default());
+    let [mut worker, mut asker] = broker.connect_all();
+    worker.register("slow");
+    let numbers = 50..54;
+    for id in numbers.clone() {
+        assert_eq!(asker.ask(&Draft::new(Kind::List, id)).kind, Kind::Reply);
+    }
+    let calls: Vec<Got> = numbers
+        .clone()
+        .map(|id| {
+            asker.send(&Draft::new(Kind::Call, id).pair("slow", "m"));
+            worker.expect(Kind::Call)
+        })
+        .collect();
+    let list = asker.ask(&Draft::new(Kind::List, 60));
+    assert_eq!(list.kind, Kind::Reply, "{}", list.text());
+    for (id, call) in numbers.zip(&calls) {
+        worker.reply(call, b"");
+        assert_eq!(asker.answer(id).kind, Kind::Reply);
+    }
+}
+
+#[test]
 fn list_and_describe() {
     let broker = Running::start(Limits::default());
     let mut owner = broker.connect_as("demo");

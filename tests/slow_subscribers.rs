@@ -352,7 +352,7 @@ fn retained_values_beyond_the_queue_are_missed_and_told() {
             &[7; 8 * 1024],
         );
     }
-    for policy in 0..4 {
+    for policy in [HOLD, DROP_OLDEST, LATEST] {
         let id = subscriber.subscribe_as("s", "*", Flags::PATTERN, policy, &[]);
         let (mut came, mut missed) = (0, 0);
         while came + missed < VALUES {
@@ -368,4 +368,37 @@ fn retained_values_beyond_the_queue_are_missed_and_told() {
         subscriber.send(&Draft::new(Kind::Unsubscribe, id));
         assert_eq!(subscriber.expect(Kind::Done).id, id);
     }
+    // Who wants to miss none is disconnected, unless it asks for none of them.
+    let lenient = Flags::PATTERN.with(Flags::NO_RETAINED);
+    subscriber.subscribe_as("s", "*", lenient, DISCONNECT, &[]);
+    subscriber.ping();
+    subscriber.send(
+        &Draft::new(Kind::Subscribe, 99)
+            .flags(Flags::PATTERN)
+            .aux(DISCONNECT)
+            .pair("s", "*"),
+    );
+    assert_eq!(subscriber.goodbye().0, CloseReason::SlowConsumer);
+}
+
+/// A queue admits by what is in it before.
+#[test]
+fn a_retained_value_comes_while_the_queue_is_below_its_limit() {
+    let broker = Running::start(Limits {
+        outbox_bytes: 64 * 1024,
+        ..Limits::default()
+    });
+    let [mut publisher, mut subscriber] = broker.connect_all();
+    for number in 0..3_u8 {
+        let flags = Flags::RETAIN.with(Flags::ACK);
+        publisher.publish_as("s", &format!("t{number}"), flags, &[7; 20 * 1024]);
+    }
+    let id = subscriber.subscribe_as("s", "*", Flags::PATTERN, HOLD, &[]);
+    // Events have 32 KiB.
+    for _ in 0..2 {
+        let event = subscriber.expect(Kind::Event);
+        assert_eq!((event.id, event.aux), (id, 0));
+    }
+    let gap = subscriber.expect(Kind::Gap);
+    assert_eq!((gap.id, gap.aux), (id, 1));
 }

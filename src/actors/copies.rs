@@ -53,7 +53,7 @@ pub fn copy_for(
         limit: open_files::limit(),
         number: None,
     };
-    let account = shared.descriptors.copies(peer.id(), peer.principal.uid);
+    let account = shared.descriptors.copies(peer.id(), peer.principal.counted());
     let copy = |attachment| {
         let charge = account.charge(&shared.limits, table)?;
         passing::another(attachment, Box::new(charge)).ok_or_else(|| CallError::from(ErrorCode::Internal))

@@ -173,7 +173,7 @@ impl Listener {
         }
         let shared = &self.core.shared;
         let silent = evidence.may_be_silent(shared.dialects());
-        Admission::new(shared.clone(), &evidence.credentials, evidence.address, silent)
+        Admission::new(shared.clone(), &evidence.counted(), evidence.address, silent)
             .map_err(|over| (CloseReason::TooMany, over.to_string()))
     }
 

@@ -162,6 +162,12 @@ impl Memory {
         }
     }
 
+    /// Whose it is; `None` when nobody is charged.
+    #[must_use]
+    pub fn who(&self) -> Option<Who> {
+        self.from.as_ref().map(|(_, who)| *who)
+    }
+
     /// All that is reserved for it beyond what it has without asking.
     #[must_use]
     pub fn reserved(&self) -> usize {

@@ -220,6 +220,9 @@ pub enum Control {
     CallCredit(CallId, u32),
     /// More of the call `ticket`.
     CallPiece(Ticket, Arc<Batch>, u32),
+    /// An event in pieces, under this number of the subscription, is by this publisher. For peers of the broker's own process, before its
+    /// first frame.
+    Begins(SubscriptionId, u32, PeerRef),
     /// Events were missed and none follows.
     Gaps(Vec<(SubscriptionId, u32)>),
     /// Publish credit is waiting in the account.

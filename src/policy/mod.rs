@@ -14,7 +14,7 @@ mod rule;
 #[cfg(feature = "cli")]
 mod text;
 
-pub use principal::{NAME_MAX, NameError, Principal, check_name, sid};
+pub use principal::{NAME_MAX, NameError, Principal, check_name, counted, sid};
 pub use rights::{Rights, Slot};
 pub use rule::{Right, Rule, Selection, Verdict, Who};
 #[cfg(feature = "cli")]

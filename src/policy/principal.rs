@@ -52,11 +52,26 @@ impl Principal {
         self.uid.is_some() || self.sid.is_some()
     }
 
+    /// As which user it is counted, among those who share something. `None`: it is not known.
+    #[must_use]
+    pub fn counted(&self) -> Option<u32> {
+        counted(self.uid, self.sid.as_deref())
+    }
+
     /// Whether anything is known that tells this peer from another one.
     #[must_use]
     pub const fn is_known(&self) -> bool {
         self.local || self.has_user() || self.name.is_some()
     }
+}
+
+/// The number that a user is counted by: its own, where nobody else has it, or one made of its SID, above those that users have.
+#[must_use]
+pub fn counted(uid: Option<u32>, sid: Option<&str>) -> Option<u32> {
+    let fold = |sum: u32, byte: u8| (sum ^ u32::from(byte)).wrapping_mul(0x0100_0193);
+    // The largest is that of nobody who is known.
+    let made = |sid: &str| (sid.bytes().fold(0x811c_9dc5, fold) | 1 << 31).min(u32::MAX - 1);
+    uid.or_else(|| sid.map(made))
 }
 
 impl std::fmt::Display for Principal {
@@ -133,4 +148,29 @@ fn digits<N: std::str::FromStr>(text: &str) -> Option<N> {
     text.bytes()
         .all(|byte| byte.is_ascii_digit())
         .then(|| text.parse().ok())?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_without_a_number_is_counted_by_its_sid() {
+        let of = |uid, sid: Option<&str>| {
+            let sid = sid.map(Into::into);
+            Principal {
+                uid,
+                sid,
+                ..Principal::default()
+            }
+            .counted()
+        };
+        let (one, other) = ("S-1-5-21-1-2-3-1001", "S-1-5-21-9-2-3-1001");
+        assert_eq!(of(Some(1001), Some(one)), Some(1001));
+        assert_eq!(of(None, None), None);
+        assert_eq!(of(None, Some(one)), of(None, Some(one)));
+        assert_ne!(of(None, Some(one)), of(None, Some(other)));
+        let made = of(None, Some(one)).unwrap();
+        assert!(made > i32::MAX as u32 && made < u32::MAX, "{made}");
+    }
 }

@@ -109,8 +109,8 @@ pub enum Who {
 
 impl Who {
     /// Whether a rule with this verdict is about the peer. What is not known gives nothing and protects from nothing: a rule
-    /// that denies a group is about a local user whose groups the system does not tell, one that denies a SID about a local user without one, and every rule that denies is about a
-    /// peer of whom nothing is known.
+    /// that denies a group is about a local user whose groups the system does not tell, one that denies a SID about a local user
+    /// without one, and every rule that denies is about a peer of whom nothing is known.
     #[must_use]
     pub fn is_about(&self, peer: &Principal, verdict: Verdict) -> bool {
         if verdict == Verdict::Deny && !peer.is_known() {

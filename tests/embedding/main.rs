@@ -9,6 +9,7 @@
 
 mod actors;
 mod events;
+mod kept;
 mod objects;
 #[path = "../support/raw.rs"]
 mod raw;

@@ -119,7 +119,9 @@ impl<R: Rooms> Life<R> {
             }
             return false;
         }
-        let uid = self.session().and_then(|session| session.me().principal.uid);
+        let uid = self
+            .session()
+            .and_then(|session| session.me().principal.counted());
         let carry = match &mut self.carry {
             Some(carry) => carry,
             none => none.insert(Box::new(Carry::new(uid, shared))),
@@ -182,7 +184,9 @@ impl<R: Rooms> Life<R> {
         }
         let rooms = self.rooms.clone();
         let shared = rooms.shared();
-        let uid = self.session().and_then(|session| session.me().principal.uid);
+        let uid = self
+            .session()
+            .and_then(|session| session.me().principal.counted());
         let carry = match &mut self.carry {
             Some(carry) => carry,
             none => none.insert(Box::new(Carry::new(uid, shared))),
@@ -233,7 +237,12 @@ impl<R: Rooms> Life<R> {
 
     /// A frame with descriptors that was about to be written cannot be sent: who waits for its outcome is told.
     pub(super) fn not_sent(&mut self, subject: Subject, why: &str) {
-        let Subject { kind, id, missed } = subject;
+        let Subject {
+            kind,
+            id,
+            missed,
+            is_silent,
+        } = subject;
         if kind == Kind::Event {
             let gap = gap_frame(SubscriptionId(id), missed.saturating_add(1));
             self.rooms.metrics().events_missed.add(1);
@@ -255,8 +264,7 @@ impl<R: Rooms> Life<R> {
         if !matches!(kind, Kind::Call | Kind::CallPiece) {
             return self.reply_not_sent(CallId(id), why);
         }
-        if kind == Kind::Call && missed > 0 {
-            // It has no reply: nobody is told.
+        if is_silent {
             return self.rooms.metrics().one_way_dropped.add(1);
         }
         let error = CallError::new(ErrorCode::Overloaded, why).ran(false);

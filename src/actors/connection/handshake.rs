@@ -134,7 +134,7 @@ impl<R: Rooms> Life<R> {
         let tokens = self.rooms.shared().tokens();
         match evidence.principal(&hello, &tokens) {
             Ok(principal) => {
-                let user = || principal.uid.map(Source::User);
+                let user = || principal.counted().map(Source::User);
                 let source = evidence.address.map(Source::Address).or_else(user);
                 self.welcome(&hello, principal, source, inbox);
             }

@@ -5,7 +5,7 @@
 
 use crate::actors::tokens::Tokens;
 use crate::message::Hello;
-use crate::policy::Principal;
+use crate::policy::{Principal, counted};
 use crate::transport::dialect::Dialects;
 use crate::transport::{Named, PeerCredentials, WindowsUser};
 use std::net::IpAddr;
@@ -92,14 +92,25 @@ impl Evidence {
         true
     }
 
+    /// Whose places it takes: its user by a number that nobody else has.
+    pub(in crate::actors) fn counted(&self) -> PeerCredentials {
+        let user = self.user.as_ref();
+        let uid = self.credentials.uid.filter(|_| self.has_number());
+        PeerCredentials {
+            uid: counted(uid, user.map(|user| &*user.sid)),
+            ..self.credentials
+        }
+    }
+
+    fn has_number(&self) -> bool {
+        self.user.as_ref().is_none_or(|user| user.has_number)
+    }
+
     /// Who it is as long as it has proven nothing. A number that others may have as well is no evidence.
     pub(in crate::actors) fn unproven(&self) -> Principal {
         let user = self.user.as_ref();
         Principal {
-            uid: self
-                .credentials
-                .uid
-                .filter(|_| user.is_none_or(|user| user.has_number)),
+            uid: self.credentials.uid.filter(|_| self.has_number()),
             sid: user.map(|user| user.sid.clone()),
             gids: self.gids.clone(),
             ..Principal::default()
@@ -221,6 +232,10 @@ mod tests {
             let found = of(has_number).unproven();
             assert_eq!(found.uid, has_number.then_some(1001));
             assert_eq!(found.sid.as_deref(), Some("S-1-5-21-1-2-3-1001"));
+            // Nor does it take the places of the user that has the number.
+            let places = of(has_number).counted();
+            assert_eq!(places.uid == Some(1001), has_number);
+            assert_eq!(places.uid, found.counted());
         }
     }
 }

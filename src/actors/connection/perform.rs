@@ -446,8 +446,13 @@ fn control(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, contr
                 own(Draft::new(Kind::PublishCredit, 0).aux(bytes));
             }
         }
-        // How its life ends is the business of whoever owns the session; what a step follows from is taken above.
-        Control::WaitDenied(..) | Control::WaitFailed(..) | Control::Drain | Control::Close(..) => {}
+        // How its life ends is the business of whoever owns the session; what a step follows from is taken above, and who publishes
+        // concerns those alone that put events together.
+        Control::Begins(..)
+        | Control::WaitDenied(..)
+        | Control::WaitFailed(..)
+        | Control::Drain
+        | Control::Close(..) => {}
     }
 }
 
@@ -487,3 +492,7 @@ fn present(session: &mut Session, outbox: &mut Outbox, rooms: &impl Rooms, (call
         outbox.push_frame(Draft::new(Kind::Done, call.0).to_vec().into());
     }
 }
+
+#[cfg(test)]
+#[path = "perform_tests.rs"]
+mod tests;

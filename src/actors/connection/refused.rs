@@ -30,7 +30,7 @@ impl Refusal {
             outbox.push_goodbye(goodbye_frame(closing.0, &closing.1));
             return Phase::Closing;
         }
-        let place = Admission::for_refusal(shared, &evidence.credentials, evidence.address);
+        let place = Admission::for_refusal(shared, &evidence.counted(), evidence.address);
         place.map_or(Phase::Closing, |place| {
             Phase::Refused(Box::new(Self {
                 closing,

@@ -76,6 +76,7 @@ pub(in crate::actors) fn start(core: &Arc<Core>, endpoints: Vec<Endpoint>) {
 const BOUNDS: Bounds = Bounds {
     call: 64 * 1024,
     kept: 4 * 1024 * 1024,
+    why: "all that the broker's own objects take",
 };
 
 /// Listings of all callers of `rob` that are under way at once; no more than a session allows.
@@ -242,7 +243,7 @@ fn watcher(principal: &Principal) -> Watcher {
     let is_operator = |uid| uid == 0 || Some(uid) == current_uid();
     match principal.local || principal.uid.is_some_and(is_operator) {
         true => Watcher::Operator,
-        false => Watcher::User(principal.uid),
+        false => Watcher::User(principal.counted()),
     }
 }
 

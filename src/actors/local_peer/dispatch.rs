@@ -5,7 +5,7 @@
 
 use super::LocalPeer;
 use super::items::{CallItems, Queue};
-use super::kept::Kept;
+use super::kept::{Kept, sender};
 use super::object_call::{Caller, Charge, ObjectCall, Responder, Running};
 use super::pieces::{self, Partial};
 use super::port::{Answer, Request, Standing, Then};
@@ -278,12 +278,12 @@ impl LocalPeer {
             flags: view.header.flags,
         };
         if view.payload.len() > self.bounds.call {
-            return self.too_large(&call, self.bounds.call);
+            return self.too_large(&call, (self.bounds.call, self.bounds.why));
         }
         if call.flags.has(Flags::CONTINUED) && !call.flags.has(Flags::ITEMS) {
-            let (message, mut kept) = (Partial::begin(&view), self.calls_kept.part());
+            let (message, mut kept) = (Partial::begin(&view), self.calls_kept.part(sender(&call.from)));
             if !kept.grow(message.held()) {
-                return self.overloaded(ticket);
+                return self.refuse(ticket, &self.overloaded().ran(false));
             }
             let partial = PartialCall { call, message, kept };
             self.partial_calls.insert(ticket, partial);
@@ -294,12 +294,16 @@ impl LocalPeer {
     }
 
     fn call_piece(&mut self, batch: &Batch, view: &FrameView<'_>, ticket: Ticket) {
-        let running = self.running.get(&ticket);
-        if let Some(items) = running.and_then(|running| running.items.as_ref()) {
+        if let Some(running) = self.running.get(&ticket)
+            && let Some(items) = &running.items
+        {
             let continued = view.header.flags.has(Flags::CONTINUED);
             let item = continued.then(|| pieces::payload(batch, view));
             if !items.push(item, wire_len(view)) {
-                self.overloaded(ticket);
+                // Its actor has had it since the first frame. The broker tells nobody of an answer that is this peer's own.
+                running.cancel();
+                self.running.remove(&ticket);
+                self.refuse(ticket, &self.overloaded().ran(true));
             }
             return;
         }
@@ -307,15 +311,15 @@ impl LocalPeer {
             return;
         };
         self.push(&Draft::new(Kind::CallCredit, ticket.0).aux(wire_len(view)));
-        let limit = self.bounds.call.min(self.port().limits.message_bytes);
+        let limit = self.bounds.piecewise(&self.port().limits);
         if view.header.flags.has(Flags::ABORT) {
             return;
         }
-        if !partial.message.add(view.payload, limit) {
+        if !partial.message.add(view.payload, limit.0) {
             return self.too_large(&partial.call, limit);
         }
         if !partial.kept.grow(partial.message.held()) {
-            return self.overloaded(ticket);
+            return self.refuse(ticket, &self.overloaded().ran(false));
         }
         if view.header.flags.has(Flags::CONTINUED) {
             self.partial_calls.insert(ticket, partial);
@@ -327,22 +331,28 @@ impl LocalPeer {
         self.start(call, payload, metadata, charge);
     }
 
-    fn too_large(&self, call: &Incoming, limit: usize) {
-        if !call.flags.has(Flags::NO_REPLY) {
-            let why = match limit < self.port().limits.message_bytes {
-                true => "all that the broker's own objects take",
-                false => "limits.message_bytes",
-            };
-            let text = format!("the call exceeds {limit} bytes ({why})");
-            self.refuse(call.ticket, &CallError::new(ErrorCode::TooLarge, text).ran(false));
+    /// It has more bytes than this, for this reason.
+    fn too_large(&self, call: &Incoming, (limit, why): (usize, &str)) {
+        if call.flags.has(Flags::NO_REPLY) {
+            return self.dropped();
         }
+        let text = format!("the call exceeds {limit} bytes ({why})");
+        self.refuse(call.ticket, &CallError::new(ErrorCode::TooLarge, text).ran(false));
+    }
+
+    /// A call that nobody wants an answer to is lost.
+    fn dropped(&self) {
+        self.core.shared.metrics.one_way_dropped.add(1);
     }
 
     /// Calls in pieces, and those with items, have a reply.
-    fn overloaded(&self, ticket: Ticket) {
-        let text = "calls in pieces and items that are not handled hold all that the broker's process keeps of them for this object's \
-                    owner (limits.memory_bytes_total); try later";
-        self.refuse(ticket, &CallError::new(ErrorCode::Overloaded, text).ran(false));
+    fn overloaded(&self) -> CallError {
+        let why = self.bounds.why;
+        let text = format!(
+            "calls in pieces and items of this process that are not handled hold its part of what the broker's process keeps of them for \
+             the object's owner ({why}); try later"
+        );
+        CallError::new(ErrorCode::Overloaded, text)
     }
 
     /// Gives a complete call to the actor that serves the object.
@@ -355,16 +365,16 @@ impl LocalPeer {
                 if ended {
                     self.withdraw_object(&call.object);
                 }
-                if !silent {
-                    self.refuse(call.ticket, &not_served(&call.object, ended));
-                }
-                return;
+                return match silent {
+                    true => self.dropped(),
+                    false => self.refuse(call.ticket, &not_served(&call.object, ended)),
+                };
             }
         };
         let queue = call
             .flags
             .has(Flags::ITEMS)
-            .then(|| Queue::new(self.port(), call.ticket, self.calls_kept.part()));
+            .then(|| Queue::new(self.port(), call.ticket, self.calls_kept.part(sender(&call.from))));
         let items = CallItems { queue: queue.clone() };
         let running = Running::with_items(self.port().limits.stream_window, queue);
         let responder = Responder {

@@ -44,6 +44,7 @@ use super::messages::{Control, Deliver, EventItem, Joined};
 use super::peer::{Account, Inbox, Peer};
 use crate::config::Limits;
 use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::message::metadata::METADATA_MAX;
 use crate::message::{Batch, CallId, Flags, Kind, Origin, PeerId, SubscriptionId, Ticket};
 use crate::text;
 use crate::transport::PeerCredentials;
@@ -98,18 +99,30 @@ pub struct LocalPeer {
 struct Bounds {
     /// One call.
     call: usize,
-    /// Calls that came in pieces, all together until they are handled; events the same.
+    /// Calls that came in pieces, all together until they are handled; events the same. One sender's process has a part of it.
     kept: usize,
+    /// What sets both, for those who are refused.
+    why: &'static str,
 }
 
 impl Bounds {
-    /// Those of an embedder's: one message in pieces always fits.
+    /// Those of an embedder's: one message in pieces of a process fits, while others have none.
     fn of(limits: &Limits) -> Self {
+        let whole = limits.message_bytes.saturating_add(METADATA_MAX);
         Self {
             call: usize::MAX,
             kept: limits
                 .memory_bytes_total
-                .max(limits.message_bytes.saturating_mul(2)),
+                .max(whole.saturating_mul(kept::PROCESS_PART)),
+            why: "limits.memory_bytes_total",
+        }
+    }
+
+    /// How large a call in pieces may be, and what says so.
+    fn piecewise(&self, limits: &Limits) -> (usize, &'static str) {
+        match self.call < limits.message_bytes {
+            true => (self.call, self.why),
+            false => (limits.message_bytes, "limits.message_bytes"),
         }
     }
 }
@@ -316,12 +329,26 @@ impl LocalPeer {
         }
     }
 
-    fn events_of(&mut self, subscription: SubscriptionId, batch: &Arc<Batch>, mut items: Vec<EventItem>) {
+    /// The subscription, once it was accepted.
+    fn subscriber(&mut self, subscription: SubscriptionId) -> Option<&mut subscriber::Subscriber> {
         if !self.subscribers.contains_key(&subscription) {
             // Its acknowledgement may have come just before.
             self.dispatch_first();
         }
-        if let Some(subscriber) = self.subscribers.get_mut(&subscription) {
+        self.subscribers.get_mut(&subscription)
+    }
+
+    /// An event in pieces comes next.
+    fn begins(&mut self, subscription: SubscriptionId, message: u32, from: &Peer) {
+        if let Some(subscriber) = self.subscriber(subscription) {
+            subscriber.begins(message, kept::sender(from));
+        }
+    }
+
+    fn events_of(&mut self, subscription: SubscriptionId, batch: &Arc<Batch>, mut items: Vec<EventItem>) {
+        if self.subscriber(subscription).is_some()
+            && let Some(subscriber) = self.subscribers.get_mut(&subscription)
+        {
             subscriber.mark_missed(&mut items);
             let (session, core) = (&self.session, &*self.core);
             perform::events(session, &mut subscriber.outbox, core, batch.clone(), items);
@@ -410,6 +437,9 @@ impl Handler<Deliver> for LocalPeer {
             Deliver::Control(Control::Drain) => self.drain(),
             Deliver::Control(Control::Close(reason, text)) => self.close(reason, &text),
             Deliver::Events(batch, items) => self.events(&batch, items),
+            Deliver::Control(Control::Begins(subscription, message, from)) => {
+                self.begins(subscription, message, &from);
+            }
             delivery => {
                 let (session, outbox, core) = (&mut self.session, &mut self.outbox, &*self.core);
                 let closing = perform::deliver(session, outbox, core, delivery, true);

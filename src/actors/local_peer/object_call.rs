@@ -34,7 +34,8 @@ pub struct Caller {
 ///
 /// The message has no result: the answer goes through the [`Responder`], now or later, from wherever it is moved to. What is queued
 /// for an actor counts against `limits.outbox_bytes` of its peer until the message is handled; above that, callers get
-/// [`ErrorCode::Overloaded`]. What came in pieces, and items that are not taken, count against `limits.memory_bytes_total` instead.
+/// [`ErrorCode::Overloaded`]. What came in pieces, and items that are not taken, count against `limits.memory_bytes_total` instead
+/// (or four messages of `limits.message_bytes`, if that is more), of which one process may have a quarter.
 #[derive(Debug)]
 pub struct ObjectCall {
     /// The object that is called.

@@ -9,6 +9,7 @@ use super::pieces::{self, Partial};
 use super::topic_event::{Flow, MissedEvents, TopicEvent};
 use crate::actors::connection::outbox::{Out, Outbox, event_charge};
 use crate::actors::messages::{EventItem, EventMark};
+use crate::actors::shares::Who;
 use crate::message::frame::{FrameView, HEADER_LEN, parse_header};
 use crate::message::key::split;
 use crate::message::{Batch, Flags, Kind};
@@ -40,7 +41,8 @@ pub(super) struct Subscriber {
     /// Missed after all that is queued, to be told with the next event that comes, or when the queue is empty.
     missed_last: u32,
     held: Option<TopicEvent>,
-    partials: HashMap<u32, (Names, Partial, Kept)>,
+    /// Events in pieces, by their numbers.
+    partials: HashMap<u32, Unfinished>,
     /// Holds what they have.
     keeper: Arc<Keeper>,
     /// The last key of a pattern's event, with its names: publishers send runs of one topic.
@@ -48,6 +50,15 @@ pub(super) struct Subscriber {
 }
 
 type Names = (Arc<str>, Arc<str>);
+
+/// An event whose last piece has not come.
+enum Unfinished {
+    /// None has; what they will hold is its publisher's.
+    Announced(Kept),
+    Begun(Names, Partial, Kept),
+    /// It will be missed. That is told when its last piece comes: were it given up by its publisher or on its way, TopicHub tells it.
+    GivenUp,
+}
 
 /// How a pump ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,6 +130,12 @@ impl Subscriber {
     /// Events were missed behind all that is queued.
     pub(super) const fn missed_last(&mut self, count: u32) {
         self.missed_last = self.missed_last.saturating_add(count);
+    }
+
+    /// An event in pieces comes next, under this number.
+    pub(super) fn begins(&mut self, number: u32, publisher: Who) {
+        let kept = self.keeper.part(publisher);
+        self.partials.insert(number, Unfinished::Announced(kept));
     }
 
     /// Gives events that come what was missed just before them.
@@ -201,30 +218,16 @@ impl Subscriber {
             return None;
         }
         let view = batch.view(item.frame as usize)?;
-        if view.header.is_region() {
-            // It takes none: the payload of that frame is a length.
-            self.partials.remove(&number);
-            self.gap(1);
-            return None;
-        }
-        let (names, mut message, mut kept) = if view.header.kind == Kind::Publish {
-            (self.names(&view), Partial::begin(&view), self.keeper.part())
-        } else {
-            let (names, mut message, kept) = self.partials.remove(&number)?;
-            if !message.add(view.payload, limit) {
-                self.gap(1);
-                return None;
-            }
-            (names, message, kept)
-        };
-        if !kept.grow(message.held()) {
-            self.gap(1);
-            return None;
-        }
+        let before = self.partials.remove(&number)?;
+        let begun = self.add(&view, before, limit);
         if view.header.flags.has(Flags::CONTINUED) {
-            self.partials.insert(number, (names, message, kept));
+            self.partials.insert(number, begun);
             return None;
         }
+        let Unfinished::Begun(names, mut message, kept) = begun else {
+            self.gap(1);
+            return None;
+        };
         let metadata = std::mem::take(&mut message.metadata);
         Some(TopicEvent {
             object: names.0,
@@ -235,6 +238,24 @@ impl Subscriber {
             retained: false,
             _charge: Some(self.flow.enter(0).keeping(kept)),
         })
+    }
+
+    /// More of an event in pieces.
+    fn add(&mut self, view: &FrameView<'_>, before: Unfinished, limit: usize) -> Unfinished {
+        let (names, message, mut kept) = match before {
+            // It takes none: the payload of that frame is a length.
+            _ if view.header.is_region() => return Unfinished::GivenUp,
+            Unfinished::Announced(kept) => (self.names(view), Partial::begin(view), kept),
+            Unfinished::Begun(names, mut message, kept) => match message.add(view.payload, limit) {
+                true => (names, message, kept),
+                false => return Unfinished::GivenUp,
+            },
+            Unfinished::GivenUp => return Unfinished::GivenUp,
+        };
+        match kept.grow(message.held()) {
+            true => Unfinished::Begun(names, message, kept),
+            false => Unfinished::GivenUp,
+        }
     }
 
     fn names(&mut self, view: &FrameView<'_>) -> Names {
@@ -261,3 +282,7 @@ fn gap_count(frame: &[u8]) -> Option<u32> {
     let header = parse_header(head, usize::MAX).ok()?.ok()?;
     (header.kind == Kind::Gap).then_some(header.aux)
 }
+
+#[cfg(test)]
+#[path = "subscriber_tests.rs"]
+mod tests;

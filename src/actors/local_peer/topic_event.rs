@@ -15,7 +15,8 @@ use std::sync::{Arc, Weak};
 
 /// An event for an actor that subscribed.
 ///
-/// It counts as queued until it is dropped; an actor that keeps events slows its publishers down and then misses some.
+/// It counts as queued until it is dropped; an actor that keeps events slows its publishers down and then misses some. One that came in
+/// pieces counts as such a call does ([`ObjectCall`](super::ObjectCall)), against what its publisher's process may have.
 ///
 /// ```
 /// use actix::{Actor, Context, Handler};

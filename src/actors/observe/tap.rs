@@ -85,7 +85,7 @@ struct Wanted {
 pub enum Watcher {
     /// Root, the user that the broker runs as, or an actor of its own process.
     Operator,
-    /// Somebody else; without a user where the system does not know one.
+    /// Somebody else, as users are counted; without a user where the system does not know one.
     User(Option<u32>),
 }
 

@@ -10,6 +10,7 @@
 
 mod access;
 mod activate;
+mod admitted;
 mod answer;
 mod bus;
 mod claims;

@@ -4,6 +4,7 @@
 //! actor, or the simulator) does what that asks for. Knows no actor and no socket; the time is `Shared`'s.
 
 use super::activate::Activation;
+use super::admitted::takes;
 use super::bus::Bus;
 use super::facts::{Effect, Facts, Notice};
 use super::index::Index;
@@ -11,7 +12,6 @@ use super::observed::note_call;
 use super::unrouted::Coming;
 use crate::actors::access::Access;
 use crate::actors::core::Shared;
-use crate::actors::deliver::{Class, Verdict};
 use crate::actors::group::Grouped;
 use crate::actors::inject;
 use crate::actors::messages::{
@@ -24,7 +24,6 @@ use crate::actors::planted::{self, Bug};
 use crate::actors::quota::Permit;
 use crate::actors::supervise::{Blame, Progress, Turn, guard};
 use crate::error::{CallError, ErrorCode};
-use crate::message::frame::FrameView;
 use crate::message::key::split;
 use crate::message::{Batch, CallId, Draft, PeerId, RequestId, Ticket, metadata};
 use std::sync::Arc;
@@ -263,14 +262,17 @@ impl State {
             true => self.peers.iter().last().unwrap_or(owner),
             false => owner,
         };
-        if let Err(error) = takes(owner, &view, &invoke) {
-            let owner = owner.id();
-            let is_there = |name: &str| self.index.owner(name.as_bytes()).is_some();
-            self.tallies.of(object, is_there).turned_away.add(1);
-            let dropped = error.code == ErrorCode::Overloaded && invoke.reply.is_none();
-            self.shared.metrics.one_way_dropped.add(u64::from(dropped));
-            return self.turn_away(current, invoke, Some(owner), error);
-        }
+        let admitted = match takes(owner, &view, &invoke) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                let owner = owner.id();
+                let is_there = |name: &str| self.index.owner(name.as_bytes()).is_some();
+                self.tallies.of(object, is_there).turned_away.add(1);
+                let dropped = error.code == ErrorCode::Overloaded && invoke.reply.is_none();
+                self.shared.metrics.one_way_dropped.add(u64::from(dropped));
+                return self.turn_away(current, invoke, Some(owner), error);
+            }
+        };
         note_call(
             (&mut self.tallies, &self.index, &self.shared.tap),
             current,
@@ -288,6 +290,7 @@ impl State {
             });
         }
         self.out.calls.push(owner, invoke);
+        admitted.sent();
         inject::after(object);
     }
 
@@ -469,23 +472,4 @@ impl State {
     pub fn tell_all(&self, control: impl Fn() -> Control) {
         self.peers.iter().for_each(|peer| peer.tell(control()));
     }
-}
-
-/// Whether the owner of an object is given a call; it is charged for it then.
-#[inline]
-fn takes(owner: &PeerRef, view: &FrameView<'_>, invoke: &Invoke) -> Result<(), CallError> {
-    if u32::from(view.header.attachments) > owner.max_attachments() {
-        let text = "the object's connection takes fewer attachments";
-        return Err(CallError::new(ErrorCode::TooLarge, text).ran(false));
-    }
-    let class = if invoke.reply.is_some() {
-        Class::Call
-    } else {
-        Class::OneWay
-    };
-    if owner.account.admit(class, view.header.wire_len()) == Verdict::Overflow {
-        let text = format!("the object takes no more: {}", owner.account.why_full());
-        return Err(CallError::new(ErrorCode::Overloaded, text).ran(false));
-    }
-    Ok(())
 }

@@ -156,11 +156,13 @@ impl State {
             return Given::Missed;
         };
         if !can_take(peer, attached.attachments) {
-            self.fan_out.withhold(&mut self.receivers, to, item.subscription);
+            self.fan_out
+                .withhold(&mut self.receivers, (to, item.subscription), 1);
             return Given::Cannot;
         }
         let Ok(copies) = copy_for(peer, &self.shared, attached.attachments) else {
-            self.fan_out.withhold(&mut self.receivers, to, item.subscription);
+            self.fan_out
+                .withhold(&mut self.receivers, (to, item.subscription), 1);
             return Given::Missed;
         };
         if let Some(seat) = seat {
@@ -182,7 +184,7 @@ impl State {
         self.shared.metrics.events_missed.add(matches.len() as u64);
         for to in matches {
             self.fan_out
-                .withhold(&mut self.receivers, to.peer, to.subscription);
+                .withhold(&mut self.receivers, (to.peer, to.subscription), 1);
         }
     }
 }

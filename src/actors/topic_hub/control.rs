@@ -10,6 +10,7 @@ use super::index::{Match, SubscribeError};
 use super::observed::note_events;
 use super::retained::{RetainError, RetainLimits};
 use super::state::{Current, State};
+use crate::actors::deliver::charge;
 use crate::actors::inject;
 use crate::actors::messages::HubItem;
 use crate::actors::peer::ReplyTo;
@@ -219,11 +220,11 @@ impl State {
     }
 
     /// What was published before, as events of a batch of their own: as much as its queue has room for, because copying the rest costs
-    /// all others their time. That is missed, and told.
+    /// all others their time. That is missed, and told; who wants none missed is disconnected, as if it had been offered.
     fn send_retained(&mut self, current: &Current, view: &FrameView<'_>, to: &Match<Key>, no_local: bool) {
         let account = &current.from.account;
         let room = account.room().events.saturating_sub(account.events());
-        let (mut bytes, mut beyond) = (Vec::new(), 0_usize);
+        let (mut bytes, mut charged, mut beyond) = (Vec::new(), 0_usize, 0_u32);
         for (key, value) in self.index.retained_for(view.key, to.with_key) {
             if no_local && value.origin.peer == current.from.id() {
                 continue;
@@ -235,8 +236,9 @@ impl State {
                 .key(key)
                 .meta(&value.meta)
                 .payload(value.encoding, &value.payload);
-            // One is offered in any case: its queue may empty meanwhile, and what it says of one that is full is its policy's business.
-            if bytes.is_empty() || bytes.len().saturating_add(draft.wire_len()) <= room {
+            // As the queue decides: by what is in it before. One is offered in any case, for it may empty meanwhile.
+            if bytes.is_empty() || charged < room {
+                charged = charged.saturating_add(charge(draft.wire_len()));
                 draft.encode(&mut bytes);
             } else {
                 beyond = beyond.saturating_add(1);
@@ -255,9 +257,8 @@ impl State {
             let frames = Frames::new(&batch, frame, 1);
             self.fan_out.offer(&mut self.receivers, to, &frames, true);
         }
-        for _ in 0..beyond {
-            self.fan_out
-                .withhold(&mut self.receivers, to.peer, to.subscription);
+        if beyond > 0 {
+            self.fan_out.beyond(&mut self.receivers, to, beyond);
         }
         self.fan_out
             .flush(&Arc::new(batch), &mut self.receivers, &self.shared.metrics);

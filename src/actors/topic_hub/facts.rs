@@ -137,7 +137,8 @@ const OVERHEAD: usize = 1_024;
 /// share it. `tests/pattern_memory.rs` counts them.
 const LEVEL: usize = 512;
 
-/// What a subscription costs. Its key is in the table, in the index, and cut into levels when it is a pattern.
+/// What a subscription costs. Its key is in the table, in the index, cut into levels when it is a pattern, and in the gateway of a client
+/// of an older format.
 #[must_use]
 pub fn subscription_cost<P>(subscription: &Subscription<P>) -> usize {
     let group = subscription.group.as_ref().map_or(0, |group| group.len());
@@ -149,7 +150,7 @@ pub fn subscription_cost<P>(subscription: &Subscription<P>) -> usize {
         0
     };
     OVERHEAD
-        .saturating_add(text.saturating_mul(3))
+        .saturating_add(text.saturating_mul(4))
         .saturating_add(levels.saturating_mul(LEVEL))
 }
 

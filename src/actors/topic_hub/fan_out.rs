@@ -38,6 +38,8 @@ pub(super) struct Receiver {
     /// Missed and not told, by subscription.
     missed: BTreeMap<SubscriptionId, u32>,
     slow: Slow,
+    /// It is in the list of those who were offered something in this turn.
+    touched: bool,
     /// What was missed in this turn was not for want of room.
     withheld: bool,
 }
@@ -123,13 +125,13 @@ impl Receiver {
         self.sent.wrapping_sub(peer.account.events())
     }
 
-    fn miss(&mut self, subscription: SubscriptionId) {
-        self.missed_ever = self.missed_ever.saturating_add(1);
+    fn miss(&mut self, subscription: SubscriptionId, count: u32) {
+        self.missed_ever = self.missed_ever.saturating_add(u64::from(count));
         if planted::is(Bug::GapNotCounted) {
             return;
         }
-        let count = self.missed.entry(subscription).or_default();
-        *count = count.saturating_add(1);
+        let missed = self.missed.entry(subscription).or_default();
+        *missed = missed.saturating_add(count);
     }
 
     /// What is known at the beginning of a turn, so that most events of it need no look at what other threads change.
@@ -199,7 +201,7 @@ impl Receiver {
                 Policy::Disconnect => Slow::Close,
                 Policy::Hold | Policy::DropOldest | Policy::Latest => Slow::Lag,
             });
-            self.miss(item.subscription);
+            self.miss(item.subscription, 1);
             return false;
         }
         // There may be more memory than before.
@@ -245,7 +247,7 @@ impl Receiver {
             }
             self.bytes = self.bytes.saturating_add(charge);
         } else {
-            self.miss(item.subscription);
+            self.miss(item.subscription, 1);
         }
         deliver
     }
@@ -310,7 +312,10 @@ impl FanOut {
         let (peer, receiver) = receivers.entry(to)?;
         if receiver.pending.is_empty() && receiver.slow == Slow::No {
             receiver.begin(peer);
-            self.touched.push(to);
+            // One that lags gets nothing, and so comes here with each event of the turn.
+            if !std::mem::replace(&mut receiver.touched, true) {
+                self.touched.push(to);
+            }
         }
         self.deliveries = self.deliveries.wrapping_add(1);
         Some((peer, receiver))
@@ -349,19 +354,29 @@ impl FanOut {
         taken
     }
 
-    /// An event that this receiver cannot get, whatever room it has. It is told at the end of the turn when little waits for it, else
-    /// when that is so again, or with the next event. Nobody is held for it.
+    /// So many events that this receiver cannot get, whatever room it has. They are told at the end of the turn when little waits for it,
+    /// else when that is so again, or with the next event. Nobody is held for them.
     pub(super) fn withhold(
         &mut self,
         receivers: &mut Peers<Receiver>,
-        to: Key,
-        subscription: SubscriptionId,
+        (to, subscription): (Key, SubscriptionId),
+        count: u32,
     ) {
-        let Some((_, receiver)) = self.receiver(receivers, to) else {
-            return;
-        };
-        receiver.miss(subscription);
-        receiver.withheld = true;
+        if let Some((_, receiver)) = self.receiver(receivers, to) {
+            receiver.miss(subscription, count);
+            receiver.withheld = true;
+        }
+    }
+
+    /// So many events that were not even made, because there is no room behind what was offered. Somebody has looked at each, so they cost
+    /// the turn as if they had been.
+    pub(super) fn beyond(&mut self, receivers: &mut Peers<Receiver>, to: &Match<Key>, count: u32) {
+        self.withhold(receivers, (to.peer, to.subscription), count);
+        self.deliveries = self.deliveries.wrapping_add(count as usize);
+        let found = receivers.entry(to.peer);
+        if let (Some((_, receiver)), Policy::Disconnect) = (found, to.policy) {
+            receiver.slow = Slow::Close;
+        }
     }
 
     /// Sends each receiver what was gathered for it.
@@ -390,6 +405,7 @@ impl FanOut {
             let Some((peer, receiver)) = receivers.entry(key) else {
                 continue;
             };
+            receiver.touched = false;
             let taken = receiver.taken(peer);
             let mut caught_up = false;
             match std::mem::take(&mut receiver.slow) {
@@ -473,19 +489,12 @@ impl FanOut {
     /// Voids a message in pieces that does not come to its end. Needs no room: what came before it is worthless. `told`: the
     /// missed event is told right behind it, because it was not counted and perhaps no event follows.
     pub(super) fn void(&mut self, receivers: &mut Peers<Receiver>, to: Key, item: EventItem, told: bool) {
-        let Some((peer, receiver)) = receivers.entry(to) else {
+        let Some((_, receiver)) = self.receiver(receivers, to) else {
             return;
         };
-        if receiver.pending.is_empty() && receiver.slow == Slow::No {
-            receiver.begin(peer);
-        }
-        let mark = EventMark::default()
-            .with_if(true, EventMark::ABORT)
-            .with_if(true, EventMark::NUMBERED);
+        let mark = EventMark(EventMark::ABORT | EventMark::NUMBERED);
         receiver.pending.push(EventItem { mark, ..item });
-        if told {
-            receiver.pending.push(EventItem::gap(item.subscription, 1));
-        }
-        self.touched.push(to);
+        let gap = told.then(|| EventItem::gap(item.subscription, 1));
+        receiver.pending.extend(gap);
     }
 }

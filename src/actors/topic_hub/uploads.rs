@@ -148,6 +148,10 @@ impl State {
             untaken = untaken.saturating_add(usize::from(given == Given::Cannot));
             if given == Given::Queued {
                 let (peer, subscription) = (to.peer, to.subscription);
+                if let Some(local) = self.receivers.get(peer).filter(|peer| peer.is_local()) {
+                    // Ahead of the first frame, which goes at the end of the turn: it keeps what has come as this publisher's.
+                    local.tell(Control::Begins(subscription, message, current.from.clone()));
+                }
                 targets.push(Target {
                     peer,
                     id,

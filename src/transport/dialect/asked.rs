@@ -15,6 +15,7 @@ use crate::text::cut;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// How long a client of ipc-broker waits that asks whether an object is there, in milliseconds: as good as not at all.
 const HAS_MS: u32 = 1;
@@ -28,7 +29,7 @@ pub(super) enum Asked {
     Register(Place),
     Call(Place),
     /// The places of all who ask for the topic before it is answered.
-    Subscribe(Vec<Place>, Box<[u8]>),
+    Subscribe(Vec<Place>, Arc<[u8]>),
     Has(Place),
 }
 
@@ -42,9 +43,10 @@ pub(super) struct Broker {
     pub(super) last: u64,
     pub(super) asked: HashMap<u64, Asked>,
     pub(super) pieces: Pieces,
-    /// The keys of the topics that it hears or has asked for, and the subscriptions to them.
-    pub(super) topics: HashMap<Box<[u8]>, u64>,
-    pub(super) subscriptions: HashMap<u64, Box<[u8]>>,
+    /// The keys of the topics that it hears or has asked for, and the subscriptions to them. TopicHub charges the subscriber for each key
+    /// once more than it has it: there is one copy here.
+    pub(super) topics: HashMap<Arc<[u8]>, u64>,
+    pub(super) subscriptions: HashMap<u64, Arc<[u8]>>,
     /// What may be published, in bytes on the wire. Nothing may before the welcome.
     pub(super) window: i64,
     /// How long a call may take, in milliseconds.
@@ -196,7 +198,7 @@ impl Broker {
     }
 
     /// A program hears a topic once, however often it asks: what becomes of the first request is the answer to the others.
-    fn subscribe(&mut self, place: Place, topic: Box<[u8]>) -> Option<Place> {
+    fn subscribe(&mut self, place: Place, topic: Arc<[u8]>) -> Option<Place> {
         if let Some(first) = self.topics.get(&topic) {
             match self.asked.get_mut(first) {
                 Some(Asked::Subscribe(places, _)) => places.push(place),

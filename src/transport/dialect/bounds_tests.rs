@@ -409,3 +409,17 @@ fn calls_and_events_reach_an_owner_one_at_a_time() {
     }
     assert!(calls > 500 && events > 100, "{calls} calls, {events} events");
 }
+
+/// TopicHub charges its subscriber for one copy.
+#[test]
+fn the_key_of_a_topic_is_kept_once() {
+    let mut talk = Talk::new(Dialect::IpcBroker);
+    talk.framed(r#"{"Subscribe":{"object_name":"s","topic":"t"}}"#);
+    let (_, id, ..) = talk.one();
+    talk.broker(Draft::new(Kind::Done, id));
+    let broker = &talk.gateway.broker;
+    let (topic, subscription) = broker.topics.iter().next().unwrap();
+    assert_eq!(*subscription, id);
+    assert!(std::sync::Arc::ptr_eq(topic, &broker.subscriptions[&id]));
+    assert_eq!(std::sync::Arc::strong_count(topic), 2, "nobody else holds it");
+}

@@ -11,7 +11,7 @@ pub use forget::Forgotten;
 
 use super::events::wire_len;
 use super::messages::{Messages, Told};
-use super::write::{Left, WriteBuf, write_call, write_forward};
+use super::write::{Left, Subject, WriteBuf, write_call, write_forward};
 use crate::actors::connection::open_calls::KEPT_MAX;
 use crate::actors::deliver::charge;
 use crate::actors::messages::{Answer, Invoke, MessageItem};
@@ -242,7 +242,7 @@ impl Run {
                 0
             }
             Self::Ring(offer) => {
-                out.carry(Kind::Ring, 0, 0, &offer.attachments);
+                out.carry(Subject::new(Kind::Ring, 0), &offer.attachments);
                 out.bytes(&offer.frame);
                 0
             }

@@ -4,7 +4,7 @@
 //! called by the lane.
 
 use super::compact::Compact;
-use super::write::{WriteBuf, write_unusual_message};
+use super::write::{Subject, WriteBuf, write_unusual_message};
 use crate::actors::connection::session::message_charge;
 use crate::actors::messages::MessageItem;
 use crate::actors::peer::PeerRef;
@@ -97,7 +97,7 @@ impl Messages {
         }
         if item.serial > 0 {
             let attachments = self.batch.attachments(item.frame as usize);
-            out.carry(Kind::Message, item.serial, 0, attachments);
+            out.carry(Subject::new(Kind::Message, item.serial), attachments);
         }
         if written > 0 && written < item.count {
             item.frame = item.frame.saturating_add(written);

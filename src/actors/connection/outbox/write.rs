@@ -30,8 +30,22 @@ pub struct Subject {
     pub kind: Kind,
     /// Its number for the receiver.
     pub id: u64,
-    /// Of an event: what it tells of those before it. Of a call: 1 when it has no reply.
+    /// Of an event: what it tells of those before it, or the number of its message. Of anything else 0.
     pub missed: u32,
+    /// Nobody waits for its outcome: a call without reply.
+    pub is_silent: bool,
+}
+
+impl Subject {
+    /// A frame whose outcome somebody waits for.
+    pub(super) const fn new(kind: Kind, id: u64) -> Self {
+        Self {
+            kind,
+            id,
+            missed: 0,
+            is_silent: false,
+        }
+    }
 }
 
 /// Bytes for one write: copied small frames with large payloads between them.
@@ -88,10 +102,10 @@ impl WriteBuf {
     }
 
     /// Attachments of the frame that is added next. Returns how many.
-    pub(super) fn carry(&mut self, kind: Kind, id: u64, missed: u32, attachments: &[Attachment]) -> u8 {
+    pub(super) fn carry(&mut self, subject: Subject, attachments: &[Attachment]) -> u8 {
         if !attachments.is_empty() {
             self.attachments.extend_from_slice(attachments);
-            self.subject = Some(Subject { kind, id, missed });
+            self.subject = Some(subject);
         }
         u8::try_from(attachments.len()).unwrap_or(u8::MAX)
     }
@@ -111,7 +125,11 @@ impl WriteBuf {
             (false, false) => (Kind::Event, item.missed),
         };
         let attachments = batch.attachments(item.frame as usize);
-        self.carry(kind, item.subscription.0, missed, attachments)
+        let subject = Subject {
+            missed,
+            ..Subject::new(kind, item.subscription.0)
+        };
+        self.carry(subject, attachments)
     }
 
     /// Adds a frame of a head and what comes behind it, which lies in one piece in the batch.
@@ -358,7 +376,7 @@ pub(super) fn write_forward(batch: &Batch, frame: u32, id: u64, out: &mut WriteB
     let Some((header, body)) = batch.body(frame as usize) else {
         return 0;
     };
-    out.carry(header.kind, id, 0, batch.attachments(frame as usize));
+    out.carry(Subject::new(header.kind, id), batch.attachments(frame as usize));
     if header.flags.0 & IN_FRONT == 0 {
         let head = Header { id, ..*header };
         out.plain(head.bytes(), body, batch);
@@ -397,8 +415,11 @@ pub(super) fn write_call(
         origin.peer.0 = origin.peer.0.wrapping_add(1);
     }
     let (id, aux) = (call.ticket.0, left.of(call.deadline));
-    let silent = u32::from(header.flags.has(Flags::NO_REPLY));
-    out.carry(Kind::Call, id, silent, batch.attachments(call.frame as usize));
+    let subject = Subject {
+        is_silent: header.flags.has(Flags::NO_REPLY),
+        ..Subject::new(Kind::Call, id)
+    };
+    out.carry(subject, batch.attachments(call.frame as usize));
     if header.flags.0 & IN_FRONT == 0 && from.sys_meta().is_empty() {
         let [peer, process] = origin.bytes();
         let [first, second, third] = Header {

@@ -237,7 +237,7 @@ fn a_hold_ends_when_a_later_question_learns_that_there_is_room() {
     let State {
         fan_out, receivers, ..
     } = &mut world.state;
-    fan_out.withhold(receivers, key, SubscriptionId(5));
+    fan_out.withhold(receivers, (key, SubscriptionId(5)), 1);
     let flushed = world.state.handle(HubBatch {
         from: world.publisher.clone(),
         batch: world.batch.clone(),
@@ -250,6 +250,23 @@ fn a_hold_ends_when_a_later_question_learns_that_there_is_room() {
         "the hub has taken the question back"
     );
     assert!(world.publisher.account.take_grant() > 0, "nobody waits any more");
+}
+
+#[test]
+fn a_receiver_that_gets_nothing_is_looked_at_once_a_turn() {
+    let mut world = World::new(1);
+    let key = world.state.receivers.key(world.subscribers[0].peer.id()).unwrap();
+    let State {
+        fan_out, receivers, ..
+    } = &mut world.state;
+    let metrics = &world.shared.metrics;
+    for turn in 0..2 {
+        for _ in 0..3 {
+            fan_out.withhold(receivers, (key, SubscriptionId(5)), 1);
+        }
+        let slow = fan_out.take_slow(receivers, now(), Duration::ZERO, metrics);
+        assert_eq!(slow.receivers, [key], "turn {turn}");
+    }
 }
 
 #[test]
