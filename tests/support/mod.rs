@@ -18,7 +18,7 @@
 )]
 mod guard;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -39,19 +39,45 @@ pub fn with_console(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Variables that change what our programs do, beside those that begin with [`OURS`].
+const CHANGING: [&str; 14] = [
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "HOME",
+    "APPDATA",
+    "ProgramData",
+    "RUST_LOG",
+    "NO_COLOR",
+    "CI",
+    "COLUMNS",
+    "LINES",
+    "TRACEPARENT",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
+/// What the names of more of them begin with.
+const OURS: [&str; 4] = ["IPC_BROKER_", "ROB_COMPLETE", "CLICOLOR", "LISTEN_"];
+
+/// The variables of this process that a program of a test must not find: who runs the tests has set them for something else.
+pub fn changing() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        OURS.iter().any(|ours| name.starts_with(ours))
+            || CHANGING
+                .iter()
+                .any(|changing| name.eq_ignore_ascii_case(changing))
+    })
+}
+
 /// A command with none of the variables that change what the binaries do.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("IPC_BROKER_") {
-            command.env_remove(name);
-        }
+    for name in changing() {
+        command.env_remove(name);
     }
-    command
-        .env_remove("XDG_RUNTIME_DIR")
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("HOME")
-        .env_remove("RUST_LOG");
     command.stdin(Stdio::null());
     command
 }

@@ -1,6 +1,7 @@
 //! A program in a pseudo-terminal, and what its screen shows.
 //!
 //! A thread reads what the program writes into a terminal's state (`vt100`); a test waits for the state that it expects, with a limit.
+//! Expects the processes beside it, as `crate::support`.
 
 #![allow(
     dead_code,
@@ -55,14 +56,7 @@ impl Terminal {
         let (pty, pts): (Pty, Pts) = pty_process::blocking::open().unwrap();
         pty.resize(Size::new(rows, columns)).unwrap();
         let mut command = Command::new(program).args(arguments);
-        for name in [
-            "NO_COLOR",
-            "XDG_RUNTIME_DIR",
-            "HOME",
-            "RUST_LOG",
-            "COLUMNS",
-            "LINES",
-        ] {
+        for name in crate::support::changing() {
             command = command.env_remove(name);
         }
         let child = command.envs(variables.iter().copied()).spawn(pts).unwrap();
