@@ -17,6 +17,12 @@
     reason = "each harness brings its own, and a test may use two"
 )]
 mod guard;
+#[path = "place.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod place;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
@@ -270,12 +276,7 @@ impl Lines {
 
 /// A Unix socket in the folder; elsewhere a pipe of its name.
 pub fn endpoint_in(folder: &Path) -> String {
-    if cfg!(unix) {
-        return format!("unix:{}", folder.join("b.sock").display());
-    }
-    let name = folder.display().to_string();
-    let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-    format!("pipe:{name}")
+    place::endpoint_in(folder).to_string()
 }
 
 /// Runs a command to its end.
