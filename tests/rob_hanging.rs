@@ -181,7 +181,7 @@ fn one_signal_ends_every_command() {
     for command in COMMANDS.iter().chain(&["serve a --exec cat", "top --json"]) {
         let hanging = Hanging::start();
         let process = Process::spawn(&mut hanging.rob(command));
-        hanging.asked.recv().unwrap();
+        hanging.asked.recv_timeout(support::PATIENCE).expect("it asks");
         signals::interrupt(&process);
         let ended = process.end();
         assert!(interrupted(ended.status), "{command}: {ended:#?}");
@@ -199,7 +199,7 @@ fn ctrl_c_is_meant_also_where_it_was_ignored() {
     let mut command = hanging.rob("list");
     command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
     let process = Process::spawn_here(command.stdout(std::process::Stdio::piped()));
-    hanging.asked.recv().unwrap();
+    hanging.asked.recv_timeout(support::PATIENCE).expect("it asks");
     signals::interrupt(&process);
     assert_eq!(process.end().code(), 130);
 }

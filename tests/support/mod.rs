@@ -23,17 +23,23 @@ mod guard;
     reason = "each harness brings its own, and a test may use two"
 )]
 mod place;
+#[path = "until.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod until;
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
 
-/// How long anything may take on a busy machine before it counts as hanging.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+#[allow(unused_imports, reason = "each test file uses its own part of the harness")]
+pub use until::{PATIENCE, found, until};
 
 /// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else.
 pub fn with_console(command: &mut Command) -> &mut Command {
@@ -163,7 +169,7 @@ impl Process {
     /// The next line of standard output, without its line break.
     #[track_caller]
     pub fn line(&self) -> String {
-        let line = self.stdout.next();
+        let line = self.stdout.next_by(Instant::now() + PATIENCE);
         line.unwrap_or_else(|why| panic!("no line on stdout ({why}); stderr: {}", self.stderr.so_far()))
     }
 
@@ -171,19 +177,22 @@ impl Process {
     #[track_caller]
     pub fn error_line(&self) -> String {
         self.stderr
-            .next()
+            .next_by(Instant::now() + PATIENCE)
             .unwrap_or_else(|why| panic!("no line on stderr ({why})"))
+    }
+
+    /// Reads standard output up to the first line that holds `part`, and returns that line.
+    #[track_caller]
+    pub fn wait_for(&self, part: &str) -> String {
+        let line = self.stdout.find(part);
+        line.unwrap_or_else(|why| panic!("no {part:?} on stdout ({why}); stderr: {}", self.stderr.so_far()))
     }
 
     /// Reads standard error up to the first line that holds `part`, and returns that line.
     #[track_caller]
     pub fn wait_for_error_line(&self, part: &str) -> String {
-        loop {
-            let line = self.error_line();
-            if line.contains(part) {
-                return line;
-            }
-        }
+        let line = self.stderr.find(part);
+        line.unwrap_or_else(|why| panic!("no {part:?} on stderr ({why})"))
     }
 
     /// Sends a signal; `signals` has those that there are on every system.
@@ -247,10 +256,24 @@ impl Lines {
         Self(channel().1)
     }
 
-    fn next(&self) -> Result<String, RecvTimeoutError> {
+    fn next_by(&self, limit: Instant) -> Result<String, RecvTimeoutError> {
         self.0
-            .recv_timeout(PATIENCE)
+            .recv_timeout(limit.saturating_duration_since(Instant::now()))
             .map(|line| line.trim_end_matches('\n').to_owned())
+    }
+
+    /// The next line that holds this: others, however many, give it no more time.
+    fn find(&self, part: &str) -> Result<String, RecvTimeoutError> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let line = self.next_by(limit)?;
+            if line.contains(part) {
+                return Ok(line);
+            }
+            if Instant::now() >= limit {
+                return Err(RecvTimeoutError::Timeout);
+            }
+        }
     }
 
     fn so_far(&self) -> String {

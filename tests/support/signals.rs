@@ -78,16 +78,12 @@ mod system {
         signal(pid, Signal::STOP);
         #[cfg(target_os = "linux")]
         {
-            let limit = std::time::Instant::now() + crate::support::PATIENCE;
             let stopped = || {
                 let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 stat.rsplit_once(") ")
                     .is_none_or(|(_, rest)| rest.starts_with(['T', 'Z']))
             };
-            while !stopped() {
-                assert!(std::time::Instant::now() < limit, "{pid} is not stopped");
-                std::thread::yield_now();
-            }
+            crate::support::until(&format!("{pid} is stopped"), stopped);
         }
     }
 

@@ -11,6 +11,7 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
+use crate::support::{PATIENCE, until};
 use pty_process::Size;
 use pty_process::blocking::{Command, Pts, Pty};
 use rustix::process::{Pid, Signal, kill_process};
@@ -18,10 +19,7 @@ use rustix::termios::{LocalModes, tcgetattr};
 use std::io::{Read, Write};
 use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
-
-/// How long anything may take on a busy machine before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(30);
+use std::time::Instant;
 
 /// Behind each frame of a program that draws whole ones: the end of a synchronized update.
 const FRAME_END: &[u8] = b"\x1b[?2026l";
@@ -163,20 +161,13 @@ impl Terminal {
     /// Waits until a signal has stopped the program and everything that it wrote before is on the screen that it shares with others.
     #[track_caller]
     pub fn stopped(&self) {
-        let deadline = Instant::now() + PATIENCE;
         let stat = format!("/proc/{}/stat", self.subject);
-        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-            assert!(
-                Instant::now() < deadline,
-                "it goes on; the screen is\n{}",
-                self.screen()
-            );
-            std::thread::yield_now();
-        }
-        while self.is_alternate() || self.hides_cursor() {
-            assert!(Instant::now() < deadline, "the terminal was not given back");
-            std::thread::yield_now();
-        }
+        until("it is stopped", || {
+            std::fs::read_to_string(&stat).unwrap().contains(") T ")
+        });
+        until("the terminal is given back", || {
+            !self.is_alternate() && !self.hides_cursor()
+        });
     }
 
     /// Waits until the program has ended and everything that it wrote is on the screen; its exit code.
