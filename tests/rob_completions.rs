@@ -221,11 +221,8 @@ fn completes(broker: &Broker, shell: &str, words: &[&str]) {
         );
         return;
     };
-    let path = Path::new(env!("CARGO_BIN_EXE_rob")).parent().unwrap();
-    let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
     let mut command = support::command(shell);
-    command
-        .env("PATH", path)
+    support::with_rob_on_path(&mut command)
         .env("HOME", broker.folder())
         .env("IPC_BROKER_ADDR", broker.endpoint())
         .env(PATIENT.0, PATIENT.1);

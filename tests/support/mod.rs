@@ -104,6 +104,18 @@ pub fn rob_command() -> Command {
     command(env!("CARGO_BIN_EXE_rob"))
 }
 
+/// Has it find this rob before any other.
+pub fn with_rob_on_path(command: &mut Command) -> &mut Command {
+    let rob = std::path::absolute(env!("CARGO_BIN_EXE_rob")).unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = rob
+        .parent()
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(path).unwrap())
+}
+
 /// A child process with both of its outputs read line by line.
 pub struct Process {
     child: Child,
