@@ -41,7 +41,8 @@ use tempfile::TempDir;
 #[allow(unused_imports, reason = "each test file uses its own part of the harness")]
 pub use until::{PATIENCE, found, until};
 
-/// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else.
+/// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else; instead of the
+/// creation flags that it has.
 pub fn with_console(command: &mut Command) -> &mut Command {
     #[cfg(windows)]
     {
