@@ -39,6 +39,22 @@ pub fn freeze(pid: u32) {
     system::stop(pid);
 }
 
+/// A command that begins as at a terminal: it ignores no signal, though who runs the tests may, as nohup and `&` do.
+#[cfg(unix)]
+pub fn at_a_terminal(mut command: std::process::Command) -> std::process::Command {
+    use std::os::unix::process::CommandExt;
+    let heed = || {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            // SAFETY: it may be called between fork and exec, and takes numbers only.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: what is run in the child calls nothing else and allocates nothing.
+    unsafe { command.pre_exec(heed) };
+    command
+}
+
 /// What has been stopped. Dropped, it goes on.
 pub struct Stopped(u32);
 
