@@ -21,6 +21,12 @@ pub fn interrupt(process: &Process) {
     system::interrupt(process.id());
 }
 
+/// The same for the process with this number.
+#[track_caller]
+pub fn interrupt_pid(pid: u32) {
+    system::interrupt(pid);
+}
+
 /// SIGTERM; on Windows ctrl+break, which means the same to our programs.
 #[track_caller]
 pub fn terminate(process: &Process) {
