@@ -383,12 +383,7 @@ impl Broker {
     /// The same with more arguments or variables.
     #[track_caller]
     pub fn start_raw_with(change: impl FnOnce(&mut Command)) -> Self {
-        Self::start_raw_in(tempfile::tempdir().unwrap(), change)
-    }
-
-    /// The same with the folder as its home.
-    #[track_caller]
-    pub fn start_raw_in(folder: TempDir, change: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let endpoint = endpoint_in(folder.path());
         if cfg!(unix) {
             return Self::start_at(folder, &endpoint, change);
