@@ -31,6 +31,8 @@ struct Shown {
     frame: String,
     was_alternate: bool,
     ended: bool,
+    /// All of it.
+    written: Vec<u8>,
 }
 
 /// A terminal with one program in it.
@@ -65,6 +67,7 @@ impl Terminal {
             frame: String::new(),
             was_alternate: false,
             ended: false,
+            written: Vec::new(),
         };
         let shown = Arc::new((Mutex::new(shown), Condvar::new()));
         let (reader, seen) = (Arc::clone(&pty), Arc::clone(&shown));
@@ -100,6 +103,11 @@ impl Terminal {
 
     pub fn screen(&self) -> String {
         text(&self.shown.0.lock().unwrap())
+    }
+
+    /// Everything that the program has written.
+    pub fn written(&self) -> String {
+        String::from_utf8_lossy(&self.shown.0.lock().unwrap().written).into_owned()
     }
 
     /// Whether the program has a screen of its own now.
@@ -212,6 +220,9 @@ fn read(pty: &Pty, shown: &(Mutex<Shown>, Condvar)) {
     loop {
         let count = pty.read(&mut buffer).unwrap_or(0);
         let mut state = shown.0.lock().unwrap();
+        state
+            .written
+            .extend_from_slice(buffer.get(..count).unwrap_or_default());
         for byte in buffer.get(..count).unwrap_or_default() {
             state.parser.process(std::slice::from_ref(byte));
             state.was_alternate |= state.parser.screen().alternate_screen();
