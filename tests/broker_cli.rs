@@ -24,8 +24,7 @@ use actix_ipc::message::{Draft, Encoding, Hello, Kind, PROTOCOL_VERSION, Payload
 use futures::executor::block_on;
 use std::io::{Read, Write};
 use std::path::PathBuf;
-use std::time::Instant;
-use support::{Broker, PATIENCE, Process, broker_command, run};
+use support::{Broker, Process, broker_command, run, until};
 
 const CANNOT_LISTEN: i32 = 73;
 const SETTINGS: i32 = 78;
@@ -59,11 +58,19 @@ fn connect(endpoint: &str) -> std::io::Result<Connection> {
 
 #[test]
 fn it_says_where_it_listens_and_ends_in_order() {
-    for ask in [signals::terminate as fn(&Process), signals::interrupt] {
+    for (ask, signal) in [
+        (signals::terminate as fn(&Process), "SIGTERM"),
+        (signals::interrupt, "SIGINT"),
+    ] {
         let broker = Broker::start();
         let endpoint = broker.endpoint().to_owned();
         connect(&endpoint).unwrap();
+        let client = block_on(actix_ipc::IpcClient::connect_to(endpoint.parse().unwrap())).unwrap();
         ask(&broker.process);
+        broker
+            .process
+            .wait_for_error_line(&format!("{signal} received: draining"));
+        drop(client);
         let Broker { process, .. } = broker;
         let ended = process.end();
         assert_eq!(ended.code(), 0, "{ended:#?}");
@@ -138,11 +145,7 @@ fn nobody_has_to_read_what_it_prints() {
     // The parent's own end of the pipe goes with the command.
     drop(command);
     // The log tells the same to those who read that.
-    let deadline = Instant::now() + PATIENCE;
-    while connect(&endpoint).is_err() {
-        assert!(Instant::now() < deadline, "it does not listen");
-        std::thread::yield_now();
-    }
+    until("it listens", || connect(&endpoint).is_ok());
     signals::terminate(&process);
     assert_eq!(process.end().code(), 0);
 }
@@ -373,7 +376,7 @@ fn deaf_subscriber(broker: &Broker) -> Connection {
         let payload = Payload::raw(vec![0; 64 * 1024]);
         block_on(publisher.publish_payload("o", "t", payload).acknowledged()).unwrap()
     };
-    while publish() == 0 {}
+    until("it is subscribed", || publish() != 0);
     for _ in 0..11 {
         publish();
     }

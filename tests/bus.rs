@@ -18,6 +18,8 @@
 mod delivery;
 #[path = "bus/joining.rs"]
 mod joining;
+#[path = "support/place.rs"]
+mod place;
 #[path = "bus/travel.rs"]
 mod travel;
 
@@ -56,12 +58,7 @@ impl Bus {
     }
 
     pub fn endpoint(&self) -> Endpoint {
-        let path = self.folder.path().join("bus");
-        if cfg!(unix) {
-            return Endpoint::Unix(path);
-        }
-        let name = path.display().to_string();
-        Endpoint::Pipe(name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"))
+        place::endpoint_in(self.folder.path())
     }
 
     pub fn options(&self, label: Label) -> Options {

@@ -18,6 +18,9 @@
 )]
 #![cfg(all(feature = "cli", any(target_os = "linux", windows)))]
 
+#[cfg(unix)]
+#[path = "support/signals.rs"]
+mod signals;
 mod support;
 
 #[path = "bus_host/crew.rs"]

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 #[tokio::test]
 async fn a_call_is_one_frame_and_its_answer_another() {
-    let (client, mut peer) = place("wire-call").pair().await;
+    let (client, mut peer) = place().pair().await;
     let call = client
         .call("math", "add")
         .deadline(Duration::from_millis(250))
@@ -48,7 +48,7 @@ async fn a_call_is_one_frame_and_its_answer_another() {
 
 #[tokio::test]
 async fn a_stopped_broker_does_not_hold_its_callers() {
-    let (client, mut peer) = place("wire-silent").pair().await;
+    let (client, mut peer) = place().pair().await;
     let start = Instant::now();
     let call = client
         .call("o", "m")
@@ -66,7 +66,7 @@ async fn a_stopped_broker_does_not_hold_its_callers() {
 
 #[tokio::test]
 async fn a_stopped_broker_does_not_hold_up_the_end() {
-    let (client, mut peer) = place("wire-stopped").pair().await;
+    let (client, mut peer) = place().pair().await;
     let start = Instant::now();
     tokio::time::timeout(Duration::from_secs(10), client.close())
         .await
@@ -77,7 +77,7 @@ async fn a_stopped_broker_does_not_hold_up_the_end() {
 
 #[tokio::test]
 async fn nothing_follows_a_goodbye() {
-    let (client, mut peer) = place("wire-last").pair().await;
+    let (client, mut peer) = place().pair().await;
     let subscribed = async {
         let asked = peer.expect(Kind::Subscribe).await;
         peer.send(&Draft::new(Kind::Done, asked.header.id));
@@ -108,7 +108,7 @@ async fn nothing_follows_a_goodbye() {
 #[tokio::test]
 async fn a_worker_gives_up_all_its_names_at_once() {
     const NAMES: [&str; 3] = ["a", "b", "c"];
-    let mut place = place("wire-names");
+    let mut place = place();
     let worker = WorkerBuilder::new().endpoint(place.endpoint.clone());
     let worker = NAMES
         .iter()
@@ -147,7 +147,7 @@ async fn a_worker_gives_up_all_its_names_at_once() {
 
 #[tokio::test]
 async fn what_no_frame_can_hold_is_refused_here() {
-    let (client, mut peer) = place("wire-will").pair().await;
+    let (client, mut peer) = place().pair().await;
     let will = |bytes: usize| {
         let payload = Payload {
             encoding: Encoding::RAW,
@@ -168,7 +168,7 @@ async fn what_no_frame_can_hold_is_refused_here() {
 
 #[tokio::test]
 async fn connections_that_end_at_once_are_not_made_without_a_pause() {
-    let mut place = place("wire-refused");
+    let mut place = place();
     let connect = IpcClient::connect_to(place.endpoint.clone());
     let refuse = async {
         let mut times = Vec::new();
@@ -192,7 +192,7 @@ async fn connections_that_end_at_once_are_not_made_without_a_pause() {
 
 #[tokio::test]
 async fn an_acknowledgement_is_waited_for_as_long_as_the_client_says() {
-    let mut place = place("wire-unacknowledged");
+    let mut place = place();
     let connect = IpcClient::builder()
         .endpoint(place.endpoint.clone())
         .deadline(Duration::from_millis(100))
@@ -215,7 +215,7 @@ async fn an_acknowledgement_is_waited_for_as_long_as_the_client_says() {
 
 #[tokio::test]
 async fn open_calls_are_limited_by_an_error() {
-    let (client, mut peer) = place("wire-limit").pair().await;
+    let (client, mut peer) = place().pair().await;
     let mut calls: Vec<_> = (0..3)
         .map(|_| Box::pin(client.remote_call::<_, u8>("o", "m", ())))
         .collect();
@@ -242,7 +242,7 @@ async fn open_calls_are_limited_by_an_error() {
 
 #[tokio::test]
 async fn the_publish_window_is_kept_and_returned() {
-    let (client, mut peer) = place("wire-window").pair().await;
+    let (client, mut peer) = place().pair().await;
     let payload = Payload::raw(vec![1; 600]);
     let publish = || client.publish_payload("o", "e", payload.clone()).into_future();
     publish().await.unwrap();
@@ -267,7 +267,7 @@ async fn the_publish_window_is_kept_and_returned() {
 #[tokio::test]
 async fn half_a_publish_that_takes_too_long_is_taken_back() {
     let patience = IpcClient::builder().deadline(Duration::from_millis(10));
-    let (client, mut peer) = place("wire-half").pair_with(patience).await;
+    let (client, mut peer) = place().pair_with(patience).await;
     let payload = Payload::raw(vec![1; (1 << 20) + 1]);
     let publish = client.publish_payload("o", "e", payload).into_future();
     let error = publish.await.unwrap_err();
@@ -299,7 +299,7 @@ impl PingWith for IpcClient {
 
 #[tokio::test]
 async fn pieces_of_a_call_wait_for_credit() {
-    let (client, mut peer) = place("wire-pieces").pair().await;
+    let (client, mut peer) = place().pair().await;
     let payload = Payload::raw(vec![3; (1 << 20) + 1]);
     let mut call = Box::pin(client.call("o", "m").send_payload(payload));
     assert!(futures::poll!(&mut call).is_pending());
@@ -330,7 +330,7 @@ async fn pieces_of_a_call_wait_for_credit() {
 
 #[tokio::test]
 async fn what_was_not_written_has_not_run() {
-    let mut place = place("wire-lost");
+    let mut place = place();
     let (client, peer) = place.pair().await;
     // Memory holds far less than this, and the peer reads nothing.
     let large = Payload::raw(vec![0; 1 << 20]);
@@ -350,7 +350,7 @@ async fn what_was_not_written_has_not_run() {
 
 #[tokio::test]
 async fn a_goodbye_is_told_to_those_who_wait() {
-    let (client, mut peer) = place("wire-goodbye").pair().await;
+    let (client, mut peer) = place().pair().await;
     let call = client.remote_call::<_, u8>("o", "m", ());
     let end = async {
         peer.expect(Kind::Call).await;
@@ -400,7 +400,7 @@ async fn a_goodbye_is_told_although_a_write_fails_before_it_is_read() {
 
 #[tokio::test]
 async fn whoever_breaks_the_protocol_is_left() {
-    let (client, peer) = place("wire-rude").pair().await;
+    let (client, peer) = place().pair().await;
     peer.send(&Draft::new(Kind::Call, 1).pair("nobody", "asked"));
     peer.send(&Draft::new(Kind::Hello, 1));
     let reason = tokio::time::timeout(Duration::from_secs(10), client.closed())
@@ -411,7 +411,7 @@ async fn whoever_breaks_the_protocol_is_left() {
 
 #[tokio::test]
 async fn a_refused_greeting_says_why() {
-    let mut place = place("wire-refused");
+    let mut place = place();
     let aux = CloseReason::Version.code();
     let text = b"this broker speaks protocol version 9; the client needs 1 to 1";
     let goodbye = Draft::new(Kind::Goodbye, 0)
@@ -420,7 +420,7 @@ async fn a_refused_greeting_says_why() {
         .to_vec();
     let said = place.refuse(&goodbye).await;
     assert!(
-        said.contains("protocol version 9") && said.contains("mem:wire-refused"),
+        said.contains("protocol version 9") && said.contains(&place.endpoint.to_string()),
         "{said}"
     );
     let other = Draft::new(Kind::Welcome, 1)
@@ -443,7 +443,7 @@ async fn a_refused_greeting_says_why() {
 
 #[tokio::test]
 async fn a_server_that_says_nothing_is_told_within_a_second() {
-    let mut place = place("wire-mute");
+    let mut place = place();
     for wait in [None, Some(Duration::from_millis(300))] {
         let start = Instant::now();
         let connect = async {
@@ -456,8 +456,8 @@ async fn a_server_that_says_nothing_is_told_within_a_second() {
         let error = connect.await.unwrap_err().to_string();
         assert!(error.contains("no welcome"), "{error}");
         assert!(
-            start.elapsed() < Duration::from_millis(1500),
-            "{:?}",
+            start.elapsed() < Duration::from_secs(5),
+            "{:?} for a promise of 1 s",
             start.elapsed()
         );
     }

@@ -87,12 +87,8 @@ impl Daemon {
             endpoint,
             folder,
         };
-        let limit = Instant::now() + PATIENCE;
         // There is nothing to read that would say when it listens.
-        while daemon.connect().is_none() {
-            assert!(Instant::now() < limit, "it does not listen");
-            std::thread::yield_now();
-        }
+        support::until("it listens", || daemon.connect().is_some());
         daemon
     }
 

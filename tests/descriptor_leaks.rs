@@ -22,11 +22,12 @@ mod support;
 
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
-use descriptors::{Reader, call_with, send, until};
+use descriptors::{Reader, call_with, send};
 use raw::{Got, Raw};
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::path::Path;
+use support::until;
 
 const MESSAGES: usize = 100_000;
 /// Messages of each way in a round, and how many of those end connections.

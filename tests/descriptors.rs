@@ -29,13 +29,14 @@ use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Attachments, Draft, Encoding, Flags, Kind, Payload};
 use broker::{Place, TestBroker};
-use descriptors::{Reader, call, call_with, closed, pipes, same, send, until};
+use descriptors::{Reader, call, call_with, closed, pipes, same, send};
 use echo::{Echo, echo};
 use raw::Raw;
 use running::Running;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, fstat};
 use std::io::Write;
+use support::until;
 
 fn limits(change: impl FnOnce(&mut Limits)) -> Limits {
     let mut limits = Limits {

@@ -21,6 +21,8 @@ mod descriptors;
 mod raw;
 #[path = "support/running.rs"]
 mod running;
+#[path = "support/until.rs"]
+mod until;
 
 use actix_ipc::actors::Broker;
 use actix_ipc::client::{Event, IpcClient, Update};
@@ -28,12 +30,13 @@ use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Attachments, Draft, Encoding, Flags, Kind, Payload};
 use broker::Place;
-use descriptors::{Reader, closed, pipes, same, send, until};
+use descriptors::{Reader, closed, pipes, same, send};
 use raw::Raw;
 use running::Running;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fstat, memfd_create};
 use std::os::unix::fs::FileExt;
+use until::until;
 
 const SEALED: SealFlags = SealFlags::SHRINK
     .union(SealFlags::GROW)

@@ -18,6 +18,8 @@
 mod descriptors;
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "support/until.rs"]
+mod until;
 
 use actix_ipc::actors::{Broker, BrokerHandle};
 use actix_ipc::client::IpcClient;
@@ -27,7 +29,7 @@ use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Decoder, Draft, Encoding, Flags, Hello, Kind};
 use actix_ipc::transport::Endpoint;
 use actix_ipc::transport::inject::{Site, arm, disarm, left};
-use descriptors::{Reader, call, closed, pipes, same, send, until};
+use descriptors::{Reader, call, closed, pipes, same, send};
 use raw::Raw;
 use rustix::io::Errno;
 use std::io::{Read, Write};
@@ -35,6 +37,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use until::until;
 
 /// What the kernel says at one of these places in some version or configuration, and some that it should not say.
 const ERRNOS: &[Errno] = &[

@@ -22,6 +22,8 @@ mod floods;
 mod handshakes;
 #[path = "support/own_process.rs"]
 mod own_process;
+#[path = "support/until.rs"]
+mod until;
 
 use actix_ipc::client::{ConnectionEvent, Methods, WatchScope};
 use actix_ipc::message::handshake::PREFACE;
@@ -34,8 +36,7 @@ use futures::FutureExt;
 use futures::future::join_all;
 use own_process::{open, resident};
 use std::io::Write;
-use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Longer than anything here may take on a machine that is shared by many; the promise is a tenth of it.
@@ -43,21 +44,23 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The deadline of the client's calls.
 const DEADLINE: Duration = Duration::from_millis(500);
 
-static PANICS: AtomicUsize = AtomicUsize::new(0);
+/// The first panic of this process, and whose it is: tests that fail for another's name it.
+static PANIC: OnceLock<String> = OnceLock::new();
 
-fn count_panics() {
+fn note_panics() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            PANICS.fetch_add(1, Ordering::SeqCst);
+            let thread = std::thread::current();
+            let _ = PANIC.set(format!("{}: {info}", thread.name().unwrap_or("a thread")));
             before(info);
         }));
     });
 }
 
 fn no_panic() {
-    assert_eq!(PANICS.load(Ordering::SeqCst), 0, "something panicked; see above");
+    assert_eq!(PANIC.get(), None, "something panicked, here or in another test");
 }
 
 /// A false broker, and what is done with it.
@@ -65,7 +68,7 @@ struct Fake(FalseBroker);
 
 impl Fake {
     fn new(script: impl Fn(Socket, usize) + Send + Sync + 'static) -> Self {
-        count_panics();
+        note_panics();
         Self(FalseBroker::new(script))
     }
 
@@ -303,11 +306,8 @@ async fn nothing_is_left_behind() {
         let client = fake.connect().await.unwrap();
         let _ = work(&client).await;
     }
-    // Other tests of this process open and close as well; fifty leaked sockets would show all the same.
-    let until = Instant::now() + PATIENCE;
-    while open() > before + 40 {
-        assert!(Instant::now() < until, "{} descriptors, {before} before", open());
-        tokio::task::yield_now().await;
-    }
+    // Other tests of this process open and close as well, and come to their ends; fifty leaked sockets would show all the same.
+    let gone = || open() <= before + 20;
+    until::until_with_others(&format!("no more descriptors than {before} and a few"), gone).await;
     no_panic();
 }

@@ -12,6 +12,8 @@
 mod false_broker;
 #[path = "support/raw.rs"]
 mod raw;
+#[path = "support/signals.rs"]
+mod signals;
 mod support;
 
 use actix_ipc::error::{CloseReason, ErrorCode};
@@ -322,30 +324,11 @@ fn end(broker: Broker) {
     assert_all_tame("the broker", &ended);
 }
 
-#[cfg(unix)]
 #[track_caller]
 fn everything_of(broker: Broker) -> Ended {
     let Broker { process, .. } = broker;
-    process.signal(rustix::process::Signal::TERM);
+    signals::terminate(&process);
     let ended = process.end();
     assert_eq!(ended.code(), 0, "{ended:?}");
-    ended
-}
-
-/// Nobody is asked to end here, so it is killed once it has said what comes last.
-#[cfg(not(unix))]
-#[track_caller]
-fn everything_of(broker: Broker) -> Ended {
-    const LAST: &str = "the last one";
-    drop(Raw::connect_as(&broker.socket(), LAST));
-    let Broker { mut process, .. } = broker;
-    let mut said = String::new();
-    while !said.contains(LAST) {
-        said.push_str(&process.error_line());
-        said.push('\n');
-    }
-    process.kill();
-    let mut ended = process.end();
-    ended.stderr.insert_str(0, &said);
     ended
 }

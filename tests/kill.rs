@@ -77,7 +77,7 @@ async fn callers_of_a_killed_worker_have_their_errors_at_once() {
         );
     }
     assert!(
-        at.elapsed() < Duration::from_secs(1),
+        at.elapsed() < Duration::from_secs(5),
         "{:?} for a promise of 100 ms",
         at.elapsed()
     );

@@ -20,6 +20,8 @@
 mod raw;
 #[path = "support/running.rs"]
 mod running;
+#[path = "support/until.rs"]
+mod until;
 
 use actix_ipc::actors::{Broker, EndReason};
 use actix_ipc::config::Limits;
@@ -32,6 +34,7 @@ use running::Running;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::net::Shutdown;
+use until::until;
 
 const LONG: u32 = 3_600_000;
 
@@ -227,7 +230,7 @@ fn a_death_at_any_byte_hurts_nobody() {
             raw.stream.write_all(&bytes[..length]).unwrap();
         }
         // The name of the last one is free again when all before it are gone: they came one after the other.
-        while worker.register("mine").kind != Kind::Done {}
+        until("the last has gone", || worker.register("mine").kind == Kind::Done);
         let mut open = BTreeSet::new();
         loop {
             worker.after_registry();
@@ -285,7 +288,9 @@ fn a_drain_tells_everybody_and_finishes_what_has_begun() {
         assert_eq!(idle.goodbye().0, CloseReason::Draining);
         assert_eq!(waiter.answer(6).error(), (ErrorCode::Draining, false));
         assert_eq!(waiter.goodbye().0, CloseReason::Draining);
-        while caller.ask(&call(7, Flags::NONE, "o")).error() != (ErrorCode::Draining, false) {}
+        until("the broker drains", || {
+            caller.ask(&call(7, Flags::NONE, "o")).error() == (ErrorCode::Draining, false)
+        });
         worker.reply(&open, b"in time");
         let reply = caller.answer(5);
         assert_eq!((reply.kind, &reply.payload[..]), (Kind::Reply, &b"in time"[..]));

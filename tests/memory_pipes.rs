@@ -12,6 +12,9 @@
 )]
 #![cfg(windows)]
 
+#[path = "support/place.rs"]
+mod place;
+
 use actix_ipc::actors::{Broker, BrokerHandle, BusOptions};
 use actix_ipc::bus::memory::{Entry, Kind};
 use actix_ipc::bus::{
@@ -59,8 +62,9 @@ struct Here {
 impl Here {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let name = folder.path().display().to_string();
-        let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
+        let Endpoint::Pipe(name) = place::endpoint_in(folder.path()) else {
+            panic!("this is for pipes")
+        };
         let broker = Broker::builder().listen(Endpoint::Pipe(name.clone()));
         let broker = broker.bus(BusOptions::new(b"secret")).start().unwrap();
         let (sender, receiver) = join(&name, "one").await;

@@ -63,7 +63,7 @@ fn hostile(what: &str, socket: &Path) -> Process {
         .env(WHAT, what)
         .env(WHERE, socket);
     let process = Process::spawn(&mut command);
-    while !process.line().contains("full") {}
+    process.wait_for("full");
     process
 }
 

@@ -17,6 +17,9 @@
 
 #[path = "old_weaknesses/list.rs"]
 mod list;
+#[cfg(target_os = "linux")]
+#[path = "support/processes.rs"]
+mod processes;
 #[path = "support/raw.rs"]
 mod raw;
 mod support;
@@ -340,14 +343,11 @@ fn no_name_and_no_text_starts_anything() {
     caller.answer(id);
     assert!(!mark.exists());
     #[cfg(target_os = "linux")]
-    {
-        let children = format!("/proc/{0}/task/{0}/children", broker.process.id());
-        assert_eq!(
-            std::fs::read_to_string(children).unwrap_or_default().trim(),
-            "",
-            "it has no child"
-        );
-    }
+    assert_eq!(
+        processes::children(broker.process.id()),
+        [0; 0],
+        "it has no child"
+    );
 }
 
 #[test]

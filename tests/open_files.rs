@@ -21,10 +21,11 @@ mod support;
 
 use actix_ipc::error::CloseReason;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
-use descriptors::{Reader, call_with, closed, pipes, same, send, until};
+use descriptors::{Reader, call_with, closed, pipes, same, send};
 use raw::Raw;
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::path::Path;
+use support::until;
 
 /// How many it has open: about the lowest number that is free.
 fn open_files(pid: u32) -> u64 {

@@ -17,6 +17,8 @@
 
 #[path = "peers/calc.rs"]
 mod calc;
+#[path = "support/until.rs"]
+mod until;
 
 use actix::{Actor, Context, Handler};
 use actix_ipc::protocol::{
@@ -28,6 +30,7 @@ use futures::stream::{self, StreamExt};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::{Semaphore, watch};
+use until::until_with_others;
 
 actix_ipc::protocol::protocol! {
     pub mod meter {
@@ -337,9 +340,7 @@ async fn a_handler_that_takes_nothing_holds_its_caller_back() {
         let call = actix_rt::spawn(async move { sender.slow(items).await });
         shop.begun(1).await;
         // The call goes on as far as it is let.
-        while ahead.load(Ordering::SeqCst) < 20 {
-            tokio::task::yield_now().await;
-        }
+        until_with_others("it goes on", || ahead.load(Ordering::SeqCst) >= 20).await;
         shop.gate.add_permits(1);
         assert_eq!(within("all of them", call).await.unwrap().unwrap(), ITEMS);
         let ahead = ahead.load(Ordering::SeqCst);

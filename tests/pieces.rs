@@ -20,12 +20,15 @@
 mod raw;
 #[path = "support/running.rs"]
 mod running;
+#[path = "support/until.rs"]
+mod until;
 
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
 use raw::{Got, Raw};
 use running::Running;
+use until::until;
 
 const CONTINUED: Flags = Flags::CONTINUED;
 const LAST: Flags = Flags::NONE;
@@ -469,7 +472,7 @@ fn either_side_of_a_call_in_pieces_dies() {
         caller.ping();
 
         let mut worker = broker.connect();
-        while worker.register("o").kind != Kind::Done {}
+        until("the name is free", || worker.register("o").kind == Kind::Done);
         caller.send(&call(6, CONTINUED, b"a"));
         let ticket = worker.expect(Kind::Call).id;
         drop(caller);

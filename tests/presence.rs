@@ -21,6 +21,8 @@
 mod raw;
 #[path = "support/running.rs"]
 mod running;
+#[path = "support/until.rs"]
+mod until;
 
 use actix_ipc::config::Limits;
 use actix_ipc::error::ErrorCode;
@@ -28,6 +30,7 @@ use actix_ipc::message::{Draft, Encoding, Flags, Kind};
 use raw::{Got, Raw, meta, names};
 use running::Running;
 use std::collections::{BTreeMap, BTreeSet};
+use until::until;
 
 const APPEARED: u32 = 1;
 const VANISHED: u32 = 2;
@@ -205,7 +208,7 @@ fn a_death_is_told_before_the_name_can_be_taken_again() {
         let gone = heir.peer;
         let mut taker = broker.connect();
         drop(heir);
-        while taker.register("o").kind != Kind::Done {}
+        until("the name is free", || taker.register("o").kind == Kind::Done);
         watcher.after_registry();
         let told: Vec<_> = watcher.kept().iter().map(notice).collect();
         let expected = [

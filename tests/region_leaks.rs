@@ -23,12 +23,13 @@ mod support;
 use actix_ipc::client::IpcClient;
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind, Payload};
-use descriptors::{Reader, send, until};
+use descriptors::{Reader, send};
 use raw::Raw;
 use rustix::fd::OwnedFd;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use std::path::Path;
 use std::task::Poll;
+use support::until;
 
 const ROUNDS: usize = 150;
 const WAYS: usize = 12;

@@ -19,10 +19,15 @@
 mod objects;
 #[path = "support/mod.rs"]
 mod support;
+#[cfg(unix)]
+#[path = "support/terminal.rs"]
+mod terminal;
 
 use futures::channel::mpsc::unbounded;
 use serde_json::{Value, json};
-use support::{Broker, run};
+use support::Broker;
+#[cfg(unix)]
+use support::run;
 
 #[test]
 fn the_call_of_the_document() {
@@ -164,58 +169,57 @@ fn list_and_describe() {
     );
 }
 
+#[cfg(unix)]
+const WATCH: &str = "watch --names";
+
 /// What `rob` prints on a terminal of its own.
-fn on_a_terminal(broker: &Broker, line: &str, without: Option<(&str, &str)>) -> Option<String> {
-    let mut script = support::command("script");
+#[cfg(unix)]
+fn on_a_terminal(broker: &Broker, line: &str, without: Option<(&str, &str)>) -> String {
+    let mut variables = vec![
+        ("IPC_BROKER_ADDR", broker.endpoint()),
+        ("TERM", "xterm"),
+        // Programs of a CI run often are on one; it makes no terminal a better one.
+        ("CI", "true"),
+    ];
+    variables.extend(without);
     let rob = env!("CARGO_BIN_EXE_rob");
-    script
-        .args(["-qec", &format!("{rob} {line}"), "/dev/null"])
-        .env("IPC_BROKER_ADDR", broker.endpoint())
-        .env("TERM", "xterm")
-        .env_remove("NO_COLOR")
-        .env_remove("CLICOLOR")
-        // Programs of a CI run often are; it makes no terminal a better one.
-        .env("CI", "true");
-    script.envs(without);
-    script
-        .output()
-        .ok()
-        .map(|output| String::from_utf8(output.stdout).unwrap())
+    let mut terminal = terminal::Terminal::start(rob, line.split(' '), &variables, (24, 200));
+    // A watch lasts.
+    if line == WATCH {
+        support::until("its first lines", || terminal.screen().contains("sys.broker"));
+        terminal.keys("\u{3}");
+    }
+    terminal.end();
+    terminal.written()
 }
 
+#[cfg(unix)]
 #[test]
 fn colour_is_for_terminals_and_never_with_no_color() {
     let broker = Broker::start();
-    let Some(list) = on_a_terminal(&broker, "list", None) else {
-        eprintln!("skipped: there is no `script` to make a terminal with");
-        return;
-    };
+    let list = on_a_terminal(&broker, "list", None);
     assert!(list.contains("\u{1b}[1mObjects:\u{1b}[0m"), "{list:?}");
-    let failed = on_a_terminal(&broker, "call mth add", None).unwrap();
+    let failed = on_a_terminal(&broker, "call mth add", None);
     assert!(
         failed.contains("\u{1b}[1;31mrob:\u{1b}[0m call mth.add"),
         "{failed:?}"
     );
-    let watch = "watch --names --timeout 0.1";
-    let coloured = on_a_terminal(&broker, watch, None).unwrap();
+    let coloured = on_a_terminal(&broker, WATCH, None);
     assert!(coloured.contains("\u{1b}[2m"), "{coloured:?}");
     let without = [("NO_COLOR", "1"), ("CLICOLOR", "0"), ("TERM", "dumb")];
-    let plain = ["list", "call mth add", watch]
+    let plain = ["list", "call mth add", WATCH]
         .into_iter()
         .flat_map(|line| without.map(|without| (line, Some(without))));
     let json = ["--json list", "--json call mth add"].map(|line| (line, None));
     for (line, without) in plain.chain(json) {
-        let shown = on_a_terminal(&broker, line, without).unwrap();
+        let shown = on_a_terminal(&broker, line, without);
         assert!(
             !shown.is_empty() && !shown.contains('\u{1b}'),
             "{line} {without:?}: {shown:?}"
         );
     }
     for line in ["list", "call mth add"] {
-        let ended = run(broker
-            .rob_command(line.split(' '))
-            .env("CLICOLOR_FORCE", "1")
-            .env_remove("NO_COLOR"));
+        let ended = run(broker.rob_command(line.split(' ')).env("CLICOLOR_FORCE", "1"));
         let shown = format!("{}{}", ended.stdout, ended.stderr);
         assert!(
             !shown.contains('\u{1b}'),

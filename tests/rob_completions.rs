@@ -19,12 +19,13 @@
 mod calc;
 #[path = "support/objects.rs"]
 mod objects;
+#[path = "support/sockets.rs"]
+mod sockets;
 #[path = "support/mod.rs"]
 mod support;
 
 use actix_ipc::IpcClient;
 use futures::executor::block_on;
-use std::path::Path;
 use std::process::Command;
 use support::{Broker, rob_command, run};
 
@@ -86,21 +87,6 @@ fn names_come_from_the_running_broker() {
     assert_eq!(found, ["math"]);
 }
 
-/// A listener that never accepts.
-#[cfg(unix)]
-fn silent(folder: &Path) -> (std::os::unix::net::UnixListener, String) {
-    let path = folder.join("silent.sock");
-    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
-    (listener, format!("unix:{}", path.display()))
-}
-
-#[cfg(not(unix))]
-fn silent(_: &Path) -> (std::net::TcpListener, String) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("tcp:{}", listener.local_addr().unwrap());
-    (listener, endpoint)
-}
-
 fn calc_like() -> impl actix_ipc::SharedObject + 'static {
     struct Nothing;
     #[actix_ipc::async_trait]
@@ -119,7 +105,9 @@ fn without_a_broker_nothing_is_said() {
     let words = ["--addr", &endpoint, "call", "m"];
     assert_eq!(proposed(&mut rob_command(), &words), [] as [&str; 0]);
     // One that takes the connection and says nothing: the proposal comes without it, and so does the end.
-    let (_silent, endpoint) = silent(folder.path());
+    let place = sockets::Place::new();
+    let (_silent, endpoint) = place.listen();
+    let endpoint = endpoint.to_string();
     let words = ["--addr", &endpoint, "call", "m"];
     assert_eq!(proposed(&mut rob_command(), &words), [] as [&str; 0]);
     let words = ["--addr", "nonsense", "call", "m"];
@@ -221,11 +209,8 @@ fn completes(broker: &Broker, shell: &str, words: &[&str]) {
         );
         return;
     };
-    let path = Path::new(env!("CARGO_BIN_EXE_rob")).parent().unwrap();
-    let path = format!("{}:{}", path.display(), std::env::var("PATH").unwrap());
     let mut command = support::command(shell);
-    command
-        .env("PATH", path)
+    support::with_rob_on_path(&mut command)
         .env("HOME", broker.folder())
         .env("IPC_BROKER_ADDR", broker.endpoint())
         .env(PATIENT.0, PATIENT.1);

@@ -29,7 +29,7 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 #[cfg(unix)]
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use support::{Broker, Process, rob_command, run};
+use support::{Broker, Process, rob_command, run, until};
 
 #[test]
 fn every_failure_has_its_exit_code_and_says_what_to_do() {
@@ -289,12 +289,12 @@ fn a_reader_that_has_gone_is_quiet() {
     drop(reader);
     // Another test may just be starting a process, which holds a copy of the reader until it runs: one item is not enough.
     let mut item = 1;
-    while !items.is_closed() {
+    until("it has noticed", || {
         if items.is_empty() && items.unbounded_send(item).is_ok() {
             item += 1;
         }
-        std::thread::yield_now();
-    }
+        items.is_closed()
+    });
     let ended = rob.end();
     assert_eq!((ended.code(), ended.stderr.as_str()), (141, ""));
 }

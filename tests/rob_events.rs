@@ -15,13 +15,15 @@
 )]
 #![cfg(feature = "cli")]
 
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
 use actix_ipc::{IpcClient, Payload};
 use futures::executor::block_on;
 use std::io::Write;
-use support::{Broker, Process};
+use support::{Broker, Process, until};
 
 #[test]
 fn the_event_of_the_document() {
@@ -224,7 +226,6 @@ fn who_sends_is_told_to_how_many() {
     );
 }
 
-#[cfg(unix)]
 #[test]
 fn a_broker_that_hangs_ends_what_is_sent() {
     let broker = Broker::start();
@@ -235,11 +236,13 @@ fn a_broker_that_hangs_ends_what_is_sent() {
     lines.write_all(b"1\n").unwrap();
     let published =
         || serde_json::from_str::<serde_json::Value>(broker.rob("--json call sys.broker status").success());
-    while published().unwrap()["metrics"]["events_published"] == 0 {}
-    broker.process.signal(rustix::process::Signal::STOP);
+    until("the first is published", || {
+        published().unwrap()["metrics"]["events_published"] != 0
+    });
+    let hanging = signals::stop(&broker.process);
     lines.write_all(b"2\n").unwrap();
     let ended = sending.end();
-    broker.process.signal(rustix::process::Signal::CONT);
+    drop(hanging);
     assert_eq!(ended.code(), 4, "{ended:#?}");
     assert!(ended.stderr.contains("line 2 of standard input: "), "{ended:#?}");
 }

@@ -217,7 +217,7 @@ fn a_strict_recording_that_misses_something_fails_also_when_nothing_came_any_mor
     let client = block_on(IpcClient::connect_to(broker.endpoint().parse().unwrap())).unwrap();
     for (strict, code) in [(true, 7), (false, 4)] {
         let file = folder.path().join(format!("{strict}.jsonl"));
-        let mut command = broker.rob_command(["record", "--rate", "1", "--timeout", "0.5"]);
+        let mut command = broker.rob_command(["record", "--rate", "1", "--timeout", "3"]);
         command.arg(file.as_os_str()).args(strict.then_some("--strict"));
         let recording = Process::spawn(&mut command);
         recording.line();

@@ -14,14 +14,17 @@
 )]
 #![cfg(feature = "cli")]
 
+#[path = "support/false_broker.rs"]
+mod false_broker;
 #[path = "support/signals.rs"]
 mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
+use actix_ipc::message::Decoder;
 use actix_ipc::message::handshake::PREFACE;
-use actix_ipc::message::{Decoder, Draft, Encoding, Epoch, Kind, PROTOCOL_VERSION, Welcome};
 use actix_ipc::transport::{Listener, Stream};
+use false_broker::{welcome, welcome_frame};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::process::{Command, ExitStatus};
@@ -112,26 +115,7 @@ async fn serve(stream: Stream, asks: Sender<()>) {
             break;
         }
     }
-    let welcome = Welcome {
-        epoch: Epoch([7; 16]),
-        frame_bytes: 1 << 20,
-        message_bytes: 4 << 20,
-        publish_window: 1 << 20,
-        stream_window: 64 << 10,
-        open_calls: 4_096,
-        names: 100,
-        subscriptions: 100,
-        default_deadline_ms: 30_000,
-        max_deadline_ms: 3_600_000,
-        attachments: 0,
-        ring_bytes: 0,
-        send_window: 0,
-        region_bytes: 0,
-    };
-    let frame = Draft::new(Kind::Welcome, 5)
-        .aux(PROTOCOL_VERSION)
-        .payload(Encoding::RAW, &welcome.encode())
-        .to_vec();
+    let frame = welcome_frame(&welcome());
     if poll_fn(|cx| stream.poll_write_ready(cx)).await.is_err() {
         return;
     }
@@ -181,7 +165,7 @@ fn one_signal_ends_every_command() {
     for command in COMMANDS.iter().chain(&["serve a --exec cat", "top --json"]) {
         let hanging = Hanging::start();
         let process = Process::spawn(&mut hanging.rob(command));
-        hanging.asked.recv().unwrap();
+        hanging.asked.recv_timeout(support::PATIENCE).expect("it asks");
         signals::interrupt(&process);
         let ended = process.end();
         assert!(interrupted(ended.status), "{command}: {ended:#?}");
@@ -199,7 +183,7 @@ fn ctrl_c_is_meant_also_where_it_was_ignored() {
     let mut command = hanging.rob("list");
     command.creation_flags(CREATE_NEW_PROCESS_GROUP | CREATE_NO_WINDOW);
     let process = Process::spawn_here(command.stdout(std::process::Stdio::piped()));
-    hanging.asked.recv().unwrap();
+    hanging.asked.recv_timeout(support::PATIENCE).expect("it asks");
     signals::interrupt(&process);
     assert_eq!(process.end().code(), 130);
 }

@@ -24,7 +24,7 @@ mod support;
 
 use actix_ipc::Payload;
 use futures::executor::block_on;
-use observed::{add, client, json_line, lines, serve, status};
+use observed::{add, client, json_line, lines, monitors, serve, status};
 use serde_json::{Value, json};
 use support::Broker;
 
@@ -201,19 +201,19 @@ fn monitor_shows_calls_with_their_answers_and_events() {
     );
     monitor.end().success();
     // The one before is not counted any more, so that the count is that of the next one.
-    while status(&broker)["monitors"] != 0 {}
+    monitors(&broker, 0);
 
     let monitor = broker.start_rob("monitor math add --kind reply --payloads --count 1 -q");
-    while status(&broker)["monitors"] != 1 {}
+    monitors(&broker, 1);
     block_on(caller.call("math", "other").send::<_, Value>(&json!({}))).unwrap();
     add(&caller, "math", 1).unwrap();
     let ended = monitor.end();
     assert!(ended.success().ends_with("{\"sum\":2}\n"), "{ended:#?}");
-    while status(&broker)["monitors"] != 0 {}
+    monitors(&broker, 0);
 
     let monitor = broker.start_rob("--json monitor sensor --kind event,call --payloads=3 --count 2");
     // The broker counts who watches.
-    while status(&broker)["monitors"] != 1 {}
+    monitors(&broker, 1);
     add(&caller, "math", 0).unwrap();
     block_on(
         caller
@@ -248,7 +248,7 @@ fn a_monitor_and_a_watch_go_on_after_the_broker_came_back() {
     let broker = Broker::start();
     let monitor = broker.start_rob("--json monitor --kind event --count 1");
     let watch = broker.start_rob("--json watch sensor --changes --count 1");
-    while status(&broker)["monitors"] != 2 {}
+    monitors(&broker, 2);
     let broker = broker.restart();
     assert!(monitor.error_line().contains("the connection was lost ("));
     let told = monitor.error_line();
@@ -262,7 +262,7 @@ fn a_monitor_and_a_watch_go_on_after_the_broker_came_back() {
             .error_line()
             .contains("connected again: 0 vanished and 0 appeared")
     );
-    while status(&broker)["monitors"] != 2 {}
+    monitors(&broker, 2);
     let caller = client(&broker, "caller");
     let heard = block_on(caller.subscribe("sensor", "t").into_future()).unwrap();
     block_on(caller.publish("sensor", "t", &1).acknowledged()).unwrap();
@@ -278,7 +278,7 @@ fn what_does_not_fit_is_told() {
     let broker = Broker::start();
     let caller = client(&broker, "caller");
     let monitor = broker.start_rob("--json monitor --kind event --rate 1 --timeout 20");
-    while status(&broker)["monitors"] != 1 {}
+    monitors(&broker, 1);
     for number in 0..100 {
         block_on(caller.publish("o", "t", &number).acknowledged()).unwrap();
     }
@@ -332,7 +332,7 @@ fn the_broker_counts_exactly_what_the_bench_sent() {
 fn a_monitor_says_at_once_that_the_broker_is_gone() {
     let mut broker = Broker::start();
     let monitor = broker.start_rob("monitor -q");
-    while status(&broker)["monitors"] != 1 {}
+    monitors(&broker, 1);
     broker.process.kill();
     let told = monitor.error_line();
     assert!(

@@ -27,7 +27,15 @@ use futures::executor::block_on;
 use observed::{add, client, interrupted, lines, serve, status};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use support::{Broker, Process};
+use std::process::Command;
+use support::{Broker, Process, run, until};
+
+/// `rob` with a file of any name between the first words and the last.
+fn with_file(broker: &Broker, first: &str, file: &Path, last: &str) -> Command {
+    let mut command = broker.rob_command(first.split(' '));
+    command.arg(file).args(last.split_whitespace());
+    command
+}
 
 /// Three calls that are answered and one that finds nobody, an event of bytes and one that is kept.
 fn traffic(caller: &IpcClient, binary: &Payload) {
@@ -63,7 +71,7 @@ fn a_recording_is_replayed_as_it_was() {
     let math = serve(&owner, "math");
     let file = broker.folder().join("traffic.jsonl");
     let shown = file.display().to_string();
-    let record = broker.start_rob(&format!("record {shown} --strict"));
+    let record = Process::spawn(&mut with_file(&broker, "record", &file, "--strict"));
     assert_eq!(
         record.line(),
         format!("Recording to {shown}. Press ctrl+c to end.")
@@ -71,10 +79,11 @@ fn a_recording_is_replayed_as_it_was() {
     let binary = Payload::raw(&b"\xfe\x00"[..]);
     traffic(&caller, &binary);
     // Everything above is in the file once this is.
-    while !std::fs::read_to_string(&file)
-        .unwrap()
-        .contains("\"member\":\"kept\"")
-    {}
+    until("all is in the file", || {
+        std::fs::read_to_string(&file)
+            .unwrap()
+            .contains("\"member\":\"kept\"")
+    });
     let ended = interrupted(record);
     assert_eq!(ended.code(), 130, "{ended:#?}");
     assert!(
@@ -82,13 +91,13 @@ fn a_recording_is_replayed_as_it_was() {
         "{ended:#?}"
     );
     is_a_recording(&file);
-    let again = broker.rob(&format!("record {shown}"));
+    let again = run(&mut with_file(&broker, "record", &file, ""));
     assert_eq!(again.code(), 8, "{again:#?}");
     assert!(again.stderr.contains("--force replaces it"), "{again:#?}");
 
     let mut heard = block_on(owner.subscribe("sensor", "raw").into_future()).unwrap();
     let before = status(&broker)["totals"]["calls"].as_u64().unwrap();
-    let replayed = broker.rob(&format!("replay {shown} --speed max"));
+    let replayed = run(&mut with_file(&broker, "replay", &file, "--speed max"));
     assert_eq!(
         replayed.success(),
         "Replayed: events 2, calls 4; 6 compared, 0 ended in another way\n"
@@ -101,7 +110,12 @@ fn a_recording_is_replayed_as_it_was() {
     );
 
     drop(math);
-    let differs = broker.rob(&format!("--json replay {shown} math --speed max"));
+    let differs = run(&mut with_file(
+        &broker,
+        "--json replay",
+        &file,
+        "math --speed max",
+    ));
     assert_eq!(differs.code(), 1, "{differs:#?}");
     let told = lines(&differs.stdout);
     assert_eq!(told.len(), 4);
@@ -122,8 +136,7 @@ fn a_file_may_have_any_name() {
     let folder = broker.folder().join("zwei Wörter");
     std::fs::create_dir(&folder).unwrap();
     let file = folder.join("a&b %PATH% 'c' ü.jsonl");
-    let mut command = broker.rob_command(["record"]);
-    let record = Process::spawn(command.arg(&file).args(["--count", "1", "--strict"]));
+    let record = Process::spawn(&mut with_file(&broker, "record", &file, "--count 1 --strict"));
     assert_eq!(
         record.line(),
         format!("Recording to {}. Press ctrl+c to end.", file.display())
@@ -131,9 +144,8 @@ fn a_file_may_have_any_name() {
     block_on(caller.publish("sensor", "größe", &1).acknowledged()).unwrap();
     record.end().success();
     is_a_recording(&file);
-    let mut command = broker.rob_command(["replay", "--speed", "max"]);
     assert_eq!(
-        support::run(command.arg(&file)).success(),
+        run(&mut with_file(&broker, "replay", &file, "--speed max")).success(),
         "Replayed: events 1, calls 0; 1 compared, 0 ended in another way\n"
     );
 }
@@ -152,7 +164,7 @@ fn a_dry_run_needs_no_broker_and_a_torn_end_is_told() {
     );
     std::fs::write(&file, text).unwrap();
     let mut command = support::rob_command();
-    let ended = support::run(command.arg("replay").arg(&file).args([
+    let ended = run(command.arg("replay").arg(&file).args([
         "--dry-run",
         "--json",
         "--addr",
@@ -168,7 +180,7 @@ fn a_dry_run_needs_no_broker_and_a_torn_end_is_told() {
         ended.stderr.contains("line 4, the last, is torn off"),
         "{ended:#?}"
     );
-    let ended = support::run(support::rob_command().args(["replay", "/nowhere/at/all", "--dry-run"]));
+    let ended = run(support::rob_command().args(["replay", "/nowhere/at/all", "--dry-run"]));
     assert_eq!(ended.code(), 2, "{ended:#?}");
 }
 
@@ -177,7 +189,12 @@ fn a_recording_that_misses_something_fails_when_it_must_be_whole() {
     let broker = Broker::start();
     let caller = client(&broker, "caller");
     let file = broker.folder().join("traffic.jsonl");
-    let record = broker.start_rob(&format!("record {} --rate 1 --count 2 --strict", file.display()));
+    let record = Process::spawn(&mut with_file(
+        &broker,
+        "record",
+        &file,
+        "--rate 1 --count 2 --strict",
+    ));
     record.line();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let publisher = std::thread::spawn(move || {
@@ -196,8 +213,7 @@ fn a_recording_that_misses_something_fails_when_it_must_be_whole() {
 fn what_was_accepted_before_the_end_was_asked_for_is_in_the_recording() {
     let broker = Broker::start();
     let file = broker.folder().join("last.jsonl");
-    let shown = file.display().to_string();
-    let record = broker.start_rob(&format!("record {shown} --strict"));
+    let record = Process::spawn(&mut with_file(&broker, "record", &file, "--strict"));
     record.line();
     for number in 0..5 {
         broker.rob(&format!("send sensor last i {number}")).success();
@@ -214,7 +230,7 @@ fn what_was_accepted_before_the_end_was_asked_for_is_in_the_recording() {
 fn a_broker_that_hangs_at_the_end_has_not_said_that_nothing_is_missing() {
     let broker = Broker::start();
     let file = broker.folder().join("last.jsonl");
-    let record = broker.start_rob(&format!("record {} --strict", file.display()));
+    let record = Process::spawn(&mut with_file(&broker, "record", &file, "--strict"));
     record.line();
     broker.rob("send sensor last i 1").success();
     let hanging = signals::stop(&broker.process);
@@ -239,8 +255,8 @@ fn a_replay_ends_although_the_broker_hangs_and_says_what_it_did() {
     let _registered = block_on(owner.register("slow", never).into_future()).unwrap();
     let call = r#"{"kind":"call","at_us":2,"ticket":1,"from":7,"object":"slow","member":"never","bytes":4,"encoding":"json","payload":"null"}"#;
     let file = recording(broker.folder(), call);
-    let replay = broker.start_rob(&format!("replay {} --timeout 5", file.display()));
-    while status(&broker)["totals"]["open"] == 0 {}
+    let replay = Process::spawn(&mut with_file(&broker, "replay", &file, "--timeout 5"));
+    until("the call is open", || status(&broker)["totals"]["open"] != 0);
     let hanging = signals::stop(&broker.process);
     let ended = replay.end();
     drop(hanging);
@@ -258,14 +274,19 @@ fn what_is_no_file_is_never_replaced() {
     std::fs::write(&file, "old").unwrap();
     symlink(&file, &link).unwrap();
     let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    let recorded = broker.rob(&format!("record {} --force --seconds 0.1", link.display()));
+    let recorded = run(&mut with_file(&broker, "record", &link, "--force --seconds 0.1"));
     assert_eq!(recorded.code(), 0, "{recorded:#?}");
     assert!(
         std::fs::symlink_metadata(&link).unwrap().is_symlink(),
         "the link is one still"
     );
     is_a_recording(&file);
-    let refused = broker.rob(&format!("record {} --force --seconds 0.1", socket.display()));
+    let refused = run(&mut with_file(
+        &broker,
+        "record",
+        &socket,
+        "--force --seconds 0.1",
+    ));
     assert_eq!(refused.code(), 8, "{refused:#?}");
     assert!(
         std::fs::symlink_metadata(&socket)
@@ -285,12 +306,8 @@ fn a_recording_that_lost_its_terminal_is_complete() {
     use rustix::process::Signal;
     let broker = Broker::start();
     let file = broker.folder().join("hangup");
-    // Who runs the tests may have started them with nohup.
-    let mut command = support::command("env");
-    command
-        .args(["--default-signal=HUP", env!("CARGO_BIN_EXE_rob"), "record"])
-        .arg(&file);
-    let record = Process::spawn(command.env("IPC_BROKER_ADDR", broker.endpoint()));
+    let command = with_file(&broker, "record", &file, "");
+    let record = Process::spawn(&mut signals::at_a_terminal(command));
     record.line();
     record.signal(Signal::HUP);
     let ended = record.end();
@@ -300,11 +317,18 @@ fn a_recording_that_lost_its_terminal_is_complete() {
 
 /// What `sh` runs with the signal ignored, as nohup and `&` have it.
 #[cfg(unix)]
-fn ignoring(signal: &str, broker: &Broker, words: &str) -> Process {
-    let rob = env!("CARGO_BIN_EXE_rob");
+fn ignoring(signal: &str, command: &Command) -> Process {
     let mut shell = support::command("sh");
-    shell.args(["-c", &format!("trap '' {signal}; exec {rob} {words}")]);
-    Process::spawn(shell.env("IPC_BROKER_ADDR", broker.endpoint()))
+    shell
+        .args(["-c", &format!("trap '' {signal}; exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args())
+        .envs(
+            command
+                .get_envs()
+                .filter_map(|(name, value)| Some((name, value?))),
+        );
+    Process::spawn(&mut shell)
 }
 
 #[test]
@@ -314,19 +338,19 @@ fn nohup_means_it_and_an_interrupt_is_meant_as_well() {
     use std::os::unix::process::ExitStatusExt;
     let broker = Broker::start();
     let file = broker.folder().join("nohup");
-    let record = ignoring("HUP", &broker, &format!("record {} --count 1", file.display()));
+    let record = ignoring("HUP", &with_file(&broker, "record", &file, "--count 1"));
     record.line();
     record.signal(Signal::HUP);
     broker.rob("send sensor t i 1").success();
     record.end().success();
     is_a_recording(&file);
     let file = broker.folder().join("background");
-    let record = ignoring("INT", &broker, &format!("record {}", file.display()));
+    let record = ignoring("INT", &with_file(&broker, "record", &file, ""));
     record.line();
     record.signal(Signal::INT);
     assert_eq!(record.end().code(), 130);
     is_a_recording(&file);
-    let listen = ignoring("INT", &broker, "listen sensor t");
+    let listen = ignoring("INT", &broker.rob_command(["listen", "sensor", "t"]));
     listen.line();
     listen.signal(Signal::INT);
     assert_eq!(listen.end().status.signal(), Some(2));
@@ -348,9 +372,9 @@ fn a_pipe_is_replayed_as_a_file_is() {
     let broker = Broker::start();
     let file = recording(broker.folder(), "");
     let pipe = broker.folder().join("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
     assert!(made.success());
-    let replay = broker.start_rob(&format!("replay {} --speed max", pipe.display()));
+    let replay = Process::spawn(&mut with_file(&broker, "replay", &pipe, "--speed max"));
     std::fs::write(&pipe, std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(
         replay.end().success(),
@@ -390,7 +414,7 @@ fn a_damaged_recording_is_refused_and_a_strict_replay_skips_nothing() {
 fn strict_holds_however_the_recording_ends() {
     let mut broker = Broker::start();
     let file = broker.folder().join("gone.jsonl");
-    let record = broker.start_rob(&format!("record {} --strict", file.display()));
+    let record = Process::spawn(&mut with_file(&broker, "record", &file, "--strict"));
     record.line();
     broker.process.kill();
     assert!(record.error_line().contains("the connection was lost ("));

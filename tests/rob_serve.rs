@@ -30,8 +30,7 @@ mod support;
 use serde_json::{Value, json};
 use shell::{alive, gone};
 use std::fs::File;
-use std::path::Path;
-use support::{Broker, Process};
+use support::{Broker, Process, until};
 
 /// Starts `rob serve OBJECT --exec LINE` with more words, and waits until it serves.
 #[track_caller]
@@ -43,15 +42,8 @@ fn serve(broker: &Broker, object: &str, line: &str, more: &str) -> Process {
 
 fn start(broker: &Broker, object: &str, line: &str, more: &str) -> Process {
     let mut command = broker.rob_command(["serve", object, "--exec", line]);
-    // Commands find this rob.
-    let rob = Path::new(env!("CARGO_BIN_EXE_rob")).parent().unwrap();
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::iter::once(std::path::absolute(rob).unwrap()).chain(std::env::split_paths(&path));
-    command
-        .args(more.split_whitespace())
-        .current_dir(broker.folder())
-        .env("PATH", std::env::join_paths(path).unwrap());
-    Process::spawn(&mut command)
+    command.args(more.split_whitespace()).current_dir(broker.folder());
+    Process::spawn(support::with_rob_on_path(&mut command))
 }
 
 #[test]
@@ -170,7 +162,7 @@ fn who_serves_can_be_ended_while_the_broker_hangs() {
         drop(hanging);
         assert!([130, 143].contains(&ended.code()), "{}", ended.stderr);
         // The name is free again.
-        while broker.rob("describe o").code() == 0 {}
+        until("nobody has it", || broker.rob("describe o").code() != 0);
     }
 }
 

@@ -15,6 +15,8 @@
 )]
 #![cfg(unix)]
 
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/terminal.rs"]
@@ -24,7 +26,7 @@ use actix_ipc::client::Registration;
 use actix_ipc::{IpcClient, SharedObject, async_trait};
 use futures::executor::block_on;
 use serde_json::{Value, json};
-use support::Broker;
+use support::{Broker, Process, until};
 use terminal::Terminal;
 
 struct Math;
@@ -222,7 +224,7 @@ fn keys_filter_sort_pause_and_help() {
     scene.call(5);
     let before = scene.asked();
     // Two whole looks at the broker, and one question of ours each time.
-    while scene.asked() < before + 12 {}
+    until("two looks", || scene.asked() >= before + 12);
     assert!(has(&top.screen(), "math", &[(2, "10")]), "{}", top.screen());
     top.keys(" ");
     top.wait("going on", |screen| {
@@ -460,7 +462,8 @@ fn samples_end_in_order_with_every_signal_of_a_terminal() {
         (Signal::TERM, 143),
         (Signal::INT, 130),
     ] {
-        let top = broker.start_rob("--json top --interval 0.1");
+        let command = broker.rob_command(["--json", "top", "--interval", "0.1"]);
+        let top = Process::spawn(&mut signals::at_a_terminal(command));
         top.line();
         top.signal(signal);
         assert_eq!(top.end().code(), code, "{signal:?}");

@@ -17,11 +17,13 @@
 
 #[path = "support/objects.rs"]
 mod objects;
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
 use serde_json::Value;
-use support::{Broker, Process, rob_command, run};
+use support::{Broker, Process, rob_command, run, until};
 
 #[test]
 fn what_is_there_is_not_waited_for() {
@@ -148,7 +150,9 @@ fn a_broker_that_goes_while_it_is_waited_for_is_told() {
     let mut broker = Broker::start();
     let waiting = broker.start_rob("wait weather --timeout 8");
     // It says what it does, for whoever looks at who is there.
-    while !broker.rob("list").success().contains("rob wait weather") {}
+    until("it says so", || {
+        broker.rob("list").success().contains("rob wait weather")
+    });
     broker.process.kill();
     assert!(waiting.error_line().contains("the connection was lost"));
     let ended = waiting.end();
@@ -156,13 +160,12 @@ fn a_broker_that_goes_while_it_is_waited_for_is_told() {
     assert!(ended.stderr.contains("the broker is gone"), "{ended:#?}");
 }
 
-#[cfg(unix)]
 #[test]
 fn round_trips_that_are_broken_off_have_figures() {
     let broker = Broker::start();
     let pinging = broker.start_rob("ping --interval 0.01 --count 1000000");
     assert!(pinging.line().starts_with("1: "));
-    pinging.signal(rustix::process::Signal::INT);
+    signals::interrupt(&pinging);
     let ended = pinging.end();
     assert_eq!(ended.code(), 130, "{ended:#?}");
     let last = ended.stdout.lines().last().unwrap();

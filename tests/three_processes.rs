@@ -44,11 +44,6 @@ fn start(role: &str, broker: &Broker) -> Process {
     Process::spawn(&mut command)
 }
 
-/// Reads on to the line that ends so. What the test harness prints of itself may stand before it.
-fn wait_for(process: &Process, end: &str) {
-    while !process.line().ends_with(end) {}
-}
-
 #[test]
 #[ignore = "the other processes of the test beside it"]
 fn other_process() {
@@ -124,11 +119,11 @@ async fn caller(client: IpcClient) {
 fn ten_thousand_calls_and_events_and_none_is_lost() {
     let broker = Broker::start();
     let worker = start("worker", &broker);
-    wait_for(&worker, "ready");
+    worker.wait_for("ready");
     let caller = start("caller", &broker);
-    wait_for(&caller, &format!("{CALLS} answers"));
-    wait_for(&caller, &format!("{EVENTS} events"));
-    wait_for(&caller, &format!("{CALLS} calls"));
+    caller.wait_for(&format!("{CALLS} answers"));
+    caller.wait_for(&format!("{EVENTS} events"));
+    caller.wait_for(&format!("{CALLS} calls"));
     caller.end().success();
     drop(worker);
 }

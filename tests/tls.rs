@@ -354,10 +354,8 @@ fn config_check_finds_certificates_that_would_stop_the_start() {
             "listen = [\"tls:127.0.0.1:0\"]\n[tls]\ncertificate = {certificate:?}\nkey = {key:?}\nclient_ca = {client_ca:?}\n"
         );
         std::fs::write(&file, text).unwrap();
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ipc-broker"));
-        let ended = command.args(["config", "check"]).arg(file).output().unwrap();
-        let said = String::from_utf8(ended.stderr).unwrap();
-        (ended.status.code(), said)
+        let ended = support::run(support::broker_command().args(["config", "check"]).arg(file));
+        (ended.status.code(), ended.stderr)
     };
     let (certificate, key) = world.identity("checked", &SERVER);
     let ca = world.ca.pem.clone();

@@ -32,7 +32,7 @@ use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-use support::{Broker, PATIENCE, broker_command, rob_command, run};
+use support::{Broker, broker_command, rob_command, run, until};
 use tempfile::TempDir;
 use windows_service::service::{Service, ServiceAccess, ServiceExitCode, ServiceState};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
@@ -84,16 +84,6 @@ fn as_the_service() {
     // A failed test ends the broker, and that ends this.
     loop {
         std::thread::park();
-    }
-}
-
-/// Waits for something that has no event.
-#[track_caller]
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        std::thread::park_timeout(Duration::from_millis(20));
     }
 }
 

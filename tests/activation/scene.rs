@@ -1,6 +1,7 @@
 //! A broker with one service, and what its tests have in common.
 
-use crate::support::{self, Broker, PATIENCE};
+pub use crate::support::until;
+use crate::support::{self, Broker};
 use actix_ipc::CallError;
 use actix_ipc::client::IpcClient;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -8,7 +9,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const ROLE: &str = "ACTIX_IPC_TEST_SERVICE";
 pub const STARTS: &str = "ACTIX_IPC_TEST_STARTS";
@@ -133,14 +134,4 @@ pub fn is_zombie(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')')
         .is_none_or(|(_, rest)| rest.trim_start().starts_with('Z'))
-}
-
-/// Waits for something that has no event.
-#[track_caller]
-pub fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !is() {
-        assert!(Instant::now() < end, "{what}");
-        std::thread::yield_now();
-    }
 }

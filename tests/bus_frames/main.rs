@@ -24,10 +24,6 @@ mod raw;
 #[path = "../support/running.rs"]
 mod running;
 #[path = "../support/until.rs"]
-#[cfg_attr(
-    unix,
-    allow(clippy::duplicate_mod, reason = "the harness of descriptors brings its own")
-)]
 mod until;
 #[path = "../support/wire.rs"]
 mod wire;

@@ -185,7 +185,9 @@ impl Member {
     #[track_caller]
     pub fn wait(&self, words: &str) -> String {
         let mut looked = 0;
+        let limit = Instant::now() + PATIENCE;
         loop {
+            assert!(Instant::now() < limit, "not within {PATIENCE:?}: {words:?}");
             let mut said = self.said.borrow_mut();
             let found = said.iter().skip(looked).position(|line| line.starts_with(words));
             if let Some(at) = found {
@@ -211,22 +213,6 @@ impl Member {
     pub fn ask(&mut self, line: &str, answer: &str) -> String {
         self.tell(line);
         self.wait(answer)
-    }
-
-    /// Stops it, and returns when the system says that it has been: a signal may take its time.
-    #[cfg(unix)]
-    #[track_caller]
-    pub fn stop(&self) {
-        self.process.signal(Signal::STOP);
-        let until = Instant::now() + PATIENCE;
-        let stopped = || {
-            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
-            stat.rsplit_once(") ").unwrap().1.starts_with('T')
-        };
-        while !stopped() {
-            assert!(Instant::now() < until, "it is not stopped");
-            std::thread::yield_now();
-        }
     }
 
     /// Says sooner or later that this is the host. Its connection and its view of the lock are told by different descriptors.

@@ -1,6 +1,7 @@
 //! Hosts and what Unix has: forked children, stopped processes, sockets and locks that are files.
 
 use crate::crew::{Crew, Member, Stray};
+use crate::signals;
 use crate::support::PATIENCE;
 use rustix::process::Signal;
 use std::io::{ErrorKind, Read};
@@ -142,7 +143,7 @@ fn a_stopped_host_is_reported_and_keeps_the_bus() {
     let crew = Crew::new();
     let mut host = crew.member("com.solar");
     let mut other = crew.member("com.solar");
-    host.stop();
+    signals::freeze(host.pid());
     let late = crew.start_limited("com.solar", 300);
     let error = late.wait("error");
     assert!(

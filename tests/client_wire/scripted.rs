@@ -9,6 +9,7 @@ use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Epoch, Header, Kind, W
 use actix_ipc::transport::{Endpoint, Listener, Stream};
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub const WELCOME: Welcome = Welcome {
@@ -47,8 +48,11 @@ pub struct Place {
     pub endpoint: Endpoint,
 }
 
-pub fn place(name: &str) -> Place {
-    let endpoint = Endpoint::Memory(name.to_owned());
+/// A name that no other test of this process has.
+pub fn place() -> Place {
+    static PLACES: AtomicUsize = AtomicUsize::new(0);
+    let number = PLACES.fetch_add(1, Ordering::Relaxed);
+    let endpoint = Endpoint::Memory(format!("wire-{number}"));
     Place {
         listener: Listener::bind(&endpoint).unwrap(),
         endpoint,

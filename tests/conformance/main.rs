@@ -27,6 +27,8 @@ mod events;
 #[path = "../support/certificates.rs"]
 mod issuing;
 mod streams;
+#[path = "../support/until.rs"]
+mod until;
 
 use actix_ipc::actors::BrokerBuilder;
 use actix_ipc::client::{ClientBuilder, SharedMemory};

@@ -242,7 +242,9 @@ pub async fn a_slow_handler_holds_its_caller_back(world: World) {
     let allowed = seen.allowed.as_ref().unwrap();
     // It takes nothing: the caller stops at its window, and one item is in its hand.
     let full = WINDOW.div_ceil(ITEM + 24) + 1;
+    let limit = std::time::Instant::now() + crate::until::PATIENCE;
     while polled.load(Ordering::SeqCst) < full {
+        assert!(std::time::Instant::now() < limit, "the window is not filled");
         assert!(futures::poll!(&mut call).is_pending());
         tokio::task::yield_now().await;
     }

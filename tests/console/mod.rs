@@ -183,10 +183,7 @@ impl Runner {
         let path = std::iter::once(self.programs.clone()).chain(std::env::split_paths(&path));
         command.env("PATH", std::env::join_paths(path).unwrap());
         command.envs(self.variables.iter().cloned());
-        command
-            .current_dir(&self.folder)
-            .env("HOME", &self.folder)
-            .env_remove("NO_COLOR");
+        command.current_dir(&self.folder).env("HOME", &self.folder);
         command
     }
 }

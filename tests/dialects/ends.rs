@@ -2,6 +2,7 @@
 
 use super::Scene;
 use super::old::BOTH;
+use crate::until::until;
 use actix_ipc::actors::EndReason;
 use actix_ipc::message::{Draft, Flags, Kind};
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ fn who_sends_nothing_more_gets_its_answers_first() {
         old.call("o", "m", &Value::Null);
         let call = worker.expect(Kind::Call);
         old.end_sending();
-        while worker.register("mine").kind != Kind::Done {}
+        until("the name is free", || worker.register("mine").kind == Kind::Done);
         worker.ask(&Draft::new(Kind::Unregister, 77).key(b"mine"));
         worker.reply(&call, b"x");
         assert_eq!(old.answer(), Ok(json!("x")));

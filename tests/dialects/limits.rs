@@ -2,6 +2,7 @@
 
 use super::Scene;
 use super::old::{BOTH, Format, Old};
+use crate::until::until;
 use actix_ipc::actors::Broker;
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
@@ -117,7 +118,7 @@ fn what_was_said_before_a_broken_message_is_done() {
     old.send(&bytes);
     assert_eq!(hearer.expect(Kind::Event).payload, b"1");
     let call = native.expect(Kind::Call);
-    while native.register("own").kind != Kind::Done {}
+    until("the name is free", || native.register("own").kind == Kind::Done);
     native.reply(&call, b"done");
     let heard: Vec<Value> = std::iter::from_fn(|| old.try_hear()).collect();
     for kind in ["Registered", "HasObjectResult", "Result"] {
@@ -183,9 +184,7 @@ fn connections_are_limited_and_their_places_come_back() {
         olds.iter_mut().for_each(Old::settle);
         olds.pop().unwrap().end_sending();
         drop(olds);
-        while scene.running.handle.levels().connections > 0 {
-            std::thread::yield_now();
-        }
+        until("all have gone", || scene.running.handle.levels().connections == 0);
     }
     scene.stop();
 }
@@ -244,9 +243,7 @@ fn who_has_asked_much_is_heard_and_missed() {
             other.say(&json!({"HasObject": {"object_name": "own"}}));
             other.hear()["HasObjectResult"]["exists"] == json!(false)
         };
-        while !gone(&mut other) {
-            std::thread::yield_now();
-        }
+        until("the name is free", || gone(&mut other));
     }
     scene.stop();
 }

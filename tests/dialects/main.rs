@@ -25,6 +25,8 @@ mod raw;
 #[path = "../support/running.rs"]
 mod running;
 mod strangers;
+#[path = "../support/until.rs"]
+mod until;
 
 #[cfg(feature = "cli")]
 #[path = "../support/mod.rs"]

@@ -3,6 +3,7 @@
 use super::Scene;
 use super::old::{Format, Old};
 use super::raw::Raw;
+use crate::until::until;
 use actix_ipc::config::Limits;
 use actix_ipc::error::ErrorCode;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
@@ -216,9 +217,7 @@ fn requests_beyond_it_are_refused() {
     }
     assert_eq!(scene.running.handle.metrics().closed_over_limit, 0);
     old.hang_up();
-    while scene.running.handle.levels().connections > 1 {
-        std::thread::yield_now();
-    }
+    until("it has gone", || scene.running.handle.levels().connections <= 1);
     native.ping();
     scene.stop();
 }

@@ -2,6 +2,7 @@
 
 use super::Scene;
 use super::old::{Format, Old};
+use crate::until::until;
 use actix_ipc::Endpoint;
 use actix_ipc::message::Kind;
 use serde_json::{Value, json};
@@ -54,7 +55,9 @@ fn every_message_of_ipc_broker() {
         names.as_array_mut().unwrap().sort_by_key(ToString::to_string);
         assert_eq!(names, json!(["math", "rob"]));
         drop(worker);
-        while caller.remote_call("rob", "listObjects", &json!(null)) != Ok(json!(["rob"])) {}
+        until("the worker has gone", || {
+            caller.remote_call("rob", "listObjects", &json!(null)) == Ok(json!(["rob"]))
+        });
     }
     scene.stop();
 }

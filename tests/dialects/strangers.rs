@@ -3,6 +3,7 @@
 use super::old::{BOTH, Format, Old};
 use super::raw::Raw;
 use super::{Scene, call_json};
+use crate::until::until;
 use actix_ipc::Endpoint;
 use actix_ipc::config::Limits;
 use actix_ipc::error::CloseReason;
@@ -28,9 +29,7 @@ fn who_is_silent_is_in_no_handshake() {
     });
     let levels = || scene.running.handle.levels();
     let mut silent: Vec<_> = (0..40).map(|n| Old::connect(BOTH[n % 2], &tcp(&scene))).collect();
-    while levels().connections < 40 {
-        std::thread::yield_now();
-    }
+    until("all are there", || levels().connections >= 40);
     assert_eq!(levels().charged_handshakes, 0);
     for old in silent.iter_mut().rev() {
         old.settle();
@@ -46,18 +45,14 @@ fn who_is_silent_is_in_no_handshake() {
             raw
         })
         .collect();
-    while levels().charged_handshakes < 4 {
-        std::thread::yield_now();
-    }
+    until("they have begun", || levels().charged_handshakes >= 4);
     let mut late = Raw::open(&scene.running.path);
     late.stream.write_all(&PREFACE).unwrap();
     let (reason, text) = late.goodbye();
     assert_eq!(reason, CloseReason::TooMany);
     assert!(text.contains("limits.handshakes"), "{text}");
     drop(begun);
-    while levels().charged_handshakes > 0 {
-        std::thread::yield_now();
-    }
+    until("they have gone", || levels().charged_handshakes == 0);
     scene.native().ping();
     scene.stop();
 }
@@ -76,9 +71,7 @@ fn what_a_client_asked_that_is_gone_is_cancelled() {
         let call = worker.expect(Kind::Call);
         drop(old);
         assert_eq!(worker.expect(Kind::Cancel).id, call.id, "{format:?}");
-        while scene.running.handle.levels().connections > 1 {
-            std::thread::yield_now();
-        }
+        until("it has gone", || scene.running.handle.levels().connections <= 1);
         assert_eq!(scene.running.handle.metrics().dialect_cancelled, count);
     }
     scene.stop();
@@ -136,9 +129,9 @@ fn as_many_as_may_connect_leave_room_for_a_frame() {
         let question = old.encoded(&question);
         old.send(&question);
         let before = olds.len() as u64;
-        while metrics().connections_opened <= before + 1 && metrics().connections_refused == 0 {
-            std::thread::yield_now();
-        }
+        until("it is let in or refused", || {
+            metrics().connections_opened > before + 1 || metrics().connections_refused > 0
+        });
         if metrics().connections_refused == 0 {
             old.hear();
             olds.push(old);
@@ -167,9 +160,9 @@ fn who_leaves_at_once_over_tcp_is_heard_or_counted() {
         old.publish("s", "t", &json!(n));
     }
     let metrics = || scene.running.handle.metrics();
-    while metrics().connections_closed + metrics().connections_refused < COUNT {
-        std::thread::yield_now();
-    }
+    until("all have gone", || {
+        metrics().connections_closed + metrics().connections_refused >= COUNT
+    });
     native.after_hub();
     let heard = native.kept();
     let heard = heard.iter().filter(|got| got.kind == Kind::Event).count() as u64;
@@ -203,8 +196,6 @@ fn it_is_told_what_each_connection_speaks() {
     };
     assert_eq!(counts(), (1, 1));
     drop(olds);
-    while counts() != (0, 0) {
-        std::thread::yield_now();
-    }
+    until("both have gone", || counts() == (0, 0));
     scene.stop();
 }

@@ -3,6 +3,7 @@
 //! The test is a client itself: it includes the protocol of the example.
 
 use crate::programs::{Place, interrupt, number, said, says_in_order};
+use crate::signals;
 use crate::support::PATIENCE;
 use actix_ipc::Endpoint;
 use actix_ipc::protocol::{self, RpcClient};
@@ -125,7 +126,7 @@ async fn a_replica_catches_up_after_its_primary_and_itself_were_away() {
     said(&replica, "Replication update: #1 b = 1");
 
     // A replica that stands still is sent what it has missed, though the log has only the last two commits.
-    replica.signal(rustix::process::Signal::STOP);
+    let standing = signals::stop(&replica);
     for round in 2..=9 {
         client
             .sender()
@@ -134,7 +135,7 @@ async fn a_replica_catches_up_after_its_primary_and_itself_were_away() {
             .unwrap();
     }
     client.sender().delete(None, "nothing".into()).await.unwrap();
-    replica.signal(rustix::process::Signal::CONT);
+    drop(standing);
     let whole = said(&replica, "whole state, 1 keys");
     assert_eq!(number(&whole, "#"), 10);
     client.close().await;

@@ -34,6 +34,9 @@ mod processes;
 #[cfg(unix)]
 mod programs;
 mod service_mesh;
+#[cfg(unix)]
+#[path = "../support/signals.rs"]
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 #[cfg(unix)]

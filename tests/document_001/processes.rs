@@ -2,8 +2,8 @@
 
 use crate::guard::Facts;
 use crate::programs::{PROGRAMS, Place, interrupt, said, says_in_order};
+use crate::signals;
 use crate::support::PATIENCE;
-use rustix::process::Signal;
 
 /// What the demo of each prints, in this order.
 const DEMOS: [(&str, &[&str]); 6] = [
@@ -267,14 +267,14 @@ fn who_is_interrupted_waits_for_nobody_who_does_not_answer() {
     ] {
         let place = Place::new();
         let running = place.listening(name, server);
-        running.signal(Signal::STOP);
+        let hanging = signals::stop(&running);
         let client = place.start(name, client);
         said(&client, "Connecting to");
-        client.signal(Signal::INT);
+        signals::interrupt(&client);
         let ended = client.end();
         assert_eq!(ended.code(), 1, "{name}: {ended:#?}");
         assert_eq!(ended.stderr, format!("{name}: interrupted\n"));
-        running.signal(Signal::CONT);
+        drop(hanging);
         interrupt(running);
     }
     // The same once they work together.
@@ -305,9 +305,9 @@ fn who_is_interrupted_waits_for_nobody_who_does_not_answer() {
         let running = place.listening(name, server);
         let client = place.start(name, client);
         said(&client, begun);
-        running.signal(Signal::STOP);
+        let hanging = signals::stop(&running);
         says_in_order(interrupt(client).success(), &[last]);
-        running.signal(Signal::CONT);
+        drop(hanging);
         interrupt(running);
     }
 }
@@ -318,7 +318,7 @@ fn an_interrupted_transfer_says_how_it_goes_on() {
     let running = place.listening("file_transfer", "--server");
     let client = place.start("file_transfer", "--client --size 8M --name big --hold-at 50");
     said(&client, "Holding at 50%");
-    client.signal(Signal::INT);
+    signals::interrupt(&client);
     let ended = client.end();
     assert_eq!(ended.code(), 1, "{ended:#?}");
     assert_eq!(

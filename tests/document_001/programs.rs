@@ -144,12 +144,7 @@ impl Place {
 /// Reads up to the first line that holds `part`, and returns that line.
 #[track_caller]
 pub fn said(process: &Process, part: &str) -> String {
-    loop {
-        let line = process.line();
-        if line.contains(part) {
-            return line;
-        }
-    }
+    process.wait_for(part)
 }
 
 /// Everything that a program has printed must be among these words in this order.

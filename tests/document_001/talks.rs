@@ -3,8 +3,8 @@
 //! The test is a client itself where it wants to say more than the program's own client does: the protocol is a file to include.
 
 use crate::programs::{Place, interrupt, number, said, says_in_order};
+use crate::signals;
 use crate::support::{PATIENCE, Process};
-use rustix::process::Signal;
 
 /// What clients of `bidirectional` say.
 #[path = "../../examples/bidirectional/protocol.rs"]
@@ -52,7 +52,7 @@ mod basic {
             "{nobody:#?}"
         );
         let running = place.listening("basic", "--server");
-        running.signal(Signal::STOP);
+        let hanging = signals::stop(&running);
         let ended = place.run("basic", "--client");
         assert_eq!(ended.code(), 1);
         assert!(
@@ -61,7 +61,7 @@ mod basic {
                 && !ended.stderr.contains("start one"),
             "{ended:#?}"
         );
-        running.signal(Signal::CONT);
+        drop(hanging);
         interrupt(running);
     }
 
@@ -116,9 +116,8 @@ mod bidirectional {
             asked.into_iter().find(|(name, _)| name == "eve").unwrap().1
         };
         assert_eq!(told().await, 1);
-        eve.signal(Signal::STOP);
-        // As often as it takes on this machine for the stop to be there.
-        within(async { while answer().await != "(did not answer in time)" {} }).await;
+        let hanging = signals::stop(&eve);
+        assert_eq!(answer().await, "(did not answer in time)");
         for _ in 0..3 {
             assert_eq!(answer().await, "(still owes an answer)");
         }
@@ -128,7 +127,7 @@ mod bidirectional {
             assert!(sent < MOST, "any number of pushes is kept for it");
         }
         assert_eq!(told().await, 0);
-        eve.signal(Signal::CONT);
+        drop(hanging);
         within(async { while answer().await != "eve is here" {} }).await;
         within(async { while told().await == 0 {} }).await;
         let long = room.send_message("x".repeat(4097)).await.err().unwrap();
@@ -238,10 +237,10 @@ mod service_mesh {
         said(&registry, "instance 1 of shouter is gone with its connection");
         assert_eq!(answers(&place, 8), [(second, 4), (third, 4)]);
 
-        two.signal(Signal::STOP);
+        let hanging = signals::stop(&two);
         said(&registry, "instance 2 of shouter is out");
         assert_eq!(answers(&place, 4), [(third, 4)]);
-        two.signal(Signal::CONT);
+        drop(hanging);
         said(&registry, "instance 2 of shouter is in again");
         assert_eq!(answers(&place, 4), [(second, 2), (third, 2)]);
 
@@ -292,7 +291,7 @@ mod service_mesh {
             place.run("service_mesh", "--client --calls 1").success(),
             &["Response: HELLO, CALLER 1 (instance 1)"],
         );
-        shouter.signal(Signal::STOP);
+        let hanging = signals::stop(&shouter);
         let stopped = place.run("service_mesh", "--client --calls 1");
         says_in_order(
             stopped.success(),
@@ -301,7 +300,7 @@ mod service_mesh {
                 "Degraded answer to call 1: greeted quietly: instance 2: the deadline passed",
             ],
         );
-        shouter.signal(Signal::CONT);
+        drop(hanging);
         for process in [shouter, greeter, registry] {
             interrupt(process);
         }
@@ -310,21 +309,24 @@ mod service_mesh {
     /// Calls that ask the registry each, and go on while nobody answers.
     #[test]
     fn calls_go_on_without_the_registry() {
-        for signal in [Signal::STOP, Signal::KILL] {
+        for is_killed in [false, true] {
             let place = Place::new();
-            let registry = place.listening("service_mesh", "--registry");
+            let mut registry = place.listening("service_mesh", "--registry");
             let (shouter, _) = instance(&place, "shouter");
             let client = place.start("service_mesh", "--client --call shouter --calls 3000 --ask-ms 0");
             said(&client, "Response: CALLER 1");
-            registry.signal(signal);
+            let hanging = (!is_killed).then(|| signals::stop(&registry));
+            if is_killed {
+                registry.kill();
+            }
             let ended = client.end();
             says_in_order(
                 ended.success(),
                 &["Instance 1 answered 3000 calls", "All calls completed"],
             );
             interrupt(shouter);
-            if signal == Signal::STOP {
-                registry.signal(Signal::CONT);
+            drop(hanging);
+            if !is_killed {
                 interrupt(registry);
             }
         }

@@ -5,9 +5,9 @@
 
 use crate::file_transfer::source;
 use crate::programs::{Place, interrupt, said, says_in_order};
+use crate::signals;
 use crate::support::Process;
 use crate::terminal::Terminal;
-use rustix::process::Signal;
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
@@ -34,11 +34,11 @@ fn a_server_that_was_started_again_while_its_client_was_stopped_gets_the_rest() 
         let client = place.start("file_transfer", "--client --size 48M --name big");
         said(&client, "Sending");
         // In this order the client has filled what may be on its way, and waits to send more.
-        running.signal(Signal::STOP);
-        client.signal(Signal::STOP);
+        signals::freeze(running.id());
+        let standing = signals::stop(&client);
         running.kill();
         let (running, _) = server(&place);
-        client.signal(Signal::CONT);
+        drop(standing);
         says_in_order(client.end().success(), &["completed successfully"]);
         assert!(std::fs::read(folder.join("big")).unwrap() == made(48 << 20));
         interrupt(running);

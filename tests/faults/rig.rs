@@ -3,6 +3,7 @@
 //! Owns the folder, the broker's process and its facts from `/proc`: descriptors, threads, memory, state. Every scenario stands on it and
 //! asks at its end that the facts are those of the beginning.
 
+pub use crate::support::until;
 use crate::support::{self, PATIENCE, Process};
 use actix_ipc::{Endpoint, IpcClient};
 use rustix::process::Signal;
@@ -212,16 +213,6 @@ pub fn state(pid: u32) -> Option<char> {
 /// Between two looks at something that tells nobody when it changes.
 pub fn pause() {
     std::thread::park_timeout(Duration::from_millis(2));
-}
-
-/// Looks until it is so.
-#[track_caller]
-pub fn until(what: &str, mut so: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "not within {PATIENCE:?}: {what}");
-        pause();
-    }
 }
 
 /// Numbers that look like chance and come again with their seed.

@@ -1,5 +1,6 @@
 //! What must not go wrong at the edges: panics in serde, bytes too many, full queues, signals, other folders.
 
+use crate::until::until_with_others;
 use crate::{Bench, Command, PREFACE, frame};
 use actix_ipc::lazy::{
     ClientError, IpcServer, IpcServerCommand, Limits, client_send, client_send_async, client_send_within,
@@ -148,10 +149,11 @@ async fn a_full_queue_is_waited_for_and_told() {
     let path = bench.path.clone();
     let client =
         actix::spawn(async move { client_send_async(&Command::Count, &path, Duration::from_secs(60)).await });
-    while !client.is_finished() {
-        tokio::task::yield_now().await;
+    until_with_others("it is answered", || {
         bench.poll();
-    }
+        client.is_finished()
+    })
+    .await;
     client.await.unwrap().unwrap();
 }
 

@@ -1,5 +1,6 @@
 //! The same commands, for the clients of a broker.
 
+use crate::until::until_with_others;
 use crate::{Answer, Command};
 use actix_ipc::lazy::{
     Budget, LazyObject, ObjectLimits, client_send_async, serve_lazily_with, serve_lazily_within,
@@ -76,9 +77,7 @@ async fn several_wait_in_order_and_wake_once() {
             })
         })
         .collect();
-    while served.object.waiting() < 5 {
-        tokio::task::yield_now().await;
-    }
+    until_with_others("all wait", || served.object.waiting() >= 5).await;
     assert_eq!(served.woken.0.load(Ordering::SeqCst), 1);
     let mut values = Vec::new();
     let budget = Budget {
@@ -190,9 +189,7 @@ async fn calls_given_up_keep_no_place_and_those_beyond_the_limit_are_refused() {
         })
     };
     let calls = [push(), push()];
-    while object.waiting() < 2 {
-        tokio::task::yield_now().await;
-    }
+    until_with_others("both wait", || object.waiting() >= 2).await;
     let refused = push().await.unwrap().unwrap_err();
     assert_eq!(
         (refused.code, refused.may_have_run),
@@ -282,9 +279,7 @@ async fn a_hundred_wait_for_one_poll() {
             actix::spawn(async move { caller.call("admin", "push").send::<_, Value>(&args).await })
         })
         .collect();
-    while served.object.waiting() < 100 {
-        tokio::task::yield_now().await;
-    }
+    until_with_others("all wait", || served.object.waiting() >= 100).await;
     let mut values = Vec::new();
     assert_eq!(served.object.handle_new_messages(&mut values), 100);
     assert_eq!(values, (0..100).collect::<Vec<_>>());
@@ -320,10 +315,11 @@ async fn the_asynchronous_client_speaks_to_a_lazy_server() {
         assert!(late.unwrap_err().to_string().contains("no server listens"));
         client_send_async(&sent, &path, Duration::from_secs(60)).await
     });
-    while !client.is_finished() {
+    until_with_others("it is answered", || {
         bench.poll();
-        tokio::task::yield_now().await;
-    }
+        client.is_finished()
+    })
+    .await;
     assert_eq!(
         Command::Echo(match client.await.unwrap().unwrap() {
             Answer::Text(text) => text,

@@ -1,7 +1,8 @@
 //! The client library over shared memory: what it carries, what it does without, and that it comes back to it.
 
 use crate::broker::Place;
-use crate::descriptors::{pipes, same, until};
+use crate::descriptors::{pipes, same};
+use crate::until::until;
 use actix_ipc::client::{Handler, HandlerError, IncomingCall, IpcClient, Response, SharedMemory};
 use actix_ipc::config::Limits;
 use actix_ipc::message::{Attachments, Encoding, Payload};

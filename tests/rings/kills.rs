@@ -3,6 +3,7 @@
 //! The killed client is this test program once more, told by a variable to serve.
 
 use crate::support::{Broker, Process};
+use crate::until::{PATIENCE, until, until_with_others};
 use actix_ipc::client::{Methods, SharedMemory, blocking};
 use actix_ipc::{Endpoint, ErrorCode, IpcClient};
 use futures::future::join_all;
@@ -70,9 +71,14 @@ async fn a_killed_client_leaves_nothing_and_stops_nobody() {
             }
         }));
         let kill = async {
-            while done.load(Ordering::SeqCst) < 500 {
-                caller.ping().await.unwrap();
-            }
+            let enough = async {
+                while done.load(Ordering::SeqCst) < 500 {
+                    caller.ping().await.unwrap();
+                }
+            };
+            tokio::time::timeout(PATIENCE, enough)
+                .await
+                .expect("calls are answered");
             worker.kill();
         };
         let (errors, ()) = futures::join!(calls, kill);
@@ -82,11 +88,11 @@ async fn a_killed_client_leaves_nothing_and_stops_nobody() {
             let never = error.code == ErrorCode::CalleeGone;
             assert!(gone || nobody || never, "{error:?}");
         }
-        crate::descriptors::until("the memory is gone", || rings(broker.process.id()) == 1);
+        until("the memory is gone", || rings(broker.process.id()) == 1);
         caller.ping().await.unwrap();
     }
     caller.close().await;
-    crate::descriptors::until("the memory is gone", || rings(broker.process.id()) == 0);
+    until("the memory is gone", || rings(broker.process.id()) == 0);
 }
 
 #[actix::test]
@@ -115,9 +121,7 @@ async fn callers_of_a_killed_broker_are_told_the_truth_and_come_back() {
             }
         }));
         let kill = async {
-            while done.load(Ordering::SeqCst) < 500 {
-                tokio::task::yield_now().await;
-            }
+            until_with_others("calls are answered", || done.load(Ordering::SeqCst) >= 500).await;
             broker.process.kill();
         };
         let (errors, ()) = futures::join!(calls, kill);
@@ -131,20 +135,21 @@ async fn callers_of_a_killed_broker_are_told_the_truth_and_come_back() {
         assert!(more <= done.load(Ordering::SeqCst) + errors.len() - certainly_not);
         broker = broker.restart();
 
-        while caller.ping().await.is_err() {
-            tokio::task::yield_now().await;
-        }
-
-        while caller
-            .remote_call::<_, String>("echo", "echo", "again")
+        let back = async {
+            while caller
+                .remote_call::<_, String>("echo", "echo", "again")
+                .await
+                .is_err()
+            {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, back)
             .await
-            .is_err()
-        {
-            tokio::task::yield_now().await;
-        }
+            .expect("both have come back");
         assert_eq!(rings(broker.process.id()), 2, "both have memory again");
     }
     caller.close().await;
     callee.close().await;
-    crate::descriptors::until("the memory is gone", || rings(broker.process.id()) == 0);
+    until("the memory is gone", || rings(broker.process.id()) == 0);
 }

@@ -33,3 +33,5 @@ mod steps;
 #[cfg(feature = "cli")]
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/until.rs"]
+mod until;

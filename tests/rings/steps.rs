@@ -1,9 +1,9 @@
 //! What a client in raw frames does to a broker: the four steps, each wrong step, and lies in the memory.
 
-use crate::descriptors::until;
 use crate::end::{ATTACHED, End, HEAD, TAIL, TO_BROKER, ask};
 use crate::raw::Raw;
 use crate::running::Running;
+use crate::until::until;
 use actix_ipc::config::Limits;
 use actix_ipc::error::CloseReason;
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};

@@ -2,10 +2,11 @@
 //!
 //! Who holds a named pipe open for writing is alive: its reader sees the end when the last of them has gone.
 
-use crate::support::Broker;
+use crate::support::{Broker, PATIENCE};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::PathBuf;
+use std::sync::mpsc::channel;
 
 /// Command, words of the value, what `rob --json call` prints.
 pub const RESULTS: [(&str, &str, &str); 9] = [
@@ -49,7 +50,7 @@ pub const COMPLAINS: &str = "echo I wait for the disk >&2; exec sleep 600";
 /// Says that it runs and then does not end, with a child that holds the pipe as well.
 pub const HANGS: &str = "exec 3>alive; echo running >&3; sleep 600 & wait";
 /// Longer than a command needs to begin.
-pub const SOON: &str = "--timeout 1";
+pub const SOON: &str = "--timeout 5";
 /// Says that it runs, and prints 7 when it is let go.
 pub const WAITS: &str = "exec 3>alive; echo running >&3; cat go";
 /// `give` cannot end without `take`, nor that without the other, which prints this.
@@ -72,10 +73,22 @@ pub fn prepare(broker: &Broker) {
 }
 
 /// Lets a command go that waits.
+#[track_caller]
 pub fn let_go(broker: &Broker) {
     let path = broker.folder().join("go");
-    let mut go = File::options().write(true).open(path).unwrap();
-    go.write_all(b"7").unwrap();
+    in_time("nobody waits", move || {
+        let mut go = File::options().write(true).open(path).unwrap();
+        go.write_all(b"7").unwrap();
+    });
+}
+
+/// A pipe that nobody has at its other end is waited for as long as it takes.
+#[track_caller]
+fn in_time<T: Send + 'static>(otherwise: &str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, told) = channel();
+    std::thread::spawn(move || done.send(work()));
+    let told = told.recv_timeout(PATIENCE);
+    told.unwrap_or_else(|why| panic!("{otherwise}: {why}"))
 }
 
 /// A command that runs.
@@ -84,15 +97,19 @@ pub struct Alive(BufReader<File>);
 /// Waits until one runs.
 #[track_caller]
 pub fn alive(broker: &Broker) -> Alive {
-    let mut alive = BufReader::new(File::open(broker.folder().join("alive")).unwrap());
-    let mut line = String::new();
-    alive.read_line(&mut line).unwrap();
-    assert_eq!(line, "running\n");
-    Alive(alive)
+    let path = broker.folder().join("alive");
+    in_time("none runs", move || {
+        let mut alive = BufReader::new(File::open(path).unwrap());
+        let mut line = String::new();
+        alive.read_line(&mut line).unwrap();
+        assert_eq!(line, "running\n");
+        Alive(alive)
+    })
 }
 
 /// Waits until nothing of it is left.
 #[track_caller]
 pub fn gone(mut alive: Alive) {
-    assert_eq!(alive.0.read_to_end(&mut Vec::new()).unwrap(), 0, "all are killed");
+    let read = in_time("not all are killed", move || alive.0.read_to_end(&mut Vec::new()));
+    assert_eq!(read.unwrap(), 0);
 }

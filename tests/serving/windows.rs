@@ -3,11 +3,10 @@
 //! What `cmd.exe` has not, `rob` itself does: it gives values back through an object of the test, and listens for ever. Who has a file open is
 //! alive: nobody else can have it for himself.
 
-use crate::support::{Broker, PATIENCE};
+use crate::support::{Broker, until};
 use std::fs::{File, OpenOptions};
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 /// Command, words of the value, what `rob --json call` prints.
 pub const RESULTS: [(&str, &str, &str); 8] = [
@@ -64,16 +63,6 @@ pub fn let_go(broker: &Broker) {
 
 /// A command that runs.
 pub struct Alive(PathBuf);
-
-/// Waits for something that has no event.
-#[track_caller]
-fn until(what: &str, mut is: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is() {
-        assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
 
 fn is_held(file: &PathBuf) -> bool {
     let alone: std::io::Result<File> = OpenOptions::new().write(true).share_mode(0).open(file);

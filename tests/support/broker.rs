@@ -17,6 +17,12 @@
     reason = "each harness brings its own, and a test may use two"
 )]
 mod guard;
+#[path = "place.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod place;
 
 use actix_ipc::actors::{Broker, BrokerHandle};
 use actix_ipc::client::IpcClient;
@@ -45,12 +51,7 @@ impl Place {
     }
 
     pub fn endpoint(&self) -> Endpoint {
-        if cfg!(unix) {
-            Endpoint::Unix(self.folder.path().join("broker.sock"))
-        } else {
-            let name: String = self.folder.path().display().to_string();
-            Endpoint::Pipe(name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"))
-        }
+        place::endpoint_in(self.folder.path())
     }
 
     pub fn start(&self) -> TestBroker {

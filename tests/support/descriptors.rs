@@ -12,13 +12,6 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
-#[path = "until.rs"]
-#[allow(
-    clippy::duplicate_mod,
-    reason = "each harness brings its own, and a test may use two"
-)]
-mod until;
-
 use crate::raw::{Got, Raw, all};
 use actix_ipc::message::{Decoder, Draft, Encoding, Flags, Kind};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -29,9 +22,6 @@ use rustix::net::{
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut, PipeReader, PipeWriter, Read, Write};
 use std::mem::MaybeUninit;
-
-#[allow(unused_imports, reason = "each test file uses its own part of the harness")]
-pub use until::{PATIENCE, until};
 
 // Where these do not exist, no signal comes in a program of Rust, and what a test receives it passes to nobody.
 #[cfg(target_os = "linux")]

@@ -22,10 +22,12 @@ use actix_ipc::message::{Decoder, Draft, Encoding, Epoch, Kind, PROTOCOL_VERSION
 pub use sockets::{Place, Socket};
 use std::io::{Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A place where a broker seems to listen.
+/// A place where a broker seems to listen, as long as this lives.
 pub struct FalseBroker {
     pub endpoint: Endpoint,
+    over: Arc<AtomicBool>,
     _place: Place,
 }
 
@@ -35,8 +37,13 @@ impl FalseBroker {
         let place = Place::new();
         let (listener, endpoint) = place.listen();
         let script = Arc::new(script);
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::clone(&over);
         std::thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
+                if is_over.load(Ordering::SeqCst) {
+                    return;
+                }
                 let (Ok(stream), script) = (stream, Arc::clone(&script)) else {
                     return;
                 };
@@ -45,8 +52,18 @@ impl FalseBroker {
         });
         Self {
             endpoint,
+            over,
             _place: place,
         }
+    }
+}
+
+impl Drop for FalseBroker {
+    /// The listener goes with it: tests have one broker for each case, and together they are more than a process may have open.
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        // The thread waits for a connection.
+        let _ = sockets::dial(&sockets::path(&self.endpoint));
     }
 }
 

@@ -27,7 +27,7 @@ pub fn wait(limit: Duration, left: impl Fn() -> Option<String>) -> Result<(), St
         if Instant::now() >= until {
             return Err(what);
         }
-        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(1));
     }
     Ok(())
 }

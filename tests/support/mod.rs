@@ -17,19 +17,32 @@
     reason = "each harness brings its own, and a test may use two"
 )]
 mod guard;
+#[path = "place.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod place;
+#[path = "until.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod until;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tempfile::TempDir;
 
-/// How long anything may take on a busy machine before it counts as hanging.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+#[allow(unused_imports, reason = "each test file uses its own part of the harness")]
+pub use until::{PATIENCE, found, until};
 
-/// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else.
+/// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else; instead of the
+/// creation flags that it has.
 pub fn with_console(command: &mut Command) -> &mut Command {
     #[cfg(windows)]
     {
@@ -39,19 +52,45 @@ pub fn with_console(command: &mut Command) -> &mut Command {
     command
 }
 
+/// Variables that change what our programs do, beside those that begin with [`OURS`].
+const CHANGING: [&str; 14] = [
+    "XDG_RUNTIME_DIR",
+    "XDG_CONFIG_HOME",
+    "HOME",
+    "APPDATA",
+    "ProgramData",
+    "RUST_LOG",
+    "NO_COLOR",
+    "CI",
+    "COLUMNS",
+    "LINES",
+    "TRACEPARENT",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_USEC",
+    "WATCHDOG_PID",
+];
+
+/// What the names of more of them begin with.
+const OURS: [&str; 4] = ["IPC_BROKER_", "ROB_COMPLETE", "CLICOLOR", "LISTEN_"];
+
+/// The variables of this process that a program of a test must not find: who runs the tests has set them for something else.
+pub fn changing() -> impl Iterator<Item = OsString> {
+    let names = std::env::vars_os().map(|(name, _)| name);
+    names.filter(|name| {
+        let name = name.to_string_lossy();
+        OURS.iter().any(|ours| name.starts_with(ours))
+            || CHANGING
+                .iter()
+                .any(|changing| name.eq_ignore_ascii_case(changing))
+    })
+}
+
 /// A command with none of the variables that change what the binaries do.
 pub fn command(program: &str) -> Command {
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("IPC_BROKER_") {
-            command.env_remove(name);
-        }
+    for name in changing() {
+        command.env_remove(name);
     }
-    command
-        .env_remove("XDG_RUNTIME_DIR")
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("HOME")
-        .env_remove("RUST_LOG");
     command.stdin(Stdio::null());
     command
 }
@@ -64,6 +103,18 @@ pub fn broker_command() -> Command {
 /// `rob`, without arguments yet.
 pub fn rob_command() -> Command {
     command(env!("CARGO_BIN_EXE_rob"))
+}
+
+/// Has it find this rob before any other.
+pub fn with_rob_on_path(command: &mut Command) -> &mut Command {
+    let rob = std::path::absolute(env!("CARGO_BIN_EXE_rob")).unwrap();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = rob
+        .parent()
+        .map(PathBuf::from)
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    command.env("PATH", std::env::join_paths(path).unwrap())
 }
 
 /// A child process with both of its outputs read line by line.
@@ -131,7 +182,7 @@ impl Process {
     /// The next line of standard output, without its line break.
     #[track_caller]
     pub fn line(&self) -> String {
-        let line = self.stdout.next();
+        let line = self.stdout.next_by(Instant::now() + PATIENCE);
         line.unwrap_or_else(|why| panic!("no line on stdout ({why}); stderr: {}", self.stderr.so_far()))
     }
 
@@ -139,19 +190,22 @@ impl Process {
     #[track_caller]
     pub fn error_line(&self) -> String {
         self.stderr
-            .next()
+            .next_by(Instant::now() + PATIENCE)
             .unwrap_or_else(|why| panic!("no line on stderr ({why})"))
+    }
+
+    /// Reads standard output up to the first line that holds `part`, and returns that line.
+    #[track_caller]
+    pub fn wait_for(&self, part: &str) -> String {
+        let line = self.stdout.find(part);
+        line.unwrap_or_else(|why| panic!("no {part:?} on stdout ({why}); stderr: {}", self.stderr.so_far()))
     }
 
     /// Reads standard error up to the first line that holds `part`, and returns that line.
     #[track_caller]
     pub fn wait_for_error_line(&self, part: &str) -> String {
-        loop {
-            let line = self.error_line();
-            if line.contains(part) {
-                return line;
-            }
-        }
+        let line = self.stderr.find(part);
+        line.unwrap_or_else(|why| panic!("no {part:?} on stderr ({why})"))
     }
 
     /// Sends a signal; `signals` has those that there are on every system.
@@ -215,10 +269,24 @@ impl Lines {
         Self(channel().1)
     }
 
-    fn next(&self) -> Result<String, RecvTimeoutError> {
+    fn next_by(&self, limit: Instant) -> Result<String, RecvTimeoutError> {
         self.0
-            .recv_timeout(PATIENCE)
+            .recv_timeout(limit.saturating_duration_since(Instant::now()))
             .map(|line| line.trim_end_matches('\n').to_owned())
+    }
+
+    /// The next line that holds this: others, however many, give it no more time.
+    fn find(&self, part: &str) -> Result<String, RecvTimeoutError> {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            let line = self.next_by(limit)?;
+            if line.contains(part) {
+                return Ok(line);
+            }
+            if Instant::now() >= limit {
+                return Err(RecvTimeoutError::Timeout);
+            }
+        }
     }
 
     fn so_far(&self) -> String {
@@ -244,12 +312,7 @@ impl Lines {
 
 /// A Unix socket in the folder; elsewhere a pipe of its name.
 pub fn endpoint_in(folder: &Path) -> String {
-    if cfg!(unix) {
-        return format!("unix:{}", folder.join("b.sock").display());
-    }
-    let name = folder.display().to_string();
-    let name = name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-");
-    format!("pipe:{name}")
+    place::endpoint_in(folder).to_string()
 }
 
 /// Runs a command to its end.
@@ -320,12 +383,7 @@ impl Broker {
     /// The same with more arguments or variables.
     #[track_caller]
     pub fn start_raw_with(change: impl FnOnce(&mut Command)) -> Self {
-        Self::start_raw_in(tempfile::tempdir().unwrap(), change)
-    }
-
-    /// The same with the folder as its home.
-    #[track_caller]
-    pub fn start_raw_in(folder: TempDir, change: impl FnOnce(&mut Command)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
         let endpoint = endpoint_in(folder.path());
         if cfg!(unix) {
             return Self::start_at(folder, &endpoint, change);

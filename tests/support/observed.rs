@@ -9,7 +9,7 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
-use crate::support::{Broker, Ended, Process};
+use crate::support::{Broker, Ended, Process, until};
 use actix_ipc::client::Registration;
 use actix_ipc::{IpcClient, SharedObject, async_trait};
 use futures::executor::block_on;
@@ -53,6 +53,14 @@ pub fn json_line(process: &Process) -> Value {
 
 pub fn status(broker: &Broker) -> Value {
     lines(broker.rob("--json status --since-start").success()).remove(0)
+}
+
+/// So many monitors watch: the broker counts them.
+#[track_caller]
+pub fn monitors(broker: &Broker, count: u64) {
+    until(&format!("{count} monitors"), || {
+        status(broker)["monitors"] == count
+    });
 }
 
 pub fn interrupted(process: Process) -> Ended {

@@ -11,6 +11,7 @@
 )]
 
 #[cfg(target_os = "linux")]
+#[allow(unused_imports, reason = "each test file uses its own part of the harness")]
 pub use linux::{children, is_gone, kill};
 #[cfg(windows)]
 pub use windows::{children, is_gone, kill};

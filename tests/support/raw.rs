@@ -13,13 +13,6 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
-#[path = "sockets.rs"]
-#[allow(
-    clippy::duplicate_mod,
-    reason = "each harness brings its own, and a test may use two"
-)]
-pub mod sockets;
-
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Batch, Decoder, Draft, Encoding, Flags, Hello, Kind, Origin, Welcome};

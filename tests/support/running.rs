@@ -18,12 +18,19 @@
     reason = "each harness brings its own, and a test may use two"
 )]
 mod guard;
+#[path = "place.rs"]
+#[allow(
+    clippy::duplicate_mod,
+    reason = "each harness brings its own, and a test may use two"
+)]
+mod places;
 
 use crate::raw::Raw;
 use actix_ipc::actors::{Broker, BrokerBuilder, BrokerHandle, EndReason};
 use actix_ipc::config::Limits;
 use actix_ipc::transport::Endpoint;
-use std::path::{Path, PathBuf};
+pub use places::endpoint_in;
+use std::path::PathBuf;
 
 pub struct Running {
     pub handle: BrokerHandle,
@@ -121,15 +128,6 @@ impl Running {
         guard::ended(&self.handle);
         Some(reason)
     }
-}
-
-/// A Unix socket in the folder; on Windows a pipe of its name.
-pub fn endpoint_in(folder: &Path) -> Endpoint {
-    if cfg!(unix) {
-        return Endpoint::Unix(folder.join("b.sock"));
-    }
-    let name = folder.display().to_string();
-    Endpoint::Pipe(name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-"))
 }
 
 /// Where a raw client connects to an endpoint.

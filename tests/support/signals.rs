@@ -21,6 +21,12 @@ pub fn interrupt(process: &Process) {
     system::interrupt(process.id());
 }
 
+/// The same for the process with this number.
+#[track_caller]
+pub fn interrupt_pid(pid: u32) {
+    system::interrupt(pid);
+}
+
 /// SIGTERM; on Windows ctrl+break, which means the same to our programs.
 #[track_caller]
 pub fn terminate(process: &Process) {
@@ -37,6 +43,22 @@ pub fn terminate_child(child: &std::process::Child) {
 #[track_caller]
 pub fn freeze(pid: u32) {
     system::stop(pid);
+}
+
+/// A command that begins as at a terminal: it ignores no signal, though who runs the tests may, as nohup and `&` do.
+#[cfg(unix)]
+pub fn at_a_terminal(mut command: std::process::Command) -> std::process::Command {
+    use std::os::unix::process::CommandExt;
+    let heed = || {
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM] {
+            // SAFETY: it may be called between fork and exec, and takes numbers only.
+            unsafe { libc::signal(signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: what is run in the child calls nothing else and allocates nothing.
+    unsafe { command.pre_exec(heed) };
+    command
 }
 
 /// What has been stopped. Dropped, it goes on.
@@ -78,16 +100,12 @@ mod system {
         signal(pid, Signal::STOP);
         #[cfg(target_os = "linux")]
         {
-            let limit = std::time::Instant::now() + crate::support::PATIENCE;
             let stopped = || {
                 let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
                 stat.rsplit_once(") ")
                     .is_none_or(|(_, rest)| rest.starts_with(['T', 'Z']))
             };
-            while !stopped() {
-                assert!(std::time::Instant::now() < limit, "{pid} is not stopped");
-                std::thread::yield_now();
-            }
+            crate::support::until(&format!("{pid} is stopped"), stopped);
         }
     }
 

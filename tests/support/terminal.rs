@@ -1,6 +1,7 @@
 //! A program in a pseudo-terminal, and what its screen shows.
 //!
 //! A thread reads what the program writes into a terminal's state (`vt100`); a test waits for the state that it expects, with a limit.
+//! Expects the processes beside it, as `crate::support`.
 
 #![allow(
     dead_code,
@@ -10,6 +11,7 @@
     reason = "each test file uses its own part of the harness, and what is not as expected fails the test"
 )]
 
+use crate::support::{PATIENCE, until};
 use pty_process::Size;
 use pty_process::blocking::{Command, Pts, Pty};
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,10 +19,7 @@ use rustix::termios::{LocalModes, tcgetattr};
 use std::io::{Read, Write};
 use std::process::Child;
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
-
-/// How long anything may take on a busy machine before it counts as hanging.
-const PATIENCE: Duration = Duration::from_secs(30);
+use std::time::Instant;
 
 /// Behind each frame of a program that draws whole ones: the end of a synchronized update.
 const FRAME_END: &[u8] = b"\x1b[?2026l";
@@ -32,6 +31,8 @@ struct Shown {
     frame: String,
     was_alternate: bool,
     ended: bool,
+    /// All of it.
+    written: Vec<u8>,
 }
 
 /// A terminal with one program in it.
@@ -55,14 +56,7 @@ impl Terminal {
         let (pty, pts): (Pty, Pts) = pty_process::blocking::open().unwrap();
         pty.resize(Size::new(rows, columns)).unwrap();
         let mut command = Command::new(program).args(arguments);
-        for name in [
-            "NO_COLOR",
-            "XDG_RUNTIME_DIR",
-            "HOME",
-            "RUST_LOG",
-            "COLUMNS",
-            "LINES",
-        ] {
+        for name in crate::support::changing() {
             command = command.env_remove(name);
         }
         let child = command.envs(variables.iter().copied()).spawn(pts).unwrap();
@@ -73,6 +67,7 @@ impl Terminal {
             frame: String::new(),
             was_alternate: false,
             ended: false,
+            written: Vec::new(),
         };
         let shown = Arc::new((Mutex::new(shown), Condvar::new()));
         let (reader, seen) = (Arc::clone(&pty), Arc::clone(&shown));
@@ -108,6 +103,11 @@ impl Terminal {
 
     pub fn screen(&self) -> String {
         text(&self.shown.0.lock().unwrap())
+    }
+
+    /// Everything that the program has written.
+    pub fn written(&self) -> String {
+        String::from_utf8_lossy(&self.shown.0.lock().unwrap().written).into_owned()
     }
 
     /// Whether the program has a screen of its own now.
@@ -169,20 +169,13 @@ impl Terminal {
     /// Waits until a signal has stopped the program and everything that it wrote before is on the screen that it shares with others.
     #[track_caller]
     pub fn stopped(&self) {
-        let deadline = Instant::now() + PATIENCE;
         let stat = format!("/proc/{}/stat", self.subject);
-        while !std::fs::read_to_string(&stat).unwrap().contains(") T ") {
-            assert!(
-                Instant::now() < deadline,
-                "it goes on; the screen is\n{}",
-                self.screen()
-            );
-            std::thread::yield_now();
-        }
-        while self.is_alternate() || self.hides_cursor() {
-            assert!(Instant::now() < deadline, "the terminal was not given back");
-            std::thread::yield_now();
-        }
+        until("it is stopped", || {
+            std::fs::read_to_string(&stat).unwrap().contains(") T ")
+        });
+        until("the terminal is given back", || {
+            !self.is_alternate() && !self.hides_cursor()
+        });
     }
 
     /// Waits until the program has ended and everything that it wrote is on the screen; its exit code.
@@ -227,6 +220,9 @@ fn read(pty: &Pty, shown: &(Mutex<Shown>, Condvar)) {
     loop {
         let count = pty.read(&mut buffer).unwrap_or(0);
         let mut state = shown.0.lock().unwrap();
+        state
+            .written
+            .extend_from_slice(buffer.get(..count).unwrap_or_default());
         for byte in buffer.get(..count).unwrap_or_default() {
             state.parser.process(std::slice::from_ref(byte));
             state.was_alternate |= state.parser.screen().alternate_screen();

@@ -146,6 +146,14 @@ async fn pubsub(wanted: &Pubsub, options: &Options) -> Result<Figures, Failure> 
 }
 
 async fn idle(wanted: &Idle, options: &Options) -> Result<Figures, Failure> {
+    // With another limit it were still no address.
+    if options
+        .addr
+        .as_deref()
+        .is_some_and(|text| parse_address(text).is_err())
+    {
+        let _ = session::builder(options)?;
+    }
     let connections = wanted.connections;
     // A fifth, at most a thousand, are held at the relay beside them.
     let files = connections
