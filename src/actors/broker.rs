@@ -56,6 +56,11 @@ impl EndReport {
         Self { to, unexpected }
     }
 
+    /// What its being dropped says.
+    pub(super) const fn unexpected(&self) -> &'static str {
+        self.unexpected
+    }
+
     pub(super) fn tell(&self, why: &'static str) {
         self.to.do_send(CoreEnded(why));
     }

@@ -44,6 +44,7 @@ use actix::{
 use state::State;
 use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 /// Who has which object.
@@ -146,6 +147,18 @@ impl Actor for Registry {
 }
 
 impl Supervised for Registry {}
+
+/// A panic outside of the guard, or anything else that takes it away, must not leave peers that nobody tells: no other actor knows all of
+/// them. When the broker stops they have been told already, and finish.
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if !self.state.shared.stopping.load(Ordering::Acquire) {
+            let text = self.ended.unexpected();
+            self.state
+                .tell_all(|| Control::Close(CloseReason::Internal, text.into()));
+        }
+    }
+}
 
 impl Handler<RegistryBatch> for Registry {
     type Result = ();

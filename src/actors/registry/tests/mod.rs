@@ -1,5 +1,6 @@
 //! Tests of Registry's core: tables for single rules, properties for sequences of operations.
 
+mod ended;
 mod names;
 mod presence;
 mod properties;
