@@ -167,6 +167,36 @@ async fn what_no_frame_can_hold_is_refused_here() {
 }
 
 #[tokio::test]
+async fn a_will_that_is_taken_back_while_it_is_set_is_not_set_later() {
+    let (client, mut peer) = place("wire-taken-back").pair().await;
+    let will = |text: &str| {
+        let payload = Payload::json(text).unwrap();
+        client.set_will("o", "t", payload, Metadata::new(), false)
+    };
+    // The second waits for the answer to the first.
+    let (mut first, mut second) = (Box::pin(will("first")), Box::pin(will("second")));
+    assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+    let answers = async {
+        let set = peer.expect(Kind::Will).await;
+        let taken_back = peer.expect(Kind::Will).await;
+        assert_eq!((set.key.is_empty(), taken_back.key.is_empty()), (false, true));
+        for frame in [set, taken_back] {
+            peer.send(&Draft::new(Kind::Done, frame.header.id));
+        }
+        let next = peer.expect(Kind::Ping).await;
+        peer.send(&Draft::new(Kind::Pong, next.header.id));
+    };
+    let steps = async {
+        client.clear_will().await.unwrap();
+        client.flush().await.unwrap();
+    };
+    tokio::join!(steps, answers);
+    for set in [first, second] {
+        assert_eq!(set.await.unwrap_err().code, ErrorCode::Cancelled);
+    }
+}
+
+#[tokio::test]
 async fn connections_that_end_at_once_are_not_made_without_a_pause() {
     let mut place = place("wire-refused");
     let connect = IpcClient::connect_to(place.endpoint.clone());
