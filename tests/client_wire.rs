@@ -12,7 +12,7 @@ mod scripted;
 
 use actix_ipc::client::{IpcClient, Methods, WorkerBuilder};
 use actix_ipc::error::{CloseReason, ErrorCode};
-use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, Welcome};
 #[cfg(unix)]
 use actix_ipc::transport::{Endpoint, Listener};
 use scripted::{Peer, Place, WELCOME, place};
@@ -118,10 +118,14 @@ async fn a_worker_gives_up_all_its_names_at_once() {
     let (worker, stop) = worker.with_graceful_shutdown();
     let script = async {
         let mut peer = place.accept().await;
+        let welcome = Welcome {
+            open_calls: 100,
+            ..WELCOME
+        };
         peer.send(
             &Draft::new(Kind::Welcome, 7)
                 .aux(1)
-                .payload(Encoding::RAW, &WELCOME.encode()),
+                .payload(Encoding::RAW, &welcome.encode()),
         );
         for _ in NAMES {
             let asked = peer.expect(Kind::Register).await;
