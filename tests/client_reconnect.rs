@@ -28,6 +28,7 @@ use actix_ipc::client::{
 };
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CallError, CloseReason, ErrorCode};
+use actix_ipc::message::{Metadata, Payload};
 use actix_ipc::transport::Endpoint;
 use broker::Place;
 use serde_json::{Value, json};
@@ -110,6 +111,34 @@ async fn everything_comes_back_with_a_new_broker_at_the_old_place() {
     client.publish("o", "e", &3).await.unwrap();
     assert!(!soon(subscription.next()).await.unwrap().interrupted);
     assert!(matches!(soon(watch.next()).await, Some(Notice::NameAppeared { name, .. }) if name == "o"));
+}
+
+#[tokio::test]
+async fn a_will_that_is_taken_back_without_a_connection_is_not_set_on_the_next() {
+    let place = Place::new();
+    let broker = place.start();
+    let client = broker.client().await;
+    let mut events = client.connection_events();
+    broker.crash();
+    assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
+    let will = Payload::json("late").unwrap();
+    let mut set = Box::pin(client.set_will("o", "t", will, Metadata::new(), false));
+    assert!(futures::poll!(&mut set).is_pending());
+    let cleared = client.clear_will().await.unwrap_err();
+    assert_eq!(cleared.code, ErrorCode::NotConnected);
+    assert_eq!(soon(set).await.unwrap_err().code, ErrorCode::Cancelled);
+    let _broker = place.start();
+    let back = event(&mut events).await;
+    assert!(
+        matches!(back, ConnectionEvent::Reconnected { restored: 0, .. }),
+        "{back:?}"
+    );
+    // Nothing of it is asked for behind that either: a second one is set at once, and taken back.
+    let will = Payload::json("next").unwrap();
+    soon(client.set_will("o", "t", will, Metadata::new(), false))
+        .await
+        .unwrap();
+    soon(client.clear_will()).await.unwrap();
 }
 
 /// What it was for may have ended with the connection on which it began to wait.

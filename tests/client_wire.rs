@@ -12,7 +12,7 @@ mod scripted;
 
 use actix_ipc::client::{IpcClient, Methods, WorkerBuilder};
 use actix_ipc::error::{CloseReason, ErrorCode};
-use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload};
+use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, Welcome};
 #[cfg(unix)]
 use actix_ipc::transport::{Endpoint, Listener};
 use scripted::{Peer, Place, WELCOME, place};
@@ -118,10 +118,14 @@ async fn a_worker_gives_up_all_its_names_at_once() {
     let (worker, stop) = worker.with_graceful_shutdown();
     let script = async {
         let mut peer = place.accept().await;
+        let welcome = Welcome {
+            open_calls: 100,
+            ..WELCOME
+        };
         peer.send(
             &Draft::new(Kind::Welcome, 7)
                 .aux(1)
-                .payload(Encoding::RAW, &WELCOME.encode()),
+                .payload(Encoding::RAW, &welcome.encode()),
         );
         for _ in NAMES {
             let asked = peer.expect(Kind::Register).await;
@@ -164,6 +168,36 @@ async fn what_no_frame_can_hold_is_refused_here() {
     };
     let (set, ()) = tokio::join!(will(limit), answer);
     set.unwrap();
+}
+
+#[tokio::test]
+async fn a_will_that_is_taken_back_while_it_is_set_is_not_set_later() {
+    let (client, mut peer) = place("wire-taken-back").pair().await;
+    let will = |text: &str| {
+        let payload = Payload::json(text).unwrap();
+        client.set_will("o", "t", payload, Metadata::new(), false)
+    };
+    // The second waits for the answer to the first.
+    let (mut first, mut second) = (Box::pin(will("first")), Box::pin(will("second")));
+    assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+    let answers = async {
+        let set = peer.expect(Kind::Will).await;
+        let taken_back = peer.expect(Kind::Will).await;
+        assert_eq!((set.key.is_empty(), taken_back.key.is_empty()), (false, true));
+        for frame in [set, taken_back] {
+            peer.send(&Draft::new(Kind::Done, frame.header.id));
+        }
+        let next = peer.expect(Kind::Ping).await;
+        peer.send(&Draft::new(Kind::Pong, next.header.id));
+    };
+    let steps = async {
+        client.clear_will().await.unwrap();
+        client.flush().await.unwrap();
+    };
+    tokio::join!(steps, answers);
+    for set in [first, second] {
+        assert_eq!(set.await.unwrap_err().code, ErrorCode::Cancelled);
+    }
 }
 
 #[tokio::test]

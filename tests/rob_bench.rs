@@ -15,6 +15,8 @@
 )]
 #![cfg(all(feature = "cli", any(target_os = "linux", windows)))]
 
+#[path = "rob_bench/bus.rs"]
+mod bus;
 #[path = "support/processes.rs"]
 mod processes;
 #[path = "support/signals.rs"]
@@ -135,25 +137,6 @@ fn every_measurement_gives_every_figure_and_loses_nothing() {
             "{object}"
         );
     }
-}
-
-#[test]
-fn messages_of_the_label_bus_are_measured_in_five_sizes() {
-    let folder = tempfile::tempdir().unwrap();
-    let ended = run(bench(folder.path(), "bus --seconds 0.1 --json").env("XDG_RUNTIME_DIR", folder.path()));
-    let object: Value = serde_json::from_str(ended.success()).unwrap();
-    let sizes = object["sizes"].as_array().unwrap();
-    let of = |name: &str| -> Vec<f64> { sizes.iter().map(|size| size[name].as_f64().unwrap()).collect() };
-    assert_eq!(of("size"), [16.0, 64.0, 1_024.0, 4_096.0, 16_384.0]);
-    assert_eq!(of("lost"), [0.0; 5]);
-    assert!(of("rate").iter().all(|rate| *rate > 0.0), "{object}");
-    let lines = run(bench(folder.path(), "bus --seconds 0.05").env("XDG_RUNTIME_DIR", folder.path()));
-    assert!(
-        lines
-            .success()
-            .starts_with("bus: messages from endpoint to endpoint, 0.05 s")
-    );
-    assert_eq!(lines.success().lines().count(), 6, "{lines:?}");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //! Owns the scenes. The rooms are taken in as files.
 
 // Where the files expect each other.
+#[path = "../../src/client/dead.rs"]
+mod dead;
 #[allow(dead_code, unused_imports, reason = "the library and its tests use the rest")]
 #[path = "../../src/client/event.rs"]
 mod event;
@@ -48,6 +50,7 @@ mod subscription {
 
 use crate::scene::batch;
 use actix_ipc::message::{Attachments, Draft, Encoding, Header, Kind};
+use dead::Dead;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use event_queue::{EventQueue, Reader, Run};
@@ -82,7 +85,7 @@ fn request(bencher: Bencher<'_, '_>, size: usize) {
     let reply = Draft::new(Kind::Reply, 1).payload(Encoding::RAW, &payload);
     let batch = batch(&reply.to_vec().repeat(OPEN));
     let (mut slab, mut keys) = (Slab::new(0), Vec::with_capacity(OPEN));
-    let expires = Instant::now();
+    let (expires, mut dead) = (Instant::now(), Dead::default());
     bencher.counter(ItemsCount::new(OPEN)).bench_local(|| {
         for _ in 0..OPEN {
             let request = Request::new(expires, Duration::from_secs(30), 1 << 20);
@@ -92,7 +95,7 @@ fn request(bencher: Bencher<'_, '_>, size: usize) {
             let request = slab.get_mut(key).unwrap();
             let view = batch.view(index).unwrap();
             assert_eq!(
-                request.reply(&batch, &view, Attachments::new(), MESSAGE),
+                request.reply(&batch, &view, Attachments::new(), MESSAGE, &mut dead),
                 Step::Wake
             );
             assert!(slab.remove(key).unwrap().answer.is_some());
@@ -114,11 +117,12 @@ fn event_queue(bencher: Bencher<'_, '_>, policy: SlowPolicy) {
         count: 64,
         bytes,
     };
-    let (mut reader, mut woken) = (Reader::new(queue.clone()), Vec::new());
+    let (mut reader, mut woken, mut dead) = (Reader::new(queue.clone()), Vec::new(), Dead::default());
     let cx = Context::from_waker(Waker::noop());
     bencher.counter(ItemsCount::new(64_usize)).bench_local(|| {
-        queue.push(&batch, run, &mut woken);
+        queue.push(&batch, run, &mut woken, &mut dead);
         woken.clear();
+        dead.clear();
         let mut read = 0;
         while let Poll::Ready(Some(_)) = reader.poll_event(&cx) {
             read += 1;

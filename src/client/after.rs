@@ -1,8 +1,9 @@
 //! What a step under the connection's lock has found out and tells when the lock is released.
 //!
-//! Owns the wakers, answers and notices of one step, in their order. Wakers and channels belong to executors that the
-//! library does not know; what they do when they are woken must not find the lock held.
+//! Owns the wakers, answers and notices of one step, in their order, and what is dropped behind them. Wakers and channels belong to executors
+//! that the library does not know, attachments to programs; what they do when they are woken or dropped must not find the lock held.
 
+use super::dead::Dead;
 use super::lasting::Held;
 use super::port::Port;
 use super::presence::Notice;
@@ -24,6 +25,7 @@ const CALLS_KEPT: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct After {
     pub(crate) wakers: Vec<Waker>,
+    pub(crate) dead: Dead,
     /// The broker's next byte is in shared memory; for who reads.
     pub(crate) moved: bool,
     /// Others on the thread are to have their turn before the next read; for who reads.
@@ -88,7 +90,7 @@ impl After {
         self.told.push(Told::NoMore(Arc::clone(to)));
     }
 
-    /// Wakes and tells; never under the lock. Empty afterwards, to be used again.
+    /// Wakes, tells and drops; never under the lock. Empty afterwards, to be used again.
     pub(crate) fn perform(&mut self) {
         self.wakers.drain(..).for_each(Waker::wake);
         for told in self.told.drain(..) {
@@ -104,5 +106,7 @@ impl After {
                 }
             }
         }
+        // Last: nobody waits for it.
+        self.dead.clear();
     }
 }

@@ -44,10 +44,10 @@ impl State {
         })
     }
 
-    fn up(&mut self, link: &Link, rings: bool, call_window: i64) {
+    fn up(&mut self, link: &Link, rings: bool, call_window: i64, after: &mut After) {
         self.epoch_before = (self.life > 0).then_some(self.grants.epoch);
         self.life = self.life.wrapping_add(1);
-        self.out.clear();
+        self.out.clear(&mut after.dead);
         self.grants = link.welcome;
         self.peer = link.peer;
         self.met.clone_from(&link.met);
@@ -72,7 +72,7 @@ impl State {
                 ErrorCode::BrokerGone,
                 format!("the connection to {} ended: {reason}", self.role.other()),
             );
-            request.finish(Err(error.ran(request.end <= written)));
+            request.finish(Err(error.ran(request.end <= written)), &mut after.dead);
             after.wakers.extend(request.waker.take());
         }
     }
@@ -83,7 +83,7 @@ impl State {
             entry.restoring = false;
             entry.retry_at = None;
             match &mut entry.what {
-                Fact::Subscription(queue) => queue.interrupt(),
+                Fact::Subscription(queue) => queue.interrupt(&mut after.dead),
                 Fact::Watch(queue) => after.notice(queue, Notice::Interrupted),
                 Fact::Object { standing, .. } => {
                     if matches!(*standing.borrow(), Ok(Standing::Owner | Standing::Queued)) {
@@ -132,7 +132,7 @@ impl State {
                 }
                 Role::Peer => "the deadline passed before the peer answered",
             };
-            request.finish(Err(CallError::new(ErrorCode::Deadline, text)));
+            request.finish(Err(CallError::new(ErrorCode::Deadline, text)), &mut after.dead);
             after.wakers.extend(request.waker.take());
             if request.cancellable {
                 cancelled.push(key);
@@ -187,7 +187,7 @@ impl Shared {
         let terms = self.options.peer.as_ref().zip(link.met.as_ref());
         let terms = terms.map(|(own, met)| own.meet.terms.common(met.meet.terms));
         let call_window = terms.map_or(0, |terms| i64::from(terms.call_window));
-        state.up(link, sharing != SharedMemory::Never, call_window);
+        state.up(link, sharing != SharedMemory::Never, call_window, &mut after);
         if let Some(terms) = terms {
             self.serving.oneway.begin(state.life, terms);
             self.serving.lock().met.clone_from(&link.met);
@@ -219,7 +219,7 @@ impl Shared {
         let again = self.options.reconnect && state.closing.is_none();
         state.fail_requests(&ended.text, &mut after);
         state.interrupt_sends(&mut after);
-        state.out.clear();
+        state.out.clear(&mut after.dead);
         state.phase = Phase::Down;
         state.met = None;
         state.io_active = false;
@@ -263,7 +263,7 @@ impl Shared {
         state.fail_requests(reason, &mut after);
         state.interrupt_sends(&mut after);
         state.sends.close(&mut after);
-        state.out.clear();
+        state.out.clear(&mut after.dead);
         state.phase = Phase::Closed(error.clone());
         state.close_lasting(&error, &mut after);
         state.drain_waiters(&mut after.wakers);

@@ -4,6 +4,7 @@
 //! connection.
 
 use super::{Events, Gap, Run, State, charge};
+use crate::client::dead::Dead;
 use crate::client::subscription::SlowPolicy;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,10 +33,10 @@ impl State {
     }
 
     /// Drops what the newest chunk has pushed out of a queue that was full. The newest itself stays.
-    pub(super) fn shed(&mut self, limit: usize, policy: SlowPolicy) {
+    pub(super) fn shed(&mut self, limit: usize, policy: SlowPolicy, dead: &mut Dead) {
         let mut gap = Gap::default();
         if policy == SlowPolicy::Latest {
-            self.keep_newest(limit, &mut gap);
+            self.keep_newest(limit, &mut gap, dead);
         }
         let newest = self.chunks.back().map_or(0, |chunk| chunk.charge);
         while self.chunks.len() > 1 && self.charged.saturating_sub(newest) >= limit {
@@ -45,6 +46,7 @@ impl State {
             self.charged = self.charged.saturating_sub(chunk.charge);
             gap.add(chunk.gap);
             gap.missed = gap.missed.saturating_add(chunk.events.lost());
+            chunk.events.bury(dead);
         }
         if let Some(front) = self.chunks.front_mut() {
             front.gap.add(gap);
@@ -52,12 +54,12 @@ impl State {
     }
 
     /// Keeps the newest event of each topic.
-    fn keep_newest(&mut self, limit: usize, gap: &mut Gap) {
+    fn keep_newest(&mut self, limit: usize, gap: &mut Gap, dead: &mut Dead) {
         let mut seen = HashSet::new();
         let chunks = std::mem::take(&mut self.chunks);
         for mut chunk in chunks.into_iter().rev() {
             let before = chunk.charge;
-            let lost = chunk.events.retain_newest(&mut seen);
+            let lost = chunk.events.retain_newest(&mut seen, dead);
             gap.missed = gap.missed.saturating_add(lost);
             gap.add(std::mem::take(&mut chunk.gap));
             if lost > 0 {
@@ -88,11 +90,16 @@ impl Events {
     }
 
     /// Drops the events whose topic is in `seen`, from the last to the first, and returns how many are lost.
-    fn retain_newest(&mut self, seen: &mut HashSet<Vec<u8>>) -> u64 {
+    fn retain_newest(&mut self, seen: &mut HashSet<Vec<u8>>, dead: &mut Dead) -> u64 {
         match self {
             Self::Whole(whole) => {
                 let old = whole.take_if(|whole| !seen.insert(whole.0.key.clone()));
-                old.map_or(0, |old| old.0.lost())
+                old.map_or(0, |old| {
+                    let (head, _) = *old;
+                    let lost = head.lost();
+                    dead.bury(head.attachments);
+                    lost
+                })
             }
             Self::Frames { batch, next, count } => {
                 let all = *next..next.saturating_add(*count);
@@ -114,6 +121,13 @@ impl Events {
                 (*batch, *next, *count) = (few, 0, kept.len());
                 lost
             }
+        }
+    }
+
+    /// They are dropped: what is attached to them is for later.
+    fn bury(self, dead: &mut Dead) {
+        if let Self::Whole(Some(whole)) = self {
+            dead.bury(whole.0.attachments);
         }
     }
 

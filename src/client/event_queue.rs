@@ -11,6 +11,7 @@ mod reader;
 
 pub(crate) use reader::Reader;
 
+use super::dead::Dead;
 use super::event::{Topic, Update};
 use super::request::keep;
 use super::subscription::SlowPolicy;
@@ -197,7 +198,7 @@ impl EventQueue {
     }
 
     /// Adds whole Event frames of a batch, which follow each other.
-    pub(crate) fn push(&self, batch: &Arc<Batch>, run: Run, woken: &mut Vec<Waker>) {
+    pub(crate) fn push(&self, batch: &Arc<Batch>, run: Run, woken: &mut Vec<Waker>, dead: &mut Dead) {
         let Run { first, count, bytes } = run;
         let mut state = self.lock();
         let full = !state.admits(self.limit);
@@ -210,14 +211,21 @@ impl EventQueue {
             true => (Arc::new(batch.extract(first..first.saturating_add(count))), 0),
             false => (Arc::clone(batch), first),
         };
-        state.add(Events::Frames { batch, next, count }, charge, self.limit, woken);
+        let events = Events::Frames { batch, next, count };
+        state.add(events, charge, self.limit, woken);
         if full {
-            state.shed(self.limit, self.policy);
+            state.shed(self.limit, self.policy, dead);
         }
     }
 
     /// Adds the first part of an event in pieces; `aux` is its number.
-    pub(crate) fn begin(&self, view: &FrameView<'_>, attachments: Attachments, message_bytes: usize) {
+    pub(crate) fn begin(
+        &self,
+        view: &FrameView<'_>,
+        attachments: Attachments,
+        message_bytes: usize,
+        dead: &mut Dead,
+    ) {
         let partial = Partial {
             head: Head::new(view, attachments, 0),
             bytes: BytesMut::from(view.payload),
@@ -228,10 +236,12 @@ impl EventQueue {
             || state.partial_bytes().saturating_add(view.payload.len()) > message_bytes
             || !(drops || state.admits(self.limit))
         {
-            return state.miss(1);
-        }
-        if state.partial.insert(view.header.aux, partial).is_some() {
             state.miss(1);
+            return dead.bury(partial.head.attachments);
+        }
+        if let Some(before) = state.partial.insert(view.header.aux, partial) {
+            state.miss(1);
+            dead.bury(before.head.attachments);
         }
     }
 
@@ -242,13 +252,13 @@ impl EventQueue {
         region: Option<&Bytes>,
         message_bytes: usize,
         woken: &mut Vec<Waker>,
+        dead: &mut Dead,
     ) {
         let number = view.header.aux;
         let mut state = self.lock();
         if view.header.flags.has(Flags::ABORT) {
             // The broker counts what it voids, and tells that in a gap.
-            state.partial.remove(&number);
-            return;
+            return state.void(number, dead);
         }
         // All that is under way together is no more than the largest message.
         let room = message_bytes.saturating_sub(state.partial_bytes());
@@ -256,8 +266,8 @@ impl EventQueue {
             return;
         };
         if region.map_or(view.payload.len(), Bytes::len) > room {
-            state.partial.remove(&number);
-            return state.miss(1);
+            state.miss(1);
+            return state.void(number, dead);
         }
         partial.bytes.extend_from_slice(view.payload);
         if view.header.flags.has(Flags::CONTINUED) {
@@ -267,7 +277,7 @@ impl EventQueue {
             return;
         };
         let bytes = region.cloned().unwrap_or_else(|| bytes.freeze());
-        self.add_whole(state, (head, bytes), woken);
+        self.add_whole(state, (head, bytes), woken, dead);
     }
 
     /// Adds a whole event of a batch with what is attached to it.
@@ -277,10 +287,11 @@ impl EventQueue {
         view: &FrameView<'_>,
         attachments: Attachments,
         woken: &mut Vec<Waker>,
+        dead: &mut Dead,
     ) {
         let head = Head::new(view, attachments, view.header.aux);
         let bytes = keep(batch, view.payload);
-        self.add_whole(self.lock(), (head, bytes), woken);
+        self.add_whole(self.lock(), (head, bytes), woken, dead);
     }
 
     fn add_whole(
@@ -288,16 +299,18 @@ impl EventQueue {
         mut state: MutexGuard<'_, State>,
         (head, bytes): (Head, Bytes),
         woken: &mut Vec<Waker>,
+        dead: &mut Dead,
     ) {
         let full = !state.admits(self.limit);
         if full | state.closed && !state.makes_room(self.limit, self.policy) {
-            return state.refuse(head.lost(), woken);
+            state.refuse(head.lost(), woken);
+            return dead.bury(head.attachments);
         }
         let size = charge(bytes.len(), self.limit);
         let whole = Events::Whole(Some(Box::new((head, bytes))));
         state.add(whole, size, self.limit, woken);
         if full {
-            state.shed(self.limit, self.policy);
+            state.shed(self.limit, self.policy, dead);
         }
     }
 
@@ -309,9 +322,10 @@ impl EventQueue {
     }
 
     /// The connection was lost. That is told when it is over: what is published until then is missing as well.
-    pub(crate) fn interrupt(&self) {
+    pub(crate) fn interrupt(&self, dead: &mut Dead) {
         let mut state = self.lock();
-        state.partial.clear();
+        let partial = state.partial.drain();
+        partial.for_each(|(_, partial)| dead.bury(partial.head.attachments));
         state.cut = true;
     }
 
@@ -338,6 +352,13 @@ impl EventQueue {
         self.close(woken);
     }
 
+    /// Whether nobody holds the lock.
+    #[cfg(test)]
+    #[cfg(not(feature = "models"))]
+    pub(crate) fn is_free(&self) -> bool {
+        self.state.try_lock().is_ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -346,6 +367,13 @@ impl EventQueue {
 impl State {
     fn partial_bytes(&self) -> usize {
         self.partial.values().map(|partial| partial.bytes.len()).sum()
+    }
+
+    /// What came of an event is nobody's.
+    fn void(&mut self, number: u32, dead: &mut Dead) {
+        if let Some(partial) = self.partial.remove(&number) {
+            dead.bury(partial.head.attachments);
+        }
     }
 
     const fn admits(&self, limit: usize) -> bool {

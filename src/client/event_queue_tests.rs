@@ -20,7 +20,8 @@ fn queue(limit: usize) -> (Arc<EventQueue>, Reader) {
 }
 
 fn push(queue: &EventQueue, batch: &Arc<Batch>, first: usize, count: usize, woken: &mut Vec<Waker>) {
-    queue.push(batch, Run::new(batch, first, count), woken);
+    let dead = &mut Dead::default();
+    queue.push(batch, Run::new(batch, first, count), woken, dead);
 }
 
 fn events(reader: &mut Reader) -> Vec<(String, u64, bool)> {
@@ -63,7 +64,7 @@ fn events_come_in_order_with_their_gaps() {
     push(&queue, &batch(&[(0, b"a"), (2, b"b")]), 0, 2, &mut woken);
     queue.gap(3, &mut woken);
     push(&queue, &batch(&[(1, b"c")]), 0, 1, &mut woken);
-    queue.interrupt();
+    queue.interrupt(&mut Dead::default());
     queue.stands(&mut woken);
     push(&queue, &batch(&[(0, b"d")]), 0, 1, &mut woken);
     let expected = [
@@ -80,7 +81,7 @@ fn gaps_can_be_read_without_an_event() {
     let (queue, mut reader) = queue(1 << 20);
     let mut woken = Vec::new();
     queue.gap(3, &mut woken);
-    queue.interrupt();
+    queue.interrupt(&mut Dead::default());
     queue.stands(&mut woken);
     assert_eq!(updates(&mut reader), ["interrupted", "missed 3"]);
     queue.gap(1, &mut woken);
@@ -135,11 +136,13 @@ fn pieces_of_several_events_may_be_mixed() {
     };
     let begin = |number, payload: &[u8]| {
         let batch = frame(Kind::Event, number, Flags::CONTINUED, payload);
-        queue.begin(&batch.view(0).unwrap(), Attachments::new(), 10);
+        let view = batch.view(0).unwrap();
+        queue.begin(&view, Attachments::new(), 10, &mut Dead::default());
     };
     let mut piece = |number, flags, payload: &[u8]| {
         let batch = frame(Kind::EventPiece, number, flags, payload);
-        queue.piece(&batch.view(0).unwrap(), None, 10, &mut woken);
+        let dead = &mut Dead::default();
+        queue.piece(&batch.view(0).unwrap(), None, 10, &mut woken, dead);
     };
     begin(7, b"ab");
     begin(8, b"AB");
@@ -229,9 +232,11 @@ fn what_follows_a_large_event_is_not_missed() {
             false => push(&queue, &batch(&[(0, &large)]), 0, 1, &mut Vec::new()),
             true => {
                 let begin = frame(Kind::Event, Flags::CONTINUED, &[]);
-                queue.begin(&begin.view(0).unwrap(), Attachments::new(), 1 << 20);
+                let (view, dead) = (begin.view(0).unwrap(), &mut Dead::default());
+                queue.begin(&view, Attachments::new(), 1 << 20, dead);
                 let rest = frame(Kind::EventPiece, Flags::NONE, &large);
-                queue.piece(&rest.view(0).unwrap(), None, 1 << 20, &mut Vec::new());
+                let view = rest.view(0).unwrap();
+                queue.piece(&view, None, 1 << 20, &mut Vec::new(), dead);
             }
         };
         add_large();
@@ -294,15 +299,15 @@ fn what_is_kept_as_the_newest_counts_as_it_did_when_it_came() {
 #[test]
 fn what_is_attached_to_an_event_ends_with_the_event() {
     let queue = Arc::new(EventQueue::new("o", "t", 10_000, SlowPolicy::Hold));
-    let mut woken = Vec::new();
+    let (mut woken, mut dead) = (Vec::new(), Dead::default());
     let open: Vec<Arc<u8>> = (0..3).map(Arc::new).collect();
     let events = batch(&[(0, b"0"), (2, b"1"), (0, b"2"), (0, b"plain")]);
     for (index, object) in open.iter().enumerate() {
         let attached: crate::message::Attachment = Arc::clone(object) as _;
         let view = events.view(index).unwrap();
-        queue.carrying(&events, &view, vec![attached].into(), &mut woken);
+        queue.carrying(&events, &view, vec![attached].into(), &mut woken, &mut dead);
     }
-    queue.push(&events, Run::new(&events, 3, 1), &mut woken);
+    queue.push(&events, Run::new(&events, 3, 1), &mut woken, &mut dead);
     let mut reader = Reader::new(Arc::clone(&queue));
     let cx = Context::from_waker(Waker::noop());
     for (number, object) in open.iter().enumerate() {
@@ -317,6 +322,7 @@ fn what_is_attached_to_an_event_ends_with_the_event() {
     }
     assert!(matches!(reader.poll_event(&cx), Poll::Ready(Some(event)) if event.payload.bytes == "plain"));
     // One that is dropped counts what was missed before it.
-    queue.carrying(&events, &events.view(1).unwrap(), Attachments::new(), &mut woken);
+    let view = events.view(1).unwrap();
+    queue.carrying(&events, &view, Attachments::new(), &mut woken, &mut dead);
     assert_eq!(queue.lock().chunks[0].events.lost(), 3);
 }

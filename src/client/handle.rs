@@ -315,8 +315,8 @@ impl IpcClient {
     /// when the broker has it. It is set again after a reconnection.
     ///
     /// # Errors
-    /// Invalid for names or metadata that are not allowed, TooLarge, NotConnected when the client is closed. An
-    /// earlier will may be forgotten then.
+    /// Invalid for names or metadata that are not allowed, TooLarge, Cancelled when it was taken back meanwhile, NotConnected when the
+    /// client is closed. An earlier will may be forgotten then.
     pub async fn set_will(
         &self,
         object: &str,
@@ -343,13 +343,23 @@ impl IpcClient {
         Ok(())
     }
 
-    /// Takes the will back. Ready when the broker has forgotten it.
+    /// Takes the will back, and what is being set: that ends as cancelled. Ready when the broker has forgotten it.
     ///
     /// # Errors
     /// NotConnected, BrokerGone or Deadline; it is not set again after a reconnection in any case.
     pub async fn clear_will(&self) -> Result<(), CallError> {
-        let before = self.handle.shared.lock().lasting.clear_will();
-        drop(before);
+        let shared = &self.handle.shared;
+        let mut after = After::default();
+        let mut state = shared.lock();
+        let taken = state.lasting.clear_will(&mut after);
+        // It may have been all that a restoration waited for.
+        let report = state.take_report();
+        drop(state);
+        after.perform();
+        drop(taken);
+        if let Some(report) = report {
+            shared.report(report);
+        }
         presence::acknowledge(self, Outgoing::plain(Kind::Will, Key::EMPTY)).await
     }
 

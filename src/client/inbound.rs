@@ -79,7 +79,7 @@ pub(crate) fn dispatch(shared: &Arc<Shared>, mut batch: Batch, after: &mut After
             Kind::Event if Run::may_hold(header) => {
                 let run = Run::whole(&batch, index);
                 if let Some(queue) = subscription(&state, header.id) {
-                    queue.push(&batch, run, &mut after.wakers);
+                    queue.push(&batch, run, &mut after.wakers, &mut after.dead);
                 }
                 index = index.saturating_add(run.count);
                 continue;
@@ -163,7 +163,7 @@ fn deliver(
     let Fact::Endpoint { port, .. } = &state.lasting.get(id)?.what else {
         return None;
     };
-    if port.push(batch, run, given, state.life, &mut after.wakers) {
+    if port.push(batch, run, given, state.life, after) {
         return None;
     }
     let text = "the broker sent more messages than any window of the label bus allows";
@@ -193,7 +193,6 @@ fn answer(
     after: &mut After,
 ) -> Option<Ended> {
     let Header { kind, id, aux, .. } = *view.header;
-    let message_bytes = state.grants.message_bytes as usize;
     match kind {
         Kind::Reply | Kind::ReplyPiece => return replied(state, (batch, index), view, brought, after),
         Kind::Error => finish(state, id, Err(error_of(view)), after),
@@ -208,30 +207,17 @@ fn answer(
                 state.publishers.drain(&mut after.wakers);
             }
         }
-        Kind::Event => {
-            if let Some(queue) = subscription(state, id) {
-                let attachments = brought.attachments(index);
-                match view.header.flags.has(Flags::CONTINUED) {
-                    true => queue.begin(view, attachments, message_bytes),
-                    false => queue.carrying(batch, view, attachments, &mut after.wakers),
-                }
-            }
-        }
-        Kind::EventPiece => {
-            if let Some(queue) = subscription(state, id) {
-                queue.piece(view, brought.regions.get(index), message_bytes, &mut after.wakers);
-            }
-        }
-        Kind::Gap => {
-            if let Some(queue) = subscription(state, id) {
-                queue.gap(aux, &mut after.wakers);
-            }
-        }
+        Kind::Event | Kind::EventPiece | Kind::Gap => event(state, (batch, index), view, brought, after),
         Kind::Settled => return settled(state, view.payload, after),
         Kind::Ownership => ownership(state, id, aux, after),
         Kind::Notice => notice(state, view, after),
         Kind::Ping => return ping(state, view),
-        Kind::Ring => return ring(state, &brought.attachments(index), aux, after),
+        Kind::Ring => {
+            let given = brought.attachments(index);
+            let ended = ring(state, &given, aux, after);
+            after.dead.bury(given);
+            return ended;
+        }
         Kind::Goodbye => {
             let text = text::text(&String::from_utf8_lossy(view.payload)).to_string();
             let reason = CloseReason::from_code(aux);
@@ -344,9 +330,9 @@ fn replied(
                 true => Attachments::new(),
                 false => brought.attachments(index),
             };
-            request.reply(batch, view, attachments, message_bytes)
+            request.reply(batch, view, attachments, message_bytes, &mut after.dead)
         }
-        _ => request.reply_piece(view, brought.regions.get(index), message_bytes),
+        _ => request.reply_piece(view, brought.regions.get(index), message_bytes, &mut after.dead),
     };
     if step == Step::Quiet {
         // Else it is over, or an item lies there: then the time counts from when that is taken.
@@ -355,7 +341,10 @@ fn replied(
     let owed = request.take_owed(window);
     if step == Step::TooLarge {
         let text = format!("the reply is larger than {} bytes", state.grants.message_bytes);
-        request.finish(Err(CallError::new(ErrorCode::TooLarge, text).ran(true)));
+        request.finish(
+            Err(CallError::new(ErrorCode::TooLarge, text).ran(true)),
+            &mut after.dead,
+        );
         after.wakers.extend(request.waker.take());
         let _ = state.control(&Draft::new(Kind::Cancel, id));
         return None;
@@ -376,13 +365,39 @@ fn replied(
     None
 }
 
+/// Adds to a subscription what is no run of whole events.
+fn event(
+    state: &State,
+    (batch, index): (&Batch, usize),
+    view: &FrameView<'_>,
+    brought: &mut Brought,
+    after: &mut After,
+) {
+    let Header {
+        kind, id, aux, flags, ..
+    } = *view.header;
+    let Some(queue) = subscription(state, id) else {
+        return;
+    };
+    let message_bytes = state.grants.message_bytes as usize;
+    let (woken, dead) = (&mut after.wakers, &mut after.dead);
+    match kind {
+        Kind::Gap => queue.gap(aux, woken),
+        Kind::EventPiece => queue.piece(view, brought.regions.get(index), message_bytes, woken, dead),
+        _ if flags.has(Flags::CONTINUED) => {
+            queue.begin(view, brought.attachments(index), message_bytes, dead);
+        }
+        _ => queue.carrying(batch, view, brought.attachments(index), woken, dead),
+    }
+}
+
 /// Ends a request, or settles one of the lasting ones.
 fn finish(state: &mut State, id: u64, result: Result<u32, CallError>, after: &mut After) {
     if Lasting::is_key(id) {
         return settle(state, id, result, after);
     }
     if let Some(request) = state.requests.get_mut(id) {
-        request.finish(result.map(Answer::Number));
+        request.finish(result.map(Answer::Number), &mut after.dead);
         after.wakers.extend(request.waker.take());
     }
 }
@@ -403,78 +418,5 @@ fn error_of(view: &FrameView<'_>) -> CallError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::builder::ClientBuilder;
-    use crate::client::request::Request;
-    use crate::client::subscription::SlowPolicy;
-    use crate::message::Encoding;
-    use std::time::{Duration, Instant};
-
-    #[test]
-    fn an_answers_descriptor_does_not_wait_for_the_events_of_the_same_read() {
-        let shared = Arc::new(Shared::new(ClientBuilder::new().options));
-        let queue = Arc::new(EventQueue::new("o", "t", 10_000, SlowPolicy::Hold));
-        let mut state = shared.lock();
-        let fact = Fact::Subscription(Arc::clone(&queue));
-        let subscribed = state.lasting.add(fact, None, |_| Vec::new()).unwrap();
-        let now = Instant::now();
-        let asked = state
-            .requests
-            .insert(Request::new(now, Duration::ZERO, 100))
-            .unwrap();
-        drop(state);
-        let mut bytes = Vec::new();
-        let event = Draft::new(Kind::Event, subscribed);
-        event.payload(Encoding::RAW, &[7; 1_000]).encode(&mut bytes);
-        let reply = Draft::new(Kind::Reply, asked).payload(Encoding::RAW, b"here");
-        Draft {
-            attachments: 1,
-            ..reply
-        }
-        .encode(&mut bytes);
-        let object = Arc::new(7_u8);
-        let mut batch = Batch::from_bytes(bytes.into(), 10_000).unwrap();
-        batch.attach(1, vec![Arc::clone(&object) as Attachment]);
-        assert_eq!(dispatch(&shared, batch, &mut After::default()), None);
-        let answer = shared.lock().requests.get_mut(asked).unwrap().answer.take();
-        let Some(Ok(Answer::Reply(reply))) = answer else {
-            panic!("{answer:?}");
-        };
-        assert_eq!((reply.attachments.len(), Arc::strong_count(&object)), (1, 2));
-        drop(reply);
-        assert_eq!(Arc::strong_count(&object), 1, "an event lies there");
-    }
-
-    #[test]
-    fn a_broker_that_has_not_taken_a_large_frame_yet_is_not_given_up() {
-        let mut state = State::new(100, Role::Broker, Instant::now());
-        state.out.push(&[&vec![0; OWED_MAX + 1_000]]);
-        assert_eq!(unread(&state, 100), None);
-        state.out.owe(OWED_MAX + 101);
-        let ended = unread(&state, 100).unwrap();
-        assert_eq!(ended.reason, CloseReason::SlowConsumer);
-    }
-
-    #[test]
-    fn each_part_of_a_reply_gives_its_call_the_whole_deadline_again() {
-        let patience = Duration::from_millis(100);
-        let old = Instant::now() - patience;
-        let mut state = State::new(100, Role::Peer, old);
-        let key = state.requests.insert(Request::new(old, patience, 100)).unwrap();
-        let frame = Draft::new(Kind::Reply, key).flags(Flags::CONTINUED);
-        let frame = frame.payload(Encoding::RAW, b"the first part").to_vec();
-        let batch = Batch::from_bytes(frame.into(), 100).unwrap();
-        let (view, now) = (batch.view(0).unwrap(), Instant::now());
-        state.grants.message_bytes = 100;
-        let ended = replied(
-            &mut state,
-            (&batch, 0),
-            &view,
-            &mut Brought::default(),
-            &mut After::default(),
-        );
-        assert_eq!(ended, None);
-        assert!(state.requests.get_mut(key).unwrap().expires >= now + patience);
-    }
-}
+#[path = "inbound_tests.rs"]
+mod tests;

@@ -212,7 +212,9 @@ fn begin(
         came: table.next_place(),
         behind: Vec::new(),
     };
-    table.partial.insert(view.header.id, partial);
+    let before = table.partial.insert(view.header.id, partial);
+    drop(table);
+    drop(before);
     here.partials = true;
 }
 

@@ -272,7 +272,7 @@ impl State {
             && let Some(mut held) = self.sends.next_held()
         {
             if self.check_attachments(&held.attachments).is_err() {
-                self.sends.refuse(&held, Reason::Attachments, after);
+                self.sends.refuse(held, Reason::Attachments, after);
                 continue;
             }
             self.out.take_in(&mut held.frame, &held.attachments);

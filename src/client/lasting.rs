@@ -4,7 +4,7 @@
 //! has been asked for and not answered; and the count of answers that a restored connection still waits for. Knows no
 //! socket. Used under the connection's lock.
 
-use super::after::First;
+use super::after::{After, First};
 use super::event_queue::EventQueue;
 use super::outbox::Outbox;
 use super::outgoing::too_large;
@@ -13,7 +13,7 @@ use super::port::Port;
 use super::presence::Notice;
 use super::queue::Queue;
 use super::slab::Slab;
-use crate::error::CallError;
+use crate::error::{CallError, ErrorCode};
 use crate::message::Batch;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -107,8 +107,6 @@ pub(crate) struct Lasting {
     asking_max: usize,
     /// The key of the will that is in force.
     will: Option<u64>,
-    /// Wills of an earlier place in the order were taken back.
-    wills_from: u64,
     pub(crate) restoration: Option<Restoration>,
 }
 
@@ -138,7 +136,6 @@ impl Lasting {
             line: VecDeque::new(),
             asking_max: ASKING_MAX,
             will: None,
-            wills_from: 0,
             restoration: None,
         }
     }
@@ -285,26 +282,33 @@ impl Lasting {
         }
     }
 
-    /// The broker has taken a will: it is the one in force, unless it was set before that one or before the last was taken back. Returns
+    /// The broker has taken a will: it is the one in force, unless it was set before that one, or has been taken back since. Returns
     /// the one that is not, to be dropped when no lock is held.
     #[must_use]
     pub(crate) fn set_will(&mut self, key: u64) -> Option<Entry> {
         let order = |key| self.get(key).map(|entry: &Entry| entry.order);
-        let own = order(key);
-        let earlier = own < Some(self.wills_from) || own < self.will.and_then(order);
-        let other = match earlier {
+        let own = order(key)?;
+        let other = match self.will.and_then(order).is_some_and(|set| own < set) {
             true => Some(key),
             false => self.will.replace(key),
         };
         other.and_then(|other| self.forget(other))
     }
 
-    /// The will is taken back. Returns it, to be dropped when no lock is held.
-    #[must_use]
-    pub(crate) fn clear_will(&mut self) -> Option<Entry> {
-        self.wills_from = self.next_order;
-        let key = self.will.take()?;
-        self.forget(key)
+    /// The will is taken back, and every other one that was set before, also where the broker has not been asked or has not answered: it
+    /// would be asked for later, or with the next connection. Who waits for its answer is told. Returns them, to be dropped when no
+    /// lock is held.
+    pub(crate) fn clear_will(&mut self, after: &mut After) -> Vec<Entry> {
+        self.will = None;
+        let all = self.table.iter_mut();
+        let wills = all.filter(|(_, entry)| matches!(entry.what, Fact::Will));
+        let keys: Vec<u64> = wills.map(|(key, _)| key).collect();
+        let mut taken: Vec<Entry> = keys.into_iter().filter_map(|key| self.forget(key)).collect();
+        for first in taken.iter_mut().filter_map(|entry| entry.first.take()) {
+            let text = "the will was taken back before the broker had it";
+            after.answer(first, Err(CallError::new(ErrorCode::Cancelled, text)));
+        }
+        taken
     }
 
     /// An entry goes away while its restoration is under way.

@@ -1,7 +1,6 @@
 //! Tests of the list of what outlives a connection.
 
 use super::*;
-use crate::error::ErrorCode;
 
 fn object(lasting: &mut Lasting, name: &str) -> u64 {
     let standing = Arc::new(tokio::sync::watch::channel(Ok(Standing::Asked)).0);
@@ -121,7 +120,32 @@ fn the_will_that_was_set_last_stays_however_late_the_others_are_seen() {
     assert!(lasting.will == Some(third) && lasting.get(second).is_none());
     // One that is taken back before it is seen is not in force either.
     let late = will(&mut lasting);
-    drop(lasting.clear_will());
+    drop(lasting.clear_will(&mut After::default()));
     drop(lasting.set_will(late));
     assert!(lasting.will.is_none() && lasting.get(late).is_none() && lasting.get(third).is_none());
+}
+
+#[test]
+fn wills_that_are_taken_back_before_they_are_answered_are_not_asked_for_again() {
+    let (mut lasting, mut out, mut after) = (Lasting::new(), Outbox::new(1_000), After::default());
+    let now = Instant::now();
+    // One is asked for, and one waits for its answer.
+    let asked = [(); 2].map(|()| {
+        let (first, answer) = tokio::sync::oneshot::channel();
+        let frame = |key: u64| key.to_le_bytes().to_vec();
+        let key = lasting.add(Fact::Will, Some(first), frame).unwrap();
+        lasting.ask(key, &mut out, now, 1);
+        (key, answer)
+    });
+    assert_eq!(lasting.clear_will(&mut after).len(), 2);
+    after.perform();
+    for (key, mut answer) in asked {
+        let error = answer.try_recv().unwrap().unwrap_err();
+        assert_eq!(error.code, ErrorCode::Cancelled);
+        assert_eq!(lasting.answered(key), None);
+        lasting.pump(&mut out, now, 1);
+    }
+    lasting.restore();
+    lasting.pump(&mut out, now, 1);
+    assert_eq!(out.claim().unwrap().part().0.len(), 8, "the first, once");
 }

@@ -29,6 +29,7 @@ mod connect_error;
 mod connection_events;
 mod content;
 mod control;
+mod dead;
 mod drive;
 #[cfg_attr(
     not(feature = "bus"),

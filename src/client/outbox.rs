@@ -4,6 +4,7 @@
 //! appended under the connection's lock; whoever claims the bytes writes them outside it. Used by
 //! [`super::shared::Shared`].
 
+use super::dead::Dead;
 use super::waiters::Waiters;
 use crate::message::frame::HEADER_LEN;
 use crate::message::{Attachment, Attachments};
@@ -296,8 +297,8 @@ impl Outbox {
     }
 
     /// Gives a claim back. `blocked`: the socket took less than all of it and its task will say when it takes more.
-    /// A claim of an earlier connection is dropped.
-    pub(crate) fn release(&mut self, claim: Claim, blocked: bool) {
+    /// What travelled with a claim of an earlier connection is returned, to be dropped when no lock is held.
+    pub(crate) fn release(&mut self, claim: Claim, blocked: bool) -> Option<impl Sized + use<>> {
         let Claim {
             mut bytes,
             attached,
@@ -307,7 +308,7 @@ impl Outbox {
             life,
         } = claim;
         if life != self.life {
-            return;
+            return Some(attached);
         }
         self.written = self
             .written
@@ -324,6 +325,7 @@ impl Outbox {
         self.pending = bytes;
         self.pending_attached = attached;
         self.pending_turn = turn;
+        None
     }
 
     /// Whether the socket took less than it was given and has not said that it takes more.
@@ -337,7 +339,9 @@ impl Outbox {
     }
 
     /// Forgets everything, at the end of a connection, and lets the tasks that wait for room look again.
-    pub(crate) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self, dead: &mut Dead) {
+        let all = [&mut self.pending_attached, &mut self.attached].into_iter();
+        all.flat_map(std::mem::take).for_each(|(_, list)| dead.bury(list));
         let room = std::mem::take(&mut self.room);
         *self = Self {
             life: self.life.wrapping_add(1),

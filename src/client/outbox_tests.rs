@@ -125,7 +125,7 @@ fn a_claim_of_an_earlier_connection_changes_nothing() {
     let mut out = Outbox::new(4);
     out.push(&[b"old"]);
     let stale = out.claim().unwrap();
-    out.clear();
+    out.clear(&mut Dead::default());
     out.push(&[b"new"]);
     let mut claim = out.claim().unwrap();
     out.release(stale, true);

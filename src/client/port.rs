@@ -3,6 +3,7 @@
 //! Owns the order of messages, and the reader's end: whole runs of frames lie here by reference to the batch they came in, and are read
 //! one after the other. Also what the broker has to be told was taken. Knows no lock of the connection and no type of a message.
 
+use super::after::After;
 use super::event_queue::Run;
 use super::queue::Queue;
 use super::undelivered::Undelivered;
@@ -76,7 +77,7 @@ impl Port {
         run: Run,
         given: &mut VecDeque<Given>,
         life: u64,
-        woken: &mut Vec<Waker>,
+        after: &mut After,
     ) -> bool {
         let Run { first, count, bytes } = run;
         let mut inbox = self.lock();
@@ -87,8 +88,11 @@ impl Port {
         let end = first.saturating_add(count);
         let mut theirs = VecDeque::new();
         while let Some((at, list)) = pop_below(given, end) {
-            // What came for an endpoint that is gone was left, and is nobody's.
-            theirs.extend(at.checked_sub(first).map(|behind| (behind, list)));
+            match at.checked_sub(first) {
+                Some(behind) => theirs.push_back((behind, list)),
+                // What came for an endpoint that is gone was left, and is nobody's.
+                None => after.dead.bury(list),
+            }
         }
         let (batch, first) = match bytes < batch.buffer_len() / 4 {
             true => (Arc::new(batch.extract(first..end)), 0),
@@ -103,7 +107,7 @@ impl Port {
             given: theirs,
             life,
         });
-        inbox.waiters.drain(woken);
+        inbox.waiters.drain(&mut after.wakers);
         self.filled.store(true, Ordering::Release);
         inbox.bytes <= UNREAD_MAX
     }
@@ -285,15 +289,15 @@ mod tests {
     }
 
     fn push(port: &Port, ids: std::ops::Range<u32>, life: u64) -> usize {
-        let mut woken = Vec::new();
+        let mut after = After::default();
         let run = Run {
             first: 0,
             count: ids.len(),
             bytes: ids.len() * 64,
         };
         let mut given = VecDeque::new();
-        assert!(port.push(&batch(ids), run, &mut given, life, &mut woken));
-        woken.len()
+        assert!(port.push(&batch(ids), run, &mut given, life, &mut after));
+        after.wakers.len()
     }
 
     fn next(reader: &mut Reader, port: &Port) -> Option<u32> {
@@ -369,7 +373,7 @@ mod tests {
         for (to, first, count) in [(&gone, 0, 2), (&port, 2, 2)] {
             let bytes = count * 64;
             let run = Run { first, count, bytes };
-            assert!(to.push(&batch, run, &mut given, 1, &mut Vec::new()));
+            assert!(to.push(&batch, run, &mut given, 1, &mut After::default()));
         }
         assert!(given.is_empty());
         let mut seen = Vec::new();

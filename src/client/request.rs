@@ -3,6 +3,7 @@
 //! Owns the assembly of replies, the items of a streamed reply and the credit they hold; knows no socket and no
 //! clock. Slots live in a [`super::slab::Slab`] under the connection's lock; the socket's task completes them.
 
+use super::dead::Dead;
 use super::peer::Again;
 use super::waiters::replace;
 use crate::error::{CallError, ErrorCode};
@@ -126,11 +127,20 @@ impl Request {
     }
 
     /// Ends the request; the first ending counts.
-    pub(crate) fn finish(&mut self, answer: Result<Answer, CallError>) {
-        self.partial = None;
-        if self.answer.is_none() {
-            self.answer = Some(answer);
+    pub(crate) fn finish(&mut self, answer: Result<Answer, CallError>, dead: &mut Dead) {
+        self.give_up_partial(dead);
+        match (&self.answer, answer) {
+            (None, answer) => self.answer = Some(answer),
+            (Some(_), Ok(Answer::Reply(reply))) => dead.bury(reply.attachments),
+            (Some(_), _) => {}
         }
+    }
+
+    /// What came of a message is nobody's. Returns whether others were to follow it, and the credit that it holds.
+    fn give_up_partial(&mut self, dead: &mut Dead) -> Option<(bool, usize)> {
+        let partial = *self.partial.take()?;
+        dead.bury(partial.attachments);
+        Some((partial.more, partial.held))
     }
 
     /// Whether nothing more will come.
@@ -158,12 +168,14 @@ impl Request {
         view: &FrameView<'_>,
         attachments: Attachments,
         message_bytes: usize,
+        dead: &mut Dead,
     ) -> Step {
         let flags = view.header.flags;
         let metadata = Metadata::parse(view.meta).unwrap_or_default();
         let encoding = view.header.encoding;
         let more = flags.has(Flags::MORE);
         if flags.has(Flags::CONTINUED) {
+            self.give_up_partial(dead);
             self.partial = Some(Box::new(Partial {
                 bytes: BytesMut::new(),
                 encoding,
@@ -186,6 +198,7 @@ impl Request {
             },
             more,
             if more { view.header.wire_len() } else { 0 },
+            dead,
         )
     }
 
@@ -195,9 +208,10 @@ impl Request {
         view: &FrameView<'_>,
         region: Option<&Bytes>,
         message_bytes: usize,
+        dead: &mut Dead,
     ) -> Step {
         if view.header.flags.has(Flags::ABORT) {
-            return self.void();
+            return self.void(dead);
         }
         if region.is_some_and(|bytes| bytes.len() > message_bytes) {
             return Step::TooLarge;
@@ -222,22 +236,23 @@ impl Request {
             },
             partial.more,
             partial.held,
+            dead,
         )
     }
 
     /// The sender has given a message up halfway. An item of a stream is missing then; without the closing reply, the
     /// call has no other end.
-    fn void(&mut self) -> Step {
-        let Some(partial) = self.partial.take() else {
+    fn void(&mut self, dead: &mut Dead) -> Step {
+        let Some((more, held)) = self.give_up_partial(dead) else {
             return Step::Quiet;
         };
         // Nobody takes what came of it.
-        self.owed = self.owed.saturating_add(partial.held);
-        if partial.more {
+        self.owed = self.owed.saturating_add(held);
+        if more {
             return Step::Quiet;
         }
         let text = "the object gave its answer up halfway";
-        self.finish(Err(CallError::new(ErrorCode::Handler, text).ran(true)));
+        self.finish(Err(CallError::new(ErrorCode::Handler, text).ran(true)), dead);
         Step::Wake
     }
 
@@ -256,7 +271,7 @@ impl Request {
         Step::Quiet
     }
 
-    fn complete(&mut self, reply: Reply, more: bool, charge: usize) -> Step {
+    fn complete(&mut self, reply: Reply, more: bool, charge: usize, dead: &mut Dead) -> Step {
         match self.items.as_mut() {
             Some(items) => {
                 items.complete = !more;
@@ -269,9 +284,10 @@ impl Request {
             }
             None if more => {
                 let text = "the object answered with a stream; call it with `stream`";
-                self.finish(Err(CallError::new(ErrorCode::Invalid, text).ran(true)));
+                dead.bury(reply.attachments);
+                self.finish(Err(CallError::new(ErrorCode::Invalid, text).ran(true)), dead);
             }
-            None => self.finish(Ok(Answer::Reply(reply))),
+            None => self.finish(Ok(Answer::Reply(reply)), dead),
         }
         Step::Wake
     }
@@ -342,8 +358,8 @@ mod tests {
         let batch = Batch::from_bytes(frame.into(), 1 << 20).unwrap();
         let view = batch.view(0).unwrap();
         match kind {
-            Kind::Reply => request.reply(&batch, &view, Attachments::new(), 100),
-            _ => request.reply_piece(&view, None, 100),
+            Kind::Reply => request.reply(&batch, &view, Attachments::new(), 100, &mut Dead::default()),
+            _ => request.reply_piece(&view, None, 100, &mut Dead::default()),
         }
     }
 
@@ -444,7 +460,8 @@ mod tests {
         let frame = Draft::new(Kind::Reply, 1).to_vec();
         let batch = Batch::from_bytes(frame.into(), 100).unwrap();
         let view = batch.view(0).unwrap();
-        assert_eq!(request.reply(&batch, &view, Attachments::new(), 100), Step::Wake);
+        let step = request.reply(&batch, &view, Attachments::new(), 100, &mut Dead::default());
+        assert_eq!(step, Step::Wake);
         assert!(request.next_item().is_none() && request.items.as_ref().unwrap().complete);
     }
 }

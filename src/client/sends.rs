@@ -315,7 +315,8 @@ impl Sends {
     /// There will be no connection any more.
     pub(crate) fn close(&mut self, after: &mut After) {
         self.interrupt(Vec::new(), after);
-        self.held.clear();
+        let held = self.held.drain(..);
+        held.for_each(|held| after.dead.bury(held.attachments));
         self.held_bytes = 0;
         let next = self.first.saturating_add(self.sent.len() as u64);
         let report = |id| Err(Undelivered::new(id, Reason::Closed, false));
@@ -336,8 +337,9 @@ impl Sends {
     }
 
     /// One of those that waited cannot go over the new connection.
-    pub(crate) fn refuse(&mut self, held: &Held, reason: Reason, after: &mut After) {
+    pub(crate) fn refuse(&mut self, held: Held, reason: Reason, after: &mut After) {
         let id = held.id();
+        after.dead.bury(held.attachments);
         let report = |id| Err(Undelivered::new(id, reason, false));
         self.end(id, id.saturating_add(1), report, after);
     }

@@ -120,6 +120,13 @@ impl Shared {
         }
     }
 
+    /// Whether nobody holds the lock.
+    #[cfg(test)]
+    #[cfg(not(feature = "models"))]
+    pub(crate) fn is_free(&self) -> bool {
+        self.state.try_lock().is_ok()
+    }
+
     /// Takes a future that is dropped out of a list of those who wait.
     pub(crate) fn leave(&self, place: &mut Option<Place>, list: fn(&mut State) -> &mut Waiters) {
         if place.is_some() {
@@ -190,9 +197,10 @@ impl Shared {
                 Err(error) => break Err(error),
             }
         };
-        self.lock()
-            .out
-            .release(claim, matches!(result, Ok(Wrote::Blocked)));
+        let blocked = matches!(result, Ok(Wrote::Blocked));
+        // The lock is released before it is dropped.
+        let left = self.lock().out.release(claim, blocked);
+        drop(left);
         result
     }
 
@@ -303,8 +311,8 @@ mod tests {
 
     impl Drop for NeedsTheLock {
         fn drop(&mut self) {
-            let free = self.shared.state.try_lock().is_ok();
-            self.free.fetch_add(usize::from(free), Ordering::Relaxed);
+            self.free
+                .fetch_add(usize::from(self.shared.is_free()), Ordering::Relaxed);
         }
     }
 

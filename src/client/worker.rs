@@ -24,6 +24,9 @@ use tokio::sync::watch;
 /// What running calls may still take once the worker is told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Names that are given up at once at most. Each is a request, and a broker takes so many of one connection; it gets half of those.
+const AT_ONCE: usize = 256;
+
 /// An object that will be served.
 struct Object {
     name: String,
@@ -300,9 +303,14 @@ async fn stop(client: IpcClient, registrations: Vec<Registration>) {
             tracing::debug!(object = %text::name(&name), %error, "the name could not be given up");
         }
     });
-    let serving = &client.handle.shared.serving;
+    let shared = &client.handle.shared;
+    let (open_calls, serving) = (shared.lock().grants.open_calls, &shared.serving);
+    let at_once = AT_ONCE.min(open_calls as usize / 2).max(1);
     let through = async {
-        futures::future::join_all(given_up).await;
+        futures::stream::iter(given_up)
+            .buffer_unordered(at_once)
+            .for_each(|()| std::future::ready(()))
+            .await;
         std::future::poll_fn(|cx| serving.poll_idle(cx)).await;
     };
     // A broker that is stopped answers for none of the names: what is left of them is given up with the connection.

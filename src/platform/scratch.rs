@@ -20,6 +20,24 @@ pub struct Kind {
     pub contents: &'static [&'static str],
 }
 
+impl Kind {
+    /// Whether anything in a folder there may be a socket. On macOS the names of temporary folders take half of what the path of one has.
+    #[cfg(unix)]
+    fn fits_in(self, place: &Path) -> bool {
+        let longest = self.contents.iter().map(|name| name.len()).max();
+        let folder = self.prefix.len().saturating_add(RANDOM);
+        // With the slash before each.
+        let own = folder.saturating_add(longest.unwrap_or(0)).saturating_add(2);
+        place.as_os_str().len().saturating_add(own) <= crate::platform::place::PATH_MAX
+    }
+
+    /// Pipes are in no folder.
+    #[cfg(windows)]
+    const fn fits_in(self, _: &Path) -> bool {
+        true
+    }
+}
+
 /// A folder of this process. Dropping it removes the folder with all that is in it.
 #[derive(Debug)]
 pub struct Scratch {
@@ -33,12 +51,16 @@ pub struct Scratch {
 
 impl Scratch {
     /// Makes a folder that only this user may enter, in the place for temporary files, after a look for those that are left of
-    /// this user's processes that were killed.
+    /// this user's processes that were killed. Where the path of a socket in it would be too long, the place is `/tmp`.
     ///
     /// # Errors
     /// When no folder can be made there.
     pub fn new(kind: Kind) -> io::Result<Self> {
-        Self::new_in(&std::env::temp_dir(), kind)
+        let place = std::env::temp_dir();
+        match kind.fits_in(&place) {
+            true => Self::new_in(&place, kind),
+            false => Self::new_in(Path::new("/tmp"), kind),
+        }
     }
 
     fn new_in(place: &Path, kind: Kind) -> io::Result<Self> {
@@ -264,6 +286,17 @@ mod tests {
         let folder = Scratch::new_in(place.path(), KIND).unwrap();
         let mode = folder.path().metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_socket_fits_into_it() {
+        // The longest of its paths is `/scratch.tmp-AbCd01/inner/three`.
+        let most = crate::platform::place::PATH_MAX - 1 - 18 - 1 - 11;
+        for (length, fits) in [(most, true), (most + 1, false)] {
+            let place = PathBuf::from("/".repeat(length));
+            assert_eq!(KIND.fits_in(&place), fits, "{length}");
+        }
     }
 
     #[test]

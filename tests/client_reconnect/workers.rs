@@ -75,6 +75,52 @@ async fn a_worker_that_stops_lets_running_calls_end() {
 }
 
 #[tokio::test]
+async fn a_worker_gives_up_more_names_than_its_broker_takes_requests_at_once() {
+    const NAMES: usize = 40;
+    let place = Place::new();
+    let broker = place.start_with(Limits {
+        open_calls: 8,
+        ..Limits::default()
+    });
+    let (begun, finish) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (tell, wait) = (begun.clone(), finish.clone());
+    let object = Methods::new().method("m", move |(): (), _| {
+        let wait = wait.clone();
+        tell.notify_one();
+        async move {
+            wait.notified().await;
+            Ok("done")
+        }
+    });
+    let worker = WorkerBuilder::new().endpoint(place.endpoint());
+    let (worker, stop) = (0..NAMES)
+        .fold(worker, |worker, n| {
+            worker.add(&format!("o.{n}"), Name("one of many"))
+        })
+        .add_handler("o.busy", object)
+        .with_graceful_shutdown();
+    let serving = tokio::spawn(worker.spawn());
+    let client = broker.client().await;
+    client.wait_for_object("o.busy").await.unwrap();
+    let mut watch = client.watch_pattern(WatchScope::Names, "o.*").await.unwrap();
+    let call = client.remote_call::<(), String>("o.busy", "m", ());
+    let steps = async {
+        begun.notified().await;
+        drop(stop);
+        let mut names = 0_usize;
+        while names <= NAMES {
+            let notice = soon(watch.next()).await.unwrap();
+            names += usize::from(matches!(notice, Notice::NameVanished { .. }));
+        }
+        assert!(!serving.is_finished(), "they were given up with the connection");
+        finish.notify_one();
+    };
+    let (answer, ()) = soon(async { tokio::join!(call, steps) }).await;
+    assert_eq!(answer.unwrap(), "done");
+    soon(serving).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn a_worker_whose_name_is_taken_says_so() {
     let place = Place::new();
     let broker = place.start();

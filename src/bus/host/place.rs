@@ -4,15 +4,14 @@
 //! It takes no lock and binds nothing. Called by [`super::attach`].
 
 use super::AttachError;
+#[cfg(unix)]
+use crate::platform::place::PATH_MAX;
 use crate::transport::Endpoint;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 /// Identifiers that begin with this are buses of all users.
 const SYSTEM: &str = "system:";
-/// The paths of Unix sockets are shorter than this on every system, in bytes.
-#[cfg(unix)]
-const PATH_MAX: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
 /// Whose bus it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -27,7 +27,7 @@ const NEWS_PATIENCE: Duration = Duration::from_millis(200);
 /// Messages between two looks at the clock.
 const BURST: u32 = 64;
 
-/// The bus, which is alone in its folder. The names of its files follow from it.
+/// The bus, which is alone in its folder. The names of its files follow from it; `tests/rob_bench` sees that they do.
 const BUS: &str = "rob-bench";
 /// The folder that both take for that of the run-time: what a bus has there, its files before their folders.
 const FOLDER: Kind = Kind {
