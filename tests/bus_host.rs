@@ -18,6 +18,8 @@
 )]
 #![cfg(all(feature = "cli", any(target_os = "linux", windows)))]
 
+#[path = "support/signals.rs"]
+mod signals;
 mod support;
 
 #[path = "bus_host/crew.rs"]

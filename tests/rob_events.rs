@@ -15,6 +15,8 @@
 )]
 #![cfg(feature = "cli")]
 
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -224,7 +226,6 @@ fn who_sends_is_told_to_how_many() {
     );
 }
 
-#[cfg(unix)]
 #[test]
 fn a_broker_that_hangs_ends_what_is_sent() {
     let broker = Broker::start();
@@ -236,10 +237,10 @@ fn a_broker_that_hangs_ends_what_is_sent() {
     let published =
         || serde_json::from_str::<serde_json::Value>(broker.rob("--json call sys.broker status").success());
     while published().unwrap()["metrics"]["events_published"] == 0 {}
-    broker.process.signal(rustix::process::Signal::STOP);
+    let hanging = signals::stop(&broker.process);
     lines.write_all(b"2\n").unwrap();
     let ended = sending.end();
-    broker.process.signal(rustix::process::Signal::CONT);
+    drop(hanging);
     assert_eq!(ended.code(), 4, "{ended:#?}");
     assert!(ended.stderr.contains("line 2 of standard input: "), "{ended:#?}");
 }

@@ -17,6 +17,8 @@
 
 #[path = "support/objects.rs"]
 mod objects;
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
@@ -156,13 +158,12 @@ fn a_broker_that_goes_while_it_is_waited_for_is_told() {
     assert!(ended.stderr.contains("the broker is gone"), "{ended:#?}");
 }
 
-#[cfg(unix)]
 #[test]
 fn round_trips_that_are_broken_off_have_figures() {
     let broker = Broker::start();
     let pinging = broker.start_rob("ping --interval 0.01 --count 1000000");
     assert!(pinging.line().starts_with("1: "));
-    pinging.signal(rustix::process::Signal::INT);
+    signals::interrupt(&pinging);
     let ended = pinging.end();
     assert_eq!(ended.code(), 130, "{ended:#?}");
     let last = ended.stdout.lines().last().unwrap();
