@@ -18,7 +18,6 @@
 )]
 #![cfg(all(feature = "cli", any(target_os = "linux", windows)))]
 
-#[cfg(unix)]
 #[path = "support/signals.rs"]
 mod signals;
 mod support;

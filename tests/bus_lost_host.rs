@@ -2,7 +2,7 @@
 //!
 //! Each endpoint is a process of its own, with buses in a folder of the test's; the parent kills the host and compares what was sent,
 //! received and reported.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -19,6 +19,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const ROLE: &str = "ACTIX_IPC_LOST_HOST_ROLE";
+/// Where a process looks for its user's folder.
+const FOLDER: &str = if cfg!(windows) {
+    "LOCALAPPDATA"
+} else {
+    "XDG_RUNTIME_DIR"
+};
 const COUNT: u64 = 30_000;
 /// What a host takes before it ends by itself.
 const OWED: u64 = 50;
@@ -126,7 +132,7 @@ impl Process {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "role", "--nocapture"])
             .env(ROLE, role)
-            .env("XDG_RUNTIME_DIR", folder)
+            .env(FOLDER, folder)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

@@ -13,6 +13,8 @@
 )]
 #![cfg(any(target_os = "linux", windows))]
 
+#[path = "support/full.rs"]
+mod full;
 #[path = "support/signals.rs"]
 mod signals;
 mod support;
@@ -52,13 +54,6 @@ fn dead_pipe() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     writer.into()
-}
-
-/// Systems without such a device have none.
-fn full_disk() -> Option<Stdio> {
-    let device = std::fs::OpenOptions::new().write(true).open("/dev/full");
-    assert!(device.is_ok() || cfg!(windows), "{device:?}");
-    device.ok().map(Stdio::from)
 }
 
 struct Daemon {
@@ -134,8 +129,7 @@ fn serves_on(mut daemon: Daemon) {
 #[test]
 fn a_broker_serves_whatever_becomes_of_its_log() {
     let (full, _unread) = full_pipe();
-    let logs = [full_disk(), Some(dead_pipe()), Some(full.into())];
-    for error in logs.into_iter().flatten() {
+    for error in [full::full().into(), dead_pipe(), full.into()] {
         serves_on(Daemon::start(Stdio::null(), error));
     }
 }

@@ -43,7 +43,7 @@ use broker::Place;
 use echo::Echo;
 use own_process::open;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use windows_sys::Win32::Foundation::{
@@ -53,7 +53,8 @@ use windows_sys::Win32::System::Memory::{
     CreateFileMappingW, FILE_MAP_READ, FILE_MAP_WRITE, MapViewOfFile, PAGE_READWRITE, UnmapViewOfFile,
 };
 use windows_sys::Win32::System::Threading::{
-    CreateEventW, GetCurrentProcess, GetCurrentThread, OpenProcess, PROCESS_ALL_ACCESS, SetEvent,
+    CreateEventW, CreateMutexW, CreateSemaphoreW, CreateWaitableTimerW, GetCurrentProcess, GetCurrentThread,
+    OpenProcess, PROCESS_ALL_ACCESS, ReleaseMutex, ReleaseSemaphore, SetEvent, SetWaitableTimer,
     WaitForSingleObject,
 };
 
@@ -71,8 +72,13 @@ fn event() -> OwnedHandle {
 }
 
 fn is_set(event: &OwnedHandle) -> bool {
+    is_set_within(event, 0)
+}
+
+/// Whatever can be waited for, and what waiting takes of it is taken then.
+fn is_set_within(one: &OwnedHandle, milliseconds: u32) -> bool {
     // SAFETY: the handle is open, for it is borrowed.
-    unsafe { WaitForSingleObject(event.as_raw_handle(), 0) == WAIT_OBJECT_0 }
+    unsafe { WaitForSingleObject(one.as_raw_handle(), milliseconds) == WAIT_OBJECT_0 }
 }
 
 fn set(event: &OwnedHandle) {
@@ -151,6 +157,48 @@ async fn every_kind_arrives_as_what_it_is_in_both_directions() {
     assert!(is_set(&signal));
     assert_eq!(swap(&section, 9), 7);
     assert_eq!(swap(&memory, 0), 9);
+    broker.stop().await;
+}
+
+#[actix::test]
+async fn mutexes_semaphores_timers_and_files_arrive_as_what_they_are() {
+    let place = Place::new();
+    let broker = place.start();
+    let (callee, caller) = (broker.client().await, broker.client().await);
+    let _echo = callee.register("echo", Echo).await.unwrap();
+    // SAFETY: no attributes and no names are given. This thread owns the mutex.
+    let [mutex, semaphore, timer] = unsafe {
+        [
+            CreateMutexW(null(), 1, null()),
+            CreateSemaphoreW(null(), 0, 1, null()),
+            CreateWaitableTimerW(null(), 1, null()),
+        ]
+    }
+    .map(made);
+    let mut file = tempfile::tempfile().unwrap();
+    let handles = [&mutex, &semaphore, &timer].map(|one| one.try_clone().unwrap());
+    let sent = handles.into_iter().fold(Attachments::new(), Attachments::with);
+    let came = echo(&caller, sent.with(OwnedHandle::from(file.try_clone().unwrap()))).await;
+    let [mutex_too, semaphore_too, timer_too, file_too] = <[OwnedHandle; 4]>::try_from(came).unwrap();
+    assert!(![&semaphore_too, &timer_too].into_iter().any(is_set));
+    let taken_by_another =
+        || std::thread::scope(|threads| threads.spawn(|| is_set(&mutex_too)).join().unwrap());
+    assert!(!taken_by_another());
+    // SAFETY: the handles are open, for they are owned here; the time is a valid place, and nothing is called at the timer's end.
+    unsafe {
+        assert_ne!(ReleaseMutex(mutex.as_raw_handle()), 0);
+        assert_ne!(ReleaseSemaphore(semaphore.as_raw_handle(), 1, null_mut()), 0);
+        assert_ne!(
+            SetWaitableTimer(timer.as_raw_handle(), &-1, 0, None, null(), 0),
+            0
+        );
+    }
+    assert!(taken_by_another() && is_set(&semaphore_too) && is_set_within(&timer_too, 20_000));
+    File::from(file_too).write_all(b"on disk").unwrap();
+    file.rewind().unwrap();
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "on disk");
     broker.stop().await;
 }
 

@@ -201,6 +201,9 @@ impl Places {
         if cfg!(unix) {
             endpoints.push(Endpoint::Unix(folder.path().join("s")));
         }
+        if cfg!(windows) {
+            endpoints.push(Endpoint::Pipe(format!("streams-{}-{number}", std::process::id())));
+        }
         Self {
             endpoints,
             _folder: folder,

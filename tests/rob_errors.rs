@@ -15,20 +15,22 @@
 )]
 #![cfg(feature = "cli")]
 
+#[path = "support/full.rs"]
+mod full;
 #[path = "support/objects.rs"]
 mod objects;
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
 use futures::channel::mpsc::unbounded;
-#[cfg(unix)]
-use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::io::Read;
 #[cfg(unix)]
 use std::os::unix::fs::PermissionsExt;
 #[cfg(unix)]
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use support::{Broker, Process, rob_command, run, until};
 
 #[test]
@@ -149,14 +151,23 @@ fn no_broker_is_code_5_and_says_how_to_start_one() {
     );
 }
 
-#[cfg(unix)]
 #[test]
 fn a_broker_that_refuses_is_code_6_and_is_quoted() {
     let broker = Broker::start_with(|command| {
         command.env("IPC_BROKER_LIMITS__CONNECTIONS", "8");
     });
     // All that one user's second process could have.
+    #[cfg(unix)]
     let _first = std::os::unix::net::UnixStream::connect(broker.socket()).unwrap();
+    #[cfg(not(unix))]
+    let _first = {
+        let name = broker.endpoint().strip_prefix("pipe:").unwrap();
+        std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(format!(r"\\.\pipe\{name}"))
+            .unwrap()
+    };
     let ended = broker.rob("list");
     assert_eq!(ended.code(), 6, "{ended:#?}");
     for part in [
@@ -301,10 +312,7 @@ fn a_reader_that_has_gone_is_quiet() {
 
 #[test]
 fn a_full_disk_is_code_8() {
-    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
-        eprintln!("skipped: there is no /dev/full");
-        return;
-    };
+    let full = full::full();
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
     let again = full.try_clone().unwrap();
@@ -322,15 +330,14 @@ fn a_full_disk_is_code_8() {
     );
 }
 
-#[cfg(unix)]
 #[test]
 fn an_interrupt_ends_it_as_a_shell_expects() {
     let broker = Broker::start();
     let _math = objects::serve(broker.endpoint());
     let listening: Process = broker.start_rob("listen sensor temperature");
     assert!(listening.line().starts_with("Listening for: "));
-    listening.signal(Signal::INT);
-    assert_eq!(listening.end().status.signal(), Some(2));
+    signals::interrupt(&listening);
+    assert_eq!(signals::shown(listening.end().status), Some(130));
 }
 
 #[test]
@@ -364,10 +371,7 @@ fn one_slip_has_one_answer() {
 
 #[test]
 fn help_that_cannot_be_written_is_code_8() {
-    let Ok(full) = std::fs::OpenOptions::new().write(true).open("/dev/full") else {
-        eprintln!("skipped: there is no /dev/full");
-        return;
-    };
+    let full = full::full();
     for word in ["--help", "--version"] {
         let mut command = rob_command();
         let ended = command

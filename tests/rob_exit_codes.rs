@@ -17,24 +17,21 @@
 )]
 #![cfg(feature = "cli")]
 
+#[path = "support/full.rs"]
+mod full;
 #[path = "support/objects.rs"]
 mod objects;
+#[path = "support/signals.rs"]
+mod signals;
 #[path = "support/mod.rs"]
 mod support;
 
 use actix_ipc::client::{IncomingCall, Registration, Response};
 use actix_ipc::error::ErrorCode;
 use actix_ipc::{Handler, HandlerError, IpcClient, async_trait};
-#[cfg(unix)]
 use futures::channel::mpsc::unbounded;
 use futures::executor::block_on;
-#[cfg(unix)]
-use rustix::process::Signal;
-#[cfg(unix)]
-use std::os::unix::process::ExitStatusExt;
-use support::{Broker, Process};
-#[cfg(unix)]
-use support::{Ended, rob_command, run};
+use support::{Broker, Ended, Process, endpoint_in, rob_command, run};
 
 /// A line of the table: its codes, and the names of error codes that it says.
 fn table() -> Vec<(Vec<i32>, Vec<String>)> {
@@ -77,12 +74,12 @@ fn serve_codes(broker: &Broker) -> Registration {
     })
 }
 
-/// What a shell shows as `$?`.
-#[cfg(unix)]
-fn shown(ended: &Ended) -> i32 {
-    let signal = ended.status.signal().map(|signal| 128 + signal);
-    signal.unwrap_or_else(|| ended.code())
-}
+/// An endpoint of another system.
+const FOREIGN: &str = if cfg!(windows) {
+    "--addr unix:/x list"
+} else {
+    "--addr pipe:x list"
+};
 
 #[test]
 fn every_name_of_the_table_gives_the_code_of_its_line() {
@@ -103,20 +100,18 @@ fn every_name_of_the_table_gives_the_code_of_its_line() {
     assert_eq!(told, all, "each code is in one line of the table");
 }
 
-#[cfg(unix)]
 #[test]
 fn every_line_of_the_table_can_be_reached() {
     for (codes, _) in table() {
         for code in codes {
             for (way, ended) in ways(code) {
-                assert_eq!(shown(&ended), code, "{way}: {ended:#?}");
+                assert_eq!(signals::shown(ended.status), Some(code), "{way}: {ended:#?}");
             }
         }
     }
 }
 
 /// The ways to a code.
-#[cfg(unix)]
 fn ways(code: i32) -> Vec<(&'static str, Ended)> {
     let broker = Broker::start();
     let math = objects::serve(broker.endpoint());
@@ -133,7 +128,7 @@ fn ways(code: i32) -> Vec<(&'static str, Ended)> {
             "call math add i",
             "list --count 2",
             "--addr nonsense list",
-            "--addr pipe:x list",
+            FOREIGN,
             "listen a* t",
             "man nothing",
         ],
@@ -162,46 +157,37 @@ fn ways(code: i32) -> Vec<(&'static str, Ended)> {
             ways.push(("the broker is gone", calling.end()));
             drop(math);
         }
-        8 => ways.extend(full_disk(&broker).map(|ended| ("a full disk", ended))),
-        130 => ways.extend(interrupted(&broker, Signal::INT)),
-        143 => ways.extend(interrupted(&broker, Signal::TERM)),
+        8 => ways.push(("a full disk", full_disk(&broker))),
+        130 => ways.extend(interrupted(&broker, signals::interrupt)),
+        143 => ways.extend(interrupted(&broker, signals::terminate)),
         141 => ways.push(("a closed output", closed_output(&broker))),
         _ => {}
     }
     ways
 }
 
-#[cfg(unix)]
 fn without_a_broker() -> Ended {
     let folder = tempfile::tempdir().unwrap();
-    let endpoint = format!("unix:{}", folder.path().join("none.sock").display());
+    let endpoint = endpoint_in(folder.path());
     run(rob_command().args(["--addr", &endpoint, "list"]))
 }
 
-#[cfg(unix)]
-fn full_disk(broker: &Broker) -> Option<Ended> {
-    let full = std::fs::OpenOptions::new().write(true).open("/dev/full");
-    let Ok(full) = full else {
-        eprintln!("skipped: there is no /dev/full");
-        return None;
-    };
+fn full_disk(broker: &Broker) -> Ended {
     let mut command = broker.rob_command(["call", "math", "echo"]);
-    Some(Process::spawn_with(command.stdout(full)).end())
+    Process::spawn_with(command.stdout(full::full())).end()
 }
 
-#[cfg(unix)]
-fn interrupted(broker: &Broker, signal: Signal) -> Vec<(&'static str, Ended)> {
+fn interrupted(broker: &Broker, ask: fn(&Process)) -> Vec<(&'static str, Ended)> {
     let lines = ["listen o t", "serve o --exec cat"];
     let ended = lines.map(|line| {
         let process = broker.start_rob(line);
         process.line();
-        process.signal(signal);
+        ask(&process);
         (line, process.end())
     });
     ended.into()
 }
 
-#[cfg(unix)]
 fn closed_output(broker: &Broker) -> Ended {
     let (reader, writer) = std::io::pipe().unwrap();
     // Endless: another test may just be starting a process, which holds a copy of the reader until it runs.
@@ -230,26 +216,25 @@ fn a_strict_recording_that_misses_something_fails_also_when_nothing_came_any_mor
     }
 }
 
-#[cfg(unix)]
 #[test]
 fn a_benchmark_of_the_bus_leaves_nothing_however_it_ends() {
-    for (arguments, signal, code) in [
+    for (arguments, ask, code) in [
         (["--seconds", "0.05"], None, 0),
-        (["--seconds", "60"], Some(Signal::INT), 130),
-        (["--seconds", "60"], Some(Signal::TERM), 143),
+        (["--seconds", "60"], Some(signals::interrupt as fn(&Process)), 130),
+        (["--seconds", "60"], Some(signals::terminate), 143),
     ] {
         let place = tempfile::tempdir().unwrap();
         let mut command = rob_command();
         command.args(["bench", "bus"]).args(arguments);
         command
-            .env("TMPDIR", place.path())
+            .env(if cfg!(windows) { "TMP" } else { "TMPDIR" }, place.path())
             .env("XDG_RUNTIME_DIR", place.path());
         let bench = Process::spawn(&mut command);
         assert!(bench.line().starts_with("bus: "));
         let folder = std::fs::read_dir(place.path()).unwrap();
         assert_eq!(folder.count(), 1, "its folder is there");
-        if let Some(signal) = signal {
-            bench.signal(signal);
+        if let Some(ask) = ask {
+            ask(&bench);
         }
         assert_eq!(bench.end().code(), code);
         let left: Vec<_> = std::fs::read_dir(place.path()).unwrap().collect();

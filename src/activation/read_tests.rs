@@ -215,7 +215,6 @@ const WRONG: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-#[cfg_attr(windows, ignore = "its files name units of systemd")]
 fn whatever_is_wrong_is_said_with_its_file_and_its_mend() {
     for (name, text, says) in WRONG {
         let folder = tempfile::tempdir().unwrap();

@@ -304,7 +304,9 @@ fn show(settings: &Settings) -> u8 {
 fn create_token(settings: &Settings, name: Option<&str>) -> u8 {
     let made = match (name, token_file(), &settings.tokens) {
         (None, Some(path), _) => tokens::create_file(path),
-        (None, None, _) => Err("XDG_RUNTIME_DIR is not set; give the token a name".into()),
+        (None, None, _) => {
+            Err("a token without a name is for $XDG_RUNTIME_DIR, which is not set; give it a name".into())
+        }
         (Some(name), _, Some(folder)) => tokens::create(folder, name),
         (Some(_), _, None) => Err("there is no folder for tokens; set `tokens`".into()),
     };

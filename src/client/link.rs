@@ -239,12 +239,9 @@ async fn first_batch(stream: &Stream, decoder: &mut Decoder) -> Result<Batch, St
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
-    use std::net::Shutdown;
-    use std::os::unix::net::UnixListener;
 
     #[test]
     fn a_welcome_in_another_version_is_a_refusal_and_no_reason_to_start_a_broker() {
@@ -260,7 +257,11 @@ mod tests {
     }
 
     #[tokio::test]
+    #[cfg(unix)]
     async fn a_refusal_is_read_although_the_greeting_cannot_be_sent() {
+        use std::io::Write;
+        use std::net::Shutdown;
+        use std::os::unix::net::UnixListener;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let server = UnixListener::bind(&path).unwrap();

@@ -1,8 +1,7 @@
 //! The daemon as one process among others that may host a bus.
 
-use crate::crew::{Crew, FOLDER};
-#[cfg(unix)]
-use crate::crew::{Member, holder};
+use crate::crew::{Crew, FOLDER, Member, holder};
+use crate::signals;
 #[cfg(unix)]
 use crate::support::run;
 use crate::support::{Process, broker_command, endpoint_in};
@@ -10,8 +9,6 @@ use crate::support::{Process, broker_command, endpoint_in};
 use actix_ipc::Endpoint;
 #[cfg(unix)]
 use actix_ipc::bus::{self, JoinError, label};
-#[cfg(unix)]
-use rustix::process::Signal;
 use std::process::Command;
 #[cfg(unix)]
 use std::time::Duration;
@@ -38,7 +35,6 @@ fn daemon(crew: &Crew, buses: &[&str]) -> (Process, Vec<String>) {
     (daemon, said)
 }
 
-#[cfg(unix)]
 #[test]
 fn the_daemon_hosts_buses_and_hands_them_over() {
     let crew = Crew::new();
@@ -56,7 +52,7 @@ fn the_daemon_hosts_buses_and_hands_them_over() {
         member.wait("up");
         member.works();
     }
-    daemon.signal(Signal::TERM);
+    signals::terminate(&daemon);
     assert_eq!(daemon.end().code(), 0);
     for member in &mut members {
         member.wait("up");

@@ -77,6 +77,15 @@ impl Drop for Stopped {
     }
 }
 
+/// What a shell shows as `$?` of a process that has ended.
+pub fn shown(status: std::process::ExitStatus) -> Option<i32> {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        return Some(128 + signal);
+    }
+    status.code()
+}
+
 #[cfg(unix)]
 mod system {
     use rustix::process::{Pid, Signal, kill_process};

@@ -242,18 +242,8 @@ mod folder {
 }
 
 #[cfg(test)]
-#[cfg(unix)]
 mod tests {
-    use super::*;
-    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
-
-    fn mode(path: &Path) -> u32 {
-        std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
-    }
-
-    fn refusal(result: Result<PathBuf, AttachError>) -> String {
-        result.unwrap_err().to_string()
-    }
+    use super::fnv128;
 
     #[test]
     fn the_hash_is_the_published_one() {
@@ -266,6 +256,20 @@ mod tests {
         for (text, hash) in table {
             assert_eq!(fnv128(text.as_bytes()), hash, "{text}");
         }
+    }
+}
+
+#[cfg(all(test, unix))]
+mod unix_tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn refusal(result: Result<PathBuf, AttachError>) -> String {
+        result.unwrap_err().to_string()
     }
 
     #[test]

@@ -90,7 +90,8 @@ impl Way {
     /// Values that stand for `attachments` at the other end.
     ///
     /// # Errors
-    /// `InvalidInput` for what is no handle, was released, or cannot be given to that process; nothing was given then.
+    /// `InvalidInput` for what is no handle, was released, or cannot be given to that process, `BrokenPipe` when that process has ended;
+    /// nothing was given then.
     pub(super) fn give(&self, attachments: &[Attachment]) -> io::Result<(Vec<u64>, Lent)> {
         let inside: Vec<Attachment> = attachments.iter().filter_map(passing::inside).collect();
         if inside.len() < attachments.len() {
@@ -112,6 +113,10 @@ impl Way {
                 Ok(there) => values.push(value(there)),
                 Err(error) => {
                     self.give_up(&Lent::There(values));
+                    // Seen before the end of its connection is: the handle is in order.
+                    if process.has_ended() {
+                        return Err(io::ErrorKind::BrokenPipe.into());
+                    }
                     return Err(wrong(&format!("the receiver cannot be given a handle: {error}")));
                 }
             }
@@ -278,6 +283,7 @@ fn kind(handle: &OwnedHandle) -> io::Result<String> {
 mod tests {
     use super::*;
     use std::io::Read;
+    use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
 
     /// What comes of a value whose sender is there.
     fn take(way: &Way, value: u64) -> io::Result<Attachment> {
@@ -349,6 +355,65 @@ mod tests {
         let mut all = Vec::new();
         std::fs::File::from(reader).read_to_end(&mut all).unwrap();
         assert!(all.is_empty());
+    }
+
+    /// Whoever sent the handle did nothing wrong, and may not be told to try again later.
+    #[test]
+    fn a_process_that_has_ended_is_gone() {
+        let mut child = std::process::Command::new("cmd")
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        let process = Process::open_to_duplicate(child.id()).unwrap();
+        assert!(!process.has_ended());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(process.has_ended());
+        let (_reader, writer) = pipe();
+        let error = Way::Server(process).give(&[Arc::new(writer)]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{error}");
+    }
+
+    fn section() -> OwnedHandle {
+        use windows_sys::Win32::System::Memory::{CreateFileMappingW, PAGE_READWRITE};
+        let (file, name) = (INVALID_HANDLE_VALUE, std::ptr::null());
+        // SAFETY: no attributes and no name are given; the page file stands behind it, and what is made is new.
+        let made = unsafe { CreateFileMappingW(file, std::ptr::null(), PAGE_READWRITE, 0, 4096, name) };
+        assert!(!made.is_null(), "{}", io::Error::last_os_error());
+        owned(made)
+    }
+
+    #[test]
+    fn every_kind_that_may_be_lent_is_called_so() {
+        use std::ptr::null;
+        use windows_sys::Win32::System::Threading as system;
+        // SAFETY: no attributes and no names are given; what is made is new, and owned by nobody else.
+        let made = unsafe {
+            [
+                ("Event", system::CreateEventW(null(), 1, 0, null())),
+                ("Mutant", system::CreateMutexW(null(), 0, null())),
+                ("Semaphore", system::CreateSemaphoreW(null(), 0, 1, null())),
+                ("Timer", system::CreateWaitableTimerW(null(), 1, null())),
+            ]
+        };
+        let made = made.map(|(name, handle)| {
+            assert!(!handle.is_null(), "{name}: {}", io::Error::last_os_error());
+            (name, owned(handle))
+        });
+        let others = [
+            ("Section", section()),
+            ("File", tempfile::tempfile().unwrap().into()),
+        ];
+        let all: Vec<(&str, OwnedHandle)> = made.into_iter().chain(others).collect();
+        for (name, handle) in &all {
+            assert_eq!(kind(handle).unwrap(), *name);
+            let came = take(&this(), value(handle.as_raw_handle())).unwrap();
+            assert!(came.is::<OwnedHandle>(), "{name}");
+        }
+        let mut names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        assert_eq!(names, LENDABLE);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use windows_sys::Wdk::Storage::FileSystem::{
     FILE_PIPE_CONNECTED_STATE, FILE_PIPE_LOCAL_INFORMATION, FilePipeLocalInformation, NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
-    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE,
+    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE, STILL_ACTIVE,
 };
 use windows_sys::Win32::Security::Authentication::Identity::{
     LSA_HANDLE, LSA_OBJECT_ATTRIBUTES, LsaClose, LsaFreeMemory, LsaOpenPolicy, LsaQueryInformationPolicy,
@@ -35,8 +35,8 @@ use windows_sys::Win32::System::Pipes::{
     GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
 };
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetProcessTimes, OpenProcess, OpenProcessToken, PROCESS_DUP_HANDLE,
-    PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, GetExitCodeProcess, GetProcessTimes, OpenProcess, OpenProcessToken,
+    PROCESS_DUP_HANDLE, PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
 /// How much the system trusts a process: the last part of its label's SID.
@@ -216,6 +216,14 @@ impl Process {
     /// Open as long as this is borrowed.
     pub(super) fn as_raw(&self) -> HANDLE {
         self.0.as_raw_handle()
+    }
+
+    /// Whether it has ended, or is ending: then nothing can be given to it any more.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut code = 0;
+        // SAFETY: the handle is open while `self` is borrowed; the place is valid.
+        let told = unsafe { GetExitCodeProcess(self.0.as_raw_handle(), &raw mut code) } != 0;
+        told && code != STILL_ACTIVE.cast_unsigned()
     }
 
     /// The user that it runs as.

@@ -349,12 +349,11 @@ fn summary<W>(wanted: &Record, writer: &Writer<W>, session: &mut Session) -> Res
     Ok(())
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
     #[test]
-    #[cfg(unix)]
     fn a_link_stays_one_wherever_it_leads() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
