@@ -422,21 +422,23 @@ fn connects(endpoint: &str) -> bool {
 fn a_connect_flood_refuses_nobody_else() {
     let broker = broker();
     let (socket, endpoint) = (broker.socket(), broker.endpoint().to_owned());
-    let stop = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
+        let (until_dropped, goes_on) = std::sync::mpsc::channel::<()>();
         let flood = scope.spawn(|| {
-            let mut count = 0_u32;
-            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+            let (mut count, goes_on) = (0_u32, goes_on);
+            while goes_on.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
                 count += u32::from(connects(&endpoint));
             }
             count
         });
+        // Its end is that of the flood, also when something here fails.
+        let flooding = until_dropped;
         for _ in 0..5 {
             honest(&socket);
             let client = blocking::Client::connect_to(endpoint.parse().unwrap());
             drop(client.unwrap());
         }
-        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(flooding);
         assert!(flood.join().unwrap() > 0);
     });
 }

@@ -44,6 +44,8 @@ pub mod peer;
 pub mod place;
 pub mod plain;
 pub mod process;
+#[cfg(windows)]
+pub(crate) mod process_handle;
 #[cfg(feature = "bus")]
 #[cfg_attr(not(unix), path = "range_lock.rs")]
 pub(crate) mod record_lock;

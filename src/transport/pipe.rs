@@ -20,12 +20,13 @@ use super::credentials::{Named, PeerCredentials, WindowsUser};
 use super::listener::{Accepted, BindError};
 use super::{Endpoint, Socket};
 use carried::Carried;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::os::windows::io::{AsHandle, BorrowedHandle};
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use stream::End;
@@ -39,9 +40,11 @@ const ERROR_NO_DATA: i32 = 232;
 const BUSY_WAIT: Duration = Duration::from_millis(500);
 /// How long it tries in all: as long as a handshake may take, because a server that accepts nobody is as silent as one that does not answer.
 const BUSY_LIMIT: Duration = Duration::from_secs(10);
-/// Most connecting tasks of this process that wait for a free instance; the others wait for one of these. The system wakes all that wait for
-/// every instance, so that more would only be in each other's way, each on a thread of its own.
-static WAITING: Semaphore = Semaphore::const_new(4);
+/// Most connecting tasks of this process that wait for a free instance of one pipe; the others wait for one of these. The system wakes all
+/// that wait for every instance, so that more would only be in each other's way, each on a thread of its own.
+const WAITING: usize = 4;
+/// Their places at each pipe, as long as anybody has or wants one there: who waits for one server is in nobody's way at another.
+static PLACES: Mutex<BTreeMap<String, Weak<Semaphore>>> = Mutex::new(BTreeMap::new());
 
 /// The name of the pipe in the system.
 fn path(name: &str) -> String {
@@ -237,6 +240,18 @@ fn server(pipe: BorrowedHandle<'_>) -> PeerCredentials {
     }
 }
 
+/// Where those wait who want an instance of this pipe.
+fn places(path: &str) -> Arc<Semaphore> {
+    let mut all = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(there) = all.get(path).and_then(Weak::upgrade) {
+        return there;
+    }
+    all.retain(|_, places| places.strong_count() > 0);
+    let made = Arc::new(Semaphore::new(WAITING));
+    all.insert(path.to_owned(), Arc::downgrade(&made));
+    made
+}
+
 /// Opens the pipe. Where every instance has a client, it waits until there is another one; if somebody else is faster, again, but not for
 /// longer than [`BUSY_LIMIT`].
 pub(super) async fn connect(name: &str) -> io::Result<(Stream, PeerCredentials)> {
@@ -266,7 +281,9 @@ async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, Peer
             ));
         }
         if place.is_none() {
-            place = tokio::time::timeout(left, WAITING.acquire()).await.ok();
+            place = tokio::time::timeout(left, places(&path).acquire_owned())
+                .await
+                .ok();
             continue;
         }
         let path = path.clone();

@@ -8,79 +8,45 @@
 )]
 
 use super::Own;
+use crate::platform::process_handle::{ProcessHandle, UNTIL_1970};
 use std::io;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
-use windows_sys::Win32::Foundation::FILETIME;
+use std::os::windows::io::AsRawHandle;
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
-use windows_sys::Win32::System::Threading::{
-    GetProcessTimes, OpenProcess, PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_VM_READ,
-};
-
-/// From 1601, when the system's time begins, to 1970, in ms.
-const UNTIL_1970_MS: u64 = 11_644_473_600_000;
+use windows_sys::Win32::System::Threading::{PROCESS_QUERY_LIMITED_INFORMATION, PROCESS_VM_READ};
 
 /// A process that may be asked.
-struct Process(OwnedHandle);
-
-impl Process {
-    fn open(pid: u32) -> io::Result<Self> {
-        // SAFETY: the call takes numbers only.
-        let handle = unsafe { OpenProcess(PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_VM_READ, 0, pid) };
-        if handle.is_null() {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the call has just made this handle for this process; nobody else owns it.
-        Ok(Self(unsafe { OwnedHandle::from_raw_handle(handle) }))
-    }
-
-    /// When it began, and how long its threads have run, in units of 100 ns.
-    fn times(&self) -> Option<(u64, u64)> {
-        let [mut began, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
-        // SAFETY: the handle is open while `self` is borrowed; the four places are valid.
-        let told = unsafe {
-            GetProcessTimes(
-                self.0.as_raw_handle(),
-                &raw mut began,
-                &raw mut ended,
-                &raw mut kernel,
-                &raw mut user,
-            )
-        };
-        (told != 0).then(|| (units(began), units(kernel).saturating_add(units(user))))
-    }
-
-    fn resident_bytes(&self) -> Option<u64> {
-        let mut counters = PROCESS_MEMORY_COUNTERS::default();
-        // No structure of the system is longer than 4 GiB.
-        let length = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
-        // SAFETY: the handle is open while `self` is borrowed; the place is valid for the length that is announced.
-        let told = unsafe { K32GetProcessMemoryInfo(self.0.as_raw_handle(), &raw mut counters, length) };
-        (told != 0).then_some(counters.WorkingSetSize as u64)
-    }
+fn open(pid: u32) -> io::Result<ProcessHandle> {
+    ProcessHandle::open(PROCESS_QUERY_LIMITED_INFORMATION | PROCESS_VM_READ, pid)
 }
 
-const fn units(time: FILETIME) -> u64 {
-    (time.dwHighDateTime as u64) << 32 | time.dwLowDateTime as u64
+fn resident(process: &ProcessHandle) -> Option<u64> {
+    let mut counters = PROCESS_MEMORY_COUNTERS::default();
+    // No structure of the system is longer than 4 GiB.
+    let length = size_of::<PROCESS_MEMORY_COUNTERS>() as u32;
+    // SAFETY: the handle is open while `process` is borrowed; the place is valid for the length that is announced.
+    let told = unsafe { K32GetProcessMemoryInfo(process.as_raw_handle(), &raw mut counters, length) };
+    (told != 0).then_some(counters.WorkingSetSize as u64)
 }
 
 pub(super) fn processor_nanos(pid: u32) -> Option<u64> {
-    let (_, spent) = Process::open(pid).ok()?.times()?;
+    let (_, spent) = open(pid).ok()?.times().ok()?;
     spent.checked_mul(100)
 }
 
 pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
-    Process::open(pid).ok()?.resident_bytes()
+    resident(&open(pid).ok()?)
 }
 
 pub(super) fn own() -> Own {
-    let Ok(process) = Process::open(std::process::id()) else {
+    let Ok(process) = open(std::process::id()) else {
         return Own::default();
     };
-    let times = process.times();
+    let times = process.times().ok();
+    let began = times.and_then(|(began, _)| began.checked_sub(UNTIL_1970));
     Own {
         cpu_us: times.map(|(_, spent)| spent.div_euclid(10)),
-        resident_bytes: process.resident_bytes(),
-        started_unix_ms: times.and_then(|(began, _)| began.div_euclid(10_000).checked_sub(UNTIL_1970_MS)),
+        resident_bytes: resident(&process),
+        started_unix_ms: began.map(|began| began.div_euclid(10_000)),
         ..Own::default()
     }
 }

@@ -6,16 +6,16 @@
     reason = "waiting for a process of somebody else's has no safe interface; each use is proven"
 )]
 
+use crate::platform::process_handle::ProcessHandle;
 use std::ffi::c_void;
 use std::io;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::AsRawHandle;
 use std::path::Path;
 use std::ptr::null_mut;
 use tokio::sync::watch;
 use windows_sys::Win32::Foundation::{ERROR_INVALID_PARAMETER, HANDLE, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::System::Threading::{
-    INFINITE, OpenProcess, PROCESS_SYNCHRONIZE, RegisterWaitForSingleObject, UnregisterWaitEx,
-    WT_EXECUTEONLYONCE,
+    INFINITE, PROCESS_SYNCHRONIZE, RegisterWaitForSingleObject, UnregisterWaitEx, WT_EXECUTEONLYONCE,
 };
 
 /// The end of a process.
@@ -24,7 +24,7 @@ pub(crate) struct End {
     over: watch::Receiver<bool>,
     /// First, so that it is gone before what it uses.
     _wait: Wait,
-    _process: OwnedHandle,
+    _process: ProcessHandle,
 }
 
 impl End {
@@ -33,17 +33,11 @@ impl End {
     /// # Errors
     /// The system refuses, or has no memory left.
     pub(crate) fn of(pid: u32) -> io::Result<Option<Self>> {
-        // SAFETY: the call takes plain values.
-        let handle = unsafe { OpenProcess(PROCESS_SYNCHRONIZE, 0, pid) };
-        if handle.is_null() {
-            let error = io::Error::last_os_error();
-            return match error.raw_os_error() == Some(ERROR_INVALID_PARAMETER as i32) {
-                true => Ok(None),
-                false => Err(error),
-            };
-        }
-        // SAFETY: the handle is not null, so it is new and ours to close.
-        let process = unsafe { OwnedHandle::from_raw_handle(handle) };
+        let process = match ProcessHandle::open(PROCESS_SYNCHRONIZE, pid) {
+            Ok(process) => process,
+            Err(error) if error.raw_os_error() == Some(ERROR_INVALID_PARAMETER as i32) => return Ok(None),
+            Err(error) => return Err(error),
+        };
         let (tell, over) = watch::channel(false);
         let wait = Wait::begin(&process, tell)?;
         Ok(Some(Self {
@@ -75,7 +69,7 @@ unsafe impl Send for Wait {}
 unsafe impl Sync for Wait {}
 
 impl Wait {
-    fn begin(process: &OwnedHandle, tell: watch::Sender<bool>) -> io::Result<Self> {
+    fn begin(process: &ProcessHandle, tell: watch::Sender<bool>) -> io::Result<Self> {
         let mut wait = Self {
             handle: null_mut(),
             tell: Box::into_raw(Box::new(tell)),

@@ -6,6 +6,8 @@
     reason = "security attributes and identities have no safe interface; each use is proven"
 )]
 
+use crate::platform::process_handle::ProcessHandle;
+pub(super) use crate::platform::process_handle::now;
 use crate::platform::security::Descriptor;
 use crate::transport::WindowsUser;
 use std::ffi::c_void;
@@ -13,13 +15,13 @@ use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::net::windows::named_pipe::{NamedPipeServer, ServerOptions};
 use windows_sys::Wdk::Storage::FileSystem::{
     FILE_PIPE_CONNECTED_STATE, FILE_PIPE_LOCAL_INFORMATION, FilePipeLocalInformation, NtQueryInformationFile,
 };
 use windows_sys::Win32::Foundation::{
-    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, FILETIME, HANDLE, STILL_ACTIVE,
+    ERROR_BROKEN_PIPE, ERROR_PIPE_NOT_CONNECTED, ERROR_SEM_TIMEOUT, HANDLE, STILL_ACTIVE,
 };
 use windows_sys::Win32::Security::Authentication::Identity::{
     LSA_HANDLE, LSA_OBJECT_ATTRIBUTES, LsaClose, LsaFreeMemory, LsaOpenPolicy, LsaQueryInformationPolicy,
@@ -35,8 +37,8 @@ use windows_sys::Win32::System::Pipes::{
     GetNamedPipeClientProcessId, GetNamedPipeServerProcessId, PeekNamedPipe, WaitNamedPipeW,
 };
 use windows_sys::Win32::System::Threading::{
-    GetCurrentProcess, GetExitCodeProcess, GetProcessTimes, OpenProcess, OpenProcessToken,
-    PROCESS_DUP_HANDLE, PROCESS_QUERY_LIMITED_INFORMATION,
+    GetCurrentProcess, GetExitCodeProcess, OpenProcessToken, PROCESS_DUP_HANDLE,
+    PROCESS_QUERY_LIMITED_INFORMATION,
 };
 
 /// How much the system trusts a process: the last part of its label's SID.
@@ -185,32 +187,21 @@ pub(super) fn current_user() -> io::Result<Sid> {
 
 /// A process that was there when it was opened. As long as this is held, its number is nobody else's.
 #[derive(Debug)]
-pub(in crate::transport) struct Process(OwnedHandle);
+pub(in crate::transport) struct Process(ProcessHandle);
 
 impl Process {
     pub(in crate::transport) fn open(pid: u32) -> io::Result<Self> {
-        Self::open_for(PROCESS_QUERY_LIMITED_INFORMATION, pid)
+        ProcessHandle::open(PROCESS_QUERY_LIMITED_INFORMATION, pid).map(Self)
     }
 
     /// Such that handles can be duplicated from it and into it; it can be asked who it is, and nothing else.
     pub(super) fn open_to_duplicate(pid: u32) -> io::Result<Self> {
-        Self::open_for(PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, pid)
-    }
-
-    fn open_for(access: u32, pid: u32) -> io::Result<Self> {
-        // SAFETY: the call takes plain values. A handle that is not null is new and ours to close.
-        unsafe {
-            let handle = OpenProcess(access, 0, pid);
-            if handle.is_null() {
-                return Err(io::Error::last_os_error());
-            }
-            Ok(Self(OwnedHandle::from_raw_handle(handle)))
-        }
+        ProcessHandle::open(PROCESS_DUP_HANDLE | PROCESS_QUERY_LIMITED_INFORMATION, pid).map(Self)
     }
 
     #[cfg(test)]
     pub(super) fn into_handle(self) -> OwnedHandle {
-        self.0
+        self.0.into_handle()
     }
 
     /// Open as long as this is borrowed.
@@ -233,25 +224,8 @@ impl Process {
 
     /// When it began, in units of 100 ns since the year 1601.
     pub(in crate::transport) fn began(&self) -> io::Result<u64> {
-        let mut times = [FILETIME::default(); 4];
-        let [began, ended, kernel, user] = &mut times;
-        // SAFETY: the handle is open while `self` is borrowed; the four places are valid.
-        checked(unsafe { GetProcessTimes(self.0.as_raw_handle(), began, ended, kernel, user) })?;
-        Ok(u64::from(began.dwHighDateTime) << 32 | u64::from(began.dwLowDateTime))
+        self.0.times().map(|(began, _)| began)
     }
-}
-
-/// Now, as [`Process::began`] says it.
-pub(super) fn now() -> u64 {
-    const UNITS_PER_SECOND: u64 = 10_000_000;
-    /// From 1601 to 1970.
-    const SECONDS_BEFORE: u64 = 11_644_473_600;
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let whole = since.as_secs().saturating_add(SECONDS_BEFORE);
-    let part = u64::from(since.subsec_nanos() / 100);
-    whole.saturating_mul(UNITS_PER_SECOND).saturating_add(part)
 }
 
 fn token_user(process: HANDLE) -> io::Result<Sid> {

@@ -157,6 +157,34 @@ async fn a_pipe_that_stays_busy_is_given_up() {
     assert!(error.to_string().contains("busy"), "{error}");
 }
 
+#[tokio::test]
+async fn who_waits_for_one_server_is_in_nobodys_way_at_another() {
+    let names = ["hung", "moment"].map(pipe_name);
+    let mut taken = Vec::new();
+    for name in &names {
+        let instance = sys::create_instance(&path(name), true).unwrap();
+        let (client, connected) = tokio::join!(super::connect(name), instance.connect());
+        connected.unwrap();
+        taken.push((instance, client.unwrap()));
+    }
+    let [hung, moment] = &names;
+    let wait = |name| Box::pin(connect_within(name, Duration::from_secs(30)));
+    // They have all places at a server that accepts nobody.
+    let mut waiting: Vec<_> = (0..WAITING).map(|_| wait(hung)).collect();
+    for one in &mut waiting {
+        assert!(futures::poll!(one).is_pending());
+    }
+    let mut other = wait(moment);
+    assert!(futures::poll!(&mut other).is_pending());
+    let next = sys::create_instance(&path(moment), false).unwrap();
+    let (client, connected) = tokio::join!(other, next.connect());
+    connected.unwrap();
+    client.unwrap();
+    for one in &mut waiting {
+        assert!(futures::poll!(one).is_pending(), "they wait for longer");
+    }
+}
+
 /// What is behind a connection.
 fn pipe(stream: &crate::transport::Stream) -> &Stream {
     match stream {
@@ -184,10 +212,7 @@ async fn carrying(name: &str) -> (crate::transport::Stream, crate::transport::St
 
 fn end_of_pipe() -> (io::PipeReader, Attachment) {
     let (reader, writer) = io::pipe().unwrap();
-    (
-        reader,
-        std::sync::Arc::new(std::os::windows::io::OwnedHandle::from(writer)),
-    )
+    (reader, Arc::new(std::os::windows::io::OwnedHandle::from(writer)))
 }
 
 /// Whether nobody has the other end any more; waits for it.
