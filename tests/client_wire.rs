@@ -172,7 +172,7 @@ async fn what_no_frame_can_hold_is_refused_here() {
 
 #[tokio::test]
 async fn a_will_that_is_taken_back_while_it_is_set_is_not_set_later() {
-    let (client, mut peer) = place("wire-taken-back").pair().await;
+    let (client, mut peer) = place().pair().await;
     let will = |text: &str| {
         let payload = Payload::json(text).unwrap();
         client.set_will("o", "t", payload, Metadata::new(), false)

@@ -35,7 +35,7 @@ fn what_a_killed_one_has_left_is_removed_by_the_next() {
     assert_eq!(both.len(), 2, "{both:?}");
     process.kill();
     until("both have ended", || {
-        both.iter().all(|pid| is_gone(*pid)).then_some(())
+        both.iter().all(|pid| is_gone(*pid))
     });
     drop(process);
     assert!(!is_empty(folder.path()), "nobody was left to remove it");
