@@ -349,7 +349,8 @@ fn summary<W>(wanted: &Record, writer: &Writer<W>, session: &mut Session) -> Res
     Ok(())
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use super::*;
 
