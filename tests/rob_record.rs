@@ -387,7 +387,7 @@ fn a_damaged_recording_is_refused_and_a_strict_replay_skips_nothing() {
     let broker = Broker::start();
     let damaged = r#"{"kind":"event","at_us":2,"from":7,"object":"o","member":"t","bytes":9,"encoding":"raw","payload":"a"}"#;
     let file = recording(broker.folder(), damaged);
-    let ended = broker.rob(&format!("replay {} --speed max", file.display()));
+    let ended = run(&mut with_file(&broker, "replay", &file, "--speed max"));
     assert_eq!((ended.code(), ended.stdout.as_str()), (2, ""), "{ended:#?}");
     assert!(
         ended
@@ -398,9 +398,9 @@ fn a_damaged_recording_is_refused_and_a_strict_replay_skips_nothing() {
     assert_eq!(status(&broker)["metrics"]["events_published"], 0);
     let cut = r#"{"kind":"event","at_us":2,"from":7,"object":"o","member":"t","bytes":9,"encoding":"raw","payload":"a","truncated":true}"#;
     let file = recording(broker.folder(), cut);
-    let ended = broker.rob(&format!("replay {} --speed max", file.display()));
+    let ended = run(&mut with_file(&broker, "replay", &file, "--speed max"));
     ended.success();
-    let ended = broker.rob(&format!("replay {} --speed max --strict", file.display()));
+    let ended = run(&mut with_file(&broker, "replay", &file, "--speed max --strict"));
     assert_eq!(ended.code(), 7, "{ended:#?}");
     assert!(
         ended

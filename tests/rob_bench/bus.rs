@@ -34,9 +34,7 @@ fn what_a_killed_one_has_left_is_removed_by_the_next() {
     let both: Vec<u32> = source.iter().copied().chain(sink).collect();
     assert_eq!(both.len(), 2, "{both:?}");
     process.kill();
-    until("both have ended", || {
-        both.iter().all(|pid| is_gone(*pid))
-    });
+    until("both have ended", || both.iter().all(|pid| is_gone(*pid)));
     drop(process);
     assert!(!is_empty(folder.path()), "nobody was left to remove it");
     run(&mut bench(folder.path(), "bus --seconds 0.05")).success();

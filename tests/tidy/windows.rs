@@ -291,7 +291,10 @@ fn programs() -> Vec<String> {
 fn left_out(list: &str) -> Vec<(&str, &str)> {
     list.lines()
         .filter(|line| !line.starts_with('#'))
-        .map(|line| line.split_once(": ").unwrap_or((line.trim_end_matches(':'), "")))
+        .map(|line| {
+            line.split_once(": ")
+                .unwrap_or_else(|| (line.trim_end_matches(':'), ""))
+        })
         .collect()
 }
 
