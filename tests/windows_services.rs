@@ -31,7 +31,7 @@ use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use support::{Broker, broker_command, rob_command, run, until};
 use tempfile::TempDir;
 use windows_service::service::{Service, ServiceAccess, ServiceExitCode, ServiceState};
@@ -39,6 +39,9 @@ use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::System::Services::{ControlService, SERVICE_CONTROL_PARAMCHANGE, SERVICE_STATUS};
 use windows_sys::Win32::System::Threading::{OpenProcess, PROCESS_SYNCHRONIZE, WaitForSingleObject};
+
+/// As long as a manager may take to notice the end of a process on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const ROLE: &str = "ACTIX_IPC_TEST_SERVICE";
 const FOLDER: &str = "ACTIX_IPC_TEST_FOLDER";
