@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 #[non_exhaustive]
 pub enum SecretError {
     /// The system refused; a link counts as that.
-    #[error("{}: cannot be taken: {source}", path.display())]
+    #[error("{}: cannot be opened: {source}", path.display())]
     Io {
         /// Which file.
         path: PathBuf,
@@ -43,6 +43,14 @@ pub enum SecretError {
         /// Whose it is.
         uid: u32,
     },
+    /// Somebody else owns it or may write it, by its access list.
+    #[error("{}: {source}", path.display())]
+    Untrusted {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: io::Error,
+    },
     /// It is larger than anything of its kind.
     #[error("{}: has more than {max} bytes", path.display())]
     TooLarge {
@@ -69,7 +77,10 @@ pub fn read(path: &Path, max: usize) -> Result<Zeroizing<Vec<u8>>, SecretError> 
     let file = super::plain::open_any(path, false).map_err(failed)?;
     check(path, &file.metadata().map_err(failed)?)?;
     #[cfg(all(windows, feature = "cli"))]
-    super::access::judge(&file).map_err(failed)?;
+    super::access::judge(&file).map_err(|source| SecretError::Untrusted {
+        path: path.to_owned(),
+        source,
+    })?;
     // With all of its room from the start: a buffer that grows leaves copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(max.saturating_add(1)));
     let limit = u64::try_from(max).unwrap_or(u64::MAX).saturating_add(1);

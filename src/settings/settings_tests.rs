@@ -409,11 +409,7 @@ fn what_is_wrong_with_a_policy_file_is_said_with_its_path_and_lines() {
     );
     let missing = load_policy(&folder.path().join("none")).unwrap_err().to_string();
     assert!(missing.contains("none: the policy cannot be read"), "{missing}");
-    let good = write(
-        folder.path(),
-        "good.toml",
-        "[[allow]]\nuser = \"root\"\nconnect = true\n",
-    );
+    let good = write(folder.path(), "good.toml", "[[allow]]\nuid = 1\nconnect = true\n");
     assert_eq!(load_policy(&good).unwrap().rules().len(), 1);
 }
 

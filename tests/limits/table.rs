@@ -72,7 +72,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "attachments",
-        "tests/descriptors.rs",
+        "tests/descriptors/frames.rs",
         "each_limit_of_one_frame_at_minus_one_zero_and_plus_one",
     ),
     (
@@ -92,7 +92,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "descriptor_wait_ms",
-        "tests/descriptors.rs",
+        "tests/descriptors/frames.rs",
         "what_no_frame_takes_is_closed_with_its_connection",
     ),
     (
@@ -202,7 +202,7 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "attachments",
-        "tests/descriptors.rs",
+        "tests/descriptors/frames.rs",
         "each_limit_of_one_frame_at_minus_one_zero_and_plus_one",
     ),
     (
@@ -222,12 +222,12 @@ const CASES: &[(&str, &str, &str)] = &[
     ),
     (
         "descriptor_wait_ms",
-        "tests/descriptors.rs",
+        "tests/descriptors/frames.rs",
         "what_no_frame_takes_is_closed_with_its_connection",
     ),
     (
         "attach_unix_sockets",
-        "tests/descriptors.rs",
+        "tests/descriptors/readers.rs",
         "an_answer_whose_descriptors_are_refused_is_lost_aloud",
     ),
     (
