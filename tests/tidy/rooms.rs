@@ -19,6 +19,10 @@ pub const SLEEPERS: &[(&str, &str)] = &[
         "backs off when the kernel has no event: no descriptor to wait with, or too many of them in flight",
     ),
     (
+        "src/transport/unix/establish.rs",
+        "asks again where a full accept queue refuses: no event tells of a place in it",
+    ),
+    (
         "src/client/drive.rs",
         "the tick of deadlines: time itself is what is waited for",
     ),
