@@ -189,6 +189,8 @@ impl Registered {
         let endpoint = support::endpoint_in(folder.path());
         let description = describe(folder.path(), "serve");
         let installed = run(broker_command()
+            // A service has its log there.
+            .envs(std::env::var_os("ProgramData").map(|folder| ("ProgramData", folder)))
             .args([
                 "service", "install", "--name", &name, "--listen", &endpoint, "--log", "info",
             ])
