@@ -15,7 +15,9 @@ use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Draft, Encoding, Flags, Kind, Metadata, Payload, Welcome};
 #[cfg(unix)]
 use actix_ipc::transport::{Endpoint, Listener};
-use scripted::{Peer, Place, WELCOME, place};
+#[cfg(unix)]
+use scripted::Place;
+use scripted::{Peer, WELCOME, place};
 use std::time::{Duration, Instant};
 
 #[tokio::test]

@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    missing_debug_implementations,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 

@@ -40,6 +40,7 @@ impl Part {
             let opened = open_own(&path).await.map_err(|error| storage(&path, &error))?;
             let file = match opened {
                 Opened::Own(file) => file,
+                #[cfg(unix)]
                 Opened::Moved => continue,
                 Opened::Taken => break,
             };
@@ -116,6 +117,7 @@ enum Opened {
     /// Another server has it.
     Taken,
     /// Between opening and locking it, another server has put it in its place: the path leads to another file now, or to none.
+    #[cfg(unix)]
     Moved,
 }
 

@@ -6,6 +6,8 @@
 
 use std::io;
 use std::path::Path;
+#[cfg(windows)]
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The variable that says where temporary files go.
@@ -41,9 +43,8 @@ impl Kind {
 /// A folder of this process. Dropping it removes the folder with all that is in it.
 #[derive(Debug)]
 pub struct Scratch {
-    // Before the folder, so that it is closed when that is removed.
     #[cfg(windows)]
-    _open: Option<std::fs::File>,
+    open: Option<std::fs::File>,
     folder: TempDir,
     #[cfg(unix)]
     _lock: Option<std::fs::File>,
@@ -93,7 +94,7 @@ impl Scratch {
             // As above.
             let open = windows::hold(folder.path());
             if open.is_some() || attempts == ATTEMPTS {
-                return Ok(Self { _open: open, folder });
+                return Ok(Self { open, folder });
             }
             attempts = attempts.saturating_add(1);
         }
@@ -103,6 +104,22 @@ impl Scratch {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.folder.path()
+    }
+}
+
+/// What somebody has open cannot be removed there, and processes of the owner's that are told to end need a moment for it.
+#[cfg(windows)]
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        drop(self.open.take());
+        let limit = Instant::now() + PATIENCE;
+        while std::fs::remove_dir_all(self.folder.path())
+            .is_err_and(|error| error.kind() != io::ErrorKind::NotFound)
+            && Instant::now() < limit
+        {
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
     }
 }
 

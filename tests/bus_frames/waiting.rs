@@ -95,6 +95,10 @@ fn waits_beyond_the_limit_are_refused() {
 
 /// What waits is charged to its sender, with its bytes: a window of it for each connection would be no bound.
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "a pipe takes less of a large message than a socket does, and there is no memory for the rest of it where others have all"
+)]
 fn bytes_that_wait_count_against_the_memory() {
     let broker = Running::start(Limits {
         memory_bytes_total: 4 << 20,

@@ -4,6 +4,7 @@
     clippy::indexing_slicing,
     unreachable_pub,
     dead_code,
+    missing_debug_implementations,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
