@@ -173,6 +173,13 @@ async fn a_start_that_fails_is_told_with_its_exit_code() {
     assert!(!started(broker.folder()).is_empty());
 }
 
+/// The daemon with the folder in which services have their logs.
+fn installer() -> std::process::Command {
+    let mut command = broker_command();
+    command.envs(std::env::var_os("ProgramData").map(|folder| ("ProgramData", folder)));
+    command
+}
+
 /// A broker that the service manager has been told of. What is left of a failed test is taken out.
 struct Registered {
     name: String,
@@ -188,9 +195,7 @@ impl Registered {
         let name = format!("ipc-broker-test-{}-{number}", std::process::id());
         let endpoint = support::endpoint_in(folder.path());
         let description = describe(folder.path(), "serve");
-        let installed = run(broker_command()
-            // A service has its log there.
-            .envs(std::env::var_os("ProgramData").map(|folder| ("ProgramData", folder)))
+        let installed = run(installer()
             .args([
                 "service", "install", "--name", &name, "--listen", &endpoint, "--log", "info",
             ])
@@ -250,7 +255,7 @@ impl Drop for Registered {
 #[actix::test]
 async fn the_service_manager_starts_the_broker_and_its_stop_drains_it() {
     let registered = Registered::new();
-    let again = run(broker_command().args(["service", "install", "--name", &registered.name]));
+    let again = run(installer().args(["service", "install", "--name", &registered.name]));
     assert_eq!(again.code(), 70, "{again:?}");
     assert!(again.stderr.contains("is registered already"), "{again:?}");
 
