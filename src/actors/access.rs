@@ -112,17 +112,11 @@ impl Access {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::messages::Deliver;
-    use crate::actors::peer::{Account, Inbox, Peer};
+    use crate::actors::inbox::Deaf;
+    use crate::actors::peer::{Account, Peer};
     use crate::config::Limits;
     use crate::message::Origin;
     use crate::policy::{Policy, Rule, Selection, Who};
-
-    struct Deaf;
-
-    impl Inbox for Deaf {
-        fn post(&self, _: Deliver) {}
-    }
 
     fn peer(number: u64, uid: u32) -> PeerRef {
         let origin = Origin {

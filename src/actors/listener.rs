@@ -6,12 +6,13 @@
 use super::admission::Admission;
 use super::connection::identity::Evidence;
 use super::connection::pace::defer;
-use super::connection::session::{Closing, goodbye_frame};
+use super::connection::session::Closing;
 use super::connection::{self, Connection};
 use super::core::Core;
 use super::observe::hush::Line;
 use super::observe::journal::Happening;
 use crate::error::CloseReason;
+use crate::message::Draft;
 use crate::message::handshake::PREFACE;
 use crate::policy::{Right, denial};
 use crate::transport::{self, Accepted, Endpoint, PeerCredentials};
@@ -82,7 +83,7 @@ impl Listener {
             let text = "the broker's process has no descriptor left; raise its limit of open files";
             // Where older formats are understood, only who has begun in ours can be told.
             let first = self.core.shared.dialects().any().then_some(PREFACE[0]);
-            let goodbye = goodbye_frame(CloseReason::TooMany, text);
+            let goodbye = Draft::goodbye(CloseReason::TooMany, text).to_vec();
             self.socket.turn_away(&goodbye, first)
         } else {
             0

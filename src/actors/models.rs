@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::sync::explore::{finds, holds};
 use crate::sync::slips::Slip;
 use shuttle::future::block_on;
-use shuttle::thread::spawn;
+use shuttle::thread::{JoinHandle, spawn};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -139,8 +139,8 @@ fn a_reserve_that_reads_before_it_locks_is_found() {
     finds(Slip::ReserveReadsEarly, "given back", charges);
 }
 
-/// TopicHub finds a receiver slow and asks for Drained while its connection writes what is queued.
-fn drained() {
+/// A full account, and two threads that each give back a half of it and say how often they told that it is drained.
+fn two_writers() -> (Arc<Account>, [JoinHandle<usize>; 2]) {
     let account = Arc::new(Account::new(Limits::default().outbox_bytes, 1));
     let part = account.room().resume();
     account.charge_events(part);
@@ -149,6 +149,12 @@ fn drained() {
         let account = account.clone();
         spawn(move || usize::from(account.release_events(part)))
     });
+    (account, writers)
+}
+
+/// TopicHub finds a receiver slow and asks for Drained while its connection writes what is queued.
+fn drained() {
+    let (account, writers) = two_writers();
     let asked = usize::from(account.ask_drained());
     let told: usize = writers.map(|writer| writer.join().unwrap()).into_iter().sum();
     assert_eq!(told, asked, "Drained is told once to who waits for it");
@@ -157,14 +163,7 @@ fn drained() {
 
 /// The same with a second question while the first may be owed still.
 fn drained_twice() {
-    let account = Arc::new(Account::new(Limits::default().outbox_bytes, 1));
-    let part = account.room().resume();
-    account.charge_events(part);
-    account.charge_events(part);
-    let writers = [(); 2].map(|()| {
-        let account = account.clone();
-        spawn(move || usize::from(account.release_events(part)))
-    });
+    let (account, writers) = two_writers();
     let asked = [account.ask_drained(), account.ask_drained()];
     let told: usize = writers.map(|writer| writer.join().unwrap()).into_iter().sum();
     // Who was told that there is room knows it for both.

@@ -265,10 +265,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s");
         let server = UnixListener::bind(&path).unwrap();
-        let goodbye = Draft::new(Kind::Goodbye, 0)
-            .aux(CloseReason::Denied.code())
-            .payload(Encoding::RAW, b"uid 7 may not connect")
-            .to_vec();
+        let goodbye = Draft::goodbye(CloseReason::Denied, "uid 7 may not connect").to_vec();
         let endpoint = Endpoint::Unix(path);
         for said in [&goodbye[..], b""].repeat(100) {
             let stream = crate::transport::connect_with(&endpoint, &ConnectOptions::default())

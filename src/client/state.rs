@@ -394,9 +394,7 @@ impl State {
         }
         // A broker that is stopped does not answer the goodbye; the tick gives it up.
         self.coarse_now();
-        let text = crate::error::CloseReason::Finished;
-        let goodbye = Draft::new(Kind::Goodbye, 0).aux(text.code());
-        let next = self.control(&goodbye);
+        let next = self.control(&Draft::goodbye(crate::error::CloseReason::Finished, ""));
         // It is the last frame.
         self.closing = Some(Instant::now());
         match next {

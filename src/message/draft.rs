@@ -7,6 +7,7 @@
 use super::frame::{Flags, HEADER_LEN, Header, Kind, ORIGIN_LEN, Origin};
 use super::key;
 use super::payload::Encoding;
+use crate::error::CloseReason;
 use bytes::BufMut;
 
 /// A frame to be written: borrowed parts, encoded in one go.
@@ -50,6 +51,14 @@ impl<'a> Draft<'a> {
             key: [&[], &[]],
             payload: &[],
         }
+    }
+
+    /// The last frame of an end: why it parts, and a text for people, which has no bound here.
+    #[must_use]
+    pub const fn goodbye(reason: CloseReason, text: &'a str) -> Self {
+        let mut draft = Self::new(Kind::Goodbye, 0).aux(reason.code());
+        draft.payload = text.as_bytes();
+        draft
     }
 
     /// Sets `aux`.

@@ -3,6 +3,8 @@
 //! Owns the three pipes of one command, the bound of what it may print, and that nothing of its process group is left. It refuses to know
 //! what the bytes mean. `rob serve` calls it, on a thread that may block.
 
+pub use super::filtered::Filtered;
+
 use super::child::{Group, Tie, reap};
 use super::leash::Leash;
 use super::lines::Lines;
@@ -10,32 +12,13 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 
 /// What is written at once: a pipe that is ready to be written takes as much without waiting.
 const CHUNK: usize = libc::PIPE_BUF;
 /// What is read at most when the command has ended: others may still hold its output.
 const REST_MAX: usize = 1024 * 1024;
-
-/// What a command made of its input.
-#[derive(Debug)]
-pub struct Filtered {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// What it printed on standard output.
-    pub output: Vec<u8>,
-    /// Whether that is all; otherwise it printed more than it may, and was killed for it.
-    pub complete: bool,
-}
-
-impl Filtered {
-    /// The signal that ended it.
-    #[must_use]
-    pub fn signal(&self) -> Option<i32> {
-        self.status.signal()
-    }
-}
 
 /// The command that runs a line of a shell.
 #[must_use]

@@ -12,6 +12,8 @@ pub mod child;
 #[cfg_attr(not(unix), path = "filter/windows.rs")]
 pub mod filter;
 #[cfg(feature = "cli")]
+mod filtered;
+#[cfg(feature = "cli")]
 pub mod folders;
 #[cfg(feature = "broker")]
 #[cfg_attr(

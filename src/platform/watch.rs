@@ -3,7 +3,14 @@
 //! Owns what the system tells it with (descriptors on a tokio run-time; a thread of the system's on Windows), and what the system says of a
 //! process that does not run. Where nothing tells it says so, and its caller looks again from time to time. `bus::host` is the caller.
 
-pub(crate) use system::{Changes, End, is_stopped};
+pub(crate) use system::End;
+#[cfg(target_os = "linux")]
+pub(crate) use system::{Changes, is_stopped};
+#[cfg(not(target_os = "linux"))]
+pub(crate) use untold::{Changes, is_stopped};
+
+#[cfg(not(target_os = "linux"))]
+mod untold;
 
 #[cfg(target_os = "linux")]
 mod system {
@@ -120,7 +127,6 @@ mod system;
 #[cfg(not(any(target_os = "linux", windows)))]
 mod system {
     use std::io;
-    use std::path::Path;
 
     #[derive(Debug)]
     pub(crate) struct End;
@@ -133,22 +139,5 @@ mod system {
         pub(crate) async fn wait(&self) {
             std::future::pending().await
         }
-    }
-
-    #[derive(Debug)]
-    pub(crate) struct Changes;
-
-    impl Changes {
-        pub(crate) fn of(_: &Path) -> io::Result<Self> {
-            Err(io::ErrorKind::Unsupported.into())
-        }
-
-        pub(crate) async fn wait(&self) {
-            std::future::pending().await
-        }
-    }
-
-    pub(crate) const fn is_stopped(_: u32) -> bool {
-        false
     }
 }

@@ -208,11 +208,24 @@ mod tests {
         }
     }
 
-    #[test]
-    fn lines_arrive_in_order_and_cannot_drive_a_terminal() {
+    /// A log into such a sink, what permits its writes, and what was written.
+    fn gated(format: LogFormat) -> (LogWriter, Sender<()>, Receiver<String>) {
         let (permit, gate) = channel();
         let (written, lines) = channel();
-        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Text).unwrap();
+        let log = LogWriter::start_with(Gate(gate, written), format).unwrap();
+        (log, permit, lines)
+    }
+
+    /// More lines than may wait.
+    fn flood(log: &mut LogWriter, line: &str) {
+        for _ in 0..QUEUE + 100 {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+    }
+
+    #[test]
+    fn lines_arrive_in_order_and_cannot_drive_a_terminal() {
+        let (mut log, permit, lines) = gated(LogFormat::Text);
         for line in ["one\n", "two \x1b[2J\nforged line\n"] {
             permit.send(()).unwrap();
             log.write_all(line.as_bytes()).unwrap();
@@ -226,12 +239,8 @@ mod tests {
 
     #[test]
     fn nobody_who_logs_waits_for_a_reader_and_the_loss_is_told() {
-        let (permit, gate) = channel();
-        let (written, lines) = channel();
-        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Text).unwrap();
-        for _ in 0..QUEUE + 100 {
-            log.write_all(b"line\n").unwrap();
-        }
+        let (mut log, permit, lines) = gated(LogFormat::Text);
+        flood(&mut log, "line\n");
         log.finish(Duration::ZERO);
         drop(permit);
         // One line may be in the writer's hands beside those in the queue.
@@ -242,12 +251,8 @@ mod tests {
 
     #[test]
     fn what_waits_in_a_full_queue_is_waited_for() {
-        let (permit, gate) = channel();
-        let (written, lines) = channel();
-        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Text).unwrap();
-        for _ in 0..QUEUE + 100 {
-            log.write_all(b"line\n").unwrap();
-        }
+        let (mut log, permit, lines) = gated(LogFormat::Text);
+        flood(&mut log, "line\n");
         // Who reads it begins now.
         drop(permit);
         log.finish(PATIENCE);
@@ -257,13 +262,8 @@ mod tests {
 
     #[test]
     fn in_json_each_line_is_an_object_whatever_was_lost() {
-        let (permit, gate) = channel();
-        let (written, lines) = channel();
-        let mut log = LogWriter::start_with(Gate(gate, written), LogFormat::Json).unwrap();
-        for _ in 0..QUEUE + 100 {
-            log.write_all("{\"object\":\"\u{9b}2J\u{202e}\"}\n".as_bytes())
-                .unwrap();
-        }
+        let (mut log, permit, lines) = gated(LogFormat::Json);
+        flood(&mut log, "{\"object\":\"\u{9b}2J\u{202e}\"}\n");
         log.finish(Duration::ZERO);
         drop(permit);
         drop(log);

@@ -253,18 +253,11 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::inbox::Inbox;
-    use crate::actors::messages::Deliver;
+    use crate::actors::inbox::Deaf;
     use crate::actors::peer::{Account, Peer};
     use crate::actors::receipt::Owed;
     use crate::config::Limits;
     use crate::message::{Origin, PeerId};
-
-    struct Nobody;
-
-    impl Inbox for Nobody {
-        fn post(&self, _: Deliver) {}
-    }
 
     fn receipt(first: u64, count: u32) -> Receipt {
         let origin = Origin {
@@ -273,7 +266,7 @@ mod tests {
             pid: 0,
         };
         let account = Account::new(Limits::default().outbox_bytes, 1);
-        let peer = Peer::new(origin, "", 0, account, Box::new(Nobody));
+        let peer = Peer::new(origin, "", 0, account, Box::new(Deaf));
         Receipt::alone(Owed::new(peer, first, count, 100))
     }
 

@@ -16,7 +16,7 @@ use super::identity::{Evidence, Unproven};
 use super::outbox::Outbox;
 use super::perform::{self, Rooms};
 use super::refused::Refusal;
-use super::session::{Closing, Effects, RingStep, Session, goodbye_frame};
+use super::session::{Closing, Effects, RingStep, Session};
 use super::slots::Slots;
 use crate::actors::admission::Admission;
 use crate::actors::core::GoneGuard;
@@ -27,7 +27,7 @@ use crate::actors::supervise::guard;
 use crate::config::raise;
 use crate::error::{CloseReason, ErrorCode};
 use crate::message::frame::HELLO_BODY_MAX;
-use crate::message::{Batch, Decoder, Kind};
+use crate::message::{Batch, Decoder, Draft, Kind};
 use crate::transport::dialect::Dialect;
 use crate::transport::keepalive::Keepalive;
 use std::num::NonZeroU32;
@@ -367,7 +367,8 @@ impl<R: Rooms> Life<R> {
         if let Phase::Lingering(session) = &self.phase
             && session.open.is_empty()
         {
-            self.outbox.push_goodbye(goodbye_frame(CloseReason::Finished, ""));
+            self.outbox
+                .push_goodbye(Draft::goodbye(CloseReason::Finished, "").to_vec());
             self.phase = Phase::Closing;
             let patience = Duration::from_millis(u64::from(self.rooms.shared().limits.frame_progress_ms));
             self.limit = self.rooms.shared().now().checked_add(patience);
@@ -388,7 +389,7 @@ impl<R: Rooms> Life<R> {
             session.me().account.close();
         }
         if !matches!(self.phase, Phase::Preface(_) | Phase::Refused(_)) {
-            self.outbox.push_goodbye(goodbye_frame(reason, text));
+            self.outbox.push_goodbye(Draft::goodbye(reason, text).to_vec());
         }
         self.phase = Phase::Closing;
         if let Some(gone) = &mut self.gone {
@@ -407,7 +408,7 @@ impl<R: Rooms> Life<R> {
         self.outbox = Outbox::default();
         let text = "the broker failed while it handled this connection";
         self.outbox
-            .push_goodbye(goodbye_frame(CloseReason::Internal, text));
+            .push_goodbye(Draft::goodbye(CloseReason::Internal, text).to_vec());
         if let Some(gone) = &mut self.gone {
             gone.tell(false);
         }

@@ -2,17 +2,12 @@
 
 use super::*;
 use crate::actors::connection::outbox::Out;
-use crate::actors::peer::{Account, Inbox, Peer, ReplyTo};
+use crate::actors::inbox::Deaf;
+use crate::actors::peer::{Account, Peer, ReplyTo};
 use crate::config::Limits;
 use crate::message::{Encoding, Epoch, Origin};
 use std::cell::RefCell;
 use std::time::Instant;
-
-struct Deaf;
-
-impl Inbox for Deaf {
-    fn post(&self, _: Deliver) {}
-}
 
 /// Keeps what Registry is asked.
 struct Alone {

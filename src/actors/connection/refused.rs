@@ -9,10 +9,11 @@ use super::identity::Evidence;
 use super::life::{Life, Phase};
 use super::outbox::Outbox;
 use super::perform::Rooms;
-use super::session::{Closing, goodbye_frame};
+use super::session::Closing;
 use crate::actors::accounts::Charge;
 use crate::actors::admission::Admission;
 use crate::actors::core::Shared;
+use crate::message::Draft;
 use crate::message::handshake::PREFACE;
 
 /// Why a peer is not let in, until it has said what it speaks.
@@ -27,7 +28,7 @@ impl Refusal {
     /// The phase of a peer that is refused with these words.
     pub(super) fn of(closing: Closing, shared: &Shared, evidence: &Evidence, outbox: &mut Outbox) -> Phase {
         if !shared.dialects().any() {
-            outbox.push_goodbye(goodbye_frame(closing.0, &closing.1));
+            outbox.push_goodbye(Draft::goodbye(closing.0, &closing.1).to_vec());
             return Phase::Closing;
         }
         let place = Admission::for_refusal(shared, &evidence.counted(), evidence.address);
@@ -48,7 +49,7 @@ impl<R: Rooms> Life<R> {
             && first == Some(&PREFACE[0])
         {
             let (reason, text) = &refusal.closing;
-            self.outbox.push_goodbye(goodbye_frame(*reason, text));
+            self.outbox.push_goodbye(Draft::goodbye(*reason, text).to_vec());
         }
     }
 }

@@ -16,7 +16,7 @@ mod started;
 mod waits;
 
 pub(super) use bus::message_charge;
-pub use effects::{Closing, Effects, RingStep, goodbye_frame};
+pub use effects::{Closing, Effects, RingStep};
 pub use guesses::Guesses;
 pub(in crate::actors) use pieces::message_too_large;
 

@@ -103,15 +103,9 @@ impl fmt::Debug for Kept {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::messages::Deliver;
-    use crate::actors::peer::{Account, Inbox};
+    use crate::actors::inbox::Deaf;
+    use crate::actors::peer::Account;
     use crate::message::{Origin, PeerId};
-
-    struct Deaf;
-
-    impl Inbox for Deaf {
-        fn post(&self, _: Deliver) {}
-    }
 
     fn process(uid: u32, pid: u32) -> Who {
         Who {

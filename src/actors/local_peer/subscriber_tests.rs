@@ -1,25 +1,21 @@
 //! Events in pieces that find no room, and whom they are counted against.
 
 use super::*;
+use crate::actors::inbox::Deaf;
 use crate::actors::local_peer::port::Port;
-use crate::actors::messages::Deliver;
-use crate::actors::peer::{Account, Inbox, Peer};
+use crate::actors::peer::{Account, Peer};
 use crate::config::Limits;
 use crate::message::{Draft, Encoding, Origin, SubscriptionId};
 use actix::{Actor, Context, Handler};
 use std::sync::Weak;
 
-struct Deaf;
+struct Silent;
 
-impl Inbox for Deaf {
-    fn post(&self, _: Deliver) {}
-}
-
-impl Actor for Deaf {
+impl Actor for Silent {
     type Context = Context<Self>;
 }
 
-impl Handler<TopicEvent> for Deaf {
+impl Handler<TopicEvent> for Silent {
     type Result = ();
 
     fn handle(&mut self, _: TopicEvent, _: &mut Context<Self>) {}
@@ -39,7 +35,7 @@ fn subscriber() -> Subscriber {
         object: "o".into(),
         event: "e".into(),
         pattern: false,
-        recipient: Deaf.start().recipient(),
+        recipient: Silent.start().recipient(),
         gaps: None,
     };
     let keeper = Keeper::new(PART * super::super::kept::PROCESS_PART);

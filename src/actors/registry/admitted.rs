@@ -60,16 +60,10 @@ pub(super) fn takes<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::messages::Deliver;
-    use crate::actors::peer::{Account, Inbox, Peer};
+    use crate::actors::inbox::Deaf;
+    use crate::actors::peer::{Account, Peer};
     use crate::message::{Batch, Draft, Kind, Origin, Ticket};
     use std::time::Instant;
-
-    struct Deaf;
-
-    impl Inbox for Deaf {
-        fn post(&self, _: Deliver) {}
-    }
 
     #[test]
     fn a_call_that_gets_lost_before_it_is_on_its_way_costs_its_owner_nothing() {

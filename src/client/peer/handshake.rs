@@ -161,14 +161,7 @@ pub(crate) async fn let_in(
 
 /// Says why somebody is not let in, as far as its socket takes it at once.
 pub(crate) async fn refuse(stream: &Stream, reason: CloseReason, text: &str) {
-    let text = text.as_bytes();
-    let goodbye = Draft::new(Kind::Goodbye, 0)
-        .aux(reason.code())
-        .payload(
-            Encoding::RAW,
-            text.get(..text.len().min(HELLO_BODY_MAX)).unwrap_or_default(),
-        )
-        .to_vec();
+    let goodbye = Draft::goodbye(reason, crate::text::cut(text, HELLO_BODY_MAX)).to_vec();
     if write_all(stream, &goodbye).await.is_ok() {
         super::life::linger(stream).await;
     }

@@ -12,7 +12,7 @@ use crate::client::shared::{Shared, Wrote};
 use crate::client::state::Phase;
 use crate::config::peers::{LAST_WORDS, LET_FINISH, THROWN_AWAY};
 use crate::error::CloseReason;
-use crate::message::{Draft, Encoding, Kind};
+use crate::message::Draft;
 use crate::transport::Stream;
 use std::io;
 use std::sync::Arc;
@@ -66,10 +66,7 @@ pub(crate) async fn farewell(shared: &Arc<Shared>, stream: Arc<Stream>, ended: &
                 true => (CloseReason::Finished, ""),
                 false => (ended.reason, ended.text.as_str()),
             };
-            let goodbye = Draft::new(Kind::Goodbye, 0)
-                .aux(reason.code())
-                .payload(Encoding::RAW, text.as_bytes());
-            let _ = state.control(&goodbye);
+            let _ = state.control(&Draft::goodbye(reason, text));
         }
         // It was the last frame.
         state.phase = Phase::Down;

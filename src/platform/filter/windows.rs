@@ -4,35 +4,18 @@
 //! bound of what it may print; and how `cmd.exe` is given a line. That nothing of its job is left is `child`'s work. It refuses to know what
 //! the bytes mean. `rob serve` calls it, on a thread that may block.
 
+pub use super::filtered::Filtered;
+
 use super::child::{Group, reap, start_held};
 use super::leash::Leash;
 use super::lines::Lines;
 use std::io::{self, Read, Write};
 use std::os::windows::process::CommandExt;
-use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread::Builder;
 
 /// What means something to `cmd.exe` outside of quotes, or ends them.
 const SIGNS: &str = "&|<>()^%!\"";
-
-/// What a command made of its input.
-#[derive(Debug)]
-pub struct Filtered {
-    /// How it ended.
-    pub status: ExitStatus,
-    /// What it printed on standard output.
-    pub output: Vec<u8>,
-    /// Whether that is all; otherwise it printed more than it may, and was killed for it.
-    pub complete: bool,
-}
-
-impl Filtered {
-    /// The signal that ended it: there are none.
-    #[must_use]
-    pub const fn signal(&self) -> Option<i32> {
-        None
-    }
-}
 
 /// The command that runs a line of `cmd.exe`, in which `!NAME!` is the value of a variable, put in when the line is understood already.
 #[must_use]

@@ -1,6 +1,6 @@
 //! The end of a process of Windows, told by one of the system's threads.
 //!
-//! Owns the process's handle and the wait for it. Files are not watched: whoever asks for that looks again from time to time.
+//! Owns the process's handle and the wait for it; `untold` has what this system does not tell.
 #![allow(
     unsafe_code,
     reason = "waiting for a process of somebody else's has no safe interface; each use is proven"
@@ -10,7 +10,6 @@ use crate::platform::process_handle::ProcessHandle;
 use std::ffi::c_void;
 use std::io;
 use std::os::windows::io::AsRawHandle;
-use std::path::Path;
 use std::ptr::null_mut;
 use tokio::sync::watch;
 use windows_sys::Win32::Foundation::{ERROR_INVALID_PARAMETER, HANDLE, INVALID_HANDLE_VALUE};
@@ -110,28 +109,6 @@ unsafe extern "system" fn ended(tell: *mut c_void, _timed_out: bool) {
     // SAFETY: `Wait::begin` passed it, and `Wait::drop` frees it after the last call.
     let tell = unsafe { &*tell.cast::<watch::Sender<bool>>() };
     tell.send_replace(true);
-}
-
-/// The changes of a file, which nobody tells here.
-#[derive(Debug)]
-pub(crate) struct Changes;
-
-impl Changes {
-    /// # Errors
-    /// Always.
-    pub(crate) fn of(_: &Path) -> io::Result<Self> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    /// Never ready.
-    pub(crate) async fn wait(&self) {
-        std::future::pending().await
-    }
-}
-
-/// Whether a process has been stopped: the system does not tell.
-pub(crate) const fn is_stopped(_: u32) -> bool {
-    false
 }
 
 #[cfg(test)]

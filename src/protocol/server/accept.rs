@@ -9,7 +9,7 @@ use crate::client::runtime::{self, Home};
 use crate::client::{IpcClient, Shared};
 use crate::config::peers::{LAST_STEP, LET_FINISH};
 use crate::error::CloseReason;
-use crate::message::{Draft, Encoding, Epoch, Kind};
+use crate::message::{Draft, Epoch};
 use crate::protocol::peer::Manner;
 use crate::transport::{Accepted, Endpoint, Listener, Named, PeerCredentials};
 use futures::future::{Either, join_all, select};
@@ -278,11 +278,8 @@ pub(super) async fn run(core: Arc<Core>, endpoint: Endpoint, live: Live) {
 
 /// Those that wait are turned away when no descriptor is left: they learn it at once.
 fn failed(core: &Core, endpoint: &Endpoint, error: &std::io::Error) {
-    let text = b"the server's process has no descriptor left; raise its limit of open files";
-    let goodbye = Draft::new(Kind::Goodbye, 0)
-        .aux(CloseReason::TooMany.code())
-        .payload(Encoding::RAW, text)
-        .to_vec();
+    let text = "the server's process has no descriptor left; raise its limit of open files";
+    let goodbye = Draft::goodbye(CloseReason::TooMany, text).to_vec();
     let turned_away = match core.listener().as_mut() {
         Some(listener) if Listener::is_shortage(error) => listener.turn_away(&goodbye, None),
         _ => 0,

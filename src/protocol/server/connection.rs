@@ -10,7 +10,7 @@ use crate::client::peer::{Met, Way, answer_of, client_of, let_in, options, recei
 use crate::client::{IpcClient, Shared, new_shared};
 use crate::config::peers::HANDSHAKE;
 use crate::error::CloseReason;
-use crate::message::{Decoder, Draft, Encoding, Kind, Meet};
+use crate::message::{Decoder, Draft, Meet};
 use crate::protocol::caller::{Caller, ProtocolSender};
 use crate::protocol::dispatch::Dispatch;
 use crate::protocol::peer::served;
@@ -130,10 +130,7 @@ pub(super) async fn run(
                 let _ = timeout(HANDSHAKE, refuse(&stream, reason, &said)).await;
             }
             None => {
-                let goodbye = Draft::new(Kind::Goodbye, 0)
-                    .aux(reason.code())
-                    .payload(Encoding::RAW, said.as_bytes())
-                    .to_vec();
+                let goodbye = Draft::goodbye(reason, &said).to_vec();
                 // Whoever does not take it is not waited for: a socket to which nothing was written has room, but nobody knows it of one that
                 // was never asked.
                 let room = poll_fn(|cx| stream.poll_write_ready(cx));

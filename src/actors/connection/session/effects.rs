@@ -1,6 +1,6 @@
 //! What a step of a session asks for.
 //!
-//! Owns the lists that a step fills and `perform` empties, and the frame that says goodbye. Knows no state.
+//! Owns the lists that a step fills and `perform` empties. Knows no state.
 
 use crate::actors::group::Grouped;
 use crate::actors::messages::{Answer, Control, HubItem, RegistryItem};
@@ -9,7 +9,6 @@ use crate::actors::peer::PeerRef;
 use crate::actors::receipt::Settled;
 use crate::actors::regions::takes;
 use crate::error::CloseReason;
-use crate::message::{Draft, Encoding, Kind};
 
 /// Why a connection is to end, and what the peer is told.
 pub type Closing = (CloseReason, String);
@@ -66,13 +65,4 @@ impl Effects {
         self.declined = self.declined.saturating_add(u64::from(!taken));
         self.send.push(takes(id, u32::from(taken), of_reply));
     }
-}
-
-/// A frame of the broker that says goodbye.
-#[must_use]
-pub fn goodbye_frame(reason: CloseReason, text: &str) -> Vec<u8> {
-    Draft::new(Kind::Goodbye, 0)
-        .aux(reason.code())
-        .payload(Encoding::RAW, text.as_bytes())
-        .to_vec()
 }

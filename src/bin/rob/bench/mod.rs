@@ -303,7 +303,7 @@ fn greeting() -> Vec<u8> {
         Draft::new(Kind::Hello, 1)
             .aux(PROTOCOL_VERSION)
             .payload(Encoding::RAW, &hello),
-        Draft::new(Kind::Goodbye, 0).aux(CloseReason::Finished.code()),
+        Draft::goodbye(CloseReason::Finished, ""),
     ] {
         bytes.extend(draft.to_vec());
     }
