@@ -148,13 +148,16 @@ async fn what_waited_to_be_sent_is_not_sent_on_the_next_connection() {
     let broker = place.start();
     let client = broker.client().await;
     let mut events = client.connection_events();
-    let fill = "x".repeat(40_000);
-    // Nothing is read here in between, so that the buffer is full at some point.
+    // More at once than a socket takes, and quickly made. Nothing is written here in between, so that the buffer is full soon after the
+    // first time that the broker has not read as fast.
+    let fill = Payload::raw(vec![b'x'; 250_000]);
+    let limit = Instant::now() + PATIENCE;
     let mut waiting = loop {
-        let mut sending = Box::pin(client.call("o", "m").no_reply(&fill));
+        let mut sending = Box::pin(client.call("o", "m").no_reply_payload(fill.clone()));
         if futures::poll!(&mut sending).is_pending() {
             break sending;
         }
+        assert!(Instant::now() < limit, "the buffer is never full");
     };
     broker.crash();
     assert!(matches!(event(&mut events).await, ConnectionEvent::Lost { .. }));
@@ -166,7 +169,7 @@ async fn what_waited_to_be_sent_is_not_sent_on_the_next_connection() {
     let error = soon(&mut waiting).await.unwrap_err();
     assert_eq!((error.code, error.may_have_run), (ErrorCode::NotConnected, false));
     assert!(error.message.contains("another one now"), "{error}");
-    soon(client.call("o", "m").no_reply(&fill)).await.unwrap();
+    soon(client.call("o", "m").no_reply_payload(fill)).await.unwrap();
 }
 
 /// Told when the connection is lost, it would not cover what is published before the subscription stands again.
