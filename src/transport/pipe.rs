@@ -139,6 +139,9 @@ impl Listener {
                 uid: owner.number(),
             });
         }
+        // Clients would not believe a process of this user that is trusted less, and its access list may let anybody in.
+        sys::check_label(instance.as_handle())
+            .map_err(BindError::io(endpoint, "trust the pipe that is there"))?;
         Ok(Self {
             path,
             waiting: Some(wait(instance)),
@@ -277,7 +280,9 @@ async fn connect_within(name: &str, limit: Duration) -> io::Result<(Stream, Peer
         if left.is_zero() {
             return Err(io::Error::new(
                 io::ErrorKind::TimedOut,
-                format!("the server is busy: it accepted nobody, or others were faster, for {limit:?}"),
+                format!(
+                    "the server is busy: it accepted nobody, or others were faster, for {limit:?}; try again, or look why it accepts nobody"
+                ),
             ));
         }
         if place.is_none() {

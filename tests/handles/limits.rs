@@ -95,6 +95,24 @@ async fn a_frame_carries_as_many_as_are_granted_and_no_more() {
     }
 }
 
+/// However many of them one read brings.
+#[actix::test]
+async fn a_burst_of_small_frames_with_handles_is_beyond_no_limit() {
+    const FRAMES: u64 = 200;
+    let place = Place::new();
+    let broker = place.start();
+    let mut caller = wire(&broker.endpoint).await;
+    for id in 1..=FRAMES {
+        let draft = Draft::new(Kind::Call, id).pair("nobody", "m");
+        caller.send_with(draft, &[attached(event())]).await;
+    }
+    for id in 1..=FRAMES {
+        let got = caller.read().await;
+        assert_eq!((got.kind, got.id), (Kind::Error, id), "{got:?}");
+    }
+    broker.stop().await;
+}
+
 /// Calls with one handle each until the broker holds so many and takes no more; how many it took, and what it said then.
 async fn fill(caller: &mut Wire, broker: &BrokerHandle, most: usize) -> (u64, raw::Got) {
     let mut taken = 0;

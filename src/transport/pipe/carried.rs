@@ -17,6 +17,9 @@
 //! The server closes what is on its way as well when a write fails, and when the client has closed its end. A server that ends first reads
 //! what has been said until then; what it does not hear of stays open in the client until that process ends.
 //!
+//! A read hands out the handles of one portion at most, as the kernel of Unix does: what was read beyond it is kept for the next read, so that
+//! many small frames with handles are no more at once than their limits allow.
+//!
 //! Nothing waits for a `taken`: an end that is not read for a while must not keep the other from writing. Beyond [`LENT_MAX`] portions a
 //! server refuses a frame with handles.
 //!
@@ -29,6 +32,7 @@ use super::portions::{self, MAGIC, Reader, Said};
 use super::sys::Process;
 use crate::message::Attachment;
 use crate::transport::lock;
+use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::sync::Mutex;
@@ -67,6 +71,8 @@ struct On {
     lent: VecDeque<Lent>,
     /// Taken, and not one of the bytes that they travel with has come.
     came: Vec<Attachment>,
+    /// Read from the pipe, and not taken apart.
+    rest: Bytes,
 }
 
 impl Drop for On {
@@ -84,10 +90,24 @@ impl On {
             owed: 0,
             lent: VecDeque::new(),
             came: Vec::new(),
+            rest: Bytes::new(),
         }
     }
 
-    /// Takes apart what was read. `is_connected` tells whether the other end was open when it was asked.
+    /// Puts as much of what was read before into `buffer` as fits; without any, what `read` brings. Says how much it is.
+    fn fill(&self, buffer: &mut [u8], read: impl Fn(&mut [u8]) -> io::Result<usize>) -> io::Result<usize> {
+        let count = self.rest.len().min(buffer.len());
+        match (self.rest.get(..count), buffer.get_mut(..count)) {
+            (Some(rest), Some(place)) if count > 0 => {
+                place.copy_from_slice(rest);
+                Ok(count)
+            }
+            _ => read(buffer),
+        }
+    }
+
+    /// Takes apart what `fill` brought, up to the end of a portion with handles. `is_connected` tells whether the other end was open when it
+    /// was asked.
     fn read(&mut self, buffer: &mut [u8], is_connected: &impl Fn() -> bool) -> io::Result<usize> {
         let Self {
             way,
@@ -95,9 +115,11 @@ impl On {
             owed,
             lent,
             came,
+            rest,
             ..
         } = self;
-        reader.read(buffer, |said| {
+        let brought = !came.is_empty();
+        let apart = reader.read(buffer, brought, |said| {
             match said {
                 Said::Values(values) => {
                     way.take(&values, came, is_connected)?;
@@ -117,7 +139,17 @@ impl On {
                 }
             }
             Ok(())
-        })
+        });
+        let Ok((bytes, taken)) = apart else {
+            // It is no portion, so nobody knows where the next one begins.
+            rest.clear();
+            return apart.map(|(bytes, _)| bytes);
+        };
+        match rest.is_empty() {
+            true => *rest = Bytes::copy_from_slice(buffer.get(taken..).unwrap_or_default()),
+            false => rest.advance(taken),
+        }
+        Ok(bytes)
     }
 
     /// What goes in front of every write.
@@ -205,7 +237,7 @@ impl Carried {
                     }
                     count
                 }
-                Mode::On(on) => match read(buffer)? {
+                Mode::On(on) => match on.fill(buffer, &read)? {
                     0 => {
                         // The client has closed its end: it reads nothing more.
                         on.end();
@@ -223,6 +255,11 @@ impl Carried {
                 }
             }
         }
+    }
+
+    /// Whether something was read that the next read hands out, whatever else has come.
+    pub(super) fn has_rest(&self) -> bool {
+        matches!(&*lock(&self.0), Mode::On(on) if !on.rest.is_empty())
     }
 
     /// Whether the other end is to be told what was taken.
@@ -255,8 +292,13 @@ impl Carried {
         }
     }
 
-    /// Whether handles of this process were lent to a server that has not taken them.
+    /// Whether handles are on their way that the other end has not taken.
     pub(super) fn lends(&self) -> bool {
+        matches!(&*lock(&self.0), Mode::On(on) if !on.lent.is_empty())
+    }
+
+    /// Whether they are handles of this process, lent to a server.
+    pub(super) fn lends_own(&self) -> bool {
         matches!(&*lock(&self.0), Mode::On(on) if matches!(on.way, Way::Client) && !on.lent.is_empty())
     }
 
@@ -277,13 +319,16 @@ impl Carried {
     ) {
         match &mut *lock(&self.0) {
             Mode::On(on) if matches!(on.way, Way::Server(_)) && !on.lent.is_empty() => {
-                let mut buffer = [0; 4096];
-                for _ in 0..LAST_READS {
-                    let count = read(&mut buffer).unwrap_or_default();
+                let (mut buffer, mut reads) = ([0; 4096], 0);
+                while reads < LAST_READS || !on.rest.is_empty() {
+                    reads = reads.saturating_add(usize::from(on.rest.is_empty()));
+                    let count = on.fill(&mut buffer, &read).unwrap_or_default();
                     let part = buffer.get_mut(..count).unwrap_or_default();
                     if count == 0 || on.read(part, &|| false).is_err() {
                         break;
                     }
+                    // Nobody reads of them any more.
+                    on.came.drain(..).for_each(handles::discard);
                 }
                 if is_broken() {
                     on.end();

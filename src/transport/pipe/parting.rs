@@ -1,5 +1,5 @@
-//! What a pipe's stream leaves behind when it is dropped: bytes that the other end has not made room for, and handles of a client that
-//! its server has not taken.
+//! What a pipe's stream leaves behind when it is dropped: bytes that the other end has not made room for, and handles that it has not
+//! taken.
 //!
 //! Owns the waiting for both, and its limits. The reactor never gives up a write, so that a client which reads nothing would keep an end
 //! and its buffers for as long as it likes, of a connection that nobody counts any more. And the values of handles mean something else
@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// How long the other end has to make room for what was written to it last: as long as a broker waits until a goodbye is written.
+/// How long the other end has to make room for what was written to it last, and a client to take what was given to it or to leave: as long
+/// as a broker waits until a goodbye is written.
 const WRITE_WAIT: Duration = Duration::from_secs(1);
 /// How long a server has to take handles whose client has gone: as long as it may be busy when somebody connects.
 const TAKEN_WAIT: Duration = Duration::from_secs(10);
@@ -29,7 +30,7 @@ pub(super) fn begin(open: Arc<Open>) {
 
 impl Parting {
     async fn finish(self) {
-        let limit = match self.0.lends() {
+        let limit = match self.0.lends_own() {
             true => TAKEN_WAIT,
             false => WRITE_WAIT,
         };

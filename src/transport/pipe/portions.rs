@@ -54,15 +54,18 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Moves the bytes of what was read to the front of `buffer`, and returns how many there are; `said` is told the rest, in order.
+    /// Moves the bytes of what was read to the front of `buffer`, and returns how many there are, and how much of the buffer was taken
+    /// apart; `said` is told the rest, in order. It stops behind a portion with values, so that those of at most one come together; with
+    /// `brought` there are some already, of the portion whose bytes are next.
     ///
     /// # Errors
     /// `InvalidData` for what is no portion; what `said` returns. Nothing is to be read after that.
     pub(super) fn read(
         &mut self,
         buffer: &mut [u8],
+        mut brought: bool,
         mut said: impl FnMut(Said) -> io::Result<()>,
-    ) -> io::Result<usize> {
+    ) -> io::Result<(usize, usize)> {
         let (mut from, mut to) = (0_usize, 0_usize);
         while let Some(&byte) = buffer.get(from) {
             if self.left > 0 {
@@ -73,13 +76,17 @@ impl Reader {
                 (from, to) = (end, to.saturating_add(count));
                 continue;
             }
+            if brought {
+                break;
+            }
             from = from.saturating_add(1);
             self.head.push(byte);
             if let Some(what) = self.complete()? {
+                brought = matches!(what, Said::Values(_));
                 said(what)?;
             }
         }
-        Ok(to)
+        Ok((to, from))
     }
 
     /// Whether the head is complete: then its bytes follow.
@@ -129,15 +136,24 @@ mod tests {
     /// What a reader makes of bytes that come in parts of `size`.
     fn read_in(size: usize, wire: &[u8]) -> io::Result<Came> {
         let (mut reader, mut bytes, mut all) = (Reader::default(), Vec::new(), Vec::new());
+        let mut brought = false;
         for part in wire.chunks(size) {
-            let mut buffer = part.to_vec();
-            let mut said = Vec::new();
-            let count = reader.read(&mut buffer, |what| {
-                said.push(what);
-                Ok(())
-            })?;
-            bytes.extend(&buffer[..count]);
-            all.extend(said.into_iter().map(|what| (bytes.len(), what)));
+            let mut part = part.to_vec();
+            while !part.is_empty() {
+                let mut buffer = part.clone();
+                let mut said = Vec::new();
+                let (count, taken) = reader.read(&mut buffer, brought, |what| {
+                    said.push(what);
+                    Ok(())
+                })?;
+                assert!(taken > 0, "a read gets on");
+                let values = said.iter().filter(|what| matches!(what, Said::Values(_))).count();
+                assert!(values <= usize::from(!brought), "of one portion at most");
+                brought = count == 0 && (brought || values > 0);
+                bytes.extend(&buffer[..count]);
+                all.extend(said.into_iter().map(|what| (bytes.len(), what)));
+                part.drain(..taken);
+            }
         }
         Ok((bytes, all))
     }

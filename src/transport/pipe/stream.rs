@@ -4,7 +4,7 @@
 //! [`carried`](super::carried)'s business; it does not know how connections are made.
 
 use super::carried::Carried;
-use super::{parting, sys};
+use super::{handles, parting, sys};
 use crate::message::Attachment;
 use std::io::{self, IoSlice};
 use std::ops::Deref;
@@ -80,6 +80,9 @@ impl Open {
                 // Reading tells of the end.
                 break;
             }
+        }
+        if self.carried.has_rest() {
+            return Poll::Ready(Ok(()));
         }
         forward!(self, pipe => pipe.poll_read_ready(cx))
     }
@@ -200,14 +203,14 @@ impl Open {
 
 /// What is left when the stream is gone.
 impl Open {
-    /// Whether everything is written, and the server has taken all handles that this client has lent it.
+    /// Whether everything is written, and the other end has taken all handles that were on their way to it.
     fn is_finished(&self) -> bool {
         self.is_writable() && !self.carried.lends()
     }
 
     /// Whether a server may take handles of this process still.
-    pub(super) fn lends(&self) -> bool {
-        self.carried.lends()
+    pub(super) fn lends_own(&self) -> bool {
+        self.carried.lends_own()
     }
 
     /// Takes back what a server has given to a client that will not read of it.
@@ -224,7 +227,7 @@ impl Open {
                 return Poll::Ready(());
             }
             match self.try_read(&mut buffer, &mut late) {
-                Ok(1..) => late.clear(),
+                Ok(1..) => late.drain(..).for_each(handles::discard),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => return Poll::Ready(()),
             }

@@ -273,7 +273,7 @@ pub(super) fn check_label(pipe: BorrowedHandle<'_>) -> io::Result<()> {
     if ours.parts().last().is_some_and(|ours| label >= ours) {
         return Ok(());
     }
-    let text = "the pipe was made by a process of low integrity, and this one has more to lose: it is no server to be trusted";
+    let text = "the pipe was made by a process of low integrity, and this one has more to lose: it is no server to be trusted; end that process, or use another name";
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 

@@ -264,6 +264,25 @@ async fn what_a_client_leaves_unread_is_closed_in_it() {
     }
 }
 
+/// A broker closes the connection of one that is too slow; the client is there still, and makes another one.
+#[tokio::test]
+async fn what_a_server_gave_before_it_ended_is_closed_when_its_client_ends() {
+    let (client, server) = carrying("given").await;
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        let (reader, attachment) = end_of_pipe();
+        write(&server, &[IoSlice::new(b"with")], &[attachment])
+            .await
+            .unwrap();
+        readers.push(reader);
+    }
+    drop(server);
+    drop(client);
+    for reader in readers {
+        assert!(is_given_up(reader).await);
+    }
+}
+
 #[tokio::test]
 async fn what_no_client_says_is_an_error_of_the_connection() {
     let mut too_many = Vec::new();

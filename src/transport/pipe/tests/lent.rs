@@ -123,6 +123,7 @@ async fn a_client_lends_as_much_as_the_pipe_holds() {
     while bytes < PORTIONS {
         let mut came = Vec::new();
         bytes += read(&server, &mut buffer, &mut came).await.unwrap();
+        assert!(came.len() <= 1, "handles of one frame at a time");
         handles += came.iter().filter(|one| one.is::<OwnedHandle>()).count();
     }
     assert_eq!((bytes, handles), (PORTIONS, PORTIONS));
