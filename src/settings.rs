@@ -161,7 +161,20 @@ impl Sources {
     /// The files and the environment of this process.
     #[must_use]
     pub fn of_process(file: Option<PathBuf>, flags: Flags) -> Self {
-        let folders = crate::platform::folders::settings("ipc-broker");
+        Self {
+            environment: std::env::vars_os().collect(),
+            ..Self::at(crate::platform::folders::settings("ipc-broker"), file, flags)
+        }
+    }
+
+    /// What a service of the system will have: neither variables nor files of whoever registers it.
+    #[must_use]
+    pub fn of_service(file: Option<PathBuf>, flags: Flags) -> Self {
+        let folders = crate::platform::folders::settings_of_services("ipc-broker");
+        Self::at(folders, file, flags)
+    }
+
+    fn at(folders: Vec<PathBuf>, file: Option<PathBuf>, flags: Flags) -> Self {
         let usual_files = folders
             .into_iter()
             .map(|folder| folder.join("config.toml"))
@@ -169,7 +182,7 @@ impl Sources {
         Self {
             usual_files,
             file,
-            environment: std::env::vars_os().collect(),
+            environment: Vec::new(),
             flags,
         }
     }

@@ -173,18 +173,13 @@ async fn a_start_that_fails_is_told_with_its_exit_code() {
     assert!(!started(broker.folder()).is_empty());
 }
 
-/// The daemon with the folder in which services have their logs.
-fn installer() -> std::process::Command {
-    let mut command = broker_command();
-    command.envs(std::env::var_os("ProgramData").map(|folder| ("ProgramData", folder)));
-    command
-}
-
 /// A broker that the service manager has been told of. What is left of a failed test is taken out.
 struct Registered {
     name: String,
     folder: TempDir,
     endpoint: String,
+    /// Where the daemon lies: such that nobody else can replace it, wherever it was built.
+    programs: TempDir,
 }
 
 impl Registered {
@@ -195,20 +190,36 @@ impl Registered {
         let name = format!("ipc-broker-test-{}-{number}", std::process::id());
         let endpoint = support::endpoint_in(folder.path());
         let description = describe(folder.path(), "serve");
-        let installed = run(installer()
-            .args([
-                "service", "install", "--name", &name, "--listen", &endpoint, "--log", "info",
-            ])
-            .arg("--log-file")
-            .arg(folder.path().join("b.log"))
-            .arg("--activation")
-            .arg(description));
-        assert!(installed.success().contains("is registered"), "{installed:?}");
-        Self {
+        let programs = tempfile::Builder::new()
+            .prefix("actix-ipc tests ")
+            .tempdir_in(std::env::var_os("ProgramFiles").unwrap())
+            .unwrap();
+        let built = broker_command().get_program().to_owned();
+        fs::copy(built, programs.path().join("ipc-broker.exe")).unwrap();
+        let registered = Self {
             name,
             folder,
             endpoint,
-        }
+            programs,
+        };
+        let installed = run(registered
+            .install()
+            .args(["--listen", &registered.endpoint, "--log", "info"])
+            .arg("--log-file")
+            .arg(registered.folder.path().join("b.log"))
+            .arg("--activation")
+            .arg(description));
+        assert!(installed.success().contains("is registered"), "{installed:?}");
+        registered
+    }
+
+    /// Has the folder in which services have their logs.
+    fn install(&self) -> std::process::Command {
+        let program = self.programs.path().join("ipc-broker.exe");
+        let mut command = support::command(program.to_str().unwrap());
+        command.envs(std::env::var_os("ProgramData").map(|folder| ("ProgramData", folder)));
+        command.args(["service", "install", "--name", &self.name]);
+        command
     }
 
     fn open(&self) -> windows_service::Result<Service> {
@@ -255,7 +266,7 @@ impl Drop for Registered {
 #[actix::test]
 async fn the_service_manager_starts_the_broker_and_its_stop_drains_it() {
     let registered = Registered::new();
-    let again = run(installer().args(["service", "install", "--name", &registered.name]));
+    let again = run(&mut registered.install());
     assert_eq!(again.code(), 70, "{again:?}");
     assert!(again.stderr.contains("is registered already"), "{again:?}");
 

@@ -240,10 +240,12 @@ fn execute(arguments: Arguments) -> u8 {
             },
             ..Sources::default()
         },
+        Some(Command::Service(Service::Install(_))) => Sources::of_service(arguments.config.clone(), flags),
         _ => Sources::of_process(arguments.config.clone(), flags),
     };
     if let Some(Command::Service(Service::Install(install))) = &arguments.command {
-        return service::install(&arguments, install, Settings::check(&sources).map(drop));
+        let checked = Settings::check(&sources).map(|(_, policy)| policy.is_some());
+        return service::install(&arguments, install, checked);
     }
     let checking = matches!(arguments.command, Some(Command::Config(Config::Check { .. })));
     let loaded = match checking {

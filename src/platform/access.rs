@@ -24,6 +24,9 @@ const OF_OWNER: [&str; 2] = ["OW", "CO"];
 /// Rights to write data or attributes, to delete, and to change owner or list: of files, of folders, and the general ones.
 const WRITE: u32 =
     0x2 | 0x4 | 0x10 | 0x40 | 0x100 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x4000_0000 | 0x1000_0000;
+/// Rights to take away or replace what is in a folder, or the folder itself. To add to it is none of them: the root of a drive gives that to
+/// everybody.
+const REPLACE: u32 = 0x40 | 0x1_0000 | 0x4_0000 | 0x8_0000 | 0x1000_0000;
 /// Rights by their names in the language of security descriptors.
 const RIGHTS: [(&str, u32); 22] = [
     ("CC", 0x1),
@@ -50,9 +53,9 @@ const RIGHTS: [(&str, u32); 22] = [
     ("KR", 0x2_0019),
 ];
 
-/// Whether nobody but trusted accounts and `user` owns what the text describes, and may write it. The text is as the system makes it:
+/// Whether nobody but trusted accounts and `user` owns what the text describes, and has any of these rights. The text is as the system makes it:
 /// `O:…G:…D:…`.
-fn judge_text(text: &str, user: &str) -> io::Result<()> {
+fn judge_text(text: &str, user: &str, refused: u32) -> io::Result<()> {
     let wrong = |text: String| Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     let trusted = |account: &str| account == user || TRUSTED.contains(&account);
     let (head, list) = match text.split_once("D:") {
@@ -79,20 +82,25 @@ fn judge_text(text: &str, user: &str) -> io::Result<()> {
         let here = !flags.as_bytes().chunks(2).any(|flag| flag == b"IO");
         if gives
             && here
-            && may_write(rights.unwrap_or_default())
+            && has_any(rights.unwrap_or_default(), refused)
             && !trusted(account)
             && !OF_OWNER.contains(&account)
         {
             return wrong(format!(
-                "{account} can write it; take that out of its access list"
+                "{account} can {}; take that out of its access list",
+                if refused == WRITE {
+                    "write it"
+                } else {
+                    "replace it, or what is in it"
+                },
             ));
         }
     }
     Ok(())
 }
 
-/// Whether rights, as names or as a number, are some to write; what cannot be read is.
-fn may_write(rights: &str) -> bool {
+/// Whether rights, as names or as a number, have some of these; what cannot be read has.
+fn has_any(rights: &str, of: u32) -> bool {
     let bits = match rights.strip_prefix("0x") {
         Some(number) => u32::from_str_radix(number, 16).ok(),
         None => rights.as_bytes().chunks(2).try_fold(0, |sum, name| {
@@ -100,15 +108,15 @@ fn may_write(rights: &str) -> bool {
             found.map(|(_, bits)| sum | bits)
         }),
     };
-    bits.is_none_or(|bits| bits & WRITE != 0)
+    bits.is_none_or(|bits| bits & of != 0)
 }
 
 #[cfg(windows)]
-pub(super) use system::{is_system, judge, judge_itself, make_folder, open_folder};
+pub(super) use system::{is_system, judge, judge_above, judge_itself, make_folder, open_folder};
 
 #[cfg(windows)]
 mod system {
-    use super::judge_text;
+    use super::{REPLACE, WRITE, judge_text};
     use crate::platform::security::Descriptor;
     use crate::transport::current_sid;
     use std::fs::{File, OpenOptions};
@@ -133,10 +141,27 @@ mod system {
 
     /// Whether nobody but trusted accounts and this user owns the open file or folder, and may write it.
     pub(in crate::platform) fn judge(file: &File) -> io::Result<()> {
+        judge_rights(file, WRITE)
+    }
+
+    fn judge_rights(file: &File, refused: u32) -> io::Result<()> {
         let user = current_sid()?;
         // As the system writes it: some accounts have names of two letters.
         let user = Descriptor::of_text(&format!("O:{user}"))?.text()?;
-        judge_text(&text_of_file(file)?, user.strip_prefix("O:").unwrap_or(&user))
+        let user = user.strip_prefix("O:").unwrap_or(&user);
+        judge_text(&text_of_file(file)?, user, refused)
+    }
+
+    /// Whether nobody else can put another folder in the place of this one, or of one above it: as it is named, and where it lies.
+    pub(in crate::platform) fn judge_above(folder: &Path) -> io::Result<()> {
+        let lies = std::fs::canonicalize(folder)?;
+        for folder in folder.ancestors().skip(1).chain(lies.ancestors().skip(1)) {
+            let judged = open_folder(folder, true).and_then(|folder| judge_rights(&folder, REPLACE));
+            judged.map_err(|error| {
+                io::Error::new(error.kind(), format!("above it {}: {error}", folder.display()))
+            })?;
+        }
+        Ok(())
     }
 
     /// Makes a folder that only SYSTEM and administrators may write. One that is there must be such, and no link.
@@ -199,6 +224,26 @@ mod system {
 mod tests {
     use super::*;
 
+    /// What the root of a drive gives everybody replaces nothing.
+    #[test]
+    fn above_it_nobody_else_may_replace_anything() {
+        const INSTALLER: &str = TRUSTED[2];
+        for (text, good) in [
+            (
+                format!(
+                    "O:{INSTALLER}G:BAD:PAI(A;OICI;FA;;;SY)(A;OICI;0x1200a9;;;BU)(A;CI;LC;;;AU)(A;OICIIO;SDGXGWGR;;;AU)"
+                ),
+                true,
+            ),
+            ("O:BAD:(A;;FA;;;BA)(A;OICI;0x1301bf;;;AU)".into(), false),
+            ("O:BAD:(A;;FA;;;BA)(A;;DT;;;BU)".into(), false),
+            ("O:S-1-5-21-1-2-3-1002D:(A;;FA;;;BA)".into(), false),
+        ] {
+            let judged = judge_text(&text, "S-1-5-21-1-2-3-1001", REPLACE);
+            assert_eq!(judged.is_ok(), good, "{text}: {judged:?}");
+        }
+    }
+
     #[test]
     fn only_what_trusted_accounts_alone_can_write_is_trusted() {
         const ME: &str = "S-1-5-21-1-2-3-1001";
@@ -224,7 +269,7 @@ mod tests {
             ("O:BA", Some("everybody")),
             ("", Some("belongs to ;")),
         ] {
-            let said = judge_text(text, ME).map_err(|error| error.to_string());
+            let said = judge_text(text, ME, WRITE).map_err(|error| error.to_string());
             match part {
                 None => assert_eq!(said, Ok(()), "{text}"),
                 Some(part) => assert!(

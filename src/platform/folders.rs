@@ -14,6 +14,14 @@ pub fn settings(program: &str) -> Vec<PathBuf> {
     list(cfg!(windows), program, |name| std::env::var_os(name), believed)
 }
 
+/// The same of a service of the system, whichever user this process has: the system's folder alone.
+#[must_use]
+pub fn settings_of_services(program: &str) -> Vec<PathBuf> {
+    let believed = |folder: &Path| super::trusted::folder_itself(folder).is_ok();
+    let variable = |name: &str| std::env::var_os(name).filter(|_| name == "ProgramData");
+    list(cfg!(windows), program, variable, believed)
+}
+
 /// Where a broker for several users listens. Windows has no such place: a pipe is its user's there. Nor has macOS, which has no `/run`: such a
 /// broker is told where.
 #[must_use]

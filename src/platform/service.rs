@@ -68,8 +68,16 @@ pub enum ServiceError {
         name: String,
     },
     /// There is none of this name.
-    #[error("there is no service {name:?}")]
+    #[error("there is no service {name:?}; `sc query` lists those there are")]
     Missing {
+        /// Which.
+        name: String,
+    },
+    /// It was taken out while other programs look at it.
+    #[error(
+        "the service {name:?} is taken out once all programs that look at it have closed it; close the Services window and the like, and try again"
+    )]
+    Ending {
         /// Which.
         name: String,
     },

@@ -72,12 +72,15 @@ fn name(text: &str) -> Result<String, String> {
     }
 }
 
-/// Registers it, unless the settings that it would start with are wrong.
-pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<(), Problems>) -> u8 {
-    if let Err(problems) = checked {
-        problems.0.iter().for_each(complain);
-        return EXIT_SETTINGS;
-    }
+/// Registers it, unless the settings that it would start with are wrong; `checked` says whether they have a policy.
+pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<bool, Problems>) -> u8 {
+    let has_policy = match checked {
+        Ok(has_policy) => has_policy,
+        Err(problems) => {
+            problems.0.iter().for_each(complain);
+            return EXIT_SETTINGS;
+        }
+    };
     let account = match (&install.account, &install.password_file) {
         (Some(account), Some(file)) => match password(file) {
             Ok(password) => Some((account.clone(), password)),
@@ -88,7 +91,7 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
         },
         _ => None,
     };
-    let others = account.is_some() || arguments.policy.is_some();
+    let others = account.is_some() || has_policy;
     let registration = Registration {
         name: install.named.name.clone(),
         arguments: registered(install, arguments),

@@ -10,7 +10,7 @@
 use super::{End, Registration, ServiceError};
 use crate::platform::manager::State;
 use crate::platform::{access, trusted};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -42,6 +42,7 @@ const ERROR_ACCESS_DENIED: i32 = 5;
 const ERROR_SERVICE_NOT_ACTIVE: i32 = 1062;
 const ERROR_NO_MANAGER: i32 = 1063;
 const ERROR_NO_SERVICE: i32 = 1060;
+const ERROR_SERVICE_MARKED: i32 = 1072;
 const ERROR_SERVICE_EXISTS: i32 = 1073;
 
 type Body = Box<dyn FnOnce() -> End + Send>;
@@ -223,7 +224,7 @@ pub(super) fn install(registration: &Registration) -> Result<(), ServiceError> {
         source,
     })?;
     let (account_name, account_password) = registration.account.clone().unzip();
-    if account_name.is_none() {
+    if account_name.as_deref().is_none_or(is_system) {
         judge(&program, registration)?;
         // Now, by an administrator: whoever made it first could put settings there.
         log_folder(true).map_err(|source| ServiceError::Io {
@@ -268,12 +269,28 @@ fn judge(program: &Path, registration: &Registration) -> Result<(), ServiceError
     };
     let files = registration.files.iter().map(PathBuf::as_path);
     for path in files.chain([program]) {
-        trusted::file(path).map_err(untrusted(path))?;
+        trusted::file(path)
+            .and_then(|()| access::judge_above(path.parent().unwrap_or(path)))
+            .map_err(untrusted(path))?;
     }
     let folder = registration.log.as_deref().and_then(Path::parent);
     folder.map_or(Ok(()), |folder| {
-        trusted::folder_itself(folder).map_err(untrusted(folder))
+        trusted::folder_itself(folder)
+            .and_then(|()| access::judge_above(folder))
+            .map_err(untrusted(folder))
     })
+}
+
+/// Whether an account is SYSTEM by another name.
+fn is_system(account: &OsStr) -> bool {
+    [
+        r"LocalSystem",
+        r".\LocalSystem",
+        r"NT AUTHORITY\SYSTEM",
+        r"NT AUTHORITY\LocalSystem",
+    ]
+    .iter()
+    .any(|name| account.eq_ignore_ascii_case(name))
 }
 
 fn describe(service: &Service) -> windows_service::Result<()> {
@@ -340,6 +357,9 @@ fn of_system(name: &str, action: &'static str, error: Error) -> ServiceError {
         Some(ERROR_NO_SERVICE) => ServiceError::Missing {
             name: name.to_owned(),
         },
+        Some(ERROR_SERVICE_MARKED) => ServiceError::Ending {
+            name: name.to_owned(),
+        },
         _ => ServiceError::Io { action, source },
     }
 }
@@ -355,7 +375,7 @@ fn log_folder(of_system: bool) -> io::Result<PathBuf> {
     let folder = folder.filter(|folder| folder.is_absolute()).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::NotFound,
-            format!("the variable {variable} names no folder"),
+            format!("the variable {variable} names no folder; set it to one, or name a --log-file"),
         )
     })?;
     let folder = folder.join("ipc-broker");
