@@ -61,6 +61,8 @@ fn it_says_where_it_listens_and_ends_in_order() {
     for (ask, signal) in [
         (signals::terminate as fn(&Process), "SIGTERM"),
         (signals::interrupt, "SIGINT"),
+        #[cfg(windows)]
+        (signals::close_console, "SIGHUP"),
     ] {
         let broker = Broker::start();
         let endpoint = broker.endpoint().to_owned();

@@ -33,7 +33,14 @@ pub fn terminate(process: &Process) {
     system::terminate(process.id());
 }
 
-/// The same of a process that the test has started itself.
+/// Its console is closed.
+#[cfg(windows)]
+#[track_caller]
+pub fn close_console(process: &Process) {
+    system::close_console(process.id());
+}
+
+/// The same as [`terminate`] of a process that the test has started itself.
 #[track_caller]
 pub fn terminate_child(child: &std::process::Child) {
     system::terminate(child.id());
@@ -130,8 +137,8 @@ mod system {
     use std::process::{Command, Stdio};
     use windows_sys::Win32::Foundation::{FARPROC, HANDLE};
     use windows_sys::Win32::System::Console::{
-        AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent,
-        SetConsoleCtrlHandler,
+        AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, FreeConsole,
+        GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
     };
     use windows_sys::Win32::System::Threading::{
         CreateRemoteThread, DETACHED_PROCESS, OpenProcess, PROCESS_ALL_ACCESS, PROCESS_SUSPEND_RESUME,
@@ -157,6 +164,12 @@ mod system {
             Some(_) => called(pid, CTRL_BREAK_EVENT),
             None => typed(pid, CTRL_BREAK_EVENT),
         }
+    }
+
+    /// Nobody types it.
+    #[track_caller]
+    pub(super) fn close_console(pid: u32) {
+        called(pid, CTRL_CLOSE_EVENT);
     }
 
     #[link(name = "kernel32")]
