@@ -16,8 +16,10 @@
     dead_code,
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
-#![cfg(unix)]
+#![cfg(target_os = "linux")]
 
+#[path = "support/own_process.rs"]
+mod own_process;
 #[path = "support/publisher.rs"]
 mod publisher;
 #[path = "support/raw.rs"]
@@ -28,6 +30,7 @@ mod running;
 use actix_ipc::config::Limits;
 use actix_ipc::error::{CloseReason, ErrorCode};
 use actix_ipc::message::{Draft, Encoding, Flags, Kind};
+use own_process::{grown_since, resident};
 use publisher::Publisher;
 use running::Running;
 use std::io::{ErrorKind, Write};
@@ -45,22 +48,11 @@ fn small() -> Limits {
     }
 }
 
-/// Bytes that this process has in memory.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: usize = statm
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .unwrap_or(0);
-    pages * 4096
-}
-
 /// Runs `work`; afterwards the process must not have grown.
 fn bounded(what: &str, work: impl FnOnce()) {
     let before = resident();
     work();
-    let grown = resident().saturating_sub(before);
+    let grown = grown_since(before).unwrap();
     assert!(grown < NOISE, "{what}: {} MiB more", grown / MIB);
 }
 

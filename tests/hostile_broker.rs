@@ -34,7 +34,7 @@ use false_broker::{
 };
 use futures::FutureExt;
 use futures::future::join_all;
-use own_process::{open, resident};
+use own_process::{grown_since, open, resident};
 use std::io::Write;
 use std::sync::{Once, OnceLock};
 use std::time::{Duration, Instant};

@@ -1,24 +1,14 @@
 //! The file transfer as processes: parts, transfers that resume, restarts and wrong input.
 
+use crate::file_transfer::made;
 use crate::programs::{Place, interrupt, number, said, says_in_order};
 use crate::support::Process;
 use std::path::PathBuf;
-
-/// What `file_transfer --client --size` sends.
-#[path = "../../examples/file_transfer/source.rs"]
-#[allow(clippy::duplicate_mod, reason = "its own tests include it as well")]
-mod source;
 
 fn server(place: &Place) -> (Process, PathBuf) {
     let folder = place.path().join("received");
     let line = format!("--server --folder {}", folder.display());
     (place.listening("file_transfer", &line), folder)
-}
-
-fn made(size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    source::fill(0, &mut bytes);
-    bytes
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The state of the example `file_transfer`: any way of cutting and resuming brings the same bytes, and what is wrong is refused.
 
 #[path = "../../examples/file_transfer/source.rs"]
-pub(crate) mod source;
+mod source;
 #[path = "../../examples/file_transfer/transfer.rs"]
 mod transfer;
 
@@ -10,7 +10,8 @@ use transfer::{
     Checksum, Incoming, Start, Summing, TransferError, bar, human, percent, place, plain_name, start,
 };
 
-fn made(size: usize) -> Vec<u8> {
+/// The bytes that `file_transfer --client --size` sends.
+pub(crate) fn made(size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     assert_eq!(source::fill(0, &mut bytes), size as u64);
     bytes

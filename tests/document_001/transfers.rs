@@ -3,7 +3,7 @@
 //!
 //! How files pass when all is well is `talks.rs`'s.
 
-use crate::file_transfer::source;
+use crate::file_transfer::made;
 use crate::programs::{Place, interrupt, said, says_in_order};
 use crate::signals;
 use crate::support::Process;
@@ -17,12 +17,6 @@ fn server(place: &Place) -> (Process, PathBuf) {
     let folder = place.path().join("received");
     let line = format!("--server --folder {}", folder.display());
     (place.listening("file_transfer", &line), folder)
-}
-
-fn made(size: usize) -> Vec<u8> {
-    let mut bytes = vec![0; size];
-    source::fill(0, &mut bytes);
-    bytes
 }
 
 /// Wherever the client was stopped, in the middle of its file most of the time, it goes on at the server that is there when it wakes up.

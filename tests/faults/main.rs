@@ -19,6 +19,8 @@
 )]
 #![cfg(target_os = "linux")]
 
+#[path = "../support/own_process.rs"]
+mod own_process;
 #[path = "../support/raw.rs"]
 mod raw;
 #[path = "../support/mod.rs"]

@@ -199,9 +199,7 @@ fn open_files(pid: u32) -> String {
 }
 
 pub fn resident(pid: u32) -> usize {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/statm")).unwrap();
-    let pages: usize = text.split(' ').nth(1).unwrap().parse().unwrap();
-    pages * 4096
+    crate::own_process::resident_of(&pid.to_string())
 }
 
 /// The letter of `/proc/PID/stat`: `T` when it is stopped. `None`: it has gone.

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use std::sync::Mutex;
 
 /// What no terminal should get to see.
-pub const NASTY: &str = "\u{1b}[2J\u{7}\r\nforged\u{9b}31m";
+const NASTY: &str = "\u{1b}[2J\u{7}\r\nforged\u{9b}31m";
 
 #[derive(Deserialize)]
 struct Pair {

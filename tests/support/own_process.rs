@@ -13,21 +13,31 @@
     )
 )]
 
+/// Bytes of it that are in memory; `None` on macOS, which does not tell it in a file.
+#[cfg(not(any(target_os = "linux", windows)))]
+pub fn resident() -> Option<usize> {
+    None
+}
+
 /// Bytes of it that are in memory.
-#[cfg(not(windows))]
-pub fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: usize = text
-        .split(' ')
-        .nth(1)
-        .and_then(|word| word.parse().ok())
-        .unwrap_or(0);
-    pages * 4096
+#[cfg(target_os = "linux")]
+pub fn resident() -> Option<usize> {
+    Some(resident_of("self"))
+}
+
+/// The same of any process, by its name in `/proc`.
+#[cfg(target_os = "linux")]
+pub fn resident_of(process: &str) -> usize {
+    // In units of 1,024 bytes, however large a page is.
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let kilobytes: usize = line.trim().trim_end_matches(" kB").parse().unwrap();
+    kilobytes * 1_024
 }
 
 /// Bytes of it that are in memory.
 #[cfg(windows)]
-pub fn resident() -> usize {
+pub fn resident() -> Option<usize> {
     use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
     use windows_sys::Win32::System::Threading::GetCurrentProcess;
     let mut counters = PROCESS_MEMORY_COUNTERS::default();
@@ -38,13 +48,18 @@ pub fn resident() -> usize {
         told != 0 && counters.WorkingSetSize > 0,
         "the system does not tell"
     );
-    counters.WorkingSetSize
+    Some(counters.WorkingSetSize)
+}
+
+/// Bytes that it has in memory beyond what it had, where the system tells.
+pub fn grown_since(before: Option<usize>) -> Option<usize> {
+    Some(resident()?.saturating_sub(before?))
 }
 
 /// Its open descriptors; of Windows: handles.
 #[cfg(not(windows))]
 pub fn open() -> usize {
-    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+    std::fs::read_dir("/dev/fd").unwrap().count()
 }
 
 /// Its open handles.

@@ -35,6 +35,22 @@ pub const SLEEPERS: &[(&str, &str)] = &[
         "the document's own snippet sends once a second",
     ),
     (
+        "tests/support/until.rs",
+        "looks again at what tells nobody when it changes, and leaves the processor to others",
+    ),
+    (
+        "tests/support/guard.rs",
+        "the same, with an error instead of a failure at the limit",
+    ),
+    (
+        "tests/activation/scene.rs",
+        "a service that ends with its parent, of whose end nobody tells it",
+    ),
+    (
+        "tests/faults/rig.rs",
+        "samples of memory, and faults at intervals: time itself is what is waited for",
+    ),
+    (
         "src/client/worker.rs",
         "the limit of a drain, beside the wait for its end",
     ),
