@@ -39,7 +39,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 #[allow(unused_imports, reason = "each test file uses its own part of the harness")]
-pub use until::{PATIENCE, found, until};
+pub use until::{PATIENCE, found, until, until_with_others};
 
 /// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else; instead of the
 /// creation flags that it has.
