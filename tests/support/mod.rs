@@ -245,6 +245,11 @@ impl Process {
         let _ = self.child.wait();
     }
 
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// Waits for the end.
     #[track_caller]
     pub fn end(mut self) -> Ended {
