@@ -8,7 +8,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::duplicate_mod,
     unreachable_pub,
     missing_docs,
     missing_debug_implementations,
@@ -16,16 +15,16 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
-#[path = "support/broker.rs"]
-mod broker;
-#[path = "support/guard.rs"]
-mod guard;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "support/running.rs"]
+mod running;
 
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Hello, Kind};
 use actix_ipc::transport::dialect::Dialects;
-use actix_ipc::{Broker, BrokerHandle, Endpoint};
-use broker::Place;
+use actix_ipc::{Broker, Endpoint};
+use running::Running;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
@@ -181,41 +180,10 @@ fn speak_now(endpoint: &Endpoint, bytes: &[u8], step: usize) -> (Vec<u8>, Durati
     (answer, sent.elapsed())
 }
 
-struct Running {
-    handle: BrokerHandle,
-    thread: std::thread::JoinHandle<()>,
-    _place: Place,
-}
-
-impl Running {
-    fn start(dialects: Dialects) -> Self {
-        let place = Place::new();
-        let here = place.endpoint();
-        let (sender, receiver) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            actix::System::new().block_on(async move {
-                let builder = Broker::builder().dialects(dialects).listen(here);
-                let handle = builder
-                    .listen("tcp:127.0.0.1:0".parse().unwrap())
-                    .start()
-                    .unwrap();
-                sender.send(handle.clone()).unwrap();
-                handle.ended().await;
-            });
-        });
-        Self {
-            handle: receiver.recv().unwrap(),
-            thread,
-            _place: place,
-        }
-    }
-
-    fn stop(self) {
-        let handle = self.handle;
-        actix::System::new().block_on(handle.stop());
-        self.thread.join().unwrap();
-        guard::ended(&handle);
-    }
+/// A broker at a TCP port and at this platform's place.
+fn start(dialects: Dialects) -> Running {
+    let tcp = "tcp:127.0.0.1:0".parse().unwrap();
+    Running::built(move || Broker::builder().dialects(dialects).listen(tcp))
 }
 
 /// Every opening and every preface with one wrong bit.
@@ -243,7 +211,7 @@ fn soon(mut times: Vec<Duration>) -> Duration {
 
 #[test]
 fn a_stranger_gets_no_byte_and_is_gone_at_once() {
-    let broker = Running::start(Dialects::NONE);
+    let broker = start(Dialects::NONE);
     let endpoints = broker.handle.endpoints().to_vec();
     let (all, greeting) = (all(), greeting());
     assert!(OPENINGS.len() >= 40);
@@ -270,7 +238,7 @@ fn a_stranger_gets_no_byte_and_is_gone_at_once() {
     );
     // Whoever speaks properly is served as before.
     let (answer, _) = speak(
-        &endpoints[0],
+        &endpoints[1],
         &[greeting.as_slice(), &Draft::new(Kind::Goodbye, 0).to_vec()].concat(),
         1,
     );
@@ -281,7 +249,7 @@ fn a_stranger_gets_no_byte_and_is_gone_at_once() {
 
 #[test]
 fn a_stranger_is_no_old_client_either() {
-    let broker = Running::start(Dialects::ALL);
+    let broker = start(Dialects::ALL);
     let mut times = Vec::new();
     let greeting = greeting();
     for (name, opening) in &all() {
@@ -309,7 +277,7 @@ fn a_stranger_is_no_old_client_either() {
 
 #[test]
 fn nothing_behind_the_deciding_byte_is_waited_for() {
-    let broker = Running::start(Dialects::NONE);
+    let broker = start(Dialects::NONE);
     let mut times = Vec::new();
     for endpoint in broker.handle.endpoints() {
         for (name, opening) in all() {
