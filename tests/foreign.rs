@@ -24,7 +24,8 @@ use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Hello, Kind};
 use actix_ipc::transport::dialect::Dialects;
 use actix_ipc::{Broker, Endpoint};
-use running::Running;
+use raw::Raw;
+use running::{Running, place};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
@@ -114,32 +115,12 @@ trait Socket: Read + Write {}
 impl<T: Read + Write> Socket for T {}
 
 fn connect(endpoint: &Endpoint) -> Box<dyn Socket> {
-    match endpoint {
-        #[cfg(unix)]
-        Endpoint::Unix(path) => Box::new(std::os::unix::net::UnixStream::connect(path).unwrap()),
-        // First all is written, then all is read, so that a pipe may be opened as a file.
-        Endpoint::Pipe(name) => Box::new(open(&format!(r"\\.\pipe\{name}"))),
-        Endpoint::Tcp(address) => {
-            let socket = TcpStream::connect(address).unwrap();
-            socket.set_nodelay(true).unwrap();
-            Box::new(socket)
-        }
-        other => panic!("{other}"),
-    }
-}
-
-/// Opens a pipe as soon as it has an instance that is free.
-fn open(pipe: &str) -> std::fs::File {
-    const ERROR_PIPE_BUSY: i32 = 231;
-    let begun = Instant::now();
-    loop {
-        match std::fs::OpenOptions::new().read(true).write(true).open(pipe) {
-            Ok(file) => return file,
-            Err(error) => assert_eq!(error.raw_os_error(), Some(ERROR_PIPE_BUSY), "{error}"),
-        }
-        assert!(begun.elapsed() < PATIENCE, "no instance is free");
-        std::thread::yield_now();
-    }
+    let Endpoint::Tcp(address) = endpoint else {
+        return Box::new(Raw::open(&place(endpoint)).stream);
+    };
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    Box::new(socket)
 }
 
 /// What a client of ours sends first, and something that would have an effect.
@@ -155,7 +136,7 @@ fn greeting() -> Vec<u8> {
 }
 
 /// Sends the bytes in parts of `step` as long as anybody takes them; returns what was answered and how long the end took. On a thread of
-/// its own, because nothing else ends the reading of a pipe.
+/// its own, because nothing else limits all of it.
 fn speak(endpoint: &Endpoint, bytes: &[u8], step: usize) -> (Vec<u8>, Duration) {
     let (endpoint, bytes) = (endpoint.clone(), bytes.to_vec());
     let (ends, ended) = mpsc::channel();
