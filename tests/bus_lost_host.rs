@@ -12,11 +12,13 @@
     reason = "what is not as expected fails the test; the processes tell each other by lines"
 )]
 
+mod support;
+
 use actix_ipc::bus::{self, EndpointReceiver, EndpointSender, Message, Options, Report, Selector, label};
 use std::collections::HashSet;
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::path::Path;
 use std::time::Duration;
+use support::{Process, this_program};
 
 const ROLE: &str = "ACTIX_IPC_LOST_HOST_ROLE";
 /// Where a process looks for its user's folder.
@@ -125,33 +127,14 @@ fn role() {
     }
 }
 
-struct Process(Child, Lines<BufReader<ChildStdout>>);
-
-impl Process {
-    fn start(role: &str, folder: &std::path::Path) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "role", "--nocapture"])
-            .env(ROLE, role)
-            .env(FOLDER, folder)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Self(child, lines)
-    }
-
-    fn line(&mut self) -> String {
-        let mut lines = self.1.by_ref().map(Result::unwrap);
-        let said = lines.find_map(|line| line.split_once("= ").map(|(_, said)| said.to_owned()));
-        said.expect("it ended without a word")
-    }
+fn start(role: &str, folder: &Path) -> Process {
+    Process::spawn(this_program("role").env(ROLE, role).env(FOLDER, folder))
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// What it says next.
+fn said(process: &Process) -> String {
+    let line = process.wait_for("= ");
+    line.split_once("= ").unwrap().1.to_owned()
 }
 
 fn numbers(list: &str) -> Vec<u64> {
@@ -164,18 +147,18 @@ fn no_message_arrives_twice_and_each_lost_one_is_told() {
     let rounds = std::env::var(ROUNDS_VARIABLE).map_or(ROUNDS, |text| text.parse().unwrap());
     for round in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
-        let start = |role| Process::start(role, folder.path());
+        let start = |role| start(role, folder.path());
         let mut host = start("host");
-        host.line();
-        let mut receiver = start("receiver");
-        receiver.line();
-        let mut sender = start("sender");
-        assert_eq!(sender.line(), "under way");
-        host.0.kill().unwrap();
-        let told = sender.line();
+        said(&host);
+        let receiver = start("receiver");
+        said(&receiver);
+        let sender = start("sender");
+        assert_eq!(said(&sender), "under way");
+        host.kill();
+        let told = said(&sender);
         let (missed, told) = told.split_once(' ').unwrap();
         let (missed, told) = (missed.parse::<usize>().unwrap(), numbers(told));
-        let got = numbers(&receiver.line());
+        let got = numbers(&said(&receiver));
         let distinct: HashSet<u64> = got.iter().copied().collect();
         assert_eq!(distinct.len(), got.len(), "round {round}: none arrives twice");
         assert!(got.is_sorted(), "round {round}: what arrives is in order");
@@ -193,10 +176,10 @@ fn no_message_arrives_twice_and_each_lost_one_is_told() {
 fn a_host_that_drops_its_endpoint_and_ends_has_told_what_it_took() {
     for round in 0..5 {
         let folder = tempfile::tempdir().unwrap();
-        let mut host = Process::start("ending host", folder.path());
-        host.line();
-        let mut sender = Process::start("sender of few", folder.path());
-        let told = sender.line();
+        let host = start("ending host", folder.path());
+        said(&host);
+        let sender = start("sender of few", folder.path());
+        let told = said(&sender);
         assert!(
             told.starts_with("Ok(Receipt") && told.ends_with(" None"),
             "round {round}: {told}"

@@ -17,6 +17,7 @@
 
 #[path = "support/broker.rs"]
 mod broker;
+mod support;
 
 mod worker {
     use actix_ipc::async_trait;
@@ -108,28 +109,15 @@ mod subscriber {
     }
 }
 
-use std::process::{Child, Command, Stdio};
+use support::{Process, this_program};
 
 /// Which snippet a child process of the test is to run.
 const ROLE: &str = "DOCUMENT_000_ROLE";
 
-fn run(role: &str, endpoint: &str) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "role", "--nocapture"])
-        .env(ROLE, role)
-        .env(actix_ipc::client::ADDRESS_VARIABLE, endpoint)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn start(role: &str, endpoint: &str) -> Process {
+    let mut command = this_program("role");
+    command.env(ROLE, role);
+    Process::spawn(command.env(actix_ipc::client::ADDRESS_VARIABLE, endpoint))
 }
 
 /// Not a test of its own: the body of the child processes.
@@ -147,35 +135,25 @@ fn role() {
 #[test]
 fn the_snippets_work_together() {
     use actix_ipc::client::blocking::Client;
-    use std::io::{BufRead, BufReader};
     use std::time::Duration;
 
     let place = broker::Place::new();
     let broker = place.start();
     let endpoint = broker.endpoint.to_string();
     let watch = Client::connect_to(broker.endpoint.clone()).unwrap();
-    let _worker = Ended(run("worker", &endpoint));
+    let _worker = start("worker", &endpoint);
     watch.wait_for_object("math", Duration::from_secs(20)).unwrap();
-    let client = run("client", &endpoint).wait_with_output().unwrap();
-    let text = String::from_utf8(client.stdout).unwrap();
-    assert!(
-        client.status.success() && text.contains(r#"Client got response: {"sum":42}"#),
-        "{text}"
-    );
+    let client = start("client", &endpoint).end();
+    let text = client.success();
+    assert!(text.contains(r#"Client got response: {"sum":42}"#), "{text}");
 
-    let mut subscriber = Ended(run("subscriber", &endpoint));
-    let mut lines = BufReader::new(subscriber.0.stdout.take().unwrap()).lines();
+    let subscriber = start("subscriber", &endpoint);
     // The document's subscriber says nothing before its first event; the count of subscribers does.
-    while watch
-        .publish_acknowledged("sensor", "temperature", "first")
-        .unwrap()
-        == 0
-    {}
-    let publisher = run("publisher", &endpoint).wait_with_output().unwrap();
-    assert!(publisher.status.success());
-    let heard = lines
-        .find(|line| line.as_ref().unwrap().contains("25.6°C"))
-        .unwrap()
-        .unwrap();
+    support::until("the subscriber is there", || {
+        let heard = watch.publish_acknowledged("sensor", "temperature", "first");
+        heard.unwrap() > 0
+    });
+    start("publisher", &endpoint).end().success();
+    let heard = subscriber.wait_for("25.6°C");
     assert!(heard.contains(r#"[News] Received: String("25.6°C")"#), "{heard}");
 }

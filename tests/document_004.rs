@@ -17,6 +17,8 @@
     reason = "the snippets are as the document has them; what is not as expected fails the test"
 )]
 
+mod support;
+
 /// The first snippet: it receives until the bus is gone.
 mod earth {
     use actix_ipc::bus as ipmb;
@@ -205,41 +207,14 @@ fn options(label: &str) -> actix_ipc::bus::Options {
 
 const PART: &str = "ACTIX_IPC_DOCUMENT_PART";
 
-/// One part of the document as a process of its own, with a folder of buses of its own. It is ended with this.
-struct Part(std::process::Child);
-
-impl Part {
-    fn start(name: &str, folder: &std::path::Path) -> Self {
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args(["--exact", "run", "--nocapture"]);
-        let place = if cfg!(windows) {
-            "LOCALAPPDATA"
-        } else {
-            "XDG_RUNTIME_DIR"
-        };
-        command.env(PART, name).env(place, folder);
-        Self(command.stdout(std::process::Stdio::piped()).spawn().unwrap())
-    }
-
-    /// Waits for a line with this text in it.
-    fn says(&mut self, text: &'static str) {
-        use std::io::{BufRead, BufReader};
-        let lines = BufReader::new(self.0.stdout.take().unwrap()).lines();
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let said = lines.map_while(Result::ok).any(|line| line.contains(text));
-            let _ = tell.send(said);
-        });
-        let limit = std::time::Duration::from_secs(30);
-        assert_eq!(told.recv_timeout(limit), Ok(true), "it does not say {text:?}");
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// One part of the document as a process of its own, with a folder of buses of its own.
+fn start(name: &str, folder: &std::path::Path) -> support::Process {
+    let place = if cfg!(windows) {
+        "LOCALAPPDATA"
+    } else {
+        "XDG_RUNTIME_DIR"
+    };
+    support::Process::spawn(support::this_program("run").env(PART, name).env(place, folder))
 }
 
 #[test]
@@ -265,8 +240,7 @@ fn run() {
 fn what_the_document_shows_works() {
     let folder = tempfile::tempdir().unwrap();
     for name in ["payload", "message_box", "object", "memory_region"] {
-        let mut part = Part::start(name, folder.path());
-        part.says("test result: ok");
+        start(name, folder.path()).wait_for("test result: ok");
     }
 }
 
@@ -275,9 +249,8 @@ fn earth_hears_from_the_moon_whoever_comes_first() {
     for first in ["earth", "moon"] {
         let folder = tempfile::tempdir().unwrap();
         let other = if first == "earth" { "moon" } else { "earth" };
-        let parts = [first, other].map(|name| Part::start(name, folder.path()));
-        let [mut one, mut two] = parts;
-        let earth = if first == "earth" { &mut one } else { &mut two };
-        earth.says("received: hello world");
+        let [one, two] = [first, other].map(|name| start(name, folder.path()));
+        let earth = if first == "earth" { one } else { two };
+        earth.wait_for("received: hello world");
     }
 }

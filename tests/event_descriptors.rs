@@ -166,37 +166,14 @@ async fn one_that_is_not_sealed_keeps_all_of_an_event_from_being_shared() {
     broker.stop().await;
 }
 
-/// A broker with a Unix socket and a TCP port.
-fn with_two_ways() -> (
-    actix_ipc::actors::BrokerHandle,
-    std::thread::JoinHandle<()>,
-    tempfile::TempDir,
-) {
-    let folder = tempfile::tempdir().unwrap();
-    let unix = format!("unix:{}", folder.path().join("b.sock").display());
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        actix::System::new().block_on(async move {
-            let builder = Broker::builder().listen(unix.parse().unwrap());
-            let handle = builder
-                .listen("tcp:127.0.0.1:0".parse().unwrap())
-                .start()
-                .unwrap();
-            sender.send(handle.clone()).unwrap();
-            handle.ended().await;
-        });
-    });
-    (receiver.recv().unwrap(), thread, folder)
-}
-
 #[actix::test]
 async fn who_cannot_take_them_misses_the_event_and_its_publisher_is_told() {
-    let (handle, thread, _folder) = with_two_ways();
-    let connect = |index: usize| IpcClient::connect_to(handle.endpoints()[index].clone());
+    let broker = Running::built(|| Broker::builder().listen("tcp:127.0.0.1:0".parse().unwrap()));
+    let connect = |index: usize| IpcClient::connect_to(broker.handle.endpoints()[index].clone());
     let (publisher, local, remote) = (
-        connect(0).await.unwrap(),
-        connect(0).await.unwrap(),
         connect(1).await.unwrap(),
+        connect(1).await.unwrap(),
+        connect(0).await.unwrap(),
     );
     let mut far = remote.subscribe("o", "e").await.unwrap();
     let publish = || {
@@ -251,10 +228,8 @@ async fn who_cannot_take_them_misses_the_event_and_its_publisher_is_told() {
     for client in [publisher, local, remote] {
         client.close().await;
     }
-    handle.stop().await;
-    tokio::task::spawn_blocking(move || thread.join().unwrap())
-        .await
-        .unwrap();
+    broker.handle.stop().await;
+    broker.ended();
 }
 
 #[actix::test]

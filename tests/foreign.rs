@@ -8,7 +8,6 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
-    clippy::duplicate_mod,
     unreachable_pub,
     missing_docs,
     missing_debug_implementations,
@@ -16,16 +15,17 @@
     reason = "what is not as expected fails the test; shared harnesses are used in part"
 )]
 
-#[path = "support/broker.rs"]
-mod broker;
-#[path = "support/guard.rs"]
-mod guard;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "support/running.rs"]
+mod running;
 
 use actix_ipc::message::handshake::PREFACE;
 use actix_ipc::message::{Draft, Encoding, Hello, Kind};
 use actix_ipc::transport::dialect::Dialects;
-use actix_ipc::{Broker, BrokerHandle, Endpoint};
-use broker::Place;
+use actix_ipc::{Broker, Endpoint};
+use raw::Raw;
+use running::{Running, place};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
@@ -115,32 +115,12 @@ trait Socket: Read + Write {}
 impl<T: Read + Write> Socket for T {}
 
 fn connect(endpoint: &Endpoint) -> Box<dyn Socket> {
-    match endpoint {
-        #[cfg(unix)]
-        Endpoint::Unix(path) => Box::new(std::os::unix::net::UnixStream::connect(path).unwrap()),
-        // First all is written, then all is read, so that a pipe may be opened as a file.
-        Endpoint::Pipe(name) => Box::new(open(&format!(r"\\.\pipe\{name}"))),
-        Endpoint::Tcp(address) => {
-            let socket = TcpStream::connect(address).unwrap();
-            socket.set_nodelay(true).unwrap();
-            Box::new(socket)
-        }
-        other => panic!("{other}"),
-    }
-}
-
-/// Opens a pipe as soon as it has an instance that is free.
-fn open(pipe: &str) -> std::fs::File {
-    const ERROR_PIPE_BUSY: i32 = 231;
-    let begun = Instant::now();
-    loop {
-        match std::fs::OpenOptions::new().read(true).write(true).open(pipe) {
-            Ok(file) => return file,
-            Err(error) => assert_eq!(error.raw_os_error(), Some(ERROR_PIPE_BUSY), "{error}"),
-        }
-        assert!(begun.elapsed() < PATIENCE, "no instance is free");
-        std::thread::yield_now();
-    }
+    let Endpoint::Tcp(address) = endpoint else {
+        return Box::new(Raw::open(&place(endpoint)).stream);
+    };
+    let socket = TcpStream::connect(address).unwrap();
+    socket.set_nodelay(true).unwrap();
+    Box::new(socket)
 }
 
 /// What a client of ours sends first, and something that would have an effect.
@@ -156,7 +136,7 @@ fn greeting() -> Vec<u8> {
 }
 
 /// Sends the bytes in parts of `step` as long as anybody takes them; returns what was answered and how long the end took. On a thread of
-/// its own, because nothing else ends the reading of a pipe.
+/// its own, because nothing else limits all of it.
 fn speak(endpoint: &Endpoint, bytes: &[u8], step: usize) -> (Vec<u8>, Duration) {
     let (endpoint, bytes) = (endpoint.clone(), bytes.to_vec());
     let (ends, ended) = mpsc::channel();
@@ -181,41 +161,10 @@ fn speak_now(endpoint: &Endpoint, bytes: &[u8], step: usize) -> (Vec<u8>, Durati
     (answer, sent.elapsed())
 }
 
-struct Running {
-    handle: BrokerHandle,
-    thread: std::thread::JoinHandle<()>,
-    _place: Place,
-}
-
-impl Running {
-    fn start(dialects: Dialects) -> Self {
-        let place = Place::new();
-        let here = place.endpoint();
-        let (sender, receiver) = mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            actix::System::new().block_on(async move {
-                let builder = Broker::builder().dialects(dialects).listen(here);
-                let handle = builder
-                    .listen("tcp:127.0.0.1:0".parse().unwrap())
-                    .start()
-                    .unwrap();
-                sender.send(handle.clone()).unwrap();
-                handle.ended().await;
-            });
-        });
-        Self {
-            handle: receiver.recv().unwrap(),
-            thread,
-            _place: place,
-        }
-    }
-
-    fn stop(self) {
-        let handle = self.handle;
-        actix::System::new().block_on(handle.stop());
-        self.thread.join().unwrap();
-        guard::ended(&handle);
-    }
+/// A broker at a TCP port and at this platform's place.
+fn start(dialects: Dialects) -> Running {
+    let tcp = "tcp:127.0.0.1:0".parse().unwrap();
+    Running::built(move || Broker::builder().dialects(dialects).listen(tcp))
 }
 
 /// Every opening and every preface with one wrong bit.
@@ -243,7 +192,7 @@ fn soon(mut times: Vec<Duration>) -> Duration {
 
 #[test]
 fn a_stranger_gets_no_byte_and_is_gone_at_once() {
-    let broker = Running::start(Dialects::NONE);
+    let broker = start(Dialects::NONE);
     let endpoints = broker.handle.endpoints().to_vec();
     let (all, greeting) = (all(), greeting());
     assert!(OPENINGS.len() >= 40);
@@ -270,7 +219,7 @@ fn a_stranger_gets_no_byte_and_is_gone_at_once() {
     );
     // Whoever speaks properly is served as before.
     let (answer, _) = speak(
-        &endpoints[0],
+        &endpoints[1],
         &[greeting.as_slice(), &Draft::new(Kind::Goodbye, 0).to_vec()].concat(),
         1,
     );
@@ -281,7 +230,7 @@ fn a_stranger_gets_no_byte_and_is_gone_at_once() {
 
 #[test]
 fn a_stranger_is_no_old_client_either() {
-    let broker = Running::start(Dialects::ALL);
+    let broker = start(Dialects::ALL);
     let mut times = Vec::new();
     let greeting = greeting();
     for (name, opening) in &all() {
@@ -309,7 +258,7 @@ fn a_stranger_is_no_old_client_either() {
 
 #[test]
 fn nothing_behind_the_deciding_byte_is_waited_for() {
-    let broker = Running::start(Dialects::NONE);
+    let broker = start(Dialects::NONE);
     let mut times = Vec::new();
     for endpoint in broker.handle.endpoints() {
         for (name, opening) in all() {

@@ -1,7 +1,7 @@
 //! Handles through a broker over Windows pipes: they arrive as what they are or somebody is told, and none is left behind.
 //!
 //! Owns what `descriptors.rs` and `event_descriptors.rs` own on Unix, for the kinds that Windows has: here the kinds and the way between
-//! two processes, beside it `events`, `limits` and `ends`. The other processes are this test's own executable, which runs the ignored test
+//! two processes, beside it `events`, `limits` and `ends`. The other processes are this test's own executable, which runs the test
 //! `other_process` or `deaf_process`.
 #![allow(
     clippy::unwrap_used,
@@ -31,6 +31,7 @@ mod limits;
 mod own_process;
 #[path = "support/raw.rs"]
 mod raw;
+mod support;
 #[path = "support/wire.rs"]
 mod wire;
 
@@ -46,6 +47,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
+use support::{Process, run, this_program};
 use windows_sys::Win32::Foundation::{
     DUPLICATE_SAME_ACCESS, DuplicateHandle, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
 };
@@ -322,10 +324,10 @@ async fn nothing_is_left_behind() {
     broker.stop().await;
 }
 
+/// Does nothing by itself: it is the other process of the test below.
 #[test]
-#[ignore = "the other process of the test beside it"]
 fn other_process() {
-    let name = std::env::var(ENDPOINT).expect("started by the test of this file");
+    let Ok(name) = std::env::var(ENDPOINT) else { return };
     actix::System::new().block_on(async {
         let client = IpcClient::connect_to(Endpoint::Pipe(name)).await.unwrap();
         let (reader, writer) = pipe();
@@ -349,15 +351,6 @@ fn other_process() {
     });
 }
 
-/// This program once more, in the role of an ignored test.
-fn this_program(role: &str, pipe: &str) -> std::process::Command {
-    let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--ignored", "--exact", "--nocapture", role])
-        .env(ENDPOINT, pipe);
-    command
-}
-
 /// The values mean nothing in another process, so this is what shows that they were duplicated into the right one.
 #[actix::test]
 async fn they_cross_from_one_process_to_another_and_back() {
@@ -370,15 +363,7 @@ async fn they_cross_from_one_process_to_another_and_back() {
     };
     // Many handles of this process first, so that equal values are not likely to be open in both.
     let _many: Vec<OwnedHandle> = (0..500).map(|_| event()).collect();
-    let mut command = this_program("other_process", &name);
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
-        .await
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let other = move || run(this_program("other_process").env(ENDPOINT, name));
+    tokio::task::spawn_blocking(other).await.unwrap().success();
     broker.stop().await;
 }

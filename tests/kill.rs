@@ -22,9 +22,8 @@ mod support;
 use actix_ipc::client::{ConnectionEvent, Methods, blocking};
 use actix_ipc::{CallError, Endpoint, ErrorCode, IpcClient};
 use futures::future::{join_all, pending};
-use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Broker, Process};
+use support::{Broker, Process, this_program};
 
 const ENDPOINT: &str = "ACTIX_IPC_TEST_WORKER_ENDPOINT";
 
@@ -45,11 +44,7 @@ fn as_the_worker() {
 }
 
 fn start_worker(endpoint: &Endpoint) -> Process {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "as_the_worker", "--nocapture"])
-        .env(ENDPOINT, endpoint.to_string());
-    let worker = Process::spawn(&mut command);
+    let worker = Process::spawn(this_program("as_the_worker").env(ENDPOINT, endpoint.to_string()));
     worker.wait_for_error_line("serving");
     worker
 }

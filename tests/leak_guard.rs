@@ -30,9 +30,9 @@ use actix_ipc::transport::Endpoint;
 use guard::{AsBefore, PATIENCE, left, open_ends, socket_left, wait};
 use raw::Raw;
 use running::Running;
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::{PipeWriter, Write};
 use std::time::Duration;
+use support::{Process, this_program};
 
 /// What the guard says of leaks that do not end: asked once, for there is nothing to wait for.
 fn told(left: impl Fn() -> Option<String>) -> String {
@@ -89,49 +89,32 @@ fn a_descriptor_that_a_broker_process_keeps_is_told() {
     drop(guard);
 }
 
+const ROLE: &str = "LEAK_GUARD_ROLE";
+
 /// This test's program again, as the child that leaks what it is asked to.
-struct Leaking(Child);
+struct Leaking(Process, PipeWriter);
 
 impl Leaking {
     fn start() -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "leaks_what_it_is_asked_to", "--nocapture"]);
-        let mut child = Self(
-            command
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap(),
-        );
-        child.ready();
-        child
-    }
-
-    fn ready(&mut self) {
-        let mut line = String::new();
-        let mut output = BufReader::with_capacity(1, self.0.stdout.as_mut().unwrap());
-        while !line.ends_with("ready\n") {
-            line.clear();
-            assert!(output.read_line(&mut line).unwrap() > 0, "the child has ended");
-        }
+        let (words, input) = std::io::pipe().unwrap();
+        let mut command = this_program("leaks_what_it_is_asked_to");
+        let process = Process::spawn(command.env(ROLE, "child").stdin(words));
+        process.wait_for("ready");
+        Self(process, input)
     }
 
     fn leak(&mut self, what: &str) {
-        writeln!(self.0.stdin.as_mut().unwrap(), "{what}").unwrap();
-        self.ready();
+        writeln!(self.1, "{what}").unwrap();
+        self.0.wait_for("ready");
     }
 }
 
-impl Drop for Leaking {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
+/// Does nothing by itself: it is the child of the tests below.
 #[test]
-#[ignore = "the child of another test"]
 fn leaks_what_it_is_asked_to() {
+    if std::env::var_os(ROLE).is_none() {
+        return;
+    }
     let mut kept = Vec::new();
     println!("ready");
     for line in std::io::stdin().lines() {

@@ -1,7 +1,7 @@
 //! Memory and objects between processes over a Windows pipe: what a death gives back, and what a hostile process can do.
 //!
 //! Owns what `memory_processes.rs` and `memory_regions.rs` own on Linux, as far as Windows has it, and events with handles. The other
-//! process is this test's own executable, which runs the ignored test `other_process` and joins the bus of its parent.
+//! process is this test's own executable, which runs the test `other_process` and joins the bus of its parent.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +14,7 @@
 
 #[path = "support/place.rs"]
 mod place;
+mod support;
 
 use actix_ipc::actors::{Broker, BrokerHandle, BusOptions};
 use actix_ipc::bus::memory::{Entry, Kind};
@@ -28,9 +29,9 @@ use actix_ipc::transport::Endpoint;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
-use std::process::{Child, Command, Stdio};
 use std::ptr::null;
 use std::time::{Duration, Instant};
+use support::{Process, this_program};
 use windows_sys::Win32::Foundation::INVALID_HANDLE_VALUE;
 use windows_sys::Win32::System::Memory::{CreateFileMappingW, PAGE_READWRITE, SEC_RESERVE};
 
@@ -77,16 +78,9 @@ impl Here {
     }
 
     /// Another process, which does what is written under `role` below.
-    async fn other(&self, role: &str) -> Other {
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture", "other_process"])
-            .env(NAME, &self.name)
-            .env(ROLE, role)
-            // Its results are not this test's.
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let other = Other(child);
+    async fn other(&self, role: &str) -> Process {
+        let mut command = this_program("other_process");
+        let other = Process::spawn(command.env(NAME, &self.name).env(ROLE, role));
         assert_eq!(self.hear().await.payload, b'r');
         other
     }
@@ -121,41 +115,16 @@ async fn say(
     sender.send_confirmed_async(message, LONG).await.unwrap();
 }
 
-/// Ends with this.
-struct Other(Child);
-
-impl Other {
-    /// Ends it as nothing can be caught, and waits until the system is done with it.
-    fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    /// Waits for its own end.
-    async fn end(mut self) {
-        let until = Instant::now() + LONG;
-        let status = loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < until, "the other process does not end");
-            tokio::task::yield_now().await;
-        };
-        assert!(status.success(), "{status}");
-    }
+/// Waits for the end of another process, which has a broker here until then.
+async fn end(other: Process) {
+    let ended = tokio::task::spawn_blocking(|| other.end());
+    ended.await.unwrap().success();
 }
 
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
+/// Does nothing by itself: it is the other process of the tests below.
 #[test]
-#[ignore = "the other process of the tests beside it"]
 fn other_process() {
-    let name = std::env::var(NAME).expect("started by the tests of this file");
+    let Ok(name) = std::env::var(NAME) else { return };
     let role = std::env::var(ROLE).unwrap();
     actix::System::new().block_on(async {
         let (sender, receiver) = join(&name, "other").await;
@@ -275,7 +244,7 @@ async fn a_region_outlives_its_maker() {
     let here = Here::start().await;
     let other = here.other("make").await;
     let message = here.hear().await;
-    other.end().await;
+    end(other).await;
     let region = &message.memory_regions[0];
     assert!(region.view(..).unwrap().iter().all(|byte| *byte == 5));
     assert_eq!(region.size(), 1 << 16);
@@ -292,7 +261,7 @@ async fn what_is_shared_for_writing_both_processes_write() {
     here.say(b's', vec![region.clone()]).await;
     assert_eq!(here.hear().await.payload, b'w');
     assert_eq!(region.to_vec(4_000..4_005).unwrap(), b"there");
-    other.end().await;
+    end(other).await;
     here.stop().await;
 }
 
@@ -300,7 +269,7 @@ async fn what_is_shared_for_writing_both_processes_write() {
 async fn memory_is_used_again_when_its_holder_is_done_or_dead() {
     let here = Here::start().await;
     let mut registry = MemoryRegistry::default();
-    let other = here.other("hold").await;
+    let mut other = here.other("hold").await;
     here.say(b'h', vec![marked(&mut registry, 1)]).await;
     assert_eq!(here.hear().await.payload, 1);
     assert_ne!(mark(&registry.alloc(10_000, None)), 1, "it is held");
@@ -322,7 +291,7 @@ async fn a_section_without_memory_of_its_own_is_refused() {
     let here = Here::start().await;
     let other = here.other("hostile").await;
     let objects = here.hear().await.objects;
-    other.end().await;
+    end(other).await;
     assert_eq!(objects.len(), 3);
     for (number, object) in objects.into_iter().enumerate() {
         let attachment = object.into_attachment();
@@ -368,7 +337,7 @@ async fn a_handle_goes_with_an_event_to_all_when_its_sender_says_so() {
     }
     assert_eq!(here.hear().await.payload, b'p');
     here.say(b'e', Vec::new()).await;
-    other.end().await;
+    end(other).await;
     drop(both);
     client.close().await;
     broker.stop().await;

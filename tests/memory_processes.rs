@@ -1,6 +1,6 @@
 //! Regions between processes: what a death gives back, and what a hostile process can do.
 //!
-//! Owns the other process: this program again, told by a word on its standard input, which is a socket.
+//! Owns the other process: this program again, which hears and says words on its standard input, a socket that memory is sent over.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -12,6 +12,7 @@
 
 #[path = "regions/passing.rs"]
 mod passing;
+mod support;
 
 use actix_ipc::bus::memory::{Entry, Kind, MapError, MemoryRegion, MemoryRegistry};
 use passing::{entry, memory, receive, receive_region, send, send_region};
@@ -19,11 +20,12 @@ use rustix::fs::{SealFlags, ftruncate};
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use support::{Process, this_program};
 
 const PATIENCE: Duration = Duration::from_secs(20);
+const ROLE: &str = "MEMORY_PROCESSES_ROLE";
 
 /// One test at a time: between its fork and its program a child has all descriptors of this process.
 fn alone() -> MutexGuard<'static, ()> {
@@ -33,7 +35,7 @@ fn alone() -> MutexGuard<'static, ()> {
 
 /// The other process, and the socket to it.
 struct Other {
-    child: Child,
+    process: Process,
     socket: UnixStream,
 }
 
@@ -42,15 +44,9 @@ impl Other {
     fn start(role: &str) -> Self {
         let (socket, theirs) = UnixStream::pair().unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        let child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "as_the_other_process", "--ignored", "--nocapture"])
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut other = Self { child, socket };
-        other.socket.write_all(&[role.len() as u8]).unwrap();
-        other.socket.write_all(role.as_bytes()).unwrap();
+        let stdin = std::os::fd::OwnedFd::from(theirs);
+        let process = Process::spawn(this_program("as_the_other_process").env(ROLE, role).stdin(stdin));
+        let mut other = Self { process, socket };
         other.hear();
         other
     }
@@ -70,40 +66,29 @@ impl Other {
 
     /// Kills it as nothing can be caught, and waits until the system is done with it.
     fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.process.kill();
     }
 
     /// Waits for its own end.
-    fn end(mut self) -> bool {
+    fn end(self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Write);
-        self.child.wait().unwrap().success()
+        self.process.end().success();
     }
 }
 
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
+/// Does nothing by itself: it is the other process of the tests here.
 #[test]
-#[ignore = "the other process of the tests here"]
 fn as_the_other_process() {
+    let Ok(role) = std::env::var(ROLE) else { return };
     let mut socket = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned().unwrap());
-    let mut length = [0];
-    socket.read_exact(&mut length).unwrap();
-    let mut role = vec![0; usize::from(length[0])];
-    socket.read_exact(&mut role).unwrap();
     socket.write_all(b"r").unwrap();
-    match &role[..] {
-        b"hold" => hold(&mut socket),
-        b"hold and read no more" => hold_only(&mut socket),
-        b"cut" => cut(&mut socket),
-        b"count descriptors" => count_descriptors(),
-        b"make" => make(&socket),
-        b"fork" => fork(),
+    match role.as_str() {
+        "hold" => hold(&mut socket),
+        "hold and read no more" => hold_only(&mut socket),
+        "cut" => cut(&mut socket),
+        "count descriptors" => count_descriptors(),
+        "make" => make(&socket),
+        "fork" => fork(),
         _ => panic!("{role:?}"),
     }
 }
@@ -202,7 +187,7 @@ fn fork() {
 #[test]
 fn a_forked_child_changes_nothing() {
     let _alone = alone();
-    assert!(Other::start("fork").end());
+    Other::start("fork").end();
 }
 
 /// A region of `registry` with a mark.
@@ -286,7 +271,7 @@ fn a_region_outlives_its_maker() {
     let _alone = alone();
     let other = Other::start("make");
     let region = receive_region(&other.socket).unwrap();
-    assert!(other.end());
+    other.end();
     assert!(region.view(..).unwrap().iter().all(|byte| *byte == 5));
     assert_eq!(region.ref_count(), 1);
 }
@@ -321,14 +306,14 @@ fn a_sender_that_cuts_memory_off_at_any_moment_raises_no_signal() {
         }
         other.say(b'n');
     }
-    assert!(other.end());
+    other.end();
 }
 
 #[test]
 fn ten_thousand_messages_with_failures_leave_no_descriptor() {
     let _alone = alone();
     // In a process with no other test beside it.
-    assert!(Other::start("count descriptors").end());
+    Other::start("count descriptors").end();
 }
 
 fn open_descriptors() -> usize {

@@ -28,7 +28,7 @@ use actix_ipc::message::{Draft, Encoding, Flags, Kind};
 use raw::Raw;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use support::{Broker, Process, command};
+use support::{Broker, Process, this_program};
 
 const WHAT: &str = "HOSTILE_PROCESS_DOES";
 const WHERE: &str = "HOSTILE_PROCESS_SOCKET";
@@ -51,18 +51,8 @@ fn broker() -> Broker {
 
 /// Starts the hostile process and waits until it has all that it can get.
 fn hostile(what: &str, socket: &Path) -> Process {
-    let program = std::env::current_exe().unwrap();
-    let mut command = command(program.to_str().unwrap());
-    command
-        .args([
-            "--exact",
-            "the_hostile_process",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(WHAT, what)
-        .env(WHERE, socket);
-    let process = Process::spawn(&mut command);
+    let mut command = this_program("the_hostile_process");
+    let process = Process::spawn(command.env(WHAT, what).env(WHERE, socket));
     process.wait_for("full");
     process
 }

@@ -1,7 +1,7 @@
 //! Two programs without a broker, each a process of its own: what the other learns when one is killed, and a server that has no
 //! descriptor left.
 //!
-//! How it works: the other process is this test's own executable, which runs the ignored test `other_process` and does what its
+//! How it works: the other process is this test's own executable, which runs the test `other_process` and does what its
 //! environment says.
 #![allow(
     clippy::unwrap_used,
@@ -23,70 +23,38 @@ mod calc;
 #[cfg(unix)]
 #[path = "peers/raw.rs"]
 mod raw;
+mod support;
 
 use actix_ipc::protocol::RpcClient;
 use actix_ipc::{Endpoint, ErrorCode};
 use broker::Place;
 use calc::{Answers, Calc, Receiver, Service, within};
 use futures::future::join_all;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::Ordering;
+use support::{Process, this_program};
 
 const ROLE: &str = "PEERS_ROLE";
 const PLACE: &str = "PEERS_PLACE";
 
-/// A process that is killed with this.
-struct Other(Child);
-
-impl Other {
-    /// Starts it and waits until it says that it is ready.
-    fn start(role: &str, place: &Endpoint) -> Self {
-        Self::run(Command::new(std::env::current_exe().unwrap()), role, place)
-    }
-
-    /// The same with at most so many descriptors.
-    #[cfg(unix)]
-    fn start_with_few(descriptors: u32, role: &str, place: &Endpoint) -> Self {
-        let mut shell = Command::new("sh");
-        shell
-            .arg("-c")
-            .arg(format!("ulimit -n {descriptors} && exec \"$0\" \"$@\""))
-            .arg(std::env::current_exe().unwrap());
-        Self::run(shell, role, place)
-    }
-
-    fn run(mut command: Command, role: &str, place: &Endpoint) -> Self {
-        let mut child = command
-            .args(["--ignored", "--exact", "--nocapture", "other_process"])
-            .env(ROLE, role)
-            .env(PLACE, place.to_string())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = said.map_while(Result::ok).any(|line| line.ends_with("ready"));
-        assert!(ready, "the other process is ready");
-        Self(child)
-    }
-
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
+/// Starts the other process and waits until it says that it is ready.
+fn start(role: &str, place: &Endpoint) -> Process {
+    start_with(role, place, |_| {})
 }
 
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn start_with(role: &str, place: &Endpoint, change: impl FnOnce(&mut Command)) -> Process {
+    let mut command = this_program("other_process");
+    command.env(ROLE, role).env(PLACE, place.to_string());
+    change(&mut command);
+    let process = Process::spawn(&mut command);
+    process.wait_for("ready");
+    process
 }
 
+/// Does nothing by itself: it is the other process of the tests below.
 #[test]
-#[ignore = "the other process of the tests beside it"]
 fn other_process() {
-    let role = std::env::var(ROLE).expect("started by a test of this file");
+    let Ok(role) = std::env::var(ROLE) else { return };
     let endpoint: Endpoint = std::env::var(PLACE).unwrap().parse().unwrap();
     actix::System::new().block_on(async {
         match role.as_str() {
@@ -111,7 +79,7 @@ fn other_process() {
 async fn a_killed_server_ends_every_call_and_the_next_one_takes_its_place() {
     let home = Place::new();
     let place = home.endpoint();
-    let mut server = Other::start("server", &place);
+    let mut server = start("server", &place);
     let builder = RpcClient::<Calc>::builder();
     let connecting = builder.connect(place.clone(), ());
     let client = within("connecting", connecting).await.unwrap();
@@ -136,7 +104,7 @@ async fn a_killed_server_ends_every_call_and_the_next_one_takes_its_place() {
             .unwrap_err();
         assert_eq!(error.code, ErrorCode::BrokerGone, "{error}");
     }
-    let _next = Other::start("server", &place);
+    let _next = start("server", &place);
     let answered = async {
         loop {
             match client.sender.echo("again").await {
@@ -158,7 +126,7 @@ async fn a_killed_client_ends_its_handlers_and_is_told_of() {
     let place = home.endpoint();
     let service = Service::new(false);
     let _server = service.bind(place.clone()).await;
-    let client = actix_rt::task::spawn_blocking(move || Other::start("client", &place));
+    let client = actix_rt::task::spawn_blocking(move || start("client", &place));
     let mut client = within("the client", client).await.unwrap();
     let (peer, back) = service.client(0).await;
     service.answers.waited(1).await;
@@ -183,7 +151,8 @@ async fn a_server_without_a_descriptor_left_says_so_and_goes_on() {
     let home = Place::new();
     let place = home.endpoint();
     let starting = place.clone();
-    let server = actix_rt::task::spawn_blocking(move || Other::start_with_few(40, "server", &starting));
+    let few = |command: &mut Command| support::through_shell(command, "ulimit -n 40");
+    let server = actix_rt::task::spawn_blocking(move || start_with("server", &starting, few));
     let _server = within("the server", server).await.unwrap();
     let first = RpcClient::<Calc>::connect(place.clone(), ()).await.unwrap();
     let there = place.clone();

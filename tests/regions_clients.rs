@@ -15,6 +15,10 @@
 
 #[path = "support/broker.rs"]
 mod broker;
+#[path = "support/raw.rs"]
+mod raw;
+#[path = "support/running.rs"]
+mod running;
 
 use actix_ipc::actors::{Broker, BrokerHandle};
 use actix_ipc::client::{
@@ -26,6 +30,7 @@ use actix_ipc::transport::Endpoint;
 use async_trait::async_trait;
 use broker::Place;
 use bytes::Bytes;
+use running::Running;
 use rustix::fd::OwnedFd;
 use rustix::fs::fstat;
 use std::sync::{Arc, Mutex};
@@ -192,27 +197,11 @@ async fn an_event_as_a_region_reaches_each_subscriber_and_outlives_its_publisher
         .for_each(|bytes| assert!(*bytes == sent, "nobody else is left"));
 }
 
-/// A broker with a Unix socket and a TCP port.
-fn with_two_ways() -> (BrokerHandle, std::thread::JoinHandle<()>, tempfile::TempDir) {
-    let folder = tempfile::tempdir().unwrap();
-    let unix = format!("unix:{}", folder.path().join("b.sock").display());
-    let (sender, receiver) = std::sync::mpsc::channel();
-    let thread = std::thread::spawn(move || {
-        actix::System::new().block_on(async move {
-            let tcp = "tcp:127.0.0.1:0".parse().unwrap();
-            let builder = Broker::builder().listen(unix.parse().unwrap()).listen(tcp);
-            let handle = builder.start().unwrap();
-            sender.send(handle.clone()).unwrap();
-            handle.ended().await;
-        });
-    });
-    (receiver.recv().unwrap(), thread, folder)
-}
-
 #[actix::test]
 async fn who_cannot_take_a_region_gets_the_bytes_and_so_do_those_beside_it() {
-    let (handle, thread, _folder) = with_two_ways();
-    let [unix, tcp] = [0, 1].map(|index| handle.endpoints()[index].clone());
+    let broker = Running::built(|| Broker::builder().listen("tcp:127.0.0.1:0".parse().unwrap()));
+    let handle = broker.handle.clone();
+    let [tcp, unix] = [0, 1].map(|index| handle.endpoints()[index].clone());
     let (near, far) = (client(&unix, FROM).await, client(&tcp, FROM).await);
     let sent = payload(600_000);
     // One over each: an event goes in pieces, until the one over TCP has gone.
@@ -254,7 +243,7 @@ async fn who_cannot_take_a_region_gets_the_bytes_and_so_do_those_beside_it() {
         client.close().await;
     }
     handle.stop().await;
-    thread.join().unwrap();
+    broker.ended();
 }
 
 /// Notes the first byte of each call, in the order in which they run.

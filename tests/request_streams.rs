@@ -31,9 +31,8 @@ use actix_ipc::{CallError, Endpoint, HandlerError, IpcClient, Payload, async_tra
 use futures::stream::{self, StreamExt};
 use raw::Raw;
 use running::Running;
-use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Broker, Process};
+use support::{Broker, Process, this_program};
 use tokio::sync::mpsc;
 
 const ITEMS: Flags = Flags::CONTINUED.with(Flags::ITEMS);
@@ -292,12 +291,8 @@ fn as_the_other_process() {
 }
 
 fn start(role: &str, endpoint: &str) -> Process {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", "as_the_other_process", "--nocapture"])
-        .env(ROLE, role)
-        .env(ENDPOINT, endpoint);
-    Process::spawn(&mut command)
+    let mut command = this_program("as_the_other_process");
+    Process::spawn(command.env(ROLE, role).env(ENDPOINT, endpoint))
 }
 
 #[actix::test]

@@ -1,7 +1,7 @@
 //! A broker with one service, and what its tests have in common.
 
-pub use crate::support::until;
-use crate::support::{self, Broker};
+use crate::support::Broker;
+pub use crate::support::{through_shell, until};
 use actix_ipc::CallError;
 use actix_ipc::client::IpcClient;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
@@ -41,22 +41,6 @@ pub fn started(starts: &Path) -> Vec<u32> {
     // The last line may be in the middle of being written.
     let lines = text.split_inclusive('\n').filter(|line| line.ends_with('\n'));
     lines.map(|line| line.trim().parse().unwrap()).collect()
-}
-
-/// Has a shell do something first, in the process that becomes the command.
-pub fn through_shell(command: &mut Command, first: &str) {
-    let mut shell = support::command("sh");
-    shell
-        .args(["-c", &format!("{first} && exec \"$0\" \"$@\"")])
-        .arg(command.get_program())
-        .args(command.get_args());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => shell.env(name, value),
-            None => shell.env_remove(name),
-        };
-    }
-    *command = shell;
 }
 
 /// A broker with one service, and what that leaves.

@@ -3,7 +3,7 @@
 //! Owns the processes, their standard input and the lines that they said. Who holds the lock is asked of the system, not of them.
 
 use crate::member::{BUS, LIMIT, MAY_HOST, READY};
-use crate::support::{PATIENCE, Process};
+use crate::support::{PATIENCE, Process, this_program};
 #[cfg(unix)]
 use rustix::process::{Flock, FlockType, Pid, Signal, fcntl_getlk, kill_process};
 use std::cell::RefCell;
@@ -57,11 +57,8 @@ impl Crew {
     }
 
     pub fn command(&self, bus: &str) -> Command {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "as_a_member", "--nocapture"])
-            .env(FOLDER, self.folder.path())
-            .env(BUS, bus);
+        let mut command = this_program("as_a_member");
+        command.env(FOLDER, self.folder.path()).env(BUS, bus);
         command
     }
 

@@ -1,7 +1,8 @@
 //! Programs that do something, for tests and pictures of the dashboard: objects that are called and topics that are heard, at a steady pace.
 //!
 //! Each is a process of its own: the test's own executable, started again for the one test that lives as the program that it is told to
-//! be. It lives until its standard input ends, so no program outlives its test.
+//! be. It lives until its standard input ends, so no program outlives its test. Expects the
+//! processes beside it, as `crate::support`.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -11,11 +12,12 @@
     reason = "what is not as expected fails the test"
 )]
 
+use crate::support::this_program;
 use actix_ipc::client::{IpcClient, Methods};
 use actix_ipc::message::Payload;
 use actix_ipc::transport::Endpoint;
 use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 use tokio::task::spawn_blocking;
 
@@ -119,8 +121,7 @@ pub struct Town(Vec<Child>);
 impl Town {
     pub fn start(endpoint: &str) -> Self {
         let start = |program: &Program| {
-            let mut command = Command::new(std::env::current_exe().unwrap());
-            command.args(["--exact", TEST, "--nocapture"]);
+            let mut command = this_program(TEST);
             command.env(NAME, program.name).env(ENDPOINT, endpoint);
             command.stdin(Stdio::piped()).stdout(Stdio::null());
             command.spawn().unwrap()

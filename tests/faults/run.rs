@@ -8,11 +8,11 @@ use crate::journal::read;
 use crate::rig::{Random, Rig, pause, state, until};
 use crate::roles::{ENDPOINT, JOURNAL, PAYLOAD, PROCESS, ROLE};
 use crate::second;
+use crate::support::{Ended, Process, this_program};
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Lines};
+use std::io::PipeWriter;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Who is hit.
@@ -55,8 +55,9 @@ pub enum What {
 pub struct Part {
     whom: Whom,
     process: u64,
-    child: Child,
-    lines: Option<Lines<BufReader<ChildStdout>>>,
+    child: Process,
+    /// It ends when this does.
+    input: Option<PipeWriter>,
 }
 
 /// Processes under load around one broker.
@@ -85,7 +86,7 @@ impl Run {
                 run.add(*whom);
             }
         }
-        run.parts.iter_mut().for_each(Part::wait_ready);
+        run.parts.iter().for_each(Part::wait_ready);
         run
     }
 
@@ -93,7 +94,7 @@ impl Run {
     pub fn add_and_wait(&mut self, whom: Whom, count: usize) {
         for _ in 0..count {
             self.add(whom);
-            self.parts.last_mut().expect("it was just added").wait_ready();
+            self.parts.last().expect("it was just added").wait_ready();
         }
     }
 
@@ -144,9 +145,7 @@ impl Run {
                 self.rig.start_broker();
             }
             (_, What::Kill) => {
-                let mut part = self.parts.swap_remove(at);
-                part.child.kill().unwrap();
-                part.child.wait().unwrap();
+                self.parts.swap_remove(at).child.kill();
                 self.add(whom);
             }
             (_, What::Stop(ms)) => {
@@ -175,14 +174,12 @@ impl Run {
     }
 
     fn all_live(&mut self) {
-        for part in &mut self.parts {
-            let ended = part.child.try_wait().unwrap();
-            assert!(
-                ended.is_none(),
-                "{:?} {} ended by itself: {ended:?}",
-                part.whom,
-                part.process
-            );
+        let ended = self.parts.iter_mut().position(|part| part.child.has_ended());
+        if let Some(at) = ended {
+            let Part {
+                whom, process, child, ..
+            } = self.parts.swap_remove(at);
+            panic!("{whom:?} {process} ended by itself: {:?}", child.end());
         }
     }
 
@@ -222,7 +219,7 @@ impl Run {
                 .map(Part::end)
                 .collect::<Vec<_>>()
                 .into_iter()
-                .for_each(Part::ended);
+                .for_each(|part| drop(part.ended()));
         }
         let journals: Journals = (1..self.next)
             .filter(|process| self.journal(*process).exists())
@@ -262,73 +259,51 @@ fn journal(rig: &Rig, process: u64) -> PathBuf {
 impl Part {
     /// Starts a process and waits until it works.
     pub fn start(rig: &Rig, whom: Whom, process: u64, payload: usize) -> Self {
-        let mut part = Self::spawn(rig, whom, process, payload);
+        let part = Self::spawn(rig, whom, process, payload);
         part.wait_ready();
         part
     }
 
     fn spawn(rig: &Rig, whom: Whom, process: u64, payload: usize) -> Self {
-        let mut command = Command::new(std::env::current_exe().unwrap());
+        let (reader, input) = std::io::pipe().unwrap();
+        let mut command = this_program("roles::as_a_role");
         command
-            .args(["--exact", "roles::as_a_role", "--nocapture"])
             .env(ROLE, whom.role())
             .env(PROCESS, process.to_string())
             .env(ENDPOINT, rig.endpoint().to_string())
             .env(JOURNAL, journal(rig, process))
             .env(PAYLOAD, payload.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = child.stdout.take().map(|output| BufReader::new(output).lines());
+            .stdin(reader);
         Self {
             whom,
             process,
-            child,
-            lines,
+            child: Process::spawn(&mut command),
+            input: Some(input),
         }
     }
 
-    /// What it prints is so little that it may stay in the pipe.
-    fn wait_ready(&mut self) {
-        let lines = self.lines.as_mut().expect("it was captured");
-        let ready = lines.any(|line| line.is_ok_and(|line| line.contains("ready")));
-        assert!(
-            ready,
-            "{:?} {} ended before it was ready",
-            self.whom, self.process
-        );
+    fn wait_ready(&self) {
+        self.child.wait_for("ready");
     }
 
     /// Ends it, and returns the rest of the line that begins like this.
-    pub fn last_word(mut self, beginning: &str) -> String {
-        drop(self.child.stdin.take());
-        let mut lines = self.lines.take().expect("it was captured").map_while(Result::ok);
-        let word = lines.find_map(|line| line.strip_prefix(beginning).map(ToOwned::to_owned));
-        self.ended();
-        word.expect("it says so")
+    pub fn last_word(self, beginning: &str) -> String {
+        let ended = self.end().ended();
+        let mut lines = ended.stdout.lines();
+        let word = lines.find_map(|line| line.strip_prefix(beginning));
+        word.expect("it says so").to_owned()
     }
 
     /// Tells it to end.
     fn end(mut self) -> Self {
-        drop(self.child.stdin.take());
+        drop(self.input.take());
         self
     }
 
-    fn ended(mut self) {
-        let pid = self.child.id();
-        let process = self.process;
-        let whom = self.whom;
-        until(&format!("{whom:?} {process} (pid {pid}) ends in order"), || {
-            self.child.try_wait().unwrap().is_some()
-        });
-        let status = self.child.wait().unwrap();
-        assert!(status.success(), "{whom:?} {process} ended with {status}");
-    }
-}
-
-impl Drop for Part {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    fn ended(self) -> Ended {
+        let Self { whom, process, .. } = self;
+        let ended = self.child.end();
+        assert!(ended.status.success(), "{whom:?} {process}: {ended:#?}");
+        ended
     }
 }

@@ -4,8 +4,6 @@ use super::*;
 use crate::limits::{attached, call, callee, wire};
 use crate::wire::Wire;
 use actix_ipc::message::{Draft, Encoding, Kind};
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
 use std::time::Duration;
 
 const CALLS: u64 = 40;
@@ -79,20 +77,10 @@ async fn a_receiver_that_reads_nothing_is_closed_and_its_callers_are_told() {
     broker.stop().await;
 }
 
-/// A process that is killed with this.
-struct Other(Child);
-
-impl Drop for Other {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
+/// Does nothing by itself: it is the other process of the test below.
 #[test]
-#[ignore = "the other process of the test beside it"]
 fn deaf_process() {
-    let name = std::env::var(ENDPOINT).expect("started by a test of this file");
+    let Ok(name) = std::env::var(ENDPOINT) else { return };
     actix::System::new().block_on(async {
         let _callee = callee(&Endpoint::Pipe(name)).await;
         println!("ready");
@@ -108,11 +96,9 @@ async fn a_receiver_that_is_killed_gives_back_what_is_under_way() {
         panic!("{}", broker.endpoint)
     };
     let other = tokio::task::spawn_blocking(move || {
-        let mut command = this_program("ends::deaf_process", &name);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(said.any(|line| line.unwrap().ends_with("ready")));
-        Other(child)
+        let process = Process::spawn(this_program("ends::deaf_process").env(ENDPOINT, name));
+        process.wait_for("ready");
+        process
     });
     let other = other.await.unwrap();
     let mut caller = wire(&broker.endpoint).await;

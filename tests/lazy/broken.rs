@@ -1,6 +1,6 @@
 //! What must not go wrong at the edges: panics in serde, bytes too many, full queues, signals, other folders.
 
-use crate::until::until_with_others;
+use crate::support::{run, this_program, until_with_others};
 use crate::{Bench, Command, PREFACE, frame};
 use actix_ipc::lazy::{
     ClientError, IpcServer, IpcServerCommand, Limits, client_send, client_send_async, client_send_within,
@@ -14,12 +14,8 @@ use std::time::Duration;
 const ROLE: &str = "LAZY_BROKEN_ROLE";
 
 /// Runs the test of this name once more, in a process of its own.
-fn again(name: &str) -> std::process::Output {
-    std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--test-threads=1"])
-        .env(ROLE, name)
-        .output()
-        .unwrap()
+fn again(name: &str) {
+    run(this_program(name).env(ROLE, name)).success();
 }
 
 #[derive(Debug)]
@@ -174,9 +170,7 @@ fn the_shortest_times_are_times() {
 fn no_signal_ends_a_program_that_lets_sigpipe_do_so() {
     const NAME: &str = "broken::no_signal_ends_a_program_that_lets_sigpipe_do_so";
     if std::env::var_os(ROLE).is_none() {
-        let output = again(NAME);
-        assert!(output.status.success(), "{output:?}");
-        return;
+        return again(NAME);
     }
     // SAFETY: the default action is what such a program asks for.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
@@ -199,9 +193,7 @@ fn no_signal_ends_a_program_that_lets_sigpipe_do_so() {
 fn the_socket_is_removed_although_the_program_went_to_another_folder() {
     const NAME: &str = "broken::the_socket_is_removed_although_the_program_went_to_another_folder";
     if std::env::var_os(ROLE).is_none() {
-        let output = again(NAME);
-        assert!(output.status.success(), "{output:?}");
-        return;
+        return again(NAME);
     }
     let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
     std::env::set_current_dir(folders[0].path()).unwrap();

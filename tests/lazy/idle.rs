@@ -1,5 +1,6 @@
 //! An idle poll is one system call: counted from outside, by tracing a process that polls a thousand times.
 
+use crate::support::this_program;
 use crate::{Bench, Command, PREFACE, frame};
 use actix_ipc::lazy::Limits;
 use std::collections::BTreeMap;
@@ -39,11 +40,8 @@ fn mark() {
 
 #[test]
 fn a_thousand_idle_polls_are_a_thousand_system_calls() {
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child
-        .args(["--exact", "idle::polls_of_an_idle_server", "--test-threads=1"])
-        .env(ROLE, "polls")
-        .stdout(Stdio::null());
+    let mut child = this_program("idle::polls_of_an_idle_server");
+    child.env(ROLE, "polls").stdout(Stdio::null());
     // SAFETY: ptrace is a plain system call, safe between fork and exec.
     unsafe {
         child.pre_exec(|| match libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) {

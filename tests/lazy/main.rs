@@ -21,8 +21,8 @@ mod idle;
 mod object;
 mod path;
 mod polls;
-#[path = "../support/until.rs"]
-mod until;
+#[path = "../support/mod.rs"]
+mod support;
 
 use actix_ipc::lazy::{IpcServer, IpcServerCommand, Limits};
 use serde::{Deserialize, Serialize};

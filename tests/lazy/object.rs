@@ -1,6 +1,6 @@
 //! The same commands, for the clients of a broker.
 
-use crate::until::until_with_others;
+use crate::support::until_with_others;
 use crate::{Answer, Command};
 use actix_ipc::lazy::{
     Budget, LazyObject, ObjectLimits, client_send_async, serve_lazily_with, serve_lazily_within,

@@ -2,12 +2,11 @@
 //!
 //! The killed client is this test program once more, told by a variable to serve.
 
-use crate::support::{Broker, Process};
+use crate::support::{Broker, Process, this_program};
 use crate::until::{PATIENCE, until, until_with_others};
 use actix_ipc::client::{Methods, SharedMemory, blocking};
 use actix_ipc::{Endpoint, ErrorCode, IpcClient};
 use futures::future::join_all;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -52,11 +51,8 @@ async fn a_killed_client_leaves_nothing_and_stops_nobody() {
     let endpoint: Endpoint = broker.endpoint().parse().unwrap();
     let caller = client(&endpoint).await;
     for _ in 0..5 {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command
-            .args(["--exact", "kills::as_the_worker", "--nocapture"])
-            .env(ENDPOINT, endpoint.to_string());
-        let mut worker = Process::spawn(&mut command);
+        let mut command = this_program("kills::as_the_worker");
+        let mut worker = Process::spawn(command.env(ENDPOINT, endpoint.to_string()));
         worker.wait_for_error_line("serving");
         assert_eq!(rings(broker.process.id()), 2);
         let done = AtomicUsize::new(0);

@@ -39,7 +39,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 #[allow(unused_imports, reason = "each test file uses its own part of the harness")]
-pub use until::{PATIENCE, found, until};
+pub use until::{PATIENCE, found, until, until_with_others};
 
 /// Gives it a console of its own where the system has such, so that ctrl+c can be typed to it and to nobody else; instead of the
 /// creation flags that it has.
@@ -86,7 +86,7 @@ pub fn changing() -> impl Iterator<Item = OsString> {
 }
 
 /// A command with none of the variables that change what the binaries do.
-pub fn command(program: &str) -> Command {
+pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for name in changing() {
         command.env_remove(name);
@@ -103,6 +103,29 @@ pub fn broker_command() -> Command {
 /// `rob`, without arguments yet.
 pub fn rob_command() -> Command {
     command(env!("CARGO_BIN_EXE_rob"))
+}
+
+/// This test program once more, as one of its tests, which is a role: that does nothing without the variables that tell it what to be.
+pub fn this_program(role: &str) -> Command {
+    let mut command = command(std::env::current_exe().unwrap());
+    command.args(["--exact", role, "--nocapture", "--test-threads=1"]);
+    command
+}
+
+/// Has a shell do something first, in the process that becomes the command.
+pub fn through_shell(command: &mut Command, first: &str) {
+    let mut shell = self::command("sh");
+    shell
+        .args(["-c", &format!("{first} && exec \"$0\" \"$@\"")])
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    *command = shell;
 }
 
 /// Has it find this rob before any other.
@@ -220,6 +243,11 @@ impl Process {
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the end.

@@ -134,7 +134,6 @@ mod system {
 mod system {
     use std::ffi::{CStr, c_char, c_void};
     use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
-    use std::process::{Command, Stdio};
     use windows_sys::Win32::Foundation::{FARPROC, HANDLE};
     use windows_sys::Win32::System::Console::{
         AttachConsole, CTRL_BREAK_EVENT, CTRL_C_EVENT, CTRL_CLOSE_EVENT, FreeConsole,
@@ -217,11 +216,8 @@ mod system {
         // The module of this file, without the name of the test program.
         let (_, module) = module_path!().split_once("::").unwrap();
         let test = format!("{module}::types_into_a_console");
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        let typed = command
-            .args(["--exact", &test, "--nocapture"])
+        let typed = crate::support::this_program(&test)
             .env(TYPED, format!("{pid} {event}"))
-            .stdin(Stdio::null())
             .creation_flags(DETACHED_PROCESS)
             .output()
             .unwrap();
