@@ -348,6 +348,7 @@ fn other_process() {
         set(&event);
         assert!(is_set(&signal));
         assert_eq!((swap(&section, 4), swap(&memory, 5)), (3, 4));
+        println!("all are back");
     });
 }
 
@@ -364,6 +365,7 @@ async fn they_cross_from_one_process_to_another_and_back() {
     // Many handles of this process first, so that equal values are not likely to be open in both.
     let _many: Vec<OwnedHandle> = (0..500).map(|_| event()).collect();
     let other = move || run(this_program("other_process").env(ENDPOINT, name));
-    tokio::task::spawn_blocking(other).await.unwrap().success();
+    let ended = tokio::task::spawn_blocking(other).await.unwrap();
+    assert!(ended.success().contains("all are back"), "{ended:?}");
     broker.stop().await;
 }
