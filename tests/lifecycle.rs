@@ -163,6 +163,8 @@ fn a_client_leaves_by_goodbye_or_by_closing_its_direction() {
             call(7, Flags::NONE, "o"),
             call(8, Flags::WAIT, "never"),
             Draft::new(Kind::Wait, 9).aux(LONG).payload(Encoding::RAW, &waits),
+            call(11, Flags::CONTINUED, "o"),
+            call(12, Flags::CONTINUED, "sys.broker"),
         ]);
         leaver.after_registry();
         if orderly {
@@ -178,8 +180,14 @@ fn a_client_leaves_by_goodbye_or_by_closing_its_direction() {
         for id in [8, 9] {
             assert_eq!(leaver.answer(id).error(), (ErrorCode::Cancelled, false));
         }
+        // Nor can that be done of which the rest will never come.
+        for id in [11, 12] {
+            assert_eq!(leaver.answer(id).error(), (ErrorCode::Cancelled, true));
+        }
         assert_eq!(caller.register("mine").kind, Kind::Done);
         let begun = worker.expect(Kind::Call);
+        let unfinished = worker.expect(Kind::Call);
+        assert_eq!(worker.expect(Kind::Cancel).id, unfinished.id);
         caller.send(&call(6, Flags::NONE, "o"));
         let after = worker.expect(Kind::Call);
         worker.reply(&begun, b"still");

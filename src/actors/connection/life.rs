@@ -357,6 +357,7 @@ impl<R: Rooms> Life<R> {
         self.limit_linger();
         self.with_session(|session, effects| {
             session.give_up_waiting(ErrorCode::Cancelled, effects);
+            session.give_up_unfinished(effects);
             session.finish_endpoints(effects);
         });
         self.end_of_linger();

@@ -177,6 +177,19 @@ impl OpenCalls {
         sorted(waits.map(|(call, _)| *call))
     }
 
+    /// The numbers of calls of which pieces are still to come, and whether somebody has begun them.
+    #[must_use]
+    pub fn unfinished(&self) -> Vec<(CallId, bool)> {
+        let lacks = |open: &OpenCall| open.upload.as_ref().is_some_and(|upload| !upload.complete);
+        let mut all: Vec<_> = self
+            .iter()
+            .filter(|(_, open)| lacks(open))
+            .map(|(call, open)| (*call, open.callee.is_some()))
+            .collect();
+        all.sort_unstable();
+        all
+    }
+
     /// The numbers of all that is open, wanted and to be answered.
     pub fn calls(&self) -> impl Iterator<Item = CallId> {
         let wanted = self.iter().filter(|(_, open)| !open.cancelled && !open.silent);

@@ -62,6 +62,18 @@ impl Session {
         }
     }
 
+    /// The peer sends nothing more: calls of which something is still to come can never be done.
+    pub fn give_up_unfinished(&mut self, effects: &mut Effects) {
+        for (call, begun) in self.open.unfinished() {
+            let text = "the connection's sending side ended before the rest of the call came";
+            self.cancel_with(
+                call,
+                &CallError::new(ErrorCode::Cancelled, text).ran(begun),
+                effects,
+            );
+        }
+    }
+
     /// Ends waits and calls whose time is over.
     pub fn expire(&mut self, now: Instant, effects: &mut Effects) {
         while let Some(call) = self.open.expire(now) {
