@@ -42,7 +42,7 @@ const BUDGETS: &[(&str, &str)] = &[
 ];
 
 fn broker() -> Broker {
-    Broker::start_raw_with(|command| {
+    Broker::start_with(|command| {
         for (key, value) in BUDGETS {
             command.env(format!("IPC_BROKER_LIMITS__{key}"), value);
         }
@@ -338,10 +338,6 @@ fn beside(what: &str) {
 }
 
 #[test]
-#[cfg_attr(
-    windows,
-    ignore = "its flood said no line within 30 s under wine on a busy machine; why is not known"
-)]
 fn beside_one_that_opens_all_connections_it_gets() {
     beside("connections");
 }
@@ -362,10 +358,6 @@ fn beside_one_that_registers_names_until_refused() {
 }
 
 #[test]
-#[cfg_attr(
-    windows,
-    ignore = "its flood said no line within 30 s under wine on a busy machine; why is not known"
-)]
 fn beside_one_that_subscribes_until_refused() {
     beside("subscriptions");
 }
@@ -409,6 +401,10 @@ fn connects(endpoint: &str) -> bool {
 }
 
 #[test]
+#[cfg_attr(
+    windows,
+    ignore = "nobody is next at a pipe: who asks for it most often gets it, and its access list lets only this user's programs ask"
+)]
 fn a_connect_flood_refuses_nobody_else() {
     let broker = broker();
     let (socket, endpoint) = (broker.socket(), broker.endpoint().to_owned());

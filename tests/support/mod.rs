@@ -441,11 +441,13 @@ impl Broker {
         self.folder.path()
     }
 
-    /// Where raw clients connect: the path of its Unix socket; elsewhere the address of one that was started for them.
+    /// Where raw clients connect: the path of its Unix socket or pipe; elsewhere than on Unix the address of one that was started for them.
     #[track_caller]
     pub fn socket(&self) -> PathBuf {
         let of_unix = || self.endpoint.strip_prefix("unix:").map(PathBuf::from);
-        self.port.clone().or_else(of_unix).unwrap()
+        let of_pipe = || Some(format!(r"\\.\pipe\{}", self.endpoint.strip_prefix("pipe:")?).into());
+        let port = self.port.clone();
+        port.or_else(of_unix).or_else(of_pipe).unwrap()
     }
 
     /// `rob` for this broker.
