@@ -7,4 +7,4 @@ mod log;
 
 pub use crate::likeness::nearest;
 pub use crate::text::{hex, is_unsafe, json_safe, printable};
-pub use log::{LogFormat, LogWriter};
+pub use log::{LogFormat, LogWriter, timestamp};

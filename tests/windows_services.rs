@@ -34,7 +34,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use support::{Broker, broker_command, rob_command, run, until};
 use tempfile::TempDir;
-use windows_service::service::{Service, ServiceAccess, ServiceExitCode, ServiceState};
+use windows_service::service::{
+    Service, ServiceAccess, ServiceErrorControl, ServiceExitCode, ServiceInfo, ServiceStartType,
+    ServiceState, ServiceType,
+};
 use windows_service::service_manager::{ServiceManager, ServiceManagerAccess};
 use windows_sys::Win32::Foundation::WAIT_OBJECT_0;
 use windows_sys::Win32::System::Services::{ControlService, SERVICE_CONTROL_PARAMCHANGE, SERVICE_STATUS};
@@ -386,8 +389,46 @@ fn wrong_settings_are_not_registered() {
     let ended = run(broker_command().args(["service", "install", "--name", "never", "--listen", "nonsense"]));
     assert_eq!(ended.code(), 78, "{ended:?}");
     assert!(ended.stderr.contains("nonsense"), "{ended:?}");
+    let folder = tempfile::tempdir().unwrap();
+    for (log, why) in [
+        (folder.path().to_owned(), "it is a folder"),
+        (folder.path().join("none").join("b.log"), "is not there"),
+    ] {
+        let mut install = broker_command();
+        install.args(["service", "install", "--name", "never", "--log-file"]);
+        let ended = run(install.arg(log));
+        assert_eq!(ended.code(), 70, "{ended:?}");
+        assert!(ended.stderr.contains(why), "{ended:?}");
+    }
     let missing = run(broker_command().args(["service", "remove", "--name", "never"]));
     assert!(missing.stderr.contains("there is no service"), "{missing:?}");
+}
+
+/// Its name is all that somebody who mistypes one has in common with it.
+#[test]
+fn a_service_of_another_program_is_left_alone() {
+    let name = format!("actix-ipc-test-other-{}", std::process::id());
+    let info = ServiceInfo {
+        name: (&name).into(),
+        display_name: (&name).into(),
+        service_type: ServiceType::OWN_PROCESS,
+        start_type: ServiceStartType::OnDemand,
+        error_control: ServiceErrorControl::Normal,
+        executable_path: std::env::current_exe().unwrap(),
+        launch_arguments: Vec::new(),
+        dependencies: Vec::new(),
+        account_name: None,
+        account_password: None,
+    };
+    let access = ServiceManagerAccess::CONNECT | ServiceManagerAccess::CREATE_SERVICE;
+    let manager = ServiceManager::local_computer(None::<&str>, access).unwrap();
+    let other = manager.create_service(&info, ServiceAccess::DELETE).unwrap();
+    let refused = run(broker_command().args(["service", "remove", "--name", &name]));
+    let there = manager.open_service(&name, ServiceAccess::QUERY_STATUS);
+    other.delete().unwrap();
+    assert_eq!(refused.code(), 70, "{refused:?}");
+    assert!(refused.stderr.contains("was not registered by"), "{refused:?}");
+    assert!(there.is_ok());
 }
 
 #[test]

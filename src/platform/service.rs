@@ -68,8 +68,16 @@ pub enum ServiceError {
         name: String,
     },
     /// There is none of this name.
-    #[error("there is no service {name:?}; `sc query` lists those there are")]
+    #[error("there is no service {name:?}; `sc.exe query state= all` lists those there are")]
     Missing {
+        /// Which.
+        name: String,
+    },
+    /// It is somebody else's.
+    #[error(
+        "the service {name:?} was not registered by `ipc-broker service install`; `sc.exe delete` takes out any, if you mean it"
+    )]
+    NotOurs {
         /// Which.
         name: String,
     },
@@ -83,7 +91,7 @@ pub enum ServiceError {
     },
     /// This process was not started by the manager.
     #[error(
-        "`service run` is what the service manager starts; `ipc-broker` without it runs here, `sc start NAME` starts the service"
+        "`service run` is what the service manager starts; `ipc-broker` without it runs here, `sc.exe start NAME` starts the service"
     )]
     NotStartedByManager,
     /// The service did not end when it was asked to.
@@ -93,6 +101,14 @@ pub enum ServiceError {
         name: String,
         /// How long it was waited for.
         seconds: u64,
+    },
+    /// Its log could not be written, and nobody would be told.
+    #[error("--log-file {}: {why}", path.display())]
+    Log {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// SYSTEM would do what somebody else has written.
     #[error(
@@ -123,12 +139,13 @@ pub fn install(registration: &Registration) -> Result<(), ServiceError> {
     system::install(registration)
 }
 
-/// Asks a service to end, waits until it has, and takes it out.
+/// Asks a service to end, waits until it has, and takes it out. What the manager starts it with must have these words in it, or it is another
+/// program's and is left alone.
 ///
 /// # Errors
 /// [`ServiceError`]; it is still registered then.
-pub fn remove(name: &str) -> Result<(), ServiceError> {
-    system::remove(name)
+pub fn remove(name: &str, words: &str) -> Result<(), ServiceError> {
+    system::remove(name, words)
 }
 
 /// Runs `body` as the service of this name, on a thread that the system gives, until it returns how it has ended. The caller waits for that;

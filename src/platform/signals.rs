@@ -244,7 +244,7 @@ extern "system" fn end_by_event(event: u32) -> i32 {
     }
 }
 
-/// The signal that asks to read the settings again, SIGHUP; under Windows services are told so by their manager (`sc control NAME paramchange`).
+/// The signal that asks to read the settings again, SIGHUP; under Windows services are told so by their manager (`sc.exe control NAME paramchange`).
 #[derive(Debug)]
 pub struct ReloadSignal {
     #[cfg(unix)]

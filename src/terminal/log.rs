@@ -51,11 +51,8 @@ impl LogFormat {
         match self {
             Self::Text => words.to_owned(),
             Self::Json => {
-                let mut timestamp = String::new();
-                // A string takes what is written to it.
-                let _ = SystemTime.format_time(&mut Writer::new(&mut timestamp));
                 let line = serde_json::json!({
-                    "timestamp": timestamp,
+                    "timestamp": timestamp(),
                     "level": level,
                     "message": words,
                     "target": "ipc_broker",
@@ -72,6 +69,15 @@ impl LogFormat {
             Self::Json => json_safe(line).into_owned(),
         }
     }
+}
+
+/// The time as the lines of the log have it.
+#[must_use]
+pub fn timestamp() -> String {
+    let mut text = String::new();
+    // A string takes what is written to it.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut text));
+    text
 }
 
 /// Where log lines go. Clones share the queue.

@@ -41,7 +41,7 @@ pub(crate) struct Install {
     #[command(flatten)]
     named: Named,
     /// The account that it runs as, as in .\ada or EXAMPLE\ada; without it SYSTEM.
-    #[arg(long, value_name = "ACCOUNT", requires = "password_file")]
+    #[arg(long, value_name = "ACCOUNT", requires = "password_file", value_parser = account)]
     account: Option<OsString>,
     /// A file whose first line is that account's password.
     #[arg(long, value_name = "FILE", requires = "account")]
@@ -61,14 +61,40 @@ pub(crate) struct Run {
     log_file: Option<PathBuf>,
 }
 
+/// What the manager starts a service with, and by which one of this program is known.
+const RUN: [&str; 3] = ["service", "run", "--name"];
+
 /// As the service manager takes it, and as a file can have it.
 fn name(text: &str) -> Result<String, String> {
     let good = |letter: char| letter.is_ascii_alphanumeric() || "-_. ".contains(letter);
-    match (1..=80).contains(&text.len()) && text.chars().all(good) && !text.starts_with(['.', ' ']) {
-        true => Ok(text.to_owned()),
-        false => {
-            Err("1 to 80 letters, digits, spaces, `-`, `_` or `.`, with no dot or space in front".into())
-        }
+    if !(1..=80).contains(&text.len()) || !text.chars().all(good) || text.starts_with(['.', ' ']) {
+        return Err(
+            "1 to 80 letters (a to z), digits, spaces, `-`, `_` or `.`, with no dot or space in front".into(),
+        );
+    }
+    // The log has its name.
+    let stem = text.split('.').next().unwrap_or_default().trim_end();
+    match is_device(stem) {
+        true => Err(format!("no file can be named {stem}: it is a device of Windows")),
+        false => Ok(text.to_owned()),
+    }
+}
+
+fn is_device(stem: &str) -> bool {
+    let stem = stem.to_ascii_lowercase();
+    let numbered = |kind: &str| {
+        let number = stem.strip_prefix(kind);
+        number.is_some_and(|number| {
+            number.len() == 1 && number.starts_with(|digit: char| digit.is_ascii_digit())
+        })
+    };
+    ["con", "prn", "aux", "nul"].contains(&stem.as_str()) || numbered("com") || numbered("lpt")
+}
+
+fn account(text: &str) -> Result<OsString, String> {
+    match text.trim().is_empty() {
+        true => Err("it is empty; leave the flag out for SYSTEM".into()),
+        false => Ok(text.into()),
     }
 }
 
@@ -103,9 +129,12 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
     if let Err(error) = service::install(&registration) {
         return failed(&error);
     }
+    let name = match registration.name.contains(' ') {
+        true => format!("\"{}\"", registration.name),
+        false => registration.name,
+    };
     say(format_args!(
-        "the service {} is registered; `sc start {}` starts it now",
-        registration.name, registration.name
+        "the service {name} is registered; `sc.exe start {name}` starts it now"
     ));
     if !others {
         complain(
@@ -129,7 +158,8 @@ fn whole(path: &Path) -> PathBuf {
 /// The words behind the program's own name with which the manager is to start it. It does so from another folder.
 fn registered(install: &Install, arguments: &Arguments) -> Vec<OsString> {
     let name = &install.named.name;
-    let mut words: Vec<OsString> = ["service", "run", "--name", name].map(OsString::from).into();
+    let mut words: Vec<OsString> = RUN.map(OsString::from).into();
+    words.push(name.into());
     let mut flag = |flag: &str, value: OsString| words.extend([flag.into(), value]);
     for (name, path) in [
         ("--log-file", &install.log_file),
@@ -171,7 +201,7 @@ fn registered(install: &Install, arguments: &Arguments) -> Vec<OsString> {
 
 /// Ends it and takes it out.
 pub(crate) fn remove(named: &Named) -> u8 {
-    match service::remove(&named.name) {
+    match service::remove(&named.name, &RUN.join(" ")) {
         Ok(()) => {
             say(format_args!("the service {} is taken out", named.name));
             0
@@ -262,7 +292,13 @@ mod tests {
         for good in ["ipc-broker", "of ada", "b_2.x"] {
             assert_eq!(name(good).as_deref(), Ok(good));
         }
-        for bad in ["", "a/b", r"a\b", "..", " a", "a:b", &"x".repeat(81)] {
+        for good in ["console", "com", "com10", "null.d"] {
+            assert_eq!(name(good).as_deref(), Ok(good));
+        }
+        for bad in ["con", "NUL.x", "com1", "lpt9 .x"] {
+            assert!(name(bad).is_err_and(|why| why.contains("device")), "{bad}");
+        }
+        for bad in ["", "a/b", r"a\b", "..", " a", "a:b", "\u{fc}", &"x".repeat(81)] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

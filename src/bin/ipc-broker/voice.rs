@@ -4,7 +4,7 @@
 //! their own, one for each, so that a full pipe, a closed one or a full disk holds nobody up. It knows no broker.
 
 use actix_ipc::platform::log_file::LogFile;
-use actix_ipc::terminal::{LogFormat, LogWriter, printable};
+use actix_ipc::terminal::{LogFormat, LogWriter, printable, timestamp};
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::OnceLock;
@@ -49,10 +49,10 @@ pub(crate) fn start(format: LogFormat) -> io::Result<LogWriter> {
 /// One line on standard output. Nobody may be reading; the broker runs all the same.
 pub(crate) fn say(line: impl Display) {
     if let Some((out, _)) = THREADS.get() {
-        let line = match (FILE.get(), FORMAT.get()) {
+        let line = match FILE.get() {
             // Where it stands between lines of the log it is one.
-            (Some(_), Some(LogFormat::Json)) => LogFormat::Json.line("INFO", &line.to_string()),
-            _ => line.to_string(),
+            Some(_) => in_the_log("INFO", &line.to_string()),
+            None => line.to_string(),
         };
         // It takes every line, or counts it as lost.
         let _ = out.clone().write_all(line.as_bytes());
@@ -62,11 +62,22 @@ pub(crate) fn say(line: impl Display) {
     let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
 }
 
+/// A line of this program between those of the log in the file: as they are, with its time.
+fn in_the_log(level: &str, words: &str) -> String {
+    let format = FORMAT.get().copied().unwrap_or_default();
+    match format {
+        LogFormat::Text => format!("{} {level:>5} {}", timestamp(), printable(words)),
+        LogFormat::Json => format.line(level, words),
+    }
+}
+
 /// One line on standard error.
 pub(crate) fn complain(line: impl Display) {
-    let line = match FORMAT.get() {
-        Some(LogFormat::Json) => LogFormat::Json.line("ERROR", &line.to_string()),
-        _ => format!("ipc-broker: {}", printable(&line.to_string())),
+    let words = line.to_string();
+    let line = match (FILE.get(), FORMAT.get()) {
+        (Some(_), _) => in_the_log("ERROR", &words),
+        (None, Some(LogFormat::Json)) => LogFormat::Json.line("ERROR", &words),
+        (None, _) => format!("ipc-broker: {}", printable(&words)),
     };
     if let Some((_, log)) = THREADS.get() {
         let _ = log.clone().write_all(line.as_bytes());

@@ -11,7 +11,7 @@ pub(super) const fn install(_: &Registration) -> Result<(), ServiceError> {
     Err(ServiceError::Unsupported)
 }
 
-pub(super) const fn remove(_: &str) -> Result<(), ServiceError> {
+pub(super) const fn remove(_: &str, _: &str) -> Result<(), ServiceError> {
     Err(ServiceError::Unsupported)
 }
 

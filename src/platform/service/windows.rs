@@ -223,6 +223,7 @@ pub(super) fn install(registration: &Registration) -> Result<(), ServiceError> {
         action: "find this program's own file",
         source,
     })?;
+    check_log(registration.log.as_deref())?;
     let (account_name, account_password) = registration.account.clone().unzip();
     if account_name.as_deref().is_none_or(is_system) {
         judge(&program, registration)?;
@@ -258,6 +259,20 @@ pub(super) fn install(registration: &Registration) -> Result<(), ServiceError> {
         // Half a registration would be taken for a whole one.
         let _ = service.delete();
         of_system(name, "describe the service", error)
+    })
+}
+
+/// A service whose log cannot be opened ends without a word that anybody reads.
+fn check_log(log: Option<&Path>) -> Result<(), ServiceError> {
+    let Some(path) = log else { return Ok(()) };
+    let why = match path.parent() {
+        Some(folder) if folder.is_dir() && path.is_dir() => "it is a folder; name a file",
+        Some(folder) if folder.is_dir() => return Ok(()),
+        _ => "the folder in which it is to lie is not there; make it first",
+    };
+    Err(ServiceError::Log {
+        path: path.to_owned(),
+        why,
     })
 }
 
@@ -307,14 +322,23 @@ fn describe(service: &Service) -> windows_service::Result<()> {
     })
 }
 
-pub(super) fn remove(name: &str) -> Result<(), ServiceError> {
+pub(super) fn remove(name: &str, words: &str) -> Result<(), ServiceError> {
     let failed = |action| move |error| of_system(name, action, error);
     let manager = ServiceManager::local_computer(None::<&str>, ServiceManagerAccess::CONNECT)
         .map_err(failed("open the service manager"))?;
-    let access = ServiceAccess::QUERY_STATUS | ServiceAccess::STOP | ServiceAccess::DELETE;
+    let access = ServiceAccess::QUERY_CONFIG
+        | ServiceAccess::QUERY_STATUS
+        | ServiceAccess::STOP
+        | ServiceAccess::DELETE;
     let service = manager
         .open_service(name, access)
         .map_err(failed("open the service"))?;
+    let config = service.query_config().map_err(failed("ask the service"))?;
+    if !config.executable_path.to_string_lossy().contains(words) {
+        return Err(ServiceError::NotOurs {
+            name: name.to_owned(),
+        });
+    }
     match service.stop() {
         Ok(_) => {}
         Err(Error::Winapi(error)) if error.raw_os_error() == Some(ERROR_SERVICE_NOT_ACTIVE) => {}

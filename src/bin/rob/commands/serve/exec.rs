@@ -89,7 +89,7 @@ impl Exec {
         for (whose, word) in words {
             if word.is_some_and(has_signs) {
                 let text = format!(
-                    "the {whose} has signs that cmd.exe may read as commands; the command was not started"
+                    "the {whose} has signs that cmd.exe may read as commands (& | < > ( ) ^ % ! \" or control characters); the command was not started"
                 );
                 return Err(HandlerError {
                     code: ErrorCode::Invalid,
