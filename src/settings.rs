@@ -149,6 +149,8 @@ pub struct Flags {
 pub struct Sources {
     /// Files that are read when they exist, the last one wins.
     pub usual_files: Vec<PathBuf>,
+    /// What is at a usual place and is not read, and why, for people.
+    pub ignored: Vec<String>,
     /// A file that must exist.
     pub file: Option<PathBuf>,
     /// The environment; variables without [`PREFIX`] are ignored.
@@ -175,12 +177,22 @@ impl Sources {
     }
 
     fn at(folders: Vec<PathBuf>, file: Option<PathBuf>, flags: Flags) -> Self {
+        const NAME: &str = "config.toml";
+        let disbelieved = crate::platform::folders::disbelieved("ipc-broker", NAME);
         let usual_files = folders
             .into_iter()
-            .map(|folder| folder.join("config.toml"))
+            .map(|folder| folder.join(NAME))
+            .filter(|path| disbelieved.as_ref().is_none_or(|(other, _)| other != path))
             .collect();
+        let ignored = disbelieved.map(|(path, error)| {
+            format!(
+                "{} is not read, because not only administrators can change it: {error} (docs/configuration.md, \"Where values come from\")",
+                path.display()
+            )
+        });
         Self {
             usual_files,
+            ignored: ignored.into_iter().collect(),
             file,
             environment: Vec::new(),
             flags,

@@ -56,13 +56,23 @@ fn connect(endpoint: &str) -> std::io::Result<Connection> {
         .open(file_of(endpoint))
 }
 
+/// What the daemon calls that which [`signals::terminate`] does.
+const STOP: &str = if cfg!(windows) {
+    "request to stop"
+} else {
+    "SIGTERM"
+};
+
 #[test]
 fn it_says_where_it_listens_and_ends_in_order() {
     for (ask, signal) in [
-        (signals::terminate as fn(&Process), "SIGTERM"),
-        (signals::interrupt, "SIGINT"),
+        (signals::terminate as fn(&Process), STOP),
+        (
+            signals::interrupt,
+            if cfg!(windows) { "ctrl+c" } else { "SIGINT" },
+        ),
         #[cfg(windows)]
-        (signals::close_console, "SIGHUP"),
+        (signals::close_console, "end of the console"),
     ] {
         let broker = Broker::start();
         let endpoint = broker.endpoint().to_owned();
@@ -394,7 +404,9 @@ fn a_second_signal_ends_it_at_once() {
         let broker = Broker::start();
         let _deaf = deaf_subscriber(&broker);
         signals::terminate(&broker.process);
-        broker.process.wait_for_error_line("SIGTERM received: draining");
+        broker
+            .process
+            .wait_for_error_line(&format!("{STOP} received: draining"));
         second(&broker.process);
         let Broker { process, .. } = broker;
         let ended = process.end();

@@ -243,6 +243,7 @@ fn execute(arguments: Arguments) -> u8 {
         Some(Command::Service(Service::Install(_))) => Sources::of_service(arguments.config.clone(), flags),
         _ => Sources::of_process(arguments.config.clone(), flags),
     };
+    sources.ignored.iter().for_each(complain);
     if let Some(Command::Service(Service::Install(install))) = &arguments.command {
         let checked = Settings::check(&sources).map(|(_, policy)| policy.is_some());
         return service::install(&arguments, install, checked);

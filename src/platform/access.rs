@@ -86,17 +86,27 @@ fn judge_text(text: &str, user: &str, refused: u32) -> io::Result<()> {
             && !trusted(account)
             && !OF_OWNER.contains(&account)
         {
-            return wrong(format!(
-                "{account} can {}; take that out of its access list",
-                if refused == WRITE {
-                    "write it"
-                } else {
-                    "replace it, or what is in it"
-                },
-            ));
+            let can = if refused == WRITE {
+                "write it"
+            } else {
+                "replace it, or what is in it"
+            };
+            let account = spoken(account);
+            return wrong(format!("{account} can {can}; take that out of its access list"));
         }
     }
     Ok(())
+}
+
+/// The account as people know it, where it is one of those that an access list of anybody's folder has.
+fn spoken(account: &str) -> &str {
+    match account {
+        "WD" => "Everyone (WD)",
+        "BU" => "Users (BU)",
+        "AU" => "Authenticated Users (AU)",
+        "IU" => "INTERACTIVE (IU)",
+        other => other,
+    }
 }
 
 /// Whether rights, as names or as a number, have some of these; what cannot be read has.
@@ -111,6 +121,8 @@ fn has_any(rights: &str, of: u32) -> bool {
     bits.is_none_or(|bits| bits & of != 0)
 }
 
+#[cfg(all(windows, test))]
+pub(super) use system::create_folder;
 #[cfg(windows)]
 pub(super) use system::{is_system, judge, judge_above, judge_itself, make_folder, open_folder};
 
@@ -166,7 +178,14 @@ mod system {
 
     /// Makes a folder that only SYSTEM and administrators may write. One that is there must be such, and no link.
     pub(in crate::platform) fn make_folder(path: &Path) -> io::Result<()> {
-        let descriptor = Descriptor::of_text(OURS)?;
+        create_folder(path, OURS)?;
+        judge_itself(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+    }
+
+    /// A folder with this access list, unless there is one.
+    pub(in crate::platform) fn create_folder(path: &Path, list: &str) -> io::Result<()> {
+        let descriptor = Descriptor::of_text(list)?;
         let attributes = descriptor.attributes();
         let name: Vec<u16> = std::os::windows::ffi::OsStrExt::encode_wide(path.as_os_str())
             .chain([0])
@@ -178,8 +197,7 @@ mod system {
                 return Err(error);
             }
         }
-        judge_itself(path)
-            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        Ok(())
     }
 
     /// Judges the folder that is at this very path. A link is refused: whoever made it can turn it when it was looked at.
@@ -257,14 +275,14 @@ mod tests {
             ("O:BAD:(D;;FA;;;WD)(A;;FRFX;;;WD)(A;OICIIO;GA;;;CO)", None),
             // What users may make in new folders is not about this file.
             ("O:BAD:(A;CIIO;DCLCRPCR;;;BU)", None),
-            ("O:BAD:(A;CI;DCLCRPCR;;;BU)", Some("BU can write it")),
+            ("O:BAD:(A;CI;DCLCRPCR;;;BU)", Some("Users (BU) can write it")),
             (
                 "O:S-1-5-21-1-2-3-1002G:BAD:(A;;FA;;;SY)",
                 Some("belongs to S-1-5-21-1-2-3-1002"),
             ),
             ("O:BAD:(A;;FA;;;S-1-5-21-1-2-3-1002)", Some("can write it")),
-            ("O:BAD:(A;;0x2;;;WD)", Some("WD can write it")),
-            ("O:BAD:(A;;??;;;WD)", Some("WD can write it")),
+            ("O:BAD:(A;;0x2;;;WD)", Some("Everyone (WD) can write it")),
+            ("O:BAD:(A;;??;;;WD)", Some("Everyone (WD) can write it")),
             ("O:BAD:NO_ACCESS_CONTROL", Some("everybody")),
             ("O:BA", Some("everybody")),
             ("", Some("belongs to ;")),

@@ -3,6 +3,7 @@
 //! Owns the paths and the variables that move them; what is in the files, and who may come, is `settings`' business.
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The folders with settings of a program, the system's first and the user's last: `/etc/NAME`, then
@@ -14,7 +15,22 @@ pub fn settings(program: &str) -> Vec<PathBuf> {
     list(cfg!(windows), program, |name| std::env::var_os(name), believed)
 }
 
-/// The same of a service of the system, whichever user this process has: the system's folder alone.
+/// A file of the system's folder of settings that is there and must not be believed, and why: under Windows, where anybody can make folders in
+/// `%ProgramData%`, the folder and the file are judged; elsewhere the folder is root's, and there is none.
+#[must_use]
+pub fn disbelieved(program: &str, file: &str) -> Option<(PathBuf, io::Error)> {
+    let data = std::env::var_os("ProgramData").filter(|_| cfg!(windows))?;
+    disbelieved_in(&Path::new(&data).join(program), file)
+}
+
+fn disbelieved_in(folder: &Path, file: &str) -> Option<(PathBuf, io::Error)> {
+    let path = folder.join(file);
+    std::fs::symlink_metadata(&path).ok()?;
+    let judged = super::trusted::folder_itself(folder).and_then(|()| super::trusted::file(&path));
+    judged.err().map(|error| (path, error))
+}
+
+/// The folders of [`settings`] that a service of the system has, whichever user this process has: the system's alone.
 #[must_use]
 pub fn settings_of_services(program: &str) -> Vec<PathBuf> {
     let believed = |folder: &Path| super::trusted::folder_itself(folder).is_ok();
@@ -105,6 +121,32 @@ mod tests {
             let expected: Vec<PathBuf> = expected.iter().map(PathBuf::from).collect();
             let believed = |folder: &Path| folder == Path::new("/all/b");
             assert_eq!(list(windows, "b", find, believed), expected, "{variables:?}");
+        }
+    }
+
+    /// Anybody may have put it there, or may change it.
+    #[test]
+    #[cfg(windows)]
+    fn what_others_can_change_is_not_believed() {
+        use crate::platform::access::create_folder;
+        let place = tempfile::tempdir().unwrap();
+        for (name, list, believed) in [
+            (
+                "ours",
+                "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)",
+                true,
+            ),
+            ("anybodys", "D:P(A;OICI;FA;;;WD)", false),
+        ] {
+            let folder = place.path().join(name);
+            create_folder(&folder, list).unwrap();
+            assert!(
+                disbelieved_in(&folder, "config.toml").is_none(),
+                "{name}: nothing is there"
+            );
+            std::fs::write(folder.join("config.toml"), "").unwrap();
+            let found = disbelieved_in(&folder, "config.toml");
+            assert_eq!(found.is_none(), believed, "{name}: {found:?}");
         }
     }
 }

@@ -61,7 +61,7 @@ pub enum ServiceError {
     NotAllowed,
     /// There is one of this name.
     #[error(
-        "a service {name:?} is registered already; `ipc-broker service remove --name {name}` takes it out"
+        "a service {name:?} is registered already; `ipc-broker service remove --name {name:?}` takes it out"
     )]
     Exists {
         /// Which.

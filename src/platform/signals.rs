@@ -20,10 +20,13 @@ pub enum EndSignal {
 }
 
 impl EndSignal {
-    /// Its name.
+    /// Its name; where there are no signals, what stands for it.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Interrupt if cfg!(windows) => "ctrl+c",
+            Self::Terminate if cfg!(windows) => "request to stop",
+            Self::HangUp if cfg!(windows) => "end of the console",
             Self::Interrupt => "SIGINT",
             Self::Terminate => "SIGTERM",
             Self::HangUp => "SIGHUP",

@@ -72,6 +72,7 @@ fn each_layer_wins_over_those_before() {
     );
     let sources = Sources {
         usual_files: vec![system.clone(), folder.path().join("missing.toml"), user.clone()],
+        ignored: Vec::new(),
         file: Some(asked.clone()),
         environment: variables(&[
             ("IPC_BROKER_LOG", "warn"),

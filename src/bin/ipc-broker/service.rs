@@ -4,7 +4,7 @@
 //! file. What the manager is told is `platform::service`'s.
 
 use super::voice::{self, complain, say};
-use super::{Arguments, EXIT_CANNOT_LISTEN, EXIT_INTERNAL, EXIT_SETTINGS};
+use super::{Arguments, EXIT_INTERNAL, EXIT_SETTINGS};
 use actix_ipc::platform::log_file::LogFile;
 use actix_ipc::platform::secret;
 use actix_ipc::platform::service::{self, End, Registration, ServiceError};
@@ -221,8 +221,8 @@ pub(crate) fn run(run: &Run, broker: impl FnOnce() -> u8 + Send + 'static) -> u8
         .and_then(|path| LogFile::open(&path));
         match opened {
             Ok(file) => voice::write_to(file),
-            // Nobody reads this, but the manager shows the code.
-            Err(_) => return End::Reported(EXIT_CANNOT_LISTEN),
+            // Nobody reads this, but the manager shows the code; another start would end the same way.
+            Err(_) => return End::Reported(EXIT_INTERNAL),
         }
         end(broker())
     };
