@@ -420,3 +420,17 @@ fn every_help_has_examples_and_the_options_of_all() {
     rob.build();
     check(&rob, "rob");
 }
+
+#[test]
+fn json_that_came_without_its_quotes_is_sent_to_standard_input() {
+    let hint = "the shell has taken its quotes, perhaps: `-` in place of the signature";
+    for (line, told) in [
+        ("call m f j {a:1}", true),
+        ("call m f j [one,two]", true),
+        (r#"call m f j {"a":}"#, false),
+        ("call m f j one", false),
+        ("call m f i {a:1}", false),
+    ] {
+        assert_eq!(refusal(line).contains(hint), told, "{line}: {}", refusal(line));
+    }
+}
