@@ -14,6 +14,7 @@ use actix_ipc::settings::{
     ARBITERS_MAX, Entry, Flags, Problems, Settings, Sources, default_endpoints, tokens,
 };
 use actix_ipc::terminal::printable;
+use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -173,6 +174,9 @@ struct Question {
     /// The user's SID, under Windows.
     #[arg(long)]
     sid: Option<String>,
+    /// What is often typed instead.
+    #[arg(long = "user", hide = true, value_parser = UnknownArgumentValueParser::suggest("a user is said with --uid NUMBER or --sid SID, a proven name with --name NAME"))]
+    _user: Option<String>,
     /// A group that the peer has, its effective one first; without any the groups are unknown.
     #[arg(long, allow_negative_numbers = true)]
     gid: Vec<u32>,
