@@ -158,7 +158,13 @@ fn show_in_every_way(world: &World, endpoint: &str, path: &Path, hex: &str) {
             0,
             "unproven_peers",
         ),
-        ("a wrong one", &wrong, &["list"], 6, "does not know this token"),
+        (
+            "a wrong one",
+            &wrong,
+            &["list"],
+            6,
+            "does not know this token; it reads those in its folder when it starts",
+        ),
         (
             "a file with something else",
             &not_one,

@@ -152,7 +152,7 @@ enum Command {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Tokens {
-    /// Make a token and print the path of its file, which only this user can read.
+    /// Make a token and print the path of its file, which only this user can read. A broker that runs reads it at SIGHUP.
     Create {
         /// Whom it proves. Without it: this user's own token, which clients of this user find by themselves.
         name: Option<String>,
