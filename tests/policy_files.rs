@@ -247,6 +247,7 @@ fn a_policy_is_checked_and_asked_without_a_broker() {
         ("--uid 1 cal math", "did you mean call?"),
         ("--uid 1 call", "name it"),
         ("--name * connect", "'*'"),
+        ("--user root connect", "--uid NUMBER or --sid SID"),
     ] {
         let asked = ask(&format!("policy explain {question}"));
         assert!(

@@ -14,6 +14,7 @@ use actix_ipc::settings::{
     ARBITERS_MAX, Entry, Flags, Problems, Settings, Sources, default_endpoints, tokens,
 };
 use actix_ipc::terminal::printable;
+use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -151,7 +152,7 @@ enum Command {
 
 #[derive(Clone, Debug, Subcommand)]
 enum Tokens {
-    /// Make a token and print the path of its file, which only this user can read.
+    /// Make a token and print the path of its file, which only this user can read. A broker that runs reads it at SIGHUP.
     Create {
         /// Whom it proves. Without it: this user's own token, which clients of this user find by themselves.
         name: Option<String>,
@@ -173,6 +174,9 @@ struct Question {
     /// The user's SID, under Windows.
     #[arg(long)]
     sid: Option<String>,
+    /// What is often typed instead.
+    #[arg(long = "user", hide = true, value_parser = UnknownArgumentValueParser::suggest("a user is said with --uid NUMBER or --sid SID, a proven name with --name NAME"))]
+    _user: Option<String>,
     /// A group that the peer has, its effective one first; without any the groups are unknown.
     #[arg(long, allow_negative_numbers = true)]
     gid: Vec<u32>,

@@ -5,6 +5,7 @@
 
 use super::peer::Role;
 use crate::error::{CallError, CloseReason, ErrorCode};
+use crate::text::printable;
 use crate::transport::Endpoint;
 use std::fmt;
 use std::io;
@@ -88,10 +89,28 @@ impl ConnectError {
                 (0, Some(_)) => "; also tried: ",
                 _ => ", ",
             };
-            write!(f, "{before}{endpoint} ({reason})")?;
+            write!(f, "{before}{} ({reason})", shown(endpoint))?;
         }
         Ok(())
     }
+
+    /// How a broker is started where it was looked for. Who looks in the usual places looks in several.
+    fn write_start(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.tried.as_slice() {
+            [(Endpoint::Memory(_), _)] => {
+                f.write_str("; only a broker inside the same program can be reached there")
+            }
+            // It needs a certificate, and may be on another machine.
+            [(Endpoint::Tls(_), _)] => f.write_str("; start one there with `ipc-broker`"),
+            [(endpoint, _)] => write!(f, "; start one with `ipc-broker --listen {}`", shown(endpoint)),
+            _ => f.write_str("; start one with `ipc-broker`, or `cargo run --release` in its repository"),
+        }
+    }
+}
+
+/// An endpoint on one line: a path may have any letter.
+fn shown(endpoint: &Endpoint) -> String {
+    printable(&endpoint.to_string()).into_owned()
 }
 
 impl Refusal {
@@ -118,7 +137,7 @@ impl fmt::Display for Refusal {
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(refusal) = &self.refusal {
-            write!(f, "{}: ", refusal.endpoint)?;
+            write!(f, "{}: ", shown(&refusal.endpoint))?;
             refusal.write(
                 f,
                 if self.point_to_point {
@@ -156,7 +175,7 @@ impl fmt::Display for ConnectError {
         if self.point_to_point || self.unanswered {
             return Ok(());
         }
-        f.write_str("; start one with `ipc-broker`, or `cargo run --release` in its repository")
+        self.write_start(f)
     }
 }
 
@@ -283,6 +302,35 @@ mod tests {
             "no broker was reached: unix:/tmp/a.sock (there is no socket), pipe:x (no pipes), tcp:127.0.0.1:1 \
              (connection refused); start one with `ipc-broker`, or `cargo run --release` in its repository"
         );
+    }
+
+    #[test]
+    fn a_broker_is_started_where_it_was_looked_for() {
+        let start = |endpoint: &str| {
+            let error = after(vec![(endpoint, Obstacle::Other("nobody".into()))]).to_string();
+            let (_, start) = error.split_once("; ").unwrap();
+            start.to_owned()
+        };
+        for endpoint in ["pipe:later", "unix:/tmp/later.sock", "tcp:127.0.0.1:5999"] {
+            let expected = format!("start one with `ipc-broker --listen {endpoint}`");
+            assert_eq!(start(endpoint), expected);
+        }
+        assert_eq!(start("tls:host:1"), "start one there with `ipc-broker`");
+        assert!(start("mem:here").contains("inside the same program"));
+    }
+
+    #[test]
+    fn an_endpoint_stays_on_its_line() {
+        let other = || Obstacle::Other("there is no socket".into());
+        let refused = || Obstacle::Refused(CloseReason::Draining, String::new());
+        for obstacle in [other(), refused()] {
+            let text = after(vec![("unix:/tmp/a\nb", obstacle), ("unix:/c\rd", other())]).to_string();
+            assert!(
+                text.contains("unix:/tmp/a\\nb") && text.contains("unix:/c\\rd"),
+                "{text}"
+            );
+            assert!(!text.contains(['\n', '\r']), "{text}");
+        }
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod access;
 #[cfg(feature = "broker")]
 pub mod child;
 #[cfg(feature = "cli")]
+pub mod closed;
+#[cfg(feature = "cli")]
 #[cfg_attr(not(unix), path = "filter/windows.rs")]
 pub mod filter;
 #[cfg(feature = "cli")]

@@ -1,7 +1,8 @@
 //! Where tokens lie: one file for each, named after whom it proves.
 //!
 //! Owns the folder, the names of the files and making one; `platform::secret` owns how they are opened, the broker what a
-//! token is good for. Called by the daemon.
+//! token is good for. Called by the daemon, and by `rob`
+//! for the file that its command line names.
 
 use crate::actors::tokens::Tokens;
 use crate::message::Token;
@@ -35,7 +36,7 @@ pub fn usual_folder() -> Option<PathBuf> {
 pub fn read(folder: Option<&Path>, run_time: Option<&Path>) -> Result<Tokens, String> {
     let mut tokens = Tokens::new();
     if let Some(path) = run_time.filter(|path| path.symlink_metadata().is_ok()) {
-        tokens.insert(OWNER, token(path)?);
+        tokens.insert(OWNER, read_file(path)?);
     }
     let Some(folder) = folder else { return Ok(tokens) };
     let failed = |error: io::Error| format!("{}: {error}", folder.display());
@@ -55,7 +56,7 @@ pub fn read(folder: Option<&Path>, run_time: Option<&Path>) -> Result<Tokens, St
             continue;
         };
         check_name(name).map_err(|error| format!("{}: {error}", path.display()))?;
-        tokens.insert(name, token(&path)?);
+        tokens.insert(name, read_file(&path)?);
         if tokens.len() > TOKENS_MAX {
             return Err(format!(
                 "{}: holds more than {TOKENS_MAX} tokens",
@@ -66,7 +67,11 @@ pub fn read(folder: Option<&Path>, run_time: Option<&Path>) -> Result<Tokens, St
     Ok(tokens)
 }
 
-fn token(path: &Path) -> Result<Token, String> {
+/// Reads the token of one file.
+///
+/// # Errors
+/// Which file, and why it is not a token that only this user knows.
+pub fn read_file(path: &Path) -> Result<Token, String> {
     let content = secret::read(path, FILE_MAX).map_err(|error| error.to_string())?;
     Token::parse(&content).map_err(|error| format!("{}: {error}", path.display()))
 }
@@ -130,8 +135,8 @@ mod tests {
         std::fs::write(tokens.join("README"), "not a token").unwrap();
         let found = read(Some(&tokens), Some(&owner)).unwrap();
         assert_eq!(found.len(), 2);
-        assert_eq!(found.owner(&token(&made).unwrap()), Some("thermometer"));
-        assert_eq!(found.owner(&token(&owner).unwrap()), Some(OWNER));
+        assert_eq!(found.owner(&read_file(&made).unwrap()), Some("thermometer"));
+        assert_eq!(found.owner(&read_file(&owner).unwrap()), Some(OWNER));
         assert!(create(&tokens, "thermometer").unwrap_err().contains("left alone"));
         for wrong in ["", "../x", "a/b", ".hidden"] {
             assert!(create(&tokens, wrong).is_err(), "{wrong:?}");

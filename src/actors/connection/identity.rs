@@ -46,7 +46,9 @@ impl Unproven {
             Self::Nothing => {
                 "the broker cannot tell who this is; a token (`ipc-broker token create`) or a client certificate with one DNS name is needed"
             }
-            Self::Token => "the broker does not know this token",
+            Self::Token => {
+                "the broker does not know this token; it reads those in its folder when it starts and at SIGHUP (a service of Windows: `sc.exe control NAME paramchange`)"
+            }
             Self::Left => {
                 "the system does not say whose connection of an older format this is: its client had left when it was accepted; such clients \
                  should use a Unix socket, or wait for an answer before they end"

@@ -33,6 +33,9 @@ Signature: one value, made of
   s string   i integer   d number   b true|false   n null   j JSON   {…} map   (…) or […] list
 An element of a map takes two arguments: its key and its value.
 
+Under cmd.exe and PowerShell: \"{ii}\" and \"sensor.*\" in double quotes, and JSON on standard input, as in
+  echo {\"a\":1,\"b\":2}| rob call math add -        in cmd.exe; in PowerShell: echo '{\"a\":1,\"b\":2}' | rob …
+
 Exit codes: 0 done, 1 remote error, 2 usage, 3 not found, 4 timeout, 5 no broker, 6 refused,
 7 connection or process lost, 8 output failed, 130 interrupted, 141 output closed. See docs/rob.md.";
 

@@ -420,3 +420,54 @@ fn every_help_has_examples_and_the_options_of_all() {
     rob.build();
     check(&rob, "rob");
 }
+
+#[test]
+fn json_that_came_without_its_quotes_is_sent_to_standard_input() {
+    let hint = "the shell has taken its quotes, perhaps: `-` in place of the signature";
+    for (line, told) in [
+        ("call m f j {a:1}", true),
+        ("call m f j [one,two]", true),
+        (r#"call m f j {"a":}"#, false),
+        ("call m f j one", false),
+        ("call m f i {a:1}", false),
+    ] {
+        assert_eq!(refusal(line).contains(hint), told, "{line}: {}", refusal(line));
+    }
+}
+
+#[test]
+fn what_is_empty_is_told_with_its_place() {
+    let table: [(&[&str], &str, &str); 12] = [
+        (&["call", "", "x"], "<OBJECT>", "the name is empty"),
+        (&["call", "x", ""], "<METHOD>", "the name is empty"),
+        (&["send", "", "x"], "<OBJECT>", "the name is empty"),
+        (&["send", "x", ""], "<TOPIC>", "the name is empty"),
+        (&["listen", "", "x"], "<OBJECT>", "the name is empty"),
+        (&["listen", "x", ""], "<TOPIC>", "the name is empty"),
+        (&["describe", ""], "<OBJECT>", "the name is empty"),
+        (&["ping", ""], "[OBJECT]", "the name is empty"),
+        (&["wait", "x", ""], "<OBJECT>...", "the name is empty"),
+        (&["serve", "", "--exec", "cat"], "<OBJECT>", "the name is empty"),
+        (
+            &["serve", "x", "--exec", ""],
+            "--exec <COMMAND>",
+            "the command is empty",
+        ),
+        (
+            &["serve", "x", "--exec", " "],
+            "--exec <COMMAND>",
+            "the command is empty",
+        ),
+    ];
+    for (words, place, why) in table {
+        let words = ["rob"].iter().chain(words).map(OsString::from);
+        match parse(words) {
+            Err(Stop::Clap(error)) => {
+                assert_eq!(error.exit_code(), 2, "{error}");
+                let text = error.to_string();
+                assert!(text.contains(&format!("for '{place}': {why}")), "{text}");
+            }
+            other => panic!("{place}: {other:?}"),
+        }
+    }
+}

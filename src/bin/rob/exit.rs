@@ -4,6 +4,7 @@
 
 use actix_ipc::client::ConnectError;
 use actix_ipc::error::{CallError, ErrorCode};
+use actix_ipc::platform::closed::is_closed_pipe;
 use actix_ipc::platform::signals::EndSignal;
 use actix_ipc::transport::Endpoint;
 use std::io;
@@ -192,9 +193,9 @@ impl Failure {
 impl From<io::Error> for Failure {
     /// A failure to write the output.
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe => Self::new(Exit::ClosedOutput, String::new()),
-            _ => Self::new(Exit::Output, format!("the result cannot be written: {error}")),
+        match is_closed_pipe(&error) {
+            true => Self::new(Exit::ClosedOutput, String::new()),
+            false => Self::new(Exit::Output, format!("the result cannot be written: {error}")),
         }
     }
 }

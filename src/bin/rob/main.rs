@@ -20,6 +20,7 @@ use actix_ipc::terminal::printable;
 use arguments::Stop;
 use clap::error::ErrorKind;
 use exit::{Exit, Failure};
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -28,26 +29,39 @@ fn main() -> ExitCode {
     if completion::answered() {
         return ExitCode::SUCCESS;
     }
-    let words: Vec<_> = std::env::args_os().collect();
+    let words: Vec<OsString> = std::env::args_os().collect();
     let rob = match arguments::parse(words.iter().cloned()) {
         Ok(rob) => rob,
         // What the words mean is not known then, so the word alone decides.
-        Err(stop) => return stopped(stop, words.iter().any(|word| word == "--json")),
+        Err(stop) => {
+            let json = words.iter().any(|word| word == "--json");
+            return stopped(stop, &words, json);
+        }
     };
     let json = rob.options.json;
     say::for_programs(json);
     // One thread: nothing here runs long enough to be worth a second one's start.
     match actix_rt::System::new().block_on(commands::run(rob)) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => report(&failure, json),
+        Err(failure) => report(&hinted(failure, &words), json),
     }
+}
+
+/// The failure with what a shell has probably made of the words, where these may be what is wrong.
+fn hinted(mut failure: Failure, words: &[OsString]) -> Failure {
+    let may_be = matches!(failure.exit, Exit::Usage | Exit::NotFound);
+    if let Some(hint) = slips::of_shell(words).filter(|_| may_be) {
+        failure.message.push('\n');
+        failure.message.push_str(hint);
+    }
+    failure
 }
 
 /// Says why the command line is not carried out: clap as it likes for people, one object for programs. Help and version are for
 /// people in any case.
-fn stopped(stop: Stop, json: bool) -> ExitCode {
+fn stopped(stop: Stop, words: &[OsString], json: bool) -> ExitCode {
     match stop {
-        Stop::Failure(failure) => report(&failure, json),
+        Stop::Failure(failure) => report(&hinted(failure, words), json),
         Stop::Clap(error) if json && error.exit_code() != 0 => {
             let text = match error.kind() {
                 ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
@@ -148,6 +162,19 @@ mod tests {
         assert_eq!(failure_text(&refused(), false), expected);
         let coloured = expected.replacen("rob:", "\u{1b}[1;31mrob:\u{1b}[0m", 1);
         assert_eq!(failure_text(&refused(), true), coloured);
+    }
+
+    #[test]
+    fn what_a_shell_made_of_the_words_is_told_where_they_may_be_wrong() {
+        let words = ["rob", "listen", "'sensor.*'", "'**'"].map(OsString::from);
+        for (exit, told) in [
+            (Exit::Usage, true),
+            (Exit::NotFound, true),
+            (Exit::NoBroker, false),
+        ] {
+            let failure = hinted(Failure::new(exit, "wrong"), &words);
+            assert_eq!(failure.message.contains("cmd.exe"), told, "{exit:?}");
+        }
     }
 
     #[test]

@@ -141,6 +141,14 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| wanted())
 }
 
+/// A name that the command line gives. An empty one, as of a variable that is not set, is told with the place where it stands.
+pub(crate) fn name(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("the name is empty".to_owned()),
+        name => Ok(name.to_owned()),
+    }
+}
+
 /// A whole number from 1 to `most`. What it is not is said in words: a library's own would speak of digits.
 pub(crate) fn number(text: &str, most: u64) -> Result<u64, String> {
     let number = text.parse().ok().filter(|number| (1..=most).contains(number));

@@ -12,6 +12,9 @@ use std::collections::HashSet;
 /// Deepest nesting; serde_json reads no deeper than 128, with room for a caller's own levels.
 const DEPTH_MAX: usize = 100;
 
+/// What `j` wants.
+pub(crate) const JSON: &str = "JSON";
+
 /// The words of a command line as one value.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
@@ -308,10 +311,9 @@ impl<'a> Reader<'a> {
     }
 
     fn raw(&mut self) -> Result<(), SignatureError> {
-        const WANTED: &str = "JSON";
-        let text = self.argument(WANTED)?;
+        let text = self.argument(JSON)?;
         serde_json::from_str::<serde_json::Value>(text)
-            .map_err(|error| self.invalid(text, WANTED, format!(": {error}")))?;
+            .map_err(|error| self.invalid(text, JSON, format!(": {error}")))?;
         self.json.push_str(text.trim());
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What was probably meant by a command line that cannot be read.
 //!
-//! Owns the words of other tools, the commands that are proposed, and what of clap's own words is left out. It knows no broker. Called by
-//! `arguments`.
+//! Owns the words of other tools, what shells of Windows make of words, the commands that are proposed, and what of clap's own words is left
+//! out. It knows no broker. Called by `arguments` and `main`.
 
 use crate::arguments::Rob;
 use actix_ipc::terminal::nearest;
@@ -38,6 +38,27 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("completion", "completions"),
 ];
 
+/// What PowerShell makes of `{…}` without quotes: the words of a call of itself.
+const SCRIPT_BLOCK: &str = "-encodedCommand";
+const SCRIPT_BLOCK_HINT: &str =
+    "PowerShell has taken {…} for a block of its script; put it in quotes, as in \"{ii}\"";
+const SINGLE_QUOTES_HINT: &str = "single quotes came with the words, as cmd.exe leaves them; write \"double quotes\" there, and JSON on \
+                                  standard input: echo {\"a\":1}| rob call OBJECT METHOD -";
+
+/// What a shell has probably made of the words, so that they mean something else than they were to mean. For when they are wrong: to a
+/// program they may be right as they are.
+pub(crate) fn of_shell(words: &[OsString]) -> Option<&'static str> {
+    let words = || words.iter().skip(1).filter_map(|word| word.to_str());
+    if words().any(|word| word.eq_ignore_ascii_case(SCRIPT_BLOCK)) {
+        return Some(SCRIPT_BLOCK_HINT);
+    }
+    // What has blanks comes in several words.
+    let quoted = words()
+        .skip_while(|word| !word.starts_with('\''))
+        .any(|word| word.len() > 1 && word.ends_with('\''));
+    quoted.then_some(SINGLE_QUOTES_HINT)
+}
+
 /// The error in words that help: commands that exist instead of one that does not, and the usage of the command without what was guessed.
 pub(crate) fn explained(mut error: clap::Error, words: &[OsString]) -> clap::Error {
     match error.kind() {
@@ -50,6 +71,15 @@ pub(crate) fn explained(mut error: clap::Error, words: &[OsString]) -> clap::Err
             error.insert(ContextKind::Usage, ContextValue::StyledStr(usage(words)));
         }
         _ => {}
+    }
+    // Help and version are no errors.
+    if let Some(hint) = of_shell(words).filter(|_| error.exit_code() != 0) {
+        let mut tips = match error.remove(ContextKind::Suggested) {
+            Some(ContextValue::StyledStrs(tips)) => tips,
+            _ => Vec::new(),
+        };
+        tips.push(hint.into());
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(tips));
     }
     error
 }
@@ -113,6 +143,29 @@ mod tests {
         ];
         for (word, expected) in table {
             assert_eq!(meant(word, &names), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_a_shell_of_windows_has_made_of_words_is_told() {
+        let table: [(&[&str], Option<&str>); 10] = [
+            (
+                &["call", "math", "add", "-encodedCommand", "YQ=="],
+                Some(SCRIPT_BLOCK_HINT),
+            ),
+            (&["listen", "'sensor.*'", "'**'"], Some(SINGLE_QUOTES_HINT)),
+            (&["call", "x", "y", "j", "'{a:1}'"], Some(SINGLE_QUOTES_HINT)),
+            (&["call", "x", "y", "j", "'{a:", "1}'"], Some(SINGLE_QUOTES_HINT)),
+            (&["call", "x", "y", "s", "'tis"], None),
+            (&["call", "x", "y", "s", "dogs'"], None),
+            (&["call", "x", "y", "s", "'"], None),
+            (&["call", "x", "y", "s", "dogs'", "'tis"], None),
+            (&["call", "math", "add", "{ii}"], None),
+            (&[], None),
+        ];
+        for (words, expected) in table {
+            let words: Vec<OsString> = ["rob"].iter().chain(words).map(OsString::from).collect();
+            assert_eq!(of_shell(&words), expected, "{words:?}");
         }
     }
 

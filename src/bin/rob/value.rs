@@ -5,7 +5,7 @@
 
 use crate::exit::{Exit, Failure};
 use crate::options::{Leftover, Options};
-use crate::signature::{self, SignatureError};
+use crate::signature::{self, JSON, SignatureError};
 use actix_ipc::message::{Encoding, Payload};
 use actix_ipc::terminal::nearest;
 use clap::Args;
@@ -107,12 +107,22 @@ impl Words {
     }
 }
 
-/// Why words do not fit a signature. Who writes `-` among them wants standard input, perhaps.
+/// Why words do not fit a signature. Who writes `-` among them wants standard input, perhaps; whose map or list has no quotes is better off
+/// there.
 fn unfit(error: &SignatureError, arguments: &[String]) -> String {
-    match arguments.iter().any(|word| word == STDIN) {
-        true => format!("{error}; `-` in place of the signature reads one JSON value from standard input"),
-        false => error.to_string(),
+    let from_stdin = "`-` in place of the signature reads one JSON value from standard input";
+    match error {
+        _ if arguments.iter().any(|word| word == STDIN) => format!("{error}; {from_stdin}"),
+        SignatureError::Invalid { text, wanted, .. } if *wanted == JSON && lost_quotes(text) => {
+            format!("{error}; the shell has taken its quotes, perhaps: {from_stdin}")
+        }
+        _ => error.to_string(),
     }
+}
+
+/// Whether this may have been JSON before a shell read it.
+fn lost_quotes(text: &str) -> bool {
+    text.starts_with(['{', '[']) && text.ends_with(['}', ']']) && !text.contains('"')
 }
 
 /// A word where an option or a signature may stand, and that is neither.

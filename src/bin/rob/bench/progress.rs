@@ -29,11 +29,6 @@ impl Progress {
 
     /// Shows how far it is and what came out so far.
     pub(super) fn round(&self, round: u32, rounds: u32, floor: &Side, broker: &Side) {
-        let side = |side: &Side| {
-            let half = side.latencies.micros(0.5);
-            let half = half.map_or_else(String::new, |half| format!(", p50 {half:.1} µs"));
-            format!("{:.0}/s{half}", side.rate())
-        };
         let round = round.saturating_add(1);
         self.show(&format!(
             "round {round} of {rounds}: floor {}; broker {}",
@@ -48,8 +43,37 @@ impl Progress {
     }
 }
 
+/// What came out on one way so far. In the first round one of them has not been used yet.
+fn side(side: &Side) -> String {
+    let rate = side.rate();
+    if rate <= 0.0 {
+        return "-".to_owned();
+    }
+    let half = side.latencies.micros(0.5);
+    let half = half.map_or_else(String::new, |half| format!(", p50 {half:.1} µs"));
+    format!("{rate:.0}/s{half}")
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::protocol::Slice;
+    use super::*;
+
+    #[test]
+    fn a_way_that_was_not_used_yet_has_no_rate() {
+        let mut way = Side::new().unwrap();
+        assert_eq!(side(&way), "-");
+        way.add(&[Slice {
+            timed: 500,
+            nanos: 1_000_000_000,
+            ..Slice::default()
+        }]);
+        assert_eq!(side(&way), "500/s");
     }
 }

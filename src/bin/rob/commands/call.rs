@@ -4,6 +4,7 @@
 
 use super::session::{self, Session};
 use crate::exit::Failure;
+use crate::options::name;
 use crate::value::{self, Value, Words};
 use actix_ipc::message::Payload;
 use clap::Args;
@@ -22,10 +23,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Call {
     /// The object's name.
-    #[arg(value_name = "OBJECT")]
+    #[arg(value_name = "OBJECT", value_parser = name)]
     object: String,
     /// The method to call.
-    #[arg(value_name = "METHOD")]
+    #[arg(value_name = "METHOD", value_parser = name)]
     method: String,
     /// The value.
     #[command(flatten)]

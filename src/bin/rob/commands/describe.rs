@@ -5,6 +5,7 @@
 use super::protocols;
 use super::session::Session;
 use crate::exit::Failure;
+use crate::options::name;
 use crate::value;
 use clap::Args;
 
@@ -18,7 +19,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Describe {
     /// The object's name.
-    #[arg(value_name = "OBJECT")]
+    #[arg(value_name = "OBJECT", value_parser = name)]
     object: String,
 }
 

@@ -6,6 +6,7 @@ use super::news;
 use super::session::Session;
 use crate::colour;
 use crate::exit::{Exit, Failure};
+use crate::options::name;
 use crate::output::{Output, compact, json_line};
 use crate::say;
 use actix_ipc::client::{ConnectionEvents, Event, Subscription, Update};
@@ -30,10 +31,10 @@ In a pattern, levels are separated by dots: * is one level, ** at the end one or
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Listen {
     /// The object's name, or a pattern with * or **.
-    #[arg(value_name = "OBJECT")]
+    #[arg(value_name = "OBJECT", value_parser = name)]
     pub(crate) object: String,
     /// The topic, or a pattern. When either has a *, both are patterns.
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", value_parser = name)]
     pub(crate) topic: String,
     /// Take * as a letter of the names.
     #[arg(long)]

@@ -4,7 +4,7 @@
 
 use super::session::Session;
 use crate::exit::{Exit, Failure};
-use crate::options::seconds;
+use crate::options::{name, seconds};
 use crate::output::Output;
 use crate::value;
 use actix_ipc::error::{CallError, ErrorCode};
@@ -32,7 +32,7 @@ const METHOD: &str = "ping";
 pub(crate) struct Ping {
     /// Ask this object instead of the broker: its method `ping` is called, and that it has none is an answer as well. An object of
     /// `rob serve` runs its command for it.
-    #[arg(value_name = "OBJECT")]
+    #[arg(value_name = "OBJECT", value_parser = name)]
     object: Option<String>,
     /// The time from one round trip to the next, in seconds; without it, the next one begins at once.
     #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds)]

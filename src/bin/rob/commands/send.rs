@@ -4,6 +4,7 @@
 
 use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
+use crate::options::name;
 use crate::say;
 use crate::signature;
 use crate::value::{self, Value, Words};
@@ -31,10 +32,10 @@ const LINES_AHEAD: usize = 64;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Send {
     /// The object's name.
-    #[arg(value_name = "OBJECT")]
+    #[arg(value_name = "OBJECT", value_parser = name)]
     object: String,
     /// The topic to publish to.
-    #[arg(value_name = "TOPIC")]
+    #[arg(value_name = "TOPIC", value_parser = name)]
     topic: String,
     /// An event for each line of stdin: the line is the one argument of the signature, and JSON without a signature.
     #[arg(long)]

@@ -12,7 +12,8 @@ use actix_ipc::client::{ClientBuilder, IpcClient, parse_address};
 use actix_ipc::error::{CallError, ErrorCode};
 use actix_ipc::message::TraceParent;
 use actix_ipc::platform::signals::EndSignals;
-use actix_ipc::terminal::nearest;
+use actix_ipc::settings::tokens;
+use actix_ipc::terminal::{nearest, printable};
 use actix_ipc::transport::{Endpoint, TlsClient};
 use std::future::IntoFuture;
 use std::time::{Duration, Instant};
@@ -141,7 +142,7 @@ pub(crate) async fn connect(options: &Options, lasting: bool) -> Result<IpcClien
 /// A connection as the options describe it.
 ///
 /// # Errors
-/// `--addr` is no endpoint.
+/// `--addr` is no endpoint, or `--token-file` holds no token.
 pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
     let mut builder = IpcClient::builder().name(options.doing.as_deref().unwrap_or("rob"));
     let read = |text: &str, source: &str| {
@@ -150,9 +151,11 @@ pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
             let text = error
                 .to_string()
                 .replace(", pipe:name or mem:name", " or pipe:name");
-            Failure::new(Exit::Usage, format!("{source}: {text}"))
+            // It is not escaped, and would break the line.
+            Failure::new(Exit::Usage, format!("{source}: {}", printable(&text)))
         })
     };
+    let mut named = None;
     if let Some(text) = &options.addr {
         let endpoint = read(text, "--addr")?;
         let asks_proof =
@@ -160,15 +163,22 @@ pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
         if asks_proof && matches!(endpoint, Endpoint::Unix(_) | Endpoint::Pipe(_)) {
             say::warn("--token-file and --tls-… are not used: at this endpoint the system says who is who");
         }
-        builder = builder.endpoint(endpoint);
+        builder = builder.endpoint(endpoint.clone());
+        named = Some(endpoint);
     } else if let Some(text) = std::env::var_os(VARIABLE).filter(|text| !text.is_empty()) {
         // The library would take it as well, and could not say who must act.
-        read(&text.to_string_lossy(), VARIABLE)?;
+        named = Some(read(&text.to_string_lossy(), VARIABLE)?);
     }
     if let Some(limit) = options.timeout {
         builder = builder.deadline(limit);
     }
     if let Some(path) = &options.token_file {
+        // The usual places have one where it is shown.
+        if named.is_none_or(|endpoint| matches!(endpoint, Endpoint::Tcp(_) | Endpoint::Tls(_))) {
+            // The library would find it out at the endpoint, and could not say that no other broker would help.
+            tokens::read_file(path)
+                .map_err(|why| Failure::new(Exit::Usage, format!("--token-file: {why}")))?;
+        }
         builder = builder.token_file(path);
     }
     let tls = TlsClient {
@@ -183,4 +193,55 @@ pub(crate) fn builder(options: &Options) -> Result<ClientBuilder, Failure> {
 /// The trace that this program runs in, as its caller says in `TRACEPARENT`. One that is none is nobody's.
 pub(crate) fn trace() -> Option<TraceParent> {
     std::env::var("TRACEPARENT").ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(addr: &str, token_file: Option<&std::path::Path>) -> String {
+        let options = Options {
+            addr: Some(addr.to_owned()),
+            token_file: token_file.map(Into::into),
+            ..Options::default()
+        };
+        match builder(&options) {
+            Ok(_) => String::new(),
+            Err(failure) => {
+                assert_eq!((failure.exit, failure.code()), (Exit::Usage, "Usage"));
+                failure.message
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_file_without_a_token_is_the_command_lines_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let (absent, empty) = (folder.path().join("absent"), folder.path().join("empty"));
+        actix_ipc::platform::secret::create(&empty, b"").unwrap();
+        for (file, why) in [
+            (&absent, "cannot be opened"),
+            (&empty, "it does not hold a token"),
+        ] {
+            let start = format!("--token-file: {}: {why}", file.display());
+            for addr in ["tcp:127.0.0.1:5123", "tls:broker.example:5124"] {
+                let refusal = refused(addr, Some(file));
+                assert!(refusal.starts_with(&start), "{addr}: {refusal}");
+            }
+            assert_eq!(
+                refused("unix:/run/b.sock", Some(file)),
+                "",
+                "it is not used there"
+            );
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_none_stays_on_its_line() {
+        let refusal = refused("pipe:a\nb", None);
+        assert!(
+            refusal.starts_with("--addr: `pipe:a\\nb` is not an endpoint"),
+            "{refusal}"
+        );
+    }
 }

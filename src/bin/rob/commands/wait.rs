@@ -5,7 +5,7 @@
 use super::news;
 use super::session::{self, Session};
 use crate::exit::{Exit, Failure};
-use crate::options::Options;
+use crate::options::{Options, name};
 use crate::say;
 use crate::value;
 use actix_ipc::client::{ConnectionEvent, IpcClient};
@@ -34,7 +34,7 @@ const YEAR: Duration = Duration::from_secs(365 * 86_400);
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Wait {
     /// The objects' names, at most 256.
-    #[arg(value_name = "OBJECT", required = true)]
+    #[arg(value_name = "OBJECT", required = true, value_parser = name)]
     pub(crate) objects: Vec<String>,
 }
 

@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::options::{number, seconds};
 use crate::output::Output;
 use crate::say::{self, warn};
+use actix_ipc::platform::closed::is_closed_pipe;
 use actix_ipc::platform::signals::EndSignals;
 use actix_ipc::terminal::printable;
 use clap::Args;
@@ -292,7 +293,7 @@ fn behind_links(file: &Path) -> io::Result<PathBuf> {
 }
 
 fn cannot_write(file: &Path, error: &io::Error) -> Failure {
-    if is_stdout(file) && error.kind() == io::ErrorKind::BrokenPipe {
+    if is_stdout(file) && is_closed_pipe(error) {
         return Failure::new(Exit::ClosedOutput, String::new());
     }
     let name = file.display();

@@ -10,7 +10,7 @@ mod exec;
 use super::news;
 use super::session::{PATIENCE, Session, unless_ended};
 use crate::exit::{Exit, Failure};
-use crate::options::number;
+use crate::options::{name, number};
 use crate::output::Output;
 use crate::say;
 use actix_ipc::client::{Balance, ConnectionEvents, Registration, Standing};
@@ -55,10 +55,10 @@ const TAKEN_MAX: usize = 65_536;
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {
     /// The object's name.
-    #[arg(value_name = "OBJECT")]
+    #[arg(value_name = "OBJECT", value_parser = name)]
     pub(crate) object: String,
     /// The command that answers each call, as sh (Windows: cmd.exe) understands it.
-    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true)]
+    #[arg(long, value_name = "COMMAND", allow_hyphen_values = true, value_parser = line)]
     exec: String,
     /// How many commands run at the same time, from 1 to 1024; other calls wait in order.
     #[arg(long, value_name = "N", default_value_t = 8, allow_negative_numbers = true, value_parser = |text: &str| number(text, 1_024))]
@@ -75,6 +75,14 @@ pub(crate) struct Serve {
     /// When the name is taken, wait until it is free.
     #[arg(long, conflicts_with = "group")]
     queue: bool,
+}
+
+/// A line for the shell. An empty one, as of a variable that is not set, would answer every call with null.
+fn line(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("the command is empty".to_owned()),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// Which member of a group gets a call.
