@@ -146,8 +146,16 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
 
 fn password(path: &Path) -> Result<OsString, String> {
     let content = secret::read(path, PASSWORD_MAX).map_err(|error| error.to_string())?;
-    let text = std::str::from_utf8(&content).map_err(|_| format!("{}: is not UTF-8", path.display()))?;
-    Ok(text.lines().next().unwrap_or_default().into())
+    let line =
+        first_line(&content).ok_or_else(|| format!("{}: is not UTF-8; save it as UTF-8", path.display()))?;
+    Ok(line.into())
+}
+
+/// The first line of a text in UTF-8. The mark in front with which programs of Windows say that it is UTF-8 is none of it.
+fn first_line(content: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(content).ok()?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    Some(text.lines().next().unwrap_or_default())
 }
 
 /// The path as it is written from the root: the manager starts the program in another folder.
@@ -285,6 +293,21 @@ mod tests {
         );
         assert_eq!((read.policy, read.arbiters), (Some(policy), Some(2)));
         assert_eq!(words.len(), 4 + 2 + 2 + 2 + 1);
+    }
+
+    #[test]
+    fn a_password_is_the_first_line_and_nothing_in_front_of_it() {
+        for (content, password) in [
+            ("secret", Some("secret")),
+            ("secret\r\nmore", Some("secret")),
+            ("\u{feff}secret\n", Some("secret")),
+            ("\u{feff}", Some("")),
+            ("", Some("")),
+            (" se\u{feff}cret ", Some(" se\u{feff}cret ")),
+        ] {
+            assert_eq!(first_line(content.as_bytes()), password, "{content:?}");
+        }
+        assert_eq!(first_line(b"\xff\xfes\0"), None);
     }
 
     #[test]
