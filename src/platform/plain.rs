@@ -1,6 +1,6 @@
 //! Plain files, opened and read such that nothing at their path can hold the process up.
 //!
-//! Owns the opening (a named pipe or a device does not block it), the look at what was opened, and the limit of size. Whom a
+//! Owns the opening (a named pipe or a device does not block it), the look at what was opened, the limit of size, and which names are no files'. Whom a
 //! file must belong to and what is in it is its reader's business. Called for settings, policies, secrets and certificates.
 
 use std::fs::{File, Metadata, OpenOptions};
@@ -83,6 +83,47 @@ pub fn read_text(path: &Path, max: u64) -> io::Result<String> {
 
 pub(super) fn text(bytes: Vec<u8>) -> io::Result<String> {
     String::from_utf8(bytes).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// What of a file's name Windows takes for a device, in any folder: the part before its first dot.
+#[must_use]
+pub fn device_in(name: &str) -> Option<&str> {
+    let stem = name.split('.').next().unwrap_or_default().trim_end();
+    let lower = stem.to_ascii_lowercase();
+    let numbered = |kind: &str| {
+        let number = lower.strip_prefix(kind).unwrap_or_default();
+        let mut letters = number.chars();
+        let first = letters.next();
+        first.is_some_and(|digit| "0123456789\u{b9}\u{b2}\u{b3}".contains(digit)) && letters.next().is_none()
+    };
+    let named = ["con", "prn", "aux", "nul", "conin$", "conout$"].contains(&lower.as_str());
+    (named || numbered("com") || numbered("lpt")).then_some(stem)
+}
+
+#[cfg(test)]
+mod names {
+    use super::device_in;
+
+    #[test]
+    fn devices_of_windows_are_known_by_their_names() {
+        for (name, device) in [
+            ("con", Some("con")),
+            ("NUL.token", Some("NUL")),
+            ("com1", Some("com1")),
+            ("COM0.a.b", Some("COM0")),
+            ("lpt9 .x", Some("lpt9")),
+            ("lpt\u{b2}", Some("lpt\u{b2}")),
+            ("conout$", Some("conout$")),
+            ("console", None),
+            ("com", None),
+            ("com10", None),
+            ("null.d", None),
+            ("a.con", None),
+            ("", None),
+        ] {
+            assert_eq!(device_in(name), device, "{name}");
+        }
+    }
 }
 
 #[cfg(all(test, unix))]
