@@ -33,6 +33,8 @@ mod reload;
 mod run;
 #[path = "ipc-broker/service.rs"]
 mod service;
+#[path = "ipc-broker/slips.rs"]
+mod slips;
 #[path = "ipc-broker/voice.rs"]
 mod voice;
 #[path = "ipc-broker/web.rs"]
@@ -199,7 +201,7 @@ enum Config {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::parse();
+    let mut arguments = slips::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     ExitCode::from(match arguments.command.take() {
         Some(Command::Service(Service::Remove(named))) => service::remove(&named),
         Some(Command::Service(Service::Run(run))) => service::run(&run, || execute(arguments)),
