@@ -102,7 +102,7 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
         (Some(account), Some(file)) => match password(file) {
             Ok(password) => Some((account.clone(), password)),
             Err(error) => {
-                complain(error);
+                complain(format_args!("--password-file: {error}"));
                 return EXIT_SETTINGS;
             }
         },
