@@ -5,7 +5,7 @@
 
 use super::run::NO_UNITS;
 use super::service::{AtEnd, Program, Service, Services, ServicesError, Start};
-use crate::platform::child::HAS_UNITS;
+use crate::platform::child::{self, HAS_UNITS};
 use crate::platform::trusted;
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
@@ -224,15 +224,15 @@ fn looked_at(
 }
 
 fn program_is_usable(program: &Program, who: &str, note: &mut dyn FnMut(String)) -> Result<(), String> {
-    let name = program.argv.first().filter(|name| name.contains('/'));
-    match name.map(|name| (name, std::fs::metadata(name))) {
-        Some((name, Ok(about))) if trusted::is_everybodys(&about) => {
+    let name = program.argv.first().filter(|name| child::is_path(name));
+    match name.map(|name| (name, trusted::wrong_program(&child::file_of(name)))) {
+        Some((name, Ok(Some(wrong)))) => {
             return Err(format!(
-                "{who}: everybody can write {name}, and so decide what the broker runs; chmod o-w it"
+                "{who}: others decide what {name} is, and so what the broker runs: {wrong}"
             ));
         }
         Some((name, Err(error))) => note(format!("{who}: {name} cannot be started as it is now: {error}")),
-        Some((_, Ok(_))) | None => {}
+        Some((_, Ok(None))) | None => {}
     }
     if let Some(folder) = program.folder.as_deref().filter(|folder| !folder.is_dir()) {
         note(format!("{who}: there is no folder {} now", folder.display()));

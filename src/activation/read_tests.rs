@@ -252,6 +252,20 @@ fn a_path_that_is_not_there_is_said() {
     assert!(wrong[0].contains("none.toml"), "{wrong:?}");
 }
 
+#[test]
+fn a_program_that_is_not_there_yet_is_told_however_its_path_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("none.exe");
+    let text = format!("[[service]]\nobjects = [\"x\"]\nprocess = [{program:?}]\n");
+    let path = write(folder.path(), "a.toml", &text);
+    let (services, notes) = services(&path).unwrap();
+    assert_eq!(services.all().len(), 1);
+    assert!(
+        notes.len() == 1 && notes[0].contains("cannot be started as it is now"),
+        "{notes:?}"
+    );
+}
+
 #[cfg(unix)]
 #[test]
 fn a_file_alone_is_used_where_nobody_else_can_put_another_and_its_program_is_nobody_elses() {

@@ -5,6 +5,7 @@
 
 use crate::message::metadata::RESERVED_PREFIX;
 use crate::message::name;
+use crate::platform::child;
 use std::collections::HashMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -164,7 +165,7 @@ fn wrong_program(program: &Program) -> Option<String> {
     if program.argv.first().is_none_or(String::is_empty) {
         return Some("has no program; write process = [\"/usr/bin/math-worker\", \"--argument\"]".into());
     }
-    let relative = |path: &str| path.contains('/') && !Path::new(path).has_root();
+    let relative = |path: &str| child::is_path(path) && !Path::new(path).has_root();
     if let Some(name) = program.argv.first().filter(|name| relative(name)) {
         return Some(format!(
             "{name:?} is no whole path, and nobody knows where the broker runs; write one as in /usr/bin/math-worker (nothing \

@@ -3,16 +3,14 @@
 //! Owns the command line, the log, the signals and the exit codes; `docs/configuration.md` has the table. What a
 //! broker does is in the library: this file only starts and stops it.
 
-use actix_ipc::activation::{Services, read};
+use actix_ipc::activation::Services;
 use actix_ipc::actors::{Broker, BrokerHandle, StartError};
 use actix_ipc::client::token_file;
 use actix_ipc::platform::open_files;
 use actix_ipc::platform::passed::{self, Passed};
 use actix_ipc::platform::signals::{self, EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
-use actix_ipc::settings::{
-    ARBITERS_MAX, Entry, Flags, Problems, Settings, Sources, default_endpoints, tokens,
-};
+use actix_ipc::settings::{ARBITERS_MAX, Flags, Problems, Settings, Sources, default_endpoints, tokens};
 use actix_ipc::terminal::printable;
 use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Parser, Subcommand};
@@ -22,6 +20,8 @@ use std::rc::Rc;
 
 #[path = "ipc-broker/buses.rs"]
 mod buses;
+#[path = "ipc-broker/described.rs"]
+mod described;
 #[path = "ipc-broker/logging.rs"]
 mod logging;
 #[path = "ipc-broker/manager.rs"]
@@ -34,6 +34,8 @@ mod reload;
 mod run;
 #[path = "ipc-broker/service.rs"]
 mod service;
+#[path = "ipc-broker/slips.rs"]
+mod slips;
 #[path = "ipc-broker/voice.rs"]
 mod voice;
 #[path = "ipc-broker/web.rs"]
@@ -203,7 +205,7 @@ enum Config {
 }
 
 fn main() -> ExitCode {
-    let mut arguments = Arguments::parse();
+    let mut arguments = slips::parse(std::env::args_os()).unwrap_or_else(|error| error.exit());
     ExitCode::from(match arguments.command.take() {
         Some(Command::Service(Service::Remove(named))) => service::remove(&named),
         Some(Command::Service(Service::Run(run))) => service::run(&run, || execute(arguments)),
@@ -268,12 +270,13 @@ fn execute(arguments: Arguments) -> u8 {
         Some(Command::Config(Config::Show)) => show(&settings),
         Some(Command::Config(Config::Check { .. })) => {
             // What is left out of the descriptions is no fault, but worth a word.
-            let found = services(&settings).map_or(0, |services| services.all().len());
+            let services = described::services(&settings).unwrap_or_default();
             say("the settings are in order");
             if let Some(path) = &settings.activation {
                 say(format_args!(
-                    "services described in {}: {found}",
-                    printable(&path.display().to_string())
+                    "services described in {}: {}",
+                    printable(&path.display().to_string()),
+                    described::counted(&services)
                 ));
             }
             policy.iter().for_each(policies::show);
@@ -344,10 +347,10 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> u8 {
             return EXIT_SETTINGS;
         }
     };
-    let services = match services(&settings) {
+    let services = match described::services(&settings) {
         Ok(services) => services,
         Err(wrong) => {
-            wrong.iter().for_each(|text| complain(printable(text)));
+            wrong.iter().for_each(complain);
             return EXIT_SETTINGS;
         }
     };
@@ -396,20 +399,6 @@ fn serve(settings: Settings, policy: Option<Policy>, sources: Sources) -> u8 {
     });
     voice::finish();
     exit
-}
-
-/// The services that are described, if there is a description.
-fn services(settings: &Settings) -> Result<Services, Vec<String>> {
-    let Some(path) = &settings.activation else {
-        return Ok(Services::default());
-    };
-    let named = |entry: &Entry| entry.key == "activation" && entry.value != "\"\"";
-    let (services, notes) = match settings.entries().iter().any(named) {
-        true => read::services(path)?,
-        false => read::usual(path),
-    };
-    notes.iter().for_each(|note| complain(printable(note)));
-    Ok(services)
 }
 
 fn start(

@@ -10,6 +10,9 @@ use zeroize::Zeroizing;
 /// Bytes of a token.
 pub const TOKEN_LEN: usize = 32;
 
+/// U+FEFF in UTF-8: what says of a file that it is UTF-8, and is none of its text.
+const MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// 256 random bits. Overwritten when dropped.
 #[derive(Clone)]
 pub struct Token(Zeroizing<[u8; TOKEN_LEN]>);
@@ -28,12 +31,12 @@ impl Token {
         Self(Zeroizing::new(random))
     }
 
-    /// Reads the content of a token file: 64 hexadecimal digits, blanks around them.
+    /// Reads the content of a token file: 64 hexadecimal digits, blanks around them, and the mark in front that some editors of Windows put there.
     ///
     /// # Errors
     /// [`NoToken`] for anything else.
     pub fn parse(text: &[u8]) -> Result<Self, NoToken> {
-        let digits = text.trim_ascii();
+        let digits = text.strip_prefix(MARK).unwrap_or(text).trim_ascii();
         if digits.len() != TOKEN_LEN * 2 {
             return Err(NoToken);
         }
@@ -99,6 +102,8 @@ mod tests {
         assert_eq!(text.len(), 65);
         assert_eq!(Token::parse(&text), Ok(token.clone()));
         assert_eq!(Token::parse(&text.to_ascii_uppercase()), Ok(token.clone()));
+        assert_eq!(Token::parse(&[MARK, &text].concat()), Ok(token.clone()));
+        assert_eq!(Token::parse(&[MARK, MARK, &text].concat()), Err(NoToken));
         assert_eq!(Token::from_wire(token.bytes()), Ok(token.clone()));
         let with_sign = [b"+".as_slice(), &text[1..64]].concat();
         for wrong in [

@@ -22,10 +22,36 @@ pub(super) use system::reap;
 pub(super) use system::{start_held, wait as reap};
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, PoisonError};
 #[cfg(not(unix))]
 use system::Tie;
+
+/// Whether a program is named by its path; a name alone is looked up in `PATH`.
+#[must_use]
+pub fn is_path(program: &str) -> bool {
+    is_path_where(program, cfg!(windows))
+}
+
+fn is_path_where(program: &str, windows: bool) -> bool {
+    let of_windows = || program.contains('\\') || program.as_bytes().get(1) == Some(&b':');
+    program.contains('/') || (windows && of_windows())
+}
+
+/// The file that is started when a program is named by this path: Windows looks for one that ends with `.exe` first.
+#[must_use]
+pub fn file_of(program: &str) -> PathBuf {
+    file_where(program, cfg!(windows), Path::is_file)
+}
+
+fn file_where(program: &str, windows: bool, there: impl Fn(&Path) -> bool) -> PathBuf {
+    let ends = |path: &str| path.to_ascii_lowercase().ends_with(".exe");
+    let longer = (windows && !ends(program)).then(|| PathBuf::from(format!("{program}.exe")));
+    longer
+        .filter(|longer| there(longer))
+        .unwrap_or_else(|| program.into())
+}
 
 /// Where its life stands.
 #[derive(Debug)]
@@ -149,4 +175,44 @@ pub fn attend(left: Left, group: &Group) {
     }
     left.wait();
     group.over(|| ());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_a_path_depends_on_the_system() {
+        for (program, unix, windows) in [
+            ("worker", false, false),
+            ("worker.exe", false, false),
+            ("/usr/bin/worker", true, true),
+            ("C:/none.exe", true, true),
+            (r"C:\none.exe", false, true),
+            (r"\\server\share\none.exe", false, true),
+            (r"tools\worker", false, true),
+            ("C:worker", false, true),
+            ("", false, false),
+        ] {
+            let found = [false, true].map(|is_windows| is_path_where(program, is_windows));
+            assert_eq!(found, [unix, windows], "{program}");
+        }
+    }
+
+    #[test]
+    fn windows_starts_what_ends_with_exe() {
+        let there = |path: &Path| path == Path::new(r"C:\a.exe");
+        for (program, windows, file) in [
+            (r"C:\a", true, r"C:\a.exe"),
+            (r"C:\a", false, r"C:\a"),
+            (r"C:\b", true, r"C:\b"),
+            (r"C:\a.EXE", true, r"C:\a.EXE"),
+        ] {
+            assert_eq!(
+                file_where(program, windows, there),
+                PathBuf::from(file),
+                "{program}"
+            );
+        }
+    }
 }

@@ -91,19 +91,29 @@ const fn is_shared(_: &Metadata) -> bool {
     false
 }
 
-/// Whether anybody at all can write the file; `false` where the system does not tell it this way.
-#[must_use]
-pub fn is_everybodys(about: &Metadata) -> bool {
+/// Why a program is not to be started: under Unix everybody can write it, under Windows anybody who is not this user, SYSTEM or an administrator
+/// owns it or can write it. `None`: no such thing is known.
+///
+/// # Errors
+/// What the system says when it is looked at.
+pub fn wrong_program(path: &Path) -> io::Result<Option<String>> {
+    #[cfg(windows)]
+    {
+        let judged = File::open(path).map(|file| super::access::judge(&file))?;
+        match judged {
+            Ok(()) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(Some(error.to_string())),
+            Err(error) => Err(error),
+        }
+    }
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        about.mode() & 0o002 != 0
+        let open = std::fs::metadata(path)?.mode() & 0o002 != 0;
+        Ok(open.then(|| "everybody can write it; chmod o-w it".into()))
     }
-    #[cfg(not(unix))]
-    {
-        let _ = about;
-        false
-    }
+    #[cfg(not(any(unix, windows)))]
+    std::fs::metadata(path).map(|_| None)
 }
 
 #[cfg(windows)]
@@ -189,6 +199,21 @@ mod tests {
     }
 
     #[test]
+    fn a_program_of_everybody_is_not_to_be_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker.exe");
+        assert_eq!(wrong_program(&path).unwrap_err().kind(), io::ErrorKind::NotFound);
+        std::fs::write(&path, "text").unwrap();
+        assert_eq!(wrong_program(&path).unwrap(), None);
+        #[cfg(unix)]
+        for (mode, good) in [(0o775, true), (0o777, false), (0o602, false)] {
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+            let wrong = wrong_program(&path).unwrap();
+            assert_eq!(wrong.is_none(), good, "{mode:o}: {wrong:?}");
+        }
+    }
+
+    #[test]
     fn only_what_nobody_else_can_write_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("policy.toml");
@@ -211,13 +236,10 @@ mod tests {
             };
             assert_eq!(read, expected, "{mode:o}");
         }
-        // Windows opens no folder as a file.
-        let folder_is = if cfg!(windows) {
-            io::ErrorKind::PermissionDenied
-        } else {
+        assert_eq!(
+            read(folder.path()).unwrap_err().kind(),
             io::ErrorKind::InvalidInput
-        };
-        assert_eq!(read(folder.path()).unwrap_err().kind(), folder_is);
+        );
         let large = folder.path().join("large");
         std::fs::write(&large, vec![b' '; (1 << 20) + 1]).unwrap();
         assert!(

@@ -55,7 +55,7 @@ pub fn read(identifiers: &[String], tokens: Option<&Path>) -> Result<Vec<Bus>, S
 fn table(path: &Path) -> Result<BTreeMap<String, Zeroizing<Vec<u8>>>, String> {
     let content = secret::read(path, FILE_MAX).map_err(|error| error.to_string())?;
     let wrong = |what: &str| format!("{}: {what}", path.display());
-    let text = std::str::from_utf8(&content).map_err(|_| wrong("is not UTF-8"))?;
+    let text = std::str::from_utf8(&content).map_err(|_| wrong("is not UTF-8; save it as UTF-8"))?;
     // What the reader says quotes lines of the file, which are secret.
     let tokens: BTreeMap<String, String> =
         Toml::from_str(text).map_err(|_| wrong("is not a list of lines \"identifier\" = \"token\""))?;

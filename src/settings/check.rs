@@ -5,6 +5,7 @@
 
 use super::layer::{self, Layer};
 use super::{ARBITERS_MAX, PREFIX, Values, dialects, limits};
+use crate::bus::host::unhostable;
 use crate::terminal::{LogFormat, nearest, printable};
 use crate::transport::Endpoint;
 use crate::transport::dialect::Dialects;
@@ -317,6 +318,9 @@ pub(super) fn values(
     for (at, bus) in values.bus.iter().enumerate() {
         if values.bus.iter().take(at).any(|before| before == bus) {
             complain("bus", format!("{bus:?} is there twice"));
+        }
+        if let Some(why) = unhostable(bus) {
+            complain("bus", format!("{bus:?} cannot be hosted: {why}"));
         }
     }
     if !values.bus_tokens.is_empty() && values.bus.is_empty() {

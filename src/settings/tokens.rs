@@ -6,6 +6,7 @@
 
 use crate::actors::tokens::Tokens;
 use crate::message::Token;
+use crate::platform::plain::device_in;
 use crate::platform::{folders, secret};
 use crate::policy::check_name;
 use std::io;
@@ -90,6 +91,11 @@ pub fn create(folder: &Path, name: &str) -> Result<PathBuf, String> {
     if name.starts_with('.') || name.contains(['/', ':']) {
         return wrong(&"it becomes a file's name, so no slash, no colon and no dot in front");
     }
+    if let Some(device) = device_in(name) {
+        return wrong(&format_args!(
+            "it becomes a file's name, and under Windows {device} is a device; choose another one"
+        ));
+    }
     secret::create_folder(folder)
         .and_then(|()| secret::check_folder(folder))
         .map_err(|error| format!("{}: {error}", folder.display()))?;
@@ -151,6 +157,10 @@ mod tests {
         for wrong in ["*", "a b", "a\nb", "lämp", "a\\b"] {
             let error = create(folder.path(), wrong).unwrap_err();
             assert!(error.contains("a-z A-Z 0-9 . _ - @ : / +"), "{error}");
+        }
+        for device in ["con", "NUL.x", "com1"] {
+            let error = create(folder.path(), device).unwrap_err();
+            assert!(error.contains("is a device"), "{error}");
         }
         let made = create(folder.path(), "good").unwrap();
         std::fs::rename(made, folder.path().join("go?d.token")).unwrap();

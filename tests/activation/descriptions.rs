@@ -60,6 +60,10 @@ fn config_check_looks_at_the_descriptions() {
     let mut start = support::broker_command();
     let started = support::run(start.arg("--activation").arg(&file));
     assert_eq!(started.code(), 78, "{started:?}");
+    assert!(
+        started.stderr.starts_with("ipc-broker: --activation: ") && started.stderr.contains("bad.toml"),
+        "{started:?}"
+    );
     private(
         folder.path(),
         "bad.toml",

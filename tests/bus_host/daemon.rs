@@ -91,6 +91,10 @@ fn what_the_daemon_cannot_host_ends_its_start() {
     std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let ended = run(command(&crew).args(["--bus", "com.solar"]));
     assert_eq!(ended.code(), 73, "{ended:?}");
+    assert_eq!(
+        ended.stdout, "",
+        "it says where it listens when everything is ready"
+    );
     assert!(
         ended.stderr.contains("the bus \"com.solar\" cannot be hosted") && ended.stderr.contains("mode 0755"),
         "{ended:?}"

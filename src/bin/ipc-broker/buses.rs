@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 /// How long the start waits for somebody to host a bus: a host that has been stopped may go on.
 const START: Duration = Duration::from_secs(10);
 
-/// The buses of this daemon.
-pub(crate) struct Buses(Vec<Attached>);
+/// The buses of this daemon, each with what is said of it.
+pub(crate) struct Buses(Vec<(Attached, String)>);
 
 impl Buses {
     /// Hosts each bus, or waits behind its host.
@@ -28,13 +28,19 @@ impl Buses {
         all.into_iter().collect::<Result<_, _>>().map(Self)
     }
 
+    /// Says who hosts each bus.
+    pub(crate) fn announce(&self) {
+        self.0.iter().for_each(|(_, who)| say(who));
+    }
+
     /// Hands each bus over.
     pub(crate) async fn leave(self) {
-        join_all(self.0.into_iter().map(Attached::leave)).await;
+        join_all(self.0.into_iter().map(|(bus, _)| bus.leave())).await;
     }
 }
 
-async fn start(bus: &Bus, limits: &Limits) -> Result<Attached, String> {
+/// A bus, and who hosts it.
+async fn start(bus: &Bus, limits: &Limits) -> Result<(Attached, String), String> {
     let name = format!("{:?}", bus.identifier);
     let name = printable(&name);
     let options = AttachOptions {
@@ -47,18 +53,12 @@ async fn start(bus: &Bus, limits: &Limits) -> Result<Attached, String> {
     };
     let failed = |error: AttachError| format!("the bus {name} cannot be hosted: {error}");
     let attached = attach(&bus.identifier, options).await.map_err(failed)?;
-    match attached.host() {
+    let who = match attached.host() {
         Host::Elsewhere { pid: Some(pid) } => {
-            say(format_args!(
-                "waiting for process {pid}, which hosts the bus {name}"
-            ));
+            format!("waiting for process {pid}, which hosts the bus {name}")
         }
-        Host::Elsewhere { pid: None } => {
-            say(format_args!(
-                "waiting for another process, which hosts the bus {name}"
-            ));
-        }
-        Host::Here | Host::Nobody | Host::Forked => say(format_args!("hosting the bus {name}")),
-    }
-    Ok(attached)
+        Host::Elsewhere { pid: None } => format!("waiting for another process, which hosts the bus {name}"),
+        Host::Here | Host::Nobody | Host::Forked => format!("hosting the bus {name}"),
+    };
+    Ok((attached, who))
 }

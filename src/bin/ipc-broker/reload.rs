@@ -3,7 +3,7 @@
 //! Owns what may change without a restart (the policy, the tokens, the descriptions of services, the log's filter), and that a reading that fails changes nothing at all:
 //! broken, unreadable and untrusted files leave everything as it is, loudly.
 
-use super::{load, services};
+use super::{described, load};
 use actix_ipc::activation::Services;
 use actix_ipc::actors::BrokerHandle;
 use actix_ipc::actors::tokens::Tokens;
@@ -143,7 +143,7 @@ fn read(sources: &Sources) -> Read {
     let (settings, policy) =
         load(sources).map_err(|wrong| wrong.0.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let known = tokens::read(settings.tokens.as_deref(), token_file().as_deref());
-    match (known, services(&settings)) {
+    match (known, described::services(&settings)) {
         (Ok(known), Ok(services)) => Ok(Found {
             settings,
             policy,

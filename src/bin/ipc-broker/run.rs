@@ -25,15 +25,13 @@ pub(crate) struct Around {
     pub(crate) manager: Rc<Manager>,
 }
 
-/// What the process says of itself once it is up; one line per endpoint, for people and programs.
-fn announce(broker: &BrokerHandle, web: &Web) {
-    for (endpoint, reason) in broker.skipped() {
-        complain(format_args!("skipped {endpoint}: {reason}"));
-    }
+/// What the process says of itself once all of it is up; one line per endpoint, for people and programs.
+fn announce(broker: &BrokerHandle, web: &Web, buses: &Buses) {
     for endpoint in broker.endpoints() {
         say(format_args!("listening on {endpoint}"));
     }
     web.announce();
+    buses.announce();
 }
 
 /// Starts the page and the buses beside the broker that listens already, and runs until the end.
@@ -52,13 +50,21 @@ pub(crate) async fn host(
             return EXIT_CANNOT_LISTEN;
         }
     };
-    announce(&broker, &web);
-    let exit = host_buses(broker, buses, limits, around).await;
+    for (endpoint, reason) in broker.skipped() {
+        complain(format_args!("skipped {endpoint}: {reason}"));
+    }
+    let exit = host_buses(broker, &web, buses, limits, around).await;
     web.stop().await;
     exit
 }
 
-async fn host_buses(broker: BrokerHandle, buses: &[Bus], limits: &Limits, mut around: Around) -> u8 {
+async fn host_buses(
+    broker: BrokerHandle,
+    web: &Web,
+    buses: &[Bus],
+    limits: &Limits,
+    mut around: Around,
+) -> u8 {
     let started = tokio::select! {
         started = Buses::start(buses, limits) => started,
         signal = around.signals.next() => {
@@ -68,7 +74,10 @@ async fn host_buses(broker: BrokerHandle, buses: &[Bus], limits: &Limits, mut ar
         }
     };
     match started {
-        Ok(buses) => run(broker, buses, around).await,
+        Ok(buses) => {
+            announce(&broker, web, &buses);
+            run(broker, buses, around).await
+        }
         Err(error) => {
             complain(error);
             broker.stop().await;

@@ -6,6 +6,7 @@
 use super::voice::{self, complain, say};
 use super::{Arguments, EXIT_INTERNAL, EXIT_SETTINGS};
 use actix_ipc::platform::log_file::LogFile;
+use actix_ipc::platform::plain::device_in;
 use actix_ipc::platform::secret;
 use actix_ipc::platform::service::{self, End, Registration, ServiceError};
 use actix_ipc::settings::Problems;
@@ -73,22 +74,12 @@ fn name(text: &str) -> Result<String, String> {
         );
     }
     // The log has its name.
-    let stem = text.split('.').next().unwrap_or_default().trim_end();
-    match is_device(stem) {
-        true => Err(format!("no file can be named {stem}: it is a device of Windows")),
-        false => Ok(text.to_owned()),
+    match device_in(text) {
+        Some(device) => Err(format!(
+            "no file can be named {device}: it is a device of Windows"
+        )),
+        None => Ok(text.to_owned()),
     }
-}
-
-fn is_device(stem: &str) -> bool {
-    let stem = stem.to_ascii_lowercase();
-    let numbered = |kind: &str| {
-        let number = stem.strip_prefix(kind);
-        number.is_some_and(|number| {
-            number.len() == 1 && number.starts_with(|digit: char| digit.is_ascii_digit())
-        })
-    };
-    ["con", "prn", "aux", "nul"].contains(&stem.as_str()) || numbered("com") || numbered("lpt")
 }
 
 fn account(text: &str) -> Result<OsString, String> {
@@ -111,7 +102,7 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
         (Some(account), Some(file)) => match password(file) {
             Ok(password) => Some((account.clone(), password)),
             Err(error) => {
-                complain(error);
+                complain(format_args!("--password-file: {error}"));
                 return EXIT_SETTINGS;
             }
         },
@@ -146,8 +137,16 @@ pub(crate) fn install(arguments: &Arguments, install: &Install, checked: Result<
 
 fn password(path: &Path) -> Result<OsString, String> {
     let content = secret::read(path, PASSWORD_MAX).map_err(|error| error.to_string())?;
-    let text = std::str::from_utf8(&content).map_err(|_| format!("{}: is not UTF-8", path.display()))?;
-    Ok(text.lines().next().unwrap_or_default().into())
+    let line =
+        first_line(&content).ok_or_else(|| format!("{}: is not UTF-8; save it as UTF-8", path.display()))?;
+    Ok(line.into())
+}
+
+/// The first line of a text in UTF-8. The mark in front with which programs of Windows say that it is UTF-8 is none of it.
+fn first_line(content: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(content).ok()?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    Some(text.lines().next().unwrap_or_default())
 }
 
 /// The path as it is written from the root: the manager starts the program in another folder.
@@ -288,14 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_the_first_line_and_nothing_in_front_of_it() {
+        for (content, password) in [
+            ("secret", Some("secret")),
+            ("secret\r\nmore", Some("secret")),
+            ("\u{feff}secret\n", Some("secret")),
+            ("\u{feff}", Some("")),
+            ("", Some("")),
+            (" se\u{feff}cret ", Some(" se\u{feff}cret ")),
+        ] {
+            assert_eq!(first_line(content.as_bytes()), password, "{content:?}");
+        }
+        assert_eq!(first_line(b"\xff\xfes\0"), None);
+    }
+
+    #[test]
     fn names_are_such_as_files_can_have() {
         for good in ["ipc-broker", "of ada", "b_2.x"] {
             assert_eq!(name(good).as_deref(), Ok(good));
         }
-        for good in ["console", "com", "com10", "null.d"] {
-            assert_eq!(name(good).as_deref(), Ok(good));
-        }
-        for bad in ["con", "NUL.x", "com1", "lpt9 .x"] {
+        for bad in ["con", "NUL.x", "lpt9 .x"] {
             assert!(name(bad).is_err_and(|why| why.contains("device")), "{bad}");
         }
         for bad in ["", "a/b", r"a\b", "..", " a", "a:b", "\u{fc}", &"x".repeat(81)] {

@@ -173,10 +173,38 @@ pub(crate) fn read_stdin() -> Result<Payload, Failure> {
     if text.len() as u64 == STDIN_MAX {
         return Err(failed(format!("a value has less than {STDIN_MAX} bytes")));
     }
-    match serde_json::from_str::<&RawValue>(&text) {
-        Ok(_) => Ok(payload(text.trim())),
-        Err(error) => Err(failed(format!(
+    one_value(&text).map_err(failed)
+}
+
+fn one_value(text: &str) -> Result<Payload, String> {
+    let text = without_mark(text).trim();
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => Ok(payload(text)),
+        Err(error) => Err(format!(
             "not one JSON value: {error}; `rob send … --lines` sends each line as an event"
-        ))),
+        )),
+    }
+}
+
+/// A text without the U+FEFF in front with which programs of Windows say that it is UTF-8: it is no part of the text.
+pub(crate) fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mark_of_utf_8_is_no_part_of_a_value() {
+        for text in ["{\"a\": 1.0}", "\u{feff}{\"a\": 1.0}\r\n", " {\"a\": 1.0} "] {
+            assert_eq!(one_value(text).unwrap().bytes, "{\"a\": 1.0}", "{text:?}");
+        }
+        for text in ["\u{feff}\u{feff}1", "1\u{feff}", "\u{feff}", "1 2"] {
+            assert!(
+                one_value(text).unwrap_err().contains("not one JSON value"),
+                "{text:?}"
+            );
+        }
     }
 }

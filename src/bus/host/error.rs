@@ -59,7 +59,9 @@ pub enum AttachError {
     #[error("the bus cannot be looked after: {0}")]
     System(#[source] io::Error),
     /// A bus of all users, which this platform has not: use one of the user's, without `system:`.
-    #[error("this platform has no buses of all users; leave out `system:`, or join one that a broker hosts")]
+    #[error(
+        "this platform has no buses of all users; leave out `system:`, or join the bus of a broker where that listens (`Options::at`)"
+    )]
     NotHere,
 }
 

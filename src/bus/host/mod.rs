@@ -23,6 +23,7 @@ mod watched;
 
 pub use error::AttachError;
 pub use hosted::Hosting;
+pub use place::unhostable;
 
 use crate::client::IpcClient;
 use crate::platform::fork;

@@ -13,6 +13,20 @@ use std::path::{Path, PathBuf};
 /// Identifiers that begin with this are buses of all users.
 const SYSTEM: &str = "system:";
 
+/// Whether somebody can host a bus of all users here. A pipe is its user's.
+const HAS_SYSTEM_BUSES: bool = cfg!(unix);
+
+/// Why nobody can host a bus of this name on this platform; `None`: it can be tried.
+#[must_use]
+pub fn unhostable(identifier: &str) -> Option<&'static str> {
+    unhostable_where(identifier, HAS_SYSTEM_BUSES)
+}
+
+fn unhostable_where(identifier: &str, has_system_buses: bool) -> Option<&'static str> {
+    let is_one = identifier.starts_with(SYSTEM) && !has_system_buses;
+    is_one.then_some("this platform has no buses of all users, and nobody can host one; leave out `system:`")
+}
+
 /// Whose bus it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Scope {
@@ -243,7 +257,21 @@ mod folder {
 
 #[cfg(test)]
 mod tests {
-    use super::fnv128;
+    use super::{fnv128, unhostable_where};
+
+    #[test]
+    fn a_bus_of_all_users_needs_a_platform_that_has_them() {
+        for (identifier, here, refused) in [
+            ("system:x", false, true),
+            ("system:", false, true),
+            ("system:x", true, false),
+            ("system", false, false),
+            ("com.solar", false, false),
+        ] {
+            let said = unhostable_where(identifier, here);
+            assert_eq!(said.is_some(), refused, "{identifier}: {said:?}");
+        }
+    }
 
     #[test]
     fn the_hash_is_the_published_one() {

@@ -170,14 +170,25 @@ fn next_line(input: &mut impl BufRead) -> Option<io::Result<String>> {
     }
 }
 
+/// All lines, the first without the mark of UTF-8.
+fn lines(mut input: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        let line = next_line(&mut input);
+        match std::mem::take(&mut is_first) {
+            true => line.map(|line| line.map(|line| value::without_mark(&line).to_owned())),
+            false => line,
+        }
+    })
+}
+
 /// The lines of standard input as they come. The thread that reads them is not waited for: a terminal may never send the next one.
 fn read_lines() -> mpsc::Receiver<io::Result<String>> {
-    let (lines, read) = mpsc::channel(LINES_AHEAD);
+    let (found, read) = mpsc::channel(LINES_AHEAD);
     std::thread::spawn(move || {
-        let mut input = io::stdin().lock();
-        while let Some(line) = next_line(&mut input) {
+        for line in lines(io::stdin().lock()) {
             let last = line.is_err();
-            if lines.blocking_send(line).is_err() || last {
+            if found.blocking_send(line).is_err() || last {
                 break;
             }
         }
@@ -191,11 +202,11 @@ mod tests {
 
     #[test]
     fn lines_have_no_ends_and_a_bound() {
-        let mut input: &[u8] = b"one\n\r\ntwo\r\n\nthree";
-        let lines: Vec<String> = std::iter::from_fn(|| next_line(&mut input))
-            .map(Result::unwrap)
-            .collect();
-        assert_eq!(lines, ["one", "", "two", "", "three"]);
+        let input: &[u8] = b"one\n\r\ntwo\r\n\nthree";
+        let all = |input| lines(input).map(Result::unwrap).collect::<Vec<_>>();
+        assert_eq!(all(input), ["one", "", "two", "", "three"]);
+        let marked = "\u{feff}one\r\n\u{feff}two";
+        assert_eq!(all(marked.as_bytes()), ["one", "\u{feff}two"]);
         let most = usize::try_from(LINE_MAX).unwrap();
         let mut input = io::BufReader::new(io::repeat(b'x').take(LINE_MAX * 2));
         let error = next_line(&mut input).unwrap().unwrap_err();

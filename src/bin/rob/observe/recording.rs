@@ -190,8 +190,9 @@ impl<R: BufRead> Reader<R> {
     pub(crate) fn new(mut input: R) -> Result<Self, ReadError> {
         let mut text = Vec::new();
         input.read_until(b'\n', &mut text)?;
+        let text = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&text);
         let header: Header =
-            serde_json::from_slice(&text).map_err(|error| ReadError::NoHeader(error.to_string()))?;
+            serde_json::from_slice(text).map_err(|error| ReadError::NoHeader(error.to_string()))?;
         match header.rob_recording {
             0 => return Err(ReadError::NoHeader("it has no \"rob_recording\"".to_owned())),
             VERSION => {}
@@ -283,6 +284,12 @@ mod tests {
             entries.push(entry);
         }
         Ok(entries)
+    }
+
+    #[test]
+    fn the_mark_of_utf_8_is_no_part_of_a_recording() {
+        let marked = ["\u{feff}".as_bytes(), &written()].concat();
+        assert_eq!(read(&marked).unwrap().len(), read(&written()).unwrap().len());
     }
 
     #[test]
