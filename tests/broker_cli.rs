@@ -134,6 +134,13 @@ fn an_endpoint_that_cannot_be_opened_ends_it() {
     let ended = run(broker_command().args(["--listen", &endpoint]));
     assert_eq!(ended.code(), CANNOT_LISTEN, "{ended:#?}");
     assert!(ended.stderr.contains(&endpoint), "{}", ended.stderr);
+    // What no start could ever open is a wrong setting.
+    let nowhere = if cfg!(unix) { "pipe:x" } else { "unix:/x" };
+    for endpoint in ["tcp:0.0.0.0:0", nowhere] {
+        let ended = run(broker_command().args(["--listen", endpoint]));
+        assert_eq!(ended.code(), SETTINGS, "{ended:#?}");
+        assert!(ended.stderr.contains(endpoint), "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use actix_ipc::platform::signals::{self, EndSignals, ReloadSignal};
 use actix_ipc::policy::Policy;
 use actix_ipc::settings::{ARBITERS_MAX, Flags, Problems, Settings, Sources, default_endpoints, tokens};
 use actix_ipc::terminal::printable;
+use actix_ipc::transport::BindError;
 use clap::builder::UnknownArgumentValueParser;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -444,6 +445,11 @@ fn start(
 
 const fn exit_of_start(error: &StartError) -> u8 {
     match error {
+        // No other program and no other day would make a difference.
+        StartError::Bind {
+            source: BindError::NotLoopback { .. } | BindError::Unsupported { .. },
+            ..
+        } => EXIT_SETTINGS,
         StartError::Bind { .. } | StartError::Passed(_) | StartError::NoEndpoint(_) => EXIT_CANNOT_LISTEN,
         StartError::NoSystem | StartError::Random(_) => EXIT_INTERNAL,
     }

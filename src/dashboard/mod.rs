@@ -100,7 +100,7 @@ pub enum DashboardError {
     )]
     NotLoopback(SocketAddr),
     /// The address cannot be had.
-    #[error("the dashboard cannot listen on {address}: {source}")]
+    #[error("the dashboard cannot listen on {address}: {source}{}", mend(source))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -113,6 +113,19 @@ pub enum DashboardError {
     /// The system gives no random bytes for a token.
     #[error("the dashboard has no token: {0}")]
     Random(String),
+}
+
+/// What is to be done about an address that the system refuses.
+fn mend(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has that port: choose another one, or end that program"
+        }
+        // Windows says so of a port that is taken as well.
+        io::ErrorKind::PermissionDenied => "; choose another port",
+        io::ErrorKind::AddrNotAvailable => "; that address is none of this machine's: choose 127.0.0.1",
+        _ => "",
+    }
 }
 
 /// A page that is served. Dropping it lets it be served until the actix System ends.

@@ -234,7 +234,28 @@ fn check_path(path: &Path, options: &UnixOptions) -> Result<(), PlaceError> {
     if options.own_folder || options.mode != PRIVATE || options.gid.is_some() {
         check_folder(path)?;
     }
-    Ok(())
+    find_folder(path)
+}
+
+/// Says of a folder that is not there what is to be done; the system's words would be about a file in it.
+fn find_folder(path: &Path) -> Result<(), PlaceError> {
+    let folder = folder_of(path);
+    let shown = folder.display();
+    let (kind, text) = match std::fs::metadata(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => (
+            error.kind(),
+            format!("there is no folder {shown}; make it (mkdir -p {shown}), or choose another path"),
+        ),
+        Ok(about) if !about.is_dir() => (
+            io::ErrorKind::NotADirectory,
+            format!("{shown} is no folder; choose another path"),
+        ),
+        // What else is wrong is found when it is used.
+        _ => return Ok(()),
+    };
+    Err(failed(path, "make a socket in its folder")(io::Error::new(
+        kind, text,
+    )))
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -431,34 +452,5 @@ pub(crate) fn create(path: &Path) -> Result<(Socket, SocketFile), PlaceError> {
 }
 
 #[cfg(all(test, feature = "cli"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_check_finds_the_lock_that_would_stop_the_start() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("b.sock");
-        let (lock, other) = (lock_of(&path), folder.path().join("other"));
-        let options = UnixOptions::default();
-        let make: [&dyn Fn() -> io::Result<()>; 4] = [
-            &|| std::fs::create_dir(&lock),
-            &|| std::os::unix::fs::symlink(&other, &lock),
-            &|| std::fs::write(&lock, "somebody's notes"),
-            &|| std::fs::write(&other, "1\n").and_then(|()| std::fs::hard_link(&other, &lock)),
-        ];
-        for make in make {
-            make().unwrap();
-            let found = check(&path, &options).unwrap_err().to_string();
-            assert_eq!(found, bind(&path, &options, 1).unwrap_err().to_string());
-            assert!(found.contains("b.sock.lock"), "{found}");
-            let _ = std::fs::remove_file(&lock).or_else(|_| std::fs::remove_dir(&lock));
-        }
-        // Neither a lock that a dead process left nor one that is held, nor none at all, which is not made.
-        check(&path, &options).unwrap();
-        assert!(!lock.exists());
-        std::fs::write(&lock, "4194304\n").unwrap();
-        check(&path, &options).unwrap();
-        let _bound = bind(&path, &options, 1).unwrap();
-        check(&path, &options).unwrap();
-    }
-}
+#[path = "place_tests.rs"]
+mod tests;

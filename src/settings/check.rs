@@ -8,6 +8,7 @@ use super::{ARBITERS_MAX, PREFIX, Values, dialects, limits};
 use crate::bus::host::unhostable;
 use crate::terminal::{LogFormat, nearest, printable};
 use crate::transport::Endpoint;
+use crate::transport::check::open_to_others;
 use crate::transport::dialect::Dialects;
 use figment::value::Value;
 use std::fmt;
@@ -263,22 +264,7 @@ pub(super) fn values(
 ) -> Vec<Endpoint> {
     let set = |key: &str| origin(key) != layer::DEFAULT;
     let mut complain = |key: &str, text: String| problems.push(Problem::new(&origin(key), Some(key), text));
-    let mut listen = Vec::new();
-    for text in &values.listen {
-        match text.parse::<Endpoint>() {
-            Ok(endpoint) if listen.contains(&endpoint) => {
-                complain("listen", format!("{endpoint} is there twice"))
-            }
-            Ok(Endpoint::Memory(_)) => {
-                complain(
-                    "listen",
-                    format!("{text}: mem: is for brokers inside a program; nobody could reach it here"),
-                );
-            }
-            Ok(endpoint) => listen.push(endpoint),
-            Err(error) => complain("listen", error.to_string()),
-        }
-    }
+    let listen = endpoints(&values.listen, &mut |text| complain("listen", text));
     let tls = &values.tls;
     if tls.certificate.is_empty() != tls.key.is_empty() {
         let (has, lacks) = if tls.key.is_empty() {
@@ -295,10 +281,12 @@ pub(super) fn values(
         .iter()
         .find(|endpoint| matches!(endpoint, Endpoint::Tls(_)));
     if let Some(endpoint) = wants_tls.filter(|_| tls.certificate.is_empty() && tls.key.is_empty()) {
-        complain(
-            "listen",
-            format!("{endpoint} needs a certificate and its key: set tls.certificate and tls.key"),
-        );
+        // Files would be of no use where there is no TLS.
+        let text = match endpoint.lacking() {
+            Some(why) => format!("{endpoint}: {why}"),
+            None => format!("{endpoint} needs a certificate and its key: set tls.certificate and tls.key"),
+        };
+        complain("listen", text);
     }
     if values.arbiters > ARBITERS_MAX {
         complain(
@@ -327,6 +315,27 @@ pub(super) fn values(
         complain("bus_tokens", "is of use only with buses to host: set bus".into());
     }
     limits::check(&values.limits, &set, &mut complain);
+    listen
+}
+
+/// The endpoints that can be had; of the others, what is wrong with them.
+fn endpoints(texts: &[String], complain: &mut dyn FnMut(String)) -> Vec<Endpoint> {
+    let mut listen = Vec::new();
+    for text in texts {
+        match text.parse::<Endpoint>() {
+            Ok(endpoint) if listen.contains(&endpoint) => complain(format!("{endpoint} is there twice")),
+            Ok(Endpoint::Memory(_)) => {
+                complain(format!(
+                    "{text}: mem: is for brokers inside a program; nobody could reach it here"
+                ));
+            }
+            Ok(endpoint) => match open_to_others(&endpoint) {
+                Some(error) => complain(error.to_string()),
+                None => listen.push(endpoint),
+            },
+            Err(error) => complain(error.to_string()),
+        }
+    }
     listen
 }
 
@@ -419,3 +428,7 @@ fn log_format(format: &str) -> Result<(), String> {
         "{format:?} is no format of the log; write text or json{near}"
     ))
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

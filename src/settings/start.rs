@@ -16,7 +16,13 @@ pub(super) fn problems(
     usual: bool,
     problems: &mut Vec<Problem>,
 ) {
-    let mut complain = |key: &str, text: String| problems.push(Problem::new(&origin(key), Some(key), text));
+    let mut complain = |key: &str, text: String| {
+        let problem = Problem::new(&origin(key), Some(key), text);
+        // Of some it was found already that nothing here can use them.
+        if !problems.contains(&problem) {
+            problems.push(problem);
+        }
+    };
     for endpoint in &settings.listen {
         if let Err(error) = check::endpoint(endpoint, &settings.socket) {
             complain("listen", error.to_string());

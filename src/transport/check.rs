@@ -5,6 +5,7 @@
 //! `settings` calls it.
 
 use super::{BindError, Endpoint, TlsServer, UnixOptions};
+use std::net::SocketAddr;
 
 /// Whether the endpoint could be bound.
 ///
@@ -22,6 +23,20 @@ pub(crate) fn endpoint(endpoint: &Endpoint, unix: &UnixOptions) -> Result<(), Bi
     }
     let _ = unix;
     Ok(())
+}
+
+/// Why a plain TCP endpoint is not to be had anywhere: its address, written as a number, can be reached from other machines. What a name leads to is
+/// found at the start.
+pub(crate) fn open_to_others(endpoint: &Endpoint) -> Option<BindError> {
+    let Endpoint::Tcp(address) = endpoint else {
+        return None;
+    };
+    let address: SocketAddr = address.parse().ok()?;
+    let open = !address.ip().to_canonical().is_loopback();
+    open.then(|| BindError::NotLoopback {
+        endpoint: endpoint.clone(),
+        address,
+    })
 }
 
 /// What is wrong with the files of TLS, each with its key; nothing where TLS is not built in, because the endpoint is refused then.

@@ -61,6 +61,9 @@ impl FromStr for Endpoint {
 }
 
 fn parse(text: &str) -> Result<Endpoint, &'static str> {
+    if text.is_empty() {
+        return Err("it is empty");
+    }
     let (scheme, rest) = text
         .split_once(':')
         .ok_or("there is no transport before a colon")?;
@@ -221,7 +224,7 @@ mod tests {
     fn errors_name_what_is_wrong_and_the_forms() {
         let long = format!("mem:{}", "x".repeat(NAME_MAX + 1));
         let table = [
-            ("", "no transport"),
+            ("", "it is empty"),
             ("/tmp/b.sock", "no transport"),
             ("http:x", "unknown"),
             ("UNIX:/x", "unknown"),

@@ -45,7 +45,7 @@ fn an_address_in_use_stops_the_start() {
     let ended = run(broker_command().args(["--listen", &endpoint, "--dashboard", &page.0.to_string()]));
     assert_eq!(ended.code(), CANNOT_LISTEN, "{ended:?}");
     assert!(
-        ended.stderr.contains("the dashboard cannot listen on"),
+        ended.stderr.contains("the dashboard cannot listen on") && ended.stderr.contains("choose another"),
         "{}",
         ended.stderr
     );

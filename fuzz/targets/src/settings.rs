@@ -115,6 +115,7 @@ fn sources(input: &mut Input<'_>) -> (Sources, Vec<u8>) {
     };
     let sources = Sources {
         usual_files: Vec::new(),
+        ignored: Vec::new(),
         file: None,
         environment,
         flags,

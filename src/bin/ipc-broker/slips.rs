@@ -79,10 +79,8 @@ fn tip_for(word: &str, below: Option<&str>, names: &[&str]) -> String {
 }
 
 fn meant<'a>(word: &str, names: &[&'a str]) -> Option<&'a str> {
-    let here = ELSEWHERE.iter().filter(|(elsewhere, _)| *elsewhere == word);
-    let here = here
-        .filter_map(|(_, here)| names.iter().find(|name| *name == here))
-        .next();
+    let mut here = ELSEWHERE.iter().filter(|(elsewhere, _)| *elsewhere == word);
+    let here = here.find_map(|(_, here)| names.iter().find(|name| *name == here));
     here.copied().or_else(|| nearest(word, names.iter().copied()))
 }
 
@@ -92,9 +90,7 @@ mod tests {
 
     fn said(line: &str) -> String {
         let words = line.split(' ').map(OsString::from);
-        parse(words)
-            .map(|_| String::new())
-            .unwrap_or_else(|error| error.to_string())
+        parse(words).map_or_else(|error| error.to_string(), |_| String::new())
     }
 
     #[test]
