@@ -471,3 +471,19 @@ fn what_is_empty_is_told_with_its_place() {
         }
     }
 }
+
+#[test]
+fn an_option_that_powershell_made_is_told_as_what_it_was() {
+    for line in [
+        "listen o t -encodedCommand YQ== -inputFormat xml",
+        "wait -encodedCommand YQ==",
+    ] {
+        match parse_line(line) {
+            Err(Stop::Clap(error)) => {
+                let text = error.to_string();
+                assert!(text.contains("PowerShell has taken {…} for a block"), "{text}");
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
