@@ -176,7 +176,7 @@ impl Incoming {
 
     /// What was received, when it is worth telling: each hundredth of the file, and the end. So a transfer tells at most 101 times.
     pub(crate) fn news(&mut self) -> Option<u64> {
-        let step = (self.size / 100).max(1);
+        let step = self.size.div_ceil(100).max(1);
         let ended = self.received == self.size && self.told < self.size;
         if !ended && self.received - self.told < step {
             return None;

@@ -63,15 +63,29 @@ proptest! {
     /// Progress is told at most 101 times and always at the end.
     #[test]
     fn progress_is_told_in_steps(size in 1..100_000_u64, chunk in 1..3000_usize) {
-        let mut incoming = Incoming::new(size, 0, Summing::default());
-        let mut told = Vec::new();
-        while incoming.received() < size {
-            let len = chunk.min((size - incoming.received()) as usize);
-            incoming.take(incoming.received(), &vec![0; len]).unwrap();
-            told.extend(incoming.news());
-        }
+        let told = progress(size, chunk);
         prop_assert!(told.len() <= 101 && told.is_sorted());
         prop_assert_eq!(told.last(), Some(&size));
+    }
+}
+
+/// What is told of a file that comes in chunks.
+fn progress(size: u64, chunk: usize) -> Vec<u64> {
+    let mut incoming = Incoming::new(size, 0, Summing::default());
+    let mut told = Vec::new();
+    while incoming.received() < size {
+        let len = chunk.min((size - incoming.received()) as usize);
+        incoming.take(incoming.received(), &vec![0; len]).unwrap();
+        told.extend(incoming.news());
+    }
+    told
+}
+
+/// A hundredth of such a file is no whole number of bytes.
+#[test]
+fn progress_of_hardly_more_than_a_hundred_bytes_is_told_in_as_few_steps() {
+    for size in 100..=301 {
+        assert!(progress(size, 1).len() <= 101, "{size}");
     }
 }
 
