@@ -141,7 +141,12 @@ fn what_is_no_name_of_an_object_is_no_answer_either() {
             (2, ""),
             "{name:?}: {ended:#?}"
         );
-        assert!(ended.stderr.starts_with("rob: ping "), "{}", ended.stderr);
+        let why = if name.is_empty() {
+            "error: invalid value ''"
+        } else {
+            "rob: ping "
+        };
+        assert!(ended.stderr.starts_with(why), "{}", ended.stderr);
     }
 }
 
