@@ -177,17 +177,12 @@ impl OpenCalls {
         sorted(waits.map(|(call, _)| *call))
     }
 
-    /// The numbers of calls of which pieces are still to come, and whether somebody has begun them.
+    /// The numbers of calls of which pieces are still to come.
     #[must_use]
-    pub fn unfinished(&self) -> Vec<(CallId, bool)> {
+    pub fn unfinished(&self) -> Vec<CallId> {
         let lacks = |open: &OpenCall| open.upload.as_ref().is_some_and(|upload| !upload.complete);
-        let mut all: Vec<_> = self
-            .iter()
-            .filter(|(_, open)| lacks(open))
-            .map(|(call, open)| (*call, open.callee.is_some()))
-            .collect();
-        all.sort_unstable();
-        all
+        let unfinished = self.iter().filter(|(_, open)| lacks(open));
+        sorted(unfinished.map(|(call, _)| *call))
     }
 
     /// The numbers of all that is open, wanted and to be answered.

@@ -64,13 +64,11 @@ impl Session {
 
     /// The peer sends nothing more: calls of which something is still to come can never be done.
     pub fn give_up_unfinished(&mut self, effects: &mut Effects) {
-        for (call, begun) in self.open.unfinished() {
-            let text = "the connection's sending side ended before the rest of the call came";
-            self.cancel_with(
-                call,
-                &CallError::new(ErrorCode::Cancelled, text).ran(begun),
-                effects,
-            );
+        let text = "the connection's sending side ended before the rest of the call came";
+        // Who has it may have begun, also when Registry's word of that is still on its way.
+        let error = CallError::new(ErrorCode::Cancelled, text).ran(true);
+        for call in self.open.unfinished() {
+            self.cancel_with(call, &error, effects);
         }
     }
 
