@@ -11,8 +11,11 @@ use std::path::{Path, PathBuf};
 /// anybody can make folders, only as long as it is no link, and nobody but administrators, SYSTEM and this user can put files there.
 #[must_use]
 pub fn settings(program: &str) -> Vec<PathBuf> {
-    let believed = |folder: &Path| super::trusted::folder_itself(folder).is_ok();
     list(cfg!(windows), program, |name| std::env::var_os(name), believed)
+}
+
+fn believed(folder: &Path) -> bool {
+    super::trusted::folder_itself(folder).is_ok()
 }
 
 /// A file of the system's folder of settings that is there and must not be believed, and why: under Windows, where anybody can make folders in
@@ -33,7 +36,6 @@ fn disbelieved_in(folder: &Path, file: &str) -> Option<(PathBuf, io::Error)> {
 /// The folders of [`settings`] that a service of the system has, whichever user this process has: the system's alone.
 #[must_use]
 pub fn settings_of_services(program: &str) -> Vec<PathBuf> {
-    let believed = |folder: &Path| super::trusted::folder_itself(folder).is_ok();
     let variable = |name: &str| std::env::var_os(name).filter(|_| name == "ProgramData");
     list(cfg!(windows), program, variable, believed)
 }

@@ -245,17 +245,23 @@ async fn handles_travel_both_ways_and_nothing_stays() {
     }
 }
 
-#[tokio::test]
-async fn what_a_client_leaves_unread_is_closed_in_it() {
-    let (client, server) = carrying("unread").await;
+/// Handles that are on their way; what is read when nobody has one any more.
+async fn three_sent(server: &crate::transport::Stream) -> Vec<io::PipeReader> {
     let mut readers = Vec::new();
     for _ in 0..3 {
         let (reader, attachment) = end_of_pipe();
-        write(&server, &[IoSlice::new(b"with")], &[attachment])
+        write(server, &[IoSlice::new(b"with")], &[attachment])
             .await
             .unwrap();
         readers.push(reader);
     }
+    readers
+}
+
+#[tokio::test]
+async fn what_a_client_leaves_unread_is_closed_in_it() {
+    let (client, server) = carrying("unread").await;
+    let readers = three_sent(&server).await;
     drop(client);
     // Its end is seen by whoever reads.
     assert_eq!(read(&server, &mut [0; 8], &mut Vec::new()).await.unwrap(), 0);
@@ -268,14 +274,7 @@ async fn what_a_client_leaves_unread_is_closed_in_it() {
 #[tokio::test]
 async fn what_a_server_gave_before_it_ended_is_closed_when_its_client_ends() {
     let (client, server) = carrying("given").await;
-    let mut readers = Vec::new();
-    for _ in 0..3 {
-        let (reader, attachment) = end_of_pipe();
-        write(&server, &[IoSlice::new(b"with")], &[attachment])
-            .await
-            .unwrap();
-        readers.push(reader);
-    }
+    let readers = three_sent(&server).await;
     drop(server);
     drop(client);
     for reader in readers {
